@@ -1,0 +1,10 @@
+//! Xen's public ABI as Rust types: numbers, layouts and error codes, one file per family of calls.
+//!
+//! Nothing here decides anything. A structure has the size and the field offsets that Linux, libxl and device
+//! models use on arm64 (Xen's `public/*.h`); each file proves its sizes in a test. Values that come from a domain
+//! are allegations: the types are plain data, and the hypervisor validates them after copying them in once.
+#![no_std]
+
+mod errno;
+
+pub use errno::Errno;

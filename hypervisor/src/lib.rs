@@ -1,0 +1,16 @@
+//! Xenolith, the hypervisor.
+//!
+//! Policy and state (domains, event channels, grants, stage 2, virtual interrupt controller, scheduling) are safe
+//! Rust that touches no hardware and runs on the host under `cargo test`. What the hardware needs stands under
+//! [`arch`], once for real (`arch/aarch64`) and once as a model (`arch/fake`), with the same functions.
+#![cfg_attr(target_os = "none", no_std)]
+#![deny(unsafe_code)]
+
+extern crate alloc;
+
+#[allow(unsafe_code, reason = "registers, page tables and assembly live here")]
+pub mod arch;
+#[allow(unsafe_code, reason = "machine memory is reached through pointers here and nowhere else")]
+pub mod mm;
+pub mod sync;
+pub mod types;

@@ -1,0 +1,21 @@
+//! Locks. Interrupts stay masked at EL2, so a lock needs no interrupt handling; a waiter tells the machine that it
+//! waits (`yield`), which keeps emulated runs repeatable and helps the sibling thread on real cores.
+//!
+//! Order, outermost first: domain list, a domain's life-cycle lock, p2m, grant table, event channels (two domains:
+//! lower number first), vGIC, run queue, frame allocator, console. A lock is taken only while holding those before it.
+
+/// Tells the CPU that the surrounding loop waits for another CPU.
+pub struct Yield;
+
+impl spin::RelaxStrategy for Yield {
+    fn relax() {
+        crate::arch::relax();
+    }
+}
+
+/// A fair lock: CPUs get it in the order in which they asked.
+pub type Mutex<T> = spin::mutex::TicketMutex<T, Yield>;
+/// A lock with many readers or one writer.
+pub type RwLock<T> = spin::rwlock::RwLock<T, Yield>;
+/// A value that is set once, at boot.
+pub type Once<T> = spin::once::Once<T, Yield>;
