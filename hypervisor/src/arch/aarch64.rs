@@ -1,0 +1,47 @@
+//! AArch64 at EL2, without VHE: the machine under the hypervisor.
+//!
+//! One idea a file: how a CPU gets in (`entry`, `vectors`), what EL2 can reach (`mmu`), what a vCPU's registers are
+//! (`context`), and the devices that the hypervisor drives itself (`gic`, `timer`, `uart`). Interrupts are masked
+//! whenever EL2 runs, and EL2 maps all of RAM at its own address.
+
+#[macro_use]
+mod sysreg;
+
+mod boot;
+mod cache;
+pub mod context;
+mod cpu;
+mod entry;
+pub mod gic;
+mod heap;
+mod idregs;
+mod mmio;
+mod mmu;
+mod panic;
+mod power;
+mod secondary;
+mod stage2;
+mod timer;
+mod traps;
+mod uart;
+mod vectors;
+
+pub use cache::{clean_to_poc, sync_instructions};
+pub use cpu::this_cpu;
+pub use idregs::read as id_registers;
+pub use power::{halt, power_off, reset};
+pub use stage2::{Stage2, activate_stage2, translate};
+pub use timer::{frequency, now, set_timer};
+pub use uart::{read_console, write_console};
+
+/// Tells the CPU, and the emulator that plays it, that the surrounding loop waits for someone else.
+pub fn relax() {
+    // SAFETY: a hint; it touches neither memory nor registers.
+    unsafe { core::arch::asm!("yield", options(nomem, nostack, preserves_flags)) };
+}
+
+/// Waits until an interrupt is pending, which stays masked.
+pub fn wait_for_interrupt() {
+    // SAFETY: as `relax`; the data barrier orders our stores before the wait.
+    unsafe { core::arch::asm!("dsb sy", "wfi", options(nostack, preserves_flags)) };
+}

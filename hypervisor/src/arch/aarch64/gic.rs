@@ -1,0 +1,215 @@
+//! The physical interrupt controller: distributor, this CPU's interface, and the list registers of the vCPU on it.
+//!
+//! EL2 takes every interrupt, drops its priority at once and leaves it active if it belongs to a guest (EOImode 1):
+//! the guest's own end-of-interrupt, through a list register with the hardware bit, deactivates it. Sources: GICv2
+//! IHI 0048, GICv3 IHI 0069.
+
+mod distributor;
+mod v2;
+mod v3;
+
+use alloc::vec::Vec;
+
+use crate::platform;
+use crate::sync::Once;
+use crate::types::{CpuId, Pa};
+use crate::vgic::ListRegister;
+
+use super::mmio::Mmio;
+use distributor::Distributor;
+
+/// The software interrupt that makes a CPU look at its scheduler.
+pub const KICK: u32 = 1;
+/// Acknowledging returns this or more when nothing is pending.
+const SPURIOUS: u32 = 1020;
+/// The priority of everything that EL2 takes: the middle, above the mask.
+const PRIORITY: u8 = 0xa0;
+
+enum Interface {
+    V2(v2::Interface),
+    V3(v3::Interface),
+}
+
+struct Gic {
+    distributor: Distributor,
+    interface: Interface,
+}
+
+static GIC: Once<Gic> = Once::new();
+
+/// What a vCPU's virtual interface holds besides its list registers; kept while the vCPU does not run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct InterfaceState {
+    /// ICH_VMCR_EL2 or GICH_VMCR.
+    pub vmcr: u64,
+    /// Active priorities: ICH_AP0R<n> and ICH_AP1R<n>, or GICH_APR in the first.
+    pub active: [u32; 8],
+}
+
+fn gic() -> &'static Gic {
+    GIC.get().unwrap_or_else(|| unreachable!("the boot sets the interrupt controller up before any CPU uses it"))
+}
+
+/// Takes over the interrupt controller: all interrupts disabled, the distributor on.
+pub fn init(found: &platform::Gic, mpidrs: &[u64]) {
+    GIC.call_once(|| {
+        // SAFETY: the device tree gives these frames as the interrupt controller's, and `mmu` has mapped them.
+        let mmio = |range: &platform::Range| unsafe { Mmio::new(Pa(range.start), range.size) };
+        let (distributor, interface) = match found {
+            platform::Gic::V2 { distributor, cpu_interface, hypervisor_interface, .. } => {
+                let interface = v2::Interface::new(mmio(cpu_interface), mmio(hypervisor_interface));
+                (mmio(distributor), Interface::V2(interface))
+            }
+            platform::Gic::V3 { distributor, redistributors, stride, .. } => {
+                let regions: Vec<Mmio> = redistributors.iter().map(mmio).collect();
+                (mmio(distributor), Interface::V3(v3::Interface::new(&regions, *stride, mpidrs)))
+            }
+        };
+        let affinity_routing = matches!(interface, Interface::V3(_));
+        Gic { distributor: Distributor::new(distributor, affinity_routing, mpidrs), interface }
+    });
+}
+
+/// Sets up the calling CPU's interface. `cpu` is its number.
+pub fn init_cpu(cpu: CpuId) {
+    let gic = gic();
+    match &gic.interface {
+        Interface::V2(interface) => {
+            gic.distributor.init_private();
+            interface.init_cpu(cpu);
+            gic.distributor.learn_target(cpu);
+        }
+        Interface::V3(interface) => interface.init_cpu(cpu),
+    }
+}
+
+/// Takes the highest pending interrupt, if there is one.
+pub fn acknowledge() -> Option<u32> {
+    let intid = match &gic().interface {
+        Interface::V2(interface) => interface.acknowledge(),
+        Interface::V3(_) => v3::acknowledge(),
+    };
+    (intid < SPURIOUS).then_some(intid)
+}
+
+/// Ends the handling at EL2: further interrupts may come, this one stays active.
+pub fn drop_priority(intid: u32) {
+    match &gic().interface {
+        Interface::V2(interface) => interface.drop_priority(intid),
+        Interface::V3(_) => v3::drop_priority(intid),
+    }
+}
+
+/// Ends an interrupt altogether: it may fire again.
+pub fn deactivate(intid: u32) {
+    match &gic().interface {
+        Interface::V2(interface) => interface.deactivate(intid),
+        Interface::V3(_) => v3::deactivate(intid),
+    }
+}
+
+/// The registers for INTIDs 0..32 are a CPU's own; where they are for the calling CPU.
+fn private(gic: &Gic) -> Mmio {
+    match &gic.interface {
+        Interface::V2(_) => gic.distributor.registers(),
+        Interface::V3(interface) => interface.private_registers(super::this_cpu()),
+    }
+}
+
+fn registers(gic: &Gic, intid: u32) -> Mmio {
+    if intid < 32 { private(gic) } else { gic.distributor.registers() }
+}
+
+/// Lets an interrupt come to EL2. A private one (below 32) is the calling CPU's.
+pub fn enable(intid: u32) {
+    distributor::enable(registers(gic(), intid), intid);
+}
+
+/// Stops an interrupt from coming. A private one (below 32) is the calling CPU's.
+pub fn disable(intid: u32) {
+    distributor::disable(registers(gic(), intid), intid);
+}
+
+/// Sets or clears an interrupt's active state by hand.
+pub fn set_active(intid: u32, active: bool) {
+    distributor::set_active(registers(gic(), intid), intid, active);
+}
+
+/// Says whether an interrupt is edge-triggered. It must be disabled.
+pub fn set_trigger(intid: u32, edge: bool) {
+    distributor::set_trigger(registers(gic(), intid), intid, edge);
+}
+
+/// Sends a shared interrupt to one CPU from now on.
+pub fn route(intid: u32, cpu: CpuId) {
+    gic().distributor.route(intid, cpu);
+}
+
+/// Shared interrupts that the distributor has.
+pub fn shared_interrupts() -> u32 {
+    gic().distributor.shared_interrupts()
+}
+
+/// Makes another CPU leave its guest, or its sleep, and look at its scheduler.
+pub fn kick(cpu: CpuId) {
+    super::sysreg::dsb();
+    let gic = gic();
+    match &gic.interface {
+        Interface::V2(_) => gic.distributor.send_sgi(cpu, KICK),
+        Interface::V3(interface) => interface.send_sgi(cpu, KICK),
+    }
+}
+
+/// How many list registers a vCPU has.
+pub fn list_registers() -> usize {
+    match &gic().interface {
+        Interface::V2(interface) => interface.list_registers(),
+        Interface::V3(_) => v3::list_registers(),
+    }
+}
+
+/// Reads the list registers of the vCPU on this CPU.
+pub fn read_list(list: &mut [ListRegister]) {
+    for (index, register) in list.iter_mut().enumerate() {
+        *register = match &gic().interface {
+            Interface::V2(interface) => ListRegister::from_gicv2(interface.read_list(index)),
+            Interface::V3(_) => ListRegister::from_gicv3(v3::read_list(index)),
+        };
+    }
+}
+
+/// Writes the list registers of the vCPU on this CPU.
+pub fn write_list(list: &[ListRegister]) {
+    for (index, register) in list.iter().enumerate() {
+        match &gic().interface {
+            Interface::V2(interface) => interface.write_list(index, register.to_gicv2()),
+            Interface::V3(_) => v3::write_list(index, register.to_gicv3()),
+        }
+    }
+}
+
+/// Turns the virtual interface on, with or without an interrupt to EL2 when at most one list register is in use.
+pub fn set_maintenance(underflow: bool) {
+    // ICH_HCR_EL2 and GICH_HCR agree in these bits: En, UIE.
+    let value = 1 | u32::from(underflow) << 1;
+    match &gic().interface {
+        Interface::V2(interface) => interface.write_control(value),
+        Interface::V3(_) => v3::write_control(value),
+    }
+}
+
+/// Loads a vCPU's virtual interface.
+pub fn load(state: &InterfaceState) {
+    match &gic().interface {
+        Interface::V2(interface) => interface.load(state),
+        Interface::V3(_) => v3::load(state),
+    }
+}
+
+/// Saves a vCPU's virtual interface and turns it off.
+pub fn save(state: &mut InterfaceState) {
+    match &gic().interface {
+        Interface::V2(interface) => interface.save(state),
+        Interface::V3(_) => v3::save(state),
+    }
+}

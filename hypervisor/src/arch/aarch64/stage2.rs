@@ -1,0 +1,109 @@
+//! Loading a domain's stage 2, flushing its translations, and asking the MMU what a guest's pointer means.
+
+use crate::p2m::Tlb;
+use crate::types::{Gva, Ipa, PAGE_SHIFT, PAGE_SIZE};
+
+use super::sysreg::{dsb, isb};
+
+/// The registers that select a domain's stage 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stage2 {
+    /// VTTBR_EL2: root table and VMID.
+    pub vttbr: u64,
+    /// VTCR_EL2.
+    pub vtcr: u64,
+}
+
+/// HCR_EL2 for a guest (Arm ARM D24.2.62): stage 2; interrupts, WFI, WFE, SMC, ID and implementation-defined registers,
+/// ACTLR and set/way operations trap; broadcast maintenance; EL1 is AArch64.
+const HCR: u64 = 1 << 31 // RW
+    | 1 << 22 // TSW
+    | 1 << 21 // TACR
+    | 1 << 20 // TIDCP
+    | 1 << 19 // TSC
+    | 1 << 18 // TID3
+    | 1 << 14 // TWE
+    | 1 << 13 // TWI
+    | 1 << 10 // BSU: inner shareable
+    | 1 << 9 // FB
+    | 1 << 5 // AMO
+    | 1 << 4 // IMO
+    | 1 << 3 // FMO
+    | 1 << 2 // PTW
+    | 1 << 1 // SWIO
+    | 1; // VM
+
+/// Makes EL1 and EL0 of this CPU run under a domain's stage 2.
+pub fn activate_stage2(stage2: Stage2) {
+    // SAFETY: affects guests only; EL2 has its own tables.
+    unsafe {
+        write_sysreg!("vtcr_el2", stage2.vtcr);
+        write_sysreg!("vttbr_el2", stage2.vttbr);
+        write_sysreg!("hcr_el2", HCR);
+    }
+    isb();
+}
+
+/// The hardware's TLBs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HardwareTlb;
+
+/// Runs `flush` with the TLB operations meaning the VMID in `vttbr`.
+fn with_vmid(vmid: u16, flush: impl FnOnce()) {
+    let current = read_sysreg!("vttbr_el2");
+    let wanted = u64::from(vmid) << 48;
+    let other = current >> 48 != u64::from(vmid);
+    if other {
+        // SAFETY: no guest runs on this CPU before the register is restored; only its VMID is used meanwhile.
+        unsafe { write_sysreg!("vttbr_el2", wanted) };
+        isb();
+    }
+    dsb();
+    flush();
+    dsb();
+    isb();
+    if other {
+        // SAFETY: restores what was there.
+        unsafe { write_sysreg!("vttbr_el2", current) };
+        isb();
+    }
+}
+
+impl Tlb for HardwareTlb {
+    fn flush_ipa(&self, vmid: u16, start: Ipa, pages: u64) {
+        with_vmid(vmid, || {
+            for page in 0..pages {
+                let operand = start.0.wrapping_add(page * PAGE_SIZE) >> PAGE_SHIFT & 0xf_ffff_ffff;
+                // SAFETY: dropping cached translations changes none.
+                unsafe { core::arch::asm!("tlbi ipas2e1is, {}", in(reg) operand, options(nostack, preserves_flags)) };
+            }
+            dsb();
+            // Combined stage 1 and 2 entries are not found by IPA (Arm ARM D8.16.5).
+            // SAFETY: as above.
+            unsafe { core::arch::asm!("tlbi vmalle1is", options(nostack, preserves_flags)) };
+        });
+    }
+
+    fn flush_all(&self, vmid: u16) {
+        // SAFETY: as above.
+        with_vmid(vmid, || unsafe { core::arch::asm!("tlbi vmalls12e1is", options(nostack, preserves_flags)) });
+    }
+}
+
+/// What the running vCPU's own tables make of a virtual address; none when EL1 may not access it so.
+pub fn translate(address: Gva, write: bool) -> Option<Ipa> {
+    let saved = read_sysreg!("par_el1");
+    // SAFETY: the instruction only sets PAR_EL1, which is the guest's and is put back.
+    unsafe {
+        if write {
+            core::arch::asm!("at s1e1w, {}", in(reg) address.0, options(nostack, preserves_flags));
+        } else {
+            core::arch::asm!("at s1e1r, {}", in(reg) address.0, options(nostack, preserves_flags));
+        }
+    }
+    isb();
+    let result = read_sysreg!("par_el1");
+    // SAFETY: restores the guest's value.
+    unsafe { write_sysreg!("par_el1", saved) };
+    (result & 1 == 0).then_some(Ipa(result & 0xf_ffff_ffff_f000 | address.0 & (PAGE_SIZE - 1)))
+}

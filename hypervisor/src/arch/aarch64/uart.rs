@@ -1,0 +1,88 @@
+//! The console's UART: a PL011 (Arm DDI 0183), found by the device tree.
+
+use core::ptr::NonNull;
+
+use arm_pl011_uart::{Interrupts, PL011Registers, Uart};
+use safe_mmio::UniqueMmioPointer;
+
+use crate::sync::Mutex;
+use crate::types::Pa;
+
+/// Where a PL011 is looked for when the device tree cannot tell, so that the failure can be told: QEMU's `virt` board,
+/// or what the build says in `XENOLITH_EARLY_UART` (decimal).
+const EARLY: Option<&str> = option_env!("XENOLITH_EARLY_UART");
+const EARLY_DEFAULT: u64 = 0x0900_0000;
+
+static UART: Mutex<Option<Uart<'static>>> = Mutex::new(None);
+
+/// Where the early console is.
+pub fn early_address() -> Pa {
+    Pa(EARLY.and_then(|address| address.parse().ok()).unwrap_or(EARLY_DEFAULT))
+}
+
+/// Takes a PL011 as the console, set up by firmware or by reset. Its receive interrupt is enabled.
+///
+/// # Safety
+/// `base` is a PL011's register frame, reachable at EL2, and nobody else drives it.
+pub unsafe fn init(base: Pa) {
+    let Some(registers) = NonNull::new(base.0 as *mut PL011Registers) else { return };
+    // SAFETY: by the caller's claim; a second call replaces the first owner.
+    let mut uart = Uart::new(unsafe { UniqueMmioPointer::new(registers) });
+    uart.set_interrupt_masks(Interrupts::RXI | Interrupts::RTI);
+    *UART.lock() = Some(uart);
+}
+
+/// Writes bytes as they are; waits while the FIFO is full.
+pub fn write_console(bytes: &[u8]) {
+    if let Some(uart) = UART.lock().as_mut() {
+        send(uart, bytes);
+    }
+}
+
+/// Writes bytes even if another CPU died while it held the console.
+pub fn write_console_unlocked(bytes: &[u8]) {
+    for _ in 0..1_000_000 {
+        if let Some(mut guard) = UART.try_lock() {
+            if let Some(uart) = guard.as_mut() {
+                send(uart, bytes);
+            }
+            return;
+        }
+        super::relax();
+    }
+    // SAFETY: the holder has had ample time and is dead or dying; at worst bytes of two CPUs mix on the wire.
+    if let Some(uart) = unsafe { &mut *UART.as_mut_ptr() } {
+        send(uart, bytes);
+    }
+}
+
+fn send(uart: &mut Uart, bytes: &[u8]) {
+    for &byte in bytes {
+        while uart.is_tx_fifo_full() {
+            super::relax();
+        }
+        uart.write_word(byte);
+    }
+}
+
+/// Takes what has been typed, and acknowledges the receive interrupt. Returns how many bytes were stored.
+pub fn read_console(into: &mut [u8]) -> usize {
+    let mut guard = UART.lock();
+    let Some(uart) = guard.as_mut() else { return 0 };
+    let mut count = 0;
+    while count < into.len() {
+        match uart.read_word() {
+            Ok(Some(byte)) => {
+                into[count] = byte;
+                count += 1;
+            }
+            // A framing or parity error costs the byte.
+            Err(_) => (),
+            Ok(None) => {
+                uart.clear_interrupts(Interrupts::RXI | Interrupts::RTI);
+                break;
+            }
+        }
+    }
+    count
+}
