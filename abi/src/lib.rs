@@ -5,6 +5,22 @@
 //! are allegations: the types are plain data, and the hypervisor validates them after copying them in once.
 #![no_std]
 
+#[macro_use]
+mod numbers;
+
+pub mod console;
 mod errno;
+pub mod event;
+pub mod hvm;
+pub mod hypercall;
+pub mod memory;
+pub mod multicall;
+pub mod physdev;
+pub mod platform;
+pub mod sched;
+pub mod shared;
+pub mod vcpu;
+pub mod version;
+pub mod vm_assist;
 
 pub use errno::Errno;
