@@ -26,13 +26,13 @@ mod traps;
 mod uart;
 mod vectors;
 
-pub use cache::{clean_to_poc, sync_instructions};
+pub use cache::{clean_to_memory, sync_instructions};
 pub use cpu::this_cpu;
 pub use idregs::read as id_registers;
 pub use power::{halt, power_off, reset};
 pub use stage2::{Stage2, activate_stage2, translate};
 pub use timer::{frequency, now, set_timer};
-pub use uart::{read_console, write_console};
+pub use uart::{read_console, write_console, write_console_unlocked};
 
 /// Tells the CPU, and the emulator that plays it, that the surrounding loop waits for someone else.
 pub fn relax() {

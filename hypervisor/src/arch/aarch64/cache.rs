@@ -10,7 +10,7 @@ fn line() -> u64 {
 
 /// Writes the range back to memory and drops it from the caches, so that a guest whose caches are off sees it
 /// (point of coherency). The range must be RAM mapped at EL2.
-pub fn clean_to_poc(start: Pa, bytes: u64) {
+pub fn clean_to_memory(start: Pa, bytes: u64) {
     let line = line();
     let mut address = start.0 & !(line - 1);
     let end = start.0.saturating_add(bytes);

@@ -34,7 +34,7 @@ pub fn start(id: CpuId, mpidr: u64) -> bool {
     }));
     let address = core::ptr::from_mut(record) as u64;
     // The new CPU reads the record with its caches off.
-    super::clean_to_poc(Pa(address), size_of::<Start>() as u64);
+    super::clean_to_memory(Pa(address), size_of::<Start>() as u64);
     let entry = entry::start_secondary as *const () as u64;
     if let Err(error) = power::cpu_on(mpidr, entry, address) {
         log::warn!("cpu{} (mpidr {mpidr:#x}) does not start: PSCI CPU_ON says {error}; it is left out", id.0);

@@ -1,0 +1,195 @@
+//! The console: our own messages and the control domain's output go to the UART and into a ring that keeps the last of
+//! them; what is typed waits here until the control domain reads it.
+
+use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+
+use crate::arch;
+use crate::sync::Mutex;
+
+/// Bytes of output that are kept.
+pub const RING: usize = 16 << 10;
+/// Bytes of input that wait for a reader; more is dropped.
+const INPUT: usize = 1 << 10;
+
+struct Ring {
+    bytes: [u8; RING],
+    /// Bytes ever written; the last [`RING`] of them are there.
+    written: u64,
+}
+
+impl Ring {
+    fn push(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.bytes[(self.written % RING as u64) as usize] = byte;
+            self.written = self.written.wrapping_add(1);
+        }
+    }
+}
+
+struct Input {
+    bytes: [u8; INPUT],
+    start: usize,
+    length: usize,
+}
+
+/// The machine's console.
+pub struct Console {
+    ring: Mutex<Ring>,
+    input: Mutex<Input>,
+    dropped: AtomicUsize,
+}
+
+static CONSOLE: Console = Console::new();
+
+/// The one console.
+pub fn console() -> &'static Console {
+    &CONSOLE
+}
+
+impl Console {
+    const fn new() -> Self {
+        Console {
+            ring: Mutex::new(Ring { bytes: [0; RING], written: 0 }),
+            input: Mutex::new(Input { bytes: [0; INPUT], start: 0, length: 0 }),
+            dropped: AtomicUsize::new(0),
+        }
+    }
+
+    /// Writes output as it is.
+    pub fn write(&self, bytes: &[u8]) {
+        self.ring.lock().push(bytes);
+        arch::write_console(bytes);
+    }
+
+    /// Copies what the ring holds, oldest first, starting at byte `from` of all that was ever written (or at the
+    /// oldest byte kept). Returns how many bytes were copied and the position behind them.
+    pub fn read_ring(&self, from: u64, into: &mut [u8]) -> (usize, u64) {
+        let ring = self.ring.lock();
+        let mut position = from.clamp(ring.written.saturating_sub(RING as u64), ring.written);
+        let mut count = 0;
+        while count < into.len() && position < ring.written {
+            into[count] = ring.bytes[(position % RING as u64) as usize];
+            count += 1;
+            position += 1;
+        }
+        (count, position)
+    }
+
+    /// Takes what has been typed from the UART; true when there is something to read.
+    pub fn receive(&self) -> bool {
+        let mut bytes = [0; 64];
+        let mut input = self.input.lock();
+        // The UART's FIFO is small, so this ends; the bound is against a device that never runs dry.
+        for _ in 0..INPUT / bytes.len() {
+            let count = arch::read_console(&mut bytes);
+            for &byte in bytes.iter().take(count) {
+                if input.length == INPUT {
+                    self.dropped.fetch_add(1, Ordering::Relaxed);
+                } else {
+                    let end = (input.start + input.length) % INPUT;
+                    input.bytes[end] = byte;
+                    input.length += 1;
+                }
+            }
+            if count < bytes.len() {
+                break;
+            }
+        }
+        input.length > 0
+    }
+
+    /// Takes typed bytes; returns how many.
+    pub fn read(&self, into: &mut [u8]) -> usize {
+        let mut input = self.input.lock();
+        let count = into.len().min(input.length);
+        for slot in into.iter_mut().take(count) {
+            *slot = input.bytes[input.start];
+            input.start = (input.start + 1) % INPUT;
+        }
+        input.length -= count;
+        count
+    }
+}
+
+/// Our own messages, a line each, told apart from a domain's output by their prefix.
+struct Logger;
+
+struct Line<'a>(&'a Console);
+
+impl Write for Line<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for (index, part) in text.split('\n').enumerate() {
+            if index > 0 {
+                self.0.write(b"\r\n");
+            }
+            self.0.write(part.as_bytes());
+        }
+        Ok(())
+    }
+}
+
+impl Log for Logger {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let mark = match record.level() {
+            Level::Error => "error: ",
+            Level::Warn => "warning: ",
+            Level::Info | Level::Debug | Level::Trace => "",
+        };
+        let _ = writeln!(Line(&CONSOLE), "(xenolith) {mark}{}", record.args());
+    }
+
+    fn flush(&self) {}
+}
+
+/// Sends our messages to the console from now on.
+pub fn init_log() {
+    let _ = log::set_logger(&Logger);
+    log::set_max_level(LevelFilter::Info);
+}
+
+/// A writer for the last words of a dying hypervisor: it waits for no lock.
+pub fn emergency() -> impl Write {
+    struct Emergency;
+    impl Write for Emergency {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            for part in text.split_inclusive('\n') {
+                match part.strip_suffix('\n') {
+                    Some(line) => {
+                        arch::write_console_unlocked(line.as_bytes());
+                        arch::write_console_unlocked(b"\r\n(xenolith) ");
+                    }
+                    None => arch::write_console_unlocked(part.as_bytes()),
+                }
+            }
+            Ok(())
+        }
+    }
+    arch::write_console_unlocked(b"\r\n(xenolith) ");
+    Emergency
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ring_keeps_the_last_bytes() {
+        let console = Console::new();
+        console.write(b"first ");
+        console.write(&[b'x'; RING]);
+        let mut bytes = vec![0; RING + 10];
+        let (count, end) = console.read_ring(0, &mut bytes);
+        assert_eq!((count, end), (RING, 6 + RING as u64));
+        assert!(bytes[..count].iter().all(|&byte| byte == b'x'));
+        assert_eq!(console.read_ring(end, &mut bytes).0, 0);
+        console.write(b"more");
+        assert_eq!(console.read_ring(end, &mut bytes), (4, end + 4));
+    }
+}

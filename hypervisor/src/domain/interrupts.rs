@@ -1,0 +1,94 @@
+//! What follows from a change of a domain's interrupt controller: for its vCPUs, and for the physical lines behind it.
+
+use core::sync::atomic::Ordering;
+
+use crate::arch::gic;
+use crate::hypervisor::Hypervisor;
+use crate::types::{CpuId, VcpuId};
+use crate::vgic::{LineChange, Vgic};
+
+use super::Domain;
+
+impl Domain {
+    /// Changes the interrupt controller, then does what the change asks for.
+    pub fn change_vgic<T>(&self, hv: &Hypervisor, change: impl FnOnce(&mut Vgic) -> T) -> T {
+        let mut vgic = self.vgic.lock();
+        let result = change(&mut vgic);
+        // Lines change under the lock, in the order in which the guest asked.
+        while let Some(change) = vgic.take_line_change() {
+            self.change_line(hv, &change);
+        }
+        let effects = vgic.take_effects();
+        drop(vgic);
+        for id in vcpus_in(effects.kick) {
+            hv.notify(self, id);
+        }
+        for id in vcpus_in(effects.event_ppi_enabled) {
+            if self.events.lock().needs_upcall(id) {
+                self.raise_event(hv, id);
+            }
+        }
+        result
+    }
+
+    fn change_line(&self, hv: &Hypervisor, change: &LineChange) {
+        if let Some(id) = change.vcpu {
+            self.change_private_line(hv, id, change);
+            return;
+        }
+        let line = change.physical;
+        if change.enabled == Some(false) {
+            gic::disable(line);
+        }
+        if let Some(edge) = change.edge {
+            gic::set_trigger(line, edge);
+        }
+        if let Some(vcpu) = change.target.and_then(|id| self.vcpu(id)) {
+            gic::route(line, CpuId(vcpu.last_cpu.load(Ordering::Relaxed)));
+        }
+        if let Some(active) = change.active {
+            gic::set_active(line, active);
+        }
+        if change.enabled == Some(true) {
+            gic::enable(line);
+        }
+    }
+
+    /// The only private line with hardware behind it is the virtual timer's, which EL2 leaves enabled; its active state
+    /// counts on the CPU where the vCPU runs, and is put right anyway when it is loaded.
+    fn change_private_line(&self, hv: &Hypervisor, id: VcpuId, change: &LineChange) {
+        let here = self.vcpu(id).and_then(|vcpu| hv.scheduler.running_on(vcpu.unit)) == Some(crate::arch::this_cpu());
+        if let (true, Some(active)) = (here, change.active) {
+            gic::set_active(change.physical, active);
+        }
+    }
+
+    /// Makes the event interrupt of a vCPU pending.
+    pub fn raise_event(&self, hv: &Hypervisor, id: VcpuId) {
+        self.change_vgic(hv, |vgic| vgic.pend(Some(id), self.event_ppi));
+    }
+
+    /// Makes a private interrupt of a vCPU pending.
+    pub fn raise_private(&self, hv: &Hypervisor, id: VcpuId, intid: u32) {
+        self.change_vgic(hv, |vgic| vgic.pend(Some(id), intid));
+    }
+
+    /// Sets the level of a private interrupt's line.
+    pub fn set_private_level(&self, hv: &Hypervisor, id: VcpuId, intid: u32, asserted: bool) {
+        self.change_vgic(hv, |vgic| vgic.set_level(Some(id), intid, asserted));
+    }
+
+    /// A physical interrupt that belongs to the domain has come.
+    pub fn raise_shared(&self, hv: &Hypervisor, intid: u32) {
+        self.change_vgic(hv, |vgic| vgic.pend(None, intid));
+    }
+}
+
+/// The vCPUs whose bits are set.
+fn vcpus_in(mut mask: u128) -> impl Iterator<Item = VcpuId> {
+    core::iter::from_fn(move || {
+        let id = mask.trailing_zeros();
+        mask &= mask.checked_sub(1)?;
+        u16::try_from(id).ok().map(VcpuId)
+    })
+}

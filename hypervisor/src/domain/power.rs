@@ -1,0 +1,86 @@
+//! Starting vCPUs, and the end of a domain.
+
+use xenolith_abi::sched::ShutdownReason;
+
+use crate::arch;
+use crate::arch::context::Context;
+use crate::command_line::OnCrash;
+use crate::hypervisor::Hypervisor;
+use crate::regs::{GuestRegs, Pstate};
+use crate::vcpu::{Power, Vcpu};
+
+use super::Domain;
+
+impl Domain {
+    /// Starts a vCPU that is off at `entry`, MMU off, with `context` in x0. False when it is on.
+    pub fn start_vcpu(&self, hv: &Hypervisor, vcpu: &Vcpu, entry: u64, context: u64) -> bool {
+        {
+            let mut power = vcpu.power.lock();
+            let mut saved = vcpu.saved.lock();
+            if *power == Power::On || saved.loaded {
+                return false;
+            }
+            saved.regs = GuestRegs { pc: entry, pstate: Pstate::EL1_ENTRY, ..GuestRegs::default() };
+            saved.regs.x[0] = context;
+            saved.context = Context::new(vcpu.mpidr);
+            *power = Power::On;
+        }
+        self.change_vgic(hv, |vgic| vgic.set_online(vcpu.id, true));
+        hv.wake(vcpu.unit);
+        true
+    }
+
+    /// Remembers the reason that a crash still to come will have (`sched_op` shutdown_code).
+    pub fn announce_shutdown(&self, reason: ShutdownReason) {
+        self.ending.lock().announced = Some(reason);
+    }
+
+    /// Why it has shut down, if it has.
+    pub fn shutdown_reason(&self) -> Option<ShutdownReason> {
+        self.ending.lock().reason
+    }
+
+    /// Stops the domain. The first domain takes the machine with it.
+    pub fn shut_down(&self, hv: &Hypervisor, reason: ShutdownReason) {
+        let reason = {
+            let mut ending = self.ending.lock();
+            let reason = ending.announced.unwrap_or(reason);
+            if ending.reason.is_some() {
+                return;
+            }
+            ending.reason = Some(reason);
+            reason
+        };
+        let now = arch::now();
+        for vcpu in &self.vcpus {
+            hv.kick(hv.scheduler.pause(vcpu.unit, now));
+        }
+        if self.is_control {
+            end_machine(hv, reason);
+        }
+    }
+}
+
+/// The first domain is gone: the machine ends as it asked, or as the options say if it crashed.
+fn end_machine(hv: &Hypervisor, reason: ShutdownReason) -> ! {
+    match reason {
+        ShutdownReason::Poweroff => {
+            log::info!("the first domain has powered off; powering the machine off");
+            arch::power_off()
+        }
+        ShutdownReason::Crash | ShutdownReason::Watchdog => match hv.options.on_crash {
+            OnCrash::Reboot => {
+                log::error!("the first domain has crashed; resetting the machine");
+                arch::reset()
+            }
+            OnCrash::Halt => {
+                log::error!("the first domain has crashed; the machine is halted");
+                arch::halt()
+            }
+        },
+        ShutdownReason::Reboot | ShutdownReason::Suspend | ShutdownReason::SoftReset => {
+            log::info!("the first domain reboots; resetting the machine");
+            arch::reset()
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The families of which a first domain uses one or two calls: platform, physical devices, options.
+
+use xenolith_abi::Errno;
+use xenolith_abi::platform::{INTERFACE_VERSION, PlatformHeader, PlatformOp, SetTime64};
+use xenolith_abi::vm_assist::{VmAssist, VmAssistOp};
+
+use core::sync::atomic::Ordering;
+
+use super::{Answer, Arguments, Caller, DONE};
+
+/// `platform_op`. x0: the argument, whose head says what to do.
+pub fn platform_op(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
+    caller.require_control()?;
+    let [argument, ..] = arguments;
+    let head: PlatformHeader = caller.read(argument)?;
+    if head.interface_version != INTERFACE_VERSION {
+        return Err(Errno::EACCES);
+    }
+    match PlatformOp::from_number(head.cmd) {
+        Some(PlatformOp::SetTime64) => {
+            let payload = argument.checked_add(size_of::<PlatformHeader>() as u64).ok_or(Errno::EFAULT)?;
+            let time: SetTime64 = caller.read(payload)?;
+            if time.mbz != 0 {
+                return Err(Errno::EINVAL);
+            }
+            let now = time.secs.checked_mul(1_000_000_000).and_then(|ns| ns.checked_add(time.nsecs.into()));
+            let boot = now.and_then(|now| now.checked_sub(time.system_time)).ok_or(Errno::EINVAL)?;
+            caller.hv.set_wall_clock(boot);
+            DONE
+        }
+        None => Err(Errno::ENOSYS),
+    }
+}
+
+/// `physdev_op`. The hardware domain drives its devices itself: Linux reports them, is told that nobody listens, and
+/// goes on.
+pub fn physdev_op(_caller: &mut Caller<'_>, _arguments: Arguments) -> Answer {
+    Err(Errno::ENOSYS)
+}
+
+/// `vm_assist`. x0: on or off; x1: which option.
+pub fn vm_assist(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
+    let [op, option, ..] = arguments;
+    let on = match u32::try_from(op).ok().and_then(VmAssistOp::from_number) {
+        Some(VmAssistOp::Enable) => true,
+        Some(VmAssistOp::Disable) => false,
+        None => return Err(Errno::ENOSYS),
+    };
+    match u32::try_from(option).ok().and_then(VmAssist::from_number) {
+        Some(VmAssist::RunstateUpdateFlag) => {
+            caller.domain().runstate_update_flag.store(on, Ordering::Relaxed);
+            DONE
+        }
+        None => Err(Errno::EINVAL),
+    }
+}

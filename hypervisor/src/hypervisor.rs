@@ -1,0 +1,187 @@
+//! The whole of the hypervisor's state: one value, made at boot, that everything else is given by reference.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use xenolith_abi::Errno;
+
+use crate::arch;
+use crate::command_line::Options;
+use crate::domain::Domain;
+use crate::mm::frames::Frames;
+use crate::run::Cpu;
+use crate::sched::{CpuMask, Scheduler, UnitId};
+use crate::sync::{Mutex, RwLock};
+use crate::sysreg::FilteredIds;
+use crate::types::{CpuId, DomId, VcpuId};
+
+/// The interrupts that EL2 itself uses, by INTID.
+#[derive(Clone, Copy, Debug)]
+pub struct Lines {
+    /// EL2's own timer.
+    pub timer: u32,
+    /// The virtual timer of the vCPU that runs.
+    pub guest_timer: u32,
+    /// A list register has become free.
+    pub maintenance: u32,
+    /// The console's UART.
+    pub console: Option<u32>,
+}
+
+/// A vCPU by the objects that it belongs to.
+#[derive(Clone, Debug)]
+pub struct VcpuRef {
+    /// Its domain.
+    pub domain: Arc<Domain>,
+    /// Its number there.
+    pub id: VcpuId,
+}
+
+/// The hypervisor.
+pub struct Hypervisor {
+    /// What the command line asked for.
+    pub options: Options,
+    /// Machine memory.
+    pub frames: Frames,
+    /// Which vCPU runs where.
+    pub scheduler: Scheduler,
+    /// What the CPUs can do, as far as guests are told.
+    pub ids: FilteredIds,
+    /// Physical CPUs that are up.
+    pub cpus: u16,
+    lines: Lines,
+    domains: RwLock<Vec<Arc<Domain>>>,
+    units: RwLock<Vec<Option<VcpuRef>>>,
+    /// Wall-clock nanoseconds since 1970 at the moment when the counter was zero.
+    pub wall_clock: Mutex<u64>,
+    /// Shared interrupts: which domain has each one. Indexed by INTID - 32.
+    routes: RwLock<Vec<Option<DomId>>>,
+    open: AtomicBool,
+    /// ACTLR_EL1 of the machine, which guests may read.
+    pub actlr: u64,
+}
+
+impl Hypervisor {
+    /// Puts the parts together; there is no domain yet.
+    pub fn new(options: Options, frames: Frames, scheduler: Scheduler, ids: FilteredIds, lines: Lines, cpus: u16) -> Self {
+        Hypervisor {
+            options,
+            frames,
+            scheduler,
+            ids,
+            cpus,
+            lines,
+            domains: RwLock::new(Vec::new()),
+            units: RwLock::new(Vec::new()),
+            wall_clock: Mutex::new(0),
+            routes: RwLock::new(Vec::new()),
+            open: AtomicBool::new(false),
+            actlr: arch::auxiliary_control(),
+        }
+    }
+
+    /// The interrupts that EL2 itself uses.
+    pub fn lines(&self) -> Lines {
+        self.lines
+    }
+
+    /// The run state of a CPU that comes up.
+    pub fn new_cpu(&self, id: CpuId) -> Cpu {
+        Cpu::new(id)
+    }
+
+    /// Lets the CPUs that wait begin to run vCPUs.
+    pub fn open(&self) {
+        self.open.store(true, Ordering::Release);
+    }
+
+    /// Whether CPUs may run vCPUs.
+    pub fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// Adds a domain that is complete: its vCPUs can be scheduled from now on.
+    pub fn add_domain(&self, domain: Domain) -> Result<Arc<Domain>, Errno> {
+        let domain = Arc::new(domain);
+        let mut units = self.units.write();
+        for vcpu in &domain.vcpus {
+            let index = vcpu.unit.0 as usize;
+            if index >= units.len() {
+                units.try_reserve(index + 1 - units.len()).map_err(|_| Errno::ENOMEM)?;
+                units.resize(index + 1, None);
+            }
+            units[index] = Some(VcpuRef { domain: domain.clone(), id: vcpu.id });
+        }
+        drop(units);
+        let mut domains = self.domains.write();
+        domains.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        domains.push(domain.clone());
+        Ok(domain)
+    }
+
+    /// The domain of a number.
+    pub fn domain(&self, id: DomId) -> Option<Arc<Domain>> {
+        self.domains.read().iter().find(|domain| domain.id == id).cloned()
+    }
+
+    /// All domains, in the order of their numbers.
+    pub fn domains(&self) -> Vec<Arc<Domain>> {
+        self.domains.read().clone()
+    }
+
+    /// The vCPU that the scheduler knows by this number.
+    pub fn vcpu(&self, unit: UnitId) -> Option<VcpuRef> {
+        self.units.read().get(unit.0 as usize).cloned().flatten()
+    }
+
+    /// Gives a shared interrupt to a domain.
+    pub fn give_interrupt(&self, intid: u32, to: DomId) -> Result<(), Errno> {
+        let index = intid.checked_sub(32).ok_or(Errno::EINVAL)? as usize;
+        let mut routes = self.routes.write();
+        if index >= routes.len() {
+            routes.try_reserve(index + 1 - routes.len()).map_err(|_| Errno::ENOMEM)?;
+            routes.resize(index + 1, None);
+        }
+        routes[index] = Some(to);
+        Ok(())
+    }
+
+    /// The domain that a shared interrupt belongs to.
+    pub fn owner_of_interrupt(&self, intid: u32) -> Option<DomId> {
+        let index = intid.checked_sub(32)? as usize;
+        self.routes.read().get(index).copied().flatten()
+    }
+
+    /// Makes CPUs choose anew.
+    pub fn kick(&self, cpus: CpuMask) {
+        for cpu in cpus.iter() {
+            arch::gic::kick(cpu);
+        }
+    }
+
+    /// Makes a vCPU that sleeps runnable.
+    pub fn wake(&self, unit: UnitId) {
+        self.kick(self.scheduler.wake(unit, arch::now()));
+    }
+
+    /// Has a vCPU look at its interrupts: wakes it when it sleeps, makes it leave the guest when it runs elsewhere.
+    pub fn notify(&self, domain: &Domain, id: VcpuId) {
+        let Some(vcpu) = domain.vcpu(id) else { return };
+        vcpu.mark_interrupts_changed();
+        self.wake(vcpu.unit);
+        if let Some(cpu) = self.scheduler.running_on(vcpu.unit)
+            && cpu != arch::this_cpu()
+        {
+            arch::gic::kick(cpu);
+        }
+    }
+
+    /// Publishes the wall-clock time (nanoseconds since 1970) at which the counter was zero to every domain.
+    pub fn set_wall_clock(&self, at_boot: u64) {
+        *self.wall_clock.lock() = at_boot;
+        for domain in self.domains() {
+            domain.write_wall_clock(at_boot);
+        }
+    }
+}

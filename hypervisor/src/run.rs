@@ -1,0 +1,117 @@
+//! What a physical CPU does for ever: take what its guest traps for, then choose who runs next and go there.
+//!
+//! A trap is handled to its end before anything else runs on the CPU. A vCPU that must wait is marked blocked and the
+//! CPU takes another, or sleeps. The registers of the vCPU that runs stay in the CPU until another is chosen, so that
+//! most traps cost no more than the saving of the general registers.
+
+pub mod exit;
+mod firmware;
+mod inject;
+mod interrupts;
+mod switch;
+mod timers;
+
+use crate::arch;
+use crate::hypervisor::{Hypervisor, VcpuRef};
+use crate::regs::GuestRegs;
+use crate::timer::TimerQueue;
+use crate::types::CpuId;
+use crate::vcpu::Vcpu;
+
+pub use timers::{Alarm, AlarmKind};
+
+/// Why the CPU came to EL2.
+#[derive(Clone, Copy, Debug)]
+pub enum Event {
+    /// It starts.
+    Start,
+    /// A synchronous exception of the guest: ESR_EL2, FAR_EL2, HPFAR_EL2.
+    Trap {
+        /// Syndrome.
+        esr: u64,
+        /// Virtual address.
+        far: u64,
+        /// Guest physical page.
+        hpfar: u64,
+    },
+    /// A physical interrupt.
+    Interrupt,
+    /// An asynchronous external abort while the guest ran.
+    SystemError {
+        /// Syndrome.
+        esr: u64,
+    },
+}
+
+/// What a CPU keeps to itself.
+pub struct Cpu {
+    /// Its number.
+    pub id: CpuId,
+    running: Option<VcpuRef>,
+    local: Local,
+}
+
+/// The part of a CPU's state that handlers may change while its vCPU is borrowed.
+pub struct Local {
+    id: CpuId,
+    alarms: TimerQueue<Alarm>,
+    /// The next vCPU is to be chosen anew.
+    choose: bool,
+}
+
+impl Local {
+    /// Has the CPU choose again before it enters a guest.
+    pub fn choose(&mut self) {
+        self.choose = true;
+    }
+}
+
+impl Cpu {
+    /// A CPU that runs nothing yet.
+    pub fn new(id: CpuId) -> Self {
+        Cpu { id, running: None, local: Local { id, alarms: TimerQueue::new(), choose: true } }
+    }
+
+    /// The vCPU that runs here.
+    pub fn running(&self) -> Option<&VcpuRef> {
+        self.running.as_ref()
+    }
+}
+
+impl VcpuRef {
+    /// The vCPU itself. A reference is only made for one that exists.
+    pub fn vcpu(&self) -> &Vcpu {
+        &self.domain.vcpus[usize::from(self.id.0)]
+    }
+}
+
+/// Handles an event, then leaves in `frame` the registers of the vCPU that runs next, everything else of it loaded.
+pub fn run(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event) {
+    handle(hv, cpu, frame, event);
+    loop {
+        if cpu.local.choose {
+            switch::choose(hv, cpu, frame);
+        }
+        let Some(running) = &cpu.running else {
+            arch::wait_for_interrupt();
+            interrupts::take_all(hv, None, &mut cpu.local);
+            cpu.local.choose = true;
+            continue;
+        };
+        if running.vcpu().take_interrupts_changed() {
+            switch::present_interrupts(running);
+        }
+        return;
+    }
+}
+
+fn handle(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event) {
+    let Cpu { running, local, .. } = cpu;
+    let Some(running) = running.as_ref() else { return };
+    match event {
+        Event::Start => (),
+        Event::Trap { esr, far, hpfar } => exit::handle(hv, running, local, frame, esr, far, hpfar),
+        Event::Interrupt => interrupts::take_all(hv, Some(running), local),
+        Event::SystemError { esr } => inject::system_error(running, frame, esr),
+    }
+}

@@ -1,0 +1,175 @@
+//! What a guest trapped for: each kind goes to the part that answers it.
+
+use crate::arch;
+use crate::hypercall;
+use crate::hypervisor::{Hypervisor, VcpuRef};
+use crate::physical_timer::TimerRegister;
+use crate::regs::{GuestRegs, Length};
+use crate::sysreg::{self, Access, Outcome, VcpuView};
+use crate::trap::{self, DataAbort, Fault, FaultStatus, Trap};
+use crate::types::Ipa;
+
+use super::{AlarmKind, Local, firmware, inject};
+
+/// Handles a synchronous exception of the vCPU that runs here.
+pub fn handle(
+    hv: &Hypervisor,
+    vcpu: &VcpuRef,
+    local: &mut Local,
+    regs: &mut GuestRegs,
+    esr: u64,
+    far: u64,
+    hpfar: u64,
+) {
+    match trap::decode(esr, far, hpfar) {
+        // The return address of HVC lies behind it, that of a trapped SMC at it.
+        Trap::Hypercall { immediate: trap::IMMEDIATE_XEN } => hypercall::call(hv, vcpu, local, regs),
+        Trap::Hypercall { immediate: trap::IMMEDIATE_SMCCC } => firmware::call(hv, vcpu, local, regs),
+        Trap::Smc { immediate: trap::IMMEDIATE_SMCCC } => {
+            regs.advance(Length::Four);
+            firmware::call(hv, vcpu, local, regs);
+        }
+        Trap::SystemRegister(access) => system_register(hv, vcpu, local, regs, access, trap::length(esr)),
+        Trap::DataAbort(abort) => data_abort(hv, vcpu, regs, &abort, trap::length(esr)),
+        Trap::InstructionAbort(fault) => {
+            if !may_retry(vcpu, &fault, false) {
+                inject::instruction_abort(regs, &fault, trap::length(esr));
+            }
+        }
+        Trap::Wait { event, condition } => {
+            // A trapped instruction of AArch32 may have failed its condition: then it does nothing.
+            let runs = condition.passes(regs.pstate);
+            regs.advance(trap::length(esr));
+            match (runs, event) {
+                (false, _) => (),
+                (true, true) => {
+                    hv.scheduler.yield_now(local.id);
+                    local.choose();
+                }
+                (true, false) => wait_for_interrupt(hv, vcpu, local),
+            }
+        }
+        Trap::SError { .. } => inject::system_error(vcpu, regs, esr),
+        Trap::Coprocessor { .. }
+        | Trap::Hypercall { .. }
+        | Trap::Smc { .. }
+        | Trap::FpSimd
+        | Trap::Sve
+        | Trap::Sme
+        | Trap::PointerAuthentication
+        | Trap::IllegalState
+        | Trap::Other { .. } => inject::undefined_after(regs, esr),
+    }
+}
+
+/// WFI: the vCPU sleeps unless an interrupt waits for it.
+pub fn wait_for_interrupt(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local) {
+    hv.scheduler.block(vcpu.vcpu().unit, arch::now());
+    local.choose();
+    super::switch::present_interrupts(vcpu);
+    if vcpu.domain.vgic.lock().deliverable(vcpu.id) {
+        hv.wake(vcpu.vcpu().unit);
+    }
+}
+
+fn system_register(
+    hv: &Hypervisor,
+    vcpu: &VcpuRef,
+    local: &mut Local,
+    regs: &mut GuestRegs,
+    access: Access,
+    length: Length,
+) {
+    let view = VcpuView {
+        el0: regs.pstate.is_el0(),
+        gic_system_registers: vcpu.domain.gic_system_registers,
+        actlr: hv.actlr,
+    };
+    let written = regs.get(access.register);
+    let mut result = 0;
+    match sysreg::emulate(access, written, &view, &vcpu.domain.ids) {
+        Outcome::Value(value) => result = value,
+        Outcome::Ignored => (),
+        Outcome::Undefined => return inject::undefined(regs, length),
+        Outcome::SendSgi { group, value } => vcpu.domain.change_vgic(hv, |vgic| vgic.send_sgi(vcpu.id, group, value)),
+        Outcome::PhysicalTimer { register, write } => result = physical_timer(hv, vcpu, local, register, write),
+        Outcome::SetWay => vcpu.domain.clean_all_memory(),
+    }
+    if access.is_read {
+        regs.set(access.register, result);
+    }
+    regs.advance(length);
+}
+
+fn physical_timer(
+    hv: &Hypervisor,
+    vcpu: &VcpuRef,
+    local: &mut Local,
+    register: TimerRegister,
+    write: Option<u64>,
+) -> u64 {
+    let now = arch::now();
+    let mut timer = vcpu.vcpu().timer.lock();
+    let Some(value) = write else { return timer.read(register, now) };
+    timer.write(register, value, now);
+    let timer = *timer;
+    local.set_alarm(vcpu.vcpu().unit, AlarmKind::Physical, timer.deadline(now));
+    local.choose();
+    vcpu.domain.set_private_level(hv, vcpu.id, vcpu.domain.physical_timer, timer.line(now));
+    0
+}
+
+/// The emulated physical timer of a vCPU, which may not be running, has come to its time.
+pub fn physical_timer_due(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, now: u64) {
+    let timer = *vcpu.vcpu().timer.lock();
+    local.set_alarm(vcpu.vcpu().unit, AlarmKind::Physical, timer.deadline(now));
+    if timer.line(now) {
+        vcpu.domain.set_private_level(hv, vcpu.id, vcpu.domain.physical_timer, true);
+    }
+}
+
+fn data_abort(hv: &Hypervisor, vcpu: &VcpuRef, regs: &mut GuestRegs, abort: &DataAbort, length: Length) {
+    if may_retry(vcpu, &abort.fault, abort.write) {
+        return;
+    }
+    let translation = matches!(abort.fault.status, FaultStatus::Translation { .. });
+    if let (true, Some(ipa), false) = (translation, abort.fault.ipa, abort.fault.stage1_walk)
+        && let Some(access) = abort.access
+        && let Some(done) = emulate_mmio(hv, vcpu, regs, ipa, &access, abort.write)
+    {
+        return match done {
+            Ok(()) => regs.advance(length),
+            Err(()) => inject::data_abort(regs, abort, length),
+        };
+    }
+    inject::data_abort(regs, abort, length);
+}
+
+/// A device that the hypervisor emulates: `None` if there is none at the address, `Err` if it refuses the access.
+fn emulate_mmio(
+    hv: &Hypervisor,
+    vcpu: &VcpuRef,
+    regs: &mut GuestRegs,
+    ipa: Ipa,
+    access: &trap::mmio::Access,
+    write: bool,
+) -> Option<Result<(), ()>> {
+    let order = inject::byte_order(regs);
+    let size = access.size.bytes();
+    if write {
+        let value = access.store_data(regs, order);
+        let done = vcpu.domain.change_vgic(hv, |vgic| vgic.write(vcpu.id, ipa, size, value))?;
+        return Some(done.map_err(|_| ()));
+    }
+    let done = vcpu.domain.change_vgic(hv, |vgic| vgic.read(vcpu.id, ipa, size))?;
+    Some(done.map(|answer| access.complete_load(regs, answer, order)).map_err(|_| ()))
+}
+
+/// Whether the fault has gone away by itself: another CPU was changing the entry when the guest came by.
+fn may_retry(vcpu: &VcpuRef, fault: &Fault, write: bool) -> bool {
+    if !matches!(fault.status, FaultStatus::Translation { .. }) {
+        return false;
+    }
+    let Some(ipa) = fault.ipa else { return false };
+    vcpu.domain.is_mapped(ipa.frame(), write)
+}

@@ -1,0 +1,64 @@
+//! Physical interrupts: the few that are EL2's own, and those that belong to a domain.
+
+use xenolith_abi::event::Virq;
+
+use crate::arch::{self, gic};
+use crate::console::console;
+use crate::hypervisor::{Hypervisor, VcpuRef};
+use crate::types::DomId;
+
+use super::{Local, timers};
+
+/// Takes every interrupt that is pending on this CPU.
+pub fn take_all(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local) {
+    // Bounded by the number of lines: one that is taken stays active, or is EL2's own and has been dealt with.
+    while let Some(intid) = gic::acknowledge() {
+        gic::drop_priority(intid);
+        take(hv, running, local, intid);
+    }
+}
+
+fn take(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local, intid: u32) {
+    let lines = hv.lines();
+    if intid == gic::KICK {
+        gic::deactivate(intid);
+        local.choose();
+    } else if intid == lines.timer {
+        arch::set_timer(None);
+        gic::deactivate(intid);
+        timers::expire(hv, local, arch::now());
+        local.choose();
+    } else if intid == lines.guest_timer {
+        match running {
+            // It stays active until the guest ends it.
+            Some(vcpu) => {
+                vcpu.domain.vgic.lock().set_level(Some(vcpu.id), intid, true);
+                vcpu.vcpu().mark_interrupts_changed();
+            }
+            None => gic::deactivate(intid),
+        }
+    } else if intid == lines.maintenance {
+        gic::deactivate(intid);
+        gic::set_maintenance(false);
+        if let Some(vcpu) = running {
+            vcpu.vcpu().mark_interrupts_changed();
+        }
+    } else if Some(intid) == lines.console {
+        if console().receive() {
+            hv.raise_global_virq(Virq::Console);
+        }
+        gic::deactivate(intid);
+    } else {
+        match hv.owner_of_interrupt(intid).and_then(|owner| hv.domain(owner)) {
+            Some(domain) => domain.raise_shared(hv, intid),
+            None => unexpected(intid),
+        }
+    }
+}
+
+/// Nobody asked for this line: it is switched off, so that it cannot keep the CPU busy.
+fn unexpected(intid: u32) {
+    gic::disable(intid);
+    gic::deactivate(intid);
+    log::warn!("interrupt {intid} belongs to nobody ({}); it is now disabled", DomId::IO);
+}

@@ -1,0 +1,93 @@
+//! Changing the vCPU that a CPU runs, and presenting a vCPU's interrupts to it.
+
+use core::sync::atomic::Ordering;
+
+use crate::arch;
+use crate::hypervisor::{Hypervisor, VcpuRef};
+use crate::regs::GuestRegs;
+use crate::types::CpuId;
+use crate::vgic::{ListRegister, MAX_LIST_REGISTERS};
+
+use super::{Cpu, timers};
+
+/// Chooses who runs next on this CPU and loads it.
+pub fn choose(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs) {
+    cpu.local.choose = false;
+    let now = arch::now();
+    let pick = hv.scheduler.pick(cpu.id, now);
+    let current = cpu.running.as_ref().map(|running| running.vcpu().unit);
+    if pick.unit != current {
+        if let Some(old) = cpu.running.take() {
+            let deadline = save(&old, frame);
+            timers::set_guest_timer(&mut cpu.local, old.vcpu().unit, deadline);
+            hv.kick(hv.scheduler.saved(cpu.id, old.vcpu().unit, now));
+        }
+        if let Some(new) = pick.unit.and_then(|unit| hv.vcpu(unit)) {
+            timers::set_guest_timer(&mut cpu.local, new.vcpu().unit, None);
+            load(&new, frame);
+            hv.write_runstate(&new);
+            follow_interrupts(&new, cpu.id);
+            cpu.running = Some(new);
+        }
+    }
+    let next = match (pick.deadline, cpu.local.alarms.next()) {
+        (Some(slice), Some(alarm)) => Some(slice.min(alarm)),
+        (slice, alarm) => slice.or(alarm),
+    };
+    arch::set_timer(next);
+}
+
+/// Takes a vCPU out of this CPU. Returns when its own timer will fire.
+fn save(vcpu: &VcpuRef, frame: &GuestRegs) -> Option<u64> {
+    let mut saved = vcpu.vcpu().saved.lock();
+    let mut list = [ListRegister::default(); MAX_LIST_REGISTERS];
+    {
+        let mut vgic = vcpu.domain.vgic.lock();
+        let used = vgic.used(vcpu.id);
+        let list = &mut list[..used];
+        arch::gic::read_list(list);
+        vgic.fold(vcpu.id, list);
+    }
+    saved.regs = *frame;
+    saved.context.save();
+    saved.loaded = false;
+    vcpu.vcpu().mark_interrupts_changed();
+    // The timer's interrupt stays active until the guest ends it; the next vCPU here needs it inactive.
+    arch::gic::set_active(vcpu.domain.guest_timer, false);
+    saved.context.timer_deadline()
+}
+
+/// Puts a vCPU into this CPU.
+fn load(vcpu: &VcpuRef, frame: &mut GuestRegs) {
+    let mut saved = vcpu.vcpu().saved.lock();
+    arch::activate_stage2(vcpu.domain.stage2);
+    *frame = saved.regs;
+    saved.context.load();
+    saved.loaded = true;
+}
+
+/// Sends the vCPU's shared interrupts to the CPU that it now runs on, if they went elsewhere.
+fn follow_interrupts(vcpu: &VcpuRef, cpu: CpuId) {
+    let last = vcpu.vcpu().last_cpu.swap(cpu.0, Ordering::Relaxed);
+    if last != cpu.0 {
+        for intid in vcpu.domain.vgic.lock().hardware_interrupts_of(vcpu.id) {
+            arch::gic::route(intid, cpu);
+        }
+    }
+}
+
+/// Brings the list registers of the vCPU that runs here up to date.
+pub fn present_interrupts(vcpu: &VcpuRef) {
+    let mut list = [ListRegister::default(); MAX_LIST_REGISTERS];
+    let mut vgic = vcpu.domain.vgic.lock();
+    let used = vgic.used(vcpu.id);
+    arch::gic::read_list(&mut list[..used]);
+    vgic.fold(vcpu.id, &list[..used]);
+    let fill = vgic.fill(vcpu.id, &mut list);
+    let write = used.max(fill.used);
+    arch::gic::write_list(&list[..write]);
+    arch::gic::set_maintenance(fill.underflow);
+    if list[..fill.used].iter().any(|register| register.hardware == Some(vcpu.domain.guest_timer)) {
+        arch::gic::set_active(vcpu.domain.guest_timer, true);
+    }
+}

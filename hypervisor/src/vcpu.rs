@@ -1,0 +1,93 @@
+//! A virtual CPU: what is kept of it while it does not run, and what others may ask of it while it does.
+
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+
+use crate::arch::context::Context;
+use crate::physical_timer::PhysicalTimer;
+use crate::regs::GuestRegs;
+use crate::sched::UnitId;
+use crate::sync::Mutex;
+use crate::types::{Gva, VcpuId};
+
+/// The registers of a vCPU that is not running, and whether it is.
+#[derive(Debug)]
+pub struct Saved {
+    /// General registers, PC and PSTATE.
+    pub regs: GuestRegs,
+    /// Everything else that the CPU holds for it.
+    pub context: Context,
+    /// The state is in a physical CPU; what stands here is old.
+    pub loaded: bool,
+}
+
+/// A virtual CPU.
+#[derive(Debug)]
+pub struct Vcpu {
+    /// Its number in its domain.
+    pub id: VcpuId,
+    /// Its number in the scheduler.
+    pub unit: UnitId,
+    /// What it reads in MPIDR_EL1.
+    pub mpidr: u64,
+    /// Registers while it does not run.
+    pub saved: Mutex<Saved>,
+    /// The emulated EL1 physical timer.
+    pub timer: Mutex<PhysicalTimer>,
+    /// PSCI: between CPU_ON and CPU_OFF.
+    pub power: Mutex<Power>,
+    /// Where the guest wants to read how its time was spent (`vcpu_op` register_runstate_memory_area); 0 = nowhere.
+    pub runstate_area: AtomicU64,
+    /// The CPU that it ran on last, which its shared interrupts follow.
+    pub last_cpu: AtomicU16,
+    interrupts_changed: AtomicBool,
+}
+
+/// Whether a vCPU is on, in the sense of PSCI (DEN0022, CPU_ON).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Power {
+    /// It runs, or waits to.
+    On,
+    /// It waits for CPU_ON.
+    Off,
+}
+
+impl Vcpu {
+    /// A vCPU that is off.
+    pub fn new(id: VcpuId, unit: UnitId, mpidr: u64) -> Self {
+        Vcpu {
+            id,
+            unit,
+            mpidr,
+            saved: Mutex::new(Saved { regs: GuestRegs::default(), context: Context::new(mpidr), loaded: false }),
+            timer: Mutex::new(PhysicalTimer::default()),
+            power: Mutex::new(Power::Off),
+            runstate_area: AtomicU64::new(0),
+            last_cpu: AtomicU16::new(0),
+            interrupts_changed: AtomicBool::new(true),
+        }
+    }
+
+    /// Notes that the interrupts to be presented to it may have changed since it was last entered.
+    pub fn mark_interrupts_changed(&self) {
+        self.interrupts_changed.store(true, Ordering::Release);
+    }
+
+    /// Whether they have, since this was last asked.
+    pub fn take_interrupts_changed(&self) -> bool {
+        // A plain load keeps the common way into the guest free of atomic writes.
+        self.interrupts_changed.load(Ordering::Acquire) && self.interrupts_changed.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether it is off and its last registers have left the CPU, so that it can be started anew.
+    pub fn is_off(&self) -> bool {
+        *self.power.lock() == Power::Off && !self.saved.lock().loaded
+    }
+
+    /// Where run states are to be written.
+    pub fn runstate_area(&self) -> Option<Gva> {
+        match self.runstate_area.load(Ordering::Relaxed) {
+            0 => None,
+            address => Some(Gva(address)),
+        }
+    }
+}
