@@ -14,3 +14,4 @@ pub mod arch;
 pub mod mm;
 pub mod sync;
 pub mod types;
+pub mod vgic;

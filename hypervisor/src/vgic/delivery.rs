@@ -1,0 +1,278 @@
+//! From queues to list registers and back.
+//!
+//! [`Vgic::fold`] takes everything out of a vCPU's list registers, [`Vgic::fill`] puts the most urgent interrupts in.
+//! What is active has precedence, since only from a list register can the guest deactivate it; but one register is
+//! always left for what waits, so that the guest can be preempted.
+
+use arrayvec::ArrayVec;
+
+use super::effects::mask_of;
+use super::interrupt::{BankId, bit, bits, slot};
+use super::list_register::{ListRegister, Origin, State};
+use super::{Cpu, MAX_LIST_REGISTERS, Version, Vgic};
+use crate::types::VcpuId;
+
+/// What a vCPU's list registers need of the hardware. `ICH_HCR_EL2` and `GICH_HCR` have the same bits for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fill {
+    /// How many were filled, from the first on. All others must be free.
+    pub used: usize,
+    /// More interrupts wait: a maintenance interrupt (`NPIE`) is wanted once the guest has acknowledged all that are
+    /// pending here.
+    pub no_pending: bool,
+    /// Active interrupts have no register: a maintenance interrupt (`LRENPIE`) is wanted when the guest drops one, for
+    /// [`Vgic::drop_unlisted`], and GICv3 traps `ICC_DIR_EL1` (`TDIR`), for [`Vgic::deactivate`].
+    pub unlisted_active: bool,
+}
+
+/// What a list register was filled with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Listed {
+    intid: u32,
+    /// The register took the latched pending state along.
+    moved: bool,
+    origin: Origin,
+}
+
+/// Interrupts by urgency: priority, then INTID.
+struct Urgent {
+    keys: ArrayVec<u32, MAX_LIST_REGISTERS>,
+    limit: usize,
+    /// There were more.
+    overflow: bool,
+}
+
+impl Urgent {
+    fn new(limit: usize) -> Self {
+        Urgent { keys: ArrayVec::new(), limit: limit.min(MAX_LIST_REGISTERS), overflow: false }
+    }
+
+    fn add(&mut self, priority: u8, intid: u32) {
+        let key = u32::from(priority) << 16 | intid;
+        let at = self.keys.partition_point(|other| *other < key);
+        if self.keys.len() >= self.limit {
+            self.overflow = true;
+            if at >= self.keys.len() {
+                return;
+            }
+            self.keys.pop();
+        }
+        // There is room, and `at` is within it.
+        let _ = self.keys.try_insert(at, key);
+    }
+
+    fn limit(&mut self, limit: usize) {
+        self.overflow |= self.keys.len() > limit;
+        self.keys.truncate(limit);
+    }
+}
+
+impl Vgic {
+    /// Takes back what the list registers of a vCPU hold after it ran. `lrs` are those that [`fill`](Self::fill) used,
+    /// as the hardware left them.
+    pub fn fold(&mut self, vcpu: VcpuId, lrs: &[ListRegister]) {
+        let Some(cpu) = self.cpus.get_mut(usize::from(vcpu.0)) else { return };
+        if cpu.listed.is_empty() {
+            return;
+        }
+        let listed = core::mem::take(&mut cpu.listed);
+        let kicked = self.effects.kick;
+        for (listed, register) in listed.iter().zip(lrs) {
+            self.unlist(vcpu, listed, register.state);
+        }
+        // This vCPU needs no kick for what it brings along itself.
+        self.effects.kick &= kicked | !mask_of(vcpu);
+    }
+
+    fn unlist(&mut self, vcpu: VcpuId, listed: &Listed, state: State) {
+        let id = BankId::of_intid(vcpu, listed.intid);
+        let mask = bit(listed.intid);
+        let sender = match listed.origin {
+            Origin::Software { source, .. } if self.version == Version::V2 && listed.intid < 16 => {
+                Some(source)
+            }
+            _ => None,
+        };
+        let Some(bank) = self.bank_mut(id) else { return };
+        let counts = bank.offered & mask != 0;
+        let overruled = bank.overruled & mask != 0;
+        bank.listed &= !mask;
+        bank.offered &= !mask;
+        bank.overruled &= !mask;
+
+        let unacknowledged = counts && state.is_pending();
+        if unacknowledged && listed.moved {
+            bank.latched |= mask;
+        }
+        if !overruled && state.is_active() {
+            bank.active |= mask;
+        } else if !overruled {
+            bank.active &= !mask;
+        }
+
+        // The physical interrupt stays active while the virtual one is pending or active. If that is over and the
+        // hardware did not see it end, it is ours to deactivate.
+        let settled = matches!(listed.origin, Origin::Hardware(_)) && state == State::Invalid;
+        let over = bank.hardware & !bank.active & !bank.latched & mask;
+        if !settled {
+            bank.changes.deactivate(over);
+        }
+        if let Some(sender) = sender.filter(|_| unacknowledged) {
+            self.restore_sender(vcpu, listed.intid, sender);
+        }
+        self.requeue(id, mask);
+        self.note_changes(id);
+    }
+
+    /// Fills a vCPU's list registers before it runs. Those beyond [`Fill::used`] are left as they are here, and must be
+    /// free in the hardware. What was filled before must be folded first; otherwise nothing changes.
+    pub fn fill(&mut self, vcpu: VcpuId, lrs: &mut [ListRegister]) -> Fill {
+        let Some(cpu) = self.cpus.get(usize::from(vcpu.0)) else { return Fill::default() };
+        if !cpu.listed.is_empty() {
+            return Fill { used: cpu.listed.len(), ..Fill::default() };
+        }
+        if cpu.queue.is_empty() || !cpu.online {
+            return Fill::default();
+        }
+        let capacity = lrs.len().min(MAX_LIST_REGISTERS);
+        let (mut active, mut waiting) = self.candidates(vcpu, cpu, capacity);
+        active.limit(capacity.saturating_sub(usize::from(!waiting.keys.is_empty())));
+        waiting.limit(capacity.saturating_sub(active.keys.len()));
+
+        let mut used = 0;
+        let chosen = active.keys.iter().chain(&waiting.keys).map(|key| key & 0xffff);
+        for (intid, register) in chosen.zip(lrs) {
+            let Some((listed, filled)) = self.list(vcpu, intid) else { continue };
+            let Some(cpu) = self.cpus.get_mut(usize::from(vcpu.0)) else { continue };
+            if cpu.listed.try_push(listed).is_err() {
+                break;
+            }
+            *register = filled;
+            used += 1;
+        }
+        Fill { used, no_pending: waiting.overflow, unlisted_active: active.overflow }
+    }
+
+    /// What is active on a vCPU, and what could be signalled to it.
+    fn candidates(&self, vcpu: VcpuId, cpu: &Cpu, limit: usize) -> (Urgent, Urgent) {
+        let (mut active, mut waiting) = (Urgent::new(limit), Urgent::new(limit));
+        for (n, queued) in cpu.queue.words() {
+            let id = BankId::of_word(vcpu, n);
+            let Some(bank) = self.bank(id) else { continue };
+            let signalled = bank.waiting() & bank.enabled & self.in_enabled_group(bank) & !bank.active;
+            for n in bits(queued & (bank.active | signalled)) {
+                let priority = bank.priority.get(slot(n)).copied().unwrap_or(u8::MAX);
+                let list = if bank.active & bit(n) != 0 { &mut active } else { &mut waiting };
+                list.add(priority, id.first() + n);
+            }
+        }
+        (active, waiting)
+    }
+
+    /// Moves an interrupt from the queue of `vcpu` into a list register.
+    fn list(&mut self, vcpu: VcpuId, intid: u32) -> Option<(Listed, ListRegister)> {
+        let id = BankId::of_intid(vcpu, intid);
+        let mask = bit(intid);
+        let here = match id {
+            BankId::Private(_) => true,
+            BankId::Shared(n) => self.shared.get(n)?.target(intid) == Some(vcpu),
+        };
+        let per_sender = self.version == Version::V2 && intid < 16;
+        let in_enabled_group = self.in_enabled_group(self.bank(id)?);
+
+        let bank = self.bank_mut(id)?;
+        let active = bank.active & mask != 0;
+        let hardware = bank.hardware & mask != 0;
+        let sampled = bank.sampled() & mask != 0;
+        let waiting = here && bank.waiting() & bank.enabled & in_enabled_group & mask != 0;
+        // Only an edge without hardware can be pending while active: a level is sampled again when the guest is done,
+        // hardware must not be deactivated for what comes after, and another sender needs a register of its own.
+        let pending = waiting && !(active && (sampled || hardware || per_sender));
+        let moved = pending && bank.latched & mask != 0;
+        if moved {
+            bank.latched &= !mask;
+        }
+        if pending {
+            bank.offered |= mask;
+        }
+        bank.listed |= mask;
+        let source = if per_sender { self.take_sender(vcpu, intid, pending) } else { 0 };
+
+        let bank = self.bank_mut(id)?;
+        let more = bank.waiting() & mask != 0;
+        let origin = if hardware && !more {
+            Origin::Hardware(bank.physical.get(slot(intid)).copied()?)
+        } else {
+            Origin::Software { eoi_maintenance: sampled || more, source }
+        };
+        let register = ListRegister {
+            state: State::new(pending, active),
+            intid,
+            priority: bank.priority.get(slot(intid)).copied()?,
+            group1: bank.group1 & mask != 0,
+            origin,
+        };
+        let cpu = self.cpus.get_mut(usize::from(vcpu.0))?;
+        cpu.queue.remove(intid);
+        Some((Listed { intid, moved, origin }, register))
+    }
+
+    /// The sender for whom an SGI goes into a list register: if `next`, the lowest of those who wait.
+    fn take_sender(&mut self, vcpu: VcpuId, intid: u32, next: bool) -> u8 {
+        let Some(cpu) = self.cpus.get_mut(usize::from(vcpu.0)) else { return 0 };
+        let (Some(senders), Some(current)) =
+            (cpu.senders.get_mut(slot(intid)), cpu.current_sender.get_mut(slot(intid)))
+        else {
+            return 0;
+        };
+        if next {
+            *current = (senders.trailing_zeros() & 7) as u8;
+            *senders &= senders.wrapping_sub(1);
+            if *senders != 0 {
+                cpu.private.latched |= bit(intid);
+            }
+        }
+        *current
+    }
+
+    fn restore_sender(&mut self, vcpu: VcpuId, intid: u32, sender: u8) {
+        if let Some(cpu) = self.cpus.get_mut(usize::from(vcpu.0))
+            && let Some(senders) = cpu.senders.get_mut(slot(intid))
+        {
+            *senders |= 1_u8.checked_shl(sender.into()).unwrap_or(0);
+        }
+    }
+
+    /// Whether an interrupt would be signalled to a vCPU if it ran: then it must not wait in `WFI`. The virtual CPU
+    /// interface's own mask is not known here, nor what its list registers hold unless they are folded.
+    pub fn deliverable(&self, vcpu: VcpuId) -> bool {
+        let Some(cpu) = self.cpus.get(usize::from(vcpu.0)) else { return false };
+        let signalled = |id, mask| {
+            self.bank(id).is_some_and(|bank| {
+                bank.pending() & bank.enabled & self.in_enabled_group(bank) & !bank.active & mask != 0
+            })
+        };
+        cpu.online
+            && (cpu.queue.words().any(|(n, word)| signalled(BankId::of_word(vcpu, n), word))
+                || cpu.listed.iter().any(|l| signalled(BankId::of_intid(vcpu, l.intid), bit(l.intid))))
+    }
+
+    /// The guest deactivated `count` interrupts that were in no list register (`EOIcount`): those with the highest
+    /// priority, because that is the order in which it must drop them. To be called before the fold.
+    pub fn drop_unlisted(&mut self, vcpu: VcpuId, count: u32) {
+        for _ in 0..count.min(31) {
+            let Some(cpu) = self.cpus.get(usize::from(vcpu.0)) else { return };
+            let (active, _) = self.candidates(vcpu, cpu, 1);
+            let Some(key) = active.keys.first() else { return };
+            self.deactivate(vcpu, key & 0xffff);
+        }
+    }
+
+    /// The guest deactivated an interrupt by name (a trapped `ICC_DIR_EL1`). To be called after the fold.
+    pub fn deactivate(&mut self, vcpu: VcpuId, intid: u32) {
+        let id = BankId::of_intid(vcpu, intid);
+        let Some(bank) = self.bank_mut(id) else { return };
+        let changed = bank.deactivate(bit(intid));
+        self.update(id, changed);
+    }
+}

@@ -1,0 +1,77 @@
+//! The interrupts that concern a vCPU now, as a set of INTIDs: one bit each, and one bit for each word that is not
+//! empty. Finding them costs in proportion to their number; an empty set is one comparison.
+
+use super::interrupt::{BANK_SIZE, bit, bits};
+
+/// Words of a set that holds INTIDs 0 to 1023.
+const WORDS: usize = 32;
+
+/// A set of INTIDs.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Queue {
+    /// Bit *n*: word *n* is not zero.
+    occupied: u32,
+    words: [u32; WORDS],
+}
+
+impl Queue {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.occupied == 0
+    }
+
+    /// Replaces the bits of `mask` in word `n`. Returns those that are new.
+    pub(super) fn replace(&mut self, n: usize, mask: u32, with: u32) -> u32 {
+        let Some(word) = self.words.get_mut(n) else { return 0 };
+        let old = *word;
+        *word = (old & !mask) | (with & mask);
+        let occupied = 1_u32 << (n % WORDS);
+        if *word == 0 {
+            self.occupied &= !occupied;
+        } else {
+            self.occupied |= occupied;
+        }
+        *word & !old
+    }
+
+    /// Adds an interrupt. Whether it is new.
+    pub(super) fn insert(&mut self, intid: u32) -> bool {
+        self.replace((intid / BANK_SIZE) as usize, bit(intid), u32::MAX) != 0
+    }
+
+    /// Takes an interrupt out.
+    pub(super) fn remove(&mut self, intid: u32) {
+        self.replace((intid / BANK_SIZE) as usize, bit(intid), 0);
+    }
+
+    /// The words that are not empty, with their numbers.
+    pub(super) fn words(&self) -> impl Iterator<Item = (usize, u32)> + '_ {
+        bits(self.occupied).filter_map(|n| Some((n as usize, *self.words.get(n as usize)?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    proptest! {
+        #[test]
+        fn behaves_as_a_set(operations in prop::collection::vec((any::<bool>(), 0u32..1024), 0..200)) {
+            let mut queue = Queue::default();
+            let mut model = BTreeSet::new();
+            for (insert, intid) in operations {
+                if insert {
+                    prop_assert_eq!(queue.insert(intid), model.insert(intid));
+                } else {
+                    queue.remove(intid);
+                    model.remove(&intid);
+                }
+                prop_assert_eq!(queue.is_empty(), model.is_empty());
+            }
+            let found: Vec<u32> =
+                queue.words().flat_map(|(n, word)| bits(word).map(move |b| n as u32 * BANK_SIZE + b)).collect();
+            prop_assert_eq!(found, model.into_iter().collect::<Vec<_>>());
+        }
+    }
+}
