@@ -10,7 +10,9 @@ extern crate alloc;
 
 #[allow(unsafe_code, reason = "registers, page tables and assembly live here")]
 pub mod arch;
+pub mod command_line;
 #[allow(unsafe_code, reason = "machine memory is reached through pointers here and nowhere else")]
 pub mod mm;
+pub mod platform;
 pub mod sync;
 pub mod types;
