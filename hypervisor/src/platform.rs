@@ -8,6 +8,8 @@
 mod boot;
 mod cpus;
 mod error;
+#[cfg(test)]
+pub(crate) mod fixtures;
 mod gic;
 mod interrupt;
 mod region;
