@@ -10,8 +10,11 @@ extern crate alloc;
 
 #[allow(unsafe_code, reason = "registers, page tables and assembly live here")]
 pub mod arch;
+pub mod command_line;
+pub mod domain_tree;
 #[allow(unsafe_code, reason = "machine memory is reached through pointers here and nowhere else")]
 pub mod mm;
+pub mod platform;
 pub mod sync;
 pub mod types;
 pub mod vgic;

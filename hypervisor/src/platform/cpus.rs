@@ -1,0 +1,185 @@
+//! CPUs and the memory banks they run in, the timer in each of them, and the firmware that starts them.
+
+use alloc::vec::Vec;
+
+use arrayvec::ArrayVec;
+
+use super::error::PlatformError;
+use super::region::{Region, merge};
+use super::tree::{Then, Tree, cells, entries};
+
+/// CPUs that the hypervisor drives at most.
+pub const MAX_CPUS: usize = 64;
+/// Memory banks and reserved ranges that are kept, each.
+const MAX_RANGES: usize = 256;
+/// Affinity fields of MPIDR_EL1 (Arm ARM D24.2.120): Aff3 in bits 39 to 32, Aff2 to Aff0 in bits 23 to 0.
+const MPIDR_AFFINITY: u64 = 0xff_00ff_ffff;
+
+/// A CPU's affinity fields, as MPIDR_EL1 has them and as PSCI takes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mpidr(u64);
+
+impl Mpidr {
+    /// The affinity fields of a register value; the other bits are dropped.
+    pub const fn new(register: u64) -> Mpidr {
+        Mpidr(register & MPIDR_AFFINITY)
+    }
+
+    /// The affinity fields in their places, all other bits zero.
+    pub const fn affinity(self) -> u64 {
+        self.0
+    }
+}
+
+/// The PPIs (as INTIDs) of the generic timer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timer {
+    /// The EL1 physical timer, secure.
+    pub secure_physical: u32,
+    /// The EL1 physical timer.
+    pub physical: u32,
+    /// The virtual timer.
+    pub r#virtual: u32,
+    /// The EL2 physical timer.
+    pub hypervisor: u32,
+    /// The counter's frequency in Hz, given only where CNTFRQ_EL0 is wrong.
+    pub frequency: Option<u32>,
+}
+
+/// The instruction by which the firmware is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conduit {
+    /// SMC.
+    Smc,
+    /// HVC: there is a hypervisor below.
+    Hvc,
+}
+
+/// The power-state firmware.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Psci {
+    /// How it is called.
+    pub conduit: Conduit,
+    /// The version (major, minor) that the tree promises; PSCI_VERSION tells the real one.
+    pub version: (u16, u16),
+}
+
+/// The CPUs in the tree's order, and how many were left out because they are more than [`MAX_CPUS`].
+pub fn cpus(tree: &Tree<'_>) -> Result<(ArrayVec<Mpidr, MAX_CPUS>, usize), PlatformError> {
+    let mut found = ArrayVec::new();
+    let mut left_out = 0usize;
+    let mut error = None;
+    tree.walk(&mut |place| {
+        let Some(parent) = place.parent() else { return Then::Into };
+        if parent.parent().is_none() {
+            return if place.path() == "/cpus" { Then::Into } else { Then::Over };
+        }
+        // A disabled CPU is one that waits to be started; only "fail" means that there is none.
+        let failed = place.text("status").is_some_and(|status| status.starts_with("fail"));
+        if place.text("device_type") == Some("cpu") && !failed {
+            let reg = place.bytes("reg").unwrap_or_default();
+            match entries(reg, [parent.address_cells()]).next() {
+                Some([Some(id)]) if found.contains(&Mpidr::new(id)) => {
+                    error = Some((place.path(), "is the same as another CPU's"));
+                }
+                Some([Some(id)]) => {
+                    left_out += usize::from(found.try_push(Mpidr::new(id)).is_err());
+                }
+                _ => error = Some((place.path(), "is no MPIDR")),
+            }
+        }
+        Then::Over
+    });
+    if let Some((node, problem)) = error {
+        return Err(PlatformError::BadProperty { node, property: "reg", problem });
+    }
+    if found.is_empty() { Err(PlatformError::NoCpu) } else { Ok((found, left_out)) }
+}
+
+/// The machine's RAM: banks in ascending order, neighbours joined.
+pub fn memory(tree: &Tree<'_>) -> Result<Vec<Region>, PlatformError> {
+    let mut banks = Vec::new();
+    tree.walk(&mut |place| {
+        if place.text("device_type") == Some("memory") && place.is_enabled() {
+            banks.extend(place.regions().flatten().take(MAX_RANGES.saturating_sub(banks.len())));
+        }
+        Then::Into
+    });
+    if banks.is_empty() { Err(PlatformError::NoMemory) } else { Ok(merge(banks)) }
+}
+
+/// What the tree reserves: the header's list, and the fixed ranges under `/reserved-memory`. Ascending, joined.
+pub fn reserved(tree: &Tree<'_>) -> Vec<Region> {
+    let mut ranges: Vec<Region> = tree.memory_reservations().collect();
+    tree.walk(&mut |place| {
+        let Some(parent) = place.parent() else { return Then::Into };
+        if parent.parent().is_none() {
+            return if place.path() == "/reserved-memory" { Then::Into } else { Then::Over };
+        }
+        if place.is_enabled() {
+            ranges.extend(place.regions().flatten().take(MAX_RANGES.saturating_sub(ranges.len())));
+        }
+        Then::Over
+    });
+    merge(ranges)
+}
+
+/// The generic timer's interrupts. Their order is fixed (Linux, bindings/timer/arm,arch_timer.yaml) unless
+/// `interrupt-names` gives another.
+pub fn timer(tree: &Tree<'_>, gic: Option<u32>) -> Result<Timer, PlatformError> {
+    tree.find(|place| {
+        if !place.is_compatible(&["arm,armv8-timer"]) || !place.is_enabled() {
+            return None;
+        }
+        let lines = gic.map(|gic| tree.interrupts(place, gic)).unwrap_or_default();
+        let names = place.bytes("interrupt-names");
+        let line = |name: &str, position: usize, problem| {
+            let named = names
+                .and_then(|names| names.split(|&byte| byte == 0).position(|have| have == name.as_bytes()));
+            let position = if names.is_some() { named? } else { position };
+            let line = lines.get(position).copied().flatten().filter(|line| line.is_private());
+            Some(line.map(|line| line.intid).ok_or(PlatformError::BadProperty {
+                node: place.path(),
+                property: "interrupts",
+                problem,
+            }))
+        };
+        let need = |name, position, problem| {
+            line(name, position, problem).unwrap_or_else(|| {
+                Err(PlatformError::BadProperty { node: place.path(), property: "interrupt-names", problem })
+            })
+        };
+        let read = || {
+            Ok(Timer {
+                secure_physical: need("sec-phys", 0, "does not name the secure physical timer's PPI")?,
+                physical: need("phys", 1, "does not name the physical timer's PPI")?,
+                r#virtual: need("virt", 2, "does not name the virtual timer's PPI")?,
+                hypervisor: need("hyp-phys", 3, "does not name the hypervisor timer's PPI")?,
+                frequency: place.bytes("clock-frequency").and_then(|bytes| cells(bytes).next()),
+            })
+        };
+        Some(read())
+    })
+    .unwrap_or(Err(PlatformError::NoTimer))
+}
+
+/// The power-state firmware.
+pub fn psci(tree: &Tree<'_>) -> Result<Psci, PlatformError> {
+    tree.find(|place| {
+        let version = match () {
+            () if place.is_compatible(&["arm,psci-1.0"]) => (1, 0),
+            () if place.is_compatible(&["arm,psci-0.2"]) => (0, 2),
+            () => return None,
+        };
+        let conduit = match place.text("method") {
+            Some("smc") => Conduit::Smc,
+            Some("hvc") => Conduit::Hvc,
+            _ => {
+                let (property, problem) = ("method", "is neither \"smc\" nor \"hvc\"");
+                return Some(Err(PlatformError::BadProperty { node: place.path(), property, problem }));
+            }
+        };
+        Some(Ok(Psci { conduit, version }))
+    })
+    .unwrap_or(Err(PlatformError::NoPsci))
+}

@@ -1,0 +1,125 @@
+//! What can be wrong with a host's device tree. Each message names the node or the property, so that the person who
+//! wrote the boot script or the tree knows where to look.
+
+use alloc::string::String;
+use core::fmt;
+
+use super::boot::ModuleKind;
+use super::region::Region;
+
+/// Why the host's device tree does not describe a machine that the hypervisor can run on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlatformError {
+    /// Fewer bytes than the tree's own header says, or than a header has.
+    Truncated {
+        /// Bytes that are there.
+        has: usize,
+        /// Bytes that there must be.
+        wants: usize,
+    },
+    /// The first word is not the device tree's magic number.
+    BadMagic(u32),
+    /// The header's total size is more than the arm64 boot protocol allows.
+    TooLarge(usize),
+    /// The blocks, tokens or names inside are damaged.
+    Damaged(dtoolkit::error::FdtParseError),
+    /// Nodes inside nodes, deeper than any real tree.
+    TooDeep,
+    /// More nodes than any real tree has.
+    TooManyNodes,
+    /// A property of a node that the hypervisor needs is missing or makes no sense.
+    BadProperty {
+        /// The node's path.
+        node: String,
+        /// The property's name.
+        property: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// No enabled node with `device_type = "memory"`, or they are all empty.
+    NoMemory,
+    /// No CPU under `/cpus`.
+    NoCpu,
+    /// No GICv2 or GICv3 node.
+    NoInterruptController,
+    /// No `arm,armv8-timer` node.
+    NoTimer,
+    /// No `arm,psci-0.2` or `arm,psci-1.0` node.
+    NoPsci,
+    /// No module under `/chosen` is a kernel.
+    NoKernel,
+    /// More modules than the hypervisor keeps.
+    TooManyModules {
+        /// How many it keeps.
+        limit: usize,
+    },
+    /// A module is not, or not wholly, in one memory bank.
+    ModuleOutsideMemory {
+        /// The module's node.
+        node: String,
+        /// What it is.
+        kind: ModuleKind,
+        /// Where it claims to be.
+        region: Region,
+    },
+    /// Two modules have bytes in common.
+    ModulesOverlap {
+        /// The nodes of the two.
+        nodes: [String; 2],
+        /// Where they claim to be.
+        regions: [Region; 2],
+    },
+}
+
+impl fmt::Display for PlatformError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use PlatformError as E;
+        match self {
+            E::Truncated { has, wants } => {
+                write!(f, "the device tree is truncated: {wants} bytes are needed, {has} are there")
+            }
+            E::BadMagic(word) => {
+                write!(f, "this is no device tree: it starts with {word:#010x}, not 0xd00dfeed")
+            }
+            E::TooLarge(size) => write!(f, "the device tree claims {size} bytes; at most 2 MiB are allowed"),
+            E::Damaged(error) => write!(f, "the device tree is damaged: {error}"),
+            E::TooDeep => write!(f, "the device tree is nested too deeply"),
+            E::TooManyNodes => write!(f, "the device tree has too many nodes"),
+            E::BadProperty { node, property, problem } => {
+                write!(f, "device tree node {node}: `{property}` {problem}")
+            }
+            E::NoMemory => {
+                write!(f, "the device tree has no enabled node with device_type \"memory\" and a size")
+            }
+            E::NoCpu => write!(f, "the device tree has no CPU under /cpus"),
+            E::NoInterruptController => write!(
+                f,
+                "the device tree has no interrupt controller that is an enabled GICv2 (arm,gic-400, \
+                 arm,cortex-a15-gic, arm,cortex-a7-gic) or GICv3 (arm,gic-v3)"
+            ),
+            E::NoTimer => {
+                write!(f, "the device tree has no generic timer (a node compatible with arm,armv8-timer)")
+            }
+            E::NoPsci => {
+                write!(
+                    f,
+                    "the device tree has no PSCI firmware (a node compatible with arm,psci-0.2 or arm,psci-1.0)"
+                )
+            }
+            E::NoKernel => write!(
+                f,
+                "the device tree has no kernel module: a child of /chosen compatible with multiboot,module and \
+                 multiboot,kernel"
+            ),
+            E::TooManyModules { limit } => write!(f, "/chosen has more than {limit} boot modules"),
+            E::ModuleOutsideMemory { node, kind, region } => {
+                write!(f, "boot module {node} ({kind}) at {region} does not lie in the machine's memory")
+            }
+            E::ModulesOverlap { nodes: [one, other], regions: [here, there] } => {
+                write!(f, "boot modules {one} at {here} and {other} at {there} overlap")
+            }
+        }
+    }
+}
+
+impl core::error::Error for PlatformError {}
