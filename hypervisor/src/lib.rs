@@ -12,5 +12,6 @@ extern crate alloc;
 pub mod arch;
 #[allow(unsafe_code, reason = "machine memory is reached through pointers here and nowhere else")]
 pub mod mm;
+pub mod p2m;
 pub mod sync;
 pub mod types;
