@@ -15,6 +15,7 @@ pub mod domain_tree;
 #[allow(unsafe_code, reason = "machine memory is reached through pointers here and nowhere else")]
 pub mod mm;
 pub mod platform;
+pub mod p2m;
 pub mod sync;
 pub mod types;
 pub mod vgic;

@@ -4,3 +4,6 @@
 pub fn relax() {
     std::thread::yield_now();
 }
+
+/// Writes cached data of a range of machine memory back to memory itself. The host's memory needs no such thing.
+pub fn clean_to_memory(_from: crate::types::Pa, _bytes: u64) {}

@@ -1,0 +1,58 @@
+//! RAM for the host: memory that stands for machine frames in tests and in `arch/fake`.
+
+use core::sync::atomic::AtomicU64;
+
+use super::frames::{FrameRange, Frames, Scrub, Storage, storage_needed};
+use super::page::Page;
+use super::table::{RootPages, TableList, TablePage};
+use crate::types::{Mfn, PAGE_SIZE, Pa};
+
+#[repr(C, align(4096))]
+#[derive(Clone)]
+struct HostPage([u8; PAGE_SIZE as usize]);
+
+/// `pages` neighbouring frames, the first aligned to 2^order frames, filled with `fill`. They live until the process ends.
+fn leak(pages: u64, order: u8, fill: u8) -> FrameRange {
+    let extra = 1 << order;
+    let memory = vec![HostPage([fill; PAGE_SIZE as usize]); (pages + extra) as usize].leak();
+    let first = Pa(memory.as_mut_ptr().expose_provenance() as u64).frame();
+    FrameRange { first: Mfn(first.0.next_multiple_of(extra)), pages }
+}
+
+/// A frame full of zeroes that is nobody's.
+pub fn page() -> Page {
+    // SAFETY: leaked memory of its own.
+    unsafe { Page::new(leak(1, 0, 0).first) }
+}
+
+/// `pages` frames for tables. Their content is not zero, as that of a machine's frames is not.
+pub fn tables(pages: u64) -> TableList {
+    let range = leak(pages, 0, 0xa5);
+    let mut list = TableList::default();
+    for number in range.first.0..range.end() {
+        // SAFETY: leaked memory, of which each frame is wrapped once.
+        list.push(unsafe { TablePage::new(Mfn(number)) });
+    }
+    list
+}
+
+/// Frames for a root table.
+pub fn root(order: u8) -> RootPages {
+    // SAFETY: leaked memory of its own, aligned as asked for.
+    unsafe { RootPages::new(leak(1 << order, order, 0xa5).first, order) }
+}
+
+/// A machine with `pages` frames of RAM in one bank, aligned to 2 MiB, all free and full of old data.
+pub fn frames(pages: u64, scrub: &'static dyn Scrub) -> Frames {
+    let bank = leak(pages, 9, 0xa5);
+    let storage = storage(&[bank]);
+    // SAFETY: leaked memory of its own.
+    unsafe { Frames::new(&[bank], &[], storage, scrub) }.expect("the storage has the size asked for")
+}
+
+/// Memory for the tables of `banks`.
+pub fn storage(banks: &[FrameRange]) -> Storage {
+    let needed = storage_needed(banks);
+    let table: Vec<AtomicU64> = (0..needed.table_words).map(|_| AtomicU64::new(u64::MAX)).collect();
+    Storage { bitmaps: vec![u64::MAX; needed.bitmap_words].leak(), table: table.leak() }
+}

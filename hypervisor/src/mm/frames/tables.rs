@@ -1,0 +1,32 @@
+//! Frames for stage-2 tables, as tokens that nobody else holds.
+
+use super::{Content, FrameError, Frames, Kind};
+use crate::mm::table::{RootPages, TablePage};
+use crate::types::DomId;
+
+impl Frames {
+    /// Takes one frame for a table of `owner`.
+    pub fn alloc_table(&self, owner: DomId) -> Option<TablePage> {
+        let mfn = self.take(0..u64::MAX, 0, owner, Kind::Table, Content::Any)?;
+        // SAFETY: the frame was just allocated, no other token for it exists, and frames of this kind are given to
+        // nobody else until `free_table` takes the token back.
+        Some(unsafe { TablePage::new(mfn) })
+    }
+
+    /// Takes 2^order frames in a row for the root of `owner`'s tables.
+    pub fn alloc_root(&self, order: u8, owner: DomId) -> Option<RootPages> {
+        let mfn = self.take(0..u64::MAX, order, owner, Kind::Table, Content::Any)?;
+        // SAFETY: as in `alloc_table`, for each of the frames, which adjoin and are aligned to their number.
+        Some(unsafe { RootPages::new(mfn, order) })
+    }
+
+    /// Frees a table's frame.
+    pub fn free_table(&self, page: TablePage, owner: DomId) -> Result<(), FrameError> {
+        self.free_if(page.mfn(), 0, owner, |kind| kind == Kind::Table).map(drop)
+    }
+
+    /// Frees the root.
+    pub fn free_root(&self, root: RootPages, owner: DomId) -> Result<(), FrameError> {
+        self.free_if(root.mfn(), root.order(), owner, |kind| kind == Kind::Table).map(drop)
+    }
+}

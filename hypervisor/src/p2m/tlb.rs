@@ -1,0 +1,99 @@
+//! When stale translations have to go, and what must wait until they are gone.
+//!
+//! Adding a mapping where there was none flushes nothing, because the TLB holds no faulting translations. Removing
+//! gathers addresses; they are flushed together, each on its own while there are few, the domain's whole TLB when
+//! there are many.
+
+use arrayvec::ArrayVec;
+
+use super::TablePool;
+use crate::mm::table::{Level, TableList, TablePage};
+use crate::types::{Gfn, Ipa};
+
+/// What tells the TLB entries of one guest from another's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Vmid(pub u16);
+
+/// Up to this many leaves are flushed one by one. Each costs a broadcast to all CPUs, and the guest pays for walks that
+/// the other way would repeat.
+pub const FLUSH_BY_ADDRESS: usize = 16;
+
+/// Which levels of a walk a flush concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Only leaves changed (`TLBI IPAS2LE1IS`).
+    Leaves,
+    /// Tables were unlinked too (`TLBI IPAS2E1IS`).
+    AllLevels,
+}
+
+/// TLB maintenance for stage 2.
+///
+/// An implementation orders earlier table writes before the flush, broadcasts it, also drops translations that combine
+/// both stages (`TLBI VMALLE1IS` under the same VMID), and returns when all CPUs are done.
+pub trait Tlb {
+    /// Makes new descriptors visible to table walks (`DSB ISHST`, `ISB`). Nothing is flushed.
+    fn publish(&self);
+    /// Flushes what the TLBs hold for these addresses. One address inside a block stands for all of the block.
+    fn flush_addresses(&self, vmid: Vmid, addresses: &[Ipa], depth: Depth);
+    /// Flushes all that the TLBs hold for a VMID.
+    fn flush_all(&self, vmid: Vmid);
+}
+
+impl<T: Tlb + ?Sized> Tlb for &T {
+    fn publish(&self) {
+        (**self).publish();
+    }
+
+    fn flush_addresses(&self, vmid: Vmid, addresses: &[Ipa], depth: Depth) {
+        (**self).flush_addresses(vmid, addresses, depth);
+    }
+
+    fn flush_all(&self, vmid: Vmid) {
+        (**self).flush_all(vmid);
+    }
+}
+
+/// What was taken out of the tables and may still be in a TLB.
+#[derive(Default)]
+pub(super) struct Stale {
+    addresses: ArrayVec<Ipa, FLUSH_BY_ADDRESS>,
+    many: bool,
+    tables: TableList,
+}
+
+impl Stale {
+    /// Notes a leaf that was taken out.
+    pub fn leaf(&mut self, first: u64) {
+        self.many |= self.addresses.try_push(Gfn(first).base()).is_err();
+    }
+
+    /// Notes a table that was unlinked from the slot that begins at frame `first` of a table of `level`, and keeps its
+    /// frame.
+    pub fn table(&mut self, first: u64, level: Level, page: TablePage) {
+        self.tables.push(page);
+        // A leaf that was taken out below the table flushes the way to it as well.
+        let reach = first..first.saturating_add(level.slot_pages());
+        if !self.addresses.last().is_some_and(|address| reach.contains(&address.frame().0)) {
+            self.leaf(first);
+        }
+    }
+
+    /// Flushes what there is, if anything. Only then do the frames of unlinked tables go back.
+    pub fn flush(&mut self, vmid: Vmid, tlb: &impl Tlb, pool: &mut impl TablePool) {
+        if self.addresses.is_empty() && !self.many {
+            return;
+        }
+        if self.many {
+            tlb.flush_all(vmid);
+        } else {
+            let depth = if self.tables.is_empty() { Depth::Leaves } else { Depth::AllLevels };
+            tlb.flush_addresses(vmid, &self.addresses, depth);
+        }
+        self.addresses.clear();
+        self.many = false;
+        while let Some(page) = self.tables.pop() {
+            pool.give(page);
+        }
+    }
+}
