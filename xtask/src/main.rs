@@ -1,0 +1,37 @@
+//! `cargo xtask`: the project's commands. Each does the set-up that it needs.
+
+mod build;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Set-up, build, run and test of Xenolith")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build the image: target/xenolith.img, with symbols in target/xenolith.elf
+    Build,
+    /// Start the hypervisor in QEMU, with Debian's Linux as the first domain and its shell in this terminal
+    Run(run::Options),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Task::Build => build::build(),
+        Task::Run(options) => run::run(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
