@@ -16,6 +16,8 @@ pub mod domain_tree;
 pub mod mm;
 pub mod platform;
 pub mod p2m;
+pub mod sched;
 pub mod sync;
+pub mod timer;
 pub mod types;
 pub mod vgic;

@@ -1,0 +1,184 @@
+//! Where a unit goes that has become runnable, or that its CPU has given up; and how an idle CPU finds work.
+
+use core::sync::atomic::Ordering;
+
+use super::{CpuMask, Scheduler, UnitId};
+use super::{
+    queue::{Entry, Queue},
+    unit::{Slot, Stage, Unit},
+};
+use crate::types::CpuId;
+
+/// What one step of [`Scheduler::settle`] came to.
+enum Step {
+    /// The unit does not want to run now.
+    Rests,
+    /// It is on its way to another queue.
+    Moves,
+    /// It waits on its home queue.
+    Waits { allowed: CpuMask, home: CpuId, busy: bool, kick: bool },
+}
+
+impl Scheduler {
+    /// Changes a unit, and if it was at rest and now wants to run, queues it.
+    pub(super) fn settle_if(
+        &self,
+        id: UnitId,
+        now: u64,
+        boost: bool,
+        change: impl FnOnce(&mut Unit),
+    ) -> CpuMask {
+        let rises = self.with_unit(id, now, |unit, _, _| {
+            change(unit);
+            let rises = unit.stage == Stage::Rest && unit.wants_to_run();
+            if rises {
+                unit.stage = Stage::Held;
+                unit.used_up = false;
+            }
+            rises
+        });
+        if rises == Some(true) { self.settle(id, now, boost) } else { CpuMask::NONE }
+    }
+
+    /// Puts a unit that the caller holds where it belongs by now: on a queue, or to rest. `boost`: it has been woken.
+    /// Returns the CPUs to kick.
+    pub(super) fn settle(&self, id: UnitId, now: u64, boost: bool) -> CpuMask {
+        let mut kicks = CpuMask::NONE;
+        let mut lag = None;
+        // A further round after the second needs a change of this unit's affinity between the two.
+        loop {
+            let step = self.with_unit(id, now, |unit, queue, slot| {
+                let home = slot.home();
+                let arrived = lag.take();
+                if let Some(lag) = arrived {
+                    unit.vtime = queue.arrival(lag);
+                }
+                if !unit.wants_to_run() {
+                    unit.stage = Stage::Rest;
+                    return Step::Rests;
+                }
+                let target = if arrived.is_some() && unit.allowed.contains(home) {
+                    home
+                } else {
+                    let (target, claimed) = self.target(home, unit, boost);
+                    kicks = kicks.or(claimed);
+                    target
+                };
+                if target == home {
+                    return wait(id, unit, queue, slot, now, boost);
+                }
+                queue.charge(now);
+                lag = Some(queue.lag(unit.vtime, unit.weight));
+                slot.set_home(target);
+                Step::Moves
+            });
+            match step {
+                Some(Step::Moves) => {}
+                Some(Step::Waits { allowed, home, busy, kick }) => {
+                    // A CPU that became idle meanwhile comes and takes the unit.
+                    if busy && kicks.is_empty() {
+                        kicks = self.claim_idle(allowed, home).map_or(CpuMask::NONE, CpuMask::one);
+                    }
+                    if kick {
+                        kicks = kicks.or(CpuMask::one(home));
+                    }
+                    return kicks;
+                }
+                Some(Step::Rests) | None => return kicks,
+            }
+        }
+    }
+
+    /// The CPU for a unit that wants to run, and the CPUs that have to be kicked in any case, because they were
+    /// taken out of the idle mask.
+    fn target(&self, home: CpuId, unit: &Unit, woken: bool) -> (CpuId, CpuMask) {
+        let online = unit.allowed.and(CpuMask(self.online.load(Ordering::Relaxed)));
+        let candidates = if online.is_empty() { unit.allowed.and(self.present()) } else { online };
+        if let Some(cpu) = self.claim_idle(candidates, home) {
+            return (cpu, CpuMask::one(cpu));
+        }
+        if woken && candidates.contains(home) {
+            return (home, CpuMask::NONE);
+        }
+        // Where loads are equal, a unit that used up its turn goes on to the next CPU: three units on two CPUs then
+        // get the same share each. Others stay.
+        let load = |cpu: CpuId| self.cpu(cpu).map_or(u32::MAX, |cpu| cpu.load.load(Ordering::Relaxed));
+        let others = self.others(home).filter(|&cpu| candidates.contains(cpu));
+        let other = others.min_by_key(|&cpu| load(cpu));
+        let stay = candidates.contains(home)
+            && other.is_none_or(|other| load(home) < load(other) + u32::from(!unit.used_up));
+        (if stay { home } else { other.unwrap_or(home) }, CpuMask::NONE)
+    }
+
+    /// The other CPUs, the next one first.
+    fn others(&self, cpu: CpuId) -> impl Iterator<Item = CpuId> {
+        let count = u16::try_from(self.cpus.len()).unwrap_or(u16::MAX);
+        (cpu.0.saturating_add(1)..count).chain(0..cpu.0.min(count)).map(CpuId)
+    }
+
+    /// Takes an idle CPU out of the idle mask, `preferred` if it is idle. The caller has it kicked.
+    fn claim_idle(&self, among: CpuMask, preferred: CpuId) -> Option<CpuId> {
+        let idle = among.and(CpuMask(self.idle.load(Ordering::SeqCst)));
+        let rest = idle.iter().filter(|&cpu| cpu != preferred);
+        let claim = |&cpu: &CpuId| {
+            let bit = CpuMask::one(cpu).0;
+            self.idle.fetch_and(!bit, Ordering::SeqCst) & bit != 0
+        };
+        Some(preferred).filter(|&cpu| idle.contains(cpu)).into_iter().chain(rest).find(claim)
+    }
+
+    /// Takes a waiting unit from another CPU to run it on `cpu`, whose queue is empty; with it comes what it owes.
+    pub(super) fn steal(&self, cpu: CpuId, now: u64) -> Option<(UnitId, i64)> {
+        self.others(cpu).find_map(|victim| {
+            let victim = self.cpu(victim)?;
+            if victim.waiting.load(Ordering::SeqCst) == 0 {
+                return None;
+            }
+            victim.with(|queue| {
+                queue.charge(now);
+                let entry = queue.take_for(cpu)?;
+                let slot = self.units.get(entry.id)?;
+                let mut unit = slot.unit.lock();
+                // It runs from here on as far as others are concerned: who pauses it now kicks `cpu`.
+                unit.stage = Stage::Running;
+                unit.account(now);
+                slot.set_registers(Some(cpu));
+                slot.set_home(cpu);
+                Some((entry.id, queue.lag(entry.vtime, entry.weight)))
+            })
+        })
+    }
+
+    /// Pinned: gives the unit a CPU if it is online and one is free.
+    pub(super) fn claim_cpu(&self, id: UnitId, unit: &mut Unit) {
+        if let Some(pinned) = self.pinned.as_ref().filter(|_| unit.pauses == 0) {
+            let preferred = unit.allowed.iter().next().unwrap_or_default();
+            let cpu = pinned.lock().claim(id, unit.affinity, preferred);
+            unit.allowed = cpu.map_or(CpuMask::NONE, CpuMask::one);
+        }
+    }
+
+    /// Pinned: takes the unit's CPU; returns who gets it, for [`Scheduler::inherit`] once no lock is held.
+    pub(super) fn release_cpu(&self, id: UnitId) -> Option<UnitId> {
+        self.pinned.as_ref().and_then(|pinned| pinned.lock().release(id))
+    }
+
+    /// Pinned: a unit that waited for a CPU has got one, unless it went offline again meanwhile.
+    pub(super) fn inherit(&self, heir: Option<UnitId>, now: u64) -> CpuMask {
+        let settle = |id| self.settle_if(id, now, false, |unit| self.claim_cpu(id, unit));
+        heir.map_or(CpuMask::NONE, settle)
+    }
+}
+
+/// Puts a held unit on its home queue.
+fn wait(id: UnitId, unit: &mut Unit, queue: &mut Queue, slot: &Slot, now: u64, boost: bool) -> Step {
+    queue.charge(now);
+    if boost {
+        unit.vtime = queue.awakening(unit.vtime, unit.weight);
+    }
+    unit.stage = Stage::Ready;
+    let entry = Entry { id, vtime: unit.vtime, weight: unit.weight, allowed: unit.allowed };
+    let busy = queue.current().is_some();
+    let kick = queue.insert(entry, now, boost);
+    Step::Waits { allowed: unit.allowed, home: slot.home(), busy, kick }
+}
