@@ -93,6 +93,8 @@ pub struct Domain {
     pub stage2: Stage2,
     /// Its guest physical memory.
     pub memory: Mutex<Memory>,
+    /// The page of shared info.
+    pub shared_info: Pin,
     /// Its grant table.
     pub grants: Mutex<GrantTable<Pin>>,
     /// The grants of others that it has mapped.

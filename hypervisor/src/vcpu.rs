@@ -39,6 +39,10 @@ pub struct Vcpu {
     pub runstate_area: AtomicU64,
     /// The CPU that it ran on last, which its shared interrupts follow.
     pub last_cpu: AtomicU16,
+    /// It waits in `sched_op` poll.
+    pub polling: AtomicBool,
+    /// How far cleaning the domain's memory for a set/way operation of this vCPU has come, as a guest frame.
+    pub cleaned_to: AtomicU64,
     interrupts_changed: AtomicBool,
 }
 
@@ -63,6 +67,8 @@ impl Vcpu {
             power: Mutex::new(Power::Off),
             runstate_area: AtomicU64::new(0),
             last_cpu: AtomicU16::new(0),
+            polling: AtomicBool::new(false),
+            cleaned_to: AtomicU64::new(0),
             interrupts_changed: AtomicBool::new(true),
         }
     }

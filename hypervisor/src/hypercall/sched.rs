@@ -1,15 +1,17 @@
 //! `sched_op`: giving up the CPU, waiting for events, shutting down.
 
-use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
 
+use arrayvec::ArrayVec;
 use xenolith_abi::Errno;
 use xenolith_abi::sched::{POLL_PORTS, Poll, RemoteShutdown, SchedOp, Shutdown, ShutdownReason};
 
 use crate::arch;
+use crate::event::Port;
 use crate::regs::Pstate;
 use crate::run::{AlarmKind, exit};
 
-use super::{Answer, Arguments, Caller, DONE};
+use super::{Answer, Arguments, Caller, DONE, Reply};
 
 /// x0: what to do; x1: its argument.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
@@ -60,22 +62,22 @@ fn poll(caller: &mut Caller<'_>, argument: u64) -> Answer {
     if request.nr_ports > POLL_PORTS {
         return Err(Errno::EINVAL);
     }
-    let mut ports = Vec::new();
-    ports.try_reserve_exact(request.nr_ports as usize).map_err(|_| Errno::ENOMEM)?;
+    let mut ports = ArrayVec::<Port, { POLL_PORTS as usize }>::new();
     for index in 0..request.nr_ports {
-        ports.push(caller.read::<u32>(Caller::element::<u32>(request.ports, index.into())?)?);
+        let port = caller.read::<u32>(Caller::element::<u32>(request.ports, index.into())?)?;
+        ports.try_push(Port(port)).map_err(|_| Errno::EINVAL)?;
     }
-    if !caller.domain().begin_poll(caller.vcpu.id, &ports)? {
-        return DONE;
-    }
-    let unit = caller.vcpu.vcpu().unit;
-    let deadline = (request.timeout != 0).then(|| arch::ticks(request.timeout));
-    caller.local.set_alarm(unit, AlarmKind::Poll, deadline);
-    caller.hv.scheduler.block(unit, arch::now());
+    let vcpu = caller.vcpu.vcpu();
+    // First block, then look: an event that comes in between takes the block back.
+    caller.hv.scheduler.block(vcpu.unit, arch::now());
     caller.local.choose();
-    // An event may have come between the look at the ports and the block.
-    if caller.domain().poll_is_over(caller.vcpu.id) {
-        caller.hv.wake(unit);
+    let pending = caller.domain().events.lock().poll(vcpu.id, &ports);
+    if pending != Ok(false) {
+        caller.hv.wake(vcpu.unit);
+        return pending.map(|_| Reply::Value(0));
     }
+    vcpu.polling.store(true, Ordering::Relaxed);
+    let deadline = (request.timeout != 0).then(|| arch::ticks(request.timeout));
+    caller.local.set_alarm(vcpu.unit, AlarmKind::Poll, deadline);
     DONE
 }

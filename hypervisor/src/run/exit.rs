@@ -1,5 +1,7 @@
 //! What a guest trapped for: each kind goes to the part that answers it.
 
+use core::sync::atomic::Ordering;
+
 use crate::arch;
 use crate::hypercall;
 use crate::hypervisor::{Hypervisor, VcpuRef};
@@ -7,7 +9,7 @@ use crate::physical_timer::TimerRegister;
 use crate::regs::{GuestRegs, Length};
 use crate::sysreg::{self, Access, Outcome, VcpuView};
 use crate::trap::{self, DataAbort, Fault, FaultStatus, Trap};
-use crate::types::Ipa;
+use crate::types::{Gfn, Ipa};
 
 use super::{AlarmKind, Local, firmware, inject};
 
@@ -93,12 +95,26 @@ fn system_register(
         Outcome::Undefined => return inject::undefined(regs, length),
         Outcome::SendSgi { group, value } => vcpu.domain.change_vgic(hv, |vgic| vgic.send_sgi(vcpu.id, group, value)),
         Outcome::PhysicalTimer { register, write } => result = physical_timer(hv, vcpu, local, register, write),
-        Outcome::SetWay => vcpu.domain.clean_all_memory(),
+        Outcome::SetWay => {
+            if !clean_step(vcpu) {
+                // The instruction is made again, after whatever interrupt waits.
+                return;
+            }
+        }
     }
     if access.is_read {
         regs.set(access.register, result);
     }
     regs.advance(length);
+}
+
+/// Cleans the next part of the domain's memory, which is what a set/way operation means where caches are shared.
+/// True at the end.
+fn clean_step(vcpu: &VcpuRef) -> bool {
+    let progress = &vcpu.vcpu().cleaned_to;
+    let next = vcpu.domain.clean_memory(Gfn(progress.load(Ordering::Relaxed)));
+    progress.store(next.map_or(0, |gfn| gfn.0), Ordering::Relaxed);
+    next.is_none()
 }
 
 fn physical_timer(

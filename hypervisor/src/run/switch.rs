@@ -64,6 +64,10 @@ fn load(vcpu: &VcpuRef, frame: &mut GuestRegs) {
     *frame = saved.regs;
     saved.context.load();
     saved.loaded = true;
+    drop(saved);
+    if vcpu.vcpu().polling.swap(false, Ordering::Relaxed) {
+        vcpu.domain.events.lock().stop_polling(vcpu.id);
+    }
 }
 
 /// Sends the vCPU's shared interrupts to the CPU that it now runs on, if they went elsewhere.

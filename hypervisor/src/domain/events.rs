@@ -1,0 +1,155 @@
+//! Event channels between domains: which tables a call needs, and what follows from an event for vCPUs.
+
+use xenolith_abi::Errno;
+use xenolith_abi::event::Virq;
+
+use crate::event::{Closing, Delivery, Effects, Ends, Peer, Port, SharedFrame};
+use crate::hypervisor::Hypervisor;
+use crate::mm::frames::Pin;
+use crate::mm::page::Page;
+use crate::types::{DomId, Gfn, VcpuId};
+
+use super::Domain;
+
+impl SharedFrame for Pin {
+    fn page(&self) -> Page {
+        Pin::page(self)
+    }
+}
+
+impl Domain {
+    /// Carries out what follows from events. The domain's event lock is not held.
+    pub fn follow_events(&self, hv: &Hypervisor, effects: Effects) {
+        for id in effects.notify.iter() {
+            self.raise_event(hv, id);
+        }
+        for id in effects.wake.iter() {
+            if let Some(vcpu) = self.vcpu(id) {
+                hv.wake(vcpu.unit);
+            }
+        }
+    }
+
+    /// Sends the event of a port.
+    pub fn send_event(&self, hv: &Hypervisor, port: Port) -> Result<(), Errno> {
+        use crate::event::Sent;
+        let sent = self.events.lock().send(port)?;
+        match sent {
+            Sent::Nowhere => (),
+            Sent::Here(effects) => self.follow_events(hv, effects),
+            Sent::To(peer) => hv.deliver_event(peer),
+        }
+        Ok(())
+    }
+
+    /// Connects a new port to one that another domain offers.
+    pub fn bind_interdomain(&self, hv: &Hypervisor, remote: &Domain, port: Port) -> Result<Port, Errno> {
+        let (local_port, effects) = if self.id == remote.id {
+            Ends::Loopback(&mut self.events.lock()).bind_interdomain(port)?
+        } else if self.id < remote.id {
+            let mut own = self.events.lock();
+            let mut other = remote.events.lock();
+            Ends::Two { local: &mut own, remote: &mut other }.bind_interdomain(port)?
+        } else {
+            let mut other = remote.events.lock();
+            let mut own = self.events.lock();
+            Ends::Two { local: &mut own, remote: &mut other }.bind_interdomain(port)?
+        };
+        self.follow_events(hv, effects);
+        Ok(local_port)
+    }
+
+    /// Closes a port; the other end, if there is one, waits for a new connection.
+    pub fn close_port(&self, hv: &Hypervisor, port: Port) -> Result<(), Errno> {
+        let peer = self.events.lock().close(port)?;
+        if let Some(peer) = peer {
+            hv.disconnect_event(peer);
+        }
+        Ok(())
+    }
+
+    /// Closes ports until none is left or the budget is used up; true when none is left.
+    pub fn reset_events(&self, hv: &Hypervisor, mut budget: u32) -> bool {
+        loop {
+            let step = self.events.lock().reset_step(&mut budget);
+            match step {
+                Closing::Disconnect(peer) => hv.disconnect_event(peer),
+                Closing::Release(pin) => {
+                    let _ = hv.frames.unpin(pin);
+                }
+                Closing::Again => return false,
+                Closing::Done => return true,
+            }
+        }
+    }
+
+    /// Moves a vCPU's event words to memory of the guest's choice.
+    pub fn register_vcpu_info(&self, hv: &Hypervisor, id: VcpuId, gfn: Gfn, offset: u32) -> Result<(), Errno> {
+        let pin = self.pin(hv, gfn)?;
+        let registered = self.events.lock().register_vcpu_info(id, pin, offset);
+        self.settle(hv, registered)
+    }
+
+    /// Gives a vCPU its queues of the FIFO form.
+    pub fn init_event_control(&self, hv: &Hypervisor, id: VcpuId, gfn: Gfn, offset: u32) -> Result<(), Errno> {
+        let pin = self.pin(hv, gfn)?;
+        let done = self.events.lock().init_control(id, pin, offset);
+        self.settle(hv, done.map(|()| Effects::default()))
+    }
+
+    /// Adds a page of event words of the FIFO form.
+    pub fn expand_event_array(&self, hv: &Hypervisor, gfn: Gfn) -> Result<(), Errno> {
+        let pin = self.pin(hv, gfn)?;
+        let done = self.events.lock().expand_array(pin);
+        self.settle(hv, done)
+    }
+
+    /// Follows the effects, or gives back the frame that was refused.
+    fn settle(&self, hv: &Hypervisor, done: Result<Effects, crate::event::Refused<Pin>>) -> Result<(), Errno> {
+        match done {
+            Ok(effects) => {
+                self.follow_events(hv, effects);
+                Ok(())
+            }
+            Err(refused) => {
+                let _ = hv.frames.unpin(refused.frame);
+                Err(refused.errno)
+            }
+        }
+    }
+
+    /// The time of a poll is up.
+    pub fn end_poll(&self, hv: &Hypervisor, id: VcpuId) {
+        self.events.lock().stop_polling(id);
+        if let Some(vcpu) = self.vcpu(id) {
+            hv.wake(vcpu.unit);
+        }
+    }
+}
+
+impl Hypervisor {
+    /// Delivers an event at the other end of a connection.
+    pub fn deliver_event(&self, peer: Peer) {
+        let Some(domain) = self.domain(peer.domain) else { return };
+        let delivery = domain.events.lock().deliver(peer);
+        match delivery {
+            Delivery::Guest(effects) => domain.follow_events(self, effects),
+            Delivery::Consumer(tag, vcpu) => log::debug!("{} {vcpu}: an event for {tag:?}", domain.id),
+        }
+    }
+
+    /// Tells the other end that a connection is gone.
+    pub fn disconnect_event(&self, peer: Peer) {
+        if let Some(domain) = self.domain(peer.domain) {
+            domain.events.lock().disconnect(peer);
+        }
+    }
+
+    /// Raises a virtual interrupt of the whole machine: it goes to the control domain.
+    pub fn raise_global_virq(&self, virq: Virq) {
+        if let Some(domain) = self.domain(DomId::CONTROL) {
+            let effects = domain.events.lock().raise_virq(virq, VcpuId(0));
+            domain.follow_events(self, effects);
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! A domain's guest physical memory: what is mapped where, reading and writing it, and giving pages back.
+//!
+//! Rule of references: a frame of the domain's own RAM is kept by the domain's allocation; every other mapping (shared
+//! pages, and what belongs to others) holds one reference of its own, which goes after the flush that follows its removal.
+
+use xenolith_abi::Errno;
+
+use crate::arch::{self, HardwareTlb};
+use crate::hypervisor::Hypervisor;
+use crate::mm::frames::{Content, FrameError, Frames, Kind, Pin};
+use crate::mm::table::TableList;
+use crate::p2m::{Access, Entry, MapKind, P2m, P2mError, Run};
+use crate::types::{DomId, Gfn, Ipa, Mfn, PAGE_SHIFT, PAGE_SIZE};
+
+use super::Domain;
+
+/// The stage 2 of a domain, and the account of its pages.
+pub struct Memory {
+    /// Guest frames to machine frames.
+    pub p2m: P2m<TableList, HardwareTlb>,
+    /// Pages of RAM that the domain owns, mapped or not.
+    pub pages: u64,
+    /// Pages that it may own.
+    pub max_pages: u64,
+    /// Where the shared info page is mapped.
+    pub shared_info_gfn: Option<Gfn>,
+}
+
+/// The error of the frame table, as hypercalls tell it.
+pub fn frame_error(error: FrameError) -> Errno {
+    match error {
+        FrameError::WrongOwner => Errno::EPERM,
+        FrameError::Saturated => Errno::ENOMEM,
+        _ => Errno::EINVAL,
+    }
+}
+
+impl Memory {
+    /// Takes the mapping at a frame away, if there is one, and drops the reference that it held.
+    fn clear(&mut self, frames: &Frames, gfn: Gfn) -> Result<Option<Run>, Errno> {
+        let (runs, _) = self.p2m.unmap(gfn, 1)?;
+        let removed = runs.into_iter().next();
+        if let Some(run) = removed
+            && holds_reference(run.kind)
+        {
+            let _ = frames.release(run.mfn);
+        }
+        Ok(removed)
+    }
+
+    /// Maps a frame that somebody owns at `gfn`, in place of what is there. The mapping holds a reference.
+    pub fn map_referenced(
+        &mut self,
+        frames: &Frames,
+        gfn: Gfn,
+        mfn: Mfn,
+        owner: DomId,
+        kind: MapKind,
+    ) -> Result<(), Errno> {
+        frames.reference(mfn, owner).map_err(frame_error)?;
+        let mapped = self.clear(frames, gfn).and_then(|_| Ok(self.p2m.map(gfn, mfn, 1, kind)?));
+        if mapped.is_err() {
+            let _ = frames.release(mfn);
+        }
+        mapped
+    }
+
+    /// Takes away a mapping of `mfn` that holds a reference; nothing happens when something else is mapped there by now.
+    pub fn unmap_referenced(&mut self, frames: &Frames, gfn: Gfn, mfn: Mfn) -> Result<(), Errno> {
+        match self.p2m.lookup(gfn) {
+            Ok(entry) if entry.mfn == mfn && holds_reference(entry.kind) => self.clear(frames, gfn).map(|_| ()),
+            Ok(_) | Err(P2mError::NotMapped) => Err(Errno::ENOENT),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn holds_reference(kind: MapKind) -> bool {
+    match kind {
+        MapKind::Ram | MapKind::RamReadOnly | MapKind::Device | MapKind::StrictDevice => false,
+        MapKind::Foreign
+        | MapKind::ForeignReadOnly
+        | MapKind::Grant
+        | MapKind::GrantReadOnly
+        | MapKind::Shared
+        | MapKind::SharedReadOnly => true,
+    }
+}
+
+impl Domain {
+    /// Whether the guest may access a frame now.
+    pub fn is_mapped(&self, gfn: Gfn, write: bool) -> bool {
+        let access = if write { Access::Write } else { Access::Read };
+        self.memory.lock().p2m.lookup_for(gfn, access).is_ok()
+    }
+
+    /// Looks a frame up, and keeps it from being freed while `with` uses it.
+    fn with_page<T>(
+        &self,
+        hv: &Hypervisor,
+        gfn: Gfn,
+        access: Access,
+        with: impl FnOnce(crate::mm::page::Page) -> T,
+    ) -> Result<T, Errno> {
+        let memory = self.memory.lock();
+        let entry = memory.p2m.lookup_for(gfn, access).map_err(|_| Errno::EFAULT)?;
+        if matches!(entry.kind, MapKind::Device | MapKind::StrictDevice) {
+            return Err(Errno::EFAULT);
+        }
+        let owner = hv.frames.owner_of(entry.mfn).map_err(|_| Errno::EFAULT)?;
+        let pin = hv.frames.pin(entry.mfn, owner).map_err(|_| Errno::EFAULT)?;
+        let result = with(pin.page());
+        let _ = hv.frames.unpin(pin);
+        Ok(result)
+    }
+
+    /// Copies bytes out of guest memory. They lie in one page.
+    pub fn read_memory(&self, hv: &Hypervisor, from: Ipa, into: &mut [u8]) -> Result<(), Errno> {
+        let copied = self.with_page(hv, from.frame(), Access::Read, |page| page.read(from.offset(), into))?;
+        if copied { Ok(()) } else { Err(Errno::EFAULT) }
+    }
+
+    /// Copies bytes into guest memory. They lie in one page.
+    pub fn write_memory(&self, hv: &Hypervisor, to: Ipa, from: &[u8]) -> Result<(), Errno> {
+        let copied = self.with_page(hv, to.frame(), Access::Write, |page| page.write(to.offset(), from))?;
+        if copied { Ok(()) } else { Err(Errno::EFAULT) }
+    }
+
+    /// Copies bytes into guest memory, page by page, and past the caches: for a guest that starts with them off.
+    pub fn load_memory(&self, hv: &Hypervisor, to: Ipa, from: &[u8]) -> Result<(), Errno> {
+        let mut to = to;
+        let mut rest = from;
+        while !rest.is_empty() {
+            let room = PAGE_SIZE as usize - to.offset();
+            let (now, later) = rest.split_at(room.min(rest.len()));
+            self.with_page(hv, to.frame(), Access::Write, |page| {
+                let copied = page.write(to.offset(), now);
+                arch::clean_to_memory(page.mfn().base(), PAGE_SIZE);
+                copied
+            })?;
+            to = Ipa(to.0.checked_add(now.len() as u64).ok_or(Errno::EFAULT)?);
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Holds a frame of the domain's own RAM that hypervisor and guest are going to share.
+    pub fn pin(&self, hv: &Hypervisor, gfn: Gfn) -> Result<Pin, Errno> {
+        let memory = self.memory.lock();
+        let entry = memory.p2m.lookup_for(gfn, Access::Write).map_err(|_| Errno::EINVAL)?;
+        if entry.kind != MapKind::Ram {
+            return Err(Errno::EINVAL);
+        }
+        hv.frames.pin(entry.mfn, self.id).map_err(frame_error)
+    }
+
+    /// What is mapped at a frame of the domain's RAM or shared pages.
+    pub fn lookup(&self, gfn: Gfn) -> Result<Entry, Errno> {
+        Ok(self.memory.lock().p2m.lookup(gfn)?)
+    }
+
+    /// Gives one page back (`XENMEM_decrease_reservation`). A direct-mapped domain keeps the frame, so that the same
+    /// one comes back: devices may know it.
+    pub fn give_page_back(&self, hv: &Hypervisor, gfn: Gfn) -> Result<(), Errno> {
+        let mut memory = self.memory.lock();
+        let entry = memory.p2m.lookup(gfn)?;
+        if !entry.kind.is_ram() {
+            return Err(Errno::EINVAL);
+        }
+        memory.p2m.unmap(gfn, 1)?;
+        if !self.direct_mapped {
+            hv.frames.free(entry.mfn, 0, self.id).map_err(frame_error)?;
+            memory.pages = memory.pages.saturating_sub(1);
+        }
+        Ok(())
+    }
+
+    /// Puts 2^order pages at `gfn` (`XENMEM_populate_physmap`): fresh ones, or for a direct-mapped domain those of the
+    /// same number, which it must own.
+    pub fn populate(&self, hv: &Hypervisor, gfn: Gfn, order: u8) -> Result<(), Errno> {
+        let pages = 1_u64.checked_shl(order.into()).ok_or(Errno::EINVAL)?;
+        if !gfn.0.is_multiple_of(pages) {
+            return Err(Errno::EINVAL);
+        }
+        let mut memory = self.memory.lock();
+        if self.direct_mapped {
+            let end = gfn.0.checked_add(pages).ok_or(Errno::EINVAL)?;
+            for mfn in gfn.0..end {
+                if hv.frames.owner_of(Mfn(mfn)) != Ok(self.id) {
+                    return Err(Errno::EINVAL);
+                }
+            }
+            return Ok(memory.p2m.map(gfn, Mfn(gfn.0), pages, MapKind::Ram)?);
+        }
+        let owned = memory.pages.checked_add(pages).ok_or(Errno::ENOMEM)?;
+        if owned > memory.max_pages {
+            return Err(Errno::ENOMEM);
+        }
+        let mfn = hv.frames.alloc(order, self.id, Kind::Ram, Content::Zeroed).ok_or(Errno::ENOMEM)?;
+        if let Err(error) = memory.p2m.map(gfn, mfn, pages, MapKind::Ram) {
+            let _ = hv.frames.free(mfn, order, self.id);
+            return Err(error.into());
+        }
+        memory.pages = owned;
+        Ok(())
+    }
+
+    /// Takes away what the domain has mapped at a frame (`XENMEM_remove_from_physmap`). Its RAM stays its own; a grant
+    /// goes only by its handle.
+    pub fn remove_mapping(&self, hv: &Hypervisor, gfn: Gfn) -> Result<(), Errno> {
+        let mut memory = self.memory.lock();
+        match memory.p2m.lookup(gfn) {
+            Err(P2mError::NotMapped) => return Err(Errno::ENOENT),
+            Err(error) => return Err(error.into()),
+            Ok(entry) if matches!(entry.kind, MapKind::Grant | MapKind::GrantReadOnly) => return Err(Errno::EINVAL),
+            Ok(_) => (),
+        }
+        memory.clear(&hv.frames, gfn)?;
+        if memory.shared_info_gfn == Some(gfn) {
+            memory.shared_info_gfn = None;
+        }
+        Ok(())
+    }
+
+    /// Writes a part of the domain's memory back from the caches, for a set/way operation: from frame `from` on, as
+    /// much as fits into one trap. Returns where to go on, or nothing at the end.
+    pub fn clean_memory(&self, from: Gfn) -> Option<Gfn> {
+        /// Pages cleaned in one go: 4 MiB.
+        const STEP: u64 = 1024;
+        let memory = self.memory.lock();
+        let end = memory.p2m.highest().map_or(0, |highest| highest.0.saturating_add(1));
+        let pages = end.checked_sub(from.0).filter(|&left| left > 0)?;
+        let (runs, reached) = memory.p2m.scan(from, pages).ok()?;
+        let mut cleaned = 0;
+        for run in runs.iter().filter(|run| !matches!(run.kind, MapKind::Device | MapKind::StrictDevice)) {
+            let now = run.pages.min(STEP - cleaned);
+            arch::clean_to_memory(run.mfn.base(), now << PAGE_SHIFT);
+            cleaned += now;
+            if cleaned == STEP {
+                return Some(Gfn(run.gfn.0.saturating_add(now)));
+            }
+        }
+        let next = from.0.saturating_add(reached.max(1));
+        (next < end).then_some(Gfn(next))
+    }
+}
