@@ -10,7 +10,13 @@ extern crate alloc;
 
 #[allow(unsafe_code, reason = "registers, page tables and assembly live here")]
 pub mod arch;
+pub mod exception;
 #[allow(unsafe_code, reason = "machine memory is reached through pointers here and nowhere else")]
 pub mod mm;
+pub mod physical_timer;
+pub mod psci;
+pub mod regs;
 pub mod sync;
+pub mod sysreg;
+pub mod trap;
 pub mod types;
