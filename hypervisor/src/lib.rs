@@ -19,5 +19,14 @@ pub mod p2m;
 pub mod sched;
 pub mod sync;
 pub mod timer;
+pub mod exception;
+#[allow(unsafe_code, reason = "machine memory is reached through pointers here and nowhere else")]
+pub mod mm;
+pub mod physical_timer;
+pub mod psci;
+pub mod regs;
+pub mod sync;
+pub mod sysreg;
+pub mod trap;
 pub mod types;
 pub mod vgic;

@@ -1,0 +1,159 @@
+//! Emulation of the system registers whose accesses trap to EL2.
+//!
+//! One table answers every access, and what it does not name is undefined. It fits these trap controls: HCR_EL2.TID3,
+//! TACR, TSW, TIDCP; MDCR_EL2.TDRA, TDOSA, TDA, TPM, TPMCR; CPTR_EL2.TTA; CNTHCTL_EL2 with EL1PCEN clear and EL1PCTEN
+//! set; and the traps of ICC_SGI*_EL1 that come with HCR_EL2.IMO and FMO.
+
+mod debug;
+pub mod fields;
+pub mod ids;
+mod pmu;
+
+pub use ids::{FilteredIds, Guest, IdRegisters};
+
+use crate::physical_timer::TimerRegister;
+
+/// The name of a system register or instruction: op0, op1, CRn, CRm and op2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Encoding(u16);
+
+impl Encoding {
+    /// From the numbers of the generic form `S<op0>_<op1>_C<crn>_C<crm>_<op2>`; excess bits are dropped.
+    pub const fn new(op0: u8, op1: u8, crn: u8, crm: u8, op2: u8) -> Encoding {
+        let (op0, op1, crn) = (op0 as u16 & 3, op1 as u16 & 7, crn as u16 & 15);
+        let (crm, op2) = (crm as u16 & 15, op2 as u16 & 7);
+        Encoding(op0 << 14 | op1 << 11 | crn << 7 | crm << 3 | op2)
+    }
+
+    /// op0, op1, CRn, CRm and op2.
+    pub const fn parts(self) -> (u8, u8, u8, u8, u8) {
+        (self.part(14, 3), self.part(11, 7), self.part(7, 15), self.part(3, 15), self.part(0, 7))
+    }
+
+    const fn part(self, low: u32, mask: u16) -> u8 {
+        (self.0 >> low & mask) as u8
+    }
+}
+
+/// One trapped access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// What is accessed.
+    pub encoding: Encoding,
+    /// The general-purpose register; 31 is the zero register.
+    pub register: u8,
+    /// MRS, not MSR or a system instruction.
+    pub is_read: bool,
+}
+
+/// What the answers depend on, besides the identification registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VcpuView {
+    /// The access came from EL0.
+    pub el0: bool,
+    /// The guest's interrupt controller has a system register interface (GICv3).
+    pub gic_system_registers: bool,
+    /// ACTLR_EL1 of the machine.
+    pub actlr: u64,
+}
+
+/// The interrupt group that a write to a software-generated interrupt register names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SgiGroup {
+    /// ICC_SGI0R_EL1.
+    Group0,
+    /// ICC_SGI1R_EL1: group 1 of the caller's security state.
+    Group1,
+    /// ICC_ASGI1R_EL1: group 1 of the other security state.
+    Group1Other,
+}
+
+/// What becomes of an access. All but `Undefined` step over the instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A read gives this value.
+    Value(u64),
+    /// A write has no effect.
+    Ignored,
+    /// The guest takes an undefined-instruction exception.
+    Undefined,
+    /// A software-generated interrupt, in the layout of ICC_SGI1R_EL1 (Arm GICv3 specification, 12.2.20).
+    SendSgi {
+        /// The group.
+        group: SgiGroup,
+        /// What was written.
+        value: u64,
+    },
+    /// An access to the emulated EL1 physical timer.
+    PhysicalTimer {
+        /// Which register.
+        register: TimerRegister,
+        /// What was written; `None` for a read.
+        write: Option<u64>,
+    },
+    /// Cache maintenance by set and way, which cannot reach other CPUs: maintain the guest's memory by address.
+    SetWay,
+}
+
+const ACTLR_EL1: Encoding = Encoding::new(3, 0, 1, 0, 1);
+const ICC_SGI1R_EL1: Encoding = Encoding::new(3, 0, 12, 11, 5);
+const ICC_ASGI1R_EL1: Encoding = Encoding::new(3, 0, 12, 11, 6);
+const ICC_SGI0R_EL1: Encoding = Encoding::new(3, 0, 12, 11, 7);
+const ICC_SRE_EL1: Encoding = Encoding::new(3, 0, 12, 12, 5);
+const CNTP_TVAL_EL0: Encoding = Encoding::new(3, 3, 14, 2, 0);
+const CNTP_CTL_EL0: Encoding = Encoding::new(3, 3, 14, 2, 1);
+const CNTP_CVAL_EL0: Encoding = Encoding::new(3, 3, 14, 2, 2);
+const DC_ISW: Encoding = Encoding::new(1, 0, 7, 6, 2);
+const DC_CSW: Encoding = Encoding::new(1, 0, 7, 10, 2);
+const DC_CISW: Encoding = Encoding::new(1, 0, 7, 14, 2);
+
+/// Decides an access. `written` is the value of the general-purpose register, and counts for writes only.
+pub fn emulate(access: Access, written: u64, vcpu: &VcpuView, ids: &FilteredIds) -> Outcome {
+    if let Some(answer) = el0_registers(access, written) {
+        return answer;
+    }
+    if vcpu.el0 {
+        return Outcome::Undefined;
+    }
+    match access.encoding {
+        ACTLR_EL1 => read_only(access, vcpu.actlr),
+        ICC_SGI1R_EL1 => sgi(access, vcpu, SgiGroup::Group1, written),
+        ICC_ASGI1R_EL1 => sgi(access, vcpu, SgiGroup::Group1Other, written),
+        ICC_SGI0R_EL1 => sgi(access, vcpu, SgiGroup::Group0, written),
+        // A kernel that finds SRE clear after setting it falls back to the memory-mapped interface.
+        ICC_SRE_EL1 if !vcpu.gic_system_registers => read_only(access, 0),
+        DC_ISW | DC_CSW | DC_CISW if !access.is_read => Outcome::SetWay,
+        encoding => match ids.get(encoding) {
+            Some(value) if access.is_read => Outcome::Value(value),
+            Some(_) => Outcome::Undefined,
+            None => debug::el1(access).or_else(|| pmu::el1(access)).unwrap_or(Outcome::Undefined),
+        },
+    }
+}
+
+/// Registers that EL0 reaches too, when the guest kernel's own controls allow it: those are checked by hardware first.
+fn el0_registers(access: Access, written: u64) -> Option<Outcome> {
+    let register = match access.encoding {
+        CNTP_TVAL_EL0 => TimerRegister::TimerValue,
+        CNTP_CTL_EL0 => TimerRegister::Control,
+        CNTP_CVAL_EL0 => TimerRegister::CompareValue,
+        _ => return debug::el0(access).or_else(|| pmu::el0(access)),
+    };
+    Some(Outcome::PhysicalTimer { register, write: (!access.is_read).then_some(written) })
+}
+
+/// A register that reads as `value` and ignores writes.
+const fn read_only(access: Access, value: u64) -> Outcome {
+    if access.is_read { Outcome::Value(value) } else { Outcome::Ignored }
+}
+
+/// A write-only register of the interrupt controller.
+const fn sgi(access: Access, vcpu: &VcpuView, group: SgiGroup, value: u64) -> Outcome {
+    if access.is_read || !vcpu.gic_system_registers {
+        return Outcome::Undefined;
+    }
+    Outcome::SendSgi { group, value }
+}
+
+#[cfg(test)]
+mod tests;
