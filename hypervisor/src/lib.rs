@@ -12,6 +12,7 @@ extern crate alloc;
 pub mod arch;
 pub mod command_line;
 pub mod domain_tree;
+pub mod image;
 #[allow(unsafe_code, reason = "machine memory is reached through pointers here and nowhere else")]
 pub mod mm;
 pub mod platform;

@@ -266,18 +266,18 @@ impl<'a, 'p> Place<'a, 'p> {
         let reg =
             if address_cells == 0 || size_cells == 0 { &[] } else { self.bytes("reg").unwrap_or_default() };
         entries(reg, [address_cells, size_cells])
-            .map(move |[address, size]| self.parent?.to_machine(address?, size?))
+            .map(move |[address, size]| self.parent?.machine_region(address?, size?))
     }
 
     /// The windows of this node's `ranges` as machine addresses: for a PCI host bridge, where its bus appears.
     pub fn windows(&self) -> impl Iterator<Item = Option<Region>> + use<'a, '_, 'p> {
         let cells = [self.address_cells, self.parent.map_or(0, Place::address_cells), self.size_cells];
         entries(self.ranges.unwrap_or_default(), cells)
-            .map(move |[_, parent, size]| self.parent?.to_machine(parent?, size?))
+            .map(move |[_, parent, size]| self.parent?.machine_region(parent?, size?))
     }
 
     /// Where `size` bytes at `address`, an address in this node's children's space, are for the CPU.
-    fn to_machine(&self, address: u64, size: u64) -> Option<Region> {
+    fn machine_region(&self, address: u64, size: u64) -> Option<Region> {
         let mut bus = self;
         let mut address = address;
         while let Some(above) = bus.parent {
