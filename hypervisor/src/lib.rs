@@ -11,23 +11,29 @@ extern crate alloc;
 #[allow(unsafe_code, reason = "registers, page tables and assembly live here")]
 pub mod arch;
 pub mod command_line;
+pub mod console;
+pub mod domain;
 pub mod domain_tree;
+pub mod event;
+pub mod exception;
+pub mod grant;
+pub mod hypercall;
+pub mod hypervisor;
 pub mod image;
 #[allow(unsafe_code, reason = "machine memory is reached through pointers here and nowhere else")]
 pub mod mm;
-pub mod platform;
 pub mod p2m;
-pub mod sched;
-pub mod sync;
-pub mod timer;
-pub mod exception;
-#[allow(unsafe_code, reason = "machine memory is reached through pointers here and nowhere else")]
-pub mod mm;
 pub mod physical_timer;
+pub mod platform;
 pub mod psci;
 pub mod regs;
+pub mod run;
+pub mod sched;
+pub mod symbols;
 pub mod sync;
 pub mod sysreg;
+pub mod timer;
 pub mod trap;
 pub mod types;
+pub mod vcpu;
 pub mod vgic;
