@@ -10,10 +10,10 @@ use crate::arch;
 use crate::command_line::Options;
 use crate::domain::Domain;
 use crate::mm::frames::Frames;
+use crate::psci::Mitigations;
 use crate::run::Cpu;
 use crate::sched::{CpuMask, Scheduler, UnitId};
 use crate::sync::{Mutex, RwLock};
-use crate::sysreg::FilteredIds;
 use crate::types::{CpuId, DomId, VcpuId};
 
 /// The interrupts that EL2 itself uses, by INTID.
@@ -46,8 +46,6 @@ pub struct Hypervisor {
     pub frames: Frames,
     /// Which vCPU runs where.
     pub scheduler: Scheduler,
-    /// What the CPUs can do, as far as guests are told.
-    pub ids: FilteredIds,
     /// Physical CPUs that are up.
     pub cpus: u16,
     lines: Lines,
@@ -58,18 +56,19 @@ pub struct Hypervisor {
     /// Shared interrupts: which domain has each one. Indexed by INTID - 32.
     routes: RwLock<Vec<Option<DomId>>>,
     open: AtomicBool,
+    /// What the machine does against speculation, as guests are told when they ask.
+    pub mitigations: Mitigations,
     /// ACTLR_EL1 of the machine, which guests may read.
     pub actlr: u64,
 }
 
 impl Hypervisor {
     /// Puts the parts together; there is no domain yet.
-    pub fn new(options: Options, frames: Frames, scheduler: Scheduler, ids: FilteredIds, lines: Lines, cpus: u16) -> Self {
+    pub fn new(options: Options, frames: Frames, scheduler: Scheduler, lines: Lines, cpus: u16) -> Self {
         Hypervisor {
             options,
             frames,
             scheduler,
-            ids,
             cpus,
             lines,
             domains: RwLock::new(Vec::new()),
@@ -77,6 +76,7 @@ impl Hypervisor {
             wall_clock: Mutex::new(0),
             routes: RwLock::new(Vec::new()),
             open: AtomicBool::new(false),
+            mitigations: Mitigations::default(),
             actlr: arch::auxiliary_control(),
         }
     }

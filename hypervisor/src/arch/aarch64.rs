@@ -28,16 +28,21 @@ mod vectors;
 
 pub use cache::{clean_to_memory, sync_instructions};
 pub use cpu::this_cpu;
-pub use idregs::read as id_registers;
+pub use idregs::{auxiliary_control, read as id_registers};
 pub use power::{halt, power_off, reset};
-pub use stage2::{Stage2, activate_stage2, translate};
-pub use timer::{frequency, now, set_timer};
+pub use stage2::{HardwareTlb, Stage2, activate_stage2, translate};
+pub use timer::{frequency, nanoseconds, now, set_timer, ticks};
 pub use uart::{read_console, write_console, write_console_unlocked};
 
 /// Tells the CPU, and the emulator that plays it, that the surrounding loop waits for someone else.
 pub fn relax() {
     // SAFETY: a hint; it touches neither memory nor registers.
     unsafe { core::arch::asm!("yield", options(nomem, nostack, preserves_flags)) };
+}
+
+/// Whether an interrupt waits for this CPU to leave EL2.
+pub fn interrupt_waits() -> bool {
+    read_sysreg!("isr_el1") != 0
 }
 
 /// Waits until an interrupt is pending, which stays masked.

@@ -4,7 +4,7 @@ use xenolith_abi::sched::ShutdownReason;
 
 use crate::arch;
 use crate::arch::context::Context;
-use crate::command_line::OnCrash;
+use crate::command_line::Aftermath;
 use crate::hypervisor::Hypervisor;
 use crate::regs::{GuestRegs, Pstate};
 use crate::vcpu::{Power, Vcpu};
@@ -26,8 +26,15 @@ impl Domain {
             *power = Power::On;
         }
         self.change_vgic(hv, |vgic| vgic.set_online(vcpu.id, true));
-        hv.wake(vcpu.unit);
+        hv.kick(hv.scheduler.resume(vcpu.unit, arch::now()));
         true
+    }
+
+    /// Stops a vCPU, which runs on the calling CPU, until it is started again.
+    pub fn stop_vcpu(&self, hv: &Hypervisor, vcpu: &Vcpu) {
+        *vcpu.power.lock() = Power::Off;
+        self.change_vgic(hv, |vgic| vgic.set_online(vcpu.id, false));
+        hv.kick(hv.scheduler.pause(vcpu.unit, arch::now()));
     }
 
     /// Remembers the reason that a crash still to come will have (`sched_op` shutdown_code).
@@ -68,12 +75,12 @@ fn end_machine(hv: &Hypervisor, reason: ShutdownReason) -> ! {
             log::info!("the first domain has powered off; powering the machine off");
             arch::power_off()
         }
-        ShutdownReason::Crash | ShutdownReason::Watchdog => match hv.options.on_crash {
-            OnCrash::Reboot => {
+        ShutdownReason::Crash | ShutdownReason::Watchdog => match hv.options.after_crash {
+            Aftermath::Reboot => {
                 log::error!("the first domain has crashed; resetting the machine");
                 arch::reset()
             }
-            OnCrash::Halt => {
+            Aftermath::Halt => {
                 log::error!("the first domain has crashed; the machine is halted");
                 arch::halt()
             }

@@ -7,9 +7,10 @@ use crate::hypercall;
 use crate::hypervisor::{Hypervisor, VcpuRef};
 use crate::physical_timer::TimerRegister;
 use crate::regs::{GuestRegs, Length};
-use crate::sysreg::{self, Access, Outcome, VcpuView};
+use crate::sysreg::{self, Access, Outcome, SgiGroup, VcpuView};
 use crate::trap::{self, DataAbort, Fault, FaultStatus, Trap};
 use crate::types::{Gfn, Ipa};
+use crate::vgic::SgiRegister;
 
 use super::{AlarmKind, Local, firmware, inject};
 
@@ -35,7 +36,7 @@ pub fn handle(
         Trap::DataAbort(abort) => data_abort(hv, vcpu, regs, &abort, trap::length(esr)),
         Trap::InstructionAbort(fault) => {
             if !may_retry(vcpu, &fault, false) {
-                inject::instruction_abort(regs, &fault, trap::length(esr));
+                inject::instruction_abort(regs, &fault);
             }
         }
         Trap::Wait { event, condition } => {
@@ -52,15 +53,16 @@ pub fn handle(
             }
         }
         Trap::SError { .. } => inject::system_error(vcpu, regs, esr),
+        // HVC with another number: the program counter is behind it.
+        Trap::Hypercall { .. } => inject::undefined_behind(regs),
         Trap::Coprocessor { .. }
-        | Trap::Hypercall { .. }
         | Trap::Smc { .. }
         | Trap::FpSimd
         | Trap::Sve
         | Trap::Sme
         | Trap::PointerAuthentication
         | Trap::IllegalState
-        | Trap::Other { .. } => inject::undefined_after(regs, esr),
+        | Trap::Other { .. } => inject::undefined(regs),
     }
 }
 
@@ -92,8 +94,15 @@ fn system_register(
     match sysreg::emulate(access, written, &view, &vcpu.domain.ids) {
         Outcome::Value(value) => result = value,
         Outcome::Ignored => (),
-        Outcome::Undefined => return inject::undefined(regs, length),
-        Outcome::SendSgi { group, value } => vcpu.domain.change_vgic(hv, |vgic| vgic.send_sgi(vcpu.id, group, value)),
+        Outcome::Undefined => return inject::undefined(regs),
+        Outcome::SendSgi { group, value } => {
+            let register = match group {
+                SgiGroup::Group0 => SgiRegister::Sgi0R,
+                SgiGroup::Group1 => SgiRegister::Sgi1R,
+                SgiGroup::Group1Other => SgiRegister::Asgi1R,
+            };
+            vcpu.domain.change_vgic(hv, |vgic| vgic.send_sgi(vcpu.id, register, value));
+        }
         Outcome::PhysicalTimer { register, write } => result = physical_timer(hv, vcpu, local, register, write),
         Outcome::SetWay => {
             if !clean_step(vcpu) {
@@ -155,10 +164,10 @@ fn data_abort(hv: &Hypervisor, vcpu: &VcpuRef, regs: &mut GuestRegs, abort: &Dat
     {
         return match done {
             Ok(()) => regs.advance(length),
-            Err(()) => inject::data_abort(regs, abort, length),
+            Err(()) => inject::data_abort(regs, abort),
         };
     }
-    inject::data_abort(regs, abort, length);
+    inject::data_abort(regs, abort);
 }
 
 /// A device that the hypervisor emulates: `None` if there is none at the address, `Err` if it refuses the access.

@@ -2,11 +2,10 @@
 
 use xenolith_abi::sched::ShutdownReason;
 
+use crate::command_line::XenVersion;
 use crate::hypervisor::{Hypervisor, VcpuRef};
-use crate::psci::{self, Call, CpuOn};
+use crate::psci::{self, Answer, Call, CpuOn, Status};
 use crate::regs::GuestRegs;
-use crate::types::VcpuId;
-use crate::vcpu::Power;
 
 use super::{Local, exit};
 
@@ -15,15 +14,13 @@ pub fn call(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, regs: &mut Guest
     let domain = &vcpu.domain;
     let call = psci::decode([regs.x[0], regs.x[1], regs.x[2], regs.x[3]]);
     match call {
-        Call::CpuOn(request) => regs.x[0] = cpu_on(hv, vcpu, &request),
+        Call::CpuOn(request) => regs.x[0] = request.status(cpu_on(hv, vcpu, &request)).x0(),
         Call::CpuOff => {
-            *vcpu.vcpu().power.lock() = Power::Off;
-            domain.change_vgic(hv, |vgic| vgic.set_online(vcpu.id, false));
-            hv.scheduler.block(vcpu.vcpu().unit, crate::arch::now());
+            domain.stop_vcpu(hv, vcpu.vcpu());
             local.choose();
         }
         Call::CpuSuspend => {
-            regs.x[0] = psci::SUCCESS;
+            regs.x[0] = Status::Success.x0();
             exit::wait_for_interrupt(hv, vcpu, local);
         }
         Call::AffinityInfo { target, level } => regs.x[0] = affinity_info(vcpu, target, level),
@@ -35,33 +32,41 @@ pub fn call(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, regs: &mut Guest
             domain.shut_down(hv, ShutdownReason::Reboot);
             local.choose();
         }
-        call => psci::answer(&call, hv.options.xen_version, &mut regs.x),
+        call => answer(hv, call, regs),
     }
 }
 
-fn target(vcpu: &VcpuRef, mpidr: u64) -> Option<VcpuId> {
-    psci::vcpu_of(mpidr).filter(|&id| vcpu.domain.vcpu(id).is_some())
+fn answer(hv: &Hypervisor, call: Call, regs: &mut GuestRegs) {
+    let smccc = match hv.options.xen_version {
+        XenVersion::V4_17 => psci::SMCCC_1_1,
+        XenVersion::V4_20 => psci::SMCCC_1_2,
+    };
+    match psci::answer(call, smccc, &hv.mitigations) {
+        Some(Answer::X0(value)) => regs.x[0] = value,
+        Some(Answer::X0To3(values)) => regs.x[..values.len()].copy_from_slice(&values),
+        Some(Answer::None) | None => (),
+    }
 }
 
-fn cpu_on(hv: &Hypervisor, vcpu: &VcpuRef, request: &CpuOn) -> u64 {
-    let Some(id) = target(vcpu, request.target) else { return psci::INVALID_PARAMETERS };
-    let Some(other) = vcpu.domain.vcpu(id) else { return psci::INVALID_PARAMETERS };
-    if request.entry & 3 != 0 {
-        return psci::INVALID_ADDRESS;
+fn cpu_on(hv: &Hypervisor, vcpu: &VcpuRef, request: &CpuOn) -> Status {
+    let id = match request.check() {
+        Ok(id) => id,
+        Err(status) => return status,
+    };
+    let Some(other) = vcpu.domain.vcpu(id) else { return Status::InvalidParameters };
+    match vcpu.domain.start_vcpu(hv, other, request.entry, request.context) {
+        true => Status::Success,
+        false => Status::AlreadyOn,
     }
-    if !vcpu.domain.start_vcpu(hv, other, request.entry, request.context) {
-        return psci::ALREADY_ON;
-    }
-    psci::SUCCESS
 }
 
-fn affinity_info(vcpu: &VcpuRef, mpidr: u64, level: u32) -> u64 {
+fn affinity_info(vcpu: &VcpuRef, mpidr: u64, level: u64) -> u64 {
     if level != 0 {
-        return psci::INVALID_PARAMETERS;
+        return Status::InvalidParameters.x0();
     }
-    match target(vcpu, mpidr).and_then(|id| vcpu.domain.vcpu(id)) {
-        Some(other) if other.is_off() => psci::AFFINITY_OFF,
-        Some(_) => psci::AFFINITY_ON,
-        None => psci::INVALID_PARAMETERS,
+    match psci::vcpu_of(mpidr).and_then(|id| vcpu.domain.vcpu(id)) {
+        Some(other) if other.is_off() => psci::AFFINITY_OFF.into(),
+        Some(_) => psci::AFFINITY_ON.into(),
+        None => Status::InvalidParameters.x0(),
     }
 }

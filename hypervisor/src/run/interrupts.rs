@@ -5,7 +5,7 @@ use xenolith_abi::event::Virq;
 use crate::arch::{self, gic};
 use crate::console::console;
 use crate::hypervisor::{Hypervisor, VcpuRef};
-use crate::types::DomId;
+use crate::vgic::Fill;
 
 use super::{Local, timers};
 
@@ -39,7 +39,7 @@ fn take(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local, intid: u3
         }
     } else if intid == lines.maintenance {
         gic::deactivate(intid);
-        gic::set_maintenance(false);
+        gic::set_maintenance(&Fill::default());
         if let Some(vcpu) = running {
             vcpu.vcpu().mark_interrupts_changed();
         }
@@ -60,5 +60,5 @@ fn take(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local, intid: u3
 fn unexpected(intid: u32) {
     gic::disable(intid);
     gic::deactivate(intid);
-    log::warn!("interrupt {intid} belongs to nobody ({}); it is now disabled", DomId::IO);
+    log::warn!("interrupt {intid} belongs to no domain; it is now disabled");
 }

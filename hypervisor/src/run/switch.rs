@@ -6,7 +6,7 @@ use crate::arch;
 use crate::hypervisor::{Hypervisor, VcpuRef};
 use crate::regs::GuestRegs;
 use crate::types::CpuId;
-use crate::vgic::{ListRegister, MAX_LIST_REGISTERS};
+use crate::vgic::{ListRegister, MAX_LIST_REGISTERS, Origin, Vgic};
 
 use super::{Cpu, timers};
 
@@ -26,7 +26,7 @@ pub fn choose(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs) {
             timers::set_guest_timer(&mut cpu.local, new.vcpu().unit, None);
             load(&new, frame);
             hv.write_runstate(&new);
-            follow_interrupts(&new, cpu.id);
+            follow_interrupts(hv, &new, cpu.id);
             cpu.running = Some(new);
         }
     }
@@ -40,14 +40,7 @@ pub fn choose(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs) {
 /// Takes a vCPU out of this CPU. Returns when its own timer will fire.
 fn save(vcpu: &VcpuRef, frame: &GuestRegs) -> Option<u64> {
     let mut saved = vcpu.vcpu().saved.lock();
-    let mut list = [ListRegister::default(); MAX_LIST_REGISTERS];
-    {
-        let mut vgic = vcpu.domain.vgic.lock();
-        let used = vgic.used(vcpu.id);
-        let list = &mut list[..used];
-        arch::gic::read_list(list);
-        vgic.fold(vcpu.id, list);
-    }
+    take_interrupts_back(vcpu, &mut vcpu.domain.vgic.lock());
     saved.regs = *frame;
     saved.context.save();
     saved.loaded = false;
@@ -55,6 +48,18 @@ fn save(vcpu: &VcpuRef, frame: &GuestRegs) -> Option<u64> {
     // The timer's interrupt stays active until the guest ends it; the next vCPU here needs it inactive.
     arch::gic::set_active(vcpu.domain.guest_timer, false);
     saved.context.timer_deadline()
+}
+
+/// Reads the list registers back.
+fn take_interrupts_back(vcpu: &VcpuRef, vgic: &mut Vgic) {
+    let mut list = [ListRegister::INVALID; MAX_LIST_REGISTERS];
+    let list = &mut list[..vgic.listed(vcpu.id)];
+    let ended = arch::gic::unlisted_ends();
+    if ended > 0 {
+        vgic.drop_unlisted(vcpu.id, ended);
+    }
+    arch::gic::read_list(list);
+    vgic.fold(vcpu.id, list);
 }
 
 /// Puts a vCPU into this CPU.
@@ -71,27 +76,25 @@ fn load(vcpu: &VcpuRef, frame: &mut GuestRegs) {
 }
 
 /// Sends the vCPU's shared interrupts to the CPU that it now runs on, if they went elsewhere.
-fn follow_interrupts(vcpu: &VcpuRef, cpu: CpuId) {
+fn follow_interrupts(hv: &Hypervisor, vcpu: &VcpuRef, cpu: CpuId) {
     let last = vcpu.vcpu().last_cpu.swap(cpu.0, Ordering::Relaxed);
     if last != cpu.0 {
-        for intid in vcpu.domain.vgic.lock().hardware_interrupts_of(vcpu.id) {
-            arch::gic::route(intid, cpu);
-        }
+        vcpu.domain.change_vgic(hv, |vgic| vgic.reroute(vcpu.id));
     }
 }
 
 /// Brings the list registers of the vCPU that runs here up to date.
 pub fn present_interrupts(vcpu: &VcpuRef) {
-    let mut list = [ListRegister::default(); MAX_LIST_REGISTERS];
     let mut vgic = vcpu.domain.vgic.lock();
-    let used = vgic.used(vcpu.id);
-    arch::gic::read_list(&mut list[..used]);
-    vgic.fold(vcpu.id, &list[..used]);
-    let fill = vgic.fill(vcpu.id, &mut list);
-    let write = used.max(fill.used);
-    arch::gic::write_list(&list[..write]);
-    arch::gic::set_maintenance(fill.underflow);
-    if list[..fill.used].iter().any(|register| register.hardware == Some(vcpu.domain.guest_timer)) {
+    let before = vgic.listed(vcpu.id);
+    take_interrupts_back(vcpu, &mut vgic);
+    let mut list = [ListRegister::INVALID; MAX_LIST_REGISTERS];
+    let available = arch::gic::list_registers();
+    let fill = vgic.fill(vcpu.id, &mut list[..available]);
+    arch::gic::write_list(&list[..before.max(fill.used)]);
+    arch::gic::set_maintenance(&fill);
+    let timer = Origin::Hardware(vcpu.domain.guest_timer);
+    if list[..fill.used].iter().any(|register| register.origin == timer) {
         arch::gic::set_active(vcpu.domain.guest_timer, true);
     }
 }

@@ -10,10 +10,10 @@ mod v3;
 
 use alloc::vec::Vec;
 
-use crate::platform;
+use crate::platform::{GicLayout, Mpidr, Region};
 use crate::sync::Once;
-use crate::types::{CpuId, Pa};
-use crate::vgic::ListRegister;
+use crate::types::CpuId;
+use crate::vgic::{Fill, ListRegister};
 
 use super::mmio::Mmio;
 use distributor::Distributor;
@@ -51,22 +51,23 @@ fn gic() -> &'static Gic {
 }
 
 /// Takes over the interrupt controller: all interrupts disabled, the distributor on.
-pub fn init(found: &platform::Gic, mpidrs: &[u64]) {
+pub fn init(found: &GicLayout, cpus: &[Mpidr]) {
     GIC.call_once(|| {
         // SAFETY: the device tree gives these frames as the interrupt controller's, and `mmu` has mapped them.
-        let mmio = |range: &platform::Range| unsafe { Mmio::new(Pa(range.start), range.size) };
+        let mmio = |region: &Region| unsafe { Mmio::new(region.start(), region.size()) };
+        let mpidrs: Vec<u64> = cpus.iter().map(|mpidr| mpidr.affinity()).collect();
         let (distributor, interface) = match found {
-            platform::Gic::V2 { distributor, cpu_interface, hypervisor_interface, .. } => {
+            GicLayout::V2 { distributor, cpu_interface, hypervisor_interface, .. } => {
                 let interface = v2::Interface::new(mmio(cpu_interface), mmio(hypervisor_interface));
                 (mmio(distributor), Interface::V2(interface))
             }
-            platform::Gic::V3 { distributor, redistributors, stride, .. } => {
+            GicLayout::V3 { distributor, redistributors, stride } => {
                 let regions: Vec<Mmio> = redistributors.iter().map(mmio).collect();
-                (mmio(distributor), Interface::V3(v3::Interface::new(&regions, *stride, mpidrs)))
+                (mmio(distributor), Interface::V3(v3::Interface::new(&regions, *stride, &mpidrs)))
             }
         };
         let affinity_routing = matches!(interface, Interface::V3(_));
-        Gic { distributor: Distributor::new(distributor, affinity_routing, mpidrs), interface }
+        Gic { distributor: Distributor::new(distributor, affinity_routing, &mpidrs), interface }
     });
 }
 
@@ -168,12 +169,21 @@ pub fn list_registers() -> usize {
     }
 }
 
+/// Priority bits that the virtual CPU interface implements.
+pub fn priority_bits() -> u8 {
+    match &gic().interface {
+        // GICH_VTR.PRIbits and ICH_VTR_EL2.PRIbits, both less one, in bits 31:29.
+        Interface::V2(interface) => interface.priority_bits(),
+        Interface::V3(_) => v3::priority_bits(),
+    }
+}
+
 /// Reads the list registers of the vCPU on this CPU.
 pub fn read_list(list: &mut [ListRegister]) {
     for (index, register) in list.iter_mut().enumerate() {
         *register = match &gic().interface {
-            Interface::V2(interface) => ListRegister::from_gicv2(interface.read_list(index)),
-            Interface::V3(_) => ListRegister::from_gicv3(v3::read_list(index)),
+            Interface::V2(interface) => ListRegister::from_gich(interface.read_list(index)),
+            Interface::V3(_) => ListRegister::from_ich(v3::read_list(index)),
         };
     }
 }
@@ -182,20 +192,33 @@ pub fn read_list(list: &mut [ListRegister]) {
 pub fn write_list(list: &[ListRegister]) {
     for (index, register) in list.iter().enumerate() {
         match &gic().interface {
-            Interface::V2(interface) => interface.write_list(index, register.to_gicv2()),
-            Interface::V3(_) => v3::write_list(index, register.to_gicv3()),
+            Interface::V2(interface) => interface.write_list(index, register.to_gich()),
+            Interface::V3(_) => v3::write_list(index, register.to_ich()),
         }
     }
 }
 
-/// Turns the virtual interface on, with or without an interrupt to EL2 when at most one list register is in use.
-pub fn set_maintenance(underflow: bool) {
-    // ICH_HCR_EL2 and GICH_HCR agree in these bits: En, UIE.
-    let value = 1 | u32::from(underflow) << 1;
+/// Turns the virtual interface on, with the maintenance interrupts that the last [`Fill`] asks for.
+pub fn set_maintenance(fill: &Fill) {
     match &gic().interface {
-        Interface::V2(interface) => interface.write_control(value),
-        Interface::V3(_) => v3::write_control(value),
+        Interface::V2(interface) => interface.write_control(control(fill)),
+        Interface::V3(_) => v3::write_control(control(fill) | u32::from(fill.unlisted_active) << 14),
     }
+}
+
+/// What ICH_HCR_EL2 and GICH_HCR have in common: En; LRENPIE; NPIE.
+fn control(fill: &Fill) -> u32 {
+    1 | u32::from(fill.unlisted_active) << 2 | u32::from(fill.no_pending) << 3
+}
+
+/// How many interrupts the guest has ended that were in no list register (EOIcount). It counts from zero after
+/// [`set_maintenance`].
+pub fn unlisted_ends() -> u32 {
+    let control = match &gic().interface {
+        Interface::V2(interface) => interface.read_control(),
+        Interface::V3(_) => v3::read_control(),
+    };
+    control >> 27
 }
 
 /// Loads a vCPU's virtual interface.

@@ -1,6 +1,6 @@
 //! Loading a domain's stage 2, flushing its translations, and asking the MMU what a guest's pointer means.
 
-use crate::p2m::Tlb;
+use crate::p2m::{Depth, Tlb, Vmid};
 use crate::types::{Gva, Ipa, PAGE_SHIFT, PAGE_SIZE};
 
 use super::sysreg::{dsb, isb};
@@ -48,14 +48,13 @@ pub fn activate_stage2(stage2: Stage2) {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HardwareTlb;
 
-/// Runs `flush` with the TLB operations meaning the VMID in `vttbr`.
-fn with_vmid(vmid: u16, flush: impl FnOnce()) {
+/// Runs `flush` while TLB operations mean `vmid`.
+fn with_vmid(vmid: Vmid, flush: impl FnOnce()) {
     let current = read_sysreg!("vttbr_el2");
-    let wanted = u64::from(vmid) << 48;
-    let other = current >> 48 != u64::from(vmid);
+    let other = current >> 48 != u64::from(vmid.0);
     if other {
         // SAFETY: no guest runs on this CPU before the register is restored; only its VMID is used meanwhile.
-        unsafe { write_sysreg!("vttbr_el2", wanted) };
+        unsafe { write_sysreg!("vttbr_el2", u64::from(vmid.0) << 48) };
         isb();
     }
     dsb();
@@ -70,21 +69,35 @@ fn with_vmid(vmid: u16, flush: impl FnOnce()) {
 }
 
 impl Tlb for HardwareTlb {
-    fn flush_ipa(&self, vmid: u16, start: Ipa, pages: u64) {
+    fn publish(&self) {
+        dsb();
+        isb();
+    }
+
+    fn flush_addresses(&self, vmid: Vmid, addresses: &[Ipa], depth: Depth) {
         with_vmid(vmid, || {
-            for page in 0..pages {
-                let operand = start.0.wrapping_add(page * PAGE_SIZE) >> PAGE_SHIFT & 0xf_ffff_ffff;
+            for address in addresses {
+                let operand = address.0 >> PAGE_SHIFT & 0xf_ffff_ffff;
                 // SAFETY: dropping cached translations changes none.
-                unsafe { core::arch::asm!("tlbi ipas2e1is, {}", in(reg) operand, options(nostack, preserves_flags)) };
+                unsafe {
+                    match depth {
+                        Depth::Leaves => {
+                            core::arch::asm!("tlbi ipas2le1is, {}", in(reg) operand, options(nostack, preserves_flags));
+                        }
+                        Depth::AllLevels => {
+                            core::arch::asm!("tlbi ipas2e1is, {}", in(reg) operand, options(nostack, preserves_flags));
+                        }
+                    }
+                }
             }
             dsb();
-            // Combined stage 1 and 2 entries are not found by IPA (Arm ARM D8.16.5).
+            // Translations that combine both stages are not found by IPA (Arm ARM D8.16.5).
             // SAFETY: as above.
             unsafe { core::arch::asm!("tlbi vmalle1is", options(nostack, preserves_flags)) };
         });
     }
 
-    fn flush_all(&self, vmid: u16) {
+    fn flush_all(&self, vmid: Vmid) {
         // SAFETY: as above.
         with_vmid(vmid, || unsafe { core::arch::asm!("tlbi vmalls12e1is", options(nostack, preserves_flags)) });
     }

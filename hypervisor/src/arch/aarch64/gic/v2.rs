@@ -68,6 +68,16 @@ impl Interface {
         (self.hypervisor.read32(GICH_VTR) & 0x3f) as usize + 1
     }
 
+    /// Priority bits implemented (GICH_VTR.PRIbits).
+    pub fn priority_bits(&self) -> u8 {
+        (self.hypervisor.read32(GICH_VTR) >> 29) as u8 + 1
+    }
+
+    /// GICH_HCR.
+    pub fn read_control(&self) -> u32 {
+        self.hypervisor.read32(GICH_HCR)
+    }
+
     /// GICH_LR<index>.
     pub fn read_list(&self, index: usize) -> u32 {
         self.hypervisor.read32(GICH_LR + index as u64 * 4)

@@ -34,7 +34,7 @@ fn affinity(mpidr: u64) -> u64 {
 
 impl Interface {
     /// Finds each CPU's redistributor by walking the regions (IHI 0069 §12.10).
-    pub fn new(regions: &[Mmio], stride: u64, mpidrs: &[u64]) -> Self {
+    pub fn new(regions: &[Mmio], stride: Option<u64>, mpidrs: &[u64]) -> Self {
         let mut redistributors: Vec<Option<Redistributor>> = mpidrs.iter().map(|_| None).collect();
         for region in regions {
             let mut offset = 0;
@@ -48,7 +48,7 @@ impl Interface {
                     break;
                 }
                 let own = if typer & GICR_TYPER_VLPIS != 0 { 0x4_0000 } else { 0x2_0000 };
-                offset += if stride != 0 { stride } else { own };
+                offset += stride.unwrap_or(own);
             }
         }
         Interface { redistributors }
@@ -134,6 +134,11 @@ pub fn list_registers() -> usize {
     (read_sysreg!("s3_4_c12_c11_1") & 0x1f) as usize + 1
 }
 
+/// Priority bits implemented (ICH_VTR_EL2.PRIbits).
+pub fn priority_bits() -> u8 {
+    (read_sysreg!("s3_4_c12_c11_1") >> 29 & 7) as u8 + 1
+}
+
 /// 32-bit words of active priorities in each group (ICH_VTR_EL2.PREbits).
 fn priority_words() -> usize {
     1 << (read_sysreg!("s3_4_c12_c11_1") >> 26 & 7).saturating_sub(4).min(2)
@@ -192,6 +197,11 @@ pub fn write_list(index: usize, value: u64) {
 pub fn write_control(value: u32) {
     // SAFETY: steers the guest's virtual interrupts only.
     unsafe { write_sysreg!("s3_4_c12_c11_0", value.into()) };
+}
+
+/// ICH_HCR_EL2.
+pub fn read_control() -> u32 {
+    read_sysreg!("s3_4_c12_c11_0") as u32
 }
 
 macro_rules! active_priorities {
