@@ -176,7 +176,10 @@ impl Vgic {
         if !(4..=8).contains(&config.priority_bits) {
             return Err(ConfigError::PriorityBits);
         }
-        let regions = Region::lay_out(&windows, config.vcpus)?;
+        let regions = match version {
+            Version::V2 => Vec::new(),
+            Version::V3 => Region::lay_out(&windows, config.vcpus)?,
+        };
         let size = distributor_size(version);
         check_windows(distributor, size, &windows)?;
 

@@ -46,7 +46,7 @@ impl Region {
             regions.push(Region { base, size, first, end });
             first = end;
         }
-        if !windows.is_empty() && first < vcpus {
+        if first < vcpus {
             return Err(ConfigError::Redistributors);
         }
         Ok(regions)

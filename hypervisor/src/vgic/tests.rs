@@ -1,1 +1,11 @@
-//! Tests.
+//! Tests of the whole controller: its registers as Linux uses them, delivery through list registers, and random
+//! sequences against a model.
+
+mod delivery;
+mod hostile;
+mod machine;
+mod model;
+mod reference;
+mod registers_v2;
+mod registers_v3;
+mod sgi;

@@ -1,0 +1,71 @@
+//! Nothing that a guest writes, or that list registers come back with, harms the hypervisor.
+
+use proptest::prelude::*;
+
+use super::super::*;
+use super::machine::*;
+
+#[test]
+fn every_offset_takes_every_size() {
+    for mut machine in [Machine::v2(8, 988), Machine::v3(128, 988), Machine::v3(1, 0), Machine::v2(1, 33)] {
+        for base in [DISTRIBUTOR, REDISTRIBUTORS, REDISTRIBUTORS + 0xfe_0000] {
+            for offset in 0..0x2_0000 {
+                for size in [0, 1, 2, 4, 8, 255] {
+                    for value in [0, u64::MAX] {
+                        let _ = machine.vgic.write(VcpuId(0), Ipa(base + offset), size, value);
+                    }
+                    let _ = machine.vgic.read(VcpuId(0), Ipa(base + offset), size);
+                }
+            }
+        }
+        machine.settle();
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_access_is_answered(
+        v2: bool,
+        accesses in prop::collection::vec((0u16..200, 0u64..0x4_0000, 0u8..10, any::<u64>(), any::<bool>()), 0..100),
+    ) {
+        let mut machine = if v2 { Machine::v2(3, 50) } else { Machine::v3(3, 50) };
+        for (vcpu, offset, size, value, store) in accesses {
+            let ipa = Ipa(DISTRIBUTOR.wrapping_add(offset));
+            if store {
+                machine.vgic.write(VcpuId(vcpu), ipa, size, value);
+            } else {
+                machine.vgic.read(VcpuId(vcpu), ipa, size);
+            }
+        }
+        machine.settle();
+    }
+
+    #[test]
+    fn any_input_is_answered(
+        v2: bool,
+        inputs in prop::collection::vec((any::<Option<u16>>(), 0u32..1100, 0u8..8, any::<u64>()), 0..100),
+    ) {
+        let mut machine = if v2 { Machine::v2(3, 50) } else { Machine::v3(3, 50) };
+        let mut lrs = [ListRegister::INVALID; 20];
+        for (vcpu, intid, operation, value) in inputs {
+            let (some, vcpu) = (VcpuId(vcpu.unwrap_or(0) % 5), vcpu.map(VcpuId));
+            match operation {
+                0 => machine.vgic.set_level(vcpu, intid, value & 1 != 0),
+                1 => machine.vgic.pend(vcpu, intid),
+                2 => machine.vgic.send_sgi(some, SgiRegister::Sgi1R, value),
+                3 => machine.vgic.deactivate(some, intid),
+                4 => machine.vgic.drop_unlisted(some, intid),
+                5 => machine.vgic.back_by_hardware(vcpu, intid, Some(intid)),
+                6 => {
+                    let used = machine.vgic.fill(some, &mut lrs).used;
+                    for register in &mut lrs[..used] {
+                        *register = ListRegister::from_ich(value);
+                    }
+                    machine.vgic.fold(some, &lrs);
+                }
+                _ => machine.vgic.set_online(some, value & 1 != 0),
+            }
+            while machine.vgic.take_line_change().is_some() {}
+        }
+    }
+}
