@@ -156,14 +156,15 @@ word!(AtomicU32, u32);
 word!(AtomicU64, u64);
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::types::Pa;
 
     #[repr(C, align(4096))]
     struct Frame([u8; 4096]);
 
-    fn page() -> Page {
+    /// A zeroed frame of its own, never freed.
+    pub(crate) fn page() -> Page {
         let frame = Box::leak(Box::new(Frame([0; 4096])));
         let address = Pa((frame as *mut Frame).expose_provenance() as u64);
         // SAFETY: a leaked, page-aligned allocation that nobody else refers to.
