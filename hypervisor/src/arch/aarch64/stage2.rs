@@ -1,7 +1,7 @@
 //! Loading a domain's stage 2, flushing its translations, and asking the MMU what a guest's pointer means.
 
-use crate::p2m::Tlb;
-use crate::types::{Gva, Ipa, PAGE_SHIFT, PAGE_SIZE};
+use crate::p2m::{Depth, Tlb, Vttbr};
+use crate::types::{Gva, Ipa, PAGE_SIZE};
 
 use super::sysreg::{dsb, isb};
 
@@ -48,14 +48,14 @@ pub fn activate_stage2(stage2: Stage2) {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HardwareTlb;
 
-/// Runs `flush` with the TLB operations meaning the VMID in `vttbr`.
-fn with_vmid(vmid: u16, flush: impl FnOnce()) {
+/// Runs `flush` with the TLB operations meaning the VMID of `space`.
+fn under(space: Vttbr, flush: impl FnOnce()) {
     let current = read_sysreg!("vttbr_el2");
-    let wanted = u64::from(vmid) << 48;
-    let other = current >> 48 != u64::from(vmid);
+    let other = current != space.0;
     if other {
-        // SAFETY: no guest runs on this CPU before the register is restored; only its VMID is used meanwhile.
-        unsafe { write_sysreg!("vttbr_el2", wanted) };
+        // SAFETY: no guest runs on this CPU before the register is restored, and a walk ahead of one finds the tables
+        // that belong to the VMID.
+        unsafe { write_sysreg!("vttbr_el2", space.0) };
         isb();
     }
     dsb();
@@ -70,12 +70,26 @@ fn with_vmid(vmid: u16, flush: impl FnOnce()) {
 }
 
 impl Tlb for HardwareTlb {
-    fn flush_ipa(&self, vmid: u16, start: Ipa, pages: u64) {
-        with_vmid(vmid, || {
-            for page in 0..pages {
-                let operand = start.0.wrapping_add(page * PAGE_SIZE) >> PAGE_SHIFT & 0xf_ffff_ffff;
+    fn publish(&self) {
+        dsb();
+        isb();
+    }
+
+    fn flush_addresses(&self, space: Vttbr, addresses: &[Ipa], depth: Depth) {
+        under(space, || {
+            for address in addresses {
+                let page = address.frame().0 & 0xf_ffff_ffff;
                 // SAFETY: dropping cached translations changes none.
-                unsafe { core::arch::asm!("tlbi ipas2e1is, {}", in(reg) operand, options(nostack, preserves_flags)) };
+                unsafe {
+                    match depth {
+                        Depth::Leaves => {
+                            core::arch::asm!("tlbi ipas2le1is, {}", in(reg) page, options(nostack, preserves_flags));
+                        }
+                        Depth::AllLevels => {
+                            core::arch::asm!("tlbi ipas2e1is, {}", in(reg) page, options(nostack, preserves_flags));
+                        }
+                    }
+                }
             }
             dsb();
             // Combined stage 1 and 2 entries are not found by IPA (Arm ARM D8.16.5).
@@ -84,9 +98,9 @@ impl Tlb for HardwareTlb {
         });
     }
 
-    fn flush_all(&self, vmid: u16) {
+    fn flush_all(&self, space: Vttbr) {
         // SAFETY: as above.
-        with_vmid(vmid, || unsafe { core::arch::asm!("tlbi vmalls12e1is", options(nostack, preserves_flags)) });
+        under(space, || unsafe { core::arch::asm!("tlbi vmalls12e1is", options(nostack, preserves_flags)) });
     }
 }
 
