@@ -26,7 +26,7 @@ pub use edit::Edit;
 pub use geometry::{Geometry, MAX_BITS};
 pub use kind::MapKind;
 pub use pool::TablePool;
-pub use tlb::{Depth, FLUSH_BY_ADDRESS, Tlb, Vmid};
+pub use tlb::{Depth, FLUSH_BY_ADDRESS, Tlb, Vmid, Vttbr};
 
 use piece::Piece;
 
@@ -145,7 +145,7 @@ impl<P: TablePool, T: Tlb> P2m<P, T> {
     }
 
     /// VTTBR_EL2 while one of the domain's vCPUs runs.
-    pub fn vttbr(&self) -> u64 {
+    pub fn vttbr(&self) -> Vttbr {
         self.geometry.vttbr(self.root.mfn(), self.vmid)
     }
 

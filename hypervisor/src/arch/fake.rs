@@ -5,5 +5,5 @@ pub fn relax() {
     std::thread::yield_now();
 }
 
-/// Writes cached data of a range of machine memory back to memory itself. The host's memory needs no such thing.
-pub fn clean_to_memory(_from: crate::types::Pa, _bytes: u64) {}
+/// Writes the range back to memory, so that a guest whose caches are off sees it. The host's memory needs no such thing.
+pub fn clean_to_poc(_start: crate::types::Pa, _bytes: u64) {}

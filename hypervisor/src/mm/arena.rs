@@ -1,6 +1,7 @@
 //! RAM for the host: memory that stands for machine frames in tests and in `arch/fake`.
 
 use core::sync::atomic::AtomicU64;
+use std::sync::Mutex;
 
 use super::frames::{FrameRange, Frames, Scrub, Storage, storage_needed};
 use super::page::Page;
@@ -16,7 +17,19 @@ fn leak(pages: u64, order: u8, fill: u8) -> FrameRange {
     let extra = 1 << order;
     let memory = vec![HostPage([fill; PAGE_SIZE as usize]); (pages + extra) as usize].leak();
     let first = Pa(memory.as_mut_ptr().expose_provenance() as u64).frame();
-    FrameRange { first: Mfn(first.0.next_multiple_of(extra)), pages }
+    let range = FrameRange { first: Mfn(first.0.next_multiple_of(extra)), pages };
+    LEAKED.lock().expect("no holder of the lock panics").push(range);
+    range
+}
+
+/// All frames that this module made.
+static LEAKED: Mutex<Vec<FrameRange>> = Mutex::new(Vec::new());
+
+/// A frame that this module made, as a device or a table walk of the machine would find it by its number.
+pub fn at(mfn: Mfn) -> Option<Page> {
+    let known = LEAKED.lock().ok()?.iter().any(|range| range.contains(mfn));
+    // SAFETY: leaked memory stays.
+    known.then(|| unsafe { Page::new(mfn) })
 }
 
 /// A frame full of zeroes that is nobody's.

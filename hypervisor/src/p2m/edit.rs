@@ -5,7 +5,7 @@ use arrayvec::ArrayVec;
 use super::piece::{Piece, slot_start};
 use super::split::{discard, without};
 use super::tlb::Stale;
-use super::{MapKind, P2m, P2mError, Run, Runs, TablePool, Tlb, Vmid};
+use super::{MapKind, P2m, P2mError, Run, Runs, TablePool, Tlb, Vttbr};
 use crate::mm::table::{Index, Leaf, Slot, Table, TableMut};
 use crate::types::{Gfn, Mfn};
 
@@ -40,6 +40,7 @@ impl<'a, P: TablePool, T: Tlb> Edit<'a, P, T> {
     /// [`P2mError::OutOfRange`], and [`P2mError::NoTables`] when the first frame lies in a block that cannot be split.
     pub fn unmap(&mut self, gfn: Gfn, pages: u64) -> Result<u64, P2mError> {
         let whole = Piece::new(self.p2m.geometry, gfn, pages)?;
+        let space = self.p2m.vttbr();
         let mut steps = STEPS;
         let mut reached = whole.first;
         while reached < whole.end {
@@ -49,7 +50,7 @@ impl<'a, P: TablePool, T: Tlb> Edit<'a, P, T> {
                 pool: &mut self.p2m.pool,
                 tables: &mut self.p2m.tables,
                 tlb: &self.p2m.tlb,
-                vmid: self.p2m.vmid,
+                space,
                 stale: &mut self.stale,
                 removed: &mut self.removed,
                 steps: &mut steps,
@@ -72,7 +73,7 @@ impl<'a, P: TablePool, T: Tlb> Edit<'a, P, T> {
     }
 
     fn flush(&mut self) {
-        self.stale.flush(self.p2m.vmid, &self.p2m.tlb, &mut self.p2m.pool);
+        self.stale.flush(self.p2m.vttbr(), &self.p2m.tlb, &mut self.p2m.pool);
     }
 }
 
@@ -87,7 +88,7 @@ struct Removal<'a, P: TablePool, T: Tlb> {
     pool: &'a mut P,
     tables: &'a mut u64,
     tlb: &'a T,
-    vmid: Vmid,
+    space: Vttbr,
     stale: &'a mut Stale,
     removed: &'a mut Runs,
     steps: &'a mut u32,
@@ -149,7 +150,7 @@ impl<P: TablePool, T: Tlb> Removal<'_, P, T> {
         }
         table.take(index);
         self.stale.leaf(first);
-        self.stale.flush(self.vmid, self.tlb, self.pool);
+        self.stale.flush(self.space, self.tlb, self.pool);
         let _linked = table.link(index, rest);
         *self.tables += used;
         self.tlb.publish();

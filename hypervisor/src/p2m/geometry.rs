@@ -1,7 +1,7 @@
 //! The shape of a stage-2 walk and the register values that tell it to the hardware (Arm ARM D8.2, VTCR_EL2,
 //! VTTBR_EL2). Granule 4 KiB throughout.
 
-use super::Vmid;
+use super::{Vmid, Vttbr};
 use crate::mm::table::{BITS_PER_LEVEL, Level};
 use crate::types::{Gfn, Mfn, PAGE_SHIFT};
 
@@ -102,8 +102,8 @@ impl Geometry {
     }
 
     /// VTTBR_EL2 for tables that begin at `root`.
-    pub const fn vttbr(self, root: Mfn, vmid: Vmid) -> u64 {
-        (vmid.0 as u64) << 48 | root.base().0
+    pub const fn vttbr(self, root: Mfn, vmid: Vmid) -> Vttbr {
+        Vttbr((vmid.0 as u64) << 48 | root.base().0)
     }
 }
 
@@ -144,6 +144,8 @@ mod tests {
     #[test]
     fn the_base_register_names_the_root_and_the_vmid() {
         let geometry = Geometry::for_physical(40).unwrap();
-        assert_eq!(geometry.vttbr(Mfn(0x12346), Vmid(0xabcd)), 0xabcd_0000_1234_6000);
+        let vttbr = geometry.vttbr(Mfn(0x12346), Vmid(0xabcd));
+        assert_eq!(vttbr, Vttbr(0xabcd_0000_1234_6000));
+        assert_eq!(vttbr.vmid(), Vmid(0xabcd));
     }
 }

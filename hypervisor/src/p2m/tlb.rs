@@ -14,6 +14,17 @@ use crate::types::{Gfn, Ipa};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Vmid(pub u16);
 
+/// The value of VTTBR_EL2 for a domain: where its walks begin, and its VMID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Vttbr(pub u64);
+
+impl Vttbr {
+    /// What the domain's TLB entries are marked with.
+    pub const fn vmid(self) -> Vmid {
+        Vmid((self.0 >> 48) as u16)
+    }
+}
+
 /// Up to this many leaves are flushed one by one. Each costs a broadcast to all CPUs, and the guest pays for walks that
 /// the other way would repeat.
 pub const FLUSH_BY_ADDRESS: usize = 16;
@@ -30,14 +41,16 @@ pub enum Depth {
 /// TLB maintenance for stage 2.
 ///
 /// An implementation orders earlier table writes before the flush, broadcasts it, also drops translations that combine
-/// both stages (`TLBI VMALLE1IS` under the same VMID), and returns when all CPUs are done.
+/// both stages (`TLBI VMALLE1IS` under the same VMID), and returns when all CPUs are done. The operations mean the VMID
+/// in VTTBR_EL2, so it loads the whole value that it is given: a CPU that walks ahead of its program must find that
+/// domain's own tables with that VMID.
 pub trait Tlb {
     /// Makes new descriptors visible to table walks (`DSB ISHST`, `ISB`). Nothing is flushed.
     fn publish(&self);
     /// Flushes what the TLBs hold for these addresses. One address inside a block stands for all of the block.
-    fn flush_addresses(&self, vmid: Vmid, addresses: &[Ipa], depth: Depth);
-    /// Flushes all that the TLBs hold for a VMID.
-    fn flush_all(&self, vmid: Vmid);
+    fn flush_addresses(&self, space: Vttbr, addresses: &[Ipa], depth: Depth);
+    /// Flushes all that the TLBs hold for the domain.
+    fn flush_all(&self, space: Vttbr);
 }
 
 impl<T: Tlb + ?Sized> Tlb for &T {
@@ -45,12 +58,12 @@ impl<T: Tlb + ?Sized> Tlb for &T {
         (**self).publish();
     }
 
-    fn flush_addresses(&self, vmid: Vmid, addresses: &[Ipa], depth: Depth) {
-        (**self).flush_addresses(vmid, addresses, depth);
+    fn flush_addresses(&self, space: Vttbr, addresses: &[Ipa], depth: Depth) {
+        (**self).flush_addresses(space, addresses, depth);
     }
 
-    fn flush_all(&self, vmid: Vmid) {
-        (**self).flush_all(vmid);
+    fn flush_all(&self, space: Vttbr) {
+        (**self).flush_all(space);
     }
 }
 
@@ -80,15 +93,15 @@ impl Stale {
     }
 
     /// Flushes what there is, if anything. Only then do the frames of unlinked tables go back.
-    pub fn flush(&mut self, vmid: Vmid, tlb: &impl Tlb, pool: &mut impl TablePool) {
+    pub fn flush(&mut self, space: Vttbr, tlb: &impl Tlb, pool: &mut impl TablePool) {
         if self.addresses.is_empty() && !self.many {
             return;
         }
         if self.many {
-            tlb.flush_all(vmid);
+            tlb.flush_all(space);
         } else {
             let depth = if self.tables.is_empty() { Depth::Leaves } else { Depth::AllLevels };
-            tlb.flush_addresses(vmid, &self.addresses, depth);
+            tlb.flush_addresses(space, &self.addresses, depth);
         }
         self.addresses.clear();
         self.many = false;

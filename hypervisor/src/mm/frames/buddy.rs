@@ -159,18 +159,19 @@ impl Buddy {
         self.zones.iter_mut().find(|zone| zone.range.contains(&frame))
     }
 
-    /// Gives back a range that lies in one bank, in the largest aligned blocks. False when one of these blocks begins
-    /// in a free block or in no bank; that one is left as it was.
-    pub fn give(&mut self, range: FrameRange) -> bool {
-        let mut whole = true;
-        for (frame, order) in pieces(range) {
-            let given = self.zone(frame).is_some_and(|zone| zone.give(frame, order));
-            if given {
-                self.free = self.free.saturating_add(1 << order);
+    /// Gives back a range, in the largest aligned blocks that lie in one bank. A block that begins in a free one is left
+    /// as it was.
+    pub fn give(&mut self, range: FrameRange) {
+        for zone in &mut self.zones {
+            let first = range.first.0.max(zone.range.start);
+            let end = range.end().min(zone.range.end);
+            let inside = FrameRange { first: Mfn(first), pages: end.saturating_sub(first) };
+            for (frame, order) in pieces(inside) {
+                if zone.give(frame, order) {
+                    self.free = self.free.saturating_add(1 << order);
+                }
             }
-            whole &= given;
         }
-        whole
     }
 
     /// Takes a block of 2^order frames that lies in `within`.
@@ -226,12 +227,12 @@ impl Buddy {
         Some(FrameRange { first: Mfn(first), pages: end.checked_sub(first)? })
     }
 
-    /// The first run of free frames at or after `from`: adjoining free blocks taken as one.
+    /// The first run of free frames at or after `from`: adjoining free blocks of one bank taken as one.
     pub fn next_run(&self, from: u64) -> Option<FrameRange> {
         let mut run = self.next_block(from)?;
-        // A bank ends every run, and blocks of the largest order make up nearly all of a long one.
         while let Some(more) = self.next_block(run.end()) {
-            if more.first.0 != run.end() {
+            let other_bank = self.zones.iter().any(|zone| zone.range.start == more.first.0);
+            if more.first.0 != run.end() || other_bank {
                 break;
             }
             run.pages = run.pages.checked_add(more.pages)?;

@@ -3,7 +3,7 @@
 //! The zeroes must reach memory itself, because the next owner may look with its caches off (Xen's advisory 364), and
 //! RAM that was free at boot may hold what ran on the machine before (advisory 245).
 
-use super::{FrameRange, Frames, State};
+use super::{Frames, State};
 use crate::mm::page::Page;
 use crate::types::{Mfn, PAGE_SIZE};
 
@@ -22,7 +22,7 @@ pub struct ZeroAndClean;
 impl Scrub for ZeroAndClean {
     fn scrub(&self, page: Page) {
         page.zero();
-        crate::arch::clean_to_memory(page.mfn().base(), PAGE_SIZE);
+        crate::arch::clean_to_poc(page.mfn().base(), PAGE_SIZE);
     }
 }
 
@@ -50,7 +50,7 @@ impl Frames {
             }
         }
         cursor.0 = chunk.end();
-        self.give_back(FrameRange { ..chunk });
+        self.give_back(chunk);
         true
     }
 
