@@ -7,4 +7,8 @@
 pub mod fake;
 #[cfg(not(target_os = "none"))]
 pub use fake as machine;
+#[cfg(target_os = "none")]
+pub mod aarch64;
+#[cfg(target_os = "none")]
+pub use aarch64 as machine;
 pub use machine::*;

@@ -28,7 +28,7 @@ use crate::types::{DomId, VcpuId};
 use crate::vcpu::Vcpu;
 use crate::vgic::Vgic;
 
-pub use first::{FirstError, build_first};
+pub use first::{FirstError, GRANT_FRAMES, Modules, build_first};
 use memory::Memory;
 
 /// The parameters that `hvm_op` keeps for a domain.

@@ -10,7 +10,6 @@ mod grant;
 mod hvm;
 mod memory;
 mod multicall;
-mod physmap;
 mod sched;
 mod small;
 mod vcpu;

@@ -1,8 +1,9 @@
 //! The whole of the hypervisor's state: one value, made at boot, that everything else is given by reference.
 
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use xenolith_abi::Errno;
 
@@ -10,6 +11,7 @@ use crate::arch;
 use crate::command_line::Options;
 use crate::domain::Domain;
 use crate::mm::frames::Frames;
+use crate::p2m::Geometry;
 use crate::psci::Mitigations;
 use crate::run::Cpu;
 use crate::sched::{CpuMask, Scheduler, UnitId};
@@ -46,8 +48,11 @@ pub struct Hypervisor {
     pub frames: Frames,
     /// Which vCPU runs where.
     pub scheduler: Scheduler,
-    /// Physical CPUs that are up.
-    pub cpus: u16,
+    /// The command line, as it was.
+    pub command_line: String,
+    /// The shape of every domain's stage 2.
+    pub geometry: Geometry,
+    cpus: AtomicU16,
     lines: Lines,
     domains: RwLock<Vec<Arc<Domain>>>,
     units: RwLock<Vec<Option<VcpuRef>>>,
@@ -63,13 +68,22 @@ pub struct Hypervisor {
 }
 
 impl Hypervisor {
-    /// Puts the parts together; there is no domain yet.
-    pub fn new(options: Options, frames: Frames, scheduler: Scheduler, lines: Lines, cpus: u16) -> Self {
+    /// Puts the parts together; there is one CPU, and no domain yet.
+    pub fn new(
+        options: Options,
+        command_line: String,
+        frames: Frames,
+        scheduler: Scheduler,
+        geometry: Geometry,
+        lines: Lines,
+    ) -> Self {
         Hypervisor {
             options,
+            command_line,
             frames,
             scheduler,
-            cpus,
+            geometry,
+            cpus: AtomicU16::new(1),
             lines,
             domains: RwLock::new(Vec::new()),
             units: RwLock::new(Vec::new()),
@@ -79,6 +93,16 @@ impl Hypervisor {
             mitigations: Mitigations::default(),
             actlr: arch::auxiliary_control(),
         }
+    }
+
+    /// Physical CPUs that are up.
+    pub fn cpus(&self) -> u16 {
+        self.cpus.load(Ordering::Relaxed)
+    }
+
+    /// Another CPU is up.
+    pub fn count_cpu(&self) {
+        self.cpus.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The interrupts that EL2 itself uses.

@@ -16,9 +16,9 @@ const CAPABILITIES: &str = "xen-3.0-aarch64 ";
 /// x0: what to tell; x1: where to put it.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [op, buffer, ..] = arguments;
-    let version = caller.hv.options.xen_version;
+    let (major, minor) = caller.hv.options.xen_version.numbers();
     match u32::try_from(op).ok().and_then(VersionOp::from_number) {
-        Some(VersionOp::Version) => value(u64::from(version.major) << 16 | u64::from(version.minor)),
+        Some(VersionOp::Version) => value(u64::from(major) << 16 | u64::from(minor)),
         Some(VersionOp::ExtraVersion) => text::<{ version::EXTRA_VERSION_SIZE }>(caller, buffer, EXTRA),
         Some(VersionOp::CompileInfo) => {
             let info = CompileInfo {
@@ -52,18 +52,18 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         }
         Some(VersionOp::CommandLine) => {
             caller.require_control()?;
-            text::<{ version::COMMAND_LINE_SIZE }>(caller, buffer, &caller.hv.options.text)
+            text::<{ version::COMMAND_LINE_SIZE }>(caller, buffer, &caller.hv.command_line)
         }
         Some(VersionOp::BuildId) => {
             caller.require_control()?;
             Err(Errno::ENODATA)
         }
         // These came after 4.17; a caller that meets the older version must not find them.
-        _ if version.minor < 18 => Err(Errno::ENOSYS),
+        _ if minor < 18 => Err(Errno::ENOSYS),
         Some(VersionOp::ExtraVersion2) => variable(caller, buffer, EXTRA),
         Some(VersionOp::Capabilities2) => variable(caller, buffer, CAPABILITIES),
         Some(VersionOp::ChangeSet2) => variable(caller, buffer, ""),
-        Some(VersionOp::CommandLine2) => variable(caller, buffer, &caller.hv.options.text),
+        Some(VersionOp::CommandLine2) => variable(caller, buffer, &caller.hv.command_line),
         None => Err(Errno::ENOSYS),
     }
 }

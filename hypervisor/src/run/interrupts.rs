@@ -5,9 +5,8 @@ use xenolith_abi::event::Virq;
 use crate::arch::{self, gic};
 use crate::console::console;
 use crate::hypervisor::{Hypervisor, VcpuRef};
-use crate::vgic::Fill;
 
-use super::{Local, timers};
+use super::{Local, switch, timers};
 
 /// Takes every interrupt that is pending on this CPU.
 pub fn take_all(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local) {
@@ -38,11 +37,11 @@ fn take(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local, intid: u3
             None => gic::deactivate(intid),
         }
     } else if intid == lines.maintenance {
-        gic::deactivate(intid);
-        gic::set_maintenance(&Fill::default());
+        // The line stays up until the list registers are served.
         if let Some(vcpu) = running {
-            vcpu.vcpu().mark_interrupts_changed();
+            switch::present_interrupts(vcpu);
         }
+        gic::deactivate(intid);
     } else if Some(intid) == lines.console {
         if console().receive() {
             hv.raise_global_virq(Virq::Console);

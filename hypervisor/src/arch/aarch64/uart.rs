@@ -5,6 +5,7 @@ use core::ptr::NonNull;
 use arm_pl011_uart::{Interrupts, PL011Registers, Uart};
 use safe_mmio::UniqueMmioPointer;
 
+use super::mmio::Mmio;
 use crate::sync::Mutex;
 use crate::types::Pa;
 
@@ -18,6 +19,21 @@ static UART: Mutex<Option<Uart<'static>>> = Mutex::new(None);
 /// Where the early console is.
 pub fn early_address() -> Pa {
     Pa(EARLY.and_then(|address| address.parse().ok()).unwrap_or(EARLY_DEFAULT))
+}
+
+/// Writes to the early console by hand: for a CPU whose MMU is off, so that locks do not work.
+pub fn early_write(bytes: &[u8]) {
+    const DR: u64 = 0x0;
+    const FR: u64 = 0x18;
+    const FR_TXFF: u32 = 1 << 5;
+    // SAFETY: a PL011 is expected there; with the MMU off every access is a device access.
+    let registers = unsafe { Mmio::new(early_address(), 0x1000) };
+    for &byte in bytes {
+        while registers.read32(FR) & FR_TXFF != 0 {
+            super::relax();
+        }
+        registers.write32(DR, byte.into());
+    }
 }
 
 /// Takes a PL011 as the console, set up by firmware or by reset. Its receive interrupt is enabled.

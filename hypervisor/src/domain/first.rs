@@ -1,0 +1,211 @@
+//! Building the first domain: the control and hardware domain, from the modules that the boot loader left.
+//!
+//! Its RAM has the machine's own addresses, because nothing stands between its devices and memory: a driver's DMA must
+//! go where the guest says. Every device of the machine that the hypervisor does not use itself is its own.
+
+mod error;
+mod load;
+mod memory;
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use xenolith_abi::Errno;
+
+use crate::arch;
+use crate::arch::Stage2;
+use crate::domain_tree::{self, HardwareDomainSpec, HardwareDomainTree};
+use crate::event::EventChannels;
+use crate::grant::{GrantTable, Maptrack};
+use crate::hypervisor::Hypervisor;
+use crate::mm::frames::{Area, Content, Kind};
+use crate::p2m::MapKind;
+use crate::platform::{GicLayout, Platform, Region, merge, subtract};
+use crate::psci;
+use crate::sched::CpuMask;
+use crate::sync::Mutex;
+use crate::sysreg::{FilteredIds, Guest};
+use crate::types::{DomId, Gfn, Ipa, Mfn, PAGE_SHIFT, VcpuId};
+use crate::vcpu::Vcpu;
+use crate::vgic::{Config, Model, Vgic};
+
+use super::memory::Memory;
+use super::{Domain, Ending, Parameters};
+
+pub use error::FirstError;
+
+/// RAM of the first domain when the command line does not say: 512 MiB.
+const DEFAULT_MEMORY: u64 = 512 << 20;
+/// Frames of grant table that the first domain may have.
+pub const GRANT_FRAMES: u32 = 64;
+/// Frames of handles for grants of others.
+const MAPTRACK_FRAMES: u32 = 1024;
+/// Event channels: as many as the FIFO form has.
+const MAX_PORT: u32 = xenolith_abi::event::fifo::PORTS - 1;
+
+/// What the boot loader left, in memory that nobody changes any more.
+#[derive(Clone, Copy, Debug)]
+pub struct Modules<'a> {
+    /// The machine's device tree.
+    pub device_tree: &'a [u8],
+    /// The kernel.
+    pub kernel: &'a [u8],
+    /// The ramdisk.
+    pub ramdisk: Option<&'a [u8]>,
+    /// Guest physical room for grant-table frames: RAM that no domain ever gets, our own image.
+    pub grant_window: Region,
+}
+
+/// Builds the first domain and lets its first vCPU start.
+pub fn build_first(hv: &Hypervisor, platform: &Platform, modules: &Modules<'_>) -> Result<Arc<Domain>, FirstError> {
+    let vcpus = number_of_vcpus(hv, platform)?;
+    let area = memory::allocate(hv, hv.options.dom0_memory.unwrap_or(DEFAULT_MEMORY))?;
+    let event_ppi = domain_tree::free_ppi(modules.device_tree, platform).ok_or(FirstError::NoEventInterrupt)?;
+    let domain = assemble(hv, platform, vcpus, event_ppi, &area)?;
+    let banks: Vec<(Ipa, u64)> =
+        area.iter().map(|range| (Gfn(range.first.0).base(), range.pages << PAGE_SHIFT)).collect();
+    let plan = load::Plan::new(platform, modules, &banks)?;
+    let spec = HardwareDomainSpec {
+        vcpus,
+        memory: &banks,
+        arguments: load::arguments(platform),
+        initrd: plan.initrd(),
+        xen_version: hv.options.xen_version.numbers(),
+        grant_window: (Ipa(modules.grant_window.start().0), modules.grant_window.size()),
+        extended_regions: &memory::extended_regions(platform, modules, &banks),
+        event_ppi,
+        hidden: &platform.uart.iter().map(|uart| uart.path.as_str()).collect::<Vec<_>>(),
+    };
+    let tree = domain_tree::hardware_domain(modules.device_tree, platform, &spec).map_err(FirstError::Tree)?;
+    map_devices(&domain, platform, &tree, &banks)?;
+    route_interrupts(hv, &domain, &tree)?;
+    let placement = plan.load(hv, &domain, &tree.dtb)?;
+    let domain = hv.add_domain(domain).map_err(FirstError::Call)?;
+    log::info!(
+        "first domain: {} MiB, {vcpus} vCPUs, kernel at {:#x}, device tree at {:#x}",
+        area.iter().map(|range| range.pages).sum::<u64>() >> (20 - PAGE_SHIFT),
+        placement.kernel.0,
+        placement.device_tree.0
+    );
+    let boot = domain.vcpu(VcpuId(0)).ok_or(FirstError::Call(Errno::ENOENT))?;
+    domain.start_vcpu(hv, boot, placement.kernel.0, placement.device_tree.0);
+    Ok(domain)
+}
+
+fn number_of_vcpus(hv: &Hypervisor, platform: &Platform) -> Result<u16, FirstError> {
+    let limit = domain_tree::vcpu_limit(platform);
+    hv.options.validate(limit.into()).map_err(FirstError::Options)?;
+    let wanted = hv.options.dom0_vcpus.unwrap_or_else(|| u32::from(hv.cpus().min(limit)));
+    Ok(u16::try_from(wanted).unwrap_or(limit))
+}
+
+/// Puts the parts of the domain together, its RAM mapped.
+fn assemble(
+    hv: &Hypervisor,
+    platform: &Platform,
+    vcpus: u16,
+    event_ppi: u32,
+    area: &Area,
+) -> Result<Domain, FirstError> {
+    let id = DomId::CONTROL;
+    let geometry = hv.geometry;
+    let p2m = memory::stage2(hv, id, area)?;
+    let stage2 = Stage2 { vttbr: p2m.vttbr(), vtcr: geometry.vtcr(false) };
+    let shared = hv.frames.alloc(0, id, Kind::Shared, Content::Zeroed).ok_or(FirstError::NoHypervisorMemory)?;
+    let shared_info = hv.frames.pin(shared, id).map_err(|_| FirstError::NoHypervisorMemory)?;
+    let events = EventChannels::new(id, vcpus, MAX_PORT, shared_info.page()).map_err(FirstError::Call)?;
+    let gic_system_registers = matches!(platform.gic.layout, GicLayout::V3 { .. });
+    let timer = platform.timer;
+    let pages = area.iter().map(|range| range.pages).sum();
+    Ok(Domain {
+        id,
+        handle: [0; 16],
+        is_control: true,
+        direct_mapped: true,
+        vcpus: (0..vcpus).map(|number| vcpu(hv, VcpuId(number))).collect::<Result<_, _>>()?,
+        ids: FilteredIds::new(
+            &arch::id_registers(),
+            &Guest { gic_system_registers, ipa_bits: geometry.bits() as u8 },
+        ),
+        gic_system_registers,
+        guest_timer: timer.r#virtual,
+        physical_timer: timer.physical,
+        event_ppi,
+        stage2,
+        memory: Mutex::new(Memory { p2m, pages, max_pages: pages, shared_info_gfn: None }),
+        shared_info,
+        grants: Mutex::new(GrantTable::new(GRANT_FRAMES)),
+        maptrack: Mutex::new(Maptrack::new(MAPTRACK_FRAMES)),
+        events: Mutex::new(events),
+        vgic: Mutex::new(controller(platform, vcpus, event_ppi)?),
+        parameters: Mutex::new(Parameters::default()),
+        runstate_update_flag: false.into(),
+        ending: Mutex::new(Ending::default()),
+    })
+}
+
+fn vcpu(hv: &Hypervisor, id: VcpuId) -> Result<Vcpu, FirstError> {
+    /// Xen's default share of a vCPU.
+    const WEIGHT: u16 = 256;
+    let unit = hv.scheduler.add(WEIGHT, CpuMask::below(64), arch::now()).map_err(FirstError::Call)?;
+    Ok(Vcpu::new(id, unit, psci::mpidr_of(id)))
+}
+
+/// The domain's interrupt controller: of the machine's version and at its addresses.
+fn controller(platform: &Platform, vcpus: u16, event_ppi: u32) -> Result<Vgic, FirstError> {
+    let ipa = |region: &Region| Ipa(region.start().0);
+    let model = match &platform.gic.layout {
+        GicLayout::V2 { distributor, .. } => Model::V2 { distributor: ipa(distributor) },
+        GicLayout::V3 { distributor, redistributors, .. } => Model::V3 {
+            distributor: ipa(distributor),
+            redistributors: redistributors.iter().map(|region| (ipa(region), region.size())).collect(),
+        },
+    };
+    let spis = arch::gic::shared_interrupts().min(crate::vgic::MAX_SPIS.into()) as u16;
+    let config = Config { model, vcpus, spis, event_ppi, priority_bits: arch::gic::priority_bits() };
+    let mut vgic = Vgic::new(config).map_err(FirstError::Controller)?;
+    let timer = platform.timer.r#virtual;
+    for id in (0..vcpus).map(VcpuId) {
+        vgic.back_by_hardware(Some(id), timer, Some(timer));
+    }
+    Ok(vgic)
+}
+
+/// Maps the devices' registers where the machine has them, and the virtual CPU interface of a GICv2.
+fn map_devices(
+    domain: &Domain,
+    platform: &Platform,
+    tree: &HardwareDomainTree,
+    banks: &[(Ipa, u64)],
+) -> Result<(), FirstError> {
+    let mut memory = domain.memory.lock();
+    let end = memory.p2m.geometry().end().base().0;
+    let taken: Vec<Region> =
+        banks.iter().filter_map(|&(start, size)| Region::between(start.0, start.0.checked_add(size)?)).collect();
+    let pages = merge(tree.mmio.iter().map(|region| region.to_pages()).collect());
+    for region in subtract(&pages, &taken) {
+        let (first, last) = (region.start().0, region.end().0.min(end));
+        if first >= last {
+            continue;
+        }
+        let count = (last - first) >> PAGE_SHIFT;
+        let (gfn, mfn) = (Gfn(first >> PAGE_SHIFT), Mfn(first >> PAGE_SHIFT));
+        memory.p2m.map(gfn, mfn, count, MapKind::Device).map_err(|error| FirstError::Map(region, error))?;
+    }
+    if let GicLayout::V2 { cpu_interface, virtual_cpu_interface, .. } = &platform.gic.layout {
+        let count = cpu_interface.size().min(virtual_cpu_interface.size()) >> PAGE_SHIFT;
+        let (gfn, mfn) = (Gfn(cpu_interface.start().0 >> PAGE_SHIFT), virtual_cpu_interface.start().frame());
+        let mapped = memory.p2m.map(gfn, mfn, count, MapKind::Device);
+        mapped.map_err(|error| FirstError::Map(*cpu_interface, error))?;
+    }
+    Ok(())
+}
+
+/// Gives the devices' interrupts to the domain: each is backed by the physical one of its number.
+fn route_interrupts(hv: &Hypervisor, domain: &Domain, tree: &HardwareDomainTree) -> Result<(), FirstError> {
+    for interrupt in &tree.spis {
+        hv.give_interrupt(interrupt.intid, domain.id).map_err(FirstError::Call)?;
+        domain.change_vgic(hv, |vgic| vgic.back_by_hardware(None, interrupt.intid, Some(interrupt.intid)));
+    }
+    Ok(())
+}

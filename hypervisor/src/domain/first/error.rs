@@ -1,0 +1,79 @@
+//! Why there is no first domain, in words for the one who wrote the boot script.
+
+use alloc::string::String;
+use core::fmt;
+
+use xenolith_abi::Errno;
+
+use crate::command_line::InvalidOptions;
+use crate::domain_tree::TreeError;
+use crate::image::{GunzipError, KernelError, PlacementError};
+use crate::p2m::P2mError;
+use crate::platform::Region;
+use crate::vgic::ConfigError;
+
+/// Why the first domain cannot be built.
+#[derive(Debug)]
+pub enum FirstError {
+    /// The boot loader left no kernel.
+    NoKernel,
+    /// The options contradict the machine.
+    Options(InvalidOptions),
+    /// There is not so much memory, or not in large enough pieces.
+    Memory {
+        /// Bytes that were asked for.
+        wanted: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
+    /// The hypervisor has no memory left for what describes the domain.
+    NoHypervisorMemory,
+    /// All private interrupts are in use.
+    NoEventInterrupt,
+    /// The kernel module is no kernel.
+    Kernel {
+        /// The module's node.
+        module: String,
+        /// What is wrong with it.
+        error: KernelError,
+    },
+    /// The kernel does not unpack.
+    Unpack(GunzipError<Errno>),
+    /// The memory is too small for what is to be in it.
+    Placement(PlacementError),
+    /// The device tree cannot be rewritten.
+    Tree(TreeError),
+    /// The interrupt controller cannot be shown to a domain.
+    Controller(ConfigError),
+    /// A range cannot be mapped.
+    Map(Region, P2mError),
+    /// A call that builds the domain failed.
+    Call(Errno),
+}
+
+impl fmt::Display for FirstError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FirstError::NoKernel => {
+                write!(f, "no kernel: /chosen has no node compatible with \"multiboot,kernel\" (and multiboot,module)")
+            }
+            FirstError::Options(error) => error.fmt(f),
+            FirstError::Memory { wanted, free } => {
+                write!(f, "dom0_mem: {} MiB wanted, and {} MiB are free (in pieces of 2 MiB)", wanted >> 20, free >> 20)
+            }
+            FirstError::NoHypervisorMemory => write!(f, "no memory is left for the domain's tables; lower dom0_mem"),
+            FirstError::NoEventInterrupt => write!(f, "all private interrupts are in use; events need one"),
+            FirstError::Kernel { module, error } => write!(f, "the kernel module {module} cannot be used: {error}"),
+            FirstError::Unpack(error) => write!(f, "the kernel module does not unpack: {error}"),
+            FirstError::Placement(error) => error.fmt(f),
+            FirstError::Tree(error) => error.fmt(f),
+            FirstError::Controller(error) => {
+                write!(f, "the interrupt controller cannot be shown to a domain: {error:?}")
+            }
+            FirstError::Map(region, error) => {
+                write!(f, "{:#x}..{:#x} cannot be mapped: {error:?}", region.start().0, region.end().0)
+            }
+            FirstError::Call(errno) => write!(f, "building the first domain failed: {errno:?}"),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Memory of the first domain: where it lies, its stage 2, and what is left for mapping others' pages.
+
+use alloc::vec::Vec;
+
+use crate::arch::HardwareTlb;
+use crate::hypervisor::Hypervisor;
+use crate::mm::frames::Area;
+use crate::mm::table::TableList;
+use crate::p2m::{MapKind, P2m, Vmid};
+use crate::platform::{Platform, Region, subtract};
+use crate::types::{DomId, Gfn, Ipa, PAGE_SHIFT};
+
+use super::{FirstError, Modules};
+
+/// log2 of the pages in 2 MiB, in which the domain's RAM is measured.
+const BLOCK: u8 = 9;
+/// The smallest window that is worth telling Linux about: Xen's own limit.
+const SMALLEST_WINDOW: u64 = 64 << 20;
+
+/// Takes the domain's RAM, in few large pieces.
+pub fn allocate(hv: &Hypervisor, bytes: u64) -> Result<Area, FirstError> {
+    let pages = bytes >> PAGE_SHIFT >> BLOCK << BLOCK;
+    let free = hv.frames.free_frames();
+    let too_much = FirstError::Memory { wanted: bytes, free: free << PAGE_SHIFT };
+    if pages == 0 || pages > free {
+        return Err(too_much);
+    }
+    hv.frames.alloc_contiguous(pages, BLOCK, DomId::CONTROL).ok_or(too_much)
+}
+
+/// Tables enough to split all of the domain's RAM into pages, and for its devices.
+fn tables(pages: u64) -> u64 {
+    (pages >> BLOCK) + 64
+}
+
+/// The stage 2 of the domain, with its RAM mapped at the machine's addresses in the largest blocks that fit.
+pub fn stage2(hv: &Hypervisor, id: DomId, area: &Area) -> Result<P2m<TableList, HardwareTlb>, FirstError> {
+    let pages = area.iter().map(|range| range.pages).sum();
+    let mut pool = TableList::default();
+    for _ in 0..tables(pages) {
+        pool.push(hv.frames.alloc_table(id).ok_or(FirstError::NoHypervisorMemory)?);
+    }
+    let root = hv.frames.alloc_root(hv.geometry.root_order(), id).ok_or(FirstError::NoHypervisorMemory)?;
+    let vmid = Vmid(id.0 + 1);
+    let mut p2m =
+        P2m::new(hv.geometry, vmid, root, pool, HardwareTlb).ok_or(FirstError::NoHypervisorMemory)?;
+    for range in area {
+        p2m.map(Gfn(range.first.0), range.first, range.pages, MapKind::Ram).map_err(|error| {
+            let region = Region::new(range.first.base(), range.pages << PAGE_SHIFT);
+            FirstError::Map(region.unwrap_or_default(), error)
+        })?;
+    }
+    Ok(p2m)
+}
+
+/// Guest physical room in which Linux may map pages of other domains: RAM of the machine that is not the domain's, so
+/// that no device is there (Xen's "extended regions").
+pub fn extended_regions(platform: &Platform, modules: &Modules<'_>, banks: &[(Ipa, u64)]) -> Vec<(Ipa, u64)> {
+    let mut taken: Vec<Region> =
+        banks.iter().filter_map(|&(start, size)| Region::between(start.0, start.0.checked_add(size)?)).collect();
+    taken.push(modules.grant_window);
+    subtract(&platform.memory, &taken)
+        .into_iter()
+        .filter_map(|region| {
+            let block = 1_u64 << BLOCK << PAGE_SHIFT;
+            let start = region.start().0.checked_next_multiple_of(block)?;
+            let size = (region.end().0 / block * block).checked_sub(start)?;
+            (size >= SMALLEST_WINDOW).then_some((Ipa(start), size))
+        })
+        .collect()
+}

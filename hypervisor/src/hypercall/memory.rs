@@ -1,0 +1,114 @@
+//! `memory_op`.
+
+use xenolith_abi::Errno;
+use xenolith_abi::memory::{
+    AddToPhysmap, AddToPhysmapBatch, GRANT_INDEX_STATUS, MapSpace, MemoryDomain, MemoryOp, OP_BITS, OP_MASK,
+    RemoveFromPhysmap, Reservation,
+};
+
+use crate::domain::Domain;
+use crate::types::Gfn;
+
+use super::{Answer, Arguments, Caller, DONE, Reply, value};
+
+/// log2 of the pages in the largest extent: what Xen lets the control domain have.
+const MAX_ORDER: u32 = 18;
+
+/// x0: what to do, and above it how much of it a call made anew has done; x1: the argument.
+pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
+    let [command, address, ..] = arguments;
+    let op = u32::try_from(command & OP_MASK).ok().and_then(MemoryOp::from_number).ok_or(Errno::ENOSYS)?;
+    match op {
+        MemoryOp::DecreaseReservation | MemoryOp::PopulatePhysmap => reservation(caller, op, command, address),
+        MemoryOp::AddToPhysmap => {
+            let request: AddToPhysmap = caller.read(address)?;
+            let domain = caller.target(request.domid)?;
+            add(caller, &domain, request.space, request.idx, Gfn(request.gpfn))?;
+            DONE
+        }
+        MemoryOp::AddToPhysmapBatch => batch(caller, command, address),
+        MemoryOp::RemoveFromPhysmap => {
+            let request: RemoveFromPhysmap = caller.read(address)?;
+            caller.target(request.domid)?.remove_mapping(caller.hv, Gfn(request.gpfn))?;
+            DONE
+        }
+        MemoryOp::CurrentReservation => {
+            let request: MemoryDomain = caller.read(address)?;
+            value(caller.target(request.domid)?.memory.lock().pages)
+        }
+        MemoryOp::MaximumReservation => {
+            let request: MemoryDomain = caller.read(address)?;
+            value(caller.target(request.domid)?.memory.lock().max_pages)
+        }
+        MemoryOp::MaximumGpfn => {
+            let request: MemoryDomain = caller.read(address)?;
+            let highest = caller.target(request.domid)?.memory.lock().p2m.highest();
+            value(highest.map_or(0, |gfn| gfn.0))
+        }
+        MemoryOp::MaximumRamPage => value(caller.hv.frames.highest().0),
+        MemoryOp::GetSharingFreedPages | MemoryOp::GetSharingSharedPages => value(0_u64),
+        _ => Err(Errno::ENOSYS),
+    }
+}
+
+/// Extents go one by one; the result is how many were done, and never an error once one was.
+fn reservation(caller: &Caller<'_>, op: MemoryOp, command: u64, address: u64) -> Answer {
+    let request: Reservation = caller.read(address)?;
+    let domain = caller.target(request.domid)?;
+    let first = command >> OP_BITS;
+    if request.extent_order > MAX_ORDER {
+        return value(first);
+    }
+    for index in first..request.nr_extents {
+        if index > first && caller.should_pause() {
+            return Ok(Reply::Again([u64::from(op.number()) | index << OP_BITS, address, 0, 0, 0]));
+        }
+        let done = Caller::element::<u64>(request.extent_start, index)
+            .and_then(|element| caller.read::<u64>(element))
+            .and_then(|gfn| extent(caller, &domain, op, Gfn(gfn), request.extent_order as u8));
+        if done.is_err() {
+            return value(index);
+        }
+    }
+    value(request.nr_extents)
+}
+
+fn extent(caller: &Caller<'_>, domain: &Domain, op: MemoryOp, gfn: Gfn, order: u8) -> Result<(), Errno> {
+    if op == MemoryOp::PopulatePhysmap {
+        return domain.populate(caller.hv, gfn, order);
+    }
+    for page in 0..1_u64 << order {
+        domain.give_page_back(caller.hv, Gfn(gfn.0.checked_add(page).ok_or(Errno::EINVAL)?))?;
+    }
+    Ok(())
+}
+
+/// One page of a space at one frame.
+fn add(caller: &Caller<'_>, domain: &Domain, space: u32, index: u64, gfn: Gfn) -> Result<(), Errno> {
+    match MapSpace::from_number(space) {
+        Some(MapSpace::SharedInfo) if index == 0 => domain.map_shared_info(caller.hv, gfn),
+        Some(MapSpace::SharedInfo) => Err(Errno::EINVAL),
+        Some(MapSpace::GrantTable) if index & GRANT_INDEX_STATUS != 0 => Err(Errno::EINVAL),
+        Some(MapSpace::GrantTable) => domain.map_grant_frame(caller.hv, index, gfn),
+        _ => Err(Errno::ENOSYS),
+    }
+}
+
+/// Many pages of one space; each has a result of its own.
+fn batch(caller: &Caller<'_>, command: u64, address: u64) -> Answer {
+    let request: AddToPhysmapBatch = caller.read(address)?;
+    let domain = caller.target(request.domid)?;
+    let first = command >> OP_BITS;
+    for index in first..request.size.into() {
+        if index > first && caller.should_pause() {
+            let command = u64::from(MemoryOp::AddToPhysmapBatch.number()) | index << OP_BITS;
+            return Ok(Reply::Again([command, address, 0, 0, 0]));
+        }
+        let from: u64 = caller.read(Caller::element::<u64>(request.idxs, index)?)?;
+        let to: u64 = caller.read(Caller::element::<u64>(request.gpfns, index)?)?;
+        let result = add(caller, &domain, request.space.into(), from, Gfn(to));
+        let code = result.map_or_else(Errno::to_result, |()| 0);
+        caller.write(Caller::element::<i32>(request.errs, index)?, &code)?;
+    }
+    DONE
+}
