@@ -1,12 +1,7 @@
 //! Loading a domain's stage 2, flushing its translations, and asking the MMU what a guest's pointer means.
 
-<<<<<<< HEAD
-use crate::p2m::{Depth, Tlb, Vmid};
-use crate::types::{Gva, Ipa, PAGE_SHIFT, PAGE_SIZE};
-=======
 use crate::p2m::{Depth, Tlb, Vttbr};
 use crate::types::{Gva, Ipa, PAGE_SIZE};
->>>>>>> mm
 
 use super::sysreg::{dsb, isb};
 
@@ -53,15 +48,6 @@ pub fn activate_stage2(stage2: Stage2) {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HardwareTlb;
 
-<<<<<<< HEAD
-/// Runs `flush` while TLB operations mean `vmid`.
-fn with_vmid(vmid: Vmid, flush: impl FnOnce()) {
-    let current = read_sysreg!("vttbr_el2");
-    let other = current >> 48 != u64::from(vmid.0);
-    if other {
-        // SAFETY: no guest runs on this CPU before the register is restored; only its VMID is used meanwhile.
-        unsafe { write_sysreg!("vttbr_el2", u64::from(vmid.0) << 48) };
-=======
 /// Runs `flush` with the TLB operations meaning the VMID of `space`.
 fn under(space: Vttbr, flush: impl FnOnce()) {
     let current = read_sysreg!("vttbr_el2");
@@ -70,7 +56,6 @@ fn under(space: Vttbr, flush: impl FnOnce()) {
         // SAFETY: no guest runs on this CPU before the register is restored, and a walk ahead of one finds the tables
         // that belong to the VMID.
         unsafe { write_sysreg!("vttbr_el2", space.0) };
->>>>>>> mm
         isb();
     }
     dsb();
@@ -90,32 +75,18 @@ impl Tlb for HardwareTlb {
         isb();
     }
 
-<<<<<<< HEAD
-    fn flush_addresses(&self, vmid: Vmid, addresses: &[Ipa], depth: Depth) {
-        with_vmid(vmid, || {
-            for address in addresses {
-                let operand = address.0 >> PAGE_SHIFT & 0xf_ffff_ffff;
-=======
     fn flush_addresses(&self, space: Vttbr, addresses: &[Ipa], depth: Depth) {
         under(space, || {
             for address in addresses {
                 let page = address.frame().0 & 0xf_ffff_ffff;
->>>>>>> mm
                 // SAFETY: dropping cached translations changes none.
                 unsafe {
                     match depth {
                         Depth::Leaves => {
-<<<<<<< HEAD
-                            core::arch::asm!("tlbi ipas2le1is, {}", in(reg) operand, options(nostack, preserves_flags));
-                        }
-                        Depth::AllLevels => {
-                            core::arch::asm!("tlbi ipas2e1is, {}", in(reg) operand, options(nostack, preserves_flags));
-=======
                             core::arch::asm!("tlbi ipas2le1is, {}", in(reg) page, options(nostack, preserves_flags));
                         }
                         Depth::AllLevels => {
                             core::arch::asm!("tlbi ipas2e1is, {}", in(reg) page, options(nostack, preserves_flags));
->>>>>>> mm
                         }
                     }
                 }
@@ -127,11 +98,7 @@ impl Tlb for HardwareTlb {
         });
     }
 
-<<<<<<< HEAD
-    fn flush_all(&self, vmid: Vmid) {
-=======
     fn flush_all(&self, space: Vttbr) {
->>>>>>> mm
         // SAFETY: as above.
         under(space, || unsafe { core::arch::asm!("tlbi vmalls12e1is", options(nostack, preserves_flags)) });
     }
