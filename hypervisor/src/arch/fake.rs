@@ -6,4 +6,4 @@ pub fn relax() {
 }
 
 /// Writes the range back to memory, so that a guest whose caches are off sees it. The host's memory needs no such thing.
-pub fn clean_to_poc(_start: crate::types::Pa, _bytes: u64) {}
+pub fn clean_to_memory(_start: crate::types::Pa, _bytes: u64) {}

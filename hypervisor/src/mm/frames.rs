@@ -225,25 +225,28 @@ impl Frames {
     ///
     /// An error stops at the frame that caused it; the frames before it are given up.
     pub fn free(&self, first: Mfn, order: u8, owner: DomId) -> Result<u64, FrameError> {
-        self.free_if(first, order, owner, |kind| kind != Kind::Table)
+        if order > MAX_ORDER || !first.0.is_multiple_of(1 << order) {
+            return Err(FrameError::BadBlock);
+        }
+        self.free_range(FrameRange { first, pages: 1 << order }, owner)
+    }
+
+    /// As [`Self::free`], for any neighbouring frames. The time it takes is that of wiping them all.
+    pub fn free_range(&self, range: FrameRange, owner: DomId) -> Result<u64, FrameError> {
+        self.free_if(range, owner, |kind| kind != Kind::Table)
     }
 
     fn free_if(
         &self,
-        first: Mfn,
-        order: u8,
+        range: FrameRange,
         owner: DomId,
         right_kind: impl Fn(Kind) -> bool,
     ) -> Result<u64, FrameError> {
-        if order > MAX_ORDER || !first.0.is_multiple_of(1 << order) {
-            return Err(FrameError::BadBlock);
-        }
         let mut freed = 0;
         // Frames that follow one another go back to the allocator as one block.
-        let mut run = FrameRange { first, pages: 0 };
+        let mut run = FrameRange { first: range.first, pages: 0 };
         let mut result = Ok(());
-        for number in first.0..first.0.saturating_add(1 << order) {
-            let mfn = Mfn(number);
+        for mfn in (range.first.0..range.end()).map(Mfn) {
             match self.entry(mfn).and_then(|entry| entry.give_up(owner, &right_kind)) {
                 Ok(true) => {
                     self.wipe(mfn);

@@ -1,7 +1,7 @@
 //! Loading a domain's stage 2, flushing its translations, and asking the MMU what a guest's pointer means.
 
-use crate::p2m::{Depth, Tlb, Vmid};
-use crate::types::{Gva, Ipa, PAGE_SHIFT, PAGE_SIZE};
+use crate::p2m::{Depth, Tlb, Vttbr};
+use crate::types::{Gva, Ipa, PAGE_SIZE};
 
 use super::sysreg::{dsb, isb};
 
@@ -48,13 +48,14 @@ pub fn activate_stage2(stage2: Stage2) {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HardwareTlb;
 
-/// Runs `flush` while TLB operations mean `vmid`.
-fn with_vmid(vmid: Vmid, flush: impl FnOnce()) {
+/// Runs `flush` with the TLB operations meaning the VMID of `space`.
+fn under(space: Vttbr, flush: impl FnOnce()) {
     let current = read_sysreg!("vttbr_el2");
-    let other = current >> 48 != u64::from(vmid.0);
+    let other = current != space.0;
     if other {
-        // SAFETY: no guest runs on this CPU before the register is restored; only its VMID is used meanwhile.
-        unsafe { write_sysreg!("vttbr_el2", u64::from(vmid.0) << 48) };
+        // SAFETY: no guest runs on this CPU before the register is restored, and a walk ahead of one finds the tables
+        // that belong to the VMID.
+        unsafe { write_sysreg!("vttbr_el2", space.0) };
         isb();
     }
     dsb();
@@ -74,18 +75,18 @@ impl Tlb for HardwareTlb {
         isb();
     }
 
-    fn flush_addresses(&self, vmid: Vmid, addresses: &[Ipa], depth: Depth) {
-        with_vmid(vmid, || {
+    fn flush_addresses(&self, space: Vttbr, addresses: &[Ipa], depth: Depth) {
+        under(space, || {
             for address in addresses {
-                let operand = address.0 >> PAGE_SHIFT & 0xf_ffff_ffff;
+                let page = address.frame().0 & 0xf_ffff_ffff;
                 // SAFETY: dropping cached translations changes none.
                 unsafe {
                     match depth {
                         Depth::Leaves => {
-                            core::arch::asm!("tlbi ipas2le1is, {}", in(reg) operand, options(nostack, preserves_flags));
+                            core::arch::asm!("tlbi ipas2le1is, {}", in(reg) page, options(nostack, preserves_flags));
                         }
                         Depth::AllLevels => {
-                            core::arch::asm!("tlbi ipas2e1is, {}", in(reg) operand, options(nostack, preserves_flags));
+                            core::arch::asm!("tlbi ipas2e1is, {}", in(reg) page, options(nostack, preserves_flags));
                         }
                     }
                 }
@@ -97,9 +98,9 @@ impl Tlb for HardwareTlb {
         });
     }
 
-    fn flush_all(&self, vmid: Vmid) {
+    fn flush_all(&self, space: Vttbr) {
         // SAFETY: as above.
-        with_vmid(vmid, || unsafe { core::arch::asm!("tlbi vmalls12e1is", options(nostack, preserves_flags)) });
+        under(space, || unsafe { core::arch::asm!("tlbi vmalls12e1is", options(nostack, preserves_flags)) });
     }
 }
 

@@ -40,7 +40,7 @@ struct Zone {
 }
 
 impl Zone {
-    /// The number of the block that holds `frame`, counted from the first block of its order that the bank touches.
+    /// The number of the block that `frame` lies in, which need not be its first frame, counted from the first block of its order that the bank touches.
     fn number(&self, frame: u64, order: u8) -> Option<usize> {
         usize::try_from((frame >> order).checked_sub(self.range.start >> order)?).ok()
     }
@@ -82,9 +82,8 @@ impl Zone {
         if self.order_of(frame, 0).is_some() {
             return false;
         }
-        let (mut frame, mut order) = (frame, order);
+        let mut order = order;
         while order < MAX_ORDER && self.remove(frame ^ (1 << order), order) {
-            frame &= !(1 << order);
             order += 1;
         }
         self.add(frame, order)

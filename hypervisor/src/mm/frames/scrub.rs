@@ -22,7 +22,7 @@ pub struct ZeroAndClean;
 impl Scrub for ZeroAndClean {
     fn scrub(&self, page: Page) {
         page.zero();
-        crate::arch::clean_to_poc(page.mfn().base(), PAGE_SIZE);
+        crate::arch::clean_to_memory(page.mfn().base(), PAGE_SIZE);
     }
 }
 

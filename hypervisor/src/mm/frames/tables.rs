@@ -1,6 +1,6 @@
 //! Frames for stage-2 tables, as tokens that nobody else holds.
 
-use super::{Content, FrameError, Frames, Kind};
+use super::{Content, FrameError, FrameRange, Frames, Kind};
 use crate::mm::table::{RootPages, TablePage};
 use crate::types::DomId;
 
@@ -22,11 +22,14 @@ impl Frames {
 
     /// Frees a table's frame.
     pub fn free_table(&self, page: TablePage, owner: DomId) -> Result<(), FrameError> {
-        self.free_if(page.mfn(), 0, owner, |kind| kind == Kind::Table).map(drop)
+        self.free_if(FrameRange { first: page.mfn(), pages: 1 }, owner, |kind| kind == Kind::Table).map(drop)
     }
 
     /// Frees the root.
     pub fn free_root(&self, root: RootPages, owner: DomId) -> Result<(), FrameError> {
-        self.free_if(root.mfn(), root.order(), owner, |kind| kind == Kind::Table).map(drop)
+        self.free_if(FrameRange { first: root.mfn(), pages: 1 << root.order() }, owner, |kind| {
+            kind == Kind::Table
+        })
+        .map(drop)
     }
 }
