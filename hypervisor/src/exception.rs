@@ -75,18 +75,18 @@ impl Cause {
     }
 }
 
-/// The guest's controls over its exceptions.
+/// The guest's registers that decide how it takes an exception.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Controls {
+pub struct El1State {
     /// VBAR_EL1.
     pub vbar: u64,
     /// SCTLR_EL1.
     pub sctlr: u64,
 }
 
-/// The state in which the guest goes on.
+/// An exception that has been taken: the state in which the guest goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct Taken {
     /// Where it goes on: a vector.
     pub pc: u64,
     /// PSTATE there.
@@ -112,11 +112,11 @@ const ISS_WRITE: u64 = 1 << 6;
 ///
 /// `pc` is the return address: that of the instruction which is to blame, or for an SError of the next one. (After an
 /// HVC the saved PC is one instruction too far for this.)
-pub const fn take(exception: Exception, pc: u64, pstate: Pstate, controls: &Controls) -> Entry {
+pub const fn take(exception: Exception, pc: u64, pstate: Pstate, el1: &El1State) -> Taken {
     let (esr, far) = syndrome(exception, pstate);
-    Entry {
-        pc: controls.vbar & !0x7ff | vector(exception, pstate),
-        pstate: entry_state(pstate, controls.sctlr),
+    Taken {
+        pc: el1.vbar & !0x7ff | vector(exception, pstate),
+        pstate: entry_state(pstate, el1.sctlr),
         elr: pc,
         spsr: pstate.0,
         esr,
@@ -185,7 +185,7 @@ mod tests {
 
     use super::*;
 
-    const CONTROLS: Controls = Controls { vbar: 0xffff_8000_0801_0800, sctlr: SCTLR_SPAN };
+    const STATE: El1State = El1State { vbar: 0xffff_8000_0801_0800, sctlr: SCTLR_SPAN };
     const DATA: Exception =
         Exception::DataAbort { cause: Cause::External, address: Some(Gva(0x1234)), write: true };
 
@@ -193,20 +193,20 @@ mod tests {
     fn vectors_by_source_and_kind() {
         let sources = [(0x3c4, 0x000), (0x3c5, 0x200), (0x3c0, 0x400), (0x1d0, 0x600)];
         for (pstate, offset) in sources {
-            let pc = |exception| take(exception, 0, Pstate(pstate), &CONTROLS).pc;
-            assert_eq!(pc(Exception::Undefined), CONTROLS.vbar + offset);
-            assert_eq!(pc(DATA), CONTROLS.vbar + offset);
-            assert_eq!(pc(Exception::SError { iss: 0 }), CONTROLS.vbar + offset + 0x180);
+            let pc = |exception| take(exception, 0, Pstate(pstate), &STATE).pc;
+            assert_eq!(pc(Exception::Undefined), STATE.vbar + offset);
+            assert_eq!(pc(DATA), STATE.vbar + offset);
+            assert_eq!(pc(Exception::SError { iss: 0 }), STATE.vbar + offset + 0x180);
         }
     }
 
     #[test]
     fn undefined_at_el1() {
-        let entry = take(Exception::Undefined, 0x1000, Pstate(0x6000_0005), &CONTROLS);
+        let taken = take(Exception::Undefined, 0x1000, Pstate(0x6000_0005), &STATE);
         assert_eq!(
-            entry,
-            Entry {
-                pc: CONTROLS.vbar + 0x200,
+            taken,
+            Taken {
+                pc: STATE.vbar + 0x200,
                 pstate: Pstate(0x6000_03c5),
                 elr: 0x1000,
                 spsr: 0x6000_0005,
@@ -219,8 +219,8 @@ mod tests {
     #[test]
     fn syndromes_of_aborts() {
         let of = |exception, pstate| {
-            let entry = take(exception, 0, Pstate(pstate), &CONTROLS);
-            (entry.esr, entry.far)
+            let taken = take(exception, 0, Pstate(pstate), &STATE);
+            (taken.esr, taken.far)
         };
         assert_eq!(of(DATA, 0x5), (0x9600_0050, Some(0x1234)));
         assert_eq!(of(DATA, 0x0), (0x9200_0050, Some(0x1234)));
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn controls_reach_pstate() {
-        let state = |pstate, sctlr| take(DATA, 0, Pstate(pstate), &Controls { vbar: 0, sctlr }).pstate.0;
+        let state = |pstate, sctlr| take(DATA, 0, Pstate(pstate), &El1State { vbar: 0, sctlr }).pstate.0;
         assert_eq!(state(0, 0), Pstate::EL1_ENTRY.0 | Pstate::PAN);
         assert_eq!(
             state(Pstate::PAN, SCTLR_SPAN),
@@ -247,13 +247,13 @@ mod tests {
     proptest! {
         #[test]
         fn a_handler_always_starts_masked_at_el1(pstate: u64, pc: u64, vbar: u64, sctlr: u64) {
-            let entry = take(DATA, pc, Pstate(pstate), &Controls { vbar, sctlr });
-            prop_assert!(entry.pstate.is_guest());
-            prop_assert_eq!(entry.pstate.0 & 0x3ff, Pstate::EL1_ENTRY.0);
+            let taken = take(DATA, pc, Pstate(pstate), &El1State { vbar, sctlr });
+            prop_assert!(taken.pstate.is_guest());
+            prop_assert_eq!(taken.pstate.0 & 0x3ff, Pstate::EL1_ENTRY.0);
             let cleared = Pstate::SS | Pstate::IL | Pstate::BTYPE | 1 << 23 | 0x3 << 25 | 0xffff_ffff << 32;
-            prop_assert_eq!(entry.pstate.0 & cleared, 0);
-            prop_assert_eq!(entry.pc & !0x7ff, vbar & !0x7ff);
-            prop_assert_eq!((entry.elr, entry.spsr), (pc, pstate));
+            prop_assert_eq!(taken.pstate.0 & cleared, 0);
+            prop_assert_eq!(taken.pc & !0x7ff, vbar & !0x7ff);
+            prop_assert_eq!((taken.elr, taken.spsr), (pc, pstate));
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod grant;
 pub mod hypercall;
 pub mod hypervisor;
 pub mod image;
+pub mod instruction;
 #[allow(unsafe_code, reason = "machine memory is reached through pointers here and nowhere else")]
 pub mod mm;
 pub mod p2m;

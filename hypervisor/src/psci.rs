@@ -18,9 +18,9 @@ pub const SMCCC_1_2: u32 = 0x1_0002;
 /// MIGRATE_INFO_TYPE: there is no trusted operating system, or it needs no migration.
 pub const MIGRATION_NOT_REQUIRED: u32 = 2;
 /// AFFINITY_INFO: the vCPU is on.
-pub const AFFINITY_ON: u32 = 0;
+pub const AFFINITY_ON: u64 = 0;
 /// AFFINITY_INFO: the vCPU is off.
-pub const AFFINITY_OFF: u32 = 1;
+pub const AFFINITY_OFF: u64 = 1;
 
 /// A result of PSCI, or of SMCCC where the number is −1, 0 or 1. X0 gets it with the sign in all 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,8 +69,8 @@ pub enum Call {
     AffinityInfo {
         /// The target's affinity, in the layout of MPIDR_EL1.
         target: u64,
-        /// The lowest level that counts; we know level 0 only.
-        level: u64,
+        /// The lowest level that counts; we know level 0 only. 32 bits in both conventions.
+        level: u32,
     },
     /// MIGRATE_INFO_TYPE.
     MigrateInfoType,
@@ -184,7 +184,7 @@ pub fn decode(x: [u64; 4]) -> Call {
         id::PSCI_VERSION => Call::Version,
         id::CPU_SUSPEND | id::CPU_SUSPEND_64 => Call::CpuSuspend,
         id::AFFINITY_INFO | id::AFFINITY_INFO_64 => {
-            Call::AffinityInfo { target: narrow(first), level: narrow(second) }
+            Call::AffinityInfo { target: narrow(first), level: low_half(second) }
         }
         id::MIGRATE_INFO_TYPE => Call::MigrateInfoType,
         id::SYSTEM_OFF => Call::SystemOff,

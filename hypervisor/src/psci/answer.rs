@@ -1,5 +1,7 @@
 //! The calls that are answered without looking at the domain.
 
+use crate::regs::GuestRegs;
+
 use super::{Call, MIGRATION_NOT_REQUIRED, PSCI_1_1, Service, Status, id};
 
 /// How the machine stands to one speculation vulnerability.
@@ -34,6 +36,20 @@ pub enum Answer {
     X0(u64),
     /// X0 to X3.
     X0To3([u64; 4]),
+}
+
+impl Answer {
+    /// Leaves the answer in the guest's registers.
+    pub fn store(&self, regs: &mut GuestRegs) {
+        let values: &[u64] = match self {
+            Answer::None => &[],
+            Answer::X0(value) => core::slice::from_ref(value),
+            Answer::X0To3(values) => values,
+        };
+        for (register, value) in regs.x.iter_mut().zip(values) {
+            *register = *value;
+        }
+    }
 }
 
 /// Functions behind the standard service: twelve identifiers of PSCI, three of the service itself.

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::regs::GuestRegs;
 
 fn reply(function: u32, argument: u64) -> Answer {
     let mitigations = Mitigations {
@@ -78,6 +79,18 @@ fn a_narrow_call_has_narrow_arguments() {
     let expected = CpuOn { target: 1, entry: 0, context: 0xffff_ffff, legacy: false };
     assert_eq!(decode(narrow), Call::CpuOn(expected), "the upper half of X0 does not count either");
     assert_eq!(decode([0x8400_0004, 1 << 32 | 3, 1 << 32, 0]), Call::AffinityInfo { target: 3, level: 0 });
+}
+
+#[test]
+fn an_answer_changes_only_its_registers() {
+    let stored = |answer: Answer| {
+        let mut regs = GuestRegs { x: [7; 31], ..Default::default() };
+        answer.store(&mut regs);
+        (regs.x[..5].to_vec(), regs.x[5..].iter().all(|x| *x == 7))
+    };
+    assert_eq!(stored(Answer::None), (vec![7; 5], true));
+    assert_eq!(stored(Answer::X0(1)), (vec![1, 7, 7, 7, 7], true));
+    assert_eq!(stored(Answer::X0To3([1, 2, 3, 4])), (vec![1, 2, 3, 4, 7], true));
 }
 
 #[test]

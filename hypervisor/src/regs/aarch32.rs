@@ -16,7 +16,7 @@ pub enum Condition {
 
 impl Condition {
     /// Whether the instruction executes.
-    pub fn holds(self, pstate: Pstate) -> bool {
+    pub fn passes(self, pstate: Pstate) -> bool {
         if !pstate.is_aarch32() {
             return true;
         }
@@ -74,26 +74,26 @@ mod tests {
         for flags in 0..16u64 {
             let pstate = Pstate(USER | flags << 28);
             for code in (0..14).step_by(2) {
-                assert_ne!(Condition::Code(code).holds(pstate), Condition::Code(code + 1).holds(pstate));
+                assert_ne!(Condition::Code(code).passes(pstate), Condition::Code(code + 1).passes(pstate));
             }
-            assert!(Condition::Code(14).holds(pstate));
-            assert!(Condition::Code(15).holds(pstate));
+            assert!(Condition::Code(14).passes(pstate));
+            assert!(Condition::Code(15).passes(pstate));
             let (n, z, c, v) = (flags >> 3 & 1, flags >> 2 & 1, flags >> 1 & 1, flags & 1);
-            assert_eq!(Condition::Code(8).holds(pstate), c == 1 && z == 0, "hi");
-            assert_eq!(Condition::Code(12).holds(pstate), z == 0 && n == v, "gt");
+            assert_eq!(Condition::Code(8).passes(pstate), c == 1 && z == 0, "hi");
+            assert_eq!(Condition::Code(12).passes(pstate), z == 0 && n == v, "gt");
         }
     }
 
     #[test]
     fn an_it_block_lends_its_condition() {
-        assert!(Condition::ItBlock.holds(Pstate(USER)), "outside a block everything executes");
-        assert!(!Condition::ItBlock.holds(with_it(0x08)), "eq, with Z clear");
-        assert!(Condition::ItBlock.holds(Pstate(with_it(0x08).0 | Z)));
+        assert!(Condition::ItBlock.passes(Pstate(USER)), "outside a block everything executes");
+        assert!(!Condition::ItBlock.passes(with_it(0x08)), "eq, with Z clear");
+        assert!(Condition::ItBlock.passes(Pstate(with_it(0x08).0 | Z)));
     }
 
     #[test]
     fn a64_is_never_conditional() {
-        assert!(Condition::Code(0).holds(Pstate(0x5)));
+        assert!(Condition::Code(0).passes(Pstate(0x5)));
     }
 
     #[test]

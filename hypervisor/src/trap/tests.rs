@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::mmio::{Access, Size};
 use super::*;
-use crate::sysreg::Access as Access64;
+use crate::sysreg::Access as RegisterAccess;
 use crate::types::{Gva, Ipa};
 
 fn esr(class: u64, iss: u64) -> u64 {
@@ -29,11 +29,11 @@ fn wfi_and_wfe() {
 fn system_register_fields() {
     // mrs x5, id_aa64mmfr0_el1
     let iss = 3 << 20 | 7 << 1 | 5 << 5 | 1;
-    let access = Access64 { encoding: Encoding::new(3, 0, 0, 7, 0), register: 5, is_read: true };
+    let access = RegisterAccess { encoding: Encoding::new(3, 0, 0, 7, 0), register: 5, is_read: true };
     assert_eq!(decode(esr(0x18, iss), 0, 0), Trap::SystemRegister(access));
     // dc cisw, xzr
     let iss = 1 << 20 | 2 << 17 | 7 << 10 | 14 << 1 | 31 << 5;
-    let access = Access64 { encoding: Encoding::new(1, 0, 7, 14, 2), register: 31, is_read: false };
+    let access = RegisterAccess { encoding: Encoding::new(1, 0, 7, 14, 2), register: 31, is_read: false };
     assert_eq!(decode(esr(0x18, iss), 0, 0), Trap::SystemRegister(access));
 }
 
