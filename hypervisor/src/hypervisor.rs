@@ -32,7 +32,7 @@ pub struct Lines {
 }
 
 /// A vCPU by the objects that it belongs to.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct VcpuRef {
     /// Its domain.
     pub domain: Arc<Domain>,
@@ -132,7 +132,8 @@ impl Hypervisor {
         for vcpu in &domain.vcpus {
             let index = vcpu.unit.0 as usize;
             if index >= units.len() {
-                units.try_reserve(index + 1 - units.len()).map_err(|_| Errno::ENOMEM)?;
+                let more = index + 1 - units.len();
+                units.try_reserve(more).map_err(|_| Errno::ENOMEM)?;
                 units.resize(index + 1, None);
             }
             units[index] = Some(VcpuRef { domain: domain.clone(), id: vcpu.id });
@@ -164,7 +165,8 @@ impl Hypervisor {
         let index = intid.checked_sub(32).ok_or(Errno::EINVAL)? as usize;
         let mut routes = self.routes.write();
         if index >= routes.len() {
-            routes.try_reserve(index + 1 - routes.len()).map_err(|_| Errno::ENOMEM)?;
+            let more = index + 1 - routes.len();
+            routes.try_reserve(more).map_err(|_| Errno::ENOMEM)?;
             routes.resize(index + 1, None);
         }
         routes[index] = Some(to);

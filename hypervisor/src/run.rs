@@ -69,7 +69,7 @@ impl Local {
 impl Cpu {
     /// A CPU that runs nothing yet.
     pub fn new(id: CpuId) -> Self {
-        Cpu { id, running: None, local: Local { id, alarms: TimerQueue::new(), choose: true } }
+        Cpu { id, running: None, local: Local { id, alarms: TimerQueue::default(), choose: true } }
     }
 
     /// The vCPU that runs here.
@@ -99,7 +99,7 @@ pub fn run(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event) 
             continue;
         };
         if running.vcpu().take_interrupts_changed() {
-            switch::present_interrupts(running);
+            switch::present_interrupts(hv, running);
         }
         return;
     }

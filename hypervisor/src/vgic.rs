@@ -35,7 +35,7 @@ pub use delivery::Fill;
 use delivery::Listed;
 pub use effects::{Effects, LineChange};
 use interrupt::{BANK_SIZE, Bank, BankId, Shared};
-pub use list_register::ListRegister;
+pub use list_register::{ListRegister, Origin};
 use queue::Queue;
 use redistributor::Region;
 use register::Access;

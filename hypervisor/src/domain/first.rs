@@ -190,13 +190,13 @@ fn map_devices(
         }
         let count = (last - first) >> PAGE_SHIFT;
         let (gfn, mfn) = (Gfn(first >> PAGE_SHIFT), Mfn(first >> PAGE_SHIFT));
-        memory.p2m.map(gfn, mfn, count, MapKind::Device).map_err(|error| FirstError::Map(region, error))?;
+        memory.p2m.map(gfn, mfn, count, MapKind::Device).map_err(|error| FirstError::Map(region.start(), error))?;
     }
     if let GicLayout::V2 { cpu_interface, virtual_cpu_interface, .. } = &platform.gic.layout {
         let count = cpu_interface.size().min(virtual_cpu_interface.size()) >> PAGE_SHIFT;
         let (gfn, mfn) = (Gfn(cpu_interface.start().0 >> PAGE_SHIFT), virtual_cpu_interface.start().frame());
         let mapped = memory.p2m.map(gfn, mfn, count, MapKind::Device);
-        mapped.map_err(|error| FirstError::Map(*cpu_interface, error))?;
+        mapped.map_err(|error| FirstError::Map(cpu_interface.start(), error))?;
     }
     Ok(())
 }

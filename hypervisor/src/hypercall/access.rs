@@ -4,7 +4,7 @@
 //! is copied, never borrowed (ABI: pointers are of the calling context, kernel's or user's).
 
 use xenolith_abi::Errno;
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::arch;
 use crate::types::{Gva, PAGE_SIZE};

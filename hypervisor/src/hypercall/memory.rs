@@ -45,7 +45,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
             let highest = caller.target(request.domid)?.memory.lock().p2m.highest();
             value(highest.map_or(0, |gfn| gfn.0))
         }
-        MemoryOp::MaximumRamPage => value(caller.hv.frames.highest().0),
+        MemoryOp::MaximumRamPage => value(caller.hv.frames.last().0),
         MemoryOp::GetSharingFreedPages | MemoryOp::GetSharingSharedPages => value(0_u64),
         _ => Err(Errno::ENOSYS),
     }

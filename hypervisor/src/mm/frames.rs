@@ -329,6 +329,11 @@ impl Frames {
         }
     }
 
+    /// The highest frame of RAM.
+    pub fn last(&self) -> Mfn {
+        self.banks.iter().map(|bank| Mfn(bank.range.end().saturating_sub(1))).max().unwrap_or_default()
+    }
+
     /// How many frames the banks have, reserved ones included.
     pub fn total(&self) -> u64 {
         self.banks.iter().map(|bank| bank.range.pages).sum()

@@ -70,7 +70,7 @@ pub fn handle(
 pub fn wait_for_interrupt(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local) {
     hv.scheduler.block(vcpu.vcpu().unit, arch::now());
     local.choose();
-    super::switch::present_interrupts(vcpu);
+    super::switch::present_interrupts(hv, vcpu);
     if vcpu.domain.vgic.lock().deliverable(vcpu.id) {
         hv.wake(vcpu.vcpu().unit);
     }

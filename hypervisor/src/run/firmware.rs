@@ -4,7 +4,7 @@ use xenolith_abi::sched::ShutdownReason;
 
 use crate::command_line::XenVersion;
 use crate::hypervisor::{Hypervisor, VcpuRef};
-use crate::psci::{self, Answer, Call, CpuOn, Status};
+use crate::psci::{self, Call, CpuOn, Status};
 use crate::regs::GuestRegs;
 
 use super::{Local, exit};
@@ -41,10 +41,8 @@ fn answer(hv: &Hypervisor, call: Call, regs: &mut GuestRegs) {
         XenVersion::V4_17 => psci::SMCCC_1_1,
         XenVersion::V4_20 => psci::SMCCC_1_2,
     };
-    match psci::answer(call, smccc, &hv.mitigations) {
-        Some(Answer::X0(value)) => regs.x[0] = value,
-        Some(Answer::X0To3(values)) => regs.x[..values.len()].copy_from_slice(&values),
-        Some(Answer::None) | None => (),
+    if let Some(answer) = psci::answer(call, smccc, &hv.mitigations) {
+        answer.store(regs);
     }
 }
 
@@ -60,13 +58,13 @@ fn cpu_on(hv: &Hypervisor, vcpu: &VcpuRef, request: &CpuOn) -> Status {
     }
 }
 
-fn affinity_info(vcpu: &VcpuRef, mpidr: u64, level: u64) -> u64 {
+fn affinity_info(vcpu: &VcpuRef, mpidr: u64, level: u32) -> u64 {
     if level != 0 {
         return Status::InvalidParameters.x0();
     }
     match psci::vcpu_of(mpidr).and_then(|id| vcpu.domain.vcpu(id)) {
-        Some(other) if other.is_off() => psci::AFFINITY_OFF.into(),
-        Some(_) => psci::AFFINITY_ON.into(),
+        Some(other) if other.is_off() => psci::AFFINITY_OFF,
+        Some(_) => psci::AFFINITY_ON,
         None => Status::InvalidParameters.x0(),
     }
 }

@@ -7,7 +7,7 @@ use crate::regs::{ByteOrder, GuestRegs};
 use crate::trap::{DataAbort, Fault, FaultStatus};
 
 fn give(regs: &mut GuestRegs, exception: Exception) {
-    let entry = exception::take(exception, regs.pc, regs.pstate, &context::controls());
+    let entry = exception::take(exception, regs.pc, regs.pstate, &context::el1_state());
     context::set_exception(&entry);
     regs.pc = entry.pc;
     regs.pstate = entry.pstate;
@@ -52,5 +52,5 @@ pub fn system_error(vcpu: &VcpuRef, regs: &mut GuestRegs, esr: u64) {
 
 /// The order of bytes in which the guest's loads and stores are made.
 pub fn byte_order(regs: &GuestRegs) -> ByteOrder {
-    ByteOrder::of(regs.pstate, context::controls().sctlr)
+    ByteOrder::of(regs.pstate, context::el1_state().sctlr)
 }

@@ -39,7 +39,7 @@ fn take(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local, intid: u3
     } else if intid == lines.maintenance {
         // The line stays up until the list registers are served.
         if let Some(vcpu) = running {
-            switch::present_interrupts(vcpu);
+            switch::present_interrupts(hv, vcpu);
         }
         gic::deactivate(intid);
     } else if Some(intid) == lines.console {

@@ -18,7 +18,7 @@ pub fn choose(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs) {
     let current = cpu.running.as_ref().map(|running| running.vcpu().unit);
     if pick.unit != current {
         if let Some(old) = cpu.running.take() {
-            let deadline = save(&old, frame);
+            let deadline = save(hv, &old, frame);
             timers::set_guest_timer(&mut cpu.local, old.vcpu().unit, deadline);
             hv.kick(hv.scheduler.saved(cpu.id, old.vcpu().unit, now));
         }
@@ -38,9 +38,9 @@ pub fn choose(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs) {
 }
 
 /// Takes a vCPU out of this CPU. Returns when its own timer will fire.
-fn save(vcpu: &VcpuRef, frame: &GuestRegs) -> Option<u64> {
+fn save(hv: &Hypervisor, vcpu: &VcpuRef, frame: &GuestRegs) -> Option<u64> {
+    vcpu.domain.change_vgic(hv, |vgic| take_interrupts_back(vcpu, vgic));
     let mut saved = vcpu.vcpu().saved.lock();
-    take_interrupts_back(vcpu, &mut vcpu.domain.vgic.lock());
     saved.regs = *frame;
     saved.context.save();
     saved.loaded = false;
@@ -84,17 +84,18 @@ fn follow_interrupts(hv: &Hypervisor, vcpu: &VcpuRef, cpu: CpuId) {
 }
 
 /// Brings the list registers of the vCPU that runs here up to date.
-pub fn present_interrupts(vcpu: &VcpuRef) {
-    let mut vgic = vcpu.domain.vgic.lock();
-    let before = vgic.listed(vcpu.id);
-    take_interrupts_back(vcpu, &mut vgic);
-    let mut list = [ListRegister::INVALID; MAX_LIST_REGISTERS];
-    let available = arch::gic::list_registers();
-    let fill = vgic.fill(vcpu.id, &mut list[..available]);
-    arch::gic::write_list(&list[..before.max(fill.used)]);
-    arch::gic::set_maintenance(&fill);
-    let timer = Origin::Hardware(vcpu.domain.guest_timer);
-    if list[..fill.used].iter().any(|register| register.origin == timer) {
-        arch::gic::set_active(vcpu.domain.guest_timer, true);
-    }
+pub fn present_interrupts(hv: &Hypervisor, vcpu: &VcpuRef) {
+    vcpu.domain.change_vgic(hv, |vgic| {
+        let before = vgic.listed(vcpu.id);
+        take_interrupts_back(vcpu, vgic);
+        let mut list = [ListRegister::INVALID; MAX_LIST_REGISTERS];
+        let list = &mut list[..arch::gic::list_registers().min(MAX_LIST_REGISTERS)];
+        let fill = vgic.fill(vcpu.id, list);
+        arch::gic::write_list(&list[..before.max(fill.used)]);
+        arch::gic::set_maintenance(&fill);
+        let timer = Origin::Hardware(vcpu.domain.guest_timer);
+        if list[..fill.used].iter().any(|register| register.origin == timer) {
+            arch::gic::set_active(vcpu.domain.guest_timer, true);
+        }
+    });
 }

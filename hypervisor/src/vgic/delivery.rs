@@ -68,6 +68,11 @@ impl Urgent {
 }
 
 impl Vgic {
+    /// How many list registers the last [`fill`](Self::fill) of a vCPU used, which are to be folded.
+    pub fn listed(&self, vcpu: VcpuId) -> usize {
+        self.cpus.get(usize::from(vcpu.0)).map_or(0, |cpu| cpu.listed.len())
+    }
+
     /// Takes back what the list registers of a vCPU hold after it ran. `lrs` are those that [`fill`](Self::fill) used,
     /// as the hardware left them.
     pub fn fold(&mut self, vcpu: VcpuId, lrs: &[ListRegister]) {

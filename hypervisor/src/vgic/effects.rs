@@ -107,6 +107,19 @@ impl Vgic {
         Some(change)
     }
 
+    /// The vCPU runs on another physical CPU than before: its shared interrupts with hardware behind them are to go
+    /// there.
+    pub fn reroute(&mut self, vcpu: VcpuId) {
+        for n in 0..self.shared.len() {
+            if let Some(shared) = self.shared.get_mut(n) {
+                let own = |(slot, target): (usize, &Option<VcpuId>)| (*target == Some(vcpu)).then_some(1_u32 << slot);
+                let mask = shared.target.iter().enumerate().filter_map(own).fold(0, |all, bit| all | bit);
+                shared.bank.changes.route |= mask & shared.bank.hardware;
+            }
+            self.note_changes(BankId::Shared(n));
+        }
+    }
+
     /// Notes that a bank may have line changes.
     pub(super) fn note_changes(&mut self, id: BankId) {
         let any = self.bank(id).is_some_and(|bank| bank.changes.any() != 0);

@@ -1,7 +1,7 @@
 //! What a CPU holds for the vCPU that it runs besides the general registers: EL1's system registers, the floating
 //! point registers, the virtual timer, and the virtual interrupt interface.
 
-use crate::exception::{Controls, Entry};
+use crate::exception::{El1State, Taken};
 
 use super::gic::{self, InterfaceState};
 use super::sysreg::isb;
@@ -179,18 +179,18 @@ impl Context {
 }
 
 /// What decides how an exception is taken to EL1 by the vCPU that runs on this CPU.
-pub fn controls() -> Controls {
-    Controls { vbar: read_sysreg!("vbar_el1"), sctlr: read_sysreg!("sctlr_el1") }
+pub fn el1_state() -> El1State {
+    El1State { vbar: read_sysreg!("vbar_el1"), sctlr: read_sysreg!("sctlr_el1") }
 }
 
 /// Records an exception in the EL1 registers of the vCPU that runs on this CPU.
-pub fn set_exception(entry: &Entry) {
+pub fn set_exception(taken: &Taken) {
     // SAFETY: these registers are the guest's.
     unsafe {
-        write_sysreg!("elr_el1", entry.elr);
-        write_sysreg!("spsr_el1", entry.spsr);
-        write_sysreg!("esr_el1", entry.esr);
-        if let Some(far) = entry.far {
+        write_sysreg!("elr_el1", taken.elr);
+        write_sysreg!("spsr_el1", taken.spsr);
+        write_sysreg!("esr_el1", taken.esr);
+        if let Some(far) = taken.far {
             write_sysreg!("far_el1", far);
         }
     }

@@ -9,7 +9,7 @@ use super::{cpu, entry, mmu, power};
 
 /// What a starting CPU loads before it can reach anything else. `entry.rs` reads the first six fields.
 #[repr(C, align(64))]
-struct Start {
+pub struct Start {
     tables: u64,
     tcr: u64,
     mair: u64,

@@ -9,7 +9,7 @@ use super::sysreg::{dsb, isb};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stage2 {
     /// VTTBR_EL2: root table and VMID.
-    pub vttbr: u64,
+    pub vttbr: Vttbr,
     /// VTCR_EL2.
     pub vtcr: u64,
 }
@@ -38,7 +38,7 @@ pub fn activate_stage2(stage2: Stage2) {
     // SAFETY: affects guests only; EL2 has its own tables.
     unsafe {
         write_sysreg!("vtcr_el2", stage2.vtcr);
-        write_sysreg!("vttbr_el2", stage2.vttbr);
+        write_sysreg!("vttbr_el2", stage2.vttbr.0);
         write_sysreg!("hcr_el2", HCR);
     }
     isb();

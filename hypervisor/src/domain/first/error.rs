@@ -1,6 +1,7 @@
 //! Why there is no first domain, in words for the one who wrote the boot script.
 
 use alloc::string::String;
+use core::convert::Infallible;
 use core::fmt;
 
 use xenolith_abi::Errno;
@@ -9,7 +10,7 @@ use crate::command_line::InvalidOptions;
 use crate::domain_tree::TreeError;
 use crate::image::{GunzipError, KernelError, PlacementError};
 use crate::p2m::P2mError;
-use crate::platform::Region;
+use crate::types::Pa;
 use crate::vgic::ConfigError;
 
 /// Why the first domain cannot be built.
@@ -38,7 +39,7 @@ pub enum FirstError {
         error: KernelError,
     },
     /// The kernel does not unpack.
-    Unpack(GunzipError<Errno>),
+    Unpack(GunzipError<Infallible>),
     /// The memory is too small for what is to be in it.
     Placement(PlacementError),
     /// The device tree cannot be rewritten.
@@ -46,7 +47,7 @@ pub enum FirstError {
     /// The interrupt controller cannot be shown to a domain.
     Controller(ConfigError),
     /// A range cannot be mapped.
-    Map(Region, P2mError),
+    Map(Pa, P2mError),
     /// A call that builds the domain failed.
     Call(Errno),
 }
@@ -70,9 +71,7 @@ impl fmt::Display for FirstError {
             FirstError::Controller(error) => {
                 write!(f, "the interrupt controller cannot be shown to a domain: {error:?}")
             }
-            FirstError::Map(region, error) => {
-                write!(f, "{:#x}..{:#x} cannot be mapped: {error:?}", region.start().0, region.end().0)
-            }
+            FirstError::Map(start, error) => write!(f, "the range at {start} cannot be mapped: {error:?}"),
             FirstError::Call(errno) => write!(f, "building the first domain failed: {errno:?}"),
         }
     }

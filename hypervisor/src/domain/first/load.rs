@@ -64,7 +64,12 @@ impl<'a> Plan<'a> {
         });
         unpacked.map_err(|error| match error {
             GunzipError::Sink(errno) => FirstError::Call(errno),
-            error => FirstError::Unpack(error),
+            GunzipError::BadHeader => FirstError::Unpack(GunzipError::BadHeader),
+            GunzipError::Truncated => FirstError::Unpack(GunzipError::Truncated),
+            GunzipError::Damaged => FirstError::Unpack(GunzipError::Damaged),
+            GunzipError::BadChecksum => FirstError::Unpack(GunzipError::BadChecksum),
+            GunzipError::BadLength => FirstError::Unpack(GunzipError::BadLength),
+            GunzipError::TooLarge { limit } => FirstError::Unpack(GunzipError::TooLarge { limit }),
         })?;
         if let (Some(at), Some(ramdisk)) = (self.placement.initrd, self.ramdisk) {
             domain.load_memory(hv, at, ramdisk).map_err(FirstError::Call)?;

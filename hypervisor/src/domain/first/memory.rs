@@ -45,10 +45,8 @@ pub fn stage2(hv: &Hypervisor, id: DomId, area: &Area) -> Result<P2m<TableList, 
     let mut p2m =
         P2m::new(hv.geometry, vmid, root, pool, HardwareTlb).ok_or(FirstError::NoHypervisorMemory)?;
     for range in area {
-        p2m.map(Gfn(range.first.0), range.first, range.pages, MapKind::Ram).map_err(|error| {
-            let region = Region::new(range.first.base(), range.pages << PAGE_SHIFT);
-            FirstError::Map(region.unwrap_or_default(), error)
-        })?;
+        let mapped = p2m.map(Gfn(range.first.0), range.first, range.pages, MapKind::Ram);
+        mapped.map_err(|error| FirstError::Map(range.first.base(), error))?;
     }
     Ok(p2m)
 }

@@ -79,10 +79,11 @@ impl Interface {
         private.write32(GICR_IGROUPR0, !0);
         private.write32(GICR_IGRPMODR0, 0);
         distributor::init_private(private);
+        // ICC_SRE_EL2: system registers here and, by Enable, at EL1.
+        let enable = read_sysreg!("s3_4_c12_c9_5") | 1 << 3 | 1;
         // SAFETY: these registers steer interrupts only, and interrupts are masked.
         unsafe {
-            // ICC_SRE_EL2: system registers here and, by Enable, at EL1.
-            write_sysreg!("s3_4_c12_c9_5", read_sysreg!("s3_4_c12_c9_5") | 1 << 3 | 1);
+            write_sysreg!("s3_4_c12_c9_5", enable);
             isb();
             write_sysreg!("s3_0_c4_c6_0", 0xff); // ICC_PMR_EL1
             write_sysreg!("s3_0_c12_c12_4", 1 << 1); // ICC_CTLR_EL1: EOImode
