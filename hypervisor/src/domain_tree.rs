@@ -5,6 +5,7 @@
 //! mapped or routed that is not shown: the same walk that copies a node collects its registers and interrupts.
 
 mod error;
+mod extended;
 mod filter;
 mod nodes;
 mod rewrite;
@@ -16,6 +17,7 @@ use alloc::vec::Vec;
 use dtoolkit::model::DeviceTree;
 
 pub use error::TreeError;
+pub use extended::extended_regions;
 
 use crate::platform::tree::{Then, Tree};
 use crate::platform::{FIRST_PPI, FIRST_SPI, GicLayout, Interrupt, Platform, Region};

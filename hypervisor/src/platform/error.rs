@@ -22,7 +22,12 @@ pub enum PlatformError {
     /// The header's total size is more than the arm64 boot protocol allows.
     TooLarge(usize),
     /// The blocks, tokens or names inside are damaged.
-    Damaged(dtoolkit::error::FdtParseError),
+    Damaged {
+        /// What is wrong, as what the tree does.
+        problem: &'static str,
+        /// The offset of the byte where that shows.
+        at: usize,
+    },
     /// Nodes inside nodes, deeper than any real tree.
     TooDeep,
     /// More nodes than any real tree has.
@@ -82,7 +87,9 @@ impl fmt::Display for PlatformError {
                 write!(f, "this is no device tree: it starts with {word:#010x}, not 0xd00dfeed")
             }
             E::TooLarge(size) => write!(f, "the device tree claims {size} bytes; at most 2 MiB are allowed"),
-            E::Damaged(error) => write!(f, "the device tree is damaged: {error}"),
+            E::Damaged { problem, at } => {
+                write!(f, "the device tree is damaged: it {problem} (byte {at:#x})")
+            }
             E::TooDeep => write!(f, "the device tree is nested too deeply"),
             E::TooManyNodes => write!(f, "the device tree has too many nodes"),
             E::BadProperty { node, property, problem } => {

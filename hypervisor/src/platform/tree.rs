@@ -4,6 +4,8 @@
 //! [`Tree::open`] refuses what is damaged, too deep or too large; after that no reading of the tree fails for the
 //! tree's shape, and each walk ends within a bound. Values inside properties stay allegations: readers give `None`.
 
+mod shape;
+
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 
@@ -14,19 +16,10 @@ use super::error::PlatformError;
 use super::region::Region;
 use crate::types::Pa;
 
-/// Nodes inside nodes, at most. Trees of real boards stay below 10; each level costs stack.
-const MAX_DEPTH: usize = 16;
-/// Nodes, at most. The largest trees of real boards have some 4000.
-const MAX_NODES: usize = 16384;
-/// Bytes, at most (Linux, Documentation/arch/arm64/booting.rst, section 2).
-const MAX_SIZE: usize = 2 << 20;
 /// Entries of one property that are looked at.
 const MAX_ENTRIES: usize = 256;
 /// Characters of a node's path that an error message keeps.
 const MAX_PATH: usize = 160;
-
-const MAGIC: u32 = 0xd00d_feed;
-const HEADER_SIZE: usize = 40;
 
 /// A device tree of sound shape and bounded size.
 pub struct Tree<'a> {
@@ -68,38 +61,17 @@ impl<'a> Tree<'a> {
     /// [`Damaged`](PlatformError::Damaged), [`TooDeep`](PlatformError::TooDeep),
     /// [`TooManyNodes`](PlatformError::TooManyNodes).
     pub fn open(bytes: &'a [u8]) -> Result<Tree<'a>, PlatformError> {
-        let truncated = |wants| PlatformError::Truncated { has: bytes.len(), wants };
-        let word = |at: usize| {
-            let word = bytes.get(at..)?.first_chunk::<4>()?;
-            Some(u32::from_be_bytes(*word))
-        };
-        let magic = word(0).ok_or(truncated(HEADER_SIZE))?;
-        if magic != MAGIC {
-            return Err(PlatformError::BadMagic(magic));
-        }
-        let size = word(4).and_then(|size| usize::try_from(size).ok()).ok_or(truncated(HEADER_SIZE))?;
-        if size > MAX_SIZE {
-            return Err(PlatformError::TooLarge(size));
-        }
-        let bytes = bytes.get(..size.max(HEADER_SIZE)).ok_or(truncated(size.max(HEADER_SIZE)))?;
-        let fdt = Fdt::new(bytes).map_err(PlatformError::Damaged)?;
+        let fdt = Fdt::new_unchecked(shape::checked(bytes)?);
         let mut tree = Tree { fdt, phandles: BTreeMap::new() };
-        tree.index(fdt.root(), 1, &mut 0)?;
+        tree.index(fdt.root());
         Ok(tree)
     }
 
-    fn index(&mut self, node: FdtNode<'a>, depth: usize, nodes: &mut usize) -> Result<(), PlatformError> {
-        *nodes += 1;
-        if depth > MAX_DEPTH {
-            return Err(PlatformError::TooDeep);
-        }
-        if *nodes > MAX_NODES {
-            return Err(PlatformError::TooManyNodes);
-        }
+    fn index(&mut self, node: FdtNode<'a>) {
         if let Some(phandle) = number(&node, "phandle").or_else(|| number(&node, "linux,phandle")) {
             self.phandles.entry(phandle).or_insert(node);
         }
-        node.children().try_for_each(|child| self.index(child, depth + 1, nodes))
+        node.children().for_each(|child| self.index(child));
     }
 
     /// The root node.
