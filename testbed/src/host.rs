@@ -37,7 +37,7 @@ impl Need {
     };
     /// Links programs for the domains.
     pub const LINKER: Need = Need {
-        what: crate::toolchain::GUEST_LINKER,
+        what: crate::toolchain::DOMAIN_LINKER,
         package: "gcc-aarch64-linux-gnu",
         way_out: "install a GCC that makes aarch64-linux-gnu programs",
     };
@@ -47,6 +47,9 @@ impl Need {
         package: "libc6-dev-arm64-cross",
         way_out: "install the static arm64 GNU C library for the cross compiler",
     };
+    /// Links the hypervisor where the compiler brings no linker of its own.
+    pub const LLD: Need =
+        Need { what: "ld.lld", package: "lld", way_out: "install LLD, or Rust by rustup, which brings it" };
     /// Makes disk images.
     pub const MKE2FS: Need = Need { what: "mke2fs", package: "e2fsprogs", way_out: "install e2fsprogs" };
 

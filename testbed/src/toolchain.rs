@@ -4,7 +4,10 @@
 //! place that has it: the compiler's own installation, `rustup`, Debian's sources of the same compiler version, or, when
 //! Debian no longer has that version, Debian's own newer compiler together with its sources.
 
+mod cross;
 mod debian;
-mod recipe;
+mod library;
+mod target;
 
-pub use recipe::{Cross, GUEST_LINKER, Target};
+pub use cross::Cross;
+pub use target::{DOMAIN_LINKER, Target};

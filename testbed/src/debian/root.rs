@@ -85,6 +85,13 @@ impl PrivateApt {
         self.unpack_first(&candidates, into)
     }
 
+    /// A package in a given version and all that it depends on, dependencies first, as (package, version).
+    pub fn with_dependencies(&self, package: &str, version: &str) -> Result<Vec<(String, String)>> {
+        let wanted = format!("{package}={version}");
+        let plan = self.apt("apt-get", &["--simulate", "--no-install-recommends", "install", &wanted])?;
+        Ok(parse_plan(&plan))
+    }
+
     fn download(&self, package: &str, version: &str) -> Result<PathBuf> {
         let dir = self.dir.join("download");
         if dir.exists() {
@@ -213,6 +220,16 @@ fn parse_madison(text: &str) -> Vec<String> {
     versions
 }
 
+/// What a simulated installation would install: lines of `Inst package (version …`.
+fn parse_plan(text: &str) -> Vec<(String, String)> {
+    text.lines()
+        .filter_map(|line| {
+            let (package, rest) = line.strip_prefix("Inst ")?.split_once(" (")?;
+            Some((package.to_owned(), rest.split([' ', ')']).next()?.to_owned()))
+        })
+        .collect()
+}
+
 /// Orders names so that runs of digits count as numbers: `6.1.0-9` before `6.1.0-56`.
 fn natural_key(name: &str) -> Vec<(&str, u64)> {
     let mut key = Vec::new();
@@ -247,6 +264,14 @@ mod tests {
                     rust-src | 1.95.0+dfsg1-2 | http://m.example trixie-backports/main arm64 Packages\n";
         assert_eq!(parse_madison(text), ["1.96.1+dfsg1-2", "1.95.0+dfsg1-2"]);
         assert!(parse_madison("").is_empty());
+    }
+
+    #[test]
+    fn a_plan_is_read() {
+        let text = "NOTE: This is only a simulation!\nInst libtinfo6 (6.4-4 Debian:12.15/oldstable [amd64])\n\
+                    Inst libgcc-s1 (12.2.0-14 Debian:12 [amd64]) []\nConf libtinfo6 (6.4-4 Debian:12 [amd64])\n";
+        let plan = [("libtinfo6", "6.4-4"), ("libgcc-s1", "12.2.0-14")];
+        assert_eq!(parse_plan(text), plan.map(|(package, version)| (package.to_owned(), version.to_owned())));
     }
 
     #[test]

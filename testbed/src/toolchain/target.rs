@@ -1,0 +1,43 @@
+//! What is built for, and what a build for it needs of the compiler.
+
+/// Links programs for the domains.
+pub const DOMAIN_LINKER: &str = "aarch64-linux-gnu-gcc";
+
+/// What a build is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The hypervisor: bare metal, no floating-point registers.
+    Hypervisor,
+    /// Programs that run in a domain: Linux, statically linked.
+    Domain,
+}
+
+impl Target {
+    /// Rust's name for it.
+    pub fn triple(self) -> &'static str {
+        match self {
+            Target::Hypervisor => "aarch64-unknown-none-softfloat",
+            Target::Domain => "aarch64-unknown-linux-gnu",
+        }
+    }
+
+    /// Compiler flags for every crate of a build, the standard library included.
+    ///
+    /// Those of one image only, such as its linker script, are in that crate's build script.
+    pub(super) fn rust_flags(self) -> &'static [&'static str] {
+        match self {
+            Target::Hypervisor => &["-Cforce-frame-pointers=yes", "-Crelocation-model=pie"],
+            Target::Domain => &["-Ctarget-feature=+crt-static", "-Clinker=aarch64-linux-gnu-gcc"],
+        }
+    }
+
+    /// Cargo's flags that build the standard library along, where it comes as source.
+    pub(super) fn library_flags(self) -> &'static [&'static str] {
+        match self {
+            Target::Hypervisor => {
+                &["-Zbuild-std=core,alloc,compiler_builtins", "-Zbuild-std-features=compiler-builtins-mem"]
+            }
+            Target::Domain => &["-Zbuild-std=std,panic_abort"],
+        }
+    }
+}
