@@ -50,6 +50,8 @@ impl Need {
     /// Links the hypervisor where the compiler brings no linker of its own.
     pub const LLD: Need =
         Need { what: "ld.lld", package: "lld", way_out: "install LLD, or Rust by rustup, which brings it" };
+    /// Compiles libFuzzer.
+    pub const CXX: Need = Need { what: "c++", package: "g++", way_out: "install a C++ compiler" };
     /// Makes disk images.
     pub const MKE2FS: Need = Need { what: "mke2fs", package: "e2fsprogs", way_out: "install e2fsprogs" };
 

@@ -10,4 +10,5 @@ mod library;
 mod target;
 
 pub use cross::Cross;
+pub use library::Compiler;
 pub use target::{DOMAIN_LINKER, Target};

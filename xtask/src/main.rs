@@ -1,7 +1,10 @@
 //! `cargo xtask`: the project's commands. Each does the set-up that it needs.
 
 mod build;
+mod fuzz;
+mod lint;
 mod run;
+mod test;
 
 use std::process::ExitCode;
 
@@ -20,12 +23,18 @@ enum Task {
     Build,
     /// Start the hypervisor in QEMU, with Debian's Linux as the first domain and its shell in this terminal
     Run(run::Options),
+    /// Run every test: on the host, the fuzz targets for a short time, and in whole machines
+    Test,
+    /// Lint the code for the host and for bare metal, with warnings denied
+    Lint,
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Task::Build => build::build(),
         Task::Run(options) => run::run(&options),
+        Task::Test => test::test(),
+        Task::Lint => lint::lint(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -15,7 +15,7 @@ const CHOICE: &str = "XENOLITH_RUST_LIBRARY";
 
 /// Where a target's standard library is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Library {
+pub(super) enum Library {
     /// Ready for the user's compiler.
     Installed,
     /// As source, to be built along; `rustc` names another compiler than the user's.
@@ -48,14 +48,19 @@ impl Compiler {
         Ok(Compiler { release: field("release:")?, host: field("host:")?, sysroot: sysroot.trim().into() })
     }
 
+    /// Rust's name for the host.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
     /// The linker for bare metal that the compiler brings along.
-    pub fn own_linker(&self) -> Option<PathBuf> {
+    pub(super) fn own_linker(&self) -> Option<PathBuf> {
         let linker = self.sysroot.join("lib/rustlib").join(&self.host).join("bin/rust-lld");
         Some(linker).filter(|path| path.is_file())
     }
 
     /// Finds or fetches the library for a target.
-    pub fn library(&self, target: Target) -> Result<Library> {
+    pub(super) fn library(&self, target: Target) -> Result<Library> {
         match std::env::var(CHOICE).unwrap_or_default().as_str() {
             "" => self.any_library(target),
             "installed" => {

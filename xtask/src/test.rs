@@ -1,0 +1,46 @@
+//! `cargo xtask test`: every test there is, on the host and in whole machines.
+//!
+//! A suite that fails does not stop the next. The last line printed is `N passed, N failed`.
+
+mod tally;
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+use testbed::host::{self, Need};
+use testbed::paths;
+
+use crate::{build, fuzz};
+use tally::Tally;
+
+/// The package of the whole-machine tests. Its tests need the image, so that it stays out of the host's run.
+const MACHINE_TESTS: &str = "system-tests";
+
+/// Seconds for which each fuzz target runs.
+const FUZZ_SECONDS: u32 = 20;
+
+/// Sets up, runs all suites, and prints the sum.
+pub fn test() -> Result<()> {
+    host::ensure(&[Need::QEMU, Need::LINKER, Need::LIBC, Need::MKE2FS, Need::CXX])?;
+    let mut tally = Tally::default();
+    println!("Host tests");
+    tally.run(cargo_test(&["--workspace", "--exclude", MACHINE_TESTS]))?;
+    println!("Fuzz targets, {FUZZ_SECONDS} s each");
+    for target in fuzz::targets()? {
+        tally.count(fuzz::run(&target, FUZZ_SECONDS));
+    }
+    println!("Whole-machine tests");
+    build::build()?;
+    tally.run(cargo_test(&["--package", MACHINE_TESTS]))?;
+    println!("{tally}");
+    if tally.any_failed() {
+        bail!("tests failed");
+    }
+    Ok(())
+}
+
+fn cargo_test(selection: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(paths::workspace()).args(["test", "--no-fail-fast"]).args(selection);
+    command
+}
