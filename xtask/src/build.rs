@@ -1,14 +1,15 @@
 //! `cargo xtask build`.
 
 use anyhow::Result;
+use testbed::image::{self, Sizes};
+use testbed::paths;
 use testbed::toolchain::{Cross, Target};
-use testbed::{image, paths};
 
-/// The most that code and data of the image may take.
-const LARGEST_IMAGE: usize = 512 << 10;
+/// The most that code and data of the image may take, in bytes.
+pub const LARGEST_IMAGE: usize = 512 << 10;
 
-/// Builds the image and says how large it is.
-pub fn build() -> Result<()> {
+/// Builds the image, and says and returns how large it is.
+pub fn build() -> Result<Sizes> {
     let sizes = image::build(&Cross::prepare(Target::Hypervisor)?)?;
     println!(
         "{}: {} KiB of code and data (at most {} KiB), symbols use {} of {} KiB",
@@ -18,5 +19,5 @@ pub fn build() -> Result<()> {
         sizes.symbols_used.div_ceil(1024),
         sizes.symbols / 1024,
     );
-    Ok(())
+    Ok(sizes)
 }

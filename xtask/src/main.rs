@@ -1,5 +1,6 @@
 //! `cargo xtask`: the project's commands. Each does the set-up that it needs.
 
+mod bench;
 mod build;
 mod fuzz;
 mod lint;
@@ -27,14 +28,17 @@ enum Task {
     Test,
     /// Lint the code for the host and for bare metal, with warnings denied
     Lint,
+    /// Measure the present build and print a table
+    Bench,
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
-        Task::Build => build::build(),
+        Task::Build => build::build().map(|_| ()),
         Task::Run(options) => run::run(&options),
         Task::Test => test::test(),
         Task::Lint => lint::lint(),
+        Task::Bench => bench::bench(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -30,8 +30,10 @@ pub fn test() -> Result<()> {
         tally.count(fuzz::run(&target, FUZZ_SECONDS));
     }
     println!("Whole-machine tests");
-    build::build()?;
-    tally.run(cargo_test(&["--package", MACHINE_TESTS]))?;
+    match build::build() {
+        Ok(_) => tally.run(cargo_test(&["--package", MACHINE_TESTS]))?,
+        Err(error) => tally.count(Err(error)),
+    }
     println!("{tally}");
     if tally.any_failed() {
         bail!("tests failed");
