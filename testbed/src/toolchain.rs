@@ -9,6 +9,6 @@ mod debian;
 mod library;
 mod target;
 
-pub use cross::Cross;
+pub use cross::{Cross, cargo};
 pub use library::Compiler;
 pub use target::{DOMAIN_LINKER, Target};

@@ -6,11 +6,11 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Context, Result};
 use testbed::paths;
 use testbed::process::{open_step, pass_through};
+use testbed::toolchain::{Compiler, cargo};
 
 /// The instrumentation that libFuzzer is guided by: what `cargo fuzz` passes.
 const FLAGS: [&str; 9] = [
@@ -51,11 +51,11 @@ pub fn run(target: &str, seconds: u32) -> Result<()> {
     let artifacts = folder().join("artifacts").join(target);
     fs::create_dir_all(&corpus)?;
     fs::create_dir_all(&artifacts)?;
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = cargo("run");
     // A named target keeps the flags away from build scripts, which run without libFuzzer.
     command
         .current_dir(folder())
-        .args(["run", "--release", "--target", &host_triple()?, "--bin", target, "--"])
+        .args(["--release", "--target", &host_triple()?, "--bin", target, "--"])
         .args([format!("-max_total_time={seconds}"), format!("-artifact_prefix={}/", artifacts.display())])
         .args(LIMITS)
         .arg(&corpus)
@@ -69,5 +69,5 @@ fn folder() -> PathBuf {
 }
 
 fn host_triple() -> Result<String> {
-    Ok(testbed::toolchain::Compiler::ask()?.host().to_owned())
+    Ok(Compiler::ask()?.host().to_owned())
 }

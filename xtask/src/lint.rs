@@ -1,11 +1,8 @@
 //! `cargo xtask lint`: clippy over the host's packages and over what runs in the machine.
 
-use std::process::Command;
-
 use anyhow::Result;
-use testbed::paths;
 use testbed::process::{open_step, pass_through};
-use testbed::toolchain::{Cross, Target};
+use testbed::toolchain::{Cross, Target, cargo};
 
 /// Lints the host's packages, then the hypervisor for bare metal, with warnings denied.
 pub fn lint() -> Result<()> {
@@ -18,10 +15,4 @@ pub fn lint() -> Result<()> {
         let mut command = cross.cargo("clippy");
         pass_through(command.args(["--package", "xenolith", "--lib", "--bins", "--", "-D", "warnings"]))
     })
-}
-
-fn cargo(subcommand: &str) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(paths::workspace()).arg(subcommand);
-    command
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 use testbed::host::{self, Need};
-use testbed::paths;
+use testbed::toolchain::cargo;
 
 use crate::{build, fuzz};
 use tally::Tally;
@@ -42,7 +42,7 @@ pub fn test() -> Result<()> {
 }
 
 fn cargo_test(selection: &[&str]) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(paths::workspace()).args(["test", "--no-fail-fast"]).args(selection);
+    let mut command = cargo("test");
+    command.arg("--no-fail-fast").args(selection);
     command
 }

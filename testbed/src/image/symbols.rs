@@ -94,7 +94,7 @@ fn shorten(functions: &mut Functions, room: usize) -> Result<()> {
     if size > room {
         bail!(
             "the table of symbols needs {size} bytes and the image reserves {room}: \
-             raise the size of the section `.symbols` in hypervisor/image.ld"
+             raise __symbols_size in hypervisor/image.ld"
         );
     }
     Ok(())
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn a_table_that_cannot_fit_names_the_constant() {
         let error = table(Functions::from([(0, "f".to_owned())]), 10).unwrap_err().to_string();
-        assert!(error.contains("hypervisor/image.ld"), "{error}");
+        assert!(error.contains("__symbols_size"), "{error}");
     }
 
     proptest! {

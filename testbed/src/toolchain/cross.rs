@@ -44,10 +44,9 @@ impl Cross {
 
     /// A `cargo SUBCOMMAND` for the target, in the workspace's folder; packages and profile are to be added.
     pub fn cargo(&self, subcommand: &str) -> Command {
-        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let mut command = cargo(subcommand);
         command
-            .current_dir(paths::workspace())
-            .args([subcommand, "--target", self.target.triple(), "--target-dir"])
+            .args(["--target", self.target.triple(), "--target-dir"])
             .arg(target_dir())
             .env_remove("RUSTFLAGS")
             .env("CARGO_ENCODED_RUSTFLAGS", self.encoded_flags());
@@ -76,6 +75,13 @@ impl Cross {
         }
         flags
     }
+}
+
+/// A `cargo SUBCOMMAND` for the host, in the workspace's folder.
+pub fn cargo(subcommand: &str) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(paths::workspace()).arg(subcommand);
+    command
 }
 
 /// A folder of its own: builds with another environment than the host's would else undo one another's work.
