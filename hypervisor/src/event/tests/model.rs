@@ -91,9 +91,7 @@ impl Model {
     }
 
     fn bind_interdomain(&mut self, domain: usize, remote: usize, port: u32) -> Result<Port, Errno> {
-        self.slot(remote, port)
-            .filter(|slot| slot.state == State::Unbound(domain))
-            .ok_or(Errno::EINVAL)?;
+        self.slot(remote, port).filter(|slot| slot.state == State::Unbound(domain)).ok_or(Errno::EINVAL)?;
         let state = State::Connected(remote, port);
         let local = self.allocate(domain, Slot { state, pending: true, ..FREE })?;
         self.0[remote][port as usize].state = State::Connected(domain, local.0);
@@ -205,7 +203,12 @@ fn check(real: &Real, model: &Model) {
                 (status.status, status.vcpu, status.bound_to, status.remote_port),
                 (state.number(), slot.vcpu.into(), bound_to, remote_port)
             );
-            assert_eq!(domain.pending_bit(Port(port)), slot.pending, "{} port {port}", domain.channels.domain());
+            assert_eq!(
+                domain.pending_bit(Port(port)),
+                slot.pending,
+                "{} port {port}",
+                domain.channels.domain()
+            );
         }
     }
 }
@@ -227,19 +230,17 @@ fn step(real: &mut Real, model: &mut Model, domain: usize, call: Call) {
             real.bind_interdomain(domain, remote, port),
             model.bind_interdomain(domain, remote, port)
         ),
-        Call::BindVirq { virq, vcpu } => assert_eq!(
-            channels.bind_virq(virq.number(), VcpuId(vcpu)),
-            model.bind_virq(domain, virq, vcpu)
-        ),
+        Call::BindVirq { virq, vcpu } => {
+            assert_eq!(channels.bind_virq(virq.number(), VcpuId(vcpu)), model.bind_virq(domain, virq, vcpu))
+        }
         Call::BindIpi { vcpu } => {
             let slot = Slot { state: State::Ipi, vcpu, ..FREE };
             let expected = if vcpu < VCPUS { model.allocate(domain, slot) } else { Err(Errno::ENOENT) };
             assert_eq!(channels.bind_ipi(VcpuId(vcpu)), expected);
         }
-        Call::BindVcpu { port, vcpu } => assert_eq!(
-            channels.bind_vcpu(Port(port), VcpuId(vcpu)),
-            model.bind_vcpu(domain, port, vcpu)
-        ),
+        Call::BindVcpu { port, vcpu } => {
+            assert_eq!(channels.bind_vcpu(Port(port), VcpuId(vcpu)), model.bind_vcpu(domain, port, vcpu))
+        }
         Call::Close { port } => {
             let result = channels.close(Port(port));
             assert_eq!(result.map(drop), model.guests(domain, port).map(drop));
