@@ -2,5 +2,10 @@
 //! nonsense, and both sides at once on several threads.
 
 mod calls;
+mod consumer;
 mod delivery;
+mod hostile;
+mod interleaved;
+mod model;
+mod stress;
 mod support;

@@ -182,6 +182,25 @@ fn ports_are_queued_in_order_and_the_upcall_comes_with_the_first() {
 }
 
 #[test]
+fn a_queue_that_the_guest_is_reading_is_not_announced_again() {
+    let (mut a, _b, control, array, [p, q, _]) = three_fifo_ports();
+    let _ = a.channels.set_pending(p);
+    let ready = control.word32(0).unwrap();
+    ready.store(0);
+    assert_eq!(a.channels.set_pending(q), Effects::default());
+    assert_eq!(ready.load(), 0, "p is still linked, and leads to q");
+    assert_eq!(word(&array, p).load() & LINK, q.0);
+}
+
+#[test]
+fn a_link_that_the_guest_left_in_a_word_is_not_followed() {
+    let (mut a, _b, _control, array, [p, ..]) = three_fifo_ports();
+    word(&array, p).store(LINK);
+    let _ = a.channels.set_pending(p);
+    assert_eq!(word(&array, p).load(), PENDING | LINKED);
+}
+
+#[test]
 fn priority_and_vcpu_choose_the_queue() {
     let (mut a, _b, control, array, [p, q, r]) = three_fifo_ports();
     a.channels.set_priority(p, 0).unwrap();
