@@ -101,9 +101,13 @@ impl Vgic {
         let Some(bank) = self.bank_mut(id) else { return };
         let counts = bank.offered & mask != 0;
         let overruled = bank.overruled & mask != 0;
+        let reactivate = bank.reactivate & mask;
+        let refired = bank.refired & mask;
         bank.listed &= !mask;
         bank.offered &= !mask;
         bank.overruled &= !mask;
+        bank.reactivate &= !mask;
+        bank.refired &= !mask;
 
         let unacknowledged = counts && state.is_pending();
         if unacknowledged && listed.moved {
@@ -115,12 +119,15 @@ impl Vgic {
             bank.active &= !mask;
         }
 
-        // The physical interrupt stays active while the virtual one is pending or active. If that is over and the
-        // hardware did not see it end, it is ours to deactivate.
+        // The physical interrupt is active while the virtual one is pending or active. If that is over and the hardware
+        // did not see it end, or not for the last time, it is ours to deactivate; if the hardware saw an end that is
+        // none, to activate.
         let settled = matches!(listed.origin, Origin::Hardware(_)) && state == State::Invalid;
         let over = bank.hardware & !bank.active & !bank.latched & mask;
-        if !settled {
+        if !settled || refired != 0 {
             bank.changes.deactivate(over);
+        } else {
+            bank.changes.activate(reactivate & !over);
         }
         if let Some(sender) = sender.filter(|_| unacknowledged) {
             self.restore_sender(vcpu, listed.intid, sender);
@@ -147,7 +154,7 @@ impl Vgic {
         let mut used = 0;
         let chosen = active.keys.iter().chain(&waiting.keys).map(|key| key & 0xffff);
         for (intid, register) in chosen.zip(lrs) {
-            let Some((listed, filled)) = self.list(vcpu, intid) else { continue };
+            let Some((listed, filled)) = self.list(vcpu, intid, !waiting.overflow) else { continue };
             let Some(cpu) = self.cpus.get_mut(usize::from(vcpu.0)) else { continue };
             if cpu.listed.try_push(listed).is_err() {
                 break;
@@ -174,8 +181,9 @@ impl Vgic {
         (active, waiting)
     }
 
-    /// Moves an interrupt from the queue of `vcpu` into a list register.
-    fn list(&mut self, vcpu: VcpuId, intid: u32) -> Option<(Listed, ListRegister)> {
+    /// Moves an interrupt from the queue of `vcpu` into a list register. If it is active, the register takes its next
+    /// pending state along only with `merge`: where others wait for a register, some may come before that.
+    fn list(&mut self, vcpu: VcpuId, intid: u32, merge: bool) -> Option<(Listed, ListRegister)> {
         let id = BankId::of_intid(vcpu, intid);
         let mask = bit(intid);
         let here = match id {
@@ -192,7 +200,8 @@ impl Vgic {
         let waiting = here && bank.waiting() & bank.enabled & in_enabled_group & mask != 0;
         // Only an edge without hardware can be pending while active: a level is sampled again when the guest is done,
         // hardware must not be deactivated for what comes after, and another sender needs a register of its own.
-        let pending = waiting && !(active && (sampled || hardware || per_sender));
+        let mergeable = merge && !sampled && !hardware && !per_sender;
+        let pending = waiting && (!active || mergeable);
         let moved = pending && bank.latched & mask != 0;
         if moved {
             bank.latched &= !mask;
@@ -249,12 +258,14 @@ impl Vgic {
     }
 
     /// Whether an interrupt would be signalled to a vCPU if it ran: then it must not wait in `WFI`. The virtual CPU
-    /// interface's own mask is not known here, nor what its list registers hold unless they are folded.
+    /// interface's own mask is not known here. What list registers hold counts as pending if they were filled so; the
+    /// answer is exact after a fold.
     pub fn deliverable(&self, vcpu: VcpuId) -> bool {
         let Some(cpu) = self.cpus.get(usize::from(vcpu.0)) else { return false };
         let signalled = |id, mask| {
             self.bank(id).is_some_and(|bank| {
-                bank.pending() & bank.enabled & self.in_enabled_group(bank) & !bank.active & mask != 0
+                let pending = bank.offered | (bank.waiting() & !bank.active);
+                pending & bank.enabled & self.in_enabled_group(bank) & mask != 0
             })
         };
         cpu.online

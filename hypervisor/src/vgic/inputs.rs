@@ -21,22 +21,20 @@ impl Vgic {
         let Some(bank) = self.bank_mut(id) else { return };
         let mask = bit(intid) & bank.implemented;
         if bank.hardware & mask != 0 {
-            let changed = if asserted { bank.latch(mask) } else { bank.clear_pending(mask) };
+            let changed = if asserted { bank.fire(mask) } else { bank.clear_pending(mask) };
             self.update(id, changed);
             return;
         }
-        if asserted {
-            bank.line |= mask;
-        } else {
-            bank.line &= !mask;
-        }
+        let line = if asserted { mask } else { 0 };
+        let changed = (bank.line & mask) ^ line;
+        bank.line ^= changed;
         if bank.edge & mask != 0 {
-            let changed = if asserted { bank.latch(mask) } else { 0 };
+            let changed = if asserted { bank.fire(mask) } else { 0 };
             self.update(id, changed);
         } else {
             // A list register that holds it needs no visit: it asks for maintenance when the guest is done, and the
             // line is sampled then.
-            self.requeue(id, mask);
+            self.requeue(id, changed);
         }
     }
 
@@ -44,7 +42,7 @@ impl Vgic {
     pub fn pend(&mut self, vcpu: Option<VcpuId>, intid: u32) {
         let Some(id) = input(vcpu, intid) else { return };
         let Some(bank) = self.bank_mut(id) else { return };
-        let changed = bank.latch(bit(intid));
+        let changed = bank.fire(bit(intid));
         self.update(id, changed);
     }
 
@@ -118,13 +116,15 @@ impl Vgic {
         }
     }
 
-    /// Puts interrupts into the queues where they belong now, and out of all others. Those in list registers stay out
-    /// until they are folded.
+    /// Puts interrupts of which something changed into the queues where they belong now, and out of all others; kicks
+    /// the vCPUs that get or could get one. Those in list registers stay out until they are folded.
     pub(super) fn requeue(&mut self, id: BankId, mask: u32) {
         match id {
             BankId::Private(vcpu) => {
                 let Some(cpu) = self.cpus.get_mut(usize::from(vcpu.0)) else { return };
-                if cpu.queue.replace(0, mask, cpu.private.queueable()) != 0 {
+                let queueable = cpu.private.queueable() & mask;
+                let new = cpu.queue.replace(0, mask, queueable);
+                if new | (queueable & !cpu.private.active) != 0 {
                     self.kick(vcpu);
                 }
             }
@@ -141,6 +141,7 @@ impl Vgic {
         if shared.bank.listed & bit(intid) != 0 {
             return;
         }
+        let deliverable = shared.bank.active & bit(intid) == 0;
         let was = shared.home(intid);
         let now = shared.settle(intid);
         if let Some(was) = was.filter(|_| was != now)
@@ -150,7 +151,7 @@ impl Vgic {
         }
         if let Some(now) = now
             && let Some(cpu) = self.cpus.get_mut(usize::from(now.0))
-            && cpu.queue.insert(intid)
+            && (cpu.queue.insert(intid) || deliverable)
         {
             self.kick(now);
         }

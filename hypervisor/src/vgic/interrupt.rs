@@ -85,6 +85,12 @@ pub(super) struct Bank {
     pub(super) offered: u32,
     /// In a list register whose active bit counts no more: the guest wrote `ISACTIVER` or `ICACTIVER` since.
     pub(super) overruled: u32,
+    /// In a list register, backed by hardware, and made pending by the guest meanwhile: the physical interrupt must
+    /// be active once more if that register deactivates it.
+    pub(super) reactivate: u32,
+    /// In a list register, backed by hardware, and the physical interrupt came again meanwhile: that register has
+    /// deactivated it, and it is active for the next one.
+    pub(super) refired: u32,
     /// Backed by a physical interrupt, which stays active until the virtual one is deactivated.
     pub(super) hardware: u32,
     /// Changes of physical lines that wait to be reported.
@@ -109,7 +115,7 @@ impl Changes {
         self.enable | self.trigger | self.route | self.activate | self.deactivate
     }
 
-    fn activate(&mut self, mask: u32) {
+    pub(super) fn activate(&mut self, mask: u32) {
         self.activate |= mask;
         self.deactivate &= !mask;
     }
@@ -135,6 +141,8 @@ impl Bank {
             listed: 0,
             offered: 0,
             overruled: 0,
+            reactivate: 0,
+            refired: 0,
             hardware: 0,
             changes: Changes::default(),
             priority: [0; BANK_SIZE as usize],
@@ -197,6 +205,12 @@ impl Bank {
     }
 
     /// An edge came, or the physical interrupt did.
+    pub(super) fn fire(&mut self, mask: u32) -> u32 {
+        self.refired |= mask & self.hardware & self.listed;
+        self.latch(mask)
+    }
+
+    /// Makes interrupts pending.
     pub(super) fn latch(&mut self, mask: u32) -> u32 {
         let changed = mask & self.implemented & !self.latched;
         self.latched |= changed;
@@ -208,6 +222,7 @@ impl Bank {
     pub(super) fn set_pending(&mut self, mask: u32) -> u32 {
         let changed = self.latch(mask);
         self.changes.activate(changed & self.hardware & !self.listed & !self.active);
+        self.reactivate |= changed & self.hardware & self.listed;
         changed
     }
 

@@ -124,12 +124,13 @@ impl Vgic {
         let senders = u8::try_from(u32::from(senders) & exist).unwrap_or(0);
         let Some(cpu) = self.cpus.get_mut(usize::from(vcpu.0)) else { return };
         let Some(pending) = cpu.senders.get_mut(slot(intid)) else { return };
-        if senders == 0 {
+        if senders & !*pending == 0 {
             return;
         }
         *pending |= senders;
-        let changed = cpu.private.latch(bit(intid));
-        self.update(BankId::Private(vcpu), changed);
+        // Also if others wait already: a list register may hold the same sender's, which is then one and the same.
+        cpu.private.latch(bit(intid));
+        self.update(BankId::Private(vcpu), bit(intid));
     }
 
     /// Takes back an SGI that `vcpu` has not acknowledged, for some of its senders.

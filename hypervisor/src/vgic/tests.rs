@@ -5,6 +5,7 @@ mod delivery;
 mod hostile;
 mod machine;
 mod model;
+mod races;
 mod reference;
 mod registers_v2;
 mod registers_v3;

@@ -29,6 +29,8 @@ pub struct Interface {
     pub fill: Fill,
     /// Acknowledged and not yet dropped: priority, INTID, source.
     pub running: Vec<(u8, u32, u8)>,
+    /// Whether the last exit found something to deliver, with all list registers folded.
+    pub deliverable: bool,
     eoi_count: u32,
     maintenance: bool,
 }
@@ -58,12 +60,26 @@ pub fn config_v2(vcpus: u16, spis: u16) -> Config {
     Config { model: Model::V2 { distributor: Ipa(DISTRIBUTOR) }, ..config_v3(vcpus, spis) }
 }
 
+fn source(register: &ListRegister) -> u8 {
+    match register.origin {
+        Origin::Software { source, .. } => source,
+        Origin::Hardware(_) => 0,
+    }
+}
+
+impl Interface {
+    fn slot_of_active(&self, intid: u32, from: u8) -> Option<usize> {
+        self.lrs.iter().position(|r| r.state.is_active() && r.intid == intid && source(r) == from)
+    }
+}
+
 impl Machine {
     pub fn new(config: Config, list_registers: usize) -> Self {
         let interface = Interface {
             lrs: vec![ListRegister::INVALID; list_registers],
             fill: Fill::default(),
             running: Vec::new(),
+            deliverable: false,
             eoi_count: 0,
             maintenance: false,
         };
@@ -114,7 +130,7 @@ impl Machine {
         true
     }
 
-    fn carry_out_line_changes(&mut self) {
+    pub fn carry_out_line_changes(&mut self) {
         while let Some(change) = self.vgic.take_line_change() {
             let physical =
                 self.physical.get_mut(&(change.vcpu, change.intid)).expect("a line that is backed");
@@ -132,6 +148,7 @@ impl Machine {
         cpu.maintenance = false;
         self.vgic.drop_unlisted(id, std::mem::take(&mut cpu.eoi_count));
         self.vgic.fold(id, &cpu.lrs[..cpu.fill.used]);
+        cpu.deliverable = self.vgic.deliverable(id);
         cpu.fill = self.vgic.fill(id, &mut cpu.lrs);
         cpu.lrs[cpu.fill.used..].fill(ListRegister::INVALID);
         self.check_list_registers();
@@ -204,29 +221,26 @@ impl Machine {
             return None;
         }
         register.state = State::Active;
-        let source = match register.origin {
-            Origin::Software { source, .. } => source,
-            Origin::Hardware(_) => 0,
-        };
+        let source = source(register);
         cpu.running.push((register.priority, register.intid, source));
         Some((register.intid, source))
+    }
+
+    /// Whether a list register has the interrupt that the guest acknowledged last.
+    pub fn would_end_listed(&self, vcpu: u16) -> bool {
+        let cpu = &self.cpus[usize::from(vcpu)];
+        cpu.running.last().is_some_and(|(_, intid, source)| cpu.slot_of_active(*intid, *source).is_some())
     }
 
     /// The guest ends the interrupt that it acknowledged last.
     pub fn end(&mut self, vcpu: u16) -> Option<u32> {
         let cpu = &mut self.cpus[usize::from(vcpu)];
-        let (_, intid, running_source) = cpu.running.pop()?;
-        let register = cpu.lrs.iter_mut().find(|register| {
-            let source = match register.origin {
-                Origin::Software { source, .. } => source,
-                Origin::Hardware(_) => 0,
-            };
-            register.state.is_active() && register.intid == intid && source == running_source
-        });
-        let Some(register) = register else {
+        let (_, intid, source) = cpu.running.pop()?;
+        let Some(slot) = cpu.slot_of_active(intid, source) else {
             cpu.eoi_count += 1;
             return Some(intid);
         };
+        let register = &mut cpu.lrs[slot];
         register.state = State::new(register.state.is_pending(), false);
         match register.origin {
             Origin::Software { eoi_maintenance, .. } => {

@@ -171,16 +171,44 @@ impl Pair {
                     assert!(interrupt.senders.remove(&source), "vCPU {source} had sent SGI {intid}");
                 }
             }
+            // Which of several active interrupts without a register the guest has dropped is known only if it must
+            // drop them in order, so not among those that it made active itself.
+            Step::End if self.any_forced() && !self.machine.would_end_listed(vcpu) => {}
             Step::End => {
                 if let Some(intid) = self.machine.end(vcpu) {
                     self.reference.get(id(vcpu, intid)).unwrap().active = false;
                 }
             }
-            Step::Exit => self.machine.sync(vcpu),
+            Step::Exit => {
+                self.machine.sync(vcpu);
+                let deliverable = self.machine.cpus[usize::from(vcpu)].deliverable;
+                assert_eq!(deliverable, self.reference.highest_pending(vcpu).is_some());
+            }
         }
     }
 
-    fn set_word(&mut self, vcpu: u16, offset: u64, bank: u64, value: u32) {
+    /// Whether an interrupt has a handler that runs.
+    fn has_handler(&self, id: Id) -> bool {
+        (0..VCPUS).any(|vcpu| {
+            let running = &self.machine.cpus[usize::from(vcpu)].running;
+            id.0.is_none_or(|owner| owner == vcpu) && running.iter().any(|(_, intid, _)| *intid == id.1)
+        })
+    }
+
+    /// Whether the guest made an interrupt active that none of its CPUs acknowledged.
+    fn any_forced(&self) -> bool {
+        self.reference.iter().any(|(id, interrupt)| interrupt.active && !self.has_handler(id))
+    }
+
+    fn set_word(&mut self, vcpu: u16, offset: u64, bank: u64, mut value: u32) {
+        if offset == 0x380 {
+            // Deactivated behind its handler's back, an interrupt would be ended twice.
+            for n in 0..32 {
+                if self.has_handler(id(vcpu, bank as u32 * 32 + n)) {
+                    value &= !(1 << n);
+                }
+            }
+        }
         let v2_sgi = |intid| self.v2 && intid < 16;
         for n in (0..32).filter(|n| value >> n & 1 != 0 || offset == 0x080) {
             let intid = bank as u32 * 32 + n;
@@ -196,10 +224,6 @@ impl Pair {
                 0x380 => interrupt.active = false,
                 _ => {}
             }
-        }
-        // A handler that runs has no say in what becomes of an interrupt whose active state was written.
-        if matches!(offset, 0x300 | 0x380) {
-            (0..VCPUS).for_each(|n| self.machine.sync(n));
         }
         let address = self.address(vcpu, bank == 0, offset + 4 * bank);
         self.machine.write(vcpu, address, 4, value.into());
@@ -239,9 +263,8 @@ impl Pair {
         self.machine.settle();
         for vcpu in 0..VCPUS {
             assert_eq!(self.machine.highest_pending(vcpu), self.reference.highest_pending(vcpu), "on {vcpu}");
-            assert_eq!(
-                self.machine.vgic.deliverable(VcpuId(vcpu)),
-                self.reference.highest_pending(vcpu).is_some()
+            assert!(
+                self.machine.vgic.deliverable(VcpuId(vcpu)) || self.reference.highest_pending(vcpu).is_none()
             );
         }
         for (id, interrupt) in self.reference.iter().filter(|(_, interrupt)| interrupt.hardware) {
@@ -253,6 +276,12 @@ impl Pair {
 
     /// Enables everything and lets all vCPUs work until nothing is left.
     fn drain(&mut self) {
+        for vcpu in 0..VCPUS {
+            for bank in 0..3 {
+                self.apply(vcpu, Step::Word { offset: 0x380, bank, value: u32::MAX });
+            }
+        }
+        self.check();
         for vcpu in 0..VCPUS {
             while self.machine.cpus[usize::from(vcpu)].running.last().is_some() {
                 self.apply(vcpu, Step::End);
@@ -269,15 +298,13 @@ impl Pair {
         }
         self.apply(0, Step::Control(3));
         for vcpu in 0..VCPUS {
-            for offset in [0x100, 0x380] {
-                for bank in 0..3 {
-                    self.apply(vcpu, Step::Word { offset, bank, value: u32::MAX });
-                }
+            for bank in 0..3 {
+                self.apply(vcpu, Step::Word { offset: 0x100, bank, value: u32::MAX });
             }
         }
         self.check();
         for vcpu in 0..VCPUS {
-            for _ in 0..1000 {
+            while self.machine.highest_pending(vcpu).is_some() {
                 self.apply(vcpu, Step::Acknowledge);
                 self.apply(vcpu, Step::End);
                 self.check();
@@ -295,7 +322,7 @@ fn id(vcpu: u16, intid: u32) -> Id {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
     fn follows_the_architecture(
