@@ -222,7 +222,7 @@ fn impossible_configurations_are_refused() {
         refused(&|c| c.model = with(0x2001_0000, vec![(Ipa(0x2000_0000), 0x8_0000)])),
         Some(ConfigError::Window)
     );
-    let top = u64::MAX & !0xffff;
+    let top = !0xffff_u64;
     assert_eq!(refused(&|c| c.model = with(0x1000, vec![(Ipa(top), 0x8_0000)])), Some(ConfigError::Window));
     assert_eq!(
         refused(&|c| c.model = with(0x1000, vec![(Ipa(0x2000_0000), 0x7_ffff)])),
