@@ -112,7 +112,9 @@ impl Vgic {
     pub fn reroute(&mut self, vcpu: VcpuId) {
         for n in 0..self.shared.len() {
             if let Some(shared) = self.shared.get_mut(n) {
-                let own = |(slot, target): (usize, &Option<VcpuId>)| (*target == Some(vcpu)).then_some(1_u32 << slot);
+                let own = |(slot, target): (usize, &Option<VcpuId>)| {
+                    (*target == Some(vcpu)).then_some(1_u32 << slot)
+                };
                 let mask = shared.target.iter().enumerate().filter_map(own).fold(0, |all, bit| all | bit);
                 shared.bank.changes.route |= mask & shared.bank.hardware;
             }

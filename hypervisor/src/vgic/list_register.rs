@@ -1,6 +1,6 @@
 //! List registers: the slots through which the hardware shows virtual interrupts to a guest, and their two encodings.
 //!
-//! GICv3's `ICH_LR<n>_EL2`, IHI 0069 section 12.4; GICv2's `GICH_LR<n>`, IHI 0048 section 5.3.
+//! GICv3's `ICH_LR<n>_EL2`, IHI 0069 chapter 12; GICv2's `GICH_LR<n>`, IHI 0048 chapter 5.
 
 /// Where the hardware is with an interrupt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,5 +1,5 @@
-//! The registers that hold one, two or eight bits for each interrupt. A distributor and a redistributor's SGI frame have
-//! them at the same offsets (IHI 0069 sections 12.8 and 12.10, IHI 0048 section 4.3).
+//! The registers that hold one, two or eight bits for each interrupt. A distributor and a redistributor's SGI frame
+//! have them at the same offsets (IHI 0069 chapter 12, IHI 0048 chapter 4).
 //!
 //! Words and doublewords only where the register is so wide, bytes only where a byte is an interrupt's own; everything
 //! else is a [`Fault`]. What is reserved reads as zero and ignores writes at any size.

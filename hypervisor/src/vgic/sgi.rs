@@ -1,5 +1,5 @@
-//! Interrupts that vCPUs send one another: GICv3's system registers (IHI 0069 section 12.11) and GICv2's `GICD_SGIR`
-//! and its companions (IHI 0048 section 4.3.15 onwards).
+//! Interrupts that vCPUs send one another: GICv3's system registers (IHI 0069 chapter 12) and GICv2's `GICD_SGIR`
+//! and its companions (IHI 0048 chapter 4).
 //!
 //! What the guest names as targets is looked up among the vCPUs that there are; nothing else is done with it.
 

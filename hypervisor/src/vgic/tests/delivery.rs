@@ -136,6 +136,21 @@ fn the_guest_drives_physical_lines() {
 }
 
 #[test]
+fn lines_follow_a_vcpu_that_moves() {
+    let mut machine = Machine::v3(2, 64);
+    for (intid, target) in [(UART, 0), (34, 1), (70, 1)] {
+        machine.back((None, intid), intid);
+        machine.write(0, DISTRIBUTOR + 0x6000 + 8 * u64::from(intid), 8, target);
+    }
+    machine.settle();
+    machine.vgic.reroute(VcpuId(1));
+    let changes: Vec<_> = std::iter::from_fn(|| machine.vgic.take_line_change())
+        .map(|c| (c.intid, c.target, c.enabled))
+        .collect();
+    assert_eq!(changes, [(34, Some(VcpuId(1)), None), (70, Some(VcpuId(1)), None)]);
+}
+
+#[test]
 fn hardware_whose_interrupt_is_dropped_is_deactivated() {
     for listed in [false, true] {
         let mut machine = edges(1);
@@ -251,7 +266,9 @@ fn deactivation_by_name() {
     machine.sync(0);
     assert_eq!(machine.read(0, DISTRIBUTOR + 0x304, 4), 2);
     let cpu = machine.cpus[0].clone();
+    assert_eq!(machine.vgic.listed(VcpuId(0)), cpu.fill.used);
     machine.vgic.fold(VcpuId(0), &cpu.lrs[..cpu.fill.used]);
+    assert_eq!(machine.vgic.listed(VcpuId(0)), 0);
     machine.cpus[0].fill = Fill::default();
     machine.vgic.deactivate(VcpuId(0), UART);
     machine.settle();

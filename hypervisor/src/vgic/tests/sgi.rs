@@ -99,7 +99,11 @@ fn v3_reaches_exactly_whom_it_names_for_all_patterns_of_24_bits() {
 
 proptest! {
     #[test]
-    fn v3_never_reaches_beyond_the_vcpus(vcpus in 1u16..=128, sender in 0u16..128, values in prop::collection::vec(any::<u64>(), 1..20)) {
+    fn v3_never_reaches_beyond_the_vcpus(
+        vcpus in 1u16..=128,
+        sender in 0u16..128,
+        values in prop::collection::vec(any::<u64>(), 1..20),
+    ) {
         let mut machine = v3(vcpus);
         for value in values {
             let sender = sender % vcpus;
