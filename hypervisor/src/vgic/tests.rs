@@ -1,6 +1,7 @@
 //! Tests of the whole controller: its registers as Linux uses them, delivery through list registers, and random
 //! sequences against a model.
 
+mod corners;
 mod delivery;
 mod hostile;
 mod machine;
