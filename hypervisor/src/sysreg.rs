@@ -91,6 +91,11 @@ pub enum Outcome {
         /// What was written; `None` for a read.
         write: Option<u64>,
     },
+    /// The guest deactivates an interrupt by its number (ICC_DIR_EL1, which traps only on request).
+    Deactivate {
+        /// What was written; the interrupt in bits 23:0.
+        value: u64,
+    },
     /// Cache maintenance by set and way, which cannot reach other CPUs: maintain the guest's memory by address.
     SetWay,
 }
@@ -99,6 +104,7 @@ const ACTLR_EL1: Encoding = Encoding::new(3, 0, 1, 0, 1);
 const ICC_SGI1R_EL1: Encoding = Encoding::new(3, 0, 12, 11, 5);
 const ICC_ASGI1R_EL1: Encoding = Encoding::new(3, 0, 12, 11, 6);
 const ICC_SGI0R_EL1: Encoding = Encoding::new(3, 0, 12, 11, 7);
+const ICC_DIR_EL1: Encoding = Encoding::new(3, 0, 12, 11, 1);
 const ICC_SRE_EL1: Encoding = Encoding::new(3, 0, 12, 12, 5);
 const CNTP_TVAL_EL0: Encoding = Encoding::new(3, 3, 14, 2, 0);
 const CNTP_CTL_EL0: Encoding = Encoding::new(3, 3, 14, 2, 1);
@@ -120,6 +126,7 @@ pub fn emulate(access: Access, written: u64, vcpu: &VcpuView, ids: &FilteredIds)
         ICC_SGI1R_EL1 => sgi(access, vcpu, SgiGroup::Group1, written),
         ICC_ASGI1R_EL1 => sgi(access, vcpu, SgiGroup::Group1Other, written),
         ICC_SGI0R_EL1 => sgi(access, vcpu, SgiGroup::Group0, written),
+        ICC_DIR_EL1 if vcpu.gic_system_registers && !access.is_read => Outcome::Deactivate { value: written },
         // A kernel that finds SRE clear after setting it falls back to the memory-mapped interface.
         ICC_SRE_EL1 if !vcpu.gic_system_registers => read_only(access, 0),
         DC_ISW | DC_CSW | DC_CISW if !access.is_read => Outcome::SetWay,

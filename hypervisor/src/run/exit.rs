@@ -12,7 +12,7 @@ use crate::trap::{self, DataAbort, Fault, FaultStatus, Trap};
 use crate::types::{Gfn, Ipa};
 use crate::vgic::SgiRegister;
 
-use super::{AlarmKind, Local, firmware, inject};
+use super::{AlarmKind, Local, firmware, inject, switch};
 
 /// Handles a synchronous exception of the vCPU that runs here.
 pub fn handle(
@@ -70,7 +70,7 @@ pub fn handle(
 pub fn wait_for_interrupt(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local) {
     hv.scheduler.block(vcpu.vcpu().unit, arch::now());
     local.choose();
-    super::switch::present_interrupts(hv, vcpu);
+    switch::present_interrupts(hv, vcpu);
     if vcpu.domain.vgic.lock().deliverable(vcpu.id) {
         hv.wake(vcpu.vcpu().unit);
     }
@@ -104,6 +104,12 @@ fn system_register(
             vcpu.domain.change_vgic(hv, |vgic| vgic.send_sgi(vcpu.id, register, value));
         }
         Outcome::PhysicalTimer { register, write } => result = physical_timer(hv, vcpu, local, register, write),
+        Outcome::Deactivate { value } => {
+            switch::present_interrupts(hv, vcpu);
+            let intid = (value & 0xff_ffff) as u32;
+            vcpu.domain.change_vgic(hv, |vgic| vgic.deactivate(vcpu.id, intid));
+            vcpu.vcpu().mark_interrupts_changed();
+        }
         Outcome::SetWay => {
             if !clean_step(vcpu) {
                 // The instruction is made again, after whatever interrupt waits.

@@ -30,10 +30,7 @@ fn take(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local, intid: u3
     } else if intid == lines.guest_timer {
         match running {
             // It stays active until the guest ends it.
-            Some(vcpu) => {
-                vcpu.domain.vgic.lock().set_level(Some(vcpu.id), intid, true);
-                vcpu.vcpu().mark_interrupts_changed();
-            }
+            Some(vcpu) => vcpu.domain.raise_private(hv, vcpu.id, intid),
             None => gic::deactivate(intid),
         }
     } else if intid == lines.maintenance {

@@ -6,7 +6,7 @@ use crate::arch;
 use crate::hypervisor::{Hypervisor, VcpuRef};
 use crate::regs::GuestRegs;
 use crate::types::CpuId;
-use crate::vgic::{ListRegister, MAX_LIST_REGISTERS, Origin, Vgic};
+use crate::vgic::{ListRegister, MAX_LIST_REGISTERS, Vgic};
 
 use super::{Cpu, timers};
 
@@ -93,8 +93,8 @@ pub fn present_interrupts(hv: &Hypervisor, vcpu: &VcpuRef) {
         let fill = vgic.fill(vcpu.id, list);
         arch::gic::write_list(&list[..before.max(fill.used)]);
         arch::gic::set_maintenance(&fill);
-        let timer = Origin::Hardware(vcpu.domain.guest_timer);
-        if list[..fill.used].iter().any(|register| register.origin == timer) {
+        // The timer's physical interrupt is active while the virtual one is anywhere between its cause and its end.
+        if vgic.in_flight(Some(vcpu.id), vcpu.domain.guest_timer) {
             arch::gic::set_active(vcpu.domain.guest_timer, true);
         }
     });
