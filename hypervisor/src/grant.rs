@@ -29,14 +29,8 @@ pub use usage::{Lent, Resolved};
 
 use xenolith_abi::Errno;
 
-use crate::mm::page::Page;
+pub use crate::mm::page::SharedFrame;
 use crate::types::{DomId, Gfn, Mfn};
-
-/// Something that keeps a frame allocated until it is given back to who made it.
-pub trait SharedFrame {
-    /// The frame.
-    fn page(&self) -> Page;
-}
 
 /// What a granted frame is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -45,22 +45,22 @@ enum Slot {
     Live(Mapping),
 }
 
-/// Handles in a piece of the list.
-const PIECE: u32 = 128;
+/// Handles in a piece of the list: as many as Xen keeps in a frame, which is the unit of the limit.
+const PIECE: u32 = 256;
 
 /// The list. It grows by pieces up to its limit, and never shrinks.
 #[derive(Debug)]
 pub struct Maptrack {
     pieces: Vec<Box<[Slot]>>,
     free: Option<u32>,
-    limit: u32,
+    max_pieces: u32,
     live: u32,
 }
 
 impl Maptrack {
-    /// An empty list for at most `limit` mappings at a time, rounded up to a whole piece.
-    pub fn new(limit: u32) -> Self {
-        Maptrack { pieces: Vec::new(), free: None, limit, live: 0 }
+    /// An empty list for at most `max_frames` (`max_maptrack_frames`) times 256 mappings at a time.
+    pub fn new(max_frames: u32) -> Self {
+        Maptrack { pieces: Vec::new(), free: None, max_pieces: max_frames, live: 0 }
     }
 
     fn slot(&mut self, number: u32) -> Option<&mut Slot> {
@@ -75,7 +75,7 @@ impl Maptrack {
     /// Adds a piece of free handles; only when none is free.
     fn grow(&mut self) -> Option<()> {
         let first = self.len();
-        if first >= self.limit {
+        if first / PIECE >= self.max_pieces {
             return None;
         }
         let end = first.checked_add(PIECE)?;
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn handles_count_up_end_at_the_limit_and_are_used_again() {
-        let mut maptrack = Maptrack::new(PIECE + 1);
+        let mut maptrack = Maptrack::new(2);
         for number in 0..2 * PIECE {
             let handle = maptrack.reserve().unwrap();
             assert_eq!(handle.number(), number);
