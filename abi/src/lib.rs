@@ -11,6 +11,7 @@ mod numbers;
 pub mod console;
 mod errno;
 pub mod event;
+pub mod grant;
 pub mod hvm;
 pub mod hypercall;
 pub mod memory;

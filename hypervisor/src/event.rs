@@ -41,13 +41,8 @@ use self::table::PortTable;
 use self::two_level::TwoLevel;
 use self::vcpu_info::VcpuInfos;
 use crate::mm::page::Page;
+pub use crate::mm::page::SharedFrame;
 use crate::types::{DomId, VcpuId};
-
-/// Something that keeps a guest's frame allocated for as long as it exists.
-pub trait SharedFrame {
-    /// The frame.
-    fn page(&self) -> Page;
-}
 
 /// A call that was given a frame and refused it.
 #[derive(Debug)]

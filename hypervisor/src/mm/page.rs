@@ -84,6 +84,12 @@ impl Page {
     }
 }
 
+/// Something that keeps a guest's frame allocated for as long as it exists.
+pub trait SharedFrame {
+    /// The frame.
+    fn page(&self) -> Page;
+}
+
 fn fits(offset: usize, length: usize) -> bool {
     offset.checked_add(length).is_some_and(|end| end <= PAGE_SIZE as usize)
 }
