@@ -3,7 +3,8 @@
 fn main() {
     println!("cargo::rerun-if-changed=image.ld");
     if std::env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("none") {
-        let script = std::path::Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default()).join("image.ld");
+        let script =
+            std::path::Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default()).join("image.ld");
         println!("cargo::rustc-link-arg-bins=-T{}", script.display());
         for argument in ["-pie", "--no-dynamic-linker", "-z", "notext", "--build-id=none", "-z", "norelro"] {
             println!("cargo::rustc-link-arg-bins={argument}");

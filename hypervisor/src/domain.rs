@@ -29,6 +29,7 @@ use crate::vcpu::Vcpu;
 use crate::vgic::Vgic;
 
 pub use first::{FirstError, GRANT_FRAMES, Modules, build_first};
+pub use grants::Grantees;
 use memory::Memory;
 
 /// The parameters that `hvm_op` keeps for a domain.

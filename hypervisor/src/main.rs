@@ -6,6 +6,8 @@ extern crate xenolith;
 
 #[cfg(not(target_os = "none"))]
 fn main() {
-    eprintln!("xenolith runs on the bare machine: `cargo xtask build` makes its image, `cargo xtask run` starts it");
+    eprintln!(
+        "xenolith runs on the bare machine: `cargo xtask build` makes its image, `cargo xtask run` starts it"
+    );
     std::process::exit(1);
 }

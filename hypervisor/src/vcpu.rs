@@ -62,7 +62,11 @@ impl Vcpu {
             id,
             unit,
             mpidr,
-            saved: Mutex::new(Saved { regs: GuestRegs::default(), context: Context::new(mpidr), loaded: false }),
+            saved: Mutex::new(Saved {
+                regs: GuestRegs::default(),
+                context: Context::new(mpidr),
+                loaded: false,
+            }),
             timer: Mutex::new(PhysicalTimer::default()),
             power: Mutex::new(Power::Off),
             runstate_area: AtomicU64::new(0),
@@ -81,7 +85,8 @@ impl Vcpu {
     /// Whether they have, since this was last asked.
     pub fn take_interrupts_changed(&self) -> bool {
         // A plain load keeps the common way into the guest free of atomic writes.
-        self.interrupts_changed.load(Ordering::Acquire) && self.interrupts_changed.swap(false, Ordering::AcqRel)
+        self.interrupts_changed.load(Ordering::Acquire)
+            && self.interrupts_changed.swap(false, Ordering::AcqRel)
     }
 
     /// Whether it is off and its last registers have left the CPU, so that it can be started anew.

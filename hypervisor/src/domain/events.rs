@@ -84,14 +84,26 @@ impl Domain {
     }
 
     /// Moves a vCPU's event words to memory of the guest's choice.
-    pub fn register_vcpu_info(&self, hv: &Hypervisor, id: VcpuId, gfn: Gfn, offset: u32) -> Result<(), Errno> {
+    pub fn register_vcpu_info(
+        &self,
+        hv: &Hypervisor,
+        id: VcpuId,
+        gfn: Gfn,
+        offset: u32,
+    ) -> Result<(), Errno> {
         let pin = self.pin(hv, gfn)?;
         let registered = self.events.lock().register_vcpu_info(id, pin, offset);
         self.settle(hv, registered)
     }
 
     /// Gives a vCPU its queues of the FIFO form.
-    pub fn init_event_control(&self, hv: &Hypervisor, id: VcpuId, gfn: Gfn, offset: u32) -> Result<(), Errno> {
+    pub fn init_event_control(
+        &self,
+        hv: &Hypervisor,
+        id: VcpuId,
+        gfn: Gfn,
+        offset: u32,
+    ) -> Result<(), Errno> {
         let pin = self.pin(hv, gfn)?;
         let done = self.events.lock().init_control(id, pin, offset);
         self.settle(hv, done.map(|()| Effects::default()))
@@ -105,7 +117,11 @@ impl Domain {
     }
 
     /// Follows the effects, or gives back the frame that was refused.
-    fn settle(&self, hv: &Hypervisor, done: Result<Effects, crate::event::Refused<Pin>>) -> Result<(), Errno> {
+    fn settle(
+        &self,
+        hv: &Hypervisor,
+        done: Result<Effects, crate::event::Refused<Pin>>,
+    ) -> Result<(), Errno> {
         match done {
             Ok(effects) => {
                 self.follow_events(hv, effects);

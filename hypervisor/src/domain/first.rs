@@ -57,10 +57,15 @@ pub struct Modules<'a> {
 }
 
 /// Builds the first domain and lets its first vCPU start.
-pub fn build_first(hv: &Hypervisor, platform: &Platform, modules: &Modules<'_>) -> Result<Arc<Domain>, FirstError> {
+pub fn build_first(
+    hv: &Hypervisor,
+    platform: &Platform,
+    modules: &Modules<'_>,
+) -> Result<Arc<Domain>, FirstError> {
     let vcpus = number_of_vcpus(hv, platform)?;
     let area = memory::allocate(hv, hv.options.dom0_memory.unwrap_or(DEFAULT_MEMORY))?;
-    let event_ppi = domain_tree::free_ppi(modules.device_tree, platform).ok_or(FirstError::NoEventInterrupt)?;
+    let event_ppi =
+        domain_tree::free_ppi(modules.device_tree, platform).ok_or(FirstError::NoEventInterrupt)?;
     let domain = assemble(hv, platform, vcpus, event_ppi, &area)?;
     let banks: Vec<(Ipa, u64)> =
         area.iter().map(|range| (Gfn(range.first.0).base(), range.pages << PAGE_SHIFT)).collect();
@@ -76,7 +81,8 @@ pub fn build_first(hv: &Hypervisor, platform: &Platform, modules: &Modules<'_>) 
         event_ppi,
         hidden: &platform.uart.iter().map(|uart| uart.path.as_str()).collect::<Vec<_>>(),
     };
-    let tree = domain_tree::hardware_domain(modules.device_tree, platform, &spec).map_err(FirstError::Tree)?;
+    let tree =
+        domain_tree::hardware_domain(modules.device_tree, platform, &spec).map_err(FirstError::Tree)?;
     map_devices(&domain, platform, &tree, &banks)?;
     route_interrupts(hv, &domain, &tree)?;
     let placement = plan.load(hv, &domain, &tree.dtb)?;
@@ -111,7 +117,8 @@ fn assemble(
     let geometry = hv.geometry;
     let p2m = memory::stage2(hv, id, area)?;
     let stage2 = Stage2 { vttbr: p2m.vttbr(), vtcr: geometry.vtcr(false) };
-    let shared = hv.frames.alloc(0, id, Kind::Shared, Content::Zeroed).ok_or(FirstError::NoHypervisorMemory)?;
+    let shared =
+        hv.frames.alloc(0, id, Kind::Shared, Content::Zeroed).ok_or(FirstError::NoHypervisorMemory)?;
     let shared_info = hv.frames.pin(shared, id).map_err(|_| FirstError::NoHypervisorMemory)?;
     let events = EventChannels::new(id, vcpus, MAX_PORT, shared_info.page()).map_err(FirstError::Call)?;
     let gic_system_registers = matches!(platform.gic.layout, GicLayout::V3 { .. });
@@ -180,8 +187,10 @@ fn map_devices(
 ) -> Result<(), FirstError> {
     let mut memory = domain.memory.lock();
     let end = memory.p2m.geometry().end().base().0;
-    let taken: Vec<Region> =
-        banks.iter().filter_map(|&(start, size)| Region::between(start.0, start.0.checked_add(size)?)).collect();
+    let taken: Vec<Region> = banks
+        .iter()
+        .filter_map(|&(start, size)| Region::between(start.0, start.0.checked_add(size)?))
+        .collect();
     let pages = merge(tree.mmio.iter().map(|region| region.to_pages()).collect());
     for region in subtract(&pages, &taken) {
         let (first, last) = (region.start().0, region.end().0.min(end));
@@ -190,7 +199,10 @@ fn map_devices(
         }
         let count = (last - first) >> PAGE_SHIFT;
         let (gfn, mfn) = (Gfn(first >> PAGE_SHIFT), Mfn(first >> PAGE_SHIFT));
-        memory.p2m.map(gfn, mfn, count, MapKind::Device).map_err(|error| FirstError::Map(region.start(), error))?;
+        memory
+            .p2m
+            .map(gfn, mfn, count, MapKind::Device)
+            .map_err(|error| FirstError::Map(region.start(), error))?;
     }
     if let GicLayout::V2 { cpu_interface, virtual_cpu_interface, .. } = &platform.gic.layout {
         let count = cpu_interface.size().min(virtual_cpu_interface.size()) >> PAGE_SHIFT;

@@ -57,7 +57,8 @@ impl Domain {
     /// The only private line with hardware behind it is the virtual timer's, which EL2 leaves enabled; its active state
     /// counts on the CPU where the vCPU runs, and is put right anyway when it is loaded.
     fn change_private_line(&self, hv: &Hypervisor, id: VcpuId, change: &LineChange) {
-        let here = self.vcpu(id).and_then(|vcpu| hv.scheduler.running_on(vcpu.unit)) == Some(crate::arch::this_cpu());
+        let here = self.vcpu(id).and_then(|vcpu| hv.scheduler.running_on(vcpu.unit))
+            == Some(crate::arch::this_cpu());
         if let (true, Some(active)) = (here, change.active) {
             gic::set_active(change.physical, active);
         }

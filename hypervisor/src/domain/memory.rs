@@ -68,7 +68,9 @@ impl Memory {
     /// Takes away a mapping of `mfn` that holds a reference; nothing happens when something else is mapped there by now.
     pub fn unmap_referenced(&mut self, frames: &Frames, gfn: Gfn, mfn: Mfn) -> Result<(), Errno> {
         match self.p2m.lookup(gfn) {
-            Ok(entry) if entry.mfn == mfn && holds_reference(entry.kind) => self.clear(frames, gfn).map(|_| ()),
+            Ok(entry) if entry.mfn == mfn && holds_reference(entry.kind) => {
+                self.clear(frames, gfn).map(|_| ())
+            }
             Ok(_) | Err(P2mError::NotMapped) => Err(Errno::ENOENT),
             Err(error) => Err(error.into()),
         }
@@ -212,13 +214,16 @@ impl Domain {
         match memory.p2m.lookup(gfn) {
             Err(P2mError::NotMapped) => return Err(Errno::ENOENT),
             Err(error) => return Err(error.into()),
-            Ok(entry) if matches!(entry.kind, MapKind::Grant | MapKind::GrantReadOnly) => return Err(Errno::EINVAL),
+            Ok(entry) if matches!(entry.kind, MapKind::Grant | MapKind::GrantReadOnly) => {
+                return Err(Errno::EINVAL);
+            }
             Ok(_) => (),
         }
         memory.clear(&hv.frames, gfn)?;
         if memory.shared_info_gfn == Some(gfn) {
             memory.shared_info_gfn = None;
         }
+        self.grants.lock().forget_gfn(gfn);
         Ok(())
     }
 

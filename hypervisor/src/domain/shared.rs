@@ -68,7 +68,8 @@ impl Hypervisor {
         // An area that crosses a page is written in two pieces; each is looked up on its own.
         let write = |offset: usize, bytes: &[u8]| {
             let address = crate::types::Gva(area.0.wrapping_add(offset as u64));
-            arch::translate(address, true).is_some_and(|ipa| vcpu.domain.write_memory(self, ipa, bytes).is_ok())
+            arch::translate(address, true)
+                .is_some_and(|ipa| vcpu.domain.write_memory(self, ipa, bytes).is_ok())
         };
         let whole = |info: &RunStateInfo| {
             let bytes = info.as_bytes();

@@ -4,8 +4,8 @@ use alloc::sync::Arc;
 
 use xenolith_abi::Errno;
 use xenolith_abi::event::{
-    AllocUnbound, BindInterdomain, BindIpi, BindVcpu, BindVirq, EventOp, ExpandArray, InitControl, PortArgument,
-    Reset, SetPriority, Status, fifo,
+    AllocUnbound, BindInterdomain, BindIpi, BindVcpu, BindVirq, EventOp, ExpandArray, InitControl,
+    PortArgument, Reset, SetPriority, Status, fifo,
 };
 
 use crate::domain::Domain;

@@ -1,4 +1,151 @@
-//! stub
-use super::*;
-/// x
-pub fn call(_c: &mut Caller<'_>, _a: Arguments) -> Answer { Err(Errno::ENOSYS) }
+//! `grant_table_op`: arrays of requests, each with a status of its own. Only a bad pointer fails the whole call, because
+//! Linux takes any other failure for a fault of its own.
+
+use xenolith_abi::Errno;
+use xenolith_abi::grant::{
+    CacheFlush, GetVersion, GrantCopy, GrantOp, GrantStatus, MapGrantRef, QuerySize, SetVersion, SetupTable,
+    SwapGrantRef, UnmapGrantRef,
+};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use crate::arch;
+use crate::domain::Grantees;
+use crate::grant::{self, Flush, Lent};
+use crate::types::{PAGE_SIZE, Pa};
+
+use super::{Answer, Arguments, Caller, DONE, Reply, value};
+
+/// Grants looked at in the search for one that lends a frame.
+const LENDS_STEP: u32 = 256;
+
+/// x0: what to do; x1: an array; x2: its length.
+pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
+    let [op, array, count, ..] = arguments;
+    let op = u32::try_from(op).ok().and_then(GrantOp::from_number).ok_or(Errno::ENOSYS)?;
+    let count = u32::try_from(count).map_err(|_| Errno::EINVAL)?;
+    let grantees = Grantees { hv: caller.hv, caller: &caller.vcpu.domain };
+    match op {
+        GrantOp::MapGrantRef => {
+            each(caller, op, array, count, |op: &mut MapGrantRef| grant::map(&grantees, op))
+        }
+        GrantOp::UnmapGrantRef => {
+            each(caller, op, array, count, |op: &mut UnmapGrantRef| grant::unmap(&grantees, op))
+        }
+        GrantOp::Copy => each(caller, op, array, count, |op: &mut GrantCopy| grant::copy(&grantees, op)),
+        GrantOp::SwapGrantRef => each(caller, op, array, count, |op: &mut SwapGrantRef| {
+            op.status = grantees.caller.grants.lock().swap(op.a, op.b).number();
+        }),
+        GrantOp::QuerySize if count == 1 => query_size(caller, array),
+        GrantOp::SetupTable if count == 1 => setup_table(caller, array),
+        GrantOp::SetVersion if count == 1 => {
+            let mut request: SetVersion = caller.read(array)?;
+            let wanted = grant::set_version(request.version);
+            request.version = 1;
+            caller.write(array, &request)?;
+            wanted.map(|()| Reply::Value(0))
+        }
+        GrantOp::GetVersion if count == 1 => {
+            let mut request: GetVersion = caller.read(array)?;
+            caller.target(request.dom)?;
+            request.version = 1;
+            caller.write(array, &request)?;
+            DONE
+        }
+        GrantOp::QuerySize | GrantOp::SetupTable | GrantOp::SetVersion | GrantOp::GetVersion => {
+            Err(Errno::EINVAL)
+        }
+        GrantOp::CacheFlush => cache_flush(caller, array, count),
+        GrantOp::DumpTable | GrantOp::Transfer | GrantOp::UnmapAndReplace | GrantOp::GetStatusFrames => {
+            Err(Errno::ENOSYS)
+        }
+    }
+}
+
+/// Does something to each element. A call that is made again goes on behind the elements that are done.
+fn each<T: FromBytes + IntoBytes + Immutable>(
+    caller: &Caller<'_>,
+    op: GrantOp,
+    array: u64,
+    count: u32,
+    mut act: impl FnMut(&mut T),
+) -> Answer {
+    for index in 0..count {
+        let address = Caller::element::<T>(array, index.into())?;
+        if index > 0 && caller.should_pause() {
+            return Ok(Reply::Again([op.number().into(), address, (count - index).into(), 0, 0]));
+        }
+        let mut element: T = caller.read(address)?;
+        act(&mut element);
+        caller.write(address, &element)?;
+    }
+    DONE
+}
+
+fn query_size(caller: &Caller<'_>, array: u64) -> Answer {
+    let mut request: QuerySize = caller.read(array)?;
+    request.status = match caller.target(request.dom) {
+        Ok(domain) => {
+            (request.nr_frames, request.max_nr_frames) = domain.grants.lock().size();
+            GrantStatus::Okay
+        }
+        Err(Errno::EPERM) => GrantStatus::PermissionDenied,
+        Err(_) => GrantStatus::BadDomain,
+    }
+    .number();
+    caller.write(array, &request)?;
+    DONE
+}
+
+/// Makes the table as large as asked for and tells where its frames are mapped: all ones where they are not.
+fn setup_table(caller: &Caller<'_>, array: u64) -> Answer {
+    let mut request: SetupTable = caller.read(array)?;
+    let domain = caller.target(request.dom)?;
+    let frames = &caller.hv.frames;
+    let status = domain.grants.lock().setup(request.nr_frames, || domain.new_grant_frame(frames));
+    request.status = status.number();
+    if status == GrantStatus::Okay {
+        for index in 0..u64::from(request.nr_frames) {
+            let gfn = domain.grants.lock().gfn_of(index).map_or(u64::MAX, |gfn| gfn.0);
+            caller.write(Caller::element::<u64>(request.frame_list, index)?, &gfn)?;
+        }
+    }
+    caller.write(array, &request)?;
+    DONE
+}
+
+/// Cache maintenance on frames that the caller owns or that are lent to it.
+fn cache_flush(caller: &Caller<'_>, array: u64, count: u32) -> Answer {
+    for index in 0..count {
+        let address = Caller::element::<CacheFlush>(array, index.into())?;
+        if index > 0 && caller.should_pause() {
+            let op = GrantOp::CacheFlush.number().into();
+            return Ok(Reply::Again([op, address, (count - index).into(), 0, 0]));
+        }
+        let request: CacheFlush = caller.read(address)?;
+        if let Some(flush) = grant::flush_request(&request)? {
+            may_flush(caller, &flush)?;
+            // Cleaning and invalidating at once is what both requests may become (Arm ARM, DC IVAC and CIVAC).
+            let start = Pa(flush.mfn.base().0 + u64::from(flush.offset));
+            arch::clean_to_memory(start, u64::from(flush.length).min(PAGE_SIZE));
+        }
+    }
+    value(0_u64)
+}
+
+fn may_flush(caller: &Caller<'_>, flush: &Flush) -> Result<(), Errno> {
+    let owner = caller.hv.frames.owner_of(flush.mfn).map_err(|_| Errno::EINVAL)?;
+    if owner == caller.domain().id {
+        return Ok(());
+    }
+    let domain = caller.hv.domain(owner).ok_or(Errno::EPERM)?;
+    let mut from = 0;
+    // Bounded by the size of the owner's table.
+    loop {
+        let lent = domain.grants.lock().lends(flush.mfn, caller.domain().id, from, LENDS_STEP);
+        match lent {
+            Lent::Yes => return Ok(()),
+            Lent::No => return Err(Errno::EPERM),
+            Lent::Unknown(next) => from = next,
+        }
+    }
+}

@@ -19,7 +19,9 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [command, address, ..] = arguments;
     let op = u32::try_from(command & OP_MASK).ok().and_then(MemoryOp::from_number).ok_or(Errno::ENOSYS)?;
     match op {
-        MemoryOp::DecreaseReservation | MemoryOp::PopulatePhysmap => reservation(caller, op, command, address),
+        MemoryOp::DecreaseReservation | MemoryOp::PopulatePhysmap => {
+            reservation(caller, op, command, address)
+        }
         MemoryOp::AddToPhysmap => {
             let request: AddToPhysmap = caller.read(address)?;
             let domain = caller.target(request.domid)?;

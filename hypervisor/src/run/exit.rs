@@ -103,7 +103,9 @@ fn system_register(
             };
             vcpu.domain.change_vgic(hv, |vgic| vgic.send_sgi(vcpu.id, register, value));
         }
-        Outcome::PhysicalTimer { register, write } => result = physical_timer(hv, vcpu, local, register, write),
+        Outcome::PhysicalTimer { register, write } => {
+            result = physical_timer(hv, vcpu, local, register, write)
+        }
         Outcome::Deactivate { value } => {
             switch::present_interrupts(hv, vcpu);
             let intid = (value & 0xff_ffff) as u32;

@@ -215,12 +215,26 @@ fn assemble(tree: &[u8], platform: &Platform, options: Options, cpus: u16) -> &'
         timer: platform.timer.hypervisor,
         guest_timer: platform.timer.r#virtual,
         maintenance: platform.gic.maintenance,
-        console: platform.uart.as_ref().filter(|_| options.console).and_then(|uart| uart.interrupt).map(|line| line.intid),
+        console: platform
+            .uart
+            .as_ref()
+            .filter(|_| options.console)
+            .and_then(|uart| uart.interrupt)
+            .map(|line| line.intid),
     };
     let range = read_sysreg!("id_aa64mmfr0_el1");
     let geometry = Geometry::physical_bits(range).and_then(Geometry::for_physical);
-    let Some(geometry) = geometry else { panic!("ID_AA64MMFR0_EL1 {range:#x}: an unknown physical address size") };
-    Box::leak(Box::new(Hypervisor::new(options, platform.command_line.clone(), frames, scheduler, geometry, lines)))
+    let Some(geometry) = geometry else {
+        panic!("ID_AA64MMFR0_EL1 {range:#x}: an unknown physical address size")
+    };
+    Box::leak(Box::new(Hypervisor::new(
+        options,
+        platform.command_line.clone(),
+        frames,
+        scheduler,
+        geometry,
+        lines,
+    )))
 }
 
 /// Takes the room for the frame table.
@@ -235,7 +249,10 @@ unsafe fn storage(start: Pa, needed: StorageNeeded) -> Storage {
         core::ptr::write_bytes(words, 0, needed.bitmap_words + needed.table_words);
         Storage {
             bitmaps: core::slice::from_raw_parts_mut(words, needed.bitmap_words),
-            table: core::slice::from_raw_parts_mut(words.add(needed.bitmap_words).cast::<AtomicU64>(), needed.table_words),
+            table: core::slice::from_raw_parts_mut(
+                words.add(needed.bitmap_words).cast::<AtomicU64>(),
+                needed.table_words,
+            ),
         }
     }
 }
@@ -247,7 +264,9 @@ fn first_domain(hypervisor: &Hypervisor, tree: &'static [u8], platform: &Platfor
         core::slice::from_raw_parts(region.start().0 as *const u8, region.size() as usize)
     };
     let image = mmu::image();
-    let Some(grant_window) = Region::between(image.start, image.start + (u64::from(GRANT_FRAMES) << PAGE_SHIFT)) else {
+    let Some(grant_window) =
+        Region::between(image.start, image.start + (u64::from(GRANT_FRAMES) << PAGE_SHIFT))
+    else {
         return Err(FirstError::NoHypervisorMemory);
     };
     let modules = Modules {

@@ -145,7 +145,12 @@ impl Context {
     /// A vCPU that has not run: MMU off, `mpidr` what it reads in MPIDR_EL1.
     pub fn new(mpidr: u64) -> Self {
         let floating_point = FloatingPoint { v: [0; 32], fpcr: 0, fpsr: 0 };
-        let system = System { sctlr: SCTLR_RESET, vmpidr: mpidr, vpidr: read_sysreg!("midr_el1"), ..System::default() };
+        let system = System {
+            sctlr: SCTLR_RESET,
+            vmpidr: mpidr,
+            vpidr: read_sysreg!("midr_el1"),
+            ..System::default()
+        };
         Context { system, floating_point, interface: InterfaceState::default() }
     }
 

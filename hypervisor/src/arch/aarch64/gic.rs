@@ -47,7 +47,8 @@ pub struct InterfaceState {
 }
 
 fn gic() -> &'static Gic {
-    GIC.get().unwrap_or_else(|| unreachable!("the boot sets the interrupt controller up before any CPU uses it"))
+    GIC.get()
+        .unwrap_or_else(|| unreachable!("the boot sets the interrupt controller up before any CPU uses it"))
 }
 
 /// Takes over the interrupt controller: all interrupts disabled, the distributor on.

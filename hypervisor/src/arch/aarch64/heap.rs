@@ -21,4 +21,5 @@ static ARENA: Arena = Arena(UnsafeCell::new([0; SIZE]));
 
 #[global_allocator]
 // SAFETY: the arena belongs to the allocator alone, from the first allocation to the end.
-static HEAP: TalcLock<spin::mutex::TicketMutex<(), crate::sync::Yield>, Claim> = TalcLock::new(unsafe { Claim::array(ARENA.0.get()) });
+static HEAP: TalcLock<spin::mutex::TicketMutex<(), crate::sync::Yield>, Claim> =
+    TalcLock::new(unsafe { Claim::array(ARENA.0.get()) });

@@ -26,7 +26,10 @@ impl Mmio {
     }
 
     fn address(self, offset: u64, bytes: u64) -> u64 {
-        assert!(offset + bytes <= self.size && offset.is_multiple_of(bytes), "register {offset:#x} of {self:x?}");
+        assert!(
+            offset + bytes <= self.size && offset.is_multiple_of(bytes),
+            "register {offset:#x} of {self:x?}"
+        );
         self.base + offset
     }
 
@@ -35,7 +38,9 @@ impl Mmio {
         let address = self.address(offset, 4);
         let value: u32;
         // SAFETY: the register lies in the frame. A plain load is emitted, which EL2 can take without decoding help.
-        unsafe { core::arch::asm!("ldr {:w}, [{}]", out(reg) value, in(reg) address, options(nostack, preserves_flags)) };
+        unsafe {
+            core::arch::asm!("ldr {:w}, [{}]", out(reg) value, in(reg) address, options(nostack, preserves_flags))
+        };
         value
     }
 
@@ -43,7 +48,9 @@ impl Mmio {
     pub fn write32(self, offset: u64, value: u32) {
         let address = self.address(offset, 4);
         // SAFETY: as `read32`.
-        unsafe { core::arch::asm!("str {:w}, [{}]", in(reg) value, in(reg) address, options(nostack, preserves_flags)) };
+        unsafe {
+            core::arch::asm!("str {:w}, [{}]", in(reg) value, in(reg) address, options(nostack, preserves_flags))
+        };
     }
 
     /// Reads the 64-bit register at `offset`.
@@ -51,7 +58,9 @@ impl Mmio {
         let address = self.address(offset, 8);
         let value: u64;
         // SAFETY: as `read32`.
-        unsafe { core::arch::asm!("ldr {}, [{}]", out(reg) value, in(reg) address, options(nostack, preserves_flags)) };
+        unsafe {
+            core::arch::asm!("ldr {}, [{}]", out(reg) value, in(reg) address, options(nostack, preserves_flags))
+        };
         value
     }
 
@@ -59,7 +68,9 @@ impl Mmio {
     pub fn write64(self, offset: u64, value: u64) {
         let address = self.address(offset, 8);
         // SAFETY: as `read32`.
-        unsafe { core::arch::asm!("str {}, [{}]", in(reg) value, in(reg) address, options(nostack, preserves_flags)) };
+        unsafe {
+            core::arch::asm!("str {}, [{}]", in(reg) value, in(reg) address, options(nostack, preserves_flags))
+        };
     }
 
     /// Writes the byte register at `offset`.

@@ -12,8 +12,11 @@ use super::sysreg::{dsb, isb};
 use crate::sync::Mutex;
 use crate::types::{CpuId, PAGE_SIZE, Pa};
 
-const NORMAL: Attributes =
-    Attributes::VALID.union(Attributes::ACCESSED).union(Attributes::USER_RES1).union(Attributes::INNER_SHAREABLE).union(Attributes::ATTRIBUTE_INDEX_1);
+const NORMAL: Attributes = Attributes::VALID
+    .union(Attributes::ACCESSED)
+    .union(Attributes::USER_RES1)
+    .union(Attributes::INNER_SHAREABLE)
+    .union(Attributes::ATTRIBUTE_INDEX_1);
 const CODE: Attributes = NORMAL.union(Attributes::READ_ONLY);
 const CONSTANT: Attributes = CODE.union(Attributes::XN);
 const DATA: Attributes = NORMAL.union(Attributes::XN);
@@ -110,7 +113,9 @@ fn region(start: u64, end: u64) -> MemoryRegion {
 
 fn map(map: &mut IdMap<El2>, start: u64, end: u64, attributes: Attributes) {
     let (start, end) = (start & !(PAGE_SIZE - 1), end.next_multiple_of(PAGE_SIZE));
-    if start < end && let Err(error) = map.map_range(&region(start, end), attributes) {
+    if start < end
+        && let Err(error) = map.map_range(&region(start, end), attributes)
+    {
         panic!("mapping {start:#x}..{end:#x} at EL2: {error}");
     }
 }

@@ -56,7 +56,8 @@ fn die(report: impl FnOnce(&mut dyn Write)) -> ! {
             let _ = writeln!(out, "resetting the machine");
             super::reset();
         }
-        let _ = writeln!(out, "halted; reset the machine, or boot with reboot_on_panic to have it reset itself");
+        let _ =
+            writeln!(out, "halted; reset the machine, or boot with reboot_on_panic to have it reset itself");
     }
     super::halt()
 }

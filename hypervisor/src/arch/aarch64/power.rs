@@ -13,13 +13,18 @@ pub fn set_conduit(hvc: bool) {
 
 /// Powers the machine off.
 pub fn power_off() -> ! {
-    let _ = if BY_HVC.load(Ordering::Relaxed) { psci::system_off::<Hvc>() } else { psci::system_off::<Smc>() };
+    let _ =
+        if BY_HVC.load(Ordering::Relaxed) { psci::system_off::<Hvc>() } else { psci::system_off::<Smc>() };
     halt()
 }
 
 /// Resets the machine.
 pub fn reset() -> ! {
-    let _ = if BY_HVC.load(Ordering::Relaxed) { psci::system_reset::<Hvc>() } else { psci::system_reset::<Smc>() };
+    let _ = if BY_HVC.load(Ordering::Relaxed) {
+        psci::system_reset::<Hvc>()
+    } else {
+        psci::system_reset::<Smc>()
+    };
     halt()
 }
 

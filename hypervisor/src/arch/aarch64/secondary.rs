@@ -43,7 +43,10 @@ pub fn start(id: CpuId, mpidr: u64) -> bool {
     let patience = super::now() + super::frequency();
     while !record.up.load(Ordering::Acquire) {
         if super::now() > patience {
-            log::warn!("cpu{} (mpidr {mpidr:#x}) was started and does not report itself; it is left out", id.0);
+            log::warn!(
+                "cpu{} (mpidr {mpidr:#x}) was started and does not report itself; it is left out",
+                id.0
+            );
             return false;
         }
         super::relax();

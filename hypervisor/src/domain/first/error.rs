@@ -56,15 +56,27 @@ impl fmt::Display for FirstError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             FirstError::NoKernel => {
-                write!(f, "no kernel: /chosen has no node compatible with \"multiboot,kernel\" (and multiboot,module)")
+                write!(
+                    f,
+                    "no kernel: /chosen has no node compatible with \"multiboot,kernel\" (and multiboot,module)"
+                )
             }
             FirstError::Options(error) => error.fmt(f),
             FirstError::Memory { wanted, free } => {
-                write!(f, "dom0_mem: {} MiB wanted, and {} MiB are free (in pieces of 2 MiB)", wanted >> 20, free >> 20)
+                write!(
+                    f,
+                    "dom0_mem: {} MiB wanted, and {} MiB are free (in pieces of 2 MiB)",
+                    wanted >> 20,
+                    free >> 20
+                )
             }
-            FirstError::NoHypervisorMemory => write!(f, "no memory is left for the domain's tables; lower dom0_mem"),
+            FirstError::NoHypervisorMemory => {
+                write!(f, "no memory is left for the domain's tables; lower dom0_mem")
+            }
             FirstError::NoEventInterrupt => write!(f, "all private interrupts are in use; events need one"),
-            FirstError::Kernel { module, error } => write!(f, "the kernel module {module} cannot be used: {error}"),
+            FirstError::Kernel { module, error } => {
+                write!(f, "the kernel module {module} cannot be used: {error}")
+            }
             FirstError::Unpack(error) => write!(f, "the kernel module does not unpack: {error}"),
             FirstError::Placement(error) => error.fmt(f),
             FirstError::Tree(error) => error.fmt(f),

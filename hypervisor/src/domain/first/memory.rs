@@ -54,8 +54,10 @@ pub fn stage2(hv: &Hypervisor, id: DomId, area: &Area) -> Result<P2m<TableList, 
 /// Guest physical room in which Linux may map pages of other domains: RAM of the machine that is not the domain's, so
 /// that no device is there (Xen's "extended regions").
 pub fn extended_regions(platform: &Platform, modules: &Modules<'_>, banks: &[(Ipa, u64)]) -> Vec<(Ipa, u64)> {
-    let mut taken: Vec<Region> =
-        banks.iter().filter_map(|&(start, size)| Region::between(start.0, start.0.checked_add(size)?)).collect();
+    let mut taken: Vec<Region> = banks
+        .iter()
+        .filter_map(|&(start, size)| Region::between(start.0, start.0.checked_add(size)?))
+        .collect();
     taken.push(modules.grant_window);
     subtract(&platform.memory, &taken)
         .into_iter()

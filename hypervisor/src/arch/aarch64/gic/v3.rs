@@ -100,9 +100,14 @@ impl Interface {
     pub fn send_sgi(&self, cpu: CpuId, intid: u32) {
         let Some(redistributor) = self.redistributor(cpu) else { return };
         let mpidr = redistributor.mpidr;
-        let (aff0, aff1, aff2, aff3) = (mpidr & 0xff, mpidr >> 8 & 0xff, mpidr >> 16 & 0xff, mpidr >> 32 & 0xff);
-        let value =
-            aff3 << 48 | (aff0 >> 4) << 44 | aff2 << 32 | u64::from(intid) << 24 | aff1 << 16 | 1 << (aff0 & 0xf);
+        let (aff0, aff1, aff2, aff3) =
+            (mpidr & 0xff, mpidr >> 8 & 0xff, mpidr >> 16 & 0xff, mpidr >> 32 & 0xff);
+        let value = aff3 << 48
+            | (aff0 >> 4) << 44
+            | aff2 << 32
+            | u64::from(intid) << 24
+            | aff1 << 16
+            | 1 << (aff0 & 0xf);
         // SAFETY: raises an interrupt on another CPU; ours are masked.
         unsafe { write_sysreg!("s3_0_c12_c11_5", value) };
         isb();
