@@ -2,6 +2,7 @@
 //!
 //! `arch/aarch64` is the hardware at EL2. `arch/fake` is a model of it for the host: the same functions, whose state
 //! belongs to the calling thread, so that tests run side by side. The rest of the hypervisor names only what both have.
+//! That is listed, with its types, at the end of this file: what a machine lacks is a compile error there.
 
 #[cfg(not(target_os = "none"))]
 pub mod fake;
@@ -12,3 +13,88 @@ pub mod aarch64;
 #[cfg(target_os = "none")]
 pub use aarch64 as machine;
 pub use machine::*;
+
+const NANOSECONDS: u128 = 1_000_000_000;
+
+/// Ticks of the counter in a number of nanoseconds.
+pub fn ticks(nanoseconds: u64) -> u64 {
+    let ticks = u128::from(nanoseconds) * u128::from(frequency()) / NANOSECONDS;
+    u64::try_from(ticks).unwrap_or(u64::MAX)
+}
+
+/// Nanoseconds in a number of ticks of the counter.
+pub fn nanoseconds(ticks: u64) -> u64 {
+    let nanoseconds = u128::from(ticks) * NANOSECONDS / u128::from(frequency().max(1));
+    u64::try_from(nanoseconds).unwrap_or(u64::MAX)
+}
+
+/// What a machine provides.
+#[expect(dead_code, reason = "read by the compiler only")]
+mod interface {
+    use crate::exception::{El1State, Taken};
+    use crate::p2m::Tlb;
+    use crate::sysreg::IdRegisters;
+    use crate::types::{CpuId, Gva, Ipa, Pa};
+    use crate::vgic::{Fill, ListRegister};
+
+    use super::machine::{self, HardwareTlb, Stage2, context, context::Context, gic};
+
+    // Time: a counter that all CPUs read alike, and a timer of the calling CPU for EL2's own use.
+    const NOW: fn() -> u64 = machine::now;
+    const FREQUENCY: fn() -> u64 = machine::frequency;
+    const SET_TIMER: fn(Option<u64>) = machine::set_timer;
+
+    // The calling CPU.
+    const THIS_CPU: fn() -> CpuId = machine::this_cpu;
+    const RELAX: fn() = machine::relax;
+    const WAIT_FOR_INTERRUPT: fn() = machine::wait_for_interrupt;
+    const INTERRUPT_WAITS: fn() -> bool = machine::interrupt_waits;
+    const ID_REGISTERS: fn() -> IdRegisters = machine::id_registers;
+    const AUXILIARY_CONTROL: fn() -> u64 = machine::auxiliary_control;
+
+    // The end of the machine.
+    const POWER_OFF: fn() -> ! = machine::power_off;
+    const RESET: fn() -> ! = machine::reset;
+    const HALT: fn() -> ! = machine::halt;
+
+    // Memory.
+    const ACTIVATE_STAGE2: fn(Stage2) = machine::activate_stage2;
+    const TLB: &dyn Tlb = &HardwareTlb;
+    const TRANSLATE: fn(Gva, bool) -> Option<Ipa> = machine::translate;
+    const CLEAN_TO_MEMORY: fn(Pa, u64) = machine::clean_to_memory;
+    const SYNC_INSTRUCTIONS: fn() = machine::sync_instructions;
+
+    // The registers of the vCPU on the calling CPU, but for those that a trap saves.
+    const NEW_CONTEXT: fn(u64) -> Context = Context::new;
+    const SAVE: fn(&mut Context) = Context::save;
+    const LOAD: fn(&Context) = Context::load;
+    const TIMER_DEADLINE: fn(&Context) -> Option<u64> = Context::timer_deadline;
+    const EL1_STATE: fn() -> El1State = context::el1_state;
+    const SET_EXCEPTION: fn(&Taken) = context::set_exception;
+
+    // Physical interrupts.
+    const KICK: u32 = gic::KICK;
+    const SEND_KICK: fn(CpuId) = gic::kick;
+    const SHARED_INTERRUPTS: fn() -> u32 = gic::shared_interrupts;
+    const ACKNOWLEDGE: fn() -> Option<u32> = gic::acknowledge;
+    const DROP_PRIORITY: fn(u32) = gic::drop_priority;
+    const DEACTIVATE: fn(u32) = gic::deactivate;
+    const ENABLE: fn(u32) = gic::enable;
+    const DISABLE: fn(u32) = gic::disable;
+    const SET_ACTIVE: fn(u32, bool) = gic::set_active;
+    const SET_TRIGGER: fn(u32, bool) = gic::set_trigger;
+    const ROUTE: fn(u32, CpuId) = gic::route;
+
+    // The virtual interrupt interface of the vCPU on the calling CPU.
+    const LIST_REGISTERS: fn() -> usize = gic::list_registers;
+    const PRIORITY_BITS: fn() -> u8 = gic::priority_bits;
+    const READ_LIST: fn(&mut [ListRegister]) = gic::read_list;
+    const WRITE_LIST: fn(&[ListRegister]) = gic::write_list;
+    const SET_MAINTENANCE: fn(&Fill) = gic::set_maintenance;
+    const UNLISTED_ENDS: fn() -> u32 = gic::unlisted_ends;
+
+    // The console.
+    const WRITE_CONSOLE: fn(&[u8]) = machine::write_console;
+    const WRITE_CONSOLE_UNLOCKED: fn(&[u8]) = machine::write_console_unlocked;
+    const READ_CONSOLE: fn(&mut [u8]) -> usize = machine::read_console;
+}

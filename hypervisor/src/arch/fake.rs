@@ -1,9 +1,71 @@
-//! A machine on the host: each test thread has one of its own.
+//! A machine on the host, for whole-hypervisor tests: several CPUs, a counter, an interrupt controller, a console.
+//!
+//! Each thread has a machine of its own, and plays one of its CPUs at a time ([`on_cpu`]). Nothing happens by itself:
+//! time passes by a tick whenever it is read and otherwise when the test says so, devices fire when the test says so,
+//! and the guest's side of the interrupt controller is played by the functions of [`guest`]. So a run repeats exactly.
+//! Where the hypervisor asks of the hardware what no sound one would (an interrupt ended that was not taken, say), the
+//! model panics.
 
-/// Lets another thread run.
-pub fn relax() {
-    std::thread::yield_now();
+mod console;
+pub mod context;
+mod cpu;
+pub mod gic;
+pub mod guest;
+mod memory;
+mod power;
+mod time;
+
+use std::cell::RefCell;
+
+pub use console::{console_output, read_console, type_on_console, write_console, write_console_unlocked};
+pub use cpu::{
+    auxiliary_control, id_registers, interrupt_waits, on_cpu, pause_every, relax, this_cpu,
+    wait_for_interrupt,
+};
+pub use memory::{
+    Flushes, HardwareTlb, Stage2, activate_stage2, clean_to_memory, flushes, map_again, sync_instructions,
+    translate, unmap,
+};
+pub use power::{Ending, halt, power_off, reset};
+pub use time::{advance, frequency, now, set_timer};
+
+/// The machine of a thread.
+#[derive(Default)]
+struct Machine {
+    cpus: Vec<cpu::Cpu>,
+    this: usize,
+    counter: u64,
+    pause: cpu::Pause,
+    gic: gic::Distributor,
+    guest_tables: memory::GuestTables,
+    flushes: Flushes,
+    console: console::Uart,
 }
 
-/// Writes the range back to memory, so that a guest whose caches are off sees it. The host's memory needs no such thing.
-pub fn clean_to_memory(_start: crate::types::Pa, _bytes: u64) {}
+thread_local! {
+    static MACHINE: RefCell<Machine> = RefCell::default();
+}
+
+/// Does something with the calling thread's machine. Calls do not nest.
+fn with<T>(action: impl FnOnce(&mut Machine) -> T) -> T {
+    MACHINE.with_borrow_mut(action)
+}
+
+impl Machine {
+    /// The CPU that the thread plays. CPUs come into being when they are first played or sent an interrupt.
+    fn cpu(&mut self) -> &mut cpu::Cpu {
+        self.cpu_at(self.this)
+    }
+
+    fn cpu_at(&mut self, index: usize) -> &mut cpu::Cpu {
+        if index >= self.cpus.len() {
+            self.cpus.resize_with(index + 1, Default::default);
+        }
+        &mut self.cpus[index]
+    }
+}
+
+/// Puts the calling thread's machine back to how it is switched on.
+pub fn power_on() {
+    with(|machine| *machine = Machine::default());
+}

@@ -72,7 +72,7 @@ impl FilteredIds {
     }
 }
 
-#[cfg(test)]
-mod samples;
+#[cfg(not(target_os = "none"))]
+pub mod samples;
 #[cfg(test)]
 mod tests;

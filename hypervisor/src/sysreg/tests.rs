@@ -129,7 +129,9 @@ proptest! {
         let vcpu = VcpuView { el0, gic_system_registers: v3, actlr: 0 };
         match emulate(access, written, &vcpu, &ids()) {
             Outcome::Value(_) => prop_assert!(is_read),
-            Outcome::Ignored | Outcome::SetWay | Outcome::SendSgi { .. } => prop_assert!(!is_read),
+            Outcome::Ignored | Outcome::SetWay | Outcome::SendSgi { .. } | Outcome::Deactivate { .. } => {
+                prop_assert!(!is_read);
+            }
             Outcome::PhysicalTimer { write, .. } => prop_assert_eq!(write.is_none(), is_read),
             Outcome::Undefined => {}
         }

@@ -210,7 +210,7 @@ fn assemble(tree: &[u8], platform: &Platform, options: Options, cpus: u16) -> &'
         SchedulerOption::Fair => Policy::Fair,
         SchedulerOption::Pinned => Policy::Pinned,
     };
-    let scheduler = Scheduler::new(policy, cpus, super::ticks(SLICE * 1_000_000));
+    let scheduler = Scheduler::new(policy, cpus, crate::arch::ticks(SLICE * 1_000_000));
     let lines = Lines {
         timer: platform.timer.hypervisor,
         guest_timer: platform.timer.r#virtual,

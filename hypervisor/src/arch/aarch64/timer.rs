@@ -11,18 +11,6 @@ pub fn frequency() -> u64 {
     read_sysreg!("cntfrq_el0")
 }
 
-/// Ticks in a number of nanoseconds.
-pub fn ticks(nanoseconds: u64) -> u64 {
-    let ticks = u128::from(nanoseconds) * u128::from(frequency()) / 1_000_000_000;
-    u64::try_from(ticks).unwrap_or(u64::MAX)
-}
-
-/// Nanoseconds in a number of ticks.
-pub fn nanoseconds(ticks: u64) -> u64 {
-    let nanoseconds = u128::from(ticks) * 1_000_000_000 / u128::from(frequency().max(1));
-    u64::try_from(nanoseconds).unwrap_or(u64::MAX)
-}
-
 /// Has the calling CPU's own timer fire when the counter reaches `deadline`, or not at all.
 pub fn set_timer(deadline: Option<u64>) {
     // SAFETY: CNTHP is EL2's own; its interrupt is masked while EL2 runs.

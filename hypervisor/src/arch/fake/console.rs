@@ -1,0 +1,51 @@
+//! The console: what is written is kept for the test, what is read is what the test typed.
+
+use std::collections::VecDeque;
+
+use super::with;
+
+/// Both directions.
+#[derive(Default)]
+pub(super) struct Uart {
+    output: Vec<u8>,
+    input: VecDeque<u8>,
+}
+
+/// Bytes of output that are kept: a test that never looks must not fill the memory.
+const KEPT: usize = 1 << 20;
+
+/// Writes bytes.
+pub fn write_console(bytes: &[u8]) {
+    with(|machine| {
+        let output = &mut machine.console.output;
+        output.extend_from_slice(bytes);
+        output.drain(..output.len().saturating_sub(KEPT));
+    });
+}
+
+/// Writes bytes; there is no lock that a dead CPU could hold.
+pub fn write_console_unlocked(bytes: &[u8]) {
+    write_console(bytes);
+}
+
+/// Takes what has been typed. Returns how many bytes were stored.
+pub fn read_console(into: &mut [u8]) -> usize {
+    with(|machine| {
+        let input = &mut machine.console.input;
+        let count = into.len().min(input.len());
+        for (slot, byte) in into.iter_mut().zip(input.drain(..count)) {
+            *slot = byte;
+        }
+        count
+    })
+}
+
+/// Types on the console. The UART's interrupt is the test's to raise.
+pub fn type_on_console(bytes: &[u8]) {
+    with(|machine| machine.console.input.extend(bytes));
+}
+
+/// Takes what has been written.
+pub fn console_output() -> Vec<u8> {
+    with(|machine| std::mem::take(&mut machine.console.output))
+}
