@@ -10,7 +10,7 @@ use xenolith_abi::Errno;
 use crate::arch;
 use crate::command_line::Options;
 use crate::domain::Domain;
-use crate::mm::frames::Frames;
+use crate::mm::frames::{Frames, ScrubCursor};
 use crate::p2m::Geometry;
 use crate::psci::Mitigations;
 use crate::run::Cpu;
@@ -61,6 +61,8 @@ pub struct Hypervisor {
     /// Shared interrupts: which domain has each one. Indexed by INTID - 32.
     routes: RwLock<Vec<Option<DomId>>>,
     open: AtomicBool,
+    /// How far the memory that was free at boot has been wiped; nothing when that is done or not wanted.
+    scrubbing: Mutex<Option<ScrubCursor>>,
     /// What the machine does against speculation, as guests are told when they ask.
     pub mitigations: Mitigations,
     /// ACTLR_EL1 of the machine, which guests may read.
@@ -77,6 +79,7 @@ impl Hypervisor {
         geometry: Geometry,
         lines: Lines,
     ) -> Self {
+        let scrubbing = Mutex::new(options.scrub.then(ScrubCursor::default));
         Hypervisor {
             options,
             command_line,
@@ -90,6 +93,7 @@ impl Hypervisor {
             wall_clock: Mutex::new(0),
             routes: RwLock::new(Vec::new()),
             open: AtomicBool::new(false),
+            scrubbing,
             mitigations: Mitigations::default(),
             actlr: arch::auxiliary_control(),
         }
@@ -123,6 +127,19 @@ impl Hypervisor {
     /// Whether CPUs may run vCPUs.
     pub fn is_open(&self) -> bool {
         self.open.load(Ordering::Acquire)
+    }
+
+    /// Wipes a little of the memory that was free at boot. False when there is nothing to do, or another CPU is at it.
+    ///
+    /// It is for CPUs that are idle, so that nobody waits for it: a domain's memory is wiped when it is given, if it
+    /// was not before.
+    pub fn scrub_a_little(&self) -> bool {
+        let Some(mut scrubbing) = self.scrubbing.try_lock() else { return false };
+        let more = scrubbing.as_mut().is_some_and(|cursor| self.frames.scrub_some(cursor));
+        if !more {
+            *scrubbing = None;
+        }
+        more
     }
 
     /// Adds a domain that is complete: its vCPUs can be scheduled from now on.

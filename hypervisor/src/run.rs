@@ -93,7 +93,9 @@ pub fn run(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event) 
             switch::choose(hv, cpu, frame);
         }
         let Some(running) = &cpu.running else {
-            arch::wait_for_interrupt();
+            if !hv.scrub_a_little() {
+                arch::wait_for_interrupt();
+            }
             interrupts::take_all(hv, None, &mut cpu.local);
             cpu.local.choose = true;
             continue;

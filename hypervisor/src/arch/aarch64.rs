@@ -26,7 +26,7 @@ mod traps;
 mod uart;
 mod vectors;
 
-pub use cache::{clean_to_memory, sync_instructions};
+pub use cache::{clean_to_memory, sync_instructions, zero_page};
 pub use cpu::this_cpu;
 pub use idregs::{auxiliary_control, read as id_registers};
 pub use power::{halt, power_off, reset};

@@ -64,8 +64,8 @@ impl Page {
 
     /// Fills the frame with zeroes.
     pub fn zero(self) {
-        // SAFETY: the whole frame is mapped and writable, by `new`'s contract.
-        unsafe { core::ptr::write_bytes(self.pointer(0), 0, PAGE_SIZE as usize) };
+        // SAFETY: the whole frame is RAM and mapped, and nobody holds a reference into it, by `new`'s contract.
+        unsafe { crate::arch::zero_page(self.0.base()) };
     }
 
     /// The byte at `offset`, if it lies in the frame.

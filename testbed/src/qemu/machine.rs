@@ -171,6 +171,7 @@ impl Machine {
         }
         if let Some(shift) = self.icount_shift {
             command.arg("-icount").arg(format!("shift={shift},sleep=off"));
+            command.args(["-rtc", "base=2024-01-01,clock=vm", "-seed", "1"]);
         }
         if let Some(port) = self.gdb_port {
             command.arg("-S").arg("-gdb").arg(format!("tcp:127.0.0.1:{port}"));
@@ -187,7 +188,9 @@ impl Machine {
             Boot::Hypervisor { .. } => "on",
             Boot::Linux { .. } => "off",
         };
-        format!("virt,gic-version={},virtualization={virtualization}", self.gic)
+        // Random words in the device tree would decide what the guest does.
+        let randomness = if self.icount_shift.is_some() { ",dtb-randomness=off" } else { "" };
+        format!("virt,gic-version={},virtualization={virtualization}{randomness}", self.gic)
     }
 
     /// `max` authenticates pointers with an algorithm that is slow to emulate; QEMU has a quick one in its place.
@@ -276,6 +279,18 @@ mod tests {
         assert!(line.contains("virt,gic-version=3,virtualization=on"), "{line}");
         assert!(line.contains("kernel,,1,bootargs=console=hvc0 isolcpus=1,,2"), "{line}");
         assert!(line.contains("guest-loader,addr=0x49400000,initrd="), "{line}");
+    }
+
+    #[test]
+    fn counted_machines_hold_nothing_random() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut machine = hypervisor(dir.path());
+        assert!(!line_of(&machine.command().unwrap()).contains("icount"));
+        machine.icount_shift = Some(4);
+        let line = line_of(&machine.command().unwrap());
+        for part in ["-icount shift=4,sleep=off", "clock=vm", "-seed 1", "dtb-randomness=off"] {
+            assert!(line.contains(part), "{part} is missing: {line}");
+        }
     }
 
     #[test]

@@ -1,61 +1,71 @@
-//! The time from the machine's start to the first domain's init.
+//! The way from reset to the first process of Linux, with the hypervisor under it and without, in the same machine.
 
-use std::io::{BufRead, BufReader};
-use std::process::Stdio;
-use std::sync::mpsc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::fs;
 
 use anyhow::{Context, Result, bail};
-use testbed::process::step;
-use testbed::qemu::{Console, Machine};
+use testbed::initramfs::Initramfs;
+use testbed::kernel::{self, Kernel, Series};
+use testbed::paths;
+use testbed::qemu::Boot;
 
-/// What the domain's init prints first.
-const MARK: &str = "init: ready";
-/// The longest that a boot is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+use super::guests::Guests;
+use super::run::{self, Run};
+use super::table::{Row, Table};
+use super::{memory, report};
 
-/// The quickest of several boots.
-pub fn quickest(mut machine: Machine, boots: usize) -> Result<Duration> {
-    machine.console = Console::Pipe;
-    machine.once = true;
-    let mut best = Duration::MAX;
-    for _ in 0..boots {
-        best = best.min(step("Boot", || boot(&machine))?);
-    }
-    Ok(best)
-}
+/// The longest that a boot under the hypervisor may take, as a multiple of one without.
+const LARGEST_RATIO: f64 = 1.3;
+/// The program in the initramfs that takes the place of /init.
+const INIT: &str = "bin/bench-init";
 
-fn boot(machine: &Machine) -> Result<Duration> {
-    let mut command = machine.command()?;
-    let begun = Instant::now();
-    let mut qemu =
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start QEMU")?;
-    let output = BufReader::new(qemu.stdout.take().context("QEMU has no output")?);
-    let (sender, lines) = mpsc::channel();
-    let reader = thread::spawn(move || {
-        for line in output.split(b'\n').map_while(Result::ok) {
-            if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
-                return;
-            }
-        }
+/// Measures a kernel's boot, and with it the hypervisor's memory. Returns the kernel's full version.
+pub fn measure(series: Series, guests: &Guests, table: &mut Table, clock: &mut Table) -> Result<String> {
+    let kernel = Kernel::fetch(series)?;
+    let mut files = Initramfs::base(&kernel::busybox()?, Some(&kernel.modules()))?;
+    files.file(INIT, 0o755, fs::read(&guests.init)?);
+    let initrd = paths::cache().join(format!("bench-initramfs-{series}.gz"));
+    paths::write_whole(&initrd, &files.to_gzip()?)?;
+    let bootargs = |console: &str| format!("console={console} quiet rdinit=/{INIT}");
+    let alone = Boot::Linux { kernel: kernel.image(), initrd: initrd.clone(), bootargs: bootargs("ttyAMA0") };
+    let hosted = Boot::Hypervisor {
+        image: paths::image(),
+        args: run::arguments(),
+        kernel: Some(kernel.image()),
+        initrd: Some(initrd.clone()),
+        bootargs: bootargs("hvc0"),
+    };
+    let [alone_run, hosted_run] = [("alone", &alone), ("as a domain", &hosted)].map(|(how, boot)| {
+        run::run(&format!("Boot Linux {series} {how}, counted"), &run::counting(boot.clone()))
     });
-    let reached = wait_for_mark(&lines, begun);
-    drop(lines);
-    qemu.kill()?;
-    qemu.wait()?;
-    reader.join().ok();
-    reached
+    let (alone_run, hosted_run) = (alone_run?, hosted_run?);
+    let row = |what: &str, value, unit, limit| Row {
+        what: format!("boot of Linux {series}{what}"),
+        value,
+        unit,
+        decimals: 3,
+        limit,
+    };
+    let (alone_time, hosted_time) = (seconds(&alone_run)?, seconds(&hosted_run)?);
+    table.push(row(", no hypervisor", alone_time, "s", None));
+    table.push(row(", first domain", hosted_time, "s", None));
+    table.push(row(", ratio", hosted_time / alone_time, "", Some(LARGEST_RATIO)));
+    if series == Series::V6_1 {
+        memory::read(&hosted_run, table)?;
+    }
+    let [alone_run, hosted_run] = [("alone", alone), ("as a domain", hosted)]
+        .map(|(how, boot)| run::run(&format!("Boot Linux {series} {how}"), &run::clocked(boot)));
+    clock.push(row(", no hypervisor", alone_run?.duration.as_secs_f64(), "s", None));
+    clock.push(row(", first domain", hosted_run?.duration.as_secs_f64(), "s", None));
+    fs::remove_file(&initrd).with_context(|| format!("cannot remove {}", initrd.display()))?;
+    report::kernel_version(&fs::read(kernel.image())?)
 }
 
-fn wait_for_mark(lines: &mpsc::Receiver<String>, begun: Instant) -> Result<Duration> {
-    let mut last = String::new();
-    loop {
-        let left = PATIENCE.saturating_sub(begun.elapsed());
-        match lines.recv_timeout(left) {
-            Ok(line) if line.contains(MARK) => return Ok(begun.elapsed()),
-            Ok(line) => last = line,
-            Err(_) => bail!("the boot did not reach `{MARK}`; the last line was: {}", last.trim_end()),
-        }
+/// When the first process ran, in the machine's time since reset.
+fn seconds(run: &Run) -> Result<f64> {
+    let ticks = run.number_after("bench: init at ")?;
+    let frequency = run.number_after(&format!("bench: init at {ticks} of "))?;
+    if frequency == 0 {
+        bail!("the machine's counter has no frequency");
     }
+    Ok(ticks as f64 / frequency as f64)
 }

@@ -11,6 +11,8 @@ pub struct Row {
     pub value: f64,
     /// Its unit; empty for a ratio.
     pub unit: &'static str,
+    /// Digits behind the point.
+    pub decimals: usize,
     /// The most that it may be, where there is such a limit.
     pub limit: Option<f64>,
 }
@@ -32,19 +34,19 @@ impl Row {
     fn cells(&self) -> [String; 4] {
         let (limit, verdict) = match self.limit {
             None => (String::new(), ""),
-            Some(limit) => (figure(limit, self.unit), if self.value <= limit { "kept" } else { "EXCEEDED" }),
+            Some(limit) => {
+                let verdict = if self.value <= limit { "kept" } else { "EXCEEDED" };
+                (format!("{limit} {}", self.unit).trim_end().to_owned(), verdict)
+            }
         };
-        [self.what.clone(), figure(self.value, self.unit), limit, verdict.to_owned()]
+        let value = format!("{:.*} {}", self.decimals, self.value, self.unit).trim_end().to_owned();
+        [self.what.clone(), value, limit, verdict.to_owned()]
     }
-}
-
-fn figure(value: f64, unit: &str) -> String {
-    format!("{value:.2} {unit}").trim_end().to_owned()
 }
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let head = ["measured", "value", "limit", ""].map(str::to_owned);
+        let head = ["measured", "value", "at most", "verdict"].map(str::to_owned);
         let body: Vec<[String; 4]> = self.rows.iter().map(Row::cells).collect();
         let mut widths = [3; 4];
         for cells in body.iter().chain([&head]) {
@@ -70,16 +72,17 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_and_limits_judged() {
+        let row = |what: &str, value, unit, decimals, limit| Row { what: what.into(), value, unit, decimals, limit };
         let mut table = Table::default();
-        table.push(Row { what: "size".into(), value: 600.0, unit: "KiB", limit: Some(512.0) });
-        table.push(Row { what: "boot ratio".into(), value: 1.25, unit: "", limit: Some(1.3) });
-        table.push(Row { what: "boot".into(), value: 2.0, unit: "s", limit: None });
+        table.push(row("size", 600.0, "KiB", 0, Some(512.0)));
+        table.push(row("boot ratio", 1.25, "", 2, Some(1.3)));
+        table.push(row("boot", 2.0, "s", 1, None));
         let expected = "\
-| measured   | value      | limit      |          |
-| ---------- | ---------- | ---------- | -------- |
-| size       | 600.00 KiB | 512.00 KiB | EXCEEDED |
-| boot ratio | 1.25       | 1.30       | kept     |
-| boot       | 2.00 s     |            |          |
+| measured   | value   | at most | verdict  |
+| ---------- | ------- | ------- | -------- |
+| size       | 600 KiB | 512 KiB | EXCEEDED |
+| boot ratio | 1.25    | 1.3     | kept     |
+| boot       | 2.0 s   |         |          |
 ";
         assert_eq!(table.to_string(), expected);
     }

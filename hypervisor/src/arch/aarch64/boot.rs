@@ -1,13 +1,15 @@
 //! From the first Rust to the first guest, on the boot CPU.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::command_line::{Aftermath, Options, Scheduler as SchedulerOption};
 use crate::console::init_log;
-use crate::domain::{FirstError, GRANT_FRAMES, Modules, build_first};
+use crate::domain::{Domain, FirstError, GRANT_FRAMES, Modules, build_first};
 use crate::hypervisor::{Hypervisor, Lines};
+use crate::mm::account::Account;
 use crate::mm::frames::{FrameRange, Frames, Storage, StorageNeeded, ZeroAndClean, storage_needed};
 use crate::p2m::Geometry;
 use crate::platform::{self, Conduit, GicLayout, Mpidr, Platform, Region, Trigger, merge, subtract};
@@ -123,14 +125,18 @@ fn start(tree: &'static [u8], platform: &Platform) -> ! {
             hypervisor.count_cpu();
         }
     }
-    if hypervisor.options.scrub {
-        hypervisor.frames.scrub_all_free();
-    }
-    if let Err(error) = first_domain(hypervisor, tree, platform) {
-        log::error!("there is no first domain: {error}");
-        log::error!("nothing can be booted; halted");
-        power::halt()
-    }
+    let domain = match first_domain(hypervisor, tree, platform) {
+        Ok(domain) => domain,
+        Err(error) => {
+            log::error!("there is no first domain: {error}");
+            log::error!("nothing can be booted; halted");
+            power::halt()
+        }
+    };
+    // SAFETY: the modules have been copied; nothing refers to them any more.
+    unsafe { reclaim_modules(hypervisor, tree, platform, cpus.len() as u16) };
+    let pages = domain.memory.lock().pages;
+    log::info!("{}", Account::new(&hypervisor.frames, pages, mmu::image().file_pages()));
     hypervisor.open();
     // SAFETY: the boot CPU's own stack; what is on it is not needed any more.
     unsafe { vectors::run_guests(mmu::image().stack_top(CpuId(0))) }
@@ -169,18 +175,31 @@ fn describe(platform: &Platform) -> alloc::string::String {
     alloc::format!("{} MiB of RAM, {controller}", memory >> 20)
 }
 
-/// Where the hypervisor and everything that must not be overwritten is.
-fn reserved(tree: &[u8], platform: &Platform, cpus: u16) -> Vec<Region> {
+/// What must never be overwritten: the hypervisor, the device tree, and what the firmware keeps.
+fn permanent(tree: &[u8], platform: &Platform, cpus: u16) -> Vec<Region> {
     let image = mmu::image();
     let tree = tree.as_ptr() as u64..tree.as_ptr() as u64 + tree.len() as u64;
     let own = [Region::between(image.start, image.end(cpus.into())), Region::between(tree.start, tree.end)];
-    own.into_iter()
-        .flatten()
-        .chain(platform.modules.iter().map(|module| module.region))
-        .chain(platform.reserved.iter().copied())
-        .chain(platform.initrd)
-        .map(Region::to_pages)
-        .collect()
+    own.into_iter().flatten().chain(platform.reserved.iter().copied()).map(Region::to_pages).collect()
+}
+
+/// What is needed until the first domain is built.
+fn modules(platform: &Platform) -> Vec<Region> {
+    let modules = platform.modules.iter().map(|module| module.region);
+    modules.chain(platform.initrd).map(Region::to_pages).collect()
+}
+
+/// Frees the memory of the boot modules.
+///
+/// # Safety
+/// Nothing refers to the modules any more.
+unsafe fn reclaim_modules(hypervisor: &Hypervisor, tree: &[u8], platform: &Platform, cpus: u16) {
+    for region in subtract(&modules(platform), &permanent(tree, platform, cpus)) {
+        // SAFETY: the boot reserved it for the modules alone, which by the caller's claim nobody uses.
+        if let Err(error) = unsafe { hypervisor.frames.reclaim(frame_range(&region)) } {
+            log::warn!("the memory of the boot modules at {region} stays reserved: {error:?}");
+        }
+    }
 }
 
 fn frame_range(region: &Region) -> FrameRange {
@@ -190,7 +209,8 @@ fn frame_range(region: &Region) -> FrameRange {
 
 /// Makes the hypervisor: its memory first, then what is kept in it.
 fn assemble(tree: &[u8], platform: &Platform, options: Options, cpus: u16) -> &'static Hypervisor {
-    let mut reserved = reserved(tree, platform, cpus);
+    let mut reserved = permanent(tree, platform, cpus);
+    reserved.extend(modules(platform));
     let banks: Vec<FrameRange> = platform.memory.iter().map(frame_range).collect();
     let needed = storage_needed(&banks);
     let bytes = (needed.bytes() as u64).next_multiple_of(PAGE_SIZE);
@@ -257,7 +277,11 @@ unsafe fn storage(start: Pa, needed: StorageNeeded) -> Storage {
     }
 }
 
-fn first_domain(hypervisor: &Hypervisor, tree: &'static [u8], platform: &Platform) -> Result<(), FirstError> {
+fn first_domain(
+    hypervisor: &Hypervisor,
+    tree: &'static [u8],
+    platform: &Platform,
+) -> Result<Arc<Domain>, FirstError> {
     let Some(kernel) = platform.kernel() else { return Err(FirstError::NoKernel) };
     // SAFETY: `Platform::parse` has checked that modules lie in RAM; they are reserved, so nobody writes them.
     let bytes = |region: Region| unsafe {
@@ -275,5 +299,5 @@ fn first_domain(hypervisor: &Hypervisor, tree: &'static [u8], platform: &Platfor
         ramdisk: platform.ramdisk().map(|ramdisk| ramdisk.region).or(platform.initrd).map(bytes),
         grant_window,
     };
-    build_first(hypervisor, platform, &modules).map(drop)
+    build_first(hypervisor, platform, &modules)
 }

@@ -1,6 +1,6 @@
 //! Cache maintenance by address (Arm ARM, DC and IC instructions).
 
-use crate::types::Pa;
+use crate::types::{PAGE_SIZE, Pa};
 
 use super::sysreg::{dsb, isb};
 
@@ -20,6 +20,27 @@ pub fn clean_to_memory(start: Pa, bytes: u64) {
         address = address.saturating_add(line);
     }
     dsb();
+}
+
+/// Fills a page with zeroes, by whole cache lines where the CPU can (Arm ARM, DC ZVA and DCZID_EL0).
+///
+/// # Safety
+/// The page is RAM that is mapped at EL2, and nobody holds a reference into it.
+pub unsafe fn zero_page(start: Pa) {
+    let zva = read_sysreg!("dczid_el0");
+    let block = 4_u64 << (zva & 0xf);
+    let prohibited = zva & 1 << 4 != 0;
+    if prohibited || block > PAGE_SIZE {
+        // SAFETY: by the caller's claim the page may be written.
+        return unsafe { core::ptr::write_bytes(start.0 as *mut u8, 0, PAGE_SIZE as usize) };
+    }
+    let mut address = start.0;
+    let end = start.0 | (PAGE_SIZE - 1);
+    while address < end {
+        // SAFETY: the block lies in the page, which by the caller's claim may be written.
+        unsafe { core::arch::asm!("dc zva, {}", in(reg) address, options(nostack, preserves_flags)) };
+        address = address.wrapping_add(block);
+    }
 }
 
 /// Makes instructions written to memory visible to all CPUs' fetches.

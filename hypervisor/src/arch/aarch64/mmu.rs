@@ -35,6 +35,7 @@ unsafe extern "C" {
     static __rodata_end: u8;
     static __symbols_start: u8;
     static __symbols_end: u8;
+    static __file_end: u8;
     static __boot_stack_guard: u8;
     static __boot_stack_bottom: u8;
     static __boot_stack_top: u8;
@@ -52,6 +53,7 @@ pub struct Image {
     text_end: u64,
     rodata_end: u64,
     symbols: Range<u64>,
+    file_end: u64,
     stack_guard: u64,
     stack: Range<u64>,
     stacks: u64,
@@ -66,6 +68,7 @@ pub fn image() -> Image {
         text_end: address(&raw const __text_end),
         rodata_end: address(&raw const __rodata_end),
         symbols: address(&raw const __symbols_start)..address(&raw const __symbols_end),
+        file_end: address(&raw const __file_end),
         stack_guard: address(&raw const __boot_stack_guard),
         stack: address(&raw const __boot_stack_bottom)..address(&raw const __boot_stack_top),
         stacks: address(&raw const __stacks),
@@ -79,6 +82,11 @@ impl Image {
         let length = (self.symbols.end - self.symbols.start) as usize;
         // SAFETY: the section is mapped read-only for ever; nothing writes it.
         unsafe { core::slice::from_raw_parts(self.symbols.start as *const u8, length) }
+    }
+
+    /// Pages of text and data: what the image's file holds.
+    pub fn file_pages(&self) -> u64 {
+        (self.file_end - self.start).div_ceil(PAGE_SIZE)
     }
 
     /// The top of a CPU's stack.

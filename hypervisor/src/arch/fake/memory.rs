@@ -48,6 +48,16 @@ pub fn map_again() {
 /// Writes the range back to memory, so that a guest whose caches are off sees it. The host's memory needs no such thing.
 pub fn clean_to_memory(_start: Pa, _bytes: u64) {}
 
+/// Fills a page with zeroes.
+///
+/// # Safety
+/// The page is memory of the process, and nobody holds a reference into it.
+pub unsafe fn zero_page(start: Pa) {
+    let page = core::ptr::with_exposed_provenance_mut::<u8>(start.0 as usize);
+    // SAFETY: by the caller's claim.
+    unsafe { core::ptr::write_bytes(page, 0, crate::types::PAGE_SIZE as usize) };
+}
+
 /// Makes instructions written to memory visible to fetches, of which there are none here.
 pub fn sync_instructions() {}
 

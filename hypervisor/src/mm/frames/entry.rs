@@ -162,7 +162,7 @@ impl Entry<'_> {
         .map(|state| state == State::Scrubbing)
     }
 
-    /// Turns a reserved frame into one that the caller has to wipe and free.
+    /// Takes a reserved frame for the caller, who has to free it.
     pub fn reclaim(self) -> Result<(), FrameError> {
         self.change(|state| match state {
             State::Reserved => Ok(State::Scrubbing),

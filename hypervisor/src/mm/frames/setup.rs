@@ -120,21 +120,31 @@ impl Frames {
         }
     }
 
-    /// Wipes and frees reserved frames that are no longer needed, such as a boot module that has been copied. Stops at
-    /// a frame that is not reserved; the frames before it are free.
+    /// Frees reserved frames that are no longer needed, such as a boot module that has been copied; like all that is free
+    /// at boot they are dirty until they are scrubbed. Stops at a frame that is not reserved; the frames before it are
+    /// free.
     ///
     /// # Safety
     /// As for [`Frames::new`], for these frames.
     pub unsafe fn reclaim(&self, range: FrameRange) -> Result<(), FrameError> {
+        let mut run = FrameRange { first: range.first, pages: 0 };
+        let mut result = Ok(());
         for number in range.first.0..range.end() {
-            let mfn = Mfn(number);
-            if number == 0 {
-                return Err(FrameError::NotReserved);
+            let reclaimed = if number == 0 { Err(FrameError::NotReserved) } else { self.reclaim_one(Mfn(number)) };
+            if let Err(error) = reclaimed {
+                result = Err(error);
+                break;
             }
-            self.entry(mfn)?.reclaim()?;
-            self.wipe(mfn);
-            self.give_back(FrameRange { first: mfn, pages: 1 });
+            run.pages += 1;
         }
+        self.buddy.lock().give(run);
+        result
+    }
+
+    fn reclaim_one(&self, mfn: Mfn) -> Result<(), FrameError> {
+        let entry = self.entry(mfn)?;
+        entry.reclaim()?;
+        entry.set(State::Free { dirty: true });
         Ok(())
     }
 }

@@ -1,0 +1,31 @@
+//! The programs that run in the measured machines.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use testbed::image;
+use testbed::paths;
+use testbed::process::{open_step, pass_through};
+use testbed::toolchain::{Cross, Target};
+
+/// Where the built programs are.
+pub struct Guests {
+    /// A first process for Linux, an ELF file.
+    pub init: PathBuf,
+    /// A kernel that counts what traps cost, an `Image`.
+    pub traps: PathBuf,
+}
+
+impl Guests {
+    /// Builds them.
+    pub fn build() -> Result<Guests> {
+        let cross = Cross::prepare(Target::Hypervisor)?;
+        open_step("Build the programs to be measured", || {
+            pass_through(cross.cargo("build").args(["--release", "--package", "bench-guests", "--bins"]))
+        })?;
+        let traps = paths::cache().join("bench-traps.img");
+        paths::write_whole(&traps, &image::pack(&fs::read(cross.release_program("bench-traps"))?)?.0)?;
+        Ok(Guests { init: cross.release_program("bench-init"), traps })
+    }
+}

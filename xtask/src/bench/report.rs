@@ -1,0 +1,65 @@
+//! The page on which the last figures are kept.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use testbed::paths;
+use testbed::process::capture;
+use testbed::qemu::PROGRAM;
+
+use super::table::Table;
+
+const HEAD: &str = "# Figures
+
+`cargo xtask bench` measures and writes this page. The machines are QEMU's `virt` board with one Cortex-A57, GICv3 and
+1 GiB of RAM, and count instructions: with `-icount shift=4` each takes 16 ns of the machine's time, which is one tick
+of its counter, and idle time passes at once. The counter starts with the reset. So the figures are exact and repeat:
+a run on the same commit, with the same kernels, QEMU and compiler, writes the same page.
+
+- *Boot*: from reset to the first instruction of the first process, which reads the counter. Both boots of a kernel use
+  the same initramfs; without the hypervisor Linux has all of the machine's memory, with it the domain has 512 MiB.
+- *Traps*: a kernel in place of Linux runs a loop 1000 times around an instruction that traps, and again around NOP;
+  the figure is the difference for one round. It holds everything at EL2, vectors and ERET included.
+- *Kept beside the image*: all RAM that is neither free, nor the domain's, nor text and data of the image: the frame
+  table, the heap, stacks, translation tables of both stages, the machine's device tree.
+
+";
+
+/// Where the page is.
+pub fn file() -> PathBuf {
+    paths::workspace().join("docs").join("benchmark.md")
+}
+
+/// Writes the page.
+pub fn keep(table: &Table, kernels: &[String]) -> Result<()> {
+    let qemu = capture(Command::new(PROGRAM).arg("--version"))?;
+    let qemu = qemu.lines().next().unwrap_or_default();
+    let compiler = capture(Command::new("rustc").arg("--version"))?;
+    let with = format!("\nWith {qemu}; {}; Linux {}.\n", compiler.trim(), kernels.join(" and "));
+    paths::write_whole(&file(), format!("{HEAD}{table}{with}").as_bytes())
+}
+
+/// The version that stands in an uncompressed kernel.
+pub fn kernel_version(image: &[u8]) -> Result<String> {
+    const MARK: &[u8] = b"Linux version ";
+    let starts = image.windows(MARK.len()).enumerate().filter(|(_, window)| *window == MARK);
+    let mut versions = starts.map(|(at, _)| {
+        let text = image.iter().skip(at + MARK.len()).take(64).take_while(|byte| byte.is_ascii_graphic());
+        text.map(|&byte| char::from(byte)).collect::<String>()
+    });
+    // The same words begin a format string too.
+    versions.find(|version| version.starts_with(|c: char| c.is_ascii_digit())).context("the kernel names no version")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_tells_its_version() {
+        let image = b"\0Linux version %s (%s)\0\x01Linux version 6.1.0-42-cloud-arm64 (debian)\0";
+        assert_eq!(kernel_version(image).unwrap(), "6.1.0-42-cloud-arm64");
+        assert!(kernel_version(b"Linux version ").is_err());
+    }
+}
