@@ -1,77 +1,93 @@
-//! The files that machines are made of: where set-up and build left them.
+//! The files that machines are made of: fetched and built before the first machine starts.
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result};
+use testbed::host::{self, Need};
+use testbed::image;
+use testbed::initramfs::Initramfs;
+use testbed::kernel::{self, Kernel, Series};
+use testbed::paths;
+use testbed::process::{open_step, pass_through};
+use testbed::toolchain::{Cross, Target};
 
-/// Which of Debian's kernels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Release {
-    /// Linux 6.1, Debian 12's own.
-    V6_1,
-    /// Linux 6.12, of its backports.
-    V6_12,
-}
+use crate::shell;
 
-/// A kernel as Debian ships it.
-#[derive(Clone, Debug)]
-pub struct Linux {
-    /// The kernel, an arm64 `Image`.
-    pub image: PathBuf,
-    /// The folder below which its modules stand.
-    pub modules: PathBuf,
-}
+/// Names another hypervisor image than the one that is built.
+const OTHER_IMAGE: &str = "XENOLITH_IMAGE";
+/// Options for that other hypervisor, after those of the test.
+const OTHER_OPTIONS: &str = "XENOLITH_OPTIONS";
 
 /// Every file that a scenario may need.
 #[derive(Clone, Debug)]
 pub struct Assets {
     /// The hypervisor's image.
     pub hypervisor: PathBuf,
-    /// A static arm64 busybox.
-    pub busybox: PathBuf,
-    /// The emulator.
-    pub qemu: PathBuf,
-    /// Our programs for Linux in the first domain.
-    pub guest_tests: PathBuf,
-    /// Our hostile kernel.
+    /// What every command line of the hypervisor ends with.
+    pub options: String,
+    /// Our kernel that does all that a kernel should not.
     pub hostile: PathBuf,
     /// The folder for what tests leave behind.
     pub output: PathBuf,
-    testbed: PathBuf,
 }
 
 impl Assets {
-    /// Finds them under `target/`, where `cargo xtask` leaves them.
-    ///
-    /// `XENOLITH_IMAGE` names another hypervisor image, `XENOLITH_TESTBED` another folder of kernels.
-    pub fn find() -> Result<Self> {
-        let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
-        let path = |variable, default: &str| {
-            env::var_os(variable).map_or_else(|| target.join(default), PathBuf::from)
-        };
-        let testbed = path("XENOLITH_TESTBED", "testbed");
-        let assets = Self {
-            hypervisor: path("XENOLITH_IMAGE", "xenolith.img"),
-            busybox: testbed.join("busybox"),
-            qemu: env::var_os("XENOLITH_QEMU").unwrap_or_else(|| "qemu-system-aarch64".into()).into(),
-            guest_tests: testbed.join("guest-tests"),
-            hostile: testbed.join("hostile.img"),
-            output: target.join("system-tests"),
-            testbed,
-        };
-        for file in [&assets.busybox, &assets.guest_tests, &assets.hostile] {
-            ensure!(file.exists(), "{} is missing: run the tests by `cargo xtask test`", file.display());
+    /// Fetches and builds what is not there.
+    pub fn prepare() -> Result<Self> {
+        host::ensure(&[Need::QEMU])?;
+        let output = paths::target().join("system-tests");
+        fs::create_dir_all(&output).with_context(|| format!("creating {}", output.display()))?;
+        let guest_tests = build_program(Target::Domain, "system-tests-guest", "guest-tests")?;
+        for series in Series::ALL {
+            fs::write(initramfs_file(&output, series), initramfs(series, &guest_tests)?)?;
         }
-        Ok(assets)
+        let hostile = output.join("hostile.img");
+        let elf = build_program(Target::Hypervisor, "system-tests-bare", "hostile")?;
+        fs::write(&hostile, image::pack(&elf)?.0)?;
+        let hypervisor = match env::var_os(OTHER_IMAGE) {
+            Some(other) => PathBuf::from(other),
+            None => {
+                image::build(&Cross::prepare(Target::Hypervisor)?)?;
+                paths::image()
+            }
+        };
+        Ok(Self { hypervisor, options: env::var(OTHER_OPTIONS).unwrap_or_default(), hostile, output })
     }
 
-    /// The kernel of that release.
-    pub fn linux(&self, release: Release) -> Linux {
-        let folder = self.testbed.join(match release {
-            Release::V6_1 => "linux-6.1",
-            Release::V6_12 => "linux-6.12",
-        });
-        Linux { image: folder.join("Image"), modules: folder.join("modules") }
+    /// Debian's kernel of that series.
+    pub fn kernel(&self, series: Series) -> Result<Kernel> {
+        Kernel::fetch(series)
     }
+
+    /// The initial ram disk for that kernel: a shell, the modules, our programs.
+    pub fn initramfs(&self, series: Series) -> PathBuf {
+        initramfs_file(&self.output, series)
+    }
+}
+
+fn initramfs_file(output: &Path, series: Series) -> PathBuf {
+    output.join(format!("initramfs-{series}.gz"))
+}
+
+fn initramfs(series: Series, guest_tests: &[u8]) -> Result<Vec<u8>> {
+    let modules = Kernel::fetch(series)?.modules();
+    let mut files = Initramfs::base(&kernel::busybox()?, Some(&modules))?;
+    files.file("bin/guest-tests", 0o755, guest_tests.to_vec());
+    files.file(shell::PROGRAM.trim_start_matches('/'), 0o755, shell::SCRIPT.into());
+    files.to_gzip()
+}
+
+/// Builds a program of ours for the machines, and returns its ELF file.
+fn build_program(target: Target, package: &str, program: &str) -> Result<Vec<u8>> {
+    let cross = Cross::prepare(target)?;
+    open_step(&format!("Build {program}"), || {
+        let mut build = cross.cargo("build");
+        // Symbols would only make the machines' memory fuller.
+        build.args(["--release", "--config", "profile.release.strip=true", "--package", package]);
+        pass_through(&mut build)
+    })?;
+    let file = cross.release_program(program);
+    fs::read(&file).with_context(|| format!("reading {}", file.display()))
 }

@@ -9,7 +9,6 @@
 
 pub mod assets;
 pub mod console;
-pub mod initramfs;
 pub mod machine;
 pub mod setup;
 pub mod shell;

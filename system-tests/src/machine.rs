@@ -6,6 +6,8 @@ use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
+use testbed::process::line_of;
+
 use crate::console::Console;
 use crate::setup::Setup;
 use crate::shell::Shell;
@@ -21,13 +23,13 @@ impl Machine {
     /// Starts the machine of a test. `folder` is the test's own: the console log and scratch files go there.
     pub fn start(setup: &Setup, folder: &Path) -> Result<Self> {
         let mut command = setup.command(folder)?;
-        fs::write(folder.join("qemu-command"), format!("{command:?}\n"))?;
+        fs::write(folder.join("qemu-command"), line_of(&command) + "\n")?;
         let mut qemu = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(fs::File::create(folder.join("qemu-errors"))?)
             .spawn()
-            .with_context(|| format!("starting {}", setup.qemu.display()))?;
+            .context("starting QEMU")?;
         let output = qemu.stdout.take().context("the machine's output")?;
         let input = qemu.stdin.take().context("the machine's input")?;
         let console = Console::new(output, input, &log_file(folder))?;

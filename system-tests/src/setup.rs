@@ -1,49 +1,32 @@
-//! What a machine is made of: the board, what is loaded where, and with which command lines.
+//! What a machine is made of: the board, what is loaded, and with which command lines.
+//!
+//! The QEMU command line is the launcher's of `testbed`. What is added here is what only tests want: an entry at the
+//! wrong exception level, a device tree of our own.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use testbed::qemu::{Boot, Console, Disk, Gic, Machine};
 
 use crate::assets::Assets;
 
-/// Where the loader puts the first domain's kernel: clear of the hypervisor and of the device tree.
-const KERNEL_AT: u64 = 0x4900_0000;
-/// Where the loader puts its initial ram disk.
-const INITRD_AT: u64 = 0x4f00_0000;
-/// Where the hypervisor goes when it is not QEMU that boots it.
-pub const HYPERVISOR_AT: u64 = 0x4020_0000;
-/// Where the device tree goes when it is not QEMU that places it.
-pub const TREE_AT: u64 = 0x4a00_0000;
-/// Where the few instructions go that then enter the hypervisor.
-pub const STUB_AT: u64 = 0x4ff0_0000;
+/// Where QEMU puts the hypervisor: the first 2 MiB boundary of RAM that leaves room for its own first instructions.
+const HYPERVISOR_AT: u64 = 0x4020_0000;
+/// Where a device tree of ours goes: between QEMU's own and the modules.
+const TREE_AT: u64 = 0x4880_0000;
+/// Where the few instructions go that then enter the hypervisor with that tree.
+const STUB_AT: u64 = 0x48c0_0000;
 
-/// The interrupt controller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gic {
-    /// GICv2.
-    V2,
-    /// GICv3.
-    V3,
-}
-
-/// How a disk hangs on the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bus {
-    /// virtio-mmio.
-    Mmio,
-    /// virtio on PCIe.
-    Pci,
-}
-
-/// Who gets control first.
+/// Who gets control first, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// The hypervisor at EL2, by QEMU's Linux boot protocol; kernel and ram disk are its modules.
+    /// The hypervisor at EL2, by Linux's boot protocol; kernel and ram disk are its modules.
     Hypervisor,
     /// The hypervisor at EL1.
     HypervisorAtEl1,
-    /// The hypervisor at EL2 with this file as its device tree, byte for byte.
+    /// The hypervisor at EL2, with this file as its device tree, byte for byte.
     HypervisorWithTree(PathBuf),
     /// The kernel itself at EL1: no hypervisor.
     Kernel,
@@ -59,7 +42,7 @@ pub struct Setup {
     /// CPU model, by QEMU's name.
     pub cpu: &'static str,
     /// Machine memory in MiB.
-    pub memory: u32,
+    pub memory_mib: u64,
     /// Who gets control first.
     pub entry: Entry,
     /// The image that takes the hypervisor's place.
@@ -72,45 +55,45 @@ pub struct Setup {
     pub initrd: Option<PathBuf>,
     /// Its command line.
     pub bootargs: String,
-    /// Disks: raw image files.
-    pub disks: Vec<(Bus, PathBuf)>,
-    /// The program that emulates the machine.
-    pub qemu: PathBuf,
+    /// Disks.
+    pub disks: Vec<Disk>,
+    /// Further QEMU arguments.
+    pub extra: Vec<String>,
 }
 
 impl Setup {
-    /// Two Cortex-A57, a GICv3, 1 GiB, of which the first domain gets 512 MiB and one vCPU per CPU; no kernel.
+    /// Two Cortex-A57, a GICv3, 1 GiB, of which the first domain gets 512 MiB; nothing to boot yet.
     pub fn new(assets: &Assets) -> Self {
         Self {
             gic: Gic::V3,
             cpus: 2,
             cpu: "cortex-a57",
-            memory: 1024,
+            memory_mib: 1024,
             entry: Entry::Hypervisor,
             hypervisor: assets.hypervisor.clone(),
-            options: "dom0_mem=512M".to_string(),
+            options: format!("dom0_mem=512M {}", assets.options),
             kernel: None,
             initrd: None,
             bootargs: "console=hvc0".to_string(),
             disks: Vec::new(),
-            qemu: assets.qemu.clone(),
+            extra: Vec::new(),
         }
     }
 
-    /// The same machine without a hypervisor: `kernel` itself boots, on the machine's own console.
+    /// The same machine without a hypervisor: the kernel boots on the machine's own console.
     pub fn bare(mut self) -> Self {
         self.entry = Entry::Kernel;
-        self.bootargs = "console=ttyAMA0".to_string();
+        self.bootargs = self.bootargs.replace("hvc0", "ttyAMA0");
         self
     }
 
-    /// Adds an option to the hypervisor's command line.
+    /// The hypervisor's command line with another option at its end.
     pub fn option(mut self, option: &str) -> Self {
         self.options = format!("{} {option}", self.options);
         self
     }
 
-    /// Adds to the kernel's command line.
+    /// The kernel's command line with another argument at its end.
     pub fn bootarg(mut self, bootarg: &str) -> Self {
         self.bootargs = format!("{} {bootarg}", self.bootargs);
         self
@@ -120,88 +103,60 @@ impl Setup {
     ///
     /// `scratch` is a folder for what must be written to start it.
     pub fn command(&self, scratch: &Path) -> Result<Command> {
-        let mut qemu = self.board();
-        qemu.args(["-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot"]);
+        let mut machine = self.machine()?;
         match &self.entry {
-            Entry::Kernel => {
-                qemu.args(["-append", &self.bootargs]);
-                if let Some(kernel) = &self.kernel {
-                    qemu.arg("-kernel").arg(kernel);
-                }
-                if let Some(initrd) = &self.initrd {
-                    qemu.arg("-initrd").arg(initrd);
-                }
-            }
-            Entry::Hypervisor | Entry::HypervisorAtEl1 => {
-                qemu.arg("-kernel").arg(&self.hypervisor).args(["-append", &self.options]);
-                self.modules(&mut qemu);
-            }
+            Entry::Hypervisor | Entry::Kernel => {}
+            Entry::HypervisorAtEl1 => add(&mut machine, &["-machine", "virtualization=off"]),
             Entry::HypervisorWithTree(tree) => {
                 let stub = scratch.join("enter-hypervisor.bin");
-                std::fs::write(&stub, entry_stub(HYPERVISOR_AT, TREE_AT))?;
-                load(&mut qemu, &self.hypervisor, HYPERVISOR_AT);
-                load(&mut qemu, tree, TREE_AT);
-                load(&mut qemu, &stub, STUB_AT);
-                qemu.arg("-device").arg(format!("loader,addr={STUB_AT:#x},cpu-num=0"));
-                self.modules(&mut qemu);
+                fs::write(&stub, entry_stub(HYPERVISOR_AT, TREE_AT))?;
+                for (file, at) in [(tree, TREE_AT), (&stub, STUB_AT)] {
+                    let loader = format!("loader,file={},addr={at:#x},force-raw=on", file.display());
+                    add(&mut machine, &["-device", &loader]);
+                }
+                add(&mut machine, &["-device", &format!("loader,addr={STUB_AT:#x},cpu-num=0")]);
             }
         }
-        for (number, (bus, file)) in self.disks.iter().enumerate() {
-            let device = match bus {
-                Bus::Mmio => "virtio-blk-device",
-                Bus::Pci => "virtio-blk-pci",
-            };
-            qemu.arg("-drive")
-                .arg(format!("if=none,id=disk{number},file={},format=raw", file.display()))
-                .arg("-device")
-                .arg(format!("{device},drive=disk{number}"));
-        }
-        Ok(qemu)
+        machine.command()
     }
 
-    /// The QEMU command that writes the device tree which this machine's hypervisor would get to `file`, and
-    /// ends.
-    pub fn dump_tree(&self, file: &Path) -> Command {
-        let mut qemu = self.board();
-        qemu.args(["-display", "none", "-machine"]).arg(format!("dumpdtb={}", file.display()));
-        qemu.arg("-kernel").arg(&self.hypervisor).args(["-append", &self.options]);
-        self.modules(&mut qemu);
-        qemu
+    /// The QEMU command that writes the device tree which this machine's hypervisor would get to `file`, and ends.
+    pub fn dump_tree(&self, file: &Path) -> Result<Command> {
+        let mut machine = self.machine()?;
+        add(&mut machine, &["-machine", &format!("dumpdtb={}", file.display())]);
+        machine.command()
     }
 
-    fn board(&self) -> Command {
-        let mut qemu = Command::new(&self.qemu);
-        let el2 = match self.entry {
-            Entry::Hypervisor | Entry::HypervisorWithTree(_) => "on",
-            Entry::HypervisorAtEl1 | Entry::Kernel => "off",
+    fn machine(&self) -> Result<Machine> {
+        let boot = match self.entry {
+            Entry::Kernel => Boot::Linux {
+                kernel: self.kernel.clone().context("no kernel")?,
+                initrd: self.initrd.clone().context("no initrd")?,
+                bootargs: self.bootargs.clone(),
+            },
+            _ => Boot::Hypervisor {
+                image: self.hypervisor.clone(),
+                args: self.options.trim_end().to_string(),
+                kernel: self.kernel.clone(),
+                initrd: self.initrd.clone(),
+                bootargs: self.bootargs.clone(),
+            },
         };
-        let gic = match self.gic {
-            Gic::V2 => 2,
-            Gic::V3 => 3,
-        };
-        qemu.args(["-nic", "none", "-nodefaults", "-machine"])
-            .arg(format!("virt,virtualization={el2},gic-version={gic}"))
-            .args(["-cpu", self.cpu, "-smp", &self.cpus.to_string(), "-m", &self.memory.to_string()]);
-        qemu
-    }
-
-    /// Kernel and ram disk as `multiboot,module` nodes of the device tree.
-    fn modules(&self, qemu: &mut Command) {
-        if let Some(kernel) = &self.kernel {
-            qemu.arg("-device").arg(format!(
-                "guest-loader,addr={KERNEL_AT:#x},kernel={},bootargs={}",
-                kernel.display(),
-                self.bootargs.replace(',', ",,")
-            ));
-        }
-        if let Some(initrd) = &self.initrd {
-            qemu.arg("-device").arg(format!("guest-loader,addr={INITRD_AT:#x},initrd={}", initrd.display()));
-        }
+        let mut machine = Machine::new(boot);
+        machine.gic = self.gic;
+        machine.cpus = self.cpus;
+        machine.cpu = self.cpu.to_string();
+        machine.memory_mib = self.memory_mib;
+        machine.console = Console::Pipe;
+        machine.disks.clone_from(&self.disks);
+        machine.once = true;
+        machine.extra = self.extra.iter().map(Into::into).collect();
+        Ok(machine)
     }
 }
 
-fn load(qemu: &mut Command, file: &Path, at: u64) {
-    qemu.arg("-device").arg(format!("loader,file={},addr={at:#x},force-raw=on", file.display()));
+fn add(machine: &mut Machine, arguments: &[&str]) {
+    machine.extra.extend(arguments.iter().map(Into::into));
 }
 
 /// Machine code that enters an image as Linux's boot protocol demands: x0 = device tree, x1 to x3 zero.

@@ -4,8 +4,21 @@ use anyhow::{Context, Result, ensure};
 
 use crate::console::Console;
 
-/// What the init of our initramfs prints when its shell listens.
+/// What [`PROGRAM`] prints when its shell listens.
 pub const READY: &str = "SYSTEM-TESTS: shell ready";
+
+/// The program that `run=` on the kernel's command line names: a shell on the console, without echo and prompt, that
+/// the kernel's own messages no longer interrupt.
+pub const PROGRAM: &str = "/bin/test-shell";
+
+/// The text of [`PROGRAM`].
+pub const SCRIPT: &str = r#"#!/bin/sh
+stty -echo
+dmesg -n 1
+export PS1= PS2=
+echo "SYSTEM-TESTS: shell ready"
+sh
+"#;
 
 /// The longest command line that is sent at once: console input passes through small buffers.
 const LONGEST: usize = 120;

@@ -13,7 +13,7 @@ use crate::setup::Setup;
 /// The device tree that QEMU would hand to the hypervisor of this machine. `scratch` is the test's folder.
 pub fn of_machine(setup: &Setup, scratch: &Path) -> Result<DeviceTree> {
     let file = scratch.join("machine.dtb");
-    let output = setup.dump_tree(&file).output()?;
+    let output = setup.dump_tree(&file)?.output()?;
     ensure!(output.status.success(), "dumping the tree: {}", String::from_utf8_lossy(&output.stderr));
     let bytes = fs::read(&file)?;
     let tree = Fdt::new(&bytes).map_err(|error| anyhow!("QEMU's device tree: {error}"))?;
@@ -36,6 +36,7 @@ pub fn remove_compatible(tree: &mut DeviceTree, compatible: &str) -> Result<()> 
 }
 
 fn is_compatible(node: &DeviceTreeNode, compatible: &str) -> bool {
-    node.property("compatible")
-        .is_some_and(|property| property.value().split(|&byte| byte == 0).any(|one| one == compatible.as_bytes()))
+    node.property("compatible").is_some_and(|property| {
+        property.value().split(|&byte| byte == 0).any(|one| one == compatible.as_bytes())
+    })
 }

@@ -17,10 +17,11 @@ const MACHINES: usize = 2;
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(MACHINES);
-    match Assets::find() {
-        Ok(assets) => libtest_mimic::run(&arguments, harness::trials(&assets, scenarios::all())).exit_code(),
+    let assets = if arguments.list { Ok(None) } else { Assets::prepare().map(Some) };
+    match assets {
+        Ok(assets) => libtest_mimic::run(&arguments, harness::trials(assets, scenarios::all())).exit_code(),
         Err(error) => {
-            eprintln!("system-tests: {error}");
+            eprintln!("system-tests: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -1,7 +1,7 @@
 //! Boot to a shell and power off.
 
 use anyhow::{Result, ensure};
-use system_tests::assets::Release;
+use testbed::kernel::Series;
 
 use crate::harness::{Lab, Scenario};
 
@@ -12,7 +12,7 @@ pub fn scenarios() -> Vec<Scenario> {
 
 /// The harness itself: the same kernel and shell with no hypervisor under them.
 fn linux_without_hypervisor(lab: &Lab) -> Result<()> {
-    let mut machine = lab.start(&lab.linux(Release::V6_1)?.bare())?;
+    let mut machine = lab.start(&lab.linux(Series::V6_1)?.bare())?;
     let mut shell = machine.shell()?;
     ensure!(shell.check("uname -m")? == "aarch64");
     ensure!(shell.run("false")?.status == 1);
