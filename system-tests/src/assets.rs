@@ -27,6 +27,8 @@ pub struct Assets {
     pub hypervisor: PathBuf,
     /// What every command line of the hypervisor ends with.
     pub options: String,
+    /// Our program for Linux in the first domain.
+    pub guest_tests: PathBuf,
     /// Our kernel that does all that a kernel should not.
     pub hostile: PathBuf,
     /// The folder for what tests leave behind.
@@ -45,7 +47,7 @@ impl Assets {
         }
         let hostile = output.join("hostile.img");
         let elf = build_program(Target::Hypervisor, "system-tests-bare", "hostile")?;
-        fs::write(&hostile, image::pack(&elf)?.0)?;
+        fs::write(&hostile, image::pack(&fs::read(elf)?)?.0)?;
         let hypervisor = match env::var_os(OTHER_IMAGE) {
             Some(other) => PathBuf::from(other),
             None => {
@@ -53,7 +55,8 @@ impl Assets {
                 paths::image()
             }
         };
-        Ok(Self { hypervisor, options: env::var(OTHER_OPTIONS).unwrap_or_default(), hostile, output })
+        let options = env::var(OTHER_OPTIONS).unwrap_or_default();
+        Ok(Self { hypervisor, options, guest_tests, hostile, output })
     }
 
     /// Debian's kernel of that series.
@@ -71,23 +74,31 @@ fn initramfs_file(output: &Path, series: Series) -> PathBuf {
     output.join(format!("initramfs-{series}.gz"))
 }
 
-fn initramfs(series: Series, guest_tests: &[u8]) -> Result<Vec<u8>> {
+/// Leaves the ram disk for root on the first disk: its own modules are all that is needed from it.
+const TO_DISK: &str = "#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t devtmpfs devtmpfs /dev
+for module in $(cat /lib/modules/disk); do insmod $module; done
+while [ ! -b /dev/vda ]; do sleep 0.1; done
+mount -t ext4 /dev/vda /mnt
+exec switch_root /mnt /init
+";
+
+fn initramfs(series: Series, guest_tests: &Path) -> Result<Vec<u8>> {
     let modules = Kernel::fetch(series)?.modules();
     let mut files = Initramfs::base(&kernel::busybox()?, Some(&modules))?;
-    files.file("bin/guest-tests", 0o755, guest_tests.to_vec());
+    files.file("bin/guest-tests", 0o755, fs::read(guest_tests)?);
+    files.file("bin/to-disk", 0o755, TO_DISK.into());
     files.file(shell::PROGRAM.trim_start_matches('/'), 0o755, shell::SCRIPT.into());
     files.to_gzip()
 }
 
-/// Builds a program of ours for the machines, and returns its ELF file.
-fn build_program(target: Target, package: &str, program: &str) -> Result<Vec<u8>> {
+/// Builds a program of ours for the machines; returns its ELF file.
+fn build_program(target: Target, package: &str, program: &str) -> Result<PathBuf> {
     let cross = Cross::prepare(target)?;
     open_step(&format!("Build {program}"), || {
-        let mut build = cross.cargo("build");
-        // Symbols would only make the machines' memory fuller.
-        build.args(["--release", "--config", "profile.release.strip=true", "--package", package]);
-        pass_through(&mut build)
+        pass_through(cross.cargo("build").args(["--release", "--package", package]))
     })?;
-    let file = cross.release_program(program);
-    fs::read(&file).with_context(|| format!("reading {}", file.display()))
+    Ok(cross.release_program(program))
 }
