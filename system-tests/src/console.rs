@@ -10,13 +10,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
-/// How long a machine may be silent on what a test waits for. Only a hang takes that long.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a machine may say nothing at all. Only a hang takes that long.
+const SILENCE: Duration = Duration::from_secs(120);
+/// How long a machine may talk without saying what a test waits for.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Words after which nothing that a test waits for can still come, unless it waits for them.
-const FATAL: [&str; 3] = ["Kernel panic - not syncing", "hypervisor panic", "Xen BUG at"];
+const FATAL: [&str; 4] = ["Kernel panic - not syncing", "hypervisor panic", "hypervisor fault", "Xen BUG at"];
 
 /// Both directions of a machine's serial line.
 pub struct Console {
@@ -40,6 +42,14 @@ struct Text {
 impl Heard {
     fn lock(&self) -> MutexGuard<'_, Text> {
         self.text.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for more text. Fails when there is none for too long, or when it is too long since `start`.
+    fn wait<'a>(&self, text: MutexGuard<'a, Text>, start: Instant) -> Result<MutexGuard<'a, Text>> {
+        ensure!(start.elapsed() < PATIENCE, "no end after {} s", PATIENCE.as_secs());
+        let (text, timeout) = self.news.wait_timeout(text, SILENCE).unwrap_or_else(PoisonError::into_inner);
+        ensure!(!timeout.timed_out(), "silence for {} s", SILENCE.as_secs());
+        Ok(text)
     }
 }
 
@@ -83,9 +93,9 @@ impl Console {
 
     /// Waits for the first of `words` to appear and moves the cursor behind it.
     ///
-    /// Fails when the machine ends, panics or stays silent for [`PATIENCE`] first.
+    /// Fails when the machine ends, panics or hangs first.
     pub fn expect_any(&mut self, words: &[&str]) -> Result<Match> {
-        let deadline = Instant::now() + PATIENCE;
+        let start = Instant::now();
         let mut text = self.heard.lock();
         loop {
             let new = &text.bytes[self.cursor..];
@@ -97,30 +107,22 @@ impl Console {
                 self.cursor += at + words[which].len();
                 return Ok(Match { which, before });
             }
-            if let Some(fatal) = FATAL.iter().find(|fatal| find(new, fatal.as_bytes()).is_some()) {
+            if let Some(fatal) = fatal_line(new) {
                 bail!("waited for {words:?} but the machine said {fatal:?}");
             }
             if text.closed {
                 bail!("waited for {words:?} but the machine ended");
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                bail!("waited for {words:?} for {} s", PATIENCE.as_secs());
-            }
-            text = self.heard.news.wait_timeout(text, left).unwrap_or_else(PoisonError::into_inner).0;
+            text = self.heard.wait(text, start).with_context(|| format!("waiting for {words:?}"))?;
         }
     }
 
     /// Waits until the machine has closed its console, and returns all that came since the cursor.
     pub fn rest(&mut self) -> Result<String> {
-        let deadline = Instant::now() + PATIENCE;
+        let start = Instant::now();
         let mut text = self.heard.lock();
         while !text.closed {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                bail!("the machine was to end, and runs on after {} s", PATIENCE.as_secs());
-            }
-            text = self.heard.news.wait_timeout(text, left).unwrap_or_else(PoisonError::into_inner).0;
+            text = self.heard.wait(text, start).context("the machine was to end")?;
         }
         let rest = String::from_utf8_lossy(&text.bytes[self.cursor..]).into_owned();
         self.cursor = text.bytes.len();
@@ -142,6 +144,13 @@ impl Console {
         tail.reverse();
         tail.join("\n")
     }
+}
+
+/// The first whole line of `text` after which nothing good can come.
+fn fatal_line(text: &[u8]) -> Option<String> {
+    let at = FATAL.iter().filter_map(|fatal| find(text, fatal.as_bytes())).min()?;
+    let line = text[at..].split_inclusive(|&byte| byte == b'\n').next()?;
+    line.ends_with(b"\n").then(|| String::from_utf8_lossy(line).trim_end().to_string())
 }
 
 fn find(text: &[u8], word: &[u8]) -> Option<usize> {
@@ -177,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_panic_ends_the_wait() {
-        let mut console = console("Kernel panic - not syncing: no init");
+        let mut console = console("Kernel panic - not syncing: no init\n");
         let error = console.expect("login").unwrap_err();
         assert!(error.to_string().contains("Kernel panic"));
         console.expect("Kernel panic").unwrap();

@@ -140,7 +140,7 @@ fn close_one_end() -> Result<()> {
 
 fn bad_ports() -> Result<()> {
     let evtchn = open("evtchn")?;
-    for port in [0, 1, 3000, 4095, 4096, 131_071, 131_072, u32::MAX] {
+    for port in [0, 3000, 4095, 4096, 131_071, 131_072, u32::MAX] {
         let notified = notify(&evtchn, port);
         ensure!(notified.is_err(), "notified port {port}, which is not of this file");
         let bound = bind_interdomain(&evtchn, DOM0, port);

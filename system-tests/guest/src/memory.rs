@@ -65,7 +65,7 @@ fn came_back() -> Result<()> {
     let start = number(CURRENT)?;
     let free = meminfo("MemFree")?;
     // So much goes that the pages which come back must be among those used below.
-    let step = (free / 2).min(4 * STEP_KIB);
+    let step = (free / 2).min(4 * STEP_KIB).next_multiple_of(1024);
     balloon_to(start - step)?;
     balloon_to(start)?;
     let bytes = usize::try_from((meminfo("MemFree")? - 32 * 1024) * 1024)?;
