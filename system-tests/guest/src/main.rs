@@ -1,0 +1,48 @@
+//! One program with many tests: `guest-tests grants` runs those of grants, and so on.
+//!
+//! Each prints `ok <name>` or `FAILED <name>: <reason>` per test, and the program fails if one did. It runs
+//! on Linux in a domain, static, with nothing but the kernel and its device files under it.
+
+#![deny(unsafe_code)]
+
+mod disk;
+mod events;
+mod float;
+mod grants;
+mod hotplug;
+mod hypercalls;
+mod memory;
+mod pages;
+mod report;
+mod smp;
+mod xen;
+
+use std::process::ExitCode;
+
+use report::Report;
+
+const USAGE: &str = "usage: guest-tests grants | events | hypercalls | memory | disk FOLDER | smp [SECONDS] | \
+                     hotplug [ROUNDS]";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let what = arguments.next().unwrap_or_default();
+    let argument = arguments.next();
+    let number = |default| argument.as_deref().map_or(Some(default), |text| text.parse().ok());
+    let mut report = Report::default();
+    match (what.as_str(), &argument) {
+        ("grants", None) => grants::run(&mut report),
+        (grants::WRITER, None) => return grants::write_through_read_only_map(),
+        ("events", None) => events::run(&mut report),
+        ("hypercalls", None) => hypercalls::run(&mut report),
+        ("memory", None) => memory::run(&mut report),
+        ("disk", Some(folder)) => disk::run(&mut report, folder.as_ref()),
+        ("smp", _) if number(5).is_some() => smp::run(&mut report, number(5).unwrap_or(5)),
+        ("hotplug", _) if number(10).is_some() => hotplug::run(&mut report, number(10).unwrap_or(10)),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    }
+    report.finish()
+}

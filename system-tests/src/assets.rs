@@ -1,0 +1,104 @@
+//! The files that machines are made of: fetched and built before the first machine starts.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use testbed::host::{self, Need};
+use testbed::image;
+use testbed::initramfs::Initramfs;
+use testbed::kernel::{self, Kernel, Series};
+use testbed::paths;
+use testbed::process::{open_step, pass_through};
+use testbed::toolchain::{Cross, Target};
+
+use crate::shell;
+
+/// Names another hypervisor image than the one that is built.
+const OTHER_IMAGE: &str = "XENOLITH_IMAGE";
+/// Options for that other hypervisor, after those of the test.
+const OTHER_OPTIONS: &str = "XENOLITH_OPTIONS";
+
+/// Every file that a scenario may need.
+#[derive(Clone, Debug)]
+pub struct Assets {
+    /// The hypervisor's image.
+    pub hypervisor: PathBuf,
+    /// What every command line of the hypervisor ends with.
+    pub options: String,
+    /// Our program for Linux in the first domain.
+    pub guest_tests: PathBuf,
+    /// Our kernel that does all that a kernel should not.
+    pub hostile: PathBuf,
+    /// The folder for what tests leave behind.
+    pub output: PathBuf,
+}
+
+impl Assets {
+    /// Fetches and builds what is not there.
+    pub fn prepare() -> Result<Self> {
+        host::ensure(&[Need::QEMU])?;
+        let output = paths::target().join("system-tests");
+        fs::create_dir_all(&output).with_context(|| format!("creating {}", output.display()))?;
+        let guest_tests = build_program(Target::Domain, "system-tests-guest", "guest-tests")?;
+        for series in Series::ALL {
+            fs::write(initramfs_file(&output, series), initramfs(series, &guest_tests)?)?;
+        }
+        let hostile = output.join("hostile.img");
+        let elf = build_program(Target::Hypervisor, "system-tests-bare", "hostile")?;
+        fs::write(&hostile, image::pack(&fs::read(elf)?)?.0)?;
+        let hypervisor = match env::var_os(OTHER_IMAGE) {
+            Some(other) => PathBuf::from(other),
+            None => {
+                image::build(&Cross::prepare(Target::Hypervisor)?)?;
+                paths::image()
+            }
+        };
+        let options = env::var(OTHER_OPTIONS).unwrap_or_default();
+        Ok(Self { hypervisor, options, guest_tests, hostile, output })
+    }
+
+    /// Debian's kernel of that series.
+    pub fn kernel(&self, series: Series) -> Result<Kernel> {
+        Kernel::fetch(series)
+    }
+
+    /// The initial ram disk for that kernel: a shell, the modules, our programs.
+    pub fn initramfs(&self, series: Series) -> PathBuf {
+        initramfs_file(&self.output, series)
+    }
+}
+
+fn initramfs_file(output: &Path, series: Series) -> PathBuf {
+    output.join(format!("initramfs-{series}.gz"))
+}
+
+/// Leaves the ram disk for root on the first disk: its own modules are all that is needed from it.
+const TO_DISK: &str = "#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t devtmpfs devtmpfs /dev
+for module in $(cat /lib/modules/disk); do insmod $module; done
+while [ ! -b /dev/vda ]; do sleep 0.1; done
+mount -t ext4 /dev/vda /mnt
+exec switch_root /mnt /init
+";
+
+fn initramfs(series: Series, guest_tests: &Path) -> Result<Vec<u8>> {
+    let modules = Kernel::fetch(series)?.modules();
+    let mut files = Initramfs::base(&kernel::busybox()?, Some(&modules))?;
+    files.file("bin/guest-tests", 0o755, fs::read(guest_tests)?);
+    files.file("bin/to-disk", 0o755, TO_DISK.into());
+    files.file(shell::PROGRAM.trim_start_matches('/'), 0o755, shell::SCRIPT.into());
+    files.to_gzip()
+}
+
+/// Builds a program of ours for the machines; returns its ELF file.
+fn build_program(target: Target, package: &str, program: &str) -> Result<PathBuf> {
+    let cross = Cross::prepare(target)?;
+    open_step(&format!("Build {program}"), || {
+        pass_through(cross.cargo("build").args(["--release", "--package", package]))
+    })?;
+    Ok(cross.release_program(program))
+}

@@ -1,0 +1,194 @@
+//! A machine's serial console: everything it prints is kept, and a test waits for words in it.
+//!
+//! A reader thread owns the machine's output. It appends to the log file and to a buffer; a test moves a
+//! cursor through that buffer, so that words which arrived before they were asked for are found as well.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// How long a machine may say nothing at all. Only a hang takes that long.
+const SILENCE: Duration = Duration::from_secs(120);
+/// How long a machine may talk without saying what a test waits for.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Words after which nothing that a test waits for can still come, unless it waits for them.
+const FATAL: [&str; 4] = ["Kernel panic - not syncing", "hypervisor panic", "hypervisor fault", "Xen BUG at"];
+
+/// Both directions of a machine's serial line.
+pub struct Console {
+    heard: Arc<Heard>,
+    cursor: usize,
+    input: Box<dyn Write + Send>,
+}
+
+#[derive(Default)]
+struct Heard {
+    text: Mutex<Text>,
+    news: Condvar,
+}
+
+#[derive(Default)]
+struct Text {
+    bytes: Vec<u8>,
+    closed: bool,
+}
+
+impl Heard {
+    fn lock(&self) -> MutexGuard<'_, Text> {
+        self.text.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for more text. Fails when there is none for too long, or when it is too long since `start`.
+    fn wait<'a>(&self, text: MutexGuard<'a, Text>, start: Instant) -> Result<MutexGuard<'a, Text>> {
+        ensure!(start.elapsed() < PATIENCE, "no end after {} s", PATIENCE.as_secs());
+        let (text, timeout) = self.news.wait_timeout(text, SILENCE).unwrap_or_else(PoisonError::into_inner);
+        ensure!(!timeout.timed_out(), "silence for {} s", SILENCE.as_secs());
+        Ok(text)
+    }
+}
+
+/// Where a word was found, and the text between the cursor and it.
+pub struct Match {
+    /// Index into the words that were waited for.
+    pub which: usize,
+    /// What was printed before the word, since the match before this one.
+    pub before: String,
+}
+
+impl Console {
+    /// Takes over a machine's output and input; all output goes to the file `log` too.
+    pub fn new(
+        mut output: impl Read + Send + 'static,
+        input: impl Write + Send + 'static,
+        log: &Path,
+    ) -> Result<Self> {
+        let mut log = File::create(log).with_context(|| format!("console log {}", log.display()))?;
+        let heard = Arc::new(Heard::default());
+        let theirs = Arc::clone(&heard);
+        thread::spawn(move || {
+            let mut chunk = [0; 4096];
+            while let Ok(count @ 1..) = output.read(&mut chunk) {
+                let chunk = &chunk[..count];
+                // A full disk loses the log, not the test.
+                let _ = log.write_all(chunk);
+                theirs.lock().bytes.extend(chunk.iter().filter(|&&byte| byte != b'\r'));
+                theirs.news.notify_all();
+            }
+            theirs.lock().closed = true;
+            theirs.news.notify_all();
+        });
+        Ok(Self { heard, cursor: 0, input: Box::new(input) })
+    }
+
+    /// Waits for `word` and moves the cursor behind it. Returns what came before it.
+    pub fn expect(&mut self, word: &str) -> Result<String> {
+        Ok(self.expect_any(&[word])?.before)
+    }
+
+    /// Waits for the first of `words` to appear and moves the cursor behind it.
+    ///
+    /// Fails when the machine ends, panics or hangs first.
+    pub fn expect_any(&mut self, words: &[&str]) -> Result<Match> {
+        let start = Instant::now();
+        let mut text = self.heard.lock();
+        loop {
+            let new = &text.bytes[self.cursor..];
+            let found = (0..words.len())
+                .filter_map(|which| find(new, words[which].as_bytes()).map(|at| (at, which)))
+                .min_by_key(|&(at, which)| (at, usize::MAX - words[which].len()));
+            if let Some((at, which)) = found {
+                let before = String::from_utf8_lossy(&new[..at]).into_owned();
+                self.cursor += at + words[which].len();
+                return Ok(Match { which, before });
+            }
+            if let Some(fatal) = fatal_line(new) {
+                bail!("waited for {words:?} but the machine said {fatal:?}");
+            }
+            if text.closed {
+                bail!("waited for {words:?} but the machine ended");
+            }
+            text = self.heard.wait(text, start).with_context(|| format!("waiting for {words:?}"))?;
+        }
+    }
+
+    /// Waits until the machine has closed its console, and returns all that came since the cursor.
+    pub fn rest(&mut self) -> Result<String> {
+        let start = Instant::now();
+        let mut text = self.heard.lock();
+        while !text.closed {
+            text = self.heard.wait(text, start).context("the machine was to end")?;
+        }
+        let rest = String::from_utf8_lossy(&text.bytes[self.cursor..]).into_owned();
+        self.cursor = text.bytes.len();
+        Ok(rest)
+    }
+
+    /// Types `text`.
+    pub fn send(&mut self, text: &str) -> Result<()> {
+        self.input.write_all(text.as_bytes())?;
+        self.input.flush()?;
+        Ok(())
+    }
+
+    /// The last lines of all that was printed, for a report.
+    pub fn tail(&self, lines: usize) -> String {
+        let text = self.heard.lock();
+        let all = String::from_utf8_lossy(&text.bytes);
+        let mut tail: Vec<&str> = all.lines().rev().take(lines).collect();
+        tail.reverse();
+        tail.join("\n")
+    }
+}
+
+/// The first whole line of `text` after which nothing good can come.
+fn fatal_line(text: &[u8]) -> Option<String> {
+    let at = FATAL.iter().filter_map(|fatal| find(text, fatal.as_bytes())).min()?;
+    let line = text[at..].split_inclusive(|&byte| byte == b'\n').next()?;
+    line.ends_with(b"\n").then(|| String::from_utf8_lossy(line).trim_end().to_string())
+}
+
+fn find(text: &[u8], word: &[u8]) -> Option<usize> {
+    text.windows(word.len()).position(|window| window == word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn console(said: &'static str) -> Console {
+        let log = std::env::temp_dir().join(format!("console-{:?}.log", thread::current().id()));
+        let console = Console::new(said.as_bytes(), std::io::sink(), &log).unwrap();
+        std::fs::remove_file(log).unwrap();
+        console
+    }
+
+    #[test]
+    fn words_are_found_in_order() {
+        let mut console = console("one two\r\nthree");
+        assert_eq!(console.expect("two").unwrap(), "one ");
+        assert_eq!(console.expect("three").unwrap(), "\n");
+        assert!(console.expect("one").unwrap_err().to_string().contains("ended"));
+    }
+
+    #[test]
+    fn the_first_of_several_words_wins() {
+        let mut console = console("b then a");
+        let found = console.expect_any(&["a", "b"]).unwrap();
+        assert_eq!(found.which, 1);
+        assert_eq!(console.rest().unwrap(), " then a");
+    }
+
+    #[test]
+    fn a_panic_ends_the_wait() {
+        let mut console = console("Kernel panic - not syncing: no init\n");
+        let error = console.expect("login").unwrap_err();
+        assert!(error.to_string().contains("Kernel panic"));
+        console.expect("Kernel panic").unwrap();
+    }
+}

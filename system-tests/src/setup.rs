@@ -1,0 +1,175 @@
+//! What a machine is made of: the board, what is loaded, and with which command lines.
+//!
+//! The QEMU command line is the launcher's of `testbed`. What is added here is what only tests want: an entry at the
+//! wrong exception level, a device tree of our own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use testbed::qemu::{Boot, Console, Disk, Gic, Machine};
+
+use crate::assets::Assets;
+
+/// Where QEMU puts the hypervisor: the first 2 MiB boundary of RAM that leaves room for its own first instructions.
+const HYPERVISOR_AT: u64 = 0x4020_0000;
+/// Where a device tree of ours goes: between QEMU's own and the modules.
+const TREE_AT: u64 = 0x4880_0000;
+/// Where the few instructions go that then enter the hypervisor with that tree.
+const STUB_AT: u64 = 0x48c0_0000;
+
+/// Who gets control first, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// The hypervisor at EL2, by Linux's boot protocol; kernel and ram disk are its modules.
+    Hypervisor,
+    /// The hypervisor at EL1.
+    HypervisorAtEl1,
+    /// The hypervisor at EL2, with this file as its device tree, byte for byte.
+    HypervisorWithTree(PathBuf),
+    /// The kernel itself at EL1: no hypervisor.
+    Kernel,
+}
+
+/// A machine to be started. Fields are public: a scenario changes what it is about.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Interrupt controller.
+    pub gic: Gic,
+    /// Number of CPUs.
+    pub cpus: u32,
+    /// CPU model, by QEMU's name.
+    pub cpu: &'static str,
+    /// Machine memory in MiB.
+    pub memory_mib: u64,
+    /// Who gets control first.
+    pub entry: Entry,
+    /// The image that takes the hypervisor's place.
+    pub hypervisor: PathBuf,
+    /// The hypervisor's command line.
+    pub options: String,
+    /// The first domain's kernel.
+    pub kernel: Option<PathBuf>,
+    /// Its initial ram disk.
+    pub initrd: Option<PathBuf>,
+    /// Its command line.
+    pub bootargs: String,
+    /// Disks.
+    pub disks: Vec<Disk>,
+    /// Further QEMU arguments.
+    pub extra: Vec<String>,
+}
+
+impl Setup {
+    /// Two Cortex-A57, a GICv3, 1 GiB, of which the first domain gets 512 MiB; nothing to boot yet.
+    pub fn new(assets: &Assets) -> Self {
+        Self {
+            gic: Gic::V3,
+            cpus: 2,
+            cpu: "cortex-a57",
+            memory_mib: 1024,
+            entry: Entry::Hypervisor,
+            hypervisor: assets.hypervisor.clone(),
+            options: format!("dom0_mem=512M {}", assets.options),
+            kernel: None,
+            initrd: None,
+            bootargs: "console=hvc0".to_string(),
+            disks: Vec::new(),
+            extra: Vec::new(),
+        }
+    }
+
+    /// The same machine without a hypervisor: the kernel boots on the machine's own console.
+    pub fn bare(mut self) -> Self {
+        self.entry = Entry::Kernel;
+        self.bootargs = self.bootargs.replace("hvc0", "ttyAMA0");
+        self
+    }
+
+    /// The hypervisor's command line with another option at its end.
+    pub fn option(mut self, option: &str) -> Self {
+        self.options = format!("{} {option}", self.options);
+        self
+    }
+
+    /// The kernel's command line with another argument at its end.
+    pub fn bootarg(mut self, bootarg: &str) -> Self {
+        self.bootargs = format!("{} {bootarg}", self.bootargs);
+        self
+    }
+
+    /// The QEMU command that runs this machine, its console on standard input and output.
+    ///
+    /// `scratch` is a folder for what must be written to start it.
+    pub fn command(&self, scratch: &Path) -> Result<Command> {
+        let mut machine = self.machine()?;
+        match &self.entry {
+            Entry::Hypervisor | Entry::Kernel => {}
+            Entry::HypervisorAtEl1 => add(&mut machine, &["-machine", "virtualization=off"]),
+            Entry::HypervisorWithTree(tree) => {
+                let stub = scratch.join("enter-hypervisor.bin");
+                fs::write(&stub, entry_stub(HYPERVISOR_AT, TREE_AT))?;
+                for (file, at) in [(tree, TREE_AT), (&stub, STUB_AT)] {
+                    let loader = format!("loader,file={},addr={at:#x},force-raw=on", file.display());
+                    add(&mut machine, &["-device", &loader]);
+                }
+                add(&mut machine, &["-device", &format!("loader,addr={STUB_AT:#x},cpu-num=0")]);
+            }
+        }
+        machine.command()
+    }
+
+    /// The QEMU command that writes the device tree which this machine's hypervisor would get to `file`, and ends.
+    pub fn dump_tree(&self, file: &Path) -> Result<Command> {
+        let mut machine = self.machine()?;
+        add(&mut machine, &["-machine", &format!("dumpdtb={}", file.display())]);
+        machine.command()
+    }
+
+    fn machine(&self) -> Result<Machine> {
+        let boot = match self.entry {
+            Entry::Kernel => Boot::Linux {
+                kernel: self.kernel.clone().context("no kernel")?,
+                initrd: self.initrd.clone().context("no initrd")?,
+                bootargs: self.bootargs.clone(),
+            },
+            _ => Boot::Hypervisor {
+                image: self.hypervisor.clone(),
+                args: self.options.trim_end().to_string(),
+                kernel: self.kernel.clone(),
+                initrd: self.initrd.clone(),
+                bootargs: self.bootargs.clone(),
+            },
+        };
+        let mut machine = Machine::new(boot);
+        machine.gic = self.gic;
+        machine.cpus = self.cpus;
+        machine.cpu = self.cpu.to_string();
+        machine.memory_mib = self.memory_mib;
+        machine.console = Console::Pipe;
+        machine.disks.clone_from(&self.disks);
+        machine.once = true;
+        machine.extra = self.extra.iter().map(Into::into).collect();
+        Ok(machine)
+    }
+}
+
+fn add(machine: &mut Machine, arguments: &[&str]) {
+    machine.extra.extend(arguments.iter().map(Into::into));
+}
+
+/// Machine code that enters an image as Linux's boot protocol demands: x0 = device tree, x1 to x3 zero.
+fn entry_stub(image: u64, tree: u64) -> Vec<u8> {
+    const LDR_X0_AT_24: u32 = 0x5800_00c0;
+    const MOV_X1_0: u32 = 0xd280_0001;
+    const MOV_X2_0: u32 = 0xd280_0002;
+    const MOV_X3_0: u32 = 0xd280_0003;
+    const LDR_X4_AT_32: u32 = 0x5800_0084;
+    const BR_X4: u32 = 0xd61f_0080;
+    let code = [LDR_X0_AT_24, MOV_X1_0, MOV_X2_0, MOV_X3_0, LDR_X4_AT_32, BR_X4];
+    let mut bytes: Vec<u8> = code.iter().flat_map(|word| word.to_le_bytes()).collect();
+    bytes.extend(tree.to_le_bytes());
+    bytes.extend(image.to_le_bytes());
+    bytes
+}

@@ -1,0 +1,89 @@
+//! From a scenario to a trial: a folder of its own, the console's tail on failure.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use libtest_mimic::{Failed, Trial};
+use system_tests::assets::Assets;
+use system_tests::machine::{Machine, log_file};
+use system_tests::setup::Setup;
+use system_tests::shell::PROGRAM;
+use testbed::kernel::Series;
+
+/// Lines of the console that a failed test shows.
+const TAIL: usize = 50;
+
+/// What a scenario does.
+type Run = Box<dyn FnOnce(&Lab) -> Result<()> + Send>;
+
+/// A named function that drives machines.
+pub struct Scenario {
+    name: String,
+    run: Run,
+}
+
+impl Scenario {
+    /// Makes one.
+    pub fn new(name: impl Into<String>, run: impl FnOnce(&Lab) -> Result<()> + Send + 'static) -> Self {
+        Self { name: name.into(), run: Box::new(run) }
+    }
+}
+
+/// What a scenario works with.
+pub struct Lab {
+    /// The files of all tests.
+    pub assets: Arc<Assets>,
+    /// This test's own folder: scratch files, and the console log.
+    pub folder: PathBuf,
+}
+
+impl Lab {
+    /// The usual machine with that kernel and our initial ram disk, whose shell listens.
+    pub fn linux(&self, series: Series) -> Result<Setup> {
+        let mut setup = Setup::new(&self.assets).bootarg(&format!("run={PROGRAM}"));
+        setup.kernel = Some(self.assets.kernel(series)?.image());
+        setup.initrd = Some(self.assets.initramfs(series));
+        Ok(setup)
+    }
+
+    /// Starts a machine that logs into this test's folder.
+    pub fn start(&self, setup: &Setup) -> Result<Machine> {
+        Machine::start(setup, &self.folder)
+    }
+}
+
+/// Turns scenarios into trials. Without assets they can be listed only.
+pub fn trials(assets: Option<Assets>, scenarios: Vec<Scenario>) -> Vec<Trial> {
+    let assets = assets.map(Arc::new);
+    let trial = |Scenario { name, run }| {
+        let lab =
+            assets.clone().map(|assets| Lab { folder: assets.output.join(name_of_folder(&name)), assets });
+        Trial::test(name, move || lab.map_or(Ok(()), |lab| attempt(&lab, run)))
+    };
+    scenarios.into_iter().map(trial).collect()
+}
+
+fn name_of_folder(name: &str) -> String {
+    name.replace('/', ".")
+}
+
+fn attempt(lab: &Lab, run: Run) -> Result<(), Failed> {
+    prepare(lab).and_then(|()| run(lab)).map_err(|error| {
+        let log = log_file(&lab.folder);
+        let console = fs::read(&log).unwrap_or_default();
+        let console = String::from_utf8_lossy(&console);
+        let lines: Vec<&str> = console.lines().collect();
+        let tail = lines[lines.len().saturating_sub(TAIL)..].join("\n");
+        Failed::from(format!("{error:#}\n--- last lines of {}\n{tail}\n---", log.display()))
+    })
+}
+
+/// Empties the test's folder.
+fn prepare(lab: &Lab) -> Result<()> {
+    if lab.folder.exists() {
+        fs::remove_dir_all(&lab.folder)?;
+    }
+    fs::create_dir_all(&lab.folder).with_context(|| format!("creating {}", lab.folder.display()))
+}

@@ -1,0 +1,18 @@
+//! All scenarios, in one place. A name is `area/what`, and a filter takes any part of it.
+
+mod bad_input;
+mod boot;
+mod disk;
+mod domain;
+mod hostile;
+mod power;
+
+use crate::harness::Scenario;
+
+/// Every scenario there is.
+pub fn all() -> Vec<Scenario> {
+    [boot::all(), power::all(), domain::all(), disk::all(), hostile::all(), bad_input::all()]
+        .into_iter()
+        .flatten()
+        .collect()
+}

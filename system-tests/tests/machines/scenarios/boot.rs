@@ -1,0 +1,107 @@
+//! Boot to a shell and power off: on many machines, with many forms of the same kernel.
+
+use std::fs;
+
+use anyhow::{Result, ensure};
+use system_tests::machine::Machine;
+use system_tests::setup::Setup;
+use testbed::kernel::Series;
+use testbed::qemu::Gic;
+
+use crate::harness::{Lab, Scenario};
+
+/// Each value of each column at least twice, and the pairs that differ most in what the hypervisor does for them.
+const MATRIX: [(Gic, u32, &str, Series); 9] = [
+    (Gic::V2, 1, "cortex-a53", Series::V6_1),
+    (Gic::V2, 1, "cortex-a57", Series::V6_12),
+    (Gic::V2, 2, "max", Series::V6_1),
+    (Gic::V2, 4, "cortex-a72", Series::V6_12),
+    (Gic::V3, 1, "cortex-a76", Series::V6_1),
+    (Gic::V3, 2, "cortex-a53", Series::V6_12),
+    (Gic::V3, 2, "cortex-a57", Series::V6_1),
+    (Gic::V3, 4, "cortex-a72", Series::V6_1),
+    (Gic::V3, 4, "max", Series::V6_12),
+];
+
+/// The scenarios of this file.
+pub fn all() -> Vec<Scenario> {
+    let mut all = vec![
+        Scenario::new("harness/linux-without-hypervisor", linux_without_hypervisor),
+        Scenario::new("boot/gzip", gzip),
+        Scenario::new("boot/no-initrd", no_initrd),
+        Scenario::new("boot/little-memory", little_memory),
+        Scenario::new("boot/much-memory", much_memory),
+    ];
+    all.extend(MATRIX.map(|(gic, cpus, cpu, series)| {
+        let name = format!("boot/gicv{gic}-{cpus}x{cpu}-{series}");
+        Scenario::new(name, move |lab| on_board(lab, gic, cpus, cpu, series))
+    }));
+    all
+}
+
+/// The harness itself: the same kernel and shell with no hypervisor under them.
+fn linux_without_hypervisor(lab: &Lab) -> Result<()> {
+    let mut machine = lab.start(&lab.linux(Series::V6_1)?.bare())?;
+    let mut shell = machine.shell()?;
+    ensure!(shell.check("uname -m")? == "aarch64");
+    ensure!(shell.run("false")?.status == 1);
+    let disk = shell.run("guest-tests disk /tmp")?;
+    ensure!(disk.status == 0, "{}", disk.output);
+    power_off(&mut machine)
+}
+
+fn power_off(machine: &mut Machine) -> Result<()> {
+    machine.console.send("poweroff -f\n")?;
+    machine.wait_for_end()?;
+    Ok(())
+}
+
+/// Boots, looks at what Linux found, and powers off.
+fn boots(lab: &Lab, setup: &Setup, vcpus: u32, series: Series) -> Result<()> {
+    let mut machine = lab.start(setup)?;
+    let mut shell = machine.shell()?;
+    ensure!(shell.check("uname -r")?.starts_with(&format!("{series}.")));
+    ensure!(shell.check("nproc")? == vcpus.to_string());
+    ensure!(shell.check("cat /sys/hypervisor/type")? == "xen");
+    let complaints = shell.run("dmesg | grep -E 'BUG|WARNING|Call trace|rcu.*stall'")?;
+    ensure!(complaints.output.is_empty(), "Linux complains: {}", complaints.output);
+    power_off(&mut machine)
+}
+
+fn on_board(lab: &Lab, gic: Gic, cpus: u32, cpu: &'static str, series: Series) -> Result<()> {
+    let mut setup = lab.linux(series)?;
+    (setup.gic, setup.cpus, setup.cpu) = (gic, cpus, cpu);
+    boots(lab, &setup, cpus, series)
+}
+
+fn gzip(lab: &Lab) -> Result<()> {
+    let mut setup = lab.linux(Series::V6_1)?;
+    setup.kernel = Some(lab.assets.kernel(Series::V6_1)?.gzipped()?);
+    boots(lab, &setup, setup.cpus, Series::V6_1)
+}
+
+/// Debian's kernels have every disk driver as a module, so that without a ram disk the kernel comes as far as looking
+/// for a root file system.
+fn no_initrd(lab: &Lab) -> Result<()> {
+    let mut setup = lab.linux(Series::V6_1)?.bootarg("root=/dev/vda");
+    setup.initrd = None;
+    let mut machine = lab.start(&setup)?;
+    machine.expect("Unable to mount root fs")?;
+    Ok(())
+}
+
+fn little_memory(lab: &Lab) -> Result<()> {
+    let mut setup = lab.linux(Series::V6_1)?.option("dom0_mem=128M");
+    setup.memory_mib = 512;
+    boots(lab, &setup, setup.cpus, Series::V6_1)
+}
+
+/// More than the 3 GiB below which everything is easy.
+fn much_memory(lab: &Lab) -> Result<()> {
+    let mut setup = lab.linux(Series::V6_12)?.option("dom0_mem=3G");
+    setup.memory_mib = 6 * 1024;
+    boots(lab, &setup, setup.cpus, Series::V6_12)?;
+    let log = fs::read_to_string(system_tests::machine::log_file(&lab.folder))?;
+    ensure!(log.contains("Memory: "), "Linux did not say how much memory it has");
+    Ok(())
+}
