@@ -9,7 +9,9 @@
 pub fn counter() -> u64 {
     let ticks: u64;
     // SAFETY: a barrier, and a read of a register that kernels and Linux programs may read.
-    unsafe { core::arch::asm!("isb", "mrs {}, cntvct_el0", out(reg) ticks, options(nostack, preserves_flags)) };
+    unsafe {
+        core::arch::asm!("isb", "mrs {}, cntvct_el0", out(reg) ticks, options(nostack, preserves_flags))
+    };
     ticks
 }
 
@@ -18,7 +20,9 @@ pub fn counter() -> u64 {
 pub fn frequency() -> u64 {
     let hertz: u64;
     // SAFETY: as for the counter.
-    unsafe { core::arch::asm!("mrs {}, cntfrq_el0", out(reg) hertz, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        core::arch::asm!("mrs {}, cntfrq_el0", out(reg) hertz, options(nomem, nostack, preserves_flags))
+    };
     hertz
 }
 

@@ -4,6 +4,7 @@
 //! `crate::sync`; the files under `domain/` join them: what follows from a change in one for the others, for the vCPUs,
 //! and for the machine.
 
+pub mod crash;
 mod events;
 mod first;
 mod grants;
@@ -108,6 +109,10 @@ pub struct Domain {
     pub parameters: Mutex<Parameters>,
     /// `vm_assist`: run states carry the update flag.
     pub runstate_update_flag: AtomicBool,
+    /// Who hears in the console's output that its kernel panics.
+    pub listener: Mutex<crash::Listener>,
+    /// Watchdogs that it feeds.
+    pub watchdogs: Mutex<crash::Watchdogs>,
     ending: Mutex<Ending>,
 }
 

@@ -11,6 +11,8 @@ mod interrupts;
 mod switch;
 mod timers;
 
+use core::sync::atomic::Ordering;
+
 use crate::arch;
 use crate::hypervisor::{Hypervisor, VcpuRef};
 use crate::regs::GuestRegs;
@@ -19,6 +21,9 @@ use crate::types::CpuId;
 use crate::vcpu::Vcpu;
 
 pub use timers::{Alarm, AlarmKind};
+
+/// vCPUs whose timers a CPU has room for: those of the largest domain.
+const MAX_VCPUS: usize = crate::vgic::MAX_VCPUS_V3 as usize;
 
 /// Why the CPU came to EL2.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +74,12 @@ impl Local {
 impl Cpu {
     /// A CPU that runs nothing yet.
     pub fn new(id: CpuId) -> Self {
-        Cpu { id, running: None, local: Local { id, alarms: TimerQueue::default(), choose: true } }
+        let mut alarms = TimerQueue::default();
+        // Fails only when the heap is too small for the machine, at boot.
+        if alarms.reserve(MAX_VCPUS * AlarmKind::COUNT).is_err() {
+            panic!("cpu{}: no memory for {MAX_VCPUS} vCPUs' timers", id.0);
+        }
+        Cpu { id, running: None, local: Local { id, alarms, choose: true } }
     }
 
     /// The vCPU that runs here.
@@ -110,6 +120,10 @@ pub fn run(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event) 
 fn handle(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event) {
     let Cpu { running, local, .. } = cpu;
     let Some(running) = running.as_ref() else { return };
+    if running.vcpu().suspect.load(Ordering::Relaxed) && frame.pstate.is_el0() {
+        // A kernel that has panicked runs no program any more.
+        running.vcpu().suspect.store(false, Ordering::Relaxed);
+    }
     match event {
         Event::Start => (),
         Event::Trap { esr, far, hpfar } => exit::handle(hv, running, local, frame, esr, far, hpfar),

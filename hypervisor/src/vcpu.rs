@@ -43,6 +43,8 @@ pub struct Vcpu {
     pub polling: AtomicBool,
     /// How far cleaning the domain's memory for a set/way operation of this vCPU has come, as a guest frame.
     pub cleaned_to: AtomicU64,
+    /// Its kernel seems to have panicked (`domain::crash`).
+    pub suspect: AtomicBool,
     interrupts_changed: AtomicBool,
 }
 
@@ -73,6 +75,7 @@ impl Vcpu {
             last_cpu: AtomicU16::new(0),
             polling: AtomicBool::new(false),
             cleaned_to: AtomicU64::new(0),
+            suspect: AtomicBool::new(false),
             interrupts_changed: AtomicBool::new(true),
         }
     }

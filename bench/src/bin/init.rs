@@ -26,7 +26,9 @@ mod linux {
     fn call(number: u64, arguments: [u64; 3]) {
         let [a, b, c] = arguments;
         // SAFETY: the two calls that are made change nothing in this process.
-        unsafe { asm!("svc #0", in("x8") number, inout("x0") a => _, in("x1") b, in("x2") c, options(nostack)) };
+        unsafe {
+            asm!("svc #0", in("x8") number, inout("x0") a => _, in("x1") b, in("x2") c, options(nostack))
+        };
     }
 
     /// Where the kernel enters the program.

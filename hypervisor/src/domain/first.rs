@@ -147,6 +147,8 @@ fn assemble(
         vgic: Mutex::new(controller(platform, vcpus, event_ppi)?),
         parameters: Mutex::new(Parameters::default()),
         runstate_update_flag: false.into(),
+        listener: Mutex::default(),
+        watchdogs: Mutex::default(),
         ending: Mutex::new(Ending::default()),
     })
 }

@@ -21,7 +21,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     }
 }
 
-fn write(caller: &Caller<'_>, op: u64, count: u64, buffer: u64) -> Answer {
+fn write(caller: &mut Caller<'_>, op: u64, count: u64, buffer: u64) -> Answer {
     let mut done = 0;
     while done < count {
         let mut bytes = [0; CHUNK];
@@ -30,6 +30,7 @@ fn write(caller: &Caller<'_>, op: u64, count: u64, buffer: u64) -> Answer {
         let address = buffer.checked_add(done).ok_or(Errno::EFAULT)?;
         caller.read_bytes(address, bytes)?;
         console().write(bytes);
+        caller.vcpu.domain.hear(caller.vcpu, caller.local, caller.regs, bytes);
         done += length;
         if done < count && caller.should_pause() {
             return Ok(Reply::Again([op, count - done, address.wrapping_add(length), 0, 0]));

@@ -4,14 +4,14 @@ use core::sync::atomic::Ordering;
 
 use arrayvec::ArrayVec;
 use xenolith_abi::Errno;
-use xenolith_abi::sched::{POLL_PORTS, Poll, RemoteShutdown, SchedOp, Shutdown, ShutdownReason};
+use xenolith_abi::sched::{POLL_PORTS, Poll, RemoteShutdown, SchedOp, Shutdown, ShutdownReason, Watchdog};
 
 use crate::arch;
 use crate::event::Port;
 use crate::regs::Pstate;
 use crate::run::{AlarmKind, exit};
 
-use super::{Answer, Arguments, Caller, DONE, Reply};
+use super::{Answer, Arguments, Caller, DONE, Reply, value};
 
 /// x0: what to do; x1: its argument.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
@@ -52,8 +52,24 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
             caller.require_control()?;
             Err(Errno::ENOSYS)
         }
-        Some(SchedOp::Watchdog) | None => Err(Errno::ENOSYS),
+        Some(SchedOp::Watchdog) => watchdog(caller, argument),
+        None => Err(Errno::ENOSYS),
     }
+}
+
+/// Has the domain shut down unless it calls again within some seconds; 0 seconds ends that.
+fn watchdog(caller: &mut Caller<'_>, argument: u64) -> Answer {
+    let request: Watchdog = caller.read(argument)?;
+    let now = arch::now();
+    let deadline = (request.timeout != 0)
+        .then(|| now.saturating_add(arch::ticks(u64::from(request.timeout).saturating_mul(1_000_000_000))));
+    let (id, first) = {
+        let mut watchdogs = caller.domain().watchdogs.lock();
+        (watchdogs.set(request.id, deadline)?, watchdogs.first())
+    };
+    caller.local.set_alarm(caller.vcpu.vcpu().unit, AlarmKind::Watchdog, first);
+    caller.local.choose();
+    value(id)
 }
 
 /// Sleeps until one of the ports is pending or the time (nanoseconds since boot; 0 = never) has come.

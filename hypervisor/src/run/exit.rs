@@ -68,6 +68,7 @@ pub fn handle(
 
 /// WFI: the vCPU sleeps unless an interrupt waits for it.
 pub fn wait_for_interrupt(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local) {
+    vcpu.vcpu().suspect.store(false, Ordering::Relaxed);
     hv.scheduler.block(vcpu.vcpu().unit, arch::now());
     local.choose();
     switch::present_interrupts(hv, vcpu);

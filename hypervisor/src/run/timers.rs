@@ -1,5 +1,6 @@
 //! Timers that a CPU keeps for vCPUs which do not run, or which wait for a time.
 
+use crate::domain::crash;
 use crate::hypervisor::Hypervisor;
 use crate::sched::UnitId;
 
@@ -23,6 +24,15 @@ pub enum AlarmKind {
     Physical,
     /// The end of `sched_op` poll.
     Poll,
+    /// The end of the patience with a vCPU that may have panicked.
+    Crash,
+    /// The first of its domain's watchdogs, kept with the vCPU that set it.
+    Watchdog,
+}
+
+impl AlarmKind {
+    /// How many kinds there are.
+    pub const COUNT: usize = 5;
 }
 
 impl Local {
@@ -30,8 +40,7 @@ impl Local {
     pub fn set_alarm(&mut self, unit: UnitId, kind: AlarmKind, deadline: Option<u64>) {
         let alarm = Alarm { unit, kind };
         match deadline {
-            // The queue has room for every unit's alarms (`reserve`), so this does not fail; if it did, the timer
-            // would be seen when the vCPU runs next.
+            // `Cpu::new` has made room for every vCPU's alarms, so this does not fail.
             Some(deadline) => {
                 let _ = self.alarms.insert(deadline, alarm);
             }
@@ -64,6 +73,8 @@ pub fn expire(hv: &Hypervisor, local: &mut Local, now: u64) {
             }
             AlarmKind::Physical => super::exit::physical_timer_due(hv, &vcpu, local, now),
             AlarmKind::Poll => vcpu.domain.end_poll(hv, vcpu.id),
+            AlarmKind::Crash => crash::confirm(hv, &vcpu),
+            AlarmKind::Watchdog => crash::check_watchdogs(hv, &vcpu, local, now),
         }
     }
 }

@@ -49,7 +49,9 @@ pub fn kernel_version(image: &[u8]) -> Result<String> {
         text.map(|&byte| char::from(byte)).collect::<String>()
     });
     // The same words begin a format string too.
-    versions.find(|version| version.starts_with(|c: char| c.is_ascii_digit())).context("the kernel names no version")
+    versions
+        .find(|version| version.starts_with(|c: char| c.is_ascii_digit()))
+        .context("the kernel names no version")
 }
 
 #[cfg(test)]

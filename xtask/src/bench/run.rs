@@ -94,7 +94,9 @@ impl Run {
     /// What follows `mark` in the first line that has it.
     pub fn after(&self, mark: &str) -> Result<&str> {
         let found = self.lines.iter().find_map(|line| Some(line.split_once(mark)?.1));
-        found.with_context(|| format!("the machine never said `{mark}`; its last lines were:\n{}", tail(&self.lines)))
+        found.with_context(|| {
+            format!("the machine never said `{mark}`; its last lines were:\n{}", tail(&self.lines))
+        })
     }
 
     /// The number that follows `mark`.

@@ -72,7 +72,13 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_and_limits_judged() {
-        let row = |what: &str, value, unit, decimals, limit| Row { what: what.into(), value, unit, decimals, limit };
+        let row = |what: &str, value, unit, decimals, limit| Row {
+            what: what.into(),
+            value,
+            unit,
+            decimals,
+            limit,
+        };
         let mut table = Table::default();
         table.push(row("size", 600.0, "KiB", 0, Some(512.0)));
         table.push(row("boot ratio", 1.25, "", 2, Some(1.3)));

@@ -130,7 +130,8 @@ impl Frames {
         let mut run = FrameRange { first: range.first, pages: 0 };
         let mut result = Ok(());
         for number in range.first.0..range.end() {
-            let reclaimed = if number == 0 { Err(FrameError::NotReserved) } else { self.reclaim_one(Mfn(number)) };
+            let reclaimed =
+                if number == 0 { Err(FrameError::NotReserved) } else { self.reclaim_one(Mfn(number)) };
             if let Err(error) = reclaimed {
                 result = Err(error);
                 break;
