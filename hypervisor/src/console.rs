@@ -64,6 +64,12 @@ impl Console {
         arch::write_console(bytes);
     }
 
+    fn at_line_start(&self) -> bool {
+        let ring = self.ring.lock();
+        let last = ring.written.checked_sub(1).map(|last| ring.bytes[(last % RING as u64) as usize]);
+        last.is_none_or(|byte| byte == b'\n')
+    }
+
     /// Copies what the ring holds, oldest first, starting at byte `from` of all that was ever written (or at the
     /// oldest byte kept). Returns how many bytes were copied and the position behind them.
     pub fn read_ring(&self, from: u64, into: &mut [u8]) -> (usize, u64) {
@@ -142,7 +148,9 @@ impl Log for Logger {
             Level::Warn => "warning: ",
             Level::Info | Level::Debug | Level::Trace => "",
         };
-        let _ = writeln!(Line(&CONSOLE), "(xenolith) {mark}{}", record.args());
+        // A domain may be in the middle of a line of its own.
+        let start = if CONSOLE.at_line_start() { "" } else { "\n" };
+        let _ = writeln!(Line(&CONSOLE), "{start}(xenolith) {mark}{}", record.args());
     }
 
     fn flush(&self) {}

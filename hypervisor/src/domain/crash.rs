@@ -76,12 +76,12 @@ impl Watchdogs {
 impl Domain {
     /// Hears the domain's output to the machine's console.
     pub fn hear(&self, vcpu: &VcpuRef, local: &mut Local, regs: &GuestRegs, bytes: &[u8]) {
-        if !self.listener.lock().hear(bytes) {
+        // Linux says it again when it is done; once is enough.
+        if !self.listener.lock().hear(bytes) || vcpu.vcpu().suspect.swap(true, Ordering::Relaxed) {
             return;
         }
         log::error!("{} {}: the kernel says that it panics; its registers:", self.id, vcpu.id);
         report(regs);
-        vcpu.vcpu().suspect.store(true, Ordering::Relaxed);
         let deadline = arch::now().saturating_add(arch::ticks(PATIENCE));
         local.set_alarm(vcpu.vcpu().unit, AlarmKind::Crash, Some(deadline));
         local.choose();
