@@ -98,22 +98,29 @@ impl VcpuRef {
 /// Handles an event, then leaves in `frame` the registers of the vCPU that runs next, everything else of it loaded.
 pub fn run(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event) {
     handle(hv, cpu, frame, event);
+    if cpu.local.choose || cpu.running.is_none() {
+        choose(hv, cpu, frame);
+    }
+    if let Some(running) = &cpu.running
+        && running.vcpu().take_interrupts_changed()
+    {
+        switch::present_interrupts(hv, running);
+    }
+}
+
+/// Waits until there is a vCPU to run, and loads it. Kept out of [`run`], so that a trap which changes nothing stays
+/// short.
+#[inline(never)]
+fn choose(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs) {
     loop {
-        if cpu.local.choose {
-            switch::choose(hv, cpu, frame);
+        switch::choose(hv, cpu, frame);
+        if cpu.running.is_some() {
+            return;
         }
-        let Some(running) = &cpu.running else {
-            if !hv.scrub_a_little() {
-                arch::wait_for_interrupt();
-            }
-            interrupts::take_all(hv, None, &mut cpu.local);
-            cpu.local.choose = true;
-            continue;
-        };
-        if running.vcpu().take_interrupts_changed() {
-            switch::present_interrupts(hv, running);
+        if !hv.scrub_a_little() {
+            arch::wait_for_interrupt();
         }
-        return;
+        interrupts::take_all(hv, None, &mut cpu.local);
     }
 }
 

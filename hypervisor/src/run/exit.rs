@@ -163,9 +163,7 @@ pub fn physical_timer_due(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, no
 }
 
 fn data_abort(hv: &Hypervisor, vcpu: &VcpuRef, regs: &mut GuestRegs, abort: &DataAbort, length: Length) {
-    if may_retry(vcpu, &abort.fault, abort.write) {
-        return;
-    }
+    // Emulated devices first: they are what most aborts are for.
     let translation = matches!(abort.fault.status, FaultStatus::Translation { .. });
     if let (true, Some(ipa), false) = (translation, abort.fault.ipa, abort.fault.stage1_walk)
         && let Some(access) = abort.access
@@ -176,7 +174,9 @@ fn data_abort(hv: &Hypervisor, vcpu: &VcpuRef, regs: &mut GuestRegs, abort: &Dat
             Err(()) => inject::data_abort(regs, abort),
         };
     }
-    inject::data_abort(regs, abort);
+    if !may_retry(vcpu, &abort.fault, abort.write) {
+        inject::data_abort(regs, abort);
+    }
 }
 
 /// A device that the hypervisor emulates: `None` if there is none at the address, `Err` if it refuses the access.

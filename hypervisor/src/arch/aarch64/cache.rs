@@ -13,11 +13,11 @@ fn line() -> u64 {
 pub fn clean_to_memory(start: Pa, bytes: u64) {
     let line = line();
     let mut address = start.0 & !(line - 1);
-    let end = start.0.saturating_add(bytes);
-    while address < end {
+    let bytes = bytes.saturating_add(start.0 - address);
+    for _ in 0..bytes.div_ceil(line) {
         // SAFETY: cleaning a line changes no value that the program can see.
         unsafe { core::arch::asm!("dc civac, {}", in(reg) address, options(nostack, preserves_flags)) };
-        address = address.saturating_add(line);
+        address = address.wrapping_add(line);
     }
     dsb();
 }
