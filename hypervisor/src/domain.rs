@@ -4,6 +4,7 @@
 //! `crate::sync`; the files under `domain/` join them: what follows from a change in one for the others, for the vCPUs,
 //! and for the machine.
 
+pub mod build;
 pub mod crash;
 mod events;
 mod first;

@@ -124,6 +124,15 @@ impl<F: SharedFrame> EventChannels<F> {
         self.domain
     }
 
+    /// How many frames of the guest are held.
+    pub fn held_frames(&self) -> usize {
+        let queues = match &self.form {
+            Form::TwoLevel(_) => 0,
+            Form::Fifo(fifo) => fifo.held_frames(),
+        };
+        queues + self.infos.held_frames() + self.closing.held_frames()
+    }
+
     /// Whether a vCPU has been told to look for events and has not done so: its event interrupt is due.
     pub fn needs_upcall(&self, vcpu: VcpuId) -> bool {
         !self.closing.is_dying() && self.infos.is_raised(vcpu)

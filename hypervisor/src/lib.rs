@@ -29,6 +29,8 @@ pub mod platform;
 pub mod psci;
 pub mod regs;
 pub mod run;
+#[cfg(not(target_os = "none"))]
+pub mod scenario;
 pub mod sched;
 pub mod symbols;
 pub mod sync;

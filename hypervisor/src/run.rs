@@ -95,46 +95,59 @@ impl VcpuRef {
     }
 }
 
-/// Handles an event, then leaves in `frame` the registers of the vCPU that runs next, everything else of it loaded.
-pub fn run(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event) {
-    handle(hv, cpu, frame, event);
-    if cpu.local.choose || cpu.running.is_none() {
-        choose(hv, cpu, frame);
-    }
-    if let Some(running) = &cpu.running
-        && running.vcpu().take_interrupts_changed()
-    {
-        switch::present_interrupts(hv, running);
-    }
+/// What a CPU does once an event is handled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It enters the guest whose registers are in the frame.
+    Guest,
+    /// It has nothing to run and waits for an interrupt.
+    Idle,
 }
 
-/// Waits until there is a vCPU to run, and loads it. Kept out of [`run`], so that a trap which changes nothing stays
-/// short.
-#[inline(never)]
-fn choose(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs) {
-    loop {
-        switch::choose(hv, cpu, frame);
-        if cpu.running.is_some() {
-            return;
-        }
+/// Handles an event, then leaves in `frame` the registers of the vCPU that runs next, everything else of it loaded.
+pub fn run(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event) {
+    let mut event = event;
+    while step(hv, cpu, frame, event) == Next::Idle {
         if !hv.scrub_a_little() {
             arch::wait_for_interrupt();
         }
-        interrupts::take_all(hv, None, &mut cpu.local);
+        event = Event::Interrupt;
     }
+}
+
+/// Handles one event and chooses what comes next.
+pub fn step(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event) -> Next {
+    handle(hv, cpu, frame, event);
+    if cpu.local.choose {
+        switch::choose(hv, cpu, frame);
+    }
+    let Some(running) = &cpu.running else {
+        // Whatever ends the wait may have made a vCPU runnable.
+        cpu.local.choose = true;
+        return Next::Idle;
+    };
+    if running.vcpu().take_interrupts_changed() {
+        switch::present_interrupts(hv, running);
+    }
+    Next::Guest
 }
 
 fn handle(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event) {
     let Cpu { running, local, .. } = cpu;
-    let Some(running) = running.as_ref() else { return };
-    if running.vcpu().suspect.load(Ordering::Relaxed) && frame.pstate.is_el0() {
+    let running = running.as_ref();
+    if let Some(vcpu) = running.map(VcpuRef::vcpu)
+        && vcpu.suspect.load(Ordering::Relaxed)
+        && frame.pstate.is_el0()
+    {
         // A kernel that has panicked runs no program any more.
-        running.vcpu().suspect.store(false, Ordering::Relaxed);
+        vcpu.suspect.store(false, Ordering::Relaxed);
     }
-    match event {
-        Event::Start => (),
-        Event::Trap { esr, far, hpfar } => exit::handle(hv, running, local, frame, esr, far, hpfar),
-        Event::Interrupt => interrupts::take_all(hv, Some(running), local),
-        Event::SystemError { esr } => inject::system_error(running, frame, esr),
+    match (event, running) {
+        (Event::Interrupt, _) => interrupts::take_all(hv, running, local),
+        (Event::Trap { esr, far, hpfar }, Some(running)) => {
+            exit::handle(hv, running, local, frame, esr, far, hpfar);
+        }
+        (Event::SystemError { esr }, Some(running)) => inject::system_error(running, frame, esr),
+        (Event::Start | Event::Trap { .. } | Event::SystemError { .. }, _) => (),
     }
 }

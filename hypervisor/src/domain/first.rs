@@ -13,24 +13,15 @@ use alloc::vec::Vec;
 use xenolith_abi::Errno;
 
 use crate::arch;
-use crate::arch::Stage2;
 use crate::domain_tree::{self, HardwareDomainSpec, HardwareDomainTree};
-use crate::event::EventChannels;
-use crate::grant::{GrantTable, Maptrack};
 use crate::hypervisor::Hypervisor;
-use crate::mm::frames::{Area, Content, Kind};
 use crate::p2m::MapKind;
 use crate::platform::{GicLayout, Platform, Region, merge, subtract};
-use crate::psci;
-use crate::sched::CpuMask;
-use crate::sync::Mutex;
-use crate::sysreg::{FilteredIds, Guest};
 use crate::types::{DomId, Gfn, Ipa, Mfn, PAGE_SHIFT, VcpuId};
-use crate::vcpu::Vcpu;
-use crate::vgic::{Config, Model, Vgic};
+use crate::vgic::Model;
 
-use super::memory::Memory;
-use super::{Domain, Ending, Parameters};
+use super::Domain;
+use super::build::{Blueprint, stage2};
 
 pub use error::FirstError;
 
@@ -66,7 +57,10 @@ pub fn build_first(
     let area = memory::allocate(hv, hv.options.dom0_memory.unwrap_or(DEFAULT_MEMORY))?;
     let event_ppi =
         domain_tree::free_ppi(modules.device_tree, platform).ok_or(FirstError::NoEventInterrupt)?;
-    let domain = assemble(hv, platform, vcpus, event_ppi, &area)?;
+    let pages = area.iter().map(|range| range.pages).sum();
+    let ram: Vec<_> = area.iter().map(|&range| (Gfn(range.first.0), range)).collect();
+    let p2m = stage2(hv, DomId::CONTROL, &ram)?;
+    let domain = Domain::new(hv, blueprint(platform, vcpus, event_ppi, pages), p2m)?;
     let banks: Vec<(Ipa, u64)> =
         area.iter().map(|range| (Gfn(range.first.0).base(), range.pages << PAGE_SHIFT)).collect();
     let plan = load::Plan::new(platform, modules, &banks)?;
@@ -105,79 +99,32 @@ fn number_of_vcpus(hv: &Hypervisor, platform: &Platform) -> Result<u16, FirstErr
     Ok(u16::try_from(wanted).unwrap_or(limit))
 }
 
-/// Puts the parts of the domain together, its RAM mapped.
-fn assemble(
-    hv: &Hypervisor,
-    platform: &Platform,
-    vcpus: u16,
-    event_ppi: u32,
-    area: &Area,
-) -> Result<Domain, FirstError> {
-    let id = DomId::CONTROL;
-    let geometry = hv.geometry;
-    let p2m = memory::stage2(hv, id, area)?;
-    let stage2 = Stage2 { vttbr: p2m.vttbr(), vtcr: geometry.vtcr(false) };
-    let shared =
-        hv.frames.alloc(0, id, Kind::Shared, Content::Zeroed).ok_or(FirstError::NoHypervisorMemory)?;
-    let shared_info = hv.frames.pin(shared, id).map_err(|_| FirstError::NoHypervisorMemory)?;
-    let events = EventChannels::new(id, vcpus, MAX_PORT, shared_info.page()).map_err(FirstError::Call)?;
-    let gic_system_registers = matches!(platform.gic.layout, GicLayout::V3 { .. });
-    let timer = platform.timer;
-    let pages = area.iter().map(|range| range.pages).sum();
-    Ok(Domain {
-        id,
-        handle: [0; 16],
-        is_control: true,
-        direct_mapped: true,
-        vcpus: (0..vcpus).map(|number| vcpu(hv, VcpuId(number))).collect::<Result<_, _>>()?,
-        ids: FilteredIds::new(
-            &arch::id_registers(),
-            &Guest { gic_system_registers, ipa_bits: geometry.bits() as u8 },
-        ),
-        gic_system_registers,
-        guest_timer: timer.r#virtual,
-        physical_timer: timer.physical,
-        event_ppi,
-        stage2,
-        memory: Mutex::new(Memory { p2m, pages, max_pages: pages, shared_info_gfn: None }),
-        shared_info,
-        grants: Mutex::new(GrantTable::new(GRANT_FRAMES)),
-        maptrack: Mutex::new(Maptrack::new(MAPTRACK_FRAMES)),
-        events: Mutex::new(events),
-        vgic: Mutex::new(controller(platform, vcpus, event_ppi)?),
-        parameters: Mutex::new(Parameters::default()),
-        runstate_update_flag: false.into(),
-        listener: Mutex::default(),
-        watchdogs: Mutex::default(),
-        ending: Mutex::new(Ending::default()),
-    })
-}
-
-fn vcpu(hv: &Hypervisor, id: VcpuId) -> Result<Vcpu, FirstError> {
-    /// Xen's default share of a vCPU.
-    const WEIGHT: u16 = 256;
-    let unit = hv.scheduler.add(WEIGHT, CpuMask::below(64), arch::now()).map_err(FirstError::Call)?;
-    Ok(Vcpu::new(id, unit, psci::mpidr_of(id)))
-}
-
-/// The domain's interrupt controller: of the machine's version and at its addresses.
-fn controller(platform: &Platform, vcpus: u16, event_ppi: u32) -> Result<Vgic, FirstError> {
+/// What the first domain is: in its interrupt controller and its timers it is like the machine.
+fn blueprint(platform: &Platform, vcpus: u16, event_ppi: u32, pages: u64) -> Blueprint {
     let ipa = |region: &Region| Ipa(region.start().0);
-    let model = match &platform.gic.layout {
+    let controller = match &platform.gic.layout {
         GicLayout::V2 { distributor, .. } => Model::V2 { distributor: ipa(distributor) },
         GicLayout::V3 { distributor, redistributors, .. } => Model::V3 {
             distributor: ipa(distributor),
             redistributors: redistributors.iter().map(|region| (ipa(region), region.size())).collect(),
         },
     };
-    let spis = arch::gic::shared_interrupts().min(crate::vgic::MAX_SPIS.into()) as u16;
-    let config = Config { model, vcpus, spis, event_ppi, priority_bits: arch::gic::priority_bits() };
-    let mut vgic = Vgic::new(config).map_err(FirstError::Controller)?;
-    let timer = platform.timer.r#virtual;
-    for id in (0..vcpus).map(VcpuId) {
-        vgic.back_by_hardware(Some(id), timer, Some(timer));
+    Blueprint {
+        id: DomId::CONTROL,
+        is_control: true,
+        direct_mapped: true,
+        vcpus,
+        pages,
+        max_pages: pages,
+        max_port: MAX_PORT,
+        grant_frames: GRANT_FRAMES,
+        maptrack_frames: MAPTRACK_FRAMES,
+        controller,
+        spis: arch::gic::shared_interrupts().min(crate::vgic::MAX_SPIS.into()) as u16,
+        event_ppi,
+        guest_timer: platform.timer.r#virtual,
+        physical_timer: platform.timer.physical,
     }
-    Ok(vgic)
 }
 
 /// Maps the devices' registers where the machine has them, and the virtual CPU interface of a GICv2.

@@ -50,6 +50,11 @@ impl<F: SharedFrame> Fifo<F> {
         Ok(Fifo { vcpus: states, array: Vec::new() })
     }
 
+    /// How many frames are held: control blocks and pages of event words.
+    pub(super) fn held_frames(&self) -> usize {
+        self.array.len() + self.vcpus.iter().filter(|vcpu| vcpu.control.is_some()).count()
+    }
+
     /// Whether a control block may stand at this offset of a frame. `EINVAL` otherwise.
     pub(super) fn check_offset(offset: u32) -> Result<(), Errno> {
         let fits = (offset as usize).checked_add(CONTROL_SIZE).is_some_and(|end| end <= PAGE_SIZE as usize);

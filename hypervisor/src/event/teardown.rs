@@ -38,6 +38,13 @@ impl<F> Default for Progress<F> {
     }
 }
 
+impl<F: SharedFrame> Progress<F> {
+    /// How many frames have yet to be handed back.
+    pub(super) fn held_frames(&self) -> usize {
+        self.retired.as_ref().map_or(0, Fifo::held_frames)
+    }
+}
+
 impl<F> Progress<F> {
     /// Whether the domain ends.
     pub(super) fn is_dying(&self) -> bool {

@@ -37,6 +37,11 @@ impl<F: SharedFrame> VcpuInfos<F> {
         Ok(VcpuInfos { shared_info, places })
     }
 
+    /// How many frames are held.
+    pub(super) fn held_frames(&self) -> usize {
+        self.places.iter().flatten().count()
+    }
+
     /// Moves a vCPU's information to a frame of the guest, where everything is then marked as pending.
     ///
     /// `ENOENT`: no such vCPU. `ENXIO`: misaligned, or not in one page. `EINVAL`: the vCPU registered before.

@@ -1,5 +1,6 @@
 //! RAM for the host: memory that stands for machine frames in tests and in `arch/fake`.
 
+use core::cell::RefCell;
 use core::sync::atomic::AtomicU64;
 use std::sync::Mutex;
 
@@ -61,6 +62,48 @@ pub fn frames(pages: u64, scrub: &'static dyn Scrub) -> Frames {
     let storage = storage(&[bank]);
     // SAFETY: leaked memory of its own.
     unsafe { Frames::new(&[bank], &[], storage, scrub) }.expect("the storage has the size asked for")
+}
+
+/// RAM on loan, with the tables for it: what many machines use, one after the other. Within the crate only
+/// `scenario::Machine` borrows it, and drops what it made of it before the loan.
+pub(crate) struct Loan {
+    bank: FrameRange,
+    bitmaps: *mut [u64],
+    table: *mut [AtomicU64],
+}
+
+thread_local! {
+    static RETURNED: RefCell<Vec<(FrameRange, *mut [u64], *mut [AtomicU64])>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Loan {
+    /// `pages` frames, the first aligned to 2 MiB.
+    pub(crate) fn new(pages: u64) -> Loan {
+        let returned = RETURNED.with_borrow_mut(|returned| {
+            let index = returned.iter().position(|(bank, ..)| bank.pages == pages)?;
+            Some(returned.swap_remove(index))
+        });
+        let (bank, bitmaps, table) = returned.unwrap_or_else(|| {
+            let bank = leak(pages, 9, 0xa5);
+            let Storage { bitmaps, table } = storage(&[bank]);
+            (bank, std::ptr::from_mut(bitmaps), std::ptr::from_mut(table))
+        });
+        Loan { bank, bitmaps, table }
+    }
+
+    /// All of it as a machine's RAM, free and full of old data. Called once in the life of a loan.
+    pub(crate) fn frames(&mut self, scrub: &'static dyn Scrub) -> Frames {
+        // SAFETY: the tables are leaked memory; who had them before is gone, by the rule for the type's users.
+        let storage = unsafe { Storage { bitmaps: &mut *self.bitmaps, table: &mut *self.table } };
+        // SAFETY: leaked memory of its own, by the same rule.
+        unsafe { Frames::new(&[self.bank], &[], storage, scrub) }.expect("the storage has the size asked for")
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        RETURNED.with_borrow_mut(|returned| returned.push((self.bank, self.bitmaps, self.table)));
+    }
 }
 
 /// Memory for the tables of `banks`.

@@ -10,7 +10,8 @@ use crate::vgic::{ListRegister, MAX_LIST_REGISTERS, Vgic};
 
 use super::{Cpu, timers};
 
-/// Chooses who runs next on this CPU and loads it.
+/// Chooses who runs next on this CPU and loads it. Kept out of line, so that a trap which changes nothing stays short.
+#[inline(never)]
 pub fn choose(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs) {
     cpu.local.choose = false;
     let now = arch::now();

@@ -7,6 +7,7 @@ use core::fmt;
 use xenolith_abi::Errno;
 
 use crate::command_line::InvalidOptions;
+use crate::domain::build::BuildError;
 use crate::domain_tree::TreeError;
 use crate::image::{GunzipError, KernelError, PlacementError};
 use crate::p2m::P2mError;
@@ -50,6 +51,17 @@ pub enum FirstError {
     Map(Pa, P2mError),
     /// A call that builds the domain failed.
     Call(Errno),
+}
+
+impl From<BuildError> for FirstError {
+    fn from(error: BuildError) -> Self {
+        match error {
+            BuildError::Controller(error) => FirstError::Controller(error),
+            BuildError::Map(start, error) => FirstError::Map(start, error),
+            BuildError::Call(Errno::ENOMEM) => FirstError::NoHypervisorMemory,
+            BuildError::Call(errno) => FirstError::Call(errno),
+        }
+    }
 }
 
 impl fmt::Display for FirstError {

@@ -1,14 +1,11 @@
-//! Memory of the first domain: where it lies, its stage 2, and what is left for mapping others' pages.
+//! Memory of the first domain: where it lies, and what is left for mapping others' pages.
 
 use alloc::vec::Vec;
 
-use crate::arch::HardwareTlb;
 use crate::hypervisor::Hypervisor;
 use crate::mm::frames::Area;
-use crate::mm::table::TableList;
-use crate::p2m::{MapKind, P2m, Vmid};
 use crate::platform::{Platform, Region, subtract};
-use crate::types::{DomId, Gfn, Ipa, PAGE_SHIFT};
+use crate::types::{DomId, Ipa, PAGE_SHIFT};
 
 use super::{FirstError, Modules};
 
@@ -26,29 +23,6 @@ pub fn allocate(hv: &Hypervisor, bytes: u64) -> Result<Area, FirstError> {
         return Err(too_much);
     }
     hv.frames.alloc_contiguous(pages, BLOCK, DomId::CONTROL).ok_or(too_much)
-}
-
-/// Tables enough to split all of the domain's RAM into pages, and for its devices.
-fn tables(pages: u64) -> u64 {
-    (pages >> BLOCK) + 64
-}
-
-/// The stage 2 of the domain, with its RAM mapped at the machine's addresses in the largest blocks that fit.
-pub fn stage2(hv: &Hypervisor, id: DomId, area: &Area) -> Result<P2m<TableList, HardwareTlb>, FirstError> {
-    let pages = area.iter().map(|range| range.pages).sum();
-    let mut pool = TableList::default();
-    for _ in 0..tables(pages) {
-        pool.push(hv.frames.alloc_table(id).ok_or(FirstError::NoHypervisorMemory)?);
-    }
-    let root = hv.frames.alloc_root(hv.geometry.root_order(), id).ok_or(FirstError::NoHypervisorMemory)?;
-    let vmid = Vmid(id.0 + 1);
-    let mut p2m =
-        P2m::new(hv.geometry, vmid, root, pool, HardwareTlb).ok_or(FirstError::NoHypervisorMemory)?;
-    for range in area {
-        let mapped = p2m.map(Gfn(range.first.0), range.first, range.pages, MapKind::Ram);
-        mapped.map_err(|error| FirstError::Map(range.first.base(), error))?;
-    }
-    Ok(p2m)
 }
 
 /// Guest physical room in which Linux may map pages of other domains: RAM of the machine that is not the domain's, so

@@ -1,0 +1,332 @@
+//! A whole machine for tests: the hypervisor on `arch/fake`, domains made without a device tree, and guests that are
+//! played by calling what their instructions would cause.
+//!
+//! A test says which CPU does what; [`Machine::settle`] then lets all interrupts come until none is left. The books can
+//! be audited at any moment ([`Machine::audit`]).
+
+mod audit;
+#[cfg(test)]
+mod tests;
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use crate::arch::fake;
+use crate::command_line::Options;
+use crate::domain::Domain;
+use crate::domain::build::{Blueprint, stage2};
+use crate::hypervisor::{Hypervisor, Lines, VcpuRef};
+use crate::mm::arena::Loan;
+use crate::mm::frames::{Content, FrameRange, Kind, ZeroAndClean};
+use crate::p2m::Geometry;
+use crate::regs::GuestRegs;
+use crate::run::{self, Cpu, Event, Next};
+use crate::sched::{Policy, Scheduler};
+use crate::trap;
+use crate::types::{CpuId, DomId, Gfn, Ipa, Mfn, PAGE_SHIFT, PAGE_SIZE, VcpuId};
+use crate::vgic::Model;
+
+pub use audit::Imbalance;
+
+/// Where the RAM of a domain begins that is not direct-mapped.
+pub const RAM_BASE: Gfn = Gfn(0x4_0000);
+/// Where a guest's instructions are, as far as its program counter tells.
+pub const ENTRY: u64 = RAM_BASE.0 << PAGE_SHIFT;
+/// The interrupt controller of domains.
+pub const DISTRIBUTOR: u64 = 0x0300_1000;
+/// Its redistributors.
+pub const REDISTRIBUTORS: u64 = 0x0302_0000;
+/// The private interrupt of events.
+pub const EVENT_PPI: u32 = 31;
+/// The private interrupt of the emulated physical timer.
+pub const PHYSICAL_TIMER: u32 = 30;
+/// The console's shared interrupt.
+pub const CONSOLE: u32 = 33;
+
+/// What a CPU played by a test holds.
+struct Played {
+    cpu: Cpu,
+    regs: GuestRegs,
+    next: Next,
+}
+
+/// A domain to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Its number; 0 is the control domain's.
+    pub id: u16,
+    /// Its vCPUs.
+    pub vcpus: u16,
+    /// Its RAM in pages.
+    pub pages: u64,
+    /// Its guest frames have the machine frames' numbers.
+    pub direct_mapped: bool,
+}
+
+/// The machine.
+pub struct Machine {
+    /// The hypervisor on it.
+    pub hv: Hypervisor,
+    cpus: Vec<Played>,
+    // Last: the RAM goes back when the hypervisor that uses it is gone.
+    _ram: Loan,
+}
+
+impl Machine {
+    /// A machine with so many CPUs and frames of RAM, just switched on.
+    pub fn new(cpus: u16, pages: u64) -> Self {
+        Self::with_options(cpus, pages, Options::default())
+    }
+
+    /// The same, with a command line.
+    pub fn with_options(cpus: u16, pages: u64, options: Options) -> Self {
+        fake::power_on();
+        let mut ram = Loan::new(pages);
+        let frames = ram.frames(&ZeroAndClean);
+        let scheduler = Scheduler::new(Policy::Fair, cpus, crate::arch::ticks(10_000_000));
+        let lines = Lines {
+            timer: fake::gic::TIMER,
+            guest_timer: fake::gic::GUEST_TIMER,
+            maintenance: fake::gic::MAINTENANCE,
+            console: Some(CONSOLE),
+        };
+        let Some(geometry) = Geometry::for_physical(48) else { unreachable!("48 bits have a geometry") };
+        let hv = Hypervisor::new(options, String::from("test"), frames, scheduler, geometry, lines);
+        let mut played = Vec::new();
+        for number in 0..cpus {
+            fake::on_cpu(CpuId(number));
+            if number > 0 {
+                hv.count_cpu();
+            }
+            for line in [lines.timer, lines.guest_timer, lines.maintenance] {
+                fake::gic::enable(line);
+            }
+            let cpu = hv.new_cpu(CpuId(number));
+            played.push(Played { cpu, regs: GuestRegs::default(), next: Next::Idle });
+        }
+        fake::gic::enable(CONSOLE);
+        hv.open();
+        let mut machine = Machine { hv, cpus: played, _ram: ram };
+        for cpu in 0..cpus {
+            machine.event(cpu, Event::Start);
+        }
+        machine
+    }
+
+    /// Makes a domain. Its vCPUs are off.
+    ///
+    /// # Panics
+    /// The machine has not memory enough.
+    pub fn add(&mut self, plan: Plan) -> Arc<Domain> {
+        let id = DomId(plan.id);
+        let ram = self.ram_for(id, &plan);
+        let p2m = stage2(&self.hv, id, &ram).expect("RAM and tables");
+        let blueprint = Blueprint {
+            id,
+            is_control: id == DomId::CONTROL,
+            direct_mapped: plan.direct_mapped,
+            vcpus: plan.vcpus,
+            pages: plan.pages,
+            max_pages: plan.pages,
+            max_port: 4095,
+            grant_frames: 4,
+            maptrack_frames: 4,
+            controller: Model::V3 {
+                distributor: Ipa(DISTRIBUTOR),
+                redistributors: [(Ipa(REDISTRIBUTORS), 0x100_0000)].into(),
+            },
+            spis: 64,
+            event_ppi: EVENT_PPI,
+            guest_timer: fake::gic::GUEST_TIMER,
+            physical_timer: PHYSICAL_TIMER,
+        };
+        let domain = Domain::new(&self.hv, blueprint, p2m).expect("a sound blueprint");
+        self.hv.add_domain(domain).expect("room for a domain")
+    }
+
+    fn ram_for(&self, id: DomId, plan: &Plan) -> Vec<(Gfn, FrameRange)> {
+        if plan.direct_mapped {
+            let area = self.hv.frames.alloc_contiguous(plan.pages, 0, id).expect("RAM");
+            return area.iter().map(|&range| (Gfn(range.first.0), range)).collect();
+        }
+        let page = |number| {
+            let mfn = self.hv.frames.alloc(0, id, Kind::Ram, Content::Zeroed).expect("RAM");
+            (Gfn(RAM_BASE.0 + number), FrameRange { first: mfn, pages: 1 })
+        };
+        (0..plan.pages).map(page).collect()
+    }
+
+    /// Adds a domain and starts its first vCPU, which the first free CPU then runs.
+    pub fn boot(&mut self, plan: Plan) -> Arc<Domain> {
+        let domain = self.add(plan);
+        let vcpu = domain.vcpu(VcpuId(0)).expect("a domain has a vCPU");
+        assert!(domain.start_vcpu(&self.hv, vcpu, ENTRY, 0));
+        self.settle();
+        domain
+    }
+
+    /// What the CPU does now.
+    pub fn next(&self, cpu: u16) -> Next {
+        self.cpus[usize::from(cpu)].next
+    }
+
+    /// The vCPU that a CPU runs.
+    pub fn running(&self, cpu: u16) -> Option<(DomId, VcpuId)> {
+        let vcpu = self.cpus[usize::from(cpu)].cpu.running()?;
+        Some((vcpu.domain.id, vcpu.id))
+    }
+
+    /// The CPU that runs a vCPU.
+    pub fn cpu_of(&self, domain: &Domain, vcpu: u16) -> Option<u16> {
+        (0..self.cpus.len() as u16).find(|&cpu| self.running(cpu) == Some((domain.id, VcpuId(vcpu))))
+    }
+
+    /// The registers of the vCPU that a CPU runs.
+    pub fn regs(&mut self, cpu: u16) -> &mut GuestRegs {
+        &mut self.cpus[usize::from(cpu)].regs
+    }
+
+    /// The registers of a vCPU, wherever they are.
+    pub fn regs_of(&self, domain: &Domain, vcpu: u16) -> GuestRegs {
+        match self.cpu_of(domain, vcpu) {
+            Some(cpu) => self.cpus[usize::from(cpu)].regs,
+            None => domain.vcpus[usize::from(vcpu)].saved.lock().regs,
+        }
+    }
+
+    /// Something brings a CPU to EL2.
+    pub fn event(&mut self, cpu: u16, event: Event) -> Next {
+        fake::on_cpu(CpuId(cpu));
+        let Played { cpu, regs, next } = &mut self.cpus[usize::from(cpu)];
+        *next = run::step(&self.hv, cpu, regs, event);
+        *next
+    }
+
+    /// Lets all CPUs take their interrupts until none is pending.
+    ///
+    /// # Panics
+    /// The interrupts never end.
+    pub fn settle(&mut self) {
+        for _ in 0..1000 {
+            let mut quiet = true;
+            for cpu in 0..self.cpus.len() as u16 {
+                fake::on_cpu(CpuId(cpu));
+                if fake::gic::pending() {
+                    quiet = false;
+                    self.event(cpu, Event::Interrupt);
+                }
+            }
+            if quiet {
+                return;
+            }
+        }
+        panic!("the machine never comes to rest");
+    }
+
+    /// The guest on a CPU traps.
+    pub fn trap(&mut self, cpu: u16, esr: u64) -> Next {
+        self.event(cpu, Event::Trap { esr, far: 0, hpfar: 0 })
+    }
+
+    /// The guest on a CPU executes HVC with this immediate. What it finds in x0 when it goes on; `None` if it does
+    /// not go on at once.
+    pub fn hvc(&mut self, cpu: u16, immediate: u16) -> Option<u64> {
+        const CLASS_HVC64: u64 = 0x16 << 26 | 1 << 25;
+        let before = self.running(cpu);
+        let at = self.regs(cpu).pc;
+        // Each round is the same instruction, made again after the interrupts that it was put off for.
+        loop {
+            self.regs(cpu).pc = at.wrapping_add(4);
+            self.trap(cpu, CLASS_HVC64 | u64::from(immediate));
+            if self.running(cpu) != before {
+                return None;
+            }
+            if self.regs(cpu).pc != at {
+                return Some(self.regs(cpu).x[0]);
+            }
+        }
+    }
+
+    /// The guest on a CPU makes a hypercall. The result; `None` if it does not go on at once.
+    pub fn hypercall(&mut self, cpu: u16, number: u64, arguments: [u64; 5]) -> Option<i64> {
+        let regs = self.regs(cpu);
+        regs.x[16] = number;
+        regs.x[..5].copy_from_slice(&arguments);
+        self.hvc(cpu, trap::IMMEDIATE_XEN).map(|result| result as i64)
+    }
+
+    /// The guest on a CPU calls its firmware.
+    pub fn firmware(&mut self, cpu: u16, arguments: [u64; 4]) -> Option<u64> {
+        self.regs(cpu).x[..4].copy_from_slice(&arguments);
+        self.hvc(cpu, trap::IMMEDIATE_SMCCC)
+    }
+
+    /// The guest on a CPU executes WFI.
+    pub fn wait(&mut self, cpu: u16) -> Next {
+        const WFI: u64 = 0x01 << 26 | 1 << 25;
+        self.trap(cpu, WFI)
+    }
+
+    /// Writes into a domain's memory as the guest would.
+    ///
+    /// # Panics
+    /// Something in the range is not the guest's to write.
+    pub fn poke<T: IntoBytes + Immutable + ?Sized>(&self, domain: &Domain, at: u64, value: &T) {
+        let mut at = Ipa(at);
+        let mut rest = value.as_bytes();
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(rest.len().min(PAGE_SIZE as usize - at.offset()));
+            domain.write_memory(&self.hv, at, now).expect("memory of the guest");
+            at = Ipa(at.0 + now.len() as u64);
+            rest = later;
+        }
+    }
+
+    /// Reads from a domain's memory as the guest would.
+    ///
+    /// # Panics
+    /// Something in the range is not the guest's to read.
+    pub fn peek<T: FromBytes + IntoBytes>(&self, domain: &Domain, at: u64) -> T {
+        let mut value = T::new_zeroed();
+        let mut at = Ipa(at);
+        let mut rest = value.as_mut_bytes();
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at_mut(rest.len().min(PAGE_SIZE as usize - at.offset()));
+            domain.read_memory(&self.hv, at, now).expect("memory of the guest");
+            at = Ipa(at.0 + now.len() as u64);
+            rest = later;
+        }
+        value
+    }
+
+    /// The first guest frame of a domain's RAM.
+    pub fn ram_of(&self, domain: &Domain) -> Gfn {
+        if !domain.direct_mapped {
+            return RAM_BASE;
+        }
+        let memory = domain.memory.lock();
+        let mut from = Gfn(0);
+        loop {
+            let end = memory.p2m.geometry().end().0;
+            let (runs, reached) = memory.p2m.scan(from, end - from.0).expect("within the limits");
+            match runs.iter().find(|run| run.kind.is_ram()) {
+                Some(run) => return run.gfn,
+                None => from = Gfn(from.0 + reached),
+            }
+        }
+    }
+
+    /// A CPU's reference to the vCPU that it runs.
+    pub fn current(&self, cpu: u16) -> Option<&VcpuRef> {
+        self.cpus[usize::from(cpu)].cpu.running()
+    }
+
+    /// All frames of the machine's RAM.
+    fn all_frames(&self) -> impl Iterator<Item = Mfn> + use<> {
+        let end = self.hv.frames.last().0 + 1;
+        (end - self.hv.frames.total()..end).map(Mfn)
+    }
+}

@@ -1,0 +1,3 @@
+//! The hypervisor as a whole.
+
+mod boot;
