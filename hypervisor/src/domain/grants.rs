@@ -112,7 +112,9 @@ impl Domains for Grantees<'_> {
             Rights::ReadOnly => MapKind::GrantReadOnly,
             Rights::ReadWrite => MapKind::Grant,
         };
-        self.caller.memory.lock().map_referenced(&self.hv.frames, gfn, mfn, granter, kind)
+        self.caller.memory.lock().map_referenced(&self.hv.frames, gfn, mfn, granter, kind)?;
+        self.caller.grants.lock().forget_gfn(gfn);
+        Ok(())
     }
 
     fn unmap(&self, gfn: Gfn, mfn: Mfn) {

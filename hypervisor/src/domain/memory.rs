@@ -45,6 +45,9 @@ impl Memory {
         {
             let _ = frames.release(run.mfn);
         }
+        if self.shared_info_gfn == Some(gfn) {
+            self.shared_info_gfn = None;
+        }
         Ok(removed)
     }
 
@@ -188,10 +191,8 @@ impl Domain {
         let mut memory = self.memory.lock();
         if self.direct_mapped {
             let end = gfn.0.checked_add(pages).ok_or(Errno::EINVAL)?;
-            for mfn in gfn.0..end {
-                if hv.frames.owner_of(Mfn(mfn)) != Ok(self.id) {
-                    return Err(Errno::EINVAL);
-                }
+            if !(gfn.0..end).all(|mfn| hv.frames.is_ram_of(Mfn(mfn), self.id)) {
+                return Err(Errno::EINVAL);
             }
             return Ok(memory.p2m.map(gfn, Mfn(gfn.0), pages, MapKind::Ram)?);
         }
@@ -221,9 +222,6 @@ impl Domain {
             Ok(_) => (),
         }
         memory.clear(&hv.frames, gfn)?;
-        if memory.shared_info_gfn == Some(gfn) {
-            memory.shared_info_gfn = None;
-        }
         self.grants.lock().forget_gfn(gfn);
         Ok(())
     }

@@ -28,6 +28,7 @@ impl Domain {
         let kind = crate::p2m::MapKind::Shared;
         memory.map_referenced(&hv.frames, gfn, self.shared_info.mfn(), self.id, kind)?;
         memory.shared_info_gfn = Some(gfn);
+        self.grants.lock().forget_gfn(gfn);
         Ok(())
     }
 

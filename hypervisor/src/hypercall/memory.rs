@@ -11,8 +11,9 @@ use crate::types::Gfn;
 
 use super::{Answer, Arguments, Caller, DONE, Reply, value};
 
-/// log2 of the pages in the largest extent: what Xen lets the control domain have.
-const MAX_ORDER: u32 = 18;
+/// log2 of the pages in the largest extent, 2 MiB: an extent is done in one go, so it must not take long. Callers that
+/// ask for more fall back to this.
+const MAX_ORDER: u32 = 9;
 
 /// x0: what to do, and above it how much of it a call made anew has done; x1: the argument.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {

@@ -329,6 +329,13 @@ impl Frames {
         }
     }
 
+    /// Whether a frame is a page of `owner`'s RAM that it has not given up: not one of its tables, for example, which
+    /// are its own too.
+    pub fn is_ram_of(&self, mfn: Mfn, owner: DomId) -> bool {
+        matches!(self.state(mfn), Ok(State::Used(used))
+            if used.owner == owner && used.kind == Kind::Ram && used.allocated)
+    }
+
     /// The highest frame of RAM.
     pub fn last(&self) -> Mfn {
         self.banks.iter().map(|bank| Mfn(bank.range.end().saturating_sub(1))).max().unwrap_or_default()

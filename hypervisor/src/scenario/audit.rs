@@ -54,7 +54,7 @@ impl Machine {
                     let (gfn, mfn) = (Gfn(run.gfn.0 + page), Mfn(run.mfn.0 + page));
                     if holds_reference(run.kind) {
                         *mapped.entry(mfn.0).or_default() += 1;
-                    } else if run.kind == MapKind::Ram && !self.is_ram_of(domain.id, mfn) {
+                    } else if run.kind == MapKind::Ram && !self.hv.frames.is_ram_of(mfn, domain.id) {
                         return Err(Imbalance::Foreign(domain.id, gfn, mfn));
                     }
                 }
@@ -62,11 +62,6 @@ impl Machine {
             from += reached.max(1);
         }
         Ok(())
-    }
-
-    fn is_ram_of(&self, id: DomId, mfn: Mfn) -> bool {
-        matches!(self.hv.frames.state(mfn), Ok(State::Used(used))
-            if used.owner == id && used.kind == Kind::Ram && used.allocated)
     }
 
     fn balance(&self, domain: &Domain, mapped: &BTreeMap<u64, u64>) -> Result<(), Imbalance> {

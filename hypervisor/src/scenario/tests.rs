@@ -1,3 +1,5 @@
 //! The hypervisor as a whole.
 
 mod boot;
+mod memory;
+mod support;
