@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use core::sync::atomic::{AtomicU16, Ordering};
 
 use xenolith_abi::Errno;
 
@@ -60,7 +60,6 @@ pub struct Hypervisor {
     pub wall_clock: Mutex<u64>,
     /// Shared interrupts: which domain has each one. Indexed by INTID - 32.
     routes: RwLock<Vec<Option<DomId>>>,
-    open: AtomicBool,
     /// How far the memory that was free at boot has been wiped; nothing when that is done or not wanted.
     scrubbing: Mutex<Option<ScrubCursor>>,
     /// What the machine does against speculation, as guests are told when they ask.
@@ -92,7 +91,6 @@ impl Hypervisor {
             units: RwLock::new(Vec::new()),
             wall_clock: Mutex::new(0),
             routes: RwLock::new(Vec::new()),
-            open: AtomicBool::new(false),
             scrubbing,
             mitigations: Mitigations::default(),
             actlr: arch::auxiliary_control(),
@@ -117,16 +115,6 @@ impl Hypervisor {
     /// The run state of a CPU that comes up.
     pub fn new_cpu(&self, id: CpuId) -> Cpu {
         Cpu::new(id)
-    }
-
-    /// Lets the CPUs that wait begin to run vCPUs.
-    pub fn open(&self) {
-        self.open.store(true, Ordering::Release);
-    }
-
-    /// Whether CPUs may run vCPUs.
-    pub fn is_open(&self) -> bool {
-        self.open.load(Ordering::Acquire)
     }
 
     /// Wipes a little of the memory that was free at boot. False when there is nothing to do, or another CPU is at it.

@@ -108,7 +108,6 @@ impl Machine {
             played.push(Played { cpu, regs: GuestRegs::default(), next: Next::Idle });
         }
         fake::gic::enable(CONSOLE);
-        hv.open();
         let mut machine = Machine { hv, cpus: played, _ram: ram };
         for cpu in 0..cpus {
             machine.event(cpu, Event::Start);

@@ -137,7 +137,6 @@ fn start(tree: &'static [u8], platform: &Platform) -> ! {
     unsafe { reclaim_modules(hypervisor, tree, platform, cpus.len() as u16) };
     let pages = domain.memory.lock().pages;
     log::info!("{}", Account::new(&hypervisor.frames, pages, mmu::image().file_pages()));
-    hypervisor.open();
     // SAFETY: the boot CPU's own stack; what is on it is not needed any more.
     unsafe { vectors::run_guests(mmu::image().stack_top(CpuId(0))) }
 }

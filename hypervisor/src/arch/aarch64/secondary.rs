@@ -1,7 +1,7 @@
 //! Bringing up the further CPUs with the firmware's PSCI. One that does not come is reported and left out.
 
 use alloc::boxed::Box;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU8, Ordering};
 
 use crate::types::{CpuId, Pa};
 
@@ -17,8 +17,18 @@ pub struct Start {
     vectors: u64,
     stack: u64,
     id: CpuId,
-    up: AtomicBool,
+    state: AtomicU8,
 }
+
+/// CPU_ON was called; nobody knows more.
+const STARTING: u8 = 0;
+/// The CPU has reported itself, and takes part.
+const UP: u8 = 1;
+/// The boot CPU has lost patience: a CPU that comes now stops.
+const LEFT_OUT: u8 = 2;
+
+/// How long a CPU may take to report itself, in nanoseconds: an emulated one may have to wait for a turn.
+const PATIENCE: u64 = 5_000_000_000;
 
 /// Starts the CPU with this MPIDR as number `id`; true once it has reported itself.
 pub fn start(id: CpuId, mpidr: u64) -> bool {
@@ -30,7 +40,7 @@ pub fn start(id: CpuId, mpidr: u64) -> bool {
         vectors: read_sysreg!("vbar_el2"),
         stack: mmu::image().stack_top(id),
         id,
-        up: AtomicBool::new(false),
+        state: AtomicU8::new(STARTING),
     }));
     let address = core::ptr::from_mut(record) as u64;
     // The new CPU reads the record with its caches off.
@@ -40,9 +50,10 @@ pub fn start(id: CpuId, mpidr: u64) -> bool {
         log::warn!("cpu{} (mpidr {mpidr:#x}) does not start: PSCI CPU_ON says {error}; it is left out", id.0);
         return false;
     }
-    let patience = super::now() + super::frequency();
-    while !record.up.load(Ordering::Acquire) {
-        if super::now() > patience {
+    let deadline = super::now().saturating_add(crate::arch::ticks(PATIENCE));
+    while record.state.load(Ordering::Acquire) == STARTING {
+        let late = super::now() > deadline;
+        if late && record.settle(LEFT_OUT) {
             log::warn!(
                 "cpu{} (mpidr {mpidr:#x}) was started and does not report itself; it is left out",
                 id.0
@@ -54,6 +65,13 @@ pub fn start(id: CpuId, mpidr: u64) -> bool {
     true
 }
 
+impl Start {
+    /// Decides whether the CPU takes part, if nobody has; true when this call did.
+    fn settle(&self, state: u8) -> bool {
+        self.state.compare_exchange(STARTING, state, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+}
+
 /// The first Rust on a further CPU.
 pub extern "C" fn main(record: &'static Start) -> ! {
     let hypervisor = super::boot::hypervisor();
@@ -61,9 +79,8 @@ pub extern "C" fn main(record: &'static Start) -> ! {
     super::traps::init_cpu();
     super::gic::init_cpu(record.id);
     super::traps::enable_interrupts();
-    record.up.store(true, Ordering::Release);
-    while !hypervisor.is_open() {
-        super::relax();
+    if !record.settle(UP) {
+        power::halt();
     }
     // SAFETY: this CPU's own stack, on which nothing is needed any more.
     unsafe { super::vectors::run_guests(mmu::image().stack_top(record.id)) }
