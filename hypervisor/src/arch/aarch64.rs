@@ -20,6 +20,7 @@ mod mmu;
 mod panic;
 mod power;
 mod secondary;
+mod selftest;
 mod stage2;
 mod timer;
 mod traps;

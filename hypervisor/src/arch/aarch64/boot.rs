@@ -10,14 +10,16 @@ use crate::console::init_log;
 use crate::domain::{Domain, FirstError, GRANT_FRAMES, Modules, build_first};
 use crate::hypervisor::{Hypervisor, Lines};
 use crate::mm::account::Account;
-use crate::mm::frames::{FrameRange, Frames, Storage, StorageNeeded, ZeroAndClean, storage_needed};
+use crate::mm::frames::{
+    Content, FrameRange, Frames, Kind, Storage, StorageNeeded, ZeroAndClean, storage_needed,
+};
 use crate::p2m::Geometry;
 use crate::platform::{self, Conduit, GicLayout, Mpidr, Platform, Region, Trigger, merge, subtract};
 use crate::sched::{Policy, Scheduler};
 use crate::sync::Once;
-use crate::types::{CpuId, PAGE_SHIFT, PAGE_SIZE, Pa};
+use crate::types::{CpuId, DomId, PAGE_SHIFT, PAGE_SIZE, Pa};
 
-use super::{cpu, gic, mmu, panic, power, secondary, traps, uart, vectors};
+use super::{cpu, gic, heap, mmu, panic, power, secondary, selftest, traps, uart, vectors};
 
 static HYPERVISOR: Once<&'static Hypervisor> = Once::new();
 
@@ -115,6 +117,7 @@ fn start(tree: &'static [u8], platform: &Platform) -> ! {
     gic::init(&platform.gic.layout, &cpus);
     let hypervisor = assemble(tree, platform, options, cpus.len() as u16);
     let hypervisor = HYPERVISOR.call_once(|| hypervisor);
+    grow_heap(&hypervisor.frames, cpus.len() as u16);
     cpu::install(hypervisor.new_cpu(CpuId(0)));
     traps::init_cpu();
     gic::init_cpu(CpuId(0));
@@ -125,6 +128,9 @@ fn start(tree: &'static [u8], platform: &Platform) -> ! {
             hypervisor.count_cpu();
         }
     }
+    for test in &hypervisor.options.tests {
+        selftest::run(test);
+    }
     let domain = match first_domain(hypervisor, tree, platform) {
         Ok(domain) => domain,
         Err(error) => {
@@ -133,8 +139,9 @@ fn start(tree: &'static [u8], platform: &Platform) -> ! {
             power::halt()
         }
     };
-    // SAFETY: the modules have been copied; nothing refers to them any more.
-    unsafe { reclaim_modules(hypervisor, tree, platform, cpus.len() as u16) };
+    let passing = passing(tree, platform);
+    // SAFETY: the tree has been rewritten and the modules copied; `platform` and the domain have copies of their own.
+    unsafe { reclaim(hypervisor, &passing, platform, cpus.len() as u16) };
     let pages = domain.memory.lock().pages;
     log::info!("{}", Account::new(&hypervisor.frames, pages, mmu::image().file_pages()));
     // SAFETY: the boot CPU's own stack; what is on it is not needed any more.
@@ -174,27 +181,28 @@ fn describe(platform: &Platform) -> alloc::string::String {
     alloc::format!("{} MiB of RAM, {controller}", memory >> 20)
 }
 
-/// What must never be overwritten: the hypervisor, the device tree, and what the firmware keeps.
-fn permanent(tree: &[u8], platform: &Platform, cpus: u16) -> Vec<Region> {
+/// What must never be overwritten: the hypervisor, and what the firmware keeps.
+fn permanent(platform: &Platform, cpus: u16) -> Vec<Region> {
     let image = mmu::image();
-    let tree = tree.as_ptr() as u64..tree.as_ptr() as u64 + tree.len() as u64;
-    let own = [Region::between(image.start, image.end(cpus.into())), Region::between(tree.start, tree.end)];
-    own.into_iter().flatten().chain(platform.reserved.iter().copied()).map(Region::to_pages).collect()
+    let own = Region::between(image.start, image.end(cpus.into()));
+    own.into_iter().chain(platform.reserved.iter().copied()).map(Region::to_pages).collect()
 }
 
-/// What is needed until the first domain is built.
-fn modules(platform: &Platform) -> Vec<Region> {
+/// What is needed until the first domain is built: the device tree and the modules.
+fn passing(tree: &[u8], platform: &Platform) -> Vec<Region> {
+    let start = tree.as_ptr() as u64;
+    let tree = Region::between(start, start + tree.len() as u64);
     let modules = platform.modules.iter().map(|module| module.region);
-    modules.chain(platform.initrd).map(Region::to_pages).collect()
+    modules.chain(platform.initrd).chain(tree).map(Region::to_pages).collect()
 }
 
-/// Frees the memory of the boot modules.
+/// Frees the memory of the device tree and the boot modules.
 ///
 /// # Safety
-/// Nothing refers to the modules any more.
-unsafe fn reclaim_modules(hypervisor: &Hypervisor, tree: &[u8], platform: &Platform, cpus: u16) {
-    for region in subtract(&modules(platform), &permanent(tree, platform, cpus)) {
-        // SAFETY: the boot reserved it for the modules alone, which by the caller's claim nobody uses.
+/// Nothing refers to them any more.
+unsafe fn reclaim(hypervisor: &Hypervisor, passing: &[Region], platform: &Platform, cpus: u16) {
+    for region in subtract(passing, &permanent(platform, cpus)) {
+        // SAFETY: the boot reserved it for the tree and the modules alone, which by the caller's claim nobody uses.
         if let Err(error) = unsafe { hypervisor.frames.reclaim(frame_range(&region)) } {
             log::warn!("the memory of the boot modules at {region} stays reserved: {error:?}");
         }
@@ -208,8 +216,8 @@ fn frame_range(region: &Region) -> FrameRange {
 
 /// Makes the hypervisor: its memory first, then what is kept in it.
 fn assemble(tree: &[u8], platform: &Platform, options: Options, cpus: u16) -> &'static Hypervisor {
-    let mut reserved = permanent(tree, platform, cpus);
-    reserved.extend(modules(platform));
+    let mut reserved = permanent(platform, cpus);
+    reserved.extend(passing(tree, platform));
     let banks: Vec<FrameRange> = platform.memory.iter().map(frame_range).collect();
     let needed = storage_needed(&banks);
     let bytes = (needed.bytes() as u64).next_multiple_of(PAGE_SIZE);
@@ -254,6 +262,17 @@ fn assemble(tree: &[u8], platform: &Platform, options: Options, cpus: u16) -> &'
         geometry,
         lines,
     )))
+}
+
+/// Gives the heap what a machine of so many CPUs needs.
+fn grow_heap(frames: &Frames, cpus: u16) {
+    let bytes = heap::wanted(cpus);
+    let order = (bytes >> PAGE_SHIFT).trailing_zeros() as u8;
+    match frames.alloc(order, DomId::XEN, Kind::Hypervisor, Content::Any) {
+        // SAFETY: the frames were just allocated for this, and are never given back.
+        Some(start) => unsafe { heap::grow(start.base(), bytes) },
+        None => panic!("no {bytes} bytes of RAM in a row for the heap"),
+    }
 }
 
 /// Takes the room for the frame table.

@@ -1,0 +1,54 @@
+//! Faults on request (`test=` on the command line), so that whole-machine tests see what a user would see of them.
+
+use core::hint::black_box;
+
+use super::mmu;
+
+/// A test's name on the command line, and what it does. None of them returns.
+const TESTS: [(&str, fn()); 4] = [
+    ("panic", || panic!("asked for by test=panic")),
+    ("stack-overflow", || overflow_stack(0)),
+    ("write-code", write_code),
+    ("read-nothing", read_nothing),
+];
+
+/// Runs a test by name; names that mean nothing are told, with those that do.
+pub fn run(name: &str) {
+    match TESTS.iter().find(|(known, _)| *known == name) {
+        Some((_, test)) => {
+            log::warn!("test={name}: the hypervisor now fails on purpose");
+            test();
+        }
+        None => {
+            log::warn!("test={name}: no such test; there are: {}", TESTS.map(|(known, _)| known).join(", "));
+        }
+    }
+}
+
+/// Runs into the guard page below the stack.
+#[inline(never)]
+fn overflow_stack(depth: u64) {
+    let room = black_box([depth; 64]);
+    if room[0] < u64::MAX {
+        overflow_stack(depth + 1);
+    }
+    black_box(room);
+}
+
+/// Writes to the hypervisor's own code, which is mapped read-only.
+#[inline(never)]
+fn write_code() {
+    let code = mmu::image().start as *mut u32;
+    // SAFETY: the write must fault. Should it not, it changes the image's header, which has done its duty.
+    unsafe { code.write_volatile(0) };
+    panic!("the hypervisor's code can be written");
+}
+
+/// Reads where nothing is mapped at EL2.
+#[inline(never)]
+fn read_nothing() {
+    let nothing = (1_u64 << 47) as *const u32;
+    // SAFETY: the read must fault; nothing is done with its value.
+    let _ = unsafe { nothing.read_volatile() };
+    panic!("an address that nothing is mapped at can be read");
+}
