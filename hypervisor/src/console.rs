@@ -42,11 +42,20 @@ pub struct Console {
     dropped: AtomicUsize,
 }
 
-static CONSOLE: Console = Console::new();
-
-/// The one console.
+/// The machine's one console.
+#[cfg(target_os = "none")]
 pub fn console() -> &'static Console {
+    static CONSOLE: Console = Console::new();
     &CONSOLE
+}
+
+/// The console of the machine that the calling thread plays (`arch/fake`).
+#[cfg(not(target_os = "none"))]
+pub fn console() -> &'static Console {
+    std::thread_local! {
+        static CONSOLE: &'static Console = alloc::boxed::Box::leak(alloc::boxed::Box::new(Console::new()));
+    }
+    CONSOLE.with(|console| *console)
 }
 
 impl Console {
@@ -149,8 +158,8 @@ impl Log for Logger {
             Level::Info | Level::Debug | Level::Trace => "",
         };
         // A domain may be in the middle of a line of its own.
-        let start = if CONSOLE.at_line_start() { "" } else { "\n" };
-        let _ = writeln!(Line(&CONSOLE), "{start}(xenolith) {mark}{}", record.args());
+        let start = if console().at_line_start() { "" } else { "\n" };
+        let _ = writeln!(Line(console()), "{start}(xenolith) {mark}{}", record.args());
     }
 
     fn flush(&self) {}

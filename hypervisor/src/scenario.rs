@@ -5,14 +5,15 @@
 //! be audited at any moment ([`Machine::audit`]).
 
 mod audit;
+mod guest_memory;
+pub mod hostile;
+mod instructions;
 #[cfg(test)]
 mod tests;
 
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-
-use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::arch::fake;
 use crate::command_line::Options;
@@ -25,8 +26,7 @@ use crate::p2m::Geometry;
 use crate::regs::GuestRegs;
 use crate::run::{self, Cpu, Event, Next};
 use crate::sched::{Policy, Scheduler};
-use crate::trap;
-use crate::types::{CpuId, DomId, Gfn, Ipa, Mfn, PAGE_SHIFT, PAGE_SIZE, VcpuId};
+use crate::types::{CpuId, DomId, Gfn, Ipa, Mfn, PAGE_SHIFT, VcpuId};
 use crate::vgic::Model;
 
 pub use audit::Imbalance;
@@ -223,99 +223,6 @@ impl Machine {
             }
         }
         panic!("the machine never comes to rest");
-    }
-
-    /// The guest on a CPU traps.
-    pub fn trap(&mut self, cpu: u16, esr: u64) -> Next {
-        self.event(cpu, Event::Trap { esr, far: 0, hpfar: 0 })
-    }
-
-    /// The guest on a CPU executes HVC with this immediate. What it finds in x0 when it goes on; `None` if it does
-    /// not go on at once.
-    pub fn hvc(&mut self, cpu: u16, immediate: u16) -> Option<u64> {
-        const CLASS_HVC64: u64 = 0x16 << 26 | 1 << 25;
-        let before = self.running(cpu);
-        let at = self.regs(cpu).pc;
-        // Each round is the same instruction, made again after the interrupts that it was put off for.
-        loop {
-            self.regs(cpu).pc = at.wrapping_add(4);
-            self.trap(cpu, CLASS_HVC64 | u64::from(immediate));
-            if self.running(cpu) != before {
-                return None;
-            }
-            if self.regs(cpu).pc != at {
-                return Some(self.regs(cpu).x[0]);
-            }
-        }
-    }
-
-    /// The guest on a CPU makes a hypercall. The result; `None` if it does not go on at once.
-    pub fn hypercall(&mut self, cpu: u16, number: u64, arguments: [u64; 5]) -> Option<i64> {
-        let regs = self.regs(cpu);
-        regs.x[16] = number;
-        regs.x[..5].copy_from_slice(&arguments);
-        self.hvc(cpu, trap::IMMEDIATE_XEN).map(|result| result as i64)
-    }
-
-    /// The guest on a CPU calls its firmware.
-    pub fn firmware(&mut self, cpu: u16, arguments: [u64; 4]) -> Option<u64> {
-        self.regs(cpu).x[..4].copy_from_slice(&arguments);
-        self.hvc(cpu, trap::IMMEDIATE_SMCCC)
-    }
-
-    /// The guest on a CPU executes WFI.
-    pub fn wait(&mut self, cpu: u16) -> Next {
-        const WFI: u64 = 0x01 << 26 | 1 << 25;
-        self.trap(cpu, WFI)
-    }
-
-    /// Writes into a domain's memory as the guest would.
-    ///
-    /// # Panics
-    /// Something in the range is not the guest's to write.
-    pub fn poke<T: IntoBytes + Immutable + ?Sized>(&self, domain: &Domain, at: u64, value: &T) {
-        let mut at = Ipa(at);
-        let mut rest = value.as_bytes();
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at(rest.len().min(PAGE_SIZE as usize - at.offset()));
-            domain.write_memory(&self.hv, at, now).expect("memory of the guest");
-            at = Ipa(at.0 + now.len() as u64);
-            rest = later;
-        }
-    }
-
-    /// Reads from a domain's memory as the guest would.
-    ///
-    /// # Panics
-    /// Something in the range is not the guest's to read.
-    pub fn peek<T: FromBytes + IntoBytes>(&self, domain: &Domain, at: u64) -> T {
-        let mut value = T::new_zeroed();
-        let mut at = Ipa(at);
-        let mut rest = value.as_mut_bytes();
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at_mut(rest.len().min(PAGE_SIZE as usize - at.offset()));
-            domain.read_memory(&self.hv, at, now).expect("memory of the guest");
-            at = Ipa(at.0 + now.len() as u64);
-            rest = later;
-        }
-        value
-    }
-
-    /// The first guest frame of a domain's RAM.
-    pub fn ram_of(&self, domain: &Domain) -> Gfn {
-        if !domain.direct_mapped {
-            return RAM_BASE;
-        }
-        let memory = domain.memory.lock();
-        let mut from = Gfn(0);
-        loop {
-            let end = memory.p2m.geometry().end().0;
-            let (runs, reached) = memory.p2m.scan(from, end - from.0).expect("within the limits");
-            match runs.iter().find(|run| run.kind.is_ram()) {
-                Some(run) => return run.gfn,
-                None => from = Gfn(from.0 + reached),
-            }
-        }
     }
 
     /// A CPU's reference to the vCPU that it runs.

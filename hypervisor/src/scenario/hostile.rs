@@ -1,0 +1,229 @@
+//! A domain that does anything: bytes become a sequence of what guests can cause, and after each step the books must
+//! agree. Both the property tests and the fuzz target play it.
+
+use std::panic::{self, AssertUnwindSafe};
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use xenolith_abi::Errno;
+use xenolith_abi::hypercall::Hypercall;
+
+use crate::arch::fake;
+use crate::domain::Domain;
+use crate::run::Event;
+use crate::types::{CpuId, DomId, Gva, Ipa, PAGE_SIZE};
+
+use super::{DISTRIBUTOR, EVENT_PPI, Machine, Plan, REDISTRIBUTORS};
+
+/// Numbers, taken from bytes; zero when they are used up.
+struct Bytes<'a>(&'a [u8]);
+
+impl Bytes<'_> {
+    fn byte(&mut self) -> u8 {
+        match self.0.split_first() {
+            Some((&first, rest)) => {
+                self.0 = rest;
+                first
+            }
+            None => 0,
+        }
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        u64::from(self.byte()) % end
+    }
+
+    fn word(&mut self) -> u64 {
+        u64::from_le_bytes(core::array::from_fn(|_| self.byte()))
+    }
+}
+
+/// What a hostile guest knows of itself.
+struct Attacker {
+    domain: Arc<Domain>,
+    /// The first byte of its RAM.
+    ram: u64,
+    pages: u64,
+}
+
+impl Attacker {
+    /// A value for a register or a field: often one that means something, sometimes one that almost does.
+    fn value(&self, bytes: &mut Bytes<'_>) -> u64 {
+        let page = |bytes: &mut Bytes<'_>| self.ram + bytes.below(self.pages) * PAGE_SIZE;
+        match bytes.below(16) {
+            0..4 => bytes.below(32),
+            4..7 => self.ram + PAGE_SIZE,
+            7 => page(bytes) + bytes.below(64) * 8,
+            8 => page(bytes) + PAGE_SIZE - bytes.below(32),
+            9 | 10 => page(bytes) >> 12,
+            11 => DomId::SELF.0.into(),
+            12 => u64::MAX - bytes.below(16),
+            13 => 1 << bytes.below(64),
+            14 => bytes.below(256) << 32 | bytes.below(8),
+            _ => bytes.word(),
+        }
+    }
+
+    /// Fills a part of the page that arguments are taken from with fields of various sizes.
+    fn prepare(&self, machine: &Machine, bytes: &mut Bytes<'_>) {
+        let mut content = Vec::new();
+        for _ in 0..=bytes.below(24) {
+            let field = self.value(bytes).to_le_bytes();
+            let size = 1 << bytes.below(4);
+            // Natural alignment, as structures have it.
+            while content.len() % size != 0 {
+                content.push(0);
+            }
+            content.extend_from_slice(&field[..size]);
+        }
+        let offset = bytes.below(4) * 64;
+        let _ = self.domain.write_memory(&machine.hv, Ipa(self.ram + PAGE_SIZE + offset), &content);
+    }
+}
+
+/// Calls that exist.
+const CALLS: [Hypercall; 13] = [
+    Hypercall::MemoryOp,
+    Hypercall::Multicall,
+    Hypercall::XenVersion,
+    Hypercall::ConsoleIo,
+    Hypercall::GrantTableOp,
+    Hypercall::VcpuOp,
+    Hypercall::SchedOp,
+    Hypercall::EventChannelOp,
+    Hypercall::HvmOp,
+    Hypercall::PlatformOp,
+    Hypercall::PhysdevOp,
+    Hypercall::VmAssist,
+    Hypercall::Domctl,
+];
+
+/// Plays a sequence on two CPUs with two domains, one of which is the control domain.
+///
+/// # Panics
+/// The hypervisor panics, the books do not agree, or a call returns what is no result of the ABI.
+pub fn play(bytes: &[u8]) {
+    let mut bytes = Bytes(bytes);
+    let shape = bytes.byte();
+    let mut machine = Machine::new(2, 1024);
+    let plan = Plan { id: 0, vcpus: 2, pages: 64, direct_mapped: shape & 1 != 0 };
+    let attackers =
+        [plan, Plan { id: 1, vcpus: 1 + u16::from(shape >> 1 & 1), pages: 32, direct_mapped: false }].map(
+            |plan| {
+                let domain = machine.boot(plan);
+                let ram = machine.ram_of(&domain).base().0;
+                Attacker { domain, ram, pages: plan.pages }
+            },
+        );
+    if shape & 4 != 0 {
+        wake_interrupt_controllers(&mut machine);
+    }
+    while !bytes.0.is_empty() {
+        // The first domain may end the machine, which ends the story.
+        let ended = panic::catch_unwind(AssertUnwindSafe(|| step(&mut machine, &attackers, &mut bytes)));
+        if let Err(payload) = ended {
+            match payload.downcast_ref::<fake::Ending>() {
+                Some(_) => return,
+                None => panic::resume_unwind(payload),
+            }
+        }
+        machine.settle();
+        assert_eq!(machine.audit(), Ok(()));
+    }
+}
+
+/// As Linux does at boot: groups, events and timer enabled.
+fn wake_interrupt_controllers(machine: &mut Machine) {
+    for cpu in 0..2 {
+        machine.store(cpu, DISTRIBUTOR, 4, 0x12);
+        let enable = REDISTRIBUTORS + 0x1_0100;
+        machine.store(cpu, enable, 4, 1 << EVENT_PPI | 1 << fake::gic::GUEST_TIMER | 0xffff);
+    }
+}
+
+fn step(machine: &mut Machine, attackers: &[Attacker], bytes: &mut Bytes<'_>) {
+    let cpu = bytes.below(2) as u16;
+    fake::on_cpu(CpuId(cpu));
+    let running = machine.running(cpu);
+    let Some(attacker) =
+        attackers.iter().find(|attacker| Some(attacker.domain.id) == running.map(|(id, _)| id))
+    else {
+        // Nobody runs here: time passes.
+        fake::advance(1 << bytes.below(40));
+        return;
+    };
+    match bytes.below(16) {
+        0..7 => {
+            attacker.prepare(machine, bytes);
+            hypercall(machine, attacker, cpu, bytes);
+        }
+        7 => hypercall(machine, attacker, cpu, bytes),
+        8 => {
+            let (esr, far, hpfar) = (bytes.word(), attacker.value(bytes), bytes.word());
+            machine.event(cpu, Event::Trap { esr, far, hpfar });
+        }
+        9 => {
+            let functions = [0x8400_0000, 0xc400_0003, 0xc400_0004, 0x8000_0000, 0x8400_0002, 0xc400_0001];
+            let function = functions[bytes.below(6) as usize];
+            let [a, b, c] = core::array::from_fn(|_| attacker.value(bytes));
+            machine.firmware(cpu, [function, a, b, c]);
+        }
+        10 => {
+            let base = [DISTRIBUTOR, REDISTRIBUTORS, REDISTRIBUTORS + 0x1_0000][bytes.below(3) as usize];
+            let address = base + bytes.below(256) * 4 + bytes.below(8) * 0x400;
+            let (size, value) = (1 << bytes.below(4), attacker.value(bytes));
+            if bytes.byte() & 1 == 0 {
+                machine.load(cpu, address, size);
+            } else {
+                machine.store(cpu, address, size, value);
+            }
+        }
+        11 => {
+            let register =
+                (3, bytes.below(8) as u8, bytes.below(16) as u8, bytes.below(16) as u8, bytes.below(8) as u8);
+            machine.write_register(cpu, register, attacker.value(bytes));
+        }
+        12 => {
+            fake::guest::take();
+            if bytes.byte() & 1 == 0 {
+                machine.wait(cpu);
+            }
+        }
+        13 => {
+            let (control, compare) = (bytes.below(4), attacker.value(bytes));
+            fake::guest::change_registers(|registers| {
+                (registers.timer_control, registers.timer_compare) = (control, compare);
+            });
+            fake::advance(1 << bytes.below(34));
+        }
+        14 => {
+            let every = bytes.below(5) as u32;
+            fake::pause_every((every > 0).then_some(every));
+            fake::map_again();
+            if bytes.byte() & 1 != 0 {
+                fake::unmap(Gva(attacker.ram + bytes.below(attacker.pages) * PAGE_SIZE));
+            }
+        }
+        _ => {
+            machine.event(cpu, Event::SystemError { esr: bytes.word() });
+        }
+    }
+}
+
+/// Makes a call and judges the result.
+fn hypercall(machine: &mut Machine, attacker: &Attacker, cpu: u16, bytes: &mut Bytes<'_>) {
+    let number = match bytes.byte() {
+        byte @ 0..240 => CALLS[usize::from(byte) % CALLS.len()].number(),
+        240..250 => bytes.below(70),
+        _ => bytes.word(),
+    };
+    let arguments = core::array::from_fn(|_| attacker.value(bytes));
+    let Some(result) = machine.hypercall(cpu, number, arguments) else { return };
+    if Hypercall::from_number(number).is_none() {
+        assert_eq!(result, Errno::ENOSYS.to_register() as i64, "call {number}");
+    }
+    let is_error = Errno::ALL.iter().any(|errno| errno.to_register() as i64 == result);
+    // Frame numbers, parameters and counts are not negative.
+    assert!(result >= 0 || is_error, "call {number} with {arguments:x?} returns {result}");
+}
