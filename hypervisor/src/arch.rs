@@ -61,6 +61,7 @@ mod interface {
     const ACTIVATE_STAGE2: fn(Stage2) = machine::activate_stage2;
     const TLB: &dyn Tlb = &HardwareTlb;
     const TRANSLATE: fn(Gva, bool) -> Option<Ipa> = machine::translate;
+    const ZERO_PAGE: unsafe fn(Pa) = machine::zero_page;
     const CLEAN_TO_MEMORY: fn(Pa, u64) = machine::clean_to_memory;
     const SYNC_INSTRUCTIONS: fn() = machine::sync_instructions;
 

@@ -4,7 +4,7 @@ use anyhow::Result;
 use testbed::process::{open_step, pass_through};
 use testbed::toolchain::{Cross, Target, cargo};
 
-/// Lints the host's packages, then the hypervisor for bare metal, with warnings denied.
+/// Lints the host's packages, then those that run on bare metal, with warnings denied.
 pub fn lint() -> Result<()> {
     open_step("Lint for the host (clippy)", || {
         let mut command = cargo("clippy");
@@ -13,6 +13,9 @@ pub fn lint() -> Result<()> {
     let cross = Cross::prepare(Target::Hypervisor)?;
     open_step("Lint for bare metal (clippy)", || {
         let mut command = cross.cargo("clippy");
-        pass_through(command.args(["--package", "xenolith", "--lib", "--bins", "--", "-D", "warnings"]))
+        for package in ["xenolith", "bench-guests", "system-tests-bare"] {
+            command.args(["--package", package]);
+        }
+        pass_through(command.args(["--", "-D", "warnings"]))
     })
 }
