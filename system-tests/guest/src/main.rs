@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use report::Report;
 
-const USAGE: &str = "usage: guest-tests grants | events | hypercalls | memory | disk FOLDER | smp [SECONDS] | \
+const USAGE: &str = "usage: guest-tests grants | events | hypercalls | memory | crash | disk FOLDER | smp [SECONDS] | \
                      hotplug [ROUNDS]";
 
 fn main() -> ExitCode {
@@ -33,6 +33,7 @@ fn main() -> ExitCode {
     match (what.as_str(), &argument) {
         ("grants", None) => grants::run(&mut report),
         (grants::WRITER, None) => return grants::write_through_read_only_map(),
+        ("crash", None) => return hypercalls::crash(),
         ("events", None) => events::run(&mut report),
         ("hypercalls", None) => hypercalls::run(&mut report),
         ("memory", None) => memory::run(&mut report),

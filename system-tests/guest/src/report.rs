@@ -1,6 +1,7 @@
 //! What the tests found, one line each.
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::Result;
 
@@ -14,10 +15,11 @@ pub struct Report {
 impl Report {
     /// Runs one test and prints its line.
     pub fn test(&mut self, name: &str, test: impl FnOnce() -> Result<()>) {
+        let start = Instant::now();
         match test() {
             Ok(()) => {
                 self.passed += 1;
-                println!("ok {name}");
+                println!("ok {name} ({:.1} s)", start.elapsed().as_secs_f32());
             }
             Err(error) => {
                 self.failed += 1;

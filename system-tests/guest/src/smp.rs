@@ -114,7 +114,7 @@ fn messages() -> Result<()> {
 
 /// Interrupts all CPUs on which threads of this process run, again and again, from each of them.
 fn barriers() -> Result<()> {
-    const ROUNDS: u32 = 300;
+    const ROUNDS: u32 = 60;
     membarrier(MembarrierCommand::RegisterPrivateExpedited)?;
     let cpus = cpus()?;
     thread::scope(|scope| {
@@ -189,7 +189,7 @@ fn timer(period: Duration) -> Result<OwnedFd> {
 
 /// All CPUs read the counter in turn: it never runs backwards from one to the next.
 fn counters() -> Result<()> {
-    const ROUNDS: usize = 200;
+    const ROUNDS: usize = 100;
     let cpus = &cpus()?;
     let (turn, last, failed) = (&AtomicU64::new(0), &AtomicU64::new(0), &AtomicBool::new(false));
     thread::scope(|scope| {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use libtest_mimic::{Failed, Trial};
@@ -70,7 +71,10 @@ fn name_of_folder(name: &str) -> String {
 }
 
 fn attempt(lab: &Lab, run: Run) -> Result<(), Failed> {
-    prepare(lab).and_then(|()| run(lab)).map_err(|error| {
+    let start = Instant::now();
+    let result = prepare(lab).and_then(|()| run(lab));
+    let _ = fs::write(lab.folder.join("seconds"), format!("{:.1}\n", start.elapsed().as_secs_f32()));
+    result.map_err(|error| {
         let log = log_file(&lab.folder);
         let console = fs::read(&log).unwrap_or_default();
         let console = String::from_utf8_lossy(&console);

@@ -61,12 +61,13 @@ pub fn all() -> Vec<Scenario> {
     all
 }
 
-/// The hypervisor names all culprits in one line, and stops.
+/// The hypervisor names all culprits in one error, and stops.
 fn stops(lab: &Lab, setup: &Setup, culprits: &[&str]) -> Result<()> {
     let mut machine = lab.start(setup)?;
     let said = machine.expect(HALTED)?;
-    let named = said.lines().any(|line| culprits.iter().all(|culprit| line.contains(culprit)));
-    ensure!(named, "no line names {culprits:?}");
+    let mut errors = said.lines().filter(|line| line.contains("error: "));
+    let named = errors.any(|line| culprits.iter().all(|culprit| line.contains(culprit)));
+    ensure!(named, "no error names {culprits:?}");
     Ok(())
 }
 
