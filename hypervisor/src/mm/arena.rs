@@ -72,8 +72,11 @@ pub(crate) struct Loan {
     table: *mut [AtomicU64],
 }
 
+/// A loan's parts: the RAM, and the storage for its bitmaps and its table.
+type Parts = (FrameRange, *mut [u64], *mut [AtomicU64]);
+
 thread_local! {
-    static RETURNED: RefCell<Vec<(FrameRange, *mut [u64], *mut [AtomicU64])>> = const { RefCell::new(Vec::new()) };
+    static RETURNED: RefCell<Vec<Parts>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Loan {
