@@ -43,8 +43,6 @@ pub const REDISTRIBUTORS: u64 = 0x0302_0000;
 pub const EVENT_PPI: u32 = 31;
 /// The private interrupt of the emulated physical timer.
 pub const PHYSICAL_TIMER: u32 = 30;
-/// The console's shared interrupt.
-pub const CONSOLE: u32 = 33;
 
 /// What a CPU played by a test holds.
 struct Played {
@@ -91,7 +89,7 @@ impl Machine {
             timer: fake::gic::TIMER,
             guest_timer: fake::gic::GUEST_TIMER,
             maintenance: fake::gic::MAINTENANCE,
-            console: Some(CONSOLE),
+            console: Some(fake::gic::CONSOLE),
         };
         let Some(geometry) = Geometry::for_physical(48) else { unreachable!("48 bits have a geometry") };
         let hv = Hypervisor::new(options, String::from("test"), frames, scheduler, geometry, lines);
@@ -107,7 +105,7 @@ impl Machine {
             let cpu = hv.new_cpu(CpuId(number));
             played.push(Played { cpu, regs: GuestRegs::default(), next: Next::Idle });
         }
-        fake::gic::enable(CONSOLE);
+        fake::gic::enable(fake::gic::CONSOLE);
         let mut machine = Machine { hv, cpus: played, _ram: ram };
         for cpu in 0..cpus {
             machine.event(cpu, Event::Start);

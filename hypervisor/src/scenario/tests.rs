@@ -1,9 +1,12 @@
 //! The hypervisor as a whole.
 
 mod boot;
+mod console;
+mod events;
 mod first;
 mod hostile;
 mod memory;
 mod multicall;
 mod power;
+mod scheduling;
 mod support;

@@ -11,6 +11,12 @@ pub(super) struct Uart {
     input: VecDeque<u8>,
 }
 
+impl Uart {
+    pub fn has_input(&self) -> bool {
+        !self.input.is_empty()
+    }
+}
+
 /// Bytes of output that are kept: a test that never looks must not fill the memory.
 const KEPT: usize = 1 << 20;
 
@@ -40,7 +46,7 @@ pub fn read_console(into: &mut [u8]) -> usize {
     })
 }
 
-/// Types on the console. The UART's interrupt is the test's to raise.
+/// Types on the console, which raises its interrupt until all is read.
 pub fn type_on_console(bytes: &[u8]) {
     with(|machine| machine.console.input.extend(bytes));
 }

@@ -18,6 +18,9 @@ pub const GUEST_TIMER: u32 = 27;
 /// The private line by which list registers ask for service.
 pub const MAINTENANCE: u32 = 25;
 
+/// The console's shared line: it is up while there is input.
+pub const CONSOLE: u32 = 33;
+
 /// Shared interrupts.
 const SHARED: u32 = 256;
 /// List registers of each CPU.
@@ -101,11 +104,13 @@ impl Machine {
     /// Whether a line asks for attention, whatever its enable says.
     fn asserted(&mut self, intid: u32) -> bool {
         let now = self.counter;
+        let typed = self.console.has_input();
         let cpu = self.cpu();
         let wired = match intid {
             TIMER => cpu.timer.is_some_and(|deadline| deadline <= now),
             GUEST_TIMER => time::guest_deadline(&cpu.registers).is_some_and(|deadline| deadline <= now),
             MAINTENANCE => cpu.gic.wants_maintenance(),
+            CONSOLE => typed,
             _ => false,
         };
         let line = self.line(intid);

@@ -1,0 +1,46 @@
+//! The console of the first domain.
+
+use xenolith_abi::Errno;
+use xenolith_abi::event::BindVirq;
+use xenolith_abi::hypercall::Hypercall;
+
+use super::super::*;
+use super::support::*;
+
+#[test]
+fn output_crosses_pages_and_interrupts() {
+    let (mut machine, guest) = Guest::alone();
+    let at = guest.page(&machine, 5) - 700;
+    let text: Vec<u8> = (0..1500).map(|n| b'a' + (n % 26) as u8).collect();
+    machine.poke(&guest.domain, at, text.as_slice());
+    for every in [None, Some(1), Some(3)] {
+        fake::pause_every(every);
+        fake::console_output();
+        assert_eq!(guest.plain(&mut machine, Hypercall::ConsoleIo, [0, 1500, at, 0, 0]), 0);
+        assert_eq!(fake::console_output(), text);
+    }
+}
+
+#[test]
+fn what_is_typed_is_announced_and_read() {
+    let (mut machine, guest) = Guest::alone();
+    let mut bind = BindVirq { virq: 2, ..BindVirq::default() };
+    assert_eq!(guest.call(&mut machine, Hypercall::EventChannelOp, 1, &mut bind), 0);
+    fake::type_on_console(b"ls\r");
+    machine.settle();
+    let pending = guest.domain.shared_info.page().word64(48).unwrap().load();
+    assert_eq!(pending, 1 << bind.port);
+    let at = guest.page(&machine, 3) - 2;
+    assert_eq!(guest.plain(&mut machine, Hypercall::ConsoleIo, [1, 16, at, 0, 0]), 3);
+    assert_eq!(machine.peek::<[u8; 3]>(&guest.domain, at), *b"ls\r");
+    assert_eq!(guest.plain(&mut machine, Hypercall::ConsoleIo, [1, u64::MAX, at, 0, 0]), error(Errno::E2BIG));
+}
+
+#[test]
+fn no_other_domain_has_it() {
+    let (mut machine, _first, second) = Guest::two();
+    let at = second.page(&machine, 3);
+    for op in [0, 1] {
+        assert_eq!(second.plain(&mut machine, Hypercall::ConsoleIo, [op, 4, at, 0, 0]), error(Errno::EPERM));
+    }
+}
