@@ -130,22 +130,25 @@ impl Hypervisor {
         more
     }
 
-    /// Adds a domain that is complete: its vCPUs can be scheduled from now on.
+    /// Adds a domain that is complete: its vCPUs can be scheduled from now on. `ENOMEM`: no memory, and nothing changed.
     pub fn add_domain(&self, domain: Domain) -> Result<Arc<Domain>, Errno> {
         let domain = Arc::new(domain);
-        let mut units = self.units.write();
-        for vcpu in &domain.vcpus {
-            let index = vcpu.unit.0 as usize;
-            if index >= units.len() {
-                let more = index + 1 - units.len();
-                units.try_reserve(more).map_err(|_| Errno::ENOMEM)?;
-                units.resize(index + 1, None);
-            }
-            units[index] = Some(VcpuRef { domain: domain.clone(), id: vcpu.id });
-        }
-        drop(units);
         let mut domains = self.domains.write();
         domains.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        let mut units = self.units.write();
+        let end = domain.vcpus.iter().map(|vcpu| vcpu.unit.0 as usize + 1).max().unwrap_or(0);
+        let more = end.saturating_sub(units.len());
+        units.try_reserve(more).map_err(|_| Errno::ENOMEM)?;
+        if more > 0 {
+            units.resize(end, None);
+        }
+        for vcpu in &domain.vcpus {
+            if let Some(unit) = units.get_mut(vcpu.unit.0 as usize) {
+                *unit = Some(VcpuRef { domain: domain.clone(), id: vcpu.id });
+            }
+        }
+        drop(units);
+        domain.write_wall_clock(*self.wall_clock.lock());
         domains.push(domain.clone());
         Ok(domain)
     }
@@ -174,7 +177,9 @@ impl Hypervisor {
             routes.try_reserve(more).map_err(|_| Errno::ENOMEM)?;
             routes.resize(index + 1, None);
         }
-        routes[index] = Some(to);
+        if let Some(route) = routes.get_mut(index) {
+            *route = Some(to);
+        }
         Ok(())
     }
 
@@ -210,8 +215,11 @@ impl Hypervisor {
 
     /// Publishes the wall-clock time (nanoseconds since 1970) at which the counter was zero to every domain.
     pub fn set_wall_clock(&self, at_boot: u64) {
-        *self.wall_clock.lock() = at_boot;
-        for domain in self.domains() {
+        let domains = self.domains.read();
+        // Held while the time is written, so that two callers do not mix theirs.
+        let mut wall_clock = self.wall_clock.lock();
+        *wall_clock = at_boot;
+        for domain in domains.iter() {
             domain.write_wall_clock(at_boot);
         }
     }

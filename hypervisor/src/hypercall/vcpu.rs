@@ -24,7 +24,10 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
             let request: RegisterRunstateMemoryArea = caller.read(argument)?;
             let vcpu = caller.domain().vcpu(id).ok_or(Errno::ENOENT)?;
             vcpu.runstate_area.store(request.addr, Ordering::Relaxed);
-            caller.hv.write_runstate(caller.vcpu);
+            // Another vCPU's tables are not at hand: it is told when it runs next.
+            if id == caller.vcpu.id {
+                caller.hv.write_runstate(caller.vcpu);
+            }
             DONE
         }
         None => Err(Errno::EINVAL),

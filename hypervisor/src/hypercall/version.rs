@@ -63,7 +63,10 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         Some(VersionOp::ExtraVersion2) => variable(caller, buffer, EXTRA),
         Some(VersionOp::Capabilities2) => variable(caller, buffer, CAPABILITIES),
         Some(VersionOp::ChangeSet2) => variable(caller, buffer, ""),
-        Some(VersionOp::CommandLine2) => variable(caller, buffer, &caller.hv.command_line),
+        Some(VersionOp::CommandLine2) => {
+            caller.require_control()?;
+            variable(caller, buffer, &caller.hv.command_line)
+        }
         None => Err(Errno::ENOSYS),
     }
 }

@@ -143,10 +143,12 @@ fn physical_timer(
     write: Option<u64>,
 ) -> u64 {
     let now = arch::now();
-    let mut timer = vcpu.vcpu().timer.lock();
-    let Some(value) = write else { return timer.read(register, now) };
-    timer.write(register, value, now);
-    let timer = *timer;
+    let timer = {
+        let mut timer = vcpu.vcpu().timer.lock();
+        let Some(value) = write else { return timer.read(register, now) };
+        timer.write(register, value, now);
+        *timer
+    };
     local.set_alarm(vcpu.vcpu().unit, AlarmKind::Physical, timer.deadline(now));
     local.choose();
     vcpu.domain.set_private_level(hv, vcpu.id, vcpu.domain.physical_timer, timer.line(now));

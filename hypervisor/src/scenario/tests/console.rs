@@ -44,3 +44,15 @@ fn no_other_domain_has_it() {
         assert_eq!(second.plain(&mut machine, Hypercall::ConsoleIo, [op, 4, at, 0, 0]), error(Errno::EPERM));
     }
 }
+
+#[test]
+fn the_command_line_is_the_control_domain_s_in_every_form() {
+    let options = Options { xen_version: crate::command_line::XenVersion::V4_20, ..Options::default() };
+    let mut machine = Machine::with_options(2, 1024, options);
+    let (first, second) = (Guest::boot(&mut machine, CONTROL), Guest::boot(&mut machine, OTHER));
+    for op in [9, 14] {
+        assert!(first.call(&mut machine, Hypercall::XenVersion, op, &mut [0xff_u8; 1024]) >= 0);
+        let refused = second.call(&mut machine, Hypercall::XenVersion, op, &mut [0xff_u8; 1024]);
+        assert_eq!(refused, error(Errno::EPERM), "{op}");
+    }
+}
