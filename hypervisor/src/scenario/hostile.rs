@@ -7,12 +7,13 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use xenolith_abi::Errno;
+use xenolith_abi::grant::{EntryV1, entry};
 use xenolith_abi::hypercall::Hypercall;
 
 use crate::arch::fake;
 use crate::domain::Domain;
 use crate::run::Event;
-use crate::types::{CpuId, DomId, Gva, Ipa, PAGE_SIZE};
+use crate::types::{CpuId, DomId, Gfn, Gva, Ipa, PAGE_SIZE};
 
 use super::{DISTRIBUTOR, EVENT_PPI, Machine, Plan, REDISTRIBUTORS};
 
@@ -53,7 +54,8 @@ impl Attacker {
         let page = |bytes: &mut Bytes<'_>| self.ram + bytes.below(self.pages) * PAGE_SIZE;
         match bytes.below(16) {
             0..4 => bytes.below(32),
-            4..7 => self.ram + PAGE_SIZE,
+            4 => self.ram,
+            5 | 6 => self.ram + PAGE_SIZE,
             7 => page(bytes) + bytes.below(64) * 8,
             8 => page(bytes) + PAGE_SIZE - bytes.below(32),
             9 | 10 => page(bytes) >> 12,
@@ -65,22 +67,79 @@ impl Attacker {
         }
     }
 
-    /// Fills a part of the page that arguments are taken from with fields of various sizes.
-    fn prepare(&self, machine: &Machine, bytes: &mut Bytes<'_>) {
-        let mut content = Vec::new();
-        for _ in 0..=bytes.below(24) {
-            let field = self.value(bytes).to_le_bytes();
-            let size = 1 << bytes.below(4);
-            // Natural alignment, as structures have it.
-            while content.len() % size != 0 {
-                content.push(0);
-            }
-            content.extend_from_slice(&field[..size]);
+    /// A value for a field of this size.
+    fn field(&self, size: u8, bytes: &mut Bytes<'_>) -> u64 {
+        match size {
+            // Mostly a domain's number.
+            2 => match bytes.below(8) {
+                0..4 => DomId::SELF.0.into(),
+                4 => 0,
+                5 => 1,
+                _ => self.value(bytes),
+            },
+            4 if bytes.byte() & 3 != 0 => bytes.below(12),
+            _ => self.value(bytes),
         }
-        let offset = bytes.below(4) * 64;
-        let _ = self.domain.write_memory(&machine.hv, Ipa(self.ram + PAGE_SIZE + offset), &content);
+    }
+
+    /// Fills the page that arguments are taken from with a few structures, and the page before with an array of frames.
+    fn prepare(&self, machine: &Machine, bytes: &mut Bytes<'_>) {
+        let layout = LAYOUTS[bytes.below(LAYOUTS.len() as u64) as usize];
+        let mut content = Vec::new();
+        for _ in 0..=bytes.below(3) {
+            for &size in layout {
+                let field = self.field(size, bytes).to_le_bytes();
+                content.extend_from_slice(&field[..usize::from(size)]);
+            }
+        }
+        let _ = self.domain.write_memory(&machine.hv, Ipa(self.ram + PAGE_SIZE), &content);
+        if bytes.byte() & 3 == 0 {
+            let first = (self.ram >> 12) + bytes.below(self.pages);
+            let frames: Vec<u8> = (first..first + bytes.below(9)).flat_map(u64::to_le_bytes).collect();
+            let _ = self.domain.write_memory(&machine.hv, Ipa(self.ram), &frames);
+        }
+    }
+
+    /// Grants a few of its pages to the other domain.
+    fn grant(&self, machine: &Machine) {
+        let table = (self.ram >> 12) + 3;
+        assert_eq!(self.domain.map_grant_frame(&machine.hv, 0, Gfn(table)), Ok(()));
+        let other = 1 - self.domain.id.0;
+        for reference in 0..8_u16 {
+            let flags = entry::PERMIT_ACCESS | if reference & 1 == 0 { 0 } else { entry::READ_ONLY };
+            let frame = (self.ram >> 12) as u32 + 8 + u32::from(reference);
+            machine.poke(
+                &self.domain,
+                (table << 12) + 8 * u64::from(reference),
+                &EntryV1 { flags, domid: other, frame },
+            );
+        }
     }
 }
+
+/// The sizes of fields, padding included, of structures that calls take.
+const LAYOUTS: [&[u8]; 12] = [
+    // Reservation.
+    &[8, 8, 4, 4, 2, 2, 4],
+    // AddToPhysmap, then AddToPhysmapBatch.
+    &[2, 2, 4, 8, 8],
+    &[2, 2, 2, 2, 8, 8, 8],
+    // RemoveFromPhysmap, HvmParamArgument.
+    &[2, 2, 4, 8],
+    // MapGrantRef, UnmapGrantRef.
+    &[8, 4, 4, 2, 2, 4, 8],
+    &[8, 8, 4, 4],
+    // GrantCopy.
+    &[8, 2, 2, 4, 8, 2, 2, 4, 2, 2, 4],
+    // MulticallEntry.
+    &[8, 8, 8, 8, 8, 8, 8, 8],
+    // Ports and numbers of event channels; RegisterVcpuInfo, InitControl.
+    &[4, 4, 4],
+    &[2, 2, 4, 4],
+    &[8, 4, 4],
+    // Anything.
+    &[1, 1, 2, 4, 8, 8, 4, 4],
+];
 
 /// Calls that exist.
 const CALLS: [Hypercall; 13] = [
@@ -118,6 +177,9 @@ pub fn play(bytes: &[u8]) {
         );
     if shape & 4 != 0 {
         wake_interrupt_controllers(&mut machine);
+    }
+    if shape & 8 != 0 {
+        attackers.iter().for_each(|attacker| attacker.grant(&machine));
     }
     while !bytes.0.is_empty() {
         // The first domain may end the machine, which ends the story.
