@@ -40,7 +40,12 @@ pub fn choose(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs) {
 
 /// Takes a vCPU out of this CPU. Returns when its own timer will fire.
 fn save(hv: &Hypervisor, vcpu: &VcpuRef, frame: &GuestRegs) -> Option<u64> {
-    vcpu.domain.change_vgic(hv, |vgic| take_interrupts_back(vcpu, vgic));
+    vcpu.domain.change_vgic(hv, |vgic| {
+        let used = vgic.listed(vcpu.id);
+        take_interrupts_back(vcpu, vgic);
+        // The next vCPU writes no more registers than it needs, and must not find these.
+        arch::gic::write_list(first(&mut [ListRegister::INVALID; MAX_LIST_REGISTERS], used));
+    });
     let mut saved = vcpu.vcpu().saved.lock();
     saved.regs = *frame;
     saved.context.save();
@@ -51,10 +56,16 @@ fn save(hv: &Hypervisor, vcpu: &VcpuRef, frame: &GuestRegs) -> Option<u64> {
     saved.context.timer_deadline()
 }
 
+/// The first `count` list registers, at most all of them.
+fn first(list: &mut [ListRegister; MAX_LIST_REGISTERS], count: usize) -> &mut [ListRegister] {
+    let count = count.min(list.len());
+    &mut list[..count]
+}
+
 /// Reads the list registers back.
 fn take_interrupts_back(vcpu: &VcpuRef, vgic: &mut Vgic) {
     let mut list = [ListRegister::INVALID; MAX_LIST_REGISTERS];
-    let list = &mut list[..vgic.listed(vcpu.id)];
+    let list = first(&mut list, vgic.listed(vcpu.id));
     let ended = arch::gic::unlisted_ends();
     if ended > 0 {
         vgic.drop_unlisted(vcpu.id, ended);
@@ -90,9 +101,8 @@ pub fn present_interrupts(hv: &Hypervisor, vcpu: &VcpuRef) {
         let before = vgic.listed(vcpu.id);
         take_interrupts_back(vcpu, vgic);
         let mut list = [ListRegister::INVALID; MAX_LIST_REGISTERS];
-        let list = &mut list[..arch::gic::list_registers().min(MAX_LIST_REGISTERS)];
-        let fill = vgic.fill(vcpu.id, list);
-        arch::gic::write_list(&list[..before.max(fill.used)]);
+        let fill = vgic.fill(vcpu.id, first(&mut list, arch::gic::list_registers()));
+        arch::gic::write_list(first(&mut list, before.max(fill.used)));
         arch::gic::set_maintenance(&fill);
         // The timer's physical interrupt is active while the virtual one is anywhere between its cause and its end.
         if vgic.in_flight(Some(vcpu.id), vcpu.domain.guest_timer) {

@@ -161,3 +161,20 @@ fn timers_of_vcpus_that_do_not_run_wake_them_in_time() {
         assert_eq!(machine.wait(0), Next::Idle);
     }
 }
+
+#[test]
+fn a_vcpu_is_not_shown_the_interrupts_of_the_one_before_it() {
+    let mut machine = Machine::new(1, 1024);
+    let _guest = Guest::boot(&mut machine, Plan { vcpus: 2, ..CONTROL });
+    enable_interrupts(&mut machine, 0);
+    // Three interrupts stand in list registers, masked by the guest, when the other vCPU takes over.
+    for sgi in 1..4 {
+        machine.write_register(0, SGI1R, sgi << 24 | 1);
+    }
+    assert_eq!(machine.firmware(0, [CPU_ON, 1, 0x1000, 0]), Some(0));
+    assert_eq!(machine.hypercall(0, Hypercall::SchedOp.number(), [0; 5]), None);
+    assert_eq!(machine.running(0), Some((DomId(0), VcpuId(1))));
+    assert_eq!(take(0), None);
+    assert_eq!(machine.hypercall(0, Hypercall::SchedOp.number(), [0; 5]), None);
+    assert_eq!([take(0), take(0), take(0), take(0)], [Some(1), Some(2), Some(3), None]);
+}
