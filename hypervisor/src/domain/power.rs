@@ -6,6 +6,7 @@ use crate::arch;
 use crate::arch::context::Context;
 use crate::command_line::Aftermath;
 use crate::hypervisor::Hypervisor;
+use crate::physical_timer::PhysicalTimer;
 use crate::regs::{GuestRegs, Pstate};
 use crate::vcpu::{Power, Vcpu};
 
@@ -23,6 +24,7 @@ impl Domain {
             saved.regs = GuestRegs { pc: entry, pstate: Pstate::EL1_ENTRY, ..GuestRegs::default() };
             saved.regs.x[0] = context;
             saved.context = Context::new(vcpu.mpidr);
+            *vcpu.timer.lock() = PhysicalTimer::default();
             *power = Power::On;
         }
         self.change_vgic(hv, |vgic| vgic.set_online(vcpu.id, true));

@@ -178,3 +178,24 @@ fn a_vcpu_is_not_shown_the_interrupts_of_the_one_before_it() {
     assert_eq!(machine.hypercall(0, Hypercall::SchedOp.number(), [0; 5]), None);
     assert_eq!([take(0), take(0), take(0), take(0)], [Some(1), Some(2), Some(3), None]);
 }
+
+#[test]
+fn a_vcpu_that_is_turned_on_again_has_no_timer_from_before() {
+    const CPU_OFF: u64 = 0x8400_0002;
+    let mut machine = Machine::new(2, 1024);
+    let guest = Guest::boot(&mut machine, Plan { vcpus: 2, ..CONTROL });
+    assert_eq!(machine.firmware(guest.cpu, [CPU_ON, 1, 0x1000, 0]), Some(0));
+    machine.settle();
+    let other = machine.cpu_of(&guest.domain, 1).unwrap();
+    machine.write_register(other, CNTP_CVAL, crate::arch::now() + 1000);
+    machine.write_register(other, CNTP_CTL, 1);
+    fake::guest::change_registers(|registers| {
+        (registers.timer_control, registers.timer_compare) = (1, 1 << 40)
+    });
+    assert_eq!(machine.firmware(other, [CPU_OFF, 0, 0, 0]), None);
+    assert_eq!(machine.firmware(guest.cpu, [CPU_ON, 1, 0x1000, 0]), Some(0));
+    machine.settle();
+    let other = machine.cpu_of(&guest.domain, 1).unwrap();
+    assert_eq!(machine.read_register(other, CNTP_CTL), 0);
+    assert_eq!(fake::guest::registers().timer_control, 0);
+}
