@@ -4,6 +4,7 @@ mod boot;
 mod console;
 mod events;
 mod first;
+mod grants;
 mod hostile;
 mod memory;
 mod multicall;
