@@ -60,7 +60,7 @@ pub struct Hypervisor {
     pub wall_clock: Mutex<u64>,
     /// Shared interrupts: which domain has each one. Indexed by INTID - 32.
     routes: RwLock<Vec<Option<DomId>>>,
-    /// How far the memory that was free at boot has been wiped; nothing when that is done or not wanted.
+    /// How far the memory that was free at boot has been wiped; nothing before that begins, and when it is done.
     scrubbing: Mutex<Option<ScrubCursor>>,
     /// What the machine does against speculation, as guests are told when they ask.
     pub mitigations: Mitigations,
@@ -78,7 +78,6 @@ impl Hypervisor {
         geometry: Geometry,
         lines: Lines,
     ) -> Self {
-        let scrubbing = Mutex::new(options.scrub.then(ScrubCursor::default));
         Hypervisor {
             options,
             command_line,
@@ -91,7 +90,7 @@ impl Hypervisor {
             units: RwLock::new(Vec::new()),
             wall_clock: Mutex::new(0),
             routes: RwLock::new(Vec::new()),
-            scrubbing,
+            scrubbing: Mutex::new(None),
             mitigations: Mitigations::default(),
             actlr: arch::auxiliary_control(),
         }
@@ -115,6 +114,12 @@ impl Hypervisor {
     /// The run state of a CPU that comes up.
     pub fn new_cpu(&self, id: CpuId) -> Cpu {
         Cpu::new(id)
+    }
+
+    /// Has idle CPUs wipe the memory that was free at boot, if the options say so. Not before the first domain has its
+    /// memory: what is being wiped is out of the allocator, and would be a hole in the domain's.
+    pub fn start_scrubbing(&self) {
+        *self.scrubbing.lock() = self.options.scrub.then(ScrubCursor::default);
     }
 
     /// Wipes a little of the memory that was free at boot. False when there is nothing to do, or another CPU is at it.

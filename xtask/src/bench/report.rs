@@ -22,7 +22,7 @@ a run on the same commit, with the same kernels, QEMU and compiler, writes the s
 - *Traps*: a kernel in place of Linux runs a loop 1000 times around an instruction that traps, and again around NOP;
   the figure is the difference for one round. It holds everything at EL2, vectors and ERET included.
 - *Kept beside the image*: all RAM that is neither free, nor the domain's, nor text and data of the image: the frame
-  table, the heap, stacks, translation tables of both stages, the machine's device tree.
+  table, the heap, stacks, translation tables of both stages.
 
 ";
 

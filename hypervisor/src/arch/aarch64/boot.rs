@@ -144,6 +144,7 @@ fn start(tree: &'static [u8], platform: &Platform) -> ! {
     unsafe { reclaim(hypervisor, &passing, platform, cpus.len() as u16) };
     let pages = domain.memory.lock().pages;
     log::info!("{}", Account::new(&hypervisor.frames, pages, mmu::image().file_pages()));
+    hypervisor.start_scrubbing();
     // SAFETY: the boot CPU's own stack; what is on it is not needed any more.
     unsafe { vectors::run_guests(mmu::image().stack_top(CpuId(0))) }
 }
