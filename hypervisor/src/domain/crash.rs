@@ -28,10 +28,12 @@ const WATCHDOGS: usize = 2;
 #[derive(Debug, Default)]
 pub struct Listener {
     matched: usize,
+    /// The words have come, and the line that they are in goes on.
+    in_line: bool,
 }
 
 impl Listener {
-    /// Takes a piece of output; true when the words end in it.
+    /// Takes a piece of output; true when a line ends in it that has the words.
     pub fn hear(&mut self, bytes: &[u8]) -> bool {
         let mut heard = false;
         for byte in bytes {
@@ -41,8 +43,12 @@ impl Listener {
                 _ => usize::from(LAST_WORDS.first() == Some(byte)),
             };
             if self.matched == LAST_WORDS.len() {
-                heard = true;
+                self.in_line = true;
                 self.matched = 0;
+            }
+            if *byte == b'\n' && self.in_line {
+                self.in_line = false;
+                heard = true;
             }
         }
         heard
@@ -112,7 +118,8 @@ pub fn check_watchdogs(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, now: 
     vcpu.domain.shut_down(hv, ShutdownReason::Watchdog);
 }
 
-fn report(regs: &GuestRegs) {
+/// Shows a vCPU's registers on the console.
+pub fn report(regs: &GuestRegs) {
     log::error!("  pc {:#018x}  pstate {:#x}", regs.pc, regs.pstate.0);
     for (row, values) in regs.x.chunks(4).enumerate() {
         let mut line = arrayvec::ArrayString::<128>::new();
@@ -138,7 +145,7 @@ mod tests {
         }
         let mut listener = Listener::default();
         assert!(!listener.hear(b"Kernel panic - not sync"));
-        assert!(!listener.hear(b"?ing"));
+        assert!(!listener.hear(b"?ing\n"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use xenolith_abi::Errno;
 use xenolith_abi::sched::{POLL_PORTS, Poll, RemoteShutdown, SchedOp, Shutdown, ShutdownReason, Watchdog};
 
 use crate::arch;
+use crate::domain::crash;
 use crate::event::Port;
 use crate::regs::Pstate;
 use crate::run::{AlarmKind, exit};
@@ -30,6 +31,14 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         Some(SchedOp::Shutdown) => {
             let request: Shutdown = caller.read(argument)?;
             let reason = ShutdownReason::from_number(request.reason).ok_or(Errno::EINVAL)?;
+            if reason == ShutdownReason::Crash {
+                log::error!(
+                    "{} {} says that it has crashed; its registers:",
+                    caller.domain().id,
+                    caller.vcpu.id
+                );
+                crash::report(caller.regs);
+            }
             caller.domain().shut_down(caller.hv, reason);
             caller.local.choose();
             DONE

@@ -12,6 +12,7 @@ pub fn all() -> Vec<Scenario> {
         Scenario::new("power/off-from-another-cpu", |lab| ends(lab, "taskset 2 poweroff -f", "powered off")),
         Scenario::new("power/reset", |lab| ends(lab, "reboot -f", "reboots")),
         Scenario::new("power/panic-resets", panic_resets),
+        Scenario::new("power/panic-is-found", panic_is_found),
         Scenario::new("power/crash-resets", |lab| crash(lab, "reboot", "resetting")),
         Scenario::new("power/crash-halts", |lab| crash(lab, "halt", "halted")),
     ]
@@ -33,6 +34,17 @@ fn panic_resets(lab: &Lab) -> Result<()> {
     machine.expect("Kernel panic - not syncing: sysrq triggered crash")?;
     let words = machine.wait_for_end()?;
     ensure!(words.contains("reboots"), "the hypervisor did not say that the domain reboots: {words}");
+    Ok(())
+}
+
+/// Linux panics and spins for ever: its registers are shown at once, and after a while the machine ends by the option.
+fn panic_is_found(lab: &Lab) -> Result<()> {
+    let mut machine = lab.start(&lab.linux(Series::V6_1)?.option("on_crash=halt"))?;
+    machine.shell()?.last("echo c >/proc/sysrq-trigger")?;
+    let report = machine.expect("has crashed; the machine is halted")?;
+    for word in ["sysrq triggered crash", "says that it panics", "pc", "x30"] {
+        ensure!(report.contains(word), "the report of the panic does not show {word:?}:\n{report}");
+    }
     Ok(())
 }
 
