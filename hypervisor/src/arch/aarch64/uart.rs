@@ -81,10 +81,13 @@ fn send(uart: &mut Uart, bytes: &[u8]) {
     }
 }
 
-/// Takes what has been typed, and acknowledges the receive interrupt. Returns how many bytes were stored.
+/// Acknowledges the receive interrupt, and takes what has been typed. Returns how many bytes were stored.
+///
+/// In this order, a byte that arrives meanwhile is either read or raises the interrupt again.
 pub fn read_console(into: &mut [u8]) -> usize {
     let mut guard = UART.lock();
     let Some(uart) = guard.as_mut() else { return 0 };
+    uart.clear_interrupts(Interrupts::RXI | Interrupts::RTI);
     let mut count = 0;
     while count < into.len() {
         match uart.read_word() {
@@ -94,10 +97,7 @@ pub fn read_console(into: &mut [u8]) -> usize {
             }
             // A framing or parity error costs the byte.
             Err(_) => (),
-            Ok(None) => {
-                uart.clear_interrupts(Interrupts::RXI | Interrupts::RTI);
-                break;
-            }
+            Ok(None) => break,
         }
     }
     count
