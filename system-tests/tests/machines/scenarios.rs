@@ -4,6 +4,7 @@ mod bad_input;
 mod boot;
 mod disk;
 mod domain;
+mod faults;
 mod hostile;
 mod power;
 
@@ -11,7 +12,7 @@ use crate::harness::Scenario;
 
 /// Every scenario there is.
 pub fn all() -> Vec<Scenario> {
-    [boot::all(), power::all(), domain::all(), disk::all(), hostile::all(), bad_input::all()]
+    [boot::all(), power::all(), domain::all(), disk::all(), hostile::all(), bad_input::all(), faults::all()]
         .into_iter()
         .flatten()
         .collect()
