@@ -76,7 +76,7 @@ pub struct Options {
     pub log_level: LevelFilter,
     /// How vCPUs share CPUs.
     pub scheduler: Scheduler,
-    /// Whether free memory is cleared at boot.
+    /// Whether memory that is free at boot is cleared by CPUs that are idle.
     pub scrub: bool,
     /// After a panic of the hypervisor.
     pub after_panic: Aftermath,
