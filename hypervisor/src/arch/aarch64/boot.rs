@@ -124,7 +124,12 @@ fn start(tree: &'static [u8], platform: &Platform) -> ! {
     traps::enable_interrupts();
     enable_console_input(hypervisor, platform);
     for (number, mpidr) in cpus.iter().enumerate().skip(1) {
-        if secondary::start(CpuId(number as u16), mpidr.affinity()) {
+        let id = CpuId(number as u16);
+        if !gic::serves(id) {
+            log::warn!(
+                "cpu{number} ({mpidr:x?}): the interrupt controller has no interface for it; it is left out"
+            );
+        } else if secondary::start(id, mpidr.affinity()) {
             hypervisor.count_cpu();
         }
     }

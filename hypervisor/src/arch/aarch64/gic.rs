@@ -72,6 +72,14 @@ pub fn init(found: &GicLayout, cpus: &[Mpidr]) {
     });
 }
 
+/// Whether the interrupt controller has an interface for a CPU, as far as the device tree tells.
+pub fn serves(cpu: CpuId) -> bool {
+    match &gic().interface {
+        Interface::V2(_) => cpu.0 < v2::MAX_CPUS,
+        Interface::V3(interface) => interface.serves(cpu),
+    }
+}
+
 /// Sets up the calling CPU's interface. `cpu` is its number.
 pub fn init_cpu(cpu: CpuId) {
     let gic = gic();

@@ -15,6 +15,9 @@ const GICH_VMCR: u64 = 0x8;
 const GICH_APR: u64 = 0xf0;
 const GICH_LR: u64 = 0x100;
 
+/// CPUs that a GICv2 can tell apart.
+pub const MAX_CPUS: u16 = 8;
+
 /// The two frames; each CPU sees its own registers at the same address.
 pub struct Interface {
     cpu: Mmio,

@@ -58,6 +58,11 @@ impl Interface {
         self.redistributors.get(usize::from(cpu.0))?.as_ref()
     }
 
+    /// Whether a CPU has a redistributor.
+    pub fn serves(&self, cpu: CpuId) -> bool {
+        self.redistributor(cpu).is_some()
+    }
+
     /// The frame with the calling CPU's private interrupts.
     pub fn private_registers(&self, cpu: CpuId) -> Mmio {
         match self.redistributor(cpu) {
