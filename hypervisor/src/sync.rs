@@ -15,8 +15,9 @@ impl spin::RelaxStrategy for Yield {
     }
 }
 
-/// A fair lock: CPUs get it in the order in which they asked.
-pub type Mutex<T> = spin::mutex::TicketMutex<T, Yield>;
+/// A lock that goes to whoever is there when it is free, unless another CPU has waited for long. Strict order of arrival
+/// costs too much where CPUs are emulated: the lock would be handed to one that the host is not running.
+pub type Mutex<T> = spin::mutex::FairMutex<T, Yield>;
 /// A lock with many readers or one writer.
 pub type RwLock<T> = spin::rwlock::RwLock<T, Yield>;
 /// A value that is set once, at boot.

@@ -24,7 +24,7 @@ pub use cpu::{
 };
 pub use memory::{
     Flushes, HardwareTlb, Stage2, activate_stage2, clean_to_memory, flushes, map_again, sync_instructions,
-    translate, unmap, zero_page,
+    translate, trap_wait_for_event, unmap, zero_page,
 };
 pub use power::{Ending, halt, power_off, reset};
 pub use time::{advance, frequency, now, set_timer};

@@ -36,15 +36,19 @@ pub fn choose(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs) {
         (slice, alarm) => slice.or(alarm),
     };
     arch::set_timer(next);
+    // Only a turn that ends has somebody waiting for the CPU.
+    arch::trap_wait_for_event(pick.deadline.is_some());
 }
 
 /// Takes a vCPU out of this CPU. Returns when its own timer will fire.
 fn save(hv: &Hypervisor, vcpu: &VcpuRef, frame: &GuestRegs) -> Option<u64> {
-    vcpu.domain.change_vgic(hv, |vgic| {
+    let timer = vcpu.domain.guest_timer;
+    let timer_active = vcpu.domain.change_vgic(hv, |vgic| {
         let used = vgic.listed(vcpu.id);
         take_interrupts_back(vcpu, vgic);
         // The next vCPU writes no more registers than it needs, and must not find these.
         arch::gic::write_list(first(&mut [ListRegister::INVALID; MAX_LIST_REGISTERS], used));
+        vgic.in_flight(Some(vcpu.id), timer)
     });
     let mut saved = vcpu.vcpu().saved.lock();
     saved.regs = *frame;
@@ -52,7 +56,9 @@ fn save(hv: &Hypervisor, vcpu: &VcpuRef, frame: &GuestRegs) -> Option<u64> {
     saved.loaded = false;
     vcpu.vcpu().mark_interrupts_changed();
     // The timer's interrupt stays active until the guest ends it; the next vCPU here needs it inactive.
-    arch::gic::set_active(vcpu.domain.guest_timer, false);
+    if timer_active {
+        arch::gic::set_active(timer, false);
+    }
     saved.context.timer_deadline()
 }
 

@@ -13,6 +13,8 @@ use system_tests::setup::Setup;
 use system_tests::shell::PROGRAM;
 use testbed::kernel::Series;
 
+use crate::turns::{Running, Turn};
+
 /// Lines of the console that a failed test shows.
 const TAIL: usize = 50;
 
@@ -49,9 +51,10 @@ impl Lab {
         Ok(setup)
     }
 
-    /// Starts a machine that logs into this test's folder.
-    pub fn start(&self, setup: &Setup) -> Result<Machine> {
-        Machine::start(setup, &self.folder)
+    /// Starts a machine that logs into this test's folder, when its turn has come.
+    pub fn start(&self, setup: &Setup) -> Result<Running> {
+        let turn = Turn::wait(setup.cpus);
+        Ok(Running::new(Machine::start(setup, &self.folder)?, turn))
     }
 }
 

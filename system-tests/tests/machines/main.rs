@@ -5,6 +5,7 @@
 
 mod harness;
 mod scenarios;
+mod turns;
 
 use std::process::ExitCode;
 

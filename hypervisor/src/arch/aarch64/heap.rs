@@ -24,7 +24,7 @@ static ARENA: Arena = Arena(UnsafeCell::new([0; SIZE]));
 
 #[global_allocator]
 // SAFETY: the arena belongs to the allocator alone, from the first allocation to the end.
-static HEAP: TalcLock<spin::mutex::TicketMutex<(), crate::sync::Yield>, Claim> =
+static HEAP: TalcLock<spin::mutex::FairMutex<(), crate::sync::Yield>, Claim> =
     TalcLock::new(unsafe { Claim::array(ARENA.0.get()) });
 
 /// What a machine of so many CPUs needs beside the first arena, in bytes: for each CPU its records, and a vCPU of the

@@ -14,7 +14,7 @@ pub struct Stage2 {
     pub vtcr: u64,
 }
 
-/// HCR_EL2 for a guest (Arm ARM D24.2.62): stage 2; interrupts, WFI, WFE, SMC, ID and implementation-defined registers,
+/// HCR_EL2 for a guest (Arm ARM D24.2.62): stage 2; interrupts, WFI, SMC, ID and implementation-defined registers,
 /// ACTLR and set/way operations trap; broadcast maintenance; EL1 is AArch64.
 const HCR: u64 = 1 << 31 // RW
     | 1 << 22 // TSW
@@ -22,7 +22,6 @@ const HCR: u64 = 1 << 31 // RW
     | 1 << 20 // TIDCP
     | 1 << 19 // TSC
     | 1 << 18 // TID3
-    | 1 << 14 // TWE
     | 1 << 13 // TWI
     | 1 << 10 // BSU: inner shareable
     | 1 << 9 // FB
@@ -33,15 +32,31 @@ const HCR: u64 = 1 << 31 // RW
     | 1 << 1 // SWIO
     | 1; // VM
 
+/// HCR_EL2.TWE: WFE traps.
+const HCR_TWE: u64 = 1 << 14;
+
 /// Makes EL1 and EL0 of this CPU run under a domain's stage 2.
 pub fn activate_stage2(stage2: Stage2) {
+    let wait_for_event = read_sysreg!("hcr_el2") & HCR_TWE;
     // SAFETY: affects guests only; EL2 has its own tables.
     unsafe {
         write_sysreg!("vtcr_el2", stage2.vtcr);
         write_sysreg!("vttbr_el2", stage2.vttbr.0);
-        write_sysreg!("hcr_el2", HCR);
+        write_sysreg!("hcr_el2", HCR | wait_for_event);
     }
     isb();
+}
+
+/// Says whether a guest on this CPU that waits for an event (WFE) gives the CPU away. It should when others wait for the
+/// CPU; else the trap would only delay it.
+pub fn trap_wait_for_event(trap: bool) {
+    let current = read_sysreg!("hcr_el2");
+    let wanted = if trap { current | HCR_TWE } else { current & !HCR_TWE };
+    if wanted != current {
+        // SAFETY: decides only what a guest may do.
+        unsafe { write_sysreg!("hcr_el2", wanted) };
+        isb();
+    }
 }
 
 /// The hardware's TLBs.

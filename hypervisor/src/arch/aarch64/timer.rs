@@ -13,12 +13,19 @@ pub fn frequency() -> u64 {
 
 /// Has the calling CPU's own timer fire when the counter reaches `deadline`, or not at all.
 pub fn set_timer(deadline: Option<u64>) {
+    const ENABLE: u64 = 1;
+    let enabled = read_sysreg!("cnthp_ctl_el2") & ENABLE != 0;
+    let current = enabled.then(|| read_sysreg!("cnthp_cval_el2"));
+    // Most choices of the scheduler leave the timer as it is, and reading is cheaper than setting it.
+    if deadline == current {
+        return;
+    }
     // SAFETY: CNTHP is EL2's own; its interrupt is masked while EL2 runs.
     unsafe {
         match deadline {
             Some(deadline) => {
                 write_sysreg!("cnthp_cval_el2", deadline);
-                write_sysreg!("cnthp_ctl_el2", 1);
+                write_sysreg!("cnthp_ctl_el2", ENABLE);
             }
             None => write_sysreg!("cnthp_ctl_el2", 0),
         }

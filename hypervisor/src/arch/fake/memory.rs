@@ -29,6 +29,9 @@ pub fn activate_stage2(stage2: Stage2) {
     with(|machine| machine.cpu().stage2 = Some(stage2));
 }
 
+/// Says whether WFE traps; the test's guest decides for itself when it traps.
+pub fn trap_wait_for_event(_trap: bool) {}
+
 /// What the guest's tables make of a virtual address.
 pub fn translate(address: Gva, _write: bool) -> Option<Ipa> {
     let mapped = with(|machine| !machine.guest_tables.0.contains(&(address.0 >> PAGE_SHIFT)));
