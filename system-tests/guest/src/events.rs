@@ -13,7 +13,7 @@ use crate::report::Report;
 use crate::xen::{DOM0, bind_interdomain, bind_unbound_port, bind_virq, notify, open, unbind};
 
 /// Notifications of a channel in one test.
-const NOTIFICATIONS: u32 = 10_000;
+const NOTIFICATIONS: u32 = 4_000;
 /// Channels that are open at once in one test.
 const MANY: usize = 200;
 
@@ -86,11 +86,12 @@ fn merge() -> Result<()> {
     ensure!(next(&mut evtchn)? == other);
     ensure!(!waits(&evtchn, 0)?, "a port that is not rearmed spoke twice");
     rearm(&mut evtchn, other)?;
-    if waits(&evtchn, 0)? {
+    // Those behind the first may have merged into one more, which another CPU may still be about to take.
+    if waits(&evtchn, 1)? {
         ensure!(next(&mut evtchn)? == other);
         rearm(&mut evtchn, other)?;
     }
-    ensure!(!waits(&evtchn, 0)?, "more events than one for what was merged");
+    ensure!(!waits(&evtchn, 1)?, "more events than one for what was merged");
     Ok(())
 }
 
