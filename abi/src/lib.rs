@@ -9,11 +9,13 @@
 mod numbers;
 
 pub mod console;
+pub mod dm;
 mod errno;
 pub mod event;
 pub mod grant;
 pub mod hvm;
 pub mod hypercall;
+pub mod ioreq;
 pub mod memory;
 pub mod multicall;
 pub mod physdev;
@@ -23,5 +25,6 @@ pub mod shared;
 pub mod vcpu;
 pub mod version;
 pub mod vm_assist;
+pub mod xenolith;
 
 pub use errno::Errno;
