@@ -8,12 +8,17 @@ pub mod build;
 pub mod crash;
 pub mod create;
 pub mod destroy;
+pub mod device_model;
 mod events;
 mod first;
 mod grants;
 mod interrupts;
+#[cfg(feature = "ioreq")]
+pub mod io;
 pub mod layout;
 pub mod memory;
+#[cfg(not(feature = "ioreq"))]
+mod no_io;
 mod pool;
 mod power;
 mod shared;
@@ -37,6 +42,8 @@ use crate::vgic::Vgic;
 pub use first::{FirstError, GRANT_FRAMES, Modules, build_first};
 pub use grants::Grantees;
 use memory::Memory;
+#[cfg(not(feature = "ioreq"))]
+use no_io as io;
 
 /// The parameters that `hvm_op` keeps for a domain.
 #[derive(Debug, Default)]
@@ -123,6 +130,10 @@ pub struct Domain {
     /// How often the control domain has paused it and not let it go on. While this is not zero, each of its vCPUs has one
     /// pause of the scheduler for it, taken when this leaves zero and given back when it is zero again.
     pub controller_pauses: Mutex<u32>,
+    /// The domains that may be its device model.
+    pub device_models: Mutex<device_model::DeviceModels>,
+    /// Its ioreq servers.
+    pub io: io::Io,
     ending: Mutex<Ending>,
     /// How much of it is left (`destroy::Life`).
     life: AtomicU8,
@@ -132,6 +143,17 @@ pub struct Domain {
     /// Frames that it has given up and others still refer to. Below zero for a moment, when one goes while it is counted.
     #[expect(dead_code, reason = "destruction follows")]
     lingering: AtomicI64,
+}
+
+/// What became of an access that was to go to a device model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// No device model has the address.
+    Nobody,
+    /// One has it, and does not answer: a load gives all ones, a store goes nowhere.
+    Gone,
+    /// It has been asked, and the vCPU is paused until it answers.
+    Waits,
 }
 
 impl Domain {

@@ -5,6 +5,8 @@
 
 mod access;
 mod console;
+#[cfg(feature = "ioreq")]
+mod dm;
 mod event;
 mod grant;
 mod hvm;
@@ -14,6 +16,7 @@ mod sched;
 mod small;
 mod vcpu;
 mod version;
+mod xenolith;
 
 use xenolith_abi::Errno;
 use xenolith_abi::hypercall::Hypercall;
@@ -80,6 +83,17 @@ impl Caller<'_> {
         self.hv.domain(id).ok_or(Errno::ESRCH)
     }
 
+    /// The guest `id` whose device model the caller may be. `ESRCH`: there is none. `EPERM`: it is the caller itself, or
+    /// one that it was not given.
+    pub fn device_model_target(&self, id: u16) -> Result<alloc::sync::Arc<Domain>, Errno> {
+        let id = DomId(id);
+        if id == DomId::SELF {
+            return Err(Errno::EPERM);
+        }
+        let guest = self.hv.domain(id).ok_or(Errno::ESRCH)?;
+        if guest.has_device_model(self.domain()) { Ok(guest) } else { Err(Errno::EPERM) }
+    }
+
     /// Refuses everyone but the control domain.
     pub fn require_control(&self) -> Result<(), Errno> {
         if self.domain().is_control { Ok(()) } else { Err(Errno::EPERM) }
@@ -117,6 +131,9 @@ fn dispatch(caller: &mut Caller<'_>, number: u64, arguments: Arguments) -> Answe
         Some(Hypercall::PlatformOp) => small::platform_op(caller, arguments),
         Some(Hypercall::PhysdevOp) => small::physdev_op(caller, arguments),
         Some(Hypercall::VmAssist) => small::vm_assist(caller, arguments),
+        #[cfg(feature = "ioreq")]
+        Some(Hypercall::DmOp) => dm::call(caller, arguments),
+        Some(Hypercall::Xenolith) => xenolith::call(caller, arguments),
         _ => Err(Errno::ENOSYS),
     }
 }

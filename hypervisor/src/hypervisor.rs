@@ -9,8 +9,9 @@ use xenolith_abi::Errno;
 
 use crate::arch;
 use crate::command_line::Options;
+use crate::device::Slots;
 use crate::domain::Domain;
-use crate::mm::frames::{Frames, ScrubCursor};
+use crate::mm::frames::{Frames, Pin, ScrubCursor};
 use crate::p2m::{Geometry, Vmids};
 use crate::psci::Mitigations;
 use crate::run::Cpu;
@@ -68,6 +69,8 @@ pub struct Hypervisor {
     routes: RwLock<Vec<Option<DomId>>>,
     /// How far the memory that was free at boot has been wiped; nothing before that begins, and when it is done.
     scrubbing: Mutex<Option<ScrubCursor>>,
+    /// Devices of guests, and who serves them.
+    pub slots: Mutex<Slots>,
     /// What the machine does against speculation, as guests are told when they ask.
     pub mitigations: Mitigations,
     /// ACTLR_EL1 of the machine, which guests may read.
@@ -100,6 +103,7 @@ impl Hypervisor {
             wall_clock: Mutex::new(0),
             routes: RwLock::new(Vec::new()),
             scrubbing: Mutex::new(None),
+            slots: Mutex::default(),
             mitigations: Mitigations::default(),
             actlr: arch::auxiliary_control(),
         }
@@ -192,6 +196,16 @@ impl Hypervisor {
     /// The domain of a number, also when it is dying ([`Domain::is_dying`]).
     pub fn domain(&self, id: DomId) -> Option<Arc<Domain>> {
         self.domains.read().iter().find(|domain| domain.id == id).cloned()
+    }
+
+    /// The domain of a number, if it is not dying.
+    pub fn live_domain(&self, id: DomId) -> Option<Arc<Domain>> {
+        self.domain(id).filter(|domain| !domain.is_dying())
+    }
+
+    /// Lets go of a frame that somebody else may own.
+    pub fn release_pin(&self, pin: Pin) {
+        let _ = self.frames.unpin(pin);
     }
 
     /// All domains, in the order of their numbers.

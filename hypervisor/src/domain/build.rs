@@ -220,6 +220,8 @@ impl Domain {
             watchdogs: Mutex::default(),
             trap_unmapped: true,
             controller_pauses: Mutex::default(),
+            device_models: Mutex::default(),
+            io: super::io::Io::new(blueprint.vcpus)?,
             ending: Mutex::new(Ending::default()),
             life: Life::Alive.into(),
             teardown: Mutex::default(),

@@ -5,6 +5,8 @@ mod console;
 mod create;
 mod events;
 mod first;
+#[cfg(feature = "ioreq")]
+mod forward;
 mod grants;
 mod hostile;
 mod memory;
