@@ -3,6 +3,7 @@
 
 use arrayvec::ArrayVec;
 use xenolith_abi::Errno;
+use xenolith_abi::event::Virq;
 
 use crate::hypervisor::Hypervisor;
 use crate::p2m::MapKind;
@@ -65,6 +66,26 @@ impl Domain {
         }
         let next = from.saturating_add(reached.max(1));
         (next < end).then_some(next)
+    }
+}
+
+impl Hypervisor {
+    /// A domain is dying: its devices are nobody's any more, and what it served is served no more. Nobody waits for it
+    /// after that, and it waits for nobody.
+    pub fn end_devices_of(&self, domain: &Domain) {
+        domain.end_servers(self);
+        loop {
+            let ended = self.slots.lock().take_of_guest(domain.id);
+            // At most so many as the domain had.
+            let Some(parties) = ended else { break };
+            self.raise_virq_of(parties.backend, Virq::DeviceSlots);
+        }
+        for guest in self.domains().iter().filter(|guest| guest.id != domain.id) {
+            guest.forbid_device_model(self, domain.id);
+        }
+        if self.slots.lock().abandon(domain.id) {
+            self.raise_virq_of(DomId::CONTROL, Virq::DeviceSlots);
+        }
     }
 }
 
