@@ -21,6 +21,9 @@ mod slot;
 mod tag;
 mod wait;
 
+#[cfg(test)]
+mod tests;
+
 use alloc::vec::Vec;
 use core::fmt;
 

@@ -21,7 +21,7 @@ struct Range {
 }
 
 /// The list. Calls take `held`, the count of ranges that the server has in all spaces, and keep it right.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Ranges(Vec<Range>);
 
 impl Ranges {
