@@ -10,12 +10,14 @@ pub mod create;
 pub mod destroy;
 mod events;
 mod first;
+mod foreign;
 mod grants;
 mod interrupts;
 pub mod layout;
 pub mod memory;
 mod pool;
 mod power;
+mod release;
 mod shared;
 
 use alloc::vec::Vec;
@@ -130,8 +132,9 @@ pub struct Domain {
     #[expect(dead_code, reason = "destruction follows")]
     teardown: Mutex<destroy::Teardown>,
     /// Frames that it has given up and others still refer to. Below zero for a moment, when one goes while it is counted.
-    #[expect(dead_code, reason = "destruction follows")]
     lingering: AtomicI64,
+    /// Pages of its RAM have gone from where they were ([`Domain::take_pages_left`]).
+    pages_left: AtomicBool,
 }
 
 impl Domain {

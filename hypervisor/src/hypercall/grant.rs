@@ -26,7 +26,9 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let grantees = Grantees { hv: caller.hv, caller: &caller.vcpu.domain };
     match op {
         GrantOp::MapGrantRef => {
-            each(caller, op, array, count, |op: &mut MapGrantRef| grant::map(&grantees, op))
+            let answer = each(caller, op, array, count, |op: &mut MapGrantRef| grant::map(&grantees, op));
+            caller.after_pages_left(caller.domain());
+            answer
         }
         GrantOp::UnmapGrantRef => {
             each(caller, op, array, count, |op: &mut UnmapGrantRef| grant::unmap(&grantees, op))
@@ -100,8 +102,7 @@ fn query_size(caller: &Caller<'_>, array: u64) -> Answer {
 fn setup_table(caller: &Caller<'_>, array: u64) -> Answer {
     let mut request: SetupTable = caller.read(array)?;
     let domain = caller.target(request.dom)?;
-    let frames = &caller.hv.frames;
-    let status = domain.grants.lock().setup(request.nr_frames, || domain.new_grant_frame(frames));
+    let status = domain.grants.lock().setup(request.nr_frames, || domain.new_grant_frame(caller.hv));
     request.status = status.number();
     if status == GrantStatus::Okay {
         for index in 0..u64::from(request.nr_frames) {

@@ -5,6 +5,7 @@ mod console;
 mod create;
 mod events;
 mod first;
+mod foreign;
 mod grants;
 mod hostile;
 mod memory;
