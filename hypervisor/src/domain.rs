@@ -11,6 +11,7 @@ pub mod destroy;
 pub mod device_model;
 mod events;
 mod first;
+mod foreign;
 mod grants;
 mod interrupts;
 #[cfg(feature = "ioreq")]
@@ -21,6 +22,7 @@ pub mod memory;
 mod no_io;
 mod pool;
 mod power;
+mod release;
 mod shared;
 
 use alloc::vec::Vec;
@@ -141,8 +143,9 @@ pub struct Domain {
     #[expect(dead_code, reason = "destruction follows")]
     teardown: Mutex<destroy::Teardown>,
     /// Frames that it has given up and others still refer to. Below zero for a moment, when one goes while it is counted.
-    #[expect(dead_code, reason = "destruction follows")]
     lingering: AtomicI64,
+    /// Pages of its RAM have gone from where they were ([`Domain::take_pages_left`]).
+    pages_left: AtomicBool,
 }
 
 /// What became of an access that was to go to a device model.

@@ -11,7 +11,7 @@ use crate::arch;
 use crate::command_line::Options;
 use crate::device::Slots;
 use crate::domain::Domain;
-use crate::mm::frames::{Frames, Pin, ScrubCursor};
+use crate::mm::frames::{Frames, ScrubCursor};
 use crate::p2m::{Geometry, Vmids};
 use crate::psci::Mitigations;
 use crate::run::Cpu;
@@ -201,11 +201,6 @@ impl Hypervisor {
     /// The domain of a number, if it is not dying.
     pub fn live_domain(&self, id: DomId) -> Option<Arc<Domain>> {
         self.domain(id).filter(|domain| !domain.is_dying())
-    }
-
-    /// Lets go of a frame that somebody else may own.
-    pub fn release_pin(&self, pin: Pin) {
-        let _ = self.frames.unpin(pin);
     }
 
     /// All domains, in the order of their numbers.

@@ -226,6 +226,7 @@ impl Domain {
             life: Life::Alive.into(),
             teardown: Mutex::default(),
             lingering: 0.into(),
+            pages_left: false.into(),
         })
     }
 

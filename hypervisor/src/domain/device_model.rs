@@ -60,7 +60,7 @@ impl Domain {
                 budget -= 1;
                 let mfn = crate::types::Mfn(run.mfn.0.saturating_add(page));
                 if hv.frames.owner_of(mfn) == Ok(other) {
-                    let _ = memory.unmap_referenced(&hv.frames, gfn, mfn);
+                    let _ = memory.unmap_referenced(hv, self, gfn, mfn);
                 }
             }
         }

@@ -78,9 +78,7 @@ impl Domain {
             let step = self.events.lock().reset_step(&mut budget);
             match step {
                 Closing::Disconnect(peer) => hv.disconnect_event(peer),
-                Closing::Release(pin) => {
-                    let _ = hv.frames.unpin(pin);
-                }
+                Closing::Release(pin) => hv.unpin(pin),
                 Closing::Again => return false,
                 Closing::Done => return true,
             }
@@ -132,7 +130,7 @@ impl Domain {
                 Ok(())
             }
             Err(refused) => {
-                let _ = hv.frames.unpin(refused.frame);
+                hv.unpin(refused.frame);
                 Err(refused.errno)
             }
         }

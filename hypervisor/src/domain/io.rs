@@ -4,7 +4,6 @@
 //! A vCPU that asks is paused before its question can be seen, and resumed by whatever ends its wait: an answer, the loss
 //! of the device model's port, or the end of the server.
 
-use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use xenolith_abi::Errno;
@@ -13,10 +12,11 @@ use crate::arch;
 use crate::event::{ConsumerTag, Port};
 use crate::hypervisor::Hypervisor;
 use crate::ioreq::{Info, Outcome, Posted, Removed, Request, ServerId, Servers, Space};
-use crate::mm::frames::{Content, Kind, Pin};
+use crate::mm::frames::{Content, FrameRange, Kind, Pin};
 use crate::sync::Mutex;
-use crate::types::{DomId, Ipa, VcpuId};
+use crate::types::{DomId, Ipa, Mfn, VcpuId};
 
+use super::memory::frame_error;
 use super::{Asked, Domain};
 
 /// A domain's ioreq servers.
@@ -182,7 +182,7 @@ impl Domain {
         }
         self.close_consumers(hv, &ports);
         for frame in frames {
-            hv.release_pin(frame);
+            hv.unpin(frame);
         }
         Ok(())
     }
@@ -246,36 +246,18 @@ impl Domain {
         self.io.servers.lock().resource_frames()
     }
 
-    /// References to `count` frames of a server from frame `first` on, for its owner to map. Errors: those of
-    /// [`Servers::frame`]; no reference is held then.
-    pub fn server_frames(
+    /// Takes a reference to a frame of a server, for its owner `by` to map. Errors: those of [`Servers::frame`].
+    pub fn lend_server_frame(
         &self,
         hv: &Hypervisor,
         server: ServerId,
         by: DomId,
-        first: u64,
-        count: u64,
-    ) -> Result<Vec<Pin>, Errno> {
-        let mut pins = Vec::new();
+        index: u64,
+    ) -> Result<Mfn, Errno> {
         let mut servers = self.io.servers.lock();
-        for index in 0..count {
-            let pinned = first.checked_add(index).ok_or(Errno::EINVAL).and_then(|index| {
-                let frame = servers.frame(server, by, index, || self.new_server_frame(hv))?;
-                pins.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-                hv.frames.pin(frame.mfn(), self.id).map_err(super::memory::frame_error)
-            });
-            match pinned {
-                Ok(pin) => pins.push(pin),
-                Err(errno) => {
-                    drop(servers);
-                    for pin in pins {
-                        hv.release_pin(pin);
-                    }
-                    return Err(errno);
-                }
-            }
-        }
-        Ok(pins)
+        let frame = servers.frame(server, by, index, || self.new_server_frame(hv))?;
+        hv.frames.reference(frame.mfn(), self.id).map_err(frame_error)?;
+        Ok(frame.mfn())
     }
 
     /// A frame for slots: the guest's to pay for, and never the guest's to see.
@@ -283,7 +265,7 @@ impl Domain {
         let mfn = hv.frames.alloc(0, self.id, Kind::Shared, Content::Zeroed)?;
         let pin = hv.frames.pin(mfn, self.id).ok();
         // The server holds its frame by the pin alone.
-        let _ = hv.frames.free(mfn, 0, self.id);
+        let _ = hv.give_up(self, FrameRange { first: mfn, pages: 1 });
         pin
     }
 }

@@ -5,6 +5,7 @@ mod console;
 mod create;
 mod events;
 mod first;
+mod foreign;
 #[cfg(feature = "ioreq")]
 mod forward;
 mod grants;

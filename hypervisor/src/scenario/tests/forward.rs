@@ -68,11 +68,13 @@ impl Model {
         let mut made = CreateServer::default();
         assert_eq!(dm_op(machine, &own, id, DmOp::CreateServer, &mut made), 0);
         let server = ServerId(made.id);
-        let mut pages =
-            guest.domain.server_frames(&machine.hv, server, own.domain.id, 1, 1).expect("its page");
+        let (by, owner) = (own.domain.id, &guest.domain);
+        let frame = owner.lend_server_frame(&machine.hv, server, by, 1).expect("its page");
+        let page = machine.hv.frames.pin(frame, owner.id).expect("a frame in use");
+        machine.hv.release_frame(frame);
         let mut enable = SetServerState { id: made.id, enabled: 1, pad: 0 };
         assert_eq!(dm_op(machine, &own, id, DmOp::SetServerState, &mut enable), 0);
-        let mut model = Model { own, guest, server: made.id, ports: Vec::new(), page: pages.remove(0) };
+        let mut model = Model { own, guest, server: made.id, ports: Vec::new(), page };
         for vcpu in 0..vcpus.vcpus {
             let remote_port = model.slot(vcpu).vp_eport;
             let mut bind = BindInterdomain { remote_dom: id, remote_port, ..Default::default() };
@@ -126,7 +128,7 @@ impl Model {
     }
 
     fn release(self, machine: &Machine) {
-        machine.hv.release_pin(self.page);
+        machine.hv.unpin(self.page);
     }
 }
 
@@ -256,7 +258,7 @@ fn a_new_device_model_takes_over() {
     let mut destroy = DestroyServer { id: model.server, pad: 0 };
     let id = model.guest.domain.id.0;
     assert_eq!(dm_op(&mut machine, &model.own, id, DmOp::DestroyServer, &mut destroy), 0);
-    machine.hv.release_pin(model.page);
+    machine.hv.unpin(model.page);
     let model = Model::attach(&mut machine, model.own, model.guest);
     machine.load(model.guest.cpu, REGISTER, 4);
     model.answer(&mut machine, 0, 9);
