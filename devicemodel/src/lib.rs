@@ -24,6 +24,26 @@ pub mod xen;
 pub use domain::Domain;
 pub use error::Error;
 pub use guest::{Guest, Mmio};
-pub use memory::{Bank, Memory, Region};
+pub use memory::{Bank, Memory, Region, zeroed};
 pub use ram::{Foreign, GuestRam};
 pub use server::Server;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A daemon moves these to its threads.
+    #[test]
+    fn values_go_to_other_threads() {
+        fn moves<T: Send>() {}
+        fn serves_all<T: Send + Sync>() {}
+        moves::<Server>();
+        moves::<slots::Watch>();
+        moves::<xen::Buffer>();
+        serves_all::<Domain>();
+        serves_all::<Memory>();
+        serves_all::<dm::DeviceModel>();
+        serves_all::<slots::Slots>();
+        serves_all::<mock::Guest>();
+    }
+}

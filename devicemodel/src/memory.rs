@@ -26,6 +26,15 @@ pub struct Bank {
     pub size: u64,
 }
 
+/// Fresh memory full of zeros: for tests, or for a guest that is not in another domain.
+///
+/// # Errors
+/// There is no room, or the banks overlap or are out of order.
+pub fn zeroed(banks: &[Bank]) -> Result<Memory, Error> {
+    let regions = banks.iter().map(|&bank| Region::anonymous(bank)).collect::<Result<Vec<_>, _>>()?;
+    Memory::from_regions(regions).map_err(|error| Error::unfit(error.to_string()))
+}
+
 /// A mapped stretch of a guest's memory.
 #[derive(Debug)]
 pub struct Region {
@@ -86,8 +95,7 @@ mod tests {
 
     fn two_banks() -> Memory {
         let banks = [Bank { base: 0x4000_0000, size: 0x2000 }, Bank { base: 0x4000_2000, size: 0x1000 }];
-        let regions = banks.map(|bank| Region::anonymous(bank).unwrap());
-        Memory::from_regions(Vec::from(regions)).unwrap()
+        zeroed(&banks).unwrap()
     }
 
     #[test]
@@ -116,5 +124,7 @@ mod tests {
     fn a_region_fits_into_the_address_space() {
         assert!(Region::anonymous(Bank { base: u64::MAX - 0xfff, size: 0x1000 }).is_err());
         assert!(Region::anonymous(Bank { base: 0, size: 0 }).is_err());
+        let bank = Bank { base: 0, size: 0x1000 };
+        assert!(zeroed(&[bank, bank]).is_err());
     }
 }

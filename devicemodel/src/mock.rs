@@ -4,7 +4,7 @@ mod hypervisor;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::{Bank, Error, Memory, Region};
+use crate::{Bank, Error, Memory, zeroed};
 
 pub use hypervisor::{Hypervisor, MockEvents};
 
@@ -21,8 +21,7 @@ impl Guest {
     /// # Errors
     /// There is no room, or the banks overlap.
     pub fn new(banks: &[Bank]) -> Result<Guest, Error> {
-        let regions = banks.iter().map(|&bank| Region::anonymous(bank)).collect::<Result<Vec<_>, _>>()?;
-        let memory = Memory::from_regions(regions).map_err(|error| Error::unfit(error.to_string()))?;
+        let memory = zeroed(banks)?;
         Ok(Guest { memory: Arc::new(memory), interrupts: Mutex::default() })
     }
 

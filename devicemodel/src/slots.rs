@@ -1,9 +1,9 @@
 //! Device slots: which devices of which guests this domain is to serve, and how that goes (`xenolith_op`).
 //!
 //! The control domain makes a slot and names the domain that serves it. That domain's daemon hears of it by a virtual
-//! interrupt ([`Evtchn::bind_virq`] with [`VIRQ_SLOTS`]), lists its slots, and reports.
-//!
-//! [`Evtchn::bind_virq`]: crate::xen::Evtchn::bind_virq
+//! interrupt ([`Watch`]), lists its slots, and reports.
+
+mod watch;
 
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 use crate::xen::{Argument, Buffer, Privcmd};
 use crate::{Bank, Error};
 
+pub use watch::Watch;
 pub use xenolith_abi::xenolith::{
     CONFIG_SIZE, DeviceKind, FEATURE_SLOTS, MESSAGE_SIZE, SlotState, VIRQ_SLOTS,
 };

@@ -70,10 +70,14 @@ pub(super) fn map_all(source: &dyn Foreign, domain: u16, banks: &[Bank]) -> Mapp
         }
         let frames: Vec<u64> = (stretch.first..stretch.first + stretch.count).collect();
         match source.map(domain, &frames) {
-            Ok(Batch::Mapped(mapping)) => match Region::new(stretch.first * PAGE, mapping) {
-                Some(region) => mapped.regions.push(Arc::new(region)),
-                None => mapped.refuse(stretch.first, stretch.count, Errno::OVERFLOW),
-            },
+            Ok(Batch::Mapped(mapping)) => {
+                let whole = u64::try_from(mapping.len()) == Ok(stretch.count * PAGE);
+                let region = Some(mapping).filter(|_| whole);
+                match region.and_then(|mapping| Region::new(stretch.first * PAGE, mapping)) {
+                    Some(region) => mapped.regions.push(Arc::new(region)),
+                    None => mapped.refuse(stretch.first, stretch.count, Errno::IO),
+                }
+            }
             Ok(Batch::Refused(pages)) => stretch.go_around(&pages, &mut mapped, &mut left),
             Err(Errno::NOMEM) if stretch.count > SMALLEST_HALF => {
                 stretch.split(stretch.count / 2, &mut left);

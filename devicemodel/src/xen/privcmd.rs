@@ -4,6 +4,10 @@
 //! refused and foreign memory is that of one domain only, unless the kernel runs with `xen_privcmd.unrestricted=1`.
 #![allow(unsafe_code)]
 
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -17,6 +21,12 @@ const MMAP_BATCH: u32 = number(b'P', 4, size_of::<MmapBatch>());
 const DM_OP: u32 = number(b'P', 5, size_of::<DmOp>());
 const RESTRICT: u32 = number(b'P', 6, size_of::<u16>());
 const MMAP_RESOURCE: u32 = number(b'P', 7, size_of::<MmapResource>());
+
+const PATH: &str = "/dev/xen/privcmd";
+/// Longer than it takes a restricted file to open where there is a xenstore.
+const OPEN_LIMIT: Duration = Duration::from_secs(10);
+const UNRESTRICTED: &str = "the kernel waits for xenstore to say which domain this one may serve; \
+    put xen_privcmd.unrestricted=1 on the kernel's command line";
 
 /// The most buffers of [`Privcmd::dm_op`].
 const MAX_DM_BUFFERS: usize = 16;
@@ -87,16 +97,18 @@ impl Privcmd {
     /// Opens it.
     ///
     /// # Errors
-    /// The file is missing or denied, or Linux has pages of another size than the hypervisor.
+    /// The file is missing or denied, Linux restricts it and waits for a xenstore that does not come, or Linux has
+    /// pages of another size than the hypervisor.
     pub fn open() -> Result<Privcmd, Error> {
         if rustix::param::page_size() != PAGE_SIZE {
             return Err(Error::unfit("Linux must run with pages of 4 KiB to map memory of other domains"));
         }
-        let file = open("/dev/xen/privcmd", OFlags::empty(), "load the kernel's module xen-privcmd")?;
-        Ok(Privcmd { file })
+        let file = within(OPEN_LIMIT, || open(PATH, OFlags::empty(), "load the kernel's module xen-privcmd"));
+        let waits = || Error::Open { path: PATH, source: Errno::TIMEDOUT, advice: UNRESTRICTED };
+        Ok(Privcmd { file: file.ok_or_else(waits)?? })
     }
 
-    /// Makes a hypercall; returns what it returns.
+    /// Makes a hypercall; returns what it returns, of which Linux hands over 31 bits.
     ///
     /// The hypervisor reads and writes this process's memory where the arguments lead. So an address in an argument or
     /// inside of a buffer must be that of a [`Buffer`]: by [`Argument::Buffer`] or [`Buffer::link`]. An open privcmd is
@@ -221,6 +233,14 @@ impl Privcmd {
     }
 }
 
+/// Does something that may wait for ever in the kernel; `None` if it takes longer than the limit. It goes on then.
+fn within<T: Send + 'static>(limit: Duration, action: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (sender, receiver) = mpsc::channel();
+    // Nobody takes the result of an action that was given up.
+    thread::spawn(move || sender.send(action()).ok());
+    receiver.recv_timeout(limit).ok()
+}
+
 /// The pages of a batch that were refused. A number that is no error counts as `EIO`.
 fn refusals(errors: &[i32]) -> Vec<(usize, Errno)> {
     let refused = errors.iter().enumerate().filter(|(_, error)| **error != 0);
@@ -272,6 +292,14 @@ mod tests {
             ],
             [0, 4, 8, 12, 16, 24]
         );
+    }
+
+    #[test]
+    fn what_waits_for_ever_is_given_up() {
+        let (keep, wait) = mpsc::channel::<()>();
+        assert_eq!(within(Duration::from_millis(10), move || wait.recv()), None);
+        drop(keep);
+        assert_eq!(within(Duration::from_secs(60), || 5), Some(5));
     }
 
     #[test]
