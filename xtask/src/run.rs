@@ -71,6 +71,7 @@ pub fn run(options: &Options) -> Result<()> {
             kernel: Some(kernel),
             initrd: Some(initrd),
             bootargs: options.bootargs.clone(),
+            domains: Vec::new(),
         }
     };
     let mut machine = Machine::new(boot);

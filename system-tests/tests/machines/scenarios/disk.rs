@@ -69,7 +69,7 @@ fn make_ext4(image: &Path, content: Option<&Path>) -> Result<()> {
 fn root(lab: &Lab, bus: DiskBus, series: Series) -> Result<()> {
     let image = root_disk(lab)?;
     let mut setup = lab.linux(series)?.bootarg("rdinit=/bin/to-disk");
-    setup.disks.push(Disk { file: image.clone(), bus });
+    setup.disks.push(Disk::raw(image.clone(), bus));
     let mut machine = lab.start(&setup)?;
     let mut shell = machine.shell()?;
     ensure!(shell.check("grep ' / ' /proc/mounts")?.contains("/dev/vda / ext4"), "the root is not the disk");
@@ -89,7 +89,7 @@ fn two_of_each(lab: &Lab) -> Result<()> {
     for (number, bus) in [DiskBus::Mmio, DiskBus::Mmio, DiskBus::Pci, DiskBus::Pci].into_iter().enumerate() {
         let file = lab.folder.join(format!("disk{number}.img"));
         make_ext4(&file, None)?;
-        setup.disks.push(Disk { file, bus });
+        setup.disks.push(Disk::raw(file, bus));
     }
     let mut machine = lab.start(&setup)?;
     let mut shell = machine.shell()?;
