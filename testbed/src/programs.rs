@@ -1,8 +1,12 @@
 //! Programs for the machines under test: built here from the workspace, or taken from Debian.
 
+mod fio;
+
 use std::path::PathBuf;
 
 use anyhow::Result;
+
+pub use fio::fio;
 
 use crate::process::{open_step, pass_through};
 use crate::toolchain::{Cross, Target};
