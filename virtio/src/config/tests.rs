@@ -9,7 +9,8 @@ fn little_is_needed() {
 
 #[test]
 fn everything_can_be_said() {
-    let text = br#"{"image": "/top.qcow2", "format": "qcow2", "read_only": true, "queues": 4, "serial": "root",
+    let text =
+        br#"{"image": "/top.qcow2", "format": "qcow2", "read_only": true, "queues": 4, "serial": "root",
         "backing": [{"image": "/mid.qcow2", "format": "qcow2"}, {"image": "/base.img"}]}"#;
     let config = DiskConfig::from_blob(text).unwrap();
     assert_eq!(config.backing.len(), 2);
