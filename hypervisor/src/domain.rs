@@ -140,7 +140,6 @@ pub struct Domain {
     /// How much of it is left (`destroy::Life`).
     life: AtomicU8,
     /// How far its destruction has come.
-    #[expect(dead_code, reason = "destruction follows")]
     teardown: Mutex<destroy::Teardown>,
     /// Frames that it has given up and others still refer to. Below zero for a moment, when one goes while it is counted.
     lingering: AtomicI64,

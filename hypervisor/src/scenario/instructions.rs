@@ -30,6 +30,8 @@ impl Machine {
             if self.regs(cpu).pc != at {
                 return Some(self.regs(cpu).x[0]);
             }
+            // What the call waits for may be another CPU's to do.
+            self.let_others_run(cpu);
         }
     }
 

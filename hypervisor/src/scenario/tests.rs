@@ -3,6 +3,7 @@
 mod boot;
 mod console;
 mod create;
+mod destroy;
 mod events;
 mod first;
 mod foreign;
