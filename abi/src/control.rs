@@ -3,7 +3,7 @@
 //! Both calls pass one structure with a header and a union of 128 bytes, and take results back in the same place.
 //! Tools of Xen 4.17 leave padding and unused bytes of the union as they were on their stack: nobody may look at them.
 
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Bytes of the union.
 pub const PAYLOAD_SIZE: usize = 128;
