@@ -89,6 +89,7 @@ mod interface {
     const SET_ACTIVE: fn(u32, bool) = gic::set_active;
     const SET_TRIGGER: fn(u32, bool) = gic::set_trigger;
     const ROUTE: fn(u32, CpuId) = gic::route;
+    const VIRTUAL_CPU_INTERFACE: fn() -> Option<(Pa, u64)> = gic::virtual_cpu_interface;
 
     // The virtual interrupt interface of the vCPU on the calling CPU.
     const LIST_REGISTERS: fn() -> usize = gic::list_registers;

@@ -6,16 +6,20 @@
 
 pub mod build;
 pub mod crash;
+pub mod create;
+pub mod destroy;
 mod events;
 mod first;
 mod grants;
 mod interrupts;
+pub mod layout;
 pub mod memory;
+mod pool;
 mod power;
 mod shared;
 
 use alloc::vec::Vec;
-use core::sync::atomic::AtomicBool;
+use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU8};
 
 use xenolith_abi::hvm::HvmParam;
 use xenolith_abi::sched::ShutdownReason;
@@ -86,7 +90,7 @@ pub struct Domain {
     pub ids: FilteredIds,
     /// Its interrupt controller has system registers (GICv3).
     pub gic_system_registers: bool,
-    /// The private interrupt of the virtual timer, here and in the machine.
+    /// The private interrupt of the virtual timer.
     pub guest_timer: u32,
     /// The private interrupt of the EL1 physical timer.
     pub physical_timer: u32,
@@ -114,7 +118,20 @@ pub struct Domain {
     pub listener: Mutex<crash::Listener>,
     /// Watchdogs that it feeds.
     pub watchdogs: Mutex<crash::Watchdogs>,
+    /// What its accesses to addresses where nothing is become: a data abort, or all ones and nothing.
+    pub trap_unmapped: bool,
+    /// How often the control domain has paused it and not let it go on. While this is not zero, each of its vCPUs has one
+    /// pause of the scheduler for it, taken when this leaves zero and given back when it is zero again.
+    pub controller_pauses: Mutex<u32>,
     ending: Mutex<Ending>,
+    /// How much of it is left (`destroy::Life`).
+    life: AtomicU8,
+    /// How far its destruction has come.
+    #[expect(dead_code, reason = "destruction follows")]
+    teardown: Mutex<destroy::Teardown>,
+    /// Frames that it has given up and others still refer to. Below zero for a moment, when one goes while it is counted.
+    #[expect(dead_code, reason = "destruction follows")]
+    lingering: AtomicI64,
 }
 
 impl Domain {

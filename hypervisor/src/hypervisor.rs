@@ -11,7 +11,7 @@ use crate::arch;
 use crate::command_line::Options;
 use crate::domain::Domain;
 use crate::mm::frames::{Frames, ScrubCursor};
-use crate::p2m::Geometry;
+use crate::p2m::{Geometry, Vmids};
 use crate::psci::Mitigations;
 use crate::run::Cpu;
 use crate::sched::{CpuMask, Scheduler, UnitId};
@@ -55,6 +55,12 @@ pub struct Hypervisor {
     cpus: AtomicU16,
     lines: Lines,
     domains: RwLock<Vec<Arc<Domain>>>,
+    /// The VMIDs of domains.
+    pub(crate) vmids: Mutex<Vmids>,
+    /// The number that a domain got last; held while one is made, so that no two get the same.
+    pub(crate) creating: Mutex<DomId>,
+    /// Domains that are gone but for somebody's reference: their vCPUs are still in the scheduler.
+    graveyard: Mutex<Vec<Arc<Domain>>>,
     units: RwLock<Vec<Option<VcpuRef>>>,
     /// Wall-clock nanoseconds since 1970 at the moment when the counter was zero.
     pub wall_clock: Mutex<u64>,
@@ -87,6 +93,9 @@ impl Hypervisor {
             cpus: AtomicU16::new(1),
             lines,
             domains: RwLock::new(Vec::new()),
+            vmids: Mutex::default(),
+            creating: Mutex::new(DomId::CONTROL),
+            graveyard: Mutex::default(),
             units: RwLock::new(Vec::new()),
             wall_clock: Mutex::new(0),
             routes: RwLock::new(Vec::new()),
@@ -135,18 +144,40 @@ impl Hypervisor {
         more
     }
 
-    /// Adds a domain that is complete: its vCPUs can be scheduled from now on. `ENOMEM`: no memory, and nothing changed.
+    /// Adds a domain that is complete: its vCPUs can be scheduled from now on. `ENOMEM`: no memory. `EEXIST`: another has
+    /// its number. After an error the domain is taken apart again; its RAM stays with who allocated it.
     pub fn add_domain(&self, domain: Domain) -> Result<Arc<Domain>, Errno> {
-        let domain = Arc::new(domain);
-        let mut domains = self.domains.write();
-        domains.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-        let mut units = self.units.write();
         let end = domain.vcpus.iter().map(|vcpu| vcpu.unit.0 as usize + 1).max().unwrap_or(0);
-        let more = end.saturating_sub(units.len());
-        units.try_reserve(more).map_err(|_| Errno::ENOMEM)?;
-        if more > 0 {
-            units.resize(end, None);
-        }
+        let room = || {
+            let mut domains = self.domains.write();
+            domains.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+            // Room in the graveyard for every domain there is, so that the way into it does not fail.
+            let mut graveyard = self.graveyard.lock();
+            graveyard.try_reserve(domains.len() + 1).map_err(|_| Errno::ENOMEM)?;
+            let mut units = self.units.write();
+            let more = end.saturating_sub(units.len());
+            units.try_reserve(more).map_err(|_| Errno::ENOMEM)?;
+            if more > 0 {
+                units.resize(end, None);
+            }
+            Ok((domains, units))
+        };
+        let (mut domains, mut units) = match room() {
+            Ok(room) => room,
+            Err(errno) => {
+                domain.discard(self);
+                return Err(errno);
+            }
+        };
+        let place = match domains.binary_search_by_key(&domain.id, |other| other.id) {
+            Err(place) => place,
+            Ok(_) => {
+                drop((domains, units));
+                domain.discard(self);
+                return Err(Errno::EEXIST);
+            }
+        };
+        let domain = Arc::new(domain);
         for vcpu in &domain.vcpus {
             if let Some(unit) = units.get_mut(vcpu.unit.0 as usize) {
                 *unit = Some(VcpuRef { domain: domain.clone(), id: vcpu.id });
@@ -154,11 +185,11 @@ impl Hypervisor {
         }
         drop(units);
         domain.write_wall_clock(*self.wall_clock.lock());
-        domains.push(domain.clone());
+        domains.insert(place, domain.clone());
         Ok(domain)
     }
 
-    /// The domain of a number.
+    /// The domain of a number, also when it is dying ([`Domain::is_dying`]).
     pub fn domain(&self, id: DomId) -> Option<Arc<Domain>> {
         self.domains.read().iter().find(|domain| domain.id == id).cloned()
     }

@@ -21,12 +21,14 @@ mod split;
 #[cfg(test)]
 mod tests;
 mod tlb;
+mod vmid;
 
 pub use edit::Edit;
 pub use geometry::{Geometry, MAX_BITS};
 pub use kind::MapKind;
 pub use pool::TablePool;
 pub use tlb::{Depth, FLUSH_BY_ADDRESS, Tlb, Vmid, Vttbr};
+pub use vmid::Vmids;
 
 use piece::Piece;
 
@@ -195,14 +197,16 @@ impl<P: TablePool, T: Tlb> P2m<P, T> {
         Ok(removed.first().map(|run| Entry { mfn: run.mfn, kind: run.kind, order: 0 }))
     }
 
-    /// Ends the tables: the root and the pool come back when nothing is mapped and all tables are back in the pool,
-    /// as they are after all frames were unmapped. Otherwise the tables themselves come back.
-    pub fn into_parts(self) -> Result<(RootPages, P), Self> {
-        let P2m { geometry, root, vmid, pool, tlb, tables, highest } = self;
-        match root.into_pages() {
-            Ok(pages) => Ok((pages, pool)),
-            Err(root) => Err(P2m { geometry, root, vmid, pool, tlb, tables, highest }),
-        }
+    /// Ends the tables: the root comes back when nothing is mapped, as after all frames were unmapped. All tables are in
+    /// the pool then, and nothing can be found or mapped any more. `None` when something is mapped, and when this was
+    /// done before. The caller flushes what the TLBs hold of the domain before it uses the root for anything else.
+    pub fn take_root(&mut self) -> Option<RootPages> {
+        self.root.take_pages()
+    }
+
+    /// Whether the tables have ended.
+    fn has_ended(&self) -> bool {
+        self.root.tables() == 0
     }
 
     /// The parts of a piece in the reach of each of the root's tables.

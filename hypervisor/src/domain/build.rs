@@ -8,9 +8,9 @@ use crate::arch::{self, HardwareTlb, Stage2};
 use crate::event::EventChannels;
 use crate::grant::{GrantTable, Maptrack};
 use crate::hypervisor::Hypervisor;
-use crate::mm::frames::{Content, FrameRange, Kind};
+use crate::mm::frames::{Content, FrameRange, Kind, Pin};
 use crate::mm::table::TableList;
-use crate::p2m::{MapKind, P2m, P2mError, Vmid};
+use crate::p2m::{MapKind, P2m, P2mError, Tlb};
 use crate::psci;
 use crate::sched::CpuMask;
 use crate::sync::Mutex;
@@ -19,6 +19,7 @@ use crate::types::{DomId, Gfn, Pa, VcpuId};
 use crate::vcpu::Vcpu;
 use crate::vgic::{Config, ConfigError, Model, Vgic};
 
+use super::destroy::Life;
 use super::memory::Memory;
 use super::{Domain, Ending, Parameters};
 
@@ -49,7 +50,7 @@ pub struct Blueprint {
     pub spis: u16,
     /// The private interrupt that announces events.
     pub event_ppi: u32,
-    /// The private interrupt of the virtual timer, here and in the machine.
+    /// The private interrupt of the virtual timer.
     pub guest_timer: u32,
     /// The private interrupt of the EL1 physical timer.
     pub physical_timer: u32,
@@ -85,22 +86,94 @@ pub fn stage2(
     ram: &[(Gfn, FrameRange)],
 ) -> Result<P2m<TableList, HardwareTlb>, BuildError> {
     let pages: u64 = ram.iter().map(|(_, range)| range.pages).sum();
-    let mut pool = TableList::default();
-    for _ in 0..(pages >> TABLE_ORDER) + MORE_TABLES {
-        pool.push(hv.frames.alloc_table(id).ok_or(Errno::ENOMEM)?);
-    }
-    let root = hv.frames.alloc_root(hv.geometry.root_order(), id).ok_or(Errno::ENOMEM)?;
-    let vmid = Vmid(id.0.wrapping_add(1));
-    let mut p2m = P2m::new(hv.geometry, vmid, root, pool, HardwareTlb).ok_or(Errno::ENOMEM)?;
+    let mut p2m = empty_stage2(hv, id, (pages >> TABLE_ORDER) + MORE_TABLES)?;
     for &(gfn, range) in ram {
-        let mapped = p2m.map(gfn, range.first, range.pages, MapKind::Ram);
-        mapped.map_err(|error| BuildError::Map(range.first.base(), error))?;
+        if let Err(error) = p2m.map(gfn, range.first, range.pages, MapKind::Ram) {
+            discard_stage2(hv, id, p2m);
+            return Err(BuildError::Map(range.first.base(), error));
+        }
     }
     Ok(p2m)
 }
 
+/// A stage 2 that maps nothing yet, with so many tables in its pool. `ENOMEM`: no memory. `EBUSY`: no VMID is free.
+pub fn empty_stage2(hv: &Hypervisor, id: DomId, tables: u64) -> Result<P2m<TableList, HardwareTlb>, Errno> {
+    let root = hv.frames.alloc_root(hv.geometry.root_order(), id).ok_or(Errno::ENOMEM)?;
+    let Some(vmid) = hv.vmids.lock().take() else {
+        let _ = hv.frames.free_root(root, id);
+        return Err(Errno::EBUSY);
+    };
+    // The geometry that the root was made for is the one that it is used with.
+    let p2m = P2m::new(hv.geometry, vmid, root, TableList::default(), HardwareTlb);
+    let mut p2m = p2m.ok_or(Errno::ENOMEM)?;
+    for _ in 0..tables {
+        let Some(table) = hv.frames.alloc_table(id) else {
+            discard_stage2(hv, id, p2m);
+            return Err(Errno::ENOMEM);
+        };
+        p2m.pool_mut().push(table);
+    }
+    Ok(p2m)
+}
+
+/// Gives all tables back of a stage 2 that no vCPU has used. What it maps stays with who has it.
+fn discard_stage2(hv: &Hypervisor, id: DomId, mut p2m: P2m<TableList, HardwareTlb>) {
+    let end = hv.geometry.end().0;
+    let mut from = 0;
+    while let Ok((_, done)) = p2m.unmap(Gfn(from), end - from)
+        && done > 0
+    {
+        from += done;
+        if from >= end {
+            break;
+        }
+    }
+    while let Some(table) = p2m.pool_mut().pop() {
+        let _ = hv.frames.free_table(table, id);
+    }
+    end_stage2(hv, id, &mut p2m);
+}
+
+/// Gives the root and the VMID back of a stage 2 that maps nothing any more, and on which no CPU runs a vCPU. Nothing
+/// happens when it maps something, or when this was done before.
+pub(super) fn end_stage2(hv: &Hypervisor, id: DomId, p2m: &mut P2m<TableList, HardwareTlb>) {
+    if let Some(root) = p2m.take_root() {
+        HardwareTlb.flush_all(p2m.vttbr());
+        let _ = hv.frames.free_root(root, id);
+        hv.vmids.lock().give_back(p2m.vmid());
+    }
+}
+
+/// The parts of a domain that need more than the heap's memory, or can fail.
+struct Parts {
+    shared_info: Pin,
+    events: EventChannels<Pin>,
+    vcpus: Vec<Vcpu>,
+    vgic: Vgic,
+}
+
+impl Parts {
+    /// Makes them all, or none.
+    fn new(hv: &Hypervisor, blueprint: &Blueprint) -> Result<Parts, BuildError> {
+        let id = blueprint.id;
+        let vgic = controller(hv, blueprint)?;
+        let shared = hv.frames.alloc(0, id, Kind::Shared, Content::Zeroed).ok_or(Errno::ENOMEM)?;
+        let shared_info = hv.frames.pin(shared, id).map_err(|_| Errno::ENOMEM)?;
+        let events = EventChannels::new(id, blueprint.vcpus, blueprint.max_port, shared_info.page());
+        match events.and_then(|events| Ok((events, vcpus(hv, blueprint.vcpus)?))) {
+            Ok((events, vcpus)) => Ok(Parts { shared_info, events, vcpus, vgic }),
+            Err(errno) => {
+                let _ = hv.frames.unpin(shared_info);
+                let _ = hv.frames.free(shared, 0, id);
+                Err(errno.into())
+            }
+        }
+    }
+}
+
 impl Domain {
-    /// Puts a domain together around its stage 2. Its vCPUs are off, and nobody can find it yet.
+    /// Puts a domain together around its stage 2. Its vCPUs are off, and nobody can find it yet. After an error its
+    /// tables are given back; its RAM stays with who allocated it.
     pub fn new(
         hv: &Hypervisor,
         blueprint: Blueprint,
@@ -109,28 +182,32 @@ impl Domain {
         let id = blueprint.id;
         let gic_system_registers = matches!(blueprint.controller, Model::V3 { .. });
         let guest = Guest { gic_system_registers, ipa_bits: hv.geometry.bits() as u8 };
-        let stage2 = Stage2 { vttbr: p2m.vttbr(), vtcr: hv.geometry.vtcr(false) };
-        let vgic = controller(&blueprint)?;
-        let shared = hv.frames.alloc(0, id, Kind::Shared, Content::Zeroed).ok_or(Errno::ENOMEM)?;
-        let shared_info = hv.frames.pin(shared, id).map_err(|_| Errno::ENOMEM)?;
-        let events = EventChannels::new(id, blueprint.vcpus, blueprint.max_port, shared_info.page())?;
+        let Parts { shared_info, events, vcpus, vgic } = match Parts::new(hv, &blueprint) {
+            Ok(parts) => parts,
+            Err(error) => {
+                discard_stage2(hv, id, p2m);
+                return Err(error);
+            }
+        };
         Ok(Domain {
             id,
             handle: [0; 16],
             is_control: blueprint.is_control,
             direct_mapped: blueprint.direct_mapped,
-            vcpus: vcpus(hv, blueprint.vcpus)?,
+            vcpus,
             ids: FilteredIds::new(&arch::id_registers(), &guest),
             gic_system_registers,
             guest_timer: blueprint.guest_timer,
             physical_timer: blueprint.physical_timer,
             event_ppi: blueprint.event_ppi,
-            stage2,
+            stage2: Stage2 { vttbr: p2m.vttbr(), vtcr: hv.geometry.vtcr(false) },
             memory: Mutex::new(Memory {
                 p2m,
                 pages: blueprint.pages,
                 max_pages: blueprint.max_pages,
                 shared_info_gfn: None,
+                more_tables: blueprint.is_control,
+                closed: false,
             }),
             shared_info,
             grants: Mutex::new(GrantTable::new(blueprint.grant_frames)),
@@ -141,8 +218,32 @@ impl Domain {
             runstate_update_flag: false.into(),
             listener: Mutex::default(),
             watchdogs: Mutex::default(),
+            trap_unmapped: true,
+            controller_pauses: Mutex::default(),
             ending: Mutex::new(Ending::default()),
+            life: Life::Alive.into(),
+            teardown: Mutex::default(),
+            lingering: 0.into(),
         })
+    }
+
+    /// Takes a domain apart that nobody could find yet. Its RAM stays with who allocated it.
+    pub(crate) fn discard(self, hv: &Hypervisor) {
+        let id = self.id;
+        remove_units(hv, &self.vcpus);
+        let shared = self.shared_info.mfn();
+        let _ = hv.frames.unpin(self.shared_info);
+        let _ = hv.frames.free(shared, 0, id);
+        discard_stage2(hv, id, self.memory.into_inner().p2m);
+    }
+}
+
+/// Takes vCPUs out of the scheduler that no CPU runs.
+pub(super) fn remove_units(hv: &Hypervisor, vcpus: &[Vcpu]) {
+    for vcpu in vcpus {
+        if let Ok(kicks) = hv.scheduler.remove(vcpu.unit, arch::now()) {
+            hv.kick(kicks);
+        }
     }
 }
 
@@ -152,14 +253,19 @@ fn vcpus(hv: &Hypervisor, count: u16) -> Result<Vec<Vcpu>, Errno> {
     let mut vcpus = Vec::new();
     vcpus.try_reserve_exact(count.into()).map_err(|_| Errno::ENOMEM)?;
     for id in (0..count).map(VcpuId) {
-        let unit = hv.scheduler.add(WEIGHT, CpuMask::below(64), arch::now())?;
-        vcpus.push(Vcpu::new(id, unit, psci::mpidr_of(id)));
+        match hv.scheduler.add(WEIGHT, CpuMask::below(64), arch::now()) {
+            Ok(unit) => vcpus.push(Vcpu::new(id, unit, psci::mpidr_of(id))),
+            Err(errno) => {
+                remove_units(hv, &vcpus);
+                return Err(errno);
+            }
+        }
     }
     Ok(vcpus)
 }
 
 /// The interrupt controller, the virtual timer's interrupt backed by the machine's.
-fn controller(blueprint: &Blueprint) -> Result<Vgic, BuildError> {
+fn controller(hv: &Hypervisor, blueprint: &Blueprint) -> Result<Vgic, BuildError> {
     let config = Config {
         model: blueprint.controller.clone(),
         vcpus: blueprint.vcpus,
@@ -168,9 +274,8 @@ fn controller(blueprint: &Blueprint) -> Result<Vgic, BuildError> {
         priority_bits: arch::gic::priority_bits(),
     };
     let mut vgic = Vgic::new(config).map_err(BuildError::Controller)?;
-    let timer = blueprint.guest_timer;
     for id in (0..blueprint.vcpus).map(VcpuId) {
-        vgic.back_by_hardware(Some(id), timer, Some(timer));
+        vgic.back_by_hardware(Some(id), blueprint.guest_timer, Some(hv.lines().guest_timer));
     }
     Ok(vgic)
 }

@@ -24,6 +24,10 @@ pub struct Memory {
     pub max_pages: u64,
     /// Where the shared info page is mapped.
     pub shared_info_gfn: Option<Gfn>,
+    /// The pool of tables grows when it is used up, as far as there is memory: for the domain that is trusted anyway.
+    pub more_tables: bool,
+    /// The domain is dying: nothing is given to it or mapped any more.
+    pub closed: bool,
 }
 
 /// The error of the frame table, as hypercalls tell it.

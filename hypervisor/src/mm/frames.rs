@@ -123,7 +123,10 @@ pub enum FrameError {
 #[must_use]
 pub enum Release {
     /// That was the last reference: the frame is wiped and free.
-    Freed,
+    Freed {
+        /// Who owned it.
+        owner: DomId,
+    },
     /// Others still refer to it.
     StillUsed,
 }
@@ -297,12 +300,10 @@ impl Frames {
 
     /// Drops a reference that [`Self::reference`] took.
     pub fn release(&self, mfn: Mfn) -> Result<Release, FrameError> {
-        if !self.entry(mfn)?.release()? {
-            return Ok(Release::StillUsed);
-        }
+        let Some(owner) = self.entry(mfn)?.release()? else { return Ok(Release::StillUsed) };
         self.wipe(mfn);
         self.give_back(FrameRange { first: mfn, pages: 1 });
-        Ok(Release::Freed)
+        Ok(Release::Freed { owner })
     }
 
     /// Takes a reference as [`Self::reference`] does, and gives access to the frame while it is held.

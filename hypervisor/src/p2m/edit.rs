@@ -40,6 +40,9 @@ impl<'a, P: TablePool, T: Tlb> Edit<'a, P, T> {
     /// [`P2mError::OutOfRange`], and [`P2mError::NoTables`] when the first frame lies in a block that cannot be split.
     pub fn unmap(&mut self, gfn: Gfn, pages: u64) -> Result<u64, P2mError> {
         let whole = Piece::new(self.p2m.geometry, gfn, pages)?;
+        if self.p2m.has_ended() {
+            return Ok(pages);
+        }
         let space = self.p2m.vttbr();
         let mut steps = STEPS;
         let mut reached = whole.first;

@@ -16,6 +16,9 @@ impl<P: TablePool, T: Tlb> P2m<P, T> {
     pub fn map(&mut self, gfn: Gfn, mfn: Mfn, pages: u64, kind: MapKind) -> Result<(), P2mError> {
         let whole = Piece::new(self.geometry, gfn, pages)?;
         let backing = Backing::new(self.geometry, whole, mfn)?;
+        if self.has_ended() {
+            return Err(P2mError::NoTables);
+        }
         let mut need = 0;
         for piece in self.roots(whole) {
             let table = self.root.table(piece.first);

@@ -12,7 +12,7 @@ impl<P: TablePool, T: Tlb> P2m<P, T> {
     /// What stands behind a guest frame. Errors: [`P2mError::OutOfRange`], [`P2mError::NotMapped`].
     pub fn lookup(&self, gfn: Gfn) -> Result<Entry, P2mError> {
         Piece::new(self.geometry, gfn, 1)?;
-        let mut table = self.root.table(gfn.0).ok_or(P2mError::OutOfRange)?;
+        let mut table = self.root.table(gfn.0).ok_or(P2mError::NotMapped)?;
         loop {
             let level = table.level();
             let index = level.index(gfn.0);
@@ -49,6 +49,9 @@ impl<P: TablePool, T: Tlb> P2m<P, T> {
     /// fewer than `pages` when the list is full or the search gets long. Error: [`P2mError::OutOfRange`].
     pub fn scan(&self, gfn: Gfn, pages: u64) -> Result<(Runs, u64), P2mError> {
         let whole = Piece::new(self.geometry, gfn, pages)?;
+        if self.has_ended() {
+            return Ok((Runs::new(), pages));
+        }
         let mut scan = Scan { runs: Runs::new(), steps: STEPS, reached: whole.first };
         for piece in self.roots(whole) {
             let Some(table) = self.root.table(piece.first) else { break };

@@ -144,7 +144,12 @@ impl Machine {
         assert_eq!(self.all(), []);
         assert_eq!(self.p2m.tables(), 0);
         assert_eq!(self.p2m.pool().list.len(), self.tables);
-        assert!(self.p2m.into_parts().is_ok());
+        assert!(self.p2m.take_root().is_some());
+        assert!(self.p2m.take_root().is_none());
+        assert_eq!(self.p2m.lookup(Gfn(1)), Err(P2mError::NotMapped));
+        assert_eq!(self.p2m.map(Gfn(1), Mfn(1), 1, MapKind::Ram), Err(P2mError::NoTables));
+        assert_eq!(self.p2m.unmap(Gfn(0), 9).map(|(_, done)| done), Ok(9));
+        assert_eq!(self.p2m.scan(Gfn(0), 9).map(|(_, done)| done), Ok(9));
     }
 }
 

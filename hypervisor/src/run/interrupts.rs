@@ -30,7 +30,7 @@ fn take(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local, intid: u3
     } else if intid == lines.guest_timer {
         match running {
             // It stays active until the guest ends it.
-            Some(vcpu) => vcpu.domain.raise_private(hv, vcpu.id, intid),
+            Some(vcpu) => vcpu.domain.raise_private(hv, vcpu.id, vcpu.domain.guest_timer),
             None => gic::deactivate(intid),
         }
     } else if intid == lines.maintenance {

@@ -42,13 +42,12 @@ pub fn choose(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs) {
 
 /// Takes a vCPU out of this CPU. Returns when its own timer will fire.
 fn save(hv: &Hypervisor, vcpu: &VcpuRef, frame: &GuestRegs) -> Option<u64> {
-    let timer = vcpu.domain.guest_timer;
     let timer_active = vcpu.domain.change_vgic(hv, |vgic| {
         let used = vgic.listed(vcpu.id);
         take_interrupts_back(vcpu, vgic);
         // The next vCPU writes no more registers than it needs, and must not find these.
         arch::gic::write_list(first(&mut [ListRegister::INVALID; MAX_LIST_REGISTERS], used));
-        vgic.in_flight(Some(vcpu.id), timer)
+        vgic.in_flight(Some(vcpu.id), vcpu.domain.guest_timer)
     });
     let mut saved = vcpu.vcpu().saved.lock();
     saved.regs = *frame;
@@ -57,7 +56,7 @@ fn save(hv: &Hypervisor, vcpu: &VcpuRef, frame: &GuestRegs) -> Option<u64> {
     vcpu.vcpu().mark_interrupts_changed();
     // The timer's interrupt stays active until the guest ends it; the next vCPU here needs it inactive.
     if timer_active {
-        arch::gic::set_active(timer, false);
+        arch::gic::set_active(hv.lines().guest_timer, false);
     }
     saved.context.timer_deadline()
 }
@@ -112,7 +111,7 @@ pub fn present_interrupts(hv: &Hypervisor, vcpu: &VcpuRef) {
         arch::gic::set_maintenance(&fill);
         // The timer's physical interrupt is active while the virtual one is anywhere between its cause and its end.
         if vgic.in_flight(Some(vcpu.id), vcpu.domain.guest_timer) {
-            arch::gic::set_active(vcpu.domain.guest_timer, true);
+            arch::gic::set_active(hv.lines().guest_timer, true);
         }
     });
 }

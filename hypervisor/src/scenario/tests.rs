@@ -2,6 +2,7 @@
 
 mod boot;
 mod console;
+mod create;
 mod events;
 mod first;
 mod grants;

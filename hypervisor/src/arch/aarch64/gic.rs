@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 
 use crate::platform::{GicLayout, Mpidr, Region};
 use crate::sync::Once;
-use crate::types::CpuId;
+use crate::types::{CpuId, Pa};
 use crate::vgic::{Fill, ListRegister};
 
 use super::mmio::Mmio;
@@ -33,6 +33,7 @@ enum Interface {
 struct Gic {
     distributor: Distributor,
     interface: Interface,
+    virtual_interface: Option<Region>,
 }
 
 static GIC: Once<Gic> = Once::new();
@@ -68,7 +69,12 @@ pub fn init(found: &GicLayout, cpus: &[Mpidr]) {
             }
         };
         let affinity_routing = matches!(interface, Interface::V3(_));
-        Gic { distributor: Distributor::new(distributor, affinity_routing, &mpidrs), interface }
+        let virtual_interface = match found {
+            GicLayout::V2 { virtual_cpu_interface, .. } => Some(*virtual_cpu_interface),
+            GicLayout::V3 { .. } => None,
+        };
+        let distributor = Distributor::new(distributor, affinity_routing, &mpidrs);
+        Gic { distributor, interface, virtual_interface }
     });
 }
 
@@ -78,6 +84,12 @@ pub fn serves(cpu: CpuId) -> bool {
         Interface::V2(_) => cpu.0 < v2::MAX_CPUS,
         Interface::V3(interface) => interface.serves(cpu),
     }
+}
+
+/// Where the virtual CPU interface is that a guest of a GICv2 uses in the place of the physical one, and its size in
+/// bytes. `None`: the controller has system registers (GICv3), and guests get no other.
+pub fn virtual_cpu_interface() -> Option<(Pa, u64)> {
+    gic().virtual_interface.map(|region| (region.start(), region.size()))
 }
 
 /// Sets up the calling CPU's interface. `cpu` is its number.

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::types::CpuId;
+use crate::types::{CpuId, Pa};
 use crate::vgic::{Fill, ListRegister};
 
 use super::{Machine, time, with};
@@ -45,9 +45,22 @@ pub struct Line {
     pub target: CpuId,
 }
 
-/// The shared lines.
+/// The shared lines, and what a GICv2 has for guests.
 #[derive(Default)]
-pub(super) struct Distributor(BTreeMap<u32, Line>);
+pub(super) struct Distributor {
+    lines: BTreeMap<u32, Line>,
+    virtual_interface: Option<(Pa, u64)>,
+}
+
+/// Makes the controller a GICv2 whose virtual CPU interface is here, of so many bytes.
+pub fn be_version_2(start: Pa, size: u64) {
+    with(|machine| machine.gic.virtual_interface = Some((start, size)));
+}
+
+/// Where the virtual CPU interface of a GICv2 is, and its size in bytes; `None` for a GICv3.
+pub fn virtual_cpu_interface() -> Option<(Pa, u64)> {
+    with(|machine| machine.gic.virtual_interface)
+}
 
 /// What belongs to one CPU.
 #[derive(Default)]
@@ -97,7 +110,7 @@ impl Machine {
 
     fn line_of(&mut self, cpu: usize, intid: u32) -> &mut Line {
         assert!(intid < 32 + SHARED, "there is no interrupt {intid}");
-        let lines = if intid < 32 { &mut self.cpu_at(cpu).gic.private } else { &mut self.gic.0 };
+        let lines = if intid < 32 { &mut self.cpu_at(cpu).gic.private } else { &mut self.gic.lines };
         lines.entry(intid).or_insert(Line { enabled: intid < 16, ..Line::default() })
     }
 
@@ -121,7 +134,7 @@ impl Machine {
     fn highest(&mut self) -> Option<u32> {
         let this = CpuId(self.this as u16);
         let shared: Vec<u32> =
-            self.gic.0.iter().filter(|(_, line)| line.target == this).map(|(&intid, _)| intid).collect();
+            self.gic.lines.iter().filter(|(_, line)| line.target == this).map(|(&intid, _)| intid).collect();
         (0..32).chain(shared).find(|&intid| {
             let line = *self.line(intid);
             line.enabled && !line.active && self.asserted(intid)

@@ -101,7 +101,7 @@ impl Entry<'_> {
     ///
     /// It is repeated only when another CPU completed a step of its own, and no guest can write these words, so each
     /// CPU waits for at most as many steps as there are other CPUs in a trap.
-    fn change(self, step: impl Fn(State) -> Result<State, FrameError>) -> Result<State, FrameError> {
+    fn change(self, mut step: impl FnMut(State) -> Result<State, FrameError>) -> Result<State, FrameError> {
         let mut found = self.0.load(Ordering::Acquire);
         loop {
             let next = step(State::decode(found))?;
@@ -131,17 +131,20 @@ impl Entry<'_> {
         .map(drop)
     }
 
-    /// Drops one reference other than the owner's. True: it was the last, and the caller now has to wipe and free
-    /// the frame.
-    pub fn release(self) -> Result<bool, FrameError> {
+    /// Drops one reference other than the owner's. When it was the last, the owner is returned, and the caller now has
+    /// to wipe and free the frame.
+    pub fn release(self) -> Result<Option<DomId>, FrameError> {
+        // The owner of a frame in use never changes, so what the last round of `change` saw is right.
+        let mut owner = DomId::INVALID;
         self.change(|state| {
             let State::Used(used) = state else { return Err(FrameError::NotInUse) };
             if used.references <= u32::from(used.allocated) {
                 return Err(FrameError::NoReference);
             }
+            owner = used.owner;
             Ok(Self::less_one(used))
         })
-        .map(|state| state == State::Scrubbing)
+        .map(|state| (state == State::Scrubbing).then_some(owner))
     }
 
     /// Ends the owner's allocation of a frame of the right kind. True as for [`Self::release`].
@@ -213,7 +216,7 @@ mod tests {
         assert_eq!(entry.reference(DomId(3)), Ok(()));
         assert_eq!(entry.reference(DomId(3)), Err(FrameError::Saturated));
         assert_eq!(entry.state(), State::Used(used(u32::MAX)));
-        assert_eq!(entry.release(), Ok(false));
+        assert_eq!(entry.release(), Ok(None));
     }
 
     #[test]
@@ -225,7 +228,7 @@ mod tests {
         assert_eq!(entry.reference(DomId(3)), Ok(()));
         assert_eq!(entry.give_up(DomId(3), |_| true), Ok(false));
         assert_eq!(entry.give_up(DomId(3), |_| true), Err(FrameError::NotAllocated));
-        assert_eq!(entry.release(), Ok(true));
+        assert_eq!(entry.release(), Ok(Some(DomId(3))));
         assert_eq!(entry.state(), State::Scrubbing);
         assert_eq!(entry.release(), Err(FrameError::NotInUse));
         assert_eq!(entry.reference(DomId(3)), Err(FrameError::NotInUse));

@@ -37,14 +37,15 @@ impl RootPages {
 
 /// The tables where a walk begins.
 pub struct Root {
-    pages: RootPages,
+    first: Mfn,
+    pages: Option<RootPages>,
     level: Level,
 }
 
 impl Root {
     /// Empty tables for a walk that begins at `level`.
     pub fn new(pages: RootPages, level: Level) -> Self {
-        let root = Root { pages, level };
+        let root = Root { first: pages.first, pages: Some(pages), level };
         for number in 0..root.tables() {
             root.page(number).zero();
         }
@@ -53,12 +54,12 @@ impl Root {
 
     /// The first frame, where the hardware begins.
     pub fn mfn(&self) -> Mfn {
-        self.pages.first
+        self.first
     }
 
-    /// How many tables there are in a row.
+    /// How many tables there are in a row: none when they were taken away.
     pub fn tables(&self) -> u64 {
-        1 << self.pages.order
+        self.pages.as_ref().map_or(0, |pages| 1 << pages.order)
     }
 
     /// Pages in the reach of one of the tables.
@@ -67,8 +68,9 @@ impl Root {
     }
 
     fn page(&self, number: u64) -> Page {
-        // SAFETY: `RootPages::new`'s caller handed over this frame, `number` being below the number of frames.
-        unsafe { Page::new(Mfn(self.pages.first.0 + number)) }
+        // SAFETY: `RootPages::new`'s caller handed over this frame, `number` being below the number of frames, and the
+        // token has not been taken away, or there would be no such number.
+        unsafe { Page::new(Mfn(self.first.0 + number)) }
     }
 
     /// The table that a walk for `frame` begins in.
@@ -86,10 +88,11 @@ impl Root {
         self.table(frame).map(TableMut)
     }
 
-    /// The frames, when no slot leads to a table any more; otherwise the root itself.
-    pub fn into_pages(self) -> Result<RootPages, Root> {
+    /// Takes the frames away, when nothing is mapped any more; nothing can be found or mapped after that. `None` when
+    /// something is mapped, and when they were taken before.
+    pub fn take_pages(&mut self) -> Option<RootPages> {
         let empty = (0..self.tables())
             .all(|number| self.table(number * self.table_pages()).is_none_or(super::View::is_empty));
-        if empty { Ok(self.pages) } else { Err(self) }
+        if empty { self.pages.take() } else { None }
     }
 }
