@@ -5,15 +5,19 @@
 //! and for the machine.
 
 pub mod build;
+mod cache;
+mod control;
 pub mod crash;
 pub mod create;
 pub mod destroy;
 mod events;
 mod first;
 mod grants;
+mod info;
 mod interrupts;
 pub mod layout;
 pub mod memory;
+mod permits;
 mod pool;
 mod power;
 mod shared;
@@ -70,8 +74,10 @@ impl Parameters {
 struct Ending {
     /// The reason that `sched_op` shutdown_code announced.
     announced: Option<ShutdownReason>,
-    /// The reason for which it has shut down.
+    /// The reason for which it has shut down, or is about to.
     reason: Option<ShutdownReason>,
+    /// All its vCPUs have stopped, and the control domain has been told.
+    complete: bool,
 }
 
 /// A domain.
@@ -124,6 +130,10 @@ pub struct Domain {
     /// pause of the scheduler for it, taken when this leaves zero and given back when it is zero again.
     pub controller_pauses: Mutex<u32>,
     ending: Mutex<Ending>,
+    /// It shuts down, and a vCPU may still be in a CPU.
+    stopping: AtomicBool,
+    /// Which of the machine's devices it may be given.
+    permits: Mutex<permits::Permits>,
     /// How much of it is left (`destroy::Life`).
     life: AtomicU8,
     /// How far its destruction has come.

@@ -5,6 +5,7 @@
 
 mod access;
 mod console;
+mod domctl;
 mod event;
 mod grant;
 mod hvm;
@@ -12,6 +13,7 @@ mod memory;
 mod multicall;
 mod sched;
 mod small;
+mod sysctl;
 mod vcpu;
 mod version;
 
@@ -116,6 +118,8 @@ fn dispatch(caller: &mut Caller<'_>, number: u64, arguments: Arguments) -> Answe
         Some(Hypercall::HvmOp) => hvm::call(caller, arguments),
         Some(Hypercall::PlatformOp) => small::platform_op(caller, arguments),
         Some(Hypercall::PhysdevOp) => small::physdev_op(caller, arguments),
+        Some(Hypercall::Domctl) => domctl::call(caller, arguments),
+        Some(Hypercall::Sysctl) => sysctl::call(caller, arguments),
         Some(Hypercall::VmAssist) => small::vm_assist(caller, arguments),
         _ => Err(Errno::ENOSYS),
     }

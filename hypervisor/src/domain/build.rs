@@ -221,6 +221,8 @@ impl Domain {
             trap_unmapped: true,
             controller_pauses: Mutex::default(),
             ending: Mutex::new(Ending::default()),
+            stopping: false.into(),
+            permits: Mutex::default(),
             life: Life::Alive.into(),
             teardown: Mutex::default(),
             lingering: 0.into(),

@@ -21,11 +21,7 @@ const STEP: u32 = 512;
 
 /// Pauses a domain, unless the call has before. Nothing when no CPU holds a vCPU of it any more; else how the call goes
 /// on. `EINVAL`: the caller's own.
-pub fn stop(
-    caller: &Caller<'_>,
-    arguments: Arguments,
-    domain: &Domain,
-) -> Result<Option<Outcome>, Errno> {
+pub fn stop(caller: &Caller<'_>, arguments: Arguments, domain: &Domain) -> Result<Option<Outcome>, Errno> {
     if domain.id == caller.domain().id {
         return Err(Errno::EINVAL);
     }
