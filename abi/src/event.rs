@@ -84,6 +84,8 @@ numbers! {
         OutOfMemory = 12,
         /// Performance counters; per vCPU.
         Pmu = 13,
+        /// Device slots that concern the domain changed ([`crate::xenolith::VIRQ_SLOTS`]).
+        DeviceSlots = 23,
     }
 }
 

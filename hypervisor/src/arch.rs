@@ -33,7 +33,7 @@ pub fn nanoseconds(ticks: u64) -> u64 {
 mod interface {
     use crate::exception::{El1State, Taken};
     use crate::p2m::Tlb;
-    use crate::regs::El1Registers;
+    use crate::regs::{El1Registers, Pstate};
     use crate::sysreg::IdRegisters;
     use crate::types::{CpuId, Gva, Ipa, Pa};
     use crate::vgic::{Fill, ListRegister};
@@ -76,6 +76,8 @@ mod interface {
     const TIMER_DEADLINE: fn(&Context) -> Option<u64> = Context::timer_deadline;
     const EL1_STATE: fn() -> El1State = context::el1_state;
     const SET_EXCEPTION: fn(&Taken) = context::set_exception;
+    const STACK_POINTER: fn(Pstate) -> u64 = context::stack_pointer;
+    const SET_STACK_POINTER: fn(Pstate, u64) = context::set_stack_pointer;
 
     // Physical interrupts.
     const KICK: u32 = gic::KICK;

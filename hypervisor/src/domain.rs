@@ -10,16 +10,23 @@ mod control;
 pub mod crash;
 pub mod create;
 pub mod destroy;
+pub mod device_model;
 mod events;
 mod first;
+mod foreign;
 mod grants;
 mod info;
 mod interrupts;
+#[cfg(feature = "ioreq")]
+pub mod io;
 pub mod layout;
 pub mod memory;
+#[cfg(not(feature = "ioreq"))]
+mod no_io;
 mod permits;
 mod pool;
 mod power;
+mod release;
 mod shared;
 
 use alloc::vec::Vec;
@@ -41,6 +48,8 @@ use crate::vgic::Vgic;
 pub use first::{FirstError, GRANT_FRAMES, Modules, build_first};
 pub use grants::Grantees;
 use memory::Memory;
+#[cfg(not(feature = "ioreq"))]
+use no_io as io;
 
 /// The parameters that `hvm_op` keeps for a domain.
 #[derive(Debug, Default)]
@@ -129,6 +138,10 @@ pub struct Domain {
     /// How often the control domain has paused it and not let it go on. While this is not zero, each of its vCPUs has one
     /// pause of the scheduler for it, taken when this leaves zero and given back when it is zero again.
     pub controller_pauses: Mutex<u32>,
+    /// The domains that may be its device model.
+    pub device_models: Mutex<device_model::DeviceModels>,
+    /// Its ioreq servers.
+    pub io: io::Io,
     ending: Mutex<Ending>,
     /// It shuts down, and a vCPU may still be in a CPU.
     stopping: AtomicBool,
@@ -140,8 +153,20 @@ pub struct Domain {
     #[expect(dead_code, reason = "destruction follows")]
     teardown: Mutex<destroy::Teardown>,
     /// Frames that it has given up and others still refer to. Below zero for a moment, when one goes while it is counted.
-    #[expect(dead_code, reason = "destruction follows")]
     lingering: AtomicI64,
+    /// Pages of its RAM have gone from where they were ([`Domain::take_pages_left`]).
+    pages_left: AtomicBool,
+}
+
+/// What became of an access that was to go to a device model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// No device model has the address.
+    Nobody,
+    /// One has it, and does not answer: a load gives all ones, a store goes nowhere.
+    Gone,
+    /// It has been asked, and the vCPU is paused until it answers.
+    Waits,
 }
 
 impl Domain {

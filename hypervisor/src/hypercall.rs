@@ -5,6 +5,8 @@
 
 mod access;
 mod console;
+#[cfg(feature = "ioreq")]
+mod dm;
 mod domctl;
 mod event;
 mod grant;
@@ -16,6 +18,7 @@ mod small;
 mod sysctl;
 mod vcpu;
 mod version;
+mod xenolith;
 
 use xenolith_abi::Errno;
 use xenolith_abi::hypercall::Hypercall;
@@ -82,6 +85,17 @@ impl Caller<'_> {
         self.hv.domain(id).ok_or(Errno::ESRCH)
     }
 
+    /// The guest `id` whose device model the caller may be. `ESRCH`: there is none. `EPERM`: it is the caller itself, or
+    /// one that it was not given.
+    pub fn device_model_target(&self, id: u16) -> Result<alloc::sync::Arc<Domain>, Errno> {
+        let id = DomId(id);
+        if id == DomId::SELF {
+            return Err(Errno::EPERM);
+        }
+        let guest = self.hv.domain(id).ok_or(Errno::ESRCH)?;
+        if guest.has_device_model(self.domain()) { Ok(guest) } else { Err(Errno::EPERM) }
+    }
+
     /// Refuses everyone but the control domain.
     pub fn require_control(&self) -> Result<(), Errno> {
         if self.domain().is_control { Ok(()) } else { Err(Errno::EPERM) }
@@ -102,6 +116,10 @@ pub fn call(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, regs: &mut Guest
         }
         Err(errno) => regs.x[0] = errno.to_register(),
     }
+    // Whoever maps the domain's memory drops what has gone from it before the guest goes on.
+    if vcpu.domain.take_pages_left() && vcpu.domain.invalidate_mappings(hv, vcpu.id) {
+        local.choose();
+    }
 }
 
 /// One call, by number.
@@ -121,6 +139,9 @@ fn dispatch(caller: &mut Caller<'_>, number: u64, arguments: Arguments) -> Answe
         Some(Hypercall::Domctl) => domctl::call(caller, arguments),
         Some(Hypercall::Sysctl) => sysctl::call(caller, arguments),
         Some(Hypercall::VmAssist) => small::vm_assist(caller, arguments),
+        #[cfg(feature = "ioreq")]
+        Some(Hypercall::DmOp) => dm::call(caller, arguments),
+        Some(Hypercall::Xenolith) => xenolith::call(caller, arguments),
         _ => Err(Errno::ENOSYS),
     }
 }

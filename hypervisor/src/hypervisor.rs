@@ -9,6 +9,7 @@ use xenolith_abi::Errno;
 
 use crate::arch;
 use crate::command_line::Options;
+use crate::device::Slots;
 use crate::domain::Domain;
 use crate::mm::frames::{Frames, ScrubCursor};
 use crate::p2m::{Geometry, Vmids};
@@ -68,6 +69,8 @@ pub struct Hypervisor {
     routes: RwLock<Vec<Option<DomId>>>,
     /// How far the memory that was free at boot has been wiped; nothing before that begins, and when it is done.
     scrubbing: Mutex<Option<ScrubCursor>>,
+    /// Devices of guests, and who serves them.
+    pub slots: Mutex<Slots>,
     /// What the machine does against speculation, as guests are told when they ask.
     pub mitigations: Mitigations,
     /// ACTLR_EL1 of the machine, which guests may read.
@@ -100,6 +103,7 @@ impl Hypervisor {
             wall_clock: Mutex::new(0),
             routes: RwLock::new(Vec::new()),
             scrubbing: Mutex::new(None),
+            slots: Mutex::default(),
             mitigations: Mitigations::default(),
             actlr: arch::auxiliary_control(),
         }
@@ -204,6 +208,11 @@ impl Hypervisor {
     /// How many domains there are.
     pub fn domain_count(&self) -> usize {
         self.domains.read().len()
+    }
+
+    /// The domain of a number, if it is not dying.
+    pub fn live_domain(&self, id: DomId) -> Option<Arc<Domain>> {
+        self.domain(id).filter(|domain| !domain.is_dying())
     }
 
     /// All domains, in the order of their numbers.

@@ -22,6 +22,8 @@ pub mod hypercall;
 pub mod hypervisor;
 pub mod image;
 pub mod instruction;
+#[cfg(feature = "ioreq")]
+pub mod ioreq;
 #[allow(unsafe_code, reason = "machine memory is reached through pointers here and nowhere else")]
 pub mod mm;
 pub mod p2m;

@@ -4,6 +4,7 @@
 //! CPU takes another, or sleeps. The registers of the vCPU that runs stay in the CPU until another is chosen, so that
 //! most traps cost no more than the saving of the general registers.
 
+mod device_access;
 pub mod exit;
 mod firmware;
 mod inject;
@@ -20,6 +21,7 @@ use crate::timer::TimerQueue;
 use crate::types::CpuId;
 use crate::vcpu::Vcpu;
 
+pub use device_access::DeviceAccess;
 pub use timers::{Alarm, AlarmKind};
 
 /// vCPUs whose timers a CPU has room for: those of the largest domain.
@@ -118,18 +120,31 @@ pub fn run(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event) 
 /// Handles one event and chooses what comes next.
 pub fn step(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event) -> Next {
     handle(hv, cpu, frame, event);
-    if cpu.local.choose {
-        switch::choose(hv, cpu, frame);
+    loop {
+        if cpu.local.choose {
+            switch::choose(hv, cpu, frame);
+        }
+        let Cpu { running, local, .. } = cpu;
+        let Some(running) = running else {
+            // Whatever ends the wait may have made a vCPU runnable.
+            local.choose = true;
+            return Next::Idle;
+        };
+        let attention = running.vcpu().take_attention();
+        if attention.is_none() {
+            return Next::Guest;
+        }
+        if attention.answer() {
+            device_access::resume(hv, running, local, frame);
+        }
+        if attention.interrupts() {
+            switch::present_interrupts(hv, running);
+        }
+        // The same instruction may ask a device model again, at most once.
+        if !local.choose {
+            return Next::Guest;
+        }
     }
-    let Some(running) = &cpu.running else {
-        // Whatever ends the wait may have made a vCPU runnable.
-        cpu.local.choose = true;
-        return Next::Idle;
-    };
-    if running.vcpu().take_interrupts_changed() {
-        switch::present_interrupts(hv, running);
-    }
-    Next::Guest
 }
 
 fn handle(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event) {

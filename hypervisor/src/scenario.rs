@@ -10,6 +10,7 @@ pub mod hostile;
 mod instructions;
 #[cfg(test)]
 mod tests;
+pub mod toolstack;
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -140,7 +141,9 @@ impl Machine {
             guest_timer: fake::gic::GUEST_TIMER,
             physical_timer: PHYSICAL_TIMER,
         };
-        let domain = Domain::new(&self.hv, blueprint, p2m).expect("a sound blueprint");
+        let mut domain = Domain::new(&self.hv, blueprint, p2m).expect("a sound blueprint");
+        // As on a machine: what hardware would refuse, the control domain is refused too.
+        domain.trap_unmapped = domain.is_control;
         self.hv.add_domain(domain).expect("room for a domain")
     }
 

@@ -1,10 +1,11 @@
 //! A virtual CPU: what is kept of it while it does not run, and what others may ask of it while it does.
 
-use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
 
 use crate::arch::context::Context;
 use crate::physical_timer::PhysicalTimer;
 use crate::regs::GuestRegs;
+use crate::run::DeviceAccess;
 use crate::sched::UnitId;
 use crate::sync::Mutex;
 use crate::types::{Gva, VcpuId};
@@ -49,7 +50,34 @@ pub struct Vcpu {
     pub soft_affinity: AtomicU64,
     /// Its kernel seems to have panicked (`domain::crash`).
     pub suspect: AtomicBool,
-    interrupts_changed: AtomicBool,
+    /// The instruction that waits for a device model, if one does.
+    pub access: Mutex<Option<DeviceAccess>>,
+    attention: AtomicU8,
+}
+
+/// What is to be done for a vCPU before it is entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attention(u8);
+
+impl Attention {
+    const NONE: Attention = Attention(0);
+    const INTERRUPTS: Attention = Attention(1 << 0);
+    const ANSWER: Attention = Attention(1 << 1);
+
+    /// Nothing.
+    pub fn is_none(self) -> bool {
+        self == Self::NONE
+    }
+
+    /// The interrupts to be presented to it may have changed.
+    pub fn interrupts(self) -> bool {
+        self.0 & Self::INTERRUPTS.0 != 0
+    }
+
+    /// A device model has answered, or will never answer.
+    pub fn answer(self) -> bool {
+        self.0 & Self::ANSWER.0 != 0
+    }
 }
 
 /// Whether a vCPU is on, in the sense of PSCI (DEN0022, CPU_ON).
@@ -82,20 +110,28 @@ impl Vcpu {
             cleaned_to: AtomicU64::new(0),
             soft_affinity: AtomicU64::new(u64::MAX),
             suspect: AtomicBool::new(false),
-            interrupts_changed: AtomicBool::new(true),
+            access: Mutex::new(None),
+            attention: AtomicU8::new(Attention::INTERRUPTS.0),
         }
     }
 
     /// Notes that the interrupts to be presented to it may have changed since it was last entered.
     pub fn mark_interrupts_changed(&self) {
-        self.interrupts_changed.store(true, Ordering::Release);
+        self.attention.fetch_or(Attention::INTERRUPTS.0, Ordering::Release);
     }
 
-    /// Whether they have, since this was last asked.
-    pub fn take_interrupts_changed(&self) -> bool {
+    /// Notes that what it waited for from a device model is there.
+    pub fn mark_answered(&self) {
+        self.attention.fetch_or(Attention::ANSWER.0, Ordering::Release);
+    }
+
+    /// What is to be done before it is entered, once.
+    pub fn take_attention(&self) -> Attention {
         // A plain load keeps the common way into the guest free of atomic writes.
-        self.interrupts_changed.load(Ordering::Acquire)
-            && self.interrupts_changed.swap(false, Ordering::AcqRel)
+        if self.attention.load(Ordering::Relaxed) == 0 {
+            return Attention::NONE;
+        }
+        Attention(self.attention.swap(0, Ordering::Acquire))
     }
 
     /// Whether it is off and its last registers have left the CPU, so that it can be started anew.

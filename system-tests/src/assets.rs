@@ -10,7 +10,7 @@ use testbed::image;
 use testbed::initramfs::Initramfs;
 use testbed::kernel::{self, Kernel, Series};
 use testbed::paths;
-use testbed::process::{open_step, pass_through};
+use testbed::programs;
 use testbed::toolchain::{Cross, Target};
 
 use crate::shell;
@@ -41,12 +41,12 @@ impl Assets {
         host::ensure(&[Need::QEMU])?;
         let output = paths::target().join("system-tests");
         fs::create_dir_all(&output).with_context(|| format!("creating {}", output.display()))?;
-        let guest_tests = build_program(Target::Domain, "system-tests-guest", "guest-tests")?;
+        let guest_tests = programs::build(Target::Domain, "system-tests-guest", "guest-tests")?;
         for series in Series::ALL {
             fs::write(initramfs_file(&output, series), initramfs(series, &guest_tests)?)?;
         }
         let hostile = output.join("hostile.img");
-        let elf = build_program(Target::Hypervisor, "system-tests-bare", "hostile")?;
+        let elf = programs::build(Target::Hypervisor, "system-tests-bare", "hostile")?;
         fs::write(&hostile, image::pack(&fs::read(elf)?)?.0)?;
         let hypervisor = match env::var_os(OTHER_IMAGE) {
             Some(other) => PathBuf::from(other),
@@ -92,13 +92,4 @@ fn initramfs(series: Series, guest_tests: &Path) -> Result<Vec<u8>> {
     files.file("bin/to-disk", 0o755, TO_DISK.into());
     files.file(shell::PROGRAM.trim_start_matches('/'), 0o755, shell::SCRIPT.into());
     files.to_gzip()
-}
-
-/// Builds a program of ours for the machines; returns its ELF file.
-fn build_program(target: Target, package: &str, program: &str) -> Result<PathBuf> {
-    let cross = Cross::prepare(target)?;
-    open_step(&format!("Build {program}"), || {
-        pass_through(cross.cargo("build").args(["--release", "--package", package]))
-    })?;
-    Ok(cross.release_program(program))
 }

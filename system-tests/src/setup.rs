@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use testbed::qemu::{Boot, Console, Disk, Gic, Machine};
+use testbed::qemu::{Boot, BootDomain, Console, Disk, Gic, Machine};
 
 use crate::assets::Assets;
 
@@ -55,6 +55,8 @@ pub struct Setup {
     pub initrd: Option<PathBuf>,
     /// Its command line.
     pub bootargs: String,
+    /// Domains that the hypervisor starts beside the first.
+    pub domains: Vec<BootDomain>,
     /// Disks.
     pub disks: Vec<Disk>,
     /// Further QEMU arguments.
@@ -75,6 +77,7 @@ impl Setup {
             kernel: None,
             initrd: None,
             bootargs: "console=hvc0".to_string(),
+            domains: Vec::new(),
             disks: Vec::new(),
             extra: Vec::new(),
         }
@@ -104,6 +107,7 @@ impl Setup {
     /// `scratch` is a folder for what must be written to start it.
     pub fn command(&self, scratch: &Path) -> Result<Command> {
         let mut machine = self.machine()?;
+        machine.scratch = scratch.to_path_buf();
         match &self.entry {
             Entry::Hypervisor | Entry::Kernel => {}
             Entry::HypervisorAtEl1 => add(&mut machine, &["-machine", "virtualization=off"]),
@@ -120,14 +124,8 @@ impl Setup {
         machine.command()
     }
 
-    /// The QEMU command that writes the device tree which this machine's hypervisor would get to `file`, and ends.
-    pub fn dump_tree(&self, file: &Path) -> Result<Command> {
-        let mut machine = self.machine()?;
-        add(&mut machine, &["-machine", &format!("dumpdtb={}", file.display())]);
-        machine.command()
-    }
-
-    fn machine(&self) -> Result<Machine> {
+    /// The machine as the launcher knows it.
+    pub(crate) fn machine(&self) -> Result<Machine> {
         let boot = match self.entry {
             Entry::Kernel => Boot::Linux {
                 kernel: self.kernel.clone().context("no kernel")?,
@@ -140,6 +138,7 @@ impl Setup {
                 kernel: self.kernel.clone(),
                 initrd: self.initrd.clone(),
                 bootargs: self.bootargs.clone(),
+                domains: self.domains.clone(),
             },
         };
         let mut machine = Machine::new(boot);

@@ -1,10 +1,8 @@
 //! Device trees to be damaged: the machine's own, read, edited and written back.
 
-use std::fs;
 use std::path::Path;
 
-use anyhow::{Result, anyhow, ensure};
-use dtoolkit::fdt::Fdt;
+use anyhow::{Result, ensure};
 use dtoolkit::model::{DeviceTree, DeviceTreeNode};
 use dtoolkit::{Node, Property};
 
@@ -12,12 +10,7 @@ use crate::setup::Setup;
 
 /// The device tree that QEMU would hand to the hypervisor of this machine. `scratch` is the test's folder.
 pub fn of_machine(setup: &Setup, scratch: &Path) -> Result<DeviceTree> {
-    let file = scratch.join("machine.dtb");
-    let output = setup.dump_tree(&file)?.output()?;
-    ensure!(output.status.success(), "dumping the tree: {}", String::from_utf8_lossy(&output.stderr));
-    let bytes = fs::read(&file)?;
-    let tree = Fdt::new(&bytes).map_err(|error| anyhow!("QEMU's device tree: {error}"))?;
-    Ok(DeviceTree::from_fdt(&tree))
+    setup.machine()?.tree(&scratch.join("machine.dtb"))
 }
 
 /// Removes every child of the root that names `compatible`. Fails when there is none.

@@ -1,9 +1,10 @@
-//! The first domain's initial file system: a cpio archive made in memory, so that no root is needed.
+//! A domain's initial file system: a cpio archive made in memory, so that no root is needed.
 //!
 //! It is the same for every boot of one kernel. What it does is chosen on the kernel's command line: `run=PROGRAM` runs
 //! that program and powers off; without it a shell starts on the console.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -12,13 +13,17 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use crate::modules::{Module, ModuleTree};
+use crate::programs::Extra;
 
 /// Modules for disks, loaded in every boot.
 const DISK_MODULES: [&str; 4] = ["virtio_mmio", "virtio_pci", "virtio_blk", "ext4"];
+/// Modules that lead to a root on a disk of virtio-mmio.
+const ROOT_MODULES: [&str; 3] = ["virtio_mmio", "virtio_blk", "ext4"];
 /// Modules that load only on Xen's ABI.
 const XEN_MODULES: [&str; 5] = ["xen-privcmd", "xen-evtchn", "xen-gntdev", "xen-gntalloc", "xenfs"];
 /// Folders that the domain's init mounts on or writes to.
-const FOLDERS: [&str; 10] = ["bin", "dev", "etc", "lib", "lib/modules", "mnt", "proc", "root", "sys", "tmp"];
+const FOLDERS: [&str; 12] =
+    ["bin", "dev", "etc", "lib", "lib/modules", "mnt", "proc", "root", "run", "sys", "tmp", "var"];
 
 const INIT: &[u8] = include_bytes!("initramfs/init");
 
@@ -44,15 +49,7 @@ pub struct Initramfs {
 impl Initramfs {
     /// Busybox, the modules of a kernel (none if `modules` is absent), and the init that this file's head describes.
     pub fn base(busybox: &Path, modules: Option<&Path>) -> Result<Self> {
-        let mut fs = Initramfs::default();
-        for folder in FOLDERS {
-            fs.folder(folder);
-        }
-        fs.device("dev/console", 5, 1);
-        let program = fs::read(busybox).with_context(|| format!("cannot read {}", busybox.display()))?;
-        fs.file("bin/busybox", 0o755, program);
-        fs.link("bin/sh", "busybox");
-        fs.file("init", 0o755, INIT.to_vec());
+        let mut fs = Self::with_init(busybox, INIT)?;
         if let Some(dir) = modules {
             let tree = ModuleTree::open(dir)?;
             let disk = tree.load_order(&DISK_MODULES)?;
@@ -61,6 +58,30 @@ impl Initramfs {
             fs.modules("disk", disk);
             fs.modules("xen", xen);
         }
+        Ok(fs)
+    }
+
+    /// Busybox, an init that goes to a root on a disk, and the modules that it needs for that.
+    pub fn to_disk(busybox: &Path, modules: Option<&Path>, init: &[u8]) -> Result<Self> {
+        let mut fs = Self::with_init(busybox, init)?;
+        let disk = match modules {
+            Some(dir) => ModuleTree::open(dir)?.load_order(&ROOT_MODULES)?,
+            None => Vec::new(),
+        };
+        fs.modules("disk", disk);
+        Ok(fs)
+    }
+
+    fn with_init(busybox: &Path, init: &[u8]) -> Result<Self> {
+        let mut fs = Initramfs::default();
+        for folder in FOLDERS {
+            fs.folder(folder);
+        }
+        fs.device("dev/console", 5, 1);
+        let program = fs::read(busybox).with_context(|| format!("cannot read {}", busybox.display()))?;
+        fs.file("bin/busybox", 0o755, program);
+        fs.link("bin/sh", "busybox");
+        fs.file("init", 0o755, init.to_vec());
         Ok(fs)
     }
 
@@ -85,6 +106,13 @@ impl Initramfs {
         self.add(path, REGULAR | permissions, (0, 0), data);
     }
 
+    /// Adds files whose folders there are already.
+    pub fn extras(&mut self, extras: &[Extra]) {
+        for extra in extras {
+            self.file(&extra.path, extra.permissions, extra.data.clone());
+        }
+    }
+
     /// Adds a symbolic link.
     pub fn link(&mut self, path: &str, to: &str) {
         self.add(path, LINK | 0o777, (0, 0), to.as_bytes().to_vec());
@@ -101,7 +129,15 @@ impl Initramfs {
 
     /// The archive, compressed with gzip. Equal contents give equal bytes.
     pub fn to_gzip(&self) -> Result<Vec<u8>> {
-        let mut writer = GzEncoder::new(Vec::new(), Compression::fast());
+        Ok(self.write(GzEncoder::new(Vec::new(), Compression::fast()))?.finish()?)
+    }
+
+    /// The archive as it is: larger, and much faster to unpack under emulation. Equal contents give equal bytes.
+    pub fn to_cpio(&self) -> Result<Vec<u8>> {
+        self.write(Vec::new())
+    }
+
+    fn write<W: Write>(&self, mut writer: W) -> Result<W> {
         for (number, entry) in (1..).zip(&self.entries) {
             let size =
                 u32::try_from(entry.data.len()).with_context(|| format!("{} is too large", entry.path))?;
@@ -112,10 +148,10 @@ impl Initramfs {
                 .rdev_major(entry.device.0)
                 .rdev_minor(entry.device.1)
                 .write(writer, size);
-            std::io::Write::write_all(&mut file, &entry.data)?;
+            file.write_all(&entry.data)?;
             writer = file.finish()?;
         }
-        Ok(trailer(writer)?.finish()?)
+        Ok(trailer(writer)?)
     }
 }
 
@@ -134,9 +170,11 @@ mod tests {
         fs.device("console", 5, 1);
         let packed = fs.to_gzip().unwrap();
         assert_eq!(packed, fs.to_gzip().unwrap(), "not reproducible");
+        let plain = fs.to_cpio().unwrap();
 
         let mut archive = Vec::new();
         GzDecoder::new(packed.as_slice()).read_to_end(&mut archive).unwrap();
+        assert_eq!(archive, plain);
         let mut rest = archive.as_slice();
         let mut seen = Vec::new();
         loop {

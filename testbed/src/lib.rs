@@ -5,6 +5,7 @@
 //! [`host::ensure`], which says what it does.
 
 pub mod debian;
+pub mod disk_image;
 pub mod host;
 pub mod image;
 pub mod initramfs;
@@ -12,5 +13,7 @@ pub mod kernel;
 pub mod modules;
 pub mod paths;
 pub mod process;
+pub mod programs;
 pub mod qemu;
+pub mod roles;
 pub mod toolchain;

@@ -1,7 +1,15 @@
 //! The machine that everything boots in: QEMU's `virt` board, as a command line made from a typed description.
 
+mod boot;
+mod disk;
+mod domains;
 mod layout;
 mod machine;
+mod passthrough;
+mod tree;
 
+pub use boot::{Boot, BootDomain};
+pub use disk::{Disk, DiskBus, DiskFormat};
 pub use layout::{Layout, RAM_BASE};
-pub use machine::{Boot, Console, Disk, DiskBus, Gic, Machine, PROGRAM};
+pub use machine::{Console, Gic, Machine, PROGRAM};
+pub use tree::read as read_tree;

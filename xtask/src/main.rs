@@ -22,8 +22,8 @@ struct Arguments {
 enum Task {
     /// Build the image: target/xenolith.img, with symbols in target/xenolith.elf
     Build,
-    /// Start the hypervisor in QEMU, with Debian's Linux as the first domain and its shell in this terminal
-    Run(run::Options),
+    /// Start the hypervisor in QEMU, with a guest whose disk a driver domain serves; its console is this terminal
+    Run(Box<run::Options>),
     /// Run every test: on the host, the fuzz targets for a short time, and in whole machines
     Test,
     /// Lint the code for the host and for bare metal, with warnings denied

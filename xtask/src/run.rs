@@ -1,15 +1,20 @@
-//! `cargo xtask run`: the hypervisor with its first domain, in the user's terminal.
+//! `cargo xtask run`: the machine in the user's terminal.
+//!
+//! The usual machine has three domains: a control domain, a driver domain that owns the disk, and a guest that lives on
+//! it. Options leave the first domain alone, or Linux with no hypervisor under it.
+
+mod domains;
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use testbed::host::{self, Need};
 use testbed::initramfs::Initramfs;
 use testbed::kernel::{self, Kernel, Series};
 use testbed::paths;
-use testbed::qemu::{Boot, Gic, Machine};
+use testbed::qemu::{Boot, Disk, DiskBus, DiskFormat, Gic, Machine};
 
 /// Port on which QEMU waits for a debugger.
 const GDB_PORT: u16 = 1234;
@@ -17,6 +22,27 @@ const GDB_PORT: u16 = 1234;
 /// What is started.
 #[derive(Args)]
 pub struct Options {
+    /// Disk image of your own for the guest, raw or qcow2, with its root on ext4; what the guest writes is kept in it
+    #[arg(long, value_name = "IMAGE")]
+    disk: Option<PathBuf>,
+    /// Make the guest's disk anew: target/guest-disk.img, which else keeps what earlier runs wrote
+    #[arg(long, conflicts_with = "disk")]
+    fresh: bool,
+    /// Memory of the guest in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 256)]
+    guest_memory: u64,
+    /// Number of the guest's vCPUs
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    guest_cpus: u32,
+    /// Command line of the guest's kernel; `root=DEVICE` names its root, which else is the first that has an init
+    #[arg(long, value_name = "ARGS", default_value = "console=hvc0 quiet")]
+    guest_args: String,
+    /// Start the control domain alone, with a shell
+    #[arg(long)]
+    only_control: bool,
+    /// Boot Linux itself, with no hypervisor under it
+    #[arg(long, conflicts_with = "only_control")]
+    bare: bool,
     /// Version of the interrupt controller
     #[arg(long, default_value = "3", value_parser = ["2", "3"])]
     gic: String,
@@ -29,30 +55,27 @@ pub struct Options {
     /// Memory of the machine in MiB
     #[arg(long, default_value_t = 2048)]
     memory: u64,
-    /// Kernel of Debian to fetch and boot: 6.1 or 6.12
-    #[arg(long, default_value_t = Series::V6_1)]
+    /// Kernel of Debian to fetch, which all domains boot: 6.1 or 6.12
+    #[arg(long, default_value_t = Series::V6_12)]
     kernel_version: Series,
-    /// Kernel of your own, in place of Debian's
+    /// Kernel of your own, in place of Debian's; it has what it needs built in
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
-    /// Initial file system of your own
+    /// Initial file system of your own, with --only-control or --bare
     #[arg(long, value_name = "FILE")]
     initrd: Option<PathBuf>,
     /// QEMU program of your own
     #[arg(long, value_name = "FILE")]
     qemu: Option<PathBuf>,
-    /// Command line of the hypervisor
-    #[arg(long, value_name = "ARGS", default_value = "dom0_mem=512M")]
-    xen_args: String,
-    /// Command line of the domain's kernel
+    /// Command line of the hypervisor [default: dom0_mem=384M; with --only-control dom0_mem=512M]
+    #[arg(long, value_name = "ARGS")]
+    xen_args: Option<String>,
+    /// Command line of the first domain's kernel
     #[arg(long, value_name = "ARGS", default_value = "console=hvc0 quiet")]
     bootargs: String,
     /// Wait for a debugger on TCP port 1234
     #[arg(long)]
     gdb: bool,
-    /// Boot Linux itself, with no hypervisor under it
-    #[arg(long)]
-    bare: bool,
 }
 
 /// Sets up, builds, and becomes QEMU.
@@ -60,20 +83,8 @@ pub fn run(options: &Options) -> Result<()> {
     if options.qemu.is_none() {
         host::ensure(&[Need::QEMU])?;
     }
-    let (kernel, initrd) = options.first_domain()?;
-    let boot = if options.bare {
-        Boot::Linux { kernel, initrd, bootargs: options.bootargs.replace("console=hvc0", "console=ttyAMA0") }
-    } else {
-        crate::build::build()?;
-        Boot::Hypervisor {
-            image: paths::image(),
-            args: options.xen_args.clone(),
-            kernel: Some(kernel),
-            initrd: Some(initrd),
-            bootargs: options.bootargs.clone(),
-        }
-    };
-    let mut machine = Machine::new(boot);
+    let mut machine = Machine::new(options.boot()?);
+    machine.disks = options.disks()?;
     machine.gic = if options.gic == "2" { Gic::V2 } else { Gic::V3 };
     machine.cpus = options.cpus;
     machine.cpu.clone_from(&options.cpu);
@@ -91,25 +102,65 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 impl Options {
-    /// The kernel and the initial file system: the user's, or those that are fetched and made.
-    fn first_domain(&self) -> Result<(PathBuf, PathBuf)> {
-        let (kernel, modules) = match &self.kernel {
-            Some(own) => (own.clone(), None),
-            None => {
-                let fetched = Kernel::fetch(self.kernel_version)?;
-                (fetched.image(), Some(fetched.modules()))
-            }
-        };
-        let initrd = match &self.initrd {
-            Some(own) => own.clone(),
-            None => make_initrd(modules.as_deref())?,
-        };
-        Ok((kernel, initrd))
+    /// Whether the machine has the driver domain and the guest.
+    fn has_guest(&self) -> bool {
+        !self.bare && !self.only_control
     }
-}
 
-fn make_initrd(modules: Option<&Path>) -> Result<PathBuf> {
-    let path = paths::cache().join("run-initramfs.gz");
-    paths::write_whole(&path, &Initramfs::base(&kernel::busybox()?, modules)?.to_gzip()?)?;
-    Ok(path)
+    fn boot(&self) -> Result<Boot> {
+        if self.has_guest() && self.initrd.is_some() {
+            bail!("--initrd is for a machine of one system: add --only-control or --bare");
+        }
+        let (kernel, modules) = self.linux()?;
+        if self.bare {
+            let bootargs = self.bootargs.replace("console=hvc0", "console=ttyAMA0");
+            return Ok(Boot::Linux { initrd: self.initrd(modules.as_deref())?, kernel, bootargs });
+        }
+        crate::build::build()?;
+        let (initrd, domains) = if self.has_guest() {
+            let domains = domains::prepare(self, &kernel, modules.as_deref())?;
+            (domains.control, vec![domains.driver])
+        } else {
+            (self.initrd(modules.as_deref())?, Vec::new())
+        };
+        let args = if self.has_guest() { "dom0_mem=384M" } else { "dom0_mem=512M" };
+        Ok(Boot::Hypervisor {
+            image: paths::image(),
+            args: self.xen_args.clone().unwrap_or_else(|| args.to_owned()),
+            kernel: Some(kernel),
+            initrd: Some(initrd),
+            bootargs: self.bootargs.clone(),
+            domains,
+        })
+    }
+
+    /// The kernel, and the folder of its modules: the user's, or Debian's.
+    fn linux(&self) -> Result<(PathBuf, Option<PathBuf>)> {
+        if let Some(own) = &self.kernel {
+            return Ok((own.clone(), None));
+        }
+        let fetched = Kernel::fetch(self.kernel_version)?;
+        Ok((fetched.image(), Some(fetched.modules())))
+    }
+
+    /// The initial file system of a machine with one system.
+    fn initrd(&self, modules: Option<&Path>) -> Result<PathBuf> {
+        if let Some(own) = &self.initrd {
+            return Ok(own.clone());
+        }
+        let path = paths::cache().join("run-initramfs.gz");
+        paths::write_whole(&path, &Initramfs::base(&kernel::busybox()?, modules)?.to_gzip()?)?;
+        Ok(path)
+    }
+
+    /// The guest's disk, in the slot that the driver domain owns; a machine of one system has the user's disk only.
+    fn disks(&self) -> Result<Vec<Disk>> {
+        let file = match &self.disk {
+            Some(own) => own.clone(),
+            None if self.has_guest() => domains::disk(self.fresh)?,
+            None => return Ok(Vec::new()),
+        };
+        let format = DiskFormat::detect(&file)?;
+        Ok(vec![Disk { file, format, bus: DiskBus::MmioSlot(domains::DISK_SLOT) }])
+    }
 }

@@ -220,12 +220,15 @@ impl Domain {
             watchdogs: Mutex::default(),
             trap_unmapped: true,
             controller_pauses: Mutex::default(),
+            device_models: Mutex::default(),
+            io: super::io::Io::new(blueprint.vcpus)?,
             ending: Mutex::new(Ending::default()),
             stopping: false.into(),
             permits: Mutex::default(),
             life: Life::Alive.into(),
             teardown: Mutex::default(),
             lingering: 0.into(),
+            pages_left: false.into(),
         })
     }
 

@@ -146,8 +146,11 @@ impl Domain {
                 return Err(Errno::EBUSY);
             }
             change(vcpu);
+            // The instruction that waits for a device model is not the one that comes next.
+            *vcpu.access.lock() = None;
             core::mem::replace(&mut *power, to)
         };
+        hv.wake(vcpu.unit);
         if from != to {
             self.change_vgic(hv, |vgic| vgic.set_online(vcpu.id, to == Power::On));
             let now = arch::now();

@@ -56,6 +56,10 @@ impl Domain {
             Ends::Two { local: &mut own, remote: &mut other }.bind_interdomain(port)?
         };
         self.follow_events(hv, effects);
+        let consumer = remote.events.lock().consumer(port);
+        if let Some((tag, vcpu)) = consumer {
+            remote.device_model_connected(tag, vcpu);
+        }
         Ok(local_port)
     }
 
@@ -74,9 +78,7 @@ impl Domain {
             let step = self.events.lock().reset_step(&mut budget);
             match step {
                 Closing::Disconnect(peer) => hv.disconnect_event(peer),
-                Closing::Release(pin) => {
-                    let _ = hv.frames.unpin(pin);
-                }
+                Closing::Release(pin) => hv.unpin(pin),
                 Closing::Again => return false,
                 Closing::Done => return true,
             }
@@ -128,7 +130,7 @@ impl Domain {
                 Ok(())
             }
             Err(refused) => {
-                let _ = hv.frames.unpin(refused.frame);
+                hv.unpin(refused.frame);
                 Err(refused.errno)
             }
         }
@@ -150,20 +152,27 @@ impl Hypervisor {
         let delivery = domain.events.lock().deliver(peer);
         match delivery {
             Delivery::Guest(effects) => domain.follow_events(self, effects),
-            Delivery::Consumer(tag, vcpu) => log::debug!("{} {vcpu}: an event for {tag:?}", domain.id),
+            Delivery::Consumer(tag, vcpu) => domain.device_model_event(self, tag, vcpu),
         }
     }
 
     /// Tells the other end that a connection is gone.
     pub fn disconnect_event(&self, peer: Peer) {
-        if let Some(domain) = self.domain(peer.domain) {
-            domain.events.lock().disconnect(peer);
+        let Some(domain) = self.domain(peer.domain) else { return };
+        let consumer = domain.events.lock().disconnect(peer);
+        if let Some((tag, vcpu)) = consumer {
+            domain.device_model_lost(self, tag, vcpu);
         }
     }
 
     /// Raises a virtual interrupt of the whole machine: it goes to the control domain.
     pub fn raise_global_virq(&self, virq: Virq) {
-        if let Some(domain) = self.domain(DomId::CONTROL) {
+        self.raise_virq_of(DomId::CONTROL, virq);
+    }
+
+    /// Raises a virtual interrupt of one domain, which is not of a single vCPU.
+    pub fn raise_virq_of(&self, id: DomId, virq: Virq) {
+        if let Some(domain) = self.domain(id) {
             let effects = domain.events.lock().raise_virq(virq, VcpuId(0));
             domain.follow_events(self, effects);
         }

@@ -6,7 +6,7 @@ use xenolith_abi::Errno;
 
 use crate::grant::{Domains, GrantTable, Maptrack, Resolved, Resolver, Rights};
 use crate::hypervisor::Hypervisor;
-use crate::mm::frames::{Content, Frames, Kind, Pin};
+use crate::mm::frames::{Content, FrameRange, Frames, Kind, Pin};
 use crate::p2m::MapKind;
 use crate::types::{DomId, Gfn, Mfn};
 
@@ -15,11 +15,11 @@ use super::memory::Memory;
 
 impl Domain {
     /// A new frame for the domain's grant table.
-    pub fn new_grant_frame(&self, frames: &Frames) -> Option<Pin> {
-        let mfn = frames.alloc(0, self.id, Kind::Shared, Content::Zeroed)?;
-        let pin = frames.pin(mfn, self.id).ok();
+    pub fn new_grant_frame(&self, hv: &Hypervisor) -> Option<Pin> {
+        let mfn = hv.frames.alloc(0, self.id, Kind::Shared, Content::Zeroed)?;
+        let pin = hv.frames.pin(mfn, self.id).ok();
         // The table holds its frame by the pin alone.
-        let _ = frames.free(mfn, 0, self.id);
+        let _ = hv.give_up(self, FrameRange { first: mfn, pages: 1 });
         pin
     }
 
@@ -28,12 +28,12 @@ impl Domain {
     pub fn map_grant_frame(&self, hv: &Hypervisor, index: u64, gfn: Gfn) -> Result<(), Errno> {
         let mut memory = self.memory.lock();
         let mut grants = self.grants.lock();
-        let page = grants.frame(index, || self.new_grant_frame(&hv.frames))?;
+        let page = grants.frame(index, || self.new_grant_frame(hv))?;
         let old = grants.gfn_of(index).filter(|&old| old != gfn);
-        memory.map_referenced(&hv.frames, gfn, page.mfn(), self.id, MapKind::Shared)?;
+        memory.map_referenced(hv, self, gfn, page.mfn(), self.id, MapKind::Shared)?;
         if let Some(old) = old {
             // It may have gone by other ways since.
-            let _ = memory.unmap_referenced(&hv.frames, old, page.mfn());
+            let _ = memory.unmap_referenced(hv, self, old, page.mfn());
         }
         grants.forget_gfn(gfn);
         grants.set_gfn(index, gfn);
@@ -112,17 +112,17 @@ impl Domains for Grantees<'_> {
             Rights::ReadOnly => MapKind::GrantReadOnly,
             Rights::ReadWrite => MapKind::Grant,
         };
-        self.caller.memory.lock().map_referenced(&self.hv.frames, gfn, mfn, granter, kind)?;
+        self.caller.memory.lock().map_referenced(self.hv, self.caller, gfn, mfn, granter, kind)?;
         self.caller.grants.lock().forget_gfn(gfn);
         Ok(())
     }
 
     fn unmap(&self, gfn: Gfn, mfn: Mfn) {
         // Something else may be mapped there by now: then the mapping went, with its reference, when that came.
-        let _ = self.caller.memory.lock().unmap_referenced(&self.hv.frames, gfn, mfn);
+        let _ = self.caller.memory.lock().unmap_referenced(self.hv, self.caller, gfn, mfn);
     }
 
     fn let_go(&self, frame: Pin) {
-        let _ = self.hv.frames.unpin(frame);
+        self.hv.unpin(frame);
     }
 }

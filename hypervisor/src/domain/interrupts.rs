@@ -2,6 +2,8 @@
 
 use core::sync::atomic::Ordering;
 
+use xenolith_abi::Errno;
+
 use crate::arch::gic;
 use crate::hypervisor::Hypervisor;
 use crate::types::{CpuId, VcpuId};
@@ -77,6 +79,17 @@ impl Domain {
     /// Sets the level of a private interrupt's line.
     pub fn set_private_level(&self, hv: &Hypervisor, id: VcpuId, intid: u32, asserted: bool) {
         self.change_vgic(hv, |vgic| vgic.set_level(Some(id), intid, asserted));
+    }
+
+    /// A device model drives a shared line. `EINVAL`: there is no such line, or a physical device has it.
+    pub fn drive_line(&self, hv: &Hypervisor, intid: u32, asserted: bool) -> Result<(), Errno> {
+        self.change_vgic(hv, |vgic| {
+            if !vgic.is_free_line(intid) {
+                return Err(Errno::EINVAL);
+            }
+            vgic.set_level(None, intid, asserted);
+            Ok(())
+        })
     }
 
     /// A physical interrupt that belongs to the domain has come.

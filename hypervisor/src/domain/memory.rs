@@ -7,7 +7,7 @@ use xenolith_abi::Errno;
 
 use crate::arch::{self, HardwareTlb};
 use crate::hypervisor::Hypervisor;
-use crate::mm::frames::{Content, FrameError, Frames, Kind, Pin};
+use crate::mm::frames::{Content, FrameError, FrameRange, Kind, Pin};
 use crate::mm::table::TableList;
 use crate::p2m::{Access, Entry, MapKind, P2m, P2mError, Run};
 use crate::types::{DomId, Gfn, Ipa, Mfn, PAGE_SHIFT, PAGE_SIZE};
@@ -39,15 +39,21 @@ pub fn frame_error(error: FrameError) -> Errno {
     }
 }
 
+/// Tables that the pool gets at a time when it may grow by itself: more than any single page needs.
+const MORE_TABLES: u64 = 8;
+
 impl Memory {
     /// Takes the mapping at a frame away, if there is one, and drops the reference that it held.
-    fn clear(&mut self, frames: &Frames, gfn: Gfn) -> Result<Option<Run>, Errno> {
-        let (runs, _) = self.p2m.unmap(gfn, 1)?;
+    fn clear(&mut self, hv: &Hypervisor, domain: &Domain, gfn: Gfn) -> Result<Option<Run>, Errno> {
+        let (runs, _) = self.with_tables(hv, domain.id, |p2m| p2m.unmap(gfn, 1))?;
         let removed = runs.into_iter().next();
-        if let Some(run) = removed
-            && holds_reference(run.kind)
-        {
-            let _ = frames.release(run.mfn);
+        if let Some(run) = removed {
+            if holds_reference(run.kind) {
+                hv.release_frame(run.mfn);
+            }
+            if run.kind.is_ram() {
+                domain.note_pages_left();
+            }
         }
         if self.shared_info_gfn == Some(gfn) {
             self.shared_info_gfn = None;
@@ -58,29 +64,74 @@ impl Memory {
     /// Maps a frame that somebody owns at `gfn`, in place of what is there. The mapping holds a reference.
     pub fn map_referenced(
         &mut self,
-        frames: &Frames,
+        hv: &Hypervisor,
+        domain: &Domain,
         gfn: Gfn,
         mfn: Mfn,
         owner: DomId,
         kind: MapKind,
     ) -> Result<(), Errno> {
-        frames.reference(mfn, owner).map_err(frame_error)?;
-        let mapped = self.clear(frames, gfn).and_then(|_| Ok(self.p2m.map(gfn, mfn, 1, kind)?));
+        hv.frames.reference(mfn, owner).map_err(frame_error)?;
+        self.map_held(hv, domain, gfn, mfn, kind)
+    }
+
+    /// As [`Self::map_referenced`], with a reference that the caller has taken for it. After an error it is dropped.
+    pub fn map_held(
+        &mut self,
+        hv: &Hypervisor,
+        domain: &Domain,
+        gfn: Gfn,
+        mfn: Mfn,
+        kind: MapKind,
+    ) -> Result<(), Errno> {
+        let mapped = self.require_open().and_then(|()| {
+            self.clear(hv, domain, gfn)?;
+            Ok(self.with_tables(hv, domain.id, |p2m| p2m.map(gfn, mfn, 1, kind))?)
+        });
         if mapped.is_err() {
-            let _ = frames.release(mfn);
+            hv.release_frame(mfn);
         }
         mapped
     }
 
     /// Takes away a mapping of `mfn` that holds a reference; nothing happens when something else is mapped there by now.
-    pub fn unmap_referenced(&mut self, frames: &Frames, gfn: Gfn, mfn: Mfn) -> Result<(), Errno> {
+    pub fn unmap_referenced(
+        &mut self,
+        hv: &Hypervisor,
+        domain: &Domain,
+        gfn: Gfn,
+        mfn: Mfn,
+    ) -> Result<(), Errno> {
         match self.p2m.lookup(gfn) {
             Ok(entry) if entry.mfn == mfn && holds_reference(entry.kind) => {
-                self.clear(frames, gfn).map(|_| ())
+                self.clear(hv, domain, gfn).map(|_| ())
             }
             Ok(_) | Err(P2mError::NotMapped) => Err(Errno::ENOENT),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Refuses a domain that is dying.
+    pub fn require_open(&self) -> Result<(), Errno> {
+        if self.closed { Err(Errno::EINVAL) } else { Ok(()) }
+    }
+
+    /// Changes a page or a block of the tables; when the pool is used up and may grow, it does, once.
+    fn with_tables<T>(
+        &mut self,
+        hv: &Hypervisor,
+        owner: DomId,
+        mut change: impl FnMut(&mut P2m<TableList, HardwareTlb>) -> Result<T, P2mError>,
+    ) -> Result<T, P2mError> {
+        let result = change(&mut self.p2m);
+        if !(matches!(result, Err(P2mError::NoTables)) && self.more_tables) {
+            return result;
+        }
+        for _ in 0..MORE_TABLES {
+            let table = hv.frames.alloc_table(owner).ok_or(P2mError::NoTables)?;
+            self.p2m.pool_mut().push(table);
+        }
+        change(&mut self.p2m)
     }
 }
 
@@ -120,7 +171,7 @@ impl Domain {
         let owner = hv.frames.owner_of(entry.mfn).map_err(|_| Errno::EFAULT)?;
         let pin = hv.frames.pin(entry.mfn, owner).map_err(|_| Errno::EFAULT)?;
         let result = with(pin.page());
-        let _ = hv.frames.unpin(pin);
+        hv.unpin(pin);
         Ok(result)
     }
 
@@ -157,6 +208,7 @@ impl Domain {
     /// Holds a frame of the domain's own RAM that hypervisor and guest are going to share.
     pub fn pin(&self, hv: &Hypervisor, gfn: Gfn) -> Result<Pin, Errno> {
         let memory = self.memory.lock();
+        memory.require_open()?;
         let entry = memory.p2m.lookup_for(gfn, Access::Write).map_err(|_| Errno::EINVAL)?;
         if entry.kind != MapKind::Ram {
             return Err(Errno::EINVAL);
@@ -177,9 +229,9 @@ impl Domain {
         if !entry.kind.is_ram() {
             return Err(Errno::EINVAL);
         }
-        memory.p2m.unmap(gfn, 1)?;
+        memory.clear(hv, self, gfn)?;
         if !self.direct_mapped {
-            hv.frames.free(entry.mfn, 0, self.id).map_err(frame_error)?;
+            hv.give_up(self, FrameRange { first: entry.mfn, pages: 1 }).map_err(frame_error)?;
             memory.pages = memory.pages.saturating_sub(1);
         }
         Ok(())
@@ -193,19 +245,21 @@ impl Domain {
             return Err(Errno::EINVAL);
         }
         let mut memory = self.memory.lock();
+        memory.require_open()?;
         if self.direct_mapped {
             let end = gfn.0.checked_add(pages).ok_or(Errno::EINVAL)?;
             if !(gfn.0..end).all(|mfn| hv.frames.is_ram_of(Mfn(mfn), self.id)) {
                 return Err(Errno::EINVAL);
             }
-            return Ok(memory.p2m.map(gfn, Mfn(gfn.0), pages, MapKind::Ram)?);
+            let map = |p2m: &mut P2m<_, _>| p2m.map(gfn, Mfn(gfn.0), pages, MapKind::Ram);
+            return Ok(memory.with_tables(hv, self.id, map)?);
         }
         let owned = memory.pages.checked_add(pages).ok_or(Errno::ENOMEM)?;
         if owned > memory.max_pages {
             return Err(Errno::ENOMEM);
         }
         let mfn = hv.frames.alloc(order, self.id, Kind::Ram, Content::Zeroed).ok_or(Errno::ENOMEM)?;
-        if let Err(error) = memory.p2m.map(gfn, mfn, pages, MapKind::Ram) {
+        if let Err(error) = memory.with_tables(hv, self.id, |p2m| p2m.map(gfn, mfn, pages, MapKind::Ram)) {
             let _ = hv.frames.free(mfn, order, self.id);
             return Err(error.into());
         }
@@ -225,7 +279,7 @@ impl Domain {
             }
             Ok(_) => (),
         }
-        memory.clear(&hv.frames, gfn)?;
+        memory.clear(hv, self, gfn)?;
         self.grants.lock().forget_gfn(gfn);
         Ok(())
     }

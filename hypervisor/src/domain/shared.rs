@@ -26,7 +26,7 @@ impl Domain {
             return Err(Errno::EBUSY);
         }
         let kind = crate::p2m::MapKind::Shared;
-        memory.map_referenced(&hv.frames, gfn, self.shared_info.mfn(), self.id, kind)?;
+        memory.map_referenced(hv, self, gfn, self.shared_info.mfn(), self.id, kind)?;
         memory.shared_info_gfn = Some(gfn);
         self.grants.lock().forget_gfn(gfn);
         Ok(())

@@ -75,14 +75,19 @@ impl<F: SharedFrame> EventChannels<F> {
     }
 
     /// The other end of `peer`'s connection was closed: our end waits for that domain to connect again. `peer` is
-    /// what the closing domain's table returned. Does nothing when the connection no longer stands.
-    pub fn disconnect(&mut self, peer: Peer) {
-        if let Some(channel) = self.ports.get_mut(peer.port)
-            && let Some(closer) = channel.peer()
-            && closer.link == peer.link
-        {
-            channel.binding = Binding::Unbound(closer.domain);
-        }
+    /// what the closing domain's table returned. Does nothing when the connection no longer stands. When our end is a
+    /// port of the hypervisor, whose it is comes back.
+    pub fn disconnect(&mut self, peer: Peer) -> Option<(ConsumerTag, VcpuId)> {
+        let channel = self.ports.get_mut(peer.port)?;
+        let closer = channel.peer().filter(|closer| closer.link == peer.link)?;
+        channel.binding = Binding::Unbound(closer.domain);
+        Some((channel.consumer?, channel.vcpu))
+    }
+
+    /// Whose a port of the hypervisor is.
+    pub fn consumer(&self, port: Port) -> Option<(ConsumerTag, VcpuId)> {
+        let channel = self.ports.get(port)?;
+        Some((channel.consumer?, channel.vcpu))
     }
 
     /// Lets a port notify another vCPU from now on.

@@ -116,6 +116,7 @@ fn of_domain(
         DomctlOp::CacheFlush => memory::cache_flush(caller, domain, request),
         DomctlOp::GetPagingMempoolSize => memory::paging_pool(domain, request),
         DomctlOp::SetPagingMempoolSize => memory::set_paging_pool(caller, arguments, domain, request),
+        DomctlOp::SetTarget => device::set_target(caller, domain, request),
         DomctlOp::IrqPermission => device::irq_permission(caller, domain, request),
         DomctlOp::IomemPermission => device::iomem_permission(caller, domain, request),
         DomctlOp::MemoryMapping => device::memory_mapping(caller, domain, request),

@@ -100,8 +100,7 @@ fn query_size(caller: &Caller<'_>, array: u64) -> Answer {
 fn setup_table(caller: &Caller<'_>, array: u64) -> Answer {
     let mut request: SetupTable = caller.read(array)?;
     let domain = caller.target(request.dom)?;
-    let frames = &caller.hv.frames;
-    let status = domain.grants.lock().setup(request.nr_frames, || domain.new_grant_frame(frames));
+    let status = domain.grants.lock().setup(request.nr_frames, || domain.new_grant_frame(caller.hv));
     request.status = status.number();
     if status == GrantStatus::Okay {
         for index in 0..u64::from(request.nr_frames) {

@@ -1,5 +1,9 @@
 //! `memory_op`.
 
+mod resource;
+
+use alloc::sync::Arc;
+
 use xenolith_abi::Errno;
 use xenolith_abi::memory::{
     AddToPhysmap, AddToPhysmapBatch, GRANT_INDEX_STATUS, MapSpace, MemoryDomain, MemoryOp, OP_BITS, OP_MASK,
@@ -7,7 +11,7 @@ use xenolith_abi::memory::{
 };
 
 use crate::domain::Domain;
-use crate::types::Gfn;
+use crate::types::{DomId, Gfn};
 
 use super::{Answer, Arguments, Caller, DONE, Reply, value};
 
@@ -21,7 +25,9 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let op = u32::try_from(command & OP_MASK).ok().and_then(MemoryOp::from_number).ok_or(Errno::ENOSYS)?;
     match op {
         MemoryOp::DecreaseReservation | MemoryOp::PopulatePhysmap => {
-            reservation(caller, op, command, address)
+            let request: Reservation = caller.read(address)?;
+            let domain = caller.target(request.domid)?;
+            reservation(caller, &domain, op, &request, [command, address])
         }
         MemoryOp::AddToPhysmap => {
             let request: AddToPhysmap = caller.read(address)?;
@@ -49,15 +55,20 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
             value(highest.map_or(0, |gfn| gfn.0))
         }
         MemoryOp::MaximumRamPage => value(caller.hv.frames.last().0),
+        MemoryOp::AcquireResource => resource::acquire(caller, command, address),
         MemoryOp::GetSharingFreedPages | MemoryOp::GetSharingSharedPages => value(0_u64),
         _ => Err(Errno::ENOSYS),
     }
 }
 
 /// Extents go one by one; the result is how many were done, and never an error once one was.
-fn reservation(caller: &Caller<'_>, op: MemoryOp, command: u64, address: u64) -> Answer {
-    let request: Reservation = caller.read(address)?;
-    let domain = caller.target(request.domid)?;
+fn reservation(
+    caller: &Caller<'_>,
+    domain: &Domain,
+    op: MemoryOp,
+    request: &Reservation,
+    [command, address]: [u64; 2],
+) -> Answer {
     let first = command >> OP_BITS;
     if request.extent_order > MAX_ORDER {
         return value(first);
@@ -68,7 +79,7 @@ fn reservation(caller: &Caller<'_>, op: MemoryOp, command: u64, address: u64) ->
         }
         let done = Caller::element::<u64>(request.extent_start, index)
             .and_then(|element| caller.read::<u64>(element))
-            .and_then(|gfn| extent(caller, &domain, op, Gfn(gfn), request.extent_order as u8));
+            .and_then(|gfn| extent(caller, domain, op, Gfn(gfn), request.extent_order as u8));
         if done.is_err() {
             return value(index);
         }
@@ -101,6 +112,18 @@ fn add(caller: &Caller<'_>, domain: &Domain, space: u32, index: u64, gfn: Gfn) -
 fn batch(caller: &Caller<'_>, command: u64, address: u64) -> Answer {
     let request: AddToPhysmapBatch = caller.read(address)?;
     let domain = caller.target(request.domid)?;
+    batch_pages(caller, &domain, &request, [command, address])
+}
+
+fn batch_pages(
+    caller: &Caller<'_>,
+    domain: &Domain,
+    request: &AddToPhysmapBatch,
+    [command, address]: [u64; 2],
+) -> Answer {
+    let space = request.space.into();
+    let is_foreign = MapSpace::from_number(space) == Some(MapSpace::GmfnForeign);
+    let owner = is_foreign.then(|| foreign_owner(caller, domain, request.foreign_domid));
     let first = command >> OP_BITS;
     for index in first..request.size.into() {
         if index > first && caller.should_pause() {
@@ -109,9 +132,22 @@ fn batch(caller: &Caller<'_>, command: u64, address: u64) -> Answer {
         }
         let from: u64 = caller.read(Caller::element::<u64>(request.idxs, index)?)?;
         let to: u64 = caller.read(Caller::element::<u64>(request.gpfns, index)?)?;
-        let result = add(caller, &domain, request.space.into(), from, Gfn(to));
+        let result = match &owner {
+            Some(Ok(owner)) => domain.map_foreign(caller.hv, owner, Gfn(from), Gfn(to)),
+            Some(Err(errno)) => Err(*errno),
+            None => add(caller, domain, space, from, Gfn(to)),
+        };
         let code = result.map_or_else(Errno::to_result, |()| 0);
         caller.write(Caller::element::<i32>(request.errs, index)?, &code)?;
     }
     DONE
+}
+
+/// The domain whose pages are to be mapped into `domain`. As on Xen, each page of the batch gets the error. `ESRCH`: there
+/// is none, or it is the one that they are mapped into. `EPERM`: the caller may not.
+fn foreign_owner(caller: &Caller<'_>, domain: &Domain, id: u16) -> Result<Arc<Domain>, Errno> {
+    if DomId(id) == DomId::SELF || DomId(id) == domain.id || DomId(id) == caller.domain().id {
+        return Err(Errno::ESRCH);
+    }
+    caller.device_model_target(id)
 }

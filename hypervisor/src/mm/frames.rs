@@ -236,16 +236,31 @@ impl Frames {
 
     /// As [`Self::free`], for any neighbouring frames. The time it takes is that of wiping them all.
     pub fn free_range(&self, range: FrameRange, owner: DomId) -> Result<u64, FrameError> {
-        self.free_if(range, owner, |kind| kind != Kind::Table)
+        let mut freed = 0;
+        match self.free_counted(range, owner, &mut freed) {
+            Ok(()) => Ok(freed),
+            Err((error, _)) => Err(error),
+        }
+    }
+
+    /// As [`Self::free_range`]; adds the number of frames that are free to `freed`, also after an error, which tells how
+    /// many were given up before it.
+    pub fn free_counted(
+        &self,
+        range: FrameRange,
+        owner: DomId,
+        freed: &mut u64,
+    ) -> Result<(), (FrameError, u64)> {
+        self.free_if(range, owner, freed, |kind| kind != Kind::Table)
     }
 
     fn free_if(
         &self,
         range: FrameRange,
         owner: DomId,
+        freed: &mut u64,
         right_kind: impl Fn(Kind) -> bool,
-    ) -> Result<u64, FrameError> {
-        let mut freed = 0;
+    ) -> Result<(), (FrameError, u64)> {
         // Frames that follow one another go back to the allocator as one block.
         let mut run = FrameRange { first: range.first, pages: 0 };
         let mut result = Ok(());
@@ -257,20 +272,20 @@ impl Frames {
                         run.first = mfn;
                     }
                     run.pages += 1;
-                    freed += 1;
+                    *freed += 1;
                 }
                 Ok(false) => {
                     self.give_back(run);
                     run.pages = 0;
                 }
                 Err(error) => {
-                    result = Err(error);
+                    result = Err((error, mfn.0 - range.first.0));
                     break;
                 }
             }
         }
         self.give_back(run);
-        result.map(|()| freed)
+        result
     }
 
     /// Returns wiped frames to the allocator.

@@ -58,6 +58,11 @@ impl Pstate {
         self.mode() == Self::EL0
     }
 
+    /// Whether the stack pointer is SP_EL1, and not SP_EL0.
+    pub const fn uses_sp_el1(self) -> bool {
+        self.mode() == Self::EL1H
+    }
+
     /// Whether a return with this PSTATE stays below EL2: EL0 in either state, or AArch64 EL1.
     /// A value from outside must pass this before it reaches SPSR_EL2.
     pub const fn is_guest(self) -> bool {

@@ -9,10 +9,10 @@ use crate::physical_timer::TimerRegister;
 use crate::regs::{GuestRegs, Length};
 use crate::sysreg::{self, Access, Outcome, SgiGroup, VcpuView};
 use crate::trap::{self, DataAbort, Fault, FaultStatus, Trap};
-use crate::types::{Gfn, Ipa};
+use crate::types::Gfn;
 use crate::vgic::SgiRegister;
 
-use super::{AlarmKind, Local, firmware, inject, switch};
+use super::{AlarmKind, Local, device_access, firmware, inject, switch};
 
 /// Handles a synchronous exception of the vCPU that runs here.
 pub fn handle(
@@ -33,7 +33,7 @@ pub fn handle(
             firmware::call(hv, vcpu, local, regs);
         }
         Trap::SystemRegister(access) => system_register(hv, vcpu, local, regs, access, trap::length(esr)),
-        Trap::DataAbort(abort) => data_abort(hv, vcpu, regs, &abort, trap::length(esr)),
+        Trap::DataAbort(abort) => data_abort(hv, vcpu, local, regs, &abort, trap::length(esr)),
         Trap::InstructionAbort(fault) => {
             if !may_retry(vcpu, &fault, false) {
                 inject::instruction_abort(regs, &fault);
@@ -164,45 +164,25 @@ pub fn physical_timer_due(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, no
     }
 }
 
-fn data_abort(hv: &Hypervisor, vcpu: &VcpuRef, regs: &mut GuestRegs, abort: &DataAbort, length: Length) {
-    // Emulated devices first: they are what most aborts are for.
+fn data_abort(
+    hv: &Hypervisor,
+    vcpu: &VcpuRef,
+    local: &mut Local,
+    regs: &mut GuestRegs,
+    abort: &DataAbort,
+    length: Length,
+) {
     let translation = matches!(abort.fault.status, FaultStatus::Translation { .. });
-    if let (true, Some(ipa), false) = (translation, abort.fault.ipa, abort.fault.stage1_walk)
-        && let Some(access) = abort.access
-        && let Some(done) = emulate_mmio(hv, vcpu, regs, ipa, &access, abort.write)
-    {
-        return match done {
-            Ok(()) => regs.advance(length),
-            Err(()) => inject::data_abort(regs, abort),
-        };
+    if let (true, Some(ipa), false) = (translation, abort.fault.ipa, abort.fault.stage1_walk) {
+        return device_access::begin(hv, vcpu, local, regs, abort, ipa, length);
     }
     if !may_retry(vcpu, &abort.fault, abort.write) {
         inject::data_abort(regs, abort);
     }
 }
 
-/// A device that the hypervisor emulates: `None` if there is none at the address, `Err` if it refuses the access.
-fn emulate_mmio(
-    hv: &Hypervisor,
-    vcpu: &VcpuRef,
-    regs: &mut GuestRegs,
-    ipa: Ipa,
-    access: &trap::mmio::Access,
-    write: bool,
-) -> Option<Result<(), ()>> {
-    let order = inject::byte_order(regs);
-    let size = access.size.bytes();
-    if write {
-        let value = access.store_data(regs, order);
-        let done = vcpu.domain.change_vgic(hv, |vgic| vgic.write(vcpu.id, ipa, size, value))?;
-        return Some(done.map_err(|_| ()));
-    }
-    let done = vcpu.domain.change_vgic(hv, |vgic| vgic.read(vcpu.id, ipa, size))?;
-    Some(done.map(|answer| access.complete_load(regs, answer, order)).map_err(|_| ()))
-}
-
 /// Whether the fault has gone away by itself: another CPU was changing the entry when the guest came by.
-fn may_retry(vcpu: &VcpuRef, fault: &Fault, write: bool) -> bool {
+pub fn may_retry(vcpu: &VcpuRef, fault: &Fault, write: bool) -> bool {
     if !matches!(fault.status, FaultStatus::Translation { .. }) {
         return false;
     }

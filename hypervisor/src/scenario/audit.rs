@@ -83,6 +83,7 @@ impl Machine {
         let grants = domain.grants.lock();
         let held = u64::from(grants.size().0) + u64::from(grants.in_use());
         let held = held + domain.events.lock().held_frames() as u64 + 1;
+        let held = held + domain.io.held_frames() as u64;
         if found != expected + held {
             return Err(Imbalance::Leak(domain.id, found, expected + held));
         }

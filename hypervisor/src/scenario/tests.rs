@@ -6,6 +6,9 @@ mod control;
 mod create;
 mod events;
 mod first;
+mod foreign;
+#[cfg(feature = "ioreq")]
+mod forward;
 mod grants;
 mod hostile;
 mod memory;

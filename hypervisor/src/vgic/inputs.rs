@@ -38,6 +38,13 @@ impl Vgic {
         }
     }
 
+    /// Whether a shared interrupt exists and no physical one is behind it.
+    pub fn is_free_line(&self, intid: u32) -> bool {
+        let bank =
+            input(None, intid).filter(|id| matches!(id, BankId::Shared(_))).and_then(|id| self.bank(id));
+        bank.is_some_and(|bank| bank.implemented & !bank.hardware & bit(intid) != 0)
+    }
+
     /// An edge: makes an interrupt pending whatever its trigger. A physical interrupt that backs it is active now.
     pub fn pend(&mut self, vcpu: Option<VcpuId>, intid: u32) {
         let Some(id) = input(vcpu, intid) else { return };

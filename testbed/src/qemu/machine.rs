@@ -7,8 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use dtoolkit::model::DeviceTree;
 
+use super::boot::Boot;
+use super::disk::Disk;
 use super::layout::Layout;
+use super::{domains, tree};
+use crate::paths;
 
 /// QEMU's program for arm64 machines.
 pub const PROGRAM: &str = "qemu-system-aarch64";
@@ -33,33 +38,6 @@ impl fmt::Display for Gic {
     }
 }
 
-/// What the machine starts.
-#[derive(Clone, Debug)]
-pub enum Boot {
-    /// The hypervisor, which starts the first domain from the modules beside it.
-    Hypervisor {
-        /// The image.
-        image: PathBuf,
-        /// Its command line.
-        args: String,
-        /// The first domain's kernel; a machine without one is good for a test of the message.
-        kernel: Option<PathBuf>,
-        /// The first domain's initial file system.
-        initrd: Option<PathBuf>,
-        /// The first domain's command line.
-        bootargs: String,
-    },
-    /// Linux itself, with nothing under it: what the hypervisor is measured against.
-    Linux {
-        /// The kernel.
-        kernel: PathBuf,
-        /// The initial file system.
-        initrd: PathBuf,
-        /// The command line.
-        bootargs: String,
-    },
-}
-
 /// Where the machine's serial port leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Console {
@@ -71,24 +49,6 @@ pub enum Console {
     File(PathBuf),
     /// A Unix socket that QEMU opens; the machine starts without waiting for a caller.
     Socket(PathBuf),
-}
-
-/// How a disk is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DiskBus {
-    /// virtio-mmio.
-    Mmio,
-    /// virtio-pci.
-    Pci,
-}
-
-/// A virtio disk.
-#[derive(Clone, Debug)]
-pub struct Disk {
-    /// A raw image.
-    pub file: PathBuf,
-    /// How it is attached.
-    pub bus: DiskBus,
 }
 
 /// A machine to be started.
@@ -120,6 +80,8 @@ pub struct Machine {
     pub qmp: Option<PathBuf>,
     /// Further arguments, as they are.
     pub extra: Vec<OsString>,
+    /// The folder for what a boot of several domains must write: device trees. No two machines may share it.
+    pub scratch: PathBuf,
 }
 
 impl Machine {
@@ -139,32 +101,24 @@ impl Machine {
             gdb_port: None,
             qmp: None,
             extra: Vec::new(),
+            scratch: paths::cache().join("machine"),
         }
     }
 
     /// The command that starts it.
     ///
     /// # Errors
-    /// The description contradicts itself, a file cannot be read, or the memory is too small.
+    /// The description contradicts itself, a file cannot be read, or the memory is too small. For a boot of several
+    /// domains: QEMU does not tell its device tree.
     pub fn command(&self) -> Result<Command> {
         if self.gic == Gic::V2 && self.cpus > GIC_V2_CPUS {
             bail!("a GICv2 serves at most {GIC_V2_CPUS} CPUs, not {}: choose GICv3", self.cpus);
         }
-        let mut command = Command::new(&self.qemu);
-        command.args(["-nodefaults", "-nic", "none", "-display", "none"]);
-        command.arg("-machine").arg(self.machine_type()).arg("-cpu").arg(self.cpu_model());
-        command.arg("-smp").arg(self.cpus.to_string()).arg("-m").arg(format!("{}M", self.memory_mib));
-        command.args(["-global", "virtio-mmio.force-legacy=false"]);
+        let mut command = self.board();
         self.add_console(&mut command);
         self.add_boot(&mut command)?;
         for (number, disk) in self.disks.iter().enumerate() {
-            let device = match disk.bus {
-                DiskBus::Mmio => "virtio-blk-device",
-                DiskBus::Pci => "virtio-blk-pci",
-            };
-            let file = escaped(&disk.file)?;
-            command.arg("-drive").arg(format!("if=none,format=raw,id=disk{number},file={file}"));
-            command.arg("-device").arg(format!("{device},drive=disk{number}"));
+            disk.add_to(&mut command, number)?;
         }
         if self.once {
             command.arg("-no-reboot");
@@ -181,6 +135,21 @@ impl Machine {
         }
         command.args(&self.extra);
         Ok(command)
+    }
+
+    /// The device tree that what it starts would find. It goes through the file `scratch`.
+    pub fn tree(&self, scratch: &Path) -> Result<DeviceTree> {
+        tree::read(self.command()?, scratch)
+    }
+
+    /// The board alone, with nothing to start.
+    fn board(&self) -> Command {
+        let mut command = Command::new(&self.qemu);
+        command.args(["-nodefaults", "-nic", "none", "-display", "none"]);
+        command.arg("-machine").arg(self.machine_type()).arg("-cpu").arg(self.cpu_model());
+        command.arg("-smp").arg(self.cpus.to_string()).arg("-m").arg(format!("{}M", self.memory_mib));
+        command.args(["-global", "virtio-mmio.force-legacy=false"]);
+        command
     }
 
     fn machine_type(&self) -> String {
@@ -213,34 +182,55 @@ impl Machine {
             Boot::Linux { kernel, initrd, bootargs } => {
                 command.arg("-kernel").arg(kernel).arg("-initrd").arg(initrd).arg("-append").arg(bootargs);
             }
-            Boot::Hypervisor { image, args, kernel, initrd, bootargs } => {
+            Boot::Hypervisor { image, args, kernel, initrd, bootargs, domains } => {
                 command.arg("-kernel").arg(image).arg("-append").arg(args);
-                let modules: Vec<(&str, &PathBuf, &str)> = kernel
-                    .iter()
-                    .map(|path| ("kernel", path, bootargs.as_str()))
-                    .chain(initrd.iter().map(|path| ("initrd", path, "")))
-                    .collect();
-                let sizes = modules.iter().map(|(_, path, _)| size_of(path)).collect::<Result<Vec<u64>>>()?;
-                let layout = Layout::place(self.memory_mib, &sizes)?;
-                for ((kind, path, bootargs), address) in modules.into_iter().zip(layout.addresses) {
-                    let mut device = format!("guest-loader,addr={address:#x},{kind}={}", escaped(path)?);
-                    if !bootargs.is_empty() {
-                        device.push_str(&format!(",bootargs={}", bootargs.replace(',', ",,")));
-                    }
-                    command.arg("-device").arg(device);
+                if domains.is_empty() {
+                    return self.add_first(command, kernel.as_deref(), initrd.as_deref(), bootargs);
                 }
+                let mut bare = self.board();
+                bare.arg("-kernel").arg(image).arg("-append").arg(args).args(&self.extra);
+                fs::create_dir_all(&self.scratch)?;
+                let host = tree::read(bare, &self.scratch.join("board.dtb"))?;
+                let first = (kernel.as_deref(), initrd.as_deref(), bootargs.as_str());
+                domains::add_to(command, host, self.memory_mib, first, domains, &self.scratch)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Adds the modules of a boot whose only domain is the first: QEMU describes them itself.
+    fn add_first(
+        &self,
+        command: &mut Command,
+        kernel: Option<&Path>,
+        initrd: Option<&Path>,
+        bootargs: &str,
+    ) -> Result<()> {
+        let modules: Vec<(&str, &Path, &str)> = kernel
+            .into_iter()
+            .map(|path| ("kernel", path, bootargs))
+            .chain(initrd.map(|path| ("initrd", path, "")))
+            .collect();
+        let sizes = modules.iter().map(|(_, path, _)| size_of(path)).collect::<Result<Vec<u64>>>()?;
+        let layout = Layout::place(self.memory_mib, &sizes)?;
+        for ((kind, path, bootargs), address) in modules.into_iter().zip(layout.addresses) {
+            let mut device = format!("guest-loader,addr={address:#x},{kind}={}", escaped(path)?);
+            if !bootargs.is_empty() {
+                device.push_str(&format!(",bootargs={}", bootargs.replace(',', ",,")));
+            }
+            command.arg("-device").arg(device);
         }
         Ok(())
     }
 }
 
-fn size_of(path: &Path) -> Result<u64> {
+/// The size of a file in bytes.
+pub(super) fn size_of(path: &Path) -> Result<u64> {
     Ok(fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len())
 }
 
 /// A path as a value among QEMU's comma-separated options.
-fn escaped(path: &Path) -> Result<String> {
+pub(super) fn escaped(path: &Path) -> Result<String> {
     let text = path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?;
     Ok(text.replace(',', ",,"))
 }
@@ -269,6 +259,7 @@ mod tests {
             kernel: Some(file("kernel,1")),
             initrd: Some(file("initrd")),
             bootargs: "console=hvc0 isolcpus=1,2".into(),
+            domains: Vec::new(),
         })
     }
 
@@ -313,6 +304,7 @@ mod tests {
             kernel: Some("/no/such/kernel".into()),
             initrd: None,
             bootargs: String::new(),
+            domains: Vec::new(),
         };
         assert!(Machine::new(boot).command().unwrap_err().to_string().contains("/no/such/kernel"));
     }

@@ -33,6 +33,7 @@ pub fn measure(series: Series, guests: &Guests, table: &mut Table, clock: &mut T
         kernel: Some(kernel.image()),
         initrd: Some(initrd.clone()),
         bootargs: bootargs("hvc0"),
+        domains: Vec::new(),
     };
     let [alone_run, hosted_run] = [("alone", &alone), ("as a domain", &hosted)].map(|(how, boot)| {
         run::run(&format!("Boot Linux {series} {how}, counted"), &run::counting(boot.clone()))

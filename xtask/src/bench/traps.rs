@@ -23,6 +23,7 @@ pub fn measure(guests: &Guests, table: &mut Table) -> Result<()> {
         kernel: Some(guests.traps.clone()),
         initrd: None,
         bootargs: String::new(),
+        domains: Vec::new(),
     });
     let run = run::run("Count the instructions of traps", &machine)?;
     for (name, what) in TRAPS {

@@ -2,7 +2,7 @@
 //! point registers, the virtual timer, and the virtual interrupt interface.
 
 use crate::exception::{El1State, Taken};
-use crate::regs::El1Registers;
+use crate::regs::{El1Registers, Pstate};
 
 use super::gic::{self, InterfaceState};
 use super::sysreg::isb;
@@ -211,6 +211,23 @@ pub fn set_exception(taken: &Taken) {
         write_sysreg!("esr_el1", taken.esr);
         if let Some(far) = taken.far {
             write_sysreg!("far_el1", far);
+        }
+    }
+}
+
+/// The stack pointer of the vCPU that runs on this CPU, in the AArch64 state `pstate`.
+pub fn stack_pointer(pstate: Pstate) -> u64 {
+    if pstate.uses_sp_el1() { read_sysreg!("sp_el1") } else { read_sysreg!("sp_el0") }
+}
+
+/// Changes it.
+pub fn set_stack_pointer(pstate: Pstate, sp: u64) {
+    // SAFETY: EL2 runs on SP_EL2; these are the guest's.
+    unsafe {
+        if pstate.uses_sp_el1() {
+            write_sysreg!("sp_el1", sp);
+        } else {
+            write_sysreg!("sp_el0", sp);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The EL1 registers of a vCPU, as far as the hypervisor or a test looks at them.
 
 use crate::exception::{El1State, Taken};
-use crate::regs::El1Registers;
+use crate::regs::{El1Registers, Pstate};
 
 use super::{time, with};
 
@@ -33,6 +33,8 @@ pub struct Registers {
     pub esr: u64,
     /// FAR_EL1.
     pub far: u64,
+    /// SP_EL0 and SP_EL1.
+    pub sp: [u64; 2],
     /// TPIDR_EL1: stands for all the registers that are only kept.
     pub tpidr: u64,
     /// CNTV_CVAL_EL0.
@@ -107,4 +109,14 @@ pub fn set_exception(taken: &Taken) {
         registers.esr = taken.esr;
         registers.far = taken.far.unwrap_or(registers.far);
     });
+}
+
+/// The stack pointer of the vCPU that runs on this CPU, in the state `pstate`.
+pub fn stack_pointer(pstate: Pstate) -> u64 {
+    with(|machine| machine.cpu().registers.sp[usize::from(pstate.uses_sp_el1())])
+}
+
+/// Changes it.
+pub fn set_stack_pointer(pstate: Pstate, sp: u64) {
+    with(|machine| machine.cpu().registers.sp[usize::from(pstate.uses_sp_el1())] = sp);
 }

@@ -1,15 +1,25 @@
-//! Devices of the machine that the calling domain passes on to another.
+//! Devices: those of the machine that the calling domain passes on to another, and who may emulate some.
 
 use xenolith_abi::Errno;
 use xenolith_abi::domctl::{
     BindPtIrq, Domctl, IomemPermission, IrqPermission, MEMORY_MAPPING_PAGES, MemoryMapping, PT_IRQ_SPI,
+    SetTarget,
 };
 
 use crate::domain::Domain;
 use crate::hypercall::Caller;
-use crate::types::{Gfn, Mfn};
+use crate::types::{DomId, Gfn, Mfn};
 
 use super::Outcome;
+
+/// Lets the header's domain be the device model of another. `ESRCH`: there is no such guest. `EINVAL`: they are the same.
+/// `ENOSPC`: the guest has too many.
+pub fn set_target(caller: &Caller<'_>, domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {
+    let asked: SetTarget = request.payload.get();
+    let guest = caller.hv.live_domain(DomId(asked.target)).ok_or(Errno::ESRCH)?;
+    guest.allow_device_model(domain.id)?;
+    Ok(Outcome::Done)
+}
 
 /// `EPERM`: the interrupt is not the caller's. `ENOSPC`: too many.
 pub fn irq_permission(caller: &Caller<'_>, domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {

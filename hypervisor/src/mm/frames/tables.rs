@@ -22,14 +22,15 @@ impl Frames {
 
     /// Frees a table's frame.
     pub fn free_table(&self, page: TablePage, owner: DomId) -> Result<(), FrameError> {
-        self.free_if(FrameRange { first: page.mfn(), pages: 1 }, owner, |kind| kind == Kind::Table).map(drop)
+        self.free_as_tables(FrameRange { first: page.mfn(), pages: 1 }, owner)
     }
 
     /// Frees the root.
     pub fn free_root(&self, root: RootPages, owner: DomId) -> Result<(), FrameError> {
-        self.free_if(FrameRange { first: root.mfn(), pages: 1 << root.order() }, owner, |kind| {
-            kind == Kind::Table
-        })
-        .map(drop)
+        self.free_as_tables(FrameRange { first: root.mfn(), pages: 1 << root.order() }, owner)
+    }
+
+    fn free_as_tables(&self, range: FrameRange, owner: DomId) -> Result<(), FrameError> {
+        self.free_if(range, owner, &mut 0, |kind| kind == Kind::Table).map_err(|(error, _)| error)
     }
 }

@@ -8,6 +8,8 @@ mod machine;
 mod shutdown;
 mod vcpus;
 
+use proptest::prelude::*;
+
 use xenolith_abi::control::Payload;
 use xenolith_abi::domctl::{
     CreateDomain, CreateDomainV15, DomainInfo, Domctl, DomctlOp, VERSION_4_17, VERSION_4_20,
@@ -136,3 +138,12 @@ fn plan() -> CreateDomain {
 
 /// Both personalities.
 const VERSIONS: [u32; 2] = [VERSION_4_17, VERSION_4_20];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn no_control_call_breaks_the_books(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+        toolstack::play(&bytes);
+    }
+}

@@ -2,17 +2,20 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
 use system_tests::shell::{PROGRAM, SCRIPT};
-use testbed::host::{self, Need};
+use testbed::disk_image::make_ext4;
 use testbed::kernel::{self, Series};
 use testbed::process::{capture, find};
 use testbed::qemu::{Disk, DiskBus};
 
 use crate::harness::{Lab, Scenario};
+
+/// Size of the disks in MiB.
+const DISK_MIB: u64 = 128;
 
 /// The scenarios of this file.
 pub fn all() -> Vec<Scenario> {
@@ -49,27 +52,15 @@ fn root_disk(lab: &Lab) -> Result<PathBuf> {
     program(PROGRAM, SCRIPT.as_bytes())?;
     program("bin/busybox", &fs::read(kernel::busybox()?)?)?;
     program("bin/guest-tests", &fs::read(&lab.assets.guest_tests)?)?;
-    make_ext4(&image, Some(&root))?;
+    make_ext4(&image, DISK_MIB, Some(&root))?;
     Ok(image)
-}
-
-fn make_ext4(image: &Path, content: Option<&Path>) -> Result<()> {
-    const SIZE: &str = "128M";
-    host::ensure(&[Need::MKE2FS])?;
-    let mut make = Command::new(find("mke2fs").unwrap_or_else(|| "mke2fs".into()));
-    make.args(["-q", "-t", "ext4"]);
-    if let Some(content) = content {
-        make.arg("-d").arg(content);
-    }
-    capture(make.arg(image).arg(SIZE))?;
-    Ok(())
 }
 
 /// Linux lives on the disk: all that it reads and writes is DMA to its own memory.
 fn root(lab: &Lab, bus: DiskBus, series: Series) -> Result<()> {
     let image = root_disk(lab)?;
     let mut setup = lab.linux(series)?.bootarg("rdinit=/bin/to-disk");
-    setup.disks.push(Disk { file: image.clone(), bus });
+    setup.disks.push(Disk::raw(image.clone(), bus));
     let mut machine = lab.start(&setup)?;
     let mut shell = machine.shell()?;
     ensure!(shell.check("grep ' / ' /proc/mounts")?.contains("/dev/vda / ext4"), "the root is not the disk");
@@ -88,8 +79,8 @@ fn two_of_each(lab: &Lab) -> Result<()> {
     let mut setup = lab.linux(Series::V6_1)?;
     for (number, bus) in [DiskBus::Mmio, DiskBus::Mmio, DiskBus::Pci, DiskBus::Pci].into_iter().enumerate() {
         let file = lab.folder.join(format!("disk{number}.img"));
-        make_ext4(&file, None)?;
-        setup.disks.push(Disk { file, bus });
+        make_ext4(&file, DISK_MIB, None)?;
+        setup.disks.push(Disk::raw(file, bus));
     }
     let mut machine = lab.start(&setup)?;
     let mut shell = machine.shell()?;

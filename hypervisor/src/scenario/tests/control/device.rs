@@ -1,7 +1,7 @@
 //! Devices of the machine that go from the control domain to another.
 
 use xenolith_abi::Errno;
-use xenolith_abi::domctl::{BindPtIrq, IomemPermission, IrqPermission, MemoryMapping, PT_IRQ_SPI};
+use xenolith_abi::domctl::{BindPtIrq, IomemPermission, IrqPermission, MemoryMapping, PT_IRQ_SPI, SetTarget};
 
 use super::*;
 use crate::p2m::MapKind;
@@ -62,6 +62,17 @@ fn registers_are_passed_on() {
     let again = &mut mapping(0x100, DEVICE, 1, 1);
     assert_eq!(tools.domctl(&mut machine, DomctlOp::MemoryMapping, 1, again), error(Errno::EPERM));
     assert_eq!(machine.audit(), Ok(()));
+}
+
+#[test]
+fn a_domain_becomes_the_device_model_of_another() {
+    let (mut machine, tools, guest) = with_device();
+    let backend = tools.create(&mut machine, plan()).unwrap();
+    let mut set =
+        |domain, target| tools.domctl(&mut machine, DomctlOp::SetTarget, domain, &mut SetTarget { target });
+    assert_eq!(set(backend, 1), 0);
+    assert_eq!((set(backend, 77), set(1, 1)), (error(Errno::ESRCH), error(Errno::EINVAL)));
+    assert_eq!(guest.device_models.lock().as_slice(), [DomId(backend)]);
 }
 
 #[test]

@@ -1,0 +1,90 @@
+//! What a backend needs on Linux to serve devices of another domain's guest: forwarded accesses, the guest's memory,
+//! events and interrupts; and what a toolstack needs to make calls.
+//!
+//! Device code is written against two traits only: [`Guest`], what the device sees of its guest, and [`Mmio`], what
+//! the guest sees of the device. [`Domain`] and [`Server`] are the guest through Xen's Linux device files
+//! (privcmd, evtchn, gntdev); [`mock`] has it in plain memory, so that the same device runs in a test with neither
+//! Xen nor Linux devices.
+//!
+//! What another domain can write is only ever reached by copying in and out: no reference into such memory exists.
+//! Unsafe code is in the files under `xen/` that make system calls, and nowhere else.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use devicemodel::{Domain, Guest, Mmio, Server, dm::DeviceModel, slots::Slots, xen::Privcmd};
+//!
+//! /// One register, in which every write is an interrupt.
+//! struct Echo {
+//!     guest: Arc<dyn Guest>,
+//!     irq: u32,
+//!     last: u64,
+//! }
+//!
+//! impl Mmio for Echo {
+//!     fn read(&mut self, _address: u64, _size: u8) -> u64 {
+//!         self.last
+//!     }
+//!     fn write(&mut self, _address: u64, _size: u8, value: u64) {
+//!         self.last = value;
+//!         // Without its interrupt the device is of no use, and there is nobody to tell.
+//!         let _ = self.guest.set_irq(self.irq, true);
+//!     }
+//!     fn invalidate(&mut self) {
+//!         self.guest.refresh();
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), devicemodel::Error> {
+//! let privcmd = Arc::new(Privcmd::open()?);
+//! for slot in Slots::new(Arc::clone(&privcmd)).list()? {
+//!     let model = DeviceModel::new(Arc::clone(&privcmd), slot.device.guest);
+//!     let guest = Arc::new(Domain::attach(model.clone(), &slot.device.ram)?);
+//!     let mut echo = Echo { guest, irq: slot.device.irq, last: 0 };
+//!     let mut server = Server::create(model)?;
+//!     let registers = slot.device.registers;
+//!     server.map_mmio(registers.base..=registers.base + registers.size - 1)?;
+//!     // Whenever `server.fd()` is readable:
+//!     server.serve_ready(&mut echo)?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+#![deny(unsafe_code)]
+
+pub mod dm;
+mod domain;
+mod error;
+mod guest;
+mod memory;
+pub mod mock;
+mod ram;
+pub mod server;
+pub mod slots;
+pub mod xen;
+
+pub use domain::Domain;
+pub use error::Error;
+pub use guest::{Guest, Mmio};
+pub use memory::{Bank, Memory, Region, zeroed};
+pub use ram::{Foreign, GuestRam};
+pub use server::Server;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A daemon moves these to its threads.
+    #[test]
+    fn values_go_to_other_threads() {
+        fn moves<T: Send>() {}
+        fn serves_all<T: Send + Sync>() {}
+        moves::<Server>();
+        moves::<slots::Watch>();
+        moves::<xen::Buffer>();
+        serves_all::<Domain>();
+        serves_all::<Memory>();
+        serves_all::<dm::DeviceModel>();
+        serves_all::<slots::Slots>();
+        serves_all::<mock::Guest>();
+    }
+}

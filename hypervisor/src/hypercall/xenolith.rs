@@ -1,0 +1,81 @@
+//! `xenolith_op`, our own calls: device slots, and who may be a guest's device model (docs/abi.md has them one by one).
+
+use xenolith_abi::Errno;
+use xenolith_abi::event::Virq;
+use xenolith_abi::xenolith::{DeviceModel, FEATURE_SLOTS, Slot, SlotNumber, SlotReport, XenolithOp};
+
+use crate::types::DomId;
+
+use super::{Answer, Arguments, Caller, DONE, Reply, value};
+
+/// x0: what to do; x1: its argument; x2: how far a call made anew has come.
+pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
+    let [op, argument, progress, ..] = arguments;
+    match XenolithOp::from_number(op).ok_or(Errno::ENOSYS)? {
+        XenolithOp::Features => value(FEATURE_SLOTS),
+        XenolithOp::CreateSlot => create_slot(caller, argument),
+        XenolithOp::DestroySlot => {
+            caller.require_control()?;
+            let request: SlotNumber = caller.read(argument)?;
+            let parties = caller.hv.slots.lock().destroy(request.number)?;
+            caller.hv.raise_virq_of(parties.backend, Virq::DeviceSlots);
+            DONE
+        }
+        XenolithOp::NextSlot => next_slot(caller, argument),
+        XenolithOp::ReportSlot => {
+            let report: SlotReport = caller.read(argument)?;
+            caller.hv.slots.lock().report(caller.domain().id, &report)?;
+            caller.hv.raise_virq_of(DomId::CONTROL, Virq::DeviceSlots);
+            DONE
+        }
+        XenolithOp::AllowDeviceModel => {
+            let (guest, backend) = parties(caller, argument)?;
+            let guest = caller.hv.live_domain(guest).ok_or(Errno::ESRCH)?;
+            caller.hv.live_domain(backend).ok_or(Errno::ESRCH)?;
+            guest.allow_device_model(backend)?;
+            DONE
+        }
+        XenolithOp::ForbidDeviceModel => forbid(caller, op, argument, progress),
+    }
+}
+
+fn parties(caller: &Caller<'_>, argument: u64) -> Result<(DomId, DomId), Errno> {
+    caller.require_control()?;
+    let request: DeviceModel = caller.read(argument)?;
+    Ok((DomId(request.guest), DomId(request.backend)))
+}
+
+/// The backend of a slot is thereby allowed to be the guest's device model.
+fn create_slot(caller: &Caller<'_>, argument: u64) -> Answer {
+    caller.require_control()?;
+    let mut request: Slot = caller.read(argument)?;
+    let guest = caller.hv.live_domain(DomId(request.guest)).ok_or(Errno::ESRCH)?;
+    let backend = caller.hv.live_domain(DomId(request.backend)).ok_or(Errno::ESRCH)?;
+    if !backend.is_control {
+        guest.allow_device_model(backend.id)?;
+    }
+    request.number = caller.hv.slots.lock().create(&request)?;
+    caller.write(argument, &request)?;
+    caller.hv.raise_virq_of(backend.id, Virq::DeviceSlots);
+    DONE
+}
+
+fn next_slot(caller: &Caller<'_>, argument: u64) -> Answer {
+    let request: Slot = caller.read(argument)?;
+    let own = (!caller.domain().is_control).then_some(caller.domain().id);
+    let found = caller.hv.slots.lock().next(request.number, own).copied().ok_or(Errno::ENOENT)?;
+    caller.write(argument, &found)?;
+    DONE
+}
+
+/// First nothing new can be begun, then what stands is taken away, a part of the backend's addresses at a time.
+fn forbid(caller: &Caller<'_>, op: u64, argument: u64, progress: u64) -> Answer {
+    let (guest, backend) = parties(caller, argument)?;
+    let guest = caller.hv.domain(guest).ok_or(Errno::ESRCH)?;
+    guest.forbid_device_model(caller.hv, backend);
+    let Some(backend) = caller.hv.domain(backend) else { return DONE };
+    match backend.unmap_foreign_of(caller.hv, guest.id, progress) {
+        Some(progress) => Ok(Reply::Again([op, argument, progress, 0, 0])),
+        None => DONE,
+    }
+}

@@ -1,0 +1,209 @@
+//! A guest's load or store where no memory is: which instruction it is, who answers it, and how it ends.
+//!
+//! The order of those who may answer is fixed: what the hypervisor emulates, then the device models of the domain, then
+//! nobody (loads read all ones and stores go nowhere, or the guest gets an abort if its domain was made so). An
+//! instruction that moves two registers asks once for each. While a device model has the question, the vCPU is paused and
+//! the instruction waits in it; nothing of it is done again when the answer comes.
+
+use crate::arch::{self, context};
+use crate::hypervisor::{Hypervisor, VcpuRef};
+use crate::instruction::{self, Transfer};
+use crate::regs::{GuestRegs, Length};
+use crate::trap::DataAbort;
+use crate::trap::mmio::Access;
+use crate::types::{Gva, Ipa, PAGE_SIZE};
+
+use super::{Local, exit, inject};
+
+/// The transfer of one register.
+#[derive(Clone, Copy, Debug)]
+struct Move {
+    at: Ipa,
+    access: Access,
+}
+
+/// An instruction that accesses a device, and how far it has come.
+#[derive(Clone, Copy, Debug)]
+pub struct DeviceAccess {
+    abort: DataAbort,
+    length: Length,
+    write: bool,
+    moves: [Option<Move>; 2],
+    done: usize,
+    /// What was decoded, if the syndrome did not say it all.
+    transfer: Option<Transfer>,
+}
+
+/// Who answered one transfer, and what.
+enum Answer {
+    /// Done. A load got this value.
+    Value(u64),
+    /// A device model has been asked; the vCPU is paused.
+    Later,
+    /// The device does not take such an access.
+    Refused,
+    /// Nobody is there.
+    Nobody,
+}
+
+/// What is answered where nothing is.
+const NOTHING: u64 = u64::MAX;
+
+impl DeviceAccess {
+    /// The instruction behind a fault at `ipa`. `None`: it is none that can be emulated.
+    fn of(
+        vcpu: &VcpuRef,
+        hv: &Hypervisor,
+        regs: &GuestRegs,
+        abort: &DataAbort,
+        ipa: Ipa,
+        length: Length,
+    ) -> Option<Self> {
+        let mut this = DeviceAccess {
+            abort: *abort,
+            length,
+            write: abort.write,
+            moves: [None; 2],
+            done: 0,
+            transfer: None,
+        };
+        if let Some(access) = abort.access {
+            this.moves[0] = Some(Move { at: ipa, access });
+            return Some(this);
+        }
+        let far = abort.fault.gva?;
+        let transfer = fetch(vcpu, hv, regs).and_then(instruction::decode)?;
+        let base = transfer.base_address(regs, context::stack_pointer(regs.pstate));
+        let first = transfer.address(base);
+        let bytes = u64::from(transfer.first.size.bytes());
+        let all = if transfer.second.is_some() { 2 * bytes } else { bytes };
+        // One page, so that one translation holds for all of it.
+        if !transfer.explains(abort.write, far.0, base) || first % PAGE_SIZE + all > PAGE_SIZE {
+            return None;
+        }
+        let at = Ipa(ipa.frame().base().0 + first % PAGE_SIZE);
+        this.moves[0] = Some(Move { at, access: transfer.first });
+        this.moves[1] = transfer.second.map(|access| Move { at: Ipa(at.0 + bytes), access });
+        this.transfer = Some(transfer);
+        Some(this)
+    }
+
+    fn current(&self) -> Option<Move> {
+        self.moves.get(self.done).copied().flatten()
+    }
+
+    /// Ends the current transfer.
+    fn complete(&mut self, regs: &mut GuestRegs, value: u64) {
+        if let (Some(current), false) = (self.current(), self.write) {
+            current.access.complete_load(regs, value, inject::byte_order(regs));
+        }
+        self.done += 1;
+    }
+
+    /// Ends the instruction.
+    fn finish(&self, regs: &mut GuestRegs) {
+        if let Some(transfer) = &self.transfer {
+            let before = context::stack_pointer(regs.pstate);
+            let mut sp = before;
+            transfer.write_back(regs, &mut sp);
+            if sp != before {
+                context::set_stack_pointer(regs.pstate, sp);
+            }
+        }
+        regs.advance(self.length);
+    }
+}
+
+/// Handles a translation fault at `ipa`.
+pub fn begin(
+    hv: &Hypervisor,
+    vcpu: &VcpuRef,
+    local: &mut Local,
+    regs: &mut GuestRegs,
+    abort: &DataAbort,
+    ipa: Ipa,
+    length: Length,
+) {
+    if abort.cache_maintenance {
+        // There is no cache over a device. Where memory has come up meanwhile, the instruction is made again.
+        if !exit::may_retry(vcpu, &abort.fault, false) {
+            regs.advance(length);
+        }
+        return;
+    }
+    match DeviceAccess::of(vcpu, hv, regs, abort, ipa, length) {
+        Some(access) => carry_on(hv, vcpu, local, regs, access),
+        None if exit::may_retry(vcpu, &abort.fault, abort.write) => (),
+        None => inject::data_abort(regs, abort),
+    }
+}
+
+/// A device model has answered, or will never answer: the vCPU, which runs on this CPU again, goes on.
+pub fn resume(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, regs: &mut GuestRegs) {
+    let Some(value) = vcpu.domain.take_answer(vcpu.id) else { return };
+    // Without an instruction the wait was for something else, and is over now.
+    let Some(mut access) = vcpu.vcpu().access.lock().take() else { return };
+    access.complete(regs, value);
+    carry_on(hv, vcpu, local, regs, access);
+}
+
+fn carry_on(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, regs: &mut GuestRegs, access: DeviceAccess) {
+    let mut access = access;
+    while let Some(current) = access.current() {
+        match ask(hv, vcpu, regs, &current, access.write) {
+            Answer::Value(value) => access.complete(regs, value),
+            Answer::Later => {
+                *vcpu.vcpu().access.lock() = Some(access);
+                local.choose();
+                return;
+            }
+            // Another CPU was changing the entry when the guest came by: the instruction is made again.
+            Answer::Nobody if exit::may_retry(vcpu, &access.abort.fault, access.write) => return,
+            Answer::Nobody if !vcpu.domain.trap_unmapped => access.complete(regs, NOTHING),
+            Answer::Nobody | Answer::Refused => return inject::data_abort(regs, &access.abort),
+        }
+    }
+    access.finish(regs);
+}
+
+/// Asks for one transfer.
+fn ask(hv: &Hypervisor, vcpu: &VcpuRef, regs: &GuestRegs, current: &Move, write: bool) -> Answer {
+    let size = current.access.size.bytes();
+    let value = if write { current.access.store_data(regs, inject::byte_order(regs)) } else { 0 };
+    let written = write.then_some(value);
+    if let Some(done) = emulated(hv, vcpu, current.at, size, written) {
+        return done.map_or(Answer::Refused, Answer::Value);
+    }
+    match vcpu.domain.ask_device_model(hv, vcpu.id, current.at, size, written) {
+        crate::domain::Asked::Nobody => Answer::Nobody,
+        crate::domain::Asked::Gone => Answer::Value(NOTHING),
+        crate::domain::Asked::Waits => Answer::Later,
+    }
+}
+
+/// A device that the hypervisor emulates: `None` if there is none at the address, `Err` if it refuses the access.
+fn emulated(
+    hv: &Hypervisor,
+    vcpu: &VcpuRef,
+    at: Ipa,
+    size: u8,
+    write: Option<u64>,
+) -> Option<Result<u64, ()>> {
+    if let Some(value) = write {
+        let done = vcpu.domain.change_vgic(hv, |vgic| vgic.write(vcpu.id, at, size, value))?;
+        return Some(done.map(|()| 0).map_err(|_| ()));
+    }
+    let done = vcpu.domain.change_vgic(hv, |vgic| vgic.read(vcpu.id, at, size))?;
+    Some(done.map_err(|_| ()))
+}
+
+/// The A64 instruction at the program counter. The guest may have changed it since it was executed.
+fn fetch(vcpu: &VcpuRef, hv: &Hypervisor, regs: &GuestRegs) -> Option<u32> {
+    if regs.pstate.is_aarch32() || !regs.pc.is_multiple_of(4) {
+        return None;
+    }
+    let at = arch::translate(Gva(regs.pc), false)?;
+    let mut word = [0; 4];
+    vcpu.domain.read_memory(hv, at, &mut word).ok()?;
+    Some(u32::from_le_bytes(word))
+}

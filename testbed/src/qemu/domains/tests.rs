@@ -1,0 +1,92 @@
+//! Trees and command lines of boots with several domains.
+
+use std::fs;
+
+use dtoolkit::fdt::Fdt;
+use dtoolkit::{Node, Property};
+
+use super::*;
+use crate::process::line_of;
+use crate::qemu::passthrough::tests::host;
+use crate::qemu::tree::cells;
+
+fn domain(dir: &Path) -> BootDomain {
+    let file = |name: &str| {
+        let path = dir.join(name);
+        fs::write(&path, vec![0; 3 << 20]).unwrap();
+        path
+    };
+    BootDomain {
+        name: "driver".into(),
+        kernel: file("kernel"),
+        ramdisk: Some(file("ramdisk")),
+        bootargs: "quiet".into(),
+        memory_mib: 512,
+        vcpus: 2,
+        vpl011: true,
+        direct_map: true,
+        passthrough: vec![0],
+    }
+}
+
+/// The command line, and the tree that it names.
+fn command(dir: &Path, memory_mib: u64, domain: BootDomain) -> Result<(String, DeviceTree)> {
+    let mut command = Command::new("qemu");
+    let kernel = domain.kernel.clone();
+    let first = (Some(kernel.as_path()), None, "console=hvc0");
+    add_to(&mut command, host(), memory_mib, first, &[domain], dir)?;
+    let tree = fs::read(dir.join("machine.dtb"))?;
+    Ok((line_of(&command), DeviceTree::from_fdt(&Fdt::new(&tree).unwrap())))
+}
+
+#[test]
+fn every_module_is_loaded_where_the_tree_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let (line, tree) = command(dir.path(), 2048, domain(dir.path())).unwrap();
+    let chosen = tree.find_node("/chosen").unwrap();
+    let driver = chosen.child("driver").unwrap();
+    let nodes: Vec<&DeviceTreeNode> = chosen
+        .children()
+        .chain(driver.children())
+        .filter(|node| node.name().starts_with("module@"))
+        .collect();
+    assert_eq!(nodes.len(), 4);
+    for node in nodes {
+        let reg = cells(node, "reg").unwrap();
+        assert!(line.contains(&format!("addr={:#x},force-raw=on", reg[1])), "{line}");
+        assert!(reg[3] > 0);
+    }
+    let partial = fs::read(dir.path().join("passthrough-driver.dtb")).unwrap();
+    assert!(DeviceTree::from_fdt(&Fdt::new(&partial).unwrap()).find_node("/passthrough").is_some());
+}
+
+#[test]
+fn a_domain_has_the_properties_of_its_description() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, tree) = command(dir.path(), 2048, domain(dir.path())).unwrap();
+    let driver = tree.find_node("/chosen/driver").unwrap();
+    assert_eq!(cells(driver, "memory").unwrap(), [0, 512 * 1024]);
+    assert_eq!(cells(driver, "cpus").unwrap(), [2]);
+    assert_eq!(driver.property("compatible").unwrap().value(), b"xen,domain\0");
+    assert!(driver.property("vpl011").is_some() && driver.property("direct-map").is_some());
+    let kernel = driver.children().next().unwrap();
+    assert_eq!(kernel.property("bootargs").unwrap().value(), b"quiet\0");
+    assert_eq!(kernel.property("compatible").unwrap().value(), b"multiboot,kernel\0multiboot,module\0");
+    let slots = |marked| {
+        let is = |node: &&DeviceTreeNode| node.property("xen,passthrough").is_some() == marked;
+        tree.root.children().filter(is).filter(|node| node.name().starts_with("virtio_mmio@")).count()
+    };
+    assert_eq!((slots(true), slots(false)), (8, 24));
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let refusal =
+        |memory, domain| format!("{:#}", command(dir.path(), memory, domain).map(|_| ()).unwrap_err());
+    assert!(refusal(48, domain(dir.path())).contains("--memory"));
+    let unnamed = BootDomain { name: "a/b".into(), ..domain(dir.path()) };
+    assert!(refusal(2048, unnamed).contains("a/b"));
+    let absent = BootDomain { kernel: "/no/such/kernel".into(), ..domain(dir.path()) };
+    assert!(refusal(2048, absent).contains("/no/such/kernel"));
+}

@@ -1,0 +1,137 @@
+//! Opens the files that a disk's configuration names, locks them, and makes an engine of them.
+//!
+//! Principle: two writers never share an image, nor a writer and a reader. Advisory locks (flock) say who has it; they
+//! hold against every program that takes them, and end with the process.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::Engine;
+use super::qcow2::Qcow2Image;
+use super::raw::RawImage;
+use super::uring::Uring;
+use super::workers::Workers;
+use crate::config::{DiskConfig, Format};
+
+/// Threads for an image whose operations block.
+const THREADS: usize = 2;
+/// Between two attempts to lock a file.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Why an image cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It cannot be opened.
+    #[error("{path}: {error}")]
+    Open {
+        /// The file.
+        path: String,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// Somebody else has it.
+    #[error("{path}: in use by another program{}", if *.writer { ", or by a reader while this guest is to write" } else { " that writes it" })]
+    Locked {
+        /// The file.
+        path: String,
+        /// Whether it was to be written.
+        writer: bool,
+    },
+    /// It is not what the configuration says.
+    #[error("{path}: cannot be used as a {format} image: {error}")]
+    Format {
+        /// The file.
+        path: String,
+        /// The format that was to be.
+        format: &'static str,
+        /// What is wrong with it.
+        error: io::Error,
+    },
+    /// It has no room for a single sector.
+    #[error("{path}: the image is empty")]
+    Empty {
+        /// The file.
+        path: String,
+    },
+    /// No threads or descriptors are to be had.
+    #[error("{path}: cannot start: {error}")]
+    Start {
+        /// The file.
+        path: String,
+        /// What the system says.
+        error: io::Error,
+    },
+}
+
+/// Opens a disk's image and locks it. If somebody has it, waits for it as long as `patience` says: the kernel takes a
+/// moment to let go of what a process that ended had.
+///
+/// # Errors
+/// [`OpenError`]
+pub fn open(config: &DiskConfig, patience: Duration) -> Result<Box<dyn Engine>, OpenError> {
+    let path = config.image.as_str();
+    let until = Instant::now().checked_add(patience);
+    let open_file = |path: &str, read_only| loop {
+        match open_file(path, read_only) {
+            Err(OpenError::Locked { .. }) if until.is_some_and(|until| Instant::now() < until) => {
+                std::thread::sleep(PAUSE);
+            }
+            other => return other,
+        }
+    };
+    let file = open_file(path, config.read_only)?;
+    let format = |error| OpenError::Format { path: path.into(), format: config.format.name(), error };
+    let start = |error| OpenError::Start { path: path.into(), error };
+    let engine: Box<dyn Engine> = match config.format {
+        Format::Raw => match Uring::new(RawImage::new(file, config.read_only).map_err(format)?) {
+            Ok(engine) => Box::new(engine),
+            // A kernel without io_uring, or one where it is switched off.
+            Err((image, _)) => Box::new(Workers::new(image, THREADS).map_err(start)?),
+        },
+        Format::Qcow2 => {
+            let open_layer =
+                |layer: &crate::config::Layer| Ok((open_file(&layer.image, true)?, layer.format));
+            let below = config.backing.iter().map(open_layer).collect::<Result<Vec<_>, _>>()?;
+            let image = Qcow2Image::new(file, config.read_only, below).map_err(format)?;
+            Box::new(Workers::new(image, THREADS).map_err(start)?)
+        }
+    };
+    if engine.geometry().size == 0 {
+        return Err(OpenError::Empty { path: path.into() });
+    }
+    Ok(engine)
+}
+
+fn open_file(path: &str, read_only: bool) -> Result<File, OpenError> {
+    let failed = |error| OpenError::Open { path: path.into(), error };
+    let mut options = OpenOptions::new();
+    options.read(true).write(!read_only);
+    if !read_only && is_block_device(Path::new(path)) {
+        // The kernel's own word that nobody has mounted it, nor opened it this way.
+        options.custom_flags(libc::O_EXCL);
+    }
+    let file = options.open(path).map_err(|error| match error.raw_os_error() {
+        Some(libc::EBUSY) => OpenError::Locked { path: path.into(), writer: true },
+        _ => failed(error),
+    })?;
+    let lock = match read_only {
+        true => FlockOperation::NonBlockingLockShared,
+        false => FlockOperation::NonBlockingLockExclusive,
+    };
+    match flock(&file, lock) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(OpenError::Locked { path: path.into(), writer: !read_only })
+        }
+        Err(error) => Err(failed(error.into())),
+    }
+}
+
+fn is_block_device(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device())
+}

@@ -1,0 +1,108 @@
+//! Images whose operations block, in threads: the device goes on answering its guest meanwhile.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+
+use rustix::event::{EventfdFlags, eventfd};
+
+use super::{Done, Engine, Geometry, Image, Job};
+
+/// An engine of any image.
+pub struct Workers {
+    geometry: Geometry,
+    jobs: Option<Sender<Job>>,
+    done: Receiver<Done>,
+    wake: Arc<OwnedFd>,
+    threads: Vec<JoinHandle<()>>,
+    under_way: usize,
+}
+
+impl Workers {
+    /// Starts `count` threads, at least one, for `image`.
+    ///
+    /// # Errors
+    /// No thread or no event descriptor is to be had.
+    pub fn new(image: impl Image + 'static, count: usize) -> io::Result<Workers> {
+        let geometry = image.geometry();
+        let image = Arc::new(image);
+        let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
+        let (jobs, source) = channel();
+        let (sink, done) = channel();
+        let source = Arc::new(Mutex::new(source));
+        let start = |_| {
+            let (image, source, sink, wake) =
+                (Arc::clone(&image), Arc::clone(&source), sink.clone(), Arc::clone(&wake));
+            Builder::new().name("image".into()).spawn(move || serve(&*image, &source, &sink, wake.as_fd()))
+        };
+        let threads = (0..count.max(1)).map(start).collect::<io::Result<Vec<_>>>()?;
+        Ok(Workers { geometry, jobs: Some(jobs), done, wake, threads, under_way: 0 })
+    }
+}
+
+/// What a thread does until the engine goes.
+fn serve(image: &dyn Image, source: &Mutex<Receiver<Job>>, sink: &Sender<Done>, wake: BorrowedFd<'_>) {
+    loop {
+        let next = source.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(Job { token, operation }) = next else { return };
+        let result = image.run(&operation);
+        // The guest's memory is let go before the job counts as done.
+        drop(operation);
+        if sink.send(Done { token, result }).is_err() {
+            return;
+        }
+        // It can only fail when the counter is full, and then the descriptor is readable already.
+        let _ = rustix::io::write(wake, &1u64.to_ne_bytes());
+    }
+}
+
+impl Engine for Workers {
+    fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    fn submit(&mut self, job: Job) {
+        if let Some(jobs) = &self.jobs
+            && jobs.send(job).is_ok()
+        {
+            self.under_way = self.under_way.saturating_add(1);
+        }
+    }
+
+    fn start(&mut self) {}
+
+    fn completed(&mut self, done: &mut Vec<Done>) {
+        // Emptied first: what comes afterwards makes it readable again.
+        let _ = rustix::io::read(&*self.wake, &mut [0; 8]);
+        while let Ok(one) = self.done.try_recv() {
+            self.under_way = self.under_way.saturating_sub(1);
+            done.push(one);
+        }
+    }
+
+    fn wait(&mut self, done: &mut Vec<Done>) {
+        if self.under_way > 0
+            && let Ok(one) = self.done.recv()
+        {
+            self.under_way = self.under_way.saturating_sub(1);
+            done.push(one);
+        }
+        self.completed(done);
+    }
+
+    fn wake(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.wake.as_fd())
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.jobs = None;
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has let go of its job too.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! The virtio-mmio transport, version 2 (4.2): registers in front of a device.
+//!
+//! Principle: an access is answered at once. A write that asks for work only notes it; whoever forwards the accesses
+//! answers the guest first and then calls [`Mmio::work`]. Two writes wait, because the driver relies on it: a reset, and
+//! taking a queue out of use, return when nothing touches the guest's memory any more.
+
+pub mod registers;
+pub mod status;
+
+mod queues;
+#[cfg(test)]
+mod tests;
+
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use virtio_bindings::bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
+
+use crate::device::{Device, Interrupt, Progress};
+use crate::memory::Ram;
+use crate::queue::QueueError;
+use queues::Queues;
+use registers::{Access, CONFIG, Register};
+use status::{Change, Status};
+
+const MAGIC: u32 = 0x7472_6976;
+const VERSION: u32 = 2;
+/// "XENO", as the registers' byte order shows it.
+const VENDOR: u32 = 0x4f4e_4558;
+
+const INTERRUPT_BUFFERS: u32 = 1;
+const INTERRUPT_CONFIG: u32 = 2;
+
+/// Looks at the queues before the forwarded accesses get their turn again.
+const ROUNDS: usize = 8;
+
+/// A device behind virtio-mmio registers.
+pub struct Mmio<D> {
+    device: D,
+    ram: Arc<Ram>,
+    interrupt: Box<dyn Interrupt>,
+    queues: Queues,
+    status: Status,
+    device_features_sel: u32,
+    driver_features_sel: u32,
+    driver_features: u64,
+    interrupt_status: u32,
+    generation: u32,
+    /// Something may be in the queues that nobody has looked at.
+    pending: bool,
+    error: Option<QueueError>,
+}
+
+impl<D: Device> Mmio<D> {
+    /// Puts registers in front of `device`, which serves a guest with this RAM and this interrupt.
+    ///
+    /// # Errors
+    /// [`QueueError::Setup`]: the device's queue size is not a power of two from 1 to 32768.
+    pub fn new(device: D, ram: Arc<Ram>, interrupt: Box<dyn Interrupt>) -> Result<Mmio<D>, QueueError> {
+        let queues = Queues::new(device.queues(), device.queue_size())?;
+        Ok(Mmio {
+            device,
+            ram,
+            interrupt,
+            queues,
+            status: Status::default(),
+            device_features_sel: 0,
+            driver_features_sel: 0,
+            driver_features: 0,
+            interrupt_status: 0,
+            generation: 0,
+            pending: false,
+            error: None,
+        })
+    }
+
+    /// The driver reads `size` bytes (1, 2, 4 or 8) at `offset` into the window.
+    pub fn read(&mut self, offset: u64, size: u64) -> u64 {
+        if let Some((at, length)) = config_range(offset, size) {
+            let mut bytes = [0; 8];
+            self.device.read_config(at, bytes.get_mut(..length).unwrap_or_default());
+            return u64::from_le_bytes(bytes);
+        }
+        match registers::find(offset, size) {
+            Some((register, Access::Read | Access::Both)) => self.read_register(register).into(),
+            _ => 0,
+        }
+    }
+
+    /// The driver writes `size` bytes (1, 2, 4 or 8) at `offset` into the window.
+    pub fn write(&mut self, offset: u64, size: u64, value: u64) {
+        if let Some((at, length)) = config_range(offset, size) {
+            self.device.write_config(at, value.to_le_bytes().get(..length).unwrap_or_default());
+            return;
+        }
+        if let Some((register, Access::Write | Access::Both)) = registers::find(offset, size) {
+            let [a, b, c, d, ..] = value.to_le_bytes();
+            self.write_register(register, u32::from_le_bytes([a, b, c, d]));
+        }
+    }
+
+    fn read_register(&mut self, register: Register) -> u32 {
+        match register {
+            Register::Magic => MAGIC,
+            Register::Version => VERSION,
+            Register::DeviceId => self.device.id(),
+            Register::VendorId => VENDOR,
+            Register::DeviceFeatures => half(self.device.features(), self.device_features_sel),
+            Register::QueueSizeMax => self.queues.max_size(),
+            Register::QueueReady => self.queues.is_ready().into(),
+            Register::InterruptStatus => self.interrupt_status,
+            Register::Status => self.status.bits(),
+            Register::ShmLenLow | Register::ShmLenHigh | Register::ShmBaseLow | Register::ShmBaseHigh => {
+                u32::MAX
+            }
+            Register::ConfigGeneration => self.generation,
+            _ => 0,
+        }
+    }
+
+    fn write_register(&mut self, register: Register, value: u32) {
+        match register {
+            Register::DeviceFeaturesSel => self.device_features_sel = value,
+            Register::DriverFeaturesSel => self.driver_features_sel = value,
+            Register::DriverFeatures => self.choose_features(value),
+            Register::QueueSel => self.queues.select(value),
+            Register::QueueReady => self.ready(value),
+            Register::QueueNotify => self.pending |= self.status.is_running(),
+            Register::InterruptAck => self.acknowledge(value),
+            Register::Status => self.write_status(value),
+            _ if self.status.is_negotiated() => self.queues.describe(register, value),
+            _ => {}
+        }
+    }
+
+    fn choose_features(&mut self, value: u32) {
+        if !self.status.is_negotiating() {
+            return;
+        }
+        match self.driver_features_sel {
+            0 => self.driver_features = (self.driver_features & !0xffff_ffff) | u64::from(value),
+            1 => self.driver_features = (self.driver_features & 0xffff_ffff) | (u64::from(value) << 32),
+            // There are no features that high: choosing one must not go unnoticed when they are checked.
+            _ if value != 0 => self.driver_features |= !self.device.features(),
+            _ => {}
+        }
+    }
+
+    fn ready(&mut self, value: u32) {
+        if !self.status.is_negotiated() {
+            return;
+        }
+        if value & 1 == 0 {
+            self.quiesce();
+            self.queues.stop();
+            return;
+        }
+        let event_idx = self.driver_features & (1 << VIRTIO_RING_F_EVENT_IDX) != 0;
+        match self.queues.start(event_idx, &self.ram) {
+            Ok(()) => self.pending |= self.status.is_running(),
+            Err(error) => self.fail(error),
+        }
+    }
+
+    fn write_status(&mut self, value: u32) {
+        let was_running = self.status.is_running();
+        let (device, features) = (&self.device, self.driver_features);
+        let acceptable = || features & !device.features() == 0 && device.accepts(features);
+        match self.status.write(value, acceptable) {
+            Change::None => {}
+            Change::Reset => self.reset(),
+            Change::Negotiated => self.device.negotiated(features),
+            Change::Started => self.pending = true,
+        }
+        if was_running && value != 0 && !self.status.is_running() {
+            // The driver gave up: what is in flight is of no use to it.
+            self.device.reset();
+        }
+    }
+
+    fn acknowledge(&mut self, value: u32) {
+        self.interrupt_status &= !value;
+        // The line has edges only, and stands for a level: what is left must come again.
+        if self.interrupt_status != 0 {
+            self.interrupt.pulse();
+        }
+    }
+
+    fn notify(&mut self, reason: u32) {
+        let new = reason & !self.interrupt_status;
+        self.interrupt_status |= reason;
+        if new != 0 {
+            self.interrupt.pulse();
+        }
+    }
+
+    /// Everything as it was when the device was made; what is in flight is waited for and forgotten (2.4).
+    fn reset(&mut self) {
+        self.device.reset();
+        self.queues.reset();
+        self.status.clear();
+        self.device_features_sel = 0;
+        self.driver_features_sel = 0;
+        self.driver_features = 0;
+        self.interrupt_status = 0;
+        self.pending = false;
+        self.error = None;
+    }
+
+    /// The device cannot go on: the driver is told, and has to reset it (2.1.2).
+    fn fail(&mut self, error: QueueError) {
+        self.device.reset();
+        self.error.get_or_insert(error);
+        self.pending = false;
+        self.status.fail();
+        if self.status.is_started() {
+            self.notify(INTERRUPT_CONFIG);
+        }
+    }
+
+    fn follow(&mut self, outcome: Result<Progress, QueueError>) {
+        match outcome {
+            Ok(progress) => {
+                self.pending = progress.more;
+                if progress.interrupt {
+                    self.notify(INTERRUPT_BUFFERS);
+                }
+            }
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// Whether [`Mmio::work`] has something to do that no event will announce.
+    pub fn is_pending(&self) -> bool {
+        self.pending
+    }
+
+    /// Serves the queues: starts what is new, gives back what is done, and interrupts once for all of it. To be called
+    /// after accesses were answered, and when [`Mmio::wake`] is readable. Returns whether it should be called again
+    /// though nothing happens.
+    pub fn work(&mut self) -> bool {
+        for _ in 0..ROUNDS {
+            if !self.status.is_running() {
+                return false;
+            }
+            let outcome = self.device.serve(self.queues.all(), &self.ram);
+            self.follow(outcome);
+            if !self.pending {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Waits until nothing touches the guest's memory, and gives back what is done. Queues stay as they are. A device
+    /// that does not run has nothing in flight.
+    pub fn quiesce(&mut self) {
+        if self.status.is_running() {
+            let pending = self.pending;
+            let outcome = self.device.finish(self.queues.all(), &self.ram);
+            self.follow(outcome);
+            self.pending |= pending && self.status.is_running();
+        }
+    }
+
+    /// The guest's RAM is mapped anew: some of its pages left it. Nothing is in flight when this returns, and the old
+    /// mapping is no longer used.
+    pub fn remap(&mut self, ram: Arc<Ram>) {
+        self.quiesce();
+        self.ram = ram;
+    }
+
+    /// The configuration space changed by itself: the driver is to read it again (2.5).
+    pub fn config_changed(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
+        if self.status.is_started() {
+            self.notify(INTERRUPT_CONFIG);
+        }
+    }
+
+    /// Becomes readable when [`Mmio::work`] has something to give back.
+    pub fn wake(&self) -> Option<BorrowedFd<'_>> {
+        self.device.wake()
+    }
+
+    /// Why the device needs a reset, if it does. To be told to people once.
+    pub fn error(&self) -> Option<QueueError> {
+        self.error
+    }
+
+    /// The device.
+    pub fn device(&self) -> &D {
+        &self.device
+    }
+
+    /// The device, to be changed from the outside.
+    pub fn device_mut(&mut self) -> &mut D {
+        &mut self.device
+    }
+}
+
+/// Offset and length of an access to the configuration space.
+fn config_range(offset: u64, size: u64) -> Option<(usize, usize)> {
+    let at = usize::try_from(offset.checked_sub(CONFIG)?).ok()?;
+    matches!(size, 1 | 2 | 4 | 8).then_some((at, usize::try_from(size).ok()?))
+}
+
+/// The 32 features that a selector names.
+fn half(features: u64, selector: u32) -> u32 {
+    let [a, b, c, d, e, f, g, h] = features.to_le_bytes();
+    match selector {
+        0 => u32::from_le_bytes([a, b, c, d]),
+        1 => u32::from_le_bytes([e, f, g, h]),
+        _ => 0,
+    }
+}

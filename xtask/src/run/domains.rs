@@ -1,0 +1,73 @@
+//! The files of the usual machine: control domain, driver domain, guest.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use testbed::initramfs::Initramfs;
+use testbed::process::step;
+use testbed::programs;
+use testbed::qemu::BootDomain;
+use testbed::roles::{self, Guest};
+use testbed::toolchain::Target;
+use testbed::{disk_image, kernel, paths};
+
+use super::Options;
+
+/// The virtio-mmio slot of the guest's disk, which the driver domain owns.
+pub const DISK_SLOT: u32 = 0;
+/// RAM of the driver domain in MiB.
+const DRIVER_MIB: u64 = 512;
+/// Size of the guest's disk in MiB.
+const DISK_MIB: u64 = 512;
+
+/// What is started beside and in the control domain.
+pub struct Domains {
+    /// The control domain's initial file system, with the guest's files in it.
+    pub control: PathBuf,
+    /// The driver domain.
+    pub driver: BootDomain,
+}
+
+/// Builds the programs and makes the initial file systems of all three.
+pub fn prepare(options: &Options, kernel: &Path, modules: Option<&Path>) -> Result<Domains> {
+    let lith = programs::build(Target::Domain, "lith", "lith")?;
+    let lithd = programs::build(Target::Domain, "lithd", "lithd")?;
+    let busybox = kernel::busybox()?;
+    step("Make the initial file systems", || {
+        let guest = Guest {
+            kernel: kernel.to_path_buf(),
+            ramdisk: keep("guest", &roles::guest(&busybox, modules)?)?,
+            bootargs: options.guest_args.clone(),
+            memory_mib: options.guest_memory,
+            vcpus: options.guest_cpus,
+        };
+        let base = || Initramfs::base(&busybox, modules);
+        let driver = BootDomain {
+            name: "driver".to_owned(),
+            kernel: kernel.to_path_buf(),
+            ramdisk: Some(keep("driver", &roles::driver(base()?, &lithd)?)?),
+            bootargs: roles::DRIVER_BOOTARGS.to_owned(),
+            memory_mib: DRIVER_MIB,
+            vcpus: 1,
+            vpl011: true,
+            direct_map: true,
+            passthrough: vec![DISK_SLOT],
+        };
+        Ok(Domains { control: keep("control", &roles::control(base()?, &lith, &guest)?)?, driver })
+    })
+}
+
+/// The guest's disk, made unless it is there; made anew if `fresh`.
+pub fn disk(fresh: bool) -> Result<PathBuf> {
+    let image = paths::target().join("guest-disk.img");
+    if fresh || !image.exists() {
+        step("Make the guest's disk", || disk_image::make(&image, DISK_MIB, &[]))?;
+    }
+    Ok(image)
+}
+
+fn keep(name: &str, archive: &Initramfs) -> Result<PathBuf> {
+    let path = paths::cache().join("run").join(format!("{name}.cpio"));
+    paths::write_whole(&path, &archive.to_cpio()?)?;
+    Ok(path)
+}
