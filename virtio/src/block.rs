@@ -11,6 +11,7 @@ mod tests;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
+use devicemodel::Guest;
 use virtio_bindings::bindings::virtio_blk::{
     VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH,
     VIRTIO_BLK_F_MQ, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_SIZE_MAX, VIRTIO_BLK_F_TOPOLOGY,
@@ -266,13 +267,17 @@ impl Device for Block {
         self.writeback = features & bit(VIRTIO_BLK_F_FLUSH) != 0;
     }
 
-    fn serve(&mut self, queues: &mut [VirtQueue], ram: &Arc<Ram>) -> Result<Progress, QueueError> {
+    fn serve(&mut self, queues: &mut [VirtQueue], guest: &dyn Guest) -> Result<Progress, QueueError> {
         let terms = self.terms();
+        let ram = &mut guest.memory();
         let mut touched = 0;
         let mut taken = 0u64;
         for (index, queue) in queues.iter_mut().enumerate().filter(|(_, queue)| queue.is_ready()) {
             for _ in 0..queue.max_size() {
                 let Some(chain) = queue.pop(ram)? else { break };
+                if !chain.is_ram(ram) && guest.look_again() {
+                    *ram = guest.memory();
+                }
                 touch(&mut taken, index);
                 if self.begin(chain, index, queue, ram, &terms)? {
                     touch(&mut touched, index);
@@ -292,7 +297,8 @@ impl Device for Block {
         Ok(Progress { interrupt, more })
     }
 
-    fn finish(&mut self, queues: &mut [VirtQueue], ram: &Arc<Ram>) -> Result<Progress, QueueError> {
+    fn finish(&mut self, queues: &mut [VirtQueue], guest: &dyn Guest) -> Result<Progress, QueueError> {
+        let ram = &guest.memory();
         let mut touched = 0;
         self.engine.start();
         while self.under_way() > 0 {

@@ -1,22 +1,10 @@
-//! What a transport needs of a device, and of its surroundings.
+//! What a transport needs of a device.
 
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
 
-use crate::memory::Ram;
+use devicemodel::Guest;
+
 use crate::queue::{QueueError, VirtQueue};
-
-/// The device's interrupt line to the guest, rising edges only.
-pub trait Interrupt: Send {
-    /// Sends one edge.
-    fn pulse(&mut self);
-}
-
-impl<F: FnMut() + Send> Interrupt for F {
-    fn pulse(&mut self) {
-        self();
-    }
-}
 
 /// What a look at the queues brought.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,13 +46,13 @@ pub trait Device: Send {
     ///
     /// # Errors
     /// A queue is broken: the device needs a reset.
-    fn serve(&mut self, queues: &mut [VirtQueue], ram: &Arc<Ram>) -> Result<Progress, QueueError>;
+    fn serve(&mut self, queues: &mut [VirtQueue], guest: &dyn Guest) -> Result<Progress, QueueError>;
 
     /// Waits for all that was started, and gives it back.
     ///
     /// # Errors
     /// A queue is broken: the device needs a reset.
-    fn finish(&mut self, queues: &mut [VirtQueue], ram: &Arc<Ram>) -> Result<Progress, QueueError>;
+    fn finish(&mut self, queues: &mut [VirtQueue], guest: &dyn Guest) -> Result<Progress, QueueError>;
 
     /// Waits for all that was started and forgets it: afterwards nothing touches guest memory any more. Then everything
     /// is as when the device was made.

@@ -5,11 +5,12 @@ pub mod hostile;
 
 use std::sync::Arc;
 
+use devicemodel::{Bank, Guest as _, Mmio as _, mock::Guest};
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::device::Device;
 use crate::memory::Ram;
-use crate::mmio::Mmio;
+use crate::mmio::Transport;
 
 /// Where the guest's first bank begins, and its bytes.
 pub const LOW: (u64, usize) = (0x4000_0000, 8 << 20);
@@ -30,13 +31,26 @@ pub const EVENT_IDX: u64 = 1 << 29;
 /// Tables of descriptors.
 pub const INDIRECT_DESC: u64 = 1 << 28;
 
-/// Guest memory of two banks.
+/// Where the device's registers are, and its interrupt.
+pub const BASE: u64 = 0x200_0000;
+/// The interrupt.
+pub const IRQ: u32 = 33;
+
+/// A guest with two banks of memory.
 ///
 /// # Panics
 /// The host has no memory.
-pub fn ram() -> Arc<Ram> {
-    let banks = [(GuestAddress(LOW.0), LOW.1), (GuestAddress(HIGH.0), HIGH.1)];
-    Arc::new(Ram::from_ranges(&banks).expect("the host has memory"))
+pub fn guest() -> Arc<Guest> {
+    let banks = [LOW, HIGH].map(|(base, size)| Bank { base, size: size as u64 });
+    Arc::new(Guest::new(&banks).expect("the host has memory"))
+}
+
+/// A device in front of a guest.
+///
+/// # Panics
+/// The device's queues are of no valid size.
+pub fn attach<D: Device>(device: D, guest: &Arc<Guest>) -> Transport<D> {
+    Transport::new(device, Arc::clone(guest) as Arc<dyn devicemodel::Guest>, BASE, IRQ).expect("a valid size")
 }
 
 /// A queue as the driver sees it.
@@ -67,15 +81,15 @@ pub struct Driver {
 
 impl Driver {
     /// A driver that has done nothing yet.
-    pub fn new(ram: &Arc<Ram>) -> Driver {
-        Driver { ram: Arc::clone(ram), rings: Vec::new(), free: LOW.0 }
+    pub fn new(guest: &Guest) -> Driver {
+        Driver { ram: guest.memory(), rings: Vec::new(), free: LOW.0 }
     }
 
     /// Resets the device and brings it up (3.1.1) with as many of `features` as it offers, and queues of `size` entries.
     ///
     /// # Panics
     /// The device does not go along.
-    pub fn start<D: Device>(&mut self, mmio: &mut Mmio<D>, features: u64, queues: u16, size: u16) {
+    pub fn start<D: Device>(&mut self, mmio: &mut Transport<D>, features: u64, queues: u16, size: u16) {
         write(mmio, 0x70, 0);
         assert_eq!(read(mmio, 0x70), 0);
         write(mmio, 0x70, 1);
@@ -97,7 +111,7 @@ impl Driver {
     }
 
     /// Sets one queue up and makes it ready.
-    pub fn set_up<D: Device>(&mut self, mmio: &mut Mmio<D>, number: u16, size: u16) {
+    pub fn set_up<D: Device>(&mut self, mmio: &mut Transport<D>, number: u16, size: u16) {
         let ring = Ring {
             size,
             descriptors: self.allocate(usize::from(size) * 16),
@@ -230,17 +244,17 @@ fn link(flags: u16, count: usize, all: usize, next: u16) -> (u16, u16) {
 }
 
 /// Reads a register.
-pub fn read<D: Device>(mmio: &mut Mmio<D>, offset: u64) -> u32 {
-    u32::try_from(mmio.read(offset, 4)).unwrap()
+pub fn read<D: Device>(mmio: &mut Transport<D>, offset: u64) -> u32 {
+    u32::try_from(mmio.read(BASE + offset, 4)).unwrap()
 }
 
 /// Writes a register.
-pub fn write<D: Device>(mmio: &mut Mmio<D>, offset: u64, value: u32) {
-    mmio.write(offset, 4, value.into());
+pub fn write<D: Device>(mmio: &mut Transport<D>, offset: u64, value: u32) {
+    mmio.write(BASE + offset, 4, value.into());
 }
 
 /// Notifies the device of a queue and lets it work until it has nothing to do.
-pub fn kick<D: Device>(mmio: &mut Mmio<D>, queue: u32) {
+pub fn kick<D: Device>(mmio: &mut Transport<D>, queue: u32) {
     write(mmio, 0x50, queue);
     while mmio.work() {}
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions, VolatileSlice};
 
-/// The guest's RAM: its banks, mapped for as long as anybody holds the `Arc` that it comes in.
-pub type Ram = vm_memory::GuestMemoryMmap<()>;
+/// The guest's RAM: what of it is mapped, for as long as anybody holds the `Arc` that it comes in.
+pub type Ram = devicemodel::Memory;
 
 /// A piece of guest memory, as a descriptor names it. Nothing is known of it yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,8 +116,11 @@ impl Buffers {
     }
 }
 
-fn is_ram(ram: &Ram, part: Part) -> bool {
-    usize::try_from(part.len).is_ok_and(|len| ram.check_range(part.address, len, Permissions::ReadWrite))
+/// Whether all of a part is in the guest's RAM.
+pub fn is_ram(ram: &Ram, part: Part) -> bool {
+    part.len == 0
+        || usize::try_from(part.len)
+            .is_ok_and(|len| ram.check_range(part.address, len, Permissions::ReadWrite))
 }
 
 /// Writes one byte of guest memory.

@@ -1,7 +1,7 @@
 //! The virtio-mmio transport, version 2 (4.2): registers in front of a device.
 //!
 //! Principle: an access is answered at once. A write that asks for work only notes it; whoever forwards the accesses
-//! answers the guest first and then calls [`Mmio::work`]. Two writes wait, because the driver relies on it: a reset, and
+//! answers the guest first and then calls [`Transport::work`]. Two writes wait, because the driver relies on it: a reset, and
 //! taking a queue out of use, return when nothing touches the guest's memory any more.
 
 pub mod registers;
@@ -14,10 +14,10 @@ mod tests;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
+use devicemodel::Guest;
 use virtio_bindings::bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
 
-use crate::device::{Device, Interrupt, Progress};
-use crate::memory::Ram;
+use crate::device::{Device, Progress};
 use crate::queue::QueueError;
 use queues::Queues;
 use registers::{Access, CONFIG, Register};
@@ -35,10 +35,11 @@ const INTERRUPT_CONFIG: u32 = 2;
 const ROUNDS: usize = 8;
 
 /// A device behind virtio-mmio registers.
-pub struct Mmio<D> {
+pub struct Transport<D> {
     device: D,
-    ram: Arc<Ram>,
-    interrupt: Box<dyn Interrupt>,
+    guest: Arc<dyn Guest>,
+    base: u64,
+    irq: u32,
     queues: Queues,
     status: Status,
     device_features_sel: u32,
@@ -51,17 +52,19 @@ pub struct Mmio<D> {
     error: Option<QueueError>,
 }
 
-impl<D: Device> Mmio<D> {
-    /// Puts registers in front of `device`, which serves a guest with this RAM and this interrupt.
+impl<D: Device> Transport<D> {
+    /// Puts registers at guest physical address `base` in front of `device`, with `irq` as its interrupt: a line of the
+    /// guest's interrupt controller that was described as edge-triggered.
     ///
     /// # Errors
     /// [`QueueError::Setup`]: the device's queue size is not a power of two from 1 to 32768.
-    pub fn new(device: D, ram: Arc<Ram>, interrupt: Box<dyn Interrupt>) -> Result<Mmio<D>, QueueError> {
+    pub fn new(device: D, guest: Arc<dyn Guest>, base: u64, irq: u32) -> Result<Transport<D>, QueueError> {
         let queues = Queues::new(device.queues(), device.queue_size())?;
-        Ok(Mmio {
+        Ok(Transport {
             device,
-            ram,
-            interrupt,
+            guest,
+            base,
+            irq,
             queues,
             status: Status::default(),
             device_features_sel: 0,
@@ -72,31 +75,6 @@ impl<D: Device> Mmio<D> {
             pending: false,
             error: None,
         })
-    }
-
-    /// The driver reads `size` bytes (1, 2, 4 or 8) at `offset` into the window.
-    pub fn read(&mut self, offset: u64, size: u64) -> u64 {
-        if let Some((at, length)) = config_range(offset, size) {
-            let mut bytes = [0; 8];
-            self.device.read_config(at, bytes.get_mut(..length).unwrap_or_default());
-            return u64::from_le_bytes(bytes);
-        }
-        match registers::find(offset, size) {
-            Some((register, Access::Read | Access::Both)) => self.read_register(register).into(),
-            _ => 0,
-        }
-    }
-
-    /// The driver writes `size` bytes (1, 2, 4 or 8) at `offset` into the window.
-    pub fn write(&mut self, offset: u64, size: u64, value: u64) {
-        if let Some((at, length)) = config_range(offset, size) {
-            self.device.write_config(at, value.to_le_bytes().get(..length).unwrap_or_default());
-            return;
-        }
-        if let Some((register, Access::Write | Access::Both)) = registers::find(offset, size) {
-            let [a, b, c, d, ..] = value.to_le_bytes();
-            self.write_register(register, u32::from_le_bytes([a, b, c, d]));
-        }
     }
 
     fn read_register(&mut self, register: Register) -> u32 {
@@ -156,7 +134,11 @@ impl<D: Device> Mmio<D> {
             return;
         }
         let event_idx = self.driver_features & (1 << VIRTIO_RING_F_EVENT_IDX) != 0;
-        match self.queues.start(event_idx, &self.ram) {
+        let mut started = self.queues.start(event_idx, &self.guest.memory());
+        if started.is_err() && self.guest.look_again() {
+            started = self.queues.start(event_idx, &self.guest.memory());
+        }
+        match started {
             Ok(()) => self.pending |= self.status.is_running(),
             Err(error) => self.fail(error),
         }
@@ -182,15 +164,20 @@ impl<D: Device> Mmio<D> {
         self.interrupt_status &= !value;
         // The line has edges only, and stands for a level: what is left must come again.
         if self.interrupt_status != 0 {
-            self.interrupt.pulse();
+            self.pulse();
         }
+    }
+
+    /// One edge. A guest that is gone has no use for it, and there is nobody to tell.
+    fn pulse(&self) {
+        let _ = self.guest.set_irq(self.irq, true);
     }
 
     fn notify(&mut self, reason: u32) {
         let new = reason & !self.interrupt_status;
         self.interrupt_status |= reason;
         if new != 0 {
-            self.interrupt.pulse();
+            self.pulse();
         }
     }
 
@@ -230,20 +217,20 @@ impl<D: Device> Mmio<D> {
         }
     }
 
-    /// Whether [`Mmio::work`] has something to do that no event will announce.
+    /// Whether [`Transport::work`] has something to do that no event will announce.
     pub fn is_pending(&self) -> bool {
         self.pending
     }
 
     /// Serves the queues: starts what is new, gives back what is done, and interrupts once for all of it. To be called
-    /// after accesses were answered, and when [`Mmio::wake`] is readable. Returns whether it should be called again
+    /// after accesses were answered, and when [`Transport::wake`] is readable. Returns whether it should be called again
     /// though nothing happens.
     pub fn work(&mut self) -> bool {
         for _ in 0..ROUNDS {
             if !self.status.is_running() {
                 return false;
             }
-            let outcome = self.device.serve(self.queues.all(), &self.ram);
+            let outcome = self.device.serve(self.queues.all(), &*self.guest);
             self.follow(outcome);
             if !self.pending {
                 return false;
@@ -257,17 +244,10 @@ impl<D: Device> Mmio<D> {
     pub fn quiesce(&mut self) {
         if self.status.is_running() {
             let pending = self.pending;
-            let outcome = self.device.finish(self.queues.all(), &self.ram);
+            let outcome = self.device.finish(self.queues.all(), &*self.guest);
             self.follow(outcome);
             self.pending |= pending && self.status.is_running();
         }
-    }
-
-    /// The guest's RAM is mapped anew: some of its pages left it. Nothing is in flight when this returns, and the old
-    /// mapping is no longer used.
-    pub fn remap(&mut self, ram: Arc<Ram>) {
-        self.quiesce();
-        self.ram = ram;
     }
 
     /// The configuration space changed by itself: the driver is to read it again (2.5).
@@ -278,7 +258,7 @@ impl<D: Device> Mmio<D> {
         }
     }
 
-    /// Becomes readable when [`Mmio::work`] has something to give back.
+    /// Becomes readable when [`Transport::work`] has something to give back.
     pub fn wake(&self) -> Option<BorrowedFd<'_>> {
         self.device.wake()
     }
@@ -296,6 +276,38 @@ impl<D: Device> Mmio<D> {
     /// The device, to be changed from the outside.
     pub fn device_mut(&mut self) -> &mut D {
         &mut self.device
+    }
+}
+
+impl<D: Device> devicemodel::Mmio for Transport<D> {
+    fn read(&mut self, address: u64, size: u8) -> u64 {
+        let (offset, size) = (address.wrapping_sub(self.base), size.into());
+        if let Some((at, length)) = config_range(offset, size) {
+            let mut bytes = [0; 8];
+            self.device.read_config(at, bytes.get_mut(..length).unwrap_or_default());
+            return u64::from_le_bytes(bytes);
+        }
+        match registers::find(offset, size) {
+            Some((register, Access::Read | Access::Both)) => self.read_register(register).into(),
+            _ => 0,
+        }
+    }
+
+    fn write(&mut self, address: u64, size: u8, value: u64) {
+        let (offset, size) = (address.wrapping_sub(self.base), size.into());
+        if let Some((at, length)) = config_range(offset, size) {
+            self.device.write_config(at, value.to_le_bytes().get(..length).unwrap_or_default());
+            return;
+        }
+        if let Some((register, Access::Write | Access::Both)) = registers::find(offset, size) {
+            let [a, b, c, d, ..] = value.to_le_bytes();
+            self.write_register(register, u32::from_le_bytes([a, b, c, d]));
+        }
+    }
+
+    fn invalidate(&mut self) {
+        self.quiesce();
+        self.guest.refresh();
     }
 }
 

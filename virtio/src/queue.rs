@@ -11,7 +11,7 @@ use virtio_bindings::bindings::virtio_ring::VRING_AVAIL_F_NO_INTERRUPT;
 use virtio_queue::{Queue, QueueOwnedT, QueueT};
 use vm_memory::{Bytes, GuestAddress};
 
-use crate::memory::{Part, Ram};
+use crate::memory::{self, Part, Ram};
 
 /// The most descriptors of one chain that a device takes, indirect ones included.
 pub const MAX_CHAIN: usize = 256;
@@ -45,6 +45,13 @@ pub struct Chain {
     pub readable: Vec<Part>,
     /// What the device may write.
     pub writable: Vec<Part>,
+}
+
+impl Chain {
+    /// Whether all of it is in the guest's RAM.
+    pub fn is_ram(&self, ram: &Ram) -> bool {
+        self.readable.iter().chain(&self.writable).all(|&part| memory::is_ram(ram, part))
+    }
 }
 
 /// What a driver says of a queue before it makes it ready.

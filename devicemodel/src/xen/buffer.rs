@@ -29,6 +29,10 @@ impl Buffer {
         let size = pages.ok_or_else(|| Error::unfit("a hypercall buffer larger than memory"))?;
         let memory = pinned(size).or_else(|_| locked(size));
         let memory = memory.map_err(|source| Error::call("lock memory for a hypercall", source))?;
+        // Linux lets a page be written from the first write on, which must not be the hypervisor's: it gets no fault.
+        for page in (0..size).step_by(PAGE_SIZE) {
+            memory.slice().write_obj(0u64, page).map_err(|_| past_the_end())?;
+        }
         Ok(Buffer { memory, len, linked: Vec::new() })
     }
 

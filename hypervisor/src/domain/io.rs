@@ -126,17 +126,19 @@ impl Domain {
         self.io.servers.lock().connected(tag, id);
     }
 
-    /// A device model has closed its end of this vCPU's port, or has died. A server that has lost all its ports is one
-    /// that nobody will ever end: it ends here.
+    /// A device model has closed its end of this vCPU's port, or has died. A server that has lost all ports to which it was
+    /// bound is one that nobody will ever end: it ends here.
     pub fn device_model_lost(&self, hv: &Hypervisor, tag: ConsumerTag, id: VcpuId) {
         let (outcome, deserted) = {
             let mut servers = self.io.servers.lock();
-            (servers.lost(tag, id), servers.deserted(tag))
+            let lost = (servers.lost(tag, id), servers.destroy_deserted(tag));
+            self.io.any.store(servers.has_servers(), Ordering::Release);
+            lost
         };
         self.follow_outcome(hv, id, outcome);
-        if let Some(server) = deserted {
+        if let Some((server, removed)) = deserted {
             log::warn!("{}: {server} ends, because its device model is gone", self.id);
-            let _ = self.destroy_server(hv, server, None);
+            self.clear_up(hv, removed);
         }
     }
 
@@ -171,12 +173,19 @@ impl Domain {
 
     /// Ends a server; nobody waits for it any more. Errors: those of [`Servers::destroy`].
     pub fn destroy_server(&self, hv: &Hypervisor, server: ServerId, by: Option<DomId>) -> Result<(), Errno> {
-        let Removed { ports, frames, released } = {
+        let removed = {
             let mut servers = self.io.servers.lock();
             let removed = servers.destroy(server, by)?;
             self.io.any.store(servers.has_servers(), Ordering::Release);
             removed
         };
+        self.clear_up(hv, removed);
+        Ok(())
+    }
+
+    /// Lets go of everything that a server held.
+    fn clear_up(&self, hv: &Hypervisor, removed: Removed<Pin>) {
+        let Removed { ports, frames, released } = removed;
         for id in released.iter() {
             self.end_wait(hv, id);
         }
@@ -184,7 +193,6 @@ impl Domain {
         for frame in frames {
             hv.unpin(frame);
         }
-        Ok(())
     }
 
     fn close_consumers(&self, hv: &Hypervisor, ports: &[Port]) {

@@ -12,9 +12,6 @@ use super::{Request, ServerId, Servers};
 use crate::event::{Port, SharedFrame};
 use crate::mm::page::Page;
 
-/// How far an address in an entry reaches.
-const ADDRESS_BITS: u32 = 20;
-
 /// How the positions of the ring count (`HVM_IOREQSRV_BUFIOREQ_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Buffering {
@@ -64,14 +61,14 @@ impl<F: SharedFrame> Ring<F> {
     /// Adds a write; false, and nothing done, if there is no room or it has no form here.
     fn push(&mut self, request: &Request) -> bool {
         let Some(page) = self.frame.as_ref().map(SharedFrame::page) else { return false };
-        let Some(entry) = Entry::new(request) else { return false };
+        let Some(entries) = Entries::new(request) else { return false };
         let Some(read) = page.word32(BUFFERED_READ).map(|word| word.load()) else { return false };
         // A reader that is ahead of us gives a huge difference, and no room either.
-        if self.write.wrapping_sub(read) > BUFFERED_SLOTS - entry.slots() {
+        if self.write.wrapping_sub(read) > BUFFERED_SLOTS - entries.count() {
             return false;
         }
-        entry.write(page, self.write);
-        self.write = self.write.wrapping_add(entry.slots());
+        entries.write(page, self.write);
+        self.write = self.write.wrapping_add(entries.count());
         if let Some(word) = page.word32(BUFFERED_WRITE) {
             word.store(self.write);
         }
@@ -96,38 +93,40 @@ impl<F: SharedFrame> Ring<F> {
     }
 }
 
-/// A write in the ring's form.
-struct Entry {
-    /// All of an entry but the data.
-    header: u32,
-    low: u32,
-    /// For a write of 8 bytes.
-    high: Option<u32>,
+/// A write in the ring's form: one entry, or for 8 bytes two.
+struct Entries {
+    first: BufferedSlot,
+    second: Option<BufferedSlot>,
 }
 
-impl Entry {
+impl Entries {
     fn new(request: &Request) -> Option<Self> {
-        let address = u32::try_from(request.address).ok().filter(|&address| address >> ADDRESS_BITS == 0)?;
-        if !request.write {
+        if !request.write || request.address >= BufferedSlot::ADDRESS_END {
             return None;
         }
+        let address = u32::try_from(request.address).ok()?;
         let data = request.data & mask(request.size)?;
-        let kind = u32::from(request.space.request_type().number());
-        // From bit 0: the type, one bit unused, the direction (0, a write), log2 of the size, the address.
-        let header = kind | request.size.trailing_zeros() << 10 | address << 12;
-        let high = (request.size == 8).then_some((data >> u32::BITS) as u32);
-        Some(Entry { header, low: (data & u64::from(u32::MAX)) as u32, high })
+        let size = match request.size {
+            1 => 0,
+            2 => 1,
+            4 => 2,
+            _ => 3,
+        };
+        let kind = request.space.request_type();
+        let entry = |half: u64| BufferedSlot::write(kind, size, address, (half & u64::from(u32::MAX)) as u32);
+        let second = (request.size == 8).then(|| entry(data >> u32::BITS));
+        Some(Entries { first: entry(data), second })
     }
 
-    fn slots(&self) -> u32 {
-        if self.high.is_some() { 2 } else { 1 }
+    fn count(&self) -> u32 {
+        if self.second.is_some() { 2 } else { 1 }
     }
 
     fn write(&self, page: Page, position: u32) {
-        for (at, data) in [(position, Some(self.low)), (position.wrapping_add(1), self.high)] {
+        for (at, entry) in (0..).map(|n| position.wrapping_add(n)).zip([Some(self.first), self.second]) {
             let offset = BUFFERED_ENTRIES + (at % BUFFERED_SLOTS) as usize * size_of::<BufferedSlot>();
-            if let (Some(data), Some(word)) = (data, page.word64(offset)) {
-                word.store(u64::from(data) << u32::BITS | u64::from(self.header));
+            if let (Some(entry), Some(word)) = (entry, page.word64(offset)) {
+                word.store(u64::from(entry.data) << u32::BITS | u64::from(entry.head));
             }
         }
     }

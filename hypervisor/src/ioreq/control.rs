@@ -84,6 +84,7 @@ impl<F: SharedFrame> Servers<F> {
                 generation,
                 enabled: false,
                 ports,
+                bound: VcpuSet::default(),
                 lost: VcpuSet::default(),
                 ranges: 0,
                 pages: [const { None }; SYNC_PAGES],
@@ -126,6 +127,14 @@ impl<F: SharedFrame> Servers<F> {
         let ring = server.ring.and_then(|ring| ring.frame);
         let frames = ring.into_iter().chain(server.pages.into_iter().flatten()).collect();
         Ok(Removed { ports: server.ports, frames, released })
+    }
+
+    /// Ends the server with this mark, if its owner was bound to some of its vCPUs' ports and is bound to none: the
+    /// program that served has ended, and nobody else would end the server.
+    pub fn destroy_deserted(&mut self, tag: ConsumerTag) -> Option<(ServerId, Removed<F>)> {
+        let id = self.tagged(tag)?.server;
+        self.server(id).filter(|server| server.is_deserted())?;
+        Some((id, self.destroy(id, None).ok()?))
     }
 
     /// What the owner may know. `ENOENT`, `EPERM` as for [`destroy`](Self::destroy).

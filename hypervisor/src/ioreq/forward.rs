@@ -120,6 +120,7 @@ impl<F: SharedFrame> Servers<F> {
             }
             return Outcome::Nothing;
         }
+        server.bound.remove(vcpu);
         server.lost.insert(vcpu);
         if let Some(slot) = server.slot(vcpu) {
             slot.empty();
@@ -134,6 +135,7 @@ impl<F: SharedFrame> Servers<F> {
         let Some(server) = self.server_mut(server) else { return };
         if !buffered {
             server.lost.remove(vcpu);
+            server.bound.insert(vcpu);
         } else if let Some(ring) = &mut server.ring {
             ring.lost = false;
         }
@@ -154,7 +156,7 @@ impl<F: SharedFrame> Servers<F> {
     }
 
     /// What the mark says, if the server it was made for still exists.
-    fn tagged(&self, tag: ConsumerTag) -> Option<Tag> {
+    pub(super) fn tagged(&self, tag: ConsumerTag) -> Option<Tag> {
         let tag = Tag::unpack(tag)?;
         self.server(tag.server).filter(|server| tag.is_of(server.generation)).map(|_| tag)
     }
@@ -162,14 +164,5 @@ impl<F: SharedFrame> Servers<F> {
     fn end(&mut self, vcpu: VcpuId, id: ServerId, answer: Option<u64>) -> Outcome {
         let over = self.wait_mut(vcpu).is_some_and(|wait| wait.end(id, answer));
         if over { Outcome::Finished } else { Outcome::Nothing }
-    }
-}
-
-impl<F: SharedFrame> Servers<F> {
-    /// The server with this mark if all its ports were lost.
-    pub fn deserted(&self, tag: ConsumerTag) -> Option<ServerId> {
-        let mark = Tag::unpack(tag)?;
-        let server = self.server(mark.server).filter(|server| mark.is_of(server.generation))?;
-        (0..self.vcpus).map(VcpuId).all(|vcpu| server.lost.contains(vcpu)).then_some(mark.server)
     }
 }

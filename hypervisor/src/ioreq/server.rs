@@ -23,6 +23,8 @@ pub(super) struct Server<F> {
     pub enabled: bool,
     /// A port for each vCPU, then the one for buffered requests if there is a ring.
     pub ports: Vec<Port>,
+    /// vCPUs to whose port the owner is bound.
+    pub bound: VcpuSet,
     /// vCPUs to whose port the owner was bound and is no longer: nobody would answer them.
     pub lost: VcpuSet,
     /// Ranges in all spaces.
@@ -52,6 +54,11 @@ impl<F: SharedFrame> Server<F> {
             return None;
         }
         Some((*self.ports.get(usize::from(vcpu.0))?, self.slot(vcpu)?))
+    }
+
+    /// Whether the owner was bound to some ports and is bound to none: the program that served has ended.
+    pub(super) fn is_deserted(&self) -> bool {
+        self.bound.is_empty() && !self.lost.is_empty()
     }
 
     /// The page with this index, made if need be. `ENOMEM`: no memory. `EINVAL`: no such page.

@@ -5,23 +5,24 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use devicemodel::{Mmio as _, mock};
 use proptest::prelude::*;
 
 use super::*;
-use crate::driver::{self, Driver, EVENT_IDX, HIGH, INDIRECT, LOW, NEXT, WRITE, hostile};
+use crate::driver::{self, BASE, Driver, EVENT_IDX, HIGH, INDIRECT, LOW, NEXT, WRITE, hostile};
 use crate::image::raw::RawImage;
 use crate::image::uring::Uring;
 use crate::image::{Image, Inline};
-use crate::mmio::Mmio;
+use crate::mmio::Transport;
 
 const SIZE: u64 = 1 << 20;
 const CONFIG_WCE: u64 = 1 << VIRTIO_BLK_F_CONFIG_WCE;
 const FLUSH: u64 = 1 << VIRTIO_BLK_F_FLUSH;
 
 struct Guest {
-    mmio: Mmio<Block>,
+    mmio: Transport<Block>,
     driver: Driver,
-    interrupts: Arc<AtomicU64>,
+    host: Arc<mock::Guest>,
     file: std::fs::File,
 }
 
@@ -36,16 +37,11 @@ fn guest_on(read_only: bool, ring: bool, features: u64) -> Guest {
             Err((image, _)) => Box::new(Inline::new(image)),
         },
     };
-    let interrupts = Arc::new(AtomicU64::new(0));
-    let counter = Arc::clone(&interrupts);
-    let ram = driver::ram();
-    let line = move || {
-        counter.fetch_add(1, Ordering::Relaxed);
-    };
-    let mut mmio = Mmio::new(Block::new(engine, 2, "serial-1"), Arc::clone(&ram), Box::new(line)).unwrap();
-    let mut driver = Driver::new(&ram);
+    let host = driver::guest();
+    let mut mmio = driver::attach(Block::new(engine, 2, "serial-1"), &host);
+    let mut driver = Driver::new(&host);
     driver.start(&mut mmio, features, 2, 16);
-    Guest { mmio, driver, interrupts, file }
+    Guest { mmio, driver, host, file }
 }
 
 fn guest() -> Guest {
@@ -149,7 +145,8 @@ fn bad_requests_get_the_status_that_the_specification_asks_for() {
     let mut guest = guest();
     let data = guest.driver.allocate(1024);
     let last = SIZE / 512;
-    let cases: &[(u32, u64, &[(u64, u32)], &[(u64, u32)], u8)] = &[
+    type Parts<'a> = &'a [(u64, u32)];
+    let cases: &[(u32, u64, Parts, Parts, u8)] = &[
         (0, last, &[], &[(data, 512)], IOERR),
         (0, last - 1, &[], &[(data, 1024)], IOERR),
         (0, u64::MAX, &[], &[(data, 512)], IOERR),
@@ -259,17 +256,17 @@ fn durable(features: u64, writeback: Option<u8>) -> bool {
     }
     let seen = Arc::new(AtomicU64::new(0));
     let block = Block::new(Box::new(Inline::new(Watch(Arc::clone(&seen)))), 1, "");
-    let ram = driver::ram();
+    let host = driver::guest();
     let mut guest = Guest {
-        mmio: Mmio::new(block, Arc::clone(&ram), Box::new(|| {})).unwrap(),
-        driver: Driver::new(&ram),
-        interrupts: Arc::default(),
+        mmio: driver::attach(block, &host),
+        driver: Driver::new(&host),
+        host,
         file: tempfile::tempfile().unwrap(),
     };
     guest.driver.start(&mut guest.mmio, driver::VERSION_1 | features, 1, 16);
     if let Some(value) = writeback {
-        guest.mmio.write(0x100 + 32, 1, value.into());
-        assert_eq!(guest.mmio.read(0x100 + 32, 1), u64::from(value & 1));
+        guest.mmio.write(BASE + 0x100 + 32, 1, value.into());
+        assert_eq!(guest.mmio.read(BASE + 0x100 + 32, 1), u64::from(value & 1));
     }
     let data = guest.driver.allocate(512);
     assert_eq!(guest.request(1, 0, &[(data, 512)], &[]).0, OK);
@@ -290,16 +287,16 @@ fn the_cache_is_as_the_driver_has_it() {
 #[test]
 fn the_configuration_is_readable_in_all_sizes() {
     let mut guest = guest();
-    assert_eq!(guest.mmio.read(0x100, 8), SIZE / 512);
-    assert_eq!(guest.mmio.read(0x100, 4), SIZE / 512);
-    assert_eq!(guest.mmio.read(0x100 + 20, 4), 512);
-    assert_eq!(guest.mmio.read(0x100 + 24, 1), 3, "physical blocks of 4 KiB");
-    assert_eq!(guest.mmio.read(0x100 + 26, 2), 8);
-    assert_eq!(guest.mmio.read(0x100 + 34, 2), 2);
-    assert_eq!(guest.mmio.read(0x100 + 58, 4), 0);
-    assert_eq!(guest.mmio.read(0x1ff, 8), 0);
-    guest.mmio.write(0x100, 4, 1);
-    assert_eq!(guest.mmio.read(0x100, 4), SIZE / 512);
+    assert_eq!(guest.mmio.read(BASE + 0x100, 8), SIZE / 512);
+    assert_eq!(guest.mmio.read(BASE + 0x100, 4), SIZE / 512);
+    assert_eq!(guest.mmio.read(BASE + 0x100 + 20, 4), 512);
+    assert_eq!(guest.mmio.read(BASE + 0x100 + 24, 1), 3, "physical blocks of 4 KiB");
+    assert_eq!(guest.mmio.read(BASE + 0x100 + 26, 2), 8);
+    assert_eq!(guest.mmio.read(BASE + 0x100 + 34, 2), 2);
+    assert_eq!(guest.mmio.read(BASE + 0x100 + 58, 4), 0);
+    assert_eq!(guest.mmio.read(BASE + 0x1ff, 8), 0);
+    guest.mmio.write(BASE + 0x100, 4, 1);
+    assert_eq!(guest.mmio.read(BASE + 0x100, 4), SIZE / 512);
 }
 
 #[test]
@@ -314,7 +311,7 @@ fn one_interrupt_tells_of_a_batch() {
         }
         driver::kick(&mut guest.mmio, 0);
         assert_eq!((guest.driver.used(0).len(), guest.driver.used(1).len()), (4, 4));
-        assert_eq!(guest.interrupts.load(Ordering::Relaxed), 1);
+        assert_eq!(guest.host.take_interrupts().len(), 1);
         assert_eq!(driver::read(&mut guest.mmio, 0x60), 1);
         driver::write(&mut guest.mmio, 0x64, 1);
         assert_eq!(driver::read(&mut guest.mmio, 0x60), 0);
@@ -326,16 +323,15 @@ fn a_driver_that_wants_no_interrupt_gets_none() {
     let mut guest = guest();
     guest.driver.want_interrupt_after(0, 2);
     for expected in [0, 0, 1, 0] {
-        guest.interrupts.store(0, Ordering::Relaxed);
         assert_eq!(guest.request(4, 0, &[], &[]).0, OK);
-        assert_eq!(guest.interrupts.load(Ordering::Relaxed), expected);
+        assert_eq!(guest.host.take_interrupts().len(), expected);
         driver::write(&mut guest.mmio, 0x64, 1);
     }
     let mut guest = guest_on(false, false, driver::VERSION_1);
     let flags = guest.driver.rings[0].available;
     guest.driver.fill(flags, &1u16.to_le_bytes());
     assert_eq!(guest.request(4, 0, &[], &[]).0, OK);
-    assert_eq!(guest.interrupts.load(Ordering::Relaxed), 0);
+    assert_eq!(guest.host.take_interrupts().len(), 0);
 }
 
 #[test]

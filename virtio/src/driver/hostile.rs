@@ -6,13 +6,13 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use devicemodel::{Guest as _, Mmio as _};
 use vm_memory::{Bytes, GuestAddress};
 
-use super::{Driver, LOW, ram, read, write};
+use super::{BASE, Driver, LOW, attach, guest, read, write};
 use crate::block::Block;
 use crate::image::{Geometry, Image, Inline};
 use crate::memory::Buffers;
-use crate::mmio::Mmio;
 
 /// Bytes of the disk.
 const DISK: u64 = 1 << 20;
@@ -79,10 +79,11 @@ impl Bytes8<'_> {
 /// The device did what it must not.
 pub fn play(bytes: &[u8]) {
     let jobs = Arc::new(AtomicU64::new(0));
-    let ram = ram();
+    let guest = guest();
+    let ram = guest.memory();
     let block = Block::new(Box::new(Inline::new(Checked { jobs: Arc::clone(&jobs) })), 2, "hostile");
-    let mut mmio = Mmio::new(block, Arc::clone(&ram), Box::new(|| {})).expect("the queue size is valid");
-    let mut driver = Driver::new(&ram);
+    let mut mmio = attach(block, &guest);
+    let mut driver = Driver::new(&guest);
     driver.start(&mut mmio, u64::MAX, 2, 16);
     let area = driver.allocate(4096);
     let mut source = Bytes8(bytes);
@@ -122,10 +123,14 @@ pub fn play(bytes: &[u8]) {
                 // A reset makes for a dull game: only now and then.
                 let offset = u64::from(a) * 4 % 0x200;
                 if offset != 0x70 || b % 16 == 0 {
-                    mmio.write(offset, [4, 4, 1, 2, 8][usize::from(b) % 5], u32::from_le_bytes(value).into());
+                    mmio.write(
+                        BASE + offset,
+                        [4, 4, 1, 2, 8][usize::from(b) % 5],
+                        u32::from_le_bytes(value).into(),
+                    );
                 }
             }
-            6 => drop(mmio.read(small.into(), u64::from(what >> 3))),
+            6 => drop(mmio.read(BASE + u64::from(small), what >> 3)),
             _ => {
                 let before = jobs.load(Ordering::Relaxed);
                 write(&mut mmio, 0x50, u32::from(a & 3));
@@ -140,7 +145,7 @@ pub fn play(bytes: &[u8]) {
     write(&mut mmio, 0x70, 0);
     assert_eq!(read(&mut mmio, 0x70), 0);
     // Whatever was before, a reset makes it whole.
-    driver = Driver::new(&ram);
+    driver = Driver::new(&guest);
     driver.start(&mut mmio, u64::MAX, 1, 16);
     let (header, status) = (driver.allocate(16), driver.allocate(1));
     driver.fill(header, &[4, 0, 0, 0]);

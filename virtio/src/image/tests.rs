@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use devicemodel::Guest as _;
 use vm_memory::GuestAddress;
 
 use super::open::{self, OpenError};
@@ -16,7 +17,7 @@ use super::workers::Workers;
 use super::*;
 use crate::config::Format;
 use crate::config::{DiskConfig, Layer};
-use crate::driver::{Driver, HIGH, ram};
+use crate::driver::{Driver, HIGH, guest};
 use crate::memory::Part;
 
 fn open(config: &DiskConfig) -> Result<Box<dyn Engine>, OpenError> {
@@ -56,8 +57,9 @@ fn engines(bytes: u64) -> Vec<(Box<dyn Engine>, File)> {
 #[test]
 fn many_jobs_at_once() {
     for (mut engine, file) in engines(4 << 20) {
-        let ram = ram();
-        let mut driver = Driver::new(&ram);
+        let guest = guest();
+        let ram = guest.memory();
+        let mut driver = Driver::new(&guest);
         let from = driver.allocate(1 << 20);
         let pattern: Vec<u8> = (0..1u32 << 20).map(|at| (at / 512) as u8 ^ at as u8).collect();
         driver.fill(from, &pattern);
@@ -97,7 +99,8 @@ fn many_jobs_at_once() {
 fn a_file_that_shrinks_gives_errors() {
     for (mut engine, file) in engines(1 << 20) {
         file.set_len(4096).unwrap();
-        let ram = ram();
+        let guest = guest();
+        let ram = guest.memory();
         let part = |len| Buffers::new(&ram, &[Part { address: GuestAddress(HIGH.0), len }]).unwrap();
         engine.submit(Job { token: 0, operation: Operation::Read { offset: 0, into: part(4096) } });
         engine.submit(Job { token: 1, operation: Operation::Read { offset: 4096 - 512, into: part(4096) } });
@@ -110,14 +113,15 @@ fn a_file_that_shrinks_gives_errors() {
 #[test]
 fn an_engine_that_goes_has_let_go_of_memory() {
     for (mut engine, _file) in engines(4 << 20) {
-        let ram = ram();
+        let guest = guest();
+        let ram = guest.memory();
         for token in 0..64 {
             let into = Buffers::new(&ram, &[Part { address: GuestAddress(HIGH.0), len: 1 << 20 }]).unwrap();
             engine.submit(Job { token, operation: Operation::Read { offset: 0, into } });
         }
         engine.start();
         drop(engine);
-        assert_eq!(Arc::strong_count(&ram), 1);
+        assert_eq!(Arc::strong_count(&ram), 2, "ours and the guest's");
     }
 }
 
@@ -198,8 +202,9 @@ fn qcow2_with_a_backing_file() {
     config.backing.push(Layer { image: base.to_str().unwrap().into(), format: Format::Raw });
     let mut engine = open(&config).map_err(|error| error.to_string()).unwrap();
     assert_eq!(engine.geometry().size, 1 << 20);
-    let ram = ram();
-    let mut driver = Driver::new(&ram);
+    let guest = guest();
+    let ram = guest.memory();
+    let mut driver = Driver::new(&guest);
     let data = driver.allocate(8192);
     let part = |len| Buffers::new(&ram, &[Part { address: GuestAddress(data), len }]).unwrap();
     let mut run = |operation| {

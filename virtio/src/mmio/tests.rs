@@ -1,10 +1,11 @@
 //! The registers, and the order in which a driver may use them.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+
+use devicemodel::{Mmio as _, mock};
 
 use super::*;
-use crate::driver::{self, Driver, EVENT_IDX, VERSION_1, read, write};
+use crate::driver::{self, BASE, Driver, EVENT_IDX, VERSION_1, read, write};
 use crate::queue::VirtQueue;
 
 /// A device that notes what it is asked for.
@@ -39,7 +40,8 @@ impl Device for Probe {
     fn negotiated(&mut self, features: u64) {
         *self.negotiated.lock().unwrap() = Some(features);
     }
-    fn serve(&mut self, queues: &mut [VirtQueue], ram: &Arc<Ram>) -> Result<Progress, QueueError> {
+    fn serve(&mut self, queues: &mut [VirtQueue], guest: &dyn Guest) -> Result<Progress, QueueError> {
+        let ram = &guest.memory();
         if self.broken {
             return Err(QueueError::Chain);
         }
@@ -52,7 +54,7 @@ impl Device for Probe {
         }
         Ok(Progress { interrupt, more: false })
     }
-    fn finish(&mut self, _: &mut [VirtQueue], _: &Arc<Ram>) -> Result<Progress, QueueError> {
+    fn finish(&mut self, _: &mut [VirtQueue], _: &dyn Guest) -> Result<Progress, QueueError> {
         self.finished += 1;
         Ok(Progress::default())
     }
@@ -64,15 +66,11 @@ impl Device for Probe {
     }
 }
 
-fn transport() -> (Mmio<Probe>, Driver, Arc<AtomicU64>) {
-    let interrupts = Arc::new(AtomicU64::new(0));
-    let counter = Arc::clone(&interrupts);
-    let ram = driver::ram();
-    let line = move || {
-        counter.fetch_add(1, Ordering::Relaxed);
-    };
-    let mmio = Mmio::new(Probe::default(), Arc::clone(&ram), Box::new(line)).unwrap();
-    (mmio, Driver::new(&ram), interrupts)
+fn transport() -> (Transport<Probe>, Driver, Arc<mock::Guest>) {
+    let guest = driver::guest();
+    let mmio = driver::attach(Probe::default(), &guest);
+    let driver = Driver::new(&guest);
+    (mmio, driver, guest)
 }
 
 #[test]
@@ -93,14 +91,14 @@ fn the_constants() {
 #[test]
 fn registers_are_words_and_the_configuration_is_anything() {
     let (mut mmio, ..) = transport();
-    assert_eq!(mmio.read(0, 1), 0);
-    assert_eq!(mmio.read(2, 4), 0);
-    assert_eq!(mmio.read(0, 8), 0);
-    assert_eq!(mmio.read(0x110, 1), 0x10);
-    assert_eq!(mmio.read(0x111, 2), 0x1211);
-    assert_eq!(mmio.read(0x110, 8), 0x1716_1514_1312_1110);
-    assert_eq!(mmio.read(0x110, 3), 0);
-    mmio.write(0x70, 2, 1);
+    assert_eq!(mmio.read(BASE, 1), 0);
+    assert_eq!(mmio.read(BASE + 2, 4), 0);
+    assert_eq!(mmio.read(BASE, 8), 0);
+    assert_eq!(mmio.read(BASE + 0x110, 1), 0x10);
+    assert_eq!(mmio.read(BASE + 0x111, 2), 0x1211);
+    assert_eq!(mmio.read(BASE + 0x110, 8), 0x1716_1514_1312_1110);
+    assert_eq!(mmio.read(BASE + 0x110, 3), 0);
+    mmio.write(BASE + 0x70, 2, 1);
     assert_eq!(read(&mut mmio, 0x70), 0);
 }
 
@@ -111,7 +109,7 @@ fn features_are_shown_by_halves_and_refused_as_a_whole() {
     assert_eq!(read(&mut mmio, 0x10), 1);
     write(&mut mmio, 0x14, 2);
     assert_eq!(read(&mut mmio, 0x10), 0);
-    let choose = |mmio: &mut Mmio<Probe>, halves: &[(u32, u32)]| {
+    let choose = |mmio: &mut Transport<Probe>, halves: &[(u32, u32)]| {
         write(mmio, 0x70, 0);
         write(mmio, 0x70, 3);
         for &(half, value) in halves {
@@ -149,7 +147,7 @@ fn queues_that_there_are_not_are_nothing() {
 
 #[test]
 fn bad_queues_are_refused_and_the_driver_is_told() {
-    type Change = fn(&mut Mmio<Probe>);
+    type Change = fn(&mut Transport<Probe>);
     let ways: [Change; 7] = [
         |mmio| write(mmio, 0x38, 0),
         |mmio| write(mmio, 0x38, 3),
@@ -160,7 +158,7 @@ fn bad_queues_are_refused_and_the_driver_is_told() {
         |mmio| write(mmio, 0xa0, 0x4000_0002),
     ];
     for (number, way) in ways.into_iter().enumerate() {
-        let (mut mmio, mut driver, interrupts) = transport();
+        let (mut mmio, mut driver, guest) = transport();
         driver.start(&mut mmio, u64::MAX, 1, 16);
         write(&mut mmio, 0x30, 0);
         write(&mut mmio, 0x44, 0);
@@ -169,7 +167,7 @@ fn bad_queues_are_refused_and_the_driver_is_told() {
         write(&mut mmio, 0x44, 1);
         assert_eq!(read(&mut mmio, 0x44), 0, "way {number}");
         assert_eq!(read(&mut mmio, 0x70), 0x4f, "way {number}");
-        assert_eq!((read(&mut mmio, 0x60), interrupts.load(Ordering::Relaxed)), (2, 1));
+        assert_eq!((read(&mut mmio, 0x60), guest.take_interrupts().len()), (2, 1));
     }
 }
 
@@ -219,10 +217,10 @@ fn a_ready_queue_does_not_move() {
 
 #[test]
 fn an_edge_comes_again_while_something_is_left() {
-    let (mut mmio, mut driver, interrupts) = transport();
+    let (mut mmio, mut driver, guest) = transport();
     driver.start(&mut mmio, VERSION_1, 1, 16);
     let data = driver.allocate(16);
-    let edges = || interrupts.swap(0, Ordering::Relaxed);
+    let edges = || guest.take_interrupts().len();
     for _ in 0..3 {
         driver.offer(0, &[(data, 16)], &[]);
         driver::kick(&mut mmio, 0);
@@ -268,14 +266,14 @@ fn a_driver_that_gives_up_is_left_alone() {
 
 #[test]
 fn a_broken_device_says_so_once() {
-    let (mut mmio, mut driver, interrupts) = transport();
+    let (mut mmio, mut driver, guest) = transport();
     driver.start(&mut mmio, u64::MAX, 1, 16);
     mmio.device_mut().broken = true;
     for _ in 0..3 {
         driver::kick(&mut mmio, 0);
     }
     assert_eq!(mmio.error(), Some(QueueError::Chain));
-    assert_eq!(interrupts.load(Ordering::Relaxed), 1);
+    assert_eq!(guest.take_interrupts().len(), 1);
     write(&mut mmio, 0x70, 0);
     assert_eq!(mmio.error(), None);
 }

@@ -179,6 +179,29 @@ fn a_lost_port_ends_the_wait_and_refuses_until_it_is_bound_again() {
 }
 
 #[test]
+fn a_server_is_deserted_when_the_last_bound_port_is_lost() {
+    let mut domain = Domain::new(3);
+    let id = domain.serve();
+    let tags = [1, 2, 3].map(|port| domain.tag(Port(port)));
+    assert!(domain.servers.destroy_deserted(tags[0]).is_none(), "nobody has come yet");
+    domain.servers.connected(tags[0], V0);
+    domain.servers.connected(tags[1], V1);
+    // The third port is never bound, and its vCPU asks nevertheless.
+    assert!(matches!(domain.servers.post(VcpuId(2), id, &read(0, 1)), Posted::Notify(_)));
+    assert_eq!(domain.servers.lost(tags[0], V0), Outcome::Nothing);
+    assert!(domain.servers.destroy_deserted(tags[0]).is_none());
+    assert_eq!(domain.servers.lost(tags[1], V1), Outcome::Nothing);
+    let (ended, removed) = domain.servers.destroy_deserted(tags[1]).unwrap();
+    assert_eq!(ended, id);
+    assert!(removed.released.iter().eq([VcpuId(2)]));
+    assert!(domain.servers.destroy_deserted(tags[1]).is_none());
+    // Late news of the old server does not end its successor.
+    domain.serve();
+    assert!(domain.servers.destroy_deserted(tags[1]).is_none());
+    assert!(domain.servers.has_servers());
+}
+
+#[test]
 fn a_server_that_is_turned_off_still_answers() {
     let (mut domain, id, port) = asked(&read(0x10, 1));
     domain.servers.set_enabled(id, OWNER, false, || None).unwrap();

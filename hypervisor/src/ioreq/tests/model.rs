@@ -1,10 +1,8 @@
 //! What requests must do, said as simply as possible, beside the real thing. Every step is made on both, and what can
 //! be seen from outside must agree.
 
-use std::collections::BTreeSet;
-
 use crate::event::{ConsumerTag, Port, VcpuSet};
-use crate::ioreq::{Completed, Outcome, Posted, ServerId, Space};
+use crate::ioreq::{Completed, Outcome, Posted, Removed, ServerId, Space};
 use crate::types::{DomId, VcpuId};
 
 use super::support::*;
@@ -39,6 +37,10 @@ pub enum Op {
     /// The vCPU is about to run.
     Fetch {
         vcpu: usize,
+    },
+    /// The server is ended if nobody serves it any more.
+    Sweep {
+        server: usize,
     },
     /// The device model writes a state, and data that name server and vCPU.
     Write {
@@ -84,16 +86,43 @@ impl Slot {
     }
 }
 
+/// A set of small numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Set(u8);
+
+impl Set {
+    fn insert(&mut self, index: usize) {
+        self.0 |= 1 << index;
+    }
+
+    fn remove(&mut self, index: usize) {
+        self.0 &= !(1 << index);
+    }
+
+    fn contains(self, index: usize) -> bool {
+        self.0 >> index & 1 != 0
+    }
+
+    fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    fn iter(self) -> impl Iterator<Item = usize> {
+        (0..8).filter(move |&index| self.contains(index))
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Server {
     enabled: bool,
     mapped: bool,
-    lost: BTreeSet<usize>,
+    bound: Set,
+    lost: Set,
     /// None until the page exists.
     slots: Option<Vec<Slot>>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Waits {
     Idle,
     Access {
@@ -101,7 +130,7 @@ enum Waits {
         write: bool,
     },
     Invalidate {
-        servers: BTreeSet<usize>,
+        servers: Set,
     },
     /// The server that answered, if it did.
     Done {
@@ -125,8 +154,8 @@ impl Model {
                 self.waits[vcpu] = Waits::Done { by: answered.then_some(server), write: *write };
                 true
             }
-            Waits::Invalidate { servers } if servers.contains(&server) => {
-                servers.remove(&server);
+            Waits::Invalidate { servers } if servers.contains(server) => {
+                servers.remove(server);
                 let over = servers.is_empty();
                 if over {
                     self.waits[vcpu] = Waits::Idle;
@@ -140,7 +169,7 @@ impl Model {
     fn waits_for(&self, vcpu: usize, server: usize) -> bool {
         match &self.waits[vcpu] {
             Waits::Access { server: asked, .. } => *asked == server,
-            Waits::Invalidate { servers } => servers.contains(&server),
+            Waits::Invalidate { servers } => servers.contains(server),
             _ => false,
         }
     }
@@ -195,7 +224,12 @@ impl World {
     pub fn ops(vcpus: usize, servers: usize, states: &[u8]) -> Vec<Op> {
         let mut ops = vec![Op::Create];
         for server in 0..servers {
-            ops.extend([Op::Destroy { server }, Op::Map { server }, Op::Unmap { server }]);
+            ops.extend([
+                Op::Destroy { server },
+                Op::Sweep { server },
+                Op::Map { server },
+                Op::Unmap { server },
+            ]);
             ops.extend([true, false].map(|on| Op::Enable { server, on }));
             for vcpu in 0..vcpus {
                 ops.extend([true, false].map(|write| Op::Access { vcpu, server, write }));
@@ -232,10 +266,16 @@ impl World {
                 let Some(index) = self.model.servers.iter().position(Option::is_none) else { return };
                 let id = self.domain.create(owner(index), None);
                 assert_eq!(id, ServerId(index as u16));
-                self.model.servers[index] =
-                    Some(Server { enabled: false, mapped: false, lost: BTreeSet::new(), slots: None });
+                self.model.servers[index] = Some(Server {
+                    enabled: false,
+                    mapped: false,
+                    bound: Set::default(),
+                    lost: Set::default(),
+                    slots: None,
+                });
             }
             Op::Destroy { server } => self.destroy(server),
+            Op::Sweep { server } => self.sweep(server),
             Op::Enable { server, on } => self.enable(server, on),
             Op::Map { server } => self.map(server, true),
             Op::Unmap { server } => self.map(server, false),
@@ -247,7 +287,8 @@ impl World {
             Op::Lost { server, vcpu } => self.lost(server, vcpu),
             Op::Connect { server, vcpu } => {
                 let Some(known) = &mut self.model.servers[server] else { return };
-                known.lost.remove(&vcpu);
+                known.lost.remove(vcpu);
+                known.bound.insert(vcpu);
                 let tag = self.tag(server, vcpu, 0).unwrap();
                 self.domain.servers.connected(tag, vcpu_id(vcpu));
             }
@@ -262,11 +303,27 @@ impl World {
 
     fn destroy(&mut self, server: usize) {
         let result = self.domain.servers.destroy(ServerId(server as u16), Some(owner(server)));
-        let Some(known) = self.model.servers[server].take() else {
-            assert!(result.is_err());
-            return;
-        };
-        let removed = result.unwrap();
+        assert_eq!(result.is_ok(), self.model.servers[server].is_some());
+        if let Ok(removed) = result {
+            self.removed(server, removed);
+        }
+    }
+
+    fn sweep(&mut self, server: usize) {
+        let Some(tag) = self.tag(server, 0, 0) else { return };
+        let known = self.model.servers[server].as_ref();
+        let deserted = known.is_some_and(|known| known.bound.is_empty() && !known.lost.is_empty());
+        let result = self.domain.servers.destroy_deserted(tag);
+        assert_eq!(result.is_some(), deserted);
+        if let Some((id, removed)) = result {
+            assert_eq!(id, ServerId(server as u16));
+            self.removed(server, removed);
+        }
+    }
+
+    /// What was handed back of a server that is no more.
+    fn removed(&mut self, server: usize, removed: Removed<Frame>) {
+        let known = self.model.servers[server].take().unwrap();
         assert_eq!(removed.ports.len(), self.vcpus);
         assert_eq!(removed.frames.len(), usize::from(known.slots.is_some()));
         let mut released = VcpuSet::default();
@@ -323,9 +380,9 @@ impl World {
         let (Some(id), Some(known)) = (route, known) else { return };
         assert_eq!(id, ServerId(server as u16));
         match self.domain.servers.post(vcpu_id(vcpu), id, &request) {
-            Posted::Refused => assert!(known.lost.contains(&vcpu)),
+            Posted::Refused => assert!(known.lost.contains(vcpu)),
             Posted::Notify(port) => {
-                assert!(!known.lost.contains(&vcpu));
+                assert!(!known.lost.contains(vcpu));
                 known.slots.as_mut().unwrap()[vcpu] = Slot::Working;
                 self.model.waits[vcpu] = Waits::Access { server, write };
                 self.posted[vcpu] += 1;
@@ -344,15 +401,15 @@ impl World {
         }
         self.fetch(vcpu);
         let ports = self.domain.servers.post_invalidate(vcpu_id(vcpu));
-        let mut servers = BTreeSet::new();
+        let mut servers = Set::default();
         for (index, known) in self.model.servers.iter_mut().enumerate() {
-            if let Some(known) = known.as_mut().filter(|known| known.enabled && !known.lost.contains(&vcpu)) {
+            if let Some(known) = known.as_mut().filter(|known| known.enabled && !known.lost.contains(vcpu)) {
                 known.slots.as_mut().unwrap()[vcpu] = Slot::Working;
                 servers.insert(index);
             }
         }
-        assert_eq!(ports.len(), servers.len());
-        for (&port, &server) in ports.iter().zip(&servers) {
+        assert_eq!(ports.len(), servers.iter().count());
+        for (&port, server) in ports.iter().zip(servers.iter()) {
             self.check_port(port, server, vcpu);
         }
         if servers.is_empty() {
@@ -407,6 +464,7 @@ impl World {
 
     fn lost(&mut self, server: usize, vcpu: usize) {
         let Some(known) = &mut self.model.servers[server] else { return };
+        known.bound.remove(vcpu);
         known.lost.insert(vcpu);
         if let Some(slots) = &mut known.slots {
             slots[vcpu] = Slot::Other;

@@ -12,6 +12,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         2 => Just(Op::Create),
         1 => server.clone().prop_map(|server| Op::Destroy { server }),
+        1 => server.clone().prop_map(|server| Op::Sweep { server }),
         4 => (server.clone(), prop::bool::weighted(0.9)).prop_map(|(server, on)| Op::Enable { server, on }),
         4 => server.clone().prop_map(|server| Op::Map { server }),
         1 => server.clone().prop_map(|server| Op::Unmap { server }),
@@ -29,6 +30,8 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
     #[test]
     fn requests_live_as_the_model_says(ops in prop::collection::vec(op(), 0..300)) {
         let mut world = World::new(VCPUS, SERVERS);

@@ -153,6 +153,7 @@ impl Domain {
                 generation: server.generation,
                 enabled: server.enabled,
                 ports: server.ports.clone(),
+                bound: server.bound,
                 lost: server.lost,
                 ranges: server.ranges,
                 pages: server.pages.each_ref().map(|page| page.as_ref().map(copy)),
