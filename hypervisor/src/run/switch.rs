@@ -2,7 +2,10 @@
 
 use core::sync::atomic::Ordering;
 
+use xenolith_abi::event::Virq;
+
 use crate::arch;
+use crate::console::console;
 use crate::hypervisor::{Hypervisor, VcpuRef};
 use crate::regs::GuestRegs;
 use crate::types::CpuId;
@@ -34,6 +37,7 @@ pub fn choose(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs) {
         // Only now: its tables may be taken apart as soon as no CPU has it.
         if let Some(old) = old {
             hv.kick(hv.scheduler.saved(cpu.id, old.vcpu().unit, now));
+            old.domain.complete_shutdown(hv);
         }
         if let Some(new) = new {
             hv.write_runstate(&new);
@@ -46,6 +50,9 @@ pub fn choose(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs) {
         (slice, alarm) => slice.or(alarm),
     };
     arch::set_timer(next);
+    if console().take_fresh() {
+        hv.raise_global_virq(Virq::ConsoleRing);
+    }
     // Only a turn that ends has somebody waiting for the CPU.
     arch::trap_wait_for_event(pick.deadline.is_some());
 }
