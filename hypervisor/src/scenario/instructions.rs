@@ -1,9 +1,7 @@
 //! What a guest's instructions cause, as far as they trap.
 
-use crate::arch::fake;
 use crate::run::{Event, Next};
 use crate::trap;
-use crate::types::CpuId;
 
 use super::Machine;
 
