@@ -51,6 +51,8 @@ numbers! {
         DmOp = 41,
         /// The hypervisor's file system.
         HypfsOp = 42,
+        /// Our own calls ([`crate::xenolith`]).
+        Xenolith = 0x1000,
     }
 }
 

@@ -10,12 +10,14 @@ mod numbers;
 
 pub mod console;
 pub mod control;
+pub mod dm;
 pub mod domctl;
 mod errno;
 pub mod event;
 pub mod grant;
 pub mod hvm;
 pub mod hypercall;
+pub mod ioreq;
 pub mod memory;
 pub mod multicall;
 pub mod physdev;
@@ -26,5 +28,6 @@ pub mod sysctl;
 pub mod vcpu;
 pub mod version;
 pub mod vm_assist;
+pub mod xenolith;
 
 pub use errno::Errno;
