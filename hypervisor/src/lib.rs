@@ -24,6 +24,7 @@ pub mod instruction;
 #[allow(unsafe_code, reason = "machine memory is reached through pointers here and nowhere else")]
 pub mod mm;
 pub mod p2m;
+pub mod passthrough;
 pub mod physical_timer;
 pub mod platform;
 pub mod psci;
