@@ -4,15 +4,18 @@
 //! `crate::sync`; the files under `domain/` join them: what follows from a change in one for the others, for the vCPUs,
 //! and for the machine.
 
+pub mod boot;
 pub mod build;
 pub mod crash;
 mod events;
 mod first;
 mod grants;
 mod interrupts;
+mod load;
 pub mod memory;
 mod power;
 mod shared;
+mod uart;
 
 use alloc::vec::Vec;
 use core::sync::atomic::AtomicBool;
@@ -29,9 +32,12 @@ use crate::sysreg::FilteredIds;
 use crate::types::{DomId, VcpuId};
 use crate::vcpu::Vcpu;
 use crate::vgic::Vgic;
+use crate::vuart::Vuart;
 
+pub use boot::build_boot_domains;
 pub use first::{FirstError, GRANT_FRAMES, Modules, build_first};
 pub use grants::Grantees;
+pub use load::{LoadError, Ready};
 use memory::Memory;
 
 /// The parameters that `hvm_op` keeps for a domain.
@@ -114,6 +120,8 @@ pub struct Domain {
     pub listener: Mutex<crash::Listener>,
     /// Watchdogs that it feeds.
     pub watchdogs: Mutex<crash::Watchdogs>,
+    /// The UART that it sees.
+    pub vuart: Option<Mutex<Vuart>>,
     ending: Mutex<Ending>,
 }
 

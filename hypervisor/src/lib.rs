@@ -41,3 +41,4 @@ pub mod trap;
 pub mod types;
 pub mod vcpu;
 pub mod vgic;
+pub mod vuart;

@@ -31,6 +31,7 @@ fn each_option_does_what_it_says() {
     assert_eq!(
         options,
         Options {
+            console_switch: Some(1),
             console: false,
             uart_path: Some("/pl011@9000000".into()),
             dom0_memory: Some(512 << 20),

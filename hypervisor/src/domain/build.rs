@@ -141,6 +141,7 @@ impl Domain {
             runstate_update_flag: false.into(),
             listener: Mutex::default(),
             watchdogs: Mutex::default(),
+            vuart: None,
             ending: Mutex::new(Ending::default()),
         })
     }

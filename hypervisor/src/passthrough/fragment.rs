@@ -7,25 +7,21 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use xenolith_guest::tree::GIC_PHANDLE;
+
 use super::{Device, PassthroughError, Window};
 use crate::platform::tree::{Place, Then, Tree, cells, entries};
 use crate::platform::{FIRST_SPI, Interrupt, Region};
 use crate::types::{Ipa, PAGE_SIZE, Pa};
 
-/// The phandle of the interrupt controller in a guest's tree that nobody names otherwise; libxl uses the same.
-pub const GIC_PHANDLE: u32 = 0xfde8;
 /// Devices in one tree at most.
 const MAX_DEVICES: usize = 64;
 /// Cells of an interrupt at the guest's controller.
 const INTERRUPT_CELLS: usize = 3;
 
-/// What is for the hypervisor and not for the guest.
-pub const OURS: [&str; 3] = ["xen,reg", "xen,path", "xen,force-assign-without-iommu"];
-
 /// A partial device tree that has been read.
 pub struct Fragment<'a> {
     tree: Tree<'a>,
-    gic: u32,
     devices: Vec<Device>,
 }
 
@@ -62,17 +58,12 @@ impl<'a> Fragment<'a> {
         if !found {
             return Err(PassthroughError::NoPassthrough);
         }
-        Ok(Fragment { tree, gic, devices })
+        Ok(Fragment { tree, devices })
     }
 
     /// The devices that it asks for, in its order.
     pub fn devices(&self) -> &[Device] {
         &self.devices
-    }
-
-    /// The phandle that its nodes use for the guest's interrupt controller.
-    pub fn gic_phandle(&self) -> u32 {
-        self.gic
     }
 
     /// The tree itself.

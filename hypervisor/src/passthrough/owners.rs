@@ -35,6 +35,7 @@ pub struct Owners {
     memory: Vec<Region>,
     claims: Vec<Claim>,
     free: BTreeMap<String, Free>,
+    devices: Vec<Region>,
     /// Nodes that are not given up.
     others: Vec<String>,
 }
@@ -52,6 +53,7 @@ impl Owners {
             memory: platform.memory.clone(),
             claims: Vec::new(),
             free: BTreeMap::new(),
+            devices: Vec::new(),
             others: Vec::new(),
         };
         owners.claims.push(Claim {
@@ -75,22 +77,26 @@ impl Owners {
         });
         let lines: Vec<Interrupt> = lines.unwrap_or_default();
         let is_ours = path == platform.gic.path || platform.uart.as_ref().is_some_and(|uart| uart.path == path);
+        let is_memory = place.text("device_type") == Some("memory");
+        let windows = place.windows().flatten().filter(|_| place.text("device_type") == Some("pci"));
+        let registers = place.regions().filter(|_| !is_memory).flatten();
+        let pages: Vec<Region> = registers.chain(windows).map(Region::to_pages).collect();
+        self.devices.extend(&pages);
         if is_given_up(place) && !is_ours {
             self.free.insert(path, Free { lines });
             return;
         }
-        let is_memory = place.text("device_type") == Some("memory");
-        if is_ours || place.is_enabled() && !is_memory {
-            let windows = place.windows().flatten().filter(|_| place.text("device_type") == Some("pci"));
-            let pages: Vec<Region> =
-                place.regions().flatten().chain(windows).map(|region| region.to_pages()).collect();
-            let lines: Vec<u32> = lines.iter().map(|line| line.intid).collect();
-            if !pages.is_empty() || !lines.is_empty() {
-                let owner = if is_ours { Owner::Hypervisor } else { Owner::Domain(DomId::CONTROL) };
-                self.claims.push(Claim { owner, node: path.clone(), pages, lines });
-            }
+        if (is_ours || place.is_enabled()) && !(pages.is_empty() && lines.is_empty()) {
+            let owner = if is_ours { Owner::Hypervisor } else { Owner::Domain(DomId::CONTROL) };
+            let lines = lines.iter().map(|line| line.intid).collect();
+            self.claims.push(Claim { owner, node: path.clone(), pages, lines });
         }
         self.others.push(path);
+    }
+
+    /// The registers of all devices of the machine, whoever has them.
+    pub fn devices(&self) -> Vec<Region> {
+        self.devices.clone()
     }
 
     /// Gives the devices to a domain: all of them or, if one of them is not to be had, none.

@@ -194,8 +194,14 @@ fn emulate_mmio(
     let size = access.size.bytes();
     if write {
         let value = access.store_data(regs, order);
+        if let Some(done) = vcpu.domain.write_uart(hv, ipa, size, value) {
+            return Some(done.map_err(|_| ()));
+        }
         let done = vcpu.domain.change_vgic(hv, |vgic| vgic.write(vcpu.id, ipa, size, value))?;
         return Some(done.map_err(|_| ()));
+    }
+    if let Some(done) = vcpu.domain.read_uart(hv, ipa, size) {
+        return Some(done.map(|answer| access.complete_load(regs, answer, order)).map_err(|_| ()));
     }
     let done = vcpu.domain.change_vgic(hv, |vgic| vgic.read(vcpu.id, ipa, size))?;
     Some(done.map(|answer| access.complete_load(regs, answer, order)).map_err(|_| ()))

@@ -50,7 +50,7 @@ fn built(tree: &[u8], version: XenVersion) -> (Machine, Guest) {
         ramdisk: Some(&ramdisk),
         grant_window: Region::between(0x4020_0000, 0x4024_0000).unwrap(),
     };
-    let domain = build_first(&machine.hv, &platform, &modules).unwrap();
+    let domain = build_first(&machine.hv, &platform, &modules).unwrap().start(&machine.hv);
     machine.settle();
     let cpu = machine.cpu_of(&domain, 0).unwrap();
     (machine, Guest { domain, cpu })
