@@ -49,6 +49,14 @@ fn each_option_does_what_it_says() {
 }
 
 #[test]
+fn the_switch_key_is_a_letter_or_none() {
+    assert_eq!(parse("").console_switch, Some(1));
+    assert_eq!(parse("conswitch=o").console_switch, Some(0xf));
+    assert_eq!(parse("conswitch=bx").console_switch, Some(2));
+    assert_eq!(parse("conswitch=none").console_switch, None);
+}
+
+#[test]
 fn booleans_are_written_as_for_xen() {
     for yes in
         ["bootscrub", "bootscrub=yes", "bootscrub=on", "bootscrub=true", "bootscrub=enable", "bootscrub=1"]
