@@ -4,68 +4,16 @@ use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 use proptest::prelude::*;
 
 use super::*;
-use crate::platform::fixtures::{GICV3, cells, edited, node, string};
+use crate::domain_tree::{HardwareDomainSpec, hardware_domain};
+use crate::platform::fixtures::domains::{device, first_page, flag, host, partial, slot};
+use crate::platform::fixtures::{GICV3, cells, edited, string};
 use crate::platform::{Platform, Trigger};
 use crate::types::{DomId, Pa};
 
 const D1: DomId = DomId(1);
 const D2: DomId = DomId(2);
-/// QEMU's virtio-mmio slots are so far apart.
-const SLOT: u32 = 0x200;
-
-fn slot(number: u32) -> String {
-    alloc::format!("virtio_mmio@{:x}", 0x0a00_0000 + SLOT * number)
-}
-
-fn flag(name: &str) -> DeviceTreeProperty {
-    DeviceTreeProperty::new(name, &[] as &[u8]).unwrap()
-}
-
-/// A host whose nodes of these names are given up.
-fn host(given_up: &[String]) -> Vec<u8> {
-    edited(GICV3, |root| {
-        for name in given_up {
-            root.child_mut(name).unwrap().add_property(flag("xen,passthrough"));
-        }
-    })
-}
-
-/// The eight slots of the first page.
-fn first_page() -> Vec<String> {
-    (0..8).map(slot).collect()
-}
-
 fn owners(host: &[u8]) -> Owners {
     Owners::new(host, &Platform::parse(host).unwrap()).unwrap()
-}
-
-/// A device in a partial tree: slot `number` of the host, with its page and its interrupt.
-fn device(number: u32) -> DeviceTreeNode {
-    let page = (0x0a00_0000 + SLOT * number) & !0xfff;
-    node(
-        &slot(number),
-        [
-            string("compatible", "virtio,mmio"),
-            cells("reg", &[0, 0x0a00_0000 + SLOT * number, 0, SLOT]),
-            cells("interrupts", &[0, 16 + number, 1]),
-            cells("xen,reg", &[0, page, 0, 0x1000, 0, page]),
-            string("xen,path", &alloc::format!("/{}", slot(number))),
-            flag("xen,force-assign-without-iommu"),
-        ],
-    )
-}
-
-fn partial(devices: impl IntoIterator<Item = DeviceTreeNode>) -> Vec<u8> {
-    let mut gic = node("gic", [cells("#interrupt-cells", &[3]), flag("interrupt-controller")]);
-    gic.add_property(cells("phandle", &[1]));
-    let two = || [cells("#address-cells", &[2]), cells("#size-cells", &[2])];
-    let mut passthrough = node("passthrough", two());
-    passthrough.add_property(cells("interrupt-parent", &[1]));
-    devices.into_iter().for_each(|device| passthrough.add_child(device));
-    let mut tree = DeviceTree::new();
-    tree.root.add_child(gic);
-    tree.root.add_child(passthrough);
-    tree.to_dtb()
 }
 
 fn claim(owners: &mut Owners, to: DomId, devices: &[DeviceTreeNode]) -> Result<Granted, PassthroughError> {
@@ -87,9 +35,25 @@ fn without(mut device: DeviceTreeNode, property: &str) -> DeviceTreeNode {
     device
 }
 
+/// What the first domain gets on a host.
+fn first_domain(host: &[u8]) -> crate::domain_tree::HardwareDomainTree {
+    let spec = HardwareDomainSpec {
+        vcpus: 1,
+        memory: &[(Ipa(0x5000_0000), 0x1000_0000)],
+        arguments: "",
+        initrd: None,
+        xen_version: (4, 17),
+        grant_window: (Ipa(0x4020_0000), 0x4_0000),
+        extended_regions: &[],
+        event_ppi: 31,
+        hidden: &["/pl011@9000000"],
+    };
+    hardware_domain(host, &Platform::parse(host).unwrap(), &spec).unwrap()
+}
+
 #[test]
 fn a_device_that_is_given_up_is_granted() {
-    let mut owners = owners(&host(&first_page()));
+    let mut owners = owners(&host(&first_page(), []));
     let granted = claim(&mut owners, D1, &[device(2)]).unwrap();
     let name = "/passthrough/virtio_mmio@a000400".to_string();
     let page = Region::new(Pa(0x0a00_0000), 0x1000).unwrap();
@@ -100,7 +64,7 @@ fn a_device_that_is_given_up_is_granted() {
 
 #[test]
 fn two_devices_in_one_page_go_to_one_domain() {
-    let mut owners = owners(&host(&first_page()));
+    let mut owners = owners(&host(&first_page(), []));
     assert_eq!(claim(&mut owners, D1, &[device(0), device(1)]).unwrap().interrupts.len(), 2);
     assert_eq!(
         complaint(&mut owners, D2, &[device(2)]),
@@ -113,7 +77,7 @@ fn two_devices_in_one_page_go_to_one_domain() {
 
 #[test]
 fn a_page_that_the_first_domain_uses_too_is_refused() {
-    let mut owners = owners(&host(&[slot(0)]));
+    let mut owners = owners(&host(&[slot(0)], []));
     assert_eq!(
         complaint(&mut owners, D1, &[device(0)]),
         "partial device tree node /passthrough/virtio_mmio@a000000: the pages 0xa000000-0xa000fff cannot be its \
@@ -123,7 +87,7 @@ fn a_page_that_the_first_domain_uses_too_is_refused() {
 
 #[test]
 fn what_is_not_given_up_is_refused() {
-    let mut owners = owners(&host(&[]));
+    let mut owners = owners(&host(&[], []));
     assert!(complaint(&mut owners, D1, &[device(0)]).contains("the host's /virtio_mmio@a000000 belongs to"));
     let unknown = with(device(0), string("xen,path", "/virtio_mmio@1"));
     assert!(complaint(&mut owners, D1, &[unknown]).contains("/virtio_mmio@1, which the host's tree has not"));
@@ -131,7 +95,7 @@ fn what_is_not_given_up_is_refused() {
 
 #[test]
 fn the_hypervisors_own_is_refused_whatever_the_host_says() {
-    let host = host(&["pl011@9000000".to_string(), "intc@8000000".to_string()]);
+    let host = host(&["pl011@9000000".to_string(), "intc@8000000".to_string()], []);
     let window = |start: u32| {
         let device = with(device(0), cells("xen,reg", &[0, start, 0, 0x1000, 0, start]));
         without(without(device, "xen,path"), "interrupts")
@@ -147,7 +111,7 @@ fn the_hypervisors_own_is_refused_whatever_the_host_says() {
 
 #[test]
 fn interrupts_are_those_of_the_hosts_device() {
-    let mut owners = owners(&host(&first_page()));
+    let mut owners = owners(&host(&first_page(), []));
     let other = with(device(0), cells("interrupts", &[0, 40, 1]));
     assert!(complaint(&mut owners, D1, &[other]).contains("interrupt 72, which is not one of the host's"));
     let private = with(device(0), cells("interrupts", &[1, 4, 1]));
@@ -170,7 +134,7 @@ fn an_interrupt_that_another_device_shares_is_refused() {
 
 #[test]
 fn what_the_partial_tree_lacks_is_named() {
-    let mut owners = owners(&host(&first_page()));
+    let mut owners = owners(&host(&first_page(), []));
     let mut says = |device| complaint(&mut owners, D1, &[device]);
     assert!(says(without(device(0), "xen,force-assign-without-iommu")).contains("no IOMMU confines"));
     assert!(says(without(device(0), "xen,reg")).contains("`xen,reg` is missing"));
@@ -192,7 +156,8 @@ proptest! {
     fn no_page_and_no_line_has_two_owners(
         given_up in prop::collection::btree_set(0u32..32, 0..32), wishes in prop::collection::vec((0u32..32, 1u16..4), 0..16),
     ) {
-        let host = host(&given_up.iter().copied().map(slot).collect::<Vec<_>>());
+        let host = host(&given_up.iter().copied().map(slot).collect::<Vec<_>>(), []);
+        let first = first_domain(&host);
         let mut owners = owners(&host);
         let mut pages: Vec<(u64, u16)> = Vec::new();
         for (number, to) in wishes {
@@ -201,8 +166,12 @@ proptest! {
             let free = pages.iter().all(|&(taken, owner)| taken != page || owner == to);
             let granted = claim(&mut owners, DomId(to), &[device(number)]);
             prop_assert_eq!(granted.is_ok(), whole && free);
-            if granted.is_ok() {
+            if let Ok(granted) = granted {
                 pages.push((page, to));
+                let is_firsts = |window: &Window| first.mmio.iter().any(|own| own.overlaps(window.machine));
+                prop_assert!(!granted.windows.iter().any(|(_, window)| is_firsts(window)));
+                let is_firsts = |line: &Interrupt| first.spis.iter().any(|own| own.intid == line.intid);
+                prop_assert!(!granted.interrupts.iter().any(|(_, line)| is_firsts(line)));
             }
         }
     }
@@ -213,7 +182,7 @@ proptest! {
         let at = at.index(tree.len());
         tree[at] = byte;
         if let Ok(fragment) = Fragment::read(&tree) {
-            let _ = owners(&host(&first_page())).claim(D1, fragment.devices());
+            let _ = owners(&host(&first_page(), [])).claim(D1, fragment.devices());
         }
     }
 }

@@ -1,46 +1,16 @@
 use alloc::string::ToString;
 
-use dtoolkit::model::{DeviceTreeNode, DeviceTreeProperty};
+use dtoolkit::model::DeviceTreeNode;
 use proptest::prelude::*;
 
 use super::*;
 use crate::platform::Platform;
-use crate::platform::fixtures::{GICV3, cells, edited, node, string};
+use crate::platform::fixtures::domains::{boot_domain as domain, flag, host, module};
+use crate::platform::fixtures::{cells, string};
 use crate::types::Pa;
 
-fn compatible(names: &[&str]) -> DeviceTreeProperty {
-    DeviceTreeProperty::new("compatible", names).unwrap()
-}
-
-fn file(kind: &str, start: u32, size: u32) -> DeviceTreeNode {
-    let name = alloc::format!("module@{start:x}");
-    node(&name, [compatible(&[kind, "multiboot,module"]), cells("reg", &[start, size])])
-}
-
-/// A domain with a kernel, and the properties in place of or besides the plain ones.
-fn domain(name: &str, properties: impl IntoIterator<Item = DeviceTreeProperty>) -> DeviceTreeNode {
-    let mut domain = node(
-        name,
-        [
-            compatible(&["xen,domain"]),
-            cells("#address-cells", &[1]),
-            cells("#size-cells", &[1]),
-            cells("memory", &[0, 0x2_0000]),
-            cells("cpus", &[2]),
-        ],
-    );
-    properties.into_iter().for_each(|property| domain.add_property(property));
-    let mut kernel = file("multiboot,kernel", 0x5000_0000, 0x10_0000);
-    kernel.add_property(string("bootargs", "console=ttyAMA0"));
-    domain.add_child(kernel);
-    domain
-}
-
 fn read_all(domains: impl IntoIterator<Item = DeviceTreeNode>) -> Vec<Result<BootDomain, PlatformError>> {
-    let tree = edited(GICV3, |root| {
-        let chosen = root.child_mut("chosen").unwrap();
-        domains.into_iter().for_each(|domain| chosen.add_child(domain));
-    });
+    let tree = host(&[], domains);
     Platform::parse(&tree).unwrap().boot_domains
 }
 
@@ -69,8 +39,8 @@ fn everything_that_is_understood_is_read() {
         "driver",
         [
             cells("memory", &[0x2_0000]),
-            DeviceTreeProperty::new("vpl011", &[] as &[u8]).unwrap(),
-            DeviceTreeProperty::new("direct-map", &[] as &[u8]).unwrap(),
+            flag("vpl011"),
+            flag("direct-map"),
             string("xen,enhanced", "no-xenstore"),
             cells("nr_spis", &[64]),
             cells("max_grant_frames", &[8]),
@@ -78,8 +48,8 @@ fn everything_that_is_understood_is_read() {
             cells("domain-cpupool", &[5]),
         ],
     );
-    full.add_child(file("multiboot,ramdisk", 0x5200_0000, 0x1000));
-    full.add_child(file("multiboot,device-tree", 0x5300_0000, 0x1000));
+    full.add_child(module("multiboot,ramdisk", 0x5200_0000, 0x1000));
+    full.add_child(module("multiboot,device-tree", 0x5300_0000, 0x1000));
     let read = read_one(full).unwrap();
     assert_eq!((read.memory, read.direct_map, read.vpl011), (128 << 20, true, true));
     assert_eq!(read.enhanced, Enhanced::NoXenstore);
@@ -91,7 +61,7 @@ fn everything_that_is_understood_is_read() {
 #[test]
 fn enhanced_has_four_ways_to_be_said() {
     let says = |value: &str| read_one(domain("d", [string("xen,enhanced", value)])).unwrap().enhanced;
-    let empty = DeviceTreeProperty::new("xen,enhanced", &[] as &[u8]).unwrap();
+    let empty = flag("xen,enhanced");
     assert_eq!(read_one(domain("d", [empty])).unwrap().enhanced, Enhanced::Enabled);
     assert_eq!(says(""), Enhanced::Enabled);
     assert_eq!(says("enabled"), Enhanced::Enabled);
@@ -119,10 +89,10 @@ fn what_is_wrong_is_named_with_its_node() {
     bare.remove_child("module@50000000").unwrap();
     assert!(complaint(bare).starts_with("device tree node /chosen/d has no kernel"));
     let mut twice = domain("d", []);
-    twice.add_child(file("multiboot,kernel", 0x5400_0000, 0x1000));
+    twice.add_child(module("multiboot,kernel", 0x5400_0000, 0x1000));
     assert!(complaint(twice).contains("/chosen/d/module@54000000: `compatible` is that of a second module"));
     let mut outside = domain("d", []);
-    outside.add_child(file("multiboot,ramdisk", 0x1000_0000, 0x1000));
+    outside.add_child(module("multiboot,ramdisk", 0x1000_0000, 0x1000));
     assert!(complaint(outside).contains("module@10000000 (ramdisk) at 0x10000000-0x10000fff does not lie"));
 }
 
@@ -139,11 +109,11 @@ fn a_wrong_domain_leaves_the_others_as_they_are() {
 fn domains_share_a_file_or_keep_apart() {
     assert!(read_all([domain("a", []), domain("b", [])]).iter().all(Result::is_ok));
     let mut part = domain("b", []);
-    part.add_child(file("multiboot,ramdisk", 0x500f_f000, 0x2000));
+    part.add_child(module("multiboot,ramdisk", 0x500f_f000, 0x2000));
     let error = read_all([domain("a", []), part]).remove(1).unwrap_err().to_string();
     assert!(error.contains("/chosen/b/module@500ff000") && error.contains("overlap"));
     let mut on_the_first = domain("a", []);
-    on_the_first.add_child(file("multiboot,ramdisk", 0x4600_0000, 0x2000));
+    on_the_first.add_child(module("multiboot,ramdisk", 0x4600_0000, 0x2000));
     assert!(complaint(on_the_first).contains("overlap"));
 }
 
