@@ -222,6 +222,7 @@ impl Domain {
             controller_pauses: Mutex::default(),
             device_models: Mutex::default(),
             io: super::io::Io::new(blueprint.vcpus)?,
+            vuart: None,
             ending: Mutex::new(Ending::default()),
             stopping: false.into(),
             permits: Mutex::default(),

@@ -29,7 +29,7 @@ fn write(caller: &mut Caller<'_>, op: u64, count: u64, buffer: u64) -> Answer {
         let bytes = &mut bytes[..length as usize];
         let address = buffer.checked_add(done).ok_or(Errno::EFAULT)?;
         caller.read_bytes(address, bytes)?;
-        console().write(bytes);
+        console().write_control(bytes);
         caller.vcpu.domain.hear(caller.vcpu, caller.local, caller.regs, bytes);
         done += length;
         if done < count && caller.should_pause() {

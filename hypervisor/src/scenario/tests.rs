@@ -1,6 +1,7 @@
 //! The hypervisor as a whole.
 
 mod boot;
+mod boot_domains;
 mod console;
 mod control;
 mod create;
