@@ -1,0 +1,8 @@
+//! The parts of `lith`, the command line of the control domain.
+//!
+//! Whoever types a command is told what happened, to which object, and what to do next. What makes calls to the
+//! hypervisor is behind one trait ([`xen::Xen`]), so that the rest runs in tests with no hypervisor; what a guest can
+//! write is copied once and believed never.
+#![deny(unsafe_code)]
+
+pub mod config;
