@@ -6,3 +6,6 @@
 #![deny(unsafe_code)]
 
 pub mod config;
+pub mod console;
+pub mod page;
+pub mod store;
