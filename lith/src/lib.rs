@@ -5,7 +5,9 @@
 //! write is copied once and believed never.
 #![deny(unsafe_code)]
 
+pub mod builder;
 pub mod config;
 pub mod console;
 pub mod page;
 pub mod store;
+pub mod xen;
