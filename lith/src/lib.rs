@@ -6,8 +6,13 @@
 #![deny(unsafe_code)]
 
 pub mod builder;
+pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod console;
+pub mod monitor;
+pub mod output;
 pub mod page;
+pub mod registry;
 pub mod store;
 pub mod xen;
