@@ -9,7 +9,9 @@
 mod numbers;
 
 pub mod console;
+pub mod control;
 pub mod dm;
+pub mod domctl;
 mod errno;
 pub mod event;
 pub mod grant;
@@ -22,6 +24,7 @@ pub mod physdev;
 pub mod platform;
 pub mod sched;
 pub mod shared;
+pub mod sysctl;
 pub mod vcpu;
 pub mod version;
 pub mod vm_assist;

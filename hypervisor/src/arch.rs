@@ -33,7 +33,7 @@ pub fn nanoseconds(ticks: u64) -> u64 {
 mod interface {
     use crate::exception::{El1State, Taken};
     use crate::p2m::Tlb;
-    use crate::regs::Pstate;
+    use crate::regs::{El1Registers, Pstate};
     use crate::sysreg::IdRegisters;
     use crate::types::{CpuId, Gva, Ipa, Pa};
     use crate::vgic::{Fill, ListRegister};
@@ -71,6 +71,8 @@ mod interface {
     const NEW_CONTEXT: fn(u64) -> Context = Context::new;
     const SAVE: fn(&mut Context) = Context::save;
     const LOAD: fn(&Context) = Context::load;
+    const EL1_REGISTERS: fn(&Context) -> El1Registers = Context::el1;
+    const SET_EL1_REGISTERS: fn(&mut Context, &El1Registers) = Context::set_el1;
     const TIMER_DEADLINE: fn(&Context) -> Option<u64> = Context::timer_deadline;
     const EL1_STATE: fn() -> El1State = context::el1_state;
     const SET_EXCEPTION: fn(&Taken) = context::set_exception;

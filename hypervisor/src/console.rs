@@ -2,7 +2,7 @@
 //! them; what is typed waits here until the control domain reads it.
 
 use core::fmt::{self, Write};
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
@@ -18,6 +18,8 @@ struct Ring {
     bytes: [u8; RING],
     /// Bytes ever written; the last [`RING`] of them are there.
     written: u64,
+    /// Bytes up to here are not shown any more to those who ask for all.
+    cleared: u64,
 }
 
 impl Ring {
@@ -40,6 +42,7 @@ pub struct Console {
     ring: Mutex<Ring>,
     input: Mutex<Input>,
     dropped: AtomicUsize,
+    fresh: AtomicBool,
 }
 
 /// The machine's one console.
@@ -61,15 +64,17 @@ pub fn console() -> &'static Console {
 impl Console {
     const fn new() -> Self {
         Console {
-            ring: Mutex::new(Ring { bytes: [0; RING], written: 0 }),
+            ring: Mutex::new(Ring { bytes: [0; RING], written: 0, cleared: 0 }),
             input: Mutex::new(Input { bytes: [0; INPUT], start: 0, length: 0 }),
             dropped: AtomicUsize::new(0),
+            fresh: AtomicBool::new(false),
         }
     }
 
     /// Writes output as it is.
     pub fn write(&self, bytes: &[u8]) {
         self.ring.lock().push(bytes);
+        self.fresh.store(true, Ordering::Relaxed);
         arch::write_console(bytes);
     }
 
@@ -77,6 +82,33 @@ impl Console {
         let ring = self.ring.lock();
         let last = ring.written.checked_sub(1).map(|last| ring.bytes[(last % RING as u64) as usize]);
         last.is_none_or(|byte| byte == b'\n')
+    }
+
+    /// Copies what the ring holds, from the position whose lower half is `from` if that is there, else from the oldest
+    /// byte that was not cleared. Returns how many bytes were copied, and the lower half of the position behind them.
+    pub fn read_back(&self, from: Option<u32>, into: &mut [u8]) -> (usize, u32) {
+        let start = {
+            let ring = self.ring.lock();
+            let oldest = ring.written.saturating_sub(RING as u64).max(ring.cleared);
+            // Positions in the ring differ by less than 2^32, so the lower half says which one is meant.
+            let ahead = from.map(|from| u64::from(from.wrapping_sub(oldest as u32)));
+            let ahead = ahead.filter(|&ahead| ahead <= ring.written.saturating_sub(oldest));
+            oldest.saturating_add(ahead.unwrap_or(0))
+        };
+        let (count, end) = self.read_ring(start, into);
+        (count, end as u32)
+    }
+
+    /// What has been written up to now is not shown any more to those who ask for all.
+    pub fn clear(&self) {
+        let mut ring = self.ring.lock();
+        ring.cleared = ring.written;
+    }
+
+    /// Whether anything was written since this was last asked.
+    pub fn take_fresh(&self) -> bool {
+        // A plain load keeps the common way free of atomic writes.
+        self.fresh.load(Ordering::Relaxed) && self.fresh.swap(false, Ordering::Relaxed)
     }
 
     /// Copies what the ring holds, oldest first, starting at byte `from` of all that was ever written (or at the

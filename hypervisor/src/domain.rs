@@ -5,6 +5,8 @@
 //! and for the machine.
 
 pub mod build;
+mod cache;
+mod control;
 pub mod crash;
 pub mod create;
 pub mod destroy;
@@ -13,6 +15,7 @@ mod events;
 mod first;
 mod foreign;
 mod grants;
+mod info;
 mod interrupts;
 #[cfg(feature = "ioreq")]
 pub mod io;
@@ -20,6 +23,7 @@ pub mod layout;
 pub mod memory;
 #[cfg(not(feature = "ioreq"))]
 mod no_io;
+mod permits;
 mod pool;
 mod power;
 mod release;
@@ -79,8 +83,10 @@ impl Parameters {
 struct Ending {
     /// The reason that `sched_op` shutdown_code announced.
     announced: Option<ShutdownReason>,
-    /// The reason for which it has shut down.
+    /// The reason for which it has shut down, or is about to.
     reason: Option<ShutdownReason>,
+    /// All its vCPUs have stopped, and the control domain has been told.
+    complete: bool,
 }
 
 /// A domain.
@@ -137,6 +143,10 @@ pub struct Domain {
     /// Its ioreq servers.
     pub io: io::Io,
     ending: Mutex<Ending>,
+    /// It shuts down, and a vCPU may still be in a CPU.
+    stopping: AtomicBool,
+    /// Which of the machine's devices it may be given.
+    permits: Mutex<permits::Permits>,
     /// How much of it is left (`destroy::Life`).
     life: AtomicU8,
     /// How far its destruction has come.

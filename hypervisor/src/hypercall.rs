@@ -7,6 +7,7 @@ mod access;
 mod console;
 #[cfg(feature = "ioreq")]
 mod dm;
+mod domctl;
 mod event;
 mod grant;
 mod hvm;
@@ -14,6 +15,7 @@ mod memory;
 mod multicall;
 mod sched;
 mod small;
+mod sysctl;
 mod vcpu;
 mod version;
 mod xenolith;
@@ -134,6 +136,8 @@ fn dispatch(caller: &mut Caller<'_>, number: u64, arguments: Arguments) -> Answe
         Some(Hypercall::HvmOp) => hvm::call(caller, arguments),
         Some(Hypercall::PlatformOp) => small::platform_op(caller, arguments),
         Some(Hypercall::PhysdevOp) => small::physdev_op(caller, arguments),
+        Some(Hypercall::Domctl) => domctl::call(caller, arguments),
+        Some(Hypercall::Sysctl) => sysctl::call(caller, arguments),
         Some(Hypercall::VmAssist) => small::vm_assist(caller, arguments),
         #[cfg(feature = "ioreq")]
         Some(Hypercall::DmOp) => dm::call(caller, arguments),

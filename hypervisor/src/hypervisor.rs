@@ -198,6 +198,18 @@ impl Hypervisor {
         self.domains.read().iter().find(|domain| domain.id == id).cloned()
     }
 
+    /// The domain with the lowest number that is not below `id`.
+    pub fn domain_from(&self, id: DomId) -> Option<Arc<Domain>> {
+        let domains = self.domains.read();
+        let place = domains.partition_point(|domain| domain.id < id);
+        domains.get(place).cloned()
+    }
+
+    /// How many domains there are.
+    pub fn domain_count(&self) -> usize {
+        self.domains.read().len()
+    }
+
     /// The domain of a number, if it is not dying.
     pub fn live_domain(&self, id: DomId) -> Option<Arc<Domain>> {
         self.domain(id).filter(|domain| !domain.is_dying())
@@ -226,6 +238,30 @@ impl Hypervisor {
             *route = Some(to);
         }
         Ok(())
+    }
+
+    /// Takes a shared interrupt from one domain and gives it to another, masked and inactive. False: it was not the
+    /// first one's.
+    pub fn move_interrupt(&self, intid: u32, from: DomId, to: DomId) -> bool {
+        let Some(index) = intid.checked_sub(32) else { return false };
+        let mut routes = self.routes.write();
+        match routes.get_mut(index as usize) {
+            Some(route) if *route == Some(from) => {
+                arch::gic::disable(intid);
+                arch::gic::set_active(intid, false);
+                *route = Some(to);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The lowest shared interrupt from `intid` on that belongs to a domain.
+    pub fn next_interrupt_of(&self, owner: DomId, intid: u32) -> Option<u32> {
+        let routes = self.routes.read();
+        let start = intid.saturating_sub(32);
+        let mut numbers = (start..).zip(routes.iter().skip(start as usize));
+        numbers.find(|(_, route)| **route == Some(owner)).and_then(|(index, _)| index.checked_add(32))
     }
 
     /// The domain that a shared interrupt belongs to.

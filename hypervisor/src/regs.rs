@@ -5,9 +5,11 @@
 use core::mem::{offset_of, size_of};
 
 mod aarch32;
+mod el1;
 mod pstate;
 
 pub use aarch32::Condition;
+pub use el1::El1Registers;
 pub use pstate::{ByteOrder, Pstate};
 
 /// The size of a trapped instruction: ESR_EL2.IL.

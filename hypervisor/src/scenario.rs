@@ -10,6 +10,7 @@ pub mod hostile;
 mod instructions;
 #[cfg(test)]
 mod tests;
+pub mod toolstack;
 
 use alloc::string::String;
 use alloc::sync::Arc;

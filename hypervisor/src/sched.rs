@@ -11,6 +11,7 @@
 //! Within a CPU, time is shared by weight ([`queue`]). Between CPUs, a unit that is taken off its CPU while it could
 //! go on moves to where the least weight runs or waits, and an idle CPU takes waiting units from others.
 
+mod idle;
 mod mask;
 mod pinned;
 mod place;
@@ -24,6 +25,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use xenolith_abi::Errno;
 
+use idle::IdleTime;
 pub use mask::CpuMask;
 use pinned::Assignments;
 use queue::{Entry, Queue, Turn, Vtime};
@@ -57,6 +59,7 @@ pub struct Pick {
 /// One CPU's queue, with the figures that others read without its lock.
 struct Cpu {
     queue: Mutex<Queue>,
+    idle_time: Mutex<IdleTime>,
     load: AtomicU32,
     waiting: AtomicUsize,
 }
@@ -90,6 +93,7 @@ impl Scheduler {
     pub fn new(policy: Policy, cpus: u16, slice: u64) -> Self {
         let cpu = |_| Cpu {
             queue: Mutex::new(Queue::new(slice)),
+            idle_time: Mutex::default(),
             load: AtomicU32::new(0),
             waiting: AtomicUsize::new(0),
         };
@@ -211,6 +215,18 @@ impl Scheduler {
         });
     }
 
+    /// Where the unit may run, and its share.
+    pub fn parameters(&self, id: UnitId) -> Option<(CpuMask, u16)> {
+        let unit = self.units.get(id)?.unit.lock();
+        (unit.stage != Stage::Free).then_some((unit.affinity, unit.weight))
+    }
+
+    /// Ticks up to `now` in which `cpu` ran no unit, since its first pick; `None` for a CPU that has not picked yet.
+    pub fn idle_time(&self, cpu: CpuId, now: u64) -> Option<u64> {
+        let online = CpuMask(self.online.load(Ordering::Relaxed)).contains(cpu);
+        self.cpu(cpu).filter(|_| online).map(|cpu| cpu.idle_time.lock().total(now))
+    }
+
     /// The unit on `cpu` lets the next one run, if any waits there, and loses its credit against that one.
     pub fn yield_now(&self, cpu: CpuId) {
         if let Some(own) = self.cpu(cpu) {
@@ -233,6 +249,14 @@ impl Scheduler {
     /// Decides what `cpu`, the calling CPU, does from `now` on. When that is not what it did before, it saves the
     /// registers of the unit before and then calls [`Scheduler::saved`]; until then no CPU is given that unit.
     pub fn pick(&self, cpu: CpuId, now: u64) -> Pick {
+        let pick = self.choose(cpu, now);
+        if let Some(own) = self.cpu(cpu) {
+            own.idle_time.lock().book(pick.unit.is_none(), now);
+        }
+        pick
+    }
+
+    fn choose(&self, cpu: CpuId, now: u64) -> Pick {
         let Some(own) = self.cpu(cpu) else { return Pick::default() };
         let bit = CpuMask::one(cpu).0;
         if self.online.load(Ordering::Relaxed) & bit == 0 {

@@ -19,6 +19,8 @@ pub struct Saved {
     pub context: Context,
     /// The state is in a physical CPU; what stands here is old.
     pub loaded: bool,
+    /// Somebody has said how the vCPU begins: the toolstack, or another vCPU by PSCI.
+    pub defined: bool,
 }
 
 /// A virtual CPU.
@@ -44,6 +46,8 @@ pub struct Vcpu {
     pub polling: AtomicBool,
     /// How far cleaning the domain's memory for a set/way operation of this vCPU has come, as a guest frame.
     pub cleaned_to: AtomicU64,
+    /// The CPUs on which it should run rather than on others, by the toolstack's word; the scheduler does not ask.
+    pub soft_affinity: AtomicU64,
     /// Its kernel seems to have panicked (`domain::crash`).
     pub suspect: AtomicBool,
     /// The instruction that waits for a device model, if one does.
@@ -96,6 +100,7 @@ impl Vcpu {
                 regs: GuestRegs::default(),
                 context: Context::new(mpidr),
                 loaded: false,
+                defined: false,
             }),
             timer: Mutex::new(PhysicalTimer::default()),
             power: Mutex::new(Power::Off),
@@ -103,6 +108,7 @@ impl Vcpu {
             last_cpu: AtomicU16::new(0),
             polling: AtomicBool::new(false),
             cleaned_to: AtomicU64::new(0),
+            soft_affinity: AtomicU64::new(u64::MAX),
             suspect: AtomicBool::new(false),
             access: Mutex::new(None),
             attention: AtomicU8::new(Attention::INTERRUPTS.0),

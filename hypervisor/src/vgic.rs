@@ -216,6 +216,11 @@ impl Vgic {
         }
     }
 
+    /// How many interrupts there are, private ones included.
+    pub fn interrupts(&self) -> u32 {
+        u32::from(self.spis).saturating_add(32)
+    }
+
     /// A guest's load from a register. `None`: the address is not the controller's.
     pub fn read(&mut self, vcpu: VcpuId, ipa: Ipa, size: u8) -> Option<Result<u64, Fault>> {
         let (frame, offset) = self.find(ipa)?;

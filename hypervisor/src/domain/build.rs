@@ -223,6 +223,8 @@ impl Domain {
             device_models: Mutex::default(),
             io: super::io::Io::new(blueprint.vcpus)?,
             ending: Mutex::new(Ending::default()),
+            stopping: false.into(),
+            permits: Mutex::default(),
             life: Life::Alive.into(),
             teardown: Mutex::default(),
             lingering: 0.into(),

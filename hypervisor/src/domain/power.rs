@@ -1,5 +1,9 @@
 //! Starting vCPUs, and the end of a domain.
 
+use core::sync::atomic::Ordering;
+
+use xenolith_abi::Errno;
+use xenolith_abi::event::Virq;
 use xenolith_abi::sched::ShutdownReason;
 
 use crate::arch;
@@ -24,6 +28,7 @@ impl Domain {
             saved.regs = GuestRegs { pc: entry, pstate: Pstate::EL1_ENTRY, ..GuestRegs::default() };
             saved.regs.x[0] = context;
             saved.context = Context::new(vcpu.mpidr);
+            saved.defined = true;
             *vcpu.timer.lock() = PhysicalTimer::default();
             *power = Power::On;
         }
@@ -44,12 +49,18 @@ impl Domain {
         self.ending.lock().announced = Some(reason);
     }
 
-    /// Why it has shut down, if it has.
+    /// Why it has shut down, if it has or is about to.
     pub fn shutdown_reason(&self) -> Option<ShutdownReason> {
         self.ending.lock().reason
     }
 
-    /// Stops the domain. The first domain takes the machine with it.
+    /// Whether it has shut down: all its vCPUs have stopped.
+    pub fn has_shut_down(&self) -> bool {
+        self.ending.lock().complete
+    }
+
+    /// Stops the domain; once all its vCPUs have left their CPUs, the control domain is told. The first domain takes the
+    /// machine with it.
     pub fn shut_down(&self, hv: &Hypervisor, reason: ShutdownReason) {
         let reason = {
             let mut ending = self.ending.lock();
@@ -67,6 +78,40 @@ impl Domain {
         if self.is_control {
             end_machine(hv, reason);
         }
+        self.stopping.store(true, Ordering::SeqCst);
+        self.complete_shutdown(hv);
+    }
+
+    /// A vCPU of the domain has left its CPU: when it shuts down and this was the last, the control domain is told.
+    pub fn complete_shutdown(&self, hv: &Hypervisor) {
+        if !self.stopping.load(Ordering::SeqCst) || !self.is_stopped(hv) {
+            return;
+        }
+        let first = !core::mem::replace(&mut self.ending.lock().complete, true);
+        if first {
+            self.stopping.store(false, Ordering::SeqCst);
+            log::info!("{} has shut down: {:?}", self.id, self.shutdown_reason());
+            hv.raise_global_virq(Virq::DomExc);
+        }
+    }
+
+    /// Lets a domain go on that has shut down. `EINVAL`: its vCPUs have not stopped yet.
+    pub fn resume_after_shutdown(&self, hv: &Hypervisor) -> Result<(), Errno> {
+        {
+            let mut ending = self.ending.lock();
+            if ending.reason.is_none() {
+                return Ok(());
+            }
+            if !ending.complete {
+                return Err(Errno::EINVAL);
+            }
+            *ending = super::Ending::default();
+        }
+        let now = arch::now();
+        for vcpu in &self.vcpus {
+            hv.kick(hv.scheduler.resume(vcpu.unit, now));
+        }
+        Ok(())
     }
 }
 

@@ -2,7 +2,10 @@
 
 use core::sync::atomic::Ordering;
 
+use xenolith_abi::event::Virq;
+
 use crate::arch;
+use crate::console::console;
 use crate::hypervisor::{Hypervisor, VcpuRef};
 use crate::regs::GuestRegs;
 use crate::types::CpuId;
@@ -22,6 +25,7 @@ pub fn choose(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs) {
             let deadline = save(hv, &old, frame);
             timers::set_guest_timer(&mut cpu.local, old.vcpu().unit, deadline);
             hv.kick(hv.scheduler.saved(cpu.id, old.vcpu().unit, now));
+            old.domain.complete_shutdown(hv);
         }
         if let Some(new) = pick.unit.and_then(|unit| hv.vcpu(unit)) {
             timers::set_guest_timer(&mut cpu.local, new.vcpu().unit, None);
@@ -36,6 +40,9 @@ pub fn choose(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs) {
         (slice, alarm) => slice.or(alarm),
     };
     arch::set_timer(next);
+    if console().take_fresh() {
+        hv.raise_global_virq(Virq::ConsoleRing);
+    }
     // Only a turn that ends has somebody waiting for the CPU.
     arch::trap_wait_for_event(pick.deadline.is_some());
 }

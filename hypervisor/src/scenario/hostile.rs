@@ -18,9 +18,17 @@ use crate::types::{CpuId, DomId, Gfn, Gva, Ipa, PAGE_SIZE};
 use super::{DISTRIBUTOR, EVENT_PPI, Machine, Plan, REDISTRIBUTORS};
 
 /// Numbers, taken from bytes; zero when they are used up.
-struct Bytes<'a>(&'a [u8]);
+pub(super) struct Bytes<'a>(&'a [u8]);
 
-impl Bytes<'_> {
+impl<'a> Bytes<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Bytes(bytes)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn byte(&mut self) -> u8 {
         match self.0.split_first() {
             Some((&first, rest)) => {
@@ -31,11 +39,11 @@ impl Bytes<'_> {
         }
     }
 
-    fn below(&mut self, end: u64) -> u64 {
+    pub(super) fn below(&mut self, end: u64) -> u64 {
         u64::from(self.byte()) % end
     }
 
-    fn word(&mut self) -> u64 {
+    pub(super) fn word(&mut self) -> u64 {
         u64::from_le_bytes(core::array::from_fn(|_| self.byte()))
     }
 }

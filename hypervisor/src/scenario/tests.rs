@@ -2,6 +2,7 @@
 
 mod boot;
 mod console;
+mod control;
 mod create;
 mod events;
 mod first;

@@ -2,7 +2,7 @@
 //! point registers, the virtual timer, and the virtual interrupt interface.
 
 use crate::exception::{El1State, Taken};
-use crate::regs::Pstate;
+use crate::regs::{El1Registers, Pstate};
 
 use super::gic::{self, InterfaceState};
 use super::sysreg::isb;
@@ -175,6 +175,19 @@ impl Context {
             self.system.load();
         }
         isb();
+    }
+
+    /// The registers that a toolstack reads.
+    pub fn el1(&self) -> El1Registers {
+        let System { sctlr, tcr, ttbr0, ttbr1, sp_el0, sp_el1, elr, spsr, .. } = self.system;
+        El1Registers { sctlr, tcr, ttbr0, ttbr1, sp_el0, sp_el1, elr, spsr }
+    }
+
+    /// Sets the registers that a toolstack sets.
+    pub fn set_el1(&mut self, registers: &El1Registers) {
+        let &El1Registers { sctlr, tcr, ttbr0, ttbr1, sp_el0, sp_el1, elr, spsr } = registers;
+        let rest = core::mem::take(&mut self.system);
+        self.system = System { sctlr, tcr, ttbr0, ttbr1, sp_el0, sp_el1, elr, spsr, ..rest };
     }
 
     /// When the virtual timer will fire, if it is on and not masked: a value of the physical counter.

@@ -1,7 +1,7 @@
 //! The EL1 registers of a vCPU, as far as the hypervisor or a test looks at them.
 
 use crate::exception::{El1State, Taken};
-use crate::regs::Pstate;
+use crate::regs::{El1Registers, Pstate};
 
 use super::{time, with};
 
@@ -13,6 +13,16 @@ const SCTLR_RESET: u64 = 0x00c5_0078;
 pub struct Registers {
     /// SCTLR_EL1.
     pub sctlr: u64,
+    /// TCR_EL1.
+    pub tcr: u64,
+    /// TTBR0_EL1.
+    pub ttbr0: u64,
+    /// TTBR1_EL1.
+    pub ttbr1: u64,
+    /// SP_EL0.
+    pub sp_el0: u64,
+    /// SP_EL1.
+    pub sp_el1: u64,
     /// VBAR_EL1.
     pub vbar: u64,
     /// ELR_EL1.
@@ -62,6 +72,18 @@ impl Context {
             cpu.registers = self.0;
             cpu.gic.turn_on();
         });
+    }
+
+    /// The registers that a toolstack reads.
+    pub fn el1(&self) -> El1Registers {
+        let Registers { sctlr, tcr, ttbr0, ttbr1, sp_el0, sp_el1, elr, spsr, .. } = self.0;
+        El1Registers { sctlr, tcr, ttbr0, ttbr1, sp_el0, sp_el1, elr, spsr }
+    }
+
+    /// Sets the registers that a toolstack sets.
+    pub fn set_el1(&mut self, registers: &El1Registers) {
+        let &El1Registers { sctlr, tcr, ttbr0, ttbr1, sp_el0, sp_el1, elr, spsr } = registers;
+        self.0 = Registers { sctlr, tcr, ttbr0, ttbr1, sp_el0, sp_el1, elr, spsr, ..self.0 };
     }
 
     /// When the virtual timer will fire, if it is on and not masked.

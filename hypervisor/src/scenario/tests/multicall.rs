@@ -20,7 +20,7 @@ fn each_entry_has_its_result_and_failures_do_not_stop_the_list() {
         entry(Hypercall::XenVersion, [0, 0]),
         entry(Hypercall::Multicall, [list, 1]),
         entry(Hypercall::XenVersion, [6, 3]),
-        entry(Hypercall::Domctl, [0, 0]),
+        entry(Hypercall::HypfsOp, [0, 0]),
         entry(Hypercall::XenVersion, [7, 0]),
     ];
     machine.poke(&guest.domain, list, &entries);

@@ -1,0 +1,70 @@
+//! Whether a domain runs, what it does, and its end.
+
+use alloc::sync::Arc;
+
+use xenolith_abi::Errno;
+use xenolith_abi::domctl::Domctl;
+
+use crate::arch;
+use crate::domain::Domain;
+use crate::domain::destroy::Progress;
+use crate::hypercall::{Arguments, Caller};
+use crate::types::DomId;
+
+use super::{Outcome, Version};
+
+/// In x1: the call has paused the domain and waits until its vCPUs have left their CPUs. Only the control domain can
+/// put it there by itself, and then the call merely does not pause.
+const PAUSED: u64 = 0x7061_7573_6564_0001;
+/// Pages taken apart before a destruction looks for an interrupt.
+const STEP: u32 = 512;
+
+/// Pauses a domain, unless the call has before. Nothing when no CPU holds a vCPU of it any more; else how the call goes
+/// on. `EINVAL`: the caller's own.
+pub fn stop(caller: &Caller<'_>, arguments: Arguments, domain: &Domain) -> Result<Option<Outcome>, Errno> {
+    if domain.id == caller.domain().id {
+        return Err(Errno::EINVAL);
+    }
+    let [address, mark, ..] = arguments;
+    if mark != PAUSED {
+        domain.pause(caller.hv)?;
+    }
+    if domain.is_stopped(caller.hv) {
+        return Ok(None);
+    }
+    arch::relax();
+    Ok(Some(Outcome::Again([address, PAUSED, 0, 0, 0])))
+}
+
+pub fn pause(caller: &Caller<'_>, arguments: Arguments, domain: &Domain) -> Result<Outcome, Errno> {
+    stop(caller, arguments, domain).map(|wait| wait.unwrap_or(Outcome::Done))
+}
+
+/// Destroys a domain step by step. `EINVAL`: the caller's own.
+pub fn destroy(caller: &Caller<'_>, arguments: Arguments, domain: &Arc<Domain>) -> Result<Outcome, Errno> {
+    if domain.id == caller.domain().id {
+        return Err(Errno::EINVAL);
+    }
+    loop {
+        match caller.hv.destroy_domain(domain, STEP)? {
+            Progress::Done => return Ok(Outcome::Done),
+            Progress::Again if caller.should_pause() => return Ok(Outcome::Again(arguments)),
+            Progress::Again => {}
+        }
+    }
+}
+
+/// Version 0x15 means the first domain from that number on, later ones exactly that. `EINVAL`: a reserved number in
+/// version 0x15. `ESRCH`: no such domain.
+pub fn info(caller: &Caller<'_>, version: Version, request: &mut Domctl) -> Result<Outcome, Errno> {
+    let id = DomId(request.domain);
+    let domain = match version {
+        Version::V15 if id >= DomId::FIRST_RESERVED => return Err(Errno::EINVAL),
+        Version::V15 => caller.hv.domain_from(id),
+        Version::V16 | Version::V17 => caller.hv.domain(id),
+    };
+    let info = domain.ok_or(Errno::ESRCH)?.info(caller.hv);
+    request.domain = info.domain;
+    request.payload.set(&info);
+    Ok(Outcome::Answered)
+}

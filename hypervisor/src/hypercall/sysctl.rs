@@ -1,0 +1,49 @@
+//! `sysctl`: the machine as the control domain sees it.
+//!
+//! As with `domctl`, the structure is copied in once and back whole, and its padding means nothing.
+
+mod console;
+mod domains;
+mod machine;
+mod pool;
+
+use xenolith_abi::Errno;
+use xenolith_abi::sysctl::{INTERFACE_VERSION, Sysctl, SysctlOp};
+
+use super::{Answer, Arguments, Caller, DONE};
+
+/// x0: the structure.
+pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
+    let [address, ..] = arguments;
+    caller.require_control()?;
+    let mut request: Sysctl = caller.read(address)?;
+    if request.interface_version != INTERFACE_VERSION {
+        return Err(Errno::EACCES);
+    }
+    let payload = &mut request.payload;
+    match SysctlOp::from_number(request.cmd).ok_or(Errno::ENOSYS)? {
+        SysctlOp::ReadConsole => console::read(caller, payload)?,
+        SysctlOp::DebugKeys => return console::debug_keys(caller, payload).map(|()| super::Reply::Value(0)),
+        SysctlOp::GetDomainInfoList => domains::list(caller, payload)?,
+        SysctlOp::PhysInfo => machine::describe(caller, payload),
+        SysctlOp::GetCpuInfo => machine::idle_times(caller, payload)?,
+        SysctlOp::AvailHeap => machine::free_memory(caller, payload)?,
+        SysctlOp::CpuTopoInfo => machine::cpus(caller, payload)?,
+        SysctlOp::NumaInfo => machine::nodes(caller, payload)?,
+        SysctlOp::SchedId => pool::scheduler(payload),
+        SysctlOp::CpuPoolOp => pool::pools(caller, payload)?,
+        SysctlOp::SchedulerOp => pool::parameters(payload)?,
+        // Not supported, in the word that makes Xen 4.20's tools go on.
+        SysctlOp::DtOverlay | SysctlOp::CpuHotplug | SysctlOp::PmOp => return Err(Errno::EOPNOTSUPP),
+        SysctlOp::TbufOp
+        | SysctlOp::PerfcOp
+        | SysctlOp::GetPmStat
+        | SysctlOp::PageOfflineOp
+        | SysctlOp::LockprofOp
+        | SysctlOp::CoverageOp
+        | SysctlOp::PciTopoInfo
+        | SysctlOp::LivepatchOp => return Err(Errno::ENOSYS),
+    }
+    caller.write(address, &request)?;
+    DONE
+}

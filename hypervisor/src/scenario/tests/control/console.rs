@@ -1,0 +1,79 @@
+//! The console's ring, and keys.
+
+use xenolith_abi::sysctl::{DebugKeys, ReadConsole};
+
+use super::*;
+use crate::console::{RING, console};
+
+/// Reads the console as `xl dmesg` does, a few bytes at a time, until there is no more.
+fn read_all(machine: &mut Machine, tools: &Toolstack, clear: u8) -> Vec<u8> {
+    let buffer = tools.buffer(machine);
+    let (mut all, mut index, mut incremental) = (Vec::new(), 0, 0);
+    loop {
+        let mut call =
+            ReadConsole { clear, incremental, index, buffer, count: 1000, ..ReadConsole::default() };
+        assert_eq!(tools.sysctl(machine, SysctlOp::ReadConsole, &mut call), 0);
+        let bytes: [u8; 1000] = machine.peek(&tools.guest.domain, buffer);
+        all.extend_from_slice(&bytes[..call.count as usize]);
+        if call.count < 1000 {
+            return all;
+        }
+        (index, incremental) = (call.index, 1);
+    }
+}
+
+#[test]
+fn the_output_is_read_back() {
+    let (mut machine, tools) = Toolstack::new(VERSION_4_17);
+    console().write(b"first\n");
+    assert!(read_all(&mut machine, &tools, 0).ends_with(b"first\n"));
+    console().write(&[b'x'; 3000]);
+    let all = read_all(&mut machine, &tools, 0);
+    assert!(all.ends_with(&[b'x'; 3000]) && all.len() >= 3006);
+    console().write(&[b'y'; RING]);
+    assert_eq!(read_all(&mut machine, &tools, 0), vec![b'y'; RING], "the oldest is gone");
+    let mut call = ReadConsole { incremental: 1, index: 1, count: 0, ..ReadConsole::default() };
+    assert_eq!(tools.sysctl(&mut machine, SysctlOp::ReadConsole, &mut call), 0);
+    assert_eq!(call.count, 0);
+}
+
+#[test]
+fn what_was_cleared_is_not_shown_again() {
+    let (mut machine, tools) = Toolstack::new(VERSION_4_20);
+    console().write(b"old");
+    let buffer = tools.buffer(&machine);
+    let mut call = ReadConsole { clear: 1, buffer, count: 4096, ..ReadConsole::default() };
+    assert_eq!(tools.sysctl(&mut machine, SysctlOp::ReadConsole, &mut call), 0);
+    assert!(call.count >= 3);
+    assert_eq!(read_all(&mut machine, &tools, 0), b"");
+    console().write(b"new");
+    assert_eq!(read_all(&mut machine, &tools, 0), b"new");
+}
+
+#[test]
+fn new_output_is_announced() {
+    use crate::event::Port;
+    use xenolith_abi::event::BindVirq;
+    let (mut machine, tools) = Toolstack::new(VERSION_4_17);
+    let mut bind = BindVirq { virq: 8, ..BindVirq::default() };
+    assert_eq!(tools.guest.call(&mut machine, Hypercall::EventChannelOp, 1, &mut bind), 0);
+    let pending = || tools.guest.domain.events.lock().poll(VcpuId(0), &[Port(bind.port)]);
+    assert_eq!(pending(), Ok(false));
+    console().write(b"something\n");
+    machine.hv.kick(crate::sched::CpuMask::ALL.and(crate::sched::CpuMask::below(2)));
+    machine.settle();
+    assert_eq!(pending(), Ok(true));
+}
+
+#[test]
+fn keys_show_things() {
+    crate::console::init_log();
+    let (mut machine, tools) = Toolstack::new(VERSION_4_17);
+    let buffer = tools.buffer(&machine);
+    machine.poke(&tools.guest.domain, buffer, b"hqr?");
+    let mut call = DebugKeys { keys: buffer, nr_keys: 4, ..DebugKeys::default() };
+    assert_eq!(tools.sysctl(&mut machine, SysctlOp::DebugKeys, &mut call), 0);
+    let shown = read_all(&mut machine, &tools, 0);
+    let shown = String::from_utf8_lossy(&shown);
+    assert!(shown.contains("d0: 64 of at most 64 pages") && shown.contains("d0 v0: Running"), "{shown}");
+}
