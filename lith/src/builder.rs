@@ -18,7 +18,6 @@ use xenolith_abi::domctl::{
 use xenolith_abi::hvm::{HvmParam, callback_ppi};
 use xenolith_guest::layout;
 
-pub use disks::slot_config;
 pub use kernel::Files;
 pub use plan::Plan;
 
@@ -67,7 +66,6 @@ pub fn build(
     // What can be refused is refused before anything is made.
     let version = xen.version_number()?;
     let backends = config.disks.iter().map(|disk| resolve(&disk.backend)).collect::<Result<Vec<_>>>()?;
-    let blobs = config.disks.iter().map(slot_config).collect::<Result<Vec<_>>>()?;
     let mut handle = [0; 16];
     xen.random(&mut handle);
     make_uuid(&mut handle);
@@ -85,7 +83,7 @@ pub fn build(
         plan.load(xen, domain, files)?;
         announce(xen, &built)?;
         xen.set_context(domain, 0, &first_context(&plan))?;
-        let slots = disks::make(xen, config, domain, &banks, &backends, &blobs)?;
+        let slots = disks::make(xen, config, domain, &banks, &backends)?;
         if !slots.is_empty() {
             progress("waiting for the disks' backends");
         }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use disk::{Backend, Disk, Format, Layer};
+pub use disk::{Backend, Disk};
 pub use error::ConfigError;
 pub use size::parse_size;
 

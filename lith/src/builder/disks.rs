@@ -4,55 +4,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use devicemodel::Bank;
-use devicemodel::slots::{CONFIG_SIZE, Device, DeviceKind, Slot, SlotState};
-use serde::Serialize;
+use devicemodel::slots::{Device, DeviceKind, Slot, SlotState};
 use xenolith_guest::{Region, layout};
 
-use crate::config::{Disk, Format, GuestConfig, Layer};
+use crate::config::{Disk, GuestConfig};
 use crate::xen::{CONTROL, DomainId, Xen};
 
 /// How long a backend may take to open an image.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is asked.
 const PERIOD: Duration = Duration::from_millis(20);
-
-/// A disk as its slot's configuration says it. The backend knows these keys and no others.
-#[derive(Serialize)]
-struct SlotConfig<'a> {
-    image: &'a str,
-    format: Format,
-    read_only: bool,
-    queues: u16,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    serial: &'a str,
-    #[serde(skip_serializing_if = "<[Layer]>::is_empty")]
-    backing: &'a [Layer],
-}
-
-/// The configuration of a disk's slot.
-///
-/// # Errors
-///
-/// It is longer than a slot's configuration may be.
-pub fn slot_config(disk: &Disk) -> Result<Vec<u8>> {
-    let config = SlotConfig {
-        image: &disk.image,
-        format: disk.format,
-        read_only: disk.read_only,
-        queues: disk.queues,
-        serial: &disk.serial,
-        backing: &disk.backing,
-    };
-    let blob = serde_json::to_vec(&config)?;
-    if blob.len() > CONFIG_SIZE {
-        bail!(
-            "disk {}: its description has {} bytes, and a device slot has room for {CONFIG_SIZE}; use shorter paths",
-            disk.image,
-            blob.len()
-        );
-    }
-    Ok(blob)
-}
 
 /// Makes the slots; returns their numbers.
 pub fn make(
@@ -61,11 +22,10 @@ pub fn make(
     guest: DomainId,
     banks: &[Region],
     backends: &[DomainId],
-    blobs: &[Vec<u8>],
 ) -> Result<Vec<u32>> {
     let ram: Vec<Bank> = banks.iter().map(|bank| Bank { base: bank.start, size: bank.size }).collect();
     let mut slots = Vec::new();
-    for (index, ((disk, &backend), blob)) in (0u32..).zip(config.disks.iter().zip(backends).zip(blobs)) {
+    for (index, (disk, &backend)) in (0u32..).zip(config.disks.iter().zip(backends)) {
         let (registers, irq) = layout::virtio_mmio(index).context("more disks than there are places for")?;
         let device = Device {
             guest,
@@ -74,10 +34,10 @@ pub fn make(
             irq,
             registers: Bank { base: registers.start, size: registers.size },
             ram: ram.clone(),
-            config: blob.clone(),
+            config: disk.config.to_blob()?,
         };
         let slot = xen.create_slot(&device);
-        slots.push(slot.with_context(|| format!("disk {} in {}", disk.image, domain_name(backend)))?);
+        slots.push(slot.with_context(|| format!("disk {} in {}", disk.config.image, domain_name(backend)))?);
     }
     Ok(slots)
 }
@@ -98,7 +58,7 @@ pub fn wait(xen: &dyn Xen, config: &GuestConfig, slots: &[u32], backends: &[Doma
         if waited >= PATIENCE {
             bail!(
                 "disk {}: nobody serves it in {} after {} s; is `lithd serve` running there?",
-                disk.image,
+                disk.config.image,
                 domain_name(backend),
                 PATIENCE.as_secs()
             );
@@ -110,12 +70,12 @@ pub fn wait(xen: &dyn Xen, config: &GuestConfig, slots: &[u32], backends: &[Doma
 
 fn is_ready(disk: &Disk, backend: DomainId, slot: Option<&Slot>) -> Result<bool> {
     let Some(slot) = slot else {
-        bail!("disk {}: its slot has gone, as if {} had ended", disk.image, domain_name(backend));
+        bail!("disk {}: its slot has gone, as if {} had ended", disk.config.image, domain_name(backend));
     };
     match slot.state {
         Some(SlotState::Ready) => Ok(true),
         Some(SlotState::Failed | SlotState::Gone) => {
-            bail!("disk {}: {} cannot serve it: {}", disk.image, domain_name(backend), slot.message)
+            bail!("disk {}: {} cannot serve it: {}", disk.config.image, domain_name(backend), slot.message)
         }
         Some(SlotState::Waiting) | None => Ok(false),
     }

@@ -155,14 +155,6 @@ fn a_kernel_that_does_not_fit_is_said_to() {
 }
 
 #[test]
-fn a_disks_description_fits_its_slot() {
-    let long = "x".repeat(1100);
-    let config = config(&format!("[[disk]]\nimage = \"/{long}\"\n"));
-    let error = make(&FakeXen::new(), &config).unwrap_err().to_string();
-    assert!(error.contains("use shorter paths"), "{error}");
-}
-
-#[test]
 fn the_domain_is_told_apart_by_a_random_uuid() {
     let mut handle = [0xff; 16];
     make_uuid(&mut handle);

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use devicemodel::slots::{Slot, SlotState};
 use serde::Serialize;
-use serde_json::Value;
+use virtio::config::DiskConfig;
 
 use super::domains::{Domain, all};
 use crate::output::{Align, print, print_json, table};
@@ -24,7 +24,7 @@ pub struct GuestDisk {
     /// The image, in that domain.
     pub image: String,
     /// Its format.
-    pub format: String,
+    pub format: &'static str,
     /// Whether the guest may only read.
     pub read_only: bool,
     /// How the serving goes, in a word.
@@ -40,16 +40,15 @@ pub fn all_disks(xen: &dyn Xen, domains: &[Domain]) -> Result<Vec<GuestDisk>> {
         domain.map_or_else(|| format!("({number})"), |domain| domain.name.clone())
     };
     let disk = |slot: &Slot| {
-        let config: Value = serde_json::from_slice(&slot.device.config).unwrap_or_default();
-        let text = |key: &str| config.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let config = DiskConfig::from_blob(&slot.device.config).ok();
         GuestDisk {
             guest: name(slot.device.guest),
             guest_domain: slot.device.guest,
             backend: name(slot.device.backend),
             backend_domain: slot.device.backend,
-            image: text("image"),
-            format: text("format"),
-            read_only: config.get("read_only").and_then(Value::as_bool).unwrap_or(false),
+            format: config.as_ref().map_or("", |config| config.format.name()),
+            read_only: config.as_ref().is_some_and(|config| config.read_only),
+            image: config.map_or_else(String::new, |config| config.image),
             state: state(slot.state),
             message: slot.message.clone(),
         }
@@ -82,8 +81,8 @@ pub fn as_table(disks: &[GuestDisk]) -> String {
         ["GUEST", "BACKEND", "IMAGE", "FORMAT", "ACCESS", "STATE", "MESSAGE"].map(|name| (name, Align::Left));
     let row = |disk: &GuestDisk| {
         let access = if disk.read_only { "read" } else { "read, write" };
-        let [guest, backend, image, format] = [&disk.guest, &disk.backend, &disk.image, &disk.format];
-        let words = [guest, backend, image, format, access, disk.state, &disk.message];
+        let [guest, backend, image, message] = [&disk.guest, &disk.backend, &disk.image, &disk.message];
+        let words = [guest, backend, image, disk.format, access, disk.state, message];
         words.map(str::to_owned).to_vec()
     };
     table(&head, &disks.iter().map(row).collect::<Vec<_>>())

@@ -1,45 +1,18 @@
 //! The disks of a guest.
 
+use devicemodel::slots::CONFIG_SIZE;
 use serde::{Deserialize, Serialize};
+use virtio::config::{DiskConfig, Format, Layer, MAX_BACKING, MAX_QUEUES, SERIAL_LEN};
 
 use super::error::ConfigError;
 use super::reader::Table;
 use super::{CONTROL_DOMAIN, MAX_DISKS, check_name};
 
-/// The most queues of a disk.
-const MAX_QUEUES: u16 = 16;
-/// The longest serial number (virtio 1.2, 5.2.6).
-const MAX_SERIAL: usize = 20;
-/// The most files below a qcow2 image.
-const MAX_BACKING: usize = 8;
 /// Domain numbers behind this one are reserved.
 const MAX_DOMAIN: u16 = 0x7fef;
 
 const KEYS: [&str; 7] = ["image", "format", "read_only", "backend", "serial", "queues", "backing"];
 const LAYER_KEYS: [&str; 2] = ["image", "format"];
-
-/// How an image's bytes make a disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// The bytes are the disk.
-    #[default]
-    Raw,
-    /// QEMU's copy-on-write format.
-    Qcow2,
-}
-
-impl Format {
-    const NAMES: [&'static str; 2] = ["raw", "qcow2"];
-
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Format::Raw => "raw",
-            Format::Qcow2 => "qcow2",
-        }
-    }
-}
 
 /// The domain that serves a disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,32 +24,13 @@ pub enum Backend {
     Name(String),
 }
 
-/// A file below a copy-on-write image.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Layer {
-    /// Path in the backend's domain.
-    pub image: String,
-    /// Its format.
-    pub format: Format,
-}
-
 /// A disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disk {
-    /// Path of the image in the backend's domain.
-    pub image: String,
-    /// Its format.
-    pub format: Format,
-    /// Whether the guest may only read.
-    pub read_only: bool,
     /// Who serves it.
     pub backend: Backend,
-    /// Serial number that the guest sees; empty for none.
-    pub serial: String,
-    /// Request queues.
-    pub queues: u16,
-    /// The files below a qcow2 image, the nearest first.
-    pub backing: Vec<Layer>,
+    /// What the backend is to know of it.
+    pub config: DiskConfig,
 }
 
 /// Reads the disks. Those that do not say how many queues they have get one for each vCPU.
@@ -91,18 +45,26 @@ pub fn read(root: &Table<'_>, vcpus: u16) -> Result<Vec<Disk>, ConfigError> {
 fn disk(table: &Table<'_>, vcpus: u16) -> Result<Disk, ConfigError> {
     let format = format(table)?;
     let serial = table.text("serial")?.unwrap_or_default();
-    if serial.len() > MAX_SERIAL || !serial.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
+    if serial.len() > SERIAL_LEN || !serial.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
         return Err(table.bad("serial", "must be at most 20 printable ASCII characters"));
     }
-    Ok(Disk {
+    let config = DiskConfig {
         image: image(table)?,
         format,
         read_only: table.truth("read_only")?.unwrap_or(false),
-        backend: backend(table)?,
-        serial,
         queues: table.number("queues", 1, MAX_QUEUES)?.unwrap_or(vcpus.clamp(1, MAX_QUEUES)),
+        serial,
         backing: backing(table, format)?,
-    })
+    };
+    let blob = config.to_blob().map_err(|error| table.bad("image", error.to_string()))?;
+    if blob.len() > CONFIG_SIZE {
+        let message = format!(
+            "needs {} bytes in a device slot, which has {CONFIG_SIZE}; use shorter paths",
+            blob.len()
+        );
+        return Err(table.bad("image", message));
+    }
+    Ok(Disk { backend: backend(table)?, config })
 }
 
 fn image(table: &Table<'_>) -> Result<String, ConfigError> {
@@ -117,7 +79,7 @@ fn format(table: &Table<'_>) -> Result<Format, ConfigError> {
     match table.text("format")?.as_deref() {
         None | Some("raw") => Ok(Format::Raw),
         Some("qcow2") => Ok(Format::Qcow2),
-        Some(other) => Err(table.no_choice("format", other, &Format::NAMES)),
+        Some(other) => Err(table.no_choice("format", other, &["raw", "qcow2"])),
     }
 }
 
@@ -144,7 +106,7 @@ fn backing(table: &Table<'_>, format: Format) -> Result<Vec<Layer>, ConfigError>
         layers.push(Layer { image: image(&layer)?, format: above });
     }
     if layers.len() > MAX_BACKING {
-        return Err(table.bad("backing", "must be at most 8 files"));
+        return Err(table.bad("backing", format!("must be at most {MAX_BACKING} files")));
     }
     Ok(layers)
 }

@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use virtio::config::{Format, Layer};
 
 const SMALL: &str = "kernel = \"Image\"\nmemory = \"256M\"\n";
 
@@ -63,10 +64,13 @@ fn everything_can_be_said() {
         [Action::Preserve, Action::Destroy, Action::Restart]
     );
     let [first, second] = config.disks.try_into().unwrap();
-    assert_eq!((first.format, first.queues, first.read_only), (Format::Qcow2, 4, false));
+    assert_eq!((first.config.format, first.config.queues, first.config.read_only), (Format::Qcow2, 4, false));
     assert_eq!(first.backend, Backend::Name("driver".into()));
-    assert_eq!(first.backing, [Layer { image: "/images/base.img".into(), format: Format::Raw }]);
-    assert_eq!((second.queues, second.read_only, second.backend), (1, true, Backend::Number(3)));
+    assert_eq!(first.config.backing, [Layer { image: "/images/base.img".into(), format: Format::Raw }]);
+    assert_eq!(
+        (second.config.queues, second.config.read_only, second.backend),
+        (1, true, Backend::Number(3))
+    );
 }
 
 #[test]
@@ -121,6 +125,8 @@ fn disks_are_checked_as_their_backend_would() {
     assert!(disk("backing = [{ image = \"/b\" }]").contains("a raw image has no file below it"));
     assert!(disk("queues = 0").contains("disk[0].queues: must be from 1 to 16"));
     assert!(disk("raed_only = true").contains("did you mean \"read_only\"?"));
+    let long = "x".repeat(1100);
+    assert!(says(&format!("{SMALL}[[disk]]\nimage = \"/{long}\"\n")).contains("use shorter paths"));
     let twelve = "[[disk]]\nimage = \"/a\"\n".repeat(12);
     assert!(says(&format!("{SMALL}{twelve}")).contains("at most 11 disks"));
     assert!(says(&format!("{SMALL}disk = 3\n")).contains("disk: must be a list of tables, and is a whole"));

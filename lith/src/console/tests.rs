@@ -20,7 +20,7 @@ fn typed(page: &MockPage) -> Vec<u8> {
 
 #[test]
 fn text_goes_both_ways_and_around_the_end() {
-    let (page, mut ring) = (MockPage::new(), ConsoleRing::default());
+    let (page, mut ring) = (MockPage::default(), ConsoleRing::default());
     let (mut printed, mut expected) = (Vec::new(), Vec::<u8>::new());
     for round in 0u8..30 {
         let text = vec![round; 300];
@@ -37,7 +37,7 @@ fn text_goes_both_ways_and_around_the_end() {
 
 #[test]
 fn no_more_is_typed_than_there_is_room() {
-    let (page, mut ring) = (MockPage::new(), ConsoleRing::default());
+    let (page, mut ring) = (MockPage::default(), ConsoleRing::default());
     assert_eq!(ring.feed(&page, &[b'x'; 2000]), 1024);
     assert_eq!(ring.feed(&page, b"more"), 0);
     assert_eq!(typed(&page).len(), 1024);
@@ -46,7 +46,7 @@ fn no_more_is_typed_than_there_is_room() {
 
 #[test]
 fn a_count_past_the_ring_prints_nothing_and_does_no_harm() {
-    let (page, mut ring) = (MockPage::new(), ConsoleRing::default());
+    let (page, mut ring) = (MockPage::default(), ConsoleRing::default());
     let mut printed = Vec::new();
     page.store(OUT_PROD, 0x8000_0000);
     assert!(ring.drain(&page, &mut printed) && printed.is_empty());

@@ -12,12 +12,14 @@ pub struct MockPage {
     drift: u32,
 }
 
-impl MockPage {
+impl Default for MockPage {
     /// A page of zeros.
-    pub fn new() -> MockPage {
+    fn default() -> MockPage {
         MockPage::drifting(0)
     }
+}
 
+impl MockPage {
     /// A page whose words change with every look at them.
     pub fn drifting(drift: u32) -> MockPage {
         MockPage { bytes: Arc::new(Mutex::new(vec![0; PAGE_SIZE])), drift }

@@ -23,7 +23,7 @@ impl Guest {
     fn new() -> Guest {
         let connection = Connection::new(store());
         Guest {
-            page: MockPage::new(),
+            page: MockPage::default(),
             connection,
             answers: Assembler::default(),
             received: vec![],
@@ -204,7 +204,7 @@ fn a_guest_that_breaks_the_protocol_is_served_no_more() {
     guest.page.store(2052, 1025);
     guest.serve();
     assert!(guest.connection.broken().is_some_and(|how| how.contains("request ring")));
-    let (page, mut connection) = (MockPage::new(), Connection::new(store()));
+    let (page, mut connection) = (MockPage::default(), Connection::new(store()));
     page.store(2056, 1);
     connection.set("name", "web").unwrap();
     connection.serve(&page);
@@ -218,7 +218,7 @@ fn a_guest_that_breaks_the_protocol_is_served_no_more() {
 
 #[test]
 fn a_guest_that_reads_nothing_costs_bounded_memory() {
-    let (page, mut connection) = (MockPage::new(), Connection::new(store()));
+    let (page, mut connection) = (MockPage::default(), Connection::new(store()));
     let watch = Message { kind: kind::WATCH, request: 0, transaction: 0, payload: b"data\0token\0".to_vec() };
     let write = Message { kind: kind::WRITE, request: 0, transaction: 0, payload: b"data\0x".to_vec() };
     let bytes = [watch.to_bytes(), write.to_bytes().repeat(10_000)].concat();

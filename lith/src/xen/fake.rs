@@ -177,7 +177,7 @@ impl Xen for FakeXen {
 
     fn map(&self, domain: DomainId, frame: u64) -> Result<Box<dyn SharedPage>> {
         if self.domains.borrow().contains_key(&domain) {
-            return Ok(Box::new(MockPage::new()));
+            return Ok(Box::new(MockPage::default()));
         }
         Err(Error::Page { domain, frame, source: Errno::SRCH, advice: "" })
     }
