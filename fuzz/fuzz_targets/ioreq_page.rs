@@ -63,12 +63,16 @@ impl Bytes<'_> {
         VcpuId(u16::from(self.byte() % (VCPUS as u8 + 1)))
     }
 
-    fn server(&mut self) -> ServerId {
-        ServerId(u16::from(self.byte() % 20))
-    }
-
     fn owner(&mut self) -> DomId {
         OWNERS[usize::from(self.byte() % 2)]
+    }
+
+    /// A server and the domain that acts on it: mostly one of the first two, and its owner.
+    fn party(&mut self) -> (ServerId, DomId) {
+        match self.byte() {
+            byte @ 0..0xe0 => (ServerId(u16::from(byte % 2)), OWNERS[usize::from(byte % 2)]),
+            byte => (ServerId(u16::from(byte % 20)), self.owner()),
+        }
     }
 
     fn space(&mut self) -> Space {
@@ -93,11 +97,24 @@ struct World {
 }
 
 impl World {
-    fn create(&mut self, bytes: &mut Bytes<'_>) {
-        let buffering =
-            [None, Some(Buffering::Legacy), Some(Buffering::Atomic)][usize::from(bytes.byte() % 3)];
+    /// Two device models at work, one with a ring.
+    fn new() -> Option<Self> {
+        let servers = Servers::new(VCPUS).ok()?;
+        let (asked, waits) = ([None; VCPUS as usize], [false; VCPUS as usize]);
+        let mut world = World { servers, ports: Vec::new(), asked, waits };
+        for (number, owner) in (0..).zip(OWNERS) {
+            let id = ServerId(number);
+            world.create(owner, (number == 1).then_some(Buffering::Atomic));
+            let space = Space::ALL[usize::from(number)];
+            world.servers.map_range(id, owner, space, 0x10, 0xff).ok()?;
+            world.servers.set_enabled(id, owner, true, || Some(Frame::new())).ok()?;
+        }
+        Some(world)
+    }
+
+    fn create(&mut self, owner: DomId, buffering: Option<Buffering>) {
         let ports = &mut self.ports;
-        let _ = self.servers.create(bytes.owner(), buffering, |vcpu, tag| {
+        let _ = self.servers.create(owner, buffering, |vcpu, tag| {
             ports.push((vcpu, tag));
             Ok(Port(ports.len() as u32))
         });
@@ -158,13 +175,14 @@ impl World {
 
     /// A device model writes somewhere into one of its pages: mostly into what matters.
     fn scribble(&mut self, bytes: &mut Bytes<'_>) {
-        let (server, owner, frame) = (bytes.server(), bytes.owner(), u64::from(bytes.byte() % 3));
+        let ((server, owner), frame) = (bytes.party(), u64::from(bytes.byte() % 3));
         let Ok(page) = self.servers.frame(server, owner, frame, || Some(Frame::new())).map(SharedFrame::page)
         else {
             return;
         };
         let slot = usize::from(bytes.byte()) % usize::from(VCPUS) * 32;
-        let written = match bytes.byte() % 4 {
+        let written = match bytes.byte() % 5 {
+            4 => page.write(slot + 30, &[3]),
             0 => page.write(slot + 30, &[bytes.byte()]),
             1 => page.write(slot + 8, &bytes.word().to_le_bytes()),
             2 => page.write(0, &bytes.word().to_le_bytes()),
@@ -173,8 +191,27 @@ impl World {
         assert!(written);
     }
 
+    /// One of the first two device models answers a vCPU: any value, and a state that is mostly right.
+    fn answer(&mut self, bytes: &mut Bytes<'_>) {
+        let number = u16::from(bytes.byte() % 2);
+        let vcpu = VcpuId(u16::from(bytes.byte()) % VCPUS);
+        let id = ServerId(number);
+        let frame = self.servers.frame(id, OWNERS[usize::from(number)], 1, || None);
+        let Ok(page) = frame.map(SharedFrame::page) else { return };
+        let state = match bytes.byte() {
+            byte @ 0..0x20 => byte,
+            _ => 3,
+        };
+        let slot = usize::from(vcpu.0) * 32;
+        assert!(page.write(slot + 8, &[bytes.byte(); 8]) && page.write(slot + 30, &[state]));
+        let Some(&(vcpu, tag)) = self.ports.get(usize::from(number * VCPUS + vcpu.0)) else { return };
+        let outcome = self.servers.answered(tag, vcpu);
+        self.ended(vcpu, outcome);
+    }
+
     fn event(&mut self, bytes: &mut Bytes<'_>) {
-        let Some(&(vcpu, tag)) = self.ports.get(usize::from(bytes.byte())) else { return };
+        let port = usize::from(bytes.byte()).checked_rem(self.ports.len()).unwrap_or(0);
+        let Some(&(vcpu, tag)) = self.ports.get(port) else { return };
         match bytes.byte() % 8 {
             0 => {
                 let outcome = self.servers.lost(tag, vcpu);
@@ -194,9 +231,12 @@ impl World {
     }
 
     fn control(&mut self, bytes: &mut Bytes<'_>) {
-        let (id, owner) = (bytes.server(), bytes.owner());
+        let (id, owner) = bytes.party();
         match bytes.byte() % 8 {
-            0 => self.create(bytes),
+            0 => {
+                let ring = usize::from(bytes.byte() % 3);
+                self.create(owner, [None, Some(Buffering::Legacy), Some(Buffering::Atomic)][ring]);
+            }
             1 => {
                 if let Ok(removed) = self.servers.destroy(id, Some(owner)) {
                     self.removed(removed);
@@ -230,16 +270,15 @@ impl World {
 
 fuzz_target!(|bytes: &[u8]| {
     let mut bytes = Bytes(bytes);
-    let Ok(servers) = Servers::new(VCPUS) else { return };
-    let mut world =
-        World { servers, ports: Vec::new(), asked: [None; VCPUS as usize], waits: [false; VCPUS as usize] };
+    let mut world = World::new().expect("two servers fit");
     while !bytes.0.is_empty() {
-        match bytes.byte() % 8 {
-            0 | 1 => world.control(&mut bytes),
-            2 | 3 => world.access(&mut bytes),
+        match bytes.byte() % 12 {
+            0 => world.control(&mut bytes),
+            1..4 => world.access(&mut bytes),
             4 => world.invalidate(bytes.vcpu()),
-            5 => world.scribble(&mut bytes),
-            6 => world.event(&mut bytes),
+            5 | 6 => world.scribble(&mut bytes),
+            7 => world.answer(&mut bytes),
+            8..11 => world.event(&mut bytes),
             _ => world.fetch(VcpuId(u16::from(bytes.byte()) % VCPUS)),
         }
         world.check();
