@@ -15,9 +15,16 @@ use crate::toolchain::{Cross, Target};
 pub fn build(target: Target, package: &str, program: &str) -> Result<PathBuf> {
     let cross = Cross::prepare(target)?;
     open_step(&format!("Build {program}"), || {
-        pass_through(cross.cargo("build").args(["--release", "--package", package, "--bin", program]))
+        pass_through(cross.cargo("build").args([
+            "--profile",
+            "program",
+            "--package",
+            package,
+            "--bin",
+            program,
+        ]))
     })?;
-    Ok(cross.release_program(program))
+    Ok(cross.program(program))
 }
 
 /// A file to be added to a file system of a machine.

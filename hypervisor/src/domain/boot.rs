@@ -168,12 +168,7 @@ impl Builder<'_, '_> {
         vcpus.ok_or(BootError::TooManyVcpus { vcpus: self.node.vcpus, limit })
     }
 
-    fn layout(
-        &self,
-        owners: &Owners,
-        granted: &Granted,
-        area: &[FrameRange],
-    ) -> Result<Layout, BootError> {
+    fn layout(&self, owners: &Owners, granted: &Granted, area: &[FrameRange]) -> Result<Layout, BootError> {
         let Builder { hv, platform, node, .. } = *self;
         let request = layout::Request {
             platform,
@@ -184,9 +179,9 @@ impl Builder<'_, '_> {
         if !node.direct_map {
             return layout::standard(&request, node.memory.next_multiple_of(PAGE_SIZE));
         }
-        let banks = area.iter().map(|range| {
-            xenolith_guest::Region::new(range.first.base().0, range.pages << PAGE_SHIFT)
-        });
+        let banks = area
+            .iter()
+            .map(|range| xenolith_guest::Region::new(range.first.base().0, range.pages << PAGE_SHIFT));
         let event_ppi = free_ppi(self.host, platform).ok_or(BootError::NoEventInterrupt)?;
         layout::direct(&request, banks.collect(), event_ppi, &owners.devices())
     }

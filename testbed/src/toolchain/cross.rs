@@ -61,6 +61,11 @@ impl Cross {
         command
     }
 
+    /// The file that a build with the profile `program` leaves for a program.
+    pub fn program(&self, name: &str) -> PathBuf {
+        target_dir().join(self.target.triple()).join("program").join(name)
+    }
+
     /// The file that a release build leaves for a program.
     pub fn release_program(&self, name: &str) -> PathBuf {
         target_dir().join(self.target.triple()).join("release").join(name)
