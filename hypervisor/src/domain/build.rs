@@ -144,6 +144,16 @@ pub(super) fn end_stage2(hv: &Hypervisor, id: DomId, p2m: &mut P2m<TableList, Ha
     }
 }
 
+/// How large the pool of tables may grow by itself. The control domain is trusted. One that has devices of its own may
+/// be the device model of others, and map as much as the machine has. Any other has what the control domain gives it.
+fn pool_limit(hv: &Hypervisor, blueprint: &Blueprint) -> u64 {
+    match (blueprint.is_control, blueprint.direct_mapped) {
+        (true, _) => u64::MAX,
+        (false, true) => (hv.frames.total() >> TABLE_ORDER).saturating_add(2 * MORE_TABLES),
+        (false, false) => 0,
+    }
+}
+
 /// The parts of a domain that need more than the heap's memory, or can fail.
 struct Parts {
     shared_info: Pin,
@@ -206,7 +216,7 @@ impl Domain {
                 pages: blueprint.pages,
                 max_pages: blueprint.max_pages,
                 shared_info_gfn: None,
-                more_tables: blueprint.is_control,
+                pool_limit: pool_limit(hv, &blueprint),
                 closed: false,
             }),
             shared_info,

@@ -24,8 +24,9 @@ pub struct Memory {
     pub max_pages: u64,
     /// Where the shared info page is mapped.
     pub shared_info_gfn: Option<Gfn>,
-    /// The pool of tables grows when it is used up, as far as there is memory: for the domain that is trusted anyway.
-    pub more_tables: bool,
+    /// Up to how many pages the pool of tables grows by itself when it is used up: for domains that map the memory of
+    /// others, for which nobody could say beforehand how much that will be.
+    pub pool_limit: u64,
     /// The domain is dying: nothing is given to it or mapped any more.
     pub closed: bool,
 }
@@ -124,7 +125,7 @@ impl Memory {
         mut change: impl FnMut(&mut P2m<TableList, HardwareTlb>) -> Result<T, P2mError>,
     ) -> Result<T, P2mError> {
         let result = change(&mut self.p2m);
-        if !(matches!(result, Err(P2mError::NoTables)) && self.more_tables) {
+        if !matches!(result, Err(P2mError::NoTables)) || self.pool_pages() >= self.pool_limit {
             return result;
         }
         for _ in 0..MORE_TABLES {

@@ -12,7 +12,7 @@ use super::memory::Memory;
 
 impl Memory {
     /// Pages of the pool, those in use as tables included; the root does not count.
-    fn pool_pages(&self) -> u64 {
+    pub(super) fn pool_pages(&self) -> u64 {
         self.p2m.tables().saturating_add(self.p2m.pool().len())
     }
 }
