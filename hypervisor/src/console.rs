@@ -4,10 +4,12 @@
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use arrayvec::{ArrayString, ArrayVec};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::arch;
 use crate::sync::Mutex;
+use crate::types::DomId;
 
 /// Bytes of output that are kept.
 pub const RING: usize = 16 << 10;
@@ -161,6 +163,39 @@ impl Console {
     }
 }
 
+/// The longest line of a domain; what is longer becomes two.
+const LINE: usize = 256;
+
+/// The beginning of a line that a domain without a console of its own writes.
+#[derive(Debug, Default)]
+pub struct GuestLine(ArrayVec<u8, LINE>);
+
+impl GuestLine {
+    /// Takes output of a domain, and writes each line that ends in it to the console, marked as the domain's. Bytes that
+    /// a terminal would act on are left out.
+    pub fn write(&mut self, console: &Console, owner: DomId, bytes: &[u8]) {
+        for &byte in bytes {
+            if (byte.is_ascii_graphic() || matches!(byte, b' ' | b'\t')) && self.0.try_push(byte).is_err() {
+                self.end(console, owner);
+                let _ = self.0.try_push(byte);
+            }
+            if byte == b'\n' {
+                self.end(console, owner);
+            }
+        }
+    }
+
+    fn end(&mut self, console: &Console, owner: DomId) {
+        let start = if console.at_line_start() { "" } else { "\n" };
+        let mut head = ArrayString::<16>::new();
+        // A number has at most five digits.
+        let _ = write!(head, "{start}({owner}) ");
+        let mut line = ArrayVec::<u8, { LINE + 20 }>::new();
+        line.extend(head.bytes().chain(self.0.drain(..)).chain(*b"\r\n"));
+        console.write(&line);
+    }
+}
+
 /// Our own messages, a line each, told apart from a domain's output by their prefix.
 struct Logger;
 
@@ -227,6 +262,19 @@ pub fn emergency() -> impl Write {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_domain_s_lines_are_marked_and_harmless() {
+        let console = Console::new();
+        let mut line = GuestLine::default();
+        for piece in [&b"hel"[..], b"lo\x1b[2J\r\nsec", b"ond\n", &[b'x'; LINE + 1], b"\n"] {
+            line.write(&console, DomId(7), piece);
+        }
+        let mut bytes = vec![0; 1000];
+        let (count, _) = console.read_ring(0, &mut bytes);
+        let text = String::from_utf8_lossy(&bytes[..count]).replace(&"x".repeat(LINE), "X");
+        assert_eq!(text, "(d7) hello[2J\r\n(d7) second\r\n(d7) X\r\n(d7) x\r\n");
+    }
 
     #[test]
     fn the_ring_keeps_the_last_bytes() {

@@ -3,7 +3,7 @@
 //!
 //! Order, outermost first: domain list, wall clock, p2m, grant table, event channels (two domains: lower number first),
 //! vGIC, a domain's pauses, a vCPU's power state, its saved registers, run queue, frame allocator, console. A lock is taken only while
-//! holding those before it. Under all others (a domain's parameters, maptrack, watchdogs, listener, permits and ending; a vCPU's
+//! holding those before it. Under all others (a domain's handle, parameters, maptrack, watchdogs, line, listener, permits and ending; a vCPU's
 //! timer; the lists of units and of interrupt routes) no lock is taken but the console's.
 
 /// Tells the CPU that the surrounding loop waits for another CPU.

@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 
 use xenolith_abi::Errno;
-use xenolith_abi::domctl::Domctl;
+use xenolith_abi::domctl::{Domctl, SetDomainHandle};
 
 use crate::arch;
 use crate::domain::Domain;
@@ -52,6 +52,12 @@ pub fn destroy(caller: &Caller<'_>, arguments: Arguments, domain: &Arc<Domain>) 
             Progress::Again => {}
         }
     }
+}
+
+/// Changes the UUID.
+pub fn set_handle(domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {
+    *domain.handle.lock() = request.payload.get::<SetDomainHandle>().handle;
+    Ok(Outcome::Done)
 }
 
 /// Version 0x15 means the first domain from that number on, later ones exactly that. `EINVAL`: a reserved number in
