@@ -60,6 +60,7 @@ mod interface {
 
     // Memory.
     const ACTIVATE_STAGE2: fn(Stage2) = machine::activate_stage2;
+    const DEACTIVATE_STAGE2: fn() = machine::deactivate_stage2;
     const TRAP_WAIT_FOR_EVENT: fn(bool) = machine::trap_wait_for_event;
     const TLB: &dyn Tlb = &HardwareTlb;
     const TRANSLATE: fn(Gva, bool) -> Option<Ipa> = machine::translate;

@@ -64,6 +64,8 @@ impl XenVersion {
 pub struct Options {
     /// Whether the hypervisor writes to a UART.
     pub console: bool,
+    /// The control character that passes the console's input on; `None`: none does.
+    pub console_switch: Option<u8>,
     /// Path or alias of the UART's node, in place of `stdout-path`.
     pub uart_path: Option<String>,
     /// The first domain's memory in bytes; the boot code has a default.
@@ -94,6 +96,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             console: true,
+            console_switch: Some(1),
             uart_path: None,
             dom0_memory: None,
             dom0_memory_limit: None,
@@ -118,8 +121,9 @@ struct Known {
 }
 
 /// All options, each documented in docs/command-line.md.
-const OPTIONS: [Known; 14] = [
+const OPTIONS: [Known; 15] = [
     Known { name: "bootscrub", set: |options, value| value::boolean(value).map(|on| options.scrub = on) },
+    Known { name: "conswitch", set: set_console_switch },
     Known { name: "console", set: set_console },
     Known {
         name: "dom0_max_vcpus",
@@ -210,6 +214,16 @@ fn set_console(options: &mut Options, value: Option<&str>) -> Result<(), Problem
         Some("dtuart") => true,
         Some("none" | "no") => false,
         _ => return Err(Problem::Value("dtuart or none")),
+    };
+    Ok(())
+}
+
+/// Xen's form: a letter, and an `x` that is of no account, because the input is the first domain's from the start.
+fn set_console_switch(options: &mut Options, value: Option<&str>) -> Result<(), Problem> {
+    options.console_switch = match value.map(str::as_bytes) {
+        Some([letter @ b'a'..=b'z'] | [letter @ b'a'..=b'z', b'x']) => Some(letter & 0x1f),
+        Some(b"none" | b"no") => None,
+        _ => return Err(Problem::Value("a letter from a to z, or none")),
     };
     Ok(())
 }

@@ -1,15 +1,22 @@
-//! The console: our own messages and the control domain's output go to the UART and into a ring that keeps the last of
-//! them; what is typed waits here until the control domain reads it.
+//! The console: our own messages and the output of domains go to the UART and into a ring that keeps the last of them;
+//! what is typed goes to one domain at a time ([`Focus`]), and waits here if that is the control domain.
+//!
+//! The control domain's output is written as it is. Lines of other domains begin with the domain's name, and none of
+//! them goes on where somebody else's has begun.
+
+mod focus;
 
 use core::fmt::{self, Write};
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 
-use arrayvec::{ArrayString, ArrayVec};
+use arrayvec::ArrayVec;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::arch;
 use crate::sync::Mutex;
 use crate::types::DomId;
+
+pub use focus::{Focus, MAX_TYPED, Typed};
 
 /// Bytes of output that are kept.
 pub const RING: usize = 16 << 10;
@@ -37,6 +44,34 @@ struct Input {
     bytes: [u8; INPUT],
     start: usize,
     length: usize,
+    focus: Focus,
+}
+
+impl Input {
+    /// A byte for the control domain. False when there is no room.
+    fn push(&mut self, byte: u8) -> bool {
+        if self.length == INPUT {
+            return false;
+        }
+        let end = (self.start + self.length) % INPUT;
+        self.bytes[end] = byte;
+        self.length += 1;
+        true
+    }
+}
+
+/// Bytes taken from the UART at a time.
+const BATCH: usize = 64;
+
+/// What has been typed.
+#[derive(Debug)]
+pub struct Received {
+    /// What is not for the control domain. The first byte may release what was kept back.
+    pub others: ArrayVec<Typed, { BATCH + MAX_TYPED }>,
+    /// The control domain has something to read.
+    pub for_control: bool,
+    /// There may be more.
+    pub more: bool,
 }
 
 /// The machine's console.
@@ -45,6 +80,10 @@ pub struct Console {
     input: Mutex<Input>,
     dropped: AtomicUsize,
     fresh: AtomicBool,
+    /// Whose output was written last; held while a line is begun, so that nobody comes between.
+    writer: Mutex<DomId>,
+    /// Who gets what is typed.
+    focus: AtomicU16,
 }
 
 /// The machine's one console.
@@ -67,9 +106,11 @@ impl Console {
     const fn new() -> Self {
         Console {
             ring: Mutex::new(Ring { bytes: [0; RING], written: 0, cleared: 0 }),
-            input: Mutex::new(Input { bytes: [0; INPUT], start: 0, length: 0 }),
+            input: Mutex::new(Input { bytes: [0; INPUT], start: 0, length: 0, focus: Focus::new() }),
             dropped: AtomicUsize::new(0),
             fresh: AtomicBool::new(false),
+            writer: Mutex::new(DomId::CONTROL),
+            focus: AtomicU16::new(DomId::CONTROL.0),
         }
     }
 
@@ -78,6 +119,30 @@ impl Console {
         self.ring.lock().push(bytes);
         self.fresh.store(true, Ordering::Relaxed);
         arch::write_console(bytes);
+    }
+
+    /// Writes the control domain's output as it is, on a line of its own if another domain is in the middle of one.
+    pub fn write_control(&self, bytes: &[u8]) {
+        let mut writer = self.writer.lock();
+        if *writer != DomId::CONTROL && !self.at_line_start() {
+            self.write(b"\r\n");
+        }
+        *writer = DomId::CONTROL;
+        self.write(bytes);
+    }
+
+    /// Writes another domain's output, each line with the domain's name before it.
+    pub fn write_for(&self, domain: DomId, bytes: &[u8]) {
+        let mut writer = self.writer.lock();
+        for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
+            let begins = self.at_line_start();
+            if begins || *writer != domain {
+                let end = if begins { "" } else { "\r\n" };
+                let _ = write!(Raw(self), "{end}({domain}) ");
+                *writer = domain;
+            }
+            self.write(piece);
+        }
     }
 
     fn at_line_start(&self) -> bool {
@@ -127,27 +192,42 @@ impl Console {
         (count, position)
     }
 
-    /// Takes what has been typed from the UART; true when there is something to read.
-    pub fn receive(&self) -> bool {
-        let mut bytes = [0; 64];
+    /// Takes what has been typed from the UART, and keeps what is for the control domain.
+    pub fn receive(&self) -> Received {
+        let mut bytes = [0; BATCH];
+        let count = arch::read_console(&mut bytes);
+        let mut others = ArrayVec::new();
         let mut input = self.input.lock();
-        // The UART's FIFO is small, so this ends; the bound is against a device that never runs dry.
-        for _ in 0..INPUT / bytes.len() {
-            let count = arch::read_console(&mut bytes);
-            for &byte in bytes.iter().take(count) {
-                if input.length == INPUT {
-                    self.dropped.fetch_add(1, Ordering::Relaxed);
-                } else {
-                    let end = (input.start + input.length) % INPUT;
-                    input.bytes[end] = byte;
-                    input.length += 1;
+        for &byte in bytes.iter().take(count) {
+            for typed in input.focus.take(byte) {
+                match typed {
+                    Typed::Byte(DomId::CONTROL, byte) => {
+                        if !input.push(byte) {
+                            self.dropped.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                    // There is room: what was kept back is at most what one byte releases.
+                    typed => {
+                        let _ = others.try_push(typed);
+                    }
                 }
             }
-            if count < bytes.len() {
-                break;
-            }
         }
-        input.length > 0
+        self.focus.store(input.focus.now().0, Ordering::Relaxed);
+        Received { others, for_control: input.length > 0, more: count == BATCH }
+    }
+
+    /// Changes who can get what is typed, and by which key.
+    pub fn change_focus<T>(&self, change: impl FnOnce(&mut Focus) -> T) -> T {
+        let mut input = self.input.lock();
+        let result = change(&mut input.focus);
+        self.focus.store(input.focus.now().0, Ordering::Relaxed);
+        result
+    }
+
+    /// Who gets what is typed.
+    pub fn focus(&self) -> DomId {
+        DomId(self.focus.load(Ordering::Relaxed))
     }
 
     /// Takes typed bytes; returns how many.
@@ -163,43 +243,20 @@ impl Console {
     }
 }
 
-/// The longest line of a domain; what is longer becomes two.
-const LINE: usize = 256;
-
-/// The beginning of a line that a domain without a console of its own writes.
-#[derive(Debug, Default)]
-pub struct GuestLine(ArrayVec<u8, LINE>);
-
-impl GuestLine {
-    /// Takes output of a domain, and writes each line that ends in it to the console, marked as the domain's. Bytes that
-    /// a terminal would act on are left out.
-    pub fn write(&mut self, console: &Console, owner: DomId, bytes: &[u8]) {
-        for &byte in bytes {
-            if (byte.is_ascii_graphic() || matches!(byte, b' ' | b'\t')) && self.0.try_push(byte).is_err() {
-                self.end(console, owner);
-                let _ = self.0.try_push(byte);
-            }
-            if byte == b'\n' {
-                self.end(console, owner);
-            }
-        }
-    }
-
-    fn end(&mut self, console: &Console, owner: DomId) {
-        let start = if console.at_line_start() { "" } else { "\n" };
-        let mut head = ArrayString::<16>::new();
-        // A number has at most five digits.
-        let _ = write!(head, "{start}({owner}) ");
-        let mut line = ArrayVec::<u8, { LINE + 20 }>::new();
-        line.extend(head.bytes().chain(self.0.drain(..)).chain(*b"\r\n"));
-        console.write(&line);
-    }
-}
-
 /// Our own messages, a line each, told apart from a domain's output by their prefix.
 struct Logger;
 
 struct Line<'a>(&'a Console);
+
+/// The console with nothing done to line ends.
+struct Raw<'a>(&'a Console);
+
+impl Write for Raw<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write(text.as_bytes());
+        Ok(())
+    }
+}
 
 impl Write for Line<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
@@ -264,19 +321,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_domain_s_lines_are_marked_and_harmless() {
-        let console = Console::new();
-        let mut line = GuestLine::default();
-        for piece in [&b"hel"[..], b"lo\x1b[2J\r\nsec", b"ond\n", &[b'x'; LINE + 1], b"\n"] {
-            line.write(&console, DomId(7), piece);
-        }
-        let mut bytes = vec![0; 1000];
-        let (count, _) = console.read_ring(0, &mut bytes);
-        let text = String::from_utf8_lossy(&bytes[..count]).replace(&"x".repeat(LINE), "X");
-        assert_eq!(text, "(d7) hello[2J\r\n(d7) second\r\n(d7) X\r\n(d7) x\r\n");
-    }
-
-    #[test]
     fn the_ring_keeps_the_last_bytes() {
         let console = Console::new();
         console.write(b"first ");
@@ -288,5 +332,21 @@ mod tests {
         assert_eq!(console.read_ring(end, &mut bytes).0, 0);
         console.write(b"more");
         assert_eq!(console.read_ring(end, &mut bytes), (4, end + 4));
+    }
+
+    #[test]
+    fn lines_are_of_one_writer() {
+        let console = Console::new();
+        console.write_for(DomId(1), b"one\r\ntw");
+        console.write_for(DomId(1), b"o");
+        console.write_for(DomId(2), b"other\r\n");
+        console.write_control(b"first ");
+        console.write_control(b"domain");
+        console.write_for(DomId(1), b" again");
+        console.write_control(b"end\n");
+        let mut bytes = [0; 200];
+        let (count, _) = console.read_ring(0, &mut bytes);
+        let expected = "(d1) one\r\n(d1) two\r\n(d2) other\r\nfirst domain\r\n(d1)  again\r\nend\n";
+        assert_eq!(core::str::from_utf8(&bytes[..count]).unwrap(), expected);
     }
 }

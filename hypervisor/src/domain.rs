@@ -4,6 +4,7 @@
 //! `crate::sync`; the files under `domain/` join them: what follows from a change in one for the others, for the vCPUs,
 //! and for the machine.
 
+pub mod boot;
 pub mod build;
 mod cache;
 mod control;
@@ -20,6 +21,7 @@ mod interrupts;
 #[cfg(feature = "ioreq")]
 pub mod io;
 pub mod layout;
+mod load;
 pub mod memory;
 #[cfg(not(feature = "ioreq"))]
 mod no_io;
@@ -28,6 +30,7 @@ mod pool;
 mod power;
 mod release;
 mod shared;
+mod uart;
 
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU8};
@@ -44,9 +47,12 @@ use crate::sysreg::FilteredIds;
 use crate::types::{DomId, VcpuId};
 use crate::vcpu::Vcpu;
 use crate::vgic::Vgic;
+use crate::vuart::Vuart;
 
+pub use boot::build_boot_domains;
 pub use first::{FirstError, GRANT_FRAMES, Modules, build_first};
 pub use grants::Grantees;
+pub use load::{LoadError, Ready};
 use memory::Memory;
 #[cfg(not(feature = "ioreq"))]
 use no_io as io;
@@ -131,8 +137,6 @@ pub struct Domain {
     pub runstate_update_flag: AtomicBool,
     /// It may write lines to the hypervisor's console though it is not the control domain.
     pub may_log: AtomicBool,
-    /// The line of that kind that is not complete yet.
-    pub line: Mutex<crate::console::GuestLine>,
     /// Who hears in the console's output that its kernel panics.
     pub listener: Mutex<crash::Listener>,
     /// Watchdogs that it feeds.
@@ -146,6 +150,8 @@ pub struct Domain {
     pub device_models: Mutex<device_model::DeviceModels>,
     /// Its ioreq servers.
     pub io: io::Io,
+    /// The UART that it sees.
+    pub vuart: Option<Mutex<Vuart>>,
     ending: Mutex<Ending>,
     /// It shuts down, and a vCPU may still be in a CPU.
     stopping: AtomicBool,
@@ -154,7 +160,6 @@ pub struct Domain {
     /// How much of it is left (`destroy::Life`).
     life: AtomicU8,
     /// How far its destruction has come.
-    #[expect(dead_code, reason = "destruction follows")]
     teardown: Mutex<destroy::Teardown>,
     /// Frames that it has given up and others still refer to. Below zero for a moment, when one goes while it is counted.
     lingering: AtomicI64,

@@ -18,6 +18,7 @@ use dtoolkit::model::DeviceTree;
 
 pub use error::TreeError;
 pub use extended::extended_regions;
+pub use filter::PASSED_THROUGH;
 
 use crate::platform::tree::{Then, Tree};
 use crate::platform::{FIRST_PPI, FIRST_SPI, GicLayout, Interrupt, Platform, Region};

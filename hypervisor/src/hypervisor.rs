@@ -225,6 +225,44 @@ impl Hypervisor {
         self.units.read().get(unit.0 as usize).cloned().flatten()
     }
 
+    /// Makes a domain's vCPUs found no more by their numbers in the scheduler.
+    pub(crate) fn forget_vcpus(&self, domain: &Domain) {
+        let mut units = self.units.write();
+        for vcpu in &domain.vcpus {
+            if let Some(unit) = units.get_mut(vcpu.unit.0 as usize) {
+                *unit = None;
+            }
+        }
+    }
+
+    /// Takes a domain off the list: true for the one who does. It is kept until nobody refers to it.
+    pub(crate) fn take_off(&self, domain: &Domain) -> bool {
+        let mut domains = self.domains.write();
+        let Some(place) = domains.iter().position(|other| core::ptr::eq(Arc::as_ptr(other), domain)) else {
+            return false;
+        };
+        // `add_domain` has made room for all of them.
+        self.graveyard.lock().push(domains.remove(place));
+        true
+    }
+
+    /// Ends domains that were taken off the list, once nobody refers to them any more.
+    pub(crate) fn take_dead(&self, end: impl Fn(&Domain)) {
+        let mut graveyard = self.graveyard.lock();
+        let mut index = 0;
+        while index < graveyard.len() {
+            match Arc::try_unwrap(graveyard.swap_remove(index)) {
+                Ok(domain) => end(&domain),
+                Err(domain) => {
+                    graveyard.push(domain);
+                    let last = graveyard.len() - 1;
+                    graveyard.swap(index, last);
+                    index += 1;
+                }
+            }
+        }
+    }
+
     /// Gives a shared interrupt to a domain.
     pub fn give_interrupt(&self, intid: u32, to: DomId) -> Result<(), Errno> {
         let index = intid.checked_sub(32).ok_or(Errno::EINVAL)? as usize;
@@ -238,6 +276,16 @@ impl Hypervisor {
             *route = Some(to);
         }
         Ok(())
+    }
+
+    /// Takes a domain's shared interrupts away, and switches them off.
+    pub(crate) fn release_interrupts(&self, from: DomId) {
+        let mut routes = self.routes.write();
+        for (intid, route) in (32..).zip(routes.iter_mut()).filter(|(_, route)| **route == Some(from)) {
+            arch::gic::disable(intid);
+            arch::gic::set_active(intid, false);
+            *route = None;
+        }
     }
 
     /// Takes a shared interrupt from one domain and gives it to another, masked and inactive. False: it was not the
@@ -300,7 +348,7 @@ impl Hypervisor {
         // Held while the time is written, so that two callers do not mix theirs.
         let mut wall_clock = self.wall_clock.lock();
         *wall_clock = at_boot;
-        for domain in domains.iter() {
+        for domain in domains.iter().filter(|domain| !domain.is_dying()) {
             domain.write_wall_clock(at_boot);
         }
     }

@@ -27,6 +27,7 @@ pub mod ioreq;
 #[allow(unsafe_code, reason = "machine memory is reached through pointers here and nowhere else")]
 pub mod mm;
 pub mod p2m;
+pub mod passthrough;
 pub mod physical_timer;
 pub mod platform;
 pub mod psci;
@@ -43,3 +44,4 @@ pub mod trap;
 pub mod types;
 pub mod vcpu;
 pub mod vgic;
+pub mod vuart;

@@ -166,6 +166,11 @@ impl<P: TablePool, T: Tlb> P2m<P, T> {
         self.tables
     }
 
+    /// How many frames the root has: none after [`Self::take_root`].
+    pub fn root_pages(&self) -> u64 {
+        self.root.tables()
+    }
+
     /// The highest guest frame that was ever mapped (`XENMEM_maximum_gpfn`).
     pub fn highest(&self) -> Option<Gfn> {
         self.highest

@@ -7,6 +7,7 @@
 
 mod boot;
 mod cpus;
+mod domains;
 mod error;
 #[cfg(test)]
 pub(crate) mod fixtures;
@@ -25,6 +26,7 @@ use arrayvec::ArrayVec;
 
 pub use boot::{MAX_MODULES, Module, ModuleKind};
 pub use cpus::{Conduit, MAX_CPUS, Mpidr, Psci, Timer};
+pub use domains::{BootDomain, Enhanced, MAX_BOOT_DOMAINS};
 pub use error::PlatformError;
 pub use gic::{Gic, GicLayout, MAX_REDISTRIBUTOR_REGIONS};
 pub use interrupt::{FIRST_PPI, FIRST_SPI, Interrupt, Trigger};
@@ -59,6 +61,9 @@ pub struct Platform {
     pub command_line: String,
     /// The first domain's command line.
     pub domain_arguments: String,
+    /// Domains to be started at boot, in the tree's order, the first one being domain 1. One whose node is wrong keeps
+    /// its place, with what is wrong.
+    pub boot_domains: Vec<Result<BootDomain, PlatformError>>,
     /// A ramdisk given as for a bare Linux, by `linux,initrd-start` and `linux,initrd-end`.
     pub initrd: Option<Region>,
 }
@@ -78,6 +83,7 @@ impl Platform {
         let psci = cpus::psci(&tree)?;
         let chosen = boot::chosen(&tree)?;
         check_modules(&chosen.modules, &memory)?;
+        let boot_domains = domains::read(&tree, &chosen.modules, &memory);
         let (options, _) = Options::parse(&chosen.command_line);
         let uart = uart::find(&tree, options.uart_path.as_deref(), gic.phandle);
         Ok(Platform {
@@ -92,6 +98,7 @@ impl Platform {
             modules: chosen.modules,
             command_line: chosen.command_line,
             domain_arguments: chosen.domain_arguments,
+            boot_domains,
             initrd: chosen.initrd,
         })
     }
@@ -105,6 +112,11 @@ impl Platform {
     pub fn ramdisk(&self) -> Option<&Module> {
         self.modules.iter().find(|module| module.kind == ModuleKind::Ramdisk)
     }
+
+    /// The domains to be started at boot whose nodes make sense.
+    pub fn sound_boot_domains(&self) -> impl Iterator<Item = &BootDomain> {
+        self.boot_domains.iter().filter_map(|domain| domain.as_ref().ok())
+    }
 }
 
 /// The console of a tree that may lack all else: what a machine needs to say that its tree is wrong.
@@ -116,12 +128,18 @@ pub fn console(device_tree: &[u8]) -> Option<Uart> {
     uart::find(&tree, options.uart_path.as_deref(), gic)
 }
 
+/// Whether a module lies in one bank of memory.
+fn check_place(module: &Module, memory: &[Region]) -> Result<(), PlatformError> {
+    if memory.iter().any(|bank| bank.contains(module.region)) {
+        return Ok(());
+    }
+    let Module { path, kind, region, .. } = module.clone();
+    Err(PlatformError::ModuleOutsideMemory { node: path, kind, region })
+}
+
 fn check_modules(modules: &[Module], memory: &[Region]) -> Result<(), PlatformError> {
     for (index, module) in modules.iter().enumerate() {
-        if !memory.iter().any(|bank| bank.contains(module.region)) {
-            let Module { path, kind, region, .. } = module.clone();
-            return Err(PlatformError::ModuleOutsideMemory { node: path, kind, region });
-        }
+        check_place(module, memory)?;
         if let Some(other) = modules.iter().take(index).find(|other| other.region.overlaps(module.region)) {
             return Err(PlatformError::ModulesOverlap {
                 nodes: [other.path.clone(), module.path.clone()],

@@ -226,6 +226,17 @@ impl Machine {
         panic!("the machine never comes to rest");
     }
 
+    /// Lets the CPUs but this one take the interrupts that are pending.
+    pub fn let_others_run(&mut self, cpu: u16) {
+        for other in (0..self.cpus.len() as u16).filter(|&other| other != cpu) {
+            fake::on_cpu(CpuId(other));
+            if fake::gic::pending() {
+                self.event(other, Event::Interrupt);
+            }
+        }
+        fake::on_cpu(CpuId(cpu));
+    }
+
     /// A CPU's reference to the vCPU that it runs.
     pub fn current(&self, cpu: u16) -> Option<&VcpuRef> {
         self.cpus[usize::from(cpu)].cpu.running()

@@ -85,11 +85,23 @@ mount -t ext4 /dev/vda /mnt
 exec switch_root /mnt /init
 ";
 
+/// A driver domain's program: tries the disk that it owns, and says [`DRIVER_DONE`] in the end.
+pub const DRIVER: &str = "/bin/driver-disk";
+
+/// The last words of [`DRIVER`] when all went well; other last words begin alike.
+pub const DRIVER_DONE: &str = "driver: done, with status 0";
+
+const DRIVER_SCRIPT: &str = "#!/bin/sh
+mount -t ext4 /dev/vda /mnt && guest-tests disk /mnt && umount /mnt
+echo \"driver: done, with status $?\"
+";
+
 fn initramfs(series: Series, guest_tests: &Path) -> Result<Vec<u8>> {
     let modules = Kernel::fetch(series)?.modules();
     let mut files = Initramfs::base(&kernel::busybox()?, Some(&modules))?;
     files.file("bin/guest-tests", 0o755, fs::read(guest_tests)?);
     files.file("bin/to-disk", 0o755, TO_DISK.into());
+    files.file(DRIVER.trim_start_matches('/'), 0o755, DRIVER_SCRIPT.into());
     files.file(shell::PROGRAM.trim_start_matches('/'), 0o755, shell::SCRIPT.into());
     files.to_gzip()
 }

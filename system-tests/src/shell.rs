@@ -43,7 +43,12 @@ impl<'a> Shell<'a> {
     /// Waits until the shell of our initramfs listens on `console`.
     pub fn wait(console: &'a mut Console) -> Result<Self> {
         console.expect(READY)?;
-        Ok(Self { console, count: 0 })
+        Ok(Self::that_listens(console))
+    }
+
+    /// A shell that has printed [`READY`] before.
+    pub fn that_listens(console: &'a mut Console) -> Self {
+        Self { console, count: 0 }
     }
 
     /// Runs `command` and waits for its end.

@@ -31,7 +31,7 @@ pub use cache::{clean_to_memory, sync_instructions, zero_page};
 pub use cpu::this_cpu;
 pub use idregs::{auxiliary_control, read as id_registers};
 pub use power::{halt, power_off, reset};
-pub use stage2::{HardwareTlb, Stage2, activate_stage2, translate, trap_wait_for_event};
+pub use stage2::{HardwareTlb, Stage2, activate_stage2, deactivate_stage2, translate, trap_wait_for_event};
 pub use timer::{frequency, now, set_timer};
 pub use uart::{read_console, write_console, write_console_unlocked};
 

@@ -23,8 +23,8 @@ pub use cpu::{
     wait_for_interrupt,
 };
 pub use memory::{
-    Flushes, HardwareTlb, Stage2, activate_stage2, clean_to_memory, flushes, map_again, sync_instructions,
-    translate, trap_wait_for_event, unmap, zero_page,
+    Flushes, HardwareTlb, Stage2, activate_stage2, clean_to_memory, deactivate_stage2, flushes, map_again,
+    sync_instructions, translate, trap_wait_for_event, unmap, zero_page,
 };
 pub use power::{Ending, halt, power_off, reset};
 pub use time::{advance, frequency, now, set_timer};

@@ -31,6 +31,7 @@ fn each_option_does_what_it_says() {
     assert_eq!(
         options,
         Options {
+            console_switch: Some(1),
             console: false,
             uart_path: Some("/pl011@9000000".into()),
             dom0_memory: Some(512 << 20),
@@ -46,6 +47,14 @@ fn each_option_does_what_it_says() {
             xen_version: XenVersion::V4_20,
         }
     );
+}
+
+#[test]
+fn the_switch_key_is_a_letter_or_none() {
+    assert_eq!(parse("").console_switch, Some(1));
+    assert_eq!(parse("conswitch=o").console_switch, Some(0xf));
+    assert_eq!(parse("conswitch=bx").console_switch, Some(2));
+    assert_eq!(parse("conswitch=none").console_switch, None);
 }
 
 #[test]

@@ -4,24 +4,21 @@
 //! go where the guest says. Every device of the machine that the hypervisor does not use itself is its own.
 
 mod error;
-mod load;
 mod memory;
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
-
-use xenolith_abi::Errno;
 
 use crate::arch;
 use crate::domain_tree::{self, HardwareDomainSpec, HardwareDomainTree};
 use crate::hypervisor::Hypervisor;
 use crate::p2m::MapKind;
 use crate::platform::{GicLayout, Platform, Region, merge, subtract};
-use crate::types::{DomId, Gfn, Ipa, Mfn, PAGE_SHIFT, VcpuId};
+use crate::types::{DomId, Gfn, Ipa, Mfn, PAGE_SHIFT};
 use crate::vgic::Model;
 
 use super::Domain;
 use super::build::{Blueprint, stage2};
+use super::load::{LoadError, Plan, Ready};
 
 pub use error::FirstError;
 
@@ -47,12 +44,8 @@ pub struct Modules<'a> {
     pub grant_window: Region,
 }
 
-/// Builds the first domain and lets its first vCPU start.
-pub fn build_first(
-    hv: &Hypervisor,
-    platform: &Platform,
-    modules: &Modules<'_>,
-) -> Result<Arc<Domain>, FirstError> {
+/// Builds the first domain. Nothing of it runs yet.
+pub fn build_first(hv: &Hypervisor, platform: &Platform, modules: &Modules<'_>) -> Result<Ready, FirstError> {
     let vcpus = number_of_vcpus(hv, platform)?;
     let area = memory::allocate(hv, hv.options.dom0_memory.unwrap_or(DEFAULT_MEMORY))?;
     let event_ppi =
@@ -63,11 +56,14 @@ pub fn build_first(
     let domain = Domain::new(hv, blueprint(platform, vcpus, event_ppi, pages), p2m)?;
     let banks: Vec<(Ipa, u64)> =
         area.iter().map(|range| (Gfn(range.first.0).base(), range.pages << PAGE_SHIFT)).collect();
-    let plan = load::Plan::new(platform, modules, &banks)?;
+    let module = || platform.kernel().map(|kernel| kernel.path.clone()).unwrap_or_default();
+    let not_loaded = |error: LoadError| FirstError::Load { module: module(), error };
+    let bank = *banks.first().ok_or(FirstError::NoHypervisorMemory)?;
+    let plan = Plan::new(modules.kernel, modules.ramdisk, bank).map_err(not_loaded)?;
     let spec = HardwareDomainSpec {
         vcpus,
         memory: &banks,
-        arguments: load::arguments(platform),
+        arguments: arguments(platform),
         initrd: plan.initrd(),
         xen_version: hv.options.xen_version.numbers(),
         grant_window: (Ipa(modules.grant_window.start().0), modules.grant_window.size()),
@@ -79,7 +75,7 @@ pub fn build_first(
         domain_tree::hardware_domain(modules.device_tree, platform, &spec).map_err(FirstError::Tree)?;
     map_devices(&domain, platform, &tree, &banks)?;
     route_interrupts(hv, &domain, &tree)?;
-    let placement = plan.load(hv, &domain, &tree.dtb)?;
+    let placement = plan.load(hv, &domain, &tree.dtb).map_err(not_loaded)?;
     let domain = hv.add_domain(domain).map_err(FirstError::Call)?;
     log::info!(
         "first domain: {} MiB, {vcpus} vCPUs, kernel at {:#x}, device tree at {:#x}",
@@ -87,9 +83,15 @@ pub fn build_first(
         placement.kernel.0,
         placement.device_tree.0
     );
-    let boot = domain.vcpu(VcpuId(0)).ok_or(FirstError::Call(Errno::ENOENT))?;
-    domain.start_vcpu(hv, boot, placement.kernel.0, placement.device_tree.0);
-    Ok(domain)
+    Ok(Ready { domain, placement })
+}
+
+/// The kernel's command line.
+fn arguments(platform: &Platform) -> &str {
+    match platform.kernel().and_then(|kernel| kernel.arguments.as_deref()) {
+        Some(arguments) => arguments,
+        None => &platform.domain_arguments,
+    }
 }
 
 fn number_of_vcpus(hv: &Hypervisor, platform: &Platform) -> Result<u16, FirstError> {

@@ -20,6 +20,7 @@ mod audit;
 mod buddy;
 mod entry;
 mod scrub;
+mod search;
 mod setup;
 mod tables;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use area::Area;
 pub use audit::{Census, Inconsistent};
 pub use entry::{State, Used};
 pub use scrub::{Scrub, ScrubCursor, ZeroAndClean};
+pub use search::Search;
 pub use setup::{SetupError, Storage, StorageNeeded, storage_needed};
 
 use buddy::Buddy;

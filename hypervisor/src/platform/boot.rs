@@ -76,24 +76,12 @@ pub fn chosen(tree: &Tree<'_>) -> Result<Chosen, PlatformError> {
 }
 
 fn read(root: &Place<'_, '_>, place: &Place<'_, '_>) -> Result<Chosen, PlatformError> {
-    // QEMU's guest-loader writes `reg` with the root's cells and gives /chosen none of its own.
-    let cells = ["#address-cells", "#size-cells"].map(|name| place.number(name));
-    let cells =
-        [cells[0].map_or(root.address_cells(), to_usize), cells[1].map_or(root.size_cells(), to_usize)];
-
+    let cells = cells_below(root, place);
     let mut chosen = Chosen::default();
     let mut nameless = [ModuleKind::Kernel, ModuleKind::Ramdisk].into_iter();
     for child in place.children().filter(is_module) {
         let kind = kind(&child).unwrap_or_else(|| nameless.next().unwrap_or(ModuleKind::Other));
-        let reg = entries(child.bytes("reg").unwrap_or_default(), cells).next();
-        let region = reg.and_then(|[address, size]| Region::new(Pa(address?), size?));
-        let region = region.ok_or_else(|| PlatformError::BadProperty {
-            node: child.path(),
-            property: "reg",
-            problem: "is not the module's address and size",
-        })?;
-        let arguments = child.text("bootargs").map(String::from);
-        let module = Module { path: child.path(), kind, region, arguments };
+        let module = module(&child, kind, cells)?;
         chosen.modules.try_push(module).map_err(|_| PlatformError::TooManyModules { limit: MAX_MODULES })?;
     }
 
@@ -113,6 +101,26 @@ fn read(root: &Place<'_, '_>, place: &Place<'_, '_>) -> Result<Chosen, PlatformE
     Ok(chosen)
 }
 
+/// Cells of an address and of a size in the `reg` of modules below a node. QEMU's guest-loader writes it with the root's
+/// cells and gives /chosen none of its own.
+pub fn cells_below(root: &Place<'_, '_>, place: &Place<'_, '_>) -> [usize; 2] {
+    let own = ["#address-cells", "#size-cells"].map(|name| place.number(name));
+    [own[0].map_or(root.address_cells(), to_usize), own[1].map_or(root.size_cells(), to_usize)]
+}
+
+/// Reads a module's node.
+pub fn module(place: &Place<'_, '_>, kind: ModuleKind, cells: [usize; 2]) -> Result<Module, PlatformError> {
+    let reg = entries(place.bytes("reg").unwrap_or_default(), cells).next();
+    let region = reg.and_then(|[address, size]| Region::new(Pa(address?), size?));
+    let region = region.ok_or_else(|| PlatformError::BadProperty {
+        node: place.path(),
+        property: "reg",
+        problem: "is not the module's address and size",
+    })?;
+    let arguments = place.text("bootargs").map(String::from);
+    Ok(Module { path: place.path(), kind, region, arguments })
+}
+
 fn to_usize(cells: u32) -> usize {
     usize::try_from(cells).unwrap_or(usize::MAX)
 }
@@ -123,11 +131,13 @@ fn address(bytes: &[u8]) -> Option<u64> {
     value
 }
 
-fn is_module(place: &Place<'_, '_>) -> bool {
+/// Whether a node describes a boot module that counts.
+pub fn is_module(place: &Place<'_, '_>) -> bool {
     place.is_compatible(&["multiboot,module", "xen,multiboot-module"]) && place.is_enabled()
 }
 
-fn kind(place: &Place<'_, '_>) -> Option<ModuleKind> {
+/// What a module's node says that it is.
+pub fn kind(place: &Place<'_, '_>) -> Option<ModuleKind> {
     [
         (&["multiboot,kernel", "xen,linux-zimage"], ModuleKind::Kernel),
         (&["multiboot,ramdisk", "xen,linux-initrd"], ModuleKind::Ramdisk),

@@ -53,6 +53,11 @@ pub enum PlatformError {
     NoPsci,
     /// No module under `/chosen` is a kernel.
     NoKernel,
+    /// A boot-time domain has no kernel.
+    NoDomainKernel {
+        /// The domain's node.
+        node: String,
+    },
     /// More modules than the hypervisor keeps.
     TooManyModules {
         /// How many it keeps.
@@ -117,6 +122,10 @@ impl fmt::Display for PlatformError {
                 f,
                 "the device tree has no kernel module: a child of /chosen compatible with multiboot,module and \
                  multiboot,kernel"
+            ),
+            E::NoDomainKernel { node } => write!(
+                f,
+                "device tree node {node} has no kernel: a child compatible with multiboot,module and multiboot,kernel"
             ),
             E::TooManyModules { limit } => write!(f, "/chosen has more than {limit} boot modules"),
             E::ModuleOutsideMemory { node, kind, region } => {

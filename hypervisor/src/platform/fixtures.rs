@@ -1,6 +1,8 @@
 //! Device trees for tests: those of QEMU 7.2's `virt` machine with `virtualization=on`, four Cortex-A57, 1 GiB and a
 //! kernel and a ramdisk from `guest-loader`; those trees edited; and those trees damaged.
 
+pub mod domains;
+
 use dtoolkit::fdt::Fdt;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 use proptest::prelude::*;

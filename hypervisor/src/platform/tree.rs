@@ -74,6 +74,11 @@ impl<'a> Tree<'a> {
         node.children().for_each(|child| self.index(child));
     }
 
+    /// The flattened tree, whose shape is sound.
+    pub fn fdt(&self) -> Fdt<'a> {
+        self.fdt
+    }
+
     /// The root node.
     pub fn root(&self) -> Place<'a, 'a> {
         Place::new(self.fdt.root(), None)

@@ -190,8 +190,14 @@ fn emulated(
     write: Option<u64>,
 ) -> Option<Result<u64, ()>> {
     if let Some(value) = write {
+        if let Some(done) = vcpu.domain.write_uart(hv, at, size, value) {
+            return Some(done.map(|()| 0).map_err(|_| ()));
+        }
         let done = vcpu.domain.change_vgic(hv, |vgic| vgic.write(vcpu.id, at, size, value))?;
         return Some(done.map(|()| 0).map_err(|_| ()));
+    }
+    if let Some(done) = vcpu.domain.read_uart(hv, at, size) {
+        return Some(done.map_err(|_| ()));
     }
     let done = vcpu.domain.change_vgic(hv, |vgic| vgic.read(vcpu.id, at, size))?;
     Some(done.map_err(|_| ()))

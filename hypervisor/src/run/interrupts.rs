@@ -40,14 +40,30 @@ fn take(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local, intid: u3
         }
         gic::deactivate(intid);
     } else if Some(intid) == lines.console {
-        if console().receive() {
-            hv.raise_global_virq(Virq::Console);
-        }
+        take_typed(hv);
         gic::deactivate(intid);
     } else {
         match hv.owner_of_interrupt(intid).and_then(|owner| hv.domain(owner)) {
             Some(domain) => domain.raise_shared(hv, intid),
             None => unexpected(intid),
+        }
+    }
+}
+
+/// Takes what has been typed to whom it is for.
+fn take_typed(hv: &Hypervisor) {
+    /// A UART's FIFO is small, so this ends; the bound is against a device that never runs dry.
+    const BATCHES: usize = 16;
+    for _ in 0..BATCHES {
+        let received = console().receive();
+        for &typed in &received.others {
+            hv.take_typed(typed);
+        }
+        if received.for_control {
+            hv.raise_global_virq(Virq::Console);
+        }
+        if !received.more {
+            break;
         }
     }
 }

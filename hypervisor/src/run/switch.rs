@@ -21,15 +21,25 @@ pub fn choose(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs) {
     let pick = hv.scheduler.pick(cpu.id, now);
     let current = cpu.running.as_ref().map(|running| running.vcpu().unit);
     if pick.unit != current {
-        if let Some(old) = cpu.running.take() {
-            let deadline = save(hv, &old, frame);
+        let old = cpu.running.take();
+        if let Some(old) = &old {
+            let deadline = save(hv, old, frame);
             timers::set_guest_timer(&mut cpu.local, old.vcpu().unit, deadline);
+        }
+        let new = pick.unit.and_then(|unit| hv.vcpu(unit));
+        match &new {
+            Some(new) => {
+                timers::set_guest_timer(&mut cpu.local, new.vcpu().unit, None);
+                load(new, frame);
+            }
+            None => arch::deactivate_stage2(),
+        }
+        // Only now: its tables may be taken apart as soon as no CPU has it.
+        if let Some(old) = old {
             hv.kick(hv.scheduler.saved(cpu.id, old.vcpu().unit, now));
             old.domain.complete_shutdown(hv);
         }
-        if let Some(new) = pick.unit.and_then(|unit| hv.vcpu(unit)) {
-            timers::set_guest_timer(&mut cpu.local, new.vcpu().unit, None);
-            load(&new, frame);
+        if let Some(new) = new {
             hv.write_runstate(&new);
             follow_interrupts(hv, &new, cpu.id);
             cpu.running = Some(new);

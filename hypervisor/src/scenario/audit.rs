@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use alloc::sync::Arc;
+
 use crate::domain::Domain;
 use crate::domain::memory::holds_reference;
 use crate::mm::frames::{Kind, State};
@@ -15,7 +17,7 @@ use super::Machine;
 pub enum Imbalance {
     /// The frame table contradicts the allocator.
     Table(Mfn),
-    /// A domain can reach a frame that is not a page of its RAM, as if it were.
+    /// A domain can reach a frame as something that the frame is not.
     Foreign(DomId, Gfn, Mfn),
     /// A frame has fewer references than mappings.
     Unreferenced(Mfn),
@@ -23,6 +25,16 @@ pub enum Imbalance {
     Leak(DomId, u64, u64),
     /// A domain is not charged for the RAM that it has: has, charged.
     Charge(DomId, u64, u64),
+    /// A frame belongs to a domain that there is not.
+    Orphan(Mfn, DomId),
+    /// A domain has another number of tables than its pool and its root make: has, should have.
+    Tables(DomId, u64, u64),
+    /// A domain counts another number of frames that it has given up and others still use: has, counts.
+    Lingering(DomId, u64, i64),
+    /// More or fewer VMIDs are in use than domains have tables: in use, needed.
+    Vmids(u64, u64),
+    /// A domain that is dead still has something of its own.
+    Undead(DomId),
 }
 
 impl Machine {
@@ -37,10 +49,42 @@ impl Machine {
         for domain in &domains {
             self.count_mappings(domain, &mut mapped)?;
         }
+        for mfn in domains.iter().flat_map(|domain| domain.unmapped_references()) {
+            *mapped.entry(mfn.0).or_default() += 1;
+        }
         for domain in &domains {
             self.balance(domain, &mapped)?;
         }
+        self.check_owners(&domains)?;
+        let vmids = self.hv.vmids.lock().in_use().into();
+        let needed = domains.iter().filter(|domain| domain.memory.lock().p2m.root_pages() > 0).count() as u64;
+        if vmids == needed { Ok(()) } else { Err(Imbalance::Vmids(vmids, needed)) }
+    }
+
+    /// Every frame in use is the hypervisor's, or that of a domain on the list.
+    fn check_owners(&self, domains: &[Arc<Domain>]) -> Result<(), Imbalance> {
+        for mfn in self.all_frames() {
+            let Ok(State::Used(used)) = self.hv.frames.state(mfn) else { continue };
+            if used.owner != DomId::XEN && !domains.iter().any(|domain| domain.id == used.owner) {
+                return Err(Imbalance::Orphan(mfn, used.owner));
+            }
+        }
         Ok(())
+    }
+
+    /// Whether a domain may have this frame mapped as this kind.
+    fn may_map(&self, domain: DomId, mfn: Mfn, kind: MapKind) -> bool {
+        let used = match self.hv.frames.state(mfn) {
+            Ok(State::Used(used)) => used,
+            _ => return kind.is_device(),
+        };
+        match kind {
+            MapKind::Ram | MapKind::RamReadOnly => self.hv.frames.is_ram_of(mfn, domain),
+            MapKind::Foreign | MapKind::ForeignReadOnly => used.kind == Kind::Ram && used.owner != domain,
+            MapKind::Grant | MapKind::GrantReadOnly => used.kind == Kind::Ram,
+            MapKind::Shared | MapKind::SharedReadOnly => used.kind == Kind::Shared,
+            MapKind::Device | MapKind::StrictDevice => false,
+        }
     }
 
     fn count_mappings(&self, domain: &Domain, mapped: &mut BTreeMap<u64, u64>) -> Result<(), Imbalance> {
@@ -52,10 +96,11 @@ impl Machine {
             for run in &runs {
                 for page in 0..run.pages {
                     let (gfn, mfn) = (Gfn(run.gfn.0 + page), Mfn(run.mfn.0 + page));
+                    if !self.may_map(domain.id, mfn, run.kind) {
+                        return Err(Imbalance::Foreign(domain.id, gfn, mfn));
+                    }
                     if holds_reference(run.kind) {
                         *mapped.entry(mfn.0).or_default() += 1;
-                    } else if run.kind == MapKind::Ram && !self.hv.frames.is_ram_of(mfn, domain.id) {
-                        return Err(Imbalance::Foreign(domain.id, gfn, mfn));
                     }
                 }
             }
@@ -65,7 +110,7 @@ impl Machine {
     }
 
     fn balance(&self, domain: &Domain, mapped: &BTreeMap<u64, u64>) -> Result<(), Imbalance> {
-        let (mut found, mut expected, mut pages) = (0, 0, 0);
+        let (mut found, mut expected, mut pages, mut tables, mut lingering) = (0, 0, 0, 0, 0);
         for mfn in self.all_frames() {
             let Ok(State::Used(used)) = self.hv.frames.state(mfn) else { continue };
             if used.owner != domain.id {
@@ -79,17 +124,29 @@ impl Machine {
             found += references;
             expected += own;
             pages += u64::from(used.kind == Kind::Ram && used.allocated);
+            tables += u64::from(used.kind == Kind::Table);
+            lingering += u64::from(!used.allocated);
         }
         let grants = domain.grants.lock();
         let held = u64::from(grants.size().0) + u64::from(grants.in_use());
-        let held = held + domain.events.lock().held_frames() as u64 + 1;
+        let held = held + domain.events.lock().held_frames() as u64 + u64::from(!domain.is_dead());
         let held = held + domain.io.held_frames() as u64;
         if found != expected + held {
             return Err(Imbalance::Leak(domain.id, found, expected + held));
         }
-        let charged = domain.memory.lock().pages;
-        if pages != charged {
-            return Err(Imbalance::Charge(domain.id, pages, charged));
+        let memory = domain.memory.lock();
+        if pages != memory.pages {
+            return Err(Imbalance::Charge(domain.id, pages, memory.pages));
+        }
+        let needed = memory.p2m.tables() + memory.p2m.pool().len() + memory.p2m.root_pages();
+        if tables != needed {
+            return Err(Imbalance::Tables(domain.id, tables, needed));
+        }
+        if i64::try_from(lingering) != Ok(domain.lingering()) {
+            return Err(Imbalance::Lingering(domain.id, lingering, domain.lingering()));
+        }
+        if domain.is_dead() && pages + tables > 0 {
+            return Err(Imbalance::Undead(domain.id));
         }
         Ok(())
     }

@@ -1,9 +1,7 @@
 //! What a guest's instructions cause, as far as they trap.
 
-use crate::arch::fake;
 use crate::run::{Event, Next};
 use crate::trap;
-use crate::types::CpuId;
 
 use super::Machine;
 
@@ -32,19 +30,9 @@ impl Machine {
             if self.regs(cpu).pc != at {
                 return Some(self.regs(cpu).x[0]);
             }
-            self.let_others_work(cpu);
+            // What the call waits for may be another CPU's to do.
+            self.let_others_run(cpu);
         }
-    }
-
-    /// All CPUs but one take the interrupts that they have.
-    fn let_others_work(&mut self, but: u16) {
-        for cpu in (0..self.cpus.len() as u16).filter(|&cpu| cpu != but) {
-            fake::on_cpu(CpuId(cpu));
-            if fake::gic::pending() {
-                self.event(cpu, Event::Interrupt);
-            }
-        }
-        fake::on_cpu(CpuId(but));
     }
 
     /// The guest on a CPU makes a hypercall. The result; `None` if it does not go on at once.

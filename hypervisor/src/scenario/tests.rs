@@ -1,9 +1,11 @@
 //! The hypervisor as a whole.
 
 mod boot;
+mod boot_domains;
 mod console;
 mod control;
 mod create;
+mod destroy;
 mod events;
 mod first;
 mod foreign;

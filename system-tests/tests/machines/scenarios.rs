@@ -4,6 +4,7 @@ mod bad_input;
 mod boot;
 mod disk;
 mod domain;
+mod driver;
 mod faults;
 mod hostile;
 mod power;
@@ -12,8 +13,17 @@ use crate::harness::Scenario;
 
 /// Every scenario there is.
 pub fn all() -> Vec<Scenario> {
-    [boot::all(), power::all(), domain::all(), disk::all(), hostile::all(), bad_input::all(), faults::all()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        boot::all(),
+        power::all(),
+        domain::all(),
+        disk::all(),
+        driver::all(),
+        hostile::all(),
+        bad_input::all(),
+        faults::all(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

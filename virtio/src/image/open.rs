@@ -68,13 +68,19 @@ pub enum OpenError {
     },
 }
 
-/// Opens a disk's image and locks it. If somebody has it, waits for it as long as `patience` says: the kernel takes a
-/// moment to let go of what a process that ended had.
+/// A disk's files, open and locked. Nothing of what is in them has been looked at.
+pub struct Opened {
+    config: DiskConfig,
+    file: File,
+    below: Vec<(File, Format)>,
+}
+
+/// Opens a disk's files and locks them. If somebody has one, waits for it as long as `patience` says: the kernel takes
+/// a moment to let go of what a process that ended had.
 ///
 /// # Errors
 /// [`OpenError`]
-pub fn open(config: &DiskConfig, patience: Duration) -> Result<Box<dyn Engine>, OpenError> {
-    let path = config.image.as_str();
+pub fn open(config: &DiskConfig, patience: Duration) -> Result<Opened, OpenError> {
     let until = Instant::now().checked_add(patience);
     let open_file = |path: &str, read_only| loop {
         match open_file(path, read_only) {
@@ -84,27 +90,39 @@ pub fn open(config: &DiskConfig, patience: Duration) -> Result<Box<dyn Engine>, 
             other => return other,
         }
     };
-    let file = open_file(path, config.read_only)?;
-    let format = |error| OpenError::Format { path: path.into(), format: config.format.name(), error };
-    let start = |error| OpenError::Start { path: path.into(), error };
-    let engine: Box<dyn Engine> = match config.format {
-        Format::Raw => match Uring::new(RawImage::new(file, config.read_only).map_err(format)?) {
-            Ok(engine) => Box::new(engine),
-            // A kernel without io_uring, or one where it is switched off.
-            Err((image, _)) => Box::new(Workers::new(image, THREADS).map_err(start)?),
-        },
-        Format::Qcow2 => {
-            let open_layer =
-                |layer: &crate::config::Layer| Ok((open_file(&layer.image, true)?, layer.format));
-            let below = config.backing.iter().map(open_layer).collect::<Result<Vec<_>, _>>()?;
-            let image = Qcow2Image::new(file, config.read_only, below).map_err(format)?;
-            Box::new(Workers::new(image, THREADS).map_err(start)?)
+    let file = open_file(&config.image, config.read_only)?;
+    let layers = config.backing.iter();
+    let below =
+        layers.map(|layer| Ok((open_file(&layer.image, true)?, layer.format))).collect::<Result<_, _>>()?;
+    Ok(Opened { config: config.clone(), file, below })
+}
+
+impl Opened {
+    /// Reads what must be read, and makes an engine. Needs no more rights than the open files give.
+    ///
+    /// # Errors
+    /// [`OpenError`]
+    pub fn start(self) -> Result<Box<dyn Engine>, OpenError> {
+        let Opened { config, file, below } = self;
+        let path = || config.image.clone();
+        let format = |error| OpenError::Format { path: path(), format: config.format.name(), error };
+        let start = |error| OpenError::Start { path: path(), error };
+        let engine: Box<dyn Engine> = match config.format {
+            Format::Raw => match Uring::new(RawImage::new(file, config.read_only).map_err(format)?) {
+                Ok(engine) => Box::new(engine),
+                // A kernel without io_uring, or one where it is switched off.
+                Err((image, _)) => Box::new(Workers::new(image, THREADS).map_err(start)?),
+            },
+            Format::Qcow2 => {
+                let image = Qcow2Image::new(file, config.read_only, below).map_err(format)?;
+                Box::new(Workers::new(image, THREADS).map_err(start)?)
+            }
+        };
+        if engine.geometry().size == 0 {
+            return Err(OpenError::Empty { path: path() });
         }
-    };
-    if engine.geometry().size == 0 {
-        return Err(OpenError::Empty { path: path.into() });
+        Ok(engine)
     }
-    Ok(engine)
 }
 
 fn open_file(path: &str, read_only: bool) -> Result<File, OpenError> {

@@ -21,7 +21,7 @@ use crate::driver::{Driver, HIGH, guest};
 use crate::memory::Part;
 
 fn open(config: &DiskConfig) -> Result<Box<dyn Engine>, OpenError> {
-    open::open(config, Duration::ZERO)
+    open::open(config, Duration::ZERO)?.start()
 }
 
 fn file(bytes: u64) -> File {

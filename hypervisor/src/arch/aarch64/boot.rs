@@ -1,20 +1,21 @@
 //! From the first Rust to the first guest, on the boot CPU.
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::command_line::{Aftermath, Options, Scheduler as SchedulerOption};
-use crate::console::init_log;
-use crate::domain::{Domain, FirstError, GRANT_FRAMES, Modules, build_first};
+use crate::console::{console, init_log};
+use crate::domain::{FirstError, GRANT_FRAMES, Modules, Ready, build_boot_domains, build_first};
 use crate::hypervisor::{Hypervisor, Lines};
 use crate::mm::account::Account;
 use crate::mm::frames::{
     Content, FrameRange, Frames, Kind, Storage, StorageNeeded, ZeroAndClean, storage_needed,
 };
 use crate::p2m::Geometry;
-use crate::platform::{self, Conduit, GicLayout, Mpidr, Platform, Region, Trigger, merge, subtract};
+use crate::platform::{
+    self, BootDomain, Conduit, GicLayout, Mpidr, Platform, Region, Trigger, merge, subtract,
+};
 use crate::sched::{Policy, Scheduler};
 use crate::sync::Once;
 use crate::types::{CpuId, DomId, PAGE_SHIFT, PAGE_SIZE, Pa};
@@ -136,20 +137,27 @@ fn start(tree: &'static [u8], platform: &Platform) -> ! {
     for test in &hypervisor.options.tests {
         selftest::run(test);
     }
-    let domain = match first_domain(hypervisor, tree, platform) {
-        Ok(domain) => domain,
+    let first = match first_domain(hypervisor, tree, platform) {
+        Ok(first) => first,
         Err(error) => {
             log::error!("there is no first domain: {error}");
             log::error!("nothing can be booted; halted");
             power::halt()
         }
     };
+    // SAFETY: `Platform::parse` has checked that modules lie in RAM; they are reserved, so nobody writes them.
+    let others = build_boot_domains(hypervisor, platform, tree, &|region| unsafe { bytes(region) });
     let passing = passing(tree, platform);
     // SAFETY: the tree has been rewritten and the modules copied; `platform` and the domain have copies of their own.
     unsafe { reclaim(hypervisor, &passing, platform, cpus.len() as u16) };
-    let pages = domain.memory.lock().pages;
+    let domains = hypervisor.domains();
+    let pages = domains.iter().map(|domain| domain.memory.lock().pages).sum();
     log::info!("{}", Account::new(&hypervisor.frames, pages, mmu::image().file_pages()));
     hypervisor.start_scrubbing();
+    domains.iter().for_each(|domain| hypervisor.offer_console(domain));
+    for ready in core::iter::once(first).chain(others) {
+        ready.start(hypervisor);
+    }
     // SAFETY: the boot CPU's own stack; what is on it is not needed any more.
     unsafe { vectors::run_guests(mmu::image().stack_top(CpuId(0))) }
 }
@@ -162,6 +170,7 @@ fn boot_first(platform: &Platform) -> Vec<Mpidr> {
 
 fn init_console(platform: &Platform, options: &Options) {
     log::set_max_level(options.log_level);
+    console().change_focus(|focus| focus.set_key(options.console_switch));
     if let (true, Some(uart)) = (options.console, &platform.uart) {
         mmu::map_device(uart.registers.start(), uart.registers.size().max(PAGE_SIZE));
         // SAFETY: the frame is mapped, and no domain is given it.
@@ -198,7 +207,8 @@ fn permanent(platform: &Platform, cpus: u16) -> Vec<Region> {
 fn passing(tree: &[u8], platform: &Platform) -> Vec<Region> {
     let start = tree.as_ptr() as u64;
     let tree = Region::between(start, start + tree.len() as u64);
-    let modules = platform.modules.iter().map(|module| module.region);
+    let of_domains = platform.sound_boot_domains().flat_map(BootDomain::modules);
+    let modules = platform.modules.iter().chain(of_domains).map(|module| module.region);
     modules.chain(platform.initrd).chain(tree).map(Region::to_pages).collect()
 }
 
@@ -301,16 +311,23 @@ unsafe fn storage(start: Pa, needed: StorageNeeded) -> Storage {
     }
 }
 
+/// The bytes of a boot module.
+///
+/// # Safety
+/// The region is RAM, mapped, and nobody writes to it as long as the bytes are used.
+unsafe fn bytes(region: Region) -> &'static [u8] {
+    // SAFETY: by the caller's claim.
+    unsafe { core::slice::from_raw_parts(region.start().0 as *const u8, region.size() as usize) }
+}
+
 fn first_domain(
     hypervisor: &Hypervisor,
     tree: &'static [u8],
     platform: &Platform,
-) -> Result<Arc<Domain>, FirstError> {
+) -> Result<Ready, FirstError> {
     let Some(kernel) = platform.kernel() else { return Err(FirstError::NoKernel) };
     // SAFETY: `Platform::parse` has checked that modules lie in RAM; they are reserved, so nobody writes them.
-    let bytes = |region: Region| unsafe {
-        core::slice::from_raw_parts(region.start().0 as *const u8, region.size() as usize)
-    };
+    let bytes = |region: Region| unsafe { bytes(region) };
     let image = mmu::image();
     let Some(grant_window) =
         Region::between(image.start, image.start + (u64::from(GRANT_FRAMES) << PAGE_SHIFT))

@@ -47,6 +47,23 @@ pub fn activate_stage2(stage2: Stage2) {
     isb();
 }
 
+/// Tables for a CPU that runs no guest: nothing is mapped, whatever the shape of the walk. A walk begins in at most 8
+/// tables here (`p2m::Geometry`), aligned to their size.
+#[repr(C, align(32768))]
+struct NoTables([u64; 4096]);
+
+static NO_TABLES: NoTables = NoTables([0; 4096]);
+
+/// Makes this CPU know no domain's stage 2: also a CPU that runs no guest may walk the tables in VTTBR_EL2 ahead of its
+/// program, and those of a domain that has left it may be taken apart.
+pub fn deactivate_stage2() {
+    // EL2 maps its image at its own address. VMID 0 is no domain's.
+    let nothing = core::ptr::from_ref(&NO_TABLES.0) as u64;
+    // SAFETY: affects guests only, none of which runs here; the next one has its own tables loaded before.
+    unsafe { write_sysreg!("vttbr_el2", nothing) };
+    isb();
+}
+
 /// Says whether a guest on this CPU that waits for an event (WFE) gives the CPU away. It should when others wait for the
 /// CPU; else the trap would only delay it.
 pub fn trap_wait_for_event(trap: bool) {

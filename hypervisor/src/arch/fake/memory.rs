@@ -29,6 +29,11 @@ pub fn activate_stage2(stage2: Stage2) {
     with(|machine| machine.cpu().stage2 = Some(stage2));
 }
 
+/// Makes this CPU know no domain's stage 2.
+pub fn deactivate_stage2() {
+    with(|machine| machine.cpu().stage2 = None);
+}
+
 /// Says whether WFE traps; the test's guest decides for itself when it traps.
 pub fn trap_wait_for_event(_trap: bool) {}
 

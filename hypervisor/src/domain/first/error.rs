@@ -1,15 +1,14 @@
 //! Why there is no first domain, in words for the one who wrote the boot script.
 
 use alloc::string::String;
-use core::convert::Infallible;
 use core::fmt;
 
 use xenolith_abi::Errno;
 
 use crate::command_line::InvalidOptions;
 use crate::domain::build::BuildError;
+use crate::domain::load::LoadError;
 use crate::domain_tree::TreeError;
-use crate::image::{GunzipError, KernelError, PlacementError};
 use crate::p2m::P2mError;
 use crate::types::Pa;
 use crate::vgic::ConfigError;
@@ -32,17 +31,13 @@ pub enum FirstError {
     NoHypervisorMemory,
     /// All private interrupts are in use.
     NoEventInterrupt,
-    /// The kernel module is no kernel.
-    Kernel {
-        /// The module's node.
+    /// The modules cannot be brought into the domain's memory.
+    Load {
+        /// The kernel module's node.
         module: String,
-        /// What is wrong with it.
-        error: KernelError,
+        /// What is wrong.
+        error: LoadError,
     },
-    /// The kernel does not unpack.
-    Unpack(GunzipError<Infallible>),
-    /// The memory is too small for what is to be in it.
-    Placement(PlacementError),
     /// The device tree cannot be rewritten.
     Tree(TreeError),
     /// The interrupt controller cannot be shown to a domain.
@@ -86,11 +81,13 @@ impl fmt::Display for FirstError {
                 write!(f, "no memory is left for the domain's tables; lower dom0_mem")
             }
             FirstError::NoEventInterrupt => write!(f, "all private interrupts are in use; events need one"),
-            FirstError::Kernel { module, error } => {
+            FirstError::Load { module, error: LoadError::Kernel(error) } => {
                 write!(f, "the kernel module {module} cannot be used: {error}")
             }
-            FirstError::Unpack(error) => write!(f, "the kernel module does not unpack: {error}"),
-            FirstError::Placement(error) => error.fmt(f),
+            FirstError::Load { module, error: LoadError::Unpack(error) } => {
+                write!(f, "the kernel module {module} does not unpack: {error}")
+            }
+            FirstError::Load { error, .. } => error.fmt(f),
             FirstError::Tree(error) => error.fmt(f),
             FirstError::Controller(error) => {
                 write!(f, "the interrupt controller cannot be shown to a domain: {error:?}")

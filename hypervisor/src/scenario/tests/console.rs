@@ -67,8 +67,8 @@ fn another_domain_adds_lines_if_it_may() {
     machine.poke(&other.domain, at, b"one\ntwo\x1b");
     fake::console_output();
     assert_eq!(other.plain(&mut machine, Hypercall::ConsoleIo, [0, 8, at, 0, 0]), 0);
-    assert_eq!(fake::console_output(), b"(d1) one\r\n");
+    assert_eq!(fake::console_output(), b"(d1) one\r\n(d1) two");
     assert_eq!(other.plain(&mut machine, Hypercall::ConsoleIo, [0, 4, at, 0, 0]), 0);
-    assert_eq!(fake::console_output(), b"(d1) twoone\r\n");
+    assert_eq!(fake::console_output(), b"one\r\n");
     assert_eq!(other.plain(&mut machine, Hypercall::ConsoleIo, [1, 8, at, 0, 0]), error(Errno::EPERM));
 }

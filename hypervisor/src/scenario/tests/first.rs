@@ -23,7 +23,7 @@ use crate::regs::Pstate;
 const TEXT_OFFSET: u64 = 0x8_0000;
 
 /// A kernel image: a header and a little text.
-fn kernel() -> Vec<u8> {
+pub fn kernel() -> Vec<u8> {
     let mut image = vec![0_u8; 0x3000];
     image[8..16].copy_from_slice(&TEXT_OFFSET.to_le_bytes());
     image[16..24].copy_from_slice(&0x10_0000_u64.to_le_bytes());
@@ -50,7 +50,7 @@ fn built(tree: &[u8], version: XenVersion) -> (Machine, Guest) {
         ramdisk: Some(&ramdisk),
         grant_window: Region::between(0x4020_0000, 0x4024_0000).unwrap(),
     };
-    let domain = build_first(&machine.hv, &platform, &modules).unwrap();
+    let domain = build_first(&machine.hv, &platform, &modules).unwrap().start(&machine.hv);
     machine.settle();
     let cpu = machine.cpu_of(&domain, 0).unwrap();
     (machine, Guest { domain, cpu })

@@ -1,0 +1,313 @@
+//! Domains that start with the machine, with no toolstack: those that the host's tree describes under `/chosen`.
+//!
+//! They are built after the first domain, in the tree's order, and are domain 1, 2 and so on. One that cannot be built
+//! is reported, its number stays unused, and the others are built all the same. What a domain gets of the machine's
+//! devices is decided by [`Owners`] alone.
+
+mod error;
+mod layout;
+mod memory;
+#[cfg(test)]
+mod tests;
+
+use alloc::vec::Vec;
+
+use xenolith_abi::hvm::HvmParam;
+use xenolith_guest::tree::{self, Gic, Hypervisor as HypervisorNode, Partial, Spec};
+
+use crate::arch;
+use crate::domain_tree::free_ppi;
+use crate::hypervisor::Hypervisor;
+use crate::mm::frames::FrameRange;
+use crate::p2m::MapKind;
+use crate::passthrough::{Fragment, Granted, Owners};
+use crate::platform::{BootDomain, Enhanced, FIRST_SPI, GicLayout, Platform, Region};
+use crate::types::{DomId, Gfn, Ipa, Mfn, PAGE_SHIFT, PAGE_SIZE};
+use crate::vgic::{MAX_SPIS, Model};
+use crate::vuart::Vuart;
+
+use super::Domain;
+use super::build::{Blueprint, stage2};
+use super::load::{Plan, Ready};
+
+pub use error::BootError;
+use layout::{Controller, Layout};
+
+/// Frames of grant table when the node does not say (Xen's default).
+const GRANT_FRAMES: u32 = 64;
+/// Frames of handles for grants of others when the node does not say (Xen's default).
+const MAPTRACK_FRAMES: u32 = 1024;
+/// The most frames of either: 2^21 grants.
+const MAX_GRANT_FRAMES: u32 = 4096;
+/// Event channels of a domain: as many as Xen gives to one that no toolstack has made.
+const MAX_PORT: u32 = 1023;
+/// Pages that a domain may own besides its RAM: those that it shares with others from its start.
+const MAGIC_PAGES: u64 = xenolith_guest::layout::MAGIC_PAGES;
+
+/// The bytes of a module, which nobody changes any more.
+pub type Files<'f, 'a> = &'f dyn Fn(Region) -> &'a [u8];
+
+/// Builds the domains, and reports those that cannot be built. Nothing of them runs yet. `host` is the machine's device
+/// tree, in which `platform` was read.
+pub fn build_boot_domains(
+    hv: &Hypervisor,
+    platform: &Platform,
+    host: &[u8],
+    files: Files<'_, '_>,
+) -> Vec<Ready> {
+    let mut ready = Vec::new();
+    if platform.boot_domains.is_empty() {
+        return ready;
+    }
+    let mut owners = match Owners::new(host, platform) {
+        Ok(owners) => owners,
+        Err(error) => {
+            log::error!("no domain is started at boot: {error}");
+            return ready;
+        }
+    };
+    for (id, node) in (1..).map(DomId).zip(&platform.boot_domains) {
+        let built = node.as_ref().map_err(|error| BootError::Node(error.clone())).and_then(|node| {
+            for property in &node.ignored {
+                log::warn!("{id} ({}): `{property}` has no effect", node.path);
+            }
+            Builder { hv, platform, host, files, node, id }.build(&mut owners)
+        });
+        match built {
+            Ok(domain) => ready.push(domain),
+            Err(error) => {
+                owners.release(id);
+                let path = node.as_ref().map(|node| node.path.as_str()).unwrap_or_default();
+                log::error!("{id} {path} is not started: {error}");
+            }
+        }
+    }
+    ready
+}
+
+/// What one domain is built from.
+struct Builder<'b, 'a> {
+    hv: &'b Hypervisor,
+    platform: &'b Platform,
+    host: &'b [u8],
+    files: Files<'b, 'a>,
+    node: &'b BootDomain,
+    id: DomId,
+}
+
+impl Builder<'_, '_> {
+    fn build(&self, owners: &mut Owners) -> Result<Ready, BootError> {
+        let Builder { hv, node, id, .. } = *self;
+        let partial = node.device_tree.as_ref().map(|module| (self.files)(module.region));
+        let fragment = partial.map(Fragment::read).transpose().map_err(BootError::Passthrough)?;
+        let granted = match &fragment {
+            Some(fragment) => owners.claim(id, fragment.devices()).map_err(BootError::Passthrough)?,
+            None => Granted::default(),
+        };
+        let vcpus = self.vcpus()?;
+        let area = memory::allocate(hv, id, node.memory)?;
+        let built = self.with_memory(owners, fragment.as_ref(), &granted, vcpus, &area);
+        if built.is_err() && hv.domain(id).is_none() {
+            memory::give_back(hv, id, &area);
+        }
+        built
+    }
+
+    fn with_memory(
+        &self,
+        owners: &Owners,
+        fragment: Option<&Fragment<'_>>,
+        granted: &Granted,
+        vcpus: u16,
+        area: &[FrameRange],
+    ) -> Result<Ready, BootError> {
+        let Builder { hv, platform, node, id, .. } = *self;
+        let layout = self.layout(owners, granted, area)?;
+        let ram = memory::spread(&layout.banks, area);
+        let bank = layout.banks.first().map(|bank| (Ipa(bank.start), bank.size));
+        let bank = bank.ok_or(BootError::NoHypervisorMemory)?;
+        let files = self.files;
+        let ramdisk = node.ramdisk.as_ref().map(|module| files(module.region));
+        let not_loaded = |error| BootError::Load { module: node.kernel.path.clone(), error };
+        let plan = Plan::new(files(node.kernel.region), ramdisk, bank).map_err(not_loaded)?;
+        let partial = fragment.map(|fragment| Partial::read(&fragment.tree().fdt())).transpose();
+        let partial = partial.map_err(BootError::Tree)?;
+        let tree = self.tree(&layout, vcpus, &plan, partial.as_ref())?;
+        let spis = self.spis(&layout, granted)?;
+
+        let p2m = stage2(hv, id, &ram)?;
+        let pages = ram.iter().map(|(_, range)| range.pages).sum();
+        let mut domain = Domain::new(hv, self.blueprint(&layout, vcpus, spis, pages), p2m)?;
+        domain.vuart = layout.uart.map(|uart| Vuart::new(Ipa(uart.registers.start), uart.interrupt).into());
+        map_devices(&domain, platform, &layout, granted)?;
+        let placement = plan.load(hv, &domain, &tree).map_err(not_loaded)?;
+        self.connect_store(&domain)?;
+        for (_, line) in &granted.interrupts {
+            hv.give_interrupt(line.intid, id).map_err(BootError::Call)?;
+            domain.change_vgic(hv, |vgic| vgic.back_by_hardware(None, line.intid, Some(line.intid)));
+        }
+        let domain = hv.add_domain(domain).map_err(BootError::Call)?;
+        log::info!(
+            "{id} ({}): {} MiB{}, {vcpus} vCPUs, {} devices passed through, kernel at {:#x}",
+            node.path,
+            pages >> (20 - PAGE_SHIFT),
+            if node.direct_map { " directly mapped" } else { "" },
+            fragment.map_or(0, |fragment| fragment.devices().len()),
+            placement.kernel.0,
+        );
+        Ok(Ready { domain, placement })
+    }
+
+    fn vcpus(&self) -> Result<u16, BootError> {
+        let limit = match (self.node.direct_map, &self.platform.gic.layout) {
+            (true, _) => crate::domain_tree::vcpu_limit(self.platform),
+            (false, GicLayout::V2 { .. }) => Gic::V2.max_vcpus(),
+            (false, GicLayout::V3 { .. }) => Gic::V3.max_vcpus(),
+        };
+        let vcpus = u16::try_from(self.node.vcpus).ok().filter(|&vcpus| vcpus <= limit);
+        vcpus.ok_or(BootError::TooManyVcpus { vcpus: self.node.vcpus, limit })
+    }
+
+    fn layout(&self, owners: &Owners, granted: &Granted, area: &[FrameRange]) -> Result<Layout, BootError> {
+        let Builder { hv, platform, node, .. } = *self;
+        let request = layout::Request {
+            platform,
+            windows: &granted.windows,
+            uart: node.vpl011,
+            address_bits: hv.geometry.bits(),
+        };
+        if !node.direct_map {
+            return layout::standard(&request, node.memory.next_multiple_of(PAGE_SIZE));
+        }
+        let banks = area
+            .iter()
+            .map(|range| xenolith_guest::Region::new(range.first.base().0, range.pages << PAGE_SHIFT));
+        let event_ppi = free_ppi(self.host, platform).ok_or(BootError::NoEventInterrupt)?;
+        layout::direct(&request, banks.collect(), event_ppi, &owners.devices())
+    }
+
+    /// How many shared interrupts the controller has: enough for all that the domain is given.
+    fn spis(&self, layout: &Layout, granted: &Granted) -> Result<u16, BootError> {
+        let there = arch::gic::shared_interrupts().min(MAX_SPIS.into());
+        let spis = u16::try_from(self.node.spis.unwrap_or(there)).ok().filter(|&spis| spis <= MAX_SPIS);
+        let spis = spis.ok_or(BootError::Property { property: "nr_spis", problem: "is more than 988" })?;
+        if let Some(uart) = layout.uart
+            && let Some((node, _)) = granted.interrupts.iter().find(|(_, line)| line.intid == uart.interrupt)
+        {
+            return Err(BootError::InterruptTwice { intid: uart.interrupt, node: node.clone() });
+        }
+        let lines = granted.interrupts.iter().map(|(_, line)| line.intid);
+        let highest = lines.chain(layout.uart.map(|uart| uart.interrupt)).max().unwrap_or(0);
+        if highest >= FIRST_SPI + u32::from(spis) {
+            let problem = "is too small for the domain's devices";
+            return Err(BootError::Property { property: "nr_spis", problem });
+        }
+        Ok(spis)
+    }
+
+    fn tree(
+        &self,
+        layout: &Layout,
+        vcpus: u16,
+        plan: &Plan<'_>,
+        partial: Option<&Partial>,
+    ) -> Result<Vec<u8>, BootError> {
+        let Builder { hv, platform, node, .. } = *self;
+        let frequency = platform.timer.frequency;
+        let uart = layout.uart.map(|uart| alloc::format!("/sbsa-pl011@{:x}", uart.registers.start));
+        let spec = Spec {
+            version: hv.options.xen_version.numbers(),
+            vcpus,
+            memory: &layout.banks,
+            arguments: node.kernel.arguments.as_deref().unwrap_or_default(),
+            initrd: plan.initrd().map(|(start, size)| xenolith_guest::Region::new(start.0, size)),
+            seed: &[],
+            stdout: uart.as_deref(),
+            gic: match &layout.controller {
+                Controller::V2 { distributor, cpu } => Gic::V2 { distributor: *distributor, cpu: *cpu },
+                Controller::V3 { distributor, redistributors } => {
+                    Gic::V3 { distributor: *distributor, redistributors }
+                }
+            },
+            timer: tree::Timer { frequency, ..layout.timer },
+            hypervisor: (node.enhanced != Enhanced::Disabled).then_some(HypervisorNode {
+                grant_window: layout.grant_window,
+                extended_regions: &layout.extended_regions,
+                event_ppi: layout.event_ppi,
+            }),
+            virtio: &[],
+            uart: layout.uart,
+            partial,
+        };
+        tree::build(&spec).map_err(BootError::Tree)
+    }
+
+    fn blueprint(&self, layout: &Layout, vcpus: u16, spis: u16, pages: u64) -> Blueprint {
+        let node = self.node;
+        let frames = |asked: Option<u32>, default| asked.unwrap_or(default).clamp(1, MAX_GRANT_FRAMES);
+        Blueprint {
+            id: self.id,
+            is_control: false,
+            direct_mapped: node.direct_map,
+            vcpus,
+            pages,
+            max_pages: pages.saturating_add(MAGIC_PAGES),
+            max_port: MAX_PORT,
+            grant_frames: frames(node.grant_frames, GRANT_FRAMES),
+            maptrack_frames: frames(node.maptrack_frames, MAPTRACK_FRAMES),
+            controller: match &layout.controller {
+                Controller::V2 { distributor, .. } => Model::V2 { distributor: Ipa(distributor.start) },
+                Controller::V3 { distributor, redistributors } => Model::V3 {
+                    distributor: Ipa(distributor.start),
+                    redistributors: redistributors
+                        .iter()
+                        .map(|region| (Ipa(region.start), region.size))
+                        .collect(),
+                },
+            },
+            spis,
+            event_ppi: layout.event_ppi,
+            guest_timer: layout.timer.r#virtual,
+            physical_timer: layout.timer.physical,
+        }
+    }
+
+    /// What a store in the control domain needs to come later: a port to it, and a page number that says "not yet".
+    fn connect_store(&self, domain: &Domain) -> Result<(), BootError> {
+        if self.node.enhanced != Enhanced::Enabled {
+            return Ok(());
+        }
+        let port = domain.events.lock().alloc_unbound(DomId::CONTROL).map_err(BootError::Call)?;
+        let mut parameters = domain.parameters.lock();
+        parameters.set(HvmParam::StoreEvtchn, port.0.into());
+        parameters.set(HvmParam::StorePfn, u64::MAX);
+        Ok(())
+    }
+}
+
+/// Maps what is passed through, and the virtual CPU interface of a GICv2.
+fn map_devices(
+    domain: &Domain,
+    platform: &Platform,
+    layout: &Layout,
+    granted: &Granted,
+) -> Result<(), BootError> {
+    let mut memory = domain.memory.lock();
+    let mut map = |gfn: Gfn, mfn: Mfn, bytes: u64| {
+        let mapped = memory.p2m.map(gfn, mfn, bytes >> PAGE_SHIFT, MapKind::Device);
+        mapped.map_err(|error| BootError::Map(mfn.base(), error))
+    };
+    for (index, (_, window)) in granted.windows.iter().enumerate() {
+        // Two devices in one page have the same window.
+        if !granted.windows.iter().take(index).any(|(_, earlier)| earlier == window) {
+            map(window.guest.frame(), window.machine.start().frame(), window.machine.size())?;
+        }
+    }
+    if let (GicLayout::V2 { virtual_cpu_interface, .. }, Controller::V2 { cpu, .. }) =
+        (&platform.gic.layout, &layout.controller)
+    {
+        let bytes = cpu.size.min(virtual_cpu_interface.size());
+        map(Ipa(cpu.start).frame(), virtual_cpu_interface.start().frame(), bytes)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,169 @@
+//! Making a guest, step by step, and taking it back if a step fails.
+//!
+//! The steps are those of Xen's tools, in their order. Either the guest is there in the end, with all its disks served
+//! and its first vCPU ready, or nothing is left of it and the error says which step failed and why.
+
+mod disks;
+mod kernel;
+mod memory;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+use anyhow::{Context, Result};
+use xenolith_abi::domctl::{
+    ArchDomainConfig, CONTEXT_ONLINE, CreateDomain, GicVersion, VcpuGuestContext, VcpuGuestCoreRegs,
+    create_flag,
+};
+use xenolith_abi::hvm::{HvmParam, callback_ppi};
+use xenolith_guest::layout;
+
+pub use kernel::Files;
+pub use plan::Plan;
+
+use crate::config::{Backend, GuestConfig};
+use crate::xen::{DomainId, Xen};
+
+/// Event channels of a guest, at most; as Xen's tools set it.
+const MAX_EVENT_CHANNEL: u32 = 1023;
+/// The highest version of grant tables.
+const GRANT_VERSION: u32 = 1;
+/// SPIs of a guest: as many as its emulated UART and its virtio devices have.
+const SPIS: u32 = 1 + layout::MAX_VIRTIO_MMIO;
+/// PSTATE of a starting vCPU: EL1 with its own stack pointer, all interrupts masked (`PSR_GUEST64_INIT`).
+const PSTATE: u64 = 0x1c5;
+/// SCTLR_EL1 of a starting vCPU: MMU and caches off, the bits that must be set (`SCTLR_GUEST_INIT`).
+const SCTLR: u64 = 0x00c5_0078;
+
+/// A guest that is there, paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Built {
+    /// Its domain.
+    pub domain: DomainId,
+    /// The domain's end of the console's event channel.
+    pub console_port: u32,
+    /// The domain's end of the store's event channel.
+    pub store_port: u32,
+    /// What the domain is told apart by.
+    pub handle: [u8; 16],
+}
+
+/// Finds a domain that is named as a backend.
+pub type Resolve<'a> = dyn Fn(&Backend) -> Result<DomainId> + 'a;
+
+/// Makes a guest; it is paused then. `progress` is told each step.
+///
+/// # Errors
+///
+/// Which step failed, and why. What was made is destroyed then.
+pub fn build(
+    xen: &dyn Xen,
+    config: &GuestConfig,
+    files: &Files,
+    resolve: &Resolve<'_>,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Built> {
+    // What can be refused is refused before anything is made.
+    let version = xen.version_number()?;
+    let backends = config.disks.iter().map(|disk| resolve(&disk.backend)).collect::<Result<Vec<_>>>()?;
+    let mut handle = [0; 16];
+    xen.random(&mut handle);
+    make_uuid(&mut handle);
+
+    progress("making the domain");
+    let wish = wish(config, handle);
+    let (domain, met) = xen.create(&wish)?;
+    let mut steps = || -> Result<Built> {
+        let built = equip(xen, config, domain, handle)?;
+        progress("giving it memory");
+        let banks = memory::give(xen, config, domain)?;
+        let info = xen.domain(domain)?.context("the domain has gone while it was made")?;
+        progress("loading kernel and ramdisk");
+        let plan = Plan::new(xen, config, files, &plan::Facts::new(version, &met.arch, &info, &banks))?;
+        plan.load(xen, domain, files)?;
+        announce(xen, &built)?;
+        xen.set_context(domain, 0, &first_context(&plan))?;
+        let slots = disks::make(xen, config, domain, &banks, &backends)?;
+        if !slots.is_empty() {
+            progress("waiting for the disks' backends");
+        }
+        disks::wait(xen, config, &slots, &backends)?;
+        Ok(built)
+    };
+    let result = steps();
+    if result.is_err() {
+        // The first error is the one that counts. A domain that cannot even be destroyed stays in `lith list`.
+        if let Err(error) = xen.destroy(domain) {
+            progress(&format!("what was made could not be destroyed: {error}"));
+        }
+    }
+    result
+}
+
+/// What the guest is asked for.
+fn wish(config: &GuestConfig, handle: [u8; 16]) -> CreateDomain {
+    CreateDomain {
+        handle,
+        flags: create_flag::HVM | create_flag::HAP,
+        max_vcpus: config.vcpus.into(),
+        max_evtchn_port: MAX_EVENT_CHANNEL,
+        max_grant_frames: -1,
+        max_maptrack_frames: -1,
+        grant_opts: GRANT_VERSION,
+        arch: ArchDomainConfig {
+            gic_version: GicVersion::Native.number(),
+            nr_spis: SPIS,
+            ..ArchDomainConfig::default()
+        },
+        ..CreateDomain::default()
+    }
+}
+
+/// Gives the domain all but memory.
+fn equip(xen: &dyn Xen, config: &GuestConfig, domain: DomainId, handle: [u8; 16]) -> Result<Built> {
+    xen.set_vcpus(domain, config.vcpus.into())?;
+    xen.set_max_memory(domain, memory::limit_kib(config))?;
+    let store_port = xen.make_event_channel(domain)?;
+    let console_port = xen.make_event_channel(domain)?;
+    xen.set_paging_pool(domain, memory::paging_pool(config))?;
+    xen.set_parameter(domain, HvmParam::CallbackIrq, callback_ppi(EVENT_PPI))?;
+    xen.set_64_bit(domain)?;
+    Ok(Built { domain, console_port, store_port, handle })
+}
+
+/// The interrupt by which events reach the guest.
+const EVENT_PPI: u8 = 31;
+
+/// Tells the guest where its console and its store are.
+fn announce(xen: &dyn Xen, built: &Built) -> Result<()> {
+    let parameters = [
+        (HvmParam::ConsolePfn, layout::CONSOLE_PAGE / layout::PAGE_SIZE),
+        (HvmParam::StorePfn, layout::STORE_PAGE / layout::PAGE_SIZE),
+        (HvmParam::ConsoleEvtchn, built.console_port.into()),
+        (HvmParam::StoreEvtchn, built.store_port.into()),
+    ];
+    for (parameter, value) in parameters {
+        xen.set_parameter(built.domain, parameter, value)?;
+    }
+    Ok(())
+}
+
+/// The registers with which the first vCPU begins (Linux, Documentation/arch/arm64/booting.rst, section 4).
+fn first_context(plan: &Plan) -> VcpuGuestContext {
+    let mut registers = VcpuGuestCoreRegs { pc: plan.entry(), cpsr: PSTATE, ..VcpuGuestCoreRegs::default() };
+    if let Some(first) = registers.x.first_mut() {
+        *first = plan.device_tree();
+    }
+    VcpuGuestContext {
+        flags: CONTEXT_ONLINE,
+        user_regs: registers,
+        sctlr: SCTLR,
+        ..VcpuGuestContext::default()
+    }
+}
+
+/// Marks random bytes as a random UUID (RFC 9562, section 5.4).
+fn make_uuid(handle: &mut [u8; 16]) {
+    handle[6] = handle[6] & 0x0f | 0x40;
+    handle[8] = handle[8] & 0x3f | 0x80;
+}

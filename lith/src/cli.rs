@@ -1,0 +1,121 @@
+//! The command line's words.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+/// Makes guests, shows them, and ends them.
+#[derive(Debug, Parser)]
+#[command(
+    name = "lith",
+    version,
+    about,
+    disable_help_subcommand = true,
+    arg_required_else_help = true,
+    after_help = "A guest is named by its name or by its domain's number, as `lith list` shows them."
+)]
+pub struct Cli {
+    /// Print JSON, for programs
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make and start the guest that a TOML file describes
+    Create {
+        /// The file
+        file: PathBuf,
+        /// Leave it paused: `lith unpause` starts it
+        #[arg(long)]
+        paused: bool,
+        /// Connect to its console
+        #[arg(long, conflicts_with = "json")]
+        console: bool,
+    },
+    /// List all domains
+    #[command(visible_alias = "ls")]
+    List,
+    /// Connect to a guest's console; Ctrl-] leaves it
+    Console(Guest),
+    /// Stop a guest until it is unpaused
+    Pause(Guest),
+    /// Let a paused guest go on
+    Unpause(Guest),
+    /// Ask a guest to turn itself off
+    Shutdown {
+        /// Which guest.
+        #[command(flatten)]
+        guest: Guest,
+        /// Come back when it is off
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Ask a guest to start again
+    Reboot(Guest),
+    /// End a guest at once, as if its power were cut
+    Destroy(Guest),
+    /// Describe the machine, or a guest
+    Info {
+        /// The guest; none for the machine
+        guest: Option<String>,
+    },
+    /// Print the hypervisor's messages
+    Dmesg,
+    /// Disks of guests
+    #[command(subcommand)]
+    Disk(DiskCommand),
+    /// Print a shell's completion script
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+    /// Look after one guest; `lith create` starts it
+    #[command(hide = true)]
+    Monitor,
+}
+
+/// A guest.
+#[derive(Debug, Args)]
+pub struct Guest {
+    /// Its name or its domain's number
+    #[arg(value_name = "GUEST")]
+    pub guest: String,
+}
+
+/// What to do with disks.
+#[derive(Debug, Subcommand)]
+pub enum DiskCommand {
+    /// List the disks of all guests, with who serves them and how that goes
+    #[command(visible_alias = "ls")]
+    List,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_words_fit_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn commands_are_understood() {
+        let cli = Cli::try_parse_from(["lith", "create", "web.toml", "--paused", "--json"]).unwrap();
+        assert!(cli.json && matches!(cli.command, Command::Create { paused: true, console: false, .. }));
+        assert!(Cli::try_parse_from(["lith", "create", "web.toml", "--console", "--json"]).is_err());
+        assert!(matches!(
+            Cli::try_parse_from(["lith", "disk", "list"]).unwrap().command,
+            Command::Disk(DiskCommand::List)
+        ));
+        assert!(Cli::try_parse_from(["lith", "console"]).is_err());
+    }
+}

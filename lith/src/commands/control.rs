@@ -1,0 +1,145 @@
+//! `lith pause`, `unpause`, `shutdown`, `reboot` and `destroy`.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::domains::{find, find_monitored};
+use crate::monitor::{Answer, Command, line};
+use crate::registry::Registry;
+use crate::xen::{CONTROL, Xen};
+
+/// How often someone who waits for a guest's end looks.
+const PERIOD: Duration = Duration::from_millis(100);
+
+/// Connects to a guest's monitor.
+///
+/// # Errors
+///
+/// It is not there.
+pub fn connect(registry: &Registry, name: &str) -> Result<UnixStream> {
+    let stream = UnixStream::connect(registry.socket(name));
+    stream.with_context(|| {
+        let log = registry.log(name);
+        format!(
+            "guest {name}: nobody looks after it any more (see {}); `lith destroy {name}` removes it",
+            log.display()
+        )
+    })
+}
+
+/// Gives a command to a guest's monitor; returns the connection behind the answer.
+///
+/// # Errors
+///
+/// The monitor is not there, or refuses.
+pub fn ask(registry: &Registry, name: &str, command: Command) -> Result<BufReader<UnixStream>> {
+    let mut stream = connect(registry, name)?;
+    let lost = || format!("guest {name}: its monitor does not answer");
+    stream.write_all(&line(&command)).with_context(lost)?;
+    let mut stream = BufReader::new(stream);
+    let mut answer = String::new();
+    stream.read_line(&mut answer).with_context(lost)?;
+    match serde_json::from_str(&answer).with_context(lost)? {
+        Answer::Done => Ok(stream),
+        Answer::Refused(why) => bail!("guest {name}: {why}"),
+    }
+}
+
+/// `lith pause`.
+pub fn pause(xen: &dyn Xen, registry: &Registry, who: &str) -> Result<()> {
+    let domain = find(xen, registry, who)?;
+    if domain.domain == CONTROL {
+        bail!("the control domain cannot pause itself");
+    }
+    if domain.state == "paused" {
+        bail!("guest {} is paused already: `lith unpause {}` lets it go on", domain.name, domain.name);
+    }
+    Ok(xen.pause(domain.domain)?)
+}
+
+/// `lith unpause`.
+pub fn unpause(xen: &dyn Xen, registry: &Registry, who: &str) -> Result<()> {
+    let domain = find(xen, registry, who)?;
+    if domain.state != "paused" {
+        bail!("guest {} is not paused: it is {}", domain.name, domain.state);
+    }
+    Ok(xen.unpause(domain.domain)?)
+}
+
+/// `lith shutdown`; with `xen`, waits until the guest is off.
+pub fn shutdown(registry: &Registry, who: &str, xen: Option<&dyn Xen>) -> Result<()> {
+    let name = find_monitored(registry, who)?;
+    let domain = registry.domain_called(&name)?;
+    end(registry, &name, Command::Shutdown)?;
+    let Some(xen) = xen else { return Ok(()) };
+    while xen.domain(domain)?.is_some_and(|info| super::domains::state(info.flags) != "off") {
+        xen.wait(PERIOD);
+    }
+    Ok(())
+}
+
+/// `lith reboot`.
+pub fn reboot(registry: &Registry, who: &str) -> Result<()> {
+    let name = find_monitored(registry, who)?;
+    end(registry, &name, Command::Reboot)
+}
+
+fn end(registry: &Registry, name: &str, command: Command) -> Result<()> {
+    let asked = ask(registry, name, command);
+    asked.map(drop).with_context(|| format!("`lith destroy {name}` ends it without asking it"))
+}
+
+/// `lith destroy`.
+pub fn destroy(xen: &dyn Xen, registry: &Registry, who: &str) -> Result<()> {
+    let domain = find(xen, registry, who)?;
+    if domain.domain == CONTROL {
+        bail!("this is the control domain; turn it off with `poweroff`");
+    }
+    // With its monitor gone, or for a domain that never had one, the hypervisor does it alone.
+    if registry.get(&domain.name).is_some() {
+        if connect(registry, &domain.name).is_ok() {
+            return ask(registry, &domain.name, Command::Destroy).map(drop);
+        }
+        registry.remove(&domain.name);
+    }
+    Ok(xen.destroy(domain.domain)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::tests::Folder;
+    use crate::xen::fake::FakeXen;
+    use std::path::Path;
+
+    fn world(name: &str) -> (FakeXen, Registry, Folder) {
+        let folder = Folder::new(name);
+        let registry = Registry::open(Path::new(&folder.0)).unwrap();
+        let xen = FakeXen::new();
+        xen.create(&Default::default()).unwrap();
+        (xen, registry, folder)
+    }
+
+    #[test]
+    fn a_guest_is_paused_once_and_destroyed() {
+        let (xen, registry, _folder) = world("control");
+        assert!(pause(&xen, &registry, "7").unwrap_err().to_string().contains("is paused already"));
+        unpause(&xen, &registry, "7").unwrap();
+        destroy(&xen, &registry, "7").unwrap();
+        assert_eq!(xen.calls.borrow()[1..], ["unpause 7", "destroy 7"]);
+        assert!(destroy(&xen, &registry, "7").is_err());
+    }
+
+    #[test]
+    fn a_guest_without_a_monitor_is_said_to_have_none() {
+        let (_, registry, _folder) = world("alone");
+        let error = connect(&registry, "web").unwrap_err().to_string();
+        assert!(
+            error.contains("nobody looks after it any more") && error.contains("lith destroy web"),
+            "{error}"
+        );
+    }
+}

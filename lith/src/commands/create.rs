@@ -1,0 +1,75 @@
+//! `lith create`.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+
+use super::console;
+use crate::config::GuestConfig;
+use crate::monitor::{Order, Report};
+use crate::output::{print, print_json, tell};
+use crate::registry::Registry;
+use crate::xen::DomainId;
+
+#[derive(Serialize)]
+struct Created<'a> {
+    name: &'a str,
+    domain: DomainId,
+    paused: bool,
+}
+
+/// Makes a guest: starts the process that looks after it, and waits until that has made it.
+pub fn run(registry: &Registry, file: &Path, paused: bool, connect: bool, json: bool) -> Result<()> {
+    let config = GuestConfig::read(file)?;
+    let name = config.name.clone();
+    let order = Order { config: absolute(config)?, paused };
+    let mut monitor = start_monitor()?;
+    let domain = follow(&mut monitor, &order).with_context(|| format!("cannot create guest {name}"))?;
+    if json {
+        return print_json(&Created { name: &name, domain, paused });
+    }
+    let (state, next) = match (paused, connect) {
+        (true, _) => ("paused", format!("start it with `lith unpause {name}`")),
+        (false, true) => ("running", "its console follows".into()),
+        (false, false) => ("running", format!("its console is `lith console {name}`")),
+    };
+    print(&format!("Guest {name} is domain {domain}, {state}; {next}.\n"))?;
+    if connect { console::run(registry, &name) } else { Ok(()) }
+}
+
+/// The monitor works in another folder.
+fn absolute(mut config: GuestConfig) -> Result<GuestConfig> {
+    config.kernel = std::path::absolute(&config.kernel)?;
+    config.ramdisk = config.ramdisk.map(std::path::absolute).transpose()?;
+    Ok(config)
+}
+
+fn start_monitor() -> Result<Child> {
+    let program = std::env::current_exe().context("cannot find this program")?;
+    let monitor = std::process::Command::new(&program)
+        .arg("monitor")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
+    monitor.with_context(|| format!("cannot run {}", program.display()))
+}
+
+/// Gives the order and listens to the reports; returns the guest's domain.
+fn follow(monitor: &mut Child, order: &Order) -> Result<DomainId> {
+    let mut input = monitor.stdin.take().context("no way to the monitor")?;
+    let output = monitor.stdout.take().context("no way from the monitor")?;
+    input.write_all(&serde_json::to_vec(order)?).context("cannot give the monitor its order")?;
+    drop(input);
+    for line in BufReader::new(output).lines() {
+        let line = line.context("cannot listen to the monitor")?;
+        match serde_json::from_str(&line).with_context(|| format!("the monitor says {line:?}"))? {
+            Report::Step(step) => tell(&step),
+            Report::Ready(domain) => return Ok(domain),
+            Report::Failed(why) => bail!(why),
+        }
+    }
+    bail!("its monitor has ended without a word; see its log in {}", crate::registry::FOLDER)
+}

@@ -1,0 +1,218 @@
+//! Domains: found by what people call them, listed, and their states in words.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use xenolith_abi::domctl::{DomainInfo, info_flag};
+
+use crate::config::CONTROL_DOMAIN;
+use crate::output::{Align, print, print_json, table};
+use crate::registry::{Record, Registry, uuid};
+use crate::xen::{CONTROL, DomainId, Xen};
+
+/// A domain, with what is known of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Domain {
+    /// What it is called; domains that nobody has named are called by their number.
+    pub name: String,
+    /// Its number.
+    pub domain: DomainId,
+    /// vCPUs that are on.
+    pub vcpus: u32,
+    /// MiB of memory.
+    pub memory_mib: u64,
+    /// How it is, in a word.
+    pub state: &'static str,
+    /// Seconds that its vCPUs have run, in tenths.
+    #[serde(serialize_with = "tenths")]
+    pub cpu_seconds: u64,
+    /// What it is told apart by.
+    pub uuid: String,
+}
+
+fn tenths<S: serde::Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    let text = seconds(*value);
+    serializer.serialize_f64(text.parse().unwrap_or_default())
+}
+
+fn seconds(tenths: u64) -> String {
+    format!("{}.{}", tenths / 10, tenths % 10)
+}
+
+/// All domains.
+pub fn all(xen: &dyn Xen, registry: &Registry) -> Result<Vec<Domain>> {
+    let records: BTreeMap<(DomainId, String), Record> =
+        registry.list()?.into_iter().map(|record| ((record.domain, record.uuid.clone()), record)).collect();
+    let describe = |info: &DomainInfo| {
+        let uuid = uuid(&info.handle);
+        // A record counts only for the very domain that it is about: numbers are used again.
+        let name = match records.get(&(info.domain, uuid.clone())) {
+            Some(record) => record.config.name.clone(),
+            None if info.domain == CONTROL => CONTROL_DOMAIN.into(),
+            None => format!("({})", info.domain),
+        };
+        Domain {
+            name,
+            domain: info.domain,
+            vcpus: info.nr_online_vcpus,
+            memory_mib: info.tot_pages >> 8,
+            state: state(info.flags),
+            cpu_seconds: info.cpu_time / 100_000_000,
+            uuid,
+        }
+    };
+    Ok(xen.domains()?.iter().map(describe).collect())
+}
+
+/// How a domain is, in a word.
+pub fn state(flags: u32) -> &'static str {
+    use crate::monitor::End;
+    let is = |flag: u32| flags & flag != 0;
+    if is(info_flag::DYING) {
+        return "dying";
+    }
+    if is(info_flag::SHUTDOWN) {
+        return match End::of(flags) {
+            End::Poweroff => "off",
+            End::Reboot => "rebooting",
+            End::Suspend => "suspended",
+            End::Crash => "crashed",
+            End::Watchdog => "hung",
+            End::Other(_) => "ended",
+        };
+    }
+    if is(info_flag::PAUSED) {
+        "paused"
+    } else if is(info_flag::BLOCKED) {
+        "idle"
+    } else {
+        "running"
+    }
+}
+
+/// The domain that someone means by a name or a number.
+pub fn find(xen: &dyn Xen, registry: &Registry, who: &str) -> Result<Domain> {
+    let domains = all(xen, registry)?;
+    let number: Option<DomainId> = who.parse().ok();
+    let found =
+        domains.iter().find(|domain| number.map_or(domain.name == who, |number| domain.domain == number));
+    found.cloned().with_context(|| unknown(who, domains.iter().map(|domain| domain.name.as_str())))
+}
+
+/// The name of the guest that someone means: one that has a monitor.
+pub fn find_monitored(registry: &Registry, who: &str) -> Result<String> {
+    let records = registry.list()?;
+    let number: Option<DomainId> = who.parse().ok();
+    let is_meant =
+        |record: &&Record| number.map_or(record.config.name == who, |number| record.domain == number);
+    if let Some(record) = records.iter().find(is_meant) {
+        return Ok(record.config.name.clone());
+    }
+    if who == CONTROL_DOMAIN || number == Some(CONTROL) {
+        bail!("this is the control domain itself, not a guest");
+    }
+    bail!("{}", unknown(who, records.iter().map(|record| record.config.name.as_str())))
+}
+
+fn unknown<'a>(who: &str, names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.filter(|name| !name.starts_with('(')).collect();
+    let known =
+        if names.is_empty() { "there is none".into() } else { format!("there are {}", names.join(", ")) };
+    format!("no guest is called {who}: {known}")
+}
+
+/// `lith list`.
+pub fn list(xen: &dyn Xen, registry: &Registry, json: bool) -> Result<()> {
+    let domains = all(xen, registry)?;
+    if json {
+        return print_json(&domains);
+    }
+    print(&as_table(&domains))
+}
+
+fn as_table(domains: &[Domain]) -> String {
+    let head = [
+        ("NAME", Align::Left),
+        ("ID", Align::Right),
+        ("VCPUS", Align::Right),
+        ("MEMORY", Align::Right),
+        ("CPU TIME", Align::Right),
+        ("STATE", Align::Left),
+    ];
+    let row = |domain: &Domain| {
+        vec![
+            domain.name.clone(),
+            domain.domain.to_string(),
+            domain.vcpus.to_string(),
+            format!("{} MiB", domain.memory_mib),
+            format!("{} s", seconds(domain.cpu_seconds)),
+            domain.state.to_owned(),
+        ]
+    };
+    table(&head, &domains.iter().map(row).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::GuestConfig;
+    use crate::registry::tests::Folder;
+    use crate::xen::fake::FakeXen;
+    use std::path::Path;
+
+    fn world(name: &str) -> (FakeXen, Registry, Folder) {
+        let folder = Folder::new(name);
+        let registry = Registry::open(&folder.0).unwrap();
+        let xen = FakeXen::new();
+        for (domain, handle) in [(0, 0), (3, 3), (4, 9)] {
+            let info = DomainInfo {
+                domain,
+                nr_online_vcpus: 2,
+                tot_pages: 65540,
+                cpu_time: 1_234_567_890,
+                handle: [handle; 16],
+                ..DomainInfo::default()
+            };
+            xen.domains.borrow_mut().insert(domain, info);
+        }
+        for (name, domain) in [("web", 3), ("old", 4)] {
+            let text = format!("name = \"{name}\"\nkernel = \"/k\"\nmemory = \"64M\"\n");
+            let config = GuestConfig::parse(Path::new("/x.toml"), &text).unwrap();
+            let uuid = uuid(&[3; 16]);
+            registry.write(&Record { domain, uuid, monitor: 1, restarts: 0, config }).unwrap();
+        }
+        (xen, registry, folder)
+    }
+
+    #[test]
+    fn domains_have_the_names_that_are_theirs() {
+        let (xen, registry, _folder) = world("names");
+        assert_eq!(
+            as_table(&all(&xen, &registry).unwrap()),
+            "NAME     ID  VCPUS   MEMORY  CPU TIME  STATE\n\
+             control   0      2  256 MiB     1.2 s  running\n\
+             web       3      2  256 MiB     1.2 s  running\n\
+             (4)       4      2  256 MiB     1.2 s  running\n"
+        );
+        let json = serde_json::to_value(all(&xen, &registry).unwrap()).unwrap();
+        assert_eq!(json[1]["cpu_seconds"], 1.2);
+    }
+
+    #[test]
+    fn a_domain_is_found_by_name_and_number() {
+        let (xen, registry, _folder) = world("find");
+        assert_eq!(find(&xen, &registry, "web").unwrap().domain, 3);
+        assert_eq!(find(&xen, &registry, "4").unwrap().domain, 4);
+        let error = find(&xen, &registry, "mail").unwrap_err().to_string();
+        assert_eq!(error, "no guest is called mail: there are control, web");
+        assert_eq!(find_monitored(&registry, "3").unwrap(), "web");
+        assert!(find_monitored(&registry, "0").unwrap_err().to_string().contains("control domain itself"));
+    }
+
+    #[test]
+    fn states_are_words() {
+        let states = [0x20, 0x10, 0x8, 0x4, 0x1_0004, 0x3_0004, 0x5].map(state);
+        assert_eq!(states, ["running", "idle", "paused", "off", "rebooting", "crashed", "dying"]);
+    }
+}

@@ -1,0 +1,209 @@
+//! The file that describes a guest.
+//!
+//! One TOML file says what a guest is. Nothing is guessed: an unknown key, a value of the wrong kind or out of its
+//! range is an error that names file, line and key. `docs/lith.md` lists the keys.
+
+mod disk;
+mod error;
+mod reader;
+mod size;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use disk::{Backend, Disk};
+pub use error::ConfigError;
+pub use size::parse_size;
+
+use reader::Table;
+use xenolith_guest::layout;
+
+/// The most vCPUs of a guest.
+pub const MAX_VCPUS: u16 = layout::MAX_VCPUS_GICV3;
+/// The most disks of a guest: as many as virtio-mmio devices have interrupts.
+pub const MAX_DISKS: usize = layout::MAX_VIRTIO_MMIO as usize;
+/// The least memory of a guest.
+const MIN_MEMORY: u64 = 16 << 20;
+/// Memory comes in units of this.
+const MEMORY_UNIT: u64 = 1 << 20;
+/// The longest name.
+const MAX_NAME: usize = 32;
+/// The longest command line that Linux takes on arm64 (`COMMAND_LINE_SIZE`, with its end).
+const MAX_COMMAND_LINE: usize = 2047;
+
+/// What to do when a guest ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Give back what it had.
+    Destroy,
+    /// Give back what it had, and start it again with the same disks.
+    Restart,
+    /// Keep it as it is, for someone to look at.
+    Preserve,
+}
+
+impl Action {
+    const NAMES: [&'static str; 3] = ["destroy", "restart", "preserve"];
+
+    fn from_name(name: &str) -> Option<Action> {
+        match name {
+            "destroy" => Some(Action::Destroy),
+            "restart" => Some(Action::Restart),
+            "preserve" => Some(Action::Preserve),
+            _ => None,
+        }
+    }
+}
+
+/// A guest, as its file describes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestConfig {
+    /// By what it is called.
+    pub name: String,
+    /// Its kernel: an arm64 `Image`, plain or compressed with gzip.
+    pub kernel: PathBuf,
+    /// Its initial ramdisk.
+    pub ramdisk: Option<PathBuf>,
+    /// Its kernel's command line.
+    pub cmdline: String,
+    /// Bytes of RAM.
+    pub memory: u64,
+    /// vCPUs.
+    pub vcpus: u16,
+    /// Disks, in the order in which the guest finds them.
+    pub disks: Vec<Disk>,
+    /// What to do when it turns itself off.
+    pub on_poweroff: Action,
+    /// What to do when it reboots.
+    pub on_reboot: Action,
+    /// What to do when it crashes.
+    pub on_crash: Action,
+}
+
+const KEYS: [&str; 10] = [
+    "name",
+    "kernel",
+    "ramdisk",
+    "cmdline",
+    "memory",
+    "vcpus",
+    "disk",
+    "on_poweroff",
+    "on_reboot",
+    "on_crash",
+];
+
+impl GuestConfig {
+    /// Reads a file. Relative paths of kernel and ramdisk begin at the file's folder.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] names file, line and key.
+    pub fn read(file: &Path) -> Result<GuestConfig, ConfigError> {
+        let text = std::fs::read_to_string(file).map_err(|error| ConfigError::unreadable(file, &error))?;
+        GuestConfig::parse(file, &text)
+    }
+
+    /// Reads what stands in a file. `file` names it in errors, gives the guest a name if the text does not, and
+    /// relative paths their folder.
+    ///
+    /// # Errors
+    ///
+    /// As [`GuestConfig::read`].
+    pub fn parse(file: &Path, text: &str) -> Result<GuestConfig, ConfigError> {
+        let (source, root) = reader::parse(file, text)?;
+        let table = Table::root(&source, &root, &KEYS)?;
+        let folder = file.parent().unwrap_or(Path::new(""));
+        let config = GuestConfig {
+            name: name(&table, file)?,
+            kernel: path(&table, folder, "kernel")?.ok_or_else(|| table.missing("kernel"))?,
+            ramdisk: path(&table, folder, "ramdisk")?,
+            cmdline: cmdline(&table)?,
+            memory: memory(&table)?,
+            vcpus: table.number("vcpus", 1, MAX_VCPUS)?.unwrap_or(1),
+            disks: Vec::new(),
+            on_poweroff: action(&table, "on_poweroff", Action::Destroy)?,
+            on_reboot: action(&table, "on_reboot", Action::Restart)?,
+            on_crash: action(&table, "on_crash", Action::Destroy)?,
+        };
+        let disks = disk::read(&table, config.vcpus)?;
+        Ok(GuestConfig { disks, ..config })
+    }
+}
+
+fn name(table: &Table<'_>, file: &Path) -> Result<String, ConfigError> {
+    let Some(name) = table.text("name")? else {
+        let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        return match check_name(stem) {
+            Ok(()) => Ok(stem.to_owned()),
+            Err(_) => Err(table.missing("name")),
+        };
+    };
+    check_name(&name).map_err(|reason| table.bad("name", reason))?;
+    Ok(name)
+}
+
+/// Whether a guest may be called so.
+///
+/// # Errors
+///
+/// What a name must be, as a sentence without subject.
+pub fn check_name(name: &str) -> Result<(), &'static str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if name.is_empty() || name.len() > MAX_NAME {
+        return Err("must have 1 to 32 characters");
+    }
+    if !name.bytes().all(is_plain) {
+        return Err("may only have letters, digits, '-', '_' and '.'");
+    }
+    if !name.starts_with(|first: char| first.is_ascii_alphabetic()) {
+        return Err("must begin with a letter, so that it is no domain number");
+    }
+    if name == CONTROL_DOMAIN {
+        return Err("must be another one: this is the control domain's name");
+    }
+    Ok(())
+}
+
+/// What the control domain is called where a domain is named.
+pub const CONTROL_DOMAIN: &str = "control";
+
+fn path(table: &Table<'_>, folder: &Path, key: &'static str) -> Result<Option<PathBuf>, ConfigError> {
+    let Some(text) = table.text(key)? else { return Ok(None) };
+    if text.is_empty() || text.contains('\0') {
+        return Err(table.bad(key, "must be a path"));
+    }
+    Ok(Some(folder.join(text)))
+}
+
+fn cmdline(table: &Table<'_>) -> Result<String, ConfigError> {
+    let cmdline = table.text("cmdline")?.unwrap_or_default();
+    if cmdline.len() > MAX_COMMAND_LINE {
+        return Err(table.bad("cmdline", "must have at most 2047 bytes"));
+    }
+    if cmdline.contains('\0') {
+        return Err(table.bad("cmdline", "must not have a zero byte"));
+    }
+    Ok(cmdline)
+}
+
+fn memory(table: &Table<'_>) -> Result<u64, ConfigError> {
+    let text = table.text("memory")?.ok_or_else(|| table.missing("memory"))?;
+    let bytes = parse_size(&text).map_err(|reason| table.bad("memory", reason))?;
+    if !bytes.is_multiple_of(MEMORY_UNIT) {
+        return Err(table.bad("memory", "must be a multiple of 1 MiB"));
+    }
+    if !(MIN_MEMORY..=layout::MAX_RAM).contains(&bytes) {
+        return Err(table.bad("memory", "must be from 16M to 1019G"));
+    }
+    Ok(bytes)
+}
+
+fn action(table: &Table<'_>, key: &'static str, default: Action) -> Result<Action, ConfigError> {
+    let Some(text) = table.text(key)? else { return Ok(default) };
+    Action::from_name(&text).ok_or_else(|| table.no_choice(key, &text, &Action::NAMES))
+}

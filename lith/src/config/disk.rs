@@ -1,0 +1,112 @@
+//! The disks of a guest.
+
+use devicemodel::slots::CONFIG_SIZE;
+use serde::{Deserialize, Serialize};
+use virtio::config::{DiskConfig, Format, Layer, MAX_BACKING, MAX_QUEUES, SERIAL_LEN};
+
+use super::error::ConfigError;
+use super::reader::Table;
+use super::{CONTROL_DOMAIN, MAX_DISKS, check_name};
+
+/// Domain numbers behind this one are reserved.
+const MAX_DOMAIN: u16 = 0x7fef;
+
+const KEYS: [&str; 7] = ["image", "format", "read_only", "backend", "serial", "queues", "backing"];
+const LAYER_KEYS: [&str; 2] = ["image", "format"];
+
+/// The domain that serves a disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Backend {
+    /// By its number; the control domain's is 0.
+    Number(u16),
+    /// By its name.
+    Name(String),
+}
+
+/// A disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// Who serves it.
+    pub backend: Backend,
+    /// What the backend is to know of it.
+    pub config: DiskConfig,
+}
+
+/// Reads the disks. Those that do not say how many queues they have get one for each vCPU.
+pub fn read(root: &Table<'_>, vcpus: u16) -> Result<Vec<Disk>, ConfigError> {
+    let tables = root.tables("disk", &KEYS)?;
+    if tables.len() > MAX_DISKS {
+        return Err(root.bad("disk", format!("must be at most {MAX_DISKS} disks")));
+    }
+    tables.iter().map(|table| disk(table, vcpus)).collect()
+}
+
+fn disk(table: &Table<'_>, vcpus: u16) -> Result<Disk, ConfigError> {
+    let format = format(table)?;
+    let serial = table.text("serial")?.unwrap_or_default();
+    if serial.len() > SERIAL_LEN || !serial.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
+        return Err(table.bad("serial", "must be at most 20 printable ASCII characters"));
+    }
+    let config = DiskConfig {
+        image: image(table)?,
+        format,
+        read_only: table.truth("read_only")?.unwrap_or(false),
+        queues: table.number("queues", 1, MAX_QUEUES)?.unwrap_or(vcpus.clamp(1, MAX_QUEUES)),
+        serial,
+        backing: backing(table, format)?,
+    };
+    let blob = config.to_blob().map_err(|error| table.bad("image", error.to_string()))?;
+    if blob.len() > CONFIG_SIZE {
+        let message = format!(
+            "needs {} bytes in a device slot, which has {CONFIG_SIZE}; use shorter paths",
+            blob.len()
+        );
+        return Err(table.bad("image", message));
+    }
+    Ok(Disk { backend: backend(table)?, config })
+}
+
+fn image(table: &Table<'_>) -> Result<String, ConfigError> {
+    let image = table.text("image")?.ok_or_else(|| table.missing("image"))?;
+    if !image.starts_with('/') || image.contains('\0') {
+        return Err(table.bad("image", "must be an absolute path: the backend's domain opens it"));
+    }
+    Ok(image)
+}
+
+fn format(table: &Table<'_>) -> Result<Format, ConfigError> {
+    match table.text("format")?.as_deref() {
+        None | Some("raw") => Ok(Format::Raw),
+        Some("qcow2") => Ok(Format::Qcow2),
+        Some(other) => Err(table.no_choice("format", other, &["raw", "qcow2"])),
+    }
+}
+
+fn backend(table: &Table<'_>) -> Result<Backend, ConfigError> {
+    if table.is_number("backend") {
+        return Ok(Backend::Number(table.number("backend", 0, MAX_DOMAIN)?.unwrap_or(0)));
+    }
+    let Some(name) = table.text("backend")? else { return Ok(Backend::Number(0)) };
+    if name == CONTROL_DOMAIN {
+        return Ok(Backend::Number(0));
+    }
+    check_name(&name).map_err(|reason| table.bad("backend", format!("a domain's name {reason}")))?;
+    Ok(Backend::Name(name))
+}
+
+fn backing(table: &Table<'_>, format: Format) -> Result<Vec<Layer>, ConfigError> {
+    let mut above = format;
+    let mut layers = Vec::new();
+    for layer in table.tables("backing", &LAYER_KEYS)? {
+        if above == Format::Raw {
+            return Err(table.bad("backing", "a raw image has no file below it"));
+        }
+        above = self::format(&layer)?;
+        layers.push(Layer { image: image(&layer)?, format: above });
+    }
+    if layers.len() > MAX_BACKING {
+        return Err(table.bad("backing", format!("must be at most {MAX_BACKING} files")));
+    }
+    Ok(layers)
+}

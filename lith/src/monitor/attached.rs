@@ -1,0 +1,236 @@
+//! Our ends of a guest's console and store.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use devicemodel::xen::Evtchn;
+use xenolith_guest::layout;
+
+use super::command::Command;
+use crate::builder::Built;
+use crate::config::GuestConfig;
+use crate::console::ConsoleRing;
+use crate::page::SharedPage;
+use crate::store::{Connection, Store};
+use crate::xen::{DomainId, Result as XenResult, Xen};
+
+/// What a guest watches to be told to end.
+const SHUTDOWN: &str = "control/shutdown";
+/// Input that waits for the guest; more is not taken from those who type.
+const INPUT: usize = 4096;
+
+/// Event channels of this domain.
+pub trait Events {
+    /// Binds a domain's port; returns ours.
+    ///
+    /// # Errors
+    /// It is not ours to bind.
+    fn bind(&self, domain: DomainId, port: u32) -> XenResult<u32>;
+
+    /// Signals the other end. That it has none any more is found out elsewhere.
+    fn notify(&self, port: u32);
+
+    /// Closes a port.
+    fn unbind(&self, port: u32);
+}
+
+impl Events for Evtchn {
+    fn bind(&self, domain: DomainId, port: u32) -> XenResult<u32> {
+        self.bind_interdomain(domain, port)
+    }
+
+    fn notify(&self, port: u32) {
+        let _ = Evtchn::notify(self, port);
+    }
+
+    fn unbind(&self, port: u32) {
+        let _ = Evtchn::unbind(self, port);
+    }
+}
+
+/// A guest, connected.
+pub struct Attached {
+    /// Which it is.
+    pub built: Built,
+    /// The console's page and the store's; none after the guest was let go.
+    pages: Option<[Box<dyn SharedPage>; 2]>,
+    ring: ConsoleRing,
+    console_port: u32,
+    connection: Connection,
+    store_port: u32,
+    input: Vec<u8>,
+    said_broken: bool,
+}
+
+impl Attached {
+    /// Connects to a guest that was just built.
+    ///
+    /// # Errors
+    ///
+    /// Its pages cannot be mapped, or its event channels not bound.
+    pub fn new(xen: &dyn Xen, events: &dyn Events, config: &GuestConfig, built: Built) -> Result<Attached> {
+        let page = |address: u64| xen.map(built.domain, address / layout::PAGE_SIZE);
+        let console = page(layout::CONSOLE_PAGE).context("cannot reach the guest's console")?;
+        let store = page(layout::STORE_PAGE).context("cannot reach the guest's store")?;
+        let console_port = events.bind(built.domain, built.console_port)?;
+        let store_port =
+            events.bind(built.domain, built.store_port).inspect_err(|_| events.unbind(console_port))?;
+        Ok(Attached {
+            built,
+            pages: Some([console, store]),
+            ring: ConsoleRing::default(),
+            console_port,
+            connection: Connection::new(nodes(config, &built)),
+            store_port,
+            input: Vec::new(),
+            said_broken: false,
+        })
+    }
+
+    /// Lets the guest go: a domain that was destroyed stays until nobody maps its pages any more.
+    pub fn release(&mut self, events: &dyn Events) {
+        if self.pages.take().is_some() {
+            events.unbind(self.console_port);
+            events.unbind(self.store_port);
+        }
+    }
+
+    /// Adds what the guest has printed to `output`, gives it what was typed, answers its store's requests. Returns
+    /// whether there is more to do at once.
+    pub fn serve(&mut self, events: &dyn Events, output: &mut Vec<u8>) -> bool {
+        let Some([console, store]) = &self.pages else { return false };
+        let printed = self.ring.drain(&**console, output);
+        let typed = self.ring.feed(&**console, &self.input);
+        self.input.drain(..typed);
+        if printed || typed != 0 {
+            events.notify(self.console_port);
+        }
+        let served = self.connection.serve(&**store);
+        if served.notify {
+            events.notify(self.store_port);
+        }
+        printed || served.more
+    }
+
+    /// How much more may be typed now.
+    pub fn wants_input(&self) -> usize {
+        INPUT.saturating_sub(self.input.len())
+    }
+
+    /// Takes what was typed.
+    pub fn type_in(&mut self, bytes: &[u8]) {
+        self.input.extend_from_slice(bytes);
+    }
+
+    /// How the guest has broken its store's protocol; once.
+    pub fn newly_broken(&mut self) -> Option<&'static str> {
+        let broken = self.connection.broken().filter(|_| !self.said_broken);
+        self.said_broken |= broken.is_some();
+        broken
+    }
+
+    /// Asks the guest to end.
+    ///
+    /// # Errors
+    ///
+    /// It does not listen for that.
+    pub fn ask_to_end(&mut self, command: Command) -> Result<()> {
+        let Some(wish) = command.wish() else { return Ok(()) };
+        if let Some(how) = self.connection.broken() {
+            bail!("the guest's connection to its store is broken: {how}");
+        }
+        if !self.connection.store().is_watched(SHUTDOWN) {
+            bail!(
+                "the guest does not listen: it has not come up yet, or its kernel has no driver for xenbus"
+            );
+        }
+        if self.connection.set(SHUTDOWN, wish).is_err() {
+            bail!("the guest has filled its store");
+        }
+        Ok(())
+    }
+}
+
+/// What a guest's drivers look for when they start.
+fn nodes(config: &GuestConfig, built: &Built) -> Store {
+    let domain = built.domain.to_string();
+    let memory = (config.memory >> 10).to_string();
+    let uuid = format!("/vm/{}", crate::registry::uuid(&built.handle));
+    let mut nodes: Vec<(String, &str)> = vec![
+        ("name".into(), &config.name),
+        ("domid".into(), &domain),
+        ("vm".into(), &uuid),
+        (SHUTDOWN.into(), ""),
+        ("device".into(), ""),
+        ("data".into(), ""),
+        ("memory/static-max".into(), &memory),
+        ("memory/target".into(), &memory),
+    ];
+    nodes.extend((0..config.vcpus).map(|vcpu| (format!("cpu/{vcpu}/availability"), "online")));
+    Store::new(built.domain, nodes.iter().map(|(name, value)| (name.as_str(), *value)))
+}
+
+/// How long a monitor sleeps if nothing happens: so late it sees at most that its guest has ended.
+pub const PERIOD: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::GuestConfig;
+    use crate::xen::fake::FakeXen;
+    use std::cell::RefCell;
+    use std::path::Path;
+
+    #[derive(Default)]
+    pub struct FakeEvents {
+        pub calls: RefCell<Vec<String>>,
+    }
+
+    impl Events for FakeEvents {
+        fn bind(&self, domain: DomainId, port: u32) -> XenResult<u32> {
+            self.calls.borrow_mut().push(format!("bind {domain}:{port}"));
+            Ok(port + 40)
+        }
+
+        fn notify(&self, port: u32) {
+            self.calls.borrow_mut().push(format!("notify {port}"));
+        }
+
+        fn unbind(&self, port: u32) {
+            self.calls.borrow_mut().push(format!("unbind {port}"));
+        }
+    }
+
+    #[test]
+    fn a_guest_is_connected_served_and_let_go() {
+        let (xen, events) = (FakeXen::new(), FakeEvents::default());
+        let config =
+            GuestConfig::parse(Path::new("/web.toml"), "kernel = \"k\"\nmemory = \"64M\"\nvcpus = 2\n")
+                .unwrap();
+        let (domain, _) = xen.create(&Default::default()).unwrap();
+        let built = Built { domain, console_port: 2, store_port: 1, handle: [0; 16] };
+        let mut guest = Attached::new(&xen, &events, &config, built).unwrap();
+        guest.type_in(b"root\n");
+        let mut output = Vec::new();
+        assert!(!guest.serve(&events, &mut output) && output.is_empty());
+        let error = guest.ask_to_end(Command::Shutdown).unwrap_err().to_string();
+        assert!(error.starts_with("the guest does not listen"), "{error}");
+        assert_eq!(guest.newly_broken(), None);
+        guest.release(&events);
+        guest.release(&events);
+        let calls = events.calls.borrow();
+        assert_eq!(*calls, ["bind 7:2", "bind 7:1", "notify 42", "unbind 42", "unbind 41"]);
+    }
+
+    #[test]
+    fn a_guest_finds_what_its_drivers_look_for() {
+        let config =
+            GuestConfig::parse(Path::new("/web.toml"), "kernel = \"k\"\nmemory = \"64M\"\nvcpus = 2\n")
+                .unwrap();
+        let store = nodes(&config, &Built { domain: 9, console_port: 2, store_port: 1, handle: [0; 16] });
+        for (name, value) in [("domid", "9"), ("cpu/1/availability", "online"), ("memory/target", "65536")] {
+            assert_eq!(store.get(name), Some(value.as_bytes()), "{name}");
+        }
+        assert_eq!(store.get("cpu/2/availability"), None);
+    }
+}

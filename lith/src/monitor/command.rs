@@ -1,0 +1,61 @@
+//! What a monitor is told through its socket: one line of JSON, answered by one.
+//!
+//! After the answer to `console`, both sides send the console's bytes as they are.
+
+use serde::{Deserialize, Serialize};
+
+/// A command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "command", deny_unknown_fields)]
+pub enum Command {
+    /// Connect to the console.
+    Console,
+    /// Ask the guest to turn itself off.
+    Shutdown,
+    /// Ask the guest to start again.
+    Reboot,
+    /// Destroy the guest and end.
+    Destroy,
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer {
+    /// It is done, or begun.
+    Done,
+    /// It is not, and why.
+    Refused(String),
+}
+
+impl Command {
+    /// What the guest finds in its store as the wish to end.
+    pub fn wish(self) -> Option<&'static str> {
+        match self {
+            Command::Shutdown => Some("poweroff"),
+            Command::Reboot => Some("reboot"),
+            Command::Console | Command::Destroy => None,
+        }
+    }
+}
+
+/// A value as a line.
+pub fn line<T: Serialize>(value: &T) -> Vec<u8> {
+    let mut line = serde_json::to_vec(value).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_a_line() {
+        assert_eq!(line(&Command::Shutdown), b"{\"command\":\"shutdown\"}\n");
+        assert_eq!(line(&Answer::Refused("no".into())), b"{\"refused\":\"no\"}\n");
+        let command: Command = serde_json::from_str("{\"command\":\"console\"}").unwrap();
+        assert_eq!((command, command.wish()), (Command::Console, None));
+        assert!(serde_json::from_str::<Command>("{\"command\":\"halt\"}").is_err());
+    }
+}

@@ -1,0 +1,370 @@
+//! The monitor's process.
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use devicemodel::xen::Evtchn;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::AsFd;
+
+use super::attached::{Attached, PERIOD};
+use super::client::{Client, Input};
+use super::command::{Answer, Command};
+use super::ending::{End, State};
+use super::hub::Tail;
+use super::report::{Order, Report, send};
+use super::{life, report};
+use crate::config::{Action, GuestConfig};
+use crate::registry::{FOLDER, Record, Registry, uuid};
+use crate::xen::{RealXen, Xen};
+
+/// Connections at once.
+const MAX_CLIENTS: usize = 32;
+/// A guest that crashes earlier than this is started again only after a pause.
+const EARLY: Duration = Duration::from_secs(10);
+/// That pause.
+const PAUSE: Duration = Duration::from_secs(5);
+/// How long the last bytes may take to reach those who are connected.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// Makes the guest that standard input orders, says on standard output how that goes, and looks after it to its end.
+///
+/// # Errors
+///
+/// What `lith create` has been told already, or what ended the monitor later.
+pub fn main() -> Result<()> {
+    let made = prepare();
+    let mut monitor = match made {
+        Ok(monitor) => monitor,
+        Err(error) => {
+            send(&Report::Failed(format!("{error:#}")));
+            return Ok(());
+        }
+    };
+    send(&Report::Ready(monitor.guest.built.domain));
+    let result = leave_the_terminal().and_then(|()| monitor.run());
+    if let Err(error) = &result {
+        eprintln!("the monitor of {} ends: {error:#}", monitor.config.name);
+    }
+    monitor.farewell();
+    result
+}
+
+fn prepare() -> Result<Monitor> {
+    let mut order = String::new();
+    std::io::stdin().read_to_string(&mut order).context("no order")?;
+    let Order { config, paused } = serde_json::from_str(&order).context("an order that makes no sense")?;
+    // A terminal that is closed, or Ctrl-C in it, is not meant for the guest.
+    let _ = rustix::process::setsid();
+    let registry = Registry::open(Path::new(FOLDER))?;
+    let lock = registry.lock(&config.name)?;
+    log_to(&registry, &config.name)?;
+    let xen = RealXen::open()?;
+    let events = Evtchn::open()?;
+    registry.remove(&config.name);
+    let built = life::make(&xen, &registry, &config, &mut |step| report::send(&Report::Step(step.into())))?;
+    let monitor = Monitor::start(xen, events, registry, config, built, lock);
+    let monitor =
+        monitor.inspect_err(|(xen, _)| drop(xen.destroy(built.domain))).map_err(|(_, error)| error)?;
+    if !paused {
+        monitor.xen.unpause(built.domain).inspect_err(|_| monitor.give_up())?;
+    }
+    Ok(monitor)
+}
+
+fn log_to(registry: &Registry, name: &str) -> Result<()> {
+    let path = registry.log(name);
+    let log = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&path);
+    let log = log.with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(rustix::stdio::dup2_stderr(log)?)
+}
+
+/// Lets go of the pipes to `lith create`, which ends now.
+fn leave_the_terminal() -> Result<()> {
+    let nothing = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&nothing)?;
+    rustix::stdio::dup2_stdout(&nothing)?;
+    std::env::set_current_dir("/")?;
+    Ok(())
+}
+
+struct Monitor {
+    xen: RealXen,
+    events: Evtchn,
+    registry: Registry,
+    config: GuestConfig,
+    guest: Attached,
+    listener: UnixListener,
+    clients: Vec<Client>,
+    backlog: Tail,
+    started: Instant,
+    restarts: u32,
+    /// Whether the guest has ended and is kept.
+    is_preserved: bool,
+    _lock: crate::registry::Lock,
+}
+
+impl Monitor {
+    fn start(
+        xen: RealXen,
+        events: Evtchn,
+        registry: Registry,
+        config: GuestConfig,
+        built: crate::builder::Built,
+        lock: crate::registry::Lock,
+    ) -> std::result::Result<Monitor, (RealXen, anyhow::Error)> {
+        let parts = || -> Result<(Attached, UnixListener)> {
+            let guest = Attached::new(&xen, &events, &config, built)?;
+            let socket = registry.socket(&config.name);
+            let listener = UnixListener::bind(&socket)
+                .with_context(|| format!("cannot listen at {}", socket.display()))?;
+            listener.set_nonblocking(true)?;
+            Ok((guest, listener))
+        };
+        let (guest, listener) = match parts() {
+            Ok(parts) => parts,
+            Err(error) => return Err((xen, error)),
+        };
+        let monitor = Monitor {
+            xen,
+            events,
+            registry,
+            config,
+            guest,
+            listener,
+            clients: Vec::new(),
+            backlog: Tail::backlog(),
+            started: Instant::now(),
+            restarts: 0,
+            is_preserved: false,
+            _lock: lock,
+        };
+        match monitor.record() {
+            Ok(()) => Ok(monitor),
+            Err(error) => {
+                monitor.registry.remove(&monitor.config.name);
+                Err((monitor.xen, error))
+            }
+        }
+    }
+
+    fn record(&self) -> Result<()> {
+        self.registry.write(&Record {
+            domain: self.guest.built.domain,
+            uuid: uuid(&self.guest.built.handle),
+            monitor: std::process::id(),
+            restarts: self.restarts,
+            config: self.config.clone(),
+        })
+    }
+
+    /// Serves until the guest is gone for good.
+    fn run(&mut self) -> Result<()> {
+        let mut looked = Instant::now();
+        let mut is_busy = false;
+        loop {
+            self.sleep(if is_busy { Duration::ZERO } else { PERIOD })?;
+            let mut ports = Vec::new();
+            if self.events.pending(&mut ports).is_err() {
+                self.events.reset()?;
+            }
+            is_busy = self.serve();
+            self.events.unmask(&ports)?;
+            self.accept();
+            if self.listen_to_clients()? {
+                return Ok(());
+            }
+            if looked.elapsed() >= PERIOD {
+                looked = Instant::now();
+                if !self.look()? {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Waits until there is something to do.
+    fn sleep(&self, most: Duration) -> Result<()> {
+        let mut files = vec![
+            PollFd::from_borrowed_fd(self.events.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.listener.as_fd(), PollFlags::IN),
+        ];
+        let room = self.guest.wants_input();
+        for client in &self.clients {
+            let mut flags = PollFlags::empty();
+            flags.set(PollFlags::IN, !client.is_console() || room != 0);
+            flags.set(PollFlags::OUT, client.has_output());
+            files.push(PollFd::from_borrowed_fd(client.stream().as_fd(), flags));
+        }
+        let most = Timespec { tv_sec: 0, tv_nsec: most.subsec_nanos().into() };
+        match poll(&mut files, Some(&most)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error).context("cannot wait for events"),
+        }
+    }
+
+    fn serve(&mut self) -> bool {
+        let mut output = Vec::new();
+        let is_busy = self.guest.serve(&self.events, &mut output);
+        if !output.is_empty() {
+            self.backlog.push(&output);
+            self.clients.iter_mut().for_each(|client| client.print(&output));
+        }
+        if let Some(how) = self.guest.newly_broken() {
+            self.say(&format!("the guest has broken the protocol of its store: {how}"));
+        }
+        is_busy
+    }
+
+    fn accept(&mut self) {
+        loop {
+            match self.listener.accept() {
+                Ok((stream, _)) if self.clients.len() < MAX_CLIENTS => {
+                    if stream.set_nonblocking(true).is_ok() {
+                        self.clients.push(Client::new(stream));
+                    }
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Does what clients want. Returns whether that was the guest's end.
+    fn listen_to_clients(&mut self) -> Result<bool> {
+        for mut client in std::mem::take(&mut self.clients) {
+            let input = client.receive(self.guest.wants_input());
+            let mut is_end = false;
+            match input {
+                Input::Nothing => {}
+                Input::Typed(bytes) => self.guest.type_in(&bytes),
+                Input::Command(Command::Console) => client.connect(&self.backlog.to_vec()),
+                Input::Command(Command::Destroy) => {
+                    let answer = self.destroy();
+                    is_end = answer == Answer::Done;
+                    client.answer(&answer);
+                }
+                Input::Command(command) => {
+                    let answer = match self.ask_to_end(command) {
+                        Ok(()) => Answer::Done,
+                        Err(error) => Answer::Refused(format!("{error:#}")),
+                    };
+                    client.answer(&answer);
+                }
+            }
+            client.flush();
+            if !client.is_gone() {
+                self.clients.push(client);
+            }
+            if is_end {
+                return Ok(true);
+            }
+        }
+        self.serve();
+        Ok(false)
+    }
+
+    fn ask_to_end(&mut self, command: Command) -> Result<()> {
+        if self.is_preserved {
+            bail!("it has ended already and is preserved: `lith destroy {}` removes it", self.config.name);
+        }
+        self.guest.ask_to_end(command)
+    }
+
+    fn destroy(&mut self) -> Answer {
+        match self.xen.destroy(self.guest.built.domain) {
+            Ok(()) => Answer::Done,
+            Err(error) => Answer::Refused(error.to_string()),
+        }
+    }
+
+    /// Looks how the guest is, and acts if it has ended. Returns whether there is a guest still.
+    fn look(&mut self) -> Result<bool> {
+        let state = State::of(self.xen.domain(self.guest.built.domain)?.as_ref());
+        match state {
+            State::Alive => Ok(true),
+            State::Gone => {
+                self.say("has been destroyed");
+                Ok(false)
+            }
+            State::Ended(_) if self.is_preserved => Ok(true),
+            State::Ended(end) => {
+                self.serve();
+                self.act(end)
+            }
+        }
+    }
+
+    fn act(&mut self, end: End) -> Result<bool> {
+        let action = end.action(&self.config);
+        let words = end.words();
+        match action {
+            Action::Preserve => {
+                self.is_preserved = true;
+                self.say(&format!("{words}; it is preserved until `lith destroy {}`", self.config.name));
+                Ok(true)
+            }
+            Action::Destroy => {
+                self.say(&words);
+                self.xen.destroy(self.guest.built.domain)?;
+                Ok(false)
+            }
+            Action::Restart => {
+                self.say(&format!("{words}; it is started again"));
+                self.restart(end)?;
+                Ok(true)
+            }
+        }
+    }
+
+    fn restart(&mut self, end: End) -> Result<()> {
+        let old = self.guest.built.domain;
+        self.guest.release(&self.events);
+        if !life::destroy(&self.xen, old)? {
+            self.say(&format!("others still have pages of its old domain {old}; going on without waiting"));
+        }
+        if end != End::Reboot && self.started.elapsed() < EARLY {
+            self.xen.wait(PAUSE);
+        }
+        let built = life::make(&self.xen, &self.registry, &self.config, &mut |_| ());
+        let built = built.inspect_err(|error| self.say(&format!("cannot be started again: {error:#}")))?;
+        let guest = Attached::new(&self.xen, &self.events, &self.config, built);
+        self.guest = guest.inspect_err(|_| drop(self.xen.destroy(built.domain)))?;
+        self.restarts = self.restarts.saturating_add(1);
+        self.started = Instant::now();
+        self.record()?;
+        Ok(self.xen.unpause(built.domain)?)
+    }
+
+    /// Tells the log and those at the console about the guest.
+    fn say(&mut self, what: &str) {
+        let name = &self.config.name;
+        eprintln!("{name} (domain {}): {what}", self.guest.built.domain);
+        let line = format!("\r\n[lith: {name} {what}]\r\n");
+        self.backlog.push(line.as_bytes());
+        self.clients.iter_mut().for_each(|client| client.print(line.as_bytes()));
+    }
+
+    /// Undoes the start.
+    fn give_up(&self) {
+        let _ = self.xen.destroy(self.guest.built.domain);
+        self.registry.remove(&self.config.name);
+    }
+
+    /// Removes the guest's files, and lets its last words reach those at the console.
+    fn farewell(mut self) {
+        self.registry.remove(&self.config.name);
+        self.guest.release(&self.events);
+        let begun = Instant::now();
+        while begun.elapsed() < FAREWELL && self.clients.iter().any(Client::has_output) {
+            self.clients.iter_mut().for_each(Client::flush);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Messages of the xenstore protocol (Xen, `public/io/xs_wire.h`): a header of four words, then the payload.
+
+use zerocopy::little_endian::U32;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// The longest payload.
+pub const MAX_PAYLOAD: usize = 4096;
+
+/// What a message is, by its number.
+pub mod kind {
+    /// Lists the nodes below one.
+    pub const DIRECTORY: u32 = 1;
+    /// Reads a node.
+    pub const READ: u32 = 2;
+    /// Reads who may use a node.
+    pub const GET_PERMS: u32 = 3;
+    /// Asks to be told of changes.
+    pub const WATCH: u32 = 4;
+    /// Takes that back.
+    pub const UNWATCH: u32 = 5;
+    /// Begins a transaction.
+    pub const TRANSACTION_START: u32 = 6;
+    /// Ends a transaction.
+    pub const TRANSACTION_END: u32 = 7;
+    /// Asks where a domain's nodes are.
+    pub const GET_DOMAIN_PATH: u32 = 10;
+    /// Writes a node.
+    pub const WRITE: u32 = 11;
+    /// Makes a node.
+    pub const MKDIR: u32 = 12;
+    /// Removes a node and all below it.
+    pub const RM: u32 = 13;
+    /// Sets who may use a node.
+    pub const SET_PERMS: u32 = 14;
+    /// Tells of a change; never a request.
+    pub const WATCH_EVENT: u32 = 15;
+    /// The answer to a request that failed.
+    pub const ERROR: u32 = 16;
+    /// Drops all watches and transactions.
+    pub const RESET_WATCHES: u32 = 21;
+}
+
+/// The head of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Header {
+    kind: U32,
+    request: U32,
+    transaction: U32,
+    length: U32,
+}
+
+const HEADER: usize = size_of::<Header>();
+
+/// A message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// A number of [`kind`].
+    pub kind: u32,
+    /// What the guest calls the request; the answer repeats it.
+    pub request: u32,
+    /// The transaction, or 0.
+    pub transaction: u32,
+    /// The rest.
+    pub payload: Vec<u8>,
+}
+
+impl Message {
+    /// Its bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let header = Header {
+            kind: self.kind.into(),
+            request: self.request.into(),
+            transaction: self.transaction.into(),
+            length: u32::try_from(self.payload.len()).unwrap_or(u32::MAX).into(),
+        };
+        [header.as_bytes(), &self.payload].concat()
+    }
+}
+
+/// The guest said something that is no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken(pub &'static str);
+
+/// Puts messages together from bytes that come in pieces. It never holds more than one message.
+#[derive(Clone, Debug, Default)]
+pub struct Assembler {
+    bytes: Vec<u8>,
+}
+
+impl Assembler {
+    /// How many bytes it takes now, at least 1.
+    ///
+    /// # Errors
+    ///
+    /// The header says more than a message may have.
+    pub fn wants(&self) -> Result<usize, Broken> {
+        let total = match Header::read_from_prefix(&self.bytes) {
+            Ok((header, _)) => HEADER.saturating_add(payload_size(&header)?),
+            Err(_) => HEADER,
+        };
+        Ok(total.saturating_sub(self.bytes.len()))
+    }
+
+    /// Adds bytes, at most as many as it [`wants`](Assembler::wants); returns a message that is complete with them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Assembler::wants`].
+    pub fn add(&mut self, bytes: &[u8]) -> Result<Option<Message>, Broken> {
+        self.bytes.extend_from_slice(bytes);
+        let Ok((header, payload)) = Header::read_from_prefix(&self.bytes) else { return Ok(None) };
+        if payload.len() < payload_size(&header)? {
+            return Ok(None);
+        }
+        let message = Message {
+            kind: header.kind.get(),
+            request: header.request.get(),
+            transaction: header.transaction.get(),
+            payload: payload.to_vec(),
+        };
+        self.bytes.clear();
+        Ok(Some(message))
+    }
+}
+
+fn payload_size(header: &Header) -> Result<usize, Broken> {
+    let length = usize::try_from(header.length.get()).unwrap_or(usize::MAX);
+    if length > MAX_PAYLOAD { Err(Broken("a message longer than 4096 bytes")) } else { Ok(length) }
+}

@@ -1,0 +1,214 @@
+//! A hypervisor that notes what it is asked, and fails where it is told to.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use devicemodel::slots::{Device, Slot, SlotState};
+use rustix::io::Errno;
+use xenolith_abi::domctl::{CreateDomain, DomainInfo, GicVersion, VcpuGuestContext, info_flag};
+use xenolith_abi::hvm::HvmParam;
+use xenolith_abi::sysctl::PhysInfo;
+
+use super::{DomainId, Error, Result, Version, Xen};
+use crate::page::SharedPage;
+use crate::page::mock::MockPage;
+
+/// The number of the domain that it makes first.
+pub const FIRST: DomainId = 7;
+
+/// What it was asked and what there is.
+#[derive(Default)]
+pub struct FakeXen {
+    /// Every call that changes something, in words.
+    pub calls: RefCell<Vec<String>>,
+    /// The call, counted from 0, that fails.
+    pub fails_at: Cell<Option<usize>>,
+    /// Pages that are free, if they are few.
+    pub free_pages: Cell<Option<u64>>,
+    /// Whether there are blocks of 2 MiB.
+    pub has_large: Cell<bool>,
+    /// What was loaded, by frame.
+    pub loaded: RefCell<BTreeMap<u64, Vec<u8>>>,
+    /// The first vCPU's registers.
+    pub context: Cell<Option<VcpuGuestContext>>,
+    /// Device slots.
+    pub slots: RefCell<Vec<Slot>>,
+    /// What becomes of a slot after some time.
+    pub slot_becomes: RefCell<Option<(SlotState, String)>>,
+    /// Domains that there are.
+    pub domains: RefCell<BTreeMap<DomainId, DomainInfo>>,
+    /// How much time has passed.
+    pub time: Cell<Duration>,
+}
+
+impl FakeXen {
+    /// A machine with enough of everything, whose backends serve every slot.
+    pub fn new() -> FakeXen {
+        let xen = FakeXen::default();
+        xen.has_large.set(true);
+        xen.slot_becomes.replace(Some((SlotState::Ready, String::new())));
+        xen
+    }
+
+    fn note(&self, call: String) -> Result<()> {
+        let mut calls = self.calls.borrow_mut();
+        let fails = self.fails_at.get() == Some(calls.len());
+        calls.push(call);
+        if fails {
+            return Err(Error::Unfit("the fake was told to fail".into()));
+        }
+        Ok(())
+    }
+
+    fn take(&self, pages: u64) -> bool {
+        match self.free_pages.get() {
+            Some(free) if free < pages => false,
+            free => {
+                self.free_pages.set(free.map(|free| free - pages));
+                true
+            }
+        }
+    }
+}
+
+impl Xen for FakeXen {
+    fn version_number(&self) -> Result<(u16, u16)> {
+        Ok((4, 17))
+    }
+
+    fn version(&self) -> Result<Version> {
+        Ok(Version { number: (4, 17), ..Version::default() })
+    }
+
+    fn machine(&self) -> Result<PhysInfo> {
+        Ok(PhysInfo { free_pages: self.free_pages.get().unwrap_or(1 << 20), ..PhysInfo::default() })
+    }
+
+    fn console(&self) -> Result<Vec<u8>> {
+        Ok(b"Xenolith\n".to_vec())
+    }
+
+    fn domains(&self) -> Result<Vec<DomainInfo>> {
+        Ok(self.domains.borrow().values().copied().collect())
+    }
+
+    fn domain(&self, domain: DomainId) -> Result<Option<DomainInfo>> {
+        Ok(self.domains.borrow().get(&domain).copied())
+    }
+
+    fn create(&self, wish: &CreateDomain) -> Result<(DomainId, CreateDomain)> {
+        self.note(format!("create {} vCPUs, {} SPIs", wish.max_vcpus, wish.arch.nr_spis))?;
+        let taken = self.domains.borrow().keys().last().copied();
+        let domain = taken.map_or(FIRST, |last| last + 1);
+        let info = DomainInfo {
+            domain,
+            gpaddr_bits: 40,
+            flags: info_flag::PAUSED,
+            handle: wish.handle,
+            ..DomainInfo::default()
+        };
+        self.domains.borrow_mut().insert(domain, info);
+        let mut met = *wish;
+        met.arch.gic_version = GicVersion::V3.number();
+        Ok((domain, met))
+    }
+
+    fn destroy(&self, domain: DomainId) -> Result<()> {
+        self.domains.borrow_mut().remove(&domain);
+        self.slots.borrow_mut().retain(|slot| slot.device.guest != domain);
+        self.note(format!("destroy {domain}"))
+    }
+
+    fn pause(&self, domain: DomainId) -> Result<()> {
+        self.note(format!("pause {domain}"))
+    }
+
+    fn unpause(&self, domain: DomainId) -> Result<()> {
+        self.note(format!("unpause {domain}"))
+    }
+
+    fn set_vcpus(&self, _: DomainId, vcpus: u32) -> Result<()> {
+        self.note(format!("max_vcpus {vcpus}"))
+    }
+
+    fn set_max_memory(&self, _: DomainId, kib: u64) -> Result<()> {
+        self.note(format!("max_mem {kib:#x}"))
+    }
+
+    fn set_64_bit(&self, _: DomainId) -> Result<()> {
+        self.note("64 bits".into())
+    }
+
+    fn set_paging_pool(&self, _: DomainId, bytes: u64) -> Result<()> {
+        self.note(format!("paging pool {bytes:#x}"))
+    }
+
+    fn make_event_channel(&self, _: DomainId) -> Result<u32> {
+        let made = self.calls.borrow().iter().filter(|call| *call == "event channel").count();
+        self.note("event channel".into())?;
+        Ok(u32::try_from(made).unwrap() + 1)
+    }
+
+    fn set_parameter(&self, _: DomainId, parameter: HvmParam, value: u64) -> Result<()> {
+        self.note(format!("parameter {} = {value:#x}", parameter.number()))
+    }
+
+    fn populate(&self, _: DomainId, order: u32, frames: &[u64]) -> Result<usize> {
+        let first = frames.first().copied().unwrap_or(0);
+        self.note(format!("populate {} of order {order} from {first:#x}", frames.len()))?;
+        if order != 0 && !self.has_large.get() {
+            return Ok(0);
+        }
+        Ok(frames.iter().take_while(|_| self.take(1 << order)).count())
+    }
+
+    fn load(&self, _: DomainId, frame: u64, bytes: &[u8]) -> Result<()> {
+        self.note(format!("load {frame:#x}"))?;
+        self.loaded.borrow_mut().insert(frame, bytes.to_vec());
+        Ok(())
+    }
+
+    fn set_context(&self, _: DomainId, vcpu: u32, context: &VcpuGuestContext) -> Result<()> {
+        self.note(format!("context of {vcpu}"))?;
+        self.context.set(Some(*context));
+        Ok(())
+    }
+
+    fn map(&self, domain: DomainId, frame: u64) -> Result<Box<dyn SharedPage>> {
+        if self.domains.borrow().contains_key(&domain) {
+            return Ok(Box::new(MockPage::default()));
+        }
+        Err(Error::Page { domain, frame, source: Errno::SRCH, advice: "" })
+    }
+
+    fn create_slot(&self, device: &Device) -> Result<u32> {
+        self.note(format!("slot in {} with interrupt {}", device.backend, device.irq))?;
+        let mut slots = self.slots.borrow_mut();
+        let number = u32::try_from(slots.len()).unwrap() + 10;
+        slots.push(Slot {
+            number,
+            device: device.clone(),
+            state: Some(SlotState::Waiting),
+            message: String::new(),
+        });
+        Ok(number)
+    }
+
+    fn slots(&self) -> Result<Vec<Slot>> {
+        Ok(self.slots.borrow().clone())
+    }
+
+    fn random(&self, bytes: &mut [u8]) {
+        bytes.fill(0xff);
+    }
+
+    fn wait(&self, time: Duration) {
+        self.time.set(self.time.get() + time);
+        if let Some((state, message)) = &*self.slot_becomes.borrow() {
+            for slot in self.slots.borrow_mut().iter_mut() {
+                (slot.state, slot.message) = (Some(*state), message.clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What a confined process can and cannot do. Each test confines a child of its own: this test program, run again.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::process::Command;
+use std::time::Duration;
+
+use virtio::config::{DiskConfig, Format};
+use virtio::image::open::open;
+
+use super::*;
+
+const INSIDE: &str = "LITHD_TEST_INSIDE";
+
+/// Whether this is the child that is to confine itself. If not, runs it, for the test of this name.
+fn inside(test: &str) -> bool {
+    if std::env::var_os(INSIDE).is_some() {
+        return true;
+    }
+    let exe = std::env::current_exe().unwrap();
+    let child =
+        Command::new(exe).args(["--exact", test, "--test-threads=1"]).env(INSIDE, "1").output().unwrap();
+    let said = String::from_utf8_lossy(&child.stdout) + String::from_utf8_lossy(&child.stderr);
+    assert!(child.status.success(), "{said}");
+    false
+}
+
+#[test]
+fn a_confined_process_reaches_nothing_new() {
+    if !inside("confine::tests::a_confined_process_reaches_nothing_new") {
+        return;
+    }
+    let file = tempfile::tempfile().unwrap();
+    give_up_root().unwrap();
+    assert!(!rustix::process::geteuid().is_root());
+    let lacks = leave_file_system().unwrap();
+    if lacks.is_none() {
+        assert!(File::open("/proc/self/status").is_err(), "landlock");
+    }
+    filter_system_calls().unwrap();
+    let refused = |error: std::io::Error| assert_eq!(error.raw_os_error(), Some(libc::EPERM));
+    refused(File::open("/proc/self/status").unwrap_err());
+    refused(std::net::UdpSocket::bind("127.0.0.1:0").unwrap_err());
+    refused(std::os::unix::net::UnixStream::pair().unwrap_err());
+    refused(Command::new("/bin/true").spawn().unwrap_err());
+    assert!(rustix::thread::set_thread_uid(Uid::ROOT).is_err());
+    file.write_all_at(b"open files stay", 0).unwrap();
+    std::thread::sleep(Duration::from_millis(1));
+}
+
+/// Every kind of operation, by the engine of each format, while confined.
+#[test]
+fn a_confined_process_serves_its_disk() {
+    if !inside("confine::tests::a_confined_process_serves_its_disk") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("disk.img");
+    File::create(&path).unwrap().set_len(8 << 20).unwrap();
+    let files = open(&DiskConfig::new(path.to_str().unwrap(), Format::Raw), Duration::ZERO).unwrap();
+    give_up_root().unwrap();
+    leave_file_system().unwrap();
+    let engine = files.start().unwrap();
+    let guest = virtio::driver::guest();
+    let block = virtio::block::Block::new(engine, 1, "");
+    let mut transport = virtio::driver::attach(block, &guest);
+    filter_system_calls().unwrap();
+
+    let mut driver = virtio::driver::Driver::new(&guest);
+    driver.start(&mut transport, u64::MAX, 1, 64);
+    let (header, status) = (driver.allocate(16), driver.allocate(1));
+    let data = driver.allocate(1 << 20);
+    let mut request = |kind: u32, len: u32, writes: bool| {
+        driver.fill(header, &kind.to_le_bytes());
+        driver.fill(status, &[0xff]);
+        let (mut readable, mut writable) = (vec![(header, 16)], vec![(status, 1)]);
+        match writes {
+            true => readable.push((data, len)),
+            false => writable.insert(0, (data, len)),
+        }
+        if kind == 13 {
+            driver.fill(data, &[0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0]);
+        }
+        driver.offer(0, &readable, &writable);
+        virtio::driver::kick(&mut transport, 0);
+        transport.quiesce();
+        assert_eq!(driver.bytes(status, 1), [0], "kind {kind}, {len} bytes");
+    };
+    request(1, 4096, true);
+    request(1, 1 << 20, true);
+    request(0, 4096, false);
+    request(0, 1 << 20, false);
+    request(4, 0, true);
+    request(13, 16, true);
+    drop(transport);
+    // The folder stays: a confined process cannot remove it, and whoever runs the tests has it in their temporary one.
+    std::mem::forget(folder);
+}

@@ -1,0 +1,115 @@
+//! The process of one device.
+//!
+//! It opens everything, makes the ioreq server, gives its rights up, and only then looks at the image and at what the
+//! guest says. It ends when its standard input does: with its slot, or with its supervisor.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow, bail};
+use devicemodel::dm::DeviceModel;
+use devicemodel::slots::{DeviceKind, Slot, Slots};
+use devicemodel::xen::Privcmd;
+use devicemodel::{Domain, Server};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use virtio::block::Block;
+use virtio::mmio::Transport;
+
+use crate::confine;
+use crate::disk::Disk;
+use crate::report::Report;
+
+/// Serves slot `number` until standard input ends.
+///
+/// # Errors
+/// It cannot be served, or no more; the supervisor was told why.
+pub fn run(number: u32) -> Result<()> {
+    let result = serve(number);
+    if let Err(error) = &result {
+        Report::Failed(format!("{error:#}")).send();
+    }
+    result.with_context(|| format!("slot {number}"))
+}
+
+fn serve(number: u32) -> Result<()> {
+    let privcmd = Arc::new(Privcmd::open()?);
+    let slot =
+        Slots::new(Arc::clone(&privcmd)).get(number)?.ok_or_else(|| anyhow!("there is no such slot"))?;
+    let device = &slot.device;
+    if DeviceKind::from_number(device.kind) != Some(DeviceKind::VirtioMmioBlock) {
+        bail!("this lithd does not know devices of kind {}", device.kind);
+    }
+    let disk = Disk::open(device)?;
+    let model = DeviceModel::new(Arc::clone(&privcmd), device.guest);
+    let guest = Arc::new(Domain::attach(model.clone(), &device.ram)?);
+    let mut server = Server::create(model)?;
+
+    let mut lacks = Vec::new();
+    if let Err(error) = privcmd.restrict(device.guest) {
+        lacks.push(format!("privcmd not restricted ({error})"));
+    }
+    confine::give_up_root()?;
+    lacks.extend(confine::leave_file_system()?.map(str::to_owned));
+    let (mut transport, text) = disk.start(device, guest)?;
+    confine::filter_system_calls()?;
+    if !lacks.is_empty() {
+        eprintln!("lithd: slot {number}: confined with less than usual: {}", lacks.join(", "));
+    }
+
+    let registers = device.registers;
+    let last = registers.base.checked_add(registers.size).and_then(|end| end.checked_sub(1));
+    server.map_mmio(
+        registers.base..=last.ok_or_else(|| anyhow!("its registers end past the address space"))?,
+    )?;
+    Report::Ready(format!("{text} to guest {}", device.guest)).send();
+    attend(&mut server, &mut transport, std::io::stdin().as_fd(), &slot)?;
+    transport.quiesce();
+    Ok(())
+}
+
+/// Answers the guest and serves the queues until `stop` is readable or closed.
+fn attend(
+    server: &mut Server,
+    transport: &mut Transport<Block>,
+    stop: BorrowedFd<'_>,
+    slot: &Slot,
+) -> Result<()> {
+    let mut broken = None;
+    let mut more = false;
+    loop {
+        let stopped = wait(server, transport, stop, more)?;
+        if stopped {
+            return Ok(());
+        }
+        // The vCPU has its answer before its requests are looked at.
+        server.serve_ready(transport)?;
+        more = transport.work();
+        if transport.error() != broken {
+            broken = transport.error();
+            if let Some(error) = broken {
+                eprintln!(
+                    "lithd: slot {}: guest {} misuses a queue: {error}; the disk is off until the guest resets it",
+                    slot.number, slot.device.guest,
+                );
+            }
+        }
+    }
+}
+
+/// Waits for something to do, unless there is `more` already. Returns whether to stop.
+fn wait(server: &Server, transport: &Transport<Block>, stop: BorrowedFd<'_>, more: bool) -> Result<bool> {
+    let server = PollFd::from_borrowed_fd(server.fd(), PollFlags::IN);
+    let mut files = [
+        PollFd::from_borrowed_fd(stop, PollFlags::IN),
+        server.clone(),
+        // Where nothing is to be waited for, the same once more.
+        transport.wake().map_or(server, |wake| PollFd::from_borrowed_fd(wake, PollFlags::IN)),
+    ];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    match poll(&mut files, more.then_some(&at_once)) {
+        // A ring whose thread is asked to look for completions ends the wait like a signal.
+        Ok(_) | Err(Errno::INTR) => Ok(files.first().is_some_and(|stop| !stop.revents().is_empty())),
+        Err(error) => Err(error).context("cannot wait for events"),
+    }
+}

@@ -1,0 +1,59 @@
+//! What a device's process tells its supervisor: lines on a pipe.
+//!
+//! The process has no way to make hypercalls once it is confined, so the supervisor passes its word on.
+
+use std::fmt;
+
+/// The word of a device's process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// It serves; what, for people.
+    Ready(String),
+    /// It cannot, or can no longer; why.
+    Failed(String),
+}
+
+impl Report {
+    /// Reads a line. `None`: it is not a report.
+    pub fn parse(line: &str) -> Option<Report> {
+        match line.split_once(' ')? {
+            ("ready", text) => Some(Report::Ready(text.to_owned())),
+            ("failed", text) => Some(Report::Failed(text.to_owned())),
+            _ => None,
+        }
+    }
+
+    /// Prints it as a line on standard output. A supervisor that is gone does not hear it.
+    pub fn send(&self) {
+        use std::io::Write;
+        let mut out = std::io::stdout();
+        let _ = writeln!(out, "{self}").and_then(|()| out.flush());
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (word, text) = match self {
+            Report::Ready(text) => ("ready", text),
+            Report::Failed(text) => ("failed", text),
+        };
+        // One line, whatever stands in the text.
+        write!(f, "{word} {}", text.replace(['\n', '\r'], " "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_arrives_as_it_was_sent() {
+        for report in [Report::Ready("serves /disk.img".into()), Report::Failed("no such file".into())] {
+            assert_eq!(Report::parse(&report.to_string()), Some(report));
+        }
+        let broken = Report::Failed("two\nlines".into()).to_string();
+        assert_eq!(Report::parse(&broken), Some(Report::Failed("two lines".into())));
+        assert_eq!(Report::parse("hello there"), None);
+        assert_eq!(Report::parse(""), None);
+    }
+}

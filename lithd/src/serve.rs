@@ -1,0 +1,177 @@
+//! The supervisor: a process for each device slot that this domain serves.
+//!
+//! Principle: a slot is started once. A process that ends is reported and not replaced: the guest's driver would talk
+//! to a device that knows nothing of it. Who made the slot decides what follows.
+
+mod child;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use devicemodel::slots::{DeviceKind, FEATURE_SLOTS, Slot, SlotState, Slots, Watch};
+use devicemodel::xen::Privcmd;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use child::{Child, Word};
+
+/// How often to look for changes that nobody announces.
+const INTERVAL: Duration = Duration::from_millis(200);
+
+/// Serves until it is stopped.
+///
+/// # Errors
+/// This is no domain of Xenolith's, or a device file is missing.
+pub fn run() -> Result<()> {
+    let slots = Slots::new(Arc::new(Privcmd::open()?));
+    ensure!(
+        slots.features()? & FEATURE_SLOTS != 0,
+        "the hypervisor has no device slots: it is not Xenolith, or one without them"
+    );
+    let watch = Watch::new()?;
+    eprintln!("lithd: serves the device slots of this domain");
+    let mut supervisor = Supervisor { slots, children: BTreeMap::new(), settled: BTreeSet::new() };
+    loop {
+        supervisor.look()?;
+        supervisor.wait(&watch)?;
+        supervisor.listen();
+        watch.heard()?;
+    }
+}
+
+/// What to do about a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plan {
+    /// It is looked after, or not ours.
+    Nothing,
+    /// Start a process.
+    Start,
+    /// Its process went with the supervisor before this one.
+    Abandoned,
+    /// It is of a kind that nobody here serves.
+    Unknown,
+}
+
+/// What to do about `slot`, which has a process if `running`; `settled` holds what needs no more looking at.
+fn plan(slot: &Slot, running: bool, settled: &BTreeSet<u32>) -> Plan {
+    if running || settled.contains(&slot.number) {
+        return Plan::Nothing;
+    }
+    match slot.state {
+        Some(SlotState::Waiting) if DeviceKind::from_number(slot.device.kind).is_none() => Plan::Unknown,
+        Some(SlotState::Waiting) => Plan::Start,
+        Some(SlotState::Ready) => Plan::Abandoned,
+        _ => Plan::Nothing,
+    }
+}
+
+struct Supervisor {
+    slots: Slots,
+    children: BTreeMap<u32, Child>,
+    /// Slots that have had their process, or that another domain serves.
+    settled: BTreeSet<u32>,
+}
+
+impl Supervisor {
+    /// Brings processes and slots in line.
+    fn look(&mut self) -> Result<()> {
+        let slots = self.slots.list().context("cannot list the device slots")?;
+        let there: BTreeSet<u32> = slots.iter().map(|slot| slot.number).collect();
+        self.settled.retain(|number| there.contains(number));
+        for (number, child) in &mut self.children {
+            if !there.contains(number) {
+                child.stop();
+            }
+        }
+        for slot in &slots {
+            let number = slot.number;
+            match plan(slot, self.children.contains_key(&number), &self.settled) {
+                Plan::Nothing => {}
+                Plan::Start => self.start(slot),
+                Plan::Abandoned => self.settle(number, SlotState::Gone, "lithd ended and was started anew"),
+                Plan::Unknown => {
+                    let text = format!("this lithd does not know devices of kind {}", slot.device.kind);
+                    self.settle(number, SlotState::Failed, &text);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts a process for a slot.
+    fn start(&mut self, slot: &Slot) {
+        // Only who serves a slot may report on it: so this also tells whose it is.
+        if self.slots.report(slot.number, SlotState::Waiting, "starting").is_err() {
+            self.settled.insert(slot.number);
+            return;
+        }
+        match Child::start(slot.number) {
+            Ok(child) => {
+                eprintln!(
+                    "lithd: slot {}: process {} for guest {}",
+                    slot.number,
+                    child.id(),
+                    slot.device.guest
+                );
+                self.children.insert(slot.number, child);
+            }
+            Err(error) => {
+                self.settle(slot.number, SlotState::Failed, &format!("cannot start a process: {error}"))
+            }
+        }
+    }
+
+    /// Reports on a slot for the last time.
+    fn settle(&mut self, number: u32, state: SlotState, text: &str) {
+        self.settled.insert(number);
+        self.report(number, state, text);
+    }
+
+    fn report(&self, number: u32, state: SlotState, text: &str) {
+        match self.slots.report(number, state, text) {
+            Ok(()) => eprintln!("lithd: slot {number}: {text}"),
+            // It is another domain's, or gone.
+            Err(error) if error.errno() == Some(Errno::NOENT) => {}
+            Err(error) => eprintln!("lithd: slot {number}: {text}; and it cannot be reported: {error}"),
+        }
+    }
+
+    /// Waits until slots change or a process says something.
+    fn wait(&self, watch: &Watch) -> Result<()> {
+        let mut fds: Vec<BorrowedFd<'_>> = self.children.values().map(Child::pipe).collect();
+        fds.extend(watch.fd());
+        let mut files: Vec<_> = fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+        // Without the interrupt, and while processes come to their end, there is only looking.
+        let ends = self.children.values().any(Child::is_stopping);
+        let limit = (watch.fd().is_none() || ends).then(|| Timespec::try_from(INTERVAL).ok()).flatten();
+        match poll(&mut files, limit.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error).context("cannot wait for events"),
+        }
+    }
+
+    /// Hears what the processes say, and passes it on.
+    fn listen(&mut self) {
+        let mut words = Vec::new();
+        for (&number, child) in &mut self.children {
+            words.extend(child.listen().into_iter().map(|word| (number, word)));
+        }
+        for (number, word) in words {
+            match word {
+                Word::Ready(text) => self.report(number, SlotState::Ready, &text),
+                Word::Failed(text) => self.settle(number, SlotState::Failed, &text),
+                Word::Gone(text) => self.settle(number, SlotState::Gone, &text),
+                Word::Ended => {
+                    self.children.remove(&number);
+                    self.settled.insert(number);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

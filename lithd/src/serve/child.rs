@@ -1,0 +1,204 @@
+//! The process of one device, as its supervisor has it: a pipe in each direction, and its end.
+
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::process::{self, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+
+use crate::report::Report;
+
+/// A process that is to stop and does not is killed after this: it may be waiting for a disk.
+const GRACE: Duration = Duration::from_secs(10);
+/// The longest line that is read.
+const LINE: usize = 4096;
+
+/// What happened to a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// It serves.
+    Ready(String),
+    /// It could not begin.
+    Failed(String),
+    /// It served, and does so no more.
+    Gone(String),
+    /// It is no more. Always the last.
+    Ended,
+}
+
+/// A process.
+pub struct Child {
+    process: process::Child,
+    /// The other end is its sign to go on.
+    life: Option<ChildStdin>,
+    pipe: ChildStdout,
+    text: Vec<u8>,
+    story: Story,
+    deadline: Option<Instant>,
+}
+
+/// What a process has said so far, to judge what its end means.
+#[derive(Debug, Default)]
+struct Story {
+    ready: bool,
+    last: bool,
+}
+
+impl Story {
+    /// A line of the process.
+    fn line(&mut self, line: &str) -> Option<Word> {
+        match Report::parse(line)? {
+            Report::Ready(text) => {
+                self.ready = true;
+                Some(Word::Ready(text))
+            }
+            Report::Failed(text) => {
+                self.last = true;
+                Some(if self.ready { Word::Gone(text) } else { Word::Failed(text) })
+            }
+        }
+    }
+
+    /// The end of the process, which was told to stop if `stopping`.
+    fn end(&mut self, status: &str, stopping: bool) -> Option<Word> {
+        if self.last || stopping {
+            return None;
+        }
+        let text = format!("its process ended: {status}");
+        Some(if self.ready { Word::Gone(text) } else { Word::Failed(text) })
+    }
+}
+
+impl Child {
+    /// Starts this program for slot `number`.
+    ///
+    /// # Errors
+    /// The system has no process to give.
+    pub fn start(number: u32) -> io::Result<Child> {
+        let mut command = Command::new("/proc/self/exe");
+        command.args(["device", "--slot", &number.to_string()]).env_clear();
+        Child::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> io::Result<Child> {
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let (life, pipe) = (process.stdin.take(), process.stdout.take());
+        let pipe = pipe.ok_or(io::ErrorKind::BrokenPipe)?;
+        fcntl_setfl(&pipe, fcntl_getfl(&pipe)? | OFlags::NONBLOCK)?;
+        Ok(Child { process, life, pipe, text: Vec::new(), story: Story::default(), deadline: None })
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Becomes readable when it says something or ends.
+    pub fn pipe(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+
+    /// Tells it to stop.
+    pub fn stop(&mut self) {
+        if self.life.take().is_some() {
+            self.deadline = Instant::now().checked_add(GRACE);
+        }
+    }
+
+    /// Whether it was told to.
+    pub fn is_stopping(&self) -> bool {
+        self.life.is_none()
+    }
+
+    /// What it said since the last call, and whether it ended.
+    pub fn listen(&mut self) -> Vec<Word> {
+        let mut words = Vec::new();
+        let closed = self.read();
+        while let Some(end) = self.text.iter().position(|&byte| byte == b'\n') {
+            let line: Vec<u8> = self.text.drain(..=end).collect();
+            words.extend(self.story.line(String::from_utf8_lossy(&line).trim_end()));
+        }
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            // The slot is gone; so nobody waits for what it has in hand.
+            let _ = self.process.kill();
+        }
+        let ended = if closed { self.process.wait().ok() } else { self.process.try_wait().ok().flatten() };
+        if let Some(status) = ended {
+            words.extend(self.story.end(&describe(status), self.life.is_none()));
+            words.push(Word::Ended);
+        }
+        words
+    }
+
+    /// Reads what there is. Returns whether the pipe is closed.
+    fn read(&mut self) -> bool {
+        let mut bytes = [0; LINE];
+        loop {
+            match self.pipe.read(&mut bytes) {
+                Ok(0) => return true,
+                Ok(count) => self.text.extend(bytes.iter().take(count)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+            if self.text.len() > LINE && !self.text.contains(&b'\n') {
+                // No report is that long.
+                self.text.clear();
+            }
+            if self.text.len() > LINE {
+                return false;
+            }
+        }
+    }
+}
+
+/// How a process ended, for people.
+fn describe(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (_, Some(signal)) => format!("killed by signal {signal}"),
+        _ => "for an unknown reason".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs a shell script to its end; returns what it said.
+    fn hear(script: &str, stop: bool) -> Vec<Word> {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        let mut child = Child::spawn(command).unwrap();
+        let mut words = Vec::new();
+        if stop {
+            child.stop();
+        }
+        while words.last() != Some(&Word::Ended) {
+            words.extend(child.listen());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        words.pop();
+        words
+    }
+
+    #[test]
+    fn what_a_process_says_is_passed_on() {
+        let ready = Word::Ready("serves".into());
+        assert_eq!(hear("echo failed no such file; exit 1", false), [Word::Failed("no such file".into())]);
+        assert_eq!(hear("exit 3", false), [Word::Failed("its process ended: exit status 3".into())]);
+        assert_eq!(
+            hear("echo ready serves; echo noise; kill -9 $$", false),
+            [ready.clone(), Word::Gone("its process ended: killed by signal 9".into())]
+        );
+        let both = [ready.clone(), Word::Gone("the disk broke".into())];
+        assert_eq!(hear("echo ready serves; echo failed the disk broke; exit 1", false), both);
+        assert_eq!(hear("echo ready serves; read line; exit 0", true), [ready]);
+    }
+
+    #[test]
+    fn noise_is_bounded() {
+        assert_eq!(hear("head -c 100000 /dev/zero; echo; exit 0", false).len(), 1);
+    }
+}

@@ -1,0 +1,40 @@
+use super::*;
+use devicemodel::Bank;
+use devicemodel::slots::Device;
+
+fn slot(state: Option<SlotState>, kind: u32) -> Slot {
+    let device = Device {
+        guest: 1,
+        backend: 2,
+        kind,
+        irq: 33,
+        registers: Bank { base: 0x200_0000, size: 0x200 },
+        ram: Vec::new(),
+        config: Vec::new(),
+    };
+    Slot { number: 7, device, state, message: String::new() }
+}
+
+#[test]
+fn a_slot_is_started_once() {
+    let none = BTreeSet::new();
+    let waiting = slot(Some(SlotState::Waiting), 1);
+    assert_eq!(plan(&waiting, false, &none), Plan::Start);
+    assert_eq!(plan(&waiting, true, &none), Plan::Nothing);
+    assert_eq!(plan(&waiting, false, &BTreeSet::from([7])), Plan::Nothing);
+}
+
+#[test]
+fn what_another_supervisor_left_is_not_started_again() {
+    let none = BTreeSet::new();
+    assert_eq!(plan(&slot(Some(SlotState::Ready), 1), false, &none), Plan::Abandoned);
+    assert_eq!(plan(&slot(Some(SlotState::Ready), 1), true, &none), Plan::Nothing);
+    for state in [Some(SlotState::Failed), Some(SlotState::Gone), None] {
+        assert_eq!(plan(&slot(state, 1), false, &none), Plan::Nothing);
+    }
+}
+
+#[test]
+fn kinds_that_are_not_known_are_refused() {
+    assert_eq!(plan(&slot(Some(SlotState::Waiting), 99), false, &BTreeSet::new()), Plan::Unknown);
+}
