@@ -9,6 +9,7 @@ use crate::arch;
 use crate::domain::Domain;
 use crate::domain::destroy::Progress;
 use crate::hypercall::{Arguments, Caller};
+use crate::hypervisor::Hypervisor;
 use crate::types::DomId;
 
 use super::{Outcome, Version};
@@ -16,8 +17,6 @@ use super::{Outcome, Version};
 /// In x1: the call has paused the domain and waits until its vCPUs have left their CPUs. Only the control domain can
 /// put it there by itself, and then the call merely does not pause.
 const PAUSED: u64 = 0x7061_7573_6564_0001;
-/// Pages taken apart before a destruction looks for an interrupt.
-const STEP: u32 = 512;
 
 /// Pauses a domain, unless the call has before. Nothing when no CPU holds a vCPU of it any more; else how the call goes
 /// on. `EINVAL`: the caller's own.
@@ -45,11 +44,12 @@ pub fn destroy(caller: &Caller<'_>, arguments: Arguments, domain: &Arc<Domain>) 
     if domain.id == caller.domain().id {
         return Err(Errno::EINVAL);
     }
-    loop {
-        match caller.hv.destroy_domain(domain, STEP)? {
-            Progress::Done => return Ok(Outcome::Done),
-            Progress::Again if caller.should_pause() => return Ok(Outcome::Again(arguments)),
-            Progress::Again => {}
+    match caller.hv.destroy_domain(domain, Hypervisor::DESTROY_BUDGET)? {
+        Progress::Done => Ok(Outcome::Done),
+        // Perhaps another CPU has yet to let go of a vCPU: nobody waits for that here.
+        Progress::Again => {
+            arch::relax();
+            Ok(Outcome::Again(arguments))
         }
     }
 }
