@@ -74,6 +74,8 @@ pub struct Options {
     pub dom0_memory_limit: Option<u64>,
     /// The first domain's vCPUs; as many as there are CPUs if not given.
     pub dom0_vcpus: Option<u32>,
+    /// Whether domains other than the first may write lines to the hypervisor's console.
+    pub guest_console: bool,
     /// The least important messages that are still written.
     pub log_level: LevelFilter,
     /// How vCPUs share CPUs.
@@ -99,6 +101,7 @@ impl Default for Options {
             dom0_memory: None,
             dom0_memory_limit: None,
             dom0_vcpus: None,
+            guest_console: false,
             log_level: LevelFilter::Info,
             scheduler: Scheduler::Fair,
             scrub: true,
@@ -118,7 +121,7 @@ struct Known {
 }
 
 /// All options, each documented in docs/command-line.md.
-const OPTIONS: [Known; 14] = [
+const OPTIONS: [Known; 15] = [
     Known { name: "bootscrub", set: |options, value| value::boolean(value).map(|on| options.scrub = on) },
     Known { name: "conswitch", set: set_console_switch },
     Known { name: "console", set: set_console },
@@ -130,6 +133,10 @@ const OPTIONS: [Known; 14] = [
     Known {
         name: "dtuart",
         set: |options, value| value::name(value).map(|name| options.uart_path = Some(name)),
+    },
+    Known {
+        name: "guest_console",
+        set: |options, value| value::boolean(value).map(|on| options.guest_console = on),
     },
     Known {
         name: "loglvl",

@@ -100,7 +100,7 @@ pub struct Domain {
     /// Its number.
     pub id: DomId,
     /// Its UUID.
-    pub handle: [u8; 16],
+    pub handle: Mutex<[u8; 16]>,
     /// It may control the machine and all other domains.
     pub is_control: bool,
     /// Guest frames and machine frames have the same numbers.
@@ -135,6 +135,8 @@ pub struct Domain {
     pub parameters: Mutex<Parameters>,
     /// `vm_assist`: run states carry the update flag.
     pub runstate_update_flag: AtomicBool,
+    /// It may write lines to the hypervisor's console though it is not the control domain.
+    pub may_log: AtomicBool,
     /// Who hears in the console's output that its kernel panics.
     pub listener: Mutex<crash::Listener>,
     /// Watchdogs that it feeds.

@@ -3,8 +3,8 @@
 //!
 //! Order, outermost first: domain list, wall clock, p2m, grant table, emulated UART, ioreq servers, event channels (two
 //! domains: lower number first), vGIC, a domain's pauses, a vCPU's power state, its saved registers, run queue, frame
-//! allocator, console. A lock is taken only while holding those before it. Under all others (a domain's parameters,
-//! maptrack, watchdogs, listener, permits and ending; device slots; a vCPU's access that waits; a vCPU's
+//! allocator, console. A lock is taken only while holding those before it. Under all others (a domain's handle,
+//! parameters, maptrack, watchdogs, listener, permits and ending; device slots; a vCPU's access that waits; a vCPU's
 //! timer; the lists of units and of interrupt routes) no lock is taken but the console's.
 
 /// Tells the CPU that the surrounding loop waits for another CPU.

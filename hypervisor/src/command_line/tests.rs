@@ -26,7 +26,7 @@ fn an_empty_line_gives_the_defaults() {
 fn each_option_does_what_it_says() {
     let options = parse(
         "console=none dtuart=/pl011@9000000 dom0_mem=512M,max:1G dom0_max_vcpus=4 loglvl=debug sched=pinned \
-         bootscrub=no panic=halt on_crash=halt test=faults,stress xen_version=4.20",
+         bootscrub=no guest_console panic=halt on_crash=halt test=faults,stress xen_version=4.20",
     );
     assert_eq!(
         options,
@@ -37,6 +37,7 @@ fn each_option_does_what_it_says() {
             dom0_memory: Some(512 << 20),
             dom0_memory_limit: Some(1 << 30),
             dom0_vcpus: Some(4),
+            guest_console: true,
             log_level: LevelFilter::Debug,
             scheduler: Scheduler::Pinned,
             scrub: false,

@@ -201,7 +201,7 @@ impl Domain {
         };
         Ok(Domain {
             id,
-            handle: [0; 16],
+            handle: Mutex::new([0; 16]),
             is_control: blueprint.is_control,
             direct_mapped: blueprint.direct_mapped,
             vcpus,
@@ -226,6 +226,7 @@ impl Domain {
             vgic: Mutex::new(vgic),
             parameters: Mutex::new(Parameters::default()),
             runstate_update_flag: false.into(),
+            may_log: hv.options.guest_console.into(),
             listener: Mutex::default(),
             watchdogs: Mutex::default(),
             trap_unmapped: true,

@@ -82,7 +82,7 @@ impl Hypervisor {
             domain.discard(self);
             return Err(errno);
         }
-        domain.handle = request.handle;
+        *domain.handle.get_mut() = request.handle;
         domain.trap_unmapped = request.trap_unmapped;
         *domain.controller_pauses.get_mut() = 1;
         for vcpu in &domain.vcpus {

@@ -16,7 +16,7 @@ use crate::grant;
 use crate::hypervisor::Hypervisor;
 use crate::mm::frames::{FrameRange, Search};
 use crate::p2m::{MapKind, Runs};
-use crate::types::{Gfn, Mfn};
+use crate::types::{DomId, Gfn, Mfn};
 
 use super::memory::holds_reference;
 use super::{Domain, Grantees, build};
@@ -262,6 +262,9 @@ fn quiesce(hv: &Hypervisor, domain: &Domain) -> bool {
         return false;
     }
     hv.forget_vcpus(domain);
+    if let Some(control) = hv.domain(DomId::CONTROL) {
+        domain.give_interrupts_back(hv, &control);
+    }
     hv.release_interrupts(domain.id);
     true
 }

@@ -52,7 +52,7 @@ impl Domain {
             cpu_time,
             nr_online_vcpus: online,
             max_vcpu_id: u32::try_from(self.vcpus.len()).unwrap_or(u32::MAX).wrapping_sub(1),
-            handle: self.handle,
+            handle: *self.handle.lock(),
             gpaddr_bits: u8::try_from(hv.geometry.bits()).unwrap_or(u8::MAX),
             arch: ArchDomainInfo { gic_version: gic_version.number(), ..ArchDomainInfo::default() },
             ..DomainInfo::default()

@@ -152,7 +152,8 @@ impl Domain {
         Ok(())
     }
 
-    /// Permits this domain to have an interrupt of `giver`, or no longer. `EPERM`: it is not the giver's.
+    /// Permits this domain to have an interrupt of `giver`, or no longer. `EPERM`: it is not the giver's. `EBUSY`: the
+    /// domain has it, so that the permission cannot go. `ENOSPC`: too many.
     pub fn permit_interrupt(
         &self,
         hv: &Hypervisor,
@@ -164,6 +165,9 @@ impl Domain {
         if allow && owner != Some(giver.id) && owner != Some(self.id) {
             return Err(Errno::EPERM);
         }
+        if !allow && owner == Some(self.id) {
+            return Err(Errno::EBUSY);
+        }
         self.permits.lock().set_interrupt(intid, allow)
     }
 
@@ -174,7 +178,7 @@ impl Domain {
         if !self.permits.lock().has_interrupt(intid) {
             return Err(Errno::EPERM);
         }
-        if intid >= self.vgic.lock().interrupts() {
+        if self.is_dying() || intid >= self.vgic.lock().interrupts() {
             return Err(Errno::EINVAL);
         }
         // What is on its way through the giver's controller must end there.
@@ -202,11 +206,14 @@ impl Domain {
         Ok(())
     }
 
-    /// Gives all shared interrupts that the domain has back to `taker`, masked: for its end.
+    /// Gives all shared interrupts that the domain was permitted to have back to `taker`, masked: for its end.
     pub fn give_interrupts_back(&self, hv: &Hypervisor, taker: &Domain) {
         let mut from = 0;
         while let Some(intid) = hv.next_interrupt_of(self.id, from) {
-            let _ = self.unbind_interrupt(hv, taker, intid);
+            // Others were never the taker's.
+            if self.permits.lock().has_interrupt(intid) {
+                let _ = self.unbind_interrupt(hv, taker, intid);
+            }
             from = intid.saturating_add(1);
         }
     }

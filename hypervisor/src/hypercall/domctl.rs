@@ -102,6 +102,7 @@ fn of_domain(
         DomctlOp::PauseDomain => state::pause(caller, arguments, domain),
         DomctlOp::UnpauseDomain => domain.unpause(caller.hv).map(|()| Outcome::Done),
         DomctlOp::ResumeDomain => domain.resume_after_shutdown(caller.hv).map(|()| Outcome::Done),
+        DomctlOp::SetDomainHandle => state::set_handle(domain, request),
         DomctlOp::SetVcpuAffinity => vcpu::set_affinity(caller, domain, request),
         DomctlOp::GetVcpuAffinity => vcpu::affinity(caller, domain, request),
         DomctlOp::SetNodeAffinity => vcpu::set_nodes(caller, request),

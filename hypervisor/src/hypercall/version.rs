@@ -47,7 +47,8 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         Some(VersionOp::PageSize) if buffer == 0 => value(PAGE_SIZE),
         Some(VersionOp::PageSize) => Err(Errno::EINVAL),
         Some(VersionOp::GuestHandle) => {
-            caller.write(buffer, &caller.domain().handle)?;
+            let handle = *caller.domain().handle.lock();
+            caller.write(buffer, &handle)?;
             DONE
         }
         Some(VersionOp::CommandLine) => {

@@ -17,6 +17,9 @@ use super::Outcome;
 pub fn set_target(caller: &Caller<'_>, domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {
     let asked: SetTarget = request.payload.get();
     let guest = caller.hv.live_domain(DomId(asked.target)).ok_or(Errno::ESRCH)?;
+    if domain.is_dying() {
+        return Err(Errno::ESRCH);
+    }
     guest.allow_device_model(domain.id)?;
     Ok(Outcome::Done)
 }

@@ -3,12 +3,13 @@
 use alloc::sync::Arc;
 
 use xenolith_abi::Errno;
-use xenolith_abi::domctl::Domctl;
+use xenolith_abi::domctl::{Domctl, SetDomainHandle};
 
 use crate::arch;
 use crate::domain::Domain;
 use crate::domain::destroy::Progress;
 use crate::hypercall::{Arguments, Caller};
+use crate::hypervisor::Hypervisor;
 use crate::types::DomId;
 
 use super::{Outcome, Version};
@@ -16,8 +17,6 @@ use super::{Outcome, Version};
 /// In x1: the call has paused the domain and waits until its vCPUs have left their CPUs. Only the control domain can
 /// put it there by itself, and then the call merely does not pause.
 const PAUSED: u64 = 0x7061_7573_6564_0001;
-/// Pages taken apart before a destruction looks for an interrupt.
-const STEP: u32 = 512;
 
 /// Pauses a domain, unless the call has before. Nothing when no CPU holds a vCPU of it any more; else how the call goes
 /// on. `EINVAL`: the caller's own.
@@ -45,13 +44,20 @@ pub fn destroy(caller: &Caller<'_>, arguments: Arguments, domain: &Arc<Domain>) 
     if domain.id == caller.domain().id {
         return Err(Errno::EINVAL);
     }
-    loop {
-        match caller.hv.destroy_domain(domain, STEP)? {
-            Progress::Done => return Ok(Outcome::Done),
-            Progress::Again if caller.should_pause() => return Ok(Outcome::Again(arguments)),
-            Progress::Again => {}
+    match caller.hv.destroy_domain(domain, Hypervisor::DESTROY_BUDGET)? {
+        Progress::Done => Ok(Outcome::Done),
+        // Perhaps another CPU has yet to let go of a vCPU: nobody waits for that here.
+        Progress::Again => {
+            arch::relax();
+            Ok(Outcome::Again(arguments))
         }
     }
+}
+
+/// Changes the UUID.
+pub fn set_handle(domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {
+    *domain.handle.lock() = request.payload.get::<SetDomainHandle>().handle;
+    Ok(Outcome::Done)
 }
 
 /// Version 0x15 means the first domain from that number on, later ones exactly that. `EINVAL`: a reserved number in

@@ -56,3 +56,19 @@ fn the_command_line_is_the_control_domain_s_in_every_form() {
         assert_eq!(refused, error(Errno::EPERM), "{op}");
     }
 }
+
+#[test]
+fn another_domain_adds_lines_if_it_may() {
+    let options = Options { guest_console: true, ..Options::default() };
+    let mut machine = Machine::with_options(2, 1024, options);
+    Guest::boot(&mut machine, CONTROL);
+    let other = Guest::boot(&mut machine, OTHER);
+    let at = other.page(&machine, 5);
+    machine.poke(&other.domain, at, b"one\ntwo\x1b");
+    fake::console_output();
+    assert_eq!(other.plain(&mut machine, Hypercall::ConsoleIo, [0, 8, at, 0, 0]), 0);
+    assert_eq!(fake::console_output(), b"(d1) one\r\n(d1) two");
+    assert_eq!(other.plain(&mut machine, Hypercall::ConsoleIo, [0, 4, at, 0, 0]), 0);
+    assert_eq!(fake::console_output(), b"one\r\n");
+    assert_eq!(other.plain(&mut machine, Hypercall::ConsoleIo, [1, 8, at, 0, 0]), error(Errno::EPERM));
+}

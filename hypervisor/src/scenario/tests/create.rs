@@ -18,7 +18,7 @@ pub(super) fn request() -> NewDomain {
 fn a_new_domain_is_empty_and_paused() {
     let (machine, _) = Guest::alone();
     let domain = machine.hv.create_domain(&NewDomain { handle: [7; 16], ..request() }).unwrap();
-    assert_eq!((domain.id, domain.handle, domain.vcpus.len()), (DomId(1), [7; 16], 2));
+    assert_eq!((domain.id, *domain.handle.lock(), domain.vcpus.len()), (DomId(1), [7; 16], 2));
     assert_eq!(*domain.controller_pauses.lock(), 1);
     assert_eq!(domain.grants.lock().size(), (0, 64));
     assert!(domain.gic_system_registers && domain.trap_unmapped && !domain.is_dying());

@@ -102,6 +102,7 @@ fn an_interrupt_moves_to_the_guest_and_back() {
     assert_eq!(bind(&mut machine, unbound, LINE, PT_IRQ_SPI, line), error(Errno::EINVAL));
     assert_eq!(machine.hv.owner_of_interrupt(LINE), Some(DomId::CONTROL));
     assert_eq!(bind(&mut machine, bound, LINE, PT_IRQ_SPI, line), 0);
-    domain.give_interrupts_back(&machine.hv, &tools.guest.domain);
+    assert_eq!(permit(&mut machine, LINE, 0), error(Errno::EBUSY));
+    assert_eq!(tools.simple(&mut machine, DomctlOp::DestroyDomain, 1), 0);
     assert_eq!(machine.hv.owner_of_interrupt(LINE), Some(DomId::CONTROL));
 }

@@ -1,7 +1,7 @@
 //! What is refused, and with which code.
 
 use xenolith_abi::Errno;
-use xenolith_abi::domctl::{AddressSize, CacheFlush, MaxVcpus, PagingMempool, VERSION_4_18};
+use xenolith_abi::domctl::{AddressSize, CacheFlush, MaxVcpus, PagingMempool, SetDomainHandle, VERSION_4_18};
 
 use super::*;
 
@@ -130,4 +130,13 @@ fn a_flush_that_is_interrupted_goes_on_where_it_was() {
     let mut pool = PagingMempool { size: 0x60_0000 };
     assert_eq!(tools.domctl(&mut machine, DomctlOp::SetPagingMempoolSize, id, &mut pool), 0);
     assert_eq!(machine.audit(), Ok(()));
+}
+
+#[test]
+fn the_uuid_changes() {
+    let (mut machine, tools) = Toolstack::new(VERSION_4_17);
+    let id = tools.create(&mut machine, plan()).unwrap();
+    let mut handle = SetDomainHandle { handle: [9; 16] };
+    assert_eq!(tools.domctl(&mut machine, DomctlOp::SetDomainHandle, id, &mut handle), 0);
+    assert_eq!(tools.info(&mut machine, id).unwrap().handle, [9; 16]);
 }

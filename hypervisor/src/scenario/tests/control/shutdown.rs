@@ -72,6 +72,22 @@ fn the_toolstack_shuts_a_domain_down() {
 }
 
 #[test]
+fn a_domain_that_runs_is_destroyed() {
+    for version in VERSIONS {
+        let (mut machine, tools, port, domain) = started(version);
+        let free = machine.hv.frames.free_frames();
+        assert!(machine.cpu_of(&domain, 0).is_some());
+        assert_eq!(tools.simple(&mut machine, DomctlOp::DestroyDomain, 1), 0);
+        machine.settle();
+        assert!(told(&tools, port));
+        assert_eq!(tools.info(&mut machine, 1), Err(error(Errno::ESRCH)));
+        assert_eq!(tools.simple(&mut machine, DomctlOp::DestroyDomain, 1), error(Errno::ESRCH));
+        assert!(machine.hv.frames.free_frames() >= free + 516);
+        assert_eq!(machine.audit(), Ok(()));
+    }
+}
+
+#[test]
 fn a_paused_domain_can_be_shut_down() {
     let (mut machine, tools, port, _) = started(VERSION_4_17);
     assert_eq!(tools.simple(&mut machine, DomctlOp::PauseDomain, 1), 0);
