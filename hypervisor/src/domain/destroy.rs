@@ -263,6 +263,7 @@ fn quiesce(hv: &Hypervisor, domain: &Domain) -> bool {
     }
     hv.forget_vcpus(domain);
     hv.release_interrupts(domain.id);
+    hv.withdraw_console(domain);
     true
 }
 
