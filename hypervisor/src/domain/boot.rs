@@ -171,17 +171,12 @@ impl<'a> Builder<'_, 'a> {
     }
 
     /// Gives it its devices and its files.
-    fn fill(
-        &self,
-        domain: &Domain,
-        parts: &Parts<'_>,
-        granted: &Granted,
-    ) -> Result<Placement, BootError> {
+    fn fill(&self, domain: &Domain, parts: &Parts<'_>, granted: &Granted) -> Result<Placement, BootError> {
         let Builder { hv, platform, node, id, .. } = *self;
         map_devices(domain, platform, &parts.layout, granted)?;
         let placement = parts.plan.load(hv, domain, &parts.tree);
-        let placement = placement
-            .map_err(|error| BootError::Load { module: node.kernel.path.clone(), error })?;
+        let placement =
+            placement.map_err(|error| BootError::Load { module: node.kernel.path.clone(), error })?;
         self.connect_store(domain)?;
         for (_, line) in &granted.interrupts {
             hv.give_interrupt(line.intid, id).map_err(BootError::Call)?;
@@ -214,12 +209,7 @@ impl<'a> Builder<'_, 'a> {
         vcpus.ok_or(BootError::TooManyVcpus { vcpus: self.node.vcpus, limit })
     }
 
-    fn layout(
-        &self,
-        owners: &Owners,
-        granted: &Granted,
-        area: &[FrameRange],
-    ) -> Result<Layout, BootError> {
+    fn layout(&self, owners: &Owners, granted: &Granted, area: &[FrameRange]) -> Result<Layout, BootError> {
         let Builder { hv, platform, node, .. } = *self;
         let request = layout::Request {
             platform,
@@ -230,9 +220,9 @@ impl<'a> Builder<'_, 'a> {
         if !node.direct_map {
             return layout::standard(&request, node.memory.next_multiple_of(PAGE_SIZE));
         }
-        let banks = area.iter().map(|range| {
-            xenolith_guest::Region::new(range.first.base().0, range.pages << PAGE_SHIFT)
-        });
+        let banks = area
+            .iter()
+            .map(|range| xenolith_guest::Region::new(range.first.base().0, range.pages << PAGE_SHIFT));
         let event_ppi = free_ppi(self.host, platform).ok_or(BootError::NoEventInterrupt)?;
         layout::direct(&request, banks.collect(), event_ppi, &owners.devices())
     }

@@ -118,10 +118,16 @@ impl fmt::Display for PassthroughError {
                  host's {host}"
             ),
             E::Memory { node, region } => {
-                write!(f, "partial device tree node {node}: `xen,reg` names {region}, which is the machine's memory")
+                write!(
+                    f,
+                    "partial device tree node {node}: `xen,reg` names {region}, which is the machine's memory"
+                )
             }
             E::Taken { node, resource, owner, by } => {
-                write!(f, "partial device tree node {node}: {resource} cannot be its own, being {owner} by {by}")
+                write!(
+                    f,
+                    "partial device tree node {node}: {resource} cannot be its own, being {owner} by {by}"
+                )
             }
         }
     }

@@ -81,11 +81,7 @@ fn bad(place: &Place<'_, '_>, property: &'static str, problem: &'static str) -> 
 }
 
 /// What a node asks for, if it asks for anything.
-fn device(
-    tree: &Tree<'_>,
-    gic: u32,
-    place: &Place<'_, '_>,
-) -> Result<Option<Device>, PassthroughError> {
+fn device(tree: &Tree<'_>, gic: u32, place: &Place<'_, '_>) -> Result<Option<Device>, PassthroughError> {
     let (reg, path) = (place.bytes("xen,reg"), place.bytes("xen,path"));
     let forced = place.bytes("xen,force-assign-without-iommu").is_some();
     if reg.is_none() && path.is_none() {
@@ -138,11 +134,7 @@ fn windows(place: &Place<'_, '_>, reg: &[u8]) -> Result<Vec<Window>, Passthrough
 }
 
 /// The node's interrupts at the guest's interrupt controller.
-fn interrupts(
-    tree: &Tree<'_>,
-    gic: u32,
-    place: &Place<'_, '_>,
-) -> Result<Vec<Interrupt>, PassthroughError> {
+fn interrupts(tree: &Tree<'_>, gic: u32, place: &Place<'_, '_>) -> Result<Vec<Interrupt>, PassthroughError> {
     let lines: Vec<Option<Interrupt>> = if place.bytes("interrupts-extended").is_some() {
         tree.interrupts(place, gic).into_iter().filter(Option::is_some).collect()
     } else if place.interrupt_parent().is_none_or(|parent| parent == gic || parent == GIC_PHANDLE) {

@@ -76,7 +76,8 @@ impl Owners {
             own.chain(tree.mapped_interrupts(place, gic)).collect()
         });
         let lines: Vec<Interrupt> = lines.unwrap_or_default();
-        let is_ours = path == platform.gic.path || platform.uart.as_ref().is_some_and(|uart| uart.path == path);
+        let is_ours =
+            path == platform.gic.path || platform.uart.as_ref().is_some_and(|uart| uart.path == path);
         let is_memory = place.text("device_type") == Some("memory");
         let windows = place.windows().flatten().filter(|_| place.text("device_type") == Some("pci"));
         let registers = place.regions().filter(|_| !is_memory).flatten();

@@ -129,7 +129,9 @@ fn an_interrupt_that_another_device_shares_is_refused() {
         root.child_mut(&slot(9)).unwrap().add_property(cells("interrupts", &[0, 16, 1]));
     });
     let error = complaint(&mut owners(&host), D1, &[device(0)]);
-    assert!(error.contains("interrupt 48 cannot be its own, being the first domain's by /virtio_mmio@a001200"));
+    assert!(
+        error.contains("interrupt 48 cannot be its own, being the first domain's by /virtio_mmio@a001200")
+    );
 }
 
 #[test]

@@ -109,11 +109,7 @@ pub fn cells_below(root: &Place<'_, '_>, place: &Place<'_, '_>) -> [usize; 2] {
 }
 
 /// Reads a module's node.
-pub fn module(
-    place: &Place<'_, '_>,
-    kind: ModuleKind,
-    cells: [usize; 2],
-) -> Result<Module, PlatformError> {
+pub fn module(place: &Place<'_, '_>, kind: ModuleKind, cells: [usize; 2]) -> Result<Module, PlatformError> {
     let reg = entries(place.bytes("reg").unwrap_or_default(), cells).next();
     let region = reg.and_then(|[address, size]| Region::new(Pa(address?), size?));
     let region = region.ok_or_else(|| PlatformError::BadProperty {

@@ -65,8 +65,7 @@ impl BootDomain {
 }
 
 /// What the binding has and a domain can do without.
-const IGNORED: [&str; 4] =
-    ["xen,domain-p2m-mem-mb", "domain-cpupool", "llc-colors", "max_grant_version"];
+const IGNORED: [&str; 4] = ["xen,domain-p2m-mem-mb", "domain-cpupool", "llc-colors", "max_grant_version"];
 
 /// What a domain that asks for it may not work without.
 const REFUSED: [(&str, &str); 3] = [

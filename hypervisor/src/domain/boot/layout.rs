@@ -94,9 +94,7 @@ pub struct Layout {
 /// through to where something else is.
 pub fn standard(request: &Request<'_>, bytes: u64) -> Result<Layout, BootError> {
     let controller = match &request.platform.gic.layout {
-        GicLayout::V2 { .. } => {
-            Controller::V2 { distributor: map::GICV2_DISTRIBUTOR, cpu: map::GICV2_CPU }
-        }
+        GicLayout::V2 { .. } => Controller::V2 { distributor: map::GICV2_DISTRIBUTOR, cpu: map::GICV2_CPU },
         GicLayout::V3 { .. } => Controller::V3 {
             distributor: map::GICV3_DISTRIBUTOR,
             redistributors: vec![map::GICV3_REDISTRIBUTORS],

@@ -32,7 +32,10 @@ fn all(layout: &Layout) -> Vec<Region> {
 }
 
 fn apart(places: &[Region]) -> bool {
-    places.iter().enumerate().all(|(index, place)| !places[..index].iter().any(|other| other.overlaps(*place)))
+    places
+        .iter()
+        .enumerate()
+        .all(|(index, place)| !places[..index].iter().any(|other| other.overlaps(*place)))
 }
 
 #[test]
