@@ -1,13 +1,20 @@
-//! A host's device tree, from the boot loader: read it, and rewrite it for the hardware domain.
+//! Device trees from the boot loader. The host's: read it, rewrite it for the hardware domain, and see who owns what. The
+//! same bytes as a partial tree of a boot-time domain, on that host or on a sound one.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use xenolith::domain_tree::{HardwareDomainSpec, free_ppi, hardware_domain, vcpu_limit};
+use xenolith::passthrough::{Fragment, Owners};
 use xenolith::platform::{Platform, console};
-use xenolith::types::Ipa;
+use xenolith::types::{DomId, Ipa};
+
+/// A host whose devices can be asked for.
+const HOST: &[u8] = include_bytes!("../../hypervisor/tests/data/virt-gicv3.dtb");
 
 fuzz_target!(|tree: &[u8]| {
     console(tree);
+    pass_through(tree, HOST);
+    pass_through(tree, tree);
     let Ok(platform) = Platform::parse(tree).inspect_err(|error| drop(error.to_string())) else { return };
     let hidden: Vec<&str> = platform.uart.iter().map(|uart| uart.path.as_str()).collect();
     let spec = HardwareDomainSpec {
@@ -28,3 +35,15 @@ fuzz_target!(|tree: &[u8]| {
         }
     }
 });
+
+/// Asks for all that a partial tree names. What is granted is neither memory nor the interrupt controller's.
+fn pass_through(partial: &[u8], host: &[u8]) {
+    let Ok(fragment) = Fragment::read(partial).inspect_err(|error| drop(error.to_string())) else { return };
+    let Ok(platform) = Platform::parse(host) else { return };
+    let Ok(mut owners) = Owners::new(host, &platform) else { return };
+    let granted = owners.claim(DomId(1), fragment.devices()).inspect_err(|error| drop(error.to_string()));
+    for (_, window) in granted.unwrap_or_default().windows {
+        let kept = platform.memory.iter().copied().chain(platform.gic.layout.regions());
+        assert!(!kept.into_iter().any(|kept| kept.overlaps(window.machine)));
+    }
+}

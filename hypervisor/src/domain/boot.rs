@@ -7,8 +7,6 @@
 mod error;
 mod layout;
 mod memory;
-#[cfg(test)]
-mod tests;
 
 use alloc::vec::Vec;
 
@@ -18,6 +16,7 @@ use xenolith_guest::tree::{self, Gic, Hypervisor as HypervisorNode, Partial, Spe
 use crate::arch;
 use crate::domain_tree::free_ppi;
 use crate::hypervisor::Hypervisor;
+use crate::image::Placement;
 use crate::mm::frames::FrameRange;
 use crate::p2m::MapKind;
 use crate::passthrough::{Fragment, Granted, Owners};
@@ -28,6 +27,7 @@ use crate::vuart::Vuart;
 
 use super::Domain;
 use super::build::{Blueprint, stage2};
+use super::destroy::Progress;
 use super::load::{Plan, Ready};
 
 pub use error::BootError;
@@ -95,7 +95,17 @@ struct Builder<'b, 'a> {
     id: DomId,
 }
 
-impl Builder<'_, '_> {
+/// A domain in the making.
+struct Parts<'a> {
+    layout: Layout,
+    vcpus: u16,
+    spis: u16,
+    ram: Vec<(Gfn, FrameRange)>,
+    plan: Plan<'a>,
+    tree: Vec<u8>,
+}
+
+impl<'a> Builder<'_, 'a> {
     fn build(&self, owners: &mut Owners) -> Result<Ready, BootError> {
         let Builder { hv, node, id, .. } = *self;
         let partial = node.device_tree.as_ref().map(|module| (self.files)(module.region));
@@ -106,22 +116,36 @@ impl Builder<'_, '_> {
         };
         let vcpus = self.vcpus()?;
         let area = memory::allocate(hv, id, node.memory)?;
-        let built = self.with_memory(owners, fragment.as_ref(), &granted, vcpus, &area);
-        if built.is_err() && hv.domain(id).is_none() {
+        let not_made = |error| {
             memory::give_back(hv, id, &area);
+            error
+        };
+        let parts = self.parts(owners, fragment.as_ref(), &granted, vcpus, &area).map_err(not_made)?;
+        let domain = self.domain(&parts).map_err(not_made)?;
+        let domain = hv.add_domain(domain).map_err(|errno| not_made(BootError::Call(errno)))?;
+        // From here on the domain has all that was taken for it, and gives it back by its end.
+        match self.fill(&domain, &parts, &granted) {
+            Ok(placement) => {
+                self.report(&parts, &granted, &placement);
+                Ok(Ready { domain, placement })
+            }
+            Err(error) => {
+                while hv.destroy_domain(&domain, Hypervisor::DESTROY_BUDGET) == Ok(Progress::Again) {}
+                Err(error)
+            }
         }
-        built
     }
 
-    fn with_memory(
+    /// Everything of which the domain is made, checked and not taken yet.
+    fn parts(
         &self,
         owners: &Owners,
         fragment: Option<&Fragment<'_>>,
         granted: &Granted,
         vcpus: u16,
         area: &[FrameRange],
-    ) -> Result<Ready, BootError> {
-        let Builder { hv, platform, node, id, .. } = *self;
+    ) -> Result<Parts<'a>, BootError> {
+        let node = self.node;
         let layout = self.layout(owners, granted, area)?;
         let ram = memory::spread(&layout.banks, area);
         let bank = layout.banks.first().map(|bank| (Ipa(bank.start), bank.size));
@@ -134,28 +158,45 @@ impl Builder<'_, '_> {
         let partial = partial.map_err(BootError::Tree)?;
         let tree = self.tree(&layout, vcpus, &plan, partial.as_ref())?;
         let spis = self.spis(&layout, granted)?;
+        Ok(Parts { layout, vcpus, spis, ram, plan, tree })
+    }
 
-        let p2m = stage2(hv, id, &ram)?;
-        let pages = ram.iter().map(|(_, range)| range.pages).sum();
-        let mut domain = Domain::new(hv, self.blueprint(&layout, vcpus, spis, pages), p2m)?;
-        domain.vuart = layout.uart.map(|uart| Vuart::new(Ipa(uart.registers.start), uart.interrupt).into());
-        map_devices(&domain, platform, &layout, granted)?;
-        let placement = plan.load(hv, &domain, &tree).map_err(not_loaded)?;
-        self.connect_store(&domain)?;
+    /// The domain with its memory and without anything in it.
+    fn domain(&self, parts: &Parts<'_>) -> Result<Domain, BootError> {
+        let p2m = stage2(self.hv, self.id, &parts.ram)?;
+        let mut domain = Domain::new(self.hv, self.blueprint(parts), p2m)?;
+        let uart = parts.layout.uart;
+        domain.vuart = uart.map(|uart| Vuart::new(Ipa(uart.registers.start), uart.interrupt).into());
+        Ok(domain)
+    }
+
+    /// Gives it its devices and its files.
+    fn fill(&self, domain: &Domain, parts: &Parts<'_>, granted: &Granted) -> Result<Placement, BootError> {
+        let Builder { hv, platform, node, id, .. } = *self;
+        map_devices(domain, platform, &parts.layout, granted)?;
+        let placement = parts.plan.load(hv, domain, &parts.tree);
+        let placement =
+            placement.map_err(|error| BootError::Load { module: node.kernel.path.clone(), error })?;
+        self.connect_store(domain)?;
         for (_, line) in &granted.interrupts {
             hv.give_interrupt(line.intid, id).map_err(BootError::Call)?;
             domain.change_vgic(hv, |vgic| vgic.back_by_hardware(None, line.intid, Some(line.intid)));
         }
-        let domain = hv.add_domain(domain).map_err(BootError::Call)?;
+        Ok(placement)
+    }
+
+    fn report(&self, parts: &Parts<'_>, granted: &Granted, placement: &Placement) {
+        let pages: u64 = parts.ram.iter().map(|(_, range)| range.pages).sum();
         log::info!(
-            "{id} ({}): {} MiB{}, {vcpus} vCPUs, {} devices passed through, kernel at {:#x}",
-            node.path,
+            "{} ({}): {} MiB{}, {} vCPUs, {} devices' registers, kernel at {:#x}",
+            self.id,
+            self.node.path,
             pages >> (20 - PAGE_SHIFT),
-            if node.direct_map { " directly mapped" } else { "" },
-            fragment.map_or(0, |fragment| fragment.devices().len()),
+            if self.node.direct_map { " directly mapped" } else { "" },
+            parts.vcpus,
+            granted.windows.len(),
             placement.kernel.0,
         );
-        Ok(Ready { domain, placement })
     }
 
     fn vcpus(&self) -> Result<u16, BootError> {
@@ -242,14 +283,16 @@ impl Builder<'_, '_> {
         tree::build(&spec).map_err(BootError::Tree)
     }
 
-    fn blueprint(&self, layout: &Layout, vcpus: u16, spis: u16, pages: u64) -> Blueprint {
+    fn blueprint(&self, parts: &Parts<'_>) -> Blueprint {
         let node = self.node;
+        let Parts { layout, ram, vcpus, spis, .. } = parts;
+        let pages: u64 = ram.iter().map(|(_, range)| range.pages).sum();
         let frames = |asked: Option<u32>, default| asked.unwrap_or(default).clamp(1, MAX_GRANT_FRAMES);
         Blueprint {
             id: self.id,
             is_control: false,
             direct_mapped: node.direct_map,
-            vcpus,
+            vcpus: *vcpus,
             pages,
             max_pages: pages.saturating_add(MAGIC_PAGES),
             max_port: MAX_PORT,
@@ -265,7 +308,7 @@ impl Builder<'_, '_> {
                         .collect(),
                 },
             },
-            spis,
+            spis: *spis,
             event_ppi: layout.event_ppi,
             guest_timer: layout.timer.r#virtual,
             physical_timer: layout.timer.physical,

@@ -266,6 +266,7 @@ fn quiesce(hv: &Hypervisor, domain: &Domain) -> bool {
         domain.give_interrupts_back(hv, &control);
     }
     hv.release_interrupts(domain.id);
+    hv.withdraw_console(domain);
     true
 }
 

@@ -152,7 +152,7 @@ fn what_the_partial_tree_lacks_is_named() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn no_page_and_no_line_has_two_owners(

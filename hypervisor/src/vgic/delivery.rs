@@ -191,6 +191,9 @@ impl Vgic {
             BankId::Shared(n) => self.shared.get(n)?.target(intid) == Some(vcpu),
         };
         let per_sender = self.version == Version::V2 && intid < 16;
+        // The virtual interface would end the physical interrupt on the CPU where the vCPU runs then. QEMU's GICv2 takes
+        // that only from the CPU that took the interrupt; the distributor ends it from any.
+        let by_distributor = self.version == Version::V2 && matches!(id, BankId::Shared(_));
         let in_enabled_group = self.in_enabled_group(self.bank(id)?);
 
         let bank = self.bank_mut(id)?;
@@ -214,10 +217,10 @@ impl Vgic {
 
         let bank = self.bank_mut(id)?;
         let more = bank.waiting() & mask != 0;
-        let origin = if hardware && !more {
+        let origin = if hardware && !more && !by_distributor {
             Origin::Hardware(bank.physical.get(slot(intid)).copied()?)
         } else {
-            Origin::Software { eoi_maintenance: sampled || more, source }
+            Origin::Software { eoi_maintenance: sampled || more || hardware, source }
         };
         let register = ListRegister {
             state: State::new(pending, active),
