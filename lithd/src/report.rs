@@ -1,8 +1,17 @@
-//! What a device's process tells its supervisor: lines on a pipe.
+//! What processes say: a device's to its supervisor, by lines on a pipe, and both to people, by lines of a log.
 //!
-//! The process has no way to make hypercalls once it is confined, so the supervisor passes its word on.
+//! A device's process has no way to make hypercalls once it is confined, so the supervisor passes its word on.
 
 use std::fmt;
+
+/// Writes a line of the log to standard error. A log that nobody takes is no reason to stop serving.
+macro_rules! log {
+    ($($text:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stderr(), "lithd: {}", format_args!($($text)*));
+    }};
+}
+pub(crate) use log;
 
 /// The word of a device's process.
 #[derive(Clone, Debug, PartialEq, Eq)]
