@@ -18,7 +18,7 @@ use virtio::mmio::Transport;
 
 use crate::confine;
 use crate::disk::Disk;
-use crate::report::{Report, log};
+use crate::report::{Report, log, tell};
 
 /// The guest can misuse its queues at any rate; the log hears of the first few times.
 const COMPLAINTS: u32 = 10;
@@ -30,7 +30,7 @@ const COMPLAINTS: u32 = 10;
 pub fn run(number: u32) -> Result<()> {
     let result = serve(number);
     if let Err(error) = &result {
-        Report::Failed(format!("{error:#}")).send();
+        Report::Failed(tell(error)).send();
     }
     result.with_context(|| format!("slot {number}"))
 }

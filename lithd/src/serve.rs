@@ -16,7 +16,7 @@ use devicemodel::xen::Privcmd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::report::log;
+use crate::report::{log, tell};
 use child::{Child, Word};
 
 /// How often to look for changes that nobody announces.
@@ -37,7 +37,7 @@ pub fn run() -> Result<()> {
     let mut supervisor = Supervisor { slots, children: BTreeMap::new(), settled: BTreeSet::new() };
     loop {
         if let Err(error) = supervisor.look() {
-            log!("{error:#}; tries again at the next change");
+            log!("{}; tries again at the next change", tell(&error));
         }
         supervisor.wait(&watch)?;
         supervisor.listen();
