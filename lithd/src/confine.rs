@@ -133,6 +133,9 @@ const ALLOWED: &[i64] = &[
     libc::SYS_mlock,
     // Threads, time, the end.
     libc::SYS_futex,
+    // A thread that has only just started.
+    libc::SYS_rseq,
+    libc::SYS_set_robust_list,
     libc::SYS_sched_yield,
     libc::SYS_sched_getaffinity,
     libc::SYS_clock_gettime,

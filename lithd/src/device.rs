@@ -18,7 +18,10 @@ use virtio::mmio::Transport;
 
 use crate::confine;
 use crate::disk::Disk;
-use crate::report::Report;
+use crate::report::{Report, log, tell};
+
+/// The guest can misuse its queues at any rate; the log hears of the first few times.
+const COMPLAINTS: u32 = 10;
 
 /// Serves slot `number` until standard input ends.
 ///
@@ -27,7 +30,7 @@ use crate::report::Report;
 pub fn run(number: u32) -> Result<()> {
     let result = serve(number);
     if let Err(error) = &result {
-        Report::Failed(format!("{error:#}")).send();
+        Report::Failed(tell(error)).send();
     }
     result.with_context(|| format!("slot {number}"))
 }
@@ -54,7 +57,7 @@ fn serve(number: u32) -> Result<()> {
     let (mut transport, text) = disk.start(device, guest)?;
     confine::filter_system_calls()?;
     if !lacks.is_empty() {
-        eprintln!("lithd: slot {number}: confined with less than usual: {}", lacks.join(", "));
+        log!("slot {number}: confined with less than usual: {}", lacks.join(", "));
     }
 
     let registers = device.registers;
@@ -76,6 +79,7 @@ fn attend(
     slot: &Slot,
 ) -> Result<()> {
     let mut broken = None;
+    let mut complaints = COMPLAINTS;
     let mut more = false;
     loop {
         let stopped = wait(server, transport, stop, more)?;
@@ -87,10 +91,11 @@ fn attend(
         more = transport.work();
         if transport.error() != broken {
             broken = transport.error();
-            if let Some(error) = broken {
-                eprintln!(
-                    "lithd: slot {}: guest {} misuses a queue: {error}; the disk is off until the guest resets it",
-                    slot.number, slot.device.guest,
+            if let Some(error) = broken.filter(|_| complaints > 0) {
+                complaints = complaints.saturating_sub(1);
+                let (number, guest) = (slot.number, slot.device.guest);
+                log!(
+                    "slot {number}: guest {guest} misuses a queue: {error}; the disk is off until the guest resets it"
                 );
             }
         }

@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("lithd: {error:#}");
+            report::log!("{}", report::tell(&error));
             ExitCode::FAILURE
         }
     }

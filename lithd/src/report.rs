@@ -1,8 +1,30 @@
-//! What a device's process tells its supervisor: lines on a pipe.
+//! What processes say: a device's to its supervisor, by lines on a pipe, and both to people, by lines of a log.
 //!
-//! The process has no way to make hypercalls once it is confined, so the supervisor passes its word on.
+//! A device's process has no way to make hypercalls once it is confined, so the supervisor passes its word on.
 
 use std::fmt;
+
+/// Writes a line of the log to standard error. A log that nobody takes is no reason to stop serving.
+macro_rules! log {
+    ($($text:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stderr(), "lithd: {}", format_args!($($text)*));
+    }};
+}
+pub(crate) use log;
+
+/// An error with its causes, for people. A cause that the text before it already tells is left out.
+pub fn tell(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if told.is_empty() {
+            told = cause;
+        } else if !told.contains(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    told
+}
 
 /// The word of a device's process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +67,18 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn nothing_is_told_twice() {
+        let cause = std::io::Error::from_raw_os_error(2);
+        let said =
+            devicemodel::Error::Open { path: "/dev/x", source: rustix::io::Errno::NOENT, advice: "load it" };
+        let error = anyhow::Result::<()>::Err(said.into()).context("slot 3").unwrap_err();
+        assert_eq!(tell(&error), format!("slot 3: cannot open /dev/x: {cause}; load it"));
+        let error = anyhow::Result::<()>::Err(cause.into()).context("/disk.img").unwrap_err();
+        assert!(tell(&error).starts_with("/disk.img: No such file"));
+    }
 
     #[test]
     fn a_report_arrives_as_it_was_sent() {

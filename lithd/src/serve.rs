@@ -16,6 +16,7 @@ use devicemodel::xen::Privcmd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use crate::report::{log, tell};
 use child::{Child, Word};
 
 /// How often to look for changes that nobody announces.
@@ -32,10 +33,12 @@ pub fn run() -> Result<()> {
         "the hypervisor has no device slots: it is not Xenolith, or one without them"
     );
     let watch = Watch::new()?;
-    eprintln!("lithd: serves the device slots of this domain");
+    log!("serves the device slots of this domain");
     let mut supervisor = Supervisor { slots, children: BTreeMap::new(), settled: BTreeSet::new() };
     loop {
-        supervisor.look()?;
+        if let Err(error) = supervisor.look() {
+            log!("{}; tries again at the next change", tell(&error));
+        }
         supervisor.wait(&watch)?;
         supervisor.listen();
         watch.heard()?;
@@ -110,12 +113,7 @@ impl Supervisor {
         }
         match Child::start(slot.number) {
             Ok(child) => {
-                eprintln!(
-                    "lithd: slot {}: process {} for guest {}",
-                    slot.number,
-                    child.id(),
-                    slot.device.guest
-                );
+                log!("slot {}: process {} for guest {}", slot.number, child.id(), slot.device.guest);
                 self.children.insert(slot.number, child);
             }
             Err(error) => {
@@ -132,20 +130,20 @@ impl Supervisor {
 
     fn report(&self, number: u32, state: SlotState, text: &str) {
         match self.slots.report(number, state, text) {
-            Ok(()) => eprintln!("lithd: slot {number}: {text}"),
+            Ok(()) => log!("slot {number}: {text}"),
             // It is another domain's, or gone.
             Err(error) if error.errno() == Some(Errno::NOENT) => {}
-            Err(error) => eprintln!("lithd: slot {number}: {text}; and it cannot be reported: {error}"),
+            Err(error) => log!("slot {number}: {text}; and it cannot be reported: {error}"),
         }
     }
 
     /// Waits until slots change or a process says something.
     fn wait(&self, watch: &Watch) -> Result<()> {
-        let mut fds: Vec<BorrowedFd<'_>> = self.children.values().map(Child::pipe).collect();
+        let mut fds: Vec<BorrowedFd<'_>> = self.children.values().filter_map(Child::pipe).collect();
         fds.extend(watch.fd());
         let mut files: Vec<_> = fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
         // Without the interrupt, and while processes come to their end, there is only looking.
-        let ends = self.children.values().any(Child::is_stopping);
+        let ends = self.children.values().any(Child::is_ending);
         let limit = (watch.fd().is_none() || ends).then(|| Timespec::try_from(INTERVAL).ok()).flatten();
         match poll(&mut files, limit.as_ref()) {
             Ok(_) | Err(Errno::INTR) => Ok(()),

@@ -3,6 +3,8 @@
 //! Principle: every chain that is taken gets exactly one status, unless the device is reset, and at no time are more
 //! operations under way than the queues have entries.
 
+#[cfg(test)]
+mod flight;
 mod layout;
 mod request;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The other side, for tests: a driver that owns guest memory, writes queues into it, and uses a device by its registers
 //! only. It can do everything right, or anything at all ([`hostile`]).
 
+pub mod files;
 pub mod hostile;
 
 use std::sync::Arc;

@@ -195,12 +195,4 @@ impl VirtQueue {
     pub fn ask_for_kicks(&mut self, ram: &Ram) -> Result<bool, QueueError> {
         self.inner.enable_notification(ram).map_err(|_| QueueError::Memory)
     }
-
-    /// Tells the driver that no notification is needed (2.7.10). It may still send some.
-    ///
-    /// # Errors
-    /// [`QueueError::Memory`]
-    pub fn decline_kicks(&mut self, ram: &Ram) -> Result<(), QueueError> {
-        self.inner.disable_notification(ram).map_err(|_| QueueError::Memory)
-    }
 }

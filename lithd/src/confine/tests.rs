@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use virtio::config::{DiskConfig, Format};
+use virtio::driver::files;
 use virtio::image::open::open;
 
 use super::*;
@@ -48,16 +49,31 @@ fn a_confined_process_reaches_nothing_new() {
     std::thread::sleep(Duration::from_millis(1));
 }
 
-/// Every kind of operation, by the engine of each format, while confined.
 #[test]
-fn a_confined_process_serves_its_disk() {
-    if !inside("confine::tests::a_confined_process_serves_its_disk") {
-        return;
+fn a_confined_process_serves_a_raw_disk() {
+    if inside("confine::tests::a_confined_process_serves_a_raw_disk") {
+        serve(Format::Raw);
     }
+}
+
+#[test]
+fn a_confined_process_serves_a_qcow2_disk() {
+    if inside("confine::tests::a_confined_process_serves_a_qcow2_disk") {
+        serve(Format::Qcow2);
+    }
+}
+
+/// Confines this process and does every kind of operation.
+fn serve(format: Format) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("disk.img");
-    File::create(&path).unwrap().set_len(8 << 20).unwrap();
-    let files = open(&DiskConfig::new(path.to_str().unwrap(), Format::Raw), Duration::ZERO).unwrap();
+    match format {
+        Format::Raw => files::raw(&path, 8 << 20),
+        Format::Qcow2 => files::qcow2(&path, 8 << 20, None),
+    }
+    let files = open(&DiskConfig::new(path.to_str().unwrap(), format), Duration::ZERO).unwrap();
+    // A confined process cannot remove it.
+    drop(folder);
     give_up_root().unwrap();
     leave_file_system().unwrap();
     let engine = files.start().unwrap();
@@ -78,7 +94,7 @@ fn a_confined_process_serves_its_disk() {
             true => readable.push((data, len)),
             false => writable.insert(0, (data, len)),
         }
-        if kind == 13 {
+        if kind > 10 {
             driver.fill(data, &[0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0]);
         }
         driver.offer(0, &readable, &writable);
@@ -92,7 +108,6 @@ fn a_confined_process_serves_its_disk() {
     request(0, 1 << 20, false);
     request(4, 0, true);
     request(13, 16, true);
+    request(11, 16, true);
     drop(transport);
-    // The folder stays: a confined process cannot remove it, and whoever runs the tests has it in their temporary one.
-    std::mem::forget(folder);
 }

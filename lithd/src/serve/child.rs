@@ -11,6 +11,8 @@ use crate::report::Report;
 
 /// A process that is to stop and does not is killed after this: it may be waiting for a disk.
 const GRACE: Duration = Duration::from_secs(10);
+/// A process that has closed its pipe and does not end is killed after this.
+const LINGER: Duration = Duration::from_secs(1);
 /// The longest line that is read.
 const LINE: usize = 4096;
 
@@ -36,6 +38,8 @@ pub struct Child {
     text: Vec<u8>,
     story: Story,
     deadline: Option<Instant>,
+    /// It has closed its pipe: it is at its end.
+    closed: bool,
 }
 
 /// What a process has said so far, to judge what its end means.
@@ -86,7 +90,15 @@ impl Child {
         let (life, pipe) = (process.stdin.take(), process.stdout.take());
         let pipe = pipe.ok_or(io::ErrorKind::BrokenPipe)?;
         fcntl_setfl(&pipe, fcntl_getfl(&pipe)? | OFlags::NONBLOCK)?;
-        Ok(Child { process, life, pipe, text: Vec::new(), story: Story::default(), deadline: None })
+        Ok(Child {
+            process,
+            life,
+            pipe,
+            text: Vec::new(),
+            story: Story::default(),
+            deadline: None,
+            closed: false,
+        })
     }
 
     /// Its number.
@@ -94,9 +106,9 @@ impl Child {
         self.process.id()
     }
 
-    /// Becomes readable when it says something or ends.
-    pub fn pipe(&self) -> BorrowedFd<'_> {
-        self.pipe.as_fd()
+    /// Becomes readable when it says something or closes it; `None` after that.
+    pub fn pipe(&self) -> Option<BorrowedFd<'_>> {
+        (!self.closed).then(|| self.pipe.as_fd())
     }
 
     /// Tells it to stop.
@@ -106,25 +118,28 @@ impl Child {
         }
     }
 
-    /// Whether it was told to.
-    pub fn is_stopping(&self) -> bool {
-        self.life.is_none()
+    /// Whether its end is near, of which nothing tells: look now and then.
+    pub fn is_ending(&self) -> bool {
+        self.closed || self.life.is_none()
     }
 
     /// What it said since the last call, and whether it ended.
     pub fn listen(&mut self) -> Vec<Word> {
         let mut words = Vec::new();
-        let closed = self.read();
+        if !self.closed && self.read() {
+            self.closed = true;
+            // One that has not come to its end by itself has no other way to be heard of.
+            self.deadline.get_or_insert(Instant::now().checked_add(LINGER).unwrap_or_else(Instant::now));
+        }
         while let Some(end) = self.text.iter().position(|&byte| byte == b'\n') {
             let line: Vec<u8> = self.text.drain(..=end).collect();
             words.extend(self.story.line(String::from_utf8_lossy(&line).trim_end()));
         }
         if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            // The slot is gone; so nobody waits for what it has in hand.
+            // Nobody waits any more for what it has in hand.
             let _ = self.process.kill();
         }
-        let ended = if closed { self.process.wait().ok() } else { self.process.try_wait().ok().flatten() };
-        if let Some(status) = ended {
+        if let Ok(Some(status)) = self.process.try_wait() {
             words.extend(self.story.end(&describe(status), self.life.is_none()));
             words.push(Word::Ended);
         }
