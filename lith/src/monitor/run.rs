@@ -66,6 +66,7 @@ fn prepare() -> Result<Monitor> {
     log_to(&registry, &config.name)?;
     let xen = RealXen::open()?;
     let events = Evtchn::open()?;
+    life::check_free(&xen, &registry, &config.name)?;
     registry.remove(&config.name);
     let built = life::make(&xen, &registry, &config, &mut |step| report::send(&Report::Step(step.into())))?;
     let monitor = Monitor::start(xen, events, registry, config, built, lock);
@@ -176,7 +177,7 @@ impl Monitor {
             is_busy = self.serve();
             self.events.unmask(&ports)?;
             self.accept();
-            if self.listen_to_clients()? {
+            if self.listen_to_clients() {
                 return Ok(());
             }
             if looked.elapsed() >= PERIOD {
@@ -237,37 +238,41 @@ impl Monitor {
     }
 
     /// Does what clients want. Returns whether that was the guest's end.
-    fn listen_to_clients(&mut self) -> Result<bool> {
+    fn listen_to_clients(&mut self) -> bool {
+        let mut is_end = false;
         for mut client in std::mem::take(&mut self.clients) {
-            let input = client.receive(self.guest.wants_input());
-            let mut is_end = false;
-            match input {
-                Input::Nothing => {}
-                Input::Typed(bytes) => self.guest.type_in(&bytes),
-                Input::Command(Command::Console) => client.connect(&self.backlog.to_vec()),
-                Input::Command(Command::Destroy) => {
-                    let answer = self.destroy();
-                    is_end = answer == Answer::Done;
-                    client.answer(&answer);
-                }
-                Input::Command(command) => {
-                    let answer = match self.ask_to_end(command) {
-                        Ok(()) => Answer::Done,
-                        Err(error) => Answer::Refused(format!("{error:#}")),
-                    };
-                    client.answer(&answer);
-                }
+            if !is_end {
+                is_end = self.listen_to(&mut client);
             }
             client.flush();
             if !client.is_gone() {
                 self.clients.push(client);
             }
-            if is_end {
-                return Ok(true);
-            }
         }
         self.serve();
-        Ok(false)
+        is_end
+    }
+
+    fn listen_to(&mut self, client: &mut Client) -> bool {
+        match client.receive(self.guest.wants_input()) {
+            Input::Nothing => {}
+            Input::Typed(bytes) => self.guest.type_in(&bytes),
+            Input::Command(Command::Console) => client.connect(&self.backlog.to_vec()),
+            Input::Command(Command::Destroy) => {
+                let answer = self.destroy();
+                let is_end = answer == Answer::Done;
+                client.answer(&answer);
+                return is_end;
+            }
+            Input::Command(command) => {
+                let answer = match self.ask_to_end(command) {
+                    Ok(()) => Answer::Done,
+                    Err(error) => Answer::Refused(format!("{error:#}")),
+                };
+                client.answer(&answer);
+            }
+        }
+        false
     }
 
     fn ask_to_end(&mut self, command: Command) -> Result<()> {
