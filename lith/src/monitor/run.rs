@@ -20,6 +20,7 @@ use super::hub::Tail;
 use super::report::{Order, Report, send};
 use super::{life, report};
 use crate::config::{Action, GuestConfig};
+use crate::output::explain;
 use crate::registry::{FOLDER, Record, Registry, uuid};
 use crate::xen::{RealXen, Xen};
 
@@ -42,14 +43,14 @@ pub fn main() -> Result<()> {
     let mut monitor = match made {
         Ok(monitor) => monitor,
         Err(error) => {
-            send(&Report::Failed(format!("{error:#}")));
+            send(&Report::Failed(explain(&error)));
             return Ok(());
         }
     };
     send(&Report::Ready(monitor.guest.built.domain));
     let result = leave_the_terminal().and_then(|()| monitor.run());
     if let Err(error) = &result {
-        eprintln!("the monitor of {} ends: {error:#}", monitor.config.name);
+        eprintln!("the monitor of {} ends: {}", monitor.config.name, explain(error));
     }
     monitor.farewell();
     result
@@ -267,7 +268,7 @@ impl Monitor {
             Input::Command(command) => {
                 let answer = match self.ask_to_end(command) {
                     Ok(()) => Answer::Done,
-                    Err(error) => Answer::Refused(format!("{error:#}")),
+                    Err(error) => Answer::Refused(explain(&error)),
                 };
                 client.answer(&answer);
             }
@@ -338,7 +339,8 @@ impl Monitor {
             self.xen.wait(PAUSE);
         }
         let built = life::make(&self.xen, &self.registry, &self.config, &mut |_| ());
-        let built = built.inspect_err(|error| self.say(&format!("cannot be started again: {error:#}")))?;
+        let built =
+            built.inspect_err(|error| self.say(&format!("cannot be started again: {}", explain(error))))?;
         let guest = Attached::new(&self.xen, &self.events, &self.config, built);
         self.guest = guest.inspect_err(|_| drop(self.xen.destroy(built.domain)))?;
         self.restarts = self.restarts.saturating_add(1);
