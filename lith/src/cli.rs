@@ -11,7 +11,6 @@ use clap_complete::Shell;
     name = "lith",
     version,
     about,
-    disable_help_subcommand = true,
     arg_required_else_help = true,
     after_help = "A guest is named by its name or by its domain's number, as `lith list` shows them."
 )]

@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use lith::cli::Cli;
+use lith::output::explain;
 
 fn main() -> ExitCode {
     match lith::commands::run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("lith: {error:#}");
+            eprintln!("lith: {}", explain(&error));
             ExitCode::FAILURE
         }
     }

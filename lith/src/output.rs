@@ -37,6 +37,21 @@ pub fn tell(what: &str) {
     }
 }
 
+/// An error with all that led to it, for people: what each says that those before it have not said.
+pub fn explain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.contains(&cause) {
+            continue;
+        }
+        if !text.is_empty() {
+            text += ": ";
+        }
+        text += &cause;
+    }
+    text
+}
+
 /// How a column stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Align {
@@ -75,6 +90,14 @@ pub fn facts(facts: &[(&str, String)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_explained_twice() {
+        let inner = std::io::Error::other("no such page");
+        let error =
+            anyhow::Error::new(inner).context("cannot map: no such page; go home").context("guest web");
+        assert_eq!(explain(&error), "guest web: cannot map: no such page; go home");
+    }
 
     #[test]
     fn columns_stand_in_line() {

@@ -3,6 +3,8 @@
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 
+use rustix::net::{RecvFlags, recv};
+
 use super::command::{Answer, Command, line};
 use super::hub::Tail;
 
@@ -71,6 +73,9 @@ impl Client {
         let limit = if self.is_console { room } else { MAX_LINE };
         let mut bytes = vec![0; limit];
         if limit == 0 {
+            // What was typed waits, but somebody who has left is not waited for.
+            let mut first = [0];
+            self.is_gone |= matches!(recv(&self.stream, &mut first, RecvFlags::PEEK), Ok((_, 0)));
             return Input::Nothing;
         }
         match self.stream.read(&mut bytes) {
@@ -195,8 +200,11 @@ mod tests {
         assert_eq!(client.receive(0), Input::Nothing);
         assert_eq!(client.receive(2), Input::Typed(b"ro".to_vec()));
         assert_eq!(client.receive(9), Input::Typed(b"ot\n".to_vec()));
+        user.write_all(b"more").unwrap();
+        assert!(client.receive(0) == Input::Nothing && !client.is_gone());
+        assert_eq!(client.receive(9), Input::Typed(b"more".to_vec()));
         drop(user);
-        assert_eq!(client.receive(9), Input::Nothing);
+        assert_eq!(client.receive(0), Input::Nothing);
         assert!(client.is_gone());
     }
 

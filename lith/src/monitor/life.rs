@@ -2,17 +2,35 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
+use super::ending::State;
 use crate::builder::{Built, Files, build};
 use crate::config::{Backend, GuestConfig};
-use crate::registry::Registry;
+use crate::registry::{Registry, uuid};
 use crate::xen::{DomainId, Error, Xen};
 
 /// How long others may take to let go of a guest that was destroyed.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often that is asked.
 const PERIOD: Duration = Duration::from_millis(20);
+
+/// Whether no guest has a name, not even one whose monitor was killed.
+///
+/// # Errors
+///
+/// One has it.
+pub fn check_free(xen: &dyn Xen, registry: &Registry, name: &str) -> Result<()> {
+    let Some(record) = registry.get(name) else { return Ok(()) };
+    let Some(info) = xen.domain(record.domain)? else { return Ok(()) };
+    if uuid(&info.handle) == record.uuid && State::of(Some(&info)) != State::Gone {
+        bail!(
+            "there is a guest {name} already, domain {}, which nobody looks after; `lith destroy {name}` removes it",
+            record.domain
+        );
+    }
+    Ok(())
+}
 
 /// Makes the guest from its files as they are now.
 ///
@@ -60,6 +78,7 @@ pub fn destroy(xen: &dyn Xen, domain: DomainId) -> Result<bool, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::Record;
     use crate::registry::tests::Folder;
     use crate::xen::fake::FakeXen;
     use std::path::Path;
@@ -72,6 +91,22 @@ mod tests {
         assert!(xen.domains.borrow().is_empty());
         xen.fails_at.set(Some(xen.calls.borrow().len()));
         assert!(destroy(&xen, domain).unwrap());
+    }
+
+    #[test]
+    fn a_name_stays_taken_while_its_domain_lives() {
+        let folder = Folder::new("taken");
+        let (xen, registry) = (FakeXen::new(), Registry::open(&folder.0).unwrap());
+        assert!(check_free(&xen, &registry, "web").is_ok());
+        let (domain, _) = xen.create(&Default::default()).unwrap();
+        let text = "kernel = \"/k\"\nmemory = \"64M\"\n";
+        let config = GuestConfig::parse(Path::new("/web.toml"), text).unwrap();
+        let record = Record { domain, uuid: uuid(&[0; 16]), monitor: 1, restarts: 0, config };
+        registry.write(&record).unwrap();
+        let error = check_free(&xen, &registry, "web").unwrap_err().to_string();
+        assert!(error.contains("domain 7, which nobody looks after"), "{error}");
+        registry.write(&Record { uuid: uuid(&[1; 16]), ..record }).unwrap();
+        assert!(check_free(&xen, &registry, "web").is_ok());
     }
 
     #[test]

@@ -20,6 +20,7 @@ use super::hub::Tail;
 use super::report::{Order, Report, send};
 use super::{life, report};
 use crate::config::{Action, GuestConfig};
+use crate::output::explain;
 use crate::registry::{FOLDER, Record, Registry, uuid};
 use crate::xen::{RealXen, Xen};
 
@@ -42,14 +43,14 @@ pub fn main() -> Result<()> {
     let mut monitor = match made {
         Ok(monitor) => monitor,
         Err(error) => {
-            send(&Report::Failed(format!("{error:#}")));
+            send(&Report::Failed(explain(&error)));
             return Ok(());
         }
     };
     send(&Report::Ready(monitor.guest.built.domain));
     let result = leave_the_terminal().and_then(|()| monitor.run());
     if let Err(error) = &result {
-        eprintln!("the monitor of {} ends: {error:#}", monitor.config.name);
+        eprintln!("the monitor of {} ends: {}", monitor.config.name, explain(error));
     }
     monitor.farewell();
     result
@@ -66,6 +67,7 @@ fn prepare() -> Result<Monitor> {
     log_to(&registry, &config.name)?;
     let xen = RealXen::open()?;
     let events = Evtchn::open()?;
+    life::check_free(&xen, &registry, &config.name)?;
     registry.remove(&config.name);
     let built = life::make(&xen, &registry, &config, &mut |step| report::send(&Report::Step(step.into())))?;
     let monitor = Monitor::start(xen, events, registry, config, built, lock);
@@ -176,7 +178,7 @@ impl Monitor {
             is_busy = self.serve();
             self.events.unmask(&ports)?;
             self.accept();
-            if self.listen_to_clients()? {
+            if self.listen_to_clients() {
                 return Ok(());
             }
             if looked.elapsed() >= PERIOD {
@@ -237,37 +239,41 @@ impl Monitor {
     }
 
     /// Does what clients want. Returns whether that was the guest's end.
-    fn listen_to_clients(&mut self) -> Result<bool> {
+    fn listen_to_clients(&mut self) -> bool {
+        let mut is_end = false;
         for mut client in std::mem::take(&mut self.clients) {
-            let input = client.receive(self.guest.wants_input());
-            let mut is_end = false;
-            match input {
-                Input::Nothing => {}
-                Input::Typed(bytes) => self.guest.type_in(&bytes),
-                Input::Command(Command::Console) => client.connect(&self.backlog.to_vec()),
-                Input::Command(Command::Destroy) => {
-                    let answer = self.destroy();
-                    is_end = answer == Answer::Done;
-                    client.answer(&answer);
-                }
-                Input::Command(command) => {
-                    let answer = match self.ask_to_end(command) {
-                        Ok(()) => Answer::Done,
-                        Err(error) => Answer::Refused(format!("{error:#}")),
-                    };
-                    client.answer(&answer);
-                }
+            if !is_end {
+                is_end = self.listen_to(&mut client);
             }
             client.flush();
             if !client.is_gone() {
                 self.clients.push(client);
             }
-            if is_end {
-                return Ok(true);
-            }
         }
         self.serve();
-        Ok(false)
+        is_end
+    }
+
+    fn listen_to(&mut self, client: &mut Client) -> bool {
+        match client.receive(self.guest.wants_input()) {
+            Input::Nothing => {}
+            Input::Typed(bytes) => self.guest.type_in(&bytes),
+            Input::Command(Command::Console) => client.connect(&self.backlog.to_vec()),
+            Input::Command(Command::Destroy) => {
+                let answer = self.destroy();
+                let is_end = answer == Answer::Done;
+                client.answer(&answer);
+                return is_end;
+            }
+            Input::Command(command) => {
+                let answer = match self.ask_to_end(command) {
+                    Ok(()) => Answer::Done,
+                    Err(error) => Answer::Refused(explain(&error)),
+                };
+                client.answer(&answer);
+            }
+        }
+        false
     }
 
     fn ask_to_end(&mut self, command: Command) -> Result<()> {
@@ -333,7 +339,8 @@ impl Monitor {
             self.xen.wait(PAUSE);
         }
         let built = life::make(&self.xen, &self.registry, &self.config, &mut |_| ());
-        let built = built.inspect_err(|error| self.say(&format!("cannot be started again: {error:#}")))?;
+        let built =
+            built.inspect_err(|error| self.say(&format!("cannot be started again: {}", explain(error))))?;
         let guest = Attached::new(&self.xen, &self.events, &self.config, built);
         self.guest = guest.inspect_err(|_| drop(self.xen.destroy(built.domain)))?;
         self.restarts = self.restarts.saturating_add(1);

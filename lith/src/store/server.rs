@@ -4,7 +4,7 @@ use super::path::{parent, resolve};
 use super::transaction::{Change, Transactions};
 use super::tree::Tree;
 use super::watch::Watches;
-use super::wire::{MAX_PAYLOAD, Message, kind};
+use super::wire::{Assembler, MAX_PAYLOAD, Message, kind};
 
 /// Why a request is refused. The guest gets the name of a Unix error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +106,21 @@ impl Store {
         };
         let answer = Message { kind, payload, ..*request };
         std::iter::once(answer).chain(events).collect()
+    }
+
+    /// Answers all requests in some bytes, as far as they are messages. For tests with bytes of any kind.
+    pub fn feed(&mut self, mut bytes: &[u8]) {
+        let mut assembler = Assembler::default();
+        while let Ok(wanted) = assembler.wants() {
+            let (now, rest) = bytes.split_at(wanted.min(bytes.len()));
+            if now.is_empty() {
+                return;
+            }
+            bytes = rest;
+            if let Ok(Some(request)) = assembler.add(now) {
+                self.answer(&request);
+            }
+        }
     }
 
     fn act(&mut self, request: &Message, events: &mut Vec<Message>) -> Result<Vec<u8>, Refusal> {

@@ -1,0 +1,10 @@
+//! What a guest says to its private xenstore, message by message.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use lith::store::Store;
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut store = Store::new(5, [("domid", "5"), ("control/shutdown", "")]);
+    store.feed(bytes);
+});
