@@ -33,8 +33,8 @@ use request::{Action, Terms, byte};
 
 /// The unit of a disk's size and of sector numbers, whatever its block size.
 pub const SECTOR: u64 = 512;
-/// Entries of each queue.
-const QUEUE_SIZE: u16 = 256;
+/// Entries of each queue. No chain may be longer than that (2.7.5.3.1).
+const QUEUE_SIZE: u16 = 512;
 
 /// A request that is under way.
 #[derive(Clone, Copy, Debug)]

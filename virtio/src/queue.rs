@@ -14,7 +14,7 @@ use vm_memory::{Bytes, GuestAddress};
 use crate::memory::{self, Part, Ram};
 
 /// The most descriptors of one chain that a device takes, indirect ones included.
-pub const MAX_CHAIN: usize = 256;
+pub const MAX_CHAIN: usize = 512;
 
 /// What makes a queue unusable until the next reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -7,8 +7,8 @@ pub const SIZE: usize = 60;
 /// The byte that says whether writes are cached.
 pub const WRITEBACK: usize = 32;
 
-/// The most data segments of one request.
-pub const SEG_MAX: u32 = 254;
+/// The most data segments of one request: more than 1 MiB in single pages.
+pub const SEG_MAX: u32 = 510;
 /// The most bytes of one segment.
 pub const SIZE_MAX: u32 = 1 << 22;
 /// The most sectors that one discard may name: 4 GiB.

@@ -134,10 +134,14 @@ fn a_header_may_be_cut_anywhere_and_share_descriptors() {
 fn tables_of_descriptors_work() {
     let mut guest = guest();
     let (header, status) = guest.prepare(0, 0);
-    let data = guest.driver.allocate(512 * 40);
-    let parts: Vec<_> = (0..40).map(|part| (data + 512 * part, 512)).chain([(status, 1)]).collect();
-    let head = guest.driver.offer_indirect(0, &[(header, 16)], &parts);
-    assert_eq!(guest.finish(head, status), (OK, 512 * 40 + 1));
+    let data = guest.driver.allocate(512);
+    // 1 MiB in single pages, none next to the other, is one request.
+    let page = |part: u64| (LOW.0 + (4 << 20) + 8192 * part, 4096);
+    for count in [1, 40, 255] {
+        let parts: Vec<_> = (0..count).map(page).chain([(data, 512), (status, 1)]).collect();
+        let head = guest.driver.offer_indirect(0, &[(header, 16)], &parts);
+        assert_eq!(guest.finish(head, status), (OK, count as u32 * 4096 + 513));
+    }
 }
 
 #[test]
@@ -387,7 +391,7 @@ fn broken_queues_cost_the_device_until_it_is_reset() {
     let too_long = |guest: &mut Guest| {
         let (header, status) = guest.prepare(0, 0);
         let data = guest.driver.allocate(512);
-        let parts: Vec<_> = (0..300).map(|_| (data, 512)).chain([(status, 1)]).collect();
+        let parts: Vec<_> = (0..520).map(|_| (data, 512)).chain([(status, 1)]).collect();
         guest.driver.offer_indirect(0, &[(header, 16)], &parts);
     };
     let ways: [&dyn Fn(&mut Guest); 11] = [

@@ -17,7 +17,7 @@ use crate::memory::Buffers;
 /// Bytes of the disk.
 const DISK: u64 = 1 << 20;
 /// Jobs that one look at the queues may start: all entries of all queues.
-const MOST: u64 = 256 * 2;
+const MOST: u64 = 512 * 2;
 
 /// A disk that only checks what it is asked.
 struct Checked {

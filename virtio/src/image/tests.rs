@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use devicemodel::Guest as _;
 use vm_memory::GuestAddress;
@@ -83,6 +83,12 @@ fn many_jobs_at_once() {
         assert_eq!(kept[..600 * 512], pattern[..600 * 512]);
         assert_eq!(kept[1 << 20..], pattern);
 
+        // More than the kernel is given at a time.
+        for token in 600..3000 {
+            let operation = Operation::Read { offset: 0, into: part(HIGH.0 + (1 << 19), 1 << 16) };
+            engine.submit(Job { token, operation });
+        }
+        assert!(finish(&mut *engine, 2400).iter().all(|done| done.result.is_ok()));
         for token in 0..600 {
             let into = part(HIGH.0 + token as u64 * 512, 512);
             engine.submit(Job {
@@ -93,6 +99,34 @@ fn many_jobs_at_once() {
         assert!(finish(&mut *engine, 600).iter().all(|done| done.result.is_ok()));
         assert_eq!(driver.bytes(HIGH.0, 600 * 512), pattern[..600 * 512]);
     }
+}
+
+/// A loop that waits for the descriptor must come to rest when all is done, however it took note of that.
+#[test]
+fn nothing_is_announced_when_nothing_is_left() {
+    for (mut engine, _file) in engines(1 << 20) {
+        let mut done = Vec::new();
+        for round in 0..40 {
+            engine.submit(Job { token: 0, operation: Operation::Flush });
+            engine.start();
+            if round % 2 == 0 {
+                engine.wait(&mut done);
+            }
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while done.is_empty() || engine.wake().is_some_and(is_readable) {
+                engine.completed(&mut done);
+                assert!(Instant::now() < deadline);
+            }
+            assert_eq!(done.len(), 1);
+            done.clear();
+        }
+    }
+}
+
+fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&at_once)) == Ok(1)
 }
 
 #[test]

@@ -22,6 +22,8 @@ use super::{Done, Engine, Geometry, Image, Job, Operation, vectored};
 
 /// Entries of the submission queue.
 const ENTRIES: u32 = 256;
+/// Entries of the completion queue, and the most jobs that the kernel has: so it never overflows.
+const IN_FLIGHT: u32 = 1024;
 /// Writes up to so many bytes are done at once.
 const SMALL_WRITE: u64 = 128 << 10;
 /// The ring's only file.
@@ -137,7 +139,7 @@ impl Uring {
 fn ring(image: &RawImage) -> io::Result<IoUring> {
     let build = |gentle: bool| {
         let mut builder = IoUring::builder();
-        builder.setup_r_disabled().setup_cqsize(ENTRIES.saturating_mul(4));
+        builder.setup_r_disabled().setup_cqsize(IN_FLIGHT);
         if gentle {
             // No interrupt of this thread for a completion: it looks by itself. Linux 5.19 and later.
             builder.setup_coop_taskrun();
@@ -213,6 +215,7 @@ impl Engine for Uring {
 
     fn submit(&mut self, job: Job) {
         let pieces = match &job.operation {
+            _ if self.under_way() >= IN_FLIGHT as usize => None,
             Operation::Write { from, .. } if from.len() <= SMALL_WRITE => None,
             Operation::Read { into: buffers, .. } | Operation::Write { from: buffers, .. } => buffers
                 .slices()

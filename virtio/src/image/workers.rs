@@ -18,6 +18,9 @@ pub struct Workers {
     wake: Arc<OwnedFd>,
     threads: Vec<JoinHandle<()>>,
     under_way: usize,
+    /// Jobs that were taken, less signals that were read: each job has one, which may come a little before or after. So
+    /// with none under way it is what the descriptor has or will have.
+    signals: u64,
 }
 
 impl Workers {
@@ -38,7 +41,14 @@ impl Workers {
             Builder::new().name("image".into()).spawn(move || serve(&*image, &source, &sink, wake.as_fd()))
         };
         let threads = (0..count.max(1)).map(start).collect::<io::Result<Vec<_>>>()?;
-        Ok(Workers { geometry, jobs: Some(jobs), done, wake, threads, under_way: 0 })
+        Ok(Workers { geometry, jobs: Some(jobs), done, wake, threads, under_way: 0, signals: 0 })
+    }
+}
+
+impl Workers {
+    fn took(&mut self) {
+        self.under_way = self.under_way.saturating_sub(1);
+        self.signals = self.signals.wrapping_add(1);
     }
 }
 
@@ -74,10 +84,16 @@ impl Engine for Workers {
     fn start(&mut self) {}
 
     fn completed(&mut self, done: &mut Vec<Done>) {
+        if self.under_way == 0 && self.signals == 0 {
+            return;
+        }
         // Emptied first: what comes afterwards makes it readable again.
-        let _ = rustix::io::read(&*self.wake, &mut [0; 8]);
+        let mut count = [0; 8];
+        if rustix::io::read(&*self.wake, &mut count).is_ok() {
+            self.signals = self.signals.wrapping_sub(u64::from_ne_bytes(count));
+        }
         while let Ok(one) = self.done.try_recv() {
-            self.under_way = self.under_way.saturating_sub(1);
+            self.took();
             done.push(one);
         }
     }
@@ -86,7 +102,7 @@ impl Engine for Workers {
         if self.under_way > 0
             && let Ok(one) = self.done.recv()
         {
-            self.under_way = self.under_way.saturating_sub(1);
+            self.took();
             done.push(one);
         }
         self.completed(done);
