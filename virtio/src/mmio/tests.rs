@@ -277,3 +277,27 @@ fn a_broken_device_says_so_once() {
     write(&mut mmio, 0x70, 0);
     assert_eq!(mmio.error(), None);
 }
+
+/// The whole way of an access: the slot that the hypervisor fills, the server's loop, the register, and back.
+#[test]
+fn accesses_arrive_by_the_ioreq_page() {
+    let (mut mmio, mut driver, guest) = transport();
+    driver.start(&mut mmio, VERSION_1, 1, 16);
+    let (hypervisor, mut turns) = mock::Hypervisor::new(2).unwrap();
+    assert_eq!(hypervisor.read(&mut turns, &mut mmio, 1, BASE, 4), Some(u32::from_le_bytes(*b"virt").into()));
+    assert_eq!(hypervisor.read(&mut turns, &mut mmio, 0, BASE + 0x112, 2), Some(0x1312));
+    let data = driver.allocate(16);
+    driver.offer(0, &[(data, 16)], &[]);
+    assert_eq!(hypervisor.write(&mut turns, &mut mmio, 1, BASE + 0x50, 4, 0), Some(()));
+    assert!(driver.used(0).is_empty(), "the vCPU goes on before the queue is looked at");
+    while mmio.work() {}
+    assert_eq!(driver.used(0), [(0, 0)]);
+    assert_eq!(guest.take_interrupts(), [(driver::IRQ, true)]);
+    assert_eq!(hypervisor.read(&mut turns, &mut mmio, 0, BASE + 0x60, 4), Some(1));
+    assert_eq!(hypervisor.write(&mut turns, &mut mmio, 0, BASE + 0x64, 4, 1), Some(()));
+    assert_eq!(hypervisor.read(&mut turns, &mut mmio, 0, BASE + 0x60, 4), Some(0));
+    assert_eq!(hypervisor.invalidate(&mut turns, &mut mmio, 0), Some(()));
+    assert_eq!(mmio.device().finished, 1);
+    assert_eq!(hypervisor.write(&mut turns, &mut mmio, 0, BASE + 0x70, 4, 0), Some(()));
+    assert_eq!(hypervisor.read(&mut turns, &mut mmio, 0, BASE + 0x70, 4), Some(0));
+}
