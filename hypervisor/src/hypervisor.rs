@@ -1,5 +1,6 @@
 //! The whole of the hypervisor's state: one value, made at boot, that everything else is given by reference.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -150,7 +151,7 @@ impl Hypervisor {
 
     /// Adds a domain that is complete: its vCPUs can be scheduled from now on. `ENOMEM`: no memory. `EEXIST`: another has
     /// its number. After an error the domain is taken apart again; its RAM stays with who allocated it.
-    pub fn add_domain(&self, domain: Domain) -> Result<Arc<Domain>, Errno> {
+    pub fn add_domain(&self, domain: Box<Domain>) -> Result<Arc<Domain>, Errno> {
         let end = domain.vcpus.iter().map(|vcpu| vcpu.unit.0 as usize + 1).max().unwrap_or(0);
         let room = || {
             let mut domains = self.domains.write();
@@ -181,7 +182,7 @@ impl Hypervisor {
                 return Err(Errno::EEXIST);
             }
         };
-        let domain = Arc::new(domain);
+        let domain: Arc<Domain> = domain.into();
         for vcpu in &domain.vcpus {
             if let Some(unit) = units.get_mut(vcpu.unit.0 as usize) {
                 *unit = Some(VcpuRef { domain: domain.clone(), id: vcpu.id });
@@ -251,14 +252,13 @@ impl Hypervisor {
         let mut graveyard = self.graveyard.lock();
         let mut index = 0;
         while index < graveyard.len() {
-            match Arc::try_unwrap(graveyard.swap_remove(index)) {
-                Ok(domain) => end(&domain),
-                Err(domain) => {
-                    graveyard.push(domain);
-                    let last = graveyard.len() - 1;
-                    graveyard.swap(index, last);
-                    index += 1;
+            // Nobody can get a new reference: the domain is on no list, and this one is not given out.
+            match graveyard.get_mut(index).and_then(Arc::get_mut) {
+                Some(domain) => {
+                    end(domain);
+                    graveyard.swap_remove(index);
                 }
+                None => index += 1,
             }
         }
     }

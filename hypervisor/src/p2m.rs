@@ -189,6 +189,13 @@ impl<P: TablePool, T: Tlb> P2m<P, T> {
         Ok((edit.finish(), done))
     }
 
+    /// Removes what is mapped at one frame, and flushes. The same errors as of [`Edit::unmap`].
+    pub fn remove(&mut self, gfn: Gfn) -> Result<Option<Run>, P2mError> {
+        let mut edit = self.edit();
+        edit.unmap(gfn, 1)?;
+        Ok(edit.finish_one())
+    }
+
     /// Maps one frame in place of what is there, if anything, and returns what was there, flushed. While it is being
     /// replaced the guest finds nothing there: break before make (Arm ARM D8.16).
     ///
@@ -196,10 +203,10 @@ impl<P: TablePool, T: Tlb> P2m<P, T> {
     pub fn replace(&mut self, gfn: Gfn, mfn: Mfn, kind: MapKind) -> Result<Option<Entry>, P2mError> {
         let page = Piece::new(self.geometry, gfn, 1)?;
         piece::Backing::new(self.geometry, page, mfn)?;
-        let (removed, _) = self.unmap(gfn, 1)?;
+        let removed = self.remove(gfn)?;
         // What was removed left its table in place or in the pool, so this fails only when nothing was there.
         self.map(gfn, mfn, 1, kind)?;
-        Ok(removed.first().map(|run| Entry { mfn: run.mfn, kind: run.kind, order: 0 }))
+        Ok(removed.map(|run| Entry { mfn: run.mfn, kind: run.kind, order: 0 }))
     }
 
     /// Ends the tables: the root comes back when nothing is mapped, as after all frames were unmapped. All tables are in

@@ -8,6 +8,7 @@ mod error;
 mod layout;
 mod memory;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use xenolith_abi::hvm::HvmParam;
@@ -162,7 +163,7 @@ impl<'a> Builder<'_, 'a> {
     }
 
     /// The domain with its memory and without anything in it.
-    fn domain(&self, parts: &Parts<'_>) -> Result<Domain, BootError> {
+    fn domain(&self, parts: &Parts<'_>) -> Result<Box<Domain>, BootError> {
         let p2m = stage2(self.hv, self.id, &parts.ram)?;
         let mut domain = Domain::new(self.hv, self.blueprint(parts), p2m)?;
         let uart = parts.layout.uart;

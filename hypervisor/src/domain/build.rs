@@ -1,5 +1,6 @@
 //! Putting a domain together from its parts.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use xenolith_abi::Errno;
@@ -19,7 +20,8 @@ use crate::types::{DomId, Gfn, Pa, VcpuId};
 use crate::vcpu::Vcpu;
 use crate::vgic::{Config, ConfigError, Model, Vgic};
 
-use super::destroy::Life;
+use super::destroy::{Life, Teardown};
+use super::io::Io;
 use super::memory::Memory;
 use super::{Domain, Ending, Parameters};
 
@@ -89,7 +91,7 @@ pub fn stage2(
     let mut p2m = empty_stage2(hv, id, (pages >> TABLE_ORDER) + MORE_TABLES)?;
     for &(gfn, range) in ram {
         if let Err(error) = p2m.map(gfn, range.first, range.pages, MapKind::Ram) {
-            discard_stage2(hv, id, p2m);
+            discard_stage2(hv, id, &mut p2m);
             return Err(BuildError::Map(range.first.base(), error));
         }
     }
@@ -108,7 +110,7 @@ pub fn empty_stage2(hv: &Hypervisor, id: DomId, tables: u64) -> Result<P2m<Table
     let mut p2m = p2m.ok_or(Errno::ENOMEM)?;
     for _ in 0..tables {
         let Some(table) = hv.frames.alloc_table(id) else {
-            discard_stage2(hv, id, p2m);
+            discard_stage2(hv, id, &mut p2m);
             return Err(Errno::ENOMEM);
         };
         p2m.pool_mut().push(table);
@@ -117,7 +119,7 @@ pub fn empty_stage2(hv: &Hypervisor, id: DomId, tables: u64) -> Result<P2m<Table
 }
 
 /// Gives all tables back of a stage 2 that no vCPU has used. What it maps stays with who has it.
-fn discard_stage2(hv: &Hypervisor, id: DomId, mut p2m: P2m<TableList, HardwareTlb>) {
+fn discard_stage2(hv: &Hypervisor, id: DomId, p2m: &mut P2m<TableList, HardwareTlb>) {
     let end = hv.geometry.end().0;
     let mut from = 0;
     while let Ok((_, done)) = p2m.unmap(Gfn(from), end - from)
@@ -131,7 +133,7 @@ fn discard_stage2(hv: &Hypervisor, id: DomId, mut p2m: P2m<TableList, HardwareTl
     while let Some(table) = p2m.pool_mut().pop() {
         let _ = hv.frames.free_table(table, id);
     }
-    end_stage2(hv, id, &mut p2m);
+    end_stage2(hv, id, p2m);
 }
 
 /// Gives the root and the VMID back of a stage 2 that maps nothing any more, and on which no CPU runs a vCPU. Nothing
@@ -160,6 +162,8 @@ struct Parts {
     events: EventChannels<Pin>,
     vcpus: Vec<Vcpu>,
     vgic: Vgic,
+    io: Io,
+    teardown: Teardown,
 }
 
 impl Parts {
@@ -167,11 +171,14 @@ impl Parts {
     fn new(hv: &Hypervisor, blueprint: &Blueprint) -> Result<Parts, BuildError> {
         let id = blueprint.id;
         let vgic = controller(hv, blueprint)?;
+        let io = Io::new(blueprint.vcpus)?;
+        let teardown = Teardown::new()?;
+        require_heap(2 * size_of::<Domain>())?;
         let shared = hv.frames.alloc(0, id, Kind::Shared, Content::Zeroed).ok_or(Errno::ENOMEM)?;
         let shared_info = hv.frames.pin(shared, id).map_err(|_| Errno::ENOMEM)?;
         let events = EventChannels::new(id, blueprint.vcpus, blueprint.max_port, shared_info.page());
         match events.and_then(|events| Ok((events, vcpus(hv, blueprint.vcpus)?))) {
-            Ok((events, vcpus)) => Ok(Parts { shared_info, events, vcpus, vgic }),
+            Ok((events, vcpus)) => Ok(Parts { shared_info, events, vcpus, vgic, io, teardown }),
             Err(errno) => {
                 let _ = hv.frames.unpin(shared_info);
                 let _ = hv.frames.free(shared, 0, id);
@@ -187,19 +194,20 @@ impl Domain {
     pub fn new(
         hv: &Hypervisor,
         blueprint: Blueprint,
-        p2m: P2m<TableList, HardwareTlb>,
-    ) -> Result<Domain, BuildError> {
+        mut p2m: P2m<TableList, HardwareTlb>,
+    ) -> Result<Box<Domain>, BuildError> {
         let id = blueprint.id;
         let gic_system_registers = matches!(blueprint.controller, Model::V3 { .. });
         let guest = Guest { gic_system_registers, ipa_bits: hv.geometry.bits() as u8 };
-        let Parts { shared_info, events, vcpus, vgic } = match Parts::new(hv, &blueprint) {
+        let Parts { shared_info, events, vcpus, vgic, io, teardown } = match Parts::new(hv, &blueprint) {
             Ok(parts) => parts,
             Err(error) => {
-                discard_stage2(hv, id, p2m);
+                discard_stage2(hv, id, &mut p2m);
                 return Err(error);
             }
         };
-        Ok(Domain {
+        // The stacks are small: nothing but this function has a whole domain on its own.
+        Ok(Box::new(Domain {
             id,
             handle: Mutex::new([0; 16]),
             is_control: blueprint.is_control,
@@ -232,27 +240,31 @@ impl Domain {
             trap_unmapped: true,
             controller_pauses: Mutex::default(),
             device_models: Mutex::default(),
-            io: super::io::Io::new(blueprint.vcpus)?,
+            io,
             vuart: None,
             ending: Mutex::new(Ending::default()),
             stopping: false.into(),
             permits: Mutex::default(),
             life: Life::Alive.into(),
-            teardown: Mutex::default(),
+            teardown: Mutex::new(teardown),
             lingering: 0.into(),
             pages_left: false.into(),
-        })
+        }))
     }
 
     /// Takes a domain apart that nobody could find yet. Its RAM stays with who allocated it.
-    pub(crate) fn discard(self, hv: &Hypervisor) {
-        let id = self.id;
+    pub(crate) fn discard(mut self: Box<Self>, hv: &Hypervisor) {
         remove_units(hv, &self.vcpus);
         let shared = self.shared_info.mfn();
-        let _ = hv.frames.unpin(self.shared_info);
-        let _ = hv.frames.free(shared, 0, id);
-        discard_stage2(hv, id, self.memory.into_inner().p2m);
+        let _ = hv.frames.release(shared);
+        let _ = hv.frames.free(shared, 0, self.id);
+        discard_stage2(hv, self.id, &mut self.memory.get_mut().p2m);
     }
+}
+
+/// `ENOMEM`: the heap has no such piece, which what follows is going to ask for without a way to fail.
+fn require_heap(bytes: usize) -> Result<(), Errno> {
+    Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| Errno::ENOMEM)
 }
 
 /// Takes vCPUs out of the scheduler that no CPU runs.

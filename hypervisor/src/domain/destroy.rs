@@ -5,6 +5,7 @@
 //! dead, but on the list. The last reference takes it off (`release`).
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use xenolith_abi::Errno;
@@ -15,7 +16,7 @@ use crate::event::Closing;
 use crate::grant;
 use crate::hypervisor::Hypervisor;
 use crate::mm::frames::{FrameRange, Search};
-use crate::p2m::{MapKind, Runs};
+use crate::p2m::{MapKind, RUNS, Run};
 use crate::types::{DomId, Gfn, Mfn};
 
 use super::memory::holds_reference;
@@ -49,10 +50,9 @@ impl From<Life> for AtomicU8 {
 }
 
 /// What is done next to a domain that is being destroyed. What a later one takes away, an earlier one may still need.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// Nothing has been done.
-    #[default]
     Start,
     /// Its vCPUs are paused; some may still be on their CPUs.
     Quiesce,
@@ -71,11 +71,19 @@ enum Phase {
 }
 
 /// How far the destruction of a domain has come.
-#[derive(Default)]
 pub(super) struct Teardown {
     phase: Phase,
-    /// What has been taken out of its tables, and not been let go of yet.
-    unmapped: Runs,
+    /// What has been taken out of its tables, and not been let go of yet. There is room for what one call takes out.
+    unmapped: Vec<Run>,
+}
+
+impl Teardown {
+    /// Nothing has been done yet, and what is to be done needs no memory. `ENOMEM`: there is none now.
+    pub fn new() -> Result<Self, Errno> {
+        let mut unmapped = Vec::new();
+        unmapped.try_reserve_exact(RUNS).map_err(|_| Errno::ENOMEM)?;
+        Ok(Teardown { phase: Phase::Start, unmapped })
+    }
 }
 
 /// The work that one call may still do, in about as many pages.
@@ -120,7 +128,7 @@ impl Domain {
 
     /// Frames that were mapped with a reference, and whose reference is not dropped yet.
     #[cfg(not(target_os = "none"))]
-    pub(crate) fn unmapped_references(&self) -> alloc::vec::Vec<Mfn> {
+    pub(crate) fn unmapped_references(&self) -> Vec<Mfn> {
         let teardown = self.teardown.lock();
         let runs = teardown.unmapped.iter().filter(|run| holds_reference(run.kind));
         runs.flat_map(|run| (run.mfn.0..run.mfn.0.saturating_add(run.pages)).map(Mfn)).collect()
@@ -240,7 +248,7 @@ impl Teardown {
             return Ok(Some(if stray { Phase::Strays(Mfn(0)) } else { Phase::Tables }));
         };
         let (runs, done) = memory.p2m.unmap(Gfn(from), left)?;
-        self.unmapped = runs;
+        self.unmapped.extend(runs);
         Ok(Some(Phase::Memory(from.saturating_add(done))))
     }
 }

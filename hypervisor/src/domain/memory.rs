@@ -46,8 +46,7 @@ const MORE_TABLES: u64 = 8;
 impl Memory {
     /// Takes the mapping at a frame away, if there is one, and drops the reference that it held.
     fn clear(&mut self, hv: &Hypervisor, domain: &Domain, gfn: Gfn) -> Result<Option<Run>, Errno> {
-        let (runs, _) = self.with_tables(hv, domain.id, |p2m| p2m.unmap(gfn, 1))?;
-        let removed = runs.into_iter().next();
+        let removed = self.with_tables(hv, domain.id, |p2m| p2m.remove(gfn))?;
         if let Some(run) = removed {
             if holds_reference(run.kind) {
                 hv.release_frame(run.mfn);

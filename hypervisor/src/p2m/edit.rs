@@ -75,6 +75,13 @@ impl<'a, P: TablePool, T: Tlb> Edit<'a, P, T> {
         core::mem::take(&mut self.removed)
     }
 
+    /// As [`Edit::finish`], for the removal of one frame: what it was comes back without the list, which is large.
+    #[must_use = "the frame that was mapped still has its reference"]
+    pub fn finish_one(mut self) -> Option<Run> {
+        self.flush();
+        self.removed.first().copied()
+    }
+
     fn flush(&mut self) {
         self.stale.flush(self.p2m.vttbr(), &self.p2m.tlb, &mut self.p2m.pool);
     }
