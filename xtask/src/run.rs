@@ -67,7 +67,7 @@ pub struct Options {
     /// QEMU program of your own
     #[arg(long, value_name = "FILE")]
     qemu: Option<PathBuf>,
-    /// Command line of the hypervisor [default: dom0_mem=384M; with --only-control dom0_mem=512M]
+    /// Command line of the hypervisor [default: dom0_mem=384M conswitch=o; with --only-control dom0_mem=512M]
     #[arg(long, value_name = "ARGS")]
     xen_args: Option<String>,
     /// Command line of the first domain's kernel
@@ -123,7 +123,7 @@ impl Options {
         } else {
             (self.initrd(modules.as_deref())?, Vec::new())
         };
-        let args = if self.has_guest() { "dom0_mem=384M" } else { "dom0_mem=512M" };
+        let args = if self.has_guest() { "dom0_mem=384M conswitch=o" } else { "dom0_mem=512M" };
         Ok(Boot::Hypervisor {
             image: paths::image(),
             args: self.xen_args.clone().unwrap_or_else(|| args.to_owned()),

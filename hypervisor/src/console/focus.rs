@@ -35,6 +35,12 @@ pub struct Focus {
     now: DomId,
 }
 
+impl Default for Focus {
+    fn default() -> Self {
+        Focus::new()
+    }
+}
+
 impl Focus {
     /// The control domain has the input, and nobody else wants it.
     pub const fn new() -> Self {

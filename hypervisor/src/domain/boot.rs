@@ -50,6 +50,7 @@ pub type Files<'f, 'a> = &'f dyn Fn(Region) -> &'a [u8];
 
 /// Builds the domains, and reports those that cannot be built. Nothing of them runs yet. `host` is the machine's device
 /// tree, in which `platform` was read.
+#[inline(never)]
 pub fn build_boot_domains(
     hv: &Hypervisor,
     platform: &Platform,
@@ -86,7 +87,8 @@ pub fn build_boot_domains(
     ready
 }
 
-/// What one domain is built from.
+/// What one domain is built from. Its steps are no part of one another's frames: the boot's stack is small, and a domain
+/// in the making is not.
 struct Builder<'b, 'a> {
     hv: &'b Hypervisor,
     platform: &'b Platform,
@@ -107,6 +109,7 @@ struct Parts<'a> {
 }
 
 impl<'a> Builder<'_, 'a> {
+    #[inline(never)]
     fn build(&self, owners: &mut Owners) -> Result<Ready, BootError> {
         let Builder { hv, node, id, .. } = *self;
         let partial = node.device_tree.as_ref().map(|module| (self.files)(module.region));
@@ -138,6 +141,7 @@ impl<'a> Builder<'_, 'a> {
     }
 
     /// Everything of which the domain is made, checked and not taken yet.
+    #[inline(never)]
     fn parts(
         &self,
         owners: &Owners,
@@ -163,6 +167,7 @@ impl<'a> Builder<'_, 'a> {
     }
 
     /// The domain with its memory and without anything in it.
+    #[inline(never)]
     fn domain(&self, parts: &Parts<'_>) -> Result<Box<Domain>, BootError> {
         let p2m = stage2(self.hv, self.id, &parts.ram)?;
         let mut domain = Domain::new(self.hv, self.blueprint(parts), p2m)?;
@@ -172,6 +177,7 @@ impl<'a> Builder<'_, 'a> {
     }
 
     /// Gives it its devices and its files.
+    #[inline(never)]
     fn fill(&self, domain: &Domain, parts: &Parts<'_>, granted: &Granted) -> Result<Placement, BootError> {
         let Builder { hv, platform, node, id, .. } = *self;
         map_devices(domain, platform, &parts.layout, granted)?;
@@ -247,6 +253,7 @@ impl<'a> Builder<'_, 'a> {
         Ok(spis)
     }
 
+    #[inline(never)]
     fn tree(
         &self,
         layout: &Layout,

@@ -191,6 +191,7 @@ impl Parts {
 impl Domain {
     /// Puts a domain together around its stage 2. Its vCPUs are off, and nobody can find it yet. After an error its
     /// tables are given back; its RAM stays with who allocated it.
+    #[inline(never)]
     pub fn new(
         hv: &Hypervisor,
         blueprint: Blueprint,

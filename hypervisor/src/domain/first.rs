@@ -45,6 +45,7 @@ pub struct Modules<'a> {
 }
 
 /// Builds the first domain. Nothing of it runs yet.
+#[inline(never)]
 pub fn build_first(hv: &Hypervisor, platform: &Platform, modules: &Modules<'_>) -> Result<Ready, FirstError> {
     let vcpus = number_of_vcpus(hv, platform)?;
     let area = memory::allocate(hv, hv.options.dom0_memory.unwrap_or(DEFAULT_MEMORY))?;

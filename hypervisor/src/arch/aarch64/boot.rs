@@ -97,7 +97,8 @@ fn give_up(uart: Option<Pa>, report: impl FnOnce()) -> ! {
     power::halt()
 }
 
-/// The tree makes sense: everything from here on has a console.
+/// The tree makes sense: everything from here on has a console. What it calls has frames of its own (`inline(never)`),
+/// which go again: together they are more than the boot's stack holds.
 fn start(tree: &'static [u8], platform: &Platform) -> ! {
     let cpus = boot_first(platform);
     let (options, complaints) = Options::parse(&platform.command_line);
@@ -187,6 +188,7 @@ fn enable_console_input(hypervisor: &Hypervisor, platform: &Platform) {
     }
 }
 
+#[inline(never)]
 fn describe(platform: &Platform) -> alloc::string::String {
     let memory: u64 = platform.memory.iter().map(|bank| bank.size()).sum();
     let controller = match platform.gic.layout {
@@ -231,6 +233,7 @@ fn frame_range(region: &Region) -> FrameRange {
 }
 
 /// Makes the hypervisor: its memory first, then what is kept in it.
+#[inline(never)]
 fn assemble(tree: &[u8], platform: &Platform, options: Options, cpus: u16) -> &'static Hypervisor {
     let mut reserved = permanent(platform, cpus);
     reserved.extend(passing(tree, platform));
@@ -281,6 +284,7 @@ fn assemble(tree: &[u8], platform: &Platform, options: Options, cpus: u16) -> &'
 }
 
 /// Gives the heap what a machine of so many CPUs needs.
+#[inline(never)]
 fn grow_heap(frames: &Frames, cpus: u16) {
     let bytes = heap::wanted(cpus);
     let order = (bytes >> PAGE_SHIFT).trailing_zeros() as u8;
@@ -320,6 +324,7 @@ unsafe fn bytes(region: Region) -> &'static [u8] {
     unsafe { core::slice::from_raw_parts(region.start().0 as *const u8, region.size() as usize) }
 }
 
+#[inline(never)]
 fn first_domain(
     hypervisor: &Hypervisor,
     tree: &'static [u8],
