@@ -44,7 +44,7 @@ unsafe extern "C" {
 }
 
 /// Bytes of a further CPU's stack (`image.ld`).
-const STACK: u64 = 16 << 10;
+const STACK: u64 = 64 << 10;
 
 /// Where the parts of our own image are.
 pub struct Image {
