@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::domains::{find, find_monitored};
 use crate::monitor::{Answer, Command, line};
+use crate::output::explain;
 use crate::registry::Registry;
 use crate::xen::{CONTROL, Xen};
 
@@ -88,8 +89,10 @@ pub fn reboot(registry: &Registry, who: &str) -> Result<()> {
 }
 
 fn end(registry: &Registry, name: &str, command: Command) -> Result<()> {
-    let asked = ask(registry, name, command);
-    asked.map(drop).with_context(|| format!("`lith destroy {name}` ends it without asking it"))
+    match ask(registry, name, command) {
+        Ok(_) => Ok(()),
+        Err(error) => bail!("{}; `lith destroy {name}` ends it without asking it", explain(&error)),
+    }
 }
 
 /// `lith destroy`.

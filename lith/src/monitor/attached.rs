@@ -137,15 +137,13 @@ impl Attached {
     pub fn ask_to_end(&mut self, command: Command) -> Result<()> {
         let Some(wish) = command.wish() else { return Ok(()) };
         if let Some(how) = self.connection.broken() {
-            bail!("the guest's connection to its store is broken: {how}");
+            bail!("its connection to its store is broken: {how}");
         }
         if !self.connection.store().is_watched(SHUTDOWN) {
-            bail!(
-                "the guest does not listen: it has not come up yet, or its kernel has no driver for xenbus"
-            );
+            bail!("it does not listen: it has not come up yet, or its kernel has no driver for xenbus");
         }
         if self.connection.set(SHUTDOWN, wish).is_err() {
-            bail!("the guest has filled its store");
+            bail!("it has filled its store");
         }
         Ok(())
     }
@@ -214,7 +212,7 @@ mod tests {
         let mut output = Vec::new();
         assert!(!guest.serve(&events, &mut output) && output.is_empty());
         let error = guest.ask_to_end(Command::Shutdown).unwrap_err().to_string();
-        assert!(error.starts_with("the guest does not listen"), "{error}");
+        assert!(error.starts_with("it does not listen"), "{error}");
         assert_eq!(guest.newly_broken(), None);
         guest.release(&events);
         guest.release(&events);
