@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use xenolith::image::{GunzipError, Kernel, Request, place};
-use xenolith::types::Ipa;
+use xenolith_guest::Region;
 
 const LIMIT: u64 = 16 << 20;
 
@@ -25,6 +25,6 @@ fn unpack(file: &[u8]) {
     }
     let kernel_size = kernel.header.memory_size(total);
     let text_offset = kernel.header.text_offset;
-    let bank = (Ipa(0x4000_0000), 512 << 20);
+    let bank = Region::new(0x4000_0000, 512 << 20);
     let _ = place(&Request { bank, text_offset, kernel_size, device_tree_size: 0x4000, initrd_size: total });
 }

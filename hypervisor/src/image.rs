@@ -2,11 +2,9 @@
 //!
 //! A module is whatever its author put there. A header is checked before a size in it is believed, and a compressed
 //! image is unpacked in small steps straight to where it goes, so that neither costs memory that was not set aside
-//! for it.
+//! for it. Header and placement are the same for every domain, whoever builds it: `xenolith_guest` has them.
 
 mod gzip;
-mod header;
-mod placement;
 
 use core::convert::Infallible;
 use core::fmt;
@@ -14,8 +12,8 @@ use core::fmt;
 use arrayvec::ArrayVec;
 
 pub use gzip::{GunzipError, gunzip, is_gzip};
-pub use header::{ImageError, ImageHeader, PageSize};
-pub use placement::{Placement, PlacementError, Request, place};
+pub use xenolith_guest::image::{ImageError, ImageHeader, PageSize};
+pub use xenolith_guest::placement::{Placement, PlacementError, Request, place};
 
 /// A kernel as the boot loader left it.
 #[derive(Clone, Copy, Debug)]

@@ -202,7 +202,7 @@ impl<'a> Builder<'_, 'a> {
             if self.node.direct_map { " directly mapped" } else { "" },
             parts.vcpus,
             granted.windows.len(),
-            placement.kernel.0,
+            placement.kernel,
         );
     }
 

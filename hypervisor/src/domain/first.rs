@@ -81,8 +81,8 @@ pub fn build_first(hv: &Hypervisor, platform: &Platform, modules: &Modules<'_>) 
     log::info!(
         "first domain: {} MiB, {vcpus} vCPUs, kernel at {:#x}, device tree at {:#x}",
         area.iter().map(|range| range.pages).sum::<u64>() >> (20 - PAGE_SHIFT),
-        placement.kernel.0,
-        placement.device_tree.0
+        placement.kernel,
+        placement.device_tree
     );
     Ok(Ready { domain, placement })
 }

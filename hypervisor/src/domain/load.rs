@@ -5,6 +5,7 @@ use core::convert::Infallible;
 use core::fmt;
 
 use xenolith_abi::Errno;
+use xenolith_guest::Region;
 
 use crate::hypervisor::Hypervisor;
 use crate::image::{GunzipError, Kernel, KernelError, Placement, PlacementError, Request, place};
@@ -52,7 +53,7 @@ impl<'a> Plan<'a> {
     pub fn new(kernel: &'a [u8], ramdisk: Option<&'a [u8]>, bank: (Ipa, u64)) -> Result<Self, LoadError> {
         let kernel = Kernel::probe(kernel).map_err(LoadError::Kernel)?;
         let request = Request {
-            bank,
+            bank: Region::new(bank.0.0, bank.1),
             text_offset: kernel.header.text_offset,
             kernel_size: kernel.memory_size(),
             device_tree_size: TREE_ROOM,
@@ -64,12 +65,12 @@ impl<'a> Plan<'a> {
 
     /// Where the ramdisk will be.
     pub fn initrd(&self) -> Option<(Ipa, u64)> {
-        Some((self.placement.initrd?, self.ramdisk?.len() as u64))
+        Some((Ipa(self.placement.initrd?), self.ramdisk?.len() as u64))
     }
 
     /// Copies everything into the domain's memory.
     pub fn load(&self, hv: &Hypervisor, domain: &Domain, tree: &[u8]) -> Result<Placement, LoadError> {
-        let mut next = self.placement.kernel;
+        let mut next = Ipa(self.placement.kernel);
         let limit = self.bank.1.saturating_sub(next.0.saturating_sub(self.bank.0.0));
         let unpacked = self.kernel.unpack(limit, &mut |piece| {
             domain.load_memory(hv, next, piece)?;
@@ -88,9 +89,9 @@ impl<'a> Plan<'a> {
             })
         })?;
         if let (Some(at), Some(ramdisk)) = (self.placement.initrd, self.ramdisk) {
-            domain.load_memory(hv, at, ramdisk).map_err(LoadError::Call)?;
+            domain.load_memory(hv, Ipa(at), ramdisk).map_err(LoadError::Call)?;
         }
-        domain.load_memory(hv, self.placement.device_tree, tree).map_err(LoadError::Call)?;
+        domain.load_memory(hv, Ipa(self.placement.device_tree), tree).map_err(LoadError::Call)?;
         crate::arch::sync_instructions();
         Ok(self.placement)
     }
@@ -109,7 +110,7 @@ impl Ready {
     /// Lets the first vCPU start, as the boot protocol of Linux says.
     pub fn start(self, hv: &Hypervisor) -> Arc<Domain> {
         if let Some(boot) = self.domain.vcpu(VcpuId(0)) {
-            self.domain.start_vcpu(hv, boot, self.placement.kernel.0, self.placement.device_tree.0);
+            self.domain.start_vcpu(hv, boot, self.placement.kernel, self.placement.device_tree);
         }
         self.domain
     }
