@@ -21,7 +21,8 @@ pub const MAX_SLOTS: usize = 1024;
 /// The register of all slots.
 #[derive(Debug, Default)]
 pub struct Slots {
-    /// In the order of their numbers.
+    /// In the order of their numbers. Boxed, so that one that goes moves no others of their size.
+    #[expect(clippy::vec_box, reason = "a slot is large, and the list is searched and shifted")]
     slots: Vec<Box<Slot>>,
     last: u32,
 }
