@@ -3,13 +3,14 @@
 
 use alloc::sync::Arc;
 
+use proptest::prelude::*;
 use xenolith_abi::dm::{DestroyServer, DmOp};
 use xenolith_abi::event::{EventOp, PortArgument};
 use xenolith_abi::hypercall::Hypercall;
 use xenolith_abi::ioreq::STATE_MASK;
 use xenolith_abi::sched::ShutdownReason;
 
-use super::super::super::{Machine, Plan};
+use super::super::super::{Machine, Plan, device_models};
 use super::super::support::{CONTROL, Guest};
 use super::model::*;
 use crate::domain::Domain;
@@ -176,4 +177,13 @@ fn a_driver_domain_serves_what_it_was_given_and_no_more() {
     let own = Guest { domain: control, cpu: 0 };
     assert_eq!(dm_op(&mut machine, &own, 1, DmOp::DestroyServer, &mut server), eperm);
     model.unpin(&machine);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn no_device_model_upsets_the_books(bytes in proptest::collection::vec(any::<u8>(), 0..1200)) {
+        device_models::play(&bytes);
+    }
 }
