@@ -36,10 +36,10 @@ const DRIVER_MIB: u64 = 256;
 const ROUNDS_SCRIPT: &str = "#!/bin/sh
 round=0
 while [ $round -lt $3 ]; do
-    lith create --paused $1 >/dev/null || exit
-    lith destroy $2 || exit
+    lith create --paused $1 >/tmp/said 2>&1 && lith destroy $2 >>/tmp/said 2>&1 || break
     round=$((round + 1))
 done
+[ $round -eq $3 ] || { cat /tmp/said; exit 1; }
 ";
 
 /// The guest's init: a shell on its console, again whenever it ends.

@@ -33,7 +33,8 @@ pub struct Rig {
 
 /// The machine of the main job: the driver domain owns `disk`, which is the guest's disk, or holds images if `images`.
 pub fn setup(lab: &Lab, series: Series, disk: &Path, images: bool) -> Result<Setup> {
-    let mut setup = lab.linux(series)?.bootarg("quiet");
+    // What the hypervisor says of domains that come and go would stand in the middle of answers.
+    let mut setup = lab.linux(series)?.bootarg("quiet").option("loglvl=warn");
     setup.memory_mib = 2048;
     setup.initrd = Some(guests::control_file(&lab.assets.output, series));
     setup.domains.push(guests::driver(&lab.assets.output, series, images)?);
@@ -87,11 +88,11 @@ impl Rig {
         serde_json::from_str(&text).with_context(|| format!("lith {arguments} --json: {text}"))
     }
 
-    /// `lith` with these arguments must refuse, and say so in one line, which is returned.
+    /// `lith` with these arguments must refuse; returns its last line, which says why.
     pub fn refused(&mut self, arguments: &str) -> Result<String> {
         let outcome = self.control().run(&format!("lith {arguments}"))?;
         ensure!(outcome.status == 1, "lith {arguments} ended with {}: {}", outcome.status, outcome.output);
-        let line = outcome.output.strip_prefix("lith: ").filter(|line| !line.contains('\n'));
+        let line = outcome.output.lines().last().and_then(|line| line.strip_prefix("lith: "));
         Ok(line.with_context(|| format!("lith {arguments} said {:?}", outcome.output))?.to_owned())
     }
 
@@ -103,13 +104,23 @@ impl Rig {
 
     /// At the console of a guest whose shell listens, or will: does `work` there, and comes back.
     pub fn at<T>(&mut self, guest: &str, work: impl FnOnce(&mut At) -> Result<T>) -> Result<T> {
-        self.control().last(&format!("lith console {guest}"))?;
-        self.machine.expect("Leave it with Ctrl-].")?;
-        let done = work(&mut At { machine: &mut self.machine, boots: &mut self.boots })
-            .with_context(|| format!("at the console of {guest}"))?;
+        let done = self.enter(guest, work)?;
         self.machine.console.send(LEAVE)?;
         self.machine.expect(&format!("Left the console of {guest}; it runs on."))?;
         Ok(done)
+    }
+
+    /// As [`Rig::at`], but it is the guest's end that leads back.
+    pub fn end(&mut self, guest: &str, work: impl FnOnce(&mut At) -> Result<()>) -> Result<()> {
+        self.enter(guest, work)?;
+        self.machine.expect(&format!("Guest {guest} has ended.")).map(drop)
+    }
+
+    fn enter<T>(&mut self, guest: &str, work: impl FnOnce(&mut At) -> Result<T>) -> Result<T> {
+        self.control().last(&format!("lith console {guest}"))?;
+        self.machine.expect("Leave it with Ctrl-].")?;
+        work(&mut At { machine: &mut self.machine, boots: &mut self.boots })
+            .with_context(|| format!("at the console of {guest}"))
     }
 
     /// Waits for the shell of a guest that has just been made.
