@@ -21,7 +21,8 @@ use std::process::ExitCode;
 
 use report::Report;
 
-const USAGE: &str = "usage: guest-tests grants | events | hypercalls | memory | crash | disk FOLDER | smp [SECONDS] | \
+const USAGE: &str = "usage: guest-tests grants | events | hypercalls | memory | crash | disk FOLDER | \
+                     write FOLDER | check FOLDER | smp [SECONDS] | \
                      hotplug [ROUNDS]";
 
 fn main() -> ExitCode {
@@ -38,6 +39,8 @@ fn main() -> ExitCode {
         ("hypercalls", None) => hypercalls::run(&mut report),
         ("memory", None) => memory::run(&mut report),
         ("disk", Some(folder)) => disk::run(&mut report, folder.as_ref()),
+        ("write", Some(folder)) => report.test("files are written", || disk::write_files(folder.as_ref())),
+        ("check", Some(folder)) => report.test("files are as written", || disk::check_files(folder.as_ref())),
         ("smp", _) if number(5).is_some() => smp::run(&mut report, number(5).unwrap_or(5)),
         ("hotplug", _) if number(10).is_some() => hotplug::run(&mut report, number(10).unwrap_or(10)),
         _ => {
