@@ -5,6 +5,7 @@
 
 #![deny(unsafe_code)]
 
+mod device_model;
 mod disk;
 mod events;
 mod float;
@@ -22,15 +23,28 @@ use std::process::ExitCode;
 use report::Report;
 
 const USAGE: &str = "usage: guest-tests grants | events | hypercalls | memory | crash | disk FOLDER | smp [SECONDS] | \
-                     hotplug [ROUNDS]";
+                     hotplug [ROUNDS] | echo-model GUEST | last-echo-model GUEST | hostile-model GUEST [SEED] | \
+                     stranger GUEST";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let what = arguments.next().unwrap_or_default();
     let argument = arguments.next();
     let number = |default| argument.as_deref().map_or(Some(default), |text| text.parse().ok());
+    let domain = argument.as_deref().and_then(|text| text.parse::<u16>().ok());
+    let seed = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(1);
     let mut report = Report::default();
+    if let Some(guest) = domain {
+        match what.as_str() {
+            "echo-model" => return device_model::echo(guest, false),
+            "last-echo-model" => return device_model::echo(guest, true),
+            "hostile-model" => device_model::hostile(&mut report, guest, seed),
+            "stranger" => device_model::stranger(&mut report, guest),
+            _ => {}
+        }
+    }
     match (what.as_str(), &argument) {
+        ("hostile-model" | "stranger", Some(_)) if domain.is_some() => {}
         ("grants", None) => grants::run(&mut report),
         (grants::WRITER, None) => return grants::write_through_read_only_map(),
         ("crash", None) => return hypercalls::crash(),
