@@ -145,6 +145,14 @@ impl Console {
         }
     }
 
+    /// Writes a line of our own; nobody comes between its parts.
+    fn write_own(&self, mark: &str, text: &fmt::Arguments<'_>) {
+        let _writer = self.writer.lock();
+        // A domain may be in the middle of a line of its own.
+        let start = if self.at_line_start() { "" } else { "\n" };
+        let _ = writeln!(Line(self), "{start}(xenolith) {mark}{text}");
+    }
+
     fn at_line_start(&self) -> bool {
         let ring = self.ring.lock();
         let last = ring.written.checked_sub(1).map(|last| ring.bytes[(last % RING as u64) as usize]);
@@ -281,9 +289,7 @@ impl Log for Logger {
             Level::Warn => "warning: ",
             Level::Info | Level::Debug | Level::Trace => "",
         };
-        // A domain may be in the middle of a line of its own.
-        let start = if console().at_line_start() { "" } else { "\n" };
-        let _ = writeln!(Line(console()), "{start}(xenolith) {mark}{}", record.args());
+        console().write_own(mark, record.args());
     }
 
     fn flush(&self) {}
@@ -348,5 +354,19 @@ mod tests {
         let (count, _) = console.read_ring(0, &mut bytes);
         let expected = "(d1) one\r\n(d1) two\r\n(d2) other\r\nfirst domain\r\n(d1)  again\r\nend\n";
         assert_eq!(core::str::from_utf8(&bytes[..count]).unwrap(), expected);
+    }
+    #[test]
+    fn nobody_comes_between_the_parts_of_our_lines() {
+        let console = Console::new();
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..200).for_each(|_| console.write_control(b"domain\r\n")));
+            scope.spawn(|| {
+                (0..200).for_each(|_| console.write_own("error: ", &format_args!("{}{}{}", "o", 'n', 'e')));
+            });
+        });
+        let mut bytes = vec![0; RING];
+        let (count, _) = console.read_ring(0, &mut bytes);
+        let text = core::str::from_utf8(&bytes[..count]).unwrap();
+        assert!(text.lines().all(|line| line == "domain" || line == "(xenolith) error: one"), "{text}");
     }
 }

@@ -13,7 +13,7 @@ use testbed::paths;
 use testbed::programs;
 use testbed::toolchain::{Cross, Target};
 
-use crate::shell;
+use crate::{guests, shell};
 
 /// Names another hypervisor image than the one that is built.
 const OTHER_IMAGE: &str = "XENOLITH_IMAGE";
@@ -45,6 +45,7 @@ impl Assets {
         for series in Series::ALL {
             fs::write(initramfs_file(&output, series), initramfs(series, &guest_tests)?)?;
         }
+        guests::prepare(&output, &guest_tests)?;
         let hostile = output.join("hostile.img");
         let elf = programs::build(Target::Hypervisor, "system-tests-bare", "hostile")?;
         fs::write(&hostile, image::pack(&fs::read(elf)?)?.0)?;
@@ -99,9 +100,15 @@ echo \"driver: done, with status $?\"
 fn initramfs(series: Series, guest_tests: &Path) -> Result<Vec<u8>> {
     let modules = Kernel::fetch(series)?.modules();
     let mut files = Initramfs::base(&kernel::busybox()?, Some(&modules))?;
-    files.file("bin/guest-tests", 0o755, fs::read(guest_tests)?);
+    add_tests(&mut files, guest_tests)?;
     files.file("bin/to-disk", 0o755, TO_DISK.into());
     files.file(DRIVER.trim_start_matches('/'), 0o755, DRIVER_SCRIPT.into());
-    files.file(shell::PROGRAM.trim_start_matches('/'), 0o755, shell::SCRIPT.into());
     files.to_gzip()
+}
+
+/// Adds our programs and the shell that scenarios talk to.
+pub(crate) fn add_tests(files: &mut Initramfs, guest_tests: &Path) -> Result<()> {
+    files.file("bin/guest-tests", 0o755, fs::read(guest_tests)?);
+    files.file(shell::PROGRAM.trim_start_matches('/'), 0o755, shell::SCRIPT.into());
+    Ok(())
 }

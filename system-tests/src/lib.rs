@@ -9,6 +9,7 @@
 
 pub mod assets;
 pub mod console;
+pub mod guests;
 pub mod machine;
 pub mod setup;
 pub mod shell;

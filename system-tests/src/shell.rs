@@ -1,5 +1,7 @@
 //! A shell prompt at the far end of a console, as a function from a command to its output and status.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use anyhow::{Context, Result, ensure};
 
 use crate::console::Console;
@@ -23,11 +25,13 @@ sh
 /// The longest line that is sent at once: Xen keeps 128 bytes of console input.
 const LONGEST: usize = 127;
 
+/// Numbers the commands of all shells, so that each waits for its own answer: a guest's console repeats what was
+/// printed before it was entered.
+static COUNT: AtomicU32 = AtomicU32::new(1);
+
 /// A shell that has printed [`READY`]. Its echo is off and it prints no prompt.
 pub struct Shell<'a> {
     console: &'a mut Console,
-    /// Numbers the commands, so that each waits for its own answer.
-    count: u32,
 }
 
 /// What a command printed and how it ended.
@@ -48,15 +52,14 @@ impl<'a> Shell<'a> {
 
     /// A shell that has printed [`READY`] before.
     pub fn that_listens(console: &'a mut Console) -> Self {
-        Self { console, count: 0 }
+        Self { console }
     }
 
     /// Runs `command` and waits for its end.
     ///
     /// The markers around its output are sent in two halves, so that an echo of the command is no match.
     pub fn run(&mut self, command: &str) -> Result<Outcome> {
-        self.count += 1;
-        let count = self.count;
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let line = format!("echo '<<'{count}; {command}; echo '>>'{count} $? .\n");
         ensure!(line.len() <= LONGEST, "too long for a console: {line:?}");
         self.console.send(&line)?;
@@ -65,7 +68,7 @@ impl<'a> Shell<'a> {
         let output = self.console.expect(&format!(">>{count} ")).with_context(started)?;
         let status = self.console.expect(" .").with_context(started)?;
         let status = status.trim().parse().with_context(|| format!("status of {command:?}: {status:?}"))?;
-        Ok(Outcome { output: output.trim_end_matches('\n').to_string(), status })
+        Ok(Outcome { output: without_others(&output), status })
     }
 
     /// Runs `command`, which must succeed, and returns its output.
@@ -78,5 +81,25 @@ impl<'a> Shell<'a> {
     /// Starts `command`, which ends the shell or the machine: no status comes back.
     pub fn last(&mut self, command: &str) -> Result<()> {
         self.console.send(&format!("{command}\n"))
+    }
+}
+
+/// Output without the lines of domains that share the console, and without its last newline.
+fn without_others(output: &str) -> String {
+    let others = |line: &&str| {
+        let number = line.strip_prefix("(d").and_then(|rest| rest.split_once(") "));
+        !number.is_some_and(|(number, _)| number.parse::<u16>().is_ok())
+    };
+    let own: String = output.split_inclusive('\n').filter(others).collect();
+    own.trim_end_matches('\n').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_other_domains_are_left_out() {
+        assert_eq!(without_others("one\n(d1) two\n(dx) three\n(d12) \nfour\n\n"), "one\n(dx) three\nfour");
     }
 }

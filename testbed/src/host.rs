@@ -54,6 +54,9 @@ impl Need {
     pub const CXX: Need = Need { what: "c++", package: "g++", way_out: "install a C++ compiler" };
     /// Makes disk images.
     pub const MKE2FS: Need = Need { what: "mke2fs", package: "e2fsprogs", way_out: "install e2fsprogs" };
+    /// Makes and checks images of other formats than raw.
+    pub const QEMU_IMG: Need =
+        Need { what: "qemu-img", package: "qemu-utils", way_out: "install QEMU's tools for disk images" };
 
     fn is_met(&self) -> bool {
         find(self.what).is_some()

@@ -16,6 +16,7 @@ struct Machine {
     counter_khz: u32,
     memory_mib: u64,
     free_mib: u64,
+    free_kib: u64,
     domains: usize,
 }
 
@@ -28,6 +29,7 @@ pub fn machine(xen: &dyn Xen, json: bool) -> Result<()> {
         counter_khz: info.cpu_khz,
         memory_mib: info.total_pages >> 8,
         free_mib: info.free_pages >> 8,
+        free_kib: info.free_pages.saturating_mul(4),
         domains: xen.domains()?.len(),
     };
     if json {

@@ -9,6 +9,8 @@ use anyhow::{Context, Result, ensure};
 use crate::report::Report;
 
 const FILES: u64 = 8;
+/// Files that are to outlive a boot: 64 MiB.
+const LASTING_FILES: u64 = 16;
 const BLOCKS: u64 = 64;
 const BLOCK: usize = 64 * 1024;
 
@@ -34,15 +36,37 @@ fn drop_caches() -> Result<()> {
 }
 
 fn write_and_read(folder: &Path) -> Result<()> {
-    for file in 0..FILES {
+    write(folder, FILES)?;
+    drop_caches()?;
+    check(folder, FILES)
+}
+
+/// Writes 64 MiB of files and syncs them.
+pub fn write_files(folder: &Path) -> Result<()> {
+    write(folder, LASTING_FILES)?;
+    rustix::fs::sync();
+    Ok(())
+}
+
+/// Reads what [`write_files`] has written, in this boot or an earlier one.
+pub fn check_files(folder: &Path) -> Result<()> {
+    drop_caches()?;
+    check(folder, LASTING_FILES)
+}
+
+fn write(folder: &Path, files: u64) -> Result<()> {
+    for file in 0..files {
         let mut out = File::create(folder.join(format!("file{file}")))?;
         for number in 0..BLOCKS {
             out.write_all(&block(file << 32 | number))?;
         }
         out.sync_all()?;
     }
-    drop_caches()?;
-    for file in 0..FILES {
+    Ok(())
+}
+
+fn check(folder: &Path, files: u64) -> Result<()> {
+    for file in 0..files {
         let mut input = File::open(folder.join(format!("file{file}")))?;
         let mut content = vec![0; BLOCK];
         for number in 0..BLOCKS {

@@ -22,29 +22,27 @@ use std::process::ExitCode;
 
 use report::Report;
 
-const USAGE: &str = "usage: guest-tests grants | events | hypercalls | memory | crash | disk FOLDER | smp [SECONDS] | \
-                     hotplug [ROUNDS] | echo-model GUEST | last-echo-model GUEST | hostile-model GUEST [SEED] | \
-                     stranger GUEST";
+const USAGE: &str = "usage: guest-tests grants | events | hypercalls | memory | crash | disk FOLDER | \
+                     write FOLDER | check FOLDER | smp [SECONDS] | hotplug [ROUNDS] | echo-model GUEST | \
+                     last-echo-model GUEST | hostile-model GUEST [SEED] | stranger GUEST";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let what = arguments.next().unwrap_or_default();
     let argument = arguments.next();
     let number = |default| argument.as_deref().map_or(Some(default), |text| text.parse().ok());
-    let domain = argument.as_deref().and_then(|text| text.parse::<u16>().ok());
-    let seed = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(1);
     let mut report = Report::default();
-    if let Some(guest) = domain {
+    if let Some(guest) = argument.as_deref().and_then(|text| text.parse().ok()) {
+        let seed = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(1);
         match what.as_str() {
             "echo-model" => return device_model::echo(guest, false),
             "last-echo-model" => return device_model::echo(guest, true),
-            "hostile-model" => device_model::hostile(&mut report, guest, seed),
-            "stranger" => device_model::stranger(&mut report, guest),
+            "hostile-model" => return device_model::hostile(report, guest, seed),
+            "stranger" => return device_model::stranger(report, guest),
             _ => {}
         }
     }
     match (what.as_str(), &argument) {
-        ("hostile-model" | "stranger", Some(_)) if domain.is_some() => {}
         ("grants", None) => grants::run(&mut report),
         (grants::WRITER, None) => return grants::write_through_read_only_map(),
         ("crash", None) => return hypercalls::crash(),
@@ -52,6 +50,8 @@ fn main() -> ExitCode {
         ("hypercalls", None) => hypercalls::run(&mut report),
         ("memory", None) => memory::run(&mut report),
         ("disk", Some(folder)) => disk::run(&mut report, folder.as_ref()),
+        ("write", Some(folder)) => report.test("files are written", || disk::write_files(folder.as_ref())),
+        ("check", Some(folder)) => report.test("files are as written", || disk::check_files(folder.as_ref())),
         ("smp", _) if number(5).is_some() => smp::run(&mut report, number(5).unwrap_or(5)),
         ("hotplug", _) if number(10).is_some() => hotplug::run(&mut report, number(10).unwrap_or(10)),
         _ => {

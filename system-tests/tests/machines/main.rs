@@ -4,6 +4,7 @@
 #![deny(unsafe_code)]
 
 mod harness;
+mod rig;
 mod scenarios;
 mod turns;
 

@@ -6,6 +6,7 @@ mod disk;
 mod domain;
 mod driver;
 mod faults;
+mod guest;
 mod hostile;
 mod power;
 
@@ -19,6 +20,7 @@ pub fn all() -> Vec<Scenario> {
         domain::all(),
         disk::all(),
         driver::all(),
+        guest::all(),
         hostile::all(),
         bad_input::all(),
         faults::all(),

@@ -1,6 +1,7 @@
 //! A device model that does all that one should not. What it does to the guest's device is its right; everything else,
 //! and the guest's vCPU, must live on.
 
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -28,8 +29,9 @@ const FLAGS: usize = std::mem::offset_of!(Slot, flags);
 const PORT: usize = std::mem::offset_of!(Slot, vp_eport);
 
 /// Abuses a guest's ioreq servers, and leaves the last one as it is.
-pub fn run(report: &mut Report, guest: u16, seed: u64) {
+pub fn run(mut report: Report, guest: u16, seed: u64) -> ExitCode {
     report.test("a device model that is hostile", || abuse(guest, seed));
+    report.finish()
 }
 
 fn abuse(guest: u16, seed: u64) -> Result<()> {

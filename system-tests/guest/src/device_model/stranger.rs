@@ -1,5 +1,6 @@
 //! A domain that is not the guest's device model: every call of one is refused.
 
+use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
@@ -19,16 +20,20 @@ const CONTROL: u16 = 0;
 const LIMIT: u32 = 1000;
 
 /// Waits for the guest, and tries all that its device model may do.
-pub fn run(report: &mut Report, guest: u16) {
-    let model = match wait_for(guest) {
-        Ok(model) => model,
-        Err(error) => return report.test("the guest comes", || Err(error)),
-    };
-    report.test("calls of a device model", || calls(&model, Errno::PERM));
-    report.test("calls for the control domain", || calls(&of(&model, CONTROL), Errno::PERM));
-    report.test("calls for nobody", || calls(&of(&model, NOBODY), Errno::SRCH));
-    report.test("foreign pages", || foreign(&model));
-    report.test("the guest's resources", || resources(&model));
+pub fn run(mut report: Report, guest: u16) -> ExitCode {
+    match wait_for(guest) {
+        Ok(model) => try_all(&mut report, &model),
+        Err(error) => report.test("the guest comes", || Err(error)),
+    }
+    report.finish()
+}
+
+fn try_all(report: &mut Report, model: &DeviceModel) {
+    report.test("calls of a device model", || calls(model, Errno::PERM));
+    report.test("calls for the control domain", || calls(&of(model, CONTROL), Errno::PERM));
+    report.test("calls for nobody", || calls(&of(model, NOBODY), Errno::SRCH));
+    report.test("foreign pages", || foreign(model));
+    report.test("the guest's resources", || resources(model));
 }
 
 /// The guest is there when it is refused for another reason than that it is not.

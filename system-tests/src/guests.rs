@@ -1,0 +1,147 @@
+//! The files of a machine with guests: a control domain with `lith`, a driver domain that serves the first disk, and
+//! what a guest boots from.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use testbed::disk_image;
+use testbed::initramfs::Initramfs;
+use testbed::kernel::{self, Kernel, Series};
+use testbed::programs::{self, Extra};
+use testbed::qemu::BootDomain;
+use testbed::roles::{self, DRIVER_BOOTARGS};
+use testbed::toolchain::Target;
+
+use crate::assets::add_tests;
+use crate::shell;
+
+/// What the shell of a guest's disk prints when it listens; the boot's identifier follows.
+pub const READY: &str = "SYSTEM-TESTS: guest's shell ready ";
+
+/// The driver domain's program: it serves for ever, and says nothing on the console that all share.
+const SERVE: &str = "/bin/serve-quietly";
+const SERVE_SCRIPT: &str = "#!/bin/sh
+# With `images` on the command line the images are files of the disk, else the disk is the image.
+[ -n \"$images\" ] && mkdir /images && mount -t ext4 /dev/vda /images
+while true; do
+    lithd serve >>/tmp/lithd.log 2>&1
+    sleep 1
+done
+";
+/// RAM of the driver domain in MiB.
+const DRIVER_MIB: u64 = 256;
+
+/// Makes and destroys a guest: its file, its name, how often.
+const ROUNDS_SCRIPT: &str = "#!/bin/sh
+round=0
+while [ $round -lt $3 ]; do
+    lith create --paused $1 >/tmp/said 2>&1 && lith destroy $2 >>/tmp/said 2>&1 || break
+    round=$((round + 1))
+done
+[ $round -eq $3 ] || { cat /tmp/said; exit 1; }
+";
+
+/// The guest's init: a shell on its console, again whenever it ends.
+const INITTAB: &str = "::sysinit:/etc/rc
+::respawn:/bin/test-shell
+::ctrlaltdel:/sbin/reboot
+::shutdown:/bin/mount -o remount,ro /
+";
+const GUEST_SHELL: &str = r#"#!/bin/sh
+stty -echo
+dmesg -n 1
+export PS1= PS2= PATH=/sbin:/bin:/usr/sbin:/usr/bin
+echo "SYSTEM-TESTS: guest's shell ready $(cat /proc/sys/kernel/random/boot_id)"
+sh
+"#;
+
+/// The smallest kernel: it waits for interrupts, for ever. One page, with the header of an arm64 `Image`.
+fn tiny_kernel() -> Vec<u8> {
+    const BRANCH_TO_CODE: u32 = 0x1400_0010;
+    const WFI: u32 = 0xd503_207f;
+    const BRANCH_BACK: u32 = 0x17ff_ffff;
+    const SIZE: u64 = 4096;
+    const LITTLE_ENDIAN_4K_ANYWHERE: u64 = 0xa;
+    let mut image = BRANCH_TO_CODE.to_le_bytes().to_vec();
+    image.resize(16, 0);
+    image.extend(SIZE.to_le_bytes());
+    image.extend(LITTLE_ENDIAN_4K_ANYWHERE.to_le_bytes());
+    image.resize(0x38, 0);
+    image.extend(b"ARM\x64");
+    image.resize(0x40, 0);
+    image.extend([WFI, BRANCH_BACK].map(u32::to_le_bytes).concat());
+    image.resize(4096, 0);
+    image
+}
+
+/// Builds the programs of both domains and writes the initial file systems for every kernel.
+pub(crate) fn prepare(output: &Path, guest_tests: &Path) -> Result<()> {
+    let lith = programs::build(Target::Domain, "lith", "lith")?;
+    let lithd = programs::build(Target::Domain, "lithd", "lithd")?;
+    for series in Series::ALL {
+        let kernel = Kernel::fetch(series)?;
+        let (busybox, modules) = (kernel::busybox()?, kernel.modules());
+        let base = || -> Result<Initramfs> {
+            let mut base = Initramfs::base(&busybox, Some(&modules))?;
+            add_tests(&mut base, guest_tests)?;
+            Ok(base)
+        };
+        let ramdisk = output.join(format!("guest-{series}.cpio"));
+        fs::write(&ramdisk, roles::guest(&busybox, Some(&modules))?.to_cpio()?)?;
+        let guest = roles::Guest {
+            kernel: kernel.image(),
+            ramdisk,
+            bootargs: "console=hvc0 quiet".into(),
+            memory_mib: 160,
+            vcpus: 1,
+        };
+        let mut control = roles::control(base()?, &lith, &guest)?;
+        control.file("bin/rounds", 0o755, ROUNDS_SCRIPT.into());
+        control.file("guest/tiny", 0o644, tiny_kernel());
+        fs::write(control_file(output, series), control.to_cpio()?)?;
+        let mut driver = roles::driver(base()?, &lithd)?;
+        driver.file(SERVE.trim_start_matches('/'), 0o755, SERVE_SCRIPT.into());
+        fs::write(driver_file(output, series), driver.to_cpio()?)?;
+    }
+    Ok(())
+}
+
+/// The control domain's initial file system: that of the other tests with `lith` and the files of a guest, which
+/// `/guest/guest.toml` describes.
+pub fn control_file(output: &Path, series: Series) -> PathBuf {
+    output.join(format!("control-{series}.cpio"))
+}
+
+fn driver_file(output: &Path, series: Series) -> PathBuf {
+    output.join(format!("driver-{series}.cpio"))
+}
+
+/// The driver domain, which owns the disk in virtio-mmio slot 0. With `images` it mounts that disk at `/images`.
+pub fn driver(output: &Path, series: Series, images: bool) -> Result<BootDomain> {
+    Ok(BootDomain {
+        name: "driver".into(),
+        kernel: Kernel::fetch(series)?.image(),
+        ramdisk: Some(driver_file(output, series)),
+        bootargs: format!("{DRIVER_BOOTARGS} run={SERVE}{}", if images { " images=1" } else { "" }),
+        memory_mib: DRIVER_MIB,
+        vcpus: 1,
+        vpl011: true,
+        direct_map: true,
+        passthrough: vec![0],
+    })
+}
+
+/// Makes a guest's disk of `mib` MiB, whose init is a shell that says [`READY`], with our programs.
+pub fn make_disk(image: &Path, mib: u64, guest_tests: &Path) -> Result<()> {
+    let extra = |path: &str, permissions: u32, data: Vec<u8>| Extra { path: path.into(), permissions, data };
+    disk_image::make(
+        image,
+        mib,
+        &[
+            extra("etc/inittab", 0o644, INITTAB.into()),
+            extra(shell::PROGRAM.trim_start_matches('/'), 0o755, GUEST_SHELL.into()),
+            extra("bin/guest-tests", 0o755, fs::read(guest_tests)?),
+        ],
+    )
+}

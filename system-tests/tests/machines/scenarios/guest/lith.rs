@@ -1,0 +1,196 @@
+//! lith's commands, at guests that live, wait, end and crash.
+
+use anyhow::{Context, Result, ensure};
+use testbed::kernel::Series;
+
+use super::{passes, root_disk};
+use crate::harness::{Lab, Scenario};
+use crate::rig::{Rig, check_and_remove, description, disk, setup};
+
+/// The scenarios of this file.
+pub fn all() -> Vec<Scenario> {
+    vec![
+        Scenario::new("guest/commands", commands),
+        Scenario::new("guest/ends", ends),
+        Scenario::new("guest/bad-files", bad_files),
+    ]
+}
+
+/// lith's commands do what they say, to guests at work too.
+fn commands(lab: &Lab) -> Result<()> {
+    let image = root_disk(lab)?;
+    let mut rig = Rig::start(lab, &setup(lab, Series::V6_12, &image, false)?)?;
+    let before = rig.json("info")?;
+    ensure!(before["domains"] == 2 && before["cpus"] == 2, "the machine is {before}");
+    rig.create("guest", &description("guest", &disk("/dev/vda", "serial = \"root\"\n")))?;
+    rig.boot("guest")?;
+    shown(&mut rig)?;
+    pauses(&mut rig)?;
+    refuses(&mut rig)?;
+    rig.at("guest", |at| {
+        at.shell().check("while guest-tests disk /root; do :; done >/dev/null 2>&1 & true").map(drop)
+    })?;
+    rig.lith("destroy guest")?;
+    rig.wait_for_domains(2)?;
+    // Destroyed in the middle of its writes, it starts on the same disk.
+    rig.create("guest", &description("guest", &disk("/dev/vda", "")))?;
+    rig.at("guest", |at| {
+        at.boot()?;
+        passes(&mut at.shell(), "disk /root")
+    })?;
+    rig.lith("shutdown --wait guest")?;
+    rig.wait_for_domains(2)?;
+    rig.power_off()?;
+    check_and_remove(&image)
+}
+
+/// What lith shows of a guest, for people and for programs.
+fn shown(rig: &mut Rig) -> Result<()> {
+    let list = rig.json("list")?;
+    let names: Vec<&str> =
+        list.as_array().into_iter().flatten().filter_map(|one| one["name"].as_str()).collect();
+    ensure!(names == ["control", "(1)", "guest"], "domains {names:?}");
+    ensure!(list[2]["vcpus"] == 1 && list[2]["memory_mib"] == 160, "the guest is {}", list[2]);
+    let table = rig.lith("list")?;
+    ensure!(table.starts_with("NAME") && table.lines().count() == 4, "lith list: {table}");
+    let disks = rig.json("disk list")?;
+    let [one] = disks.as_array().map(Vec::as_slice).unwrap_or_default() else {
+        anyhow::bail!("one disk, and not {disks}");
+    };
+    ensure!(
+        one["guest"] == "guest" && one["state"] == "ready" && one["image"] == "/dev/vda",
+        "the disk is {one}"
+    );
+    ensure!(rig.lith("info guest")?.contains("serves /dev/vda (raw, 160 MiB, 1 queue"), "lith info guest");
+    ensure!(rig.lith("dmesg")?.contains("Xenolith"), "lith dmesg");
+    let script = rig.lith("completion bash")?;
+    ensure!(script.contains("complete"), "a script for completion: {script}");
+    Ok(())
+}
+
+/// A paused guest does nothing, and goes on where it was.
+fn pauses(rig: &mut Rig) -> Result<()> {
+    let seconds = |rig: &mut Rig| -> Result<f64> {
+        rig.json("list")?[2]["cpu_seconds"].as_f64().context("no CPU time of the guest")
+    };
+    rig.at("guest", |at| at.shell().check("while :; do :; done & true").map(drop))?;
+    rig.lith("pause guest")?;
+    let stopped = seconds(rig)?;
+    rig.control().check("sleep 1")?;
+    ensure!(rig.state("guest")?.as_deref() == Some("paused"), "a paused guest is {:?}", rig.state("guest")?);
+    ensure!(seconds(rig)? == stopped, "a paused guest uses CPU time");
+    ensure!(rig.refused("pause guest")?.contains("is paused already"), "pausing twice");
+    rig.lith("unpause guest")?;
+    rig.control().check("sleep 1")?;
+    ensure!(seconds(rig)? > stopped, "a guest does not go on");
+    ensure!(rig.refused("unpause guest")?.contains("is not paused"), "unpausing twice");
+    rig.at("guest", |at| at.shell().check("kill $!").map(drop))
+}
+
+/// What cannot be is refused with the reason.
+fn refuses(rig: &mut Rig) -> Result<()> {
+    for (arguments, words) in [
+        ("create /guest.toml", "there is a guest guest already"),
+        ("console nobody", "no guest is called nobody: there are guest"),
+        ("destroy 77", "no guest is called 77"),
+        ("destroy control", "this is the control domain; turn it off with `poweroff`"),
+        ("pause 0", "the control domain cannot pause itself"),
+        ("shutdown control", "this is the control domain itself, not a guest"),
+    ] {
+        let line = rig.refused(arguments)?;
+        ensure!(line.contains(words), "lith {arguments} said {line:?} and not {words:?}");
+    }
+    let outcome = rig.control().run("lith frobnicate")?;
+    ensure!(outcome.status == 2, "a command that is none ended with {}", outcome.status);
+    Ok(())
+}
+
+/// A guest's end has the consequence that its file names.
+fn ends(lab: &Lab) -> Result<()> {
+    let image = root_disk(lab)?;
+    let mut rig = Rig::start(lab, &setup(lab, Series::V6_12, &image, false)?)?;
+    let disk = disk("/dev/vda", "");
+    let with = |actions: &str| description("guest", &format!("{actions}\n{disk}"));
+    let crash = "echo c >/proc/sysrq-trigger";
+
+    rig.create("guest", &with("on_poweroff = \"preserve\"\non_reboot = \"destroy\""))?;
+    rig.at("guest", |at| {
+        at.boot()?;
+        at.shell().last("poweroff -f")?;
+        at.expect("has turned itself off; it is preserved until `lith destroy guest`").map(drop)
+    })?;
+    ensure!(rig.state("guest")?.as_deref() == Some("off"), "a preserved guest is {:?}", rig.state("guest")?);
+    ensure!(rig.refused("shutdown guest")?.contains("it has ended already"), "shutting down what is off");
+    rig.lith("destroy guest")?;
+    rig.wait_for_domains(2)?;
+
+    rig.lith("create /guest.toml")?;
+    rig.end("guest", |at| {
+        at.boot()?;
+        at.shell().last("reboot -f")
+    })?;
+    rig.wait_for_domains(2)?;
+
+    rig.create("guest", &with("on_crash = \"restart\"\non_poweroff = \"restart\""))?;
+    rig.at("guest", |at| {
+        at.boot()?;
+        at.shell().last(crash)?;
+        at.expect("has crashed; it is started again")?;
+        at.boot()?;
+        at.shell().last("poweroff -f")?;
+        at.expect("has turned itself off; it is started again")?;
+        at.boot()
+    })?;
+    ensure!(rig.json("info guest")?["record"]["restarts"] == 2, "two restarts");
+    rig.lith("destroy guest")?;
+    rig.wait_for_domains(2)?;
+
+    rig.create("guest", &with(""))?;
+    rig.end("guest", |at| {
+        at.boot()?;
+        at.shell().last(crash)
+    })?;
+    rig.wait_for_domains(2)?;
+    rig.power_off()
+}
+
+/// Files that describe no guest are refused with the place and the reason, and leave nothing behind.
+fn bad_files(lab: &Lab) -> Result<()> {
+    let image = root_disk(lab)?;
+    let mut rig = Rig::start(lab, &setup(lab, Series::V6_12, &image, false)?)?;
+    let tiny = "kernel = \"/guest/tiny\"\nmemory = \"16M\"\n";
+    rig.control().check("head -c 100000 /bin/lith >/not-a-kernel")?;
+    let mut free = None;
+    for (text, words) in [
+        ("memory = \"64M\"\n", "/bad.toml: kernel: is missing"),
+        (
+            "kernel = \"/guest/tiny\"\nmemroy = \"1M\"\n",
+            "/bad.toml:2:1: memroy: is not known; did you mean \"memory\"?",
+        ),
+        (&format!("{tiny}vcpus = 129\n"), "/bad.toml:3:9: vcpus: must be from 1 to 128"),
+        (&format!("{tiny}vcpus = [\n"), "/bad.toml:3:"),
+        ("kernel = \"/none\"\nmemory = \"64M\"\n", "kernel /none: No such file"),
+        ("kernel = \"/not-a-kernel\"\nmemory = \"64M\"\n", "it is an ELF file"),
+        (&format!("{tiny}memory = \"100G\"\n"), "/bad.toml:3:"),
+        ("kernel = \"/guest/tiny\"\nmemory = \"100G\"\n", "memory"),
+        (&format!("{tiny}{}", disk("/none.img", "")), "disk /none.img: domain 1 cannot serve it: "),
+        (
+            &format!("{tiny}{}", disk("/dev/vda", "format = \"qcow2\"\n")),
+            "disk /dev/vda: domain 1 cannot serve it: ",
+        ),
+        (&format!("{tiny}[[disk]]\nimage = \"/x\"\nbackend = 9\n"), "disk /x"),
+        (&format!("{tiny}[[disk]]\nimage = \"/x\"\nbackend = \"web\"\n"), "web"),
+    ] {
+        rig.write("/bad.toml", text)?;
+        let line = rig.refused("create /bad.toml")?;
+        ensure!(line.contains(words), "of {text:?} lith said {line:?} and not {words:?}");
+        rig.wait_for_domains(2)?;
+        // The first that has reached the hypervisor may leave the backend's tables larger.
+        if text.contains("/none.img") {
+            free = Some(rig.free_kib()?);
+        }
+    }
+    ensure!(Some(rig.free_kib()?) == free, "{} KiB are free, and were {free:?} before", rig.free_kib()?);
+    ensure!(rig.refused("create /nowhere.toml")?.contains("/nowhere.toml"), "a file that is not there");
+    rig.power_off()
+}
