@@ -115,6 +115,7 @@ impl Console {
     }
 
     /// Writes output as it is.
+    #[inline(never)]
     pub fn write(&self, bytes: &[u8]) {
         self.ring.lock().push(bytes);
         self.fresh.store(true, Ordering::Relaxed);

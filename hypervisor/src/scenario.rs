@@ -5,6 +5,8 @@
 //! be audited at any moment ([`Machine::audit`]).
 
 mod audit;
+#[cfg(feature = "ioreq")]
+pub mod device_models;
 mod guest_memory;
 pub mod hostile;
 mod instructions;

@@ -243,6 +243,7 @@ impl Domain {
             device_models: Mutex::default(),
             io,
             vuart: None,
+            complaints: 0.into(),
             ending: Mutex::new(Ending::default()),
             stopping: false.into(),
             permits: Mutex::default(),

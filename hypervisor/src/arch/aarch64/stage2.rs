@@ -1,5 +1,7 @@
 //! Loading a domain's stage 2, flushing its translations, and asking the MMU what a guest's pointer means.
 
+use core::sync::atomic::AtomicU64;
+
 use crate::p2m::{Depth, Tlb, Vttbr};
 use crate::types::{Gva, Ipa, PAGE_SIZE};
 
@@ -48,11 +50,11 @@ pub fn activate_stage2(stage2: Stage2) {
 }
 
 /// Tables for a CPU that runs no guest: nothing is mapped, whatever the shape of the walk. A walk begins in at most 8
-/// tables here (`p2m::Geometry`), aligned to their size.
+/// tables here (`p2m::Geometry`), aligned to their size. Nobody writes them; a constant would be 32 KiB of the image's file.
 #[repr(C, align(32768))]
-struct NoTables([u64; 4096]);
+struct NoTables([AtomicU64; 4096]);
 
-static NO_TABLES: NoTables = NoTables([0; 4096]);
+static NO_TABLES: NoTables = NoTables([const { AtomicU64::new(0) }; 4096]);
 
 /// Makes this CPU know no domain's stage 2: also a CPU that runs no guest may walk the tables in VTTBR_EL2 ahead of its
 /// program, and those of a domain that has left it may be taken apart.
