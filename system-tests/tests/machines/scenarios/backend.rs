@@ -87,8 +87,7 @@ fn description(disk: &str) -> String {
 /// A disk that the control domain serves.
 const DISK: &str = "[[disk]]\nimage = \"/disk.img\"\n";
 /// What the guest does to its disk until that fails.
-const LOAD: &str =
-    "while dd if=/dev/zero of=/dev/vda bs=64k count=99 conv=fsync; do :; done 2>/tmp/load &";
+const LOAD: &str = "while dd if=/dev/zero of=/dev/vda bs=64k count=99 conv=fsync; do :; done 2>/tmp/load &";
 /// Ends when the guest has written to its disk.
 const UNDER_LOAD: &str = "for i in $(seq 200); do grep records /tmp/load && break; sleep 0.1; done";
 /// The process that serves the only disk.
