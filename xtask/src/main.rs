@@ -29,7 +29,7 @@ enum Task {
     /// Lint the code for the host and for bare metal, with warnings denied
     Lint,
     /// Measure the present build and print a table
-    Bench,
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         Task::Run(options) => run::run(&options),
         Task::Test => test::test(),
         Task::Lint => lint::lint(),
-        Task::Bench => bench::bench(),
+        Task::Bench(options) => bench::bench(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
