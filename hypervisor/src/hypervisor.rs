@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU16, Ordering};
+use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use xenolith_abi::Errno;
 
@@ -65,6 +65,8 @@ pub struct Hypervisor {
     /// Domains that are gone but for somebody's reference: their vCPUs are still in the scheduler.
     graveyard: Mutex<Vec<Arc<Domain>>>,
     units: RwLock<Vec<Option<VcpuRef>>>,
+    /// CPUs that have kicked themselves. Each CPU sets and clears its own bit only.
+    own_kicks: AtomicU64,
     /// Wall-clock nanoseconds since 1970 at the moment when the counter was zero.
     pub wall_clock: Mutex<u64>,
     /// Shared interrupts: which domain has each one. Indexed by INTID - 32.
@@ -104,6 +106,7 @@ impl Hypervisor {
             creating: Mutex::new(DomId::CONTROL),
             graveyard: Mutex::default(),
             units: RwLock::new(Vec::new()),
+            own_kicks: AtomicU64::new(0),
             wall_clock: Mutex::new(0),
             routes: RwLock::new(Vec::new()),
             scrubbing: Mutex::new(None),
@@ -323,11 +326,29 @@ impl Hypervisor {
         self.routes.read().get(index).copied().flatten()
     }
 
-    /// Makes CPUs choose anew.
+    /// Makes CPUs choose anew. The calling CPU does so before it enters a guest or sleeps, with no interrupt.
     pub fn kick(&self, cpus: CpuMask) {
-        for cpu in cpus.iter() {
-            arch::gic::kick(cpu);
+        if cpus.is_empty() {
+            return;
         }
+        let own = arch::this_cpu();
+        for cpu in cpus.iter() {
+            if cpu == own {
+                self.own_kicks.fetch_or(CpuMask::one(own).0, Ordering::Relaxed);
+            } else {
+                arch::gic::kick(cpu);
+            }
+        }
+    }
+
+    /// Whether the calling CPU has kicked itself and not chosen since.
+    pub fn is_kicked(&self, own: CpuId) -> bool {
+        CpuMask(self.own_kicks.load(Ordering::Relaxed)).contains(own)
+    }
+
+    /// The calling CPU chooses now.
+    pub fn take_kick(&self, own: CpuId) {
+        self.own_kicks.fetch_and(!CpuMask::one(own).0, Ordering::Relaxed);
     }
 
     /// Makes a vCPU that sleeps runnable.

@@ -126,27 +126,32 @@ pub fn run(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event) 
 pub fn step(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event) -> Next {
     handle(hv, cpu, frame, event);
     loop {
+        if hv.is_kicked(cpu.id) {
+            hv.take_kick(cpu.id);
+            cpu.local.choose = true;
+        }
         if cpu.local.choose {
             switch::choose(hv, cpu, frame);
         }
         let Cpu { running, local, .. } = cpu;
         let Some(running) = running else {
+            if hv.is_kicked(local.id) {
+                continue;
+            }
             // Whatever ends the wait may have made a vCPU runnable.
             local.choose = true;
             return Next::Idle;
         };
         let attention = running.vcpu().take_attention();
-        if attention.is_none() {
-            return Next::Guest;
-        }
         if attention.answer() {
             device_access::resume(hv, running, local, frame);
         }
         if attention.interrupts() {
             switch::present_interrupts(hv, running);
         }
-        // The same instruction may ask a device model again, at most once.
-        if !local.choose {
+        // The same instruction may ask a device model again, at most once. A vCPU that has just left may be the better
+        // choice, which is found by choosing once more.
+        if !local.choose && !hv.is_kicked(local.id) {
             return Next::Guest;
         }
     }

@@ -214,7 +214,7 @@ impl Machine {
             let mut quiet = true;
             for cpu in 0..self.cpus.len() as u16 {
                 fake::on_cpu(CpuId(cpu));
-                if fake::gic::pending() {
+                if fake::gic::pending() || self.hv.is_kicked(CpuId(cpu)) {
                     quiet = false;
                     self.event(cpu, Event::Interrupt);
                 }
@@ -230,7 +230,7 @@ impl Machine {
     pub fn let_others_run(&mut self, cpu: u16) {
         for other in (0..self.cpus.len() as u16).filter(|&other| other != cpu) {
             fake::on_cpu(CpuId(other));
-            if fake::gic::pending() {
+            if fake::gic::pending() || self.hv.is_kicked(CpuId(other)) {
                 self.event(other, Event::Interrupt);
             }
         }
