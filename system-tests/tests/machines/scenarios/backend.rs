@@ -1,5 +1,7 @@
 //! Device models and backends, good and bad: what they do to their guest's device, and that nobody else is hurt.
 
+mod layers;
+
 use anyhow::{Result, ensure};
 use system_tests::guests::{self, STRANGER};
 use system_tests::setup::Setup;
@@ -17,6 +19,7 @@ pub fn all() -> Vec<Scenario> {
     vec![
         Scenario::new("backend/accesses-6.12-gicv3", |lab| accesses(lab, Series::V6_12, Gic::V3)),
         Scenario::new("backend/accesses-6.1-gicv2", |lab| accesses(lab, Series::V6_1, Gic::V2)),
+        Scenario::new("backend/qcow2-over-raw", layers::run),
         Scenario::new("backend/killed", killed),
         Scenario::new("backend/silent", silent),
         Scenario::new("backend/driver-domain-destroyed", driver_domain_destroyed),
