@@ -238,7 +238,8 @@ impl Domain {
             may_log: hv.options.guest_console.into(),
             listener: Mutex::default(),
             watchdogs: Mutex::default(),
-            trap_unmapped: true,
+            // The first domain has the machine's devices, and finds what hardware would say.
+            trap_unmapped: blueprint.is_control,
             controller_pauses: Mutex::default(),
             device_models: Mutex::default(),
             io,

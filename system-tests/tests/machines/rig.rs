@@ -22,7 +22,7 @@ use crate::turns::Running;
 /// The key that leaves a guest's console: Ctrl-].
 const LEAVE: &str = "\x1d";
 /// Size of a guest's disk in MiB.
-pub const DISK_MIB: u64 = 160;
+pub const DISK_MIB: u64 = 256;
 
 /// The machine, its cursor at the control domain's shell.
 pub struct Rig {

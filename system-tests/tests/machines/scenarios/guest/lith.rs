@@ -61,7 +61,7 @@ fn shown(rig: &mut Rig) -> Result<()> {
         one["guest"] == "guest" && one["state"] == "ready" && one["image"] == "/dev/vda",
         "the disk is {one}"
     );
-    ensure!(rig.lith("info guest")?.contains("serves /dev/vda (raw, 160 MiB, 1 queue"), "lith info guest");
+    ensure!(rig.lith("info guest")?.contains("serves /dev/vda (raw, 256 MiB, 1 queue"), "lith info guest");
     ensure!(rig.lith("dmesg")?.contains("Xenolith"), "lith dmesg");
     let script = rig.lith("completion bash")?;
     ensure!(script.contains("complete"), "a script for completion: {script}");
