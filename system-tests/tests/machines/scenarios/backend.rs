@@ -40,9 +40,10 @@ fn control_alone(lab: &Lab, series: Series) -> Result<Setup> {
     Ok(setup)
 }
 
-/// Starts a device model in the control domain, and waits until it serves.
+/// Starts a device model in the control domain, and waits until it serves. It is no child of the shell, since an
+/// interactive shell takes the end of a child for the end of its input.
 fn serve(rig: &mut Rig, model: &str) -> Result<()> {
-    rig.control().check(&format!("guest-tests {model} >/tmp/model & model=$!"))?;
+    rig.control().check(&format!("(guest-tests {model} >/tmp/model & echo $! >/tmp/pid)"))?;
     rig.control().check("until grep -q serves /tmp/model; do sleep 0.1; done").map(drop)
 }
 
@@ -61,7 +62,7 @@ fn accesses(lab: &Lab, series: Series, gic: Gic) -> Result<()> {
     let said = rig.expect("forwarded: waits for the end")?;
     let failures: Vec<&str> = said.lines().filter(|line| line.contains("FAILED")).collect();
     ensure!(failures.is_empty(), "{}", failures.join("\n"));
-    rig.control().check("kill -9 $model")?;
+    rig.control().check("kill -9 $(cat /tmp/pid)")?;
     for seed in 1..=HOSTILE_MODELS {
         let outcome = rig.control().run(&format!("guest-tests hostile-model 1 {seed}"))?;
         ensure!(outcome.status == 0, "seed {seed}: {}", outcome.output);
@@ -69,11 +70,11 @@ fn accesses(lab: &Lab, series: Series, gic: Gic) -> Result<()> {
         ensure!(rig.state("bare")?.as_deref() == Some("paused"), "the guest cannot be paused");
         rig.lith("unpause bare")?;
     }
-    rig.control().last("guest-tests last-echo-model 1 >/tmp/model & model=$!")?;
+    rig.control().last("(guest-tests last-echo-model 1 >/tmp/model & echo $! >/tmp/pid)")?;
     let result = rig.expect(" failed")?;
     ensure!(result.ends_with(" 0"), "{result}");
     // The device model still holds the page by which it was asked.
-    rig.control().check("kill -9 $model")?;
+    rig.control().check("kill -9 $(cat /tmp/pid)")?;
     rig.wait_for_domains(1)?;
     ensure!(rig.free_kib()? == free, "memory of the guest is missing");
     rig.power_off()
@@ -89,8 +90,7 @@ fn description(disk: &str) -> String {
 
 /// A disk that the control domain serves.
 const DISK: &str = "[[disk]]\nimage = \"/disk.img\"\n";
-/// What the guest does to its disk until that fails. In the background of a shell of its own: an interactive shell takes
-/// the end of a child for the end of its input.
+/// What the guest does to its disk until that fails, in no child of its shell.
 const LOAD: &str = "(while dd if=/dev/zero of=/dev/vda bs=64k count=99 conv=fsync; do :; done 2>/tmp/load &)";
 /// Ends when the guest has written to its disk.
 const UNDER_LOAD: &str = "for i in $(seq 200); do grep records /tmp/load && break; sleep 0.1; done";
