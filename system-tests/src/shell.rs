@@ -88,7 +88,7 @@ impl<'a> Shell<'a> {
 fn without_others(output: &str) -> String {
     let others = |line: &&str| {
         let number = line.strip_prefix("(d").and_then(|rest| rest.split_once(") "));
-        !number.is_some_and(|(number, _)| number.parse::<u16>().is_ok())
+        number.is_none_or(|(number, _)| number.parse::<u16>().is_err())
     };
     let own: String = output.split_inclusive('\n').filter(others).collect();
     own.trim_end_matches('\n').to_owned()
