@@ -6,7 +6,17 @@ fn main() {
         let script =
             std::path::Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default()).join("image.ld");
         println!("cargo::rustc-link-arg-bins=-T{}", script.display());
-        for argument in ["-pie", "--no-dynamic-linker", "-z", "notext", "--build-id=none", "-z", "norelro"] {
+        let arguments = [
+            "-pie",
+            "--no-dynamic-linker",
+            "--pack-dyn-relocs=relr",
+            "-z",
+            "notext",
+            "--build-id=none",
+            "-z",
+            "norelro",
+        ];
+        for argument in arguments {
             println!("cargo::rustc-link-arg-bins={argument}");
         }
     }

@@ -97,7 +97,12 @@ pub fn console() -> &'static Console {
 #[cfg(not(target_os = "none"))]
 pub fn console() -> &'static Console {
     std::thread_local! {
-        static CONSOLE: &'static Console = alloc::boxed::Box::leak(alloc::boxed::Box::new(Console::new()));
+        static CONSOLE: &'static Console = {
+            let console: &'static Console = alloc::boxed::Box::leak(alloc::boxed::Box::new(Console::new()));
+            // As the boot does.
+            console.change_focus(|focus| focus.set_key(crate::command_line::Options::default().console_switch));
+            console
+        };
     }
     CONSOLE.with(|console| *console)
 }
@@ -115,6 +120,7 @@ impl Console {
     }
 
     /// Writes output as it is.
+    #[inline(never)]
     pub fn write(&self, bytes: &[u8]) {
         self.ring.lock().push(bytes);
         self.fresh.store(true, Ordering::Relaxed);

@@ -7,6 +7,7 @@
 pub mod boot;
 pub mod build;
 mod cache;
+mod complain;
 mod control;
 pub mod crash;
 pub mod create;
@@ -33,7 +34,7 @@ mod shared;
 mod uart;
 
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU8};
+use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32};
 
 use xenolith_abi::hvm::HvmParam;
 use xenolith_abi::sched::ShutdownReason;
@@ -150,6 +151,8 @@ pub struct Domain {
     pub device_models: Mutex<device_model::DeviceModels>,
     /// Its ioreq servers.
     pub io: io::Io,
+    /// Messages about it.
+    complaints: AtomicU32,
     /// The UART that it sees.
     pub vuart: Option<Mutex<Vuart>>,
     ending: Mutex<Ending>,

@@ -76,6 +76,7 @@ impl Caller<'_> {
     }
 
     /// The domain that `id` means, if the caller may act for it: itself, or any other for the control domain.
+    #[inline(never)]
     pub fn target(&self, id: u16) -> Result<alloc::sync::Arc<Domain>, Errno> {
         let id = DomId(id);
         if id == DomId::SELF || id == self.domain().id {

@@ -195,6 +195,7 @@ impl Hypervisor {
     }
 
     /// The domain of a number, also when it is dying ([`Domain::is_dying`]).
+    #[inline(never)]
     pub fn domain(&self, id: DomId) -> Option<Arc<Domain>> {
         self.domains.read().iter().find(|domain| domain.id == id).cloned()
     }

@@ -5,6 +5,8 @@
 //! be audited at any moment ([`Machine::audit`]).
 
 mod audit;
+#[cfg(feature = "ioreq")]
+pub mod device_models;
 mod guest_memory;
 pub mod hostile;
 mod instructions;
@@ -141,9 +143,7 @@ impl Machine {
             guest_timer: fake::gic::GUEST_TIMER,
             physical_timer: PHYSICAL_TIMER,
         };
-        let mut domain = Domain::new(&self.hv, blueprint, p2m).expect("a sound blueprint");
-        // As on a machine: what hardware would refuse, the control domain is refused too.
-        domain.trap_unmapped = domain.is_control;
+        let domain = Domain::new(&self.hv, blueprint, p2m).expect("a sound blueprint");
         self.hv.add_domain(domain).expect("room for a domain")
     }
 

@@ -10,6 +10,8 @@
 //! The list of domains may be taken under any of them, because under it only the wall clock, the list of ended domains
 //! and the list of units are.
 
+use spin::mutex::{FairMutex, FairMutexGuard};
+
 /// Tells the CPU that the surrounding loop waits for another CPU.
 pub struct Yield;
 
@@ -21,7 +23,48 @@ impl spin::RelaxStrategy for Yield {
 
 /// A lock that goes to whoever is there when it is free, unless another CPU has waited for long. Strict order of arrival
 /// costs too much where CPUs are emulated: the lock would be handed to one that the host is not running.
-pub type Mutex<T> = spin::mutex::FairMutex<T, Yield>;
+#[derive(Debug, Default)]
+pub struct Mutex<T>(FairMutex<T, Yield>);
+
+impl<T> Mutex<T> {
+    /// A lock that is free.
+    pub const fn new(value: T) -> Self {
+        Mutex(FairMutex::new(value))
+    }
+
+    /// Waits until the lock is free, and takes it. Only the taking of a free lock becomes part of the caller.
+    #[inline(always)]
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        match self.0.try_lock() {
+            Some(guard) => guard,
+            None => self.wait(),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait(&self) -> MutexGuard<'_, T> {
+        self.0.lock()
+    }
+
+    /// Takes the lock if it is free.
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        self.0.try_lock()
+    }
+
+    /// Where the value is, for who must go on even if the holder of the lock never will.
+    pub fn as_mut_ptr(&self) -> *mut T {
+        self.0.as_mut_ptr()
+    }
+
+    /// The value, which nobody else can reach.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.0.get_mut()
+    }
+}
+
+/// What the holder of a [`Mutex`] has.
+pub type MutexGuard<'a, T> = FairMutexGuard<'a, T, Yield>;
 /// A lock with many readers or one writer.
 pub type RwLock<T> = spin::rwlock::RwLock<T, Yield>;
 /// A value that is set once, at boot.

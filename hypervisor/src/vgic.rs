@@ -26,6 +26,7 @@ mod sgi;
 #[cfg(test)]
 mod tests;
 
+use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
 
 use arrayvec::ArrayVec;
@@ -298,11 +299,10 @@ fn check_windows(distributor: Ipa, size: u64, regions: &[(Ipa, u64)]) -> Result<
     if distributor.offset() != 0 || regions.iter().any(|(base, _)| base.offset() != 0) {
         return Err(ConfigError::Window);
     }
-    let mut windows: Vec<(u64, u64)> = regions.iter().map(|(base, size)| (base.0, *size)).collect();
+    let mut windows: BinaryHeap<(u64, u64)> = regions.iter().map(|(base, size)| (base.0, *size)).collect();
     windows.push((distributor.0, size));
-    windows.sort_unstable();
     let mut end = 0;
-    for (base, size) in windows {
+    for (base, size) in windows.into_sorted_vec() {
         if base < end {
             return Err(ConfigError::Window);
         }

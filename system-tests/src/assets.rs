@@ -45,10 +45,10 @@ impl Assets {
         for series in Series::ALL {
             fs::write(initramfs_file(&output, series), initramfs(series, &guest_tests)?)?;
         }
-        guests::prepare(&output, &guest_tests)?;
         let hostile = output.join("hostile.img");
         let elf = programs::build(Target::Hypervisor, "system-tests-bare", "hostile")?;
         fs::write(&hostile, image::pack(&fs::read(elf)?)?.0)?;
+        guests::prepare(&output, &guest_tests, &hostile)?;
         let hypervisor = match env::var_os(OTHER_IMAGE) {
             Some(other) => PathBuf::from(other),
             None => {

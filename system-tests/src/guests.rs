@@ -29,6 +29,12 @@ while true; do
     sleep 1
 done
 ";
+/// A domain's program that tries to be the device model of guest 2, and says `stranger: done`.
+pub const STRANGER: &str = "/bin/stranger";
+const STRANGER_SCRIPT: &str = "#!/bin/sh
+guest-tests stranger 2
+echo \"stranger: done, with status $?\"
+";
 /// RAM of the driver domain in MiB.
 const DRIVER_MIB: u64 = 256;
 
@@ -86,7 +92,7 @@ fn tiny_kernel(code: &[u32]) -> Vec<u8> {
 }
 
 /// Builds the programs of both domains and writes the initial file systems for every kernel.
-pub(crate) fn prepare(output: &Path, guest_tests: &Path) -> Result<()> {
+pub(crate) fn prepare(output: &Path, guest_tests: &Path, bare: &Path) -> Result<()> {
     let lith = programs::build(Target::Domain, "lith", "lith")?;
     let lithd = programs::build(Target::Domain, "lithd", "lithd")?;
     for series in Series::ALL {
@@ -110,16 +116,21 @@ pub(crate) fn prepare(output: &Path, guest_tests: &Path) -> Result<()> {
         control.file("bin/rounds", 0o755, ROUNDS_SCRIPT.into());
         control.file("guest/tiny", 0o644, tiny_kernel(&WAITS));
         control.file("guest/crashes", 0o644, tiny_kernel(&CRASHES));
+        control.file("guest/bare", 0o644, fs::read(bare)?);
+        control.file("guest/shell", 0o644, base()?.to_cpio()?);
+        control.file("bin/lithd", 0o755, fs::read(&lithd)?);
         fs::write(control_file(output, series), control.to_cpio()?)?;
         let mut driver = roles::driver(base()?, &lithd)?;
         driver.file(SERVE.trim_start_matches('/'), 0o755, SERVE_SCRIPT.into());
+        driver.file(STRANGER.trim_start_matches('/'), 0o755, STRANGER_SCRIPT.into());
         fs::write(driver_file(output, series), driver.to_cpio()?)?;
     }
     Ok(())
 }
 
-/// The control domain's initial file system: that of the other tests with `lith` and the files of a guest, which
-/// `/guest/guest.toml` describes.
+/// The control domain's initial file system: that of the other tests with `lith`, `lithd` and the files of a guest, which
+/// `/guest/guest.toml` describes. `/guest/shell` is a ramdisk for guests with a shell and no need of a disk, `/guest/bare`
+/// the kernel of `system-tests/bare`.
 pub fn control_file(output: &Path, series: Series) -> PathBuf {
     output.join(format!("control-{series}.cpio"))
 }

@@ -4,6 +4,7 @@
 //! seen in the difference of two runs. Times by the host's clock are printed for orientation only, and not kept.
 
 mod boot;
+mod disk;
 mod guests;
 mod memory;
 mod report;
@@ -17,11 +18,18 @@ use testbed::kernel::Series;
 
 use crate::build;
 use guests::Guests;
-use table::{Row, Table};
+use table::{Limit, Row, Table};
 
 /// Sets up, builds, measures, prints the table and keeps it.
 pub fn bench() -> Result<()> {
     host::ensure(&[Need::QEMU])?;
+    if std::env::var_os("ONLY_DISK").is_some() {
+        build::build()?;
+        let mut t = Table::default();
+        disk::measure(Series::V6_12, &mut t)?;
+        println!("{t}");
+        return Ok(());
+    }
     let sizes = build::build()?;
     let guests = Guests::build()?;
     let mut table = Table::default();
@@ -30,7 +38,7 @@ pub fn bench() -> Result<()> {
         value: sizes.text_and_data() as f64 / 1024.0,
         unit: "KiB",
         decimals: 1,
-        limit: Some((build::LARGEST_IMAGE / 1024) as f64),
+        limit: Some(Limit::AtMost((build::LARGEST_IMAGE / 1024) as f64)),
     });
     traps::measure(&guests, &mut table)?;
     let mut clock = Table::default();

@@ -10,6 +10,11 @@ pub fn lint() -> Result<()> {
         let mut command = cargo("clippy");
         pass_through(command.args(["--workspace", "--all-targets", "--", "-D", "warnings"]))
     })?;
+    open_step("Lint the hypervisor without I/O forwarding (clippy)", || {
+        let mut command = cargo("clippy");
+        command.args(["--package", "xenolith", "--no-default-features", "--all-targets"]);
+        pass_through(command.args(["--", "-D", "warnings"]))
+    })?;
     let cross = Cross::prepare(Target::Hypervisor)?;
     open_step("Lint for bare metal (clippy)", || {
         let mut command = cross.cargo("clippy");

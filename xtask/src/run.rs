@@ -3,7 +3,7 @@
 //! The usual machine has three domains: a control domain, a driver domain that owns the disk, and a guest that lives on
 //! it. Options leave the first domain alone, or Linux with no hypervisor under it.
 
-mod domains;
+pub mod domains;
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -118,7 +118,15 @@ impl Options {
         }
         crate::build::build()?;
         let (initrd, domains) = if self.has_guest() {
-            let domains = domains::prepare(self, &kernel, modules.as_deref())?;
+            let choice = domains::Choice {
+                kernel: &kernel,
+                modules: modules.as_deref(),
+                guest_args: &self.guest_args,
+                guest_memory: self.guest_memory,
+                guest_cpus: self.guest_cpus,
+                control_extras: &[],
+            };
+            let domains = domains::prepare("run", &choice)?;
             (domains.control, vec![domains.driver])
         } else {
             (self.initrd(modules.as_deref())?, Vec::new())

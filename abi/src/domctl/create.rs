@@ -25,6 +25,8 @@ pub mod create_flag {
     pub const NESTED_VIRT: u32 = 1 << 6;
     /// It has performance counters.
     pub const VPMU: u32 = 1 << 7;
+    /// An access to where nothing is takes a data abort; without it reads all ones or goes nowhere (Xen 4.21).
+    pub const TRAP_UNMAPPED: u32 = 1 << 8;
 }
 
 numbers! {

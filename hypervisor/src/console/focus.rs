@@ -42,9 +42,10 @@ impl Default for Focus {
 }
 
 impl Focus {
-    /// The control domain has the input, and nobody else wants it.
+    /// The control domain has the input, nobody else wants it, and there is no switch key. All of it is zero, so that the
+    /// console need not be in the image's file.
     pub const fn new() -> Self {
-        Focus { key: Some(1), pressed: 0, domains: ArrayVec::new_const(), now: DomId::CONTROL }
+        Focus { key: None, pressed: 0, domains: ArrayVec::new_const(), now: DomId::CONTROL }
     }
 
     /// Chooses the switch key by its control character; none: the input stays where it is.
@@ -110,6 +111,7 @@ mod tests {
 
     fn focus(domains: &[u16]) -> Focus {
         let mut focus = Focus::new();
+        focus.set_key(Some(1));
         assert!(domains.iter().all(|&id| focus.add(DomId(id))));
         focus
     }

@@ -22,6 +22,7 @@ use crate::mm::frames::FrameRange;
 use crate::p2m::MapKind;
 use crate::passthrough::{Fragment, Granted, Owners};
 use crate::platform::{BootDomain, Enhanced, FIRST_SPI, GicLayout, Platform, Region};
+use crate::sync::Mutex;
 use crate::types::{DomId, Gfn, Ipa, Mfn, PAGE_SHIFT, PAGE_SIZE};
 use crate::vgic::{MAX_SPIS, Model};
 use crate::vuart::Vuart;
@@ -172,7 +173,7 @@ impl<'a> Builder<'_, 'a> {
         let p2m = stage2(self.hv, self.id, &parts.ram)?;
         let mut domain = Domain::new(self.hv, self.blueprint(parts), p2m)?;
         let uart = parts.layout.uart;
-        domain.vuart = uart.map(|uart| Vuart::new(Ipa(uart.registers.start), uart.interrupt).into());
+        domain.vuart = uart.map(|uart| Mutex::new(Vuart::new(Ipa(uart.registers.start), uart.interrupt)));
         Ok(domain)
     }
 

@@ -6,6 +6,7 @@ use xenolith_abi::Errno;
 
 use crate::arch::gic;
 use crate::hypervisor::Hypervisor;
+use crate::sync::MutexGuard;
 use crate::types::{CpuId, VcpuId};
 use crate::vgic::{LineChange, Vgic};
 
@@ -16,6 +17,15 @@ impl Domain {
     pub fn change_vgic<T>(&self, hv: &Hypervisor, change: impl FnOnce(&mut Vgic) -> T) -> T {
         let mut vgic = self.vgic.lock();
         let result = change(&mut vgic);
+        // The generic part is short: there is one for each kind of change.
+        if vgic.has_consequences() {
+            self.follow_vgic(hv, vgic);
+        }
+        result
+    }
+
+    #[inline(never)]
+    fn follow_vgic(&self, hv: &Hypervisor, mut vgic: MutexGuard<'_, Vgic>) {
         // Lines change under the lock, in the order in which the guest asked.
         while let Some(change) = vgic.take_line_change() {
             self.change_line(hv, &change);
@@ -30,7 +40,6 @@ impl Domain {
                 self.raise_event(hv, id);
             }
         }
-        result
     }
 
     fn change_line(&self, hv: &Hypervisor, change: &LineChange) {

@@ -137,7 +137,7 @@ impl Domain {
         };
         self.follow_outcome(hv, id, outcome);
         if let Some((server, removed)) = deserted {
-            log::warn!("{}: {server} ends, because its device model is gone", self.id);
+            self.complain(format_args!("{server} ends, because its device model is gone"));
             self.clear_up(hv, removed);
         }
     }

@@ -90,8 +90,21 @@ impl Domain {
         let first = !core::mem::replace(&mut self.ending.lock().complete, true);
         if first {
             self.stopping.store(false, Ordering::SeqCst);
-            log::info!("{} has shut down: {:?}", self.id, self.shutdown_reason());
+            self.say_farewell();
             hv.raise_global_virq(Virq::DomExc);
+        }
+    }
+
+    fn say_farewell(&self) {
+        match self.shutdown_reason() {
+            Some(ShutdownReason::Poweroff) => log::info!("{} has powered off", self.id),
+            Some(ShutdownReason::Reboot | ShutdownReason::SoftReset) => {
+                log::info!("{} has shut down to be started again", self.id);
+            }
+            Some(ShutdownReason::Suspend) => log::info!("{} has suspended itself", self.id),
+            Some(ShutdownReason::Crash) => log::error!("{} has crashed", self.id),
+            Some(ShutdownReason::Watchdog) => log::error!("{} has not fed its watchdog", self.id),
+            None => (),
         }
     }
 

@@ -1,7 +1,8 @@
 //! Reaching the caller's memory by the virtual addresses that it passes.
 //!
 //! An address means something only through the caller's own tables and its p2m, asked page by page; what is behind it
-//! is copied, never borrowed (ABI: pointers are of the calling context, kernel's or user's).
+//! is copied, never borrowed (ABI: pointers are of the calling context, kernel's or user's). The copying stands in the
+//! image once: what is made for each type is only a call of it.
 
 use xenolith_abi::Errno;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -31,6 +32,7 @@ impl Caller<'_> {
     }
 
     /// Copies bytes in; on failure a part may have been copied.
+    #[inline(never)]
     pub fn read_bytes(&self, address: u64, into: &mut [u8]) -> Result<(), Errno> {
         let mut address = address;
         let mut rest = into;
@@ -46,6 +48,7 @@ impl Caller<'_> {
     }
 
     /// Copies bytes out; on failure a part may have been copied.
+    #[inline(never)]
     pub fn write_bytes(&self, address: u64, from: &[u8]) -> Result<(), Errno> {
         let mut address = address;
         let mut rest = from;

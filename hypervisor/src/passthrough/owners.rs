@@ -122,8 +122,10 @@ impl Owners {
             }
             for line in &lines {
                 self.check(to, device, Resource::Interrupt(line.intid))?;
-                if !granted.interrupts.iter().any(|(_, other)| other.intid == line.intid) {
-                    granted.interrupts.push((device.node.clone(), *line));
+                // In order of their numbers, each once.
+                let place = granted.interrupts.partition_point(|(_, other)| other.intid < line.intid);
+                if granted.interrupts.get(place).is_none_or(|(_, other)| other.intid != line.intid) {
+                    granted.interrupts.insert(place, (device.node.clone(), *line));
                 }
             }
             claims.push(Claim {
@@ -133,7 +135,6 @@ impl Owners {
                 lines: lines.iter().map(|line| line.intid).collect(),
             });
         }
-        granted.interrupts.sort_unstable_by_key(|(_, line)| line.intid);
         self.claims.extend(claims);
         Ok(granted)
     }

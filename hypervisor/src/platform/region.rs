@@ -2,6 +2,7 @@
 //!
 //! A [`Region`] is never empty and never wraps, so code that holds one adds and compares without checks.
 
+use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -70,8 +71,8 @@ impl fmt::Debug for Region {
 }
 
 /// The same bytes, in ascending order, with neighbours and overlaps joined.
-pub fn merge(mut regions: Vec<Region>) -> Vec<Region> {
-    regions.sort_unstable();
+pub fn merge(regions: Vec<Region>) -> Vec<Region> {
+    let mut regions = BinaryHeap::from(regions).into_sorted_vec();
     regions.dedup_by(|next, last| {
         let joined = next.start <= last.end;
         if joined {

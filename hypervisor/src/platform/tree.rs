@@ -278,6 +278,7 @@ impl<'a, 'p> Place<'a, 'p> {
 }
 
 /// A property's bytes.
+#[inline(never)]
 pub fn bytes<'a>(node: &FdtNode<'a>, name: &str) -> Option<&'a [u8]> {
     node.properties().find(|property| property.name() == name).and_then(|property| property.value_as().ok())
 }

@@ -6,6 +6,7 @@
 //! the instruction waits in it; nothing of it is done again when the answer comes.
 
 use crate::arch::{self, context};
+use crate::domain::Asked;
 use crate::hypervisor::{Hypervisor, VcpuRef};
 use crate::instruction::{self, Transfer};
 use crate::regs::{GuestRegs, Length};
@@ -20,6 +21,13 @@ use super::{Local, exit, inject};
 struct Move {
     at: Ipa,
     access: Access,
+}
+
+impl Move {
+    /// What the device gets, if it is a store.
+    fn stored(&self, regs: &GuestRegs, write: bool) -> Option<u64> {
+        write.then(|| self.access.store_data(regs, inject::byte_order(regs)))
+    }
 }
 
 /// An instruction that accesses a device, and how far it has come.
@@ -45,6 +53,9 @@ enum Answer {
     /// Nobody is there.
     Nobody,
 }
+
+/// The device does not take such an access.
+struct Refused;
 
 /// What is answered where nothing is.
 const NOTHING: u64 = u64::MAX;
@@ -131,6 +142,34 @@ pub fn begin(
         }
         return;
     }
+    // The common case needs no record of how far it has come.
+    if let Some(access) = abort.access
+        && let Some(done) = emulated(hv, vcpu, regs, Move { at: ipa, access }, abort.write)
+    {
+        return match done {
+            Ok(value) => {
+                if !abort.write {
+                    access.complete_load(regs, value, inject::byte_order(regs));
+                }
+                regs.advance(length);
+            }
+            Err(Refused) => inject::data_abort(regs, abort),
+        };
+    }
+    begin_other(hv, vcpu, local, regs, abort, ipa, length);
+}
+
+/// What is left: nothing that the hypervisor emulates is at the address, or the syndrome does not say what is moved.
+#[inline(never)]
+fn begin_other(
+    hv: &Hypervisor,
+    vcpu: &VcpuRef,
+    local: &mut Local,
+    regs: &mut GuestRegs,
+    abort: &DataAbort,
+    ipa: Ipa,
+    length: Length,
+) {
     match DeviceAccess::of(vcpu, hv, regs, abort, ipa, length) {
         Some(access) => carry_on(hv, vcpu, local, regs, access),
         None if exit::may_retry(vcpu, &abort.fault, abort.write) => (),
@@ -150,7 +189,17 @@ pub fn resume(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, regs: &mut Gue
 fn carry_on(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, regs: &mut GuestRegs, access: DeviceAccess) {
     let mut access = access;
     while let Some(current) = access.current() {
-        match ask(hv, vcpu, regs, &current, access.write) {
+        // What the syndrome describes is one transfer, and `begin` has found that it is not the hypervisor's.
+        let own = match access.transfer {
+            Some(_) => emulated(hv, vcpu, regs, current, access.write),
+            None => None,
+        };
+        let answer = match own {
+            Some(Ok(value)) => Answer::Value(value),
+            Some(Err(Refused)) => Answer::Refused,
+            None => ask(hv, vcpu, regs, current, access.write),
+        };
+        match answer {
             Answer::Value(value) => access.complete(regs, value),
             Answer::Later => {
                 *vcpu.vcpu().access.lock() = Some(access);
@@ -166,18 +215,13 @@ fn carry_on(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, regs: &mut Guest
     access.finish(regs);
 }
 
-/// Asks for one transfer.
-fn ask(hv: &Hypervisor, vcpu: &VcpuRef, regs: &GuestRegs, current: &Move, write: bool) -> Answer {
+/// Asks the domain's device models for one transfer.
+fn ask(hv: &Hypervisor, vcpu: &VcpuRef, regs: &GuestRegs, current: Move, write: bool) -> Answer {
     let size = current.access.size.bytes();
-    let value = if write { current.access.store_data(regs, inject::byte_order(regs)) } else { 0 };
-    let written = write.then_some(value);
-    if let Some(done) = emulated(hv, vcpu, current.at, size, written) {
-        return done.map_or(Answer::Refused, Answer::Value);
-    }
-    match vcpu.domain.ask_device_model(hv, vcpu.id, current.at, size, written) {
-        crate::domain::Asked::Nobody => Answer::Nobody,
-        crate::domain::Asked::Gone => Answer::Value(NOTHING),
-        crate::domain::Asked::Waits => Answer::Later,
+    match vcpu.domain.ask_device_model(hv, vcpu.id, current.at, size, current.stored(regs, write)) {
+        Asked::Nobody => Answer::Nobody,
+        Asked::Gone => Answer::Value(NOTHING),
+        Asked::Waits => Answer::Later,
     }
 }
 
@@ -185,22 +229,24 @@ fn ask(hv: &Hypervisor, vcpu: &VcpuRef, regs: &GuestRegs, current: &Move, write:
 fn emulated(
     hv: &Hypervisor,
     vcpu: &VcpuRef,
-    at: Ipa,
-    size: u8,
-    write: Option<u64>,
-) -> Option<Result<u64, ()>> {
-    if let Some(value) = write {
+    regs: &GuestRegs,
+    current: Move,
+    write: bool,
+) -> Option<Result<u64, Refused>> {
+    let Move { at, access } = current;
+    let size = access.size.bytes();
+    if let Some(value) = current.stored(regs, write) {
         if let Some(done) = vcpu.domain.write_uart(hv, at, size, value) {
-            return Some(done.map(|()| 0).map_err(|_| ()));
+            return Some(done.map(|()| 0).map_err(|_| Refused));
         }
         let done = vcpu.domain.change_vgic(hv, |vgic| vgic.write(vcpu.id, at, size, value))?;
-        return Some(done.map(|()| 0).map_err(|_| ()));
+        return Some(done.map(|()| 0).map_err(|_| Refused));
     }
     if let Some(done) = vcpu.domain.read_uart(hv, at, size) {
-        return Some(done.map_err(|_| ()));
+        return Some(done.map_err(|_| Refused));
     }
     let done = vcpu.domain.change_vgic(hv, |vgic| vgic.read(vcpu.id, at, size))?;
-    Some(done.map_err(|_| ()))
+    Some(done.map_err(|_| Refused))
 }
 
 /// The A64 instruction at the program counter. The guest may have changed it since it was executed.

@@ -24,7 +24,8 @@ pub fn handle(
     far: u64,
     hpfar: u64,
 ) {
-    match trap::decode(esr, far, hpfar) {
+    // By reference: what describes an abort is large enough to be copied by a call.
+    match &trap::decode(esr, far, hpfar) {
         // The return address of HVC lies behind it, that of a trapped SMC at it.
         Trap::Hypercall { immediate: trap::IMMEDIATE_XEN } => hypercall::call(hv, vcpu, local, regs),
         Trap::Hypercall { immediate: trap::IMMEDIATE_SMCCC } => firmware::call(hv, vcpu, local, regs),
@@ -32,18 +33,18 @@ pub fn handle(
             regs.advance(Length::Four);
             firmware::call(hv, vcpu, local, regs);
         }
-        Trap::SystemRegister(access) => system_register(hv, vcpu, local, regs, access, trap::length(esr)),
-        Trap::DataAbort(abort) => data_abort(hv, vcpu, local, regs, &abort, trap::length(esr)),
+        Trap::SystemRegister(access) => system_register(hv, vcpu, local, regs, *access, trap::length(esr)),
+        Trap::DataAbort(abort) => data_abort(hv, vcpu, local, regs, abort, trap::length(esr)),
         Trap::InstructionAbort(fault) => {
-            if !may_retry(vcpu, &fault, false) {
-                inject::instruction_abort(regs, &fault);
+            if !may_retry(vcpu, fault, false) {
+                inject::instruction_abort(regs, fault);
             }
         }
         Trap::Wait { event, condition } => {
             // A trapped instruction of AArch32 may have failed its condition: then it does nothing.
             let runs = condition.passes(regs.pstate);
             regs.advance(trap::length(esr));
-            match (runs, event) {
+            match (runs, *event) {
                 (false, _) => (),
                 (true, true) => {
                     hv.scheduler.yield_now(local.id);

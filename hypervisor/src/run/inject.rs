@@ -46,12 +46,10 @@ fn cause(fault: &Fault) -> Cause {
 
 /// An asynchronous abort came while the guest ran: it is the guest's, and only the guest hears of it.
 pub fn system_error(vcpu: &VcpuRef, regs: &mut GuestRegs, esr: u64) {
-    log::warn!(
-        "{} {}: SError at pc {:#x}, esr {esr:#x}; given to the domain",
-        vcpu.domain.id,
-        vcpu.id,
-        regs.pc
-    );
+    vcpu.domain.complain(format_args!(
+        "{}: SError at pc {:#x}, esr {esr:#x}; given to the domain",
+        vcpu.id, regs.pc
+    ));
     give(regs, Exception::SError { iss: (esr & 0x1ff_ffff) as u32 });
 }
 

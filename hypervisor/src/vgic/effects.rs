@@ -48,6 +48,12 @@ pub(super) struct Dirty {
 }
 
 impl Vgic {
+    /// Whether there is anything to take: effects or line changes.
+    pub fn has_consequences(&self) -> bool {
+        let Effects { kick, event_ppi_enabled } = self.effects;
+        self.dirty.shared != 0 || self.dirty.private | kick | event_ppi_enabled != 0
+    }
+
     /// Takes what is to be done for vCPUs.
     pub fn take_effects(&mut self) -> Effects {
         core::mem::take(&mut self.effects)

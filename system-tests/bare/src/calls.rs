@@ -48,7 +48,19 @@ pub fn hypercall(number: u64, arguments: [u64; 4]) -> Outcome {
     hvc::<XEN>(number, arguments)
 }
 
-/// Ends the machine.
+/// Whether this is the first domain: what the features that xen_version tells say (`XENFEAT_dom0`).
+pub fn is_first_domain() -> bool {
+    const XEN_VERSION: u64 = 17;
+    const GET_FEATURES: u64 = 6;
+    const DOM0: u32 = 1 << 11;
+    let mut answer = [0_u32; 2];
+    hypercall(XEN_VERSION, [GET_FEATURES, &raw mut answer as u64, 0, 0]);
+    // SAFETY: the array is ours; the hypervisor has written it behind the compiler.
+    let [_, features] = unsafe { (&raw const answer).read_volatile() };
+    features & DOM0 != 0
+}
+
+/// Ends the machine, or the domain.
 pub fn power_off() -> ! {
     loop {
         hvc::<0>(0, [SYSTEM_OFF, 0, 0, 0]);

@@ -60,6 +60,15 @@ struct Code(UnsafeCell<[u32; 4]>);
 // SAFETY: one CPU runs this kernel, and no reference to the content is ever made.
 unsafe impl Sync for Code {}
 
+/// Room for one instruction and some around it.
+#[repr(align(64))]
+struct LongCode(UnsafeCell<[u32; 8]>);
+
+// SAFETY: as for `Code`.
+unsafe impl Sync for LongCode {}
+
+static LONG_CODE: LongCode = LongCode(UnsafeCell::new([RET; 8]));
+
 static CODE: Code = Code(UnsafeCell::new([RET; 4]));
 
 /// Executes one instruction with `x0` in x0.
@@ -90,6 +99,49 @@ pub unsafe fn execute(word: u32, x0: u64) -> Outcome {
         }
         value
     })
+}
+
+/// Executes one instruction with x0, x1 and x2 as given; returns them as it leaves them. With `on_stack` the stack pointer
+/// is `registers[0]` during the instruction, and what it becomes is returned in the place of x0.
+///
+/// # Safety
+/// As for [`execute`]. With `on_stack` the instruction must not take an exception.
+pub unsafe fn execute_with(word: u32, registers: [u64; 3], on_stack: bool) -> (Outcome, [u64; 3]) {
+    const MOV_SP_X0: u32 = 0x9100_001f;
+    const MOV_X3_SP: u32 = 0x9100_03e3;
+    const MOV_SP_X3: u32 = 0x9100_007f;
+    const MOV_X4_SP: u32 = 0x9100_03e4;
+    const MOV_X0_X4: u32 = 0xaa04_03e0;
+    let words = if on_stack {
+        [MOV_X3_SP, MOV_SP_X0, word, MOV_X4_SP, MOV_SP_X3, MOV_X0_X4, RET, RET]
+    } else {
+        [NOP, NOP, word, NOP, NOP, NOP, NOP, RET]
+    };
+    let code = LONG_CODE.0.get();
+    // SAFETY: `code` is ours alone; instructions are fetched from it only below, behind the barriers.
+    unsafe { code.write_volatile(words) };
+    let [mut x0, mut x1, mut x2] = registers;
+    let outcome = outcome(|| {
+        // SAFETY: the code is the caller's instruction, moves of registers that are named here, and a return. All of it
+        // is in one cache line, which is made visible to instruction fetch (Arm ARM B2.4.4).
+        unsafe {
+            asm!(
+                "dc cvau, {code}",
+                "dsb ish",
+                "ic ivau, {code}",
+                "dsb ish",
+                "isb",
+                "blr {code}",
+                code = in(reg) code,
+                inout("x0") x0,
+                inout("x1") x1,
+                inout("x2") x2,
+                clobber_abi("C"),
+            );
+        }
+        x0
+    });
+    (outcome, [x0, x1, x2])
 }
 
 /// Makes a call by `HVC #IMMEDIATE`, with x16 and x0 to x3 as given; returns x0.

@@ -1,6 +1,7 @@
-//! A kernel for the first domain that does all that a kernel should not.
+//! A kernel without MMU, driver or memory allocator.
 //!
-//! It executes undefined and trapped instructions, reads and writes every system register there could be, touches
+//! As a guest it makes every kind of access to an emulated device ([`forwarded`]). As the first domain it does all that a
+//! kernel should not: it executes undefined and trapped instructions, reads and writes every system register there could be, touches
 //! what is not there, calls what does not exist; each time it must get the architecture's or the ABI's answer. It
 //! prints `ok <name>` or `FAILED <name>: <reason>` per test and powers off. What it finds readable it lists, so that
 //! two hypervisors can be compared.
@@ -15,6 +16,8 @@ mod console;
 mod cpu;
 #[cfg(target_os = "none")]
 mod entry;
+#[cfg(target_os = "none")]
+mod forwarded;
 #[cfg(target_os = "none")]
 mod gic;
 #[cfg(target_os = "none")]
@@ -34,16 +37,21 @@ mod wait;
 #[cfg(not(target_os = "none"))]
 fn main() {}
 
-/// All tests in their order: those that leave the machine untidy come last.
+/// All tests for the place this is. In the first domain those that leave the machine untidy come last.
 #[cfg(target_os = "none")]
 fn run() -> ! {
     let mut report = report::Report::default();
+    if !calls::is_first_domain() {
+        forwarded::run(&mut report);
+        report.finish("forwarded");
+        calls::power_off()
+    }
     calls::run(&mut report);
     wait::run(&mut report);
     memory::run(&mut report);
     instructions::run(&mut report);
     registers::run(&mut report);
     gic::run(&mut report);
-    report.finish();
+    report.finish("hostile");
     calls::power_off()
 }

@@ -48,8 +48,8 @@ impl Report {
         }
     }
 
-    /// Prints the sum.
-    pub fn finish(self) {
-        print_line!("hostile: {} passed, {} failed", self.passed, self.failed);
+    /// Prints the sum, of the tests of `what`.
+    pub fn finish(self, what: &str) {
+        print_line!("{what}: {} passed, {} failed", self.passed, self.failed);
     }
 }

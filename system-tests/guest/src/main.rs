@@ -5,6 +5,7 @@
 
 #![deny(unsafe_code)]
 
+mod device_model;
 mod disk;
 mod events;
 mod float;
@@ -22,8 +23,8 @@ use std::process::ExitCode;
 use report::Report;
 
 const USAGE: &str = "usage: guest-tests grants | events | hypercalls | memory | crash | disk FOLDER | \
-                     write FOLDER | check FOLDER | smp [SECONDS] | \
-                     hotplug [ROUNDS]";
+                     write FOLDER | check FOLDER | smp [SECONDS] | hotplug [ROUNDS] | echo-model GUEST | \
+                     last-echo-model GUEST | hostile-model GUEST [SEED] | stranger GUEST";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -31,6 +32,16 @@ fn main() -> ExitCode {
     let argument = arguments.next();
     let number = |default| argument.as_deref().map_or(Some(default), |text| text.parse().ok());
     let mut report = Report::default();
+    if let Some(guest) = argument.as_deref().and_then(|text| text.parse().ok()) {
+        let seed = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(1);
+        match what.as_str() {
+            "echo-model" => return device_model::echo(guest, false),
+            "last-echo-model" => return device_model::echo(guest, true),
+            "hostile-model" => return device_model::hostile(report, guest, seed),
+            "stranger" => return device_model::stranger(report, guest),
+            _ => {}
+        }
+    }
     match (what.as_str(), &argument) {
         ("grants", None) => grants::run(&mut report),
         (grants::WRITER, None) => return grants::write_through_read_only_map(),

@@ -68,6 +68,11 @@ impl Rig {
         Shell::that_listens(&mut self.machine.console)
     }
 
+    /// Waits for words on the console.
+    pub fn expect(&mut self, words: &str) -> Result<String> {
+        self.machine.expect(words)
+    }
+
     /// Writes a file of the control domain.
     pub fn write(&mut self, file: &str, text: &str) -> Result<()> {
         self.control().check(&format!(": >{file}"))?;

@@ -1,5 +1,6 @@
 //! All scenarios, in one place. A name is `area/what`, and a filter takes any part of it.
 
+mod backend;
 mod bad_input;
 mod boot;
 mod disk;
@@ -21,6 +22,7 @@ pub fn all() -> Vec<Scenario> {
         disk::all(),
         driver::all(),
         guest::all(),
+        backend::all(),
         hostile::all(),
         bad_input::all(),
         faults::all(),

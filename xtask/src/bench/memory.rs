@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::run::{DOMAIN_MIB, MACHINE_MIB, Run};
-use super::table::{Row, Table};
+use super::table::{Limit, Row, Table};
 
 /// The most that the hypervisor may keep for itself beside its image, in KiB.
 const LARGEST_KIB: f64 = 8192.0;
@@ -15,7 +15,7 @@ pub fn read(run: &Run, table: &mut Table) -> Result<()> {
         value: run.number_after("kept beside it: ")? as f64,
         unit: "KiB",
         decimals: 0,
-        limit: Some(LARGEST_KIB),
+        limit: Some(Limit::AtMost(LARGEST_KIB)),
     });
     Ok(())
 }

@@ -13,8 +13,17 @@ pub struct Row {
     pub unit: &'static str,
     /// Digits behind the point.
     pub decimals: usize,
-    /// The most that it may be, where there is such a limit.
-    pub limit: Option<f64>,
+    /// What it should be, where there is such an aim.
+    pub limit: Option<Limit>,
+}
+
+/// What a figure should be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Limit {
+    /// No more than this.
+    AtMost(f64),
+    /// No less than this.
+    AtLeast(f64),
 }
 
 /// Figures in the order in which they were measured.
@@ -35,8 +44,12 @@ impl Row {
         let (limit, verdict) = match self.limit {
             None => (String::new(), ""),
             Some(limit) => {
-                let verdict = if self.value <= limit { "kept" } else { "EXCEEDED" };
-                (format!("{limit} {}", self.unit).trim_end().to_owned(), verdict)
+                let (kept, word, bound, missed) = match limit {
+                    Limit::AtMost(bound) => (self.value <= bound, "at most", bound, "EXCEEDED"),
+                    Limit::AtLeast(bound) => (self.value >= bound, "at least", bound, "MISSED"),
+                };
+                let verdict = if kept { "kept" } else { missed };
+                (format!("{word} {bound} {}", self.unit).trim_end().to_owned(), verdict)
             }
         };
         let value = format!("{:.*} {}", self.decimals, self.value, self.unit).trim_end().to_owned();
@@ -46,7 +59,7 @@ impl Row {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let head = ["measured", "value", "at most", "verdict"].map(str::to_owned);
+        let head = ["measured", "value", "aim", "verdict"].map(str::to_owned);
         let body: Vec<[String; 4]> = self.rows.iter().map(Row::cells).collect();
         let mut widths = [3; 4];
         for cells in body.iter().chain([&head]) {
@@ -80,15 +93,17 @@ mod tests {
             limit,
         };
         let mut table = Table::default();
-        table.push(row("size", 600.0, "KiB", 0, Some(512.0)));
-        table.push(row("boot ratio", 1.25, "", 2, Some(1.3)));
+        table.push(row("size", 600.0, "KiB", 0, Some(Limit::AtMost(512.0))));
+        table.push(row("boot ratio", 1.25, "", 2, Some(Limit::AtMost(1.3))));
+        table.push(row("disk", 0.2, "", 2, Some(Limit::AtLeast(0.25))));
         table.push(row("boot", 2.0, "s", 1, None));
         let expected = "\
-| measured   | value   | at most | verdict  |
-| ---------- | ------- | ------- | -------- |
-| size       | 600 KiB | 512 KiB | EXCEEDED |
-| boot ratio | 1.25    | 1.3     | kept     |
-| boot       | 2.0 s   |         |          |
+| measured   | value   | aim             | verdict  |
+| ---------- | ------- | --------------- | -------- |
+| size       | 600 KiB | at most 512 KiB | EXCEEDED |
+| boot ratio | 1.25    | at most 1.3     | kept     |
+| disk       | 0.20    | at least 0.25   | MISSED   |
+| boot       | 2.0 s   |                 |          |
 ";
         assert_eq!(table.to_string(), expected);
     }

@@ -5,13 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use testbed::initramfs::Initramfs;
 use testbed::process::step;
-use testbed::programs;
+use testbed::programs::{self, Extra};
 use testbed::qemu::BootDomain;
 use testbed::roles::{self, Guest};
 use testbed::toolchain::Target;
 use testbed::{disk_image, kernel, paths};
-
-use super::Options;
 
 /// The virtio-mmio slot of the guest's disk, which the driver domain owns.
 pub const DISK_SLOT: u32 = 0;
@@ -20,32 +18,51 @@ const DRIVER_MIB: u64 = 512;
 /// Size of the guest's disk in MiB.
 const DISK_MIB: u64 = 512;
 
+/// What the machine's user decides.
+pub struct Choice<'a> {
+    /// The kernel of all three.
+    pub kernel: &'a Path,
+    /// The folder of its modules.
+    pub modules: Option<&'a Path>,
+    /// Command line of the guest's kernel.
+    pub guest_args: &'a str,
+    /// Memory of the guest in MiB.
+    pub guest_memory: u64,
+    /// Number of the guest's vCPUs.
+    pub guest_cpus: u32,
+    /// Files that the control domain has besides.
+    pub control_extras: &'a [Extra],
+}
+
 /// What is started beside and in the control domain.
 pub struct Domains {
     /// The control domain's initial file system, with the guest's files in it.
     pub control: PathBuf,
+    /// The guest's own.
+    pub guest: PathBuf,
     /// The driver domain.
     pub driver: BootDomain,
 }
 
-/// Builds the programs and makes the initial file systems of all three.
-pub fn prepare(options: &Options, kernel: &Path, modules: Option<&Path>) -> Result<Domains> {
+/// Builds the programs and makes the initial file systems of all three, in a folder of this name.
+pub fn prepare(folder: &str, choice: &Choice<'_>) -> Result<Domains> {
+    let Choice { kernel, modules, .. } = *choice;
     let lith = programs::build(Target::Domain, "lith", "lith")?;
     let lithd = programs::build(Target::Domain, "lithd", "lithd")?;
     let busybox = kernel::busybox()?;
     step("Make the initial file systems", || {
         let guest = Guest {
             kernel: kernel.to_path_buf(),
-            ramdisk: keep("guest", &roles::guest(&busybox, modules)?)?,
-            bootargs: options.guest_args.clone(),
-            memory_mib: options.guest_memory,
-            vcpus: options.guest_cpus,
+            ramdisk: keep(folder, "guest", &roles::guest(&busybox, modules)?)?,
+            bootargs: choice.guest_args.to_owned(),
+            memory_mib: choice.guest_memory,
+            vcpus: choice.guest_cpus,
         };
         let base = || Initramfs::base(&busybox, modules);
         let driver = BootDomain {
             name: "driver".to_owned(),
             kernel: kernel.to_path_buf(),
-            ramdisk: Some(keep("driver", &roles::driver(base()?, &lithd)?)?),
+            ramdisk: Some(keep(folder, "driver", &roles::driver(base()?, &lithd)?)?),
             bootargs: roles::DRIVER_BOOTARGS.to_owned(),
             memory_mib: DRIVER_MIB,
             vcpus: 1,
@@ -53,7 +70,9 @@ pub fn prepare(options: &Options, kernel: &Path, modules: Option<&Path>) -> Resu
             direct_map: true,
             passthrough: vec![DISK_SLOT],
         };
-        Ok(Domains { control: keep("control", &roles::control(base()?, &lith, &guest)?)?, driver })
+        let mut control = roles::control(base()?, &lith, &guest)?;
+        control.extras(choice.control_extras);
+        Ok(Domains { control: keep(folder, "control", &control)?, guest: guest.ramdisk, driver })
     })
 }
 
@@ -66,8 +85,8 @@ pub fn disk(fresh: bool) -> Result<PathBuf> {
     Ok(image)
 }
 
-fn keep(name: &str, archive: &Initramfs) -> Result<PathBuf> {
-    let path = paths::cache().join("run").join(format!("{name}.cpio"));
+fn keep(folder: &str, name: &str, archive: &Initramfs) -> Result<PathBuf> {
+    let path = paths::cache().join(folder).join(format!("{name}.cpio"));
     paths::write_whole(&path, &archive.to_cpio()?)?;
     Ok(path)
 }

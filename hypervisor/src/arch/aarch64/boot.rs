@@ -120,6 +120,7 @@ fn start(tree: &'static [u8], platform: &Platform) -> ! {
     let hypervisor = assemble(tree, platform, options, cpus.len() as u16);
     let hypervisor = HYPERVISOR.call_once(|| hypervisor);
     grow_heap(&hypervisor.frames, cpus.len() as u16);
+    heap::grow_on_demand(&hypervisor.frames);
     cpu::install(hypervisor.new_cpu(CpuId(0)));
     traps::init_cpu();
     gic::init_cpu(CpuId(0));

@@ -20,11 +20,16 @@ macro_rules! registers {
                 $(self.$field = read_sysreg!($name);)*
             }
 
+            /// Writes what differs. Often little does: the same vCPU comes back, or one with the same kernel. Writing
+            /// the registers of stage 1 anew would cost some CPUs, and emulators, the translations that they have.
+            ///
             /// # Safety
             /// The registers belong to a guest; EL2 relies on none of them.
             unsafe fn load(&self) {
-                // SAFETY: by the caller's claim.
-                unsafe { $(write_sysreg!($name, self.$field);)* }
+                $(if read_sysreg!($name) != self.$field {
+                    // SAFETY: by the caller's claim.
+                    unsafe { write_sysreg!($name, self.$field) };
+                })*
             }
         }
     };

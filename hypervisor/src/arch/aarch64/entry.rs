@@ -44,19 +44,32 @@ early_tree:     .space 4096
     adrp    x21, _head                  // where we are
     msr     daifset, #0xf
 
-    // Add our address to every pointer that the linker left in the image.
-    adrp    x0, __rela_start
-    add     x0, x0, :lo12:__rela_start
-    adrp    x1, __rela_end
-    add     x1, x1, :lo12:__rela_end
+    // Add our address to every pointer that the linker left in the image. The list is in the packed form of the ELF
+    // generic ABI (SHT_RELR): an even word is the address of a pointer; an odd one has a bit for each of the 63 words
+    // that follow what was last described.
+    adrp    x0, __relr_start
+    add     x0, x0, :lo12:__relr_start
+    adrp    x1, __relr_end
+    add     x1, x1, :lo12:__relr_end
 1:  cmp     x0, x1
     b.hs    2f
-    ldp     x2, x3, [x0], #16           // offset, type
-    ldr     x4, [x0], #8                // addend
-    cmp     w3, #1027                   // R_AARCH64_RELATIVE is all that a static image has
-    b.ne    1b
+    ldr     x2, [x0], #8
+    tbnz    x2, #0, 11f
+    add     x3, x2, x21
+    ldr     x4, [x3]
     add     x4, x4, x21
-    str     x4, [x2, x21]
+    str     x4, [x3], #8
+    b       1b
+11: mov     x5, x3
+12: lsr     x2, x2, #1
+    cbz     x2, 14f
+    tbz     x2, #0, 13f
+    ldr     x4, [x5]
+    add     x4, x4, x21
+    str     x4, [x5]
+13: add     x5, x5, #8
+    b       12b
+14: add     x3, x3, #63 * 8
     b       1b
 2:
     adrp    x0, __boot_stack_top

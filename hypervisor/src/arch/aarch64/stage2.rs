@@ -1,5 +1,7 @@
 //! Loading a domain's stage 2, flushing its translations, and asking the MMU what a guest's pointer means.
 
+use core::sync::atomic::AtomicU64;
+
 use crate::p2m::{Depth, Tlb, Vttbr};
 use crate::types::{Gva, Ipa, PAGE_SIZE};
 
@@ -32,6 +34,9 @@ const HCR: u64 = 1 << 31 // RW
     | 1 << 1 // SWIO
     | 1; // VM
 
+/// VTTBR_EL2.VMID.
+const VMID: u64 = 0xffff << 48;
+
 /// HCR_EL2.TWE: WFE traps.
 const HCR_TWE: u64 = 1 << 14;
 
@@ -48,19 +53,23 @@ pub fn activate_stage2(stage2: Stage2) {
 }
 
 /// Tables for a CPU that runs no guest: nothing is mapped, whatever the shape of the walk. A walk begins in at most 8
-/// tables here (`p2m::Geometry`), aligned to their size.
+/// tables here (`p2m::Geometry`), aligned to their size. Nobody writes them; a constant would be 32 KiB of the image's file.
 #[repr(C, align(32768))]
-struct NoTables([u64; 4096]);
+struct NoTables([AtomicU64; 4096]);
 
-static NO_TABLES: NoTables = NoTables([0; 4096]);
+static NO_TABLES: NoTables = NoTables([const { AtomicU64::new(0) }; 4096]);
 
 /// Makes this CPU know no domain's stage 2: also a CPU that runs no guest may walk the tables in VTTBR_EL2 ahead of its
 /// program, and those of a domain that has left it may be taken apart.
+///
+/// The VMID stays: most often the same domain comes back, and a CPU may drop translations when the VMID changes. No
+/// translation is made under it meanwhile, since every walk ends in a fault, which is not cached.
 pub fn deactivate_stage2() {
-    // EL2 maps its image at its own address. VMID 0 is no domain's.
+    let vmid = read_sysreg!("vttbr_el2") & VMID;
+    // EL2 maps its image at its own address.
     let nothing = core::ptr::from_ref(&NO_TABLES.0) as u64;
     // SAFETY: affects guests only, none of which runs here; the next one has its own tables loaded before.
-    unsafe { write_sysreg!("vttbr_el2", nothing) };
+    unsafe { write_sysreg!("vttbr_el2", vmid | nothing) };
     isb();
 }
 

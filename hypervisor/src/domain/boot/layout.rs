@@ -4,6 +4,7 @@
 //! and its UART are where the machine's are, and the rest is put where nothing else is. Nothing may be in two places at
 //! once; what the partial device tree places is checked against everything else.
 
+use alloc::collections::BinaryHeap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -240,8 +241,7 @@ fn limit(address_bits: u32) -> u64 {
 fn window(used: &[Region], address_bits: u32) -> Result<Region, BootError> {
     let size = map::GRANT_WINDOW.size;
     let behind = used.iter().filter_map(|region| region.end()?.checked_next_multiple_of(size));
-    let mut starts: Vec<u64> = behind.collect();
-    starts.sort_unstable();
+    let starts = behind.collect::<BinaryHeap<u64>>().into_sorted_vec();
     let candidates = core::iter::once(map::GRANT_WINDOW.start).chain([size]).chain(starts);
     candidates
         .map(|start| Region::new(start, size))

@@ -11,7 +11,7 @@ use crate::types::DomId;
 
 use super::{Outcome, Version};
 
-/// What every domain is; nothing else can be asked for.
+/// What every domain is. Of other flags only [`create_flag::TRAP_UNMAPPED`] can be asked for.
 const FLAGS: u32 = create_flag::HVM | create_flag::HAP;
 
 pub fn create(caller: &Caller<'_>, version: Version, request: &mut Domctl) -> Result<Outcome, Errno> {
@@ -49,7 +49,10 @@ fn plan(wanted: &CreateDomain, id: Option<DomId>) -> Result<NewDomain, Errno> {
         wanted.arch.sve_vl.into(),
         wanted.grant_opts & !GRANT_VERSION_MASK,
     ];
-    if wanted.flags != FLAGS || none.iter().any(|&option| option != 0) || wanted.grant_opts != 1 {
+    if wanted.flags & !create_flag::TRAP_UNMAPPED != FLAGS
+        || none.iter().any(|&option| option != 0)
+        || wanted.grant_opts != 1
+    {
         return Err(Errno::EINVAL);
     }
     if wanted.cpupool_id != 0 {
@@ -64,6 +67,6 @@ fn plan(wanted: &CreateDomain, id: Option<DomId>) -> Result<NewDomain, Errno> {
         maptrack_frames: u32::try_from(wanted.max_maptrack_frames).ok(),
         controller,
         spis: wanted.arch.nr_spis,
-        trap_unmapped: true,
+        trap_unmapped: wanted.flags & create_flag::TRAP_UNMAPPED != 0,
     })
 }

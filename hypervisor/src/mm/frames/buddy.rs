@@ -3,11 +3,12 @@
 //! A free frame lies in exactly one free block, and two free buddies are always merged. Every call costs a number of
 //! steps that depends on the orders and banks there are, never on how memory was used before.
 
+use alloc::vec::Vec;
 use core::ops::Range;
 
 use arrayvec::ArrayVec;
 
-use super::{FrameRange, MAX_BANKS, MAX_ORDER};
+use super::{FrameRange, MAX_ORDER};
 use crate::mm::bitmap::Bitmap;
 use crate::types::Mfn;
 
@@ -126,15 +127,17 @@ impl Zone {
 
 /// The free frames of the machine.
 pub(super) struct Buddy {
-    zones: ArrayVec<Zone, MAX_BANKS>,
+    /// On the heap: half a KiB for each bank is too much to be moved about on the boot's stack.
+    zones: Vec<Zone>,
     free: u64,
 }
 
 impl Buddy {
-    /// Nothing free. `storage` has [`words_needed`] words for each bank, in order. `None` when it is short or there
-    /// are too many banks.
+    /// Nothing free. `storage` has [`words_needed`] words for each bank, in order. `None` when it is short, or
+    /// the heap.
     pub fn new(banks: &[FrameRange], storage: &'static mut [u64]) -> Option<Self> {
-        let mut zones = ArrayVec::new();
+        let mut zones = Vec::new();
+        zones.try_reserve_exact(banks.len()).ok()?;
         let mut rest = storage;
         for &bank in banks {
             let mut sets = ArrayVec::new();
@@ -144,7 +147,7 @@ impl Buddy {
                 rest = after;
                 sets.try_push(Bitmap::new(words, bits)?).ok()?;
             }
-            zones.try_push(Zone { range: bank.numbers()?, sets }).ok()?;
+            zones.push(Zone { range: bank.numbers()?, sets });
         }
         Some(Buddy { zones, free: 0 })
     }

@@ -5,7 +5,7 @@ use xenolith_abi::control::Bitmap;
 use xenolith_abi::domctl::{
     AFFINITY_SOFT, AddressSize, CONTEXT_ONLINE, CacheFlush, DomainSchedulerOp, MaxMem, MaxVcpus,
     NodeAffinity, PagingMempool, SetLlcColors, VcpuAffinity, VcpuContext, VcpuGuestContext,
-    VcpuGuestCoreRegs, info_flag,
+    VcpuGuestCoreRegs, create_flag, info_flag,
 };
 use xenolith_abi::event::AllocUnbound;
 use xenolith_abi::hvm::HvmParamArgument;
@@ -203,4 +203,15 @@ fn what_no_domain_is_is_refused() {
     assert_eq!(tools.create(&mut machine, pool), Err(error(Errno::ENOENT)));
     assert_eq!(machine.hv.domain_count(), 1);
     assert_eq!(machine.audit(), Ok(()));
+}
+
+#[test]
+fn accesses_to_nowhere_abort_only_where_that_was_asked_for() {
+    let (mut machine, tools) = Toolstack::new(VERSION_4_17);
+    for (more, traps) in [(0, false), (create_flag::TRAP_UNMAPPED, true)] {
+        let wanted = CreateDomain { flags: plan().flags | more, ..plan() };
+        let id = tools.create(&mut machine, wanted).expect("a domain");
+        let domain = machine.hv.domain(crate::types::DomId(id)).expect("on the list");
+        assert_eq!(domain.trap_unmapped, traps);
+    }
 }

@@ -1,0 +1,128 @@
+//! A domain that emulates a device of another one, as its program would act.
+
+use xenolith_abi::dm::{Buffer, CreateServer, DmOp, Header, NrVcpus, Range, SetServerState};
+use xenolith_abi::event::{BindInterdomain, EventOp, PortArgument};
+use xenolith_abi::hypercall::Hypercall;
+use xenolith_abi::ioreq::{STATE_MASK, Slot, State};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use super::super::super::Machine;
+use super::super::support::Guest;
+use crate::ioreq::ServerId;
+use crate::mm::frames::Pin;
+
+/// Where the device is.
+pub const DEVICE: u64 = 0x0200_0000;
+pub const DEVICE_SIZE: u64 = 0x200;
+/// A register of it.
+pub const REGISTER: u64 = DEVICE + 0x10;
+
+/// The domain that emulates the device, as its program would act.
+pub struct Model {
+    pub own: Guest,
+    pub guest: Guest,
+    pub server: u16,
+    /// Its end of each vCPU's channel.
+    pub ports: Vec<u32>,
+    pub page: Pin,
+}
+
+/// A call with one buffer, whose structure comes back.
+pub fn dm_op<T: FromBytes + IntoBytes + Immutable>(
+    machine: &mut Machine,
+    caller: &Guest,
+    guest: u16,
+    op: DmOp,
+    argument: &mut T,
+) -> i64 {
+    let array = caller.scratch(machine);
+    let at = array + 256;
+    let size = size_of::<Header>() as u64;
+    let buffer = Buffer { address: at, size: size + size_of::<T>() as u64 };
+    machine.poke(&caller.domain, array, &buffer);
+    machine.poke(&caller.domain, at, &Header { op: op.number(), pad: 0 });
+    machine.poke(&caller.domain, at + size, argument);
+    let arguments = [guest.into(), 1, array, 0, 0];
+    let result = machine.hypercall(caller.cpu, Hypercall::DmOp.number(), arguments);
+    *argument = machine.peek(&caller.domain, at + size);
+    result.expect("the call returns at once")
+}
+
+impl Model {
+    /// A machine with two CPUs: the control domain is the device model of the other domain.
+    pub fn new() -> (Machine, Model) {
+        let (mut machine, own, guest) = Guest::two();
+        let model = Model::attach(&mut machine, own, guest);
+        (machine, model)
+    }
+
+    pub fn attach(machine: &mut Machine, own: Guest, guest: Guest) -> Model {
+        let id = guest.domain.id.0;
+        let mut vcpus = NrVcpus::default();
+        assert_eq!(dm_op(machine, &own, id, DmOp::NrVcpus, &mut vcpus), 0);
+        let mut made = CreateServer::default();
+        assert_eq!(dm_op(machine, &own, id, DmOp::CreateServer, &mut made), 0);
+        let server = ServerId(made.id);
+        let (by, owner) = (own.domain.id, &guest.domain);
+        let frame = owner.lend_server_frame(&machine.hv, server, by, 1).expect("its page");
+        let page = machine.hv.frames.pin(frame, owner.id).expect("a frame in use");
+        machine.hv.release_frame(frame);
+        let mut enable = SetServerState { id: made.id, enabled: 1, pad: 0 };
+        assert_eq!(dm_op(machine, &own, id, DmOp::SetServerState, &mut enable), 0);
+        let mut model = Model { own, guest, server: made.id, ports: Vec::new(), page };
+        for vcpu in 0..vcpus.vcpus {
+            let remote_port = model.slot(vcpu).vp_eport;
+            let mut bind = BindInterdomain { remote_dom: id, remote_port, ..Default::default() };
+            let op = EventOp::BindInterdomain.number().into();
+            assert_eq!(model.own.call(machine, Hypercall::EventChannelOp, op, &mut bind), 0);
+            model.ports.push(bind.local_port);
+        }
+        assert_eq!(model.range(machine, DmOp::MapRange, DEVICE, DEVICE + DEVICE_SIZE - 1), 0);
+        model
+    }
+
+    pub fn range(&self, machine: &mut Machine, op: DmOp, start: u64, end: u64) -> i64 {
+        let mut range = Range { id: self.server, kind: 1, start, end, ..Default::default() };
+        dm_op(machine, &self.own, self.guest.domain.id.0, op, &mut range)
+    }
+
+    pub fn slot(&self, vcpu: u32) -> Slot {
+        let mut slot = Slot::default();
+        assert!(self.page.page().read(vcpu as usize * size_of::<Slot>(), slot.as_mut_bytes()));
+        slot
+    }
+
+    pub fn write_slot(&self, vcpu: u32, slot: &Slot) {
+        assert!(self.page.page().write(vcpu as usize * size_of::<Slot>(), slot.as_bytes()));
+    }
+
+    pub fn state(&self, vcpu: u32) -> Option<State> {
+        State::from_number(self.slot(vcpu).flags & STATE_MASK)
+    }
+
+    pub fn notify(&self, machine: &mut Machine, vcpu: u32) {
+        let mut send = PortArgument { port: self.ports[vcpu as usize] };
+        let op = EventOp::Send.number().into();
+        assert_eq!(self.own.call(machine, Hypercall::EventChannelOp, op, &mut send), 0);
+        machine.settle();
+    }
+
+    /// Answers what is asked for a vCPU.
+    pub fn answer(&self, machine: &mut Machine, vcpu: u32, data: u64) {
+        let mut slot = self.slot(vcpu);
+        assert_eq!(self.state(vcpu), Some(State::Ready));
+        slot.data = data;
+        slot.flags = slot.flags & !STATE_MASK | State::ResponseReady.number();
+        self.write_slot(vcpu, &slot);
+        self.notify(machine, vcpu);
+    }
+
+    /// Whether the guest's vCPU 0 is on a CPU.
+    pub fn guest_runs(&self, machine: &Machine) -> bool {
+        machine.cpu_of(&self.guest.domain, 0).is_some()
+    }
+
+    pub fn unpin(self, machine: &Machine) {
+        machine.hv.unpin(self.page);
+    }
+}

@@ -1,0 +1,192 @@
+//! A device model that does all that one should not. What it does to the guest's device is its right; everything else,
+//! and the guest's vCPU, must live on.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use devicemodel::dm::DeviceModel;
+use devicemodel::xen::{Evtchn, Mapping};
+use vm_memory::Bytes;
+use xenolith_abi::ioreq::{READ, STATE_MASK, Slot, State};
+
+use super::{FACTS, FACTS_SIZE, MEMORY, MEMORY_SIZE, destroy_all, model};
+use crate::report::Report;
+
+/// Servers that are made, abused and left in some state.
+const ROUNDS: u32 = 12;
+/// What is done to each.
+const STEPS: u32 = 25;
+/// Events of a flood.
+const FLOOD: u32 = 100;
+/// Bytes of a page.
+const PAGE: usize = 4096;
+/// Where a slot's state is.
+const FLAGS: usize = std::mem::offset_of!(Slot, flags);
+/// Where its port is.
+const PORT: usize = std::mem::offset_of!(Slot, vp_eport);
+
+/// Abuses a guest's ioreq servers, and leaves the last one as it is.
+pub fn run(mut report: Report, guest: u16, seed: u64) -> ExitCode {
+    report.test("a device model that is hostile", || abuse(guest, seed));
+    report.finish()
+}
+
+fn abuse(guest: u16, seed: u64) -> Result<()> {
+    let model = model(guest)?;
+    let mut random = Random(seed);
+    let mut asked = 0;
+    // Kept to the end of the process, which nobody cleans up after.
+    let mut kept = Vec::new();
+    for number in 0..ROUNDS {
+        if !random.one_in(8) {
+            destroy_all(&model);
+        }
+        let round = Round::begin(&model).or_else(|_| {
+            ensure!(destroy_all(&model) > 0, "there is neither room nor a server to be destroyed");
+            Round::begin(&model)
+        });
+        let mut round = round.with_context(|| format!("round {number}"))?;
+        for _ in 0..STEPS {
+            round.step(&mut random)?;
+        }
+        asked += round.asked;
+        match random.below(4) {
+            // A server that lost its port has ended.
+            0 => drop(model.destroy_server(round.id)),
+            1 => drop(round),
+            2 => {
+                drop(round.page);
+                drop(model.destroy_server(round.id));
+            }
+            _ => kept.push(round),
+        }
+    }
+    println!("found {asked} requests");
+    ensure!(asked > 0, "the guest asked for nothing in all rounds");
+    // What is left is what the process that ends now leaves.
+    std::mem::forget(kept);
+    Ok(())
+}
+
+struct Round {
+    model: DeviceModel,
+    id: u16,
+    events: Evtchn,
+    page: Arc<Mapping>,
+    port: Option<u32>,
+    asked: u32,
+}
+
+impl Round {
+    fn begin(model: &DeviceModel) -> Result<Self> {
+        const IOREQ: u32 = 0;
+        const SLOTS: u32 = 1;
+        let id = model.create_server()?;
+        let page = model.privcmd().map_resource(model.domain(), IOREQ, id.into(), SLOTS, 1)?;
+        model.enable_server(id, true)?;
+        let events = Evtchn::open()?;
+        let remote: u32 = page.slice().read_obj(PORT)?;
+        let port = events.bind_interdomain(model.domain(), remote).ok();
+        // Another server that was left behind may have them.
+        let _ = model.map_mmio(id, MEMORY..=MEMORY + MEMORY_SIZE - 1);
+        let _ = model.map_mmio(id, FACTS..=FACTS + FACTS_SIZE - 1);
+        Ok(Self { model: model.clone(), id, events, page: Arc::new(page), port, asked: 0 })
+    }
+
+    fn flags(&self) -> Result<u8> {
+        Ok(self.page.slice().read_obj(FLAGS)?)
+    }
+
+    fn set_flags(&self, flags: u8) -> Result<()> {
+        Ok(self.page.slice().write_obj(flags, FLAGS)?)
+    }
+
+    fn notify(&self, times: u32) {
+        if let Some(port) = self.port {
+            // The other end may be gone.
+            (0..times).for_each(|_| drop(self.events.notify(port)));
+        }
+    }
+
+    /// Waits a little for the guest to ask.
+    fn wait(&mut self) -> Result<()> {
+        for _ in 0..20 {
+            if self.flags()? & STATE_MASK == State::Ready.number() {
+                self.asked += 1;
+                return Ok(());
+            }
+            thread::sleep(Duration::from_micros(100));
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, random: &mut Random) -> Result<()> {
+        let page = Arc::clone(&self.page);
+        let slice = page.slice();
+        match random.below(12) {
+            0 => {
+                let bytes: Vec<u8> = (0..PAGE / 8).flat_map(|_| random.next().to_le_bytes()).collect();
+                slice.write_slice(&bytes, 0)?;
+            }
+            1 => {
+                // Every state, with every other flag.
+                for flags in 0..=u8::MAX {
+                    self.set_flags(flags)?;
+                    self.notify(1);
+                }
+            }
+            2 => self.notify(FLOOD),
+            3 => drop(self.model.enable_server(self.id, false)),
+            4 => drop(self.model.unmap_mmio(self.id, MEMORY..=MEMORY + 0xff)),
+            5 => drop(self.model.map_mmio(self.id, MEMORY..=MEMORY + 0xff)),
+            6 => {
+                if let Some(port) = self.port.take() {
+                    self.events.unbind(port)?;
+                }
+            }
+            7 => {
+                let remote: u32 = slice.read_obj(PORT)?;
+                self.port =
+                    self.port.or_else(|| self.events.bind_interdomain(self.model.domain(), remote).ok());
+            }
+            // A request is taken and answered, half answered, or spoilt while it is being worked on.
+            _ => {
+                drop(self.model.enable_server(self.id, true));
+                self.wait()?;
+                let before = self.flags()? & !STATE_MASK;
+                self.set_flags(before | State::InProcess.number())?;
+                self.notify(1);
+                slice.write_obj(random.next(), 8)?;
+                let state =
+                    if random.one_in(2) { State::ResponseReady.number() } else { random.next() as u8 };
+                self.set_flags(before & READ | state)?;
+                self.notify(random.below(3));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Numbers without order (splitmix64, Vigna 2015).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut value = self.0;
+        value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        value ^ value >> 31
+    }
+
+    fn below(&mut self, end: u32) -> u32 {
+        u32::try_from(self.next() % u64::from(end)).unwrap_or(0)
+    }
+
+    fn one_in(&mut self, many: u32) -> bool {
+        self.below(many) == 0
+    }
+}
