@@ -141,7 +141,7 @@ fn ends(lab: &Lab) -> Result<()> {
     rig.power_off()
 }
 
-/// A crash has its own consequence; one that comes early is followed by a pause.
+/// A crash has its own consequence; one that comes early is followed by a pause, in which the guest can be destroyed.
 fn crashes(rig: &mut Rig) -> Result<()> {
     let kernel = "kernel = \"/guest/crashes\"\nmemory = \"16M\"\n";
     rig.create("guest", kernel)?;
@@ -151,7 +151,8 @@ fn crashes(rig: &mut Rig) -> Result<()> {
     rig.lith("destroy guest")?;
     rig.wait_for_domains(2)?;
     rig.create("guest", &format!("{kernel}on_crash = \"restart\"\n"))?;
-    rig.control().check("while ! lith info guest | grep -q 'Restarts *2'; do sleep 0.1; done")?;
+    rig.control()
+        .check("while [ $(grep -c 'started again' /run/lith/guest.log) -lt 2 ]; do sleep 0.1; done")?;
     rig.lith("destroy guest")?;
     rig.wait_for_domains(2)
 }
