@@ -26,6 +26,55 @@ pub fn frequency() -> u64 {
     hertz
 }
 
+/// The head of a kernel (`Image` format): a stack, relocation, and then the function that is named, which never returns.
+#[macro_export]
+macro_rules! kernel {
+    ($start:path) => {
+        core::arch::global_asm!(
+            r#"
+            .section .head, "ax"
+            .global image_start
+        image_start:
+            b       1f
+            .word   0
+            .quad   0                           // text_offset
+            .quad   image_end - image_start     // image_size
+            .quad   0xa                         // little endian, 4 KiB pages, anywhere
+            .quad   0, 0, 0
+            .ascii  "ARM\x64"
+            .word   0
+
+        1:  msr     daifset, #0xf
+            adrp    x1, stack_end
+            add     x1, x1, :lo12:stack_end
+            mov     sp, x1
+
+            // Every relocation adds the load address to a word (R_AARCH64_RELATIVE).
+            adr     x5, image_start
+            adrp    x3, relocations_start
+            add     x3, x3, :lo12:relocations_start
+            adrp    x4, relocations_end
+            add     x4, x4, :lo12:relocations_end
+        2:  cmp     x3, x4
+            b.hs    3f
+            ldp     x6, x7, [x3], #16
+            ldr     x8, [x3], #8
+            add     x8, x8, x5
+            str     x8, [x6, x5]
+            b       2b
+        3:  b       {start}
+
+            .section .bss
+            .balign 16
+            .skip   16384
+        stack_end:
+            .text
+            "#,
+            start = sym $start,
+        );
+    };
+}
+
 /// No figure comes, which the reader of the console notices.
 #[cfg(target_os = "none")]
 #[panic_handler]

@@ -16,6 +16,7 @@ use crate::mm::frames::{Frames, ScrubCursor};
 use crate::p2m::{Geometry, Vmids};
 use crate::psci::Mitigations;
 use crate::run::Cpu;
+use crate::run::accounting::Accounts;
 use crate::sched::{CpuMask, Scheduler, UnitId};
 use crate::sync::{Mutex, RwLock};
 use crate::types::{CpuId, DomId, VcpuId};
@@ -76,6 +77,8 @@ pub struct Hypervisor {
     pub mitigations: Mitigations,
     /// ACTLR_EL1 of the machine, which guests may read.
     pub actlr: u64,
+    /// What EL2 costs, where that is counted.
+    pub accounts: Accounts,
 }
 
 impl Hypervisor {
@@ -107,6 +110,7 @@ impl Hypervisor {
             slots: Mutex::default(),
             mitigations: Mitigations::default(),
             actlr: arch::auxiliary_control(),
+            accounts: Accounts::default(),
         }
     }
 

@@ -4,6 +4,7 @@
 //! CPU takes another, or sleeps. The registers of the vCPU that runs stay in the CPU until another is chosen, so that
 //! most traps cost no more than the saving of the general registers.
 
+pub mod accounting;
 mod device_access;
 pub mod exit;
 mod firmware;
@@ -109,12 +110,16 @@ pub enum Next {
 /// Handles an event, then leaves in `frame` the registers of the vCPU that runs next, everything else of it loaded.
 pub fn run(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event) {
     let mut event = event;
+    hv.accounts.enter(cpu.id);
     while step(hv, cpu, frame, event) == Next::Idle {
         if !hv.scrub_a_little() {
+            hv.accounts.leave(cpu.id);
             arch::wait_for_interrupt();
+            hv.accounts.resume(cpu.id);
         }
         event = Event::Interrupt;
     }
+    hv.accounts.leave(cpu.id);
 }
 
 /// Handles one event and chooses what comes next.

@@ -5,6 +5,7 @@ mod names;
 mod symbols;
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use object::read::elf::ElfFile64;
@@ -37,14 +38,30 @@ impl Sizes {
 
 /// Builds the hypervisor (release) and leaves the image and its ELF file where [`paths`] says.
 pub fn build(cross: &Cross) -> Result<Sizes> {
-    open_step("Build the hypervisor", || {
-        pass_through(cross.cargo("build").args(["--release", "--package", "xenolith", "--bin", "xenolith"]))
-    })?;
-    let elf = fs::read(cross.release_program("xenolith")).context("the build left no program")?;
+    let elf = compile(cross, &[])?;
     let (image, sizes) = pack(&elf).context("cannot make the image from the ELF file")?;
     paths::write_whole(&paths::image_elf(), &elf)?;
     paths::write_whole(&paths::image(), &image)?;
     Ok(sizes)
+}
+
+/// Builds the hypervisor with further features of its crate, and leaves the image in a file of its own.
+pub fn build_variant(cross: &Cross, features: &[&str], image: &Path) -> Result<()> {
+    let elf = compile(cross, features)?;
+    paths::write_whole(image, &pack(&elf).context("cannot make the image from the ELF file")?.0)
+}
+
+/// Builds the hypervisor's ELF file (release).
+fn compile(cross: &Cross, features: &[&str]) -> Result<Vec<u8>> {
+    open_step("Build the hypervisor", || {
+        let mut command = cross.cargo("build");
+        command.args(["--release", "--package", "xenolith", "--bin", "xenolith"]);
+        if !features.is_empty() {
+            command.arg("--features").arg(features.join(","));
+        }
+        pass_through(&mut command)
+    })?;
+    fs::read(cross.release_program("xenolith")).context("the build left no program")
 }
 
 /// Makes the flat image of an ELF file, with the table of its symbols filled in.

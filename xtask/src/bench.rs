@@ -5,6 +5,7 @@
 
 mod boot;
 mod disk;
+mod forward;
 mod guests;
 mod memory;
 mod report;
@@ -27,6 +28,13 @@ pub fn bench() -> Result<()> {
         build::build()?;
         let mut t = Table::default();
         disk::measure(Series::V6_12, &mut t)?;
+        println!("{t}");
+        return Ok(());
+    }
+    if std::env::var_os("ONLY_FORWARD").is_some() {
+        let mut t = Table::default();
+        let guests = Guests::build()?;
+        forward::measure(Series::V6_12, &guests, &mut t)?;
         println!("{t}");
         return Ok(());
     }

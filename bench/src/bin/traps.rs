@@ -8,7 +8,7 @@ fn main() {}
 
 #[cfg(target_os = "none")]
 mod kernel {
-    use core::arch::{asm, global_asm};
+    use core::arch::asm;
     use core::fmt::Write;
 
     use arrayvec::ArrayString;
@@ -28,48 +28,7 @@ mod kernel {
     /// PSCI's SYSTEM_OFF (DEN0022).
     const SYSTEM_OFF: u64 = 0x8400_0008;
 
-    global_asm!(
-        r#"
-        .section .head, "ax"
-        .global image_start
-    image_start:
-        b       1f
-        .word   0
-        .quad   0                           // text_offset
-        .quad   image_end - image_start     // image_size
-        .quad   0xa                         // little endian, 4 KiB pages, anywhere
-        .quad   0, 0, 0
-        .ascii  "ARM\x64"
-        .word   0
-
-    1:  msr     daifset, #0xf
-        adrp    x1, stack_end
-        add     x1, x1, :lo12:stack_end
-        mov     sp, x1
-
-        // Every relocation adds the load address to a word (R_AARCH64_RELATIVE).
-        adr     x5, image_start
-        adrp    x3, relocations_start
-        add     x3, x3, :lo12:relocations_start
-        adrp    x4, relocations_end
-        add     x4, x4, :lo12:relocations_end
-    2:  cmp     x3, x4
-        b.hs    3f
-        ldp     x6, x7, [x3], #16
-        ldr     x8, [x3], #8
-        add     x8, x8, x5
-        str     x8, [x6, x5]
-        b       2b
-    3:  b       {start}
-
-        .section .bss
-        .balign 16
-        .skip   16384
-    stack_end:
-        .text
-        "#,
-        start = sym start,
-    );
+    bench_guests::kernel!(start);
 
     /// Ticks for [`TIMES`] rounds of a loop around one instruction, which may use x0, x1 (its operand) and x16.
     macro_rules! ticks {

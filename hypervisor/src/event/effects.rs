@@ -35,7 +35,12 @@ impl VcpuSet {
 
     /// The members, lowest number first.
     pub fn iter(self) -> impl Iterator<Item = VcpuId> {
-        (0..Self::CAPACITY).map(VcpuId).filter(move |&vcpu| self.contains(vcpu))
+        let mut rest = self.0;
+        core::iter::from_fn(move || {
+            let lowest = u16::try_from(rest.trailing_zeros()).ok().filter(|_| rest != 0)?;
+            rest &= rest.wrapping_sub(1);
+            Some(VcpuId(lowest))
+        })
     }
 }
 

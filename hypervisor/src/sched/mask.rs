@@ -44,7 +44,12 @@ impl CpuMask {
 
     /// The CPUs of the set, lowest first.
     pub fn iter(self) -> impl Iterator<Item = CpuId> {
-        (0..64).map(CpuId).filter(move |&cpu| self.contains(cpu))
+        let mut rest = self.0;
+        core::iter::from_fn(move || {
+            let lowest = u16::try_from(rest.trailing_zeros()).ok().filter(|_| rest != 0)?;
+            rest &= rest.wrapping_sub(1);
+            Some(CpuId(lowest))
+        })
     }
 }
 
@@ -60,6 +65,8 @@ mod tests {
         assert_eq!(CpuMask::below(3), CpuMask(0b111));
         assert_eq!(CpuMask::below(64), CpuMask::ALL);
         assert_eq!(CpuMask(0b1010).iter().collect::<Vec<_>>(), [CpuId(1), CpuId(3)]);
+        assert_eq!(CpuMask::NONE.iter().count(), 0);
+        assert_eq!(CpuMask::ALL.iter().collect::<Vec<_>>(), (0..64).map(CpuId).collect::<Vec<_>>());
         assert!(!CpuMask::ALL.contains(CpuId(64)));
     }
 }

@@ -83,6 +83,11 @@ pub fn measure(series: Series, table: &mut Table) -> Result<()> {
         },
     );
     let mut rounds = Vec::new();
+    if std::env::var_os("SHOW").is_some() {
+        let _ = run::run("", &alone);
+        let _ = run::run("", &served);
+        return Ok(());
+    }
     for round in 1..=ROUNDS {
         let alone = run::run(&format!("Disk with no hypervisor, {round} of {ROUNDS}"), &alone)?;
         let served = run::run(&format!("Disk served by lithd, {round} of {ROUNDS}"), &served)?;

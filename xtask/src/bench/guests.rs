@@ -15,6 +15,8 @@ pub struct Guests {
     pub init: PathBuf,
     /// A kernel that counts what traps cost, an `Image`.
     pub traps: PathBuf,
+    /// A guest's kernel that counts what forwarded accesses cost, an `Image`.
+    pub forward: PathBuf,
 }
 
 impl Guests {
@@ -24,8 +26,12 @@ impl Guests {
         open_step("Build the programs to be measured", || {
             pass_through(cross.cargo("build").args(["--release", "--package", "bench-guests", "--bins"]))
         })?;
-        let traps = paths::cache().join("bench-traps.img");
-        paths::write_whole(&traps, &image::pack(&fs::read(cross.release_program("bench-traps"))?)?.0)?;
-        Ok(Guests { init: cross.release_program("bench-init"), traps })
+        let kernel = |name: &str| -> Result<PathBuf> {
+            let file = paths::cache().join(format!("{name}.img"));
+            paths::write_whole(&file, &image::pack(&fs::read(cross.release_program(name))?)?.0)?;
+            Ok(file)
+        };
+        let (traps, forward) = (kernel("bench-traps")?, kernel("bench-forward")?);
+        Ok(Guests { init: cross.release_program("bench-init"), traps, forward })
     }
 }

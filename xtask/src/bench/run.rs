@@ -52,6 +52,7 @@ pub fn arguments() -> String {
 pub fn run(what: &str, machine: &Machine) -> Result<Run> {
     step(what, || {
         let mut command = machine.command()?;
+        if std::env::var_os("SHOW").is_some() { println!("{command:?}"); anyhow::bail!("shown"); }
         let begun = Instant::now();
         let mut qemu = command
             .stdin(Stdio::null())
@@ -97,6 +98,11 @@ impl Run {
         found.with_context(|| {
             format!("the machine never said `{mark}`; its last lines were:\n{}", tail(&self.lines))
         })
+    }
+
+    /// What follows `mark` in each line that has it.
+    pub fn all_after(&self, mark: &str) -> Vec<&str> {
+        self.lines.iter().filter_map(|line| Some(line.split_once(mark)?.1)).collect()
     }
 
     /// The number that follows `mark`.

@@ -42,15 +42,16 @@ pub fn read(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Errno> {
     Ok(())
 }
 
-/// `q` shows the domains, `r` their vCPUs, `h` the keys. Other keys do nothing, as in Xen.
+/// `q` shows the domains, `r` their vCPUs, `e` what EL2 cost where that is counted, `h` the keys. Other keys do nothing, as in Xen.
 pub fn debug_keys(caller: &Caller<'_>, payload: &Payload) -> Result<(), Errno> {
     let asked: DebugKeys = payload.get();
     for index in 0..asked.nr_keys.min(MAX_KEYS) {
         let key: u8 = caller.read(Caller::element::<u8>(asked.keys, index.into())?)?;
         match key {
-            b'h' => log::info!("keys: h: this, q: domains, r: vCPUs"),
+            b'h' => log::info!("keys: e: cost of EL2, h: this, q: domains, r: vCPUs"),
             b'q' => show_domains(caller),
             b'r' => show_vcpus(caller),
+            b'e' => caller.hv.accounts.show(caller.hv.cpus()),
             _ => {}
         }
     }
