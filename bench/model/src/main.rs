@@ -12,8 +12,8 @@ use devicemodel::dm::DeviceModel;
 use devicemodel::xen::{Argument, Buffer, Privcmd};
 use devicemodel::{Mmio, Server};
 use rustix::event::{PollFd, PollFlags, poll};
-use xenolith_abi::hypercall::Hypercall;
 use xenolith_abi::control::Payload;
+use xenolith_abi::hypercall::Hypercall;
 use xenolith_abi::sysctl::{DebugKeys, INTERFACE_VERSION, Sysctl, SysctlOp};
 
 /// Where the registers are, 64 bits each.

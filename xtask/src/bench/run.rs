@@ -52,7 +52,10 @@ pub fn arguments() -> String {
 pub fn run(what: &str, machine: &Machine) -> Result<Run> {
     step(what, || {
         let mut command = machine.command()?;
-        if std::env::var_os("SHOW").is_some() { println!("{command:?}"); anyhow::bail!("shown"); }
+        if std::env::var_os("SHOW").is_some() {
+            println!("{command:?}");
+            anyhow::bail!("shown");
+        }
         let begun = Instant::now();
         let mut qemu = command
             .stdin(Stdio::null())
