@@ -35,8 +35,8 @@ const STRANGER_SCRIPT: &str = "#!/bin/sh
 guest-tests stranger 2
 echo \"stranger: done, with status $?\"
 ";
-/// RAM of the driver domain in MiB.
-const DRIVER_MIB: u64 = 256;
+/// RAM of the driver domain in MiB: Linux 6.1 gives up as much of it as it maps of guests.
+const DRIVER_MIB: u64 = 512;
 
 /// Makes and destroys a guest: its file, its name, how often.
 const ROUNDS_SCRIPT: &str = "#!/bin/sh
@@ -62,22 +62,32 @@ echo "SYSTEM-TESTS: guest's shell ready $(cat /proc/sys/kernel/random/boot_id)"
 sh
 "#;
 
-/// The smallest kernel: it waits for interrupts, for ever. One page, with the header of an arm64 `Image`.
-fn tiny_kernel() -> Vec<u8> {
+/// A kernel that waits for interrupts, for ever.
+const WAITS: [u32; 2] = [0xd503_207f, 0x17ff_ffff];
+/// A kernel that tells the hypervisor that it has crashed: `sched_op(SHUTDOWN, &CRASH)`.
+const CRASHES: [u32; 6] = [
+    0x1000_00a1, // adr x1, the last word
+    0xd280_0040, // mov x0, 2
+    0xd280_03b0, // mov x16, 29
+    0xd401_d422, // hvc 0xea1
+    0x1400_0000, // b .
+    3,
+];
+
+/// A kernel of one page with the header of an arm64 `Image`.
+fn tiny_kernel(code: &[u32]) -> Vec<u8> {
     const BRANCH_TO_CODE: u32 = 0x1400_0010;
-    const WFI: u32 = 0xd503_207f;
-    const BRANCH_BACK: u32 = 0x17ff_ffff;
-    const SIZE: u64 = 4096;
     const LITTLE_ENDIAN_4K_ANYWHERE: u64 = 0xa;
+    const SIZE: u16 = 4096;
     let mut image = BRANCH_TO_CODE.to_le_bytes().to_vec();
     image.resize(16, 0);
-    image.extend(SIZE.to_le_bytes());
+    image.extend(u64::from(SIZE).to_le_bytes());
     image.extend(LITTLE_ENDIAN_4K_ANYWHERE.to_le_bytes());
     image.resize(0x38, 0);
     image.extend(b"ARM\x64");
     image.resize(0x40, 0);
-    image.extend([WFI, BRANCH_BACK].map(u32::to_le_bytes).concat());
-    image.resize(4096, 0);
+    image.extend(code.iter().flat_map(|word| word.to_le_bytes()));
+    image.resize(SIZE.into(), 0);
     image
 }
 
@@ -104,7 +114,8 @@ pub(crate) fn prepare(output: &Path, guest_tests: &Path, bare: &Path) -> Result<
         };
         let mut control = roles::control(base()?, &lith, &guest)?;
         control.file("bin/rounds", 0o755, ROUNDS_SCRIPT.into());
-        control.file("guest/tiny", 0o644, tiny_kernel());
+        control.file("guest/tiny", 0o644, tiny_kernel(&WAITS));
+        control.file("guest/crashes", 0o644, tiny_kernel(&CRASHES));
         control.file("guest/bare", 0o644, fs::read(bare)?);
         control.file("guest/shell", 0o644, base()?.to_cpio()?);
         control.file("bin/lithd", 0o755, fs::read(&lithd)?);

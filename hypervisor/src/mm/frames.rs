@@ -292,12 +292,17 @@ impl Frames {
 
     /// Returns wiped frames to the allocator.
     fn give_back(&self, run: FrameRange) {
+        self.mark_wiped(run);
+        self.buddy.lock().give(run);
+    }
+
+    /// Says of frames on their way into the allocator that they are wiped.
+    fn mark_wiped(&self, run: FrameRange) {
         for number in run.first.0..run.end() {
             if let Ok(entry) = self.entry(Mfn(number)) {
                 entry.set(State::Free { dirty: false });
             }
         }
-        self.buddy.lock().give(run);
     }
 
     /// Wipes a frame that is on its way into or out of the allocator.
@@ -364,7 +369,7 @@ impl Frames {
         self.banks.iter().map(|bank| bank.range.pages).sum()
     }
 
-    /// How many frames are free.
+    /// How many frames are free, those that are being wiped for whoever gets them next among them.
     pub fn free_frames(&self) -> u64 {
         self.buddy.lock().free_frames()
     }

@@ -97,18 +97,34 @@ fn end(registry: &Registry, name: &str, command: Command) -> Result<()> {
 
 /// `lith destroy`.
 pub fn destroy(xen: &dyn Xen, registry: &Registry, who: &str) -> Result<()> {
-    let domain = find(xen, registry, who)?;
+    let domain = match find(xen, registry, who) {
+        Ok(domain) => domain,
+        // Between two lives a guest has a monitor and no domain.
+        Err(error) => {
+            let name = find_monitored(registry, who).map_err(|_| error)?;
+            return destroy_by_monitor(registry, &name).map(drop);
+        }
+    };
     if domain.domain == CONTROL {
         bail!("this is the control domain; turn it off with `poweroff`");
     }
     // With its monitor gone, or for a domain that never had one, the hypervisor does it alone.
-    if registry.get(&domain.name).is_some() {
-        if connect(registry, &domain.name).is_ok() {
-            return ask(registry, &domain.name, Command::Destroy).map(drop);
-        }
-        registry.remove(&domain.name);
+    if destroy_by_monitor(registry, &domain.name)? {
+        return Ok(());
     }
     Ok(xen.destroy(domain.domain)?)
+}
+
+/// Lets a guest's monitor end it, and returns true; without a monitor only its record is removed.
+fn destroy_by_monitor(registry: &Registry, name: &str) -> Result<bool> {
+    if registry.get(name).is_none() {
+        return Ok(false);
+    }
+    if connect(registry, name).is_ok() {
+        return ask(registry, name, Command::Destroy).map(|_| true);
+    }
+    registry.remove(name);
+    Ok(false)
 }
 
 #[cfg(test)]
@@ -144,5 +160,17 @@ mod tests {
             error.contains("nobody looks after it any more") && error.contains("lith destroy web"),
             "{error}"
         );
+    }
+    #[test]
+    fn the_record_of_a_guest_that_is_gone_can_be_removed() {
+        let (xen, registry, _folder) = world("gone");
+        let text = "name = \"web\"\nkernel = \"/k\"\nmemory = \"64M\"\n";
+        let config = crate::config::GuestConfig::parse(Path::new("/x.toml"), text).unwrap();
+        let record =
+            crate::registry::Record { domain: 99, uuid: String::new(), monitor: 1, restarts: 0, config };
+        registry.write(&record).unwrap();
+        destroy(&xen, &registry, "web").unwrap();
+        assert!(registry.get("web").is_none());
+        assert!(destroy(&xen, &registry, "web").unwrap_err().to_string().contains("no guest is called web"));
     }
 }

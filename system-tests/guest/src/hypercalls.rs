@@ -23,6 +23,7 @@ const SCHED_OP: u64 = 29;
 const EVENT_CHANNEL_OP: u64 = 32;
 const PHYSDEV_OP: u64 = 33;
 const HVM_OP: u64 = 34;
+const DM_OP: u64 = 41;
 
 /// Numbers that Xen leaves empty on Arm.
 const ABSENT: [u64; 22] =
@@ -91,6 +92,7 @@ pub fn run(report: &mut Report) {
     report.test("vcpu_op refusals", || vcpu_op(xen));
     report.test("sched_op refusals", || sched_op(xen));
     report.test("hvm_op refusals", || hvm_op(xen));
+    report.test("dm_op refusals", || dm_op(xen));
     report.test("console_io, platform_op, vm_assist refusals", || others(xen));
     report.test("a well-formed call still works", || versions(xen));
 }
@@ -287,6 +289,7 @@ fn words(page: &Pages, words: &[u64]) -> u64 {
 fn memory_op(xen: &Xen) -> Result<()> {
     const ADD_TO_PHYSMAP: u64 = 7;
     const ADD_TO_PHYSMAP_BATCH: u64 = 23;
+    const ACQUIRE_RESOURCE: u64 = 28;
     const SHARED_INFO: u64 = 0;
     const GRANT_TABLE: u64 = 1;
     let page = Pages::anonymous(1)?;
@@ -305,7 +308,28 @@ fn memory_op(xen: &Xen) -> Result<()> {
         let batch = [own | 4 << 16 | 1 << 32 | foreign << 48, at(indexes), at(frames), at(errors as u64)];
         ensure!(xen.accept(MEMORY_OP, &[ADD_TO_PHYSMAP_BATCH, words(&page, &batch)])? == 0);
         let found = page.word(errors) as i32;
-        ensure!(found < 0, "page of domain {foreign:#x}: {found}");
+        ensure!(found == -Errno::SRCH.raw_os_error(), "page of domain {foreign:#x}: {found}");
+    }
+    // Resources of the same two: nobody has any, and the own ones are reached otherwise.
+    for (domain, kind) in [(0x1234_u64, 0_u64), (0x1234, 1), (0, 0), (0, 1)] {
+        let resource = words(&page, &[domain | kind << 16, 1, 0, page.address() + 64]);
+        let error = if domain == 0 { Errno::PERM } else { Errno::SRCH };
+        xen.refuse(error, MEMORY_OP, &[ACQUIRE_RESOURCE, resource])?;
+    }
+    Ok(())
+}
+
+fn dm_op(xen: &Xen) -> Result<()> {
+    const NR_VCPUS: u64 = 20;
+    let page = Pages::anonymous(1)?;
+    let header = page.address() + 64;
+    page.put(64, &NR_VCPUS.to_le_bytes());
+    let buffers = words(&page, &[header, 12]);
+    for (domain, error) in [(0x1234, Errno::SRCH), (0, Errno::PERM), (u64::from(DOMID_SELF), Errno::PERM)] {
+        xen.refuse(Errno::NODATA, DM_OP, &[domain, 0, buffers])?;
+        xen.refuse(Errno::TOOBIG, DM_OP, &[domain, 3, buffers])?;
+        xen.refuse(Errno::FAULT, DM_OP, &[domain, 1, NOWHERE[4]])?;
+        xen.refuse(error, DM_OP, &[domain, 1, buffers])?;
     }
     Ok(())
 }

@@ -130,6 +130,8 @@ pub(super) struct Buddy {
     /// On the heap: half a KiB for each bank is too much to be moved about on the boot's stack.
     zones: Vec<Zone>,
     free: u64,
+    /// Frames that are out for a while, and come back free.
+    lent: u64,
 }
 
 impl Buddy {
@@ -149,12 +151,12 @@ impl Buddy {
             }
             zones.push(Zone { range: bank.numbers()?, sets });
         }
-        Some(Buddy { zones, free: 0 })
+        Some(Buddy { zones, free: 0, lent: 0 })
     }
 
-    /// How many frames are free.
+    /// How many frames are free, those that are lent among them.
     pub fn free_frames(&self) -> u64 {
-        self.free
+        self.free.saturating_add(self.lent)
     }
 
     fn zone(&mut self, frame: u64) -> Option<&mut Zone> {
@@ -194,6 +196,21 @@ impl Buddy {
             taken += 1 << order;
         }
         true
+    }
+
+    /// As [`Self::take_range`], but only for a while: the range counts as free until [`Self::give_lent`] ends that.
+    pub fn lend(&mut self, range: FrameRange) -> bool {
+        let taken = self.take_range(range);
+        if taken {
+            self.lent = self.lent.saturating_add(range.pages);
+        }
+        taken
+    }
+
+    /// Gives back what was lent.
+    pub fn give_lent(&mut self, range: FrameRange) {
+        self.lent = self.lent.saturating_sub(range.pages);
+        self.give(range);
     }
 
     /// Takes an aligned block that may lie in several smaller free blocks, which then are whole blocks.

@@ -33,13 +33,13 @@ pub struct ScrubCursor(u64);
 impl Frames {
     /// Wipes free frames that are still as they were at boot, one block of at most 64, and moves the cursor behind
     /// it. False when there are none left behind the cursor. No lock is held while memory is written; meanwhile the
-    /// block is not in the allocator.
+    /// block is not in the allocator, but counts as free.
     pub fn scrub_some(&self, cursor: &mut ScrubCursor) -> bool {
         let chunk = {
             let mut buddy = self.buddy.lock();
             let Some(mut block) = buddy.next_block(cursor.0) else { return false };
             block.pages = block.pages.min(1 << CHUNK_ORDER);
-            if !buddy.take_range(block) {
+            if !buddy.lend(block) {
                 return false;
             }
             block
@@ -50,7 +50,8 @@ impl Frames {
             }
         }
         cursor.0 = chunk.end();
-        self.give_back(chunk);
+        self.mark_wiped(chunk);
+        self.buddy.lock().give_lent(chunk);
         true
     }
 

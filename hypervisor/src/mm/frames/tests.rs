@@ -196,6 +196,19 @@ fn content_of_before_never_reaches_an_owner() {
 }
 
 #[test]
+fn what_is_being_wiped_counts_as_free_and_goes_to_nobody() {
+    let (frames, _) = numbers(&[range(0x1000, 0x40)], &[]);
+    let all = range(0x1000, 0x40);
+    assert!(frames.buddy.lock().lend(all));
+    assert_eq!(frames.free_frames(), 0x40);
+    assert_eq!(ram(&frames, 0, A), None);
+    frames.buddy.lock().give_lent(all);
+    assert_eq!(frames.free_frames(), 0x40);
+    assert!(ram(&frames, 0, A).is_some());
+    assert_eq!(frames.free_frames(), 0x3f);
+}
+
+#[test]
 fn a_large_area_is_one_aligned_piece_where_it_can_be() {
     let (frames, _) = numbers(&[range(0x4_0123, 1 << 19)], &[range(0x5_0000, 0x100)]);
     let area = frames.alloc_contiguous(0x2_0000, 9, A).unwrap();

@@ -1,5 +1,7 @@
 //! Device models and backends, good and bad: what they do to their guest's device, and that nobody else is hurt.
 
+mod layers;
+
 use anyhow::{Result, ensure};
 use system_tests::guests::{self, STRANGER};
 use system_tests::setup::Setup;
@@ -17,6 +19,7 @@ pub fn all() -> Vec<Scenario> {
     vec![
         Scenario::new("backend/accesses-6.12-gicv3", |lab| accesses(lab, Series::V6_12, Gic::V3)),
         Scenario::new("backend/accesses-6.1-gicv2", |lab| accesses(lab, Series::V6_1, Gic::V2)),
+        Scenario::new("backend/qcow2-over-raw", layers::run),
         Scenario::new("backend/killed", killed),
         Scenario::new("backend/silent", silent),
         Scenario::new("backend/driver-domain-destroyed", driver_domain_destroyed),
@@ -37,9 +40,10 @@ fn control_alone(lab: &Lab, series: Series) -> Result<Setup> {
     Ok(setup)
 }
 
-/// Starts a device model in the control domain, and waits until it serves.
+/// Starts a device model in the control domain, and waits until it serves. It is no child of the shell, since an
+/// interactive shell takes the end of a child for the end of its input.
 fn serve(rig: &mut Rig, model: &str) -> Result<()> {
-    rig.control().check(&format!("guest-tests {model} >/tmp/model & model=$!"))?;
+    rig.control().check(&format!("(guest-tests {model} >/tmp/model & echo $! >/tmp/pid)"))?;
     rig.control().check("until grep -q serves /tmp/model; do sleep 0.1; done").map(drop)
 }
 
@@ -58,7 +62,7 @@ fn accesses(lab: &Lab, series: Series, gic: Gic) -> Result<()> {
     let said = rig.expect("forwarded: waits for the end")?;
     let failures: Vec<&str> = said.lines().filter(|line| line.contains("FAILED")).collect();
     ensure!(failures.is_empty(), "{}", failures.join("\n"));
-    rig.control().check("kill -9 $model")?;
+    rig.control().check("kill -9 $(cat /tmp/pid)")?;
     for seed in 1..=HOSTILE_MODELS {
         let outcome = rig.control().run(&format!("guest-tests hostile-model 1 {seed}"))?;
         ensure!(outcome.status == 0, "seed {seed}: {}", outcome.output);
@@ -66,11 +70,11 @@ fn accesses(lab: &Lab, series: Series, gic: Gic) -> Result<()> {
         ensure!(rig.state("bare")?.as_deref() == Some("paused"), "the guest cannot be paused");
         rig.lith("unpause bare")?;
     }
-    rig.control().last("guest-tests last-echo-model 1 >/tmp/model & model=$!")?;
+    rig.control().last("(guest-tests last-echo-model 1 >/tmp/model & echo $! >/tmp/pid)")?;
     let result = rig.expect(" failed")?;
     ensure!(result.ends_with(" 0"), "{result}");
     // The device model still holds the page by which it was asked.
-    rig.control().check("kill -9 $model")?;
+    rig.control().check("kill -9 $(cat /tmp/pid)")?;
     rig.wait_for_domains(1)?;
     ensure!(rig.free_kib()? == free, "memory of the guest is missing");
     rig.power_off()
@@ -86,8 +90,8 @@ fn description(disk: &str) -> String {
 
 /// A disk that the control domain serves.
 const DISK: &str = "[[disk]]\nimage = \"/disk.img\"\n";
-/// What the guest does to its disk until that fails.
-const LOAD: &str = "while dd if=/dev/zero of=/dev/vda bs=64k count=99 conv=fsync; do :; done 2>/tmp/load &";
+/// What the guest does to its disk until that fails, in no child of its shell.
+const LOAD: &str = "(while dd if=/dev/zero of=/dev/vda bs=64k count=99 conv=fsync; do :; done 2>/tmp/load &)";
 /// Ends when the guest has written to its disk.
 const UNDER_LOAD: &str = "for i in $(seq 200); do grep records /tmp/load && break; sleep 0.1; done";
 /// The process that serves the only disk.
@@ -95,7 +99,7 @@ const DEVICE: &str = "$(ps | awk '/ device --[s]lot/ { print $1 }')";
 
 /// Starts lithd in the control domain, which must have ended before.
 fn start_lithd(rig: &mut Rig) -> Result<()> {
-    rig.control().check("lithd serve 2>>/tmp/lithd.log & serve=$!").map(drop)
+    rig.control().check("(lithd serve 2>>/tmp/lithd.log & echo $! >/tmp/serve)").map(drop)
 }
 
 /// Makes the guest, and waits for its shell.
@@ -109,7 +113,7 @@ fn load(rig: &mut Rig) -> Result<()> {
     rig.at("guest", |at| {
         let mut shell = at.shell();
         ensure!(shell.check("cat /sys/block/vda/size")? == "65536", "the disk has another size");
-        shell.check(&format!("{LOAD} true"))?;
+        shell.check(LOAD)?;
         ensure!(!shell.check(UNDER_LOAD)?.is_empty(), "nothing is written to the disk");
         Ok(())
     })
@@ -120,7 +124,7 @@ fn lives_on(rig: &mut Rig) -> Result<()> {
     rig.at("guest", |at| {
         let mut shell = at.shell();
         // A request to a device that is gone.
-        shell.check("dd if=/dev/vda of=/dev/null bs=4k skip=5000 count=1 2>/tmp/read & true")?;
+        shell.check("(dd if=/dev/vda of=/dev/null bs=4k skip=5000 count=1 2>/tmp/read &)")?;
         ensure!(shell.check("sleep 1; seq 1 1000 | tail -n 1")? == "1000");
         let trouble = shell.run("dmesg | grep -E 'Internal error|Unable to handle|SError|Oops|BUG'")?;
         ensure!(trouble.status == 1, "the guest's kernel is unwell: {}", trouble.output);
@@ -158,7 +162,7 @@ fn killed(lab: &Lab) -> Result<()> {
     let mut rig = Rig::start(lab, &control_alone(lab, Series::V6_12)?)?;
     rig.control().check("truncate -s 32M /disk.img")?;
     start_lithd(&mut rig)?;
-    for victim in [DEVICE, "$serve"] {
+    for victim in [DEVICE, "$(cat /tmp/serve)"] {
         let free = rig.free_kib()?;
         boot(&mut rig, DISK)?;
         load(&mut rig)?;

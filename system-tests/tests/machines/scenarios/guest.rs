@@ -132,9 +132,8 @@ fn outlives_reboot(lab: &Lab, setup: &Setup, series: Series, more: &str) -> Resu
 fn reboots(lab: &Lab) -> Result<()> {
     let image = root_disk(lab)?;
     let mut rig = Rig::start(lab, &setup(lab, Series::V6_12, &image, false)?)?;
-    let text = description("guest", &disk("/dev/vda", ""));
-    let free = free_without_guests(&mut rig, &text)?;
-    rig.create("guest", &text)?;
+    let free = rig.free_kib()?;
+    rig.create("guest", &description("guest", &disk("/dev/vda", "")))?;
     rig.at("guest", |at| {
         at.boot()?;
         for round in 1..REBOOTS {
@@ -161,15 +160,6 @@ fn reboots(lab: &Lab) -> Result<()> {
     rig.power_off()
 }
 
-/// Free memory when there is no guest, but was one: what the control and driver domains' tables need for a guest, they
-/// keep.
-fn free_without_guests(rig: &mut Rig, text: &str) -> Result<u64> {
-    rig.create("guest", text)?;
-    rig.lith("destroy guest")?;
-    rig.wait_for_domains(2)?;
-    rig.free_kib()
-}
-
 /// 200 guests come and go, and leave no memory behind.
 fn rounds(lab: &Lab) -> Result<()> {
     let image = root_disk(lab)?;
@@ -177,12 +167,12 @@ fn rounds(lab: &Lab) -> Result<()> {
     let tiny = "kernel = \"/guest/tiny\"\nmemory = \"16M\"\nvcpus = 2\n";
     rig.write("/tiny.toml", tiny)?;
     rig.write("/disk.toml", &format!("{tiny}{}", disk("/dev/vda", "")))?;
+    let free = rig.free_kib()?;
     let mut create_and_destroy = |file: &str, rounds: u32| -> Result<u64> {
         rig.control().check(&format!("rounds /{file}.toml {file} {rounds}"))?;
         rig.wait_for_domains(2)?;
         rig.free_kib()
     };
-    let free = create_and_destroy("disk", 1)?;
     for (file, rounds) in [("tiny", ROUNDS - ROUNDS_WITH_DISK), ("disk", ROUNDS_WITH_DISK)] {
         let now = create_and_destroy(file, rounds)?;
         ensure!(now == free, "{now} KiB are free after {rounds} rounds of {file}, and were {free} before");

@@ -1,0 +1,75 @@
+//! A qcow2 image over another image: what the guest writes is in the upper one, and the lower one stays as it was.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use testbed::disk_image::make_ext4;
+use testbed::host::{Need, ensure as ensure_host};
+use testbed::kernel::Series;
+use testbed::process::{capture, find};
+use testbed::qemu::{Disk, DiskBus};
+
+use super::{boot, control_alone, start_lithd};
+use crate::harness::Lab;
+use crate::rig::Rig;
+
+/// The guest's disk, in the control domain's files.
+const DISK: &str = "[[disk]]\nimage = \"/images/top.qcow2\"\nformat = \"qcow2\"\n\
+                    backing = [{ image = \"/images/base.img\", format = \"raw\" }]\n";
+/// Size of the lower image in MiB.
+const BASE_MIB: u64 = 32;
+
+/// Runs a program with options, separated by blanks, and a file.
+fn tool(program: &str, options: &str, file: &Path) -> Result<()> {
+    let mut command = Command::new(find(program).unwrap_or_else(|| program.into()));
+    capture(command.args(options.split(' ')).arg(file)).map(drop)
+}
+
+/// Copies a file of an ext4 image out of it.
+fn extract(image: &Path, file: &str, to: &Path) -> Result<()> {
+    let mut command = Command::new(find("debugfs").unwrap_or_else(|| "debugfs".into()));
+    capture(command.arg("-R").arg(format!("dump {file} {}", to.display())).arg(image)).map(drop)
+}
+
+/// The guest mounts a file system of the lower image, and writes a file.
+pub fn run(lab: &Lab) -> Result<()> {
+    ensure_host(&[Need::QEMU_IMG])?;
+    let (images, disk) = (lab.folder.join("images"), lab.folder.join("disk.img"));
+    fs::create_dir_all(&images)?;
+    let (base, top) = (images.join("base.img"), images.join("top.qcow2"));
+    make_ext4(&base, BASE_MIB, None)?;
+    let lower = fs::read(&base)?;
+    // The name of the lower image is relative to the upper one's place.
+    tool("qemu-img", "create -q -f qcow2 -F raw -b base.img", &top)?;
+    make_ext4(&disk, 2 * BASE_MIB + 16, Some(&images))?;
+
+    let mut setup = control_alone(lab, Series::V6_12)?;
+    setup.disks.push(Disk::raw(disk.clone(), DiskBus::Mmio));
+    let mut rig = Rig::start(lab, &setup)?;
+    rig.control().check("mkdir /images && mount -t ext4 /dev/vda /images")?;
+    start_lithd(&mut rig)?;
+    boot(&mut rig, DISK)?;
+    rig.at("guest", |at| {
+        let mut shell = at.shell();
+        shell.check("mount -t ext4 /dev/vda /mnt && cp /bin/guest-tests /mnt/copy && umount /mnt").map(drop)
+    })?;
+    rig.lith("destroy guest")?;
+    rig.control().check("until umount /images 2>/dev/null; do sleep 0.1; done")?;
+    rig.power_off()?;
+
+    extract(&disk, "/base.img", &base)?;
+    extract(&disk, "/top.qcow2", &top)?;
+    ensure!(fs::read(&base)? == lower, "the lower image has changed");
+    tool("qemu-img", "check -f qcow2", &top)?;
+    let (whole, copy) = (lab.folder.join("whole.img"), lab.folder.join("copy"));
+    tool("qemu-img", &format!("convert -O raw {}", top.display()), &whole)?;
+    tool("e2fsck", "-f -n", &whole)?;
+    extract(&whole, "/copy", &copy)?;
+    ensure!(fs::read(&copy)? == fs::read(&lab.assets.guest_tests)?, "the file is not what was written");
+    for file in [disk, whole, copy] {
+        fs::remove_file(file)?;
+    }
+    Ok(fs::remove_dir_all(images)?)
+}
