@@ -84,14 +84,17 @@ impl<'a> Shell<'a> {
     }
 }
 
-/// Output without the lines of domains that share the console, and without its last newline.
+/// Output without the lines of the hypervisor and of domains that share the console, and without its last newline.
 fn without_others(output: &str) -> String {
-    let others = |line: &&str| {
+    let own = |line: &&str| {
+        if line.starts_with("(xenolith) ") {
+            return false;
+        }
         let number = line.strip_prefix("(d").and_then(|rest| rest.split_once(") "));
         number.is_none_or(|(number, _)| number.parse::<u16>().is_err())
     };
-    let own: String = output.split_inclusive('\n').filter(others).collect();
-    own.trim_end_matches('\n').to_owned()
+    let kept: String = output.split_inclusive('\n').filter(own).collect();
+    kept.trim_end_matches('\n').to_owned()
 }
 
 #[cfg(test)]
@@ -100,6 +103,7 @@ mod tests {
 
     #[test]
     fn lines_of_other_domains_are_left_out() {
-        assert_eq!(without_others("one\n(d1) two\n(dx) three\n(d12) \nfour\n\n"), "one\n(dx) three\nfour");
+        let output = "one\n(d1) two\n(dx) three\n(d12) \n(xenolith) d1 has powered off\nfour\n\n";
+        assert_eq!(without_others(output), "one\n(dx) three\nfour");
     }
 }
