@@ -10,6 +10,7 @@ mod sysreg;
 mod boot;
 mod cache;
 pub mod context;
+mod copy;
 mod cpu;
 mod entry;
 pub mod gic;
