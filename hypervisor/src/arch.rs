@@ -97,8 +97,8 @@ mod interface {
     // The virtual interrupt interface of the vCPU on the calling CPU.
     const LIST_REGISTERS: fn() -> usize = gic::list_registers;
     const PRIORITY_BITS: fn() -> u8 = gic::priority_bits;
-    const READ_LIST: fn(&mut [ListRegister]) = gic::read_list;
-    const WRITE_LIST: fn(&[ListRegister]) = gic::write_list;
+    const READ_LIST: fn(usize) -> ListRegister = gic::read_list;
+    const WRITE_LIST: fn(usize, ListRegister) = gic::write_list;
     const SET_MAINTENANCE: fn(&Fill) = gic::set_maintenance;
     const UNLISTED_ENDS: fn() -> u32 = gic::unlisted_ends;
 
