@@ -76,8 +76,12 @@ impl Vgic {
     /// Takes back what the list registers of a vCPU hold after it ran. `read` gives each of those that
     /// [`fill`](Self::fill) used, as the hardware left it.
     pub fn fold(&mut self, vcpu: VcpuId, mut read: impl FnMut(usize) -> ListRegister) {
+        let listed = self.listed(vcpu);
+        if listed == 0 {
+            return;
+        }
         let kicked = self.effects.kick;
-        for index in 0..self.listed(vcpu) {
+        for index in 0..listed {
             let cpu = self.cpus.get(usize::from(vcpu.0));
             let Some(&listed) = cpu.and_then(|cpu| cpu.listed.get(index)) else { break };
             self.unlist(vcpu, listed, read(index).state);

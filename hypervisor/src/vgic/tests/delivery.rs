@@ -44,6 +44,24 @@ fn an_edge_is_delivered_once() {
 }
 
 #[test]
+fn a_level_that_no_line_holds_asks_for_no_maintenance() {
+    let mut machine = levels(1);
+    machine.vgic.pend(None, UART);
+    machine.settle();
+    assert_eq!(machine.cpus[0].lrs[0].origin, Origin::Software { eoi_maintenance: false, source: 0 });
+    machine.acknowledge(0);
+    machine.vgic.set_level(None, UART, true);
+    assert_eq!(machine.settle().kick, 1, "the register has to be filled anew");
+    assert_eq!(machine.cpus[0].lrs[0].origin, Origin::Software { eoi_maintenance: true, source: 0 });
+    machine.end(0);
+    machine.settle();
+    assert_eq!(machine.take(0), Some(UART), "the line holds it");
+    machine.vgic.set_level(None, UART, false);
+    machine.settle();
+    assert_eq!(machine.take(0), None);
+}
+
+#[test]
 fn an_edge_during_the_handler_is_pending_and_active() {
     let mut machine = edges(1);
     machine.vgic.pend(None, UART);
