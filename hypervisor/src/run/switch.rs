@@ -60,19 +60,14 @@ pub fn choose(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs) {
 
 /// Takes a vCPU out of this CPU. Returns when its own timer will fire.
 fn save(hv: &Hypervisor, vcpu: &VcpuRef, frame: &GuestRegs) -> Option<u64> {
-    let timer_active = vcpu.domain.change_vgic(hv, |vgic| {
-        empty_list(vcpu, vgic);
-        vgic.in_flight(Some(vcpu.id), vcpu.domain.guest_timer)
-    });
+    vcpu.domain.change_vgic(hv, |vgic| empty_list(vcpu, vgic));
     let mut saved = vcpu.vcpu().saved.lock();
     saved.regs = *frame;
     saved.context.save();
     saved.loaded = false;
     vcpu.vcpu().mark_interrupts_changed();
     // The timer's interrupt stays active until the guest ends it; the next vCPU here needs it inactive.
-    if timer_active {
-        arch::gic::set_active(hv.lines().guest_timer, false);
-    }
+    keep_timer_line(hv, vcpu, false);
     saved.context.timer_deadline()
 }
 
@@ -141,8 +136,17 @@ pub fn present_interrupts(hv: &Hypervisor, vcpu: &VcpuRef) {
         free_list(fill.used..before);
         arch::gic::set_maintenance(&fill);
         // The timer's physical interrupt is active while the virtual one is anywhere between its cause and its end.
-        if vgic.in_flight(Some(vcpu.id), vcpu.domain.guest_timer) {
-            arch::gic::set_active(hv.lines().guest_timer, true);
-        }
+        keep_timer_line(hv, vcpu, vgic.in_flight(Some(vcpu.id), vcpu.domain.guest_timer));
     });
+}
+
+/// Makes the physical interrupt of the virtual timer on this CPU active or inactive for the vCPU that runs here. It is
+/// left alone only where nobody can have made it active since it was last made inactive, whatever the guest has written
+/// about the virtual one.
+fn keep_timer_line(hv: &Hypervisor, vcpu: &VcpuRef, active: bool) {
+    let raised = &vcpu.vcpu().timer_raised;
+    if active || raised.load(Ordering::Relaxed) {
+        arch::gic::set_active(hv.lines().guest_timer, active);
+        raised.store(active, Ordering::Relaxed);
+    }
 }
