@@ -270,6 +270,7 @@ fn quiesce(hv: &Hypervisor, domain: &Domain) -> bool {
         return false;
     }
     hv.forget_vcpus(domain);
+    domain.forget_runstates(hv);
     if let Some(control) = hv.domain(DomId::CONTROL) {
         domain.give_interrupts_back(hv, &control);
     }
