@@ -16,6 +16,7 @@ mod hostile;
 mod lifecycle;
 mod memory;
 mod multicall;
+mod permission;
 mod power;
 mod scheduling;
 mod support;
