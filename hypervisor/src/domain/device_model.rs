@@ -163,8 +163,8 @@ impl Hypervisor {
         Ok(None)
     }
 
-    /// A domain is dying: its devices are nobody's any more, and what it served is served no more. Nobody waits for it
-    /// after that, and it waits for nobody.
+    /// A domain is dying and its vCPUs have left their CPUs: its devices are nobody's any more, and what it served is
+    /// served no more. Nobody waits for it after that, and it waits for nobody.
     pub fn end_devices_of(&self, domain: &Domain) {
         domain.end_servers(self);
         loop {

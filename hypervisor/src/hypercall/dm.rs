@@ -68,7 +68,7 @@ fn perform(caller: &Caller<'_>, guest: &Domain, op: DmOp, payload: Payload) -> R
             if request.pad != [0; 3] || request.handle_bufioreq != 0 {
                 return Err(Errno::EINVAL);
             }
-            let server = guest.create_server(hv, own)?;
+            let server = guest.create_server(hv, caller.domain())?;
             let written = payload.write(caller, &CreateServer { id: server.0, ..request });
             if written.is_err() {
                 // The caller would never know its number.

@@ -1,8 +1,12 @@
 //! Who may be a guest's device model: who gives that, what it comes with and goes with, and what is left when it has gone.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use xenolith_abi::Errno;
 use xenolith_abi::hypercall::Hypercall;
-use xenolith_abi::xenolith::{CONFIG_SIZE, DeviceKind, DeviceModel, Slot, SlotNumber, XenolithOp};
+use xenolith_abi::xenolith::{
+    CONFIG_SIZE, DeviceKind, DeviceModel, Slot, SlotNumber, SlotReport, SlotState, XenolithOp,
+};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use super::super::*;
@@ -197,4 +201,92 @@ fn who_is_dying_is_allowed_nothing() {
     assert!(guest.domain.device_models.lock().is_empty());
     let successor = machine.add(Plan { id: 2, ..CONTROL });
     assert!(!guest.domain.has_device_model(&successor));
+}
+
+/// A call that was let in may come to its work when the permission is gone already.
+#[test]
+fn what_was_let_in_before_finds_the_door_closed() {
+    let (machine, [_, guest, driver]) = three();
+    let hv = &machine.hv;
+    let free = hv.frames.free_frames();
+    let refused = |gfn| {
+        let page = Gfn(RAM_BASE.0 + 20);
+        assert_eq!(driver.domain.map_foreign(hv, &guest.domain, page, gfn), Err(Errno::EPERM));
+        assert_eq!(driver.domain.map_grant_resource(hv, &guest.domain, 0, gfn), Err(Errno::EPERM));
+        assert!(driver.domain.lookup(gfn).is_err());
+    };
+    refused(Gfn(HOLE));
+    assert_eq!(guest.domain.allow_device_model(&driver.domain), Ok(()));
+    #[cfg(feature = "ioreq")]
+    let server = guest.domain.create_server(hv, &driver.domain).expect("a server");
+    guest.domain.forbid_device_model(hv, driver.domain.id);
+    refused(Gfn(HOLE));
+    #[cfg(feature = "ioreq")]
+    {
+        assert_eq!(guest.domain.create_server(hv, &driver.domain), Err(Errno::EPERM));
+        let frame = driver.domain.map_server_frame(hv, &guest.domain, server, 1, Gfn(HOLE));
+        assert_eq!(frame, Err(Errno::ENOENT));
+    }
+    // A frame of the guest's grant table was made for the asking.
+    assert!(hv.frames.free_frames() + 1 >= free);
+    assert_eq!(machine.audit(), Ok(()));
+}
+
+/// One CPU is the backend's, which takes all that it can get; another takes its permission away in the middle of that.
+#[test]
+fn nothing_is_left_of_what_was_begun_before_it_was_forbidden() {
+    for round in 0..40 {
+        let (machine, [_, guest, driver]) = three();
+        assert_eq!(guest.domain.allow_device_model(&driver.domain), Ok(()));
+        let (hv, over) = (&machine.hv, AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    for page in 0..16 {
+                        let (from, to) = (Gfn(RAM_BASE.0 + page), Gfn(HOLE + page));
+                        let _ = driver.domain.map_foreign(hv, &guest.domain, from, to);
+                        let _ = driver.domain.map_grant_resource(hv, &guest.domain, 0, Gfn(HOLE + 16));
+                        #[cfg(feature = "ioreq")]
+                        if let Ok(server) = guest.domain.create_server(hv, &driver.domain) {
+                            let at = Gfn(HOLE + 17 + page);
+                            let _ = driver.domain.map_server_frame(hv, &guest.domain, server, 1, at);
+                        }
+                    }
+                }
+            });
+            for _ in 0..round * 10 {
+                std::thread::yield_now();
+            }
+            guest.domain.forbid_device_model(hv, driver.domain.id);
+            let mut from = 0;
+            while let Some(next) = driver.domain.unmap_foreign_of(hv, guest.domain.id, from) {
+                from = next;
+            }
+            let left: Vec<_> =
+                (HOLE..HOLE + 40).filter(|&gfn| driver.domain.lookup(Gfn(gfn)).is_ok()).collect();
+            let servers = guest.domain.io.held_frames();
+            over.store(true, Ordering::Relaxed);
+            assert_eq!((left.as_slice(), servers), (&[][..], 0), "round {round}");
+        });
+        assert_eq!(machine.audit(), Ok(()), "round {round}");
+    }
+}
+
+/// A backend is on its CPU still when its end begins: what it says there does not outlive it.
+#[test]
+fn a_slot_of_a_backend_that_ends_says_so_whatever_it_says_itself() {
+    let (mut machine, [control, _, driver]) = three();
+    let number = made(&mut machine, &control, slot(0));
+    assert_eq!(machine.hv.destroy_domain(&driver.domain, 0), Ok(Progress::Again));
+    let mut report = SlotReport::new_zeroed();
+    (report.number, report.state) = (number, SlotState::Ready.number());
+    let at = driver.scratch(&machine);
+    machine.poke(&driver.domain, at, &report);
+    let arguments = [XenolithOp::ReportSlot.number(), at, 0, 0, 0];
+    machine.hypercall(driver.cpu, Hypercall::Xenolith.number(), arguments);
+    while machine.hv.destroy_domain(&driver.domain, 0) == Ok(Progress::Again) {
+        machine.settle();
+    }
+    let state = machine.hv.slots.lock().next(number, None).map(|slot| slot.state);
+    assert_eq!(state, Some(SlotState::Gone.number()));
 }
