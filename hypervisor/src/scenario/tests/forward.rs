@@ -3,3 +3,4 @@
 mod accesses;
 mod ends;
 mod model;
+mod refusals;

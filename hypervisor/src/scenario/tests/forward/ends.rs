@@ -44,12 +44,11 @@ fn in_every_state(end: impl Fn(&mut Machine, &Model)) {
         let (mut machine, _, model) = three();
         machine.load(model.guest.cpu, REGISTER, 4);
         assert!(!model.guest_runs(&machine));
-        let mut slot = model.slot(0);
+        let mut slot = model.slot(&machine, 0);
         slot.flags = slot.flags & !STATE_MASK | state;
-        model.write_slot(0, &slot);
+        model.write_slot(&machine, 0, &slot);
         end(&mut machine, &model);
         machine.settle();
-        model.unpin(&machine);
         assert_eq!(machine.audit(), Ok(()), "state {state}");
     }
 }
@@ -106,13 +105,13 @@ fn the_guest_is_destroyed() {
     for state in 0..=STATE_MASK {
         let (mut machine, _, model) = three();
         machine.load(model.guest.cpu, REGISTER, 4);
-        let mut slot = model.slot(0);
+        let mut slot = model.slot(&machine, 0);
         slot.flags = slot.flags & !STATE_MASK | state;
-        model.write_slot(0, &slot);
+        model.write_slot(&machine, 0, &slot);
         destroy(&mut machine, &model.guest.domain);
-        // The test still holds the page of the slots.
+        // The device model still has the page of the slots.
         assert!(machine.hv.domain(DomId(1)).is_some_and(|guest| guest.is_dead()));
-        machine.hv.unpin(model.page);
+        model.let_go(&mut machine);
         assert!(machine.hv.domain(DomId(1)).is_none());
         assert_eq!(machine.audit(), Ok(()), "state {state}");
     }
@@ -129,7 +128,7 @@ fn the_guest_shuts_down_with_a_request_in_flight() {
     assert!(!model.guest_runs(&machine), "an answer does not bring it back");
     let domain = model.guest.domain.clone();
     destroy(&mut machine, &domain);
-    model.unpin(&machine);
+    model.let_go(&mut machine);
     assert!(machine.hv.domain(DomId(1)).is_none());
     assert_eq!(machine.audit(), Ok(()));
 }
@@ -150,7 +149,6 @@ fn a_guest_that_waits_can_be_paused_and_looked_at() {
     machine.settle();
     let cpu = machine.cpu_of(guest, 0).expect("it runs again");
     assert_eq!(machine.regs(cpu).x[1], 9);
-    model.unpin(&machine);
 }
 
 #[test]
@@ -164,7 +162,6 @@ fn a_flood_of_events_stops_nobody() {
     model.answer(&mut machine, 0, 3);
     assert!(model.guest_runs(&machine));
     assert_eq!(machine.cpu_of(&control, 0), before);
-    model.unpin(&machine);
 }
 
 #[test]
@@ -176,7 +173,6 @@ fn a_driver_domain_serves_what_it_was_given_and_no_more() {
     // The control domain may act for every guest, but a server is its maker's.
     let own = Guest { domain: control, cpu: 0 };
     assert_eq!(dm_op(&mut machine, &own, 1, DmOp::DestroyServer, &mut server), eperm);
-    model.unpin(&machine);
 }
 
 proptest! {
