@@ -16,6 +16,8 @@ mod hostile;
 mod lifecycle;
 mod memory;
 mod multicall;
+#[cfg(not(feature = "ioreq"))]
+mod no_forward;
 mod permission;
 mod power;
 mod scheduling;
