@@ -183,7 +183,7 @@ impl Hypervisor {
 }
 
 /// Pages that [`Domain::unmap_foreign_of`] looks at in one call.
-const PAGES_IN_ONE_GO: u32 = 512;
+pub const PAGES_IN_ONE_GO: u32 = 512;
 
 /// Whether a mapping may be of another domain's memory, without a grant.
 fn is_others(kind: MapKind) -> bool {

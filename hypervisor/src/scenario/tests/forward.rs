@@ -4,3 +4,4 @@ mod accesses;
 mod ends;
 mod model;
 mod refusals;
+mod revoked;
