@@ -3,5 +3,6 @@
 mod accesses;
 mod ends;
 mod model;
+mod order;
 mod refusals;
 mod revoked;
