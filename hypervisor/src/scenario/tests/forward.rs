@@ -2,6 +2,7 @@
 
 mod accesses;
 mod ends;
+mod invalidation;
 mod model;
 mod order;
 mod refusals;
