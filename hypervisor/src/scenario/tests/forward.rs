@@ -7,3 +7,4 @@ mod model;
 mod order;
 mod refusals;
 mod revoked;
+mod waiting;

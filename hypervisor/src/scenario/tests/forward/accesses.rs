@@ -7,7 +7,6 @@ use xenolith_abi::hypercall::Hypercall;
 use xenolith_abi::ioreq::{READ, STATE_MASK, Slot, State};
 use xenolith_abi::memory::{MemoryOp, Reservation};
 
-use super::super::super::Machine;
 use super::model::*;
 use crate::run::{Event, Next};
 use crate::types::DomId;
@@ -177,27 +176,12 @@ fn lines_are_checked_before_they_are_driven() {
     }
 }
 
-/// The guest's instruction at the program counter faults at `address`, and the syndrome does not describe it.
-fn undescribed(machine: &mut Machine, cpu: u16, address: u64, write: bool) {
-    const CLASS_DATA_ABORT: u64 = 0x24 << 26;
-    const TRANSLATION_LEVEL_3: u64 = 7;
-    let esr = CLASS_DATA_ABORT | 1 << 25 | u64::from(write) << 6 | TRANSLATION_LEVEL_3;
-    machine.event(cpu, Event::Trap { esr, far: address, hpfar: address >> 12 << 4 });
-}
-
-/// Puts an instruction where the guest's program counter points.
-fn place_instruction(machine: &mut Machine, model: &Model, word: u32) {
-    let at = model.guest.page(machine, 9);
-    machine.poke(&model.guest.domain, at, &word);
-    machine.regs(model.guest.cpu).pc = at;
-}
-
 #[test]
 fn a_pair_asks_twice_and_writes_its_base_back() {
     let (mut machine, model) = Model::new();
     let cpu = model.guest.cpu;
     // ldp x2, x3, [x1], #16
-    place_instruction(&mut machine, &model, 0xa8c1_0c22);
+    place_instruction(&mut machine, &model.guest, 0xa8c1_0c22);
     let before = machine.regs(cpu).pc;
     machine.regs(cpu).x[1] = REGISTER;
     undescribed(&mut machine, cpu, REGISTER, false);
@@ -215,7 +199,7 @@ fn a_store_before_whose_base_moves() {
     let (mut machine, model) = Model::new();
     let cpu = model.guest.cpu;
     // str w0, [x1, #-4]!
-    place_instruction(&mut machine, &model, 0xb81f_cc20);
+    place_instruction(&mut machine, &model.guest, 0xb81f_cc20);
     (machine.regs(cpu).x[0], machine.regs(cpu).x[1]) = (0xdead_beef, REGISTER + 4);
     undescribed(&mut machine, cpu, REGISTER, true);
     assert_eq!(
@@ -237,7 +221,7 @@ fn instructions_that_cannot_be_forwarded_abort() {
         (0xd50b_7421, REGISTER),
         (0xa8c1_0c22, (DEVICE | 0xfff) - 7),
     ] {
-        place_instruction(&mut machine, &model, word);
+        place_instruction(&mut machine, &model.guest, word);
         let before = machine.regs(cpu).pc;
         machine.regs(cpu).x[1] = base;
         undescribed(&mut machine, cpu, base, false);

@@ -9,6 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::super::super::Machine;
 use super::super::support::{Guest, SELF};
+use crate::run::Event;
 use crate::types::PAGE_SIZE;
 
 /// Where the device is.
@@ -60,6 +61,22 @@ pub fn dm_op<T: FromBytes + IntoBytes + Immutable>(
     let result = machine.hypercall(caller.cpu, Hypercall::DmOp.number(), arguments);
     *argument = machine.peek(&caller.domain, at + size);
     result.expect("the call returns at once")
+}
+
+/// The guest's instruction at the program counter faults at `address`, and the syndrome does not describe it.
+pub fn undescribed(machine: &mut Machine, cpu: u16, address: u64, write: bool) {
+    const CLASS_DATA_ABORT: u64 = 0x24 << 26;
+    const TRANSLATION_LEVEL_3: u64 = 7;
+    let esr = CLASS_DATA_ABORT | 1 << 25 | u64::from(write) << 6 | TRANSLATION_LEVEL_3;
+    machine.event(cpu, Event::Trap { esr, far: address, hpfar: address >> 12 << 4 });
+}
+
+/// Puts an instruction where the guest's program counter then points.
+pub fn place_instruction(machine: &mut Machine, guest: &Guest, word: u32) -> u64 {
+    let at = guest.page(machine, 9);
+    machine.poke(&guest.domain, at, &word);
+    machine.regs(guest.cpu).pc = at;
+    at
 }
 
 impl Model {
