@@ -14,18 +14,24 @@ pub mod aarch64;
 pub use aarch64 as machine;
 pub use machine::*;
 
-const NANOSECONDS: u128 = 1_000_000_000;
+/// Nanoseconds in a second.
+const NANOSECONDS: u64 = 1_000_000_000;
 
 /// Ticks of the counter in a number of nanoseconds.
 pub fn ticks(nanoseconds: u64) -> u64 {
-    let ticks = u128::from(nanoseconds) * u128::from(frequency()) / NANOSECONDS;
-    u64::try_from(ticks).unwrap_or(u64::MAX)
+    scale(nanoseconds, NANOSECONDS, frequency())
 }
 
 /// Nanoseconds in a number of ticks of the counter.
 pub fn nanoseconds(ticks: u64) -> u64 {
-    let nanoseconds = u128::from(ticks) * NANOSECONDS / u128::from(frequency().max(1));
-    u64::try_from(nanoseconds).unwrap_or(u64::MAX)
+    scale(ticks, frequency().max(1), NANOSECONDS)
+}
+
+/// `count` of which `from` are a second, in units of which `to` are one. Both are below 2^32, as a counter's frequency is
+/// (Arm ARM, CNTFRQ_EL0), so that the product has room.
+fn scale(count: u64, from: u64, to: u64) -> u64 {
+    let (seconds, rest) = (count / from, count % from);
+    seconds.saturating_mul(to).saturating_add(rest.saturating_mul(to) / from)
 }
 
 /// What a machine provides.
@@ -97,8 +103,8 @@ mod interface {
     // The virtual interrupt interface of the vCPU on the calling CPU.
     const LIST_REGISTERS: fn() -> usize = gic::list_registers;
     const PRIORITY_BITS: fn() -> u8 = gic::priority_bits;
-    const READ_LIST: fn(&mut [ListRegister]) = gic::read_list;
-    const WRITE_LIST: fn(&[ListRegister]) = gic::write_list;
+    const READ_LIST: fn(usize) -> ListRegister = gic::read_list;
+    const WRITE_LIST: fn(usize, ListRegister) = gic::write_list;
     const SET_MAINTENANCE: fn(&Fill) = gic::set_maintenance;
     const UNLISTED_ENDS: fn() -> u32 = gic::unlisted_ends;
 

@@ -295,14 +295,13 @@ impl Scheduler {
     /// it. Returns the CPUs to kick.
     #[must_use]
     pub fn saved(&self, cpu: CpuId, previous: UnitId, now: u64) -> CpuMask {
-        let left = self.with_unit(previous, now, |unit, _, slot| {
+        self.settle_when(previous, now, false, |unit, slot| {
             let left = unit.stage == Stage::Held && slot.registers() == Some(cpu);
             if left {
                 slot.set_registers(None);
             }
             left
-        });
-        if left == Some(true) { self.settle(previous, now, false) } else { CpuMask::NONE }
+        })
     }
 
     fn cpu(&self, cpu: CpuId) -> Option<&Cpu> {

@@ -36,6 +36,8 @@ pub struct Vcpu {
     pub saved: Mutex<Saved>,
     /// The emulated EL1 physical timer.
     pub timer: Mutex<PhysicalTimer>,
+    /// The physical interrupt of the virtual timer may be active on the CPU that it runs on.
+    pub timer_raised: AtomicBool,
     /// PSCI: between CPU_ON and CPU_OFF.
     pub power: Mutex<Power>,
     /// Where the guest wants to read how its time was spent (`vcpu_op` register_runstate_memory_area); 0 = nowhere.
@@ -103,6 +105,7 @@ impl Vcpu {
                 defined: false,
             }),
             timer: Mutex::new(PhysicalTimer::default()),
+            timer_raised: AtomicBool::new(false),
             power: Mutex::new(Power::Off),
             runstate_area: AtomicU64::new(0),
             last_cpu: AtomicU16::new(0),

@@ -155,8 +155,8 @@ impl Domain {
         self.memory.lock().p2m.lookup_for(gfn, access).is_ok()
     }
 
-    /// Looks a frame up, and keeps it from being freed while `with` uses it.
-    fn with_page<T>(
+    /// Looks a frame up, and keeps it mapped, and so from being freed, while `with` uses it.
+    pub(super) fn with_page<T>(
         &self,
         hv: &Hypervisor,
         gfn: Gfn,
@@ -168,11 +168,7 @@ impl Domain {
         if matches!(entry.kind, MapKind::Device | MapKind::StrictDevice) {
             return Err(Errno::EFAULT);
         }
-        let owner = hv.frames.owner_of(entry.mfn).map_err(|_| Errno::EFAULT)?;
-        let pin = hv.frames.pin(entry.mfn, owner).map_err(|_| Errno::EFAULT)?;
-        let result = with(pin.page());
-        hv.unpin(pin);
-        Ok(result)
+        hv.frames.with_mapped(&memory.p2m, entry.mfn, with).map_err(|_| Errno::EFAULT)
     }
 
     /// Copies bytes out of guest memory. They lie in one page.

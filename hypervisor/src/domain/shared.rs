@@ -1,6 +1,6 @@
 //! What a domain reads from its shared info page and from the memory of its vCPUs: wall clock, run states.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{Ordering, fence};
 
 use xenolith_abi::Errno;
 use xenolith_abi::shared::{RUNSTATE_UPDATE, RunStateInfo, SharedInfo};
@@ -8,8 +8,9 @@ use zerocopy::IntoBytes;
 
 use crate::arch;
 use crate::hypervisor::{Hypervisor, VcpuRef};
+use crate::p2m::Access;
 use crate::sched::State;
-use crate::types::{Gfn, PAGE_SIZE};
+use crate::types::{Gfn, Gva, PAGE_SIZE};
 
 use super::Domain;
 
@@ -57,7 +58,7 @@ impl Hypervisor {
     pub fn write_runstate(&self, vcpu: &VcpuRef) {
         let Some(area) = vcpu.vcpu().runstate_area() else { return };
         let Some(times) = self.scheduler.times(vcpu.vcpu().unit) else { return };
-        let mut info = RunStateInfo {
+        let info = RunStateInfo {
             state: state_number(times.state),
             pad: 0,
             state_entry_time: arch::nanoseconds(times.since),
@@ -66,26 +67,44 @@ impl Hypervisor {
         let flagged = vcpu.domain.runstate_update_flag.load(Ordering::Relaxed);
         let size = size_of::<RunStateInfo>() as u64;
         let in_page = PAGE_SIZE - area.0 % PAGE_SIZE;
-        // An area that crosses a page is written in two pieces; each is looked up on its own.
-        let write = |offset: usize, bytes: &[u8]| {
-            let address = crate::types::Gva(area.0.wrapping_add(offset as u64));
-            arch::translate(address, true)
-                .is_some_and(|ipa| vcpu.domain.write_memory(self, ipa, bytes).is_ok())
-        };
-        let whole = |info: &RunStateInfo| {
-            let bytes = info.as_bytes();
-            let split = in_page.min(size) as usize;
-            let (first, second) = bytes.split_at(split);
-            write(0, first) && (second.is_empty() || write(split, second))
-        };
-        if flagged {
-            info.state_entry_time |= RUNSTATE_UPDATE;
-            if !whole(&info) {
-                return;
-            }
-            info.state_entry_time &= !RUNSTATE_UPDATE;
+        let translate = |offset: usize| arch::translate(Gva(area.0.wrapping_add(offset as u64)), true);
+        if in_page >= size {
+            // The usual case is looked up once.
+            let Some(ipa) = translate(0) else { return };
+            // A page that is not there is as an address that leads nowhere.
+            let _ = vcpu.domain.with_page(self, ipa.frame(), Access::Write, |page| {
+                publish(info, flagged, |offset, bytes| page.write(ipa.offset() + offset, bytes))
+            });
+            return;
         }
-        whole(&info);
+        let write = |offset, bytes: &[u8]| {
+            bytes.is_empty()
+                || translate(offset).is_some_and(|ipa| vcpu.domain.write_memory(self, ipa, bytes).is_ok())
+        };
+        publish(info, flagged, |offset, bytes| {
+            let (first, second) = bytes.split_at(bytes.len().min((in_page as usize).saturating_sub(offset)));
+            write(offset, first) && write(offset + first.len(), second)
+        });
+    }
+}
+
+/// Writes a run state piece by piece; false from `write` ends it. With `flagged`, the guest can tell from the top bit of
+/// the entry time that the pieces do not belong together yet.
+fn publish(info: RunStateInfo, flagged: bool, mut write: impl FnMut(usize, &[u8]) -> bool) {
+    /// The byte with the flag, in a little-endian word.
+    const FLAG: usize = core::mem::offset_of!(RunStateInfo, state_entry_time) + 7;
+    let mut info = info;
+    let top = (info.state_entry_time >> 56) as u8;
+    if flagged {
+        info.state_entry_time |= RUNSTATE_UPDATE;
+        if !write(FLAG, &[(info.state_entry_time >> 56) as u8]) {
+            return;
+        }
+        fence(Ordering::SeqCst);
+    }
+    if write(0, info.as_bytes()) && flagged {
+        fence(Ordering::SeqCst);
+        write(FLAG, &[top]);
     }
 }
 

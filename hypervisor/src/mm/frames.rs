@@ -179,7 +179,7 @@ impl Frames {
     fn page(&self, mfn: Mfn) -> Result<Page, FrameError> {
         self.entry(mfn)?;
         // SAFETY: the frame lies in a bank, which `new`'s caller promised to be RAM that is mapped at its own address.
-        // Callers of this function hold a reference to it or have taken it out of the allocator.
+        // Callers of this function hold a reference to it, or the mapping that does, or have taken it out of the allocator.
         Ok(unsafe { Page::new(mfn) })
     }
 
@@ -337,6 +337,21 @@ impl Frames {
     /// Drops the reference of a pin.
     pub fn unpin(&self, pin: Pin) -> Result<Release, FrameError> {
         self.release(pin.mfn())
+    }
+
+    /// Access to a frame that a mapping keeps in use, with no reference taken for it. `mapping` is where the mapping was
+    /// found: it is borrowed meanwhile, so that the mapping cannot go.
+    pub fn with_mapped<M, T>(
+        &self,
+        _mapping: &M,
+        mfn: Mfn,
+        with: impl FnOnce(Page) -> T,
+    ) -> Result<T, FrameError> {
+        match self.state(mfn)? {
+            State::Used(used) if used.kind.can_be_mapped() => Ok(with(self.page(mfn)?)),
+            State::Used(_) => Err(FrameError::NotShareable),
+            _ => Err(FrameError::NotInUse),
+        }
     }
 
     /// What a frame is at the moment.

@@ -72,8 +72,7 @@ pub fn wait_for_interrupt(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local) {
     vcpu.vcpu().suspect.store(false, Ordering::Relaxed);
     hv.scheduler.block(vcpu.vcpu().unit, arch::now());
     local.choose();
-    switch::present_interrupts(hv, vcpu);
-    if vcpu.domain.vgic.lock().deliverable(vcpu.id) {
+    if switch::interrupt_waits(hv, vcpu) {
         hv.wake(vcpu.vcpu().unit);
     }
 }

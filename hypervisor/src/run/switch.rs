@@ -1,5 +1,6 @@
 //! Changing the vCPU that a CPU runs, and presenting a vCPU's interrupts to it.
 
+use core::ops::Range;
 use core::sync::atomic::Ordering;
 
 use xenolith_abi::event::Virq;
@@ -9,7 +10,7 @@ use crate::console::console;
 use crate::hypervisor::{Hypervisor, VcpuRef};
 use crate::regs::GuestRegs;
 use crate::types::CpuId;
-use crate::vgic::{ListRegister, MAX_LIST_REGISTERS, Vgic};
+use crate::vgic::{Fill, ListRegister, Vgic};
 
 use super::{Cpu, timers};
 
@@ -59,41 +60,50 @@ pub fn choose(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs) {
 
 /// Takes a vCPU out of this CPU. Returns when its own timer will fire.
 fn save(hv: &Hypervisor, vcpu: &VcpuRef, frame: &GuestRegs) -> Option<u64> {
-    let timer_active = vcpu.domain.change_vgic(hv, |vgic| {
-        let used = vgic.listed(vcpu.id);
-        take_interrupts_back(vcpu, vgic);
-        // The next vCPU writes no more registers than it needs, and must not find these.
-        arch::gic::write_list(first(&mut [ListRegister::INVALID; MAX_LIST_REGISTERS], used));
-        vgic.in_flight(Some(vcpu.id), vcpu.domain.guest_timer)
-    });
+    vcpu.domain.change_vgic(hv, |vgic| empty_list(vcpu, vgic));
     let mut saved = vcpu.vcpu().saved.lock();
     saved.regs = *frame;
     saved.context.save();
     saved.loaded = false;
     vcpu.vcpu().mark_interrupts_changed();
     // The timer's interrupt stays active until the guest ends it; the next vCPU here needs it inactive.
-    if timer_active {
-        arch::gic::set_active(hv.lines().guest_timer, false);
-    }
+    keep_timer_line(hv, vcpu, false);
     saved.context.timer_deadline()
-}
-
-/// The first `count` list registers, at most all of them.
-fn first(list: &mut [ListRegister; MAX_LIST_REGISTERS], count: usize) -> &mut [ListRegister] {
-    let count = count.min(list.len());
-    &mut list[..count]
 }
 
 /// Reads the list registers back.
 fn take_interrupts_back(vcpu: &VcpuRef, vgic: &mut Vgic) {
-    let mut list = [ListRegister::INVALID; MAX_LIST_REGISTERS];
-    let list = first(&mut list, vgic.listed(vcpu.id));
     let ended = arch::gic::unlisted_ends();
     if ended > 0 {
         vgic.drop_unlisted(vcpu.id, ended);
+        // It counts from zero again, so that none is taken twice.
+        arch::gic::set_maintenance(&Fill::default());
     }
-    arch::gic::read_list(list);
-    vgic.fold(vcpu.id, list);
+    vgic.fold(vcpu.id, arch::gic::read_list);
+}
+
+/// Reads the list registers back and frees them: whoever fills them next writes no more than it needs, and must not
+/// find these.
+fn empty_list(vcpu: &VcpuRef, vgic: &mut Vgic) {
+    let used = vgic.listed(vcpu.id);
+    take_interrupts_back(vcpu, vgic);
+    free_list(0..used);
+}
+
+fn free_list(registers: Range<usize>) {
+    for index in registers {
+        arch::gic::write_list(index, ListRegister::INVALID);
+    }
+}
+
+/// Whether an interrupt waits for the vCPU that runs here. Its list registers are free afterwards, until
+/// [`present_interrupts`].
+pub fn interrupt_waits(hv: &Hypervisor, vcpu: &VcpuRef) -> bool {
+    vcpu.vcpu().mark_interrupts_changed();
+    vcpu.domain.change_vgic(hv, |vgic| {
+        empty_list(vcpu, vgic);
+        vgic.deliverable(vcpu.id)
+    })
 }
 
 /// Puts a vCPU into this CPU.
@@ -122,13 +132,21 @@ pub fn present_interrupts(hv: &Hypervisor, vcpu: &VcpuRef) {
     vcpu.domain.change_vgic(hv, |vgic| {
         let before = vgic.listed(vcpu.id);
         take_interrupts_back(vcpu, vgic);
-        let mut list = [ListRegister::INVALID; MAX_LIST_REGISTERS];
-        let fill = vgic.fill(vcpu.id, first(&mut list, arch::gic::list_registers()));
-        arch::gic::write_list(first(&mut list, before.max(fill.used)));
+        let fill = vgic.fill(vcpu.id, arch::gic::list_registers(), arch::gic::write_list);
+        free_list(fill.used..before);
         arch::gic::set_maintenance(&fill);
         // The timer's physical interrupt is active while the virtual one is anywhere between its cause and its end.
-        if vgic.in_flight(Some(vcpu.id), vcpu.domain.guest_timer) {
-            arch::gic::set_active(hv.lines().guest_timer, true);
-        }
+        keep_timer_line(hv, vcpu, vgic.in_flight(Some(vcpu.id), vcpu.domain.guest_timer));
     });
+}
+
+/// Makes the physical interrupt of the virtual timer on this CPU active or inactive for the vCPU that runs here. It is
+/// left alone only where nobody can have made it active since it was last made inactive, whatever the guest has written
+/// about the virtual one.
+fn keep_timer_line(hv: &Hypervisor, vcpu: &VcpuRef, active: bool) {
+    let raised = &vcpu.vcpu().timer_raised;
+    if active || raised.load(Ordering::Relaxed) {
+        arch::gic::set_active(hv.lines().guest_timer, active);
+        raised.store(active, Ordering::Relaxed);
+    }
 }

@@ -9,7 +9,17 @@ use super::{
 };
 use crate::types::CpuId;
 
-/// What one step of [`Scheduler::settle`] came to.
+/// A unit's way to where it belongs.
+struct Way {
+    /// It has been woken.
+    boost: bool,
+    /// The CPUs to kick.
+    kicks: CpuMask,
+    /// What it takes along from the queue that it has left.
+    lag: Option<i64>,
+}
+
+/// What one step of a [`Way`] came to.
 enum Step {
     /// The unit does not want to run now.
     Rests,
@@ -20,7 +30,8 @@ enum Step {
 }
 
 impl Scheduler {
-    /// Changes a unit, and if it was at rest and now wants to run, queues it.
+    /// Changes a unit, and if it was at rest and now wants to run, queues it. `boost`: it has been woken. Returns the CPUs
+    /// to kick.
     pub(super) fn settle_if(
         &self,
         id: UnitId,
@@ -28,7 +39,7 @@ impl Scheduler {
         boost: bool,
         change: impl FnOnce(&mut Unit),
     ) -> CpuMask {
-        let rises = self.with_unit(id, now, |unit, _, _| {
+        self.settle_when(id, now, boost, |unit, _| {
             change(unit);
             let rises = unit.stage == Stage::Rest && unit.wants_to_run();
             if rises {
@@ -36,57 +47,68 @@ impl Scheduler {
                 unit.used_up = false;
             }
             rises
-        });
-        if rises == Some(true) { self.settle(id, now, boost) } else { CpuMask::NONE }
+        })
     }
 
-    /// Puts a unit that the caller holds where it belongs by now: on a queue, or to rest. `boost`: it has been woken.
-    /// Returns the CPUs to kick.
-    pub(super) fn settle(&self, id: UnitId, now: u64, boost: bool) -> CpuMask {
-        let mut kicks = CpuMask::NONE;
-        let mut lag = None;
+    /// Puts a unit where it belongs by now, on a queue or to rest, if `held` says that the caller holds it.
+    pub(super) fn settle_when(
+        &self,
+        id: UnitId,
+        now: u64,
+        boost: bool,
+        held: impl FnOnce(&mut Unit, &Slot) -> bool,
+    ) -> CpuMask {
+        let mut way = Way { boost, kicks: CpuMask::NONE, lag: None };
+        let first = self.with_unit(id, now, |unit, queue, slot| {
+            held(unit, slot).then(|| self.step(&mut way, id, now, unit, queue, slot))
+        });
+        let mut step = first.flatten();
         // A further round after the second needs a change of this unit's affinity between the two.
-        loop {
-            let step = self.with_unit(id, now, |unit, queue, slot| {
-                let home = slot.home();
-                let arrived = lag.take();
-                if let Some(lag) = arrived {
-                    unit.vtime = queue.arrival(lag);
-                }
-                if !unit.wants_to_run() {
-                    unit.stage = Stage::Rest;
-                    return Step::Rests;
-                }
-                let target = if arrived.is_some() && unit.allowed.contains(home) {
-                    home
-                } else {
-                    let (target, claimed) = self.target(home, unit, boost);
-                    kicks = kicks.or(claimed);
-                    target
-                };
-                if target == home {
-                    return wait(id, unit, queue, slot, now, boost);
-                }
-                queue.charge(now);
-                lag = Some(queue.lag(unit.vtime, unit.weight));
-                slot.set_home(target);
-                Step::Moves
-            });
-            match step {
-                Some(Step::Moves) => {}
-                Some(Step::Waits { allowed, home, busy, kick }) => {
-                    // A CPU that became idle meanwhile comes and takes the unit.
-                    if busy && kicks.is_empty() {
-                        kicks = self.claim_idle(allowed, home).map_or(CpuMask::NONE, CpuMask::one);
-                    }
-                    if kick {
-                        kicks = kicks.or(CpuMask::one(home));
-                    }
-                    return kicks;
-                }
-                Some(Step::Rests) | None => return kicks,
-            }
+        while matches!(step, Some(Step::Moves)) {
+            step =
+                self.with_unit(id, now, |unit, queue, slot| self.step(&mut way, id, now, unit, queue, slot));
         }
+        let Some(Step::Waits { allowed, home, busy, kick }) = step else { return way.kicks };
+        // A CPU that became idle meanwhile comes and takes the unit.
+        if busy && way.kicks.is_empty() {
+            way.kicks = self.claim_idle(allowed, home).map_or(CpuMask::NONE, CpuMask::one);
+        }
+        if kick { way.kicks.or(CpuMask::one(home)) } else { way.kicks }
+    }
+
+    /// One step of a unit that the caller holds: to rest, onto its home queue, or off to another one.
+    fn step(
+        &self,
+        way: &mut Way,
+        id: UnitId,
+        now: u64,
+        unit: &mut Unit,
+        queue: &mut Queue,
+        slot: &Slot,
+    ) -> Step {
+        let home = slot.home();
+        let arrived = way.lag.take();
+        if let Some(lag) = arrived {
+            unit.vtime = queue.arrival(lag);
+        }
+        if !unit.wants_to_run() {
+            unit.stage = Stage::Rest;
+            return Step::Rests;
+        }
+        let target = if arrived.is_some() && unit.allowed.contains(home) {
+            home
+        } else {
+            let (target, claimed) = self.target(home, unit, way.boost);
+            way.kicks = way.kicks.or(claimed);
+            target
+        };
+        if target == home {
+            return wait(id, unit, queue, slot, now, way.boost);
+        }
+        queue.charge(now);
+        way.lag = Some(queue.lag(unit.vtime, unit.weight));
+        slot.set_home(target);
+        Step::Moves
     }
 
     /// The CPU for a unit that wants to run, and the CPUs that have to be kicked in any case, because they were

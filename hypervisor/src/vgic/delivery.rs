@@ -73,23 +73,27 @@ impl Vgic {
         self.cpus.get(usize::from(vcpu.0)).map_or(0, |cpu| cpu.listed.len())
     }
 
-    /// Takes back what the list registers of a vCPU hold after it ran. `lrs` are those that [`fill`](Self::fill) used,
-    /// as the hardware left them.
-    pub fn fold(&mut self, vcpu: VcpuId, lrs: &[ListRegister]) {
-        let Some(cpu) = self.cpus.get_mut(usize::from(vcpu.0)) else { return };
-        if cpu.listed.is_empty() {
+    /// Takes back what the list registers of a vCPU hold after it ran. `read` gives each of those that
+    /// [`fill`](Self::fill) used, as the hardware left it.
+    pub fn fold(&mut self, vcpu: VcpuId, mut read: impl FnMut(usize) -> ListRegister) {
+        let listed = self.listed(vcpu);
+        if listed == 0 {
             return;
         }
-        let listed = core::mem::take(&mut cpu.listed);
         let kicked = self.effects.kick;
-        for (listed, register) in listed.iter().zip(lrs) {
-            self.unlist(vcpu, listed, register.state);
+        for index in 0..listed {
+            let cpu = self.cpus.get(usize::from(vcpu.0));
+            let Some(&listed) = cpu.and_then(|cpu| cpu.listed.get(index)) else { break };
+            self.unlist(vcpu, listed, read(index).state);
+        }
+        if let Some(cpu) = self.cpus.get_mut(usize::from(vcpu.0)) {
+            cpu.listed.clear();
         }
         // This vCPU needs no kick for what it brings along itself.
         self.effects.kick &= kicked | !mask_of(vcpu);
     }
 
-    fn unlist(&mut self, vcpu: VcpuId, listed: &Listed, state: State) {
+    fn unlist(&mut self, vcpu: VcpuId, listed: Listed, state: State) {
         let id = BankId::of_intid(vcpu, listed.intid);
         let mask = bit(listed.intid);
         let sender = match listed.origin {
@@ -136,9 +140,15 @@ impl Vgic {
         self.note_changes(id);
     }
 
-    /// Fills a vCPU's list registers before it runs. Those beyond [`Fill::used`] are left as they are here, and must be
-    /// free in the hardware. What was filled before must be folded first; otherwise nothing changes.
-    pub fn fill(&mut self, vcpu: VcpuId, lrs: &mut [ListRegister]) -> Fill {
+    /// Fills a vCPU's list registers before it runs, of which there are `capacity`: `write` gets each that is used, from
+    /// the first on. The others must be free in the hardware. What was filled before must be folded first; otherwise
+    /// nothing changes.
+    pub fn fill(
+        &mut self,
+        vcpu: VcpuId,
+        capacity: usize,
+        mut write: impl FnMut(usize, ListRegister),
+    ) -> Fill {
         let Some(cpu) = self.cpus.get(usize::from(vcpu.0)) else { return Fill::default() };
         if !cpu.listed.is_empty() {
             return Fill { used: cpu.listed.len(), ..Fill::default() };
@@ -146,39 +156,37 @@ impl Vgic {
         if cpu.queue.is_empty() || !cpu.online {
             return Fill::default();
         }
-        let capacity = lrs.len().min(MAX_LIST_REGISTERS);
-        let (mut active, mut waiting) = self.candidates(vcpu, cpu, capacity);
+        let capacity = capacity.min(MAX_LIST_REGISTERS);
+        let (mut active, mut waiting) = (Urgent::new(capacity), Urgent::new(capacity));
+        self.candidates(vcpu, cpu, &mut active, &mut waiting);
         active.limit(capacity.saturating_sub(usize::from(!waiting.keys.is_empty())));
         waiting.limit(capacity.saturating_sub(active.keys.len()));
 
         let mut used = 0;
-        let chosen = active.keys.iter().chain(&waiting.keys).map(|key| key & 0xffff);
-        for (intid, register) in chosen.zip(lrs) {
+        for intid in active.keys.iter().chain(&waiting.keys).map(|key| key & 0xffff) {
             let Some((listed, filled)) = self.list(vcpu, intid, !waiting.overflow) else { continue };
             let Some(cpu) = self.cpus.get_mut(usize::from(vcpu.0)) else { continue };
             if cpu.listed.try_push(listed).is_err() {
                 break;
             }
-            *register = filled;
+            write(used, filled);
             used += 1;
         }
         Fill { used, no_pending: waiting.overflow, unlisted_active: active.overflow }
     }
 
-    /// What is active on a vCPU, and what could be signalled to it.
-    fn candidates(&self, vcpu: VcpuId, cpu: &Cpu, limit: usize) -> (Urgent, Urgent) {
-        let (mut active, mut waiting) = (Urgent::new(limit), Urgent::new(limit));
+    /// Adds what is active on a vCPU, and what could be signalled to it.
+    fn candidates(&self, vcpu: VcpuId, cpu: &Cpu, active: &mut Urgent, waiting: &mut Urgent) {
         for (n, queued) in cpu.queue.words() {
             let id = BankId::of_word(vcpu, n);
             let Some(bank) = self.bank(id) else { continue };
             let signalled = bank.waiting() & bank.enabled & self.in_enabled_group(bank) & !bank.active;
             for n in bits(queued & (bank.active | signalled)) {
                 let priority = bank.priority.get(slot(n)).copied().unwrap_or(u8::MAX);
-                let list = if bank.active & bit(n) != 0 { &mut active } else { &mut waiting };
+                let list = if bank.active & bit(n) != 0 { &mut *active } else { &mut *waiting };
                 list.add(priority, id.first() + n);
             }
         }
-        (active, waiting)
     }
 
     /// Moves an interrupt from the queue of `vcpu` into a list register. If it is active, the register takes its next
@@ -200,6 +208,7 @@ impl Vgic {
         let active = bank.active & mask != 0;
         let hardware = bank.hardware & mask != 0;
         let sampled = bank.sampled() & mask != 0;
+        let asserted = sampled && bank.line & mask != 0;
         let waiting = here && bank.waiting() & bank.enabled & in_enabled_group & mask != 0;
         // Only an edge without hardware can be pending while active: a level is sampled again when the guest is done,
         // hardware must not be deactivated for what comes after, and another sender needs a register of its own.
@@ -220,7 +229,7 @@ impl Vgic {
         let origin = if hardware && !more && !by_distributor {
             Origin::Hardware(bank.physical.get(slot(intid)).copied()?)
         } else {
-            Origin::Software { eoi_maintenance: sampled || more || hardware, source }
+            Origin::Software { eoi_maintenance: asserted || more || hardware, source }
         };
         let register = ListRegister {
             state: State::new(pending, active),
@@ -281,7 +290,8 @@ impl Vgic {
     pub fn drop_unlisted(&mut self, vcpu: VcpuId, count: u32) {
         for _ in 0..count.min(31) {
             let Some(cpu) = self.cpus.get(usize::from(vcpu.0)) else { return };
-            let (active, _) = self.candidates(vcpu, cpu, 1);
+            let (mut active, mut waiting) = (Urgent::new(1), Urgent::new(1));
+            self.candidates(vcpu, cpu, &mut active, &mut waiting);
             let Some(key) = active.keys.first() else { return };
             self.deactivate(vcpu, key & 0xffff);
         }

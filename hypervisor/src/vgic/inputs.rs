@@ -32,8 +32,10 @@ impl Vgic {
             let changed = if asserted { bank.fire(mask) } else { 0 };
             self.update(id, changed);
         } else {
-            // A list register that holds it needs no visit: it asks for maintenance when the guest is done, and the
-            // line is sampled then.
+            // A list register that was filled while the line was asserted asks for maintenance when the guest is done,
+            // and the line is sampled then. Any other has to be filled anew, so that it does.
+            let listed = bank.listed & changed & line;
+            self.recall(id, listed);
             self.requeue(id, changed);
         }
     }

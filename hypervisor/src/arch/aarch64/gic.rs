@@ -199,23 +199,19 @@ pub fn priority_bits() -> u8 {
     }
 }
 
-/// Reads the list registers of the vCPU on this CPU.
-pub fn read_list(list: &mut [ListRegister]) {
-    for (index, register) in list.iter_mut().enumerate() {
-        *register = match &gic().interface {
-            Interface::V2(interface) => ListRegister::from_gich(interface.read_list(index)),
-            Interface::V3(_) => ListRegister::from_ich(v3::read_list(index)),
-        };
+/// Reads a list register of the vCPU on this CPU.
+pub fn read_list(index: usize) -> ListRegister {
+    match &gic().interface {
+        Interface::V2(interface) => ListRegister::from_gich(interface.read_list(index)),
+        Interface::V3(_) => ListRegister::from_ich(v3::read_list(index)),
     }
 }
 
-/// Writes the list registers of the vCPU on this CPU.
-pub fn write_list(list: &[ListRegister]) {
-    for (index, register) in list.iter().enumerate() {
-        match &gic().interface {
-            Interface::V2(interface) => interface.write_list(index, register.to_gich()),
-            Interface::V3(_) => v3::write_list(index, register.to_ich()),
-        }
+/// Writes a list register of the vCPU on this CPU.
+pub fn write_list(index: usize, register: ListRegister) {
+    match &gic().interface {
+        Interface::V2(interface) => interface.write_list(index, register.to_gich()),
+        Interface::V3(_) => v3::write_list(index, register.to_ich()),
     }
 }
 

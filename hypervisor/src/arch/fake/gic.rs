@@ -221,20 +221,17 @@ pub fn priority_bits() -> u8 {
     PRIORITY_BITS
 }
 
-/// Reads the list registers of the vCPU on this CPU.
-pub fn read_list(list: &mut [ListRegister]) {
-    with(|machine| {
-        for (into, register) in list.iter_mut().zip(machine.cpu().gic.list) {
-            *into = register.unwrap_or(ListRegister::INVALID);
-        }
-    });
+/// Reads a list register of the vCPU on this CPU.
+pub fn read_list(index: usize) -> ListRegister {
+    let register = with(|machine| machine.cpu().gic.list.get(index).copied().flatten());
+    register.unwrap_or(ListRegister::INVALID)
 }
 
-/// Writes the list registers of the vCPU on this CPU.
-pub fn write_list(list: &[ListRegister]) {
+/// Writes a list register of the vCPU on this CPU.
+pub fn write_list(index: usize, register: ListRegister) {
     with(|machine| {
-        for (register, &from) in machine.cpu().gic.list.iter_mut().zip(list) {
-            *register = Some(from);
+        if let Some(place) = machine.cpu().gic.list.get_mut(index) {
+            *place = Some(register);
         }
     });
 }

@@ -46,7 +46,6 @@ proptest! {
         inputs in prop::collection::vec((any::<Option<u16>>(), 0u32..1100, 0u8..8, any::<u64>()), 0..100),
     ) {
         let mut machine = if v2 { Machine::v2(3, 50) } else { Machine::v3(3, 50) };
-        let mut lrs = [ListRegister::INVALID; 20];
         for (vcpu, intid, operation, value) in inputs {
             let (some, vcpu) = (VcpuId(vcpu.unwrap_or(0) % 5), vcpu.map(VcpuId));
             match operation {
@@ -57,11 +56,8 @@ proptest! {
                 4 => machine.vgic.drop_unlisted(some, intid),
                 5 => machine.vgic.back_by_hardware(vcpu, intid, Some(intid)),
                 6 => {
-                    let used = machine.vgic.fill(some, &mut lrs).used;
-                    for register in &mut lrs[..used] {
-                        *register = ListRegister::from_ich(value);
-                    }
-                    machine.vgic.fold(some, &lrs);
+                    machine.vgic.fill(some, 20, |_, _| ());
+                    machine.vgic.fold(some, |_| ListRegister::from_ich(value));
                 }
                 _ => machine.vgic.set_online(some, value & 1 != 0),
             }

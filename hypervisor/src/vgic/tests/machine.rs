@@ -147,9 +147,10 @@ impl Machine {
         let cpu = &mut self.cpus[usize::from(vcpu)];
         cpu.maintenance = false;
         self.vgic.drop_unlisted(id, std::mem::take(&mut cpu.eoi_count));
-        self.vgic.fold(id, &cpu.lrs[..cpu.fill.used]);
+        self.vgic.fold(id, |index| cpu.lrs[index]);
         cpu.deliverable = self.vgic.deliverable(id);
-        cpu.fill = self.vgic.fill(id, &mut cpu.lrs);
+        let capacity = cpu.lrs.len();
+        cpu.fill = self.vgic.fill(id, capacity, |index, register| cpu.lrs[index] = register);
         cpu.lrs[cpu.fill.used..].fill(ListRegister::INVALID);
         self.check_list_registers();
     }
