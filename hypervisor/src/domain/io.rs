@@ -36,6 +36,12 @@ impl Io {
     pub fn held_frames(&self) -> usize {
         self.servers.lock().held_frames()
     }
+
+    /// Whether a domain has made one of them.
+    #[cfg(not(target_os = "none"))]
+    pub(crate) fn has_server_of(&self, maker: DomId) -> bool {
+        self.servers.lock().owned_by(maker).is_some()
+    }
 }
 
 impl Domain {
