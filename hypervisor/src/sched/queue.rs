@@ -7,7 +7,8 @@
 
 use alloc::{collections::TryReserveError, vec::Vec};
 
-use super::{CpuMask, UnitId};
+use super::idle::IdleTime;
+use super::{CpuMask, Pick, UnitId};
 use crate::types::CpuId;
 
 /// Virtual ticks that one tick costs a unit of weight 1.
@@ -91,6 +92,8 @@ pub struct Queue {
     preempt: bool,
     /// The running unit asked to go behind the next one.
     yielded: bool,
+    /// How long this CPU has had nothing to run.
+    pub idle: IdleTime,
 }
 
 impl Queue {
@@ -103,7 +106,15 @@ impl Queue {
             ready: Vec::new(),
             preempt: false,
             yielded: false,
+            idle: IdleTime::default(),
         }
+    }
+
+    /// What the CPU does from `now` on, which is booked.
+    pub fn pick(&mut self, now: u64) -> Pick {
+        let unit = self.current();
+        self.idle.book(unit.is_none(), now);
+        Pick { unit, deadline: self.deadline() }
     }
 
     /// Makes room for `units` waiting units, so that [`Queue::insert`] never allocates.

@@ -73,15 +73,17 @@ impl Vgic {
         self.cpus.get(usize::from(vcpu.0)).map_or(0, |cpu| cpu.listed.len())
     }
 
+    /// Whether a vCPU has nothing in list registers, and nothing that could go there.
+    pub fn is_quiet(&self, vcpu: VcpuId) -> bool {
+        let cpu = self.cpus.get(usize::from(vcpu.0));
+        cpu.is_none_or(|cpu| cpu.listed.is_empty() && (cpu.queue.is_empty() || !cpu.online))
+    }
+
     /// Takes back what the list registers of a vCPU hold after it ran. `read` gives each of those that
     /// [`fill`](Self::fill) used, as the hardware left it.
     pub fn fold(&mut self, vcpu: VcpuId, mut read: impl FnMut(usize) -> ListRegister) {
-        let listed = self.listed(vcpu);
-        if listed == 0 {
-            return;
-        }
         let kicked = self.effects.kick;
-        for index in 0..listed {
+        for index in 0..self.listed(vcpu) {
             let cpu = self.cpus.get(usize::from(vcpu.0));
             let Some(&listed) = cpu.and_then(|cpu| cpu.listed.get(index)) else { break };
             self.unlist(vcpu, listed, read(index).state);
