@@ -17,9 +17,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         XenolithOp::DestroySlot => {
             caller.require_control()?;
             let request: SlotNumber = caller.read(argument)?;
-            let parties = caller.hv.slots.lock().destroy(request.number)?;
-            caller.hv.raise_virq_of(parties.backend, Virq::DeviceSlots);
-            DONE
+            done_or_again(arguments, caller.hv.destroy_slot(request.number, progress)?)
         }
         XenolithOp::NextSlot => next_slot(caller, argument),
         XenolithOp::ReportSlot => {
@@ -31,11 +29,11 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         XenolithOp::AllowDeviceModel => {
             let (guest, backend) = parties(caller, argument)?;
             let guest = caller.hv.live_domain(guest).ok_or(Errno::ESRCH)?;
-            caller.hv.live_domain(backend).ok_or(Errno::ESRCH)?;
-            guest.allow_device_model(backend)?;
+            let backend = caller.hv.live_domain(backend).ok_or(Errno::ESRCH)?;
+            guest.allow_device_model(&backend)?;
             DONE
         }
-        XenolithOp::ForbidDeviceModel => forbid(caller, op, argument, progress),
+        XenolithOp::ForbidDeviceModel => forbid(caller, arguments),
     }
 }
 
@@ -45,18 +43,18 @@ fn parties(caller: &Caller<'_>, argument: u64) -> Result<(DomId, DomId), Errno> 
     Ok((DomId(request.guest), DomId(request.backend)))
 }
 
-/// The backend of a slot is thereby allowed to be the guest's device model.
+/// What was done in part goes on where it stopped.
+fn done_or_again([op, argument, ..]: Arguments, rest: Option<u64>) -> Answer {
+    rest.map_or(DONE, |progress| Ok(Reply::Again([op, argument, progress, 0, 0])))
+}
+
 fn create_slot(caller: &Caller<'_>, argument: u64) -> Answer {
     caller.require_control()?;
     let mut request: Slot = caller.read(argument)?;
-    let guest = caller.hv.live_domain(DomId(request.guest)).ok_or(Errno::ESRCH)?;
-    let backend = caller.hv.live_domain(DomId(request.backend)).ok_or(Errno::ESRCH)?;
-    if !backend.is_control {
-        guest.allow_device_model(backend.id)?;
-    }
-    request.number = caller.hv.slots.lock().create(&request)?;
+    // There is to be no slot whose number cannot be told.
     caller.write(argument, &request)?;
-    caller.hv.raise_virq_of(backend.id, Virq::DeviceSlots);
+    request.number = caller.hv.create_slot(&request)?;
+    caller.write(argument, &request)?;
     DONE
 }
 
@@ -69,13 +67,14 @@ fn next_slot(caller: &Caller<'_>, argument: u64) -> Answer {
 }
 
 /// First nothing new can be begun, then what stands is taken away, a part of the backend's addresses at a time.
-fn forbid(caller: &Caller<'_>, op: u64, argument: u64, progress: u64) -> Answer {
+fn forbid(caller: &Caller<'_>, arguments: Arguments) -> Answer {
+    let [_, argument, progress, ..] = arguments;
     let (guest, backend) = parties(caller, argument)?;
     let guest = caller.hv.domain(guest).ok_or(Errno::ESRCH)?;
     guest.forbid_device_model(caller.hv, backend);
-    let Some(backend) = caller.hv.domain(backend) else { return DONE };
-    match backend.unmap_foreign_of(caller.hv, guest.id, progress) {
-        Some(progress) => Ok(Reply::Again([op, argument, progress, 0, 0])),
-        None => DONE,
-    }
+    let backend = caller.hv.domain(backend);
+    done_or_again(
+        arguments,
+        backend.and_then(|backend| backend.unmap_foreign_of(caller.hv, guest.id, progress)),
+    )
 }

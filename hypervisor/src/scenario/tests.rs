@@ -16,6 +16,9 @@ mod hostile;
 mod lifecycle;
 mod memory;
 mod multicall;
+#[cfg(not(feature = "ioreq"))]
+mod no_forward;
+mod permission;
 mod power;
 mod scheduling;
 mod support;

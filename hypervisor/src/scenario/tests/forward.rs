@@ -2,4 +2,9 @@
 
 mod accesses;
 mod ends;
+mod invalidation;
 mod model;
+mod order;
+mod refusals;
+mod revoked;
+mod waiting;
