@@ -177,7 +177,8 @@ fn killed(lab: &Lab) -> Result<()> {
     rig.power_off()
 }
 
-/// A backend that never answers: the guest's vCPU waits for it, and everybody else for nobody.
+/// A backend that never answers: the guest's vCPU waits for it, and everybody else for nobody. So it is when it is asked
+/// to let go of memory that the guest gives back, which is free only then.
 fn silent(lab: &Lab) -> Result<()> {
     let mut rig = Rig::start(lab, &control_alone(lab, Series::V6_12)?)?;
     rig.control().check("truncate -s 32M /disk.img")?;
@@ -193,10 +194,28 @@ fn silent(lab: &Lab) -> Result<()> {
         if again {
             rig.control().check(&format!("kill -CONT {DEVICE}"))?;
             rig.at("guest", |at| at.expect("went on").map(drop))?;
+            lets_go_of_memory(&mut rig)?;
         }
     }
     ends(&mut rig, free)?;
     rig.power_off()
+}
+
+/// The guest gives memory back while its backend is stopped, and when that goes on, the memory is free.
+fn lets_go_of_memory(rig: &mut Rig) -> Result<()> {
+    const GIVEN_KIB: u64 = 4 << 10;
+    let free = rig.free_kib()?;
+    rig.control().check(&format!("kill -STOP {DEVICE}"))?;
+    let give_back = format!("guest-tests give-back {GIVEN_KIB} && echo gave it back");
+    rig.at("guest", |at| at.shell().last(&give_back))?;
+    rig.control().check("sleep 1")?;
+    obeys(rig)?;
+    ensure!(rig.free_kib()? == free, "memory is free that the backend has still mapped");
+    rig.control().check(&format!("kill -CONT {DEVICE}"))?;
+    rig.at("guest", |at| at.expect("gave it back").map(drop))?;
+    let now = rig.free_kib()?;
+    ensure!(now == free + GIVEN_KIB, "{free} KiB were free, {now} KiB after the guest gave {GIVEN_KIB} KiB");
+    Ok(())
 }
 
 /// The domain that serves a disk is destroyed under load.
