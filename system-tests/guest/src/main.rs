@@ -24,7 +24,7 @@ use report::Report;
 
 const USAGE: &str = "usage: guest-tests grants | events | hypercalls | memory | crash | disk FOLDER | \
                      write FOLDER | check FOLDER | give-back KIB | smp [SECONDS] | hotplug [ROUNDS] | echo-model GUEST | \
-                     last-echo-model GUEST | hostile-model GUEST [SEED] | stranger GUEST";
+                     last-echo-model GUEST | hostile-model GUEST [SEED] | hostile-backend VCPU | stranger GUEST";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -39,6 +39,7 @@ fn main() -> ExitCode {
             "last-echo-model" => return device_model::echo(guest, true),
             "hostile-model" => return device_model::hostile(report, guest, seed),
             "stranger" => return device_model::stranger(report, guest),
+            "hostile-backend" => return device_model::hostile_backend(report, guest),
             _ => {}
         }
     }
