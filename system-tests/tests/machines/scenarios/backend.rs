@@ -26,6 +26,7 @@ pub fn all() -> Vec<Scenario> {
         Scenario::new("backend/driver-domain-destroyed", driver_domain_destroyed),
         Scenario::new("backend/hostile-driver-domain", hostile::run),
         Scenario::new("backend/stranger", stranger),
+        Scenario::new("backend/no-forwarding", no_forwarding),
     ]
 }
 
@@ -260,5 +261,28 @@ fn stranger(lab: &Lab) -> Result<()> {
     rig.control().last("lith create --paused /bare.toml")?;
     let said = rig.expect("stranger: done, with status ")?;
     ensure!(rig.expect("\n")?.trim() == "0", "{said}");
+    rig.power_off()
+}
+
+/// A hypervisor that was built without I/O forwarding runs its domains, and says of disks that it cannot have them.
+fn no_forwarding(lab: &Lab) -> Result<()> {
+    let mut setup = control_alone(lab, Series::V6_12)?;
+    setup.hypervisor = lab.assets.without_forwarding()?;
+    let mut rig = Rig::start(lab, &setup)?;
+    rig.control().check("truncate -s 32M /disk.img")?;
+    let lithd = rig.control().run("lithd serve")?;
+    ensure!(lithd.status == 1 && lithd.output.contains("no device slots"), "lithd says {:?}", lithd.output);
+    let free = rig.free_kib()?;
+    rig.write("/disk.toml", &description(DISK))?;
+    let line = rig.refused("create /disk.toml")?;
+    ensure!(
+        line.contains("disk /disk.img: the hypervisor is one without I/O forwarding"),
+        "lith says {line:?}"
+    );
+    boot(&mut rig, "")?;
+    let outcome = rig.control().run("guest-tests echo-model $(lith list | awk '/^guest/ { print $2 }')")?;
+    ensure!(outcome.output.contains("not implemented"), "a device model is told {:?}", outcome.output);
+    obeys(&mut rig)?;
+    ends(&mut rig, free)?;
     rig.power_off()
 }
