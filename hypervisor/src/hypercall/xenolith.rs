@@ -8,11 +8,14 @@ use crate::types::DomId;
 
 use super::{Answer, Arguments, Caller, DONE, Reply, value};
 
+/// What there is. A slot is of no use to a backend that can have no ioreq server.
+const FEATURES: u64 = if cfg!(feature = "ioreq") { FEATURE_SLOTS } else { 0 };
+
 /// x0: what to do; x1: its argument; x2: how far a call made anew has come.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [op, argument, progress, ..] = arguments;
     match XenolithOp::from_number(op).ok_or(Errno::ENOSYS)? {
-        XenolithOp::Features => value(FEATURE_SLOTS),
+        XenolithOp::Features => value(FEATURES),
         XenolithOp::CreateSlot => create_slot(caller, argument),
         XenolithOp::DestroySlot => {
             caller.require_control()?;

@@ -8,6 +8,7 @@ use xenolith_abi::ioreq::{READ, STATE_MASK, Slot, State};
 use xenolith_abi::memory::{MemoryOp, Reservation};
 
 use super::model::*;
+use crate::arch::fake;
 use crate::run::{Event, Next};
 use crate::types::DomId;
 
@@ -242,23 +243,30 @@ fn cache_maintenance_of_a_device_does_nothing() {
 }
 
 #[test]
-fn pages_that_leave_are_announced_before_the_guest_goes_on() {
-    let (mut machine, model) = Model::new();
-    let (cpu, page) = (model.guest.cpu, model.guest.page(&machine, 20) >> 12);
-    let list = model.guest.page(&machine, 2);
-    machine.poke(&model.guest.domain, list, &page);
-    let request =
-        Reservation { extent_start: list, nr_extents: 1, domid: DomId::SELF.0, ..Default::default() };
-    let at = model.guest.scratch(&machine);
-    machine.poke(&model.guest.domain, at, &request);
-    let arguments = [MemoryOp::DecreaseReservation.number().into(), at, 0, 0, 0];
-    assert_eq!(machine.hypercall(cpu, Hypercall::MemoryOp.number(), arguments), None, "it waits");
-    let slot = model.slot(&machine, 0);
-    assert_eq!((slot.kind, slot.size, slot.data, slot.flags & READ), (8, 4, u64::MAX, 0));
-    model.answer(&mut machine, 0, 0);
-    assert!(model.guest_runs(&machine));
-    assert_eq!(machine.regs(cpu).x[0], 1, "one extent was done");
-    assert_eq!(machine.audit(), Ok(()));
+fn pages_that_leave_are_announced_once_before_the_guest_goes_on() {
+    const PAGES: u64 = 20;
+    for every in [None, Some(1), Some(3)] {
+        let (mut machine, model) = Model::new();
+        let (cpu, page) = (model.guest.cpu, model.guest.page(&machine, 20) >> 12);
+        let list = model.guest.page(&machine, 2);
+        for index in 0..PAGES {
+            machine.poke(&model.guest.domain, list + index * 8, &(page + index));
+        }
+        let request =
+            Reservation { extent_start: list, nr_extents: PAGES, domid: DomId::SELF.0, ..Default::default() };
+        let at = model.guest.scratch(&machine);
+        machine.poke(&model.guest.domain, at, &request);
+        let arguments = [MemoryOp::DecreaseReservation.number().into(), at, 0, 0, 0];
+        fake::pause_every(every);
+        assert_eq!(machine.hypercall(cpu, Hypercall::MemoryOp.number(), arguments), None, "it waits");
+        let slot = model.slot(&machine, 0);
+        assert_eq!((slot.kind, slot.size, slot.data, slot.flags & READ), (8, 4, u64::MAX, 0));
+        model.answer(&mut machine, 0, 0);
+        assert!(model.guest_runs(&machine));
+        assert_eq!(machine.regs(cpu).x[0], PAGES, "all extents were done, paused every {every:?}");
+        assert_eq!(model.state(&machine, 0), Some(State::None));
+        assert_eq!(machine.audit(), Ok(()));
+    }
 }
 
 #[test]

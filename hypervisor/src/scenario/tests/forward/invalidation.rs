@@ -174,40 +174,6 @@ fn whatever_takes_a_page_away_is_announced_to_all() {
     }
 }
 
-/// A list that is put off in the middle is announced each time that it comes back, and is done once.
-#[test]
-fn a_list_that_is_put_off_announces_and_goes_on() {
-    let (mut machine, [first, second]) = with_two();
-    let guest = first.guest.clone();
-    let (list, at) = (guest.page(&machine, 2), guest.scratch(&machine));
-    let pages: [u64; 6] = core::array::from_fn(|page| PAGE + page as u64);
-    machine.poke(&guest.domain, list, &pages);
-    let request = Reservation { extent_start: list, nr_extents: 6, domid: SELF, ..Reservation::default() };
-    machine.poke(&guest.domain, at, &request);
-    fake::pause_every(Some(2));
-    let op = MemoryOp::DecreaseReservation.number().into();
-    let pc = machine.regs(guest.cpu).pc;
-    assert_eq!(machine.hypercall(guest.cpu, Hypercall::MemoryOp.number(), [op, at, 0, 0, 0]), None);
-    let mut rounds = 0;
-    loop {
-        rounds += 1;
-        answer_both(&mut machine, [&first, &second], "a part");
-        if machine.regs(guest.cpu).pc != pc {
-            break;
-        }
-        // The instruction is made again with what is left.
-        let arguments = *machine.regs(guest.cpu);
-        let arguments = [arguments.x[0], arguments.x[1], 0, 0, 0];
-        assert_eq!(machine.hypercall(guest.cpu, Hypercall::MemoryOp.number(), arguments), None);
-    }
-    assert!(rounds > 1, "it was put off");
-    assert_eq!(machine.regs(guest.cpu).x[0], 6);
-    for page in pages {
-        assert!(guest.domain.lookup(Gfn(page)).is_err());
-    }
-    assert_eq!(machine.audit(), Ok(()));
-}
-
 #[test]
 fn a_server_that_takes_no_part_is_not_waited_for() {
     let (mut machine, [first, second]) = with_two();
