@@ -14,8 +14,6 @@ use zerocopy::IntoBytes;
 use super::super::super::{Machine, Plan, RAM_BASE};
 use super::super::support::{CONTROL, Guest, SELF, error};
 use super::model::*;
-use crate::arch::fake;
-use crate::types::Gfn;
 
 /// A page of the guest's RAM, and one where it has nothing.
 const PAGE: u64 = RAM_BASE.0 + 20;
