@@ -6,10 +6,11 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
-use system_tests::guests::{READY, make_disk};
 use system_tests::shell::Shell;
+use testbed::disk_image;
 use testbed::host::{Need, ensure as ensure_host};
 use testbed::process::capture;
+use testbed::programs::Extra;
 use testbed::toolchain::cargo;
 
 use crate::harness::{Lab, Scenario};
@@ -18,6 +19,11 @@ use crate::turns::Running;
 
 /// CPUs of its machine, if nothing else is said.
 const CPUS: u32 = 2;
+/// The prompts of both shells.
+const CONTROL: &str = "control# ";
+const GUEST: &str = "guest# ";
+/// The key that leaves the guest's console.
+const LEAVE: &str = "\x1d";
 /// Where the partition begins, in bytes.
 const PARTITION: u64 = 1 << 20;
 
@@ -27,25 +33,29 @@ pub fn all() -> Vec<Scenario> {
 }
 
 /// `--disk` with a partitioned qcow2 image: the guest's root is found on its partition, or is the one that `root=`
-/// names, and what the guest writes is in the image.
+/// names, and what the guest writes is in the image. Its user logs in as root, goes to the control domain and back.
 fn disk_of_ones_own(lab: &Lab) -> Result<()> {
     ensure_host(&[Need::QEMU_IMG])?;
     let [root, raw, image] = ["root.img", "raw.img", "own.qcow2"].map(|name| lab.folder.join(name));
-    make_disk(&root, DISK_MIB, &lab.assets.guest_tests)?;
+    // The system is that of the guest's usual disk.
+    let tests = fs::read(&lab.assets.guest_tests)?;
+    let tests = Extra { path: "bin/guest-tests".into(), permissions: 0o755, data: tests };
+    disk_image::make(&root, DISK_MIB, &[tests])?;
     put_on_partition(&root, &raw)?;
     tool(&["convert", "-f", "raw", "-O", "qcow2"], &[&raw, &image])?;
     let mut command = cargo("xtask");
     command.args(["run", "--disk"]).arg(&image);
     let mut machine = lab.start_command(command, CPUS)?;
-    at_guest(&mut machine, "write")?;
-    // The control domain's shell has a prompt, behind which commands stand.
-    machine.expect("control# ")?;
-    let mut shell = Shell::that_listens(&mut machine.console);
+    log_in(&mut machine, "write")?;
+    there_and_back(&mut machine)?;
+    power_off(&mut machine)?;
+    let mut shell = control(&mut machine)?;
     shell.check("sed -i 's:quiet:quiet root=/dev/vda1:' /guest/guest.toml")?;
     shell.check("lith create /guest/guest.toml")?;
     shell.last("lith console guest")?;
-    at_guest(&mut machine, "check")?;
-    machine.expect("control# ")?;
+    log_in(&mut machine, "check")?;
+    power_off(&mut machine)?;
+    machine.expect(CONTROL)?;
     machine.console.send("poweroff\n")?;
     machine.wait_for_end()?;
 
@@ -57,14 +67,43 @@ fn disk_of_ones_own(lab: &Lab) -> Result<()> {
     check_and_remove(&root)
 }
 
-/// Waits for the guest's shell; its root is the partition, where files are written or checked; the guest ends.
-fn at_guest(machine: &mut Running, test: &str) -> Result<()> {
-    machine.expect(READY)?;
+/// The control domain's shell, whose prompt comes next. Commands stand behind prompts, and are echoed.
+fn control(machine: &mut Running) -> Result<Shell<'_>> {
+    machine.expect(CONTROL)?;
+    Ok(Shell::that_listens(&mut machine.console))
+}
+
+/// Logs in as root at the guest's console. The guest's root is the partition, where files are written or checked.
+fn log_in(machine: &mut Running, test: &str) -> Result<()> {
+    machine.expect("guest login: ")?;
+    machine.console.send("root\n")?;
+    machine.expect(GUEST)?;
     let mut shell = Shell::that_listens(&mut machine.console);
     ensure!(shell.check("grep ' / ' /proc/mounts")?.contains("/dev/vda1 / ext4"), "its root is no partition");
+    ensure!(shell.check("id -u; pwd")? == "0\n/root", "who it is that logged in");
     let tested = shell.run(&format!("guest-tests {test} /root"))?;
     ensure!(tested.status == 0, "guest-tests {test} ended with {}:\n{}", tested.status, tested.output);
-    shell.last("poweroff")?;
+    Ok(())
+}
+
+/// One key leads to the control domain, which shows three domains; a command leads back to the guest's shell.
+fn there_and_back(machine: &mut Running) -> Result<()> {
+    machine.console.send(LEAVE)?;
+    machine.expect("Left the console of guest; it runs on.")?;
+    let mut shell = control(machine)?;
+    let list = shell.check("lith list")?;
+    let names: Vec<&str> = list.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
+    ensure!(names == ["control", "domain-1", "guest"], "lith list shows {list}");
+    shell.last("lith console guest")?;
+    machine.expect("Leave it with Ctrl-].")?;
+    let files = Shell::that_listens(&mut machine.console).check("ls /root | wc -l")?;
+    ensure!(files.parse().is_ok_and(|files: u32| files > 0), "{files} files are there");
+    Ok(())
+}
+
+/// Turns the guest off, and waits for its end.
+fn power_off(machine: &mut Running) -> Result<()> {
+    machine.console.send("poweroff\n")?;
     machine.expect("Guest guest has ended.").map(drop)
 }
 
