@@ -54,6 +54,15 @@ pub fn check_files(folder: &Path) -> Result<()> {
     check(folder, LASTING_FILES)
 }
 
+/// Has a range of a file or a disk read as zeroes; a hole besides gives its storage back.
+pub fn clear(file: &Path, at: u64, len: u64, hole: bool) -> Result<()> {
+    use rustix::fs::FallocateFlags as Flags;
+    let how = if hole { Flags::PUNCH_HOLE } else { Flags::ZERO_RANGE };
+    let file = File::options().write(true).open(file)?;
+    rustix::fs::fallocate(&file, how | Flags::KEEP_SIZE, at, len)?;
+    Ok(file.sync_all()?)
+}
+
 fn write(folder: &Path, files: u64) -> Result<()> {
     for file in 0..files {
         let mut out = File::create(folder.join(format!("file{file}")))?;

@@ -53,6 +53,11 @@ fn main() -> ExitCode {
         ("disk", Some(folder)) => disk::run(&mut report, folder.as_ref()),
         ("write", Some(folder)) => report.test("files are written", || disk::write_files(folder.as_ref())),
         ("check", Some(folder)) => report.test("files are as written", || disk::check_files(folder.as_ref())),
+        ("punch" | "zero", Some(file)) => {
+            let mut number = || arguments.next().and_then(|text| text.parse().ok());
+            let (Some(at), Some(len)) = (number(), number()) else { return usage() };
+            report.test("a range is cleared", || disk::clear(file.as_ref(), at, len, what == "punch"));
+        }
         ("give-back", Some(kib)) => match kib.parse() {
             Ok(kib) => report.test("the balloon reaches its target", || memory::give_back(kib)),
             Err(_) => return usage(),

@@ -190,9 +190,20 @@ impl At<'_> {
     }
 }
 
+/// Runs a program of the host with options, separated by blanks, and a file.
+pub fn tool(program: &str, options: &str, file: &Path) -> Result<()> {
+    let mut command = Command::new(find(program).unwrap_or_else(|| program.into()));
+    capture(command.args(options.split(' ')).arg(file)).map(drop)
+}
+
+/// Copies a file of an ext4 image out of it.
+pub fn extract(image: &Path, file: &str, to: &Path) -> Result<()> {
+    let mut command = Command::new(find("debugfs").unwrap_or_else(|| "debugfs".into()));
+    capture(command.arg("-R").arg(format!("dump {file} {}", to.display())).arg(image)).map(drop)
+}
+
 /// Checks the file system of an image and removes the image.
 pub fn check_and_remove(image: &Path) -> Result<()> {
-    let mut check = Command::new(find("e2fsck").unwrap_or_else(|| "e2fsck".into()));
-    capture(check.args(["-f", "-n"]).arg(image))?;
+    tool("e2fsck", "-f -n", image)?;
     Ok(fs::remove_file(image)?)
 }

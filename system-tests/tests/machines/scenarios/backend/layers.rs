@@ -1,37 +1,25 @@
-//! A qcow2 image over another image: what the guest writes is in the upper one, and the lower one stays as it was.
+//! A qcow2 image over another image: what the guest writes is in the upper one, and the lower one stays as it was. The same
+//! guest has a disk of which it gives parts back, and one that it can only read.
+
+mod ranges;
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Result, ensure};
 use testbed::disk_image::make_ext4;
 use testbed::host::{Need, ensure as ensure_host};
 use testbed::kernel::Series;
-use testbed::process::{capture, find};
 use testbed::qemu::{Disk, DiskBus};
 
 use super::{boot, control_alone, start_lithd};
 use crate::harness::Lab;
-use crate::rig::Rig;
+use crate::rig::{Rig, extract, tool};
 
 /// The guest's disk, in the control domain's files.
 const DISK: &str = "[[disk]]\nimage = \"/images/top.qcow2\"\nformat = \"qcow2\"\n\
                     backing = [{ image = \"/images/base.img\", format = \"raw\" }]\n";
 /// Size of the lower image in MiB.
 const BASE_MIB: u64 = 32;
-
-/// Runs a program with options, separated by blanks, and a file.
-fn tool(program: &str, options: &str, file: &Path) -> Result<()> {
-    let mut command = Command::new(find(program).unwrap_or_else(|| program.into()));
-    capture(command.args(options.split(' ')).arg(file)).map(drop)
-}
-
-/// Copies a file of an ext4 image out of it.
-fn extract(image: &Path, file: &str, to: &Path) -> Result<()> {
-    let mut command = Command::new(find("debugfs").unwrap_or_else(|| "debugfs".into()));
-    capture(command.arg("-R").arg(format!("dump {file} {}", to.display())).arg(image)).map(drop)
-}
 
 /// The guest mounts a file system of the lower image, and writes a file.
 pub fn run(lab: &Lab) -> Result<()> {
@@ -41,24 +29,31 @@ pub fn run(lab: &Lab) -> Result<()> {
     let (base, top) = (images.join("base.img"), images.join("top.qcow2"));
     make_ext4(&base, BASE_MIB, None)?;
     let lower = fs::read(&base)?;
+    ranges::make(&images)?;
     // The name of the lower image is relative to the upper one's place.
     tool("qemu-img", "create -q -f qcow2 -F raw -b base.img", &top)?;
     make_ext4(&disk, 2 * BASE_MIB + 16, Some(&images))?;
 
     let mut setup = control_alone(lab, Series::V6_12)?;
+    // Three processes each map all of the guest's memory, where the control domain sees no RAM of its own.
+    setup.memory_mib = 2048;
     setup.disks.push(Disk::raw(disk.clone(), DiskBus::Mmio));
     let mut rig = Rig::start(lab, &setup)?;
     rig.control().check("mkdir /images && mount -t ext4 /dev/vda /images")?;
     start_lithd(&mut rig)?;
-    boot(&mut rig, DISK)?;
+    boot(&mut rig, &format!("{DISK}{}", ranges::DISKS))?;
     rig.at("guest", |at| {
         let mut shell = at.shell();
-        shell.check("mount -t ext4 /dev/vda /mnt && cp /bin/guest-tests /mnt/copy && umount /mnt").map(drop)
+        shell.check("mount -t ext4 /dev/vda /mnt && cp /bin/guest-tests /mnt/copy")?;
+        shell.check("fstrim /mnt && umount /mnt")?;
+        ranges::use_them(&mut shell)
     })?;
     rig.lith("destroy guest")?;
+    ranges::are_given_back(&mut rig)?;
     rig.control().check("until umount /images 2>/dev/null; do sleep 0.1; done")?;
     rig.power_off()?;
 
+    ranges::check(&disk, &images)?;
     extract(&disk, "/base.img", &base)?;
     extract(&disk, "/top.qcow2", &top)?;
     ensure!(fs::read(&base)? == lower, "the lower image has changed");
