@@ -24,11 +24,23 @@ const SERVE: &str = "/bin/serve-quietly";
 const SERVE_SCRIPT: &str = "#!/bin/sh
 # With `images` on the command line the images are files of the disk, else the disk is the image.
 [ -n \"$images\" ] && mkdir /images && mount -t ext4 /dev/vda /images
+# With `measure` it is told what memory there was before the first disk was served, and is then.
+memory() {
+    awk '/^Mem(Total|Free):/ { printf \"%s \", $2 }' /proc/meminfo
+}
+[ -n \"$measure\" ] && (
+    before=$(memory)
+    until grep -q 'slot .*: serves' /tmp/lithd.log; do sleep 0.2; done 2>/dev/null
+    echo \"driver: memory: $before $(memory)\"
+) &
 while true; do
     lithd serve >>/tmp/lithd.log 2>&1
     sleep 1
 done
 ";
+/// What a driver domain with `measure` on its command line says when it serves its first disk. MemTotal and MemFree follow in
+/// KiB, before and then.
+pub const MEASURED: &str = "driver: memory:";
 /// A domain's program that tries to be the device model of guest 2, and says `stranger: done`.
 pub const STRANGER: &str = "/bin/stranger";
 const STRANGER_SCRIPT: &str = "#!/bin/sh
