@@ -17,7 +17,7 @@ use testbed::process::capture;
 use testbed::qemu::Gic;
 
 use crate::harness::{Lab, Scenario};
-use crate::rig::{DISK_MIB, Rig, check_and_remove, description, disk, setup};
+use crate::rig::{DISK_MIB, Rig, check_and_remove, description, disk, extract, setup, tool};
 
 /// How often a guest reboots.
 const REBOOTS: u32 = 20;
@@ -323,9 +323,24 @@ fn two_guests_with_two_disks(lab: &Lab) -> Result<()> {
             at.shell().check("mount -t ext4 /dev/vdb /mnt")?;
             let owners = at.shell().check("cat /root/owner /mnt/owner")?;
             ensure!(owners == format!("{guest}\n{guest}"), "{guest} has the disks of {owners:?}");
-            drivers_are_content(&mut at.shell())
+            drivers_are_content(&mut at.shell())?;
+            at.shell().check("umount /mnt").map(drop)
         })?;
     }
+    for guest in GUESTS {
+        rig.lith(&format!("shutdown --wait {guest}"))?;
+    }
+    rig.wait_for_domains(2)?;
     rig.power_off()?;
+    // The driver domain's own file system was in use when the power went; what its guests flushed is there.
+    tool("e2fsck", "-p", &image)?;
+    tool("e2fsck", "-f -n", &image)?;
+    for guest in GUESTS {
+        for what in ["root", "data"] {
+            let own = lab.folder.join(format!("{guest}-{what}"));
+            extract(&image, &format!("/{guest}-{what}"), &own)?;
+            check_and_remove(&own).with_context(|| format!("{guest}'s {what} disk"))?;
+        }
+    }
     Ok(fs::remove_file(&image)?)
 }
