@@ -180,6 +180,7 @@ fn killed(lab: &Lab) -> Result<()> {
         let free = rig.free_kib()?;
         boot(&mut rig, DISK)?;
         load(&mut rig)?;
+        confined(&mut rig)?;
         rig.control().check(&format!("kill -9 {victim}"))?;
         if victim != DEVICE {
             start_lithd(&mut rig)?;
@@ -189,6 +190,32 @@ fn killed(lab: &Lab) -> Result<()> {
         ends(&mut rig, free)?;
     }
     rig.power_off()
+}
+
+/// The process that serves the disk has given up all that it does not need, in each of its threads.
+fn confined(rig: &mut Rig) -> Result<()> {
+    let complaints = rig.control().run("grep 'less than usual' /tmp/lithd.log")?;
+    ensure!(complaints.status == 1, "lithd says {}", complaints.output);
+    let status = rig.control().check(&format!("cat /proc/{DEVICE}/task/*/status"))?;
+    for (field, wanted) in [
+        ("Uid", "65534 65534 65534 65534"),
+        ("Gid", "65534 65534 65534 65534"),
+        ("Groups", ""),
+        ("CapPrm", "0000000000000000"),
+        ("CapEff", "0000000000000000"),
+        ("CapBnd", "0000000000000000"),
+        ("NoNewPrivs", "1"),
+        ("Seccomp", "2"),
+    ] {
+        let mut threads =
+            status.lines().filter_map(|line| line.strip_prefix(field)?.strip_prefix(':')).peekable();
+        ensure!(threads.peek().is_some(), "no {field} in {status}");
+        for found in threads {
+            let found = found.split_whitespace().collect::<Vec<_>>().join(" ");
+            ensure!(found == wanted, "lithd serves with {field} {found:?}");
+        }
+    }
+    Ok(())
 }
 
 /// A backend that never answers: the guest's vCPU waits for it, and everybody else for nobody. So it is when it is asked
