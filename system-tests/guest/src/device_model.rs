@@ -1,6 +1,7 @@
-//! Device models of a guest: one that behaves, one that does not, and a domain that is none.
+//! Device models of a guest: one that behaves, those that do not answer or do worse, and a domain that is none.
 
 mod echo;
+pub mod held;
 mod hostile;
 mod stranger;
 

@@ -20,11 +20,14 @@ mod xen;
 
 use std::process::ExitCode;
 
+use device_model::held;
 use report::Report;
 
 const USAGE: &str = "usage: guest-tests grants | events | hypercalls | memory | crash | disk FOLDER | \
-                     write FOLDER | check FOLDER | give-back KIB | smp [SECONDS] | hotplug [ROUNDS] | echo-model GUEST | \
-                     last-echo-model GUEST | hostile-model GUEST [SEED] | hostile-backend VCPU | stranger GUEST";
+                     write FOLDER | check FOLDER | punch FILE AT BYTES | zero FILE AT BYTES | give-back KIB | \
+                     smp [SECONDS] | hotplug [ROUNDS] | echo-model GUEST | last-echo-model GUEST | \
+                     hostile-model GUEST [SEED] | hostile-backend VCPU | stranger GUEST | held-requests GUEST | \
+                     hold-request GUEST STATE | leave-request GUEST STATE | shut-down GUEST";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -40,6 +43,10 @@ fn main() -> ExitCode {
             "hostile-model" => return device_model::hostile(report, guest, seed),
             "stranger" => return device_model::stranger(report, guest),
             "hostile-backend" => return device_model::hostile_backend(report, guest),
+            "held-requests" => return held::run(report, guest),
+            "shut-down" => return held::shut_down(guest),
+            "hold-request" => return held::hold(guest, u8::try_from(seed).unwrap_or(0)),
+            held::LEAVE => return held::hold_to_the_end(guest, u8::try_from(seed).unwrap_or(0)),
             _ => {}
         }
     }

@@ -57,8 +57,8 @@ pub fn run_served(mut report: Report, vcpu: u16) -> ExitCode {
 }
 
 /// What a guest has, and this domain emulates.
-struct Device {
-    model: DeviceModel,
+pub(super) struct Device {
+    pub(super) model: DeviceModel,
     registers: Vec<RangeInclusive<u64>>,
     /// Its interrupt, by which a guest can be made to ask.
     irq: Option<u32>,
@@ -67,7 +67,8 @@ struct Device {
 }
 
 impl Device {
-    fn bare(guest: u16) -> Result<Self> {
+    /// That of the kernel of `system-tests/bare`.
+    pub(super) fn bare(guest: u16) -> Result<Self> {
         let registers = vec![MEMORY..=MEMORY + MEMORY_SIZE - 1, FACTS..=FACTS + FACTS_SIZE - 1];
         Ok(Self { model: model(guest)?, registers, irq: None, slot: 0 })
     }
@@ -145,9 +146,10 @@ impl Device {
     }
 }
 
-struct Round {
+/// A server for the device, and all that it is answered by.
+pub(super) struct Round {
     model: DeviceModel,
-    id: u16,
+    pub(super) id: u16,
     events: Evtchn,
     page: Arc<Mapping>,
     port: Option<u32>,
@@ -155,11 +157,11 @@ struct Round {
     slot: usize,
     /// Some of the device's registers.
     some: RangeInclusive<u64>,
-    asked: u32,
+    pub(super) asked: u32,
 }
 
 impl Round {
-    fn begin(device: &Device) -> Result<Self> {
+    pub(super) fn begin(device: &Device) -> Result<Self> {
         const IOREQ: u32 = 0;
         const SLOTS: u32 = 1;
         let model = &device.model;
@@ -187,11 +189,11 @@ impl Round {
         })
     }
 
-    fn flags(&self) -> Result<u8> {
+    pub(super) fn flags(&self) -> Result<u8> {
         Ok(self.page.slice().read_obj(self.slot + FLAGS)?)
     }
 
-    fn set_flags(&self, flags: u8) -> Result<()> {
+    pub(super) fn set_flags(&self, flags: u8) -> Result<()> {
         Ok(self.page.slice().write_obj(flags, self.slot + FLAGS)?)
     }
 
@@ -203,7 +205,7 @@ impl Round {
     }
 
     /// Waits a little for the guest to ask.
-    fn wait(&mut self) -> Result<()> {
+    pub(super) fn wait(&mut self) -> Result<()> {
         for _ in 0..20 {
             if self.flags()? & STATE_MASK == State::Ready.number() {
                 self.asked += 1;

@@ -1,5 +1,6 @@
 //! Device models and backends, good and bad: what they do to their guest's device, and that nobody else is hurt.
 
+mod held;
 mod hostile;
 mod layers;
 
@@ -24,6 +25,7 @@ pub fn all() -> Vec<Scenario> {
         Scenario::new("backend/killed", killed),
         Scenario::new("backend/silent", silent),
         Scenario::new("backend/driver-domain-destroyed", driver_domain_destroyed),
+        Scenario::new("backend/requests-held", held::run),
         Scenario::new("backend/hostile-driver-domain", hostile::run),
         Scenario::new("backend/stranger", stranger),
         Scenario::new("backend/no-forwarding", no_forwarding),
