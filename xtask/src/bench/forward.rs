@@ -16,10 +16,24 @@ use super::table::{Limit, Row, Table};
 
 /// The most instructions that EL2 may execute for a forwarded read.
 const LARGEST_EL2: f64 = 8000.0;
+/// The most that a forwarded read may cost with all servers and ranges, against one with one of each.
+const FLAT: f64 = 1.05;
 /// Instructions in the vectors, each time that a guest is left and entered: the account begins behind them.
 const IN_VECTORS: u64 = 48;
 /// The program that the control domain runs.
 const SESSION: &str = "bin/bench-session";
+
+/// What one read of a round cost.
+struct Round {
+    servers: u64,
+    ranges: u64,
+    /// Instructions altogether.
+    all: f64,
+    /// Of these at EL2.
+    el2: f64,
+    /// Entries to EL2.
+    entries: f64,
+}
 
 /// Measures, and adds the figures.
 pub fn measure(series: Series, guests: &Guests, table: &mut Table) -> Result<()> {
@@ -37,31 +51,45 @@ pub fn measure(series: Series, guests: &Guests, table: &mut Table) -> Result<()>
         domains: Vec::new(),
     });
     let run = run::run("Count the instructions of forwarded accesses", &machine)?;
-    let rounds = run.all_after("bench: forwarded ");
-    let accounts = accounts(&run)?;
-    for (index, round) in rounds.iter().enumerate() {
-        let [servers, ranges, ticks, times] = numbers(round)?;
-        let reads = times as f64;
-        let mut add = |what: &str, value: f64, unit, limit| {
-            table.push(Row {
-                what: format!("forwarded read, {servers} servers, {ranges} ranges: {what}"),
-                value: value / reads,
-                unit,
-                decimals: 1,
-                limit,
-            });
-        };
-        add("altogether", ticks as f64, "instructions", None);
+    show(&rounds(&run)?, table)
+}
+
+/// Adds what the rounds cost, and judges the first one and the difference that the last one makes.
+fn show(rounds: &[Round], table: &mut Table) -> Result<()> {
+    let mut add = |what: String, value: f64, unit, decimals, limit| {
+        table.push(Row { what: format!("forwarded read, {what}"), value, unit, decimals, limit });
+    };
+    let (first, last) = rounds.first().zip(rounds.last()).context("no round was told of")?;
+    for round in rounds {
+        let Round { servers, ranges, .. } = round;
+        add(format!("{servers} servers, {ranges} ranges: altogether"), round.all, "instructions", 1, None);
+    }
+    let limit = Some(Limit::AtMost(LARGEST_EL2));
+    let Round { servers, ranges, .. } = first;
+    add(format!("{servers} servers, {ranges} ranges: at EL2"), first.el2, "instructions", 1, limit);
+    add(format!("{servers} servers, {ranges} ranges: entries to EL2"), first.entries, "", 1, None);
+    let flat = Some(Limit::AtMost(FLAT));
+    let Round { servers, ranges, .. } = last;
+    let against = format!("{servers} servers, {ranges} ranges against the first");
+    add(format!("{against}: altogether"), last.all / first.all, "", 3, flat);
+    add(format!("{against}: at EL2"), last.el2 / first.el2, "", 3, flat);
+    Ok(())
+}
+
+/// The rounds that the control domain told of, with what the hypervisor told before and after each.
+fn rounds(run: &Run) -> Result<Vec<Round>> {
+    let accounts = accounts(run)?;
+    let told = run.all_after("bench: forwarded ");
+    let round = |(index, text): (usize, &&str)| {
+        let [servers, ranges, ticks, reads] = numbers(text)?;
         let (before, after) = (accounts.get(index), accounts.get(index + 1));
         let (before, after) = before.zip(after).context("the hypervisor gave no account")?;
         let entries = after.1 - before.1;
         let el2 = after.0 - before.0 + entries * IN_VECTORS;
-        if index == 0 {
-            add("at EL2", el2 as f64, "instructions", Some(Limit::AtMost(LARGEST_EL2)));
-            add("entries to EL2", entries as f64, "", None);
-        }
-    }
-    Ok(())
+        let of_one = |value: u64| value as f64 / reads as f64;
+        Ok(Round { servers, ranges, all: of_one(ticks), el2: of_one(el2), entries: of_one(entries) })
+    };
+    told.iter().enumerate().map(round).collect()
 }
 
 /// The control domain's initial file system.
