@@ -13,8 +13,6 @@ mod interrupts;
 mod switch;
 mod timers;
 
-use core::sync::atomic::Ordering;
-
 use crate::arch;
 use crate::hypervisor::{Hypervisor, VcpuRef};
 use crate::regs::GuestRegs;
@@ -161,11 +159,9 @@ fn handle(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event) {
     let Cpu { running, local, .. } = cpu;
     let running = running.as_ref();
     if let Some(vcpu) = running.map(VcpuRef::vcpu)
-        && vcpu.suspect.load(Ordering::Relaxed)
         && frame.pstate.is_el0()
     {
-        // A kernel that has panicked runs no program any more.
-        vcpu.suspect.store(false, Ordering::Relaxed);
+        vcpu.clear_suspicion();
     }
     match (event, running) {
         (Event::Interrupt, _) => interrupts::take_all(hv, running, local),

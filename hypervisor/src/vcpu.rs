@@ -48,8 +48,8 @@ pub struct Vcpu {
     pub cleaned_to: AtomicU64,
     /// The CPUs on which it should run rather than on others, by the toolstack's word; the scheduler does not ask.
     pub soft_affinity: AtomicU64,
-    /// Its kernel seems to have panicked (`domain::crash`).
-    pub suspect: AtomicBool,
+    /// When its kernel, which seems to have panicked, counts as crashed (`domain::crash`); 0 = there is no suspicion.
+    suspect_until: AtomicU64,
     /// The instruction that waits for a device model, if one does.
     pub access: Mutex<Option<DeviceAccess>>,
     attention: AtomicU8,
@@ -109,7 +109,7 @@ impl Vcpu {
             polling: AtomicBool::new(false),
             cleaned_to: AtomicU64::new(0),
             soft_affinity: AtomicU64::new(u64::MAX),
-            suspect: AtomicBool::new(false),
+            suspect_until: AtomicU64::new(0),
             access: Mutex::new(None),
             attention: AtomicU8::new(Attention::INTERRUPTS.0),
         }
@@ -132,6 +132,26 @@ impl Vcpu {
             return Attention::NONE;
         }
         Attention(self.attention.swap(0, Ordering::Acquire))
+    }
+
+    /// Suspects that its kernel has panicked, until the counter reaches `deadline`. False if it is suspected already.
+    pub fn suspect(&self, deadline: u64) -> bool {
+        self.suspect_until.compare_exchange(0, deadline, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// It runs a program or sleeps, which a kernel that has panicked does not.
+    pub fn clear_suspicion(&self) {
+        // A plain load keeps the common way free of writes.
+        if self.suspect_until.load(Ordering::Relaxed) != 0 {
+            self.suspect_until.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a suspicion has lasted to its end; then it is over.
+    pub fn confirm_suspicion(&self, now: u64) -> bool {
+        let until = self.suspect_until.load(Ordering::Relaxed);
+        (1..=now).contains(&until)
+            && self.suspect_until.compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// Whether it is off and its last registers have left the CPU, so that it can be started anew.

@@ -73,7 +73,7 @@ pub fn expire(hv: &Hypervisor, local: &mut Local, now: u64) {
             }
             AlarmKind::Physical => super::exit::physical_timer_due(hv, &vcpu, local, now),
             AlarmKind::Poll => vcpu.domain.end_poll(hv, vcpu.id),
-            AlarmKind::Crash => crash::confirm(hv, &vcpu),
+            AlarmKind::Crash => crash::confirm(hv, &vcpu, now),
             AlarmKind::Watchdog => crash::check_watchdogs(hv, &vcpu, local, now),
         }
     }

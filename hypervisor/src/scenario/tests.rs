@@ -13,6 +13,7 @@ mod foreign;
 mod forward;
 mod grants;
 mod hostile;
+mod last_words;
 mod lifecycle;
 mod memory;
 mod multicall;
