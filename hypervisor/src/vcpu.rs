@@ -52,6 +52,8 @@ pub struct Vcpu {
     suspect_until: AtomicU64,
     /// The instruction that waits for a device model, if one does.
     pub access: Mutex<Option<DeviceAccess>>,
+    /// Pages of RAM have gone from where they were ([`Vcpu::take_pages_left`]).
+    pages_left: AtomicBool,
     attention: AtomicU8,
 }
 
@@ -111,6 +113,7 @@ impl Vcpu {
             soft_affinity: AtomicU64::new(u64::MAX),
             suspect_until: AtomicU64::new(0),
             access: Mutex::new(None),
+            pages_left: AtomicBool::new(false),
             attention: AtomicU8::new(Attention::INTERRUPTS.0),
         }
     }
@@ -152,6 +155,18 @@ impl Vcpu {
         let until = self.suspect_until.load(Ordering::Relaxed);
         (1..=now).contains(&until)
             && self.suspect_until.compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Notes that pages of RAM have gone from where they were.
+    pub fn note_pages_left(&self) {
+        self.pages_left.store(true, Ordering::Release);
+    }
+
+    /// Whether pages of RAM have gone from where they were, by the vCPU's doing or another domain's, since this was last
+    /// asked. It goes on when whoever maps the domain's memory has dropped what it keeps of it.
+    pub fn take_pages_left(&self) -> bool {
+        // A plain load keeps calls that take nothing away free of atomic writes.
+        self.pages_left.load(Ordering::Acquire) && self.pages_left.swap(false, Ordering::AcqRel)
     }
 
     /// Whether it is off and its last registers have left the CPU, so that it can be started anew.

@@ -251,7 +251,6 @@ impl Domain {
             life: Life::Alive.into(),
             teardown: Mutex::new(teardown),
             lingering: 0.into(),
-            pages_left: false.into(),
         }))
     }
 

@@ -52,7 +52,7 @@ impl Memory {
                 hv.release_frame(run.mfn);
             }
             if run.kind.is_ram() {
-                domain.note_pages_left();
+                domain.note_pages_left(hv);
             }
         }
         if self.shared_info_gfn == Some(gfn) {

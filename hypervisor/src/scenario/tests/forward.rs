@@ -1,5 +1,6 @@
 //! A guest's accesses to a device that another domain emulates, from the trap to the next instruction.
 
 mod accesses;
+mod balloon;
 mod ends;
 mod model;
