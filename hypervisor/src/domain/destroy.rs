@@ -264,12 +264,16 @@ fn begin(hv: &Hypervisor, domain: &Domain) {
     }
 }
 
-/// Whether all vCPUs have left their CPUs. Then they are found no more, and its interrupts are off.
+/// Whether all vCPUs have left their CPUs. Then they are off and found no more, and so are its interrupts.
 fn quiesce(hv: &Hypervisor, domain: &Domain) -> bool {
     if domain.vcpus.iter().any(|vcpu| hv.scheduler.running_on(vcpu.unit).is_some()) {
         return false;
     }
     hv.forget_vcpus(domain);
+    // What is left of the domain may stay for long: it keeps no CPU from others.
+    for vcpu in &domain.vcpus {
+        hv.kick(hv.scheduler.stop(vcpu.unit, arch::now()));
+    }
     if let Some(control) = hv.domain(DomId::CONTROL) {
         domain.give_interrupts_back(hv, &control);
     }

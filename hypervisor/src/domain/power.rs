@@ -33,7 +33,7 @@ impl Domain {
             *power = Power::On;
         }
         self.change_vgic(hv, |vgic| vgic.set_online(vcpu.id, true));
-        hv.kick(hv.scheduler.resume(vcpu.unit, arch::now()));
+        hv.kick(hv.scheduler.start(vcpu.unit, arch::now()));
         true
     }
 
@@ -41,7 +41,7 @@ impl Domain {
     pub fn stop_vcpu(&self, hv: &Hypervisor, vcpu: &Vcpu) {
         *vcpu.power.lock() = Power::Off;
         self.change_vgic(hv, |vgic| vgic.set_online(vcpu.id, false));
-        hv.kick(hv.scheduler.pause(vcpu.unit, arch::now()));
+        hv.kick(hv.scheduler.stop(vcpu.unit, arch::now()));
     }
 
     /// Remembers the reason that a crash still to come will have (`sched_op` shutdown_code).

@@ -4,3 +4,4 @@ mod accesses;
 mod balloon;
 mod ends;
 mod model;
+mod pinned;
