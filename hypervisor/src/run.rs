@@ -21,6 +21,7 @@ use crate::types::CpuId;
 use crate::vcpu::Vcpu;
 
 pub use device_access::DeviceAccess;
+pub use switch::interrupt_waits;
 pub use timers::{Alarm, AlarmKind};
 
 /// vCPUs whose timers a CPU has room for: those of the largest domain.

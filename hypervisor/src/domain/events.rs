@@ -136,7 +136,7 @@ impl Domain {
         }
     }
 
-    /// The time of a poll is up.
+    /// A vCPU has another reason to go on than the event that it polls for.
     pub fn end_poll(&self, hv: &Hypervisor, id: VcpuId) {
         self.events.lock().stop_polling(id);
         if let Some(vcpu) = self.vcpu(id) {

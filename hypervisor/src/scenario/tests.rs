@@ -17,6 +17,7 @@ mod last_words;
 mod lifecycle;
 mod memory;
 mod multicall;
+mod poll;
 mod power;
 mod scheduling;
 mod support;
