@@ -140,7 +140,7 @@ impl Machine {
             maptrack_frames: 4,
             controller: Model::V3 {
                 distributor: Ipa(DISTRIBUTOR),
-                redistributors: [(Ipa(REDISTRIBUTORS), 0x100_0000)].into(),
+                redistributors: [(Ipa(REDISTRIBUTORS), 0x100_0000)].into_iter().collect(),
             },
             spis: 64,
             event_ppi: EVENT_PPI,

@@ -44,7 +44,7 @@ impl Machine {
     /// The first [`Imbalance`].
     pub fn audit(&self) -> Result<(), Imbalance> {
         self.hv.frames.audit(DomId::XEN).map_err(|wrong| Imbalance::Table(wrong.0))?;
-        let domains = self.hv.domains();
+        let domains: Vec<_> = self.hv.domains().collect();
         let mut mapped: BTreeMap<u64, u64> = BTreeMap::new();
         for domain in &domains {
             self.count_mappings(domain, &mut mapped)?;

@@ -12,6 +12,7 @@ mod foreign;
 #[cfg(feature = "ioreq")]
 mod forward;
 mod grants;
+mod heap;
 mod hostile;
 mod last_words;
 mod lifecycle;
