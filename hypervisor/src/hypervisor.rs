@@ -16,8 +16,8 @@ use crate::domain::build::require_heap;
 use crate::mm::frames::{Frames, ScrubCursor};
 use crate::p2m::{Geometry, Vmids};
 use crate::psci::Mitigations;
-use crate::run::Cpu;
 use crate::run::accounting::Accounts;
+use crate::run::{Alarms, Cpu};
 use crate::sched::{CpuMask, Scheduler, UnitId};
 use crate::sync::{Mutex, RwLock};
 use crate::types::{CpuId, DomId, VcpuId};
@@ -52,6 +52,8 @@ pub struct Hypervisor {
     pub frames: Frames,
     /// Which vCPU runs where.
     pub scheduler: Scheduler,
+    /// When each CPU looks at which vCPU's timers.
+    pub alarms: Alarms,
     /// The command line, as it was.
     pub command_line: String,
     /// The shape of every domain's stage 2.
@@ -98,6 +100,7 @@ impl Hypervisor {
             options,
             command_line,
             frames,
+            alarms: Alarms::new(scheduler.cpus()),
             scheduler,
             geometry,
             cpus: AtomicU16::new(1),
@@ -135,7 +138,7 @@ impl Hypervisor {
 
     /// The run state of a CPU that comes up.
     pub fn new_cpu(&self, id: CpuId) -> Cpu {
-        Cpu::new(id)
+        Cpu::new(id, self.alarms.of(id))
     }
 
     /// Has idle CPUs wipe the memory that was free at boot, if the options say so. Not before the first domain has its

@@ -325,6 +325,11 @@ impl Scheduler {
         self.cpus.get(usize::from(cpu.0))
     }
 
+    /// How many CPUs there are to be, those that have not picked yet included.
+    pub fn cpus(&self) -> usize {
+        self.cpus.len()
+    }
+
     fn present(&self) -> CpuMask {
         CpuMask::below(u16::try_from(self.cpus.len()).unwrap_or(u16::MAX))
     }

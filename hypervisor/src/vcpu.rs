@@ -44,6 +44,8 @@ pub struct Vcpu {
     pub last_cpu: AtomicU16,
     /// It waits in `sched_op` poll.
     pub polling: AtomicBool,
+    /// When that ends, as a counter value; 0 = never.
+    pub poll_until: AtomicU64,
     /// How far cleaning the domain's memory for a set/way operation of this vCPU has come, as a guest frame.
     pub cleaned_to: AtomicU64,
     /// The CPUs on which it should run rather than on others, by the toolstack's word; the scheduler does not ask.
@@ -109,6 +111,7 @@ impl Vcpu {
             runstate_area: AtomicU64::new(0),
             last_cpu: AtomicU16::new(0),
             polling: AtomicBool::new(false),
+            poll_until: AtomicU64::new(0),
             cleaned_to: AtomicU64::new(0),
             soft_affinity: AtomicU64::new(u64::MAX),
             suspect_until: AtomicU64::new(0),
@@ -155,6 +158,11 @@ impl Vcpu {
         let until = self.suspect_until.load(Ordering::Relaxed);
         (1..=now).contains(&until)
             && self.suspect_until.compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Whether it polls, and no longer than until `now`.
+    pub fn has_polled_until(&self, now: u64) -> bool {
+        self.polling.load(Ordering::Relaxed) && (1..=now).contains(&self.poll_until.load(Ordering::Relaxed))
     }
 
     /// Notes that pages of RAM have gone from where they were.

@@ -301,6 +301,11 @@ fn vcpus(hv: &Hypervisor, count: u16) -> Result<Vec<Vcpu>, Errno> {
             }
         }
     }
+    let last = vcpus.iter().map(|vcpu| vcpu.unit).max();
+    if let Some(Err(errno)) = last.map(|unit| hv.alarms.reserve(unit)) {
+        remove_units(hv, &vcpus);
+        return Err(errno);
+    }
     Ok(vcpus)
 }
 

@@ -105,8 +105,9 @@ fn poll(caller: &mut Caller<'_>, argument: u64) -> Answer {
         caller.domain().end_poll(caller.hv, vcpu.id);
         return DONE;
     }
+    let deadline = (request.timeout != 0).then(|| arch::ticks(request.timeout).max(1));
+    vcpu.poll_until.store(deadline.unwrap_or(0), Ordering::Relaxed);
     vcpu.polling.store(true, Ordering::Relaxed);
-    let deadline = (request.timeout != 0).then(|| arch::ticks(request.timeout));
     caller.local.set_alarm(vcpu.unit, AlarmKind::Poll, deadline);
     DONE
 }

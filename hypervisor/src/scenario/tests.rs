@@ -1,5 +1,6 @@
 //! The hypervisor as a whole.
 
+mod alarms;
 mod boot;
 mod boot_domains;
 mod console;
