@@ -3,5 +3,6 @@
 mod accesses;
 mod balloon;
 mod ends;
+mod late;
 mod model;
 mod pinned;
