@@ -4,6 +4,7 @@
 use arrayvec::ArrayVec;
 use xenolith_abi::Errno;
 use xenolith_abi::event::Virq;
+use xenolith_abi::xenolith::Slot;
 
 use crate::hypervisor::Hypervisor;
 use crate::p2m::MapKind;
@@ -24,16 +25,22 @@ impl Domain {
         other.id != self.id && (other.is_control || self.device_models.lock().contains(&other.id))
     }
 
-    /// Lets a domain be the device model of this one. `EINVAL`: it is this one. `ENOSPC`: there are too many.
-    pub fn allow_device_model(&self, other: DomId) -> Result<(), Errno> {
-        if other == self.id {
+    /// Lets a domain be the device model of this one. `EINVAL`: it is this one. `ENOSPC`: there are too many. `ESRCH`: the
+    /// other is dying.
+    pub fn allow_device_model(&self, other: &Domain) -> Result<(), Errno> {
+        if other.id == self.id {
             return Err(Errno::EINVAL);
         }
         let mut allowed = self.device_models.lock();
-        if allowed.contains(&other) {
-            return Ok(());
+        if !allowed.contains(&other.id) {
+            allowed.try_push(other.id).map_err(|_| Errno::ENOSPC)?;
         }
-        allowed.try_push(other).map_err(|_| Errno::ENOSPC)
+        // Its end takes it off again, unless that has been by already.
+        if other.is_dying() {
+            allowed.retain(|allowed| *allowed != other.id);
+            return Err(Errno::ESRCH);
+        }
+        Ok(())
     }
 
     /// Takes that back, and with it the ioreq servers that the other has here. Its mappings of this domain's memory are
@@ -70,6 +77,22 @@ impl Domain {
 }
 
 impl Hypervisor {
+    /// Makes a device slot of `guest`, whose backend may thereby be its device model. Returns its number. Errors: those of
+    /// [`Slots::create`](crate::device::Slots::create) and [`Domain::allow_device_model`]; `ESRCH`: one of the two is
+    /// dying.
+    pub fn create_slot(&self, guest: &Domain, backend: &Domain, wanted: &Slot) -> Result<u32, Errno> {
+        if !backend.is_control {
+            guest.allow_device_model(backend)?;
+        }
+        let number = self.slots.lock().create(wanted)?;
+        // Their end takes the slot away, unless that has been by already.
+        if guest.is_dying() || backend.is_dying() {
+            let _ = self.slots.lock().destroy(number);
+            return Err(Errno::ESRCH);
+        }
+        Ok(number)
+    }
+
     /// A domain is dying: its devices are nobody's any more, and what it served is served no more. Nobody waits for it
     /// after that, and it waits for nobody.
     pub fn end_devices_of(&self, domain: &Domain) {

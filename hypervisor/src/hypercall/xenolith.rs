@@ -31,8 +31,8 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         XenolithOp::AllowDeviceModel => {
             let (guest, backend) = parties(caller, argument)?;
             let guest = caller.hv.live_domain(guest).ok_or(Errno::ESRCH)?;
-            caller.hv.live_domain(backend).ok_or(Errno::ESRCH)?;
-            guest.allow_device_model(backend)?;
+            let backend = caller.hv.live_domain(backend).ok_or(Errno::ESRCH)?;
+            guest.allow_device_model(&backend)?;
             DONE
         }
         XenolithOp::ForbidDeviceModel => forbid(caller, op, argument, progress),
@@ -45,16 +45,12 @@ fn parties(caller: &Caller<'_>, argument: u64) -> Result<(DomId, DomId), Errno> 
     Ok((DomId(request.guest), DomId(request.backend)))
 }
 
-/// The backend of a slot is thereby allowed to be the guest's device model.
 fn create_slot(caller: &Caller<'_>, argument: u64) -> Answer {
     caller.require_control()?;
     let mut request: Slot = caller.read(argument)?;
     let guest = caller.hv.live_domain(DomId(request.guest)).ok_or(Errno::ESRCH)?;
     let backend = caller.hv.live_domain(DomId(request.backend)).ok_or(Errno::ESRCH)?;
-    if !backend.is_control {
-        guest.allow_device_model(backend.id)?;
-    }
-    request.number = caller.hv.slots.lock().create(&request)?;
+    request.number = caller.hv.create_slot(&guest, &backend, &request)?;
     caller.write(argument, &request)?;
     caller.hv.raise_virq_of(backend.id, Virq::DeviceSlots);
     DONE

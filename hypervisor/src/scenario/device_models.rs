@@ -41,7 +41,7 @@ impl Player {
         let mut machine = Machine::new(3, 2048);
         let plan = Plan { id: 0, vcpus: 1, pages: PAGES, direct_mapped: false };
         let domains = [0, GUEST, 2].map(|id| machine.boot(Plan { id, ..plan }));
-        assert_eq!(domains[1].allow_device_model(domains[2].id), Ok(()));
+        assert_eq!(domains[1].allow_device_model(&domains[2]), Ok(()));
         Player { machine, domains }
     }
 

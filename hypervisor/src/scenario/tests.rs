@@ -7,6 +7,7 @@ mod console;
 mod control;
 mod create;
 mod destroy;
+mod dying;
 mod events;
 mod first;
 mod foreign;

@@ -12,15 +12,13 @@ use crate::types::{DomId, Gfn, Mfn};
 
 use super::Outcome;
 
-/// Lets the header's domain be the device model of another. `ESRCH`: there is no such guest. `EINVAL`: they are the same.
+/// Lets the header's domain be the device model of another. `ESRCH`: there is no such guest, or the domain is dying.
+/// `EINVAL`: they are the same.
 /// `ENOSPC`: the guest has too many.
 pub fn set_target(caller: &Caller<'_>, domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {
     let asked: SetTarget = request.payload.get();
     let guest = caller.hv.live_domain(DomId(asked.target)).ok_or(Errno::ESRCH)?;
-    if domain.is_dying() {
-        return Err(Errno::ESRCH);
-    }
-    guest.allow_device_model(domain.id)?;
+    guest.allow_device_model(domain)?;
     Ok(Outcome::Done)
 }
 
@@ -68,7 +66,7 @@ pub fn bind_interrupt(caller: &Caller<'_>, domain: &Domain, request: &Domctl) ->
     Ok(Outcome::Done)
 }
 
-/// `EINVAL`: the guest does not have it.
+/// `EINVAL`: the guest does not have it. `EBUSY`: it is handling one.
 pub fn unbind_interrupt(caller: &Caller<'_>, domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {
     let intid = shared_interrupt(request)?;
     domain.unbind_interrupt(caller.hv, caller.domain(), intid)?;

@@ -23,7 +23,7 @@ fn three() -> (Machine, Arc<Domain>, Model) {
     let control = Guest::boot(&mut machine, CONTROL).domain;
     let guest = Guest::boot(&mut machine, Plan { id: 1, ..CONTROL });
     let driver = Guest::boot(&mut machine, Plan { id: 2, ..CONTROL });
-    assert_eq!(guest.domain.allow_device_model(driver.domain.id), Ok(()));
+    assert_eq!(guest.domain.allow_device_model(&driver.domain), Ok(()));
     let model = Model::attach(&mut machine, driver, guest);
     (machine, control, model)
 }
