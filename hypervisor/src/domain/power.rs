@@ -84,15 +84,20 @@ impl Domain {
 
     /// A vCPU of the domain has left its CPU: when it shuts down and this was the last, the control domain is told.
     pub fn complete_shutdown(&self, hv: &Hypervisor) {
-        if !self.stopping.load(Ordering::SeqCst) || !self.is_stopped(hv) {
+        if !self.stopping.load(Ordering::SeqCst) {
             return;
         }
-        let first = !core::mem::replace(&mut self.ending.lock().complete, true);
-        if first {
+        {
+            // Once it is complete, the domain may be let go on and shut down again: asked and said in one step.
+            let mut ending = self.ending.lock();
+            if !self.stopping.load(Ordering::SeqCst) || !self.is_stopped(hv) {
+                return;
+            }
             self.stopping.store(false, Ordering::SeqCst);
-            self.say_farewell();
-            hv.raise_global_virq(Virq::DomExc);
+            ending.complete = true;
         }
+        self.say_farewell();
+        hv.raise_global_virq(Virq::DomExc);
     }
 
     fn say_farewell(&self) {
