@@ -20,7 +20,8 @@ numbers! {
         Features = 0,
         /// Makes a slot. Argument: [`Slot`]; its number comes back in it. For the control domain.
         CreateSlot = 1,
-        /// Takes a slot away. Argument: [`SlotNumber`]. For the control domain.
+        /// Takes a slot away, and with the last one of a backend for a guest the permission that came with it. Argument:
+        /// [`SlotNumber`]. For the control domain.
         DestroySlot = 2,
         /// Reads the first slot whose number is not below the one asked for, among those that the caller made or serves.
         /// Argument: [`Slot`]. `ENOENT`: there is none.

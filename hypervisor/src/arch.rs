@@ -53,6 +53,7 @@ mod interface {
 
     // The calling CPU.
     const THIS_CPU: fn() -> CpuId = machine::this_cpu;
+    const CONFINE: fn(usize, usize) -> usize = machine::confine;
     const RELAX: fn() = machine::relax;
     const WAIT_FOR_INTERRUPT: fn() = machine::wait_for_interrupt;
     const INTERRUPT_WAITS: fn() -> bool = machine::interrupt_waits;

@@ -30,6 +30,7 @@ mod permits;
 mod pool;
 mod power;
 mod release;
+pub mod runstate;
 mod shared;
 mod uart;
 

@@ -25,7 +25,6 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use xenolith_abi::Errno;
 
-use idle::IdleTime;
 pub use mask::CpuMask;
 use pinned::Assignments;
 use queue::{Entry, Queue, Turn, Vtime};
@@ -59,7 +58,6 @@ pub struct Pick {
 /// One CPU's queue, with the figures that others read without its lock.
 struct Cpu {
     queue: Mutex<Queue>,
-    idle_time: Mutex<IdleTime>,
     load: AtomicU32,
     waiting: AtomicUsize,
 }
@@ -93,7 +91,6 @@ impl Scheduler {
     pub fn new(policy: Policy, cpus: u16, slice: u64) -> Self {
         let cpu = |_| Cpu {
             queue: Mutex::new(Queue::new(slice)),
-            idle_time: Mutex::default(),
             load: AtomicU32::new(0),
             waiting: AtomicUsize::new(0),
         };
@@ -241,7 +238,7 @@ impl Scheduler {
     /// Ticks up to `now` in which `cpu` ran no unit, since its first pick; `None` for a CPU that has not picked yet.
     pub fn idle_time(&self, cpu: CpuId, now: u64) -> Option<u64> {
         let online = CpuMask(self.online.load(Ordering::Relaxed)).contains(cpu);
-        self.cpu(cpu).filter(|_| online).map(|cpu| cpu.idle_time.lock().total(now))
+        self.cpu(cpu).filter(|_| online).map(|cpu| cpu.queue.lock().idle.total(now))
     }
 
     /// The unit on `cpu` lets the next one run, if any waits there, and loses its credit against that one.
@@ -266,14 +263,6 @@ impl Scheduler {
     /// Decides what `cpu`, the calling CPU, does from `now` on. When that is not what it did before, it saves the
     /// registers of the unit before and then calls [`Scheduler::saved`]; until then no CPU is given that unit.
     pub fn pick(&self, cpu: CpuId, now: u64) -> Pick {
-        let pick = self.choose(cpu, now);
-        if let Some(own) = self.cpu(cpu) {
-            own.idle_time.lock().book(pick.unit.is_none(), now);
-        }
-        pick
-    }
-
-    fn choose(&self, cpu: CpuId, now: u64) -> Pick {
         let Some(own) = self.cpu(cpu) else { return Pick::default() };
         let bit = CpuMask::one(cpu).0;
         if self.online.load(Ordering::Relaxed) & bit == 0 {
@@ -288,7 +277,7 @@ impl Scheduler {
             if let Turn::Next(Entry { id, vtime, .. }) = turn {
                 self.dispatch(queue, id, vtime, cpu, now);
             }
-            Pick { unit: queue.current(), deadline: queue.deadline() }
+            queue.pick(now)
         });
         if found.unit.is_some() {
             if self.idle.load(Ordering::Relaxed) & bit != 0 {
@@ -304,7 +293,7 @@ impl Scheduler {
         own.with(|queue| {
             let vtime = queue.arrival(lag);
             self.dispatch(queue, id, vtime, cpu, now);
-            Pick { unit: queue.current(), deadline: queue.deadline() }
+            queue.pick(now)
         })
     }
 

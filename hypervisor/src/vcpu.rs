@@ -3,12 +3,13 @@
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
 
 use crate::arch::context::Context;
+use crate::domain::runstate::RunstateArea;
 use crate::physical_timer::PhysicalTimer;
 use crate::regs::GuestRegs;
 use crate::run::DeviceAccess;
 use crate::sched::UnitId;
 use crate::sync::Mutex;
-use crate::types::{Gva, VcpuId};
+use crate::types::VcpuId;
 
 /// The registers of a vCPU that is not running, and whether it is.
 #[derive(Debug)]
@@ -36,10 +37,12 @@ pub struct Vcpu {
     pub saved: Mutex<Saved>,
     /// The emulated EL1 physical timer.
     pub timer: Mutex<PhysicalTimer>,
+    /// The physical interrupt of the virtual timer may be active on the CPU that it runs on.
+    pub timer_raised: AtomicBool,
     /// PSCI: between CPU_ON and CPU_OFF.
     pub power: Mutex<Power>,
-    /// Where the guest wants to read how its time was spent (`vcpu_op` register_runstate_memory_area); 0 = nowhere.
-    pub runstate_area: AtomicU64,
+    /// Where the guest wants to read how its time was spent.
+    pub runstate: Mutex<RunstateArea>,
     /// The CPU that it ran on last, which its shared interrupts follow.
     pub last_cpu: AtomicU16,
     /// It waits in `sched_op` poll.
@@ -107,8 +110,9 @@ impl Vcpu {
                 defined: false,
             }),
             timer: Mutex::new(PhysicalTimer::default()),
+            timer_raised: AtomicBool::new(false),
             power: Mutex::new(Power::Off),
-            runstate_area: AtomicU64::new(0),
+            runstate: Mutex::default(),
             last_cpu: AtomicU16::new(0),
             polling: AtomicBool::new(false),
             poll_until: AtomicU64::new(0),
@@ -180,13 +184,5 @@ impl Vcpu {
     /// Whether it is off and its last registers have left the CPU, so that it can be started anew.
     pub fn is_off(&self) -> bool {
         *self.power.lock() == Power::Off && !self.saved.lock().loaded
-    }
-
-    /// Where run states are to be written.
-    pub fn runstate_area(&self) -> Option<Gva> {
-        match self.runstate_area.load(Ordering::Relaxed) {
-            0 => None,
-            address => Some(Gva(address)),
-        }
     }
 }

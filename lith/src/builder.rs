@@ -10,7 +10,7 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use xenolith_abi::domctl::{
     ArchDomainConfig, CONTEXT_ONLINE, CreateDomain, GicVersion, VcpuGuestContext, VcpuGuestCoreRegs,
     create_flag,
@@ -65,6 +65,11 @@ pub fn build(
 ) -> Result<Built> {
     // What can be refused is refused before anything is made.
     let version = xen.version_number()?;
+    if let Some(disk) = config.disks.first()
+        && !xen.has_slots()?
+    {
+        bail!("disk {}: the hypervisor is one without I/O forwarding, which disks need", disk.config.image);
+    }
     let backends = config.disks.iter().map(|disk| resolve(&disk.backend)).collect::<Result<Vec<_>>>()?;
     let mut handle = [0; 16];
     xen.random(&mut handle);

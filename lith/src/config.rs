@@ -166,9 +166,14 @@ pub fn check_name(name: &str) -> Result<(), &'static str> {
     if name == CONTROL_DOMAIN {
         return Err("must be another one: this is the control domain's name");
     }
+    if name.strip_prefix(NAMELESS).is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit())) {
+        return Err("must be another one: such is what a domain without a name is called");
+    }
     Ok(())
 }
 
+/// What a domain without a name is called: this, and its number.
+pub const NAMELESS: &str = "domain-";
 /// What the control domain is called where a domain is named.
 pub const CONTROL_DOMAIN: &str = "control";
 

@@ -165,6 +165,12 @@ pub trait Xen {
     /// As all calls.
     fn map(&self, domain: DomainId, frame: u64) -> Result<Box<dyn SharedPage>>;
 
+    /// Whether guests can have devices that other domains serve.
+    ///
+    /// # Errors
+    /// As all calls.
+    fn has_slots(&self) -> Result<bool>;
+
     /// Makes a device slot; returns its number.
     ///
     /// # Errors

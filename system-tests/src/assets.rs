@@ -60,6 +60,13 @@ impl Assets {
         Ok(Self { hypervisor, options, guest_tests, hostile, output })
     }
 
+    /// The hypervisor without I/O forwarding, which one test needs: it is built when that runs.
+    pub fn without_forwarding(&self) -> Result<PathBuf> {
+        let image = self.output.join("without-forwarding.img");
+        image::build_without_features(&Cross::prepare(Target::Hypervisor)?, &image)?;
+        Ok(image)
+    }
+
     /// Debian's kernel of that series.
     pub fn kernel(&self, series: Series) -> Result<Kernel> {
         Kernel::fetch(series)

@@ -35,6 +35,16 @@ const STRANGER_SCRIPT: &str = "#!/bin/sh
 guest-tests stranger 2
 echo \"stranger: done, with status $?\"
 ";
+/// A driver domain's program: it serves a small disk until the guest has written a word to it. Then another program takes
+/// the device, is as hostile as it can be, and says that it never answers again.
+pub const HOSTILE: &str = "/bin/hostile";
+const HOSTILE_SCRIPT: &str = "#!/bin/sh
+truncate -s 8M /disk.img /other.img
+lithd serve >/tmp/lithd.log 2>&1 &
+until [ \"$(head -c 6 /disk.img)\" = attack ]; do sleep 0.1; done
+guest-tests hostile-backend 1
+echo \"hostile: done, with status $?\"
+";
 /// RAM of the driver domain in MiB: Linux 6.1 gives up as much of it as it maps of guests.
 const DRIVER_MIB: u64 = 512;
 
@@ -123,6 +133,7 @@ pub(crate) fn prepare(output: &Path, guest_tests: &Path, bare: &Path) -> Result<
         let mut driver = roles::driver(base()?, &lithd)?;
         driver.file(SERVE.trim_start_matches('/'), 0o755, SERVE_SCRIPT.into());
         driver.file(STRANGER.trim_start_matches('/'), 0o755, STRANGER_SCRIPT.into());
+        driver.file(HOSTILE.trim_start_matches('/'), 0o755, HOSTILE_SCRIPT.into());
         fs::write(driver_file(output, series), driver.to_cpio()?)?;
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
@@ -22,7 +22,11 @@ pub struct Machine {
 impl Machine {
     /// Starts the machine of a test. `folder` is the test's own: the console log and scratch files go there.
     pub fn start(setup: &Setup, folder: &Path) -> Result<Self> {
-        let mut command = setup.command(folder)?;
+        Self::start_command(setup.command(folder)?, folder)
+    }
+
+    /// Starts a machine with a command of one's own, whose standard input and output are its console.
+    pub fn start_command(mut command: Command, folder: &Path) -> Result<Self> {
         fs::write(folder.join("qemu-command"), line_of(&command) + "\n")?;
         let mut qemu = command
             .stdin(Stdio::piped())

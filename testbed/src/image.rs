@@ -4,7 +4,7 @@ mod flat;
 mod names;
 mod symbols;
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -47,18 +47,30 @@ pub fn build(cross: &Cross) -> Result<Sizes> {
 
 /// Builds the hypervisor with further features of its crate, and leaves the image in a file of its own.
 pub fn build_variant(cross: &Cross, features: &[&str], image: &Path) -> Result<()> {
-    let elf = compile(cross, features)?;
+    let features = features.join(",");
+    let arguments: &[&str] = if features.is_empty() { &[] } else { &["--features", &features] };
+    build_apart(cross, arguments, image)
+}
+
+/// Builds the hypervisor with none of the features of its crate, and leaves the image in a file of its own.
+pub fn build_without_features(cross: &Cross, image: &Path) -> Result<()> {
+    build_apart(cross, &["--no-default-features"], image)
+}
+
+fn build_apart(cross: &Cross, arguments: &[&str], image: &Path) -> Result<()> {
+    let elf = compile(cross, arguments)?;
     paths::write_whole(image, &pack(&elf).context("cannot make the image from the ELF file")?.0)
 }
 
-/// Builds the hypervisor's ELF file (release).
-fn compile(cross: &Cross, features: &[&str]) -> Result<Vec<u8>> {
+/// Builds the hypervisor's ELF file (release). Builds with other features leave theirs in the same place: nobody else builds
+/// until it is read.
+fn compile(cross: &Cross, arguments: &[&str]) -> Result<Vec<u8>> {
+    fs::create_dir_all(paths::target())?;
+    let lock = File::create(paths::target().join("xenolith.lock"))?;
+    lock.lock().context("cannot lock the hypervisor's build")?;
     open_step("Build the hypervisor", || {
         let mut command = cross.cargo("build");
-        command.args(["--release", "--package", "xenolith", "--bin", "xenolith"]);
-        if !features.is_empty() {
-            command.arg("--features").arg(features.join(","));
-        }
+        command.args(["--release", "--package", "xenolith", "--bin", "xenolith"]).args(arguments);
         pass_through(&mut command)
     })?;
     fs::read(cross.release_program("xenolith")).context("the build left no program")

@@ -22,5 +22,10 @@ pub fn lint() -> Result<()> {
             command.args(["--package", package]);
         }
         pass_through(command.args(["--", "-D", "warnings"]))
+    })?;
+    open_step("Lint for bare metal without I/O forwarding (clippy)", || {
+        let mut command = cross.cargo("clippy");
+        command.args(["--package", "xenolith", "--no-default-features"]);
+        pass_through(command.args(["--", "-D", "warnings"]))
     })
 }

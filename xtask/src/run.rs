@@ -22,7 +22,8 @@ const GDB_PORT: u16 = 1234;
 /// What is started.
 #[derive(Args)]
 pub struct Options {
-    /// Disk image of your own for the guest, raw or qcow2, with its root on ext4; what the guest writes is kept in it
+    /// Disk image of your own for the guest, raw or qcow2, with its root on ext4, on a partition or without any; what the
+    /// guest writes is kept in it
     #[arg(long, value_name = "IMAGE")]
     disk: Option<PathBuf>,
     /// Make the guest's disk anew: target/guest-disk.img, which else keeps what earlier runs wrote

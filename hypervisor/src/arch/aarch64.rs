@@ -42,6 +42,25 @@ pub fn relax() {
     unsafe { core::arch::asm!("yield", options(nomem, nostack, preserves_flags)) };
 }
 
+/// The index if it is below `len`, else 0, computed without a branch; nor does the CPU go on with a guess of it (Arm ARM,
+/// CSDB).
+pub fn confine(index: usize, len: usize) -> usize {
+    let confined;
+    // SAFETY: arithmetic on registers.
+    unsafe {
+        core::arch::asm!(
+            "cmp {index}, {len}",
+            "csel {confined}, {index}, xzr, lo",
+            "csdb",
+            index = in(reg) index,
+            len = in(reg) len,
+            confined = lateout(reg) confined,
+            options(pure, nomem, nostack),
+        );
+    }
+    confined
+}
+
 /// Whether an interrupt waits for this CPU to leave EL2.
 pub fn interrupt_waits() -> bool {
     read_sysreg!("isr_el1") != 0

@@ -21,7 +21,7 @@ use std::cell::RefCell;
 
 pub use console::{console_output, read_console, type_on_console, write_console, write_console_unlocked};
 pub use cpu::{
-    auxiliary_control, id_registers, interrupt_waits, on_cpu, pause_every, relax, this_cpu,
+    auxiliary_control, confine, id_registers, interrupt_waits, on_cpu, pause_every, relax, this_cpu,
     wait_for_interrupt,
 };
 #[cfg(test)]

@@ -105,10 +105,28 @@ fn slots_end_with_their_guest_and_outlive_their_backend() {
     for (guest, backend) in [(1, 7), (2, 7), (1, 8)] {
         slots.create(&slot(guest, backend, 0x1000 * u64::from(backend))).unwrap();
     }
-    assert!(slots.serves(DomId(8), DomId(1)) && !slots.serves(DomId(8), DomId(2)));
     let ended: Vec<_> = core::iter::from_fn(|| slots.take_of_guest(DomId(1))).collect();
     assert_eq!(ended.iter().map(|parties| parties.backend).collect::<Vec<_>>(), [DomId(7), DomId(8)]);
     assert!(slots.abandon(DomId(7)) && !slots.abandon(DomId(8)));
     let left = slots.next(0, None).unwrap();
     assert_eq!((left.guest, left.state), (2, SlotState::Gone.number()));
+}
+
+#[test]
+fn the_last_slot_of_two_carries_their_permission() {
+    let parties = |guest, backend| Parties { guest: DomId(guest), backend: DomId(backend) };
+    let mut slots = Slots::default();
+    let [first, second, other] = [(1, 7, 0x1000), (1, 7, 0x2000), (2, 7, 0x1000)]
+        .map(|(guest, backend, base)| slots.create(&slot(guest, backend, base)).unwrap());
+    assert_eq!(slots.find(first), Ok((parties(1, 7), false)));
+    assert_eq!(slots.find(other), Ok((parties(2, 7), true)));
+    assert_eq!(slots.find(99), Err(Errno::ENOENT));
+    slots.destroy(first).unwrap();
+    assert_eq!(slots.find(second), Ok((parties(1, 7), true)));
+    // One that is made after the permission was taken back carries it alone.
+    slots.revoke(parties(1, 7));
+    assert_eq!(slots.find(second), Ok((parties(1, 7), false)));
+    let third = slots.create(&slot(1, 7, 0x3000)).unwrap();
+    assert_eq!(slots.find(third), Ok((parties(1, 7), true)));
+    assert_eq!(slots.find(other), Ok((parties(2, 7), true)), "another guest");
 }

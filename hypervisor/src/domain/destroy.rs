@@ -258,13 +258,13 @@ fn begin(hv: &Hypervisor, domain: &Domain) {
     domain.life.store(Life::Dying as u8, Ordering::SeqCst);
     domain.memory.lock().closed = true;
     domain.grants.lock().close();
-    hv.end_devices_of(domain);
     for vcpu in &domain.vcpus {
         hv.kick(hv.scheduler.pause(vcpu.unit, arch::now()));
     }
 }
 
-/// Whether all vCPUs have left their CPUs. Then they are off and found no more, and so are its interrupts.
+/// Whether all vCPUs have left their CPUs. Then they are off and found no more, and its devices and interrupts are nobody's:
+/// no call of its own is left that could make or report one.
 fn quiesce(hv: &Hypervisor, domain: &Domain) -> bool {
     if domain.vcpus.iter().any(|vcpu| hv.scheduler.running_on(vcpu.unit).is_some()) {
         return false;
@@ -274,6 +274,8 @@ fn quiesce(hv: &Hypervisor, domain: &Domain) -> bool {
     for vcpu in &domain.vcpus {
         hv.kick(hv.scheduler.stop(vcpu.unit, arch::now()));
     }
+    domain.forget_runstates(hv);
+    hv.end_devices_of(domain);
     if let Some(control) = hv.domain(DomId::CONTROL) {
         domain.give_interrupts_back(hv, &control);
     }

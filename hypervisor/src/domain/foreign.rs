@@ -3,6 +3,9 @@
 //! A mapping holds a reference on the owner's frame from the look-up on: both happen under the lock of the owner's memory,
 //! so that the frame that was found is the frame that is mapped, whatever the owner does at that moment (Xen's advisory
 //! 473). Nothing is ever mapped on from such a mapping.
+//!
+//! Whether the domain may have it is asked under the lock of its own memory, where it gets it: a permission that is taken
+//! back is gone before that memory is searched for what stood on it.
 
 use xenolith_abi::Errno;
 
@@ -35,13 +38,32 @@ impl Domain {
     /// (`XENMAPSPACE_gmfn_foreign`): never executable, writable if it is for its owner.
     ///
     /// `EINVAL`: no RAM there, or `gfn` is beyond the limit. `ESRCH`: the owner is dying, or is the domain itself.
-    /// `ENOMEM`: no table.
+    /// `EPERM`: the domain is not the owner's device model. `ENOMEM`: no table.
     pub fn map_foreign(&self, hv: &Hypervisor, owner: &Domain, from: Gfn, gfn: Gfn) -> Result<(), Errno> {
         if owner.id == self.id {
             return Err(Errno::ESRCH);
         }
         let (mfn, kind) = owner.lend_page(hv, from)?;
-        self.memory.lock().map_held(hv, self, gfn, mfn, kind)?;
+        self.map_lent(hv, owner, mfn, kind, gfn)
+    }
+
+    /// Maps a frame of `owner`, with the reference that the caller has taken. Errors: those of [`Self::map_foreign`].
+    fn map_lent(
+        &self,
+        hv: &Hypervisor,
+        owner: &Domain,
+        mfn: Mfn,
+        kind: MapKind,
+        gfn: Gfn,
+    ) -> Result<(), Errno> {
+        {
+            let mut memory = self.memory.lock();
+            if !owner.has_device_model(self) {
+                hv.release_frame(mfn);
+                return Err(Errno::EPERM);
+            }
+            memory.map_held(hv, self, gfn, mfn, kind)?;
+        }
         self.grants.lock().forget_gfn(gfn);
         Ok(())
     }
@@ -50,7 +72,7 @@ impl Domain {
     /// (`XENMEM_resource_grant_table`).
     ///
     /// `EINVAL`: the owner's table cannot be so large, or `gfn` is beyond the limit. `ESRCH`: the owner is dying.
-    /// `ENOMEM`: no memory.
+    /// `EPERM`: the domain is not the owner's device model. `ENOMEM`: no memory.
     pub fn map_grant_resource(
         &self,
         hv: &Hypervisor,
@@ -68,15 +90,13 @@ impl Domain {
             hv.frames.reference(page.mfn(), owner.id).map_err(frame_error)?;
             page.mfn()
         };
-        self.memory.lock().map_held(hv, self, gfn, mfn, MapKind::Shared)?;
-        self.grants.lock().forget_gfn(gfn);
-        Ok(())
+        self.map_lent(hv, owner, mfn, MapKind::Shared, gfn)
     }
 
     /// Maps a frame of an ioreq server that the domain has at `owner` (`XENMEM_resource_ioreq_server`).
     ///
-    /// `ENOENT`: no such server, or no such frame of it. `EPERM`: another domain's server. `EINVAL`: no such frame, or
-    /// `gfn` is beyond the limit. `ENOMEM`: no memory.
+    /// `ENOENT`: no such server, or no such frame of it. `EPERM`: another domain's server, or the domain is
+    /// not the owner's device model. `EINVAL`: no such frame, or `gfn` is beyond the limit. `ENOMEM`: no memory.
     #[cfg(feature = "ioreq")]
     pub fn map_server_frame(
         &self,
@@ -87,9 +107,7 @@ impl Domain {
         gfn: Gfn,
     ) -> Result<(), Errno> {
         let mfn = owner.lend_server_frame(hv, server, self.id, index)?;
-        self.memory.lock().map_held(hv, self, gfn, mfn, MapKind::Shared)?;
-        self.grants.lock().forget_gfn(gfn);
-        Ok(())
+        self.map_lent(hv, owner, mfn, MapKind::Shared, gfn)
     }
 
     /// Takes away what a failed call has mapped at a frame.

@@ -66,12 +66,16 @@ impl Domain {
     }
 
     /// The only private line with hardware behind it is the virtual timer's, which EL2 leaves enabled; its active state
-    /// counts on the CPU where the vCPU runs, and is put right anyway when it is loaded.
+    /// counts on the CPU where the vCPU runs. Elsewhere than here that CPU puts it right, when it presents the interrupts.
     fn change_private_line(&self, hv: &Hypervisor, id: VcpuId, change: &LineChange) {
-        let here = self.vcpu(id).and_then(|vcpu| hv.scheduler.running_on(vcpu.unit))
-            == Some(crate::arch::this_cpu());
-        if let (true, Some(active)) = (here, change.active) {
+        let Some((vcpu, active)) = self.vcpu(id).zip(change.active) else { return };
+        if hv.scheduler.running_on(vcpu.unit) == Some(crate::arch::this_cpu()) {
             gic::set_active(change.physical, active);
+            if active {
+                vcpu.timer_raised.store(true, Ordering::Relaxed);
+            }
+        } else {
+            hv.notify(self, id);
         }
     }
 

@@ -36,6 +36,12 @@ impl Io {
     pub fn held_frames(&self) -> usize {
         self.servers.lock().held_frames()
     }
+
+    /// Whether a domain has made one of them.
+    #[cfg(not(target_os = "none"))]
+    pub(crate) fn has_server_of(&self, maker: DomId) -> bool {
+        self.servers.lock().owned_by(maker).is_some()
+    }
 }
 
 impl Domain {
@@ -154,12 +160,18 @@ impl Domain {
         }
     }
 
-    /// Makes an ioreq server for `owner`. Errors: those of [`Servers::create`]; `ESRCH`: the domain is dying.
-    pub fn create_server(&self, hv: &Hypervisor, owner: DomId) -> Result<ServerId, Errno> {
+    /// Makes an ioreq server for `owner`. Errors: those of [`Servers::create`]; `ESRCH`: the domain is dying; `EPERM`:
+    /// `owner` is not its device model.
+    pub fn create_server(&self, hv: &Hypervisor, owner: &Domain) -> Result<ServerId, Errno> {
         let mut servers = self.io.servers.lock();
+        // Both asked under the lock: what ends servers comes by here after that.
         if self.is_dying() {
             return Err(Errno::ESRCH);
         }
+        if !self.has_device_model(owner) {
+            return Err(Errno::EPERM);
+        }
+        let owner = owner.id;
         let made =
             servers.create(owner, None, |vcpu, tag| self.events.lock().alloc_consumer(vcpu, owner, tag));
         self.io.any.store(servers.has_servers(), Ordering::Release);

@@ -5,9 +5,10 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::hint::black_box;
 
 use xenolith_abi::Errno;
+
+use crate::arch;
 
 use super::port::{Binding, Channel, Port};
 
@@ -36,11 +37,7 @@ pub(super) struct PortTable {
 /// so that a mispredicted branch cannot lead to an access outside (Spectre, variant 1).
 pub(super) fn confine(index: u32, len: usize) -> Option<usize> {
     let index = usize::try_from(index).ok()?;
-    if index >= len {
-        return None;
-    }
-    let inside = usize::from(black_box(index) < black_box(len));
-    Some(index & 0usize.wrapping_sub(inside))
+    (index < len).then(|| arch::confine(index, len))
 }
 
 impl PortTable {

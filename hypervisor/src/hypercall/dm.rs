@@ -17,15 +17,19 @@ use super::{Answer, Arguments, Caller, DONE};
 struct Payload {
     address: u64,
     size: u64,
+    /// The header's padding.
+    pad: u32,
 }
 
 impl Payload {
-    /// Copies it in. `EFAULT`: the buffer is too short, or is not the caller's.
+    /// Copies it in. `EFAULT`: the buffer is too short, or is not the caller's. `EINVAL`: the header's padding is not zero,
+    /// which Xen looks at after that.
     fn read<T: FromBytes + IntoBytes>(self, caller: &Caller<'_>) -> Result<T, Errno> {
         if self.size < size_of::<T>() as u64 {
             return Err(Errno::EFAULT);
         }
-        caller.read(self.address)
+        let value = caller.read(self.address)?;
+        if self.pad == 0 { Ok(value) } else { Err(Errno::EINVAL) }
     }
 
     fn write<T: IntoBytes + Immutable>(self, caller: &Caller<'_>, value: &T) -> Result<(), Errno> {
@@ -43,15 +47,11 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     }
     let buffer: Buffer = caller.read(array)?;
     let guest = caller.device_model_target(u16::try_from(guest).map_err(|_| Errno::ESRCH)?)?;
-    let payload = Payload {
-        address: buffer.address.checked_add(size_of::<Header>() as u64).ok_or(Errno::EFAULT)?,
-        size: buffer.size.checked_sub(size_of::<Header>() as u64).ok_or(Errno::EFAULT)?,
-    };
+    let size = buffer.size.checked_sub(size_of::<Header>() as u64).ok_or(Errno::EFAULT)?;
     let header: Header = caller.read(buffer.address)?;
     let op = DmOp::from_number(header.op).ok_or(Errno::EOPNOTSUPP)?;
-    if header.pad != 0 {
-        return Err(Errno::EINVAL);
-    }
+    let address = buffer.address.checked_add(size_of::<Header>() as u64).ok_or(Errno::EFAULT)?;
+    let payload = Payload { address, size, pad: header.pad };
     if guest.is_dying() {
         return Err(Errno::ESRCH);
     }
@@ -68,7 +68,7 @@ fn perform(caller: &Caller<'_>, guest: &Domain, op: DmOp, payload: Payload) -> R
             if request.pad != [0; 3] || request.handle_bufioreq != 0 {
                 return Err(Errno::EINVAL);
             }
-            let server = guest.create_server(hv, own)?;
+            let server = guest.create_server(hv, caller.domain())?;
             let written = payload.write(caller, &CreateServer { id: server.0, ..request });
             if written.is_err() {
                 // The caller would never know its number.

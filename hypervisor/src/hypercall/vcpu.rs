@@ -1,7 +1,5 @@
 //! `vcpu_op`: memory that a vCPU shares with the hypervisor.
 
-use core::sync::atomic::Ordering;
-
 use xenolith_abi::Errno;
 use xenolith_abi::vcpu::{RegisterRunstateMemoryArea, RegisterVcpuInfo, VcpuOp};
 
@@ -23,9 +21,10 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         Some(VcpuOp::RegisterRunstateMemoryArea) => {
             let request: RegisterRunstateMemoryArea = caller.read(argument)?;
             let vcpu = caller.domain().vcpu(id).ok_or(Errno::ENOENT)?;
-            vcpu.runstate_area.store(request.addr, Ordering::Relaxed);
             // Another vCPU's tables are not at hand: it is told when it runs next.
-            if id == caller.vcpu.id {
+            let own = id == caller.vcpu.id;
+            caller.domain().register_runstate(caller.hv, vcpu, request.addr, own);
+            if own {
                 caller.hv.write_runstate(caller.vcpu);
             }
             DONE

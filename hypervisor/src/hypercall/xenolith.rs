@@ -8,18 +8,19 @@ use crate::types::DomId;
 
 use super::{Answer, Arguments, Caller, DONE, Reply, value};
 
+/// What there is. A slot is of no use to a backend that can have no ioreq server.
+const FEATURES: u64 = if cfg!(feature = "ioreq") { FEATURE_SLOTS } else { 0 };
+
 /// x0: what to do; x1: its argument; x2: how far a call made anew has come.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [op, argument, progress, ..] = arguments;
     match XenolithOp::from_number(op).ok_or(Errno::ENOSYS)? {
-        XenolithOp::Features => value(FEATURE_SLOTS),
+        XenolithOp::Features => value(FEATURES),
         XenolithOp::CreateSlot => create_slot(caller, argument),
         XenolithOp::DestroySlot => {
             caller.require_control()?;
             let request: SlotNumber = caller.read(argument)?;
-            let parties = caller.hv.slots.lock().destroy(request.number)?;
-            caller.hv.raise_virq_of(parties.backend, Virq::DeviceSlots);
-            DONE
+            done_or_again(arguments, caller.hv.destroy_slot(request.number, progress)?)
         }
         XenolithOp::NextSlot => next_slot(caller, argument),
         XenolithOp::ReportSlot => {
@@ -35,7 +36,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
             guest.allow_device_model(&backend)?;
             DONE
         }
-        XenolithOp::ForbidDeviceModel => forbid(caller, op, argument, progress),
+        XenolithOp::ForbidDeviceModel => forbid(caller, arguments),
     }
 }
 
@@ -45,14 +46,18 @@ fn parties(caller: &Caller<'_>, argument: u64) -> Result<(DomId, DomId), Errno> 
     Ok((DomId(request.guest), DomId(request.backend)))
 }
 
+/// What was done in part goes on where it stopped.
+fn done_or_again([op, argument, ..]: Arguments, rest: Option<u64>) -> Answer {
+    rest.map_or(DONE, |progress| Ok(Reply::Again([op, argument, progress, 0, 0])))
+}
+
 fn create_slot(caller: &Caller<'_>, argument: u64) -> Answer {
     caller.require_control()?;
     let mut request: Slot = caller.read(argument)?;
-    let guest = caller.hv.live_domain(DomId(request.guest)).ok_or(Errno::ESRCH)?;
-    let backend = caller.hv.live_domain(DomId(request.backend)).ok_or(Errno::ESRCH)?;
-    request.number = caller.hv.create_slot(&guest, &backend, &request)?;
+    // There is to be no slot whose number cannot be told.
     caller.write(argument, &request)?;
-    caller.hv.raise_virq_of(backend.id, Virq::DeviceSlots);
+    request.number = caller.hv.create_slot(&request)?;
+    caller.write(argument, &request)?;
     DONE
 }
 
@@ -65,13 +70,14 @@ fn next_slot(caller: &Caller<'_>, argument: u64) -> Answer {
 }
 
 /// First nothing new can be begun, then what stands is taken away, a part of the backend's addresses at a time.
-fn forbid(caller: &Caller<'_>, op: u64, argument: u64, progress: u64) -> Answer {
+fn forbid(caller: &Caller<'_>, arguments: Arguments) -> Answer {
+    let [_, argument, progress, ..] = arguments;
     let (guest, backend) = parties(caller, argument)?;
     let guest = caller.hv.domain(guest).ok_or(Errno::ESRCH)?;
     guest.forbid_device_model(caller.hv, backend);
-    let Some(backend) = caller.hv.domain(backend) else { return DONE };
-    match backend.unmap_foreign_of(caller.hv, guest.id, progress) {
-        Some(progress) => Ok(Reply::Again([op, argument, progress, 0, 0])),
-        None => DONE,
-    }
+    let backend = caller.hv.domain(backend);
+    done_or_again(
+        arguments,
+        backend.and_then(|backend| backend.unmap_foreign_of(caller.hv, guest.id, progress)),
+    )
 }

@@ -7,6 +7,7 @@ use xenolith_abi::Errno;
 use xenolith_abi::ioreq::SLOTS_PER_PAGE;
 
 use super::buffered::{Buffering, Ring};
+use super::ranges::Ranges;
 use super::server::{SYNC_PAGES, Server};
 use super::tag::Tag;
 use super::wait::{Wait, end_all};
@@ -178,10 +179,7 @@ impl<F: SharedFrame> Servers<F> {
         first: u64,
         last: u64,
     ) -> Result<(), Errno> {
-        let mut held = self.owned(id, by)?.ranges;
-        self.ranges[space as usize].map(id, first, last, &mut held)?;
-        self.owned(id, by)?.ranges = held;
-        Ok(())
+        self.change_ranges(id, by, space, |ranges, held| ranges.map(id, first, last, held))
     }
 
     /// Takes the addresses `first..=last` from the server. Requests in flight go on.
@@ -197,8 +195,19 @@ impl<F: SharedFrame> Servers<F> {
         first: u64,
         last: u64,
     ) -> Result<(), Errno> {
+        self.change_ranges(id, by, space, |ranges, held| ranges.unmap(id, first, last, held))
+    }
+
+    /// Changes the ranges of a space, and with them how many the server has.
+    fn change_ranges(
+        &mut self,
+        id: ServerId,
+        by: DomId,
+        space: Space,
+        change: impl FnOnce(&mut Ranges, &mut u16) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
         let mut held = self.owned(id, by)?.ranges;
-        self.ranges[space as usize].unmap(id, first, last, &mut held)?;
+        change(&mut self.ranges[space as usize], &mut held)?;
         self.owned(id, by)?.ranges = held;
         Ok(())
     }

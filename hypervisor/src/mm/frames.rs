@@ -347,11 +347,12 @@ impl Frames {
         mfn: Mfn,
         with: impl FnOnce(Page) -> T,
     ) -> Result<T, FrameError> {
-        match self.state(mfn)? {
-            State::Used(used) if used.kind.can_be_mapped() => Ok(with(self.page(mfn)?)),
-            State::Used(_) => Err(FrameError::NotShareable),
-            _ => Err(FrameError::NotInUse),
+        let entry = self.entry(mfn)?;
+        if !entry.is_mappable() {
+            return Err(FrameError::NotShareable);
         }
+        // SAFETY: the frame is RAM, since it has an entry, and `_mapping` keeps it from being freed until `with` is done.
+        Ok(with(unsafe { Page::new(mfn) }))
     }
 
     /// What a frame is at the moment.

@@ -171,7 +171,7 @@ fn begin_other(
     length: Length,
 ) {
     match DeviceAccess::of(vcpu, hv, regs, abort, ipa, length) {
-        Some(access) => carry_on(hv, vcpu, local, regs, access),
+        Some(mut access) => carry_on(hv, vcpu, local, regs, &mut access),
         None if exit::may_retry(vcpu, &abort.fault, abort.write) => (),
         None => inject::data_abort(regs, abort),
     }
@@ -183,11 +183,16 @@ pub fn resume(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, regs: &mut Gue
     // Without an instruction the wait was for something else, and is over now.
     let Some(mut access) = vcpu.vcpu().access.lock().take() else { return };
     access.complete(regs, value);
-    carry_on(hv, vcpu, local, regs, access);
+    carry_on(hv, vcpu, local, regs, &mut access);
 }
 
-fn carry_on(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, regs: &mut GuestRegs, access: DeviceAccess) {
-    let mut access = access;
+fn carry_on(
+    hv: &Hypervisor,
+    vcpu: &VcpuRef,
+    local: &mut Local,
+    regs: &mut GuestRegs,
+    access: &mut DeviceAccess,
+) {
     while let Some(current) = access.current() {
         // What the syndrome describes is one transfer, and `begin` has found that it is not the hypervisor's.
         let own = match access.transfer {
@@ -202,7 +207,7 @@ fn carry_on(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, regs: &mut Guest
         match answer {
             Answer::Value(value) => access.complete(regs, value),
             Answer::Later => {
-                *vcpu.vcpu().access.lock() = Some(access);
+                *vcpu.vcpu().access.lock() = Some(*access);
                 local.choose();
                 return;
             }

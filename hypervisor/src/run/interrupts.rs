@@ -1,5 +1,7 @@
 //! Physical interrupts: the few that are EL2's own, and those that belong to a domain.
 
+use core::sync::atomic::Ordering;
+
 use xenolith_abi::event::Virq;
 
 use crate::arch::{self, gic};
@@ -30,7 +32,10 @@ fn take(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local, intid: u3
     } else if intid == lines.guest_timer {
         match running {
             // It stays active until the guest ends it.
-            Some(vcpu) => vcpu.domain.raise_private(hv, vcpu.id, vcpu.domain.guest_timer),
+            Some(vcpu) => {
+                vcpu.vcpu().timer_raised.store(true, Ordering::Relaxed);
+                vcpu.domain.raise_private(hv, vcpu.id, vcpu.domain.guest_timer);
+            }
             None => gic::deactivate(intid),
         }
     } else if intid == lines.maintenance {

@@ -9,7 +9,9 @@ use crate::arch;
 use crate::console::console;
 use crate::hypervisor::{Hypervisor, VcpuRef};
 use crate::regs::GuestRegs;
-use crate::types::CpuId;
+use crate::sched::UnitId;
+use crate::types::{CpuId, VcpuId};
+use crate::vcpu::Vcpu;
 use crate::vgic::{Fill, ListRegister, Vgic};
 
 use super::{Cpu, timers};
@@ -22,29 +24,7 @@ pub fn choose(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs) {
     let pick = hv.scheduler.pick(cpu.id, now);
     let current = cpu.running.as_ref().map(|running| running.vcpu().unit);
     if pick.unit != current {
-        let old = cpu.running.take();
-        if let Some(old) = &old {
-            let deadline = save(hv, old, frame);
-            timers::set_guest_timer(&mut cpu.local, old.vcpu().unit, deadline);
-        }
-        let new = pick.unit.and_then(|unit| hv.vcpu(unit));
-        match &new {
-            Some(new) => {
-                timers::set_guest_timer(&mut cpu.local, new.vcpu().unit, None);
-                load(new, frame);
-            }
-            None => arch::deactivate_stage2(),
-        }
-        // Only now: its tables may be taken apart as soon as no CPU has it.
-        if let Some(old) = old {
-            hv.kick(hv.scheduler.saved(cpu.id, old.vcpu().unit, now));
-            old.domain.complete_shutdown(hv);
-        }
-        if let Some(new) = new {
-            hv.write_runstate(&new);
-            follow_interrupts(hv, &new, cpu.id);
-            cpu.running = Some(new);
-        }
+        change(hv, cpu, frame, pick.unit, now);
     }
     let next = match (pick.deadline, cpu.local.alarms.next()) {
         (Some(slice), Some(alarm)) => Some(slice.min(alarm)),
@@ -58,69 +38,58 @@ pub fn choose(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs) {
     arch::trap_wait_for_event(pick.deadline.is_some());
 }
 
+/// Has this CPU run `unit`, or nothing, in place of what it runs.
+fn change(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, unit: Option<UnitId>, now: u64) {
+    let old = cpu.running.take();
+    if let Some(old) = &old {
+        let vcpu = old.vcpu();
+        let deadline = save(hv, old, vcpu, frame);
+        timers::set_guest_timer(&mut cpu.local, vcpu.unit, deadline);
+    }
+    let new = unit.and_then(|unit| hv.vcpu(unit));
+    match &new {
+        Some(new) => {
+            let vcpu = new.vcpu();
+            timers::set_guest_timer(&mut cpu.local, vcpu.unit, None);
+            load(new, vcpu, frame);
+        }
+        None => arch::deactivate_stage2(),
+    }
+    // Only now: its tables may be taken apart as soon as no CPU has it.
+    if let Some(old) = old {
+        hv.kick(hv.scheduler.saved(cpu.id, old.vcpu().unit, now));
+        old.domain.complete_shutdown(hv);
+    }
+    if let Some(new) = new {
+        hv.write_runstate(&new);
+        follow_interrupts(hv, &new, cpu.id);
+        cpu.running = Some(new);
+    }
+}
+
 /// Takes a vCPU out of this CPU. Returns when its own timer will fire.
-fn save(hv: &Hypervisor, vcpu: &VcpuRef, frame: &GuestRegs) -> Option<u64> {
-    let timer_active = vcpu.domain.change_vgic(hv, |vgic| {
-        empty_list(vcpu, vgic);
-        vgic.in_flight(Some(vcpu.id), vcpu.domain.guest_timer)
-    });
-    let mut saved = vcpu.vcpu().saved.lock();
+fn save(hv: &Hypervisor, of: &VcpuRef, vcpu: &Vcpu, frame: &GuestRegs) -> Option<u64> {
+    of.domain.change_vgic(hv, |vgic| empty_list(vcpu.id, vgic));
+    let mut saved = vcpu.saved.lock();
     saved.regs = *frame;
     saved.context.save();
     saved.loaded = false;
-    vcpu.vcpu().mark_interrupts_changed();
+    vcpu.mark_interrupts_changed();
     // The timer's interrupt stays active until the guest ends it; the next vCPU here needs it inactive.
-    if timer_active {
-        arch::gic::set_active(hv.lines().guest_timer, false);
-    }
+    keep_timer_line(hv, vcpu, false);
     saved.context.timer_deadline()
 }
 
-/// Reads the list registers back.
-fn take_interrupts_back(vcpu: &VcpuRef, vgic: &mut Vgic) {
-    let ended = arch::gic::unlisted_ends();
-    if ended > 0 {
-        vgic.drop_unlisted(vcpu.id, ended);
-        // It counts from zero again, so that none is taken twice.
-        arch::gic::set_maintenance(&Fill::default());
-    }
-    vgic.fold(vcpu.id, arch::gic::read_list);
-}
-
-/// Reads the list registers back and frees them: whoever fills them next writes no more than it needs, and must not
-/// find these.
-fn empty_list(vcpu: &VcpuRef, vgic: &mut Vgic) {
-    let used = vgic.listed(vcpu.id);
-    take_interrupts_back(vcpu, vgic);
-    free_list(0..used);
-}
-
-fn free_list(registers: Range<usize>) {
-    for index in registers {
-        arch::gic::write_list(index, ListRegister::INVALID);
-    }
-}
-
-/// Whether an interrupt waits for the vCPU that runs here. Its list registers are free afterwards, until
-/// [`present_interrupts`].
-pub fn interrupt_waits(hv: &Hypervisor, vcpu: &VcpuRef) -> bool {
-    vcpu.vcpu().mark_interrupts_changed();
-    vcpu.domain.change_vgic(hv, |vgic| {
-        empty_list(vcpu, vgic);
-        vgic.deliverable(vcpu.id)
-    })
-}
-
 /// Puts a vCPU into this CPU.
-fn load(vcpu: &VcpuRef, frame: &mut GuestRegs) {
-    let mut saved = vcpu.vcpu().saved.lock();
-    arch::activate_stage2(vcpu.domain.stage2);
+fn load(of: &VcpuRef, vcpu: &Vcpu, frame: &mut GuestRegs) {
+    let mut saved = vcpu.saved.lock();
+    arch::activate_stage2(of.domain.stage2);
     *frame = saved.regs;
     saved.context.load();
     saved.loaded = true;
     drop(saved);
-    if vcpu.vcpu().polling.swap(false, Ordering::Relaxed) {
-        vcpu.domain.events.lock().stop_polling(vcpu.id);
+    if vcpu.polling.load(Ordering::Relaxed) && vcpu.polling.swap(false, Ordering::Relaxed) {
+        of.domain.events.lock().stop_polling(vcpu.id);
     }
 }
 
@@ -135,14 +104,67 @@ fn follow_interrupts(hv: &Hypervisor, vcpu: &VcpuRef, cpu: CpuId) {
 /// Brings the list registers of the vCPU that runs here up to date.
 pub fn present_interrupts(hv: &Hypervisor, vcpu: &VcpuRef) {
     vcpu.domain.change_vgic(hv, |vgic| {
-        let before = vgic.listed(vcpu.id);
-        take_interrupts_back(vcpu, vgic);
-        let fill = vgic.fill(vcpu.id, arch::gic::list_registers(), arch::gic::write_list);
-        free_list(fill.used..before);
-        arch::gic::set_maintenance(&fill);
-        // The timer's physical interrupt is active while the virtual one is anywhere between its cause and its end.
-        if vgic.in_flight(Some(vcpu.id), vcpu.domain.guest_timer) {
-            arch::gic::set_active(hv.lines().guest_timer, true);
+        if !vgic.is_quiet(vcpu.id) {
+            refill(vcpu.id, vgic);
         }
+        // The timer's physical interrupt is active while the virtual one is anywhere between its cause and its end.
+        keep_timer_line(hv, vcpu.vcpu(), vgic.in_flight(Some(vcpu.id), vcpu.domain.guest_timer));
     });
+}
+
+/// Whether an interrupt waits for the vCPU that runs here. Its list registers are free afterwards, until
+/// [`present_interrupts`].
+pub fn interrupt_waits(hv: &Hypervisor, vcpu: &VcpuRef) -> bool {
+    vcpu.vcpu().mark_interrupts_changed();
+    vcpu.domain.change_vgic(hv, |vgic| {
+        empty_list(vcpu.id, vgic);
+        vgic.deliverable(vcpu.id)
+    })
+}
+
+/// Fills the list registers anew.
+#[inline(never)]
+fn refill(vcpu: VcpuId, vgic: &mut Vgic) {
+    let before = vgic.listed(vcpu);
+    take_interrupts_back(vcpu, vgic);
+    let fill = vgic.fill(vcpu, arch::gic::list_registers(), arch::gic::write_list);
+    free_list(fill.used..before);
+    arch::gic::set_maintenance(&fill);
+}
+
+/// Reads the list registers back and frees them: whoever fills them next writes no more than it needs, and must not
+/// find these.
+fn empty_list(vcpu: VcpuId, vgic: &mut Vgic) {
+    let used = vgic.listed(vcpu);
+    if used > 0 {
+        take_interrupts_back(vcpu, vgic);
+        free_list(0..used);
+    }
+}
+
+/// Reads the list registers back.
+fn take_interrupts_back(vcpu: VcpuId, vgic: &mut Vgic) {
+    let ended = arch::gic::unlisted_ends();
+    if ended > 0 {
+        vgic.drop_unlisted(vcpu, ended);
+        // It counts from zero again, so that none is taken twice.
+        arch::gic::set_maintenance(&Fill::default());
+    }
+    vgic.fold(vcpu, arch::gic::read_list);
+}
+
+fn free_list(registers: Range<usize>) {
+    for index in registers {
+        arch::gic::write_list(index, ListRegister::INVALID);
+    }
+}
+
+/// Makes the physical interrupt of the virtual timer on this CPU active or inactive for the vCPU that runs here. It is
+/// left alone only where nobody can have made it active since it was last made inactive, whatever the guest has written
+/// about the virtual one.
+fn keep_timer_line(hv: &Hypervisor, vcpu: &Vcpu, active: bool) {
+    if active || vcpu.timer_raised.load(Ordering::Relaxed) {
+        arch::gic::set_active(hv.lines().guest_timer, active);
+        vcpu.timer_raised.store(active, Ordering::Relaxed);
+    }
 }

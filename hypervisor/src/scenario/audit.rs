@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use alloc::sync::Arc;
 
 use crate::domain::Domain;
+use crate::domain::device_model::is_others;
 use crate::domain::memory::holds_reference;
+use crate::domain::runstate::RunstateArea;
 use crate::mm::frames::{Kind, State};
 use crate::p2m::MapKind;
 use crate::types::{DomId, Gfn, Mfn};
@@ -35,6 +37,8 @@ pub enum Imbalance {
     Vmids(u64, u64),
     /// A domain that is dead still has something of its own.
     Undead(DomId),
+    /// A domain has memory or an ioreq server of another one whose device model it may not be: who, whose.
+    Forbidden(DomId, DomId),
 }
 
 impl Machine {
@@ -56,6 +60,7 @@ impl Machine {
             self.balance(domain, &mapped)?;
         }
         self.check_owners(&domains)?;
+        check_servers(&domains)?;
         let vmids = self.hv.vmids.lock().in_use().into();
         let needed = domains.iter().filter(|domain| domain.memory.lock().p2m.root_pages() > 0).count() as u64;
         if vmids == needed { Ok(()) } else { Err(Imbalance::Vmids(vmids, needed)) }
@@ -87,6 +92,14 @@ impl Machine {
         }
     }
 
+    /// Whether a domain may have another's memory without a grant. One that is dying has it until it is let go.
+    fn check_permission(&self, domain: &Domain, mfn: Mfn) -> Result<(), Imbalance> {
+        let owner = self.hv.frames.owner_of(mfn).ok().and_then(|owner| self.hv.domain(owner));
+        let Some(owner) = owner.filter(|owner| owner.id != domain.id) else { return Ok(()) };
+        let may = domain.is_dying() || owner.has_device_model(domain);
+        if may { Ok(()) } else { Err(Imbalance::Forbidden(domain.id, owner.id)) }
+    }
+
     fn count_mappings(&self, domain: &Domain, mapped: &mut BTreeMap<u64, u64>) -> Result<(), Imbalance> {
         let memory = domain.memory.lock();
         let end = memory.p2m.geometry().end().0;
@@ -98,6 +111,9 @@ impl Machine {
                     let (gfn, mfn) = (Gfn(run.gfn.0 + page), Mfn(run.mfn.0 + page));
                     if !self.may_map(domain.id, mfn, run.kind) {
                         return Err(Imbalance::Foreign(domain.id, gfn, mfn));
+                    }
+                    if is_others(run.kind) {
+                        self.check_permission(domain, mfn)?;
                     }
                     if holds_reference(run.kind) {
                         *mapped.entry(mfn.0).or_default() += 1;
@@ -131,6 +147,8 @@ impl Machine {
         let held = u64::from(grants.size().0) + u64::from(grants.in_use());
         let held = held + domain.events.lock().held_frames() as u64 + u64::from(!domain.is_dead());
         let held = held + domain.io.held_frames() as u64;
+        let areas = domain.vcpus.iter().map(|vcpu| vcpu.runstate.lock());
+        let held = held + areas.filter(|area| matches!(**area, RunstateArea::Page(..))).count() as u64;
         if found != expected + held {
             return Err(Imbalance::Leak(domain.id, found, expected + held));
         }
@@ -150,4 +168,16 @@ impl Machine {
         }
         Ok(())
     }
+}
+
+/// No domain has an ioreq server whose maker may not be its device model. One that is dying has those that it made until
+/// its vCPUs have left their CPUs.
+fn check_servers(domains: &[Arc<Domain>]) -> Result<(), Imbalance> {
+    for guest in domains {
+        let forbidden = |maker: &&Arc<Domain>| !maker.is_dying() && !guest.has_device_model(maker);
+        if let Some(maker) = domains.iter().filter(forbidden).find(|maker| guest.io.has_server_of(maker.id)) {
+            return Err(Imbalance::Forbidden(maker.id, guest.id));
+        }
+    }
+    Ok(())
 }

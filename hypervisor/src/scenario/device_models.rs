@@ -203,8 +203,13 @@ pub fn play(bytes: &[u8]) {
         assert_eq!(player.machine.audit(), Ok(()));
     }
     let Player { mut machine, domains } = player;
-    domains[1].forbid_device_model(&machine.hv, domains[2].id);
-    domains[1].forbid_device_model(&machine.hv, domains[0].id);
+    for maker in [&domains[2], &domains[0]] {
+        domains[1].forbid_device_model(&machine.hv, maker.id);
+        let mut from = Some(0);
+        while let Some(gfn) = from {
+            from = maker.unmap_foreign_of(&machine.hv, domains[1].id, gfn);
+        }
+    }
     machine.settle();
     assert!(machine.cpu_of(&domains[1], 0).is_some(), "the guest does not go on");
     assert_eq!(machine.audit(), Ok(()));

@@ -20,6 +20,9 @@ mod last_words;
 mod lifecycle;
 mod memory;
 mod multicall;
+#[cfg(not(feature = "ioreq"))]
+mod no_forward;
+mod permission;
 mod poll;
 mod power;
 mod scheduling;

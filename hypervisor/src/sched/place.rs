@@ -21,7 +21,7 @@ struct Way {
 
 /// What one step of a [`Way`] came to.
 enum Step {
-    /// The unit does not want to run now.
+    /// The unit does not want to run now, or is not the caller's to move.
     Rests,
     /// It is on its way to another queue.
     Moves,
@@ -59,10 +59,10 @@ impl Scheduler {
         held: impl FnOnce(&mut Unit, &Slot) -> bool,
     ) -> CpuMask {
         let mut way = Way { boost, kicks: CpuMask::NONE, lag: None };
-        let first = self.with_unit(id, now, |unit, queue, slot| {
-            held(unit, slot).then(|| self.step(&mut way, id, now, unit, queue, slot))
+        let mut step = self.with_unit(id, now, |unit, queue, slot| match held(unit, slot) {
+            true => self.step(&mut way, id, now, unit, queue, slot),
+            false => Step::Rests,
         });
-        let mut step = first.flatten();
         // A further round after the second needs a change of this unit's affinity between the two.
         while matches!(step, Some(Step::Moves)) {
             step =

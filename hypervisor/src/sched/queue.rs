@@ -7,7 +7,8 @@
 
 use alloc::{collections::TryReserveError, vec::Vec};
 
-use super::{CpuMask, UnitId};
+use super::idle::IdleTime;
+use super::{CpuMask, Pick, UnitId};
 use crate::types::CpuId;
 
 /// Virtual ticks that one tick costs a unit of weight 1.
@@ -91,6 +92,10 @@ pub struct Queue {
     preempt: bool,
     /// The running unit asked to go behind the next one.
     yielded: bool,
+    /// The weights of all who run or wait here: 4096 units at most, so the sum has room.
+    load: u32,
+    /// How long this CPU has had nothing to run.
+    pub idle: IdleTime,
 }
 
 impl Queue {
@@ -103,7 +108,16 @@ impl Queue {
             ready: Vec::new(),
             preempt: false,
             yielded: false,
+            load: 0,
+            idle: IdleTime::default(),
         }
+    }
+
+    /// What the CPU does from `now` on, which is booked.
+    pub fn pick(&mut self, now: u64) -> Pick {
+        let unit = self.current();
+        self.idle.book(unit.is_none(), now);
+        Pick { unit, deadline: self.deadline() }
     }
 
     /// Makes room for `units` waiting units, so that [`Queue::insert`] never allocates.
@@ -123,7 +137,8 @@ impl Queue {
 
     /// The weights of all who run or wait here.
     pub fn load(&self) -> u32 {
-        self.entries().fold(0, |sum, entry| sum.saturating_add(entry.weight.into()))
+        debug_assert_eq!(self.load, self.entries().map(|entry| u32::from(entry.weight)).sum());
+        self.load
     }
 
     /// When the running unit's turn ends; `None` while nobody waits for it, so that no timer is needed.
@@ -172,6 +187,7 @@ impl Queue {
         self.charge(now);
         let place = self.ready.partition_point(|other| other.vtime.ahead_of(entry.vtime) > 0);
         self.ready.insert(place, entry);
+        self.load = self.load.wrapping_add(entry.weight.into());
         let Some(current) = &self.current else { return true };
         let margin = cost(self.slice / 8, entry.weight);
         if boost && current.entry.vtime.ahead_of(entry.vtime) > margin {
@@ -184,13 +200,19 @@ impl Queue {
     /// Takes a waiting unit off the queue.
     pub fn remove(&mut self, id: UnitId) -> Option<Entry> {
         let place = self.ready.iter().position(|entry| entry.id == id)?;
-        Some(self.ready.remove(place))
+        Some(self.take(place))
     }
 
     /// Takes the first waiting unit that may run on `cpu`.
     pub fn take_for(&mut self, cpu: CpuId) -> Option<Entry> {
         let place = self.ready.iter().rposition(|entry| entry.allowed.contains(cpu))?;
-        Some(self.ready.remove(place))
+        Some(self.take(place))
+    }
+
+    fn take(&mut self, place: usize) -> Entry {
+        let entry = self.ready.remove(place);
+        self.load = self.load.wrapping_sub(entry.weight.into());
+        entry
     }
 
     /// Changes the weight of a unit that runs or waits here, from `now` on.
@@ -198,6 +220,7 @@ impl Queue {
         self.charge(now);
         let running = self.current.as_mut().map(|current| &mut current.entry);
         for entry in self.ready.iter_mut().chain(running).filter(|entry| entry.id == id) {
+            self.load = self.load.wrapping_sub(entry.weight.into()).wrapping_add(weight.into());
             entry.weight = weight;
         }
     }
@@ -210,9 +233,11 @@ impl Queue {
     /// Charges the running unit for the time up to `now`.
     pub fn charge(&mut self, now: u64) {
         if let Some(current) = &mut self.current {
-            let ticks = now.saturating_sub(current.charged);
-            current.entry.vtime = current.entry.vtime.moved(cost(ticks, current.entry.weight));
-            current.charged = current.charged.max(now);
+            // Often this is not the first look at a tick.
+            if let Some(ticks) = now.checked_sub(current.charged).filter(|&ticks| ticks > 0) {
+                current.entry.vtime = current.entry.vtime.moved(cost(ticks, current.entry.weight));
+                current.charged = now;
+            }
         }
         let running = self.current.map(|current| current.entry.vtime);
         let first = self.ready.last().map(|entry| entry.vtime);
@@ -246,19 +271,25 @@ impl Queue {
                 return Turn::Same;
             }
         }
-        self.ready.pop().map_or(Turn::Nobody, Turn::Next)
+        let Some(next) = self.ready.pop() else { return Turn::Nobody };
+        self.load = self.load.wrapping_sub(next.weight.into());
+        Turn::Next(next)
     }
 
     /// Takes the running unit off the CPU. The flag says that it used up its turn.
     pub fn retire(&mut self, now: u64) -> Option<(Entry, bool)> {
         self.charge(now);
-        self.current.take().map(|current| (current.entry, now >= current.slice_end))
+        let current = self.current.take()?;
+        self.load = self.load.wrapping_sub(current.entry.weight.into());
+        Some((current.entry, now >= current.slice_end))
     }
 
     /// Lets a unit run.
     pub fn dispatch(&mut self, entry: Entry, now: u64) {
         let slice_end = now.saturating_add(self.slice);
+        // Whoever ran before has been retired.
         self.current = Some(Current { entry, charged: now, slice_end });
+        self.load = self.load.wrapping_add(entry.weight.into());
         self.charge(now);
     }
 }

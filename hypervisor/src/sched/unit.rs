@@ -186,7 +186,7 @@ const CHUNKS: usize = 64;
 
 /// All units. It grows by chunks and never shrinks, so that a slot's address stays.
 pub struct Slab {
-    chunks: [Once<Box<[Slot]>>; CHUNKS],
+    chunks: [Once<Box<[Slot; CHUNK as usize]>>; CHUNKS],
     used: Mutex<[u64; CHUNKS]>,
 }
 
@@ -211,7 +211,7 @@ impl Slab {
             let mut slots = Vec::new();
             slots.try_reserve_exact(CHUNK as usize).map_err(|_| Errno::ENOMEM)?;
             slots.resize_with(CHUNK as usize, Slot::free);
-            Ok::<_, Errno>(slots.into_boxed_slice())
+            slots.into_boxed_slice().try_into().map_err(|_| Errno::ENOMEM)
         })?;
         let bit = word.trailing_ones();
         *word |= 1 << bit;

@@ -7,7 +7,7 @@
 use arrayvec::ArrayVec;
 
 use super::effects::mask_of;
-use super::interrupt::{BankId, bit, bits, slot};
+use super::interrupt::{Bank, BankId, bit, bits, slot};
 use super::list_register::{ListRegister, Origin, State};
 use super::{Cpu, MAX_LIST_REGISTERS, Version, Vgic};
 use crate::types::VcpuId;
@@ -73,15 +73,17 @@ impl Vgic {
         self.cpus.get(usize::from(vcpu.0)).map_or(0, |cpu| cpu.listed.len())
     }
 
+    /// Whether a vCPU has nothing in list registers, and nothing that could go there.
+    pub fn is_quiet(&self, vcpu: VcpuId) -> bool {
+        let cpu = self.cpus.get(usize::from(vcpu.0));
+        cpu.is_none_or(|cpu| cpu.listed.is_empty() && (cpu.queue.is_empty() || !cpu.online))
+    }
+
     /// Takes back what the list registers of a vCPU hold after it ran. `read` gives each of those that
     /// [`fill`](Self::fill) used, as the hardware left it.
     pub fn fold(&mut self, vcpu: VcpuId, mut read: impl FnMut(usize) -> ListRegister) {
-        let listed = self.listed(vcpu);
-        if listed == 0 {
-            return;
-        }
         let kicked = self.effects.kick;
-        for index in 0..listed {
+        for index in 0..self.listed(vcpu) {
             let cpu = self.cpus.get(usize::from(vcpu.0));
             let Some(&listed) = cpu.and_then(|cpu| cpu.listed.get(index)) else { break };
             self.unlist(vcpu, listed, read(index).state);
@@ -157,6 +159,12 @@ impl Vgic {
             return Fill::default();
         }
         let capacity = capacity.min(MAX_LIST_REGISTERS);
+        if let Some(intid) = cpu.queue.only().filter(|_| capacity > 0) {
+            // The usual case has no order to find.
+            let candidate = self.bank(BankId::of_intid(vcpu, intid)).map_or(0, |bank| self.eligible(bank));
+            let used = candidate & bit(intid) != 0 && self.enlist(vcpu, intid, true, 0, &mut write);
+            return Fill { used: used.into(), ..Fill::default() };
+        }
         let (mut active, mut waiting) = (Urgent::new(capacity), Urgent::new(capacity));
         self.candidates(vcpu, cpu, &mut active, &mut waiting);
         active.limit(capacity.saturating_sub(usize::from(!waiting.keys.is_empty())));
@@ -164,15 +172,34 @@ impl Vgic {
 
         let mut used = 0;
         for intid in active.keys.iter().chain(&waiting.keys).map(|key| key & 0xffff) {
-            let Some((listed, filled)) = self.list(vcpu, intid, !waiting.overflow) else { continue };
-            let Some(cpu) = self.cpus.get_mut(usize::from(vcpu.0)) else { continue };
-            if cpu.listed.try_push(listed).is_err() {
-                break;
-            }
-            write(used, filled);
-            used += 1;
+            used += usize::from(self.enlist(vcpu, intid, !waiting.overflow, used, &mut write));
         }
         Fill { used, no_pending: waiting.overflow, unlisted_active: active.overflow }
+    }
+
+    /// The interrupts of a bank that are active, or could be signalled.
+    fn eligible(&self, bank: &Bank) -> u32 {
+        bank.active | (bank.waiting() & bank.enabled & self.in_enabled_group(bank))
+    }
+
+    /// Moves an interrupt from the queue of `vcpu` into list register `index`, as [`Self::list`] does. False if there is
+    /// no such interrupt.
+    fn enlist(
+        &mut self,
+        vcpu: VcpuId,
+        intid: u32,
+        merge: bool,
+        index: usize,
+        write: &mut impl FnMut(usize, ListRegister),
+    ) -> bool {
+        let Some((listed, register)) = self.list(vcpu, intid, merge) else { return false };
+        let cpu = self.cpus.get_mut(usize::from(vcpu.0));
+        // There is room: no more are listed than there are registers.
+        if cpu.is_none_or(|cpu| cpu.listed.try_push(listed).is_err()) {
+            return false;
+        }
+        write(index, register);
+        true
     }
 
     /// Adds what is active on a vCPU, and what could be signalled to it.
@@ -180,8 +207,7 @@ impl Vgic {
         for (n, queued) in cpu.queue.words() {
             let id = BankId::of_word(vcpu, n);
             let Some(bank) = self.bank(id) else { continue };
-            let signalled = bank.waiting() & bank.enabled & self.in_enabled_group(bank) & !bank.active;
-            for n in bits(queued & (bank.active | signalled)) {
+            for n in bits(queued & self.eligible(bank)) {
                 let priority = bank.priority.get(slot(n)).copied().unwrap_or(u8::MAX);
                 let list = if bank.active & bit(n) != 0 { &mut *active } else { &mut *waiting };
                 list.add(priority, id.first() + n);

@@ -160,3 +160,13 @@ fn the_domain_is_told_apart_by_a_random_uuid() {
     make_uuid(&mut handle);
     assert_eq!((handle[6], handle[8]), (0x4f, 0xbf));
 }
+
+#[test]
+fn without_io_forwarding_a_disk_is_refused_before_anything_is_made() {
+    let xen = FakeXen::new();
+    xen.no_slots.set(true);
+    let error = make(&xen, &config(DISKS)).unwrap_err().to_string();
+    assert_eq!(error, "disk /a.img: the hypervisor is one without I/O forwarding, which disks need");
+    assert!(xen.calls.borrow().is_empty());
+    make(&xen, &config("")).unwrap();
+}

@@ -89,10 +89,12 @@ pub fn reboot(registry: &Registry, who: &str) -> Result<()> {
 }
 
 fn end(registry: &Registry, name: &str, command: Command) -> Result<()> {
-    match ask(registry, name, command) {
-        Ok(_) => Ok(()),
-        Err(error) => bail!("{}; `lith destroy {name}` ends it without asking it", explain(&error)),
+    let Err(error) = ask(registry, name, command) else { return Ok(()) };
+    let (why, way_out) = (explain(&error), format!("`lith destroy {name}`"));
+    if why.contains(&way_out) {
+        bail!(why);
     }
+    bail!("{why}; {way_out} ends it without asking it")
 }
 
 /// `lith destroy`.
@@ -161,6 +163,14 @@ mod tests {
             "{error}"
         );
     }
+
+    #[test]
+    fn the_way_out_is_told_once() {
+        let (_, registry, _folder) = world("once");
+        let error = end(&registry, "web", Command::Shutdown).unwrap_err().to_string();
+        assert_eq!(error.matches("`lith destroy web`").count(), 1, "{error}");
+    }
+
     #[test]
     fn the_record_of_a_guest_that_is_gone_can_be_removed() {
         let (xen, registry, _folder) = world("gone");

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use xenolith_abi::domctl::{DomainInfo, info_flag};
 
-use crate::config::CONTROL_DOMAIN;
+use crate::config::{CONTROL_DOMAIN, NAMELESS};
 use crate::output::{Align, print, print_json, table};
 use crate::registry::{Record, Registry, uuid};
 use crate::xen::{CONTROL, DomainId, Xen};
@@ -50,7 +50,7 @@ pub fn all(xen: &dyn Xen, registry: &Registry) -> Result<Vec<Domain>> {
         let name = match records.get(&(info.domain, uuid.clone())) {
             Some(record) => record.config.name.clone(),
             None if info.domain == CONTROL => CONTROL_DOMAIN.into(),
-            None => format!("({})", info.domain),
+            None => format!("{NAMELESS}{}", info.domain),
         };
         Domain {
             name,
@@ -116,7 +116,7 @@ pub fn find_monitored(registry: &Registry, who: &str) -> Result<String> {
 }
 
 fn unknown<'a>(who: &str, names: impl Iterator<Item = &'a str>) -> String {
-    let names: Vec<&str> = names.filter(|name| !name.starts_with('(')).collect();
+    let names: Vec<&str> = names.collect();
     let known =
         if names.is_empty() { "there is none".into() } else { format!("there are {}", names.join(", ")) };
     format!("no guest is called {who}: {known}")
@@ -190,10 +190,10 @@ mod tests {
         let (xen, registry, _folder) = world("names");
         assert_eq!(
             as_table(&all(&xen, &registry).unwrap()),
-            "NAME     ID  VCPUS   MEMORY  CPU TIME  STATE\n\
-             control   0      2  256 MiB     1.2 s  running\n\
-             web       3      2  256 MiB     1.2 s  running\n\
-             (4)       4      2  256 MiB     1.2 s  running\n"
+            "NAME      ID  VCPUS   MEMORY  CPU TIME  STATE\n\
+             control    0      2  256 MiB     1.2 s  running\n\
+             web        3      2  256 MiB     1.2 s  running\n\
+             domain-4   4      2  256 MiB     1.2 s  running\n"
         );
         let json = serde_json::to_value(all(&xen, &registry).unwrap()).unwrap();
         assert_eq!(json[1]["cpu_seconds"], 1.2);
@@ -204,8 +204,9 @@ mod tests {
         let (xen, registry, _folder) = world("find");
         assert_eq!(find(&xen, &registry, "web").unwrap().domain, 3);
         assert_eq!(find(&xen, &registry, "4").unwrap().domain, 4);
+        assert_eq!(find(&xen, &registry, "domain-4").unwrap().domain, 4);
         let error = find(&xen, &registry, "mail").unwrap_err().to_string();
-        assert_eq!(error, "no guest is called mail: there are control, web");
+        assert_eq!(error, "no guest is called mail: there are control, web, domain-4");
         assert_eq!(find_monitored(&registry, "3").unwrap(), "web");
         assert!(find_monitored(&registry, "0").unwrap_err().to_string().contains("control domain itself"));
     }

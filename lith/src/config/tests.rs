@@ -108,7 +108,9 @@ fn what_is_no_toml_has_a_place_too() {
 
 #[test]
 fn a_name_is_no_number_and_no_path() {
-    for name in ["0", "7up", "-x", "a/b", "", "control", "a b", "abcdefghijabcdefghijabcdefghijabc"] {
+    for name in
+        ["0", "7up", "-x", "a/b", "", "control", "domain-1", "a b", "abcdefghijabcdefghijabcdefghijabc"]
+    {
         assert!(says(&format!("{SMALL}name = \"{name}\"\n")).contains(" name: "), "{name}");
     }
     let nameless = GuestConfig::parse(Path::new("/etc/7.toml"), SMALL).unwrap_err();

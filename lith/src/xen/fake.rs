@@ -34,6 +34,8 @@ pub struct FakeXen {
     pub context: Cell<Option<VcpuGuestContext>>,
     /// Device slots.
     pub slots: RefCell<Vec<Slot>>,
+    /// The hypervisor has no slots.
+    pub no_slots: Cell<bool>,
     /// What becomes of a slot after some time.
     pub slot_becomes: RefCell<Option<(SlotState, String)>>,
     /// Domains that there are.
@@ -180,6 +182,10 @@ impl Xen for FakeXen {
             return Ok(Box::new(MockPage::default()));
         }
         Err(Error::Page { domain, frame, source: Errno::SRCH, advice: "" })
+    }
+
+    fn has_slots(&self) -> Result<bool> {
+        Ok(!self.no_slots.get())
     }
 
     fn create_slot(&self, device: &Device) -> Result<u32> {

@@ -7,7 +7,7 @@ mod system;
 use std::sync::Arc;
 use std::time::Duration;
 
-use devicemodel::slots::{Device, Slot, Slots};
+use devicemodel::slots::{Device, FEATURE_SLOTS, Slot, Slots};
 use devicemodel::xen::{Argument, Buffer, Privcmd};
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -179,6 +179,10 @@ impl Xen for RealXen {
 
     fn map(&self, domain: DomainId, frame: u64) -> Result<Box<dyn SharedPage>> {
         self.map_page(domain, frame)
+    }
+
+    fn has_slots(&self) -> Result<bool> {
+        Ok(self.slots.features()? & FEATURE_SLOTS != 0)
     }
 
     fn create_slot(&self, device: &Device) -> Result<u32> {

@@ -11,7 +11,7 @@ use devicemodel::dm::DeviceModel;
 use devicemodel::xen::Privcmd;
 
 pub use echo::run as echo;
-pub use hostile::run as hostile;
+pub use hostile::{run as hostile, run_served as hostile_backend};
 pub use stranger::run as stranger;
 
 /// Where the kernel of `system-tests/bare` looks for its device: the memory, which ends in the middle of a doubleword,

@@ -23,8 +23,8 @@ use std::process::ExitCode;
 use report::Report;
 
 const USAGE: &str = "usage: guest-tests grants | events | hypercalls | memory | crash | disk FOLDER | \
-                     write FOLDER | check FOLDER | smp [SECONDS] | hotplug [ROUNDS] | echo-model GUEST | \
-                     last-echo-model GUEST | hostile-model GUEST [SEED] | stranger GUEST";
+                     write FOLDER | check FOLDER | give-back KIB | smp [SECONDS] | hotplug [ROUNDS] | echo-model GUEST | \
+                     last-echo-model GUEST | hostile-model GUEST [SEED] | hostile-backend VCPU | stranger GUEST";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -39,6 +39,7 @@ fn main() -> ExitCode {
             "last-echo-model" => return device_model::echo(guest, true),
             "hostile-model" => return device_model::hostile(report, guest, seed),
             "stranger" => return device_model::stranger(report, guest),
+            "hostile-backend" => return device_model::hostile_backend(report, guest),
             _ => {}
         }
     }
@@ -52,12 +53,18 @@ fn main() -> ExitCode {
         ("disk", Some(folder)) => disk::run(&mut report, folder.as_ref()),
         ("write", Some(folder)) => report.test("files are written", || disk::write_files(folder.as_ref())),
         ("check", Some(folder)) => report.test("files are as written", || disk::check_files(folder.as_ref())),
+        ("give-back", Some(kib)) => match kib.parse() {
+            Ok(kib) => report.test("the balloon reaches its target", || memory::give_back(kib)),
+            Err(_) => return usage(),
+        },
         ("smp", _) if number(5).is_some() => smp::run(&mut report, number(5).unwrap_or(5)),
         ("hotplug", _) if number(10).is_some() => hotplug::run(&mut report, number(10).unwrap_or(10)),
-        _ => {
-            eprintln!("{USAGE}");
-            return ExitCode::from(2);
-        }
+        _ => return usage(),
     }
     report.finish()
+}
+
+fn usage() -> ExitCode {
+    eprintln!("{USAGE}");
+    ExitCode::from(2)
 }

@@ -13,8 +13,8 @@ const TARGET: &str = "/sys/devices/system/xen_memory/xen_memory0/target_kb";
 const CURRENT: &str = "/sys/devices/system/xen_memory/xen_memory0/info/current_kb";
 /// How much goes and comes.
 const STEP_KIB: u64 = 64 * 1024;
-/// A balloon that meets no resistance moves this much in far less time.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A balloon moves this much in far less time, unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(100);
 
 /// Runs all tests of ballooning.
 pub fn run(report: &mut Report) {
@@ -33,6 +33,12 @@ fn meminfo(key: &str) -> Result<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
     let value = line.and_then(|line| line.split_whitespace().next()).context("no such line in meminfo")?;
     Ok(value.parse()?)
+}
+
+/// Gives `kib` KiB back to the hypervisor, or takes as many if it is negative.
+pub fn give_back(kib: i64) -> Result<()> {
+    let target = number(CURRENT)?.checked_add_signed(-kib).context("more than there is")?;
+    balloon_to(target)
 }
 
 /// Sets the balloon's target and waits until it is reached.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -55,6 +56,12 @@ impl Lab {
     pub fn start(&self, setup: &Setup) -> Result<Running> {
         let turn = Turn::wait(setup.cpus);
         Ok(Running::new(Machine::start(setup, &self.folder)?, turn))
+    }
+
+    /// Starts a machine of so many CPUs by a command of the scenario's own.
+    pub fn start_command(&self, command: Command, cpus: u32) -> Result<Running> {
+        let turn = Turn::wait(cpus);
+        Ok(Running::new(Machine::start_command(command, &self.folder)?, turn))
     }
 }
 

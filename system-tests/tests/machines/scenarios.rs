@@ -10,6 +10,7 @@ mod faults;
 mod guest;
 mod hostile;
 mod power;
+mod run;
 
 use crate::harness::Scenario;
 
@@ -26,6 +27,7 @@ pub fn all() -> Vec<Scenario> {
         hostile::all(),
         bad_input::all(),
         faults::all(),
+        run::all(),
     ]
     .into_iter()
     .flatten()

@@ -8,20 +8,23 @@ use super::gic::{self, InterfaceState};
 use super::sysreg::isb;
 
 macro_rules! registers {
-    ($($(#[$doc:meta])* $field:ident: $name:literal,)*) => {
+    (compared { $($field:ident: $name:literal,)* } plain { $($plain:ident: $plain_name:literal,)* }) => {
         /// EL1 and EL0 system registers of a vCPU that is not running.
         #[derive(Clone, Debug, Default)]
         struct System {
-            $($(#[$doc])* $field: u64,)*
+            $($field: u64,)*
+            $($plain: u64,)*
         }
 
         impl System {
             fn save(&mut self) {
                 $(self.$field = read_sysreg!($name);)*
+                $(self.$plain = read_sysreg!($plain_name);)*
             }
 
-            /// Writes what differs. Often little does: the same vCPU comes back, or one with the same kernel. Writing
-            /// the registers of stage 1 anew would cost some CPUs, and emulators, the translations that they have.
+            /// Writes them; of those that steer something, only what differs. Often little does: the same vCPU comes
+            /// back, or one with the same kernel. Writing the registers of stage 1 anew would cost some CPUs, and
+            /// emulators, the translations that they have.
             ///
             /// # Safety
             /// The registers belong to a guest; EL2 relies on none of them.
@@ -30,39 +33,47 @@ macro_rules! registers {
                     // SAFETY: by the caller's claim.
                     unsafe { write_sysreg!($name, self.$field) };
                 })*
+                // SAFETY: by the caller's claim.
+                unsafe {
+                    $(write_sysreg!($plain_name, self.$plain);)*
+                }
             }
         }
     };
 }
 
 registers! {
-    sctlr: "sctlr_el1",
-    ttbr0: "ttbr0_el1",
-    ttbr1: "ttbr1_el1",
-    tcr: "tcr_el1",
-    mair: "mair_el1",
-    amair: "amair_el1",
-    vbar: "vbar_el1",
-    contextidr: "contextidr_el1",
-    cpacr: "cpacr_el1",
-    csselr: "csselr_el1",
-    elr: "elr_el1",
-    spsr: "spsr_el1",
-    esr: "esr_el1",
-    far: "far_el1",
-    afsr0: "afsr0_el1",
-    afsr1: "afsr1_el1",
-    par: "par_el1",
-    sp_el0: "sp_el0",
-    sp_el1: "sp_el1",
-    tpidr_el0: "tpidr_el0",
-    tpidrro_el0: "tpidrro_el0",
-    tpidr_el1: "tpidr_el1",
-    cntkctl: "cntkctl_el1",
-    timer_compare: "cntv_cval_el0",
-    timer_control: "cntv_ctl_el0",
-    vmpidr: "vmpidr_el2",
-    vpidr: "vpidr_el2",
+    compared {
+        sctlr: "sctlr_el1",
+        ttbr0: "ttbr0_el1",
+        ttbr1: "ttbr1_el1",
+        tcr: "tcr_el1",
+        mair: "mair_el1",
+        amair: "amair_el1",
+        contextidr: "contextidr_el1",
+        cpacr: "cpacr_el1",
+        csselr: "csselr_el1",
+        cntkctl: "cntkctl_el1",
+        timer_compare: "cntv_cval_el0",
+        timer_control: "cntv_ctl_el0",
+        vmpidr: "vmpidr_el2",
+        vpidr: "vpidr_el2",
+    }
+    plain {
+        vbar: "vbar_el1",
+        elr: "elr_el1",
+        spsr: "spsr_el1",
+        esr: "esr_el1",
+        far: "far_el1",
+        afsr0: "afsr0_el1",
+        afsr1: "afsr1_el1",
+        par: "par_el1",
+        sp_el0: "sp_el0",
+        sp_el1: "sp_el1",
+        tpidr_el0: "tpidr_el0",
+        tpidrro_el0: "tpidrro_el0",
+        tpidr_el1: "tpidr_el1",
+    }
 }
 
 /// V0 to V31, FPCR, FPSR.

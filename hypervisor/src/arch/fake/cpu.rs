@@ -82,6 +82,11 @@ impl Machine {
     }
 }
 
+/// The index if it is below `len`, else 0. The host is not attacked.
+pub fn confine(index: usize, len: usize) -> usize {
+    if index < len { index } else { 0 }
+}
+
 /// The feature registers: those of a Cortex-A57.
 pub fn id_registers() -> IdRegisters {
     samples::CORTEX_A57

@@ -12,8 +12,7 @@ use crate::types::{DomId, Gfn, Mfn};
 
 use super::Outcome;
 
-/// Lets the header's domain be the device model of another. `ESRCH`: there is no such guest, or the domain is dying.
-/// `EINVAL`: they are the same.
+/// Lets the header's domain be the device model of another. `ESRCH`: there is no such guest, or one of them is dying. `EINVAL`: they are the same.
 /// `ENOSPC`: the guest has too many.
 pub fn set_target(caller: &Caller<'_>, domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {
     let asked: SetTarget = request.payload.get();

@@ -67,7 +67,7 @@ fn map(
         Some(Resource::GrantTable) => caller.domain().map_grant_resource(caller.hv, owner, index, gfn),
         #[cfg(feature = "ioreq")]
         Some(Resource::IoreqServer) => {
-            let server = u16::try_from(request.id).map_err(|_| Errno::ENOENT)?;
+            let server = u16::try_from(request.id).map_err(|_| Errno::EINVAL)?;
             caller.domain().map_server_frame(caller.hv, owner, crate::ioreq::ServerId(server), index, gfn)
         }
         _ => Err(Errno::EOPNOTSUPP),

@@ -92,6 +92,12 @@ impl Entry<'_> {
         State::decode(self.0.load(Ordering::Acquire))
     }
 
+    /// Whether the frame is in use, and of a kind that domains map.
+    pub fn is_mappable(self) -> bool {
+        let code = (self.0.load(Ordering::Acquire) >> KIND_SHIFT) as u8;
+        KINDS.iter().any(|&(known, kind)| known == code && kind.can_be_mapped())
+    }
+
     /// Changes the state of a frame that no other CPU can reach: one just taken from the allocator, or not yet there.
     pub fn set(self, state: State) {
         self.0.store(state.encode(), Ordering::Release);

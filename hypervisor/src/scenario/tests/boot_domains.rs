@@ -1,7 +1,7 @@
 //! Domains that start with the machine, and the console that they share.
 
 use dtoolkit::model::DeviceTreeNode;
-use xenolith_abi::event::Status;
+use xenolith_abi::event::{BindInterdomain, EventOp, PortArgument, Status};
 use xenolith_abi::hvm::HvmParamArgument;
 use xenolith_abi::hypercall::Hypercall;
 
@@ -19,10 +19,10 @@ use crate::types::Pa;
 /// Where the partial tree is that gives slot 2 of the first page away.
 const PARTIAL: u32 = 0x5200_0000;
 /// The emulated UART of a domain that is not directly mapped.
-const UART: u64 = 0x2200_0000;
+pub(super) const UART: u64 = 0x2200_0000;
 
 /// A domain of 4 MiB with a UART.
-fn small(name: &str) -> DeviceTreeNode {
+pub(super) fn small(name: &str) -> DeviceTreeNode {
     boot_domain(name, [cells("memory", &[4096]), cells("cpus", &[1]), flag("vpl011")])
 }
 
@@ -40,7 +40,7 @@ fn driver() -> DeviceTreeNode {
 }
 
 /// A machine with the first domain and these.
-fn booted(domains: impl IntoIterator<Item = DeviceTreeNode>) -> (Machine, Guest) {
+pub(super) fn booted(domains: impl IntoIterator<Item = DeviceTreeNode>) -> (Machine, Guest) {
     let options = Options { dom0_memory: Some(4 << 20), dom0_vcpus: Some(1), ..Options::default() };
     let mut machine = Machine::with_options(4, 8192, options);
     let tree = host(&first_page(), domains);
@@ -66,7 +66,7 @@ fn booted(domains: impl IntoIterator<Item = DeviceTreeNode>) -> (Machine, Guest)
     (machine, Guest { domain: first, cpu })
 }
 
-fn guest(machine: &Machine, id: u16) -> Guest {
+pub(super) fn guest(machine: &Machine, id: u16) -> Guest {
     let domain = machine.hv.domain(DomId(id)).unwrap();
     let cpu = machine.cpu_of(&domain, 0).unwrap();
     Guest { domain, cpu }
@@ -210,4 +210,61 @@ fn the_uart_interrupts_while_something_waits() {
     machine.settle();
     fake::on_cpu(CpuId(one.cpu));
     assert_eq!(fake::guest::take(), None);
+}
+
+#[test]
+fn one_has_as_many_vcpus_as_its_node_says() {
+    let mut domain = small("two");
+    domain.remove_property("cpus");
+    domain.add_property(cells("cpus", &[2]));
+    let (mut machine, _) = booted([domain]);
+    let guest = guest(&machine, 1);
+    assert_eq!(guest.domain.vcpus.len(), 2);
+    assert_eq!(machine.cpu_of(&guest.domain, 1), None, "it is off until the kernel starts it");
+    const CPU_ON: u64 = 0xc400_0003;
+    assert_eq!(machine.firmware(guest.cpu, [CPU_ON, 1, 0x4009_0000, 77]), Some(0));
+    machine.settle();
+    let cpu = machine.cpu_of(&guest.domain, 1).expect("it runs");
+    assert_eq!((machine.regs(cpu).pc, machine.regs(cpu).x[0]), (0x4009_0000, 77));
+    assert_eq!(machine.firmware(guest.cpu, [CPU_ON, 2, 0x4009_0000, 0]), Some(-2_i64 as u64), "no third one");
+    assert_eq!(machine.audit(), Ok(()));
+}
+
+/// A store that comes later: the control domain finds the domain on the list and the port in its parameters, connects, gives
+/// it a page, and says so by an event.
+#[test]
+fn the_control_domain_connects_a_store_afterwards() {
+    let (mut machine, first) = booted([with(small("d"), string("xen,enhanced", "enabled"))]);
+    let guest = guest(&machine, 1);
+    let mut port = HvmParamArgument { domid: 1, index: 2, ..HvmParamArgument::default() };
+    assert_eq!(first.call(&mut machine, Hypercall::HvmOp, 1, &mut port), 0);
+    let remote_port = port.value as u32;
+    let mut bind = BindInterdomain { remote_dom: 1, remote_port, ..BindInterdomain::default() };
+    let op = EventOp::BindInterdomain.number().into();
+    assert_eq!(first.call(&mut machine, Hypercall::EventChannelOp, op, &mut bind), 0);
+    let mut status = Status { dom: SELF, port: remote_port, ..Status::default() };
+    assert_eq!(guest.call(&mut machine, Hypercall::EventChannelOp, 5, &mut status), 0);
+    assert_eq!(status.status, 2, "connected to another domain");
+    // A page of the domain's own becomes the ring.
+    let ring = guest.page(&machine, 30) >> 12;
+    let hole = super::foreign::HOLE;
+    assert_eq!(super::foreign::map_foreign(&mut machine, &first, 1, &[(ring, hole)]), Ok(vec![0]));
+    let mut page = HvmParamArgument { domid: 1, index: 1, value: ring, ..HvmParamArgument::default() };
+    assert_eq!(first.call(&mut machine, Hypercall::HvmOp, 0, &mut page), 0);
+    machine.poke(&first.domain, hole << 12, b"store");
+    let mut told = HvmParamArgument { domid: SELF, index: 1, ..HvmParamArgument::default() };
+    assert_eq!(guest.call(&mut machine, Hypercall::HvmOp, 1, &mut told), 0);
+    assert_eq!(machine.peek::<[u8; 5]>(&guest.domain, told.value << 12), *b"store");
+    // Each side hears the other.
+    for (from, local, to, remote) in
+        [(&first, bind.local_port, &guest, remote_port), (&guest, remote_port, &first, bind.local_port)]
+    {
+        let mut send = PortArgument { port: local };
+        let op = EventOp::Send.number().into();
+        assert_eq!(from.call(&mut machine, Hypercall::EventChannelOp, op, &mut send), 0);
+        let pending = core::mem::offset_of!(xenolith_abi::shared::SharedInfo, evtchn_pending);
+        let word = to.domain.shared_info.page().word64(pending).unwrap().load();
+        assert_ne!(word & 1 << remote, 0, "d{}", to.domain.id.0);
+    }
+    assert_eq!(machine.audit(), Ok(()));
 }

@@ -132,7 +132,7 @@ fn a_domain_whose_pages_others_map_is_dead_until_they_let_go() {
     let resource = first.domain.map_grant_resource(&machine.hv, &domain, 0, Gfn(HOLE + 9));
     assert_eq!(resource, Err(Errno::ESRCH));
     assert_eq!(domain.populate(&machine.hv, RAM_BASE, 0), Err(Errno::EINVAL));
-    assert_eq!(domain.map_foreign(&machine.hv, &first.domain, RAM_BASE, Gfn(1)), Err(Errno::EINVAL));
+    assert_eq!(domain.map_foreign(&machine.hv, &first.domain, RAM_BASE, Gfn(1)), Err(Errno::EPERM));
     assert_eq!(domain.set_paging_pool(&machine.hv, 4096, 9), Err(Errno::EINVAL));
     assert_eq!(domain.events.lock().alloc_unbound(DomId(0)), Err(Errno::EINVAL));
     let same = machine.hv.create_domain(&NewDomain { id: Some(DomId(1)), ..request() });
@@ -227,6 +227,7 @@ fn connections_end_at_both_ends() {
 fn what_it_has_mapped_of_others_goes_back() {
     let (mut machine, first) = Guest::alone();
     let (owner, mapper) = (built(&machine, 30), built(&machine, 4));
+    assert_eq!(owner.allow_device_model(&mapper), Ok(()));
     let page = |number| Gfn(RAM_BASE.0 + number);
     for number in 0..20 {
         mapper.map_foreign(&machine.hv, &owner, page(number), Gfn(HOLE + number)).unwrap();

@@ -1,9 +1,7 @@
-//! What the control domain gives to a domain that another CPU has begun to destroy meanwhile: nothing of it stays with the
-//! number of one that is gone.
+//! An interrupt that the control domain gives to a domain which another CPU has begun to destroy meanwhile: it does not stay
+//! with the number of one that is gone.
 
 use xenolith_abi::Errno;
-use xenolith_abi::xenolith::{DeviceKind, Slot};
-use zerocopy::FromZeros;
 
 use super::super::*;
 use super::support::*;
@@ -23,31 +21,8 @@ fn with_dying(number: u16) -> (Machine, Arc<Domain>, [Arc<Domain>; 2]) {
     (machine, control, domains)
 }
 
-fn slot() -> Slot {
-    let mut slot = Slot::new_zeroed();
-    (slot.guest, slot.backend, slot.base, slot.size) = (1, 2, 0x0200_0000, 0x200);
-    slot.kind = DeviceKind::VirtioMmioBlock.number();
-    slot
-}
-
 #[test]
-fn a_device_slot() {
-    for number in [1, 2] {
-        let (machine, _, [guest, backend]) = with_dying(number);
-        assert_eq!(machine.hv.create_slot(&guest, &backend, &slot()), Err(Errno::ESRCH));
-        assert!(machine.hv.slots.lock().next(0, None).is_none(), "domain {number} is dying");
-    }
-}
-
-#[test]
-fn the_permission_to_be_a_device_model() {
-    let (_machine, _, [guest, backend]) = with_dying(2);
-    assert_eq!(guest.allow_device_model(&backend), Err(Errno::ESRCH));
-    assert!(guest.device_models.lock().is_empty());
-}
-
-#[test]
-fn an_interrupt() {
+fn an_interrupt_comes_back_at_once() {
     let (mut machine, control, [guest, _]) = with_dying(1);
     machine.hv.give_interrupt(LINE, control.id).unwrap();
     control.change_vgic(&machine.hv, |vgic| vgic.back_by_hardware(None, LINE, Some(LINE)));

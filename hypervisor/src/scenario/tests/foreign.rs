@@ -147,6 +147,7 @@ fn a_foreign_page_is_not_lent_on() {
     assert_ne!(map.status, 0);
     // As foreign memory of a third domain.
     let third = machine.add(Plan { id: 2, ..OTHER });
+    assert_eq!(first.domain.allow_device_model(&third), Ok(()));
     assert_eq!(third.map_foreign(&machine.hv, &first.domain, Gfn(HOLE), Gfn(HOLE)), Err(Errno::EINVAL));
     // As memory that the hypervisor shares with the guest, or that is given back.
     assert!(first.domain.pin(&machine.hv, Gfn(HOLE)).is_err());
@@ -279,6 +280,7 @@ fn the_control_domain_s_tables_grow_and_another_s_do_not() {
     }
     assert_eq!(machine.audit(), Ok(()));
     let page = first.page(machine, 0) >> 12;
+    assert_eq!(first.domain.allow_device_model(&second.domain), Ok(()));
     let results: Vec<_> = far
         .iter()
         .map(|&gfn| second.domain.map_foreign(&machine.hv, &first.domain, Gfn(page), Gfn(gfn)))

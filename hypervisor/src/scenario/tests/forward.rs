@@ -3,6 +3,11 @@
 mod accesses;
 mod balloon;
 mod ends;
+mod invalidation;
 mod late;
 mod model;
+mod order;
 mod pinned;
+mod refusals;
+mod revoked;
+mod waiting;

@@ -121,11 +121,13 @@ impl World {
             }
             Op::MapForeign(slot, from, gfn, at) => {
                 if let (Some(domain), Some(owner)) = (get(slot), get(from)) {
+                    let _ = owner.allow_device_model(&domain);
                     let _ = domain.map_foreign(hv, &owner, Self::gfn(from, gfn), Self::gfn(slot, at));
                 }
             }
             Op::MapTable(slot, from, at) => {
                 if let (Some(domain), Some(owner)) = (get(slot), get(from)) {
+                    let _ = owner.allow_device_model(&domain);
                     let _ = domain.map_grant_resource(hv, &owner, at % 3, Self::gfn(slot, at));
                 }
             }

@@ -48,6 +48,47 @@ fn vcpus_interrupt_each_other() {
     assert_eq!(take(other), Some(7));
 }
 
+/// Has the timer of the vCPU that a CPU runs fire, with everything that follows from it.
+fn let_timer_fire(machine: &mut Machine, cpu: u16) {
+    fake::on_cpu(CpuId(cpu));
+    let compare = crate::arch::now() + 10;
+    fake::guest::change_registers(|registers| {
+        (registers.timer_control, registers.timer_compare) = (1, compare);
+    });
+    fake::advance(100);
+    machine.settle();
+    fake::on_cpu(CpuId(cpu));
+}
+
+#[test]
+fn a_timer_that_another_vcpu_clears_stays_no_obstacle_to_other_domains() {
+    let mut machine = Machine::new(2, 1024);
+    let guest = Guest::boot(&mut machine, Plan { vcpus: 2, ..OTHER });
+    assert_eq!(machine.firmware(guest.cpu, [CPU_ON, 1, 0x1000, 0]), Some(0));
+    machine.settle();
+    let cpu = machine.cpu_of(&guest.domain, 1).unwrap();
+    // vCPU 1 has the interrupt of its timer pending and not enabled, so that it never takes it.
+    machine.store(cpu, DISTRIBUTOR, 4, 0x12);
+    let_timer_fire(&mut machine, cpu);
+    assert!(fake::gic::line(27).active);
+    fake::guest::change_registers(|registers| registers.timer_control = 0);
+    // vCPU 0 clears it, from another CPU.
+    machine.store(guest.cpu, REDISTRIBUTORS + 0x2_0000 + 0x1_0280, 4, 1 << 27);
+    machine.settle();
+    fake::on_cpu(CpuId(cpu));
+    assert!(!fake::gic::line(27).active, "the CPU that has the line follows");
+    // The same again, and vCPU 1 leaves its CPU before that one hears of it.
+    let_timer_fire(&mut machine, cpu);
+    fake::guest::change_registers(|registers| registers.timer_control = 0);
+    machine.store(guest.cpu, REDISTRIBUTORS + 0x2_0000 + 0x1_0280, 4, 1 << 27);
+    assert_eq!(machine.wait(cpu), Next::Idle);
+    let second = Guest::boot(&mut machine, Plan { id: 2, ..CONTROL });
+    assert_eq!(second.cpu, cpu);
+    enable_interrupts(&mut machine, cpu);
+    let_timer_fire(&mut machine, cpu);
+    assert_eq!(take(cpu), Some(27));
+}
+
 #[test]
 fn the_virtual_timer_fires_while_its_vcpu_runs_and_while_it_sleeps() {
     let (mut machine, _guest) = Guest::alone();

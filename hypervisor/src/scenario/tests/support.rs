@@ -17,6 +17,7 @@ pub const CONTROL: Plan = Plan { id: 0, vcpus: 1, pages: 64, direct_mapped: fals
 pub const OTHER: Plan = Plan { id: 1, ..CONTROL };
 
 /// A domain whose vCPU 0 a CPU plays.
+#[derive(Clone)]
 pub struct Guest {
     pub domain: Arc<Domain>,
     pub cpu: u16,

@@ -1,14 +1,16 @@
 //! A device model that does all that one should not. What it does to the guest's device is its right; everything else,
 //! and the guest's vCPU, must live on.
 
+use std::ops::RangeInclusive;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use devicemodel::dm::DeviceModel;
-use devicemodel::xen::{Evtchn, Mapping};
+use devicemodel::slots::Slots;
+use devicemodel::xen::{Evtchn, Mapping, Privcmd};
 use vm_memory::Bytes;
 use xenolith_abi::ioreq::{READ, STATE_MASK, Slot, State};
 
@@ -21,54 +23,126 @@ const ROUNDS: u32 = 12;
 const STEPS: u32 = 25;
 /// Events of a flood.
 const FLOOD: u32 = 100;
+/// How often a guest is made to ask for the last time.
+const ATTEMPTS: u32 = 10_000;
 /// Bytes of a page.
 const PAGE: usize = 4096;
-/// Where a slot's state is.
+/// Where a slot's data is.
+const DATA: usize = std::mem::offset_of!(Slot, data);
+/// Where its state is.
 const FLAGS: usize = std::mem::offset_of!(Slot, flags);
 /// Where its port is.
 const PORT: usize = std::mem::offset_of!(Slot, vp_eport);
 
-/// Abuses a guest's ioreq servers, and leaves the last one as it is.
+/// Abuses the ioreq servers of a guest with the kernel of `system-tests/bare`, and leaves the last one as it is.
 pub fn run(mut report: Report, guest: u16, seed: u64) -> ExitCode {
-    report.test("a device model that is hostile", || abuse(guest, seed));
+    report.test("a device model that is hostile", || Device::bare(guest)?.abuse(seed));
     report.finish()
 }
 
-fn abuse(guest: u16, seed: u64) -> Result<()> {
-    let model = model(guest)?;
-    let mut random = Random(seed);
-    let mut asked = 0;
-    // Kept to the end of the process, which nobody cleans up after.
-    let mut kept = Vec::new();
-    for number in 0..ROUNDS {
-        if !random.one_in(8) {
-            destroy_all(&model);
+/// Takes the first device that this domain serves away from the process that does so, and abuses it. When there is a
+/// second device to be served, the first never gets an answer again. `vcpu` is the one that uses it.
+pub fn run_served(mut report: Report, vcpu: u16) -> ExitCode {
+    report.test("a backend that is hostile", || {
+        let device = Device::served(vcpu)?;
+        let slots = Slots::new(Arc::clone(device.model.privcmd()));
+        let mut seed = 0;
+        while slots.list()?.len() == 1 {
+            seed += 1;
+            device.abuse(seed)?;
         }
-        let round = Round::begin(&model).or_else(|_| {
-            ensure!(destroy_all(&model) > 0, "there is neither room nor a server to be destroyed");
-            Round::begin(&model)
-        });
-        let mut round = round.with_context(|| format!("round {number}"))?;
-        for _ in 0..STEPS {
-            round.step(&mut random)?;
-        }
-        asked += round.asked;
-        match random.below(4) {
-            // A server that lost its port has ended.
-            0 => drop(model.destroy_server(round.id)),
-            1 => drop(round),
-            2 => {
-                drop(round.page);
-                drop(model.destroy_server(round.id));
+        device.fall_silent()
+    });
+    report.finish()
+}
+
+/// What a guest has, and this domain emulates.
+struct Device {
+    model: DeviceModel,
+    registers: Vec<RangeInclusive<u64>>,
+    /// Its interrupt, by which a guest can be made to ask.
+    irq: Option<u32>,
+    /// Where the slot is of the vCPU that asks.
+    slot: usize,
+}
+
+impl Device {
+    fn bare(guest: u16) -> Result<Self> {
+        let registers = vec![MEMORY..=MEMORY + MEMORY_SIZE - 1, FACTS..=FACTS + FACTS_SIZE - 1];
+        Ok(Self { model: model(guest)?, registers, irq: None, slot: 0 })
+    }
+
+    fn served(vcpu: u16) -> Result<Self> {
+        let slots = Slots::new(Arc::new(Privcmd::open()?)).list()?;
+        let device = &slots.first().context("this domain serves nothing")?.device;
+        let registers = device.registers.base..=device.registers.base + device.registers.size - 1;
+        let slot = usize::from(vcpu) * size_of::<Slot>();
+        Ok(Self { model: model(device.guest)?, registers: vec![registers], irq: Some(device.irq), slot })
+    }
+
+    fn abuse(&self, seed: u64) -> Result<()> {
+        let model = &self.model;
+        let mut random = Random(seed);
+        let mut asked = 0;
+        // Kept to the end of the process, which nobody cleans up after.
+        let mut kept = Vec::new();
+        for number in 0..ROUNDS {
+            if number == 0 || !random.one_in(8) {
+                destroy_all(model);
             }
-            _ => kept.push(round),
+            let round = Round::begin(self).or_else(|_| {
+                ensure!(destroy_all(model) > 0, "there is neither room nor a server to be destroyed");
+                Round::begin(self)
+            });
+            let mut round = round.with_context(|| format!("round {number}"))?;
+            for _ in 0..STEPS {
+                self.interrupt(random.one_in(2));
+                round.step(&mut random)?;
+            }
+            asked += round.asked;
+            match random.below(4) {
+                // A server that lost its port has ended.
+                0 => drop(model.destroy_server(round.id)),
+                1 => drop(round),
+                2 => {
+                    drop(round.page);
+                    drop(model.destroy_server(round.id));
+                }
+                _ => kept.push(round),
+            }
+        }
+        println!("found {asked} requests");
+        ensure!(asked > 0, "the guest asked for nothing in all rounds");
+        // What is left is what the process that ends now leaves.
+        std::mem::forget(kept);
+        Ok(())
+    }
+
+    /// Sets the level of the device's interrupt, if it has one.
+    fn interrupt(&self, level: bool) {
+        if let Some(irq) = self.irq {
+            // The guest may be gone.
+            drop(self.model.set_irq(irq, level));
         }
     }
-    println!("found {asked} requests");
-    ensure!(asked > 0, "the guest asked for nothing in all rounds");
-    // What is left is what the process that ends now leaves.
-    std::mem::forget(kept);
-    Ok(())
+
+    /// Makes the guest ask, and does nothing more. Returns only if the guest does not ask.
+    fn fall_silent(&self) -> Result<()> {
+        destroy_all(&self.model);
+        let mut round = Round::begin(self)?;
+        for attempt in 0..ATTEMPTS {
+            self.interrupt(attempt % 2 == 0);
+            round.wait()?;
+            if round.asked > 0 {
+                // Whoever reads it may be late.
+                loop {
+                    println!("hostile: never answers again");
+                    thread::sleep(Duration::from_secs(2));
+                }
+            }
+        }
+        bail!("the guest does not ask");
+    }
 }
 
 struct Round {
@@ -77,31 +151,48 @@ struct Round {
     events: Evtchn,
     page: Arc<Mapping>,
     port: Option<u32>,
+    /// Where the slot is.
+    slot: usize,
+    /// Some of the device's registers.
+    some: RangeInclusive<u64>,
     asked: u32,
 }
 
 impl Round {
-    fn begin(model: &DeviceModel) -> Result<Self> {
+    fn begin(device: &Device) -> Result<Self> {
         const IOREQ: u32 = 0;
         const SLOTS: u32 = 1;
+        let model = &device.model;
         let id = model.create_server()?;
         let page = model.privcmd().map_resource(model.domain(), IOREQ, id.into(), SLOTS, 1)?;
         model.enable_server(id, true)?;
         let events = Evtchn::open()?;
-        let remote: u32 = page.slice().read_obj(PORT)?;
+        let remote: u32 = page.slice().read_obj(device.slot + PORT)?;
         let port = events.bind_interdomain(model.domain(), remote).ok();
-        // Another server that was left behind may have them.
-        let _ = model.map_mmio(id, MEMORY..=MEMORY + MEMORY_SIZE - 1);
-        let _ = model.map_mmio(id, FACTS..=FACTS + FACTS_SIZE - 1);
-        Ok(Self { model: model.clone(), id, events, page: Arc::new(page), port, asked: 0 })
+        for registers in &device.registers {
+            // Another server that was left behind may have them.
+            let _ = model.map_mmio(id, registers.clone());
+        }
+        let first = device.registers.first().context("a device without registers")?;
+        let some = *first.start()..=*first.start() + 0xff;
+        Ok(Self {
+            model: model.clone(),
+            id,
+            events,
+            page: Arc::new(page),
+            port,
+            slot: device.slot,
+            some,
+            asked: 0,
+        })
     }
 
     fn flags(&self) -> Result<u8> {
-        Ok(self.page.slice().read_obj(FLAGS)?)
+        Ok(self.page.slice().read_obj(self.slot + FLAGS)?)
     }
 
     fn set_flags(&self, flags: u8) -> Result<()> {
-        Ok(self.page.slice().write_obj(flags, FLAGS)?)
+        Ok(self.page.slice().write_obj(flags, self.slot + FLAGS)?)
     }
 
     fn notify(&self, times: u32) {
@@ -140,15 +231,15 @@ impl Round {
             }
             2 => self.notify(FLOOD),
             3 => drop(self.model.enable_server(self.id, false)),
-            4 => drop(self.model.unmap_mmio(self.id, MEMORY..=MEMORY + 0xff)),
-            5 => drop(self.model.map_mmio(self.id, MEMORY..=MEMORY + 0xff)),
+            4 => drop(self.model.unmap_mmio(self.id, self.some.clone())),
+            5 => drop(self.model.map_mmio(self.id, self.some.clone())),
             6 => {
                 if let Some(port) = self.port.take() {
                     self.events.unbind(port)?;
                 }
             }
             7 => {
-                let remote: u32 = slice.read_obj(PORT)?;
+                let remote: u32 = slice.read_obj(self.slot + PORT)?;
                 self.port =
                     self.port.or_else(|| self.events.bind_interdomain(self.model.domain(), remote).ok());
             }
@@ -159,7 +250,7 @@ impl Round {
                 let before = self.flags()? & !STATE_MASK;
                 self.set_flags(before | State::InProcess.number())?;
                 self.notify(1);
-                slice.write_obj(random.next(), 8)?;
+                slice.write_obj(random.next(), self.slot + DATA)?;
                 let state =
                     if random.one_in(2) { State::ResponseReady.number() } else { random.next() as u8 };
                 self.set_flags(before & READ | state)?;

@@ -1,5 +1,6 @@
 //! Device models and backends, good and bad: what they do to their guest's device, and that nobody else is hurt.
 
+mod hostile;
 mod layers;
 
 use anyhow::{Result, ensure};
@@ -23,7 +24,9 @@ pub fn all() -> Vec<Scenario> {
         Scenario::new("backend/killed", killed),
         Scenario::new("backend/silent", silent),
         Scenario::new("backend/driver-domain-destroyed", driver_domain_destroyed),
+        Scenario::new("backend/hostile-driver-domain", hostile::run),
         Scenario::new("backend/stranger", stranger),
+        Scenario::new("backend/no-forwarding", no_forwarding),
     ]
 }
 
@@ -38,6 +41,17 @@ fn control_alone(lab: &Lab, series: Series) -> Result<Setup> {
     let mut setup = lab.linux(series)?.bootarg("quiet").option("loglvl=warn");
     setup.initrd = Some(guests::control_file(&lab.assets.output, series));
     Ok(setup)
+}
+
+/// A domain beside the control domain that owns no device and runs this program.
+fn another(lab: &Lab, series: Series, program: &str) -> Result<BootDomain> {
+    Ok(BootDomain {
+        bootargs: format!("{DRIVER_BOOTARGS} run={program}"),
+        memory_mib: 128,
+        direct_map: false,
+        passthrough: Vec::new(),
+        ..guests::driver(&lab.assets.output, series, false)?
+    })
 }
 
 /// Starts a device model in the control domain, and waits until it serves. It is no child of the shell, since an
@@ -137,7 +151,7 @@ fn lives_on(rig: &mut Rig) -> Result<()> {
 fn obeys(rig: &mut Rig) -> Result<()> {
     rig.lith("pause guest")?;
     ensure!(rig.state("guest")?.as_deref() == Some("paused"), "the guest cannot be paused");
-    ensure!(rig.json("info guest")?["vcpus"] == 1, "the guest cannot be shown");
+    ensure!(rig.json("info guest")?["domain"].is_number(), "the guest cannot be shown");
     rig.lith("unpause guest")?;
     ensure!(rig.state("guest")?.as_deref() != Some("paused"), "the guest does not go on");
     Ok(())
@@ -177,7 +191,8 @@ fn killed(lab: &Lab) -> Result<()> {
     rig.power_off()
 }
 
-/// A backend that never answers: the guest's vCPU waits for it, and everybody else for nobody.
+/// A backend that never answers: the guest's vCPU waits for it, and everybody else for nobody. So it is when it is asked
+/// to let go of memory that the guest gives back, which is free only then.
 fn silent(lab: &Lab) -> Result<()> {
     let mut rig = Rig::start(lab, &control_alone(lab, Series::V6_12)?)?;
     rig.control().check("truncate -s 32M /disk.img")?;
@@ -193,10 +208,28 @@ fn silent(lab: &Lab) -> Result<()> {
         if again {
             rig.control().check(&format!("kill -CONT {DEVICE}"))?;
             rig.at("guest", |at| at.expect("went on").map(drop))?;
+            lets_go_of_memory(&mut rig)?;
         }
     }
     ends(&mut rig, free)?;
     rig.power_off()
+}
+
+/// The guest gives memory back while its backend is stopped, and when that goes on, the memory is free.
+fn lets_go_of_memory(rig: &mut Rig) -> Result<()> {
+    const GIVEN_KIB: u64 = 4 << 10;
+    let free = rig.free_kib()?;
+    rig.control().check(&format!("kill -STOP {DEVICE}"))?;
+    let give_back = format!("guest-tests give-back {GIVEN_KIB} && echo gave it back");
+    rig.at("guest", |at| at.shell().last(&give_back))?;
+    rig.control().check("sleep 1")?;
+    obeys(rig)?;
+    ensure!(rig.free_kib()? == free, "memory is free that the backend has still mapped");
+    rig.control().check(&format!("kill -CONT {DEVICE}"))?;
+    rig.at("guest", |at| at.expect("gave it back").map(drop))?;
+    let now = rig.free_kib()?;
+    ensure!(now == free + GIVEN_KIB, "{free} KiB were free, {now} KiB after the guest gave {GIVEN_KIB} KiB");
+    Ok(())
 }
 
 /// The domain that serves a disk is destroyed under load.
@@ -221,19 +254,35 @@ fn driver_domain_destroyed(lab: &Lab) -> Result<()> {
 fn stranger(lab: &Lab) -> Result<()> {
     let series = Series::V6_12;
     let mut setup = control_alone(lab, series)?;
-    let driver = guests::driver(&lab.assets.output, series, false)?;
-    setup.domains.push(BootDomain {
-        bootargs: format!("{DRIVER_BOOTARGS} run={STRANGER}"),
-        memory_mib: 128,
-        direct_map: false,
-        passthrough: Vec::new(),
-        ..driver
-    });
+    setup.domains.push(another(lab, series, STRANGER)?);
     let mut rig = Rig::start(lab, &setup)?;
     rig.write("/bare.toml", BARE)?;
     // What the other domain says may come before the answer to the command.
     rig.control().last("lith create --paused /bare.toml")?;
     let said = rig.expect("stranger: done, with status ")?;
     ensure!(rig.expect("\n")?.trim() == "0", "{said}");
+    rig.power_off()
+}
+
+/// A hypervisor that was built without I/O forwarding runs its domains, and says of disks that it cannot have them.
+fn no_forwarding(lab: &Lab) -> Result<()> {
+    let mut setup = control_alone(lab, Series::V6_12)?;
+    setup.hypervisor = lab.assets.without_forwarding()?;
+    let mut rig = Rig::start(lab, &setup)?;
+    rig.control().check("truncate -s 32M /disk.img")?;
+    let lithd = rig.control().run("lithd serve")?;
+    ensure!(lithd.status == 1 && lithd.output.contains("no device slots"), "lithd says {:?}", lithd.output);
+    let free = rig.free_kib()?;
+    rig.write("/disk.toml", &description(DISK))?;
+    let line = rig.refused("create /disk.toml")?;
+    ensure!(
+        line.contains("disk /disk.img: the hypervisor is one without I/O forwarding"),
+        "lith says {line:?}"
+    );
+    boot(&mut rig, "")?;
+    let outcome = rig.control().run("guest-tests echo-model $(lith list | awk '/^guest/ { print $2 }')")?;
+    ensure!(outcome.output.contains("not implemented"), "a device model is told {:?}", outcome.output);
+    obeys(&mut rig)?;
+    ends(&mut rig, free)?;
     rig.power_off()
 }

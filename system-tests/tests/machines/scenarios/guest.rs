@@ -41,6 +41,7 @@ pub fn all() -> Vec<Scenario> {
         Scenario::new("guest/qcow2", qcow2),
         Scenario::new("guest/reboots", reboots),
         Scenario::new("guest/rounds", rounds),
+        Scenario::new("guest/balloons", balloons),
         Scenario::new("guest/queues", queues),
         Scenario::new("guest/two-with-two-disks", two_guests_with_two_disks),
     ];
@@ -178,6 +179,45 @@ fn rounds(lab: &Lab) -> Result<()> {
         ensure!(now == free, "{now} KiB are free after {rounds} rounds of {file}, and were {free} before");
     }
     rig.power_off()
+}
+
+/// A guest gives memory back and takes it again while it uses its disk. The hypervisor has what was given, the guest's
+/// files hold what they should, and the disk is served on.
+fn balloons(lab: &Lab) -> Result<()> {
+    const GIVEN_KIB: i64 = 8 << 10;
+    let image = root_disk(lab)?;
+    let mut rig = Rig::start(lab, &setup(lab, Series::V6_12, &image, false)?)?;
+    let without = rig.free_kib()?;
+    rig.create("guest", &description("guest", &format!("vcpus = 2\n{}", disk("/dev/vda", ""))))?;
+    rig.at("guest", |at| {
+        at.boot()?;
+        passes(&mut at.shell(), "write /root")?;
+        at.shell().check("mkdir /root/load; touch /tmp/goes-on")?;
+        let load = "while [ -e /tmp/goes-on ]; do guest-tests disk /root/load; done";
+        at.shell().check(&format!("({load}) >/tmp/load 2>&1 & true")).map(drop)
+    })?;
+    let before = rig.free_kib()?;
+    for (given, gone) in [(GIVEN_KIB, GIVEN_KIB), (GIVEN_KIB, 2 * GIVEN_KIB), (-2 * GIVEN_KIB, 0)] {
+        rig.at("guest", |at| {
+            passes(&mut at.shell(), &format!("give-back {given}"))?;
+            passes(&mut at.shell(), "check /root")
+        })?;
+        let (now, wanted) = (rig.free_kib()?, before.saturating_add_signed(gone));
+        ensure!(now == wanted, "{now} KiB are free and not {wanted} KiB, after the guest gave {given} KiB");
+    }
+    rig.at("guest", |at| {
+        let mut shell = at.shell();
+        shell.check("rm /tmp/goes-on; wait")?;
+        let output = shell.check("cat /tmp/load")?;
+        ensure!(output.ends_with(" 0 failed") && !output.contains("FAILED"), "the disk under load: {output}");
+        drivers_are_content(&mut shell)
+    })?;
+    ensure!(rig.json("disk list")?[0]["state"] == "ready", "the disk is not served any more");
+    rig.lith("shutdown --wait guest")?;
+    rig.wait_for_domains(2)?;
+    ensure!(rig.free_kib()? == without, "{} KiB are free, and were {without} before", rig.free_kib()?);
+    rig.power_off()?;
+    check_and_remove(&image)
 }
 
 /// Each vCPU has a queue of its own, and all of them use the disk at once.

@@ -215,3 +215,28 @@ fn accesses_to_nowhere_abort_only_where_that_was_asked_for() {
         assert_eq!(domain.trap_unmapped, traps);
     }
 }
+
+/// A load where nothing is, in a domain that a toolstack has made and started.
+#[test]
+fn a_load_from_nowhere_is_an_abort_or_all_ones() {
+    const NOWHERE: u64 = 0x0210_0000;
+    for (more, aborts) in [(0, false), (create_flag::TRAP_UNMAPPED, true)] {
+        let (mut machine, tools) = Toolstack::new(VERSION_4_20);
+        let id = tools
+            .create(&mut machine, CreateDomain { flags: plan().flags | more, ..plan() })
+            .expect("a domain");
+        let domain = machine.hv.domain(crate::types::DomId(id)).expect("on the list");
+        assert!(domain.start_vcpu(&machine.hv, &domain.vcpus[0], ENTRY, 0));
+        assert_eq!(tools.simple(&mut machine, DomctlOp::UnpauseDomain, id), 0);
+        machine.settle();
+        let cpu = machine.cpu_of(&domain, 0).expect("it runs");
+        machine.regs(cpu).x[1] = 5;
+        let loaded = machine.load(cpu, NOWHERE, 4);
+        let pc = machine.regs(cpu).pc;
+        assert_eq!((loaded, pc == ENTRY + 4), if aborts { (5, false) } else { (0xffff_ffff, true) });
+        machine.regs(cpu).pc = ENTRY;
+        machine.store(cpu, NOWHERE, 4, 7);
+        assert_eq!(machine.regs(cpu).pc == ENTRY + 4, !aborts);
+        assert_eq!(machine.next(cpu), Next::Guest);
+    }
+}

@@ -7,8 +7,8 @@ use xenolith_abi::hypercall::Hypercall;
 use xenolith_abi::ioreq::{READ, STATE_MASK, Slot, State};
 use xenolith_abi::memory::{MemoryOp, Reservation};
 
-use super::super::super::Machine;
 use super::model::*;
+use crate::arch::fake;
 use crate::run::{Event, Next};
 use crate::types::DomId;
 
@@ -19,15 +19,14 @@ fn a_load_waits_for_its_answer() {
     let before = machine.regs(cpu).pc;
     machine.load(cpu, REGISTER, 4);
     assert_eq!(machine.next(cpu), Next::Idle, "nothing else can run there");
-    let slot = model.slot(0);
+    let slot = model.slot(&machine, 0);
     assert_eq!((slot.addr, slot.size, slot.count, slot.kind, slot.data), (REGISTER, 4, 1, 1, 0));
     assert_ne!(slot.flags & READ, 0);
     model.answer(&mut machine, 0, 0xffff_ffff_1234_5678);
     assert_eq!(machine.next(cpu), Next::Guest);
     assert_eq!(machine.regs(cpu).x[1], 0x1234_5678, "no more than was asked for");
     assert_eq!(machine.regs(cpu).pc, before + 4);
-    assert_eq!(model.state(0), Some(State::None));
-    model.unpin(&machine);
+    assert_eq!(model.state(&machine, 0), Some(State::None));
     assert_eq!(machine.audit(), Ok(()));
 }
 
@@ -37,12 +36,11 @@ fn a_store_shows_what_is_stored_and_waits_too() {
     let cpu = model.guest.cpu;
     machine.store(cpu, REGISTER, 2, 0xabcd_ef01);
     assert_eq!(machine.next(cpu), Next::Idle);
-    let slot = model.slot(0);
+    let slot = model.slot(&machine, 0);
     assert_eq!((slot.size, slot.data, slot.flags & READ), (2, 0xef01, 0));
     model.answer(&mut machine, 0, 0);
     assert_eq!(machine.next(cpu), Next::Guest);
     assert_eq!(machine.regs(cpu).x[1], 0xabcd_ef01, "a store changes no register");
-    model.unpin(&machine);
 }
 
 #[test]
@@ -57,8 +55,7 @@ fn what_nobody_has_reads_all_ones_or_aborts() {
         machine.store(cpu, address, size, 1);
         assert_eq!(machine.next(cpu), Next::Guest);
     }
-    assert_eq!(model.state(0), Some(State::None));
-    model.unpin(&machine);
+    assert_eq!(model.state(&machine, 0), Some(State::None));
 }
 
 #[test]
@@ -71,17 +68,16 @@ fn an_event_without_an_answer_changes_nothing() {
         model.notify(&mut machine, 0);
         assert!(!model.guest_runs(&machine));
     }
-    let mut slot = model.slot(0);
+    let mut slot = model.slot(&machine, 0);
     slot.flags = slot.flags & !STATE_MASK | State::InProcess.number();
-    model.write_slot(0, &slot);
+    model.write_slot(&machine, 0, &slot);
     model.notify(&mut machine, 0);
     assert!(!model.guest_runs(&machine));
     slot.flags = slot.flags & !STATE_MASK | State::ResponseReady.number();
     slot.data = 7;
-    model.write_slot(0, &slot);
+    model.write_slot(&machine, 0, &slot);
     model.notify(&mut machine, 0);
     assert_eq!((model.guest_runs(&machine), machine.regs(cpu).x[1]), (true, 7));
-    model.unpin(&machine);
 }
 
 #[test]
@@ -92,7 +88,7 @@ fn every_value_of_a_slot_harms_only_the_access() {
         machine.load(cpu, REGISTER, 4);
         let junk =
             Slot { addr: u64::MAX, data: 5, count: 9, size: 99, vp_eport: 12345, pad: 1, flags, kind: 77 };
-        model.write_slot(0, &junk);
+        model.write_slot(&machine, 0, &junk);
         model.notify(&mut machine, 0);
         match State::from_number(flags & STATE_MASK) {
             Some(State::Ready | State::InProcess) => assert!(!model.guest_runs(&machine)),
@@ -105,7 +101,6 @@ fn every_value_of_a_slot_harms_only_the_access() {
         assert_eq!(dm_op(&mut machine, &model.own, id, DmOp::DestroyServer, &mut destroy), 0);
         machine.settle();
         assert!(model.guest_runs(&machine));
-        model.unpin(&machine);
         assert_eq!(machine.audit(), Ok(()));
     }
 }
@@ -128,7 +123,6 @@ fn a_device_model_that_closes_its_ports_lets_the_guest_go() {
         model.range(&mut machine, DmOp::UnmapRange, DEVICE, DEVICE),
         i64::from(Errno::ENOENT.to_result())
     );
-    model.unpin(&machine);
     assert_eq!(machine.audit(), Ok(()));
 }
 
@@ -138,12 +132,10 @@ fn a_new_device_model_takes_over() {
     let mut destroy = DestroyServer { id: model.server, pad: 0 };
     let id = model.guest.domain.id.0;
     assert_eq!(dm_op(&mut machine, &model.own, id, DmOp::DestroyServer, &mut destroy), 0);
-    machine.hv.unpin(model.page);
     let model = Model::attach(&mut machine, model.own, model.guest);
     machine.load(model.guest.cpu, REGISTER, 4);
     model.answer(&mut machine, 0, 9);
     assert_eq!(machine.regs(model.guest.cpu).x[1], 9);
-    model.unpin(&machine);
 }
 
 #[test]
@@ -163,7 +155,6 @@ fn only_a_device_model_may_ask() {
     assert_eq!(dm_op(&mut machine, &model.guest, control, DmOp::NrVcpus, &mut vcpus), 0);
     other.forbid_device_model(&machine.hv, model.guest.domain.id);
     assert_eq!(dm_op(&mut machine, &model.guest, control, DmOp::NrVcpus, &mut vcpus), eperm);
-    model.unpin(&machine);
 }
 
 #[test]
@@ -184,22 +175,6 @@ fn lines_are_checked_before_they_are_driven() {
         let result = dm_op(&mut machine, &model.own, id, DmOp::SetIrqLevel, &mut line);
         assert_eq!(result, expected, "{irq} {level} {pad}");
     }
-    model.unpin(&machine);
-}
-
-/// The guest's instruction at the program counter faults at `address`, and the syndrome does not describe it.
-fn undescribed(machine: &mut Machine, cpu: u16, address: u64, write: bool) {
-    const CLASS_DATA_ABORT: u64 = 0x24 << 26;
-    const TRANSLATION_LEVEL_3: u64 = 7;
-    let esr = CLASS_DATA_ABORT | 1 << 25 | u64::from(write) << 6 | TRANSLATION_LEVEL_3;
-    machine.event(cpu, Event::Trap { esr, far: address, hpfar: address >> 12 << 4 });
-}
-
-/// Puts an instruction where the guest's program counter points.
-fn place_instruction(machine: &mut Machine, model: &Model, word: u32) {
-    let at = model.guest.page(machine, 9);
-    machine.poke(&model.guest.domain, at, &word);
-    machine.regs(model.guest.cpu).pc = at;
 }
 
 #[test]
@@ -207,18 +182,17 @@ fn a_pair_asks_twice_and_writes_its_base_back() {
     let (mut machine, model) = Model::new();
     let cpu = model.guest.cpu;
     // ldp x2, x3, [x1], #16
-    place_instruction(&mut machine, &model, 0xa8c1_0c22);
+    place_instruction(&mut machine, &model.guest, 0xa8c1_0c22);
     let before = machine.regs(cpu).pc;
     machine.regs(cpu).x[1] = REGISTER;
     undescribed(&mut machine, cpu, REGISTER, false);
-    assert_eq!((model.slot(0).addr, model.slot(0).size), (REGISTER, 8));
+    assert_eq!((model.slot(&machine, 0).addr, model.slot(&machine, 0).size), (REGISTER, 8));
     model.answer(&mut machine, 0, 11);
-    assert_eq!(model.slot(0).addr, REGISTER + 8, "the second register");
+    assert_eq!(model.slot(&machine, 0).addr, REGISTER + 8, "the second register");
     assert!(!model.guest_runs(&machine));
     model.answer(&mut machine, 0, 22);
     let regs = machine.regs(cpu);
     assert_eq!((regs.x[2], regs.x[3], regs.x[1], regs.pc), (11, 22, REGISTER + 16, before + 4));
-    model.unpin(&machine);
 }
 
 #[test]
@@ -226,13 +200,15 @@ fn a_store_before_whose_base_moves() {
     let (mut machine, model) = Model::new();
     let cpu = model.guest.cpu;
     // str w0, [x1, #-4]!
-    place_instruction(&mut machine, &model, 0xb81f_cc20);
+    place_instruction(&mut machine, &model.guest, 0xb81f_cc20);
     (machine.regs(cpu).x[0], machine.regs(cpu).x[1]) = (0xdead_beef, REGISTER + 4);
     undescribed(&mut machine, cpu, REGISTER, true);
-    assert_eq!((model.slot(0).addr, model.slot(0).data, model.slot(0).size), (REGISTER, 0xdead_beef, 4));
+    assert_eq!(
+        (model.slot(&machine, 0).addr, model.slot(&machine, 0).data, model.slot(&machine, 0).size),
+        (REGISTER, 0xdead_beef, 4)
+    );
     model.answer(&mut machine, 0, 0);
     assert_eq!(machine.regs(cpu).x[1], REGISTER);
-    model.unpin(&machine);
 }
 
 #[test]
@@ -246,15 +222,14 @@ fn instructions_that_cannot_be_forwarded_abort() {
         (0xd50b_7421, REGISTER),
         (0xa8c1_0c22, (DEVICE | 0xfff) - 7),
     ] {
-        place_instruction(&mut machine, &model, word);
+        place_instruction(&mut machine, &model.guest, word);
         let before = machine.regs(cpu).pc;
         machine.regs(cpu).x[1] = base;
         undescribed(&mut machine, cpu, base, false);
         assert_ne!(machine.regs(cpu).pc, before, "{word:#x}");
         assert_ne!(machine.regs(cpu).pc, before + 4, "{word:#x} goes to the exception vector");
-        assert_eq!(model.state(0), Some(State::None), "{word:#x}");
+        assert_eq!(model.state(&machine, 0), Some(State::None), "{word:#x}");
     }
-    model.unpin(&machine);
 }
 
 #[test]
@@ -264,29 +239,34 @@ fn cache_maintenance_of_a_device_does_nothing() {
     let cpu = model.guest.cpu;
     let before = machine.regs(cpu).pc;
     machine.event(cpu, Event::Trap { esr: CACHE, far: REGISTER, hpfar: REGISTER >> 12 << 4 });
-    assert_eq!((machine.regs(cpu).pc, model.state(0)), (before + 4, Some(State::None)));
-    model.unpin(&machine);
+    assert_eq!((machine.regs(cpu).pc, model.state(&machine, 0)), (before + 4, Some(State::None)));
 }
 
 #[test]
-fn pages_that_leave_are_announced_before_the_guest_goes_on() {
-    let (mut machine, model) = Model::new();
-    let (cpu, page) = (model.guest.cpu, model.guest.page(&machine, 20) >> 12);
-    let list = model.guest.page(&machine, 2);
-    machine.poke(&model.guest.domain, list, &page);
-    let request =
-        Reservation { extent_start: list, nr_extents: 1, domid: DomId::SELF.0, ..Default::default() };
-    let at = model.guest.scratch(&machine);
-    machine.poke(&model.guest.domain, at, &request);
-    let arguments = [MemoryOp::DecreaseReservation.number().into(), at, 0, 0, 0];
-    assert_eq!(machine.hypercall(cpu, Hypercall::MemoryOp.number(), arguments), None, "it waits");
-    let slot = model.slot(0);
-    assert_eq!((slot.kind, slot.size, slot.data, slot.flags & READ), (8, 4, u64::MAX, 0));
-    model.answer(&mut machine, 0, 0);
-    assert!(model.guest_runs(&machine));
-    assert_eq!(machine.regs(cpu).x[0], 1, "one extent was done");
-    model.unpin(&machine);
-    assert_eq!(machine.audit(), Ok(()));
+fn pages_that_leave_are_announced_once_before_the_guest_goes_on() {
+    const PAGES: u64 = 20;
+    for every in [None, Some(1), Some(3)] {
+        let (mut machine, model) = Model::new();
+        let (cpu, page) = (model.guest.cpu, model.guest.page(&machine, 20) >> 12);
+        let list = model.guest.page(&machine, 2);
+        for index in 0..PAGES {
+            machine.poke(&model.guest.domain, list + index * 8, &(page + index));
+        }
+        let request =
+            Reservation { extent_start: list, nr_extents: PAGES, domid: DomId::SELF.0, ..Default::default() };
+        let at = model.guest.scratch(&machine);
+        machine.poke(&model.guest.domain, at, &request);
+        let arguments = [MemoryOp::DecreaseReservation.number().into(), at, 0, 0, 0];
+        fake::pause_every(every);
+        assert_eq!(machine.hypercall(cpu, Hypercall::MemoryOp.number(), arguments), None, "it waits");
+        let slot = model.slot(&machine, 0);
+        assert_eq!((slot.kind, slot.size, slot.data, slot.flags & READ), (8, 4, u64::MAX, 0));
+        model.answer(&mut machine, 0, 0);
+        assert!(model.guest_runs(&machine));
+        assert_eq!(machine.regs(cpu).x[0], PAGES, "all extents were done, paused every {every:?}");
+        assert_eq!(model.state(&machine, 0), Some(State::None));
+        assert_eq!(machine.audit(), Ok(()));
+    }
 }
 
 #[test]
@@ -300,5 +280,4 @@ fn interrupts_do_not_wake_a_vcpu_that_waits_for_an_answer() {
     assert!(!model.guest_runs(&machine));
     model.answer(&mut machine, 0, 1);
     assert!(model.guest_runs(&machine));
-    model.unpin(&machine);
 }

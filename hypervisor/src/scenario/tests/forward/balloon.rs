@@ -42,7 +42,6 @@ fn the_vcpu_that_gave_them_up_waits_and_no_other() {
     model.answer(&mut machine, 0, 0);
     assert!(model.guest_runs(&machine));
     assert!(!call_waits(&mut machine, model.guest.cpu), "it is told once");
-    model.unpin(&machine);
 }
 
 #[test]
@@ -57,5 +56,4 @@ fn every_vcpu_waits_when_somebody_else_takes_them() {
     model.answer(&mut machine, 1, 0);
     assert!(model.guest_runs(&machine));
     assert!(machine.cpu_of(&model.guest.domain, 1).is_some());
-    model.unpin(&machine);
 }

@@ -20,7 +20,7 @@ fn two_ports() -> (Machine, Model) {
 }
 
 fn port_op(machine: &mut Machine, model: &Model, op: EventOp) {
-    let (id, remote_port) = (model.guest.domain.id.0, model.slot(0).vp_eport);
+    let (id, remote_port) = (model.guest.domain.id.0, model.slot(machine, 0).vp_eport);
     let (op, number) = (op, u64::from(op.number()));
     let result = if op == EventOp::Close {
         model.own.call(machine, Hypercall::EventChannelOp, number, &mut PortArgument { port: model.ports[0] })
@@ -36,7 +36,7 @@ fn port_op(machine: &mut Machine, model: &Model, op: EventOp) {
 
 /// Word of the first vCPU's port comes, late.
 fn hear_of_port(machine: &Machine, model: &Model) {
-    let port = Port(model.slot(0).vp_eport);
+    let port = Port(model.slot(machine, 0).vp_eport);
     let (tag, vcpu) = model.guest.domain.events.lock().consumer(port).expect("a port of the server");
     assert_eq!(vcpu, VcpuId(0));
     model.guest.domain.device_model_changed(&machine.hv, tag, vcpu, port);
@@ -52,7 +52,6 @@ fn that_it_was_bound_does_not_count_when_it_is_closed() {
     machine.settle();
     assert!(model.guest_runs(&machine), "nobody would answer");
     assert_eq!(machine.regs(cpu).x[1], 0xffff_ffff);
-    model.unpin(&machine);
 }
 
 #[test]
@@ -68,5 +67,4 @@ fn that_it_was_closed_does_not_count_when_it_is_bound() {
     model.answer(&mut machine, 0, 5);
     assert!(model.guest_runs(&machine));
     assert_eq!(machine.regs(cpu).x[1], 5);
-    model.unpin(&machine);
 }

@@ -27,7 +27,6 @@ fn a_vcpu_that_waits_for_an_answer_keeps_its_cpu() {
     model.answer(&mut machine, 0, 7);
     assert_eq!(machine.cpu_of(&model.guest.domain, 0), Some(cpu));
     assert_eq!(machine.regs(cpu).x[1], 7);
-    model.unpin(&machine);
 }
 
 #[test]
@@ -40,7 +39,6 @@ fn a_paused_vcpu_keeps_its_cpu() {
     assert_eq!(model.guest.domain.unpause(&machine.hv), Ok(()));
     machine.settle();
     assert_eq!(machine.cpu_of(&model.guest.domain, 0), Some(cpu));
-    model.unpin(&machine);
 }
 
 #[test]
@@ -64,5 +62,4 @@ fn a_vcpu_that_is_turned_off_or_destroyed_makes_room() {
     assert!(machine.hv.domain(third.id).is_some());
     assert_eq!(machine.cpu_of(&model.guest.domain, 0), Some(cpu));
     machine.hv.unpin(pin);
-    model.unpin(&machine);
 }

@@ -49,7 +49,7 @@ fn shown(rig: &mut Rig) -> Result<()> {
     let list = rig.json("list")?;
     let names: Vec<&str> =
         list.as_array().into_iter().flatten().filter_map(|one| one["name"].as_str()).collect();
-    ensure!(names == ["control", "(1)", "guest"], "domains {names:?}");
+    ensure!(names == ["control", "domain-1", "guest"], "domains {names:?}");
     ensure!(list[2]["vcpus"] == 1 && list[2]["memory_mib"] == 160, "the guest is {}", list[2]);
     let table = rig.lith("list")?;
     ensure!(table.starts_with("NAME") && table.lines().count() == 4, "lith list: {table}");
@@ -118,7 +118,8 @@ fn ends(lab: &Lab) -> Result<()> {
         at.expect("has turned itself off; it is preserved until `lith destroy guest`").map(drop)
     })?;
     ensure!(rig.state("guest")?.as_deref() == Some("off"), "a preserved guest is {:?}", rig.state("guest")?);
-    ensure!(rig.refused("shutdown guest")?.contains("it has ended already"), "shutting down what is off");
+    let line = rig.refused("shutdown guest")?;
+    ensure!(line.contains("it has ended already") && line.matches("lith destroy").count() == 1, "{line}");
     rig.lith("destroy guest")?;
     rig.wait_for_domains(2)?;
     rig.lith("create /guest.toml")?;
