@@ -13,6 +13,7 @@ mod first;
 mod foreign;
 #[cfg(feature = "ioreq")]
 mod forward;
+mod frame_grants;
 mod grants;
 mod heap;
 mod hostile;
