@@ -168,8 +168,6 @@ pub struct Domain {
     teardown: Mutex<destroy::Teardown>,
     /// Frames that it has given up and others still refer to. Below zero for a moment, when one goes while it is counted.
     lingering: AtomicI64,
-    /// Pages of its RAM have gone from where they were ([`Domain::take_pages_left`]).
-    pages_left: AtomicBool,
 }
 
 /// What became of an access that was to go to a device model.
