@@ -54,25 +54,29 @@ pub fn measure(series: Series, guests: &Guests, table: &mut Table) -> Result<()>
     show(&rounds(&run)?, table)
 }
 
+impl Round {
+    /// What there is in it, in words.
+    fn name(&self) -> String {
+        let plural = |count: u64| if count == 1 { "" } else { "s" };
+        let Round { servers, ranges, .. } = *self;
+        format!("forwarded read, {servers} server{}, {ranges} range{}", plural(servers), plural(ranges))
+    }
+}
+
 /// Adds what the rounds cost, and judges the first one and the difference that the last one makes.
 fn show(rounds: &[Round], table: &mut Table) -> Result<()> {
-    let mut add = |what: String, value: f64, unit, decimals, limit| {
-        table.push(Row { what: format!("forwarded read, {what}"), value, unit, decimals, limit });
+    let mut add = |round: &Round, what: &str, value: f64, unit, decimals, limit| {
+        table.push(Row { what: format!("{}{what}", round.name()), value, unit, decimals, limit });
     };
     let (first, last) = rounds.first().zip(rounds.last()).context("no round was told of")?;
     for round in rounds {
-        let Round { servers, ranges, .. } = round;
-        add(format!("{servers} servers, {ranges} ranges: altogether"), round.all, "instructions", 1, None);
+        add(round, ": altogether", round.all, "instructions", 1, None);
     }
-    let limit = Some(Limit::AtMost(LARGEST_EL2));
-    let Round { servers, ranges, .. } = first;
-    add(format!("{servers} servers, {ranges} ranges: at EL2"), first.el2, "instructions", 1, limit);
-    add(format!("{servers} servers, {ranges} ranges: entries to EL2"), first.entries, "", 1, None);
+    add(first, ": at EL2", first.el2, "instructions", 1, Some(Limit::AtMost(LARGEST_EL2)));
+    add(first, ": entries to EL2", first.entries, "", 1, None);
     let flat = Some(Limit::AtMost(FLAT));
-    let Round { servers, ranges, .. } = last;
-    let against = format!("{servers} servers, {ranges} ranges against the first");
-    add(format!("{against}: altogether"), last.all / first.all, "", 3, flat);
-    add(format!("{against}: at EL2"), last.el2 / first.el2, "", 3, flat);
+    add(last, " against the first: altogether", last.all / first.all, "", 3, flat);
+    add(last, " against the first: at EL2", last.el2 / first.el2, "", 3, flat);
     Ok(())
 }
 
@@ -117,4 +121,27 @@ fn numbers<const N: usize>(text: &str) -> Result<[u64; N]> {
     let words = text.split_whitespace().filter_map(|word| word.parse().ok());
     let found: Vec<u64> = words.take(N).collect();
     found.try_into().ok().with_context(|| format!("not {N} numbers: {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_servers_and_ranges_must_not_cost_more() {
+        let round = |servers, ranges, all, el2| Round { servers, ranges, all, el2, entries: 3.4 };
+        let shown = |rounds: &[Round]| {
+            let mut table = Table::default();
+            show(rounds, &mut table).map(|()| table.to_string())
+        };
+        let text = shown(&[round(1, 1, 20000.0, 7000.0), round(8, 2000, 20900.0, 7400.0)]).unwrap();
+        let verdict = |what: &str| {
+            let line = text.lines().find(|line| line.contains(what)).unwrap();
+            line.rsplit('|').nth(1).unwrap().trim()
+        };
+        assert_eq!(verdict("1 server, 1 range: at EL2"), "kept", "{text}");
+        assert_eq!(verdict("8 servers, 2000 ranges against the first: altogether"), "kept", "{text}");
+        assert_eq!(verdict("8 servers, 2000 ranges against the first: at EL2"), "EXCEEDED", "{text}");
+        assert!(shown(&[]).is_err());
+    }
 }
