@@ -39,6 +39,8 @@ pub struct Vcpu {
     pub timer: Mutex<PhysicalTimer>,
     /// The physical interrupt of the virtual timer may be active on the CPU that it runs on.
     pub timer_raised: AtomicBool,
+    /// A CPU has an alarm for its virtual timer: the one that it left last.
+    pub timer_watched: AtomicBool,
     /// PSCI: between CPU_ON and CPU_OFF.
     pub power: Mutex<Power>,
     /// Where the guest wants to read how its time was spent.
@@ -111,6 +113,7 @@ impl Vcpu {
             }),
             timer: Mutex::new(PhysicalTimer::default()),
             timer_raised: AtomicBool::new(false),
+            timer_watched: AtomicBool::new(false),
             power: Mutex::new(Power::Off),
             runstate: Mutex::default(),
             last_cpu: AtomicU16::new(0),

@@ -6,6 +6,7 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
 
 use xenolith_abi::Errno;
 
@@ -15,6 +16,7 @@ use crate::sched::UnitId;
 use crate::sync::Mutex;
 use crate::timer::TimerQueue;
 use crate::types::CpuId;
+use crate::vcpu::Vcpu;
 
 use super::Local;
 
@@ -110,8 +112,12 @@ impl Local {
 }
 
 /// Has the CPU watch the virtual timer of a vCPU that stops running here, or no longer.
-pub fn set_guest_timer(local: &mut Local, unit: UnitId, deadline: Option<u64>) {
-    local.set_alarm(unit, AlarmKind::Virtual, deadline);
+pub fn set_guest_timer(local: &mut Local, vcpu: &Vcpu, deadline: Option<u64>) {
+    // A vCPU whose timer is off needs none, and has none to be taken away.
+    if deadline.is_some() || vcpu.timer_watched.load(Ordering::Relaxed) {
+        local.set_alarm(vcpu.unit, AlarmKind::Virtual, deadline);
+        vcpu.timer_watched.store(deadline.is_some(), Ordering::Relaxed);
+    }
 }
 
 /// Handles all timers that are due.
