@@ -16,6 +16,7 @@ pub mod device_model;
 mod events;
 mod first;
 mod foreign;
+pub mod frame_grants;
 mod grants;
 mod info;
 mod interrupts;
@@ -167,8 +168,6 @@ pub struct Domain {
     teardown: Mutex<destroy::Teardown>,
     /// Frames that it has given up and others still refer to. Below zero for a moment, when one goes while it is counted.
     lingering: AtomicI64,
-    /// Pages of its RAM have gone from where they were ([`Domain::take_pages_left`]).
-    pages_left: AtomicBool,
 }
 
 /// What became of an access that was to go to a device model.

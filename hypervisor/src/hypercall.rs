@@ -120,7 +120,7 @@ pub fn call(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, regs: &mut Guest
         Err(errno) => regs.x[0] = errno.to_register(),
     }
     // Whoever maps the domain's memory drops what has gone from it before the guest goes on.
-    if vcpu.domain.take_pages_left() && vcpu.domain.invalidate_mappings(hv, vcpu.id) {
+    if vcpu.vcpu().take_pages_left() && vcpu.domain.invalidate_mappings(hv, vcpu.id) {
         local.choose();
     }
 }

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
 
 use xenolith_abi::Errno;
 
@@ -12,11 +12,12 @@ use crate::arch;
 use crate::command_line::Options;
 use crate::device::Slots;
 use crate::domain::Domain;
+use crate::domain::build::require_heap;
 use crate::mm::frames::{Frames, ScrubCursor};
 use crate::p2m::{Geometry, Vmids};
 use crate::psci::Mitigations;
-use crate::run::Cpu;
 use crate::run::accounting::Accounts;
+use crate::run::{Alarms, Cpu};
 use crate::sched::{CpuMask, Scheduler, UnitId};
 use crate::sync::{Mutex, RwLock};
 use crate::types::{CpuId, DomId, VcpuId};
@@ -51,6 +52,8 @@ pub struct Hypervisor {
     pub frames: Frames,
     /// Which vCPU runs where.
     pub scheduler: Scheduler,
+    /// When each CPU looks at which vCPU's timers.
+    pub alarms: Alarms,
     /// The command line, as it was.
     pub command_line: String,
     /// The shape of every domain's stage 2.
@@ -97,6 +100,7 @@ impl Hypervisor {
             options,
             command_line,
             frames,
+            alarms: Alarms::new(scheduler.cpus()),
             scheduler,
             geometry,
             cpus: AtomicU16::new(1),
@@ -134,7 +138,7 @@ impl Hypervisor {
 
     /// The run state of a CPU that comes up.
     pub fn new_cpu(&self, id: CpuId) -> Cpu {
-        Cpu::new(id)
+        Cpu::new(id, self.alarms.of(id))
     }
 
     /// Has idle CPUs wipe the memory that was free at boot, if the options say so. Not before the first domain has its
@@ -172,6 +176,8 @@ impl Hypervisor {
             if more > 0 {
                 units.resize(end, None);
             }
+            // The domain moves to where its references are counted, which cannot fail.
+            require_heap::<(AtomicUsize, AtomicUsize, Domain)>()?;
             Ok((domains, units))
         };
         let (mut domains, mut units) = match room() {
@@ -224,9 +230,22 @@ impl Hypervisor {
         self.domain(id).filter(|domain| !domain.is_dying())
     }
 
-    /// All domains, in the order of their numbers.
-    pub fn domains(&self) -> Vec<Arc<Domain>> {
-        self.domains.read().clone()
+    /// All domains, in the order of their numbers. No lock is held between two of them: one that is made meanwhile comes if
+    /// its number is higher than that of the last.
+    pub fn domains(&self) -> impl Iterator<Item = Arc<Domain>> {
+        let mut next = Some(DomId(0));
+        core::iter::from_fn(move || {
+            let domain = self.domain_from(next?)?;
+            next = domain.id.0.checked_add(1).map(DomId);
+            Some(domain)
+        })
+    }
+
+    /// The first of these numbers that no domain has.
+    pub fn free_number(&self, mut among: impl Iterator<Item = u16>) -> Option<DomId> {
+        let domains = self.domains.read();
+        let is_free = |id: &u16| domains.binary_search_by_key(&DomId(*id), |domain| domain.id).is_err();
+        among.find(is_free).map(DomId)
     }
 
     /// The vCPU that the scheduler knows by this number.

@@ -14,6 +14,7 @@ pub(crate) mod fixtures;
 mod gic;
 mod interrupt;
 mod region;
+mod seed;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tree;
@@ -31,6 +32,7 @@ pub use error::PlatformError;
 pub use gic::{Gic, GicLayout, MAX_REDISTRIBUTOR_REGIONS};
 pub use interrupt::{FIRST_PPI, FIRST_SPI, Interrupt, Trigger};
 pub use region::{Region, merge, subtract};
+pub use seed::Seed;
 pub use uart::Uart;
 
 use crate::command_line::Options;
@@ -66,6 +68,8 @@ pub struct Platform {
     pub boot_domains: Vec<Result<BootDomain, PlatformError>>,
     /// A ramdisk given as for a bare Linux, by `linux,initrd-start` and `linux,initrd-end`.
     pub initrd: Option<Region>,
+    /// What the random numbers of domains start from.
+    pub seed: Seed,
 }
 
 impl Platform {
@@ -100,6 +104,7 @@ impl Platform {
             domain_arguments: chosen.domain_arguments,
             boot_domains,
             initrd: chosen.initrd,
+            seed: chosen.seed,
         })
     }
 

@@ -13,20 +13,17 @@ mod interrupts;
 mod switch;
 mod timers;
 
-use core::sync::atomic::Ordering;
+use alloc::sync::Arc;
 
 use crate::arch;
 use crate::hypervisor::{Hypervisor, VcpuRef};
 use crate::regs::GuestRegs;
-use crate::timer::TimerQueue;
 use crate::types::CpuId;
 use crate::vcpu::Vcpu;
 
 pub use device_access::DeviceAccess;
-pub use timers::{Alarm, AlarmKind};
-
-/// vCPUs whose timers a CPU has room for: those of the largest domain.
-const MAX_VCPUS: usize = crate::vgic::MAX_VCPUS_V3 as usize;
+pub use switch::interrupt_waits;
+pub use timers::{Alarm, AlarmKind, AlarmQueue, Alarms};
 
 /// Why the CPU came to EL2.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +59,7 @@ pub struct Cpu {
 /// The part of a CPU's state that handlers may change while its vCPU is borrowed.
 pub struct Local {
     id: CpuId,
-    alarms: TimerQueue<Alarm>,
+    alarms: Arc<AlarmQueue>,
     /// The next vCPU is to be chosen anew.
     choose: bool,
 }
@@ -76,12 +73,7 @@ impl Local {
 
 impl Cpu {
     /// A CPU that runs nothing yet.
-    pub fn new(id: CpuId) -> Self {
-        let mut alarms = TimerQueue::default();
-        // Fails only when the heap is too small for the machine, at boot.
-        if alarms.reserve(MAX_VCPUS * AlarmKind::COUNT).is_err() {
-            panic!("cpu{}: no memory for {MAX_VCPUS} vCPUs' timers", id.0);
-        }
+    pub fn new(id: CpuId, alarms: Arc<AlarmQueue>) -> Self {
         Cpu { id, running: None, local: Local { id, alarms, choose: true } }
     }
 
@@ -161,11 +153,9 @@ fn handle(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event) {
     let Cpu { running, local, .. } = cpu;
     let running = running.as_ref();
     if let Some(vcpu) = running.map(VcpuRef::vcpu)
-        && vcpu.suspect.load(Ordering::Relaxed)
         && frame.pstate.is_el0()
     {
-        // A kernel that has panicked runs no program any more.
-        vcpu.suspect.store(false, Ordering::Relaxed);
+        vcpu.clear_suspicion();
     }
     match (event, running) {
         (Event::Interrupt, _) => interrupts::take_all(hv, running, local),

@@ -19,7 +19,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::arch::fake;
-use crate::command_line::Options;
+use crate::command_line::{self, Options};
 use crate::domain::Domain;
 use crate::domain::build::{Blueprint, stage2};
 use crate::hypervisor::{Hypervisor, Lines, VcpuRef};
@@ -87,7 +87,11 @@ impl Machine {
         fake::power_on();
         let mut ram = Loan::new(pages);
         let frames = ram.frames(&ZeroAndClean);
-        let scheduler = Scheduler::new(Policy::Fair, cpus, crate::arch::ticks(10_000_000));
+        let policy = match options.scheduler {
+            command_line::Scheduler::Fair => Policy::Fair,
+            command_line::Scheduler::Pinned => Policy::Pinned,
+        };
+        let scheduler = Scheduler::new(policy, cpus, crate::arch::ticks(10_000_000));
         let lines = Lines {
             timer: fake::gic::TIMER,
             guest_timer: fake::gic::GUEST_TIMER,
@@ -136,7 +140,7 @@ impl Machine {
             maptrack_frames: 4,
             controller: Model::V3 {
                 distributor: Ipa(DISTRIBUTOR),
-                redistributors: [(Ipa(REDISTRIBUTORS), 0x100_0000)].into(),
+                redistributors: [(Ipa(REDISTRIBUTORS), 0x100_0000)].into_iter().collect(),
             },
             spis: 64,
             event_ppi: EVENT_PPI,

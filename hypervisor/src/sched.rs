@@ -103,7 +103,7 @@ impl Scheduler {
         }
     }
 
-    /// Adds a unit, which is offline: the first [`Scheduler::resume`] starts it.
+    /// Adds a unit, which is offline until [`Scheduler::start`].
     ///
     /// `weight` is Xen's (256 is usual, 0 counts as 1). `EINVAL`: no CPU in the affinity. `ENOMEM`: no memory, or
     /// 4096 units exist.
@@ -161,25 +161,42 @@ impl Scheduler {
         });
     }
 
-    /// The unit must not run until it is resumed as often as it was paused. Returns the CPUs to kick; when
-    /// [`Scheduler::running_on`] then says `None`, its registers are in memory.
+    /// Brings a unit online, if it is not: under the pinned policy it gets a CPU of its own, or waits for one. Returns the
+    /// CPUs to kick.
+    #[must_use]
+    pub fn start(&self, id: UnitId, now: u64) -> CpuMask {
+        self.settle_if(id, now, false, |unit| {
+            unit.online = true;
+            self.claim_cpu(id, unit);
+        })
+    }
+
+    /// Takes a unit offline: it does not run until it is started, and has no CPU of its own any more. Returns the CPUs to
+    /// kick, as [`Scheduler::pause`].
+    #[must_use]
+    pub fn stop(&self, id: UnitId, now: u64) -> CpuMask {
+        let result = self.with_unit(id, now, |unit, queue, slot| {
+            unit.online = false;
+            (withdraw(id, unit, queue, slot), self.release_cpu(id))
+        });
+        result.map_or(CpuMask::NONE, |(kicks, heir)| kicks.or(self.inherit(heir, now)))
+    }
+
+    /// The unit must not run until it is resumed as often as it was paused; a CPU of its own waits for it meanwhile.
+    /// Returns the CPUs to kick; when [`Scheduler::running_on`] then says `None`, its registers are in memory.
     #[must_use]
     pub fn pause(&self, id: UnitId, now: u64) -> CpuMask {
         let result = self.with_unit(id, now, |unit, queue, slot| {
             unit.pauses = unit.pauses.saturating_add(1);
-            let heir = (unit.pauses == 1).then(|| self.release_cpu(id)).flatten();
-            (withdraw(id, unit, queue, slot), heir)
+            withdraw(id, unit, queue, slot)
         });
-        result.map_or(CpuMask::NONE, |(kicks, heir)| kicks.or(self.inherit(heir, now)))
+        result.unwrap_or(CpuMask::NONE)
     }
 
     /// Takes one pause back. Returns the CPUs to kick.
     #[must_use]
     pub fn resume(&self, id: UnitId, now: u64) -> CpuMask {
-        self.settle_if(id, now, false, |unit| {
-            unit.pauses = unit.pauses.saturating_sub(1);
-            self.claim_cpu(id, unit);
-        })
+        self.settle_if(id, now, false, |unit| unit.pauses = unit.pauses.saturating_sub(1))
     }
 
     /// Changes where the unit may run; returns the CPUs to kick. `EINVAL`: no CPU in the mask. `ENOENT`: no such
@@ -295,6 +312,11 @@ impl Scheduler {
 
     fn cpu(&self, cpu: CpuId) -> Option<&Cpu> {
         self.cpus.get(usize::from(cpu.0))
+    }
+
+    /// How many CPUs there are to be, those that have not picked yet included.
+    pub fn cpus(&self) -> usize {
+        self.cpus.len()
     }
 
     fn present(&self) -> CpuMask {

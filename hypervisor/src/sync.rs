@@ -3,12 +3,13 @@
 //!
 //! Order, outermost first: a domain's destruction (never waited for), the making of domains, p2m, grant table, emulated
 //! UART, ioreq servers, event channels (two domains: lower number first), vGIC, a domain's pauses, a vCPU's power state,
-//! its saved registers, its run state area, run queue, frame allocator, console. A lock is taken only while holding those before it. Under all
-//! others (a domain's handle, parameters, maptrack, watchdogs, listener, permits and ending; device slots; a vCPU's access
-//! that waits; a vCPU's timer; the lists of units and of interrupt routes; the VMIDs) no lock is taken but the console's.
+//! its saved registers, its run state area, run queue, frame allocator, console. A lock is taken only while holding those
+//! before it. Under all others (a domain's handle, parameters, maptrack, watchdogs, listener, permits, device models and
+//! ending; device slots; a vCPU's access that waits; a vCPU's timer; a CPU's alarms; the lists of units and of interrupt
+//! routes; the VMIDs) no lock is taken but the console's, and under that of device slots a domain's device models.
 //!
-//! The list of domains may be taken under any of them, because under it only the wall clock, the list of ended domains
-//! and the list of units are.
+//! The list of domains may be taken under any of them but a run queue's: under it only the wall clock, the list of units
+//! and the list of ended domains are taken, and under that one run queues.
 
 use spin::mutex::{FairMutex, FairMutexGuard};
 

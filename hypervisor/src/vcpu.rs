@@ -39,6 +39,8 @@ pub struct Vcpu {
     pub timer: Mutex<PhysicalTimer>,
     /// The physical interrupt of the virtual timer may be active on the CPU that it runs on.
     pub timer_raised: AtomicBool,
+    /// A CPU has an alarm for its virtual timer: the one that it left last.
+    pub timer_watched: AtomicBool,
     /// PSCI: between CPU_ON and CPU_OFF.
     pub power: Mutex<Power>,
     /// Where the guest wants to read how its time was spent.
@@ -47,14 +49,18 @@ pub struct Vcpu {
     pub last_cpu: AtomicU16,
     /// It waits in `sched_op` poll.
     pub polling: AtomicBool,
+    /// When that ends, as a counter value; 0 = never.
+    pub poll_until: AtomicU64,
     /// How far cleaning the domain's memory for a set/way operation of this vCPU has come, as a guest frame.
     pub cleaned_to: AtomicU64,
     /// The CPUs on which it should run rather than on others, by the toolstack's word; the scheduler does not ask.
     pub soft_affinity: AtomicU64,
-    /// Its kernel seems to have panicked (`domain::crash`).
-    pub suspect: AtomicBool,
+    /// When its kernel, which seems to have panicked, counts as crashed (`domain::crash`); 0 = there is no suspicion.
+    suspect_until: AtomicU64,
     /// The instruction that waits for a device model, if one does.
     pub access: Mutex<Option<DeviceAccess>>,
+    /// Pages of RAM have gone from where they were ([`Vcpu::take_pages_left`]).
+    pages_left: AtomicBool,
     attention: AtomicU8,
 }
 
@@ -107,14 +113,17 @@ impl Vcpu {
             }),
             timer: Mutex::new(PhysicalTimer::default()),
             timer_raised: AtomicBool::new(false),
+            timer_watched: AtomicBool::new(false),
             power: Mutex::new(Power::Off),
             runstate: Mutex::default(),
             last_cpu: AtomicU16::new(0),
             polling: AtomicBool::new(false),
+            poll_until: AtomicU64::new(0),
             cleaned_to: AtomicU64::new(0),
             soft_affinity: AtomicU64::new(u64::MAX),
-            suspect: AtomicBool::new(false),
+            suspect_until: AtomicU64::new(0),
             access: Mutex::new(None),
+            pages_left: AtomicBool::new(false),
             attention: AtomicU8::new(Attention::INTERRUPTS.0),
         }
     }
@@ -136,6 +145,43 @@ impl Vcpu {
             return Attention::NONE;
         }
         Attention(self.attention.swap(0, Ordering::Acquire))
+    }
+
+    /// Suspects that its kernel has panicked, until the counter reaches `deadline`. False if it is suspected already.
+    pub fn suspect(&self, deadline: u64) -> bool {
+        self.suspect_until.compare_exchange(0, deadline, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// It runs a program or sleeps, which a kernel that has panicked does not.
+    pub fn clear_suspicion(&self) {
+        // A plain load keeps the common way free of writes.
+        if self.suspect_until.load(Ordering::Relaxed) != 0 {
+            self.suspect_until.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a suspicion has lasted to its end; then it is over.
+    pub fn confirm_suspicion(&self, now: u64) -> bool {
+        let until = self.suspect_until.load(Ordering::Relaxed);
+        (1..=now).contains(&until)
+            && self.suspect_until.compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Whether it polls, and no longer than until `now`.
+    pub fn has_polled_until(&self, now: u64) -> bool {
+        self.polling.load(Ordering::Relaxed) && (1..=now).contains(&self.poll_until.load(Ordering::Relaxed))
+    }
+
+    /// Notes that pages of RAM have gone from where they were.
+    pub fn note_pages_left(&self) {
+        self.pages_left.store(true, Ordering::Release);
+    }
+
+    /// Whether pages of RAM have gone from where they were, by the vCPU's doing or another domain's, since this was last
+    /// asked. It goes on when whoever maps the domain's memory has dropped what it keeps of it.
+    pub fn take_pages_left(&self) -> bool {
+        // A plain load keeps calls that take nothing away free of atomic writes.
+        self.pages_left.load(Ordering::Acquire) && self.pages_left.swap(false, Ordering::AcqRel)
     }
 
     /// Whether it is off and its last registers have left the CPU, so that it can be started anew.

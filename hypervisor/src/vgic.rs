@@ -26,7 +26,6 @@ mod sgi;
 #[cfg(test)]
 mod tests;
 
-use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
 
 use arrayvec::ArrayVec;
@@ -55,6 +54,12 @@ pub const MAX_LIST_REGISTERS: usize = 16;
 const DISTRIBUTOR_SIZE_V2: u64 = 0x1000;
 const DISTRIBUTOR_SIZE_V3: u64 = 0x1_0000;
 
+/// The most redistributor regions: as many as the host may have.
+pub const MAX_REGIONS: usize = crate::platform::MAX_REDISTRIBUTOR_REGIONS;
+
+/// Redistributor regions: first byte, on a 4 KiB boundary, and size in bytes.
+pub type Windows = ArrayVec<(Ipa, u64), MAX_REGIONS>;
+
 /// Which controller the guest sees, and where.
 #[derive(Clone, Debug)]
 pub enum Model {
@@ -67,9 +72,8 @@ pub enum Model {
     V3 {
         /// First byte of GICD, on a 4 KiB boundary: Xen's memory map does not align it further.
         distributor: Ipa,
-        /// The redistributor regions: first byte, on a 4 KiB boundary, and size in bytes. vCPUs fill them in order,
-        /// 128 KiB each; together they must hold them all.
-        redistributors: Vec<(Ipa, u64)>,
+        /// The redistributor regions. vCPUs fill them in order, 128 KiB each; together they must hold them all.
+        redistributors: Windows,
     },
 }
 
@@ -103,6 +107,8 @@ pub enum ConfigError {
     Window,
     /// The redistributor regions do not hold all vCPUs.
     Redistributors,
+    /// There is no memory for it.
+    Memory,
 }
 
 /// An access of a size or alignment that the register does not take: the guest gets an external data abort.
@@ -136,7 +142,7 @@ struct Cpu {
 pub struct Vgic {
     version: Version,
     distributor: Ipa,
-    regions: Vec<Region>,
+    regions: ArrayVec<Region, MAX_REGIONS>,
     event_ppi: u32,
     priority_mask: u8,
     spis: u16,
@@ -160,7 +166,7 @@ impl Vgic {
     /// A controller in its reset state, all vCPUs off line.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         let (version, distributor, windows, max_vcpus) = match config.model {
-            Model::V2 { distributor } => (Version::V2, distributor, Vec::new(), MAX_VCPUS_V2),
+            Model::V2 { distributor } => (Version::V2, distributor, Windows::new(), MAX_VCPUS_V2),
             Model::V3 { distributor, redistributors } => {
                 (Version::V3, distributor, redistributors, MAX_VCPUS_V3)
             }
@@ -178,16 +184,15 @@ impl Vgic {
             return Err(ConfigError::PriorityBits);
         }
         let regions = match version {
-            Version::V2 => Vec::new(),
+            Version::V2 => ArrayVec::new(),
             Version::V3 => Region::lay_out(&windows, config.vcpus)?,
         };
         let size = distributor_size(version);
         check_windows(distributor, size, &windows)?;
 
-        let cpus = (0..config.vcpus).map(|_| Cpu::new(version)).collect();
-        let shared = (0..config.spis.div_ceil(BANK_SIZE as u16))
-            .map(|n| Shared::new(version, config.spis, n))
-            .collect();
+        let cpus = collect((0..config.vcpus).map(|_| Cpu::new(version)))?;
+        let banks = 0..config.spis.div_ceil(BANK_SIZE as u16);
+        let shared = collect(banks.map(|n| Shared::new(version, config.spis, n)))?;
         Ok(Vgic {
             version,
             distributor,
@@ -294,15 +299,25 @@ const fn distributor_size(version: Version) -> u64 {
     }
 }
 
+/// A list of exactly these. `Memory`: there is none.
+fn collect<T>(parts: impl ExactSizeIterator<Item = T>) -> Result<Vec<T>, ConfigError> {
+    let mut all = Vec::new();
+    all.try_reserve_exact(parts.len()).map_err(|_| ConfigError::Memory)?;
+    all.extend(parts);
+    Ok(all)
+}
+
 /// Each window starts on its boundary, ends within the address space and touches no other.
-fn check_windows(distributor: Ipa, size: u64, regions: &[(Ipa, u64)]) -> Result<(), ConfigError> {
+fn check_windows(distributor: Ipa, size: u64, regions: &Windows) -> Result<(), ConfigError> {
     if distributor.offset() != 0 || regions.iter().any(|(base, _)| base.offset() != 0) {
         return Err(ConfigError::Window);
     }
-    let mut windows: BinaryHeap<(u64, u64)> = regions.iter().map(|(base, size)| (base.0, *size)).collect();
+    let mut windows = ArrayVec::<(u64, u64), { MAX_REGIONS + 1 }>::new();
     windows.push((distributor.0, size));
+    windows.extend(regions.iter().map(|(base, size)| (base.0, *size)));
+    windows.sort_unstable();
     let mut end = 0;
-    for (base, size) in windows.into_sorted_vec() {
+    for (base, size) in windows {
         if base < end {
             return Err(ConfigError::Window);
         }

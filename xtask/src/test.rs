@@ -21,7 +21,7 @@ const FUZZ_SECONDS: u32 = 20;
 
 /// Sets up, runs all suites, and prints the sum.
 pub fn test() -> Result<()> {
-    host::ensure(&[Need::QEMU, Need::LINKER, Need::LIBC, Need::MKE2FS, Need::CXX])?;
+    host::ensure(&[Need::QEMU, Need::LINKER, Need::LIBC, Need::MKE2FS, Need::CXX, Need::QEMU_IMG])?;
     let mut tally = Tally::default();
     println!("Host tests");
     tally.run(cargo_test(&["--workspace", "--exclude", MACHINE_TESTS]))?;

@@ -11,6 +11,8 @@ pub mod context;
 mod cpu;
 pub mod gic;
 pub mod guest;
+#[cfg(test)]
+mod heap;
 mod memory;
 mod power;
 mod time;
@@ -22,6 +24,8 @@ pub use cpu::{
     auxiliary_control, confine, id_registers, interrupt_waits, on_cpu, pause_every, relax, this_cpu,
     wait_for_interrupt,
 };
+#[cfg(test)]
+pub use heap::with_heap;
 pub use memory::{
     Flushes, HardwareTlb, Stage2, activate_stage2, clean_to_memory, deactivate_stage2, flushes, map_again,
     sync_instructions, translate, trap_wait_for_event, unmap, zero_page,
@@ -48,7 +52,11 @@ thread_local! {
 
 /// Does something with the calling thread's machine. Calls do not nest.
 fn with<T>(action: impl FnOnce(&mut Machine) -> T) -> T {
-    MACHINE.with_borrow_mut(action)
+    let act = || MACHINE.with_borrow_mut(action);
+    #[cfg(test)]
+    return heap::uncounted(act);
+    #[cfg(not(test))]
+    act()
 }
 
 impl Machine {

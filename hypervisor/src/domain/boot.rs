@@ -264,6 +264,7 @@ impl<'a> Builder<'_, 'a> {
     ) -> Result<Vec<u8>, BootError> {
         let Builder { hv, platform, node, .. } = *self;
         let frequency = platform.timer.frequency;
+        let seed = platform.seed.of(self.id);
         let uart = layout.uart.map(|uart| alloc::format!("/sbsa-pl011@{:x}", uart.registers.start));
         let spec = Spec {
             version: hv.options.xen_version.numbers(),
@@ -271,7 +272,7 @@ impl<'a> Builder<'_, 'a> {
             memory: &layout.banks,
             arguments: node.kernel.arguments.as_deref().unwrap_or_default(),
             initrd: plan.initrd().map(|(start, size)| xenolith_guest::Region::new(start.0, size)),
-            seed: &[],
+            seed: seed.as_ref().map_or(&[], |seed| seed.as_slice()),
             stdout: uart.as_deref(),
             gic: match &layout.controller {
                 Controller::V2 { distributor, cpu } => Gic::V2 { distributor: *distributor, cpu: *cpu },

@@ -16,7 +16,7 @@ use crate::psci;
 use crate::sched::CpuMask;
 use crate::sync::Mutex;
 use crate::sysreg::{FilteredIds, Guest};
-use crate::types::{DomId, Gfn, Pa, VcpuId};
+use crate::types::{DomId, Gfn, Mfn, Pa, VcpuId};
 use crate::vcpu::Vcpu;
 use crate::vgic::{Config, ConfigError, Model, Vgic};
 
@@ -173,19 +173,23 @@ impl Parts {
         let vgic = controller(hv, blueprint)?;
         let io = Io::new(blueprint.vcpus)?;
         let teardown = Teardown::new()?;
-        require_heap(2 * size_of::<Domain>())?;
         let shared = hv.frames.alloc(0, id, Kind::Shared, Content::Zeroed).ok_or(Errno::ENOMEM)?;
         let shared_info = hv.frames.pin(shared, id).map_err(|_| Errno::ENOMEM)?;
         let events = EventChannels::new(id, blueprint.vcpus, blueprint.max_port, shared_info.page());
         match events.and_then(|events| Ok((events, vcpus(hv, blueprint.vcpus)?))) {
             Ok((events, vcpus)) => Ok(Parts { shared_info, events, vcpus, vgic, io, teardown }),
             Err(errno) => {
-                let _ = hv.frames.unpin(shared_info);
-                let _ = hv.frames.free(shared, 0, id);
+                end_shared_info(hv, id, shared);
                 Err(errno.into())
             }
         }
     }
+}
+
+/// Gives back the page of shared info of a domain that nobody could find.
+fn end_shared_info(hv: &Hypervisor, id: DomId, page: Mfn) {
+    let _ = hv.frames.release(page);
+    let _ = hv.frames.free(page, 0, id);
 }
 
 impl Domain {
@@ -207,6 +211,12 @@ impl Domain {
                 return Err(error);
             }
         };
+        if let Err(errno) = require_heap::<Domain>() {
+            remove_units(hv, &vcpus);
+            end_shared_info(hv, id, shared_info.mfn());
+            discard_stage2(hv, id, &mut p2m);
+            return Err(errno.into());
+        }
         // The stacks are small: nothing but this function has a whole domain on its own.
         Ok(Box::new(Domain {
             id,
@@ -251,23 +261,21 @@ impl Domain {
             life: Life::Alive.into(),
             teardown: Mutex::new(teardown),
             lingering: 0.into(),
-            pages_left: false.into(),
         }))
     }
 
     /// Takes a domain apart that nobody could find yet. Its RAM stays with who allocated it.
     pub(crate) fn discard(mut self: Box<Self>, hv: &Hypervisor) {
         remove_units(hv, &self.vcpus);
-        let shared = self.shared_info.mfn();
-        let _ = hv.frames.release(shared);
-        let _ = hv.frames.free(shared, 0, self.id);
+        end_shared_info(hv, self.id, self.shared_info.mfn());
         discard_stage2(hv, self.id, &mut self.memory.get_mut().p2m);
     }
 }
 
-/// `ENOMEM`: the heap has no such piece, which what follows is going to ask for without a way to fail.
-fn require_heap(bytes: usize) -> Result<(), Errno> {
-    Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| Errno::ENOMEM)
+/// `ENOMEM`: the heap has no room for such a value, for which the next step asks without a way to fail. Nothing that uses
+/// the heap comes between.
+pub(crate) fn require_heap<T>() -> Result<(), Errno> {
+    Vec::<T>::new().try_reserve_exact(1).map_err(|_| Errno::ENOMEM)
 }
 
 /// Takes vCPUs out of the scheduler that no CPU runs.
@@ -292,6 +300,11 @@ fn vcpus(hv: &Hypervisor, count: u16) -> Result<Vec<Vcpu>, Errno> {
                 return Err(errno);
             }
         }
+    }
+    let last = vcpus.iter().map(|vcpu| vcpu.unit).max();
+    if let Some(Err(errno)) = last.map(|unit| hv.alarms.reserve(unit)) {
+        remove_units(hv, &vcpus);
+        return Err(errno);
     }
     Ok(vcpus)
 }

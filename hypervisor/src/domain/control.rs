@@ -155,8 +155,8 @@ impl Domain {
             self.change_vgic(hv, |vgic| vgic.set_online(vcpu.id, to == Power::On));
             let now = arch::now();
             hv.kick(match to {
-                Power::On => hv.scheduler.resume(vcpu.unit, now),
-                Power::Off => hv.scheduler.pause(vcpu.unit, now),
+                Power::On => hv.scheduler.start(vcpu.unit, now),
+                Power::Off => hv.scheduler.stop(vcpu.unit, now),
             });
         }
         Ok(())

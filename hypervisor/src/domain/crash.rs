@@ -3,9 +3,8 @@
 //! An arm64 Linux that panics tells nobody: it writes its last words and spins. So the console's output is watched for
 //! those words, the registers are reported at once, and if the vCPU that wrote them then neither sleeps nor enters EL0
 //! for [`PATIENCE`], the domain counts as crashed. A program that merely prints the words goes on running, which clears
-//! the suspicion. Besides, a domain may ask to be watched (`sched_op` watchdog).
-
-use core::sync::atomic::Ordering;
+//! the suspicion. What a guest's console shows in a terminal of the domain cannot be told from what its own kernel writes:
+//! both come as the same call, timestamps and all. Besides, a domain may ask to be watched (`sched_op` watchdog).
 
 use xenolith_abi::Errno;
 use xenolith_abi::sched::ShutdownReason;
@@ -82,21 +81,21 @@ impl Watchdogs {
 impl Domain {
     /// Hears the domain's output to the machine's console.
     pub fn hear(&self, vcpu: &VcpuRef, local: &mut Local, regs: &GuestRegs, bytes: &[u8]) {
+        let deadline = arch::now().saturating_add(arch::ticks(PATIENCE));
         // Linux says it again when it is done; once is enough.
-        if !self.listener.lock().hear(bytes) || vcpu.vcpu().suspect.swap(true, Ordering::Relaxed) {
+        if !self.listener.lock().hear(bytes) || !vcpu.vcpu().suspect(deadline) {
             return;
         }
         log::error!("{} {}: the kernel says that it panics; its registers:", self.id, vcpu.id);
         report(regs);
-        let deadline = arch::now().saturating_add(arch::ticks(PATIENCE));
         local.set_alarm(vcpu.vcpu().unit, AlarmKind::Crash, Some(deadline));
         local.choose();
     }
 }
 
-/// The time of a suspected vCPU is up.
-pub fn confirm(hv: &Hypervisor, vcpu: &VcpuRef) {
-    if vcpu.vcpu().suspect.swap(false, Ordering::Relaxed) {
+/// The time of a suspected vCPU may be up. An older suspicion's is none of the one that there is now.
+pub fn confirm(hv: &Hypervisor, vcpu: &VcpuRef, now: u64) {
+    if vcpu.vcpu().confirm_suspicion(now) {
         vcpu.domain.shut_down(hv, ShutdownReason::Crash);
     }
 }

@@ -10,7 +10,7 @@ use crate::arch;
 use crate::hypervisor::Hypervisor;
 use crate::p2m::MapKind;
 use crate::types::{DomId, PAGE_SHIFT};
-use crate::vgic::{MAX_SPIS, MAX_VCPUS_V2, MAX_VCPUS_V3, Model};
+use crate::vgic::{ConfigError, MAX_SPIS, MAX_VCPUS_V2, MAX_VCPUS_V3, Model};
 
 use super::Domain;
 use super::build::{Blueprint, BuildError, empty_stage2};
@@ -76,6 +76,7 @@ impl Hypervisor {
         let mut domain = Domain::new(self, blueprint, p2m).map_err(|error| match error {
             BuildError::Call(errno) => errno,
             BuildError::Map(_, error) => error.into(),
+            BuildError::Controller(ConfigError::Memory) => Errno::ENOMEM,
             BuildError::Controller(_) => Errno::EINVAL,
         })?;
         if let Err(errno) = map_cpu_interface(&domain) {
@@ -108,9 +109,7 @@ impl Hypervisor {
                 _ => Ok(id),
             };
         }
-        let domains = self.domains();
-        let is_free = |id: &DomId| domains.binary_search_by_key(id, |domain| domain.id).is_err();
-        (last.0.saturating_add(1)..end).chain(1..end).map(DomId).find(is_free).ok_or(Errno::ENOMEM)
+        self.free_number((last.0.saturating_add(1)..end).chain(1..end)).ok_or(Errno::ENOMEM)
     }
 }
 
@@ -121,8 +120,8 @@ fn blueprint(request: &NewDomain, id: DomId) -> Result<Blueprint, Errno> {
             (Model::V2 { distributor: layout::DISTRIBUTOR }, MAX_VCPUS_V2)
         }
         (Controller::Native | Controller::V3, false) => {
-            let redistributors = [(layout::REDISTRIBUTORS, layout::REDISTRIBUTORS_SIZE)];
-            let redistributors = redistributors.into();
+            let redistributors =
+                [(layout::REDISTRIBUTORS, layout::REDISTRIBUTORS_SIZE)].into_iter().collect();
             (Model::V3 { distributor: layout::DISTRIBUTOR, redistributors }, MAX_VCPUS_V3)
         }
         _ => return Err(Errno::EINVAL),

@@ -180,7 +180,7 @@ impl Hypervisor {
 
     /// Ends what is left of domains that were taken off the list and that nobody refers to any more: their vCPUs leave the
     /// scheduler.
-    pub(super) fn bury(&self) {
+    pub(crate) fn bury(&self) {
         self.take_dead(|domain| build::remove_units(self, &domain.vcpus));
     }
 }
@@ -263,13 +263,17 @@ fn begin(hv: &Hypervisor, domain: &Domain) {
     }
 }
 
-/// Whether all vCPUs have left their CPUs. Then they are found no more, and its devices and interrupts are nobody's: no
-/// call of its own is left that could make or report one.
+/// Whether all vCPUs have left their CPUs. Then they are off and found no more, and its devices and interrupts are nobody's:
+/// no call of its own is left that could make or report one.
 fn quiesce(hv: &Hypervisor, domain: &Domain) -> bool {
     if domain.vcpus.iter().any(|vcpu| hv.scheduler.running_on(vcpu.unit).is_some()) {
         return false;
     }
     hv.forget_vcpus(domain);
+    // What is left of the domain may stay for long: it keeps no CPU from others.
+    for vcpu in &domain.vcpus {
+        hv.kick(hv.scheduler.stop(vcpu.unit, arch::now()));
+    }
     domain.forget_runstates(hv);
     hv.end_devices_of(domain);
     if let Some(control) = hv.domain(DomId::CONTROL) {

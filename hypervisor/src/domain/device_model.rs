@@ -173,7 +173,7 @@ impl Hypervisor {
             let Some(parties) = ended else { break };
             self.raise_virq_of(parties.backend, Virq::DeviceSlots);
         }
-        for guest in self.domains().iter().filter(|guest| guest.id != domain.id) {
+        for guest in self.domains().filter(|guest| guest.id != domain.id) {
             guest.forbid_device_model(self, domain.id);
         }
         if self.slots.lock().abandon(domain.id) {

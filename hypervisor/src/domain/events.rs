@@ -58,7 +58,7 @@ impl Domain {
         self.follow_events(hv, effects);
         let consumer = remote.events.lock().consumer(port);
         if let Some((tag, vcpu)) = consumer {
-            remote.device_model_connected(tag, vcpu);
+            remote.device_model_changed(hv, tag, vcpu, port);
         }
         Ok(local_port)
     }
@@ -136,7 +136,7 @@ impl Domain {
         }
     }
 
-    /// The time of a poll is up.
+    /// A vCPU has another reason to go on than the event that it polls for.
     pub fn end_poll(&self, hv: &Hypervisor, id: VcpuId) {
         self.events.lock().stop_polling(id);
         if let Some(vcpu) = self.vcpu(id) {
@@ -161,7 +161,7 @@ impl Hypervisor {
         let Some(domain) = self.domain(peer.domain) else { return };
         let consumer = domain.events.lock().disconnect(peer);
         if let Some((tag, vcpu)) = consumer {
-            domain.device_model_lost(self, tag, vcpu);
+            domain.device_model_changed(self, tag, vcpu, peer.port);
         }
     }
 

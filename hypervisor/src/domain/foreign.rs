@@ -7,13 +7,14 @@
 //! Whether the domain may have it is asked under the lock of its own memory, where it gets it: a permission that is taken
 //! back is gone before that memory is searched for what stood on it.
 
-use core::sync::atomic::Ordering;
-
 use xenolith_abi::Errno;
 
+use crate::arch;
+use crate::grant::Rights;
 use crate::hypervisor::Hypervisor;
 use crate::p2m::MapKind;
 use crate::types::{Gfn, Mfn};
+use crate::vcpu::Vcpu;
 
 use super::Domain;
 use super::memory::frame_error;
@@ -45,6 +46,30 @@ impl Domain {
         }
         let (mfn, kind) = owner.lend_page(hv, from)?;
         self.map_lent(hv, owner, mfn, kind, gfn)
+    }
+
+    /// As [`Self::map_foreign`], with no more than `rights`; returns the machine frame. `ENOENT`: there is no RAM that can
+    /// be used so.
+    pub(super) fn map_frame(
+        &self,
+        hv: &Hypervisor,
+        owner: &Domain,
+        from: Gfn,
+        gfn: Gfn,
+        rights: Rights,
+    ) -> Result<Mfn, Errno> {
+        if owner.id == self.id {
+            return Err(Errno::ESRCH);
+        }
+        let (mfn, kind) = owner.lend_page(hv, from).map_err(|errno| match errno {
+            Errno::EINVAL => Errno::ENOENT,
+            other => other,
+        })?;
+        let Some(kind) = rights.limit(kind) else {
+            hv.release_frame(mfn);
+            return Err(Errno::ENOENT);
+        };
+        self.map_lent(hv, owner, mfn, kind, gfn).map(|()| mfn)
     }
 
     /// Maps a frame of `owner`, with the reference that the caller has taken. Errors: those of [`Self::map_foreign`].
@@ -120,15 +145,14 @@ impl Domain {
         }
     }
 
-    /// Notes that a page of RAM has gone from where it was.
-    pub(super) fn note_pages_left(&self) {
-        self.pages_left.store(true, Ordering::Release);
-    }
-
-    /// Whether pages of RAM have gone from where they were since this was last asked: ballooned away, removed, or
-    /// replaced by something else. Whoever maps the domain's memory has to drop what it keeps of it.
-    pub fn take_pages_left(&self) -> bool {
-        // A plain load keeps calls that take nothing away free of atomic writes.
-        self.pages_left.load(Ordering::Acquire) && self.pages_left.swap(false, Ordering::AcqRel)
+    /// Notes that a page of RAM has gone from where it was: ballooned away, removed, or replaced by something else. Whoever
+    /// maps the domain's memory has to drop what it keeps of it, for which the vCPU waits that runs on the calling CPU. If
+    /// it was another domain's doing, each of the domain's vCPUs waits.
+    pub(super) fn note_pages_left(&self, hv: &Hypervisor) {
+        let here = Some(arch::this_cpu());
+        match self.vcpus.iter().find(|vcpu| hv.scheduler.running_on(vcpu.unit) == here) {
+            Some(vcpu) => vcpu.note_pages_left(),
+            None => self.vcpus.iter().for_each(Vcpu::note_pages_left),
+        }
     }
 }

@@ -127,16 +127,15 @@ impl Domain {
         self.follow_outcome(hv, id, outcome);
     }
 
-    /// A device model has connected to the port of this vCPU.
-    pub fn device_model_connected(&self, tag: ConsumerTag, id: VcpuId) {
-        self.io.servers.lock().connected(tag, id);
-    }
-
-    /// A device model has closed its end of this vCPU's port, or has died. A server that has lost all ports to which it was
-    /// bound is one that nobody will ever end: it ends here.
-    pub fn device_model_lost(&self, hv: &Hypervisor, tag: ConsumerTag, id: VcpuId) {
+    /// A device model has connected to this vCPU's port, or has closed its end, or has died. Which of these is asked of the
+    /// port under the lock of the servers: word of what was done to it may come in another order. A server that has lost
+    /// all ports to which it was bound is one that nobody will ever end: it ends here.
+    pub fn device_model_changed(&self, hv: &Hypervisor, tag: ConsumerTag, id: VcpuId, port: Port) {
         let (outcome, deserted) = {
             let mut servers = self.io.servers.lock();
+            if self.events.lock().consumer_peer(port).is_some() {
+                return servers.connected(tag, id);
+            }
             let lost = (servers.lost(tag, id), servers.destroy_deserted(tag));
             self.io.any.store(servers.has_servers(), Ordering::Release);
             lost

@@ -10,7 +10,7 @@ use crate::hypervisor::Hypervisor;
 use crate::mm::frames::{Content, FrameError, FrameRange, Kind, Pin};
 use crate::mm::table::TableList;
 use crate::p2m::{Access, Entry, MapKind, P2m, P2mError, Run};
-use crate::types::{DomId, Gfn, Ipa, Mfn, PAGE_SHIFT, PAGE_SIZE};
+use crate::types::{DomId, Gfn, Ipa, Mfn, PAGE_SIZE};
 
 use super::Domain;
 
@@ -52,7 +52,7 @@ impl Memory {
                 hv.release_frame(run.mfn);
             }
             if run.kind.is_ram() {
-                domain.note_pages_left();
+                domain.note_pages_left(hv);
             }
         }
         if self.shared_info_gfn == Some(gfn) {
@@ -278,27 +278,5 @@ impl Domain {
         memory.clear(hv, self, gfn)?;
         self.grants.lock().forget_gfn(gfn);
         Ok(())
-    }
-
-    /// Writes a part of the domain's memory back from the caches, for a set/way operation: from frame `from` on, as
-    /// much as fits into one trap. Returns where to go on, or nothing at the end.
-    pub fn clean_memory(&self, from: Gfn) -> Option<Gfn> {
-        /// Pages cleaned in one go: 4 MiB.
-        const STEP: u64 = 1024;
-        let memory = self.memory.lock();
-        let end = memory.p2m.highest().map_or(0, |highest| highest.0.saturating_add(1));
-        let pages = end.checked_sub(from.0).filter(|&left| left > 0)?;
-        let (runs, reached) = memory.p2m.scan(from, pages).ok()?;
-        let mut cleaned = 0;
-        for run in runs.iter().filter(|run| !matches!(run.kind, MapKind::Device | MapKind::StrictDevice)) {
-            let now = run.pages.min(STEP - cleaned);
-            arch::clean_to_memory(run.mfn.base(), now << PAGE_SHIFT);
-            cleaned += now;
-            if cleaned == STEP {
-                return Some(Gfn(run.gfn.0.saturating_add(now)));
-            }
-        }
-        let next = from.0.saturating_add(reached.max(1));
-        (next < end).then_some(Gfn(next))
     }
 }

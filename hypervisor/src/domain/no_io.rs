@@ -2,7 +2,7 @@
 
 use xenolith_abi::Errno;
 
-use crate::event::ConsumerTag;
+use crate::event::{ConsumerTag, Port};
 use crate::hypervisor::Hypervisor;
 use crate::types::{DomId, Ipa, VcpuId};
 
@@ -49,10 +49,7 @@ impl Domain {
     pub fn device_model_event(&self, _: &Hypervisor, _: ConsumerTag, _: VcpuId) {}
 
     /// No port is a device model's.
-    pub fn device_model_connected(&self, _: ConsumerTag, _: VcpuId) {}
-
-    /// No port is a device model's.
-    pub fn device_model_lost(&self, _: &Hypervisor, _: ConsumerTag, _: VcpuId) {}
+    pub fn device_model_changed(&self, _: &Hypervisor, _: ConsumerTag, _: VcpuId, _: Port) {}
 
     /// There are no servers.
     pub fn end_servers_of(&self, _: &Hypervisor, _: DomId) {}

@@ -172,13 +172,12 @@ impl Domain {
     }
 
     /// Gives the domain a shared interrupt of `giver` under its own number, masked. `EPERM`: not permitted. `EINVAL`: it
-    /// has no such interrupt. `EBUSY`: another domain has it, or
-    /// the giver is handling one just now.
+    /// has no such interrupt, or is dying. `EBUSY`: another domain has it, or the giver is handling one just now.
     pub fn bind_interrupt(&self, hv: &Hypervisor, giver: &Domain, intid: u32) -> Result<(), Errno> {
         if !self.permits.lock().has_interrupt(intid) {
             return Err(Errno::EPERM);
         }
-        if self.is_dying() || intid >= self.vgic.lock().interrupts() {
+        if intid >= self.vgic.lock().interrupts() {
             return Err(Errno::EINVAL);
         }
         // What is on its way through the giver's controller must end there.
@@ -190,14 +189,28 @@ impl Domain {
             return Err(Errno::EBUSY);
         }
         self.change_vgic(hv, |vgic| vgic.back_by_hardware(None, intid, Some(intid)));
+        // Its end gives it back, unless that has been by already.
+        if self.is_dying() {
+            self.give_interrupt_back(hv, giver, intid)?;
+            return Err(Errno::EINVAL);
+        }
         Ok(())
     }
 
-    /// Gives a shared interrupt back to `taker`, masked. `EINVAL`: the domain does not have it.
+    /// Gives a shared interrupt back to `taker`, masked. `EINVAL`: the domain does not have it. `EBUSY`: it is handling one
+    /// just now.
     pub fn unbind_interrupt(&self, hv: &Hypervisor, taker: &Domain, intid: u32) -> Result<(), Errno> {
         if hv.owner_of_interrupt(intid) != Some(self.id) {
             return Err(Errno::EINVAL);
         }
+        // The end of it in this domain would deactivate what is the taker's by then.
+        if self.vgic.lock().in_flight(None, intid) {
+            return Err(Errno::EBUSY);
+        }
+        self.give_interrupt_back(hv, taker, intid)
+    }
+
+    fn give_interrupt_back(&self, hv: &Hypervisor, taker: &Domain, intid: u32) -> Result<(), Errno> {
         self.change_vgic(hv, |vgic| vgic.back_by_hardware(None, intid, None));
         if !hv.move_interrupt(intid, self.id, taker.id) {
             return Err(Errno::EINVAL);
@@ -206,13 +219,14 @@ impl Domain {
         Ok(())
     }
 
-    /// Gives all shared interrupts that the domain was permitted to have back to `taker`, masked: for its end.
+    /// Gives all shared interrupts that the domain was permitted to have back to `taker`, masked: for its end, when no CPU
+    /// has a vCPU of it.
     pub fn give_interrupts_back(&self, hv: &Hypervisor, taker: &Domain) {
         let mut from = 0;
         while let Some(intid) = hv.next_interrupt_of(self.id, from) {
             // Others were never the taker's.
             if self.permits.lock().has_interrupt(intid) {
-                let _ = self.unbind_interrupt(hv, taker, intid);
+                let _ = self.give_interrupt_back(hv, taker, intid);
             }
             from = intid.saturating_add(1);
         }

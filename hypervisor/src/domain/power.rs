@@ -33,7 +33,7 @@ impl Domain {
             *power = Power::On;
         }
         self.change_vgic(hv, |vgic| vgic.set_online(vcpu.id, true));
-        hv.kick(hv.scheduler.resume(vcpu.unit, arch::now()));
+        hv.kick(hv.scheduler.start(vcpu.unit, arch::now()));
         true
     }
 
@@ -41,7 +41,7 @@ impl Domain {
     pub fn stop_vcpu(&self, hv: &Hypervisor, vcpu: &Vcpu) {
         *vcpu.power.lock() = Power::Off;
         self.change_vgic(hv, |vgic| vgic.set_online(vcpu.id, false));
-        hv.kick(hv.scheduler.pause(vcpu.unit, arch::now()));
+        hv.kick(hv.scheduler.stop(vcpu.unit, arch::now()));
     }
 
     /// Remembers the reason that a crash still to come will have (`sched_op` shutdown_code).
@@ -84,15 +84,20 @@ impl Domain {
 
     /// A vCPU of the domain has left its CPU: when it shuts down and this was the last, the control domain is told.
     pub fn complete_shutdown(&self, hv: &Hypervisor) {
-        if !self.stopping.load(Ordering::SeqCst) || !self.is_stopped(hv) {
+        if !self.stopping.load(Ordering::SeqCst) {
             return;
         }
-        let first = !core::mem::replace(&mut self.ending.lock().complete, true);
-        if first {
+        {
+            // Once it is complete, the domain may be let go on and shut down again: asked and said in one step.
+            let mut ending = self.ending.lock();
+            if !self.stopping.load(Ordering::SeqCst) || !self.is_stopped(hv) {
+                return;
+            }
             self.stopping.store(false, Ordering::SeqCst);
-            self.say_farewell();
-            hv.raise_global_virq(Virq::DomExc);
+            ending.complete = true;
         }
+        self.say_farewell();
+        hv.raise_global_virq(Virq::DomExc);
     }
 
     fn say_farewell(&self) {

@@ -11,6 +11,7 @@ use super::nodes::{self, NewNode, Style};
 use super::{HardwareDomainSpec, TreeError};
 use crate::platform::tree::{Place, Tree, number};
 use crate::platform::{Interrupt, Platform, Region, Trigger, subtract};
+use crate::types::DomId;
 
 /// What the walk gives.
 pub struct Rewritten {
@@ -111,6 +112,9 @@ impl<'a> Rewriter<'_, 'a> {
             let number = |name, value| DeviceTreeProperty::new_unchecked(name, nodes::halves(value));
             chosen.add_property(number("linux,initrd-start", start.0));
             chosen.add_property(number("linux,initrd-end", end));
+        }
+        if let Some(seed) = self.platform.seed.of(DomId::CONTROL) {
+            chosen.add_property(DeviceTreeProperty::new_unchecked("rng-seed", seed.to_vec()));
         }
         root.add_child(chosen);
         for &bank in spec.memory {

@@ -10,7 +10,7 @@ use crate::arch;
 use crate::domain::crash;
 use crate::event::Port;
 use crate::regs::Pstate;
-use crate::run::{AlarmKind, exit};
+use crate::run::{self, AlarmKind, exit};
 
 use super::{Answer, Arguments, Caller, DONE, Reply, value};
 
@@ -81,7 +81,7 @@ fn watchdog(caller: &mut Caller<'_>, argument: u64) -> Answer {
     value(id)
 }
 
-/// Sleeps until one of the ports is pending or the time (nanoseconds since boot; 0 = never) has come.
+/// Sleeps until one of the ports is pending, the time (nanoseconds since boot; 0 = never) has come, or an interrupt waits.
 fn poll(caller: &mut Caller<'_>, argument: u64) -> Answer {
     let request: Poll = caller.read(argument)?;
     if request.nr_ports > POLL_PORTS {
@@ -93,7 +93,7 @@ fn poll(caller: &mut Caller<'_>, argument: u64) -> Answer {
         ports.try_push(Port(port)).map_err(|_| Errno::EINVAL)?;
     }
     let vcpu = caller.vcpu.vcpu();
-    // First block, then look: an event that comes in between takes the block back.
+    // First block, then look: an event or interrupt that comes in between takes the block back.
     caller.hv.scheduler.block(vcpu.unit, arch::now());
     caller.local.choose();
     let pending = caller.domain().events.lock().poll(vcpu.id, &ports);
@@ -101,8 +101,13 @@ fn poll(caller: &mut Caller<'_>, argument: u64) -> Answer {
         caller.hv.wake(vcpu.unit);
         return pending.map(|_| Reply::Value(0));
     }
+    if run::interrupt_waits(caller.hv, caller.vcpu) {
+        caller.domain().end_poll(caller.hv, vcpu.id);
+        return DONE;
+    }
+    let deadline = (request.timeout != 0).then(|| arch::ticks(request.timeout).max(1));
+    vcpu.poll_until.store(deadline.unwrap_or(0), Ordering::Relaxed);
     vcpu.polling.store(true, Ordering::Relaxed);
-    let deadline = (request.timeout != 0).then(|| arch::ticks(request.timeout));
     caller.local.set_alarm(vcpu.unit, AlarmKind::Poll, deadline);
     DONE
 }

@@ -10,6 +10,7 @@ use arrayvec::ArrayVec;
 
 use super::error::PlatformError;
 use super::region::Region;
+use super::seed::Seed;
 use super::tree::{Place, Tree, entries};
 use crate::types::Pa;
 
@@ -64,6 +65,8 @@ pub struct Chosen {
     pub domain_arguments: String,
     /// `linux,initrd-start` and `linux,initrd-end`.
     pub initrd: Option<Region>,
+    /// From `rng-seed`.
+    pub seed: Seed,
 }
 
 /// Reads `/chosen`.
@@ -98,6 +101,7 @@ fn read(root: &Place<'_, '_>, place: &Place<'_, '_>) -> Result<Chosen, PlatformE
 
     let [start, end] = ["linux,initrd-start", "linux,initrd-end"].map(|name| address(place.bytes(name)?));
     chosen.initrd = start.zip(end).and_then(|(start, end)| Region::between(start, end));
+    chosen.seed = Seed::new(place.bytes("rng-seed"));
     Ok(chosen)
 }
 

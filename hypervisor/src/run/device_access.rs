@@ -170,8 +170,9 @@ fn begin_other(
     ipa: Ipa,
     length: Length,
 ) {
-    match DeviceAccess::of(vcpu, hv, regs, abort, ipa, length) {
-        Some(mut access) => carry_on(hv, vcpu, local, regs, &mut access),
+    let mut access = DeviceAccess::of(vcpu, hv, regs, abort, ipa, length);
+    match &mut access {
+        Some(access) => carry_on(hv, vcpu, local, regs, access),
         None if exit::may_retry(vcpu, &abort.fault, abort.write) => (),
         None => inject::data_abort(regs, abort),
     }

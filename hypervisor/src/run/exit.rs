@@ -69,7 +69,7 @@ pub fn handle(
 
 /// WFI: the vCPU sleeps unless an interrupt waits for it.
 pub fn wait_for_interrupt(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local) {
-    vcpu.vcpu().suspect.store(false, Ordering::Relaxed);
+    vcpu.vcpu().clear_suspicion();
     hv.scheduler.block(vcpu.vcpu().unit, arch::now());
     local.choose();
     if switch::interrupt_waits(hv, vcpu) {

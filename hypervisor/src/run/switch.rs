@@ -44,13 +44,13 @@ fn change(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, unit: Option<Un
     if let Some(old) = &old {
         let vcpu = old.vcpu();
         let deadline = save(hv, old, vcpu, frame);
-        timers::set_guest_timer(&mut cpu.local, vcpu.unit, deadline);
+        timers::set_guest_timer(&mut cpu.local, vcpu, deadline);
     }
     let new = unit.and_then(|unit| hv.vcpu(unit));
     match &new {
         Some(new) => {
             let vcpu = new.vcpu();
-            timers::set_guest_timer(&mut cpu.local, vcpu.unit, None);
+            timers::set_guest_timer(&mut cpu.local, vcpu, None);
             load(new, vcpu, frame);
         }
         None => arch::deactivate_stage2(),

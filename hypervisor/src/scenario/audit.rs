@@ -7,6 +7,7 @@ use alloc::sync::Arc;
 use crate::domain::Domain;
 use crate::domain::device_model::is_others;
 use crate::domain::memory::holds_reference;
+use crate::domain::runstate::RunstateArea;
 use crate::mm::frames::{Kind, State};
 use crate::p2m::MapKind;
 use crate::types::{DomId, Gfn, Mfn};
@@ -47,7 +48,7 @@ impl Machine {
     /// The first [`Imbalance`].
     pub fn audit(&self) -> Result<(), Imbalance> {
         self.hv.frames.audit(DomId::XEN).map_err(|wrong| Imbalance::Table(wrong.0))?;
-        let domains = self.hv.domains();
+        let domains: Vec<_> = self.hv.domains().collect();
         let mut mapped: BTreeMap<u64, u64> = BTreeMap::new();
         for domain in &domains {
             self.count_mappings(domain, &mut mapped)?;
@@ -146,6 +147,8 @@ impl Machine {
         let held = u64::from(grants.size().0) + u64::from(grants.in_use());
         let held = held + domain.events.lock().held_frames() as u64 + u64::from(!domain.is_dead());
         let held = held + domain.io.held_frames() as u64;
+        let areas = domain.vcpus.iter().map(|vcpu| vcpu.runstate.lock());
+        let held = held + areas.filter(|area| matches!(**area, RunstateArea::Page(..))).count() as u64;
         if found != expected + held {
             return Err(Imbalance::Leak(domain.id, found, expected + held));
         }

@@ -1,24 +1,30 @@
 //! The hypervisor as a whole.
 
+mod alarms;
 mod boot;
 mod boot_domains;
 mod console;
 mod control;
 mod create;
 mod destroy;
+mod dying;
 mod events;
 mod first;
 mod foreign;
 #[cfg(feature = "ioreq")]
 mod forward;
+mod frame_grants;
 mod grants;
+mod heap;
 mod hostile;
+mod last_words;
 mod lifecycle;
 mod memory;
 mod multicall;
 #[cfg(not(feature = "ioreq"))]
 mod no_forward;
 mod permission;
+mod poll;
 mod power;
 mod scheduling;
 mod support;

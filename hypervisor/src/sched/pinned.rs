@@ -1,7 +1,7 @@
 //! The pinned policy: who has which CPU for itself.
 //!
 //! As under Xen's `null` scheduler, a unit that comes online gets a free CPU of its affinity and keeps it, asleep or
-//! awake, until it goes offline. When there is none, it waits, without running at all, in the order of arrival.
+//! awake, until it is stopped or removed: a pause does not take it. When there is none, it waits, without running at all, in the order of arrival.
 
 use alloc::{collections::TryReserveError, vec::Vec};
 

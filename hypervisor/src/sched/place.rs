@@ -173,7 +173,7 @@ impl Scheduler {
 
     /// Pinned: gives the unit a CPU if it is online and one is free.
     pub(super) fn claim_cpu(&self, id: UnitId, unit: &mut Unit) {
-        if let Some(pinned) = self.pinned.as_ref().filter(|_| unit.pauses == 0) {
+        if let Some(pinned) = self.pinned.as_ref().filter(|_| unit.online) {
             let preferred = unit.allowed.iter().next().unwrap_or_default();
             let cpu = pinned.lock().claim(id, unit.affinity, preferred);
             unit.allowed = cpu.map_or(CpuMask::NONE, CpuMask::one);

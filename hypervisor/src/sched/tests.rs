@@ -12,10 +12,13 @@ const SLICE: u64 = 1000;
 /// A unit as the model knows it.
 struct Model {
     id: UnitId,
+    online: bool,
     blocked: bool,
     pauses: u32,
     affinity: CpuMask,
     weight: u16,
+    /// Pinned: the CPU that it has had since it came online, once it has run.
+    own: Option<usize>,
     /// The CPU that runs it or has not saved it.
     on: Option<usize>,
     ran: u64,
@@ -23,7 +26,7 @@ struct Model {
 
 impl Model {
     fn wants_to_run(&self) -> bool {
-        !self.blocked && self.pauses == 0
+        self.online && !self.blocked && self.pauses == 0
     }
 }
 
@@ -50,7 +53,17 @@ impl Rig {
         let add = |&(weight, affinity): &(u16, u64)| {
             let affinity = CpuMask(affinity);
             let id = scheduler.add(weight, affinity, 0).unwrap();
-            Model { id, blocked: false, pauses: 1, affinity, weight, on: None, ran: 0 }
+            Model {
+                id,
+                online: false,
+                blocked: false,
+                pauses: 0,
+                affinity,
+                weight,
+                own: None,
+                on: None,
+                ran: 0,
+            }
         };
         let units = units.iter().map(add).collect();
         let cpus = (0..cpus).map(|_| ModelCpu::default()).collect();
@@ -61,12 +74,24 @@ impl Rig {
 
     fn started(policy: Policy, cpus: u16, units: &[(u16, u64)]) -> Self {
         let mut rig = Rig::new(policy, cpus, units);
-        (0..units.len()).for_each(|unit| rig.resume(unit));
+        (0..units.len()).for_each(|unit| rig.start(unit));
         rig
     }
 
     fn kick(&mut self, cpus: CpuMask) {
         self.kicked = self.kicked.or(cpus);
+    }
+
+    fn start(&mut self, unit: usize) {
+        self.units[unit].online = true;
+        let kicks = self.scheduler.start(self.units[unit].id, self.now);
+        self.kick(kicks);
+    }
+
+    fn stop(&mut self, unit: usize) {
+        (self.units[unit].online, self.units[unit].own) = (false, None);
+        let kicks = self.scheduler.stop(self.units[unit].id, self.now);
+        self.kick(kicks);
     }
 
     fn wake(&mut self, unit: usize) {
@@ -130,6 +155,9 @@ impl Rig {
         assert!(unit.affinity.contains(CpuId(cpu as u16)), "{:?} outside its affinity", unit.id);
         assert!(unit.on.is_none_or(|on| on == cpu), "{:?} is on two CPUs", unit.id);
         unit.on = Some(cpu);
+        if self.scheduler.pinned.is_some() {
+            assert_eq!(*unit.own.get_or_insert(cpu), cpu, "{:?} has lost its CPU", unit.id);
+        }
         assert_eq!(self.scheduler.running_on(unit.id), Some(CpuId(cpu as u16)));
     }
 
@@ -193,6 +221,8 @@ impl Rig {
 enum Op {
     Wake(usize),
     Block(usize),
+    Start(usize),
+    Stop(usize),
     Pause(usize),
     Resume(usize),
     Pick(usize),
@@ -208,6 +238,8 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => (0..12usize).prop_map(Op::Wake),
         4 => (0..12usize).prop_map(Op::Block),
+        4 => (0..12usize).prop_map(Op::Start),
+        1 => (0..12usize).prop_map(Op::Stop),
         2 => (0..12usize).prop_map(Op::Pause),
         3 => (0..12usize).prop_map(Op::Resume),
         4 => (0..4usize).prop_map(Op::Pick),
@@ -226,6 +258,8 @@ fn apply(rig: &mut Rig, op: &Op) {
     match op {
         Op::Wake(number) => rig.wake(unit(number)),
         Op::Block(number) => rig.block(unit(number)),
+        Op::Start(number) => rig.start(unit(number)),
+        Op::Stop(number) => rig.stop(unit(number)),
         Op::Pause(number) => rig.pause(unit(number)),
         Op::Resume(number) => rig.resume(unit(number)),
         Op::Pick(number) => rig.pick(cpu(number)),
@@ -284,10 +318,13 @@ proptest! {
                 apply(&mut rig, op);
             }
         }
-        (0..units).for_each(|unit| rig.wake(unit));
+        for unit in 0..units {
+            rig.wake(unit);
+            (0..rig.units[unit].pauses).for_each(|_| rig.resume(unit));
+        }
         rig.run_until(rig.now);
         let running = rig.cpus.iter().filter(|cpu| cpu.running.is_some()).count();
-        let online = rig.units.iter().filter(|unit| unit.pauses == 0).count();
+        let online = rig.units.iter().filter(|unit| unit.online).count();
         prop_assert_eq!(running, online.min(cpus.into()));
         prop_assert!(rig.cpus.iter().all(|cpu| cpu.deadline.is_none()), "nobody shares, so nobody ticks");
     }
@@ -411,7 +448,7 @@ fn unknown_units_and_cpus_are_refused() {
     assert_eq!(scheduler.pick(CpuId(2), 0), Pick::default());
     assert_eq!(scheduler.running_on(UnitId(u32::MAX)), None);
     let unit = scheduler.add(1, CpuMask(1), 0).unwrap();
-    assert_eq!(scheduler.resume(unit, 0), CpuMask(1));
+    assert_eq!(scheduler.start(unit, 0), CpuMask(1));
     assert_eq!(scheduler.pick(CpuId(0), 0).unit, Some(unit));
     assert_eq!(scheduler.remove(unit, 0), Err(Errno::EBUSY));
 }
@@ -458,7 +495,7 @@ fn threads_run_no_unit_twice_and_lose_no_wake() {
     };
     std::thread::scope(|scope| {
         (0..3).for_each(|number| drop(scope.spawn(move || cpu(number))));
-        ids.iter().for_each(|&id| kick(scheduler.resume(id, now())));
+        ids.iter().for_each(|&id| kick(scheduler.start(id, now())));
         let limit = Instant::now() + Duration::from_secs(60);
         for event in 0..EVENTS {
             let unit = event * 7 % UNITS;

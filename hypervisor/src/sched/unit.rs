@@ -85,6 +85,8 @@ pub struct Unit {
     pub affinity: CpuMask,
     /// Where it may run now: [`Unit::affinity`], or under the pinned policy the CPU that it has, if any.
     pub allowed: CpuMask,
+    /// It has been started and not stopped since.
+    pub online: bool,
     /// It sleeps, or wants to as soon as its CPU asks.
     pub blocked: bool,
     /// How many want it not to run.
@@ -102,6 +104,7 @@ impl Unit {
         weight: 0,
         affinity: CpuMask::NONE,
         allowed: CpuMask::NONE,
+        online: false,
         blocked: false,
         pauses: 0,
         vtime: Vtime::ZERO,
@@ -109,15 +112,19 @@ impl Unit {
         times: Times { state: State::Offline, since: 0, spent: [0; 4] },
     };
 
-    /// A unit that is offline, which counts as one pause.
+    /// A unit that has not been started.
     pub fn offline(weight: u16, affinity: CpuMask, now: u64) -> Self {
         let times = Times { since: now, ..Unit::FREE.times };
-        Unit { stage: Stage::Rest, weight: weight.max(1), affinity, pauses: 1, times, ..Unit::FREE }
+        Unit { stage: Stage::Rest, weight: weight.max(1), affinity, times, ..Unit::FREE }
     }
 
     /// Whether it wants a CPU, and there is one for it.
     pub fn wants_to_run(&self) -> bool {
-        self.stage != Stage::Free && !self.blocked && self.pauses == 0 && !self.allowed.is_empty()
+        self.stage != Stage::Free
+            && self.online
+            && !self.blocked
+            && self.pauses == 0
+            && !self.allowed.is_empty()
     }
 
     /// Books the time up to `now` and the state that follows. A blocked unit counts as blocked even while paused, as
@@ -127,7 +134,7 @@ impl Unit {
             State::Running
         } else if self.blocked {
             State::Blocked
-        } else if self.pauses > 0 {
+        } else if !self.online || self.pauses > 0 {
             State::Offline
         } else {
             State::Runnable
@@ -238,7 +245,7 @@ mod tests {
     #[test]
     fn every_tick_is_in_one_state() {
         let mut unit = Unit::offline(256, CpuMask::ALL, 100);
-        unit.pauses = 0;
+        unit.online = true;
         unit.account(110);
         unit.stage = Stage::Running;
         unit.account(130);

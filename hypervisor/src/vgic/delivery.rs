@@ -217,6 +217,7 @@ impl Vgic {
 
     /// Moves an interrupt from the queue of `vcpu` into a list register. If it is active, the register takes its next
     /// pending state along only with `merge`: where others wait for a register, some may come before that.
+    #[inline]
     fn list(&mut self, vcpu: VcpuId, intid: u32, merge: bool) -> Option<(Listed, ListRegister)> {
         let id = BankId::of_intid(vcpu, intid);
         let mask = bit(intid);

@@ -1,10 +1,10 @@
 //! GICv3's redistributors: two frames of 64 KiB for each vCPU, one that describes it and one with its SGIs and PPIs.
 
-use alloc::vec::Vec;
+use arrayvec::ArrayVec;
 
 use super::distributor::{IIDR_V3, PIDR2_V3};
 use super::register::{Access, Field};
-use super::{ConfigError, Fault, Vgic};
+use super::{ConfigError, Fault, MAX_REGIONS, Vgic, Windows};
 use crate::types::{Ipa, VcpuId};
 
 /// log2 of the bytes for one vCPU.
@@ -37,9 +37,12 @@ pub(super) struct Region {
 
 impl Region {
     /// Gives the vCPUs their places, in order.
-    pub(super) fn lay_out(windows: &[(Ipa, u64)], vcpus: u16) -> Result<Vec<Region>, ConfigError> {
+    pub(super) fn lay_out(
+        windows: &Windows,
+        vcpus: u16,
+    ) -> Result<ArrayVec<Region, MAX_REGIONS>, ConfigError> {
         let mut first = 0;
-        let mut regions = Vec::with_capacity(windows.len());
+        let mut regions = ArrayVec::new();
         for &(base, size) in windows {
             let room = u16::try_from(size >> SHIFT).unwrap_or(u16::MAX);
             let end = vcpus.min(u16::saturating_add(first, room));

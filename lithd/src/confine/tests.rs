@@ -1,6 +1,7 @@
 //! What a confined process can and cannot do. Each test confines a child of its own: this test program, run again.
 
 use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::process::Command;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use virtio::config::{DiskConfig, Format};
 use virtio::driver::files;
 use virtio::image::open::open;
+use virtio::image::raw::RawImage;
 
 use super::*;
 
@@ -71,12 +73,18 @@ fn serve(format: Format) {
         Format::Raw => files::raw(&path, 8 << 20),
         Format::Qcow2 => files::qcow2(&path, 8 << 20, None),
     }
-    let files = open(&DiskConfig::new(path.to_str().unwrap(), format), Duration::ZERO).unwrap();
+    let opened = open(&DiskConfig::new(path.to_str().unwrap(), format), Duration::ZERO).unwrap();
+    let ring = files::ring(RawImage::new(tempfile::tempfile().unwrap(), true).unwrap());
     // A confined process cannot remove it.
     drop(folder);
     give_up_root().unwrap();
     leave_file_system().unwrap();
-    let engine = files.start().unwrap();
+    let engine = opened.start().unwrap();
+    if matches!(format, Format::Raw) && ring.is_some() {
+        let link = format!("/proc/self/fd/{}", engine.wake().unwrap().as_raw_fd());
+        assert_eq!(std::fs::read_link(link).unwrap().to_string_lossy(), "anon_inode:[io_uring]");
+    }
+    drop(ring);
     let guest = virtio::driver::guest();
     let block = virtio::block::Block::new(engine, 1, "");
     let mut transport = virtio::driver::attach(block, &guest);

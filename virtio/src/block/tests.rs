@@ -9,9 +9,8 @@ use devicemodel::{Mmio as _, mock};
 use proptest::prelude::*;
 
 use super::*;
-use crate::driver::{self, BASE, Driver, EVENT_IDX, HIGH, INDIRECT, LOW, NEXT, WRITE, hostile};
+use crate::driver::{self, BASE, Driver, EVENT_IDX, HIGH, INDIRECT, LOW, NEXT, WRITE, files, hostile};
 use crate::image::raw::RawImage;
-use crate::image::uring::Uring;
 use crate::image::{Image, Inline};
 use crate::mmio::Transport;
 
@@ -32,9 +31,10 @@ fn guest_on(read_only: bool, ring: bool, features: u64) -> Guest {
     let image = RawImage::new(file.try_clone().unwrap(), read_only).unwrap();
     let engine: Box<dyn Engine> = match ring {
         false => Box::new(Inline::new(image)),
-        true => match Uring::new(image) {
-            Ok(engine) => Box::new(engine),
-            Err((image, _)) => Box::new(Inline::new(image)),
+        // A second descriptor of the same file, for the host that refuses rings.
+        true => match files::ring(RawImage::new(file.try_clone().unwrap(), read_only).unwrap()) {
+            Some(engine) => Box::new(engine),
+            None => Box::new(Inline::new(image)),
         },
     };
     let host = driver::guest();
@@ -234,32 +234,47 @@ fn the_serial_number_is_told() {
     assert_eq!(guest.driver.bytes(data, 6), b"seri\xff\xff");
 }
 
+/// An image of any shape that keeps nothing. It notes how the last write was asked for: 1, or 2 if to be durable.
+struct Watch {
+    geometry: Geometry,
+    seen: Arc<AtomicU64>,
+}
+
+impl Image for Watch {
+    fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+    fn read(&self, _: u64, _: &crate::memory::Buffers) -> io::Result<()> {
+        Ok(())
+    }
+    fn write(&self, _: u64, _: &crate::memory::Buffers, durable: bool) -> io::Result<()> {
+        self.seen.store(1 + u64::from(durable), Ordering::Relaxed);
+        Ok(())
+    }
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
+    fn discard(&self, _: u64, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+    fn write_zeroes(&self, _: u64, _: u64, _: bool) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A device on an image of this shape, and what was seen of its writes.
+fn shaped(geometry: Geometry, queues: u16) -> (Block, Arc<AtomicU64>) {
+    let seen = Arc::new(AtomicU64::new(0));
+    let image = Watch { geometry, seen: Arc::clone(&seen) };
+    (Block::new(Box::new(Inline::new(image)), queues, ""), seen)
+}
+
+const PLAIN: Geometry =
+    Geometry { size: SIZE, block: 512, physical: 512, optimal: 0, discard: 0, read_only: false };
+
 /// Writes one sector and tells whether it was asked to be durable.
 fn durable(features: u64, writeback: Option<u8>) -> bool {
-    struct Watch(Arc<AtomicU64>);
-    impl Image for Watch {
-        fn geometry(&self) -> Geometry {
-            Geometry { size: SIZE, block: 512, physical: 512, optimal: 0, discard: 0, read_only: false }
-        }
-        fn read(&self, _: u64, _: &crate::memory::Buffers) -> io::Result<()> {
-            Ok(())
-        }
-        fn write(&self, _: u64, _: &crate::memory::Buffers, durable: bool) -> io::Result<()> {
-            self.0.store(1 + u64::from(durable), Ordering::Relaxed);
-            Ok(())
-        }
-        fn flush(&self) -> io::Result<()> {
-            Ok(())
-        }
-        fn discard(&self, _: u64, _: u64) -> io::Result<()> {
-            Ok(())
-        }
-        fn write_zeroes(&self, _: u64, _: u64, _: bool) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let seen = Arc::new(AtomicU64::new(0));
-    let block = Block::new(Box::new(Inline::new(Watch(Arc::clone(&seen)))), 1, "");
+    let (block, seen) = shaped(PLAIN, 1);
     let host = driver::guest();
     let mut guest = Guest {
         mmio: driver::attach(block, &host),
@@ -301,6 +316,76 @@ fn the_configuration_is_readable_in_all_sizes() {
     assert_eq!(guest.mmio.read(BASE + 0x1ff, 8), 0);
     guest.mmio.write(BASE + 0x100, 4, 1);
     assert_eq!(guest.mmio.read(BASE + 0x100, 4), SIZE / 512);
+}
+
+/// The features that a driver reads from the device's registers.
+fn offered(block: Block) -> u64 {
+    let mut mmio = driver::attach(block, &driver::guest());
+    let mut half = |number: u32| {
+        driver::write(&mut mmio, 0x14, number);
+        driver::read(&mut mmio, 0x10)
+    };
+    let low = half(0);
+    u64::from(half(1)) << 32 | u64::from(low)
+}
+
+/// Bits by their numbers in the specification (5.2.3 and 6), which Linux looks at.
+#[test]
+fn exactly_these_features_are_offered() {
+    let bits = |numbers: &[u32]| numbers.iter().fold(0, |all, number| all | 1u64 << number);
+    // INDIRECT_DESC, EVENT_IDX, VERSION_1.
+    let core = bits(&[28, 29, 32]);
+    // SIZE_MAX, SEG_MAX, BLK_SIZE, FLUSH, TOPOLOGY, CONFIG_WCE.
+    let disk = bits(&[1, 2, 6, 9, 10, 11]);
+    let (read_only, more_queues, clearing) = (bits(&[5]), bits(&[12]), bits(&[13, 14]));
+    let fixed = Geometry { read_only: true, ..PLAIN };
+    for (geometry, queues, others) in [
+        (PLAIN, 1, clearing),
+        (PLAIN, 2, clearing | more_queues),
+        (fixed, 1, read_only),
+        (fixed, 16, read_only | more_queues),
+    ] {
+        let features = offered(shaped(geometry, queues).0);
+        assert_eq!(features, core | disk | others, "{features:#x}, {queues} queues of {geometry:?}");
+    }
+}
+
+/// Each field by its offset in the specification (5.2.4), for an image on which no two of them are the same by chance.
+#[test]
+fn the_configuration_says_what_the_image_is() {
+    let geometry = Geometry {
+        size: 3 << 40,
+        block: 1024,
+        physical: 8192,
+        optimal: 768 << 10,
+        discard: 64 << 10,
+        read_only: false,
+    };
+    let mut mmio = driver::attach(shaped(geometry, 5).0, &driver::guest());
+    let fields: [(&str, u64, u8, u64); 19] = [
+        ("capacity", 0, 8, 3 << 31),
+        ("size_max", 8, 4, 4 << 20),
+        ("seg_max: a queue's entries without header and status", 12, 4, 510),
+        ("geometry, which is no feature", 16, 4, 0),
+        ("blk_size", 20, 4, 1024),
+        ("physical_block_exp", 24, 1, 3),
+        ("alignment_offset", 25, 1, 0),
+        ("min_io_size in blocks", 26, 2, 8),
+        ("opt_io_size in blocks", 28, 4, 768),
+        ("writeback", 32, 1, 1),
+        ("unused0", 33, 1, 0),
+        ("num_queues", 34, 2, 5),
+        ("max_discard_sectors", 36, 4, 1 << 23),
+        ("max_discard_seg", 40, 4, 1),
+        ("discard_sector_alignment", 44, 4, 128),
+        ("max_write_zeroes_sectors", 48, 4, 1 << 17),
+        ("max_write_zeroes_seg", 52, 4, 1),
+        ("write_zeroes_may_unmap", 56, 1, 1),
+        ("unused1", 57, 1, 0),
+    ];
+    for (name, offset, size, value) in fields {
+        assert_eq!(mmio.read(BASE + 0x100 + offset, size), value, "{name}");
+    }
 }
 
 #[test]

@@ -1,10 +1,16 @@
-//! Image files for tests.
+//! Image files for tests, and engines for them.
 
 use std::fs::{File, OpenOptions};
+use std::io::Write as _;
 use std::path::Path;
+use std::sync::Once;
 
 use imago::qcow2::Qcow2;
 use imago::{FormatCreateBuilder, file::File as ImageFile};
+use io_uring::IoUring;
+
+use crate::image::raw::RawImage;
+use crate::image::uring::Uring;
 
 /// Makes a raw image full of zeros.
 ///
@@ -26,4 +32,27 @@ pub fn qcow2(path: &Path, size: u64, backing: Option<&str>) {
         image = image.backing(backing.to_owned(), "raw".to_owned());
     }
     image.create().expect("there is room");
+}
+
+/// An io_uring engine for an image. `None` if the host's kernel has no io_uring or lets nobody have one, which standard
+/// error is told; whatever else keeps it away is a fault of ours.
+///
+/// # Panics
+/// The host gives a ring, and the engine gets none.
+pub fn ring(image: RawImage) -> Option<Uring> {
+    match IoUring::new(1) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
+            // Not by the macro, whose output a test harness keeps to itself; and once a program is enough.
+            static TOLD: Once = Once::new();
+            let mut errors = std::io::stderr();
+            TOLD.call_once(|| {
+                drop(writeln!(errors, "not tested: io_uring, which this host refuses ({error})"))
+            });
+            None
+        }
+        _ => match Uring::new(image) {
+            Ok(engine) => Some(engine),
+            Err((_, error)) => panic!("the host gives a ring, and the engine gets none: {error}"),
+        },
+    }
 }

@@ -16,10 +16,24 @@ use super::table::{Limit, Row, Table};
 
 /// The most instructions that EL2 may execute for a forwarded read.
 const LARGEST_EL2: f64 = 8000.0;
+/// The most that a forwarded read may cost with all servers and ranges, against one with one of each.
+const FLAT: f64 = 1.05;
 /// Instructions in the vectors, each time that a guest is left and entered: the account begins behind them.
 const IN_VECTORS: u64 = 48;
 /// The program that the control domain runs.
 const SESSION: &str = "bin/bench-session";
+
+/// What one read of a round cost.
+struct Round {
+    servers: u64,
+    ranges: u64,
+    /// Instructions altogether.
+    all: f64,
+    /// Of these at EL2.
+    el2: f64,
+    /// Entries to EL2.
+    entries: f64,
+}
 
 /// Measures, and adds the figures.
 pub fn measure(series: Series, guests: &Guests, table: &mut Table) -> Result<()> {
@@ -37,31 +51,49 @@ pub fn measure(series: Series, guests: &Guests, table: &mut Table) -> Result<()>
         domains: Vec::new(),
     });
     let run = run::run("Count the instructions of forwarded accesses", &machine)?;
-    let rounds = run.all_after("bench: forwarded ");
-    let accounts = accounts(&run)?;
-    for (index, round) in rounds.iter().enumerate() {
-        let [servers, ranges, ticks, times] = numbers(round)?;
-        let reads = times as f64;
-        let mut add = |what: &str, value: f64, unit, limit| {
-            table.push(Row {
-                what: format!("forwarded read, {servers} servers, {ranges} ranges: {what}"),
-                value: value / reads,
-                unit,
-                decimals: 1,
-                limit,
-            });
-        };
-        add("altogether", ticks as f64, "instructions", None);
+    show(&rounds(&run)?, table)
+}
+
+impl Round {
+    /// What there is in it, in words.
+    fn name(&self) -> String {
+        let plural = |count: u64| if count == 1 { "" } else { "s" };
+        let Round { servers, ranges, .. } = *self;
+        format!("forwarded read, {servers} server{}, {ranges} range{}", plural(servers), plural(ranges))
+    }
+}
+
+/// Adds what the rounds cost, and judges the first one and the difference that the last one makes.
+fn show(rounds: &[Round], table: &mut Table) -> Result<()> {
+    let mut add = |round: &Round, what: &str, value: f64, unit, decimals, limit| {
+        table.push(Row { what: format!("{}{what}", round.name()), value, unit, decimals, limit });
+    };
+    let (first, last) = rounds.first().zip(rounds.last()).context("no round was told of")?;
+    for round in rounds {
+        add(round, ": altogether", round.all, "instructions", 1, None);
+    }
+    add(first, ": at EL2", first.el2, "instructions", 1, Some(Limit::AtMost(LARGEST_EL2)));
+    add(first, ": entries to EL2", first.entries, "", 1, None);
+    let flat = Some(Limit::AtMost(FLAT));
+    add(last, " against the first: altogether", last.all / first.all, "", 3, flat);
+    add(last, " against the first: at EL2", last.el2 / first.el2, "", 3, flat);
+    Ok(())
+}
+
+/// The rounds that the control domain told of, with what the hypervisor told before and after each.
+fn rounds(run: &Run) -> Result<Vec<Round>> {
+    let accounts = accounts(run)?;
+    let told = run.all_after("bench: forwarded ");
+    let round = |(index, text): (usize, &&str)| {
+        let [servers, ranges, ticks, reads] = numbers(text)?;
         let (before, after) = (accounts.get(index), accounts.get(index + 1));
         let (before, after) = before.zip(after).context("the hypervisor gave no account")?;
         let entries = after.1 - before.1;
         let el2 = after.0 - before.0 + entries * IN_VECTORS;
-        if index == 0 {
-            add("at EL2", el2 as f64, "instructions", Some(Limit::AtMost(LARGEST_EL2)));
-            add("entries to EL2", entries as f64, "", None);
-        }
-    }
-    Ok(())
+        let of_one = |value: u64| value as f64 / reads as f64;
+        Ok(Round { servers, ranges, all: of_one(ticks), el2: of_one(el2), entries: of_one(entries) })
+    };
+    told.iter().enumerate().map(round).collect()
 }
 
 /// The control domain's initial file system.
@@ -89,4 +121,27 @@ fn numbers<const N: usize>(text: &str) -> Result<[u64; N]> {
     let words = text.split_whitespace().filter_map(|word| word.parse().ok());
     let found: Vec<u64> = words.take(N).collect();
     found.try_into().ok().with_context(|| format!("not {N} numbers: {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_servers_and_ranges_must_not_cost_more() {
+        let round = |servers, ranges, all, el2| Round { servers, ranges, all, el2, entries: 3.4 };
+        let shown = |rounds: &[Round]| {
+            let mut table = Table::default();
+            show(rounds, &mut table).map(|()| table.to_string())
+        };
+        let text = shown(&[round(1, 1, 20000.0, 7000.0), round(8, 2000, 20900.0, 7400.0)]).unwrap();
+        let verdict = |what: &str| {
+            let line = text.lines().find(|line| line.contains(what)).unwrap();
+            line.rsplit('|').nth(1).unwrap().trim()
+        };
+        assert_eq!(verdict("1 server, 1 range: at EL2"), "kept", "{text}");
+        assert_eq!(verdict("8 servers, 2000 ranges against the first: altogether"), "kept", "{text}");
+        assert_eq!(verdict("8 servers, 2000 ranges against the first: at EL2"), "EXCEEDED", "{text}");
+        assert!(shown(&[]).is_err());
+    }
 }

@@ -1,12 +1,16 @@
-//! What a trap costs: instructions at EL2, from the trap to the return.
+//! What a trap costs: instructions at EL2, from the trap to the return; and how many of them are there because accesses
+//! can be forwarded, in a domain that no device model serves.
+
+use std::path::PathBuf;
 
 use anyhow::Result;
-use testbed::paths;
 use testbed::qemu::Boot;
+use testbed::toolchain::{Cross, Target};
+use testbed::{image, paths};
 
 use super::guests::Guests;
 use super::run;
-use super::table::{Row, Table};
+use super::table::{Limit, Row, Table};
 
 /// What the kernel of `bench/src/bin/traps.rs` calls each trap, and what the table does.
 const TRAPS: [(&str, &str); 3] = [
@@ -15,27 +19,42 @@ const TRAPS: [(&str, &str); 3] = [
     ("GICD_ISENABLER", "read of GICD_ISENABLER1"),
 ];
 
-/// Measures each trap.
+/// The most that I/O forwarding may add to a trap of a domain without a device model: a load and a branch.
+const FOR_FORWARDING: f64 = 2.0;
+
+/// Measures each trap with the image, and with one that is built without I/O forwarding.
 pub fn measure(guests: &Guests, table: &mut Table) -> Result<()> {
+    let without = paths::cache().join("bench-no-forwarding.img");
+    image::build_without_features(&Cross::prepare(Target::Hypervisor)?, &without)?;
+    let costs = count("Count the instructions of traps", guests, paths::image())?;
+    let bare = count("Count them without I/O forwarding", guests, without)?;
+    let mut add = |what: &str, value, limit| {
+        table.push(Row { what: what.into(), value, unit: "instructions", decimals: 1, limit });
+    };
+    let mut most = f64::NEG_INFINITY;
+    for ((_, what), (cost, bare)) in TRAPS.into_iter().zip(costs.into_iter().zip(bare)) {
+        add(what, cost, None);
+        most = most.max(cost - bare);
+    }
+    add("the most that I/O forwarding adds to one of these", most, Some(Limit::AtMost(FOR_FORWARDING)));
+    Ok(())
+}
+
+/// What each trap costs with this image.
+fn count(what: &str, guests: &Guests, image: PathBuf) -> Result<Vec<f64>> {
     let machine = run::counting(Boot::Hypervisor {
-        image: paths::image(),
+        image,
         args: run::arguments(),
         kernel: Some(guests.traps.clone()),
         initrd: None,
         bootargs: String::new(),
         domains: Vec::new(),
     });
-    let run = run::run("Count the instructions of traps", &machine)?;
-    for (name, what) in TRAPS {
+    let run = run::run(what, &machine)?;
+    let cost = |(name, _): (&str, &str)| {
         let ticks = run.number_after(&format!("bench: {name} "))?;
         let times = run.number_after(&format!("bench: {name} {ticks} in "))?;
-        table.push(Row {
-            what: what.into(),
-            value: ticks as f64 / times as f64,
-            unit: "instructions",
-            decimals: 1,
-            limit: None,
-        });
-    }
-    Ok(())
+        Ok(ticks as f64 / times as f64)
+    };
+    TRAPS.into_iter().map(cost).collect()
 }

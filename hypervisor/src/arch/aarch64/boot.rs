@@ -152,11 +152,10 @@ fn start(tree: &'static [u8], platform: &Platform) -> ! {
     let passing = passing(tree, platform);
     // SAFETY: the tree has been rewritten and the modules copied; `platform` and the domain have copies of their own.
     unsafe { reclaim(hypervisor, &passing, platform, cpus.len() as u16) };
-    let domains = hypervisor.domains();
-    let pages = domains.iter().map(|domain| domain.memory.lock().pages).sum();
+    let pages = hypervisor.domains().map(|domain| domain.memory.lock().pages).sum();
     log::info!("{}", Account::new(&hypervisor.frames, pages, mmu::image().file_pages()));
     hypervisor.start_scrubbing();
-    domains.iter().for_each(|domain| hypervisor.offer_console(domain));
+    hypervisor.domains().for_each(|domain| hypervisor.offer_console(&domain));
     for ready in core::iter::once(first).chain(others) {
         ready.start(hypervisor);
     }

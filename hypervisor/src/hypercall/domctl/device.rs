@@ -65,7 +65,7 @@ pub fn bind_interrupt(caller: &Caller<'_>, domain: &Domain, request: &Domctl) ->
     Ok(Outcome::Done)
 }
 
-/// `EINVAL`: the guest does not have it.
+/// `EINVAL`: the guest does not have it. `EBUSY`: it is handling one.
 pub fn unbind_interrupt(caller: &Caller<'_>, domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {
     let intid = shared_interrupt(request)?;
     domain.unbind_interrupt(caller.hv, caller.domain(), intid)?;

@@ -76,7 +76,7 @@ pub(super) fn guest(machine: &Machine, id: u16) -> Guest {
 fn they_start_as_the_boot_protocol_says_and_the_wrong_one_is_left_out() {
     let wrong = with(small("wrong"), cells("cpus", &[1000]));
     let (mut machine, _first) = booted([small("plain"), wrong, driver()]);
-    let ids: Vec<u16> = machine.hv.domains().iter().map(|domain| domain.id.0).collect();
+    let ids: Vec<u16> = machine.hv.domains().map(|domain| domain.id.0).collect();
     assert_eq!(ids, [0, 1, 3]);
     for id in [1, 3] {
         let guest = guest(&machine, id);
@@ -134,7 +134,7 @@ fn a_device_that_is_passed_through_is_one_domains() {
 
 /// The host's interrupt controller, which a directly mapped domain has.
 fn controller() -> Model {
-    Model::V3 { distributor: Ipa(0x0800_0000), redistributors: Vec::new() }
+    Model::V3 { distributor: Ipa(0x0800_0000), redistributors: Default::default() }
 }
 
 #[test]

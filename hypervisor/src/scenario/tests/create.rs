@@ -38,7 +38,7 @@ fn numbers_are_given_in_order_and_none_twice() {
     assert_eq!(create(Some(0)), Err(Errno::EINVAL));
     assert_eq!(create(Some(0x7ff0)), Err(Errno::EINVAL));
     assert_eq!(create(Some(0x7fef)), Ok(0x7fef));
-    let listed: Vec<u16> = machine.hv.domains().iter().map(|domain| domain.id.0).collect();
+    let listed: Vec<u16> = machine.hv.domains().map(|domain| domain.id.0).collect();
     assert_eq!(listed, [0, 1, 2, 3, 4, 0x7fef]);
     assert_eq!(machine.audit(), Ok(()));
 }

@@ -169,10 +169,10 @@ fn mapping_where_nothing_was_flushes_nothing() {
     // In the place of another page.
     assert_eq!(map_foreign(machine, &first, 1, &[(page, HOLE + 1)]), Ok(vec![0]));
     assert_eq!(fake::flushes().addresses, before.addresses + 2);
-    assert!(!first.domain.take_pages_left());
+    assert!(!first.domain.vcpus[0].take_pages_left());
     let own = first.page(machine, 30) >> 12;
     assert_eq!(first.domain.map_foreign(&machine.hv, &second.domain, Gfn(page), Gfn(own)), Ok(()));
-    assert!(first.domain.take_pages_left(), "a page of RAM was replaced");
+    assert!(first.domain.vcpus[0].take_pages_left(), "a page of RAM was replaced");
     assert_eq!(machine.audit(), Ok(()));
 }
 

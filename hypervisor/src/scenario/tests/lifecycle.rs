@@ -214,7 +214,7 @@ impl World {
         for gfn in 0..FRAMES {
             let _ = control.remove_mapping(hv, World::gfn(0, gfn));
         }
-        let left: Vec<_> = hv.domains().iter().map(|domain| domain.id).collect();
+        let left: Vec<_> = hv.domains().map(|domain| domain.id).collect();
         assert_eq!(left, [DomId(0)]);
         assert_eq!(self.machine.audit(), Ok(()));
         let own = u64::from(control.grants.lock().size().0);

@@ -47,7 +47,7 @@ pub fn config_v3(vcpus: u16, spis: u16) -> Config {
     Config {
         model: Model::V3 {
             distributor: Ipa(DISTRIBUTOR),
-            redistributors: vec![(Ipa(REDISTRIBUTORS), 0x100_0000)],
+            redistributors: [(Ipa(REDISTRIBUTORS), 0x100_0000)].into_iter().collect(),
         },
         vcpus,
         spis,

@@ -61,7 +61,7 @@ fn redistributors_are_found_by_affinity() {
 
 #[test]
 fn regions_are_filled_in_order() {
-    let regions = vec![(Ipa(0x1000_0000), 0x4_0000), (Ipa(0x2000_0000), 0x8_0000)];
+    let regions = [(Ipa(0x1000_0000), 0x4_0000), (Ipa(0x2000_0000), 0x8_0000)].into_iter().collect();
     let model = Model::V3 { distributor: Ipa(DISTRIBUTOR), redistributors: regions };
     let mut machine = Machine::new(Config { model, ..config_v3(3, 32) }, 4);
     assert_eq!(machine.read(0, 0x1000_0008, 8) & 0xff_ff10, 0);
@@ -207,7 +207,10 @@ fn impossible_configurations_are_refused() {
         change(&mut config);
         Vgic::new(config).err()
     };
-    let with = |distributor, redistributors| Model::V3 { distributor: Ipa(distributor), redistributors };
+    let with = |distributor, regions: &[(Ipa, u64)]| Model::V3 {
+        distributor: Ipa(distributor),
+        redistributors: regions.iter().copied().collect(),
+    };
     assert_eq!(refused(&|_| {}), None);
     assert_eq!(refused(&|c| c.vcpus = 0), Some(ConfigError::Vcpus));
     assert_eq!(refused(&|c| c.vcpus = 129), Some(ConfigError::Vcpus));
@@ -215,19 +218,19 @@ fn impossible_configurations_are_refused() {
     assert_eq!(refused(&|c| c.event_ppi = 32), Some(ConfigError::EventPpi));
     assert_eq!(refused(&|c| c.priority_bits = 9), Some(ConfigError::PriorityBits));
     assert_eq!(
-        refused(&|c| c.model = with(0x1000_0001, vec![(Ipa(0x2000_0000), 0x8_0000)])),
+        refused(&|c| c.model = with(0x1000_0001, &[(Ipa(0x2000_0000), 0x8_0000)])),
         Some(ConfigError::Window)
     );
     assert_eq!(
-        refused(&|c| c.model = with(0x2001_0000, vec![(Ipa(0x2000_0000), 0x8_0000)])),
+        refused(&|c| c.model = with(0x2001_0000, &[(Ipa(0x2000_0000), 0x8_0000)])),
         Some(ConfigError::Window)
     );
     let top = !0xffff_u64;
-    assert_eq!(refused(&|c| c.model = with(0x1000, vec![(Ipa(top), 0x8_0000)])), Some(ConfigError::Window));
+    assert_eq!(refused(&|c| c.model = with(0x1000, &[(Ipa(top), 0x8_0000)])), Some(ConfigError::Window));
     assert_eq!(
-        refused(&|c| c.model = with(0x1000, vec![(Ipa(0x2000_0000), 0x7_ffff)])),
+        refused(&|c| c.model = with(0x1000, &[(Ipa(0x2000_0000), 0x7_ffff)])),
         Some(ConfigError::Redistributors)
     );
-    assert_eq!(refused(&|c| c.model = with(0x1000, vec![])), Some(ConfigError::Redistributors));
+    assert_eq!(refused(&|c| c.model = with(0x1000, &[])), Some(ConfigError::Redistributors));
     assert_eq!(Vgic::new(config_v2(9, 32)).err(), Some(ConfigError::Vcpus));
 }
