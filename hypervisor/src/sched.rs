@@ -301,7 +301,7 @@ impl Scheduler {
     /// it. Returns the CPUs to kick.
     #[must_use]
     pub fn saved(&self, cpu: CpuId, previous: UnitId, now: u64) -> CpuMask {
-        self.settle_when(previous, now, false, |unit, slot| {
+        self.settle_when(previous, now, false, |unit, _, slot| {
             let left = unit.stage == Stage::Held && slot.registers() == Some(cpu);
             if left {
                 slot.set_registers(None);

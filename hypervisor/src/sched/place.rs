@@ -39,12 +39,15 @@ impl Scheduler {
         boost: bool,
         change: impl FnOnce(&mut Unit),
     ) -> CpuMask {
-        self.settle_when(id, now, boost, |unit, _| {
+        self.settle_when(id, now, boost, |unit, queue, _| {
             change(unit);
             let rises = unit.stage == Stage::Rest && unit.wants_to_run();
             if rises {
                 unit.stage = Stage::Held;
                 unit.used_up = false;
+                // Whatever kept it away: it has no claim on the time that others had meanwhile.
+                queue.charge(now);
+                unit.vtime = queue.awakening(unit.vtime, unit.weight);
             }
             rises
         })
@@ -56,10 +59,10 @@ impl Scheduler {
         id: UnitId,
         now: u64,
         boost: bool,
-        held: impl FnOnce(&mut Unit, &Slot) -> bool,
+        held: impl FnOnce(&mut Unit, &mut Queue, &Slot) -> bool,
     ) -> CpuMask {
         let mut way = Way { boost, kicks: CpuMask::NONE, lag: None };
-        let mut step = self.with_unit(id, now, |unit, queue, slot| match held(unit, slot) {
+        let mut step = self.with_unit(id, now, |unit, queue, slot| match held(unit, queue, slot) {
             true => self.step(&mut way, id, now, unit, queue, slot),
             false => Step::Rests,
         });
@@ -195,9 +198,6 @@ impl Scheduler {
 /// Puts a held unit on its home queue.
 fn wait(id: UnitId, unit: &mut Unit, queue: &mut Queue, slot: &Slot, now: u64, boost: bool) -> Step {
     queue.charge(now);
-    if boost {
-        unit.vtime = queue.awakening(unit.vtime, unit.weight);
-    }
     unit.stage = Stage::Ready;
     let entry = Entry { id, vtime: unit.vtime, weight: unit.weight, allowed: unit.allowed };
     let busy = queue.current().is_some();

@@ -171,7 +171,7 @@ impl Queue {
         self.mean().moved(lag).max(self.floor)
     }
 
-    /// Where a unit stands that slept since `vtime` on this queue: what it was entitled to meanwhile is credited, up
+    /// Where a unit stands that was away since `vtime` on this queue: what it was entitled to meanwhile is credited, up
     /// to half a slice of running.
     pub fn awakening(&self, vtime: Vtime, weight: u16) -> Vtime {
         let bound = cost(self.slice, weight);

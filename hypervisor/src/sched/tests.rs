@@ -362,6 +362,25 @@ fn a_heavy_unit_has_a_cpu_while_light_ones_share_the_other() {
 }
 
 #[test]
+fn who_comes_late_or_back_from_a_pause_has_no_claim_on_the_time_without_it() {
+    const ABSENCE: u64 = 1000 * SLICE;
+    const TOGETHER: u64 = 20 * SLICE;
+    let mut rig = Rig::new(Policy::Fair, 1, &[(256, 1), (256, 1)]);
+    rig.start(0);
+    for come in [Rig::start, Rig::resume] {
+        rig.run_until(rig.now + ABSENCE);
+        rig.pick(0);
+        let before = rig.units[0].ran;
+        come(&mut rig, 1);
+        rig.run_until(rig.now + TOGETHER);
+        rig.pick(0);
+        let left = rig.units[0].ran - before;
+        assert!(left.abs_diff(TOGETHER / 2) <= 2 * SLICE, "{left} of {TOGETHER} ticks are left to the other");
+        rig.pause(1);
+    }
+}
+
+#[test]
 fn an_idle_machine_and_a_lone_unit_take_no_ticks() {
     let mut rig = Rig::started(Policy::Fair, 2, &[(256, 3), (256, 3)]);
     rig.run_until(0);
