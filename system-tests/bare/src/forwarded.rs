@@ -9,7 +9,7 @@ mod cases;
 use crate::cpu::{Outcome, execute_with};
 use crate::report::{Complaint, Report, check};
 
-use cases::{CACHE, Case, LOADS, PATTERN, REFUSED, STORED, STORES, X1, X2};
+use cases::{CACHE, Case, EXCLUSIVE_STORES, LOADS, PATTERN, REFUSED, STORED, STORES, X1, X2};
 
 /// The device's memory. It ends [`END`] bytes on, in the middle of a doubleword.
 const MEMORY: u64 = 0x0a00_0000;
@@ -117,6 +117,12 @@ fn refused() -> Result<(), Complaint> {
     for (name, word) in REFUSED {
         let (outcome, registers) = execute(word, DATA, false);
         check(outcome.is_data_abort(DATA), name, DATA, outcome)?;
+        equal(name, registers[0], DATA)?;
+    }
+    for (name, word) in EXCLUSIVE_STORES {
+        let (outcome, registers) = execute(word, DATA, false);
+        let failed = matches!(outcome, Outcome::Value(_)) && registers[2] == 1;
+        check(failed || outcome.is_data_abort(DATA), name, DATA, outcome)?;
         equal(name, registers[0], DATA)?;
     }
     equal("accesses of refused forms", facts()?[2], before[2])

@@ -151,7 +151,7 @@ pub const STORED: [[u64; 2]; STORES.len()] = [
 ];
 
 /// Forms that the syndrome does not describe and that are not decoded.
-pub const REFUSED: [(&str, u32); 9] = [
+pub const REFUSED: [(&str, u32); 11] = [
     ("ldr q0, [x0]", 0x3dc0_0000),
     ("ldr d0, [x0], #8", 0xfc40_8400),
     ("str s0, [x0]", 0xbd00_0000),
@@ -160,7 +160,18 @@ pub const REFUSED: [(&str, u32); 9] = [
     ("ld1 {v0.16b}, [x0]", 0x4c40_7000),
     ("ldxr x1, [x0]", 0xc85f_7c01),
     ("ldxp x1, x2, [x0]", 0xc87f_0801),
+    ("ldaxr x1, [x0]", 0xc85f_fc01),
+    ("ldaxp w1, w2, [x0]", 0x887f_8801),
     ("dc zva, x0", 0xd50b_7420),
+];
+
+/// Exclusive stores, whose status goes to w2. Without the load before, which is refused, such a store fails: with a data
+/// abort or without, as the implementation likes (Arm ARM, STXR).
+pub const EXCLUSIVE_STORES: [(&str, u32); 4] = [
+    ("stxr w2, x1, [x0]", 0xc802_7c01),
+    ("stlxrb w2, w1, [x0]", 0x0802_fc01),
+    ("stxp w2, x1, x1, [x0]", 0xc822_0401),
+    ("stlxp w2, w1, w1, [x0]", 0x8822_8401),
 ];
 
 /// Cache maintenance by address.
