@@ -60,11 +60,12 @@ echo \"hostile: done, with status $?\"
 /// RAM of the driver domain in MiB: Linux 6.1 gives up as much of it as it maps of guests.
 const DRIVER_MIB: u64 = 512;
 
-/// Makes and destroys a guest: its file, its name, how often.
+/// Makes and destroys a guest: its file, its name, how often. Every other time the guest does not begin.
 const ROUNDS_SCRIPT: &str = "#!/bin/sh
 round=0
 while [ $round -lt $3 ]; do
-    lith create --paused $1 >/tmp/said 2>&1 && lith destroy $2 >>/tmp/said 2>&1 || break
+    [ $((round % 2)) -eq 0 ] && paused= || paused=--paused
+    lith create $paused $1 >/tmp/said 2>&1 && lith destroy $2 >>/tmp/said 2>&1 || break
     round=$((round + 1))
 done
 [ $round -eq $3 ] || { cat /tmp/said; exit 1; }
@@ -86,6 +87,8 @@ sh
 
 /// A kernel that waits for interrupts, for ever.
 const WAITS: [u32; 2] = [0xd503_207f, 0x17ff_ffff];
+/// A kernel that never stops: `b .`.
+const SPINS: [u32; 1] = [0x1400_0000];
 /// A kernel that tells the hypervisor that it has crashed: `sched_op(SHUTDOWN, &CRASH)`.
 const CRASHES: [u32; 6] = [
     0x1000_00a1, // adr x1, the last word
@@ -137,6 +140,7 @@ pub(crate) fn prepare(output: &Path, guest_tests: &Path, bare: &Path) -> Result<
         let mut control = roles::control(base()?, &lith, &guest)?;
         control.file("bin/rounds", 0o755, ROUNDS_SCRIPT.into());
         control.file("guest/tiny", 0o644, tiny_kernel(&WAITS));
+        control.file("guest/spins", 0o644, tiny_kernel(&SPINS));
         control.file("guest/crashes", 0o644, tiny_kernel(&CRASHES));
         control.file("guest/bare", 0o644, fs::read(bare)?);
         control.file("guest/shell", 0o644, base()?.to_cpio()?);
