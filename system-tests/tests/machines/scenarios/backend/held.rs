@@ -52,8 +52,7 @@ fn hold(rig: &mut Rig, state: u8) -> Result<()> {
     Ok(())
 }
 
-/// Starts a device model, and then the guest: under emulation, one that changes its code as quickly as it can, because
-/// nobody answers it, leaves the others no time.
+/// Starts a device model, and then the guest, so that its first access finds the model there.
 fn start(rig: &mut Rig, model: &str, argument: &str) -> Result<()> {
     rig.control().check(&format!("guest={NUMBER}; : >/tmp/held"))?;
     let command = format!("guest-tests {model} $guest {argument}");
