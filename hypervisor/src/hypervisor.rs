@@ -68,8 +68,10 @@ pub struct Hypervisor {
     /// Domains that are gone but for somebody's reference: their vCPUs are still in the scheduler.
     graveyard: Mutex<Vec<Arc<Domain>>>,
     units: RwLock<Vec<Option<VcpuRef>>>,
-    /// CPUs that have kicked themselves. Each CPU sets and clears its own bit only.
-    own_kicks: AtomicU64,
+    /// CPUs that were kicked with no interrupt, by themselves or while they watched, and have not chosen since.
+    kicks: AtomicU64,
+    /// CPUs that have nothing to run and watch for kicks. Each CPU changes its own bit only.
+    watching: AtomicU64,
     /// Wall-clock nanoseconds since 1970 at the moment when the counter was zero.
     pub wall_clock: Mutex<u64>,
     /// Shared interrupts: which domain has each one. Indexed by INTID - 32.
@@ -110,7 +112,8 @@ impl Hypervisor {
             creating: Mutex::new(DomId::CONTROL),
             graveyard: Mutex::default(),
             units: RwLock::new(Vec::new()),
-            own_kicks: AtomicU64::new(0),
+            kicks: AtomicU64::new(0),
+            watching: AtomicU64::new(0),
             wall_clock: Mutex::new(0),
             routes: RwLock::new(Vec::new()),
             scrubbing: Mutex::new(None),
@@ -345,7 +348,8 @@ impl Hypervisor {
         self.routes.read().get(index).copied().flatten()
     }
 
-    /// Makes CPUs choose anew. The calling CPU does so before it enters a guest or sleeps, with no interrupt.
+    /// Makes CPUs choose anew. The calling CPU does so before it enters a guest or sleeps, and one that watches does so at
+    /// once; both with no interrupt.
     pub fn kick(&self, cpus: CpuMask) {
         if cpus.is_empty() {
             return;
@@ -353,21 +357,40 @@ impl Hypervisor {
         let own = arch::this_cpu();
         for cpu in cpus.iter() {
             if cpu == own {
-                self.own_kicks.fetch_or(CpuMask::one(own).0, Ordering::Relaxed);
-            } else {
+                self.kicks.fetch_or(CpuMask::one(own).0, Ordering::Relaxed);
+            } else if !self.kick_watching(cpu) {
                 arch::gic::kick(cpu);
             }
         }
     }
 
-    /// Whether the calling CPU has kicked itself and not chosen since.
+    /// Kicks a CPU if it watches. One that ends its watch meanwhile either sees the kick or is found to watch no more.
+    fn kick_watching(&self, cpu: CpuId) -> bool {
+        let watches = || CpuMask(self.watching.load(Ordering::SeqCst)).contains(cpu);
+        if !watches() {
+            return false;
+        }
+        self.kicks.fetch_or(CpuMask::one(cpu).0, Ordering::SeqCst);
+        watches()
+    }
+
+    /// Says whether the calling CPU watches for kicks. After the end of that it looks once more before it sleeps.
+    pub fn set_watching(&self, own: CpuId, watching: bool) {
+        let bit = CpuMask::one(own).0;
+        match watching {
+            true => self.watching.fetch_or(bit, Ordering::SeqCst),
+            false => self.watching.fetch_and(!bit, Ordering::SeqCst),
+        };
+    }
+
+    /// Whether the calling CPU was kicked with no interrupt, and has not chosen since.
     pub fn is_kicked(&self, own: CpuId) -> bool {
-        CpuMask(self.own_kicks.load(Ordering::Relaxed)).contains(own)
+        CpuMask(self.kicks.load(Ordering::SeqCst)).contains(own)
     }
 
     /// The calling CPU chooses now.
     pub fn take_kick(&self, own: CpuId) {
-        self.own_kicks.fetch_and(!CpuMask::one(own).0, Ordering::Relaxed);
+        self.kicks.fetch_and(!CpuMask::one(own).0, Ordering::Relaxed);
     }
 
     /// Makes a vCPU that sleeps runnable.

@@ -8,6 +8,7 @@ pub mod accounting;
 mod device_access;
 pub mod exit;
 mod firmware;
+mod idle;
 mod inject;
 mod interrupts;
 mod switch;
@@ -15,7 +16,6 @@ mod timers;
 
 use alloc::sync::Arc;
 
-use crate::arch;
 use crate::hypervisor::{Hypervisor, VcpuRef};
 use crate::regs::GuestRegs;
 use crate::types::CpuId;
@@ -54,6 +54,7 @@ pub struct Cpu {
     pub id: CpuId,
     running: Option<VcpuRef>,
     local: Local,
+    watch: idle::Watch,
 }
 
 /// The part of a CPU's state that handlers may change while its vCPU is borrowed.
@@ -74,7 +75,7 @@ impl Local {
 impl Cpu {
     /// A CPU that runs nothing yet.
     pub fn new(id: CpuId, alarms: Arc<AlarmQueue>) -> Self {
-        Cpu { id, running: None, local: Local { id, alarms, choose: true } }
+        Cpu { id, running: None, local: Local { id, alarms, choose: true }, watch: idle::Watch::default() }
     }
 
     /// The vCPU that runs here.
@@ -106,7 +107,7 @@ pub fn run(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event) 
     while step(hv, cpu, frame, event) == Next::Idle {
         if !hv.scrub_a_little() {
             hv.accounts.leave(cpu.id);
-            arch::wait_for_interrupt();
+            idle::wait(hv, cpu.id, &mut cpu.watch);
             hv.accounts.resume(cpu.id);
         }
         event = Event::Interrupt;

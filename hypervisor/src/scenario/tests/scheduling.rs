@@ -240,3 +240,20 @@ fn a_vcpu_that_is_turned_on_again_has_no_timer_from_before() {
     assert_eq!(machine.read_register(other, CNTP_CTL), 0);
     assert_eq!(fake::guest::registers().timer_control, 0);
 }
+
+#[test]
+fn a_cpu_that_watches_is_kicked_without_an_interrupt() {
+    let machine = Machine::new(2, 1024);
+    let other = CpuId(1);
+    let kick = || {
+        fake::on_cpu(CpuId(0));
+        machine.hv.kick(crate::sched::CpuMask::one(other));
+        fake::on_cpu(other);
+        (machine.hv.is_kicked(other), fake::gic::pending())
+    };
+    machine.hv.set_watching(other, true);
+    assert_eq!(kick(), (true, false));
+    machine.hv.take_kick(other);
+    machine.hv.set_watching(other, false);
+    assert_eq!(kick(), (false, true));
+}
