@@ -16,7 +16,7 @@ pub const VIRQ_SLOTS: u32 = 23;
 numbers! {
     /// An operation.
     XenolithOp: u64 {
-        /// Returns a mask of what there is: [`FEATURE_SLOTS`]. No argument.
+        /// Returns a mask of what there is: [`FEATURE_SLOTS`], [`FEATURE_FRAME_GRANTS`]. No argument.
         Features = 0,
         /// Makes a slot. Argument: [`Slot`]; its number comes back in it. For the control domain.
         CreateSlot = 1,

@@ -11,6 +11,7 @@ mod first;
 mod foreign;
 #[cfg(feature = "ioreq")]
 mod forward;
+mod frame_grants;
 mod grants;
 mod hostile;
 mod lifecycle;
