@@ -4,10 +4,13 @@
 //! The ring can do nothing but read, write, sync and allocate in the image's file: what a confined process may not do,
 //! it cannot do through the ring either.
 //!
-//! Small writes are done by a plain system call: they end in the page cache, and most file systems would hand them to
-//! a thread of the ring's, which costs more than the copy.
+//! Small operations that the page cache can take are done by a plain system call: writes, which most file systems would
+//! hand to a thread of the ring's, and reads of what is in the cache. Either costs more by the ring than the copy.
+//!
+//! Large ones go past the cache where that is possible: the disk's controller reads and writes the guest's pages.
 #![allow(unsafe_code)]
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
@@ -16,7 +19,9 @@ use io_uring::squeue::Entry;
 use io_uring::types::{Fixed, FsyncFlags};
 use io_uring::{IoUring, opcode, register::Restriction};
 use libc::iovec;
+use rustix::io::Errno;
 
+use super::direct::{self, Chooser};
 use super::raw::RawImage;
 use super::{Done, Engine, Geometry, Image, Job, Operation, vectored};
 
@@ -24,10 +29,13 @@ use super::{Done, Engine, Geometry, Image, Job, Operation, vectored};
 const ENTRIES: u32 = 256;
 /// Entries of the completion queue, and the most jobs that the kernel has: so it never overflows.
 const IN_FLIGHT: u32 = 1024;
-/// Writes up to so many bytes are done at once.
-const SMALL_WRITE: u64 = 128 << 10;
-/// The ring's only file.
+/// Reads and writes up to so many bytes are done at once.
+const SMALL: u64 = 128 << 10;
+/// The most pieces of memory in one operation.
+const MAX_PIECES: usize = 1024;
+/// The ring's file, and the same for direct I/O.
 const FILE: Fixed = Fixed(0);
+const DIRECT: Fixed = Fixed(1);
 /// In a ring's entry: the file is a registered one (IOSQE_FIXED_FILE).
 const FIXED_FILE: u8 = 1 << 0;
 
@@ -35,6 +43,7 @@ const FIXED_FILE: u8 = 1 << 0;
 struct Flight {
     job: Job,
     _pieces: Vec<iovec>,
+    direct: bool,
 }
 
 // SAFETY: the addresses in `_pieces` are of guest memory that `job` keeps mapped; they belong to no thread, and only the
@@ -47,6 +56,10 @@ pub struct Uring {
     ring: IoUring,
     flights: Vec<Option<Flight>>,
     free: Vec<usize>,
+    chooser: Chooser,
+    uncopied: u64,
+    /// Jobs that wait until no direct write near them is under way. If there are any, there is such a write.
+    held: VecDeque<Job>,
     /// Entries in the submission queue that the kernel does not know of.
     waiting: bool,
     done: Vec<Done>,
@@ -60,10 +73,13 @@ impl Uring {
     pub fn new(image: RawImage) -> Result<Uring, (RawImage, io::Error)> {
         match ring(&image) {
             Ok(ring) => Ok(Uring {
+                chooser: Chooser::new(image.geometry().block, image.direct().is_some()),
                 image,
                 ring,
                 flights: Vec::new(),
                 free: Vec::new(),
+                uncopied: 0,
+                held: VecDeque::new(),
                 waiting: false,
                 done: Vec::new(),
             }),
@@ -108,15 +124,108 @@ impl Uring {
         false
     }
 
+    /// Hands a job to the kernel. If that cannot be, it is done here.
+    fn depart(&mut self, job: Job, pieces: Vec<iovec>, direct: bool) {
+        let entry = entry(&job.operation, if direct { DIRECT } else { FILE }, &pieces);
+        let place = self.board(Flight { job, _pieces: pieces, direct });
+        let entry = entry.user_data(u64::try_from(place).unwrap_or(u64::MAX));
+        if !self.enqueue(&entry)
+            && let Some(Flight { job, .. }) = self.land(place)
+        {
+            self.run(&job);
+        }
+    }
+
+    /// Does a job here.
+    fn run(&mut self, job: &Job) {
+        self.done.push(Done { token: job.token, result: self.image.run(&job.operation) });
+    }
+
+    /// Whether something is under way, directly or by the page cache, that changes the image near where an operation does.
+    fn is_near(&self, operation: &Operation, direct: bool) -> bool {
+        let Some(changed) = direct::changes(operation) else { return false };
+        let others = self.flights.iter().flatten().filter(|flight| flight.direct == direct);
+        others
+            .filter_map(|flight| direct::changes(&flight.job.operation))
+            .any(|other| direct::touch(other, changed))
+    }
+
+    /// Starts a job that goes by the page cache, as soon as that may be.
+    fn submit_cached(&mut self, job: Job) {
+        if self.is_near(&job.operation, true) {
+            self.held.push_back(job);
+            return;
+        }
+        let pieces = match &job.operation {
+            Operation::Read { offset, into }
+                if into.len() <= SMALL && self.image.read_cached(*offset, into) =>
+            {
+                self.done.push(Done { token: job.token, result: Ok(()) });
+                return;
+            }
+            _ if self.under_way() >= IN_FLIGHT as usize => None,
+            Operation::Write { from, .. } if from.len() <= SMALL => None,
+            Operation::Read { .. } | Operation::Write { .. } => pieces(&job.operation),
+            _ => Some(Vec::new()),
+        };
+        match pieces {
+            Some(pieces) => self.depart(job, pieces, false),
+            None => self.run(&job),
+        }
+    }
+
+    /// Starts what was held back and need not be any more.
+    fn release(&mut self) {
+        // Each is looked at once; one that must go on waiting is put behind the others.
+        for _ in 0..self.held.len() {
+            if let Some(job) = self.held.pop_front() {
+                self.submit_cached(job);
+            }
+        }
+    }
+
     /// Notes what the kernel has completed.
     fn reap(&mut self) {
+        let mut direct_ended = false;
         loop {
-            let Some(entry) = self.ring.completion().next() else { return };
+            let Some(entry) = self.ring.completion().next() else { break };
             let place = usize::try_from(entry.user_data()).unwrap_or(usize::MAX);
             let Some(flight) = self.land(place) else { continue };
+            direct_ended |= flight.direct;
+            if flight.direct {
+                self.conclude_direct(flight.job, entry.result());
+                continue;
+            }
             let result = conclude(&self.image, &flight.job.operation, entry.result());
             self.done.push(Done { token: flight.job.token, result });
         }
+        if direct_ended {
+            self.release();
+        }
+    }
+
+    /// How a direct operation went. What the kernel could not do so is done again by the page cache, from the start.
+    fn conclude_direct(&mut self, job: Job, answer: i32) {
+        let (Operation::Read { into: buffers, .. } | Operation::Write { from: buffers, .. }) = &job.operation
+        else {
+            return self.run(&job);
+        };
+        let error = match u64::try_from(answer) {
+            Ok(moved) if moved == buffers.len() => {
+                self.uncopied = self.uncopied.saturating_add(moved);
+                self.done.push(Done { token: job.token, result: Ok(()) });
+                return;
+            }
+            // Up to memory that it cannot pin, or to the end of the file.
+            Ok(_) => Errno::FAULT,
+            Err(_) => Errno::from_raw_os_error(answer.saturating_neg()),
+        };
+        if error == Errno::IO || error == Errno::NOSPC {
+            self.done.push(Done { token: job.token, result: Err(error.into()) });
+            return;
+        }
+        self.chooser.failed(error);
+        self.submit_cached(job);
     }
 
     /// Enters the kernel, with everything that was submitted, until `want` jobs are done.
@@ -147,7 +256,9 @@ fn ring(image: &RawImage) -> io::Result<IoUring> {
         builder.build(ENTRIES)
     };
     let ring = build(true).or_else(|_| build(false))?;
-    ring.submitter().register_files(&[image.file().as_raw_fd()])?;
+    // A hole where there is no direct I/O.
+    let direct = image.direct().map_or(-1, |file| file.as_raw_fd());
+    ring.submitter().register_files(&[image.file().as_raw_fd(), direct])?;
     let mut restrictions = [
         Restriction::sqe_op(opcode::Readv::CODE),
         Restriction::sqe_op(opcode::Writev::CODE),
@@ -161,14 +272,23 @@ fn ring(image: &RawImage) -> io::Result<IoUring> {
     Ok(ring)
 }
 
-/// The ring's entry for an operation whose pieces are `pieces`.
-fn entry(operation: &Operation, pieces: &[iovec]) -> Entry {
+/// The memory that an operation reads or writes. `None`: it is in too many pieces.
+fn pieces(operation: &Operation) -> Option<Vec<iovec>> {
+    let (Operation::Read { into: buffers, .. } | Operation::Write { from: buffers, .. }) = operation else {
+        return None;
+    };
+    let slices = buffers.slices().ok()?;
+    Some(vectored::iovecs(&slices)).filter(|pieces| pieces.len() <= MAX_PIECES)
+}
+
+/// The ring's entry for an operation on a file of the ring's, whose pieces are `pieces`.
+fn entry(operation: &Operation, file: Fixed, pieces: &[iovec]) -> Entry {
     let count = u32::try_from(pieces.len()).unwrap_or(u32::MAX);
     match *operation {
         Operation::Read { offset, .. } => {
-            opcode::Readv::new(FILE, pieces.as_ptr(), count).offset(offset).build()
+            opcode::Readv::new(file, pieces.as_ptr(), count).offset(offset).build()
         }
-        Operation::Write { offset, durable, .. } => opcode::Writev::new(FILE, pieces.as_ptr(), count)
+        Operation::Write { offset, durable, .. } => opcode::Writev::new(file, pieces.as_ptr(), count)
             .offset(offset)
             .rw_flags(if durable { libc::RWF_DSYNC } else { 0 })
             .build(),
@@ -214,27 +334,14 @@ impl Engine for Uring {
     }
 
     fn submit(&mut self, job: Job) {
-        let pieces = match &job.operation {
-            _ if self.under_way() >= IN_FLIGHT as usize => None,
-            Operation::Write { from, .. } if from.len() <= SMALL_WRITE => None,
-            Operation::Read { into: buffers, .. } | Operation::Write { from: buffers, .. } => buffers
-                .slices()
-                .ok()
-                .map(|slices| vectored::iovecs(&slices))
-                .filter(|pieces| pieces.len() <= 1024),
-            _ => Some(Vec::new()),
-        };
-        let Some(pieces) = pieces else {
-            self.done.push(Done { token: job.token, result: self.image.run(&job.operation) });
-            return;
-        };
-        let entry = entry(&job.operation, &pieces);
-        let place = self.board(Flight { job, _pieces: pieces });
-        let entry = entry.user_data(u64::try_from(place).unwrap_or(u64::MAX));
-        if !self.enqueue(&entry)
-            && let Some(Flight { job, .. }) = self.land(place)
-        {
-            self.done.push(Done { token: job.token, result: self.image.run(&job.operation) });
+        // With jobs held back, no more direct ones: theirs is the next turn.
+        let is_direct = self.held.is_empty()
+            && self.under_way() < IN_FLIGHT as usize
+            && self.chooser.chooses(&job.operation)
+            && !self.is_near(&job.operation, false);
+        match is_direct.then(|| pieces(&job.operation)).flatten() {
+            Some(pieces) => self.depart(job, pieces, true),
+            None => self.submit_cached(job),
         }
     }
 
@@ -246,6 +353,8 @@ impl Engine for Uring {
 
     fn completed(&mut self, done: &mut Vec<Done>) {
         self.reap();
+        // What was held back, or is to be done once more.
+        self.start();
         done.append(&mut self.done);
     }
 
@@ -258,6 +367,10 @@ impl Engine for Uring {
         done.append(&mut self.done);
     }
 
+    fn uncopied(&self) -> u64 {
+        self.uncopied
+    }
+
     fn wake(&self) -> Option<BorrowedFd<'_>> {
         // SAFETY: the descriptor is the ring's, which `self` keeps open for as long as it is borrowed.
         Some(unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) })
@@ -267,6 +380,7 @@ impl Engine for Uring {
 impl Drop for Uring {
     fn drop(&mut self) {
         // A ring that is closed ends its operations some time later; until then the kernel may still write.
+        self.held.clear();
         let mut forgotten = Vec::new();
         while self.under_way() > 0 {
             self.wait(&mut forgotten);
@@ -274,3 +388,6 @@ impl Drop for Uring {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! Which operations go past the page cache: by direct I/O between the disk and the guest's own pages.
+//!
+//! Principle: what is and what is not in the cache never contradict each other. Linux drops what the cache has of a range
+//! when a direct write begins and again when it ends, but what another write has made dirty meanwhile it must keep. So no
+//! write to the cache begins near a direct write that is under way.
+
+use rustix::io::Errno;
+
+use super::Operation;
+use crate::memory::Buffers;
+
+/// The fewest bytes that are worth it: a disk's delay costs more than the copy of less.
+const LEAST: u64 = 64 << 10;
+/// Offsets and lengths are whole pages of the cache, so that none holds also what another operation is about.
+const PAGE: u64 = 4096;
+/// Bytes that the cache may have as one, at a multiple of as many: a huge page.
+const FOLIO: u64 = 2 << 20;
+/// Operations that do not try after one that the kernel could not do, such as with memory that it cannot pin.
+const PAUSE: u32 = 64;
+
+/// The choice between direct and cached operations of an image.
+#[derive(Debug)]
+pub struct Chooser {
+    /// What pieces of memory are aligned to: a logical block.
+    block: usize,
+    /// `None`: the image has no direct I/O.
+    pause: Option<u32>,
+}
+
+impl Chooser {
+    /// For an image with logical blocks of `block` bytes, that has direct I/O if it is `possible`.
+    pub fn new(block: u32, possible: bool) -> Chooser {
+        Chooser { block: usize::try_from(block.max(512)).unwrap_or(usize::MAX), pause: possible.then_some(0) }
+    }
+
+    /// Whether an operation is to be direct.
+    pub fn chooses(&mut self, operation: &Operation) -> bool {
+        if !self.pause.is_some_and(|_| self.is_fit(operation)) {
+            return false;
+        }
+        match &mut self.pause {
+            Some(0) => true,
+            Some(pause) => {
+                *pause = pause.saturating_sub(1);
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// Notes that a direct operation was answered so, and was to be done by the cache.
+    pub fn failed(&mut self, error: Errno) {
+        let never = [Errno::INVAL, Errno::OPNOTSUPP, Errno::NOSYS].contains(&error);
+        self.pause = self.pause.filter(|_| !never).map(|_| PAUSE);
+    }
+
+    fn is_fit(&self, operation: &Operation) -> bool {
+        let (Operation::Read { offset, into: buffers } | Operation::Write { offset, from: buffers, .. }) =
+            operation
+        else {
+            return false;
+        };
+        buffers.len() >= LEAST
+            && buffers.len().is_multiple_of(PAGE)
+            && offset.is_multiple_of(PAGE)
+            && self.is_aligned(buffers)
+    }
+
+    fn is_aligned(&self, buffers: &Buffers) -> bool {
+        buffers.slices().is_ok_and(|slices| {
+            slices.iter().all(|slice| {
+                let address = slice.ptr_guard().as_ptr().addr();
+                address.is_multiple_of(self.block) && slice.len().is_multiple_of(self.block)
+            })
+        })
+    }
+}
+
+/// What an operation changes of an image, as multiples of what the cache may have as one: the first and the last.
+pub fn changes(operation: &Operation) -> Option<(u64, u64)> {
+    let (offset, len) = match operation {
+        Operation::Read { .. } | Operation::Flush => return None,
+        Operation::Write { offset, from, .. } => (*offset, from.len()),
+        Operation::Discard { offset, len } | Operation::WriteZeroes { offset, len, .. } => (*offset, *len),
+    };
+    let last = offset.saturating_add(len).saturating_sub(1).max(offset);
+    Some((offset / FOLIO, last / FOLIO))
+}
+
+/// Whether two such ranges have something in common.
+pub fn touch(one: (u64, u64), other: (u64, u64)) -> bool {
+    one.0 <= other.1 && other.0 <= one.1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    use devicemodel::Guest as _;
+    use vm_memory::GuestAddress;
+
+    use crate::driver::{HIGH, guest};
+    use crate::memory::Part;
+
+    fn read(at: u64, offset: u64, len: u32) -> Operation {
+        let ram = guest().memory();
+        let part = Part { address: GuestAddress(HIGH.0 + at), len };
+        Operation::Read { offset, into: Buffers::new(&Arc::clone(&ram), &[part]).unwrap() }
+    }
+
+    #[test]
+    fn large_and_aligned_operations_are_direct() {
+        let chooses = |block, operation| Chooser::new(block, true).chooses(&operation);
+        assert!(chooses(512, read(0, 4096, 65536)));
+        assert!(chooses(512, read(512, 4096, 65536)));
+        assert!(!chooses(4096, read(512, 4096, 65536)), "not a block's memory");
+        assert!(!chooses(512, read(100, 4096, 65536)));
+        assert!(!chooses(512, read(0, 512, 65536)), "half a page of the cache");
+        assert!(!chooses(512, read(0, 0, 65536 + 512)));
+        assert!(!chooses(512, read(0, 0, 61440)), "small");
+        assert!(!chooses(512, Operation::Flush));
+        assert!(!Chooser::new(512, false).chooses(&read(0, 0, 65536)));
+    }
+
+    #[test]
+    fn what_the_kernel_cannot_do_is_not_tried_again_soon_or_at_all() {
+        let mut chooser = Chooser::new(512, true);
+        chooser.failed(Errno::FAULT);
+        assert!((0..PAUSE).all(|_| !chooser.chooses(&read(0, 0, 65536))));
+        assert!(chooser.chooses(&read(0, 0, 65536)));
+        chooser.failed(Errno::INVAL);
+        assert!((0..PAUSE * 2).all(|_| !chooser.chooses(&read(0, 0, 65536))));
+        chooser.failed(Errno::FAULT);
+        assert!((0..PAUSE * 2).all(|_| !chooser.chooses(&read(0, 0, 65536))));
+    }
+
+    #[test]
+    fn neighbours_in_the_cache_are_near() {
+        let discard = |offset, len| changes(&Operation::Discard { offset, len }).unwrap();
+        assert_eq!(discard(FOLIO - 1, 2), (0, 1));
+        assert_eq!(discard(FOLIO, 0), (1, 1));
+        assert_eq!(discard(u64::MAX, 5), (u64::MAX / FOLIO, u64::MAX / FOLIO));
+        assert!(touch((0, 1), (1, 4)) && touch((1, 4), (0, 1)) && touch((0, 9), (3, 4)));
+        assert!(!touch((0, 1), (2, 2)) && !touch((2, 2), (0, 1)));
+        assert_eq!(changes(&read(0, 0, 512)), None);
+    }
+}
