@@ -1,18 +1,17 @@
 //! Which operations go past the page cache: by direct I/O between the disk and the guest's own pages.
 //!
 //! Principle: what is and what is not in the cache never contradict each other. Linux drops what the cache has of a range
-//! when a direct write begins and again when it ends, but what another write has made dirty meanwhile it must keep. So no
-//! write to the cache begins near a direct write that is under way.
+//! when a direct write begins. What comes into the cache meanwhile it may keep, though it is old, or is written by others
+//! and holds old bytes besides. So near a direct write that is under way nothing is read or written by the cache. The
+//! cache reads nothing that it was not asked for (`POSIX_FADV_RANDOM`): the guest reads ahead itself.
 
 use rustix::io::Errno;
 
-use super::Operation;
+use super::{Geometry, Operation};
 use crate::memory::Buffers;
 
 /// The fewest bytes that are worth it: a disk's delay costs more than the copy of less.
 const LEAST: u64 = 64 << 10;
-/// Offsets and lengths are whole pages of the cache, so that none holds also what another operation is about.
-const PAGE: u64 = 4096;
 /// Bytes that the cache may have as one, at a multiple of as many: a huge page.
 const FOLIO: u64 = 2 << 20;
 /// Operations that do not try after one that the kernel could not do, such as with memory that it cannot pin.
@@ -23,14 +22,18 @@ const PAUSE: u32 = 64;
 pub struct Chooser {
     /// What pieces of memory are aligned to: a logical block.
     block: usize,
+    /// What offsets and lengths are aligned to: a physical block, so that the disk need not read first.
+    physical: u64,
     /// `None`: the image has no direct I/O.
     pause: Option<u32>,
 }
 
 impl Chooser {
-    /// For an image with logical blocks of `block` bytes, that has direct I/O if it is `possible`.
-    pub fn new(block: u32, possible: bool) -> Chooser {
-        Chooser { block: usize::try_from(block.max(512)).unwrap_or(usize::MAX), pause: possible.then_some(0) }
+    /// For an image of this geometry, which has direct I/O if it is `possible`.
+    pub fn new(geometry: &Geometry, possible: bool) -> Chooser {
+        let block = usize::try_from(geometry.block.max(512)).unwrap_or(usize::MAX);
+        let physical = u64::from(geometry.physical.max(geometry.block).max(512));
+        Chooser { block, physical, pause: possible.then_some(0) }
     }
 
     /// Whether an operation is to be direct.
@@ -61,8 +64,8 @@ impl Chooser {
             return false;
         };
         buffers.len() >= LEAST
-            && buffers.len().is_multiple_of(PAGE)
-            && offset.is_multiple_of(PAGE)
+            && buffers.len().is_multiple_of(self.physical)
+            && offset.is_multiple_of(self.physical)
             && self.is_aligned(buffers)
     }
 
@@ -76,11 +79,13 @@ impl Chooser {
     }
 }
 
-/// What an operation changes of an image, as multiples of what the cache may have as one: the first and the last.
-pub fn changes(operation: &Operation) -> Option<(u64, u64)> {
+/// What an operation is about, as multiples of what the cache may have as one: the first and the last. `None`: no bytes.
+pub fn range(operation: &Operation) -> Option<(u64, u64)> {
     let (offset, len) = match operation {
-        Operation::Read { .. } | Operation::Flush => return None,
-        Operation::Write { offset, from, .. } => (*offset, from.len()),
+        Operation::Flush => return None,
+        Operation::Read { offset, into: buffers } | Operation::Write { offset, from: buffers, .. } => {
+            (*offset, buffers.len())
+        }
         Operation::Discard { offset, len } | Operation::WriteZeroes { offset, len, .. } => (*offset, *len),
     };
     let last = offset.saturating_add(len).saturating_sub(1).max(offset);
@@ -109,23 +114,28 @@ mod tests {
         Operation::Read { offset, into: Buffers::new(&Arc::clone(&ram), &[part]).unwrap() }
     }
 
+    fn chooser(block: u32, physical: u32, possible: bool) -> Chooser {
+        let geometry = Geometry { size: 1 << 30, block, physical, optimal: 0, discard: 0, read_only: false };
+        Chooser::new(&geometry, possible)
+    }
+
     #[test]
     fn large_and_aligned_operations_are_direct() {
-        let chooses = |block, operation| Chooser::new(block, true).chooses(&operation);
-        assert!(chooses(512, read(0, 4096, 65536)));
-        assert!(chooses(512, read(512, 4096, 65536)));
-        assert!(!chooses(4096, read(512, 4096, 65536)), "not a block's memory");
-        assert!(!chooses(512, read(100, 4096, 65536)));
-        assert!(!chooses(512, read(0, 512, 65536)), "half a page of the cache");
-        assert!(!chooses(512, read(0, 0, 65536 + 512)));
-        assert!(!chooses(512, read(0, 0, 61440)), "small");
-        assert!(!chooses(512, Operation::Flush));
-        assert!(!Chooser::new(512, false).chooses(&read(0, 0, 65536)));
+        let chooses = |block, physical, operation| chooser(block, physical, true).chooses(&operation);
+        assert!(chooses(512, 512, read(0, 512, 65536)));
+        assert!(chooses(512, 4096, read(512, 4096, 65536)));
+        assert!(!chooses(4096, 4096, read(512, 4096, 65536)), "memory of no block");
+        assert!(!chooses(512, 512, read(100, 4096, 65536)));
+        assert!(!chooses(512, 4096, read(0, 512, 65536)), "half a physical block");
+        assert!(!chooses(512, 4096, read(0, 0, 65536 + 512)));
+        assert!(!chooses(512, 512, read(0, 0, 61440)), "small");
+        assert!(!chooses(512, 512, Operation::Flush));
+        assert!(!chooser(512, 512, false).chooses(&read(0, 0, 65536)));
     }
 
     #[test]
     fn what_the_kernel_cannot_do_is_not_tried_again_soon_or_at_all() {
-        let mut chooser = Chooser::new(512, true);
+        let mut chooser = chooser(512, 512, true);
         chooser.failed(Errno::FAULT);
         assert!((0..PAUSE).all(|_| !chooser.chooses(&read(0, 0, 65536))));
         assert!(chooser.chooses(&read(0, 0, 65536)));
@@ -137,12 +147,13 @@ mod tests {
 
     #[test]
     fn neighbours_in_the_cache_are_near() {
-        let discard = |offset, len| changes(&Operation::Discard { offset, len }).unwrap();
+        let discard = |offset, len| range(&Operation::Discard { offset, len }).unwrap();
         assert_eq!(discard(FOLIO - 1, 2), (0, 1));
         assert_eq!(discard(FOLIO, 0), (1, 1));
         assert_eq!(discard(u64::MAX, 5), (u64::MAX / FOLIO, u64::MAX / FOLIO));
         assert!(touch((0, 1), (1, 4)) && touch((1, 4), (0, 1)) && touch((0, 9), (3, 4)));
         assert!(!touch((0, 1), (2, 2)) && !touch((2, 2), (0, 1)));
-        assert_eq!(changes(&read(0, 0, 512)), None);
+        assert_eq!(range(&read(0, FOLIO, 512)), Some((1, 1)));
+        assert_eq!(range(&Operation::Flush), None);
     }
 }

@@ -5,7 +5,9 @@ use std::io::{self, Seek, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, FileTypeExt};
 
-use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, ioctl_blkpbszget, ioctl_blksszget};
+use rustix::fs::{
+    Advice, FallocateFlags, FlockOperation, fadvise, fallocate, flock, ioctl_blkpbszget, ioctl_blksszget,
+};
 
 use super::{Geometry, Image, vectored};
 use crate::block::SECTOR;
@@ -53,7 +55,9 @@ impl RawImage {
 
     /// The same file once more, opened for direct I/O.
     pub fn with_direct(mut self, direct: Option<File>) -> RawImage {
-        self.direct = direct;
+        // Nothing that is read ahead can be older than what is written directly. If that is not to be had, the file
+        // has none of either.
+        self.direct = direct.filter(|_| fadvise(&self.file, 0, None, Advice::Random).is_ok());
         self
     }
 

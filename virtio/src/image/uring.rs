@@ -73,7 +73,7 @@ impl Uring {
     pub fn new(image: RawImage) -> Result<Uring, (RawImage, io::Error)> {
         match ring(&image) {
             Ok(ring) => Ok(Uring {
-                chooser: Chooser::new(image.geometry().block, image.direct().is_some()),
+                chooser: Chooser::new(&image.geometry(), image.direct().is_some()),
                 image,
                 ring,
                 flights: Vec::new(),
@@ -141,18 +141,23 @@ impl Uring {
         self.done.push(Done { token: job.token, result: self.image.run(&job.operation) });
     }
 
-    /// Whether something is under way, directly or by the page cache, that changes the image near where an operation does.
+    /// Whether something is under way near an operation that it must not meet: a direct write, and for a direct write
+    /// anything that goes by the page cache.
     fn is_near(&self, operation: &Operation, direct: bool) -> bool {
-        let Some(changed) = direct::changes(operation) else { return false };
-        let others = self.flights.iter().flatten().filter(|flight| flight.direct == direct);
+        let Some(range) = direct::range(operation) else { return false };
+        let meets = |flight: &&Flight| match direct {
+            true => !flight.direct && is_write(operation),
+            false => flight.direct && is_write(&flight.job.operation),
+        };
+        let others = self.flights.iter().flatten().filter(meets);
         others
-            .filter_map(|flight| direct::changes(&flight.job.operation))
-            .any(|other| direct::touch(other, changed))
+            .filter_map(|flight| direct::range(&flight.job.operation))
+            .any(|other| direct::touch(other, range))
     }
 
     /// Starts a job that goes by the page cache, as soon as that may be.
     fn submit_cached(&mut self, job: Job) {
-        if self.is_near(&job.operation, true) {
+        if self.is_near(&job.operation, false) {
             self.held.push_back(job);
             return;
         }
@@ -272,6 +277,10 @@ fn ring(image: &RawImage) -> io::Result<IoUring> {
     Ok(ring)
 }
 
+fn is_write(operation: &Operation) -> bool {
+    matches!(operation, Operation::Write { .. })
+}
+
 /// The memory that an operation reads or writes. `None`: it is in too many pieces.
 fn pieces(operation: &Operation) -> Option<Vec<iovec>> {
     let (Operation::Read { into: buffers, .. } | Operation::Write { from: buffers, .. }) = operation else {
@@ -338,7 +347,7 @@ impl Engine for Uring {
         let is_direct = self.held.is_empty()
             && self.under_way() < IN_FLIGHT as usize
             && self.chooser.chooses(&job.operation)
-            && !self.is_near(&job.operation, false);
+            && !self.is_near(&job.operation, true);
         match is_direct.then(|| pieces(&job.operation)).flatten() {
             Some(pieces) => self.depart(job, pieces, true),
             None => self.submit_cached(job),

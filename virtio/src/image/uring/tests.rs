@@ -88,22 +88,35 @@ fn what_cannot_be_direct_is_done_by_the_cache() {
 }
 
 #[test]
-fn writes_to_the_cache_wait_for_direct_writes_near_them() {
+fn the_cache_waits_for_direct_writes_nearby() {
     let Some((mut engine, _file)) = engine() else { return };
     let ram = guest().memory();
     engine.submit(write(&ram, 0, 0, LARGE));
     engine.submit(write(&ram, 1, u64::from(LARGE), 512));
     engine.submit(write(&ram, 2, 8 << 20, 512));
     engine.submit(Job { token: 3, operation: Operation::Discard { offset: 0, len: 4096 } });
-    assert_eq!(engine.held.iter().map(|job| job.token).collect::<Vec<_>>(), [1, 3]);
+    let small = Operation::Read { offset: (2 << 20) - 512, into: part(&ram, 0, 512) };
+    engine.submit(Job { token: 5, operation: small });
+    assert_eq!(engine.held.iter().map(|job| job.token).collect::<Vec<_>>(), [1, 3, 5]);
     assert_eq!(engine.done.iter().map(|done| done.token).collect::<Vec<_>>(), [2]);
     engine.submit(write(&ram, 4, 4 << 20, LARGE));
-    let mut done = finish(&mut engine, 5);
+    let mut done = finish(&mut engine, 6);
     done.sort_by_key(|done| done.token);
-    assert_eq!(done.iter().map(|done| done.token).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+    assert_eq!(done.iter().map(|done| done.token).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
     assert!(done.iter().all(|done| done.result.is_ok()));
     assert_eq!(engine.uncopied(), u64::from(LARGE), "none more while others wait");
     assert!(engine.held.is_empty());
+}
+
+#[test]
+fn a_direct_write_does_not_meet_what_goes_by_the_cache() {
+    let Some((mut engine, _file)) = engine() else { return };
+    let ram = guest().memory();
+    engine.submit(write(&ram, 0, 512, LARGE));
+    engine.submit(write(&ram, 1, 0, LARGE));
+    engine.submit(write(&ram, 2, 4 << 20, LARGE));
+    assert!(finish(&mut engine, 3).iter().all(|done| done.result.is_ok()));
+    assert_eq!(engine.uncopied(), u64::from(LARGE), "the last one only");
 }
 
 #[test]
