@@ -50,7 +50,7 @@ pub struct Chain {
 impl Chain {
     /// Whether all of it is in the guest's RAM.
     pub fn is_ram(&self, ram: &Ram) -> bool {
-        self.readable.iter().chain(&self.writable).all(|&part| memory::is_ram(ram, part))
+        memory::are_ram(ram, self.readable.iter().chain(&self.writable).copied())
     }
 }
 
@@ -110,7 +110,7 @@ impl VirtQueue {
         self.inner.try_set_used_ring_address(GuestAddress(setup.device)).map_err(refuse)?;
         self.inner.set_event_idx(event_idx);
         self.inner.set_ready(true);
-        if !self.inner.is_valid(ram) || !self.areas().iter().all(|&area| memory::is_ram(ram, area)) {
+        if !self.inner.is_valid(ram) || !memory::are_ram(ram, self.areas()) {
             self.stop();
             return Err(QueueError::Setup);
         }

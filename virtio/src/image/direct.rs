@@ -5,15 +5,20 @@
 //! and holds old bytes besides. So near a direct write that is under way nothing is read or written by the cache. The
 //! cache reads nothing that it was not asked for (`POSIX_FADV_RANDOM`): the guest reads ahead itself.
 
+use libc::iovec;
 use rustix::io::Errno;
 
 use super::{Geometry, Operation};
-use crate::memory::Buffers;
 
 /// The fewest bytes that are worth it: a disk's delay costs more than the copy of less.
 const LEAST: u64 = 64 << 10;
 /// Bytes that the cache may have as one, at a multiple of as many: a huge page.
 const FOLIO: u64 = 2 << 20;
+/// The most pieces and bytes of a part: half of what disks mostly take.
+const PART_PIECES: usize = 128;
+const PART_BYTES: usize = 512 << 10;
+/// The most parts of an operation.
+pub const MAX_PARTS: usize = 16;
 /// Operations that do not try after one that the kernel could not do, such as with memory that it cannot pin.
 const PAUSE: u32 = 64;
 
@@ -36,19 +41,38 @@ impl Chooser {
         Chooser { block, physical, pause: possible.then_some(0) }
     }
 
-    /// Whether an operation is to be direct.
+    /// Whether an operation is to be direct, on memory that is aligned as [`Chooser::split`] asks.
     pub fn chooses(&mut self, operation: &Operation) -> bool {
-        if !self.pause.is_some_and(|_| self.is_fit(operation)) {
-            return false;
-        }
+        let fit = self.is_fit(operation);
         match &mut self.pause {
-            Some(0) => true,
+            Some(0) => fit,
             Some(pause) => {
-                *pause = pause.saturating_sub(1);
+                *pause = pause.saturating_sub(fit.into());
                 false
             }
             None => false,
         }
+    }
+
+    /// How many of `pieces` belong to each part of an operation: parts are what a disk takes as one request. A larger
+    /// one would be begun twice, because Linux does not split what may not wait. `None`: a piece is not aligned.
+    pub fn split(&self, pieces: &[iovec]) -> Option<Vec<usize>> {
+        let mut parts = Vec::with_capacity(4);
+        let (mut count, mut bytes) = (0usize, 0usize);
+        for piece in pieces {
+            if !piece.iov_base.addr().is_multiple_of(self.block) || !piece.iov_len.is_multiple_of(self.block)
+            {
+                return None;
+            }
+            bytes = bytes.saturating_add(piece.iov_len);
+            if count == PART_PIECES || (count > 0 && bytes > PART_BYTES) {
+                parts.push(count);
+                (count, bytes) = (0, piece.iov_len);
+            }
+            count = count.saturating_add(1);
+        }
+        parts.push(count);
+        Some(parts).filter(|parts| parts.len() <= MAX_PARTS)
     }
 
     /// Notes that a direct operation was answered so, and was to be done by the cache.
@@ -66,16 +90,6 @@ impl Chooser {
         buffers.len() >= LEAST
             && buffers.len().is_multiple_of(self.physical)
             && offset.is_multiple_of(self.physical)
-            && self.is_aligned(buffers)
-    }
-
-    fn is_aligned(&self, buffers: &Buffers) -> bool {
-        buffers.slices().is_ok_and(|slices| {
-            slices.iter().all(|slice| {
-                let address = slice.ptr_guard().as_ptr().addr();
-                address.is_multiple_of(self.block) && slice.len().is_multiple_of(self.block)
-            })
-        })
     }
 }
 
@@ -106,7 +120,7 @@ mod tests {
     use vm_memory::GuestAddress;
 
     use crate::driver::{HIGH, guest};
-    use crate::memory::Part;
+    use crate::memory::{Buffers, Part};
 
     fn read(at: u64, offset: u64, len: u32) -> Operation {
         let ram = guest().memory();
@@ -123,14 +137,30 @@ mod tests {
     fn large_and_aligned_operations_are_direct() {
         let chooses = |block, physical, operation| chooser(block, physical, true).chooses(&operation);
         assert!(chooses(512, 512, read(0, 512, 65536)));
-        assert!(chooses(512, 4096, read(512, 4096, 65536)));
-        assert!(!chooses(4096, 4096, read(512, 4096, 65536)), "memory of no block");
-        assert!(!chooses(512, 512, read(100, 4096, 65536)));
         assert!(!chooses(512, 4096, read(0, 512, 65536)), "half a physical block");
         assert!(!chooses(512, 4096, read(0, 0, 65536 + 512)));
         assert!(!chooses(512, 512, read(0, 0, 61440)), "small");
         assert!(!chooses(512, 512, Operation::Flush));
         assert!(!chooser(512, 512, false).chooses(&read(0, 0, 65536)));
+    }
+
+    #[test]
+    fn parts_are_what_a_disk_takes_and_aligned() {
+        let split = |block, pieces: &[(usize, usize)]| {
+            let piece = |&(at, len): &(usize, usize)| iovec {
+                iov_base: std::ptr::without_provenance_mut(at),
+                iov_len: len,
+            };
+            chooser(block, 512, true).split(&pieces.iter().map(piece).collect::<Vec<_>>())
+        };
+        assert_eq!(split(512, &[(512, 65536)]), Some(vec![1]));
+        assert_eq!(split(4096, &[(512, 65536)]), None);
+        assert_eq!(split(512, &[(4096, 65536), (100, 512)]), None);
+        assert_eq!(split(512, &[(4096, 4000)]), None);
+        assert_eq!(split(512, &[(4096, 4096); 256]), Some(vec![128, 128]));
+        assert_eq!(split(512, &[(4096, 200 << 10); 5]), Some(vec![2, 2, 1]));
+        assert_eq!(split(512, &[(4096, 4 << 20); 2]), Some(vec![1, 1]));
+        assert_eq!(split(512, &[(4096, 4 << 20); 17]), None);
     }
 
     #[test]

@@ -44,6 +44,10 @@ struct Flight {
     job: Job,
     _pieces: Vec<iovec>,
     direct: bool,
+    /// Entries of a direct operation that the kernel has not completed.
+    left: usize,
+    /// What those that it has did: bytes, or the first error.
+    moved: Result<u64, Errno>,
 }
 
 // SAFETY: the addresses in `_pieces` are of guest memory that `job` keeps mapped; they belong to no thread, and only the
@@ -125,14 +129,32 @@ impl Uring {
     }
 
     /// Hands a job to the kernel. If that cannot be, it is done here.
-    fn depart(&mut self, job: Job, pieces: Vec<iovec>, direct: bool) {
-        let entry = entry(&job.operation, if direct { DIRECT } else { FILE }, &pieces);
-        let place = self.board(Flight { job, _pieces: pieces, direct });
-        let entry = entry.user_data(u64::try_from(place).unwrap_or(u64::MAX));
-        if !self.enqueue(&entry)
+    fn depart(&mut self, job: Job, pieces: Vec<iovec>) {
+        let entry = entry(&job.operation, FILE, 0, &pieces);
+        let place = self.board(Flight { job, _pieces: pieces, direct: false, left: 1, moved: Ok(0) });
+        if !self.enqueue(&entry.user_data(name(place)))
             && let Some(Flight { job, .. }) = self.land(place)
         {
             self.run(&job);
+        }
+    }
+
+    /// Hands a direct job to the kernel, in parts of so many pieces.
+    fn depart_direct(&mut self, job: Job, pieces: Vec<iovec>, parts: &[usize]) {
+        let mut entries = Vec::with_capacity(parts.len());
+        let (mut rest, mut skip) = (&pieces[..], 0u64);
+        for &count in parts {
+            let Some((part, behind)) = rest.split_at_checked(count) else { break };
+            entries.push(entry(&job.operation, DIRECT, skip, part));
+            skip = skip.saturating_add(bytes(part));
+            rest = behind;
+        }
+        let place =
+            self.board(Flight { job, _pieces: pieces, direct: true, left: entries.len(), moved: Ok(0) });
+        for entry in entries {
+            if !self.enqueue(&entry.user_data(name(place))) {
+                self.conclude_part(place, -libc::EAGAIN);
+            }
         }
     }
 
@@ -174,7 +196,7 @@ impl Uring {
             _ => Some(Vec::new()),
         };
         match pieces {
-            Some(pieces) => self.depart(job, pieces, false),
+            Some(pieces) => self.depart(job, pieces),
             None => self.run(&job),
         }
     }
@@ -195,12 +217,12 @@ impl Uring {
         loop {
             let Some(entry) = self.ring.completion().next() else { break };
             let place = usize::try_from(entry.user_data()).unwrap_or(usize::MAX);
-            let Some(flight) = self.land(place) else { continue };
-            direct_ended |= flight.direct;
-            if flight.direct {
-                self.conclude_direct(flight.job, entry.result());
+            if self.flights.get(place).and_then(Option::as_ref).is_some_and(|flight| flight.direct) {
+                direct_ended = true;
+                self.conclude_part(place, entry.result());
                 continue;
             }
+            let Some(flight) = self.land(place) else { continue };
             let result = conclude(&self.image, &flight.job.operation, entry.result());
             self.done.push(Done { token: flight.job.token, result });
         }
@@ -209,13 +231,26 @@ impl Uring {
         }
     }
 
+    /// How a part of a direct operation went.
+    fn conclude_part(&mut self, place: usize, answer: i32) {
+        let Some(flight) = self.flights.get_mut(place).and_then(Option::as_mut) else { return };
+        let part = u64::try_from(answer).map_err(|_| Errno::from_raw_os_error(answer.saturating_neg()));
+        flight.moved = flight.moved.and_then(|moved| Ok(moved.saturating_add(part?)));
+        flight.left = flight.left.saturating_sub(1);
+        if flight.left == 0
+            && let Some(Flight { job, moved, .. }) = self.land(place)
+        {
+            self.conclude_direct(job, moved);
+        }
+    }
+
     /// How a direct operation went. What the kernel could not do so is done again by the page cache, from the start.
-    fn conclude_direct(&mut self, job: Job, answer: i32) {
+    fn conclude_direct(&mut self, job: Job, moved: Result<u64, Errno>) {
         let (Operation::Read { into: buffers, .. } | Operation::Write { from: buffers, .. }) = &job.operation
         else {
             return self.run(&job);
         };
-        let error = match u64::try_from(answer) {
+        let error = match moved {
             Ok(moved) if moved == buffers.len() => {
                 self.uncopied = self.uncopied.saturating_add(moved);
                 self.done.push(Done { token: job.token, result: Ok(()) });
@@ -223,7 +258,7 @@ impl Uring {
             }
             // Up to memory that it cannot pin, or to the end of the file.
             Ok(_) => Errno::FAULT,
-            Err(_) => Errno::from_raw_os_error(answer.saturating_neg()),
+            Err(error) => error,
         };
         if error == Errno::IO || error == Errno::NOSPC {
             self.done.push(Done { token: job.token, result: Err(error.into()) });
@@ -290,15 +325,24 @@ fn pieces(operation: &Operation) -> Option<Vec<iovec>> {
     Some(vectored::iovecs(&slices)).filter(|pieces| pieces.len() <= MAX_PIECES)
 }
 
-/// The ring's entry for an operation on a file of the ring's, whose pieces are `pieces`.
-fn entry(operation: &Operation, file: Fixed, pieces: &[iovec]) -> Entry {
+/// A flight's name in the ring.
+fn name(place: usize) -> u64 {
+    u64::try_from(place).unwrap_or(u64::MAX)
+}
+
+fn bytes(pieces: &[iovec]) -> u64 {
+    pieces.iter().fold(0, |sum, piece| sum.saturating_add(u64::try_from(piece.iov_len).unwrap_or(u64::MAX)))
+}
+
+/// The ring's entry for an operation on a file of the ring's, from its byte `skip` on, whose pieces are `pieces`.
+fn entry(operation: &Operation, file: Fixed, skip: u64, pieces: &[iovec]) -> Entry {
     let count = u32::try_from(pieces.len()).unwrap_or(u32::MAX);
     match *operation {
         Operation::Read { offset, .. } => {
-            opcode::Readv::new(file, pieces.as_ptr(), count).offset(offset).build()
+            opcode::Readv::new(file, pieces.as_ptr(), count).offset(offset.saturating_add(skip)).build()
         }
         Operation::Write { offset, durable, .. } => opcode::Writev::new(file, pieces.as_ptr(), count)
-            .offset(offset)
+            .offset(offset.saturating_add(skip))
             .rw_flags(if durable { libc::RWF_DSYNC } else { 0 })
             .build(),
         Operation::Flush => opcode::Fsync::new(FILE).flags(FsyncFlags::DATASYNC).build(),
@@ -345,11 +389,12 @@ impl Engine for Uring {
     fn submit(&mut self, job: Job) {
         // With jobs held back, no more direct ones: theirs is the next turn.
         let is_direct = self.held.is_empty()
-            && self.under_way() < IN_FLIGHT as usize
+            && self.under_way() < IN_FLIGHT as usize / direct::MAX_PARTS
             && self.chooser.chooses(&job.operation)
             && !self.is_near(&job.operation, true);
-        match is_direct.then(|| pieces(&job.operation)).flatten() {
-            Some(pieces) => self.depart(job, pieces, true),
+        let pieces = is_direct.then(|| pieces(&job.operation)).flatten();
+        match pieces.and_then(|pieces| self.chooser.split(&pieces).map(|parts| (pieces, parts))) {
+            Some((pieces, parts)) => self.depart_direct(job, pieces, &parts),
             None => self.submit_cached(job),
         }
     }

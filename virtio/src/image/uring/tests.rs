@@ -72,7 +72,7 @@ fn what_cannot_be_direct_is_done_by_the_cache() {
     let Some((mut engine, file)) = engine() else { return };
     let ram = guest().memory();
     part(&ram, 0, LARGE).copy_in(&[0x5a; LARGE as usize]).unwrap();
-    for (token, answer) in [(0, -libc::EFAULT), (1, 4096), (2, -libc::EINVAL)] {
+    for (token, answer) in [(0, Err(Errno::FAULT)), (1, Ok(4096)), (2, Err(Errno::INVAL))] {
         let offset = token as u64 * 2 * u64::from(LARGE);
         engine.conclude_direct(write(&ram, token, offset, LARGE), answer);
         assert!(finish(&mut engine, 1).remove(0).result.is_ok());
@@ -83,7 +83,7 @@ fn what_cannot_be_direct_is_done_by_the_cache() {
         finish(&mut engine, 1);
         assert_eq!(engine.uncopied(), 0, "not tried again at once");
     }
-    engine.conclude_direct(write(&ram, 4, 0, LARGE), -libc::EIO);
+    engine.conclude_direct(write(&ram, 4, 0, LARGE), Err(Errno::IO));
     assert!(finish(&mut engine, 1).remove(0).result.is_err(), "the disk's own error");
 }
 
