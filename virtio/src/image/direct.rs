@@ -1,4 +1,8 @@
-//! Which operations go past the page cache: by direct I/O between the disk and the guest's own pages.
+//! Which operations go past the page cache: large writes, by direct I/O from the guest's own pages to the disk.
+//!
+//! What goes by the cache is copied there, and later brought to the disk page by page, which takes more work than the
+//! copy. A read has only the copy, which takes less than to pin the guest's pages and to tell the disk where they are;
+//! and the cache may have it.
 //!
 //! Principle: what is and what is not in the cache never contradict each other. Linux drops what the cache has of a range
 //! when a direct write begins. What comes into the cache meanwhile it may keep, though it is old, or is written by others
@@ -82,13 +86,9 @@ impl Chooser {
     }
 
     fn is_fit(&self, operation: &Operation) -> bool {
-        let (Operation::Read { offset, into: buffers } | Operation::Write { offset, from: buffers, .. }) =
-            operation
-        else {
-            return false;
-        };
-        buffers.len() >= LEAST
-            && buffers.len().is_multiple_of(self.physical)
+        let Operation::Write { offset, from, .. } = operation else { return false };
+        from.len() >= LEAST
+            && from.len().is_multiple_of(self.physical)
             && offset.is_multiple_of(self.physical)
     }
 }
@@ -114,18 +114,16 @@ pub fn touch(one: (u64, u64), other: (u64, u64)) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
-
     use devicemodel::Guest as _;
     use vm_memory::GuestAddress;
 
     use crate::driver::{HIGH, guest};
     use crate::memory::{Buffers, Part};
 
-    fn read(at: u64, offset: u64, len: u32) -> Operation {
+    fn write(at: u64, offset: u64, len: u32) -> Operation {
         let ram = guest().memory();
         let part = Part { address: GuestAddress(HIGH.0 + at), len };
-        Operation::Read { offset, into: Buffers::new(&Arc::clone(&ram), &[part]).unwrap() }
+        Operation::Write { offset, from: Buffers::new(&ram, &[part]).unwrap(), durable: false }
     }
 
     fn chooser(block: u32, physical: u32, possible: bool) -> Chooser {
@@ -134,14 +132,16 @@ mod tests {
     }
 
     #[test]
-    fn large_and_aligned_operations_are_direct() {
+    fn large_and_aligned_writes_are_direct() {
         let chooses = |block, physical, operation| chooser(block, physical, true).chooses(&operation);
-        assert!(chooses(512, 512, read(0, 512, 65536)));
-        assert!(!chooses(512, 4096, read(0, 512, 65536)), "half a physical block");
-        assert!(!chooses(512, 4096, read(0, 0, 65536 + 512)));
-        assert!(!chooses(512, 512, read(0, 0, 61440)), "small");
+        assert!(chooses(512, 512, write(0, 512, 65536)));
+        assert!(!chooses(512, 4096, write(0, 512, 65536)), "half a physical block");
+        assert!(!chooses(512, 4096, write(0, 0, 65536 + 512)));
+        assert!(!chooses(512, 512, write(0, 0, 61440)), "small");
         assert!(!chooses(512, 512, Operation::Flush));
-        assert!(!chooser(512, 512, false).chooses(&read(0, 0, 65536)));
+        let Operation::Write { offset, from, .. } = write(0, 0, 65536) else { return };
+        assert!(!chooses(512, 512, Operation::Read { offset, into: from }));
+        assert!(!chooser(512, 512, false).chooses(&write(0, 0, 65536)));
     }
 
     #[test]
@@ -167,12 +167,12 @@ mod tests {
     fn what_the_kernel_cannot_do_is_not_tried_again_soon_or_at_all() {
         let mut chooser = chooser(512, 512, true);
         chooser.failed(Errno::FAULT);
-        assert!((0..PAUSE).all(|_| !chooser.chooses(&read(0, 0, 65536))));
-        assert!(chooser.chooses(&read(0, 0, 65536)));
+        assert!((0..PAUSE).all(|_| !chooser.chooses(&write(0, 0, 65536))));
+        assert!(chooser.chooses(&write(0, 0, 65536)));
         chooser.failed(Errno::INVAL);
-        assert!((0..PAUSE * 2).all(|_| !chooser.chooses(&read(0, 0, 65536))));
+        assert!((0..PAUSE * 2).all(|_| !chooser.chooses(&write(0, 0, 65536))));
         chooser.failed(Errno::FAULT);
-        assert!((0..PAUSE * 2).all(|_| !chooser.chooses(&read(0, 0, 65536))));
+        assert!((0..PAUSE * 2).all(|_| !chooser.chooses(&write(0, 0, 65536))));
     }
 
     #[test]
@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(discard(u64::MAX, 5), (u64::MAX / FOLIO, u64::MAX / FOLIO));
         assert!(touch((0, 1), (1, 4)) && touch((1, 4), (0, 1)) && touch((0, 9), (3, 4)));
         assert!(!touch((0, 1), (2, 2)) && !touch((2, 2), (0, 1)));
-        assert_eq!(range(&read(0, FOLIO, 512)), Some((1, 1)));
+        assert_eq!(range(&write(0, FOLIO, 512)), Some((1, 1)));
         assert_eq!(range(&Operation::Flush), None);
     }
 }

@@ -7,7 +7,7 @@
 //! Small operations that the page cache can take are done by a plain system call: writes, which most file systems would
 //! hand to a thread of the ring's, and reads of what is in the cache. Either costs more by the ring than the copy.
 //!
-//! Large ones go past the cache where that is possible: the disk's controller reads and writes the guest's pages.
+//! Large writes go past the cache where that is possible: the disk's controller reads the guest's pages.
 #![allow(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -29,8 +29,9 @@ use super::{Done, Engine, Geometry, Image, Job, Operation, vectored};
 const ENTRIES: u32 = 256;
 /// Entries of the completion queue, and the most jobs that the kernel has: so it never overflows.
 const IN_FLIGHT: u32 = 1024;
-/// Reads and writes up to so many bytes are done at once.
-const SMALL: u64 = 128 << 10;
+/// Writes up to so many bytes are done at once, and reads if the cache has them.
+const SMALL_WRITE: u64 = 128 << 10;
+const SMALL_READ: u64 = 1 << 20;
 /// The most pieces of memory in one operation.
 const MAX_PIECES: usize = 1024;
 /// The ring's file, and the same for direct I/O.
@@ -185,13 +186,13 @@ impl Uring {
         }
         let pieces = match &job.operation {
             Operation::Read { offset, into }
-                if into.len() <= SMALL && self.image.read_cached(*offset, into) =>
+                if into.len() <= SMALL_READ && self.image.read_cached(*offset, into) =>
             {
                 self.done.push(Done { token: job.token, result: Ok(()) });
                 return;
             }
             _ if self.under_way() >= IN_FLIGHT as usize => None,
-            Operation::Write { from, .. } if from.len() <= SMALL => None,
+            Operation::Write { from, .. } if from.len() <= SMALL_WRITE => None,
             Operation::Read { .. } | Operation::Write { .. } => pieces(&job.operation),
             _ => Some(Vec::new()),
         };
@@ -246,12 +247,9 @@ impl Uring {
 
     /// How a direct operation went. What the kernel could not do so is done again by the page cache, from the start.
     fn conclude_direct(&mut self, job: Job, moved: Result<u64, Errno>) {
-        let (Operation::Read { into: buffers, .. } | Operation::Write { from: buffers, .. }) = &job.operation
-        else {
-            return self.run(&job);
-        };
+        let Operation::Write { from, .. } = &job.operation else { return self.run(&job) };
         let error = match moved {
-            Ok(moved) if moved == buffers.len() => {
+            Ok(moved) if moved == from.len() => {
                 self.uncopied = self.uncopied.saturating_add(moved);
                 self.done.push(Done { token: job.token, result: Ok(()) });
                 return;
