@@ -6,8 +6,8 @@ use rustix::io::Errno;
 
 use super::chunk::{Origin, Piece};
 use crate::Bank;
-use crate::xen::PAGE_SIZE;
 use crate::xen::privcmd::Batch;
+use crate::xen::{PAGE_SIZE, Window};
 
 /// Pages of a batch at most: 128 MiB, the unit in which Linux finds room for other domains' pages.
 pub(super) const BATCH_PAGES: u64 = 32768;
@@ -61,11 +61,14 @@ pub(super) fn map_all(origin: &Origin, bank: Bank) -> Mapped {
         // Only of a whole chunk: a part of one is in pieces soon, and each would cost a call more.
         let window = (stretch.tries == 0).then(|| source.grant(domain, &frames)).flatten();
         let answer = match window {
-            Some(window) => Ok(Batch::Mapped(window)),
-            None => source.map(domain, &frames),
+            Some(window) => Ok(Ok(window)),
+            None => source.map(domain, &frames).map(|batch| match batch {
+                Batch::Mapped(mapping) => Ok(Window::Plain(mapping)),
+                Batch::Refused(pages) => Err(pages),
+            }),
         };
         match answer {
-            Ok(Batch::Mapped(window)) => {
+            Ok(Ok(window)) => {
                 let whole = u64::try_from(window.slice().len()) == Ok(stretch.count * PAGE);
                 let offset = usize::try_from((stretch.first - first) * PAGE).ok();
                 match offset.filter(|_| whole) {
@@ -73,7 +76,7 @@ pub(super) fn map_all(origin: &Origin, bank: Bank) -> Mapped {
                     None => mapped.refuse(stretch.first, stretch.count, Errno::IO),
                 }
             }
-            Ok(Batch::Refused(pages)) => stretch.go_around(&pages, &mut mapped, &mut left),
+            Ok(Err(pages)) => stretch.go_around(&pages, &mut mapped, &mut left),
             Err(error) => mapped.refuse(stretch.first, stretch.count, error),
         }
     }

@@ -39,23 +39,23 @@ impl Foreign for Fake {
         if !refused.is_empty() {
             return Ok(Batch::Refused(refused));
         }
-        Ok(Batch::Mapped(window(frames, 0)))
+        Ok(Batch::Mapped(pages(frames, 0)))
     }
 
     fn grant(&self, _domain: u16, frames: &[u64]) -> Option<Window> {
         self.grants.as_ref()?.lock().unwrap().push(frames.len());
         let gone = self.gone.lock().unwrap();
-        (!frames.iter().any(|frame| gone.contains(frame))).then(|| window(frames, GRANTED))
+        (!frames.iter().any(|frame| gone.contains(frame))).then(|| Window::Plain(pages(frames, GRANTED)))
     }
 }
 
 /// Pages that hold their frames' numbers, with a mark.
-fn window(frames: &[u64], mark: u64) -> Window {
+fn pages(frames: &[u64], mark: u64) -> Mapping {
     let mapping = Mapping::anonymous(frames.len() * 4096).unwrap();
     for (index, frame) in frames.iter().enumerate() {
         mapping.slice().write_obj(*frame | mark, index * 4096).unwrap();
     }
-    Window::Plain(mapping)
+    mapping
 }
 
 fn bank(pages: u64) -> Bank {

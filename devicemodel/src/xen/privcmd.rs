@@ -13,7 +13,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::ioctl::{call, number};
-use super::{Buffer, Mapping, PAGE_SIZE, Window, open};
+use super::{Buffer, Mapping, PAGE_SIZE, open};
 use crate::Error;
 
 const HYPERCALL: u32 = number(b'P', 0, size_of::<Hypercall>());
@@ -82,7 +82,7 @@ pub enum Argument<'a> {
 #[derive(Debug)]
 pub enum Batch {
     /// All are mapped, in order.
-    Mapped(Window),
+    Mapped(Mapping),
     /// None is mapped, because these were refused: index in the batch, and why.
     Refused(Vec<(usize, Errno)>),
 }
@@ -179,7 +179,7 @@ impl Privcmd {
         let answer = unsafe { call(self.file.as_fd(), MMAP_BATCH, &mut argument) };
         let refused = refusals(&errors);
         match answer {
-            Ok(_) if refused.is_empty() => Ok(Batch::Mapped(Window::Plain(mapping))),
+            Ok(_) if refused.is_empty() => Ok(Batch::Mapped(mapping)),
             // ENOENT says only that some page was answered so.
             Ok(_) | Err(Errno::NOENT) if !refused.is_empty() => Ok(Batch::Refused(refused)),
             Ok(_) => Err(Errno::IO),
