@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 
+use rustix::io::Errno;
+use xenolith_abi::xenolith::{FEATURE_FRAME_GRANTS, frame_grant};
+
 use crate::dm::DeviceModel;
 use crate::ram::Foreign;
-use crate::xen::Privcmd;
+use crate::slots::Slots;
+use crate::xen::privcmd::Batch;
+use crate::xen::{Gntdev, Privcmd, Window};
 use crate::{Bank, Error, Guest, GuestRam, Memory};
 
 /// A guest that is another domain under the hypervisor.
@@ -13,14 +18,37 @@ pub struct Domain {
     model: DeviceModel,
 }
 
+/// The files through which a guest's pages are mapped.
+struct Files {
+    privcmd: Arc<Privcmd>,
+    /// Where the hypervisor has grants of frames.
+    gntdev: Option<Gntdev>,
+}
+
+impl Foreign for Files {
+    fn map(&self, domain: u16, frames: &[u64]) -> Result<Batch, Errno> {
+        self.privcmd.map_foreign(domain, frames)
+    }
+
+    fn grant(&self, domain: u16, frames: &[u64]) -> Option<Window> {
+        let gntdev = self.gntdev.as_ref()?;
+        let references: Vec<u32> = frames.iter().map(|&frame| frame_grant(frame)).collect::<Option<_>>()?;
+        gntdev.map(domain, &references).ok().map(Window::Granted)
+    }
+}
+
 impl Domain {
-    /// Maps the guest's memory.
+    /// Takes up the guest's memory, of which this opens all that is needed to map it later.
     ///
     /// # Errors
     /// As [`GuestRam::map`].
     pub fn attach(model: DeviceModel, ram: &[Bank]) -> Result<Domain, Error> {
-        let privcmd: Arc<Privcmd> = Arc::clone(model.privcmd());
-        let ram = GuestRam::map(privcmd as Arc<dyn Foreign>, model.domain(), ram)?;
+        let privcmd = Arc::clone(model.privcmd());
+        let features = Slots::new(Arc::clone(&privcmd)).features().unwrap_or(0);
+        // Without gntdev all is as without grants of frames.
+        let gntdev = (features & FEATURE_FRAME_GRANTS != 0).then(|| Gntdev::open().ok()).flatten();
+        let files = Files { privcmd, gntdev };
+        let ram = GuestRam::map(Arc::new(files), model.domain(), ram)?;
         Ok(Domain { ram, model })
     }
 

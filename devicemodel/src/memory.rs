@@ -1,7 +1,8 @@
 //! Memory of a guest as rust-vmm's `vm-memory` sees it: regions that own their mapping.
 //!
 //! A region is unmapped when its last holder drops it, so that no access can come later. That is why the regions are
-//! our own type and not `GuestRegionMmap`, which hands out mappings that outlive it.
+//! our own type and not `GuestRegionMmap`, which hands out mappings that outlive it. A region of another domain is mapped
+//! when it is first touched, and an access to a part of it that cannot be mapped fails.
 
 use rustix::io::Errno;
 use vm_memory::bitmap::BS;
@@ -12,6 +13,7 @@ use vm_memory::{
 };
 
 use crate::Error;
+use crate::ram::Chunk;
 use crate::xen::map::Mapping;
 
 /// A guest's memory: what `virtio-queue` and others take. A copy is cheap and keeps the same pages mapped.
@@ -35,19 +37,38 @@ pub fn zeroed(banks: &[Bank]) -> Result<Memory, Error> {
     Memory::from_regions(regions).map_err(|error| Error::unfit(error.to_string()))
 }
 
-/// A mapped stretch of a guest's memory.
+/// A stretch of a guest's memory.
 #[derive(Debug)]
 pub struct Region {
     base: GuestAddress,
-    mapping: Mapping,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Own(Mapping),
+    Guest(Chunk),
 }
 
 impl Region {
+    /// Memory of another domain, which is mapped when it is first touched.
+    pub(crate) fn of_guest(chunk: Chunk) -> Region {
+        Region { base: GuestAddress(chunk.bank().base), content: Content::Guest(chunk) }
+    }
+
+    /// The memory of another domain, if it is that.
+    pub(crate) fn chunk(&self) -> Option<&Chunk> {
+        match &self.content {
+            Content::Guest(chunk) => Some(chunk),
+            Content::Own(_) => None,
+        }
+    }
+
     /// Puts a mapping at a guest physical address; `None` if it does not fit below the end of the address space.
-    pub(crate) fn new(base: u64, mapping: Mapping) -> Option<Region> {
+    fn new(base: u64, mapping: Mapping) -> Option<Region> {
         let len = u64::try_from(mapping.len()).ok().filter(|&len| len > 0)?;
         base.checked_add(len)?;
-        Some(Region { base: GuestAddress(base), mapping })
+        Some(Region { base: GuestAddress(base), content: Content::Own(mapping) })
     }
 
     /// Fresh memory full of zeros, at a guest physical address.
@@ -67,7 +88,10 @@ impl GuestMemoryRegion for Region {
     type B = ();
 
     fn len(&self) -> GuestUsize {
-        self.mapping.len() as GuestUsize
+        match &self.content {
+            Content::Own(mapping) => mapping.len() as GuestUsize,
+            Content::Guest(chunk) => chunk.bank().size,
+        }
     }
 
     fn start_addr(&self) -> GuestAddress {
@@ -82,7 +106,10 @@ impl GuestMemoryRegion for Region {
         count: usize,
     ) -> AccessResult<VolatileSlice<'_, BS<'_, ()>>> {
         let offset = usize::try_from(offset.0).map_err(|_| AccessError::InvalidBackendAddress)?;
-        Ok(self.mapping.slice().subslice(offset, count)?)
+        match &self.content {
+            Content::Own(mapping) => Ok(mapping.slice().subslice(offset, count)?),
+            Content::Guest(chunk) => chunk.slice(offset, count).ok_or(AccessError::InvalidBackendAddress),
+        }
     }
 }
 

@@ -1,30 +1,40 @@
-//! A guest's RAM, mapped once in large batches.
+//! A guest's RAM, mapped in chunks when they are first touched.
 //!
 //! A page that the guest gave up (ballooned out) is refused by the hypervisor. It becomes a hole: an access there fails
 //! and reaches nothing. It must not read as zeros, because the guest may take the page back, and nobody says so: after
-//! a failed access, [`GuestRam::look_again`] maps the holes that have become memory.
+//! a failed access, [`GuestRam::look_again`] finds the holes that have become memory.
 //!
-//! When pages leave the guest, all is unmapped at once, so that nothing old is kept or reached, and mapped anew when it
-//! is next asked for.
+//! When pages leave the guest, all is unmapped at once, so that nothing old is kept or reached. A chunk without holes is
+//! mapped so that devices can read and write it, where the hypervisor can do that (`frame_grant`).
 
 mod batch;
+mod chunk;
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
-use crate::xen::Privcmd;
 use crate::xen::privcmd::Batch;
+use crate::xen::{Privcmd, Window};
 use crate::{Bank, Error, Memory, Region};
-use batch::{Mapped, map_all};
+pub(crate) use chunk::Chunk;
+use chunk::Origin;
 
-/// What maps pages of another domain: privcmd, or a test.
+/// What maps pages of another domain: Xen's files, or a test.
 pub trait Foreign: Send + Sync {
     /// Maps pages by their frames, all or none; see [`Privcmd::map_foreign`].
     ///
     /// # Errors
     /// The whole batch failed.
     fn map(&self, domain: u16, frames: &[u64]) -> Result<Batch, Errno>;
+
+    /// Maps pages by their frames, all or none, as pages that devices can read and write. `None`: that cannot be, or not
+    /// with these.
+    fn grant(&self, domain: u16, frames: &[u64]) -> Option<Window> {
+        let (_, _) = (domain, frames);
+        None
+    }
 }
 
 impl Foreign for Privcmd {
@@ -35,78 +45,75 @@ impl Foreign for Privcmd {
 
 /// A guest's RAM. One value serves all threads.
 pub struct GuestRam {
-    source: Arc<dyn Foreign>,
-    domain: u16,
-    banks: Vec<Bank>,
+    origin: Arc<Origin>,
+    chunks: Vec<Bank>,
     state: Mutex<State>,
 }
 
+/// The memory as it is mapped now, and its regions.
 #[derive(Default)]
 struct State {
     memory: Arc<Memory>,
     regions: Vec<Arc<Region>>,
-    holes: Vec<Bank>,
-    /// All is to be mapped before the next use.
-    stale: bool,
 }
 
 impl GuestRam {
-    /// Maps the banks of a guest's RAM.
+    /// Takes up the banks of a guest's RAM, and maps some of it to see that it can.
     ///
     /// # Errors
-    /// Not one page could be mapped; the error is that of the first. Or a bank is no whole number of pages.
+    /// Not one page could be mapped; the error is that of the first. Or a bank is no whole number of pages, or they
+    /// overlap.
     pub fn map(source: Arc<dyn Foreign>, domain: u16, banks: &[Bank]) -> Result<GuestRam, Error> {
-        let banks: Vec<Bank> = banks.iter().copied().filter(|bank| bank.size != 0).collect();
+        let unfit = |what| Error::unfit(format!("domain {domain}: its RAM {what}: {banks:x?}"));
+        let mut banks: Vec<Bank> = banks.iter().copied().filter(|bank| bank.size != 0).collect();
         if banks.is_empty() || !banks.iter().all(batch::is_whole_pages) {
-            return Err(Error::unfit(format!(
-                "domain {domain}: its RAM is no whole number of pages: {banks:x?}"
-            )));
+            return Err(unfit("is no whole number of pages"));
         }
-        let ram = GuestRam { source, domain, banks, state: Mutex::default() };
-        let mut mapped = map_all(&*ram.source, domain, &ram.banks);
-        if mapped.regions.is_empty() {
-            let (frame, source) = mapped.first_error.unwrap_or((0, Errno::INVAL));
-            return Err(Error::page(domain, frame, source));
+        banks.sort_by_key(|bank| bank.base);
+        let origin = Arc::new(Origin { source, domain, mappings: AtomicUsize::new(0) });
+        let chunks = chunk::cut(&banks);
+        let state = State::of(fresh(&origin, &chunks)).ok_or_else(|| unfit("overlaps"))?;
+        if state.chunks().any(|chunk| !chunk.mapped().pieces.is_empty()) {
+            return Ok(GuestRam { origin, chunks, state: Mutex::new(state) });
         }
-        ram.lock().replace(Vec::new(), &mut mapped);
-        Ok(ram)
+        let first = state.chunks().find_map(|chunk| chunk.mapped().first_error);
+        let (frame, source) = first.unwrap_or((0, Errno::INVAL));
+        Err(Error::page(domain, frame, source))
     }
 
-    /// The memory as it is mapped; after [`GuestRam::refresh`] it is mapped anew first.
+    /// The memory. What nobody has touched of it is mapped when somebody does.
     pub fn memory(&self) -> Arc<Memory> {
-        let mut state = self.lock();
-        if state.stale {
-            let mut mapped = map_all(&*self.source, self.domain, &self.banks);
-            state.replace(Vec::new(), &mut mapped);
-        }
-        Arc::clone(&state.memory)
+        Arc::clone(&self.lock().memory)
     }
 
     /// Gives all pages back, because the guest's have changed: at once those that no other holder of
     /// [`GuestRam::memory`] keeps.
     pub fn refresh(&self) {
-        *self.lock() = State { stale: true, ..State::default() };
+        // The chunks were fit to be a memory before.
+        *self.lock() = State::of(fresh(&self.origin, &self.chunks)).unwrap_or_default();
     }
 
-    /// Maps what were holes and have become memory; returns whether there was any.
+    /// Looks whether holes have become memory; returns whether any has. A new [`GuestRam::memory`] has it.
     pub fn look_again(&self) -> bool {
         let mut state = self.lock();
-        if state.stale {
-            return true;
+        let mut found = false;
+        let again = |region: &Arc<Region>| match region.chunk() {
+            Some(chunk) if chunk.has_grown() => {
+                found = true;
+                Arc::new(Region::of_guest(Chunk::new(&self.origin, chunk.bank())))
+            }
+            _ => Arc::clone(region),
+        };
+        let regions = state.regions.iter().map(again).collect();
+        if found && let Some(grown) = State::of(regions) {
+            *state = grown;
         }
-        if state.holes.is_empty() {
-            return false;
-        }
-        let mut mapped = map_all(&*self.source, self.domain, &state.holes);
-        let found = !mapped.regions.is_empty();
-        let regions = std::mem::take(&mut state.regions);
-        state.replace(regions, &mut mapped);
         found
     }
 
-    /// What of the RAM is not mapped.
+    /// What of the RAM cannot be mapped, as far as anybody has touched it.
     pub fn holes(&self) -> Vec<Bank> {
-        self.lock().holes.clone()
+        self.lock().chunks().flat_map(|chunk| chunk.holes().to_vec()).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -116,16 +123,20 @@ impl GuestRam {
 }
 
 impl State {
-    /// Takes over `regions` and what was mapped besides.
-    fn replace(&mut self, mut regions: Vec<Arc<Region>>, mapped: &mut Mapped) {
-        regions.append(&mut mapped.regions);
-        regions.sort_by_key(|region| batch::start(region));
-        // Regions that overlap, which banks given by the control domain may, leave nothing mapped.
-        self.memory = Arc::new(Memory::from_arc_regions(regions.clone()).unwrap_or_default());
-        self.regions = regions;
-        self.holes = std::mem::take(&mut mapped.holes);
-        self.stale = false;
+    /// `None`: the regions overlap.
+    fn of(regions: Vec<Arc<Region>>) -> Option<State> {
+        let memory = Arc::new(Memory::from_arc_regions(regions.clone()).ok()?);
+        Some(State { memory, regions })
     }
+
+    fn chunks(&self) -> impl Iterator<Item = &Chunk> {
+        self.regions.iter().filter_map(|region| region.chunk())
+    }
+}
+
+/// Regions of which nothing is mapped.
+fn fresh(origin: &Arc<Origin>, chunks: &[Bank]) -> Vec<Arc<Region>> {
+    chunks.iter().map(|&bank| Arc::new(Region::of_guest(Chunk::new(origin, bank)))).collect()
 }
 
 #[cfg(test)]

@@ -68,6 +68,10 @@ fn serve(number: u32) -> Result<()> {
     Report::Ready(format!("{text} to guest {}", device.guest)).send();
     attend(&mut server, &mut transport, std::io::stdin().as_fd(), &slot)?;
     transport.quiesce();
+    match transport.device().uncopied() >> 20 {
+        0 => {}
+        mib => log!("slot {number}: {mib} MiB went between disk and guest without a copy"),
+    }
     Ok(())
 }
 

@@ -87,6 +87,11 @@ impl Block {
         self.geometry
     }
 
+    /// Bytes that went between disk and guest without a copy.
+    pub fn uncopied(&self) -> u64 {
+        self.engine.uncopied()
+    }
+
     fn has(&self, feature: u32) -> bool {
         self.features & bit(feature) != 0
     }

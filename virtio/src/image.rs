@@ -13,6 +13,7 @@ pub mod raw;
 pub mod uring;
 pub mod workers;
 
+mod direct;
 mod vectored;
 
 #[cfg(test)]
@@ -168,6 +169,11 @@ pub trait Engine: Send {
 
     /// The same, and waits for at least one if any is under way.
     fn wait(&mut self, done: &mut Vec<Done>);
+
+    /// Bytes that went between disk and guest without a copy.
+    fn uncopied(&self) -> u64 {
+        0
+    }
 
     /// Becomes readable when a job is done. `None`: all are done when [`Engine::start`] returns.
     fn wake(&self) -> Option<BorrowedFd<'_>>;

@@ -5,7 +5,11 @@
 
 use std::sync::Arc;
 
-use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions, VolatileSlice};
+use devicemodel::Region;
+use vm_memory::{
+    Bytes, GuestAddress, GuestMemory, GuestMemoryBackend, GuestMemoryRegion, MemoryRegionAddress,
+    Permissions, VolatileSlice,
+};
 
 /// The guest's RAM: what of it is mapped, for as long as anybody holds the `Arc` that it comes in.
 pub type Ram = devicemodel::Memory;
@@ -39,12 +43,10 @@ impl Buffers {
     /// [`NotRam`]
     pub fn new(ram: &Arc<Ram>, parts: &[Part]) -> Result<Buffers, NotRam> {
         let mut buffers = Buffers { ram: Arc::clone(ram), parts: Vec::with_capacity(parts.len()), len: 0 };
-        for &part in parts.iter().filter(|part| part.len > 0) {
-            if !is_ram(ram, part) {
-                return Err(NotRam);
-            }
-            buffers.append(part);
+        if !are_ram(ram, parts.iter().copied()) {
+            return Err(NotRam);
         }
+        parts.iter().filter(|part| part.len > 0).for_each(|&part| buffers.append(part));
         Ok(buffers)
     }
 
@@ -76,10 +78,15 @@ impl Buffers {
     /// [`NotRam`], which [`Buffers::new`] has ruled out.
     pub fn slices(&self) -> Result<Vec<VolatileSlice<'_>>, NotRam> {
         let mut slices = Vec::with_capacity(self.parts.len());
+        let mut finder = Finder { ram: &self.ram, last: None };
         for part in &self.parts {
+            if let Some(slice) = finder.slice(*part) {
+                slices.push(slice);
+                continue;
+            }
             let count = usize::try_from(part.len).map_err(|_| NotRam)?;
-            let pieces =
-                self.ram.get_slices(part.address, count, Permissions::ReadWrite).map_err(|_| NotRam)?;
+            let pieces = GuestMemory::get_slices(&*self.ram, part.address, count, Permissions::ReadWrite)
+                .map_err(|_| NotRam)?;
             for piece in pieces {
                 slices.push(piece.map_err(|_| NotRam)?);
             }
@@ -116,11 +123,41 @@ impl Buffers {
     }
 }
 
+/// Finds parts, each near the one before as they often are.
+struct Finder<'a> {
+    ram: &'a Ram,
+    last: Option<&'a Region>,
+}
+
+impl<'a> Finder<'a> {
+    /// A part in one piece. `None`: it is not in RAM, or spans more than one region.
+    fn slice(&mut self, part: Part) -> Option<VolatileSlice<'a>> {
+        let at = |region: &Region| {
+            part.address.0.checked_sub(region.start_addr().0).filter(|at| *at < region.len())
+        };
+        let (region, at) = match self.last.and_then(|region| Some((region, at(region)?))) {
+            Some(found) => found,
+            None => {
+                let region = self.ram.find_region(part.address)?;
+                (region, at(region)?)
+            }
+        };
+        self.last = Some(region);
+        region.get_slice(MemoryRegionAddress(at), usize::try_from(part.len).ok()?).ok()
+    }
+}
+
+/// Whether all of these parts are in the guest's RAM.
+pub fn are_ram(ram: &Ram, parts: impl IntoIterator<Item = Part>) -> bool {
+    let mut finder = Finder { ram, last: None };
+    parts.into_iter().all(|part| part.len == 0 || finder.slice(part).is_some() || is_ram(ram, part))
+}
+
 /// Whether all of a part is in the guest's RAM.
 pub fn is_ram(ram: &Ram, part: Part) -> bool {
     part.len == 0
         || usize::try_from(part.len)
-            .is_ok_and(|len| ram.check_range(part.address, len, Permissions::ReadWrite))
+            .is_ok_and(|len| GuestMemory::check_range(ram, part.address, len, Permissions::ReadWrite))
 }
 
 /// Writes one byte of guest memory.

@@ -50,7 +50,7 @@ pub struct Chain {
 impl Chain {
     /// Whether all of it is in the guest's RAM.
     pub fn is_ram(&self, ram: &Ram) -> bool {
-        self.readable.iter().chain(&self.writable).all(|&part| memory::is_ram(ram, part))
+        memory::are_ram(ram, self.readable.iter().chain(&self.writable).copied())
     }
 }
 
@@ -110,11 +110,25 @@ impl VirtQueue {
         self.inner.try_set_used_ring_address(GuestAddress(setup.device)).map_err(refuse)?;
         self.inner.set_event_idx(event_idx);
         self.inner.set_ready(true);
-        if !self.inner.is_valid(ram) {
+        if !self.inner.is_valid(ram) || !memory::are_ram(ram, self.areas()) {
             self.stop();
             return Err(QueueError::Setup);
         }
         Ok(())
+    }
+
+    /// Descriptors, the driver's area and the device's (2.7, with 2.7.6 and 2.7.8 for their sizes).
+    fn areas(&self) -> [Part; 3] {
+        let size = u32::from(self.inner.size());
+        let area = |address, fixed: u32, entry: u32| Part {
+            address: GuestAddress(address),
+            len: fixed.saturating_add(entry.saturating_mul(size)),
+        };
+        [
+            area(self.inner.desc_table(), 0, 16),
+            area(self.inner.avail_ring(), 6, 2),
+            area(self.inner.used_ring(), 6, 8),
+        ]
     }
 
     /// Back to where it was when the device was made.

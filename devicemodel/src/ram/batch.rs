@@ -1,31 +1,28 @@
-//! How stretches of frames are mapped: in the largest batches that Linux takes, around the pages that are refused.
+//! How a chunk is mapped: as a whole, or around the pages that are refused.
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rustix::io::Errno;
-use vm_memory::{Address, GuestMemoryRegion};
 
-use super::Foreign;
-use crate::xen::PAGE_SIZE;
+use super::chunk::{Origin, Piece};
+use crate::Bank;
 use crate::xen::privcmd::Batch;
-use crate::{Bank, Region};
+use crate::xen::{PAGE_SIZE, Window};
 
 /// Pages of a batch at most: 128 MiB, the unit in which Linux finds room for other domains' pages.
 pub(super) const BATCH_PAGES: u64 = 32768;
-/// A batch that Linux has no room for is halved down to this.
-const SMALLEST_HALF: u64 = 512;
 /// How often a stretch is tried again around refused pages. The guest may give up pages meanwhile, but not for ever.
-const TRIES: u32 = 8;
+const TRIES: u32 = 5;
 /// Linux gives a process about 65,000 mappings; a guest that gives up every second page must not use them up.
-const MAX_REGIONS: usize = 16384;
+const MAX_PIECES: usize = 16384;
 
 const PAGE: u64 = PAGE_SIZE as u64;
 
 /// What came of mapping.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Mapped {
-    /// What is mapped, in no order.
-    pub(super) regions: Vec<Arc<Region>>,
+    /// What is mapped, in order.
+    pub(super) pieces: Vec<Piece>,
     /// What is not, in order.
     pub(super) holes: Vec<Bank>,
     /// The first frame that was refused, and why.
@@ -47,41 +44,39 @@ pub(super) fn is_whole_pages(bank: &Bank) -> bool {
         && bank.base.checked_add(bank.size).is_some()
 }
 
-/// A region's first address.
-pub(super) fn start(region: &Region) -> u64 {
-    region.start_addr().raw_value()
-}
-
-/// Maps all of the banks that can be mapped.
-pub(super) fn map_all(source: &dyn Foreign, domain: u16, banks: &[Bank]) -> Mapped {
+/// Maps all of a bank, of [`BATCH_PAGES`] at most, that can be mapped. Between two pieces
+/// there is a hole. Where there is none, devices can reach all of it, if that is possible.
+pub(super) fn map_all(origin: &Origin, bank: Bank) -> Mapped {
+    let (source, domain) = (&*origin.source, origin.domain);
     let mut mapped = Mapped::default();
-    let mut left: Vec<Stretch> = banks
-        .iter()
-        .map(|bank| Stretch { first: bank.base / PAGE, count: bank.size / PAGE, tries: 0 })
-        .collect();
+    let first = bank.base / PAGE;
+    let mut left = vec![Stretch { first, count: bank.size / PAGE, tries: 0 }];
     while let Some(stretch) = left.pop() {
-        if stretch.count > BATCH_PAGES {
-            stretch.split(BATCH_PAGES, &mut left);
-            continue;
-        }
-        if mapped.regions.len() >= MAX_REGIONS || stretch.tries > TRIES {
+        let others = origin.mappings.load(Ordering::Relaxed);
+        if mapped.pieces.len().saturating_add(others) >= MAX_PIECES || stretch.tries > TRIES {
             mapped.refuse(stretch.first, stretch.count, Errno::NOMEM);
             continue;
         }
         let frames: Vec<u64> = (stretch.first..stretch.first + stretch.count).collect();
-        match source.map(domain, &frames) {
-            Ok(Batch::Mapped(mapping)) => {
-                let whole = u64::try_from(mapping.len()) == Ok(stretch.count * PAGE);
-                let region = Some(mapping).filter(|_| whole);
-                match region.and_then(|mapping| Region::new(stretch.first * PAGE, mapping)) {
-                    Some(region) => mapped.regions.push(Arc::new(region)),
+        // Only of a whole chunk: a part of one is in pieces soon, and each would cost a call more.
+        let window = (stretch.tries == 0).then(|| source.grant(domain, &frames)).flatten();
+        let answer = match window {
+            Some(window) => Ok(Ok(window)),
+            None => source.map(domain, &frames).map(|batch| match batch {
+                Batch::Mapped(mapping) => Ok(Window::Plain(mapping)),
+                Batch::Refused(pages) => Err(pages),
+            }),
+        };
+        match answer {
+            Ok(Ok(window)) => {
+                let whole = u64::try_from(window.slice().len()) == Ok(stretch.count * PAGE);
+                let offset = usize::try_from((stretch.first - first) * PAGE).ok();
+                match offset.filter(|_| whole) {
+                    Some(offset) => mapped.pieces.push(Piece { offset, window }),
                     None => mapped.refuse(stretch.first, stretch.count, Errno::IO),
                 }
             }
-            Ok(Batch::Refused(pages)) => stretch.go_around(&pages, &mut mapped, &mut left),
-            Err(Errno::NOMEM) if stretch.count > SMALLEST_HALF => {
-                stretch.split(stretch.count / 2, &mut left);
-            }
+            Ok(Err(pages)) => stretch.go_around(&pages, &mut mapped, &mut left),
             Err(error) => mapped.refuse(stretch.first, stretch.count, error),
         }
     }
@@ -90,13 +85,6 @@ pub(super) fn map_all(source: &dyn Foreign, domain: u16, banks: &[Bank]) -> Mapp
 }
 
 impl Stretch {
-    /// Puts both parts back, the first `count` frames and the rest.
-    fn split(&self, count: u64, left: &mut Vec<Stretch>) {
-        let rest = self.count.saturating_sub(count);
-        left.push(Stretch { first: self.first.saturating_add(count), count: rest, tries: self.tries });
-        left.push(Stretch { first: self.first, count, tries: self.tries });
-    }
-
     /// Makes holes of refused pages, and puts back the stretches between them. `pages` is in order.
     fn go_around(&self, pages: &[(usize, Errno)], mapped: &mut Mapped, left: &mut Vec<Stretch>) {
         let end = self.first.saturating_add(self.count);
@@ -126,8 +114,9 @@ impl Mapped {
         self.holes.push(Bank { base: first.saturating_mul(PAGE), size: count.saturating_mul(PAGE) });
     }
 
-    /// Puts the holes in order, neighbours as one.
+    /// Puts all in order, neighbouring holes as one.
     fn tidy(&mut self) {
+        self.pieces.sort_by_key(|piece| piece.offset);
         self.holes.sort_by_key(|hole| hole.base);
         self.holes.dedup_by(|next, hole| {
             let joins = hole.base.saturating_add(hole.size) == next.base;

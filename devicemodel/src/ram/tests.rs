@@ -2,10 +2,12 @@ use super::*;
 use crate::xen::Mapping;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
+use vm_memory::{Bytes, GuestAddress};
 
 const PAGE: u64 = 4096;
 const BASE: u64 = 0x4000_0000;
+/// In a page that came by a grant.
+const GRANTED: u64 = 1 << 40;
 
 /// A guest that lacks some frames, seen through a kernel that takes batches up to some length.
 #[derive(Default)]
@@ -13,6 +15,8 @@ struct Fake {
     gone: Mutex<BTreeSet<u64>>,
     longest: Option<usize>,
     batches: Mutex<Vec<usize>>,
+    /// Grants of frames: `None` where there are none; frames of each try.
+    grants: Option<Mutex<Vec<usize>>>,
     /// Frames that go after so many batches, one at each.
     shrinking: bool,
 }
@@ -35,12 +39,23 @@ impl Foreign for Fake {
         if !refused.is_empty() {
             return Ok(Batch::Refused(refused));
         }
-        let mapping = Mapping::anonymous(frames.len() * 4096)?;
-        for (index, frame) in frames.iter().enumerate() {
-            mapping.slice().write_obj(*frame, index * 4096).unwrap();
-        }
-        Ok(Batch::Mapped(mapping))
+        Ok(Batch::Mapped(pages(frames, 0)))
     }
+
+    fn grant(&self, _domain: u16, frames: &[u64]) -> Option<Window> {
+        self.grants.as_ref()?.lock().unwrap().push(frames.len());
+        let gone = self.gone.lock().unwrap();
+        (!frames.iter().any(|frame| gone.contains(frame))).then(|| Window::Plain(pages(frames, GRANTED)))
+    }
+}
+
+/// Pages that hold their frames' numbers, with a mark.
+fn pages(frames: &[u64], mark: u64) -> Mapping {
+    let mapping = Mapping::anonymous(frames.len() * 4096).unwrap();
+    for (index, frame) in frames.iter().enumerate() {
+        mapping.slice().write_obj(*frame | mark, index * 4096).unwrap();
+    }
+    mapping
 }
 
 fn bank(pages: u64) -> Bank {
@@ -52,33 +67,58 @@ fn frame_at(ram: &GuestRam, page: u64) -> Option<u64> {
 }
 
 #[test]
-fn all_is_one_region_where_the_kernel_takes_it() {
+fn a_chunk_is_mapped_when_it_is_touched_and_only_once() {
     let fake = Arc::new(Fake::default());
-    let ram = GuestRam::map(Arc::clone(&fake) as _, 1, &[bank(1000)]).unwrap();
-    assert_eq!(ram.memory().num_regions(), 1);
-    assert_eq!(*fake.batches.lock().unwrap(), [1000]);
-    assert_eq!(frame_at(&ram, 999), Some(BASE / PAGE + 999));
-    assert_eq!(frame_at(&ram, 1000), None);
-}
-
-#[test]
-fn batches_are_of_a_bounded_length() {
-    let fake = Arc::new(Fake::default());
-    let ram = GuestRam::map(Arc::clone(&fake) as _, 1, &[bank(batch::BATCH_PAGES * 2 + 7)]).unwrap();
-    assert_eq!(*fake.batches.lock().unwrap(), [32768, 32768, 7]);
-    assert_eq!(ram.memory().num_regions(), 3);
-}
-
-#[test]
-fn a_kernel_without_room_gets_smaller_batches() {
-    let fake = Arc::new(Fake { longest: Some(600), ..Fake::default() });
-    let ram = GuestRam::map(Arc::clone(&fake) as _, 1, &[bank(2048)]).unwrap();
+    let ram = GuestRam::map(Arc::clone(&fake) as _, 1, &[bank(512 * 4 + 7)]).unwrap();
+    assert_eq!(*fake.batches.lock().unwrap(), [512], "the first, to see that it can be");
+    for _ in 0..2 {
+        assert_eq!(frame_at(&ram, 512 * 3 - 1), Some(BASE / PAGE + 512 * 3 - 1));
+        assert_eq!(frame_at(&ram, 512 * 4 + 6), Some(BASE / PAGE + 512 * 4 + 6));
+        assert_eq!(frame_at(&ram, 512 * 4 + 7), None);
+    }
+    assert_eq!(*fake.batches.lock().unwrap(), [512, 512, 7]);
     assert_eq!(ram.holes(), []);
-    assert_eq!(frame_at(&ram, 2047), Some(BASE / PAGE + 2047));
+}
 
-    let none = Arc::new(Fake { longest: Some(0), ..Fake::default() });
-    let error = GuestRam::map(none, 1, &[bank(2048)]).err().unwrap();
+#[test]
+fn an_access_crosses_from_chunk_to_chunk() {
+    let ram = GuestRam::map(Arc::new(Fake::default()), 1, &[bank(1024)]).unwrap();
+    let (memory, at) = (ram.memory(), GuestAddress(BASE + 512 * PAGE - 3000));
+    let data: Vec<u8> = (0..6000u32).map(|value| value as u8).collect();
+    memory.write_slice(&data, at).unwrap();
+    let mut back = vec![0; 6000];
+    memory.read_slice(&mut back, at).unwrap();
+    assert_eq!(data, back);
+}
+
+#[test]
+fn whole_chunks_come_by_grants_and_others_as_they_can() {
+    let hole = BASE / PAGE + 512 + 3;
+    let gone = Mutex::new([hole].into());
+    let fake = Arc::new(Fake { gone, grants: Some(Mutex::default()), ..Fake::default() });
+    let ram = GuestRam::map(Arc::clone(&fake) as _, 1, &[bank(1024)]).unwrap();
+    assert_eq!(frame_at(&ram, 511), Some((BASE / PAGE + 511) | GRANTED));
+    assert_eq!(frame_at(&ram, 512 + 2), Some(BASE / PAGE + 512 + 2));
+    assert_eq!(frame_at(&ram, 512 + 3), None);
+    assert_eq!(frame_at(&ram, 512 + 4), Some(BASE / PAGE + 512 + 4));
+    assert_eq!(*fake.grants.as_ref().unwrap().lock().unwrap(), [512, 512]);
+    assert_eq!(*fake.batches.lock().unwrap(), [512, 508, 3], "the chunk with the hole, around it");
+    fake.gone.lock().unwrap().clear();
+    assert!(ram.look_again());
+    assert_eq!(frame_at(&ram, 512 + 3), Some(hole | GRANTED));
+}
+
+#[test]
+fn a_kernel_without_room_is_asked_again() {
+    let fake = Arc::new(Fake { longest: Some(0), ..Fake::default() });
+    let error = GuestRam::map(Arc::clone(&fake) as _, 1, &[bank(2048)]).err().unwrap();
     assert_eq!(error.errno(), Some(Errno::NOMEM));
+
+    let fake = Arc::new(Fake { longest: Some(500), ..Fake::default() });
+    let ram = GuestRam::map(Arc::clone(&fake) as _, 1, &[bank(512 + 500)]).unwrap();
+    assert_eq!(frame_at(&ram, 0), None);
+    assert_eq!(frame_at(&ram, 512), Some(BASE / PAGE + 512));
+    assert_eq!(ram.holes(), [bank(512)]);
 }
 
 #[test]
@@ -90,8 +130,10 @@ fn a_guest_that_refuses_every_page_is_an_error_that_names_the_first() {
 }
 
 #[test]
-fn banks_of_half_pages_are_refused() {
+fn banks_that_overlap_or_are_of_half_pages_are_refused() {
+    let overlap = [bank(3), bank(2)];
     for banks in [
+        &overlap[..],
         &[][..],
         &[Bank { base: BASE, size: 0 }],
         &[Bank { base: BASE + 1, size: PAGE }],
@@ -116,6 +158,7 @@ fn a_page_that_comes_back_is_found_again() {
     assert!(ram.look_again());
     assert_eq!(*fake.batches.lock().unwrap(), [1]);
     assert_eq!(frame_at(&ram, 3), Some(frame));
+    assert_eq!(*fake.batches.lock().unwrap(), [1, 8]);
     assert!(!ram.look_again());
 }
 
@@ -145,18 +188,17 @@ proptest! {
     #[test]
     fn what_is_there_is_reached_and_nothing_else(
         gone in prop::collection::btree_set(0u64..200, 0..199),
-        longest in prop::option::of(600usize..1000),
+        granted in any::<bool>(),
     ) {
         let frames = gone.iter().map(|page| BASE / PAGE + page).collect();
-        let fake = Fake { gone: Mutex::new(frames), longest, ..Fake::default() };
+        let grants = granted.then(Mutex::default);
+        let fake = Fake { gone: Mutex::new(frames), grants, ..Fake::default() };
         let ram = GuestRam::map(Arc::new(fake), 1, &[bank(200)]).unwrap();
         for page in 0..200 {
             let expected = (!gone.contains(&page)).then_some(BASE / PAGE + page);
-            prop_assert_eq!(frame_at(&ram, page), expected);
+            prop_assert_eq!(frame_at(&ram, page).map(|frame| frame & !GRANTED), expected);
         }
         let holes: u64 = ram.holes().iter().map(|hole| hole.size / PAGE).sum();
         prop_assert_eq!(holes, gone.len() as u64);
-        let bytes: u64 = ram.memory().iter().map(|region| region.len()).sum();
-        prop_assert_eq!(bytes / PAGE, 200 - gone.len() as u64);
     }
 }

@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -72,6 +72,8 @@ pub enum OpenError {
 pub struct Opened {
     config: DiskConfig,
     file: File,
+    /// The same for direct I/O, of a raw image.
+    direct: Option<File>,
     below: Vec<(File, Format)>,
 }
 
@@ -94,7 +96,11 @@ pub fn open(config: &DiskConfig, patience: Duration) -> Result<Opened, OpenError
     let layers = config.backing.iter();
     let below =
         layers.map(|layer| Ok((open_file(&layer.image, true)?, layer.format))).collect::<Result<_, _>>()?;
-    Ok(Opened { config: config.clone(), file, below })
+    let direct = match config.format {
+        Format::Raw => open_direct(&config.image, &file, config.read_only),
+        Format::Qcow2 => None,
+    };
+    Ok(Opened { config: config.clone(), file, direct, below })
 }
 
 impl Opened {
@@ -103,16 +109,19 @@ impl Opened {
     /// # Errors
     /// [`OpenError`]
     pub fn start(self) -> Result<Box<dyn Engine>, OpenError> {
-        let Opened { config, file, below } = self;
+        let Opened { config, file, direct, below } = self;
         let path = || config.image.clone();
         let format = |error| OpenError::Format { path: path(), format: config.format.name(), error };
         let start = |error| OpenError::Start { path: path(), error };
         let engine: Box<dyn Engine> = match config.format {
-            Format::Raw => match Uring::new(RawImage::new(file, config.read_only).map_err(format)?) {
-                Ok(engine) => Box::new(engine),
-                // A kernel without io_uring, or one where it is switched off.
-                Err((image, _)) => Box::new(Workers::new(image, THREADS).map_err(start)?),
-            },
+            Format::Raw => {
+                let image = RawImage::new(file, config.read_only).map_err(format)?.with_direct(direct);
+                match Uring::new(image) {
+                    Ok(engine) => Box::new(engine),
+                    // A kernel without io_uring, or one where it is switched off.
+                    Err((image, _)) => Box::new(Workers::new(image, THREADS).map_err(start)?),
+                }
+            }
             Format::Qcow2 => {
                 let image = Qcow2Image::new(file, config.read_only, below).map_err(format)?;
                 Box::new(Workers::new(image, THREADS).map_err(start)?)
@@ -148,6 +157,16 @@ fn open_file(path: &str, read_only: bool) -> Result<File, OpenError> {
         }
         Err(error) => Err(failed(error.into())),
     }
+}
+
+/// The file that is open as `file`, once more for direct I/O. `None`: its file system has none, or the name leads to
+/// another file by now.
+fn open_direct(path: &str, file: &File, read_only: bool) -> Option<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(!read_only).custom_flags(libc::O_DIRECT);
+    let direct = options.open(path).ok()?;
+    let (one, other) = (file.metadata().ok()?, direct.metadata().ok()?);
+    (one.dev() == other.dev() && one.ino() == other.ino()).then_some(direct)
 }
 
 fn is_block_device(path: &Path) -> bool {

@@ -5,7 +5,9 @@ use std::io::{self, Seek, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, FileTypeExt};
 
-use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, ioctl_blkpbszget, ioctl_blksszget};
+use rustix::fs::{
+    Advice, FallocateFlags, FlockOperation, fadvise, fallocate, flock, ioctl_blkpbszget, ioctl_blksszget,
+};
 
 use super::{Geometry, Image, vectored};
 use crate::block::SECTOR;
@@ -18,6 +20,7 @@ const ZEROES: usize = 1 << 16;
 #[derive(Debug)]
 pub struct RawImage {
     file: File,
+    direct: Option<File>,
     geometry: Geometry,
 }
 
@@ -47,12 +50,30 @@ impl RawImage {
             discard: physical,
             read_only,
         };
-        Ok(RawImage { file, geometry })
+        Ok(RawImage { file, direct: None, geometry })
+    }
+
+    /// The same file once more, opened for direct I/O.
+    pub fn with_direct(mut self, direct: Option<File>) -> RawImage {
+        // Nothing that is read ahead can be older than what is written directly. If that is not to be had, the file
+        // has none of either.
+        self.direct = direct.filter(|_| fadvise(&self.file, 0, None, Advice::Random).is_ok());
+        self
     }
 
     /// The file.
     pub fn file(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+
+    /// The file for direct I/O, if there is one.
+    pub fn direct(&self) -> Option<BorrowedFd<'_>> {
+        self.direct.as_ref().map(File::as_fd)
+    }
+
+    /// Fills `into` if that needs no waiting for a disk. False: it may, or something is wrong.
+    pub fn read_cached(&self, offset: u64, into: &Buffers) -> bool {
+        into.slices().is_ok_and(|slices| vectored::read_cached(self.file(), &slices, offset))
     }
 
     /// Writes zeroes, for file systems that know nothing quicker.

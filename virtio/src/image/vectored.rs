@@ -34,6 +34,16 @@ pub fn read(file: BorrowedFd<'_>, slices: &[VolatileSlice<'_>], offset: u64) -> 
     })
 }
 
+/// Fills `slices` if the page cache has all of it. False: it has not, or the file system cannot say, and `slices` hold
+/// anything.
+pub fn read_cached(file: BorrowedFd<'_>, slices: &[VolatileSlice<'_>], offset: u64) -> bool {
+    let read = transfer(slices, offset, io::ErrorKind::UnexpectedEof, |pieces, count, offset| {
+        // SAFETY: as in `read`.
+        unsafe { libc::preadv2(file.as_raw_fd(), pieces, count, offset, libc::RWF_NOWAIT) }
+    });
+    read.is_ok()
+}
+
 /// Writes all of `slices` from `offset` of a file on; with `durable` it is on stable storage when this returns.
 ///
 /// # Errors
