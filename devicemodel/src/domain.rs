@@ -38,15 +38,18 @@ impl Foreign for Files {
 }
 
 impl Domain {
-    /// Takes up the guest's memory, of which this opens all that is needed to map it later.
+    /// Takes up the guest's memory, of which this opens all that is needed to map it later. With `for_devices` it is
+    /// mapped, where that can be, so that this domain's devices can read and write it; gntdev stays open for that, which
+    /// is not bound to one guest.
     ///
     /// # Errors
     /// As [`GuestRam::map`].
-    pub fn attach(model: DeviceModel, ram: &[Bank]) -> Result<Domain, Error> {
+    pub fn attach(model: DeviceModel, ram: &[Bank], for_devices: bool) -> Result<Domain, Error> {
         let privcmd = Arc::clone(model.privcmd());
-        let features = Slots::new(Arc::clone(&privcmd)).features().unwrap_or(0);
+        let has_grants =
+            || Slots::new(Arc::clone(&privcmd)).features().is_ok_and(|mask| mask & FEATURE_FRAME_GRANTS != 0);
         // Without gntdev all is as without grants of frames.
-        let gntdev = (features & FEATURE_FRAME_GRANTS != 0).then(|| Gntdev::open().ok()).flatten();
+        let gntdev = (for_devices && has_grants()).then(|| Gntdev::open().ok()).flatten();
         let files = Files { privcmd, gntdev };
         let ram = GuestRam::map(Arc::new(files), model.domain(), ram)?;
         Ok(Domain { ram, model })

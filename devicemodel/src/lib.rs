@@ -38,7 +38,7 @@
 //! let privcmd = Arc::new(Privcmd::open()?);
 //! for slot in Slots::new(Arc::clone(&privcmd)).list()? {
 //!     let model = DeviceModel::new(Arc::clone(&privcmd), slot.device.guest);
-//!     let guest = Arc::new(Domain::attach(model.clone(), &slot.device.ram)?);
+//!     let guest = Arc::new(Domain::attach(model.clone(), &slot.device.ram, false)?);
 //!     let mut echo = Echo { guest, irq: slot.device.irq, last: 0 };
 //!     let mut server = Server::create(model)?;
 //!     let registers = slot.device.registers;

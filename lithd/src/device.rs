@@ -23,19 +23,19 @@ use crate::report::{Report, log, tell};
 /// The guest can misuse its queues at any rate; the log hears of the first few times.
 const COMPLAINTS: u32 = 10;
 
-/// Serves slot `number` until standard input ends.
+/// Serves slot `number` until standard input ends; `direct`: large writes go straight from the guest's memory to the disk.
 ///
 /// # Errors
 /// It cannot be served, or no more; the supervisor was told why.
-pub fn run(number: u32) -> Result<()> {
-    let result = serve(number);
+pub fn run(number: u32, direct: bool) -> Result<()> {
+    let result = serve(number, direct);
     if let Err(error) = &result {
         Report::Failed(tell(error)).send();
     }
     result.with_context(|| format!("slot {number}"))
 }
 
-fn serve(number: u32) -> Result<()> {
+fn serve(number: u32, direct: bool) -> Result<()> {
     let privcmd = Arc::new(Privcmd::open()?);
     let slot =
         Slots::new(Arc::clone(&privcmd)).get(number)?.ok_or_else(|| anyhow!("there is no such slot"))?;
@@ -43,9 +43,9 @@ fn serve(number: u32) -> Result<()> {
     if DeviceKind::from_number(device.kind) != Some(DeviceKind::VirtioMmioBlock) {
         bail!("this lithd does not know devices of kind {}", device.kind);
     }
-    let disk = Disk::open(device)?;
+    let disk = Disk::open(device, direct)?;
     let model = DeviceModel::new(Arc::clone(&privcmd), device.guest);
-    let guest = Arc::new(Domain::attach(model.clone(), &device.ram)?);
+    let guest = Arc::new(Domain::attach(model.clone(), &device.ram, direct)?);
     let mut server = Server::create(model)?;
 
     let mut lacks = Vec::new();
