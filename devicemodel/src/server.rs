@@ -94,6 +94,32 @@ impl Server {
         self.turns.serve_ready(device)
     }
 
+    /// Serves all that is there, and holds further events back: until [`Server::release`], [`Server::fd`] does not become
+    /// readable for a vCPU that was served.
+    ///
+    /// # Errors
+    /// As [`Server::serve_ready`].
+    pub fn hear(&mut self, device: &mut dyn Mmio) -> Result<Served, Error> {
+        self.turns.hear(device)
+    }
+
+    /// Serves what the guest asks for at the moment, whether an event told of it or not: for a loop that looks again and
+    /// again for a while and does not wait.
+    ///
+    /// # Errors
+    /// As [`Server::serve_ready`].
+    pub fn look(&mut self, device: &mut dyn Mmio) -> Result<Served, Error> {
+        self.turns.look(device)
+    }
+
+    /// Lets the events come again that [`Server::hear`] holds back.
+    ///
+    /// # Errors
+    /// As [`Server::serve_ready`].
+    pub fn release(&mut self) -> Result<(), Error> {
+        self.turns.release()
+    }
+
     /// Serves until `stop` becomes readable.
     ///
     /// # Errors

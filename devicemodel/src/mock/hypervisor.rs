@@ -1,6 +1,6 @@
 //! The hypervisor's side of an ioreq server, in memory.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use xenolith_abi::ioreq::{READ, RequestType, STATE_MASK, Slot, State};
@@ -23,6 +23,8 @@ pub struct Hypervisor {
 struct Wires {
     /// To the server.
     pending: VecDeque<u32>,
+    /// Read by the server and not unmasked: their events wait.
+    masked: BTreeSet<u32>,
     /// From the server.
     notified: Vec<u32>,
 }
@@ -126,11 +128,23 @@ impl Hypervisor {
 
 impl Events for MockEvents {
     fn pending(&mut self, ports: &mut Vec<u32>) -> Result<bool, Error> {
-        ports.extend(lock(&self.0).pending.drain(..));
+        let wires = &mut *lock(&self.0);
+        for port in std::mem::take(&mut wires.pending) {
+            if wires.masked.contains(&port) {
+                wires.pending.push_back(port);
+            } else {
+                ports.push(port);
+            }
+        }
+        wires.masked.extend(ports.iter());
         Ok(false)
     }
 
-    fn unmask(&mut self, _ports: &[u32]) -> Result<(), Error> {
+    fn unmask(&mut self, ports: &[u32]) -> Result<(), Error> {
+        let wires = &mut *lock(&self.0);
+        ports.iter().for_each(|port| {
+            wires.masked.remove(port);
+        });
         Ok(())
     }
 

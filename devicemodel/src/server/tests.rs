@@ -124,6 +124,41 @@ fn events_of_no_vcpu_and_repeated_ones_are_counted_only() {
 }
 
 #[test]
+fn a_look_serves_every_slot_and_needs_no_event() {
+    let (hypervisor, mut turns) = Hypervisor::new(3).unwrap();
+    let mut device = Device::default();
+    assert!(!turns.look(&mut device).unwrap().is_some());
+    hypervisor.put(0, &ready());
+    hypervisor.put(2, &ready());
+    let served = turns.look(&mut device).unwrap();
+    assert_eq!(served, Served { accesses: 2, ..Served::default() });
+    assert_eq!(hypervisor.take_notified(), [0, 2]);
+    // The events come late, and find nothing.
+    hypervisor.send(0);
+    hypervisor.send(2);
+    assert_eq!(turns.serve_ready(&mut device).unwrap(), Served { spurious: 2, ..Served::default() });
+}
+
+#[test]
+fn events_that_are_held_back_come_after_the_release() {
+    let (hypervisor, mut turns) = Hypervisor::new(2).unwrap();
+    let mut device = Device::default();
+    for vcpu in [0, 1] {
+        hypervisor.put(vcpu, &ready());
+    }
+    hypervisor.send(0);
+    assert_eq!(turns.hear(&mut device).unwrap().accesses, 1);
+    hypervisor.put(0, &ready());
+    hypervisor.send(0);
+    hypervisor.send(1);
+    assert_eq!(turns.hear(&mut device).unwrap().accesses, 1, "the other vCPU");
+    assert_eq!(turns.hear(&mut device).unwrap(), Served::default());
+    turns.release().unwrap();
+    assert_eq!(turns.hear(&mut device).unwrap().accesses, 1);
+    assert_eq!(hypervisor.take_notified(), [0, 1, 0]);
+}
+
+#[test]
 fn ports_and_slots_must_fit() {
     let page = || Arc::new(Mapping::anonymous(4096).unwrap());
     let (_, turns) = Hypervisor::new(128).unwrap();

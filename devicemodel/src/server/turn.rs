@@ -1,6 +1,9 @@
 //! The server's loop without its surroundings: pages, ports and events come from Xen's files or from a test.
 
-use std::collections::HashMap;
+//!
+//! An event that was read stays masked: what the guest asks for meanwhile is found by [`Turns::look`], which costs no
+//! system call and no interrupt. [`Turns::release`] lets events come again, which is to be done before waiting for one.
+
 use std::sync::Arc;
 
 use super::slot::{self, Found};
@@ -55,15 +58,32 @@ pub struct Served {
     pub spurious: u64,
 }
 
+impl Served {
+    /// Whether the guest asked for anything.
+    pub fn is_some(&self) -> bool {
+        self.accesses != 0 || self.invalidations != 0 || self.garbage != 0
+    }
+
+    fn count(&mut self, found: Found) {
+        let counter = match found {
+            Found::Access => &mut self.accesses,
+            Found::Invalidate => &mut self.invalidations,
+            Found::Garbage => &mut self.garbage,
+            Found::Nothing => &mut self.spurious,
+        };
+        *counter = counter.saturating_add(1);
+    }
+}
+
 /// Pages, ports and events of one server.
 #[derive(Debug)]
 pub struct Turns<E> {
     page: Arc<Mapping>,
-    /// By port: where the vCPU's slot begins.
-    slots: HashMap<u32, usize>,
+    /// Of each vCPU: its port, and where its slot begins. In the order of the ports.
+    slots: Vec<(u32, usize)>,
     events: E,
-    /// Kept for its memory.
-    pending: Vec<u32>,
+    /// Ports whose events were read and are masked.
+    held: Vec<u32>,
 }
 
 impl<E: Events> Turns<E> {
@@ -72,15 +92,17 @@ impl<E: Events> Turns<E> {
     /// # Errors
     /// Two vCPUs have the same port, or more vCPUs than slots.
     pub fn new(page: Arc<Mapping>, ports: Vec<u32>, events: E) -> Result<Turns<E>, Error> {
-        let mut slots = HashMap::new();
+        let mut slots = Vec::with_capacity(ports.len());
         for (vcpu, port) in (0..).zip(ports) {
             let offset = slot::offset(vcpu).filter(|&offset| offset < page.len());
             let offset = offset.ok_or_else(|| Error::unfit("more vCPUs than slots in the ioreq page"))?;
-            if slots.insert(port, offset).is_some() {
-                return Err(Error::unfit(format!("two vCPUs on event channel {port}")));
-            }
+            slots.push((port, offset));
         }
-        Ok(Turns { page, slots, events, pending: Vec::new() })
+        slots.sort_unstable();
+        if let Some([(port, _), _]) = slots.array_windows().find(|[one, next]| one.0 == next.0) {
+            return Err(Error::unfit(format!("two vCPUs on event channel {port}")));
+        }
+        Ok(Turns { page, slots, events, held: Vec::new() })
     }
 
     /// Where the events come from.
@@ -88,38 +110,73 @@ impl<E: Events> Turns<E> {
         &self.events
     }
 
-    /// Serves all that is there, without waiting.
-    ///
-    /// An event that comes during the call may be left to the next one; then the file is readable once more.
+    /// Serves what events tell of, without waiting.
     ///
     /// # Errors
     /// The events fail.
     pub fn serve_ready(&mut self, device: &mut dyn Mmio) -> Result<Served, Error> {
+        let served = self.hear(device);
+        let released = self.release();
+        served.and_then(|served| released.map(|()| served))
+    }
+
+    /// The same, and holds further events of these vCPUs back until [`Turns::release`]. One that comes meanwhile makes the
+    /// file readable then.
+    ///
+    /// # Errors
+    /// The events fail.
+    pub fn hear(&mut self, device: &mut dyn Mmio) -> Result<Served, Error> {
         let mut served = Served::default();
-        let mut ports = std::mem::take(&mut self.pending);
-        let result = self.serve_some(device, &mut ports, &mut served);
-        self.pending = ports;
+        let mut held = std::mem::take(&mut self.held);
+        let result = self.serve_some(device, &mut held, &mut served);
+        self.held = held;
         result.map(|()| served)
+    }
+
+    /// Serves what stands in the slots, whether an event told of it or not. Without a turn to take it makes no system
+    /// call.
+    ///
+    /// # Errors
+    /// The events fail.
+    pub fn look(&mut self, device: &mut dyn Mmio) -> Result<Served, Error> {
+        let mut served = Served::default();
+        // One vCPU's trouble leaves the others their turn.
+        let mut result = Ok(());
+        for &(port, offset) in &self.slots {
+            let found = slot::serve(&self.page.slice(), offset, device);
+            if found.is_answered() {
+                served.count(found);
+                result = result.and(self.events.notify(port));
+            }
+        }
+        result.map(|()| served)
+    }
+
+    /// Lets events come again, those included that came since they were held back.
+    ///
+    /// # Errors
+    /// The events fail.
+    pub fn release(&mut self) -> Result<(), Error> {
+        if self.held.is_empty() {
+            return Ok(());
+        }
+        let result = self.events.unmask(&self.held);
+        self.held.clear();
+        result
     }
 
     fn serve_some(
         &mut self,
         device: &mut dyn Mmio,
-        ports: &mut Vec<u32>,
+        held: &mut Vec<u32>,
         served: &mut Served,
     ) -> Result<(), Error> {
         let mut more = true;
         while more {
-            ports.clear();
-            more = self.events.pending(ports)?;
-            if ports.is_empty() {
-                return Ok(());
-            }
-            // Before the slots are read: an event after this is a new one.
-            self.events.unmask(ports)?;
-            // One vCPU's trouble leaves the others their turn.
+            let known = held.len();
+            more = self.events.pending(held)?;
             let mut result = Ok(());
-            for &port in ports.iter() {
+            for &port in held.get(known..).unwrap_or_default() {
                 result = result.and(self.serve_port(port, device, served));
             }
             result?;
@@ -128,15 +185,11 @@ impl<E: Events> Turns<E> {
     }
 
     fn serve_port(&mut self, port: u32, device: &mut dyn Mmio, served: &mut Served) -> Result<(), Error> {
-        let offset = self.slots.get(&port);
-        let found = offset.map_or(Found::Nothing, |&offset| slot::serve(&self.page.slice(), offset, device));
-        let counter = match found {
-            Found::Access => &mut served.accesses,
-            Found::Invalidate => &mut served.invalidations,
-            Found::Garbage => &mut served.garbage,
-            Found::Nothing => &mut served.spurious,
-        };
-        *counter = counter.saturating_add(1);
+        let place = self.slots.binary_search_by_key(&port, |slot| slot.0).ok();
+        let offset = place.and_then(|place| self.slots.get(place));
+        let found =
+            offset.map_or(Found::Nothing, |&(_, offset)| slot::serve(&self.page.slice(), offset, device));
+        served.count(found);
         if found.is_answered() { self.events.notify(port) } else { Ok(()) }
     }
 }
