@@ -5,6 +5,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use devicemodel::dm::DeviceModel;
@@ -18,10 +19,13 @@ use virtio::mmio::Transport;
 
 use crate::confine;
 use crate::disk::Disk;
+use crate::pace::Pace;
 use crate::report::{Report, log, tell};
 
 /// The guest can misuse its queues at any rate; the log hears of the first few times.
 const COMPLAINTS: u32 = 10;
+/// A busy guest is served for so long before the sign to stop is looked for.
+const TURN: Duration = Duration::from_millis(10);
 
 /// Serves slot `number` until standard input ends; `direct`: large writes go straight from the guest's memory to the disk.
 ///
@@ -84,15 +88,26 @@ fn attend(
 ) -> Result<()> {
     let mut broken = None;
     let mut complaints = COMPLAINTS;
-    let mut more = false;
+    let mut pace = Pace::new();
     loop {
-        let stopped = wait(server, transport, stop, more)?;
-        if stopped {
+        let quiet = look(server, transport, &mut pace)?;
+        // While the guest is busy nothing is waited for: it is only seen whether to stop.
+        let more = !quiet || transport.work();
+        if !more {
+            server.release()?;
+        }
+        let waits_for_image = transport.is_waiting();
+        if wait(server, transport, stop, more)? {
             return Ok(());
         }
+        if waits_for_image {
+            // How long that took says nothing of the guest.
+            pace.restart();
+        }
         // The vCPU has its answer before its requests are looked at.
-        server.serve_ready(transport)?;
-        more = transport.work();
+        if server.hear(transport)?.is_some() {
+            pace.busy();
+        }
         if transport.error() != broken {
             broken = transport.error();
             if let Some(error) = broken.filter(|_| complaints > 0) {
@@ -103,6 +118,25 @@ fn attend(
                 );
             }
         }
+    }
+}
+
+/// Serves the guest without an event, until there is nothing to do for as long as `pace` says, or only for the image.
+/// Returns whether that is why it ended: it does so after a while in any case.
+fn look(server: &mut Server, transport: &mut Transport<Block>, pace: &mut Pace) -> Result<bool> {
+    let begun = Instant::now();
+    loop {
+        // Both, each time.
+        let busy = server.look(transport)?.is_some() | transport.look();
+        if busy {
+            pace.busy();
+        } else if transport.is_waiting() || pace.is_over() {
+            return Ok(true);
+        }
+        if begun.elapsed() >= TURN {
+            return Ok(false);
+        }
+        std::hint::spin_loop();
     }
 }
 

@@ -8,6 +8,7 @@
 mod confine;
 mod device;
 mod disk;
+mod pace;
 mod report;
 mod serve;
 

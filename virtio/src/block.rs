@@ -278,14 +278,14 @@ impl Device for Block {
         let terms = self.terms();
         let ram = &mut guest.memory();
         let mut touched = 0;
-        let mut taken = 0u64;
+        let mut taken = false;
         for (index, queue) in queues.iter_mut().enumerate().filter(|(_, queue)| queue.is_ready()) {
             for _ in 0..queue.max_size() {
                 let Some(chain) = queue.pop(ram)? else { break };
                 if !chain.is_ram(ram) && guest.look_again() {
                     *ram = guest.memory();
                 }
-                touch(&mut taken, index);
+                taken = true;
                 if self.begin(chain, index, queue, ram, &terms)? {
                     touch(&mut touched, index);
                 }
@@ -295,13 +295,20 @@ impl Device for Block {
         self.engine.completed(&mut self.done);
         self.give_back(queues, ram, &mut touched)?;
         let interrupt = Block::wanted(queues, ram, touched)?;
+        Ok(Progress { interrupt, busy: taken || touched != 0 })
+    }
+
+    fn listen(&mut self, queues: &mut [VirtQueue], guest: &dyn Guest) -> Result<bool, QueueError> {
+        let ram = &guest.memory();
         let mut more = false;
-        for (index, queue) in queues.iter_mut().enumerate().filter(|(_, queue)| queue.is_ready()) {
-            if taken & mask(index) != 0 {
-                more |= queue.ask_for_kicks(ram)?;
-            }
+        for queue in queues.iter_mut().filter(|queue| queue.is_ready()) {
+            more |= queue.ask_for_kicks(ram)?;
         }
-        Ok(Progress { interrupt, more })
+        Ok(more)
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.under_way() > 0
     }
 
     fn finish(&mut self, queues: &mut [VirtQueue], guest: &dyn Guest) -> Result<Progress, QueueError> {
@@ -312,7 +319,7 @@ impl Device for Block {
             self.engine.wait(&mut self.done);
             self.give_back(queues, ram, &mut touched)?;
         }
-        Ok(Progress { interrupt: Block::wanted(queues, ram, touched)?, more: false })
+        Ok(Progress { interrupt: Block::wanted(queues, ram, touched)?, busy: touched != 0 })
     }
 
     fn reset(&mut self) {

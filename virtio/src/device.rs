@@ -11,8 +11,8 @@ use crate::queue::{QueueError, VirtQueue};
 pub struct Progress {
     /// Something was given back, and the driver wants to know.
     pub interrupt: bool,
-    /// There is more to take: look again soon.
-    pub more: bool,
+    /// Something was taken or given back.
+    pub busy: bool,
 }
 
 /// A kind of device: what it offers and how it serves its queues. The transport owns the queues.
@@ -42,11 +42,20 @@ pub trait Device: Send {
     fn negotiated(&mut self, features: u64);
 
     /// Takes what the queues have, starts it, and gives back what is done. Never blocks for long, and takes a bounded
-    /// number of chains.
+    /// number of chains. From the first one on the driver need not notify, until [`Device::listen`].
     ///
     /// # Errors
     /// A queue is broken: the device needs a reset.
     fn serve(&mut self, queues: &mut [VirtQueue], guest: &dyn Guest) -> Result<Progress, QueueError>;
+
+    /// Asks the driver to notify. True: there is something to take already, of which it may not tell.
+    ///
+    /// # Errors
+    /// A queue is broken: the device needs a reset.
+    fn listen(&mut self, queues: &mut [VirtQueue], guest: &dyn Guest) -> Result<bool, QueueError>;
+
+    /// Whether something that was started is not done: [`Device::wake`] will tell.
+    fn is_waiting(&self) -> bool;
 
     /// Waits for all that was started, and gives it back.
     ///

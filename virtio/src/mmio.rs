@@ -1,8 +1,8 @@
 //! The virtio-mmio transport, version 2 (4.2): registers in front of a device.
 //!
 //! Principle: an access is answered at once. A write that asks for work only notes it; whoever forwards the accesses
-//! answers the guest first and then calls [`Transport::work`]. Two writes wait, because the driver relies on it: a reset, and
-//! taking a queue out of use, return when nothing touches the guest's memory any more.
+//! answers the guest first and then calls [`Transport::look`] or [`Transport::work`]. Two writes wait, because the driver
+//! relies on it: a reset, and taking a queue out of use, return when nothing touches the guest's memory any more.
 
 pub mod registers;
 pub mod status;
@@ -205,15 +205,19 @@ impl<D: Device> Transport<D> {
         }
     }
 
-    fn follow(&mut self, outcome: Result<Progress, QueueError>) {
+    /// Interrupts as the device wishes. Returns whether it had something to do.
+    fn follow(&mut self, outcome: Result<Progress, QueueError>) -> bool {
         match outcome {
-            Ok(progress) => {
-                self.pending = progress.more;
-                if progress.interrupt {
+            Ok(Progress { interrupt, busy }) => {
+                if interrupt {
                     self.notify(INTERRUPT_BUFFERS);
                 }
+                busy
             }
-            Err(error) => self.fail(error),
+            Err(error) => {
+                self.fail(error);
+                true
+            }
         }
     }
 
@@ -222,16 +226,30 @@ impl<D: Device> Transport<D> {
         self.pending
     }
 
-    /// Serves the queues: starts what is new, gives back what is done, and interrupts once for all of it. To be called
-    /// after accesses were answered, and when [`Transport::wake`] is readable. Returns whether it should be called again
-    /// though nothing happens.
+    /// Serves the queues once: starts what is new, gives back what is done, and interrupts once for all of it. The driver
+    /// need not notify until [`Transport::work`]: this is for a loop that looks again soon. Returns whether there was
+    /// anything to do.
+    pub fn look(&mut self) -> bool {
+        if !self.status.is_running() {
+            return false;
+        }
+        let outcome = self.device.serve(self.queues.all(), &*self.guest);
+        self.follow(outcome)
+    }
+
+    /// Serves the queues until they are empty, and asks the driver to notify of what comes next. To be called after
+    /// accesses were answered, when [`Transport::wake`] is readable, and before waiting. Returns whether it should be
+    /// called again though nothing happens.
     pub fn work(&mut self) -> bool {
         for _ in 0..ROUNDS {
+            self.look();
             if !self.status.is_running() {
                 return false;
             }
-            let outcome = self.device.serve(self.queues.all(), &*self.guest);
-            self.follow(outcome);
+            match self.device.listen(self.queues.all(), &*self.guest) {
+                Ok(more) => self.pending = more,
+                Err(error) => self.fail(error),
+            }
             if !self.pending {
                 return false;
             }
@@ -239,14 +257,17 @@ impl<D: Device> Transport<D> {
         true
     }
 
+    /// Whether the device waits for something that it started: then [`Transport::wake`] will tell.
+    pub fn is_waiting(&self) -> bool {
+        self.device.is_waiting()
+    }
+
     /// Waits until nothing touches the guest's memory, and gives back what is done. Queues stay as they are. A device
     /// that does not run has nothing in flight.
     pub fn quiesce(&mut self) {
         if self.status.is_running() {
-            let pending = self.pending;
             let outcome = self.device.finish(self.queues.all(), &*self.guest);
             self.follow(outcome);
-            self.pending |= pending && self.status.is_running();
         }
     }
 

@@ -73,6 +73,8 @@ pub struct VirtQueue {
     inner: Queue,
     /// Chains that were taken and not yet given back.
     taken: u16,
+    /// The driver was asked to notify of the next chain, and has made none available since.
+    listening: bool,
 }
 
 impl VirtQueue {
@@ -81,7 +83,7 @@ impl VirtQueue {
     /// # Errors
     /// [`QueueError::Setup`]
     pub fn new(max: u16) -> Result<VirtQueue, QueueError> {
-        Ok(VirtQueue { inner: Queue::new(max).map_err(|_| QueueError::Setup)?, taken: 0 })
+        Ok(VirtQueue { inner: Queue::new(max).map_err(|_| QueueError::Setup)?, taken: 0, listening: true })
     }
 
     /// The most entries.
@@ -135,9 +137,12 @@ impl VirtQueue {
     pub fn stop(&mut self) {
         self.inner.reset();
         self.taken = 0;
+        // A driver notifies of the first chain without being asked.
+        self.listening = true;
     }
 
-    /// Takes the next chain. `None`: the driver has made no more available.
+    /// Takes the next chain. `None`: the driver has made no more available. Once there was one, the driver need not
+    /// notify of others.
     ///
     /// # Errors
     /// [`QueueError`]; then the queue must not be used any more.
@@ -149,6 +154,11 @@ impl VirtQueue {
         }
         if ahead > self.inner.size().saturating_sub(self.taken) {
             return Err(QueueError::Index);
+        }
+        if self.listening {
+            // With event indices, an index that has passed says it already.
+            self.inner.disable_notification(ram).map_err(|_| QueueError::Memory)?;
+            self.listening = false;
         }
         let mut chains = self.inner.iter(ram).map_err(|_| QueueError::Index)?;
         let descriptors = chains.next().ok_or(QueueError::Memory)?;
@@ -202,11 +212,15 @@ impl VirtQueue {
         Ok(u32::from(flags) & VRING_AVAIL_F_NO_INTERRUPT == 0)
     }
 
-    /// Asks the driver for a notification of the next chain. True: there is one already.
+    /// Asks the driver for a notification of the next chain, unless it was asked before. True: there is one already.
     ///
     /// # Errors
     /// [`QueueError::Memory`]
     pub fn ask_for_kicks(&mut self, ram: &Ram) -> Result<bool, QueueError> {
+        if self.listening {
+            return Ok(false);
+        }
+        self.listening = true;
         self.inner.enable_notification(ram).map_err(|_| QueueError::Memory)
     }
 }

@@ -52,7 +52,17 @@ impl Device for Probe {
                 interrupt = true;
             }
         }
-        Ok(Progress { interrupt, more: false })
+        Ok(Progress { interrupt, busy: interrupt })
+    }
+    fn listen(&mut self, queues: &mut [VirtQueue], guest: &dyn Guest) -> Result<bool, QueueError> {
+        let ram = &guest.memory();
+        queues
+            .iter_mut()
+            .filter(|queue| queue.is_ready())
+            .try_fold(false, |more, queue| Ok(queue.ask_for_kicks(ram)? || more))
+    }
+    fn is_waiting(&self) -> bool {
+        false
     }
     fn finish(&mut self, _: &mut [VirtQueue], _: &dyn Guest) -> Result<Progress, QueueError> {
         self.finished += 1;
@@ -300,4 +310,34 @@ fn accesses_arrive_by_the_ioreq_page() {
     assert_eq!(mmio.device().finished, 1);
     assert_eq!(hypervisor.write(&mut turns, &mut mmio, 0, BASE + 0x70, 4, 0), Some(()));
     assert_eq!(hypervisor.read(&mut turns, &mut mmio, 0, BASE + 0x70, 4), Some(0));
+}
+
+#[test]
+fn a_driver_is_asked_to_notify_only_before_the_device_rests() {
+    for features in [VERSION_1, VERSION_1 | EVENT_IDX] {
+        let (mut mmio, mut driver, _) = transport();
+        driver.start(&mut mmio, features, 1, 16);
+        let used = driver.rings[0].used;
+        // What the driver looks at before it notifies: the device's flags, or the index that it wants to hear of.
+        let wants = |driver: &Driver, index: u16| match features & EVENT_IDX {
+            0 => driver.word(used) & 1 == 0,
+            _ => driver.word(used + 4 + 16 * 8) == index,
+        };
+        let buffer = driver.allocate(16);
+        assert!(wants(&driver, 0), "the first");
+        for _ in 0..3 {
+            driver.offer(0, &[(buffer, 16)], &[]);
+            assert!(mmio.look());
+        }
+        assert!(!wants(&driver, 3), "it looks by itself");
+        assert!(!mmio.look(), "nothing there");
+        assert!(!mmio.work());
+        assert!(wants(&driver, 3));
+        driver.offer(0, &[(buffer, 16)], &[]);
+        assert!(mmio.look());
+        driver.offer(0, &[(buffer, 16)], &[]);
+        assert!(!mmio.work());
+        assert!(wants(&driver, 5));
+        assert_eq!(driver.used(0).len(), 5);
+    }
 }
