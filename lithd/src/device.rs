@@ -72,9 +72,9 @@ fn serve(number: u32, direct: bool) -> Result<()> {
     Report::Ready(format!("{text} to guest {}", device.guest)).send();
     attend(&mut server, &mut transport, std::io::stdin().as_fd(), &slot)?;
     transport.quiesce();
-    match transport.device().uncopied() >> 20 {
+    match transport.device().past_cache() >> 20 {
         0 => {}
-        mib => log!("slot {number}: {mib} MiB went between disk and guest without a copy"),
+        mib => log!("slot {number}: {mib} MiB went past the page cache"),
     }
     Ok(())
 }

@@ -34,7 +34,6 @@ impl Disk {
         );
         let config = DiskConfig::from_blob(&device.config)?;
         let files = open(&config, PATIENCE)?;
-        let files = if direct { files } else { files.without_direct() };
         Ok(Disk { config, files })
     }
 

@@ -87,9 +87,9 @@ impl Block {
         self.geometry
     }
 
-    /// Bytes that went between disk and guest without a copy.
-    pub fn uncopied(&self) -> u64 {
-        self.engine.uncopied()
+    /// Bytes that went past the host's page cache.
+    pub fn past_cache(&self) -> u64 {
+        self.engine.past_cache()
     }
 
     fn has(&self, feature: u32) -> bool {

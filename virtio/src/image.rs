@@ -14,6 +14,7 @@ pub mod uring;
 pub mod workers;
 
 mod direct;
+mod stage;
 mod vectored;
 
 #[cfg(test)]
@@ -170,8 +171,8 @@ pub trait Engine: Send {
     /// The same, and waits for at least one if any is under way.
     fn wait(&mut self, done: &mut Vec<Done>);
 
-    /// Bytes that went between disk and guest without a copy.
-    fn uncopied(&self) -> u64 {
+    /// Bytes that went past the host's page cache.
+    fn past_cache(&self) -> u64 {
         0
     }
 

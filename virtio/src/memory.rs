@@ -72,26 +72,82 @@ impl Buffers {
         self.len == 0
     }
 
-    /// The pieces as the host has them mapped. A piece that spans two banks becomes two slices.
+    /// The pieces as the host has them mapped. A piece that spans two regions becomes two slices.
     ///
     /// # Errors
     /// [`NotRam`], which [`Buffers::new`] has ruled out.
     pub fn slices(&self) -> Result<Vec<VolatileSlice<'_>>, NotRam> {
         let mut slices = Vec::with_capacity(self.parts.len());
+        self.visit(0, self.len, |slice| slices.push(slice))?;
+        Ok(slices)
+    }
+
+    /// Shows the slices of `count` bytes from byte `skip` on to `visitor`, in order.
+    fn visit<'a>(
+        &'a self,
+        mut skip: u64,
+        mut count: u64,
+        mut visitor: impl FnMut(VolatileSlice<'a>),
+    ) -> Result<(), NotRam> {
         let mut finder = Finder { ram: &self.ram, last: None };
         for part in &self.parts {
-            if let Some(slice) = finder.slice(*part) {
-                slices.push(slice);
+            let len = u64::from(part.len);
+            if count == 0 {
+                break;
+            }
+            if skip >= len {
+                skip = skip.saturating_sub(len);
                 continue;
             }
-            let count = usize::try_from(part.len).map_err(|_| NotRam)?;
-            let pieces = GuestMemory::get_slices(&*self.ram, part.address, count, Permissions::ReadWrite)
+            let wanted = len.saturating_sub(skip).min(count);
+            let address = GuestAddress(part.address.0.wrapping_add(skip));
+            let part = Part { address, len: u32::try_from(wanted).map_err(|_| NotRam)? };
+            (skip, count) = (0, count.saturating_sub(wanted));
+            if let Some(slice) = finder.slice(part) {
+                visitor(slice);
+                continue;
+            }
+            let wanted = usize::try_from(wanted).map_err(|_| NotRam)?;
+            let pieces = GuestMemory::get_slices(&*self.ram, address, wanted, Permissions::ReadWrite)
                 .map_err(|_| NotRam)?;
             for piece in pieces {
-                slices.push(piece.map_err(|_| NotRam)?);
+                visitor(piece.map_err(|_| NotRam)?);
             }
         }
-        Ok(slices)
+        if count == 0 { Ok(()) } else { Err(NotRam) }
+    }
+
+    /// Copies bytes out of guest memory, from byte `skip` of the pieces on, until `into` is full.
+    ///
+    /// # Errors
+    /// [`NotRam`], also if the pieces end before.
+    pub fn copy_to(&self, skip: u64, into: &VolatileSlice<'_>) -> Result<(), NotRam> {
+        self.meet(skip, into, |guest, other| guest.copy_to_volatile_slice(other))
+    }
+
+    /// Copies all of `from` into guest memory, from byte `skip` of the pieces on.
+    ///
+    /// # Errors
+    /// [`NotRam`], also if the pieces end before.
+    pub fn copy_from(&self, skip: u64, from: &VolatileSlice<'_>) -> Result<(), NotRam> {
+        self.meet(skip, from, |guest, other| other.copy_to_volatile_slice(guest))
+    }
+
+    /// Shows each piece from byte `skip` on to `copy`, together with as many bytes of `other`, until that ends.
+    fn meet(
+        &self,
+        skip: u64,
+        other: &VolatileSlice<'_>,
+        copy: impl Fn(VolatileSlice<'_>, VolatileSlice<'_>),
+    ) -> Result<(), NotRam> {
+        let mut done = 0usize;
+        let count = u64::try_from(other.len()).map_err(|_| NotRam)?;
+        self.visit(skip, count, |slice| {
+            if let Ok(part) = other.subslice(done, slice.len()) {
+                done = done.saturating_add(slice.len());
+                copy(slice, part);
+            }
+        })
     }
 
     /// Copies bytes out of guest memory, from its beginning, until `into` is full or the pieces end. Returns how many.

@@ -7,48 +7,64 @@
 //! Small operations that the page cache can take are done by a plain system call: writes, which most file systems would
 //! hand to a thread of the ring's, and reads of what is in the cache. Either costs more by the ring than the copy.
 //!
-//! Large writes go past the cache where that is possible: the disk's controller reads the guest's pages.
+//! Large ones go past the cache where that is possible, by memory of our own ([`super::stage`]).
 #![allow(unsafe_code)]
+
+mod entry;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
+use io_uring::IoUring;
 use io_uring::squeue::Entry;
-use io_uring::types::{Fixed, FsyncFlags};
-use io_uring::{IoUring, opcode, register::Restriction};
 use libc::iovec;
 use rustix::io::Errno;
 
 use super::direct::{self, Chooser};
 use super::raw::RawImage;
+use super::stage::{self, Stages};
 use super::{Done, Engine, Geometry, Image, Job, Operation, vectored};
+use entry::IN_FLIGHT;
 
-/// Entries of the submission queue.
-const ENTRIES: u32 = 256;
-/// Entries of the completion queue, and the most jobs that the kernel has: so it never overflows.
-const IN_FLIGHT: u32 = 1024;
 /// Writes up to so many bytes are done at once, and reads if the cache has them.
 const SMALL_WRITE: u64 = 128 << 10;
 const SMALL_READ: u64 = 1 << 20;
 /// The most pieces of memory in one operation.
 const MAX_PIECES: usize = 1024;
-/// The ring's file, and the same for direct I/O.
-const FILE: Fixed = Fixed(0);
-const DIRECT: Fixed = Fixed(1);
-/// In a ring's entry: the file is a registered one (IOSQE_FIXED_FILE).
-const FIXED_FILE: u8 = 1 << 0;
 
-/// A job in the kernel's hands. It keeps what the kernel uses: the guest's memory and the list of pieces.
+/// A job in the kernel's hands.
 struct Flight {
     job: Job,
-    _pieces: Vec<iovec>,
-    direct: bool,
-    /// Entries of a direct operation that the kernel has not completed.
+    way: Way,
+}
+
+/// Which way the bytes of a flight go, and what the kernel uses meanwhile.
+enum Way {
+    /// By the page cache, from and to the guest's memory, which the job keeps mapped.
+    Cached { _pieces: Vec<iovec> },
+    /// Past it, by stages.
+    Direct(Direct),
+}
+
+/// A direct operation under way.
+struct Direct {
+    parts: Vec<Part>,
+    /// Parts that the kernel has not completed.
     left: usize,
-    /// What those that it has did: bytes, or the first error.
-    moved: Result<u64, Errno>,
+    /// The first thing that went wrong.
+    outcome: Result<(), Errno>,
+}
+
+/// What of a direct operation goes by one stage.
+struct Part {
+    stage: usize,
+    /// Where it begins in the operation, in bytes.
+    skip: u64,
+    len: usize,
 }
 
 // SAFETY: the addresses in `_pieces` are of guest memory that `job` keeps mapped; they belong to no thread, and only the
@@ -62,9 +78,13 @@ pub struct Uring {
     flights: Vec<Option<Flight>>,
     free: Vec<usize>,
     chooser: Chooser,
-    uncopied: u64,
-    /// Jobs that wait until no direct write near them is under way. If there are any, there is such a write.
+    stages: Stages,
+    past_cache: u64,
+    /// Jobs that go by the cache, and wait until no direct write near them is under way. If there are any, there is such
+    /// a write.
     held: VecDeque<Job>,
+    /// Direct jobs that wait for stages, or until none of `held` is left. If there are any, something is under way.
+    queued: VecDeque<Job>,
     /// Entries in the submission queue that the kernel does not know of.
     waiting: bool,
     done: Vec<Done>,
@@ -76,15 +96,18 @@ impl Uring {
     /// # Errors
     /// The image, and why the system gives no ring.
     pub fn new(image: RawImage) -> Result<Uring, (RawImage, io::Error)> {
-        match ring(&image) {
-            Ok(ring) => Ok(Uring {
+        let parts = entry::ring(&image).and_then(|ring| Ok((ring, Stages::new()?)));
+        match parts {
+            Ok((ring, stages)) => Ok(Uring {
                 chooser: Chooser::new(&image.geometry(), image.direct().is_some()),
                 image,
                 ring,
                 flights: Vec::new(),
                 free: Vec::new(),
-                uncopied: 0,
+                stages,
+                past_cache: 0,
                 held: VecDeque::new(),
+                queued: VecDeque::new(),
                 waiting: false,
                 done: Vec::new(),
             }),
@@ -118,8 +141,8 @@ impl Uring {
     fn enqueue(&mut self, entry: &Entry) -> bool {
         for _ in 0..2 {
             // SAFETY: the entry's addresses are of a `Flight` in `self.flights`, which stays there until the entry's
-            // completion is seen: its pieces are on the heap, and its job keeps the guest's memory mapped. `drop` waits
-            // for all completions.
+            // completion is seen: its pieces are on the heap, its job keeps the guest's memory mapped, and its stages
+            // are not given back. `drop` waits for all completions.
             if unsafe { self.ring.submission().push(entry) }.is_ok() {
                 self.waiting = true;
                 return true;
@@ -131,30 +154,54 @@ impl Uring {
 
     /// Hands a job to the kernel. If that cannot be, it is done here.
     fn depart(&mut self, job: Job, pieces: Vec<iovec>) {
-        let entry = entry(&job.operation, FILE, 0, &pieces);
-        let place = self.board(Flight { job, _pieces: pieces, direct: false, left: 1, moved: Ok(0) });
-        if !self.enqueue(&entry.user_data(name(place)))
+        let entry = entry::cached(&job.operation, &pieces);
+        let place = self.board(Flight { job, way: Way::Cached { _pieces: pieces } });
+        if !self.enqueue(&entry.user_data(name(place, 0)))
             && let Some(Flight { job, .. }) = self.land(place)
         {
             self.run(&job);
         }
     }
 
-    /// Hands a direct job to the kernel, in parts of so many pieces.
-    fn depart_direct(&mut self, job: Job, pieces: Vec<iovec>, parts: &[usize]) {
-        let mut entries = Vec::with_capacity(parts.len());
-        let (mut rest, mut skip) = (&pieces[..], 0u64);
-        for &count in parts {
-            let Some((part, behind)) = rest.split_at_checked(count) else { break };
-            entries.push(entry(&job.operation, DIRECT, skip, part));
-            skip = skip.saturating_add(bytes(part));
-            rest = behind;
+    /// Hands a direct job to the kernel, part by part: the disk has the first one while the next is copied.
+    fn depart_direct(&mut self, job: Job) {
+        let (offset, buffers, write) = match &job.operation {
+            Operation::Read { offset, into } => (*offset, into, None),
+            Operation::Write { offset, from, durable } => (*offset, from, Some(*durable)),
+            _ => return self.run(&job),
+        };
+        let mut entries = Vec::with_capacity(stage::COUNT);
+        let mut parts: Vec<Part> = Vec::with_capacity(stage::COUNT);
+        let mut skip = 0;
+        while skip < buffers.len() {
+            let rest = usize::try_from(buffers.len().saturating_sub(skip)).unwrap_or(usize::MAX);
+            let Some(stage) = self.stages.take() else { break };
+            let len = rest.min(stage::SIZE);
+            parts.push(Part { stage, skip, len });
+            let Some(slice) = self.stages.slice(stage, len) else { break };
+            let at = offset.saturating_add(skip);
+            entries.push(match write {
+                None => entry::direct_read(at, &slice),
+                Some(durable) => {
+                    if buffers.copy_to(skip, &slice).is_err() {
+                        break;
+                    }
+                    entry::direct_write(at, &slice, durable)
+                }
+            });
+            skip = skip.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
         }
-        let place =
-            self.board(Flight { job, _pieces: pieces, direct: true, left: entries.len(), moved: Ok(0) });
-        for entry in entries {
-            if !self.enqueue(&entry.user_data(name(place))) {
-                self.conclude_part(place, -libc::EAGAIN);
+        let whole = skip == buffers.len();
+        let direct = Direct { left: parts.len(), parts, outcome: Ok(()) };
+        if !whole {
+            // Not for want of stages, of which there are enough: the memory is gone.
+            direct.parts.iter().for_each(|part| self.stages.give(part.stage));
+            return self.run(&job);
+        }
+        let place = self.board(Flight { job, way: Way::Direct(direct) });
+        for (part, entry) in entries.into_iter().enumerate() {
+            if !self.enqueue(&entry.user_data(name(place, part))) {
+                self.conclude_part(place, part, -libc::EAGAIN);
             }
         }
     }
@@ -168,14 +215,23 @@ impl Uring {
     /// anything that goes by the page cache.
     fn is_near(&self, operation: &Operation, direct: bool) -> bool {
         let Some(range) = direct::range(operation) else { return false };
-        let meets = |flight: &&Flight| match direct {
-            true => !flight.direct && is_write(operation),
-            false => flight.direct && is_write(&flight.job.operation),
+        let meets = |flight: &&Flight| match (direct, &flight.way) {
+            (true, Way::Cached { .. }) => is_write(operation),
+            (false, Way::Direct(_)) => is_write(&flight.job.operation),
+            _ => false,
         };
         let others = self.flights.iter().flatten().filter(meets);
         others
             .filter_map(|flight| direct::range(&flight.job.operation))
             .any(|other| direct::touch(other, range))
+    }
+
+    /// Whether a direct job can start now.
+    fn is_free_for(&self, operation: &Operation) -> bool {
+        self.held.is_empty()
+            && direct::parts(operation) <= self.stages.free()
+            && self.under_way() < IN_FLIGHT as usize / stage::COUNT
+            && !self.is_near(operation, true)
     }
 
     /// Starts a job that goes by the page cache, as soon as that may be.
@@ -202,7 +258,7 @@ impl Uring {
         }
     }
 
-    /// Starts what was held back and need not be any more.
+    /// Starts what had to wait and need not any more.
     fn release(&mut self) {
         // Each is looked at once; one that must go on waiting is put behind the others.
         for _ in 0..self.held.len() {
@@ -210,60 +266,79 @@ impl Uring {
                 self.submit_cached(job);
             }
         }
+        while let Some(job) = self.queued.pop_front() {
+            if !self.chooser.is_possible() {
+                self.submit_cached(job);
+            } else if self.is_free_for(&job.operation) {
+                self.depart_direct(job);
+            } else {
+                self.queued.push_front(job);
+                return;
+            }
+        }
     }
 
     /// Notes what the kernel has completed.
     fn reap(&mut self) {
-        let mut direct_ended = false;
         loop {
             let Some(entry) = self.ring.completion().next() else { break };
-            let place = usize::try_from(entry.user_data()).unwrap_or(usize::MAX);
-            if self.flights.get(place).and_then(Option::as_ref).is_some_and(|flight| flight.direct) {
-                direct_ended = true;
-                self.conclude_part(place, entry.result());
-                continue;
+            let (place, part) = place(entry.user_data());
+            match self.flights.get(place).and_then(Option::as_ref).map(|flight| &flight.way) {
+                Some(Way::Direct(_)) => self.conclude_part(place, part, entry.result()),
+                Some(Way::Cached { .. }) => {
+                    let Some(flight) = self.land(place) else { continue };
+                    let result = entry::conclude(&self.image, &flight.job.operation, entry.result());
+                    self.done.push(Done { token: flight.job.token, result });
+                }
+                None => {}
             }
-            let Some(flight) = self.land(place) else { continue };
-            let result = conclude(&self.image, &flight.job.operation, entry.result());
-            self.done.push(Done { token: flight.job.token, result });
         }
-        if direct_ended {
-            self.release();
-        }
+        self.release();
     }
 
-    /// How a part of a direct operation went.
-    fn conclude_part(&mut self, place: usize, answer: i32) {
-        let Some(flight) = self.flights.get_mut(place).and_then(Option::as_mut) else { return };
-        let part = u64::try_from(answer).map_err(|_| Errno::from_raw_os_error(answer.saturating_neg()));
-        flight.moved = flight.moved.and_then(|moved| Ok(moved.saturating_add(part?)));
-        flight.left = flight.left.saturating_sub(1);
-        if flight.left == 0
-            && let Some(Flight { job, moved, .. }) = self.land(place)
+    /// How a part of a direct operation went. What was read is copied to the guest.
+    fn conclude_part(&mut self, place: usize, part: usize, answer: i32) {
+        let Some(Flight { job, way: Way::Direct(direct) }) =
+            self.flights.get_mut(place).and_then(Option::as_mut)
+        else {
+            return;
+        };
+        let Some(&Part { stage, skip, len }) = direct.parts.get(part) else { return };
+        let outcome = match usize::try_from(answer) {
+            Err(_) => Err(Errno::from_raw_os_error(answer.saturating_neg())),
+            // Up to the end of a file that has shrunk.
+            Ok(moved) if moved != len => Err(Errno::NODATA),
+            Ok(_) => match (&job.operation, self.stages.slice(stage, len)) {
+                (Operation::Read { into, .. }, Some(slice)) => {
+                    into.copy_from(skip, &slice).map_err(|_| Errno::FAULT)
+                }
+                _ => Ok(()),
+            },
+        };
+        direct.outcome = direct.outcome.and(outcome);
+        direct.left = direct.left.saturating_sub(1);
+        self.stages.give(stage);
+        if direct.left == 0
+            && let Some(Flight { job, way: Way::Direct(direct) }) = self.land(place)
         {
-            self.conclude_direct(job, moved);
+            self.conclude_direct(job, direct.outcome);
         }
     }
 
     /// How a direct operation went. What the kernel could not do so is done again by the page cache, from the start.
-    fn conclude_direct(&mut self, job: Job, moved: Result<u64, Errno>) {
-        let Operation::Write { from, .. } = &job.operation else { return self.run(&job) };
-        let error = match moved {
-            Ok(moved) if moved == from.len() => {
-                self.uncopied = self.uncopied.saturating_add(moved);
-                self.done.push(Done { token: job.token, result: Ok(()) });
-                return;
+    fn conclude_direct(&mut self, job: Job, outcome: Result<(), Errno>) {
+        let result = match outcome {
+            Ok(()) => {
+                self.past_cache = self.past_cache.saturating_add(direct::len(&job.operation));
+                Ok(())
             }
-            // Up to memory that it cannot pin, or to the end of the file.
-            Ok(_) => Errno::FAULT,
-            Err(error) => error,
+            Err(error @ (Errno::IO | Errno::NOSPC)) => Err(error.into()),
+            Err(error) => {
+                self.chooser.failed(error);
+                return self.submit_cached(job);
+            }
         };
-        if error == Errno::IO || error == Errno::NOSPC {
-            self.done.push(Done { token: job.token, result: Err(error.into()) });
-            return;
-        }
-        self.chooser.failed(error);
-        self.submit_cached(job);
+        self.done.push(Done { token: job.token, result });
     }
 
     /// Enters the kernel, with everything that was submitted, until `want` jobs are done.
@@ -282,34 +357,6 @@ impl Uring {
     }
 }
 
-/// A ring that can use the image's file and nothing else.
-fn ring(image: &RawImage) -> io::Result<IoUring> {
-    let build = |gentle: bool| {
-        let mut builder = IoUring::builder();
-        builder.setup_r_disabled().setup_cqsize(IN_FLIGHT);
-        if gentle {
-            // No interrupt of this thread for a completion: it looks by itself. Linux 5.19 and later.
-            builder.setup_coop_taskrun();
-        }
-        builder.build(ENTRIES)
-    };
-    let ring = build(true).or_else(|_| build(false))?;
-    // A hole where there is no direct I/O.
-    let direct = image.direct().map_or(-1, |file| file.as_raw_fd());
-    ring.submitter().register_files(&[image.file().as_raw_fd(), direct])?;
-    let mut restrictions = [
-        Restriction::sqe_op(opcode::Readv::CODE),
-        Restriction::sqe_op(opcode::Writev::CODE),
-        Restriction::sqe_op(opcode::Fsync::CODE),
-        Restriction::sqe_op(opcode::Fallocate::CODE),
-        Restriction::sqe_flags_allowed(FIXED_FILE),
-        Restriction::sqe_flags_required(FIXED_FILE),
-    ];
-    ring.submitter().register_restrictions(&mut restrictions)?;
-    ring.submitter().register_enable_rings()?;
-    Ok(ring)
-}
-
 fn is_write(operation: &Operation) -> bool {
     matches!(operation, Operation::Write { .. })
 }
@@ -323,60 +370,17 @@ fn pieces(operation: &Operation) -> Option<Vec<iovec>> {
     Some(vectored::iovecs(&slices)).filter(|pieces| pieces.len() <= MAX_PIECES)
 }
 
-/// A flight's name in the ring.
-fn name(place: usize) -> u64 {
-    u64::try_from(place).unwrap_or(u64::MAX)
+/// The name of a flight's part in the ring. There are fewer than 2^32 of either.
+fn name(place: usize, part: usize) -> u64 {
+    let low = |number: usize| u64::from(u32::try_from(number).unwrap_or(u32::MAX));
+    low(part) << 32 | low(place)
 }
 
-fn bytes(pieces: &[iovec]) -> u64 {
-    pieces.iter().fold(0, |sum, piece| sum.saturating_add(u64::try_from(piece.iov_len).unwrap_or(u64::MAX)))
-}
-
-/// The ring's entry for an operation on a file of the ring's, from its byte `skip` on, whose pieces are `pieces`.
-fn entry(operation: &Operation, file: Fixed, skip: u64, pieces: &[iovec]) -> Entry {
-    let count = u32::try_from(pieces.len()).unwrap_or(u32::MAX);
-    match *operation {
-        Operation::Read { offset, .. } => {
-            opcode::Readv::new(file, pieces.as_ptr(), count).offset(offset.saturating_add(skip)).build()
-        }
-        Operation::Write { offset, durable, .. } => opcode::Writev::new(file, pieces.as_ptr(), count)
-            .offset(offset.saturating_add(skip))
-            .rw_flags(if durable { libc::RWF_DSYNC } else { 0 })
-            .build(),
-        Operation::Flush => opcode::Fsync::new(FILE).flags(FsyncFlags::DATASYNC).build(),
-        Operation::Discard { offset, len } => allocate(offset, len, libc::FALLOC_FL_PUNCH_HOLE),
-        Operation::WriteZeroes { offset, len, unmap: true, .. } => {
-            allocate(offset, len, libc::FALLOC_FL_PUNCH_HOLE)
-        }
-        Operation::WriteZeroes { offset, len, .. } => allocate(offset, len, libc::FALLOC_FL_ZERO_RANGE),
-    }
-}
-
-fn allocate(offset: u64, len: u64, mode: libc::c_int) -> Entry {
-    opcode::Fallocate::new(FILE, len).offset(offset).mode(mode | libc::FALLOC_FL_KEEP_SIZE).build()
-}
-
-/// How an operation went, by the kernel's answer. What it left undone is done here, by plain system calls.
-fn conclude(image: &RawImage, operation: &Operation, answer: i32) -> io::Result<()> {
-    let whole = match operation {
-        Operation::Read { into, .. } => into.len(),
-        Operation::Write { from, .. } => from.len(),
-        _ => 0,
-    };
-    match u64::try_from(answer) {
-        Ok(moved) if moved == whole => match operation {
-            Operation::WriteZeroes { durable: true, .. } => image.flush(),
-            _ => Ok(()),
-        },
-        // Part of it only: a signal, or the end of the file. Done from the start, which harms nothing.
-        Ok(_) => image.run(operation),
-        Err(_) => {
-            let error = io::Error::from_raw_os_error(answer.saturating_neg());
-            let retry =
-                [libc::EAGAIN, libc::EINTR, libc::EOPNOTSUPP, libc::EINVAL, libc::ENOSYS, libc::ENODEV];
-            if retry.contains(&answer.saturating_neg()) { image.run(operation) } else { Err(error) }
-        }
-    }
+/// The flight and the part that have a name.
+fn place(name: u64) -> (usize, usize) {
+    let [a, b, c, d, part @ ..] = name.to_le_bytes();
+    let number = |bytes| usize::try_from(u32::from_le_bytes(bytes)).unwrap_or(usize::MAX);
+    (number([a, b, c, d]), number(part))
 }
 
 impl Engine for Uring {
@@ -385,15 +389,12 @@ impl Engine for Uring {
     }
 
     fn submit(&mut self, job: Job) {
-        // With jobs held back, no more direct ones: theirs is the next turn.
-        let is_direct = self.held.is_empty()
-            && self.under_way() < IN_FLIGHT as usize / direct::MAX_PARTS
-            && self.chooser.chooses(&job.operation)
-            && !self.is_near(&job.operation, true);
-        let pieces = is_direct.then(|| pieces(&job.operation)).flatten();
-        match pieces.and_then(|pieces| self.chooser.split(&pieces).map(|parts| (pieces, parts))) {
-            Some((pieces, parts)) => self.depart_direct(job, pieces, &parts),
-            None => self.submit_cached(job),
+        if !self.chooser.chooses(&job.operation) {
+            self.submit_cached(job);
+        } else if self.queued.is_empty() && self.is_free_for(&job.operation) {
+            self.depart_direct(job);
+        } else {
+            self.queued.push_back(job);
         }
     }
 
@@ -405,7 +406,7 @@ impl Engine for Uring {
 
     fn completed(&mut self, done: &mut Vec<Done>) {
         self.reap();
-        // What was held back, or is to be done once more.
+        // What had to wait, or is to be done once more.
         self.start();
         done.append(&mut self.done);
     }
@@ -419,8 +420,8 @@ impl Engine for Uring {
         done.append(&mut self.done);
     }
 
-    fn uncopied(&self) -> u64 {
-        self.uncopied
+    fn past_cache(&self) -> u64 {
+        self.past_cache
     }
 
     fn wake(&self) -> Option<BorrowedFd<'_>> {
@@ -433,6 +434,7 @@ impl Drop for Uring {
     fn drop(&mut self) {
         // A ring that is closed ends its operations some time later; until then the kernel may still write.
         self.held.clear();
+        self.queued.clear();
         let mut forgotten = Vec::new();
         while self.under_way() > 0 {
             self.wait(&mut forgotten);
@@ -440,6 +442,3 @@ impl Drop for Uring {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;
