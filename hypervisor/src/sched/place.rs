@@ -153,13 +153,20 @@ impl Scheduler {
     }
 
     /// Takes a waiting unit from another CPU to run it on `cpu`, whose queue is empty; with it comes what it owes.
+    ///
+    /// A unit that waits alone on a CPU which runs nothing is left there: that CPU was kicked and is about to run it, and it
+    /// ran there before, as a rule.
     pub(super) fn steal(&self, cpu: CpuId, now: u64) -> Option<(UnitId, i64)> {
-        self.others(cpu).find_map(|victim| {
-            let victim = self.cpu(victim)?;
+        let online = CpuMask(self.online.load(Ordering::Relaxed));
+        self.others(cpu).find_map(|other| {
+            let victim = self.cpu(other)?;
             if victim.waiting.load(Ordering::SeqCst) == 0 {
                 return None;
             }
             victim.with(|queue| {
+                if queue.current().is_none() && queue.waiting() < 2 && online.contains(other) {
+                    return None;
+                }
                 queue.charge(now);
                 let entry = queue.take_for(cpu)?;
                 let slot = self.units.get(entry.id)?;
