@@ -63,10 +63,12 @@ impl Chunk {
 
     /// The way to `count` bytes at an offset. `None`: not all of them are there.
     pub(crate) fn slice(&self, offset: usize, count: usize) -> Option<VolatileSlice<'_>> {
-        let pieces = &self.mapped().pieces;
-        // Between two pieces there is a hole.
-        let place = pieces.partition_point(|piece| piece.offset <= offset).checked_sub(1)?;
-        let piece = pieces.get(place)?;
+        let pieces = self.mapped().pieces.as_slice();
+        // Between two pieces there is a hole. Most chunks have none.
+        let piece = match pieces {
+            [whole] => whole,
+            _ => pieces.get(pieces.partition_point(|piece| piece.offset <= offset).checked_sub(1)?)?,
+        };
         piece.window.slice().subslice(offset.checked_sub(piece.offset)?, count).ok()
     }
 }
