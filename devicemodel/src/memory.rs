@@ -149,6 +149,7 @@ impl GuestMemoryRegion for Region {
 
     fn bitmap(&self) -> BS<'_, ()> {}
 
+    #[inline]
     fn get_slice(
         &self,
         offset: MemoryRegionAddress,

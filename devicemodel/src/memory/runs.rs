@@ -9,7 +9,7 @@ use crate::Bank;
 /// Regions by their places in a list.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Runs {
-    /// A slot has `1 << shift` bytes, and no region has more.
+    /// A slot has `1 << shift` bytes, and no region has more. Less than 64.
     shift: u32,
     runs: Vec<Run>,
 }
@@ -55,7 +55,7 @@ impl Runs {
     #[inline]
     pub(super) fn find(&self, address: u64) -> Option<usize> {
         let run = self.runs.iter().find(|run| run.base <= address && address < run.end)?;
-        let slot = address.checked_sub(run.origin)?.checked_shr(self.shift)?;
+        let slot = address.checked_sub(run.origin)?.wrapping_shr(self.shift);
         run.first.checked_add(usize::try_from(slot).ok()?)
     }
 }
