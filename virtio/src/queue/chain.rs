@@ -19,7 +19,6 @@ pub(super) fn walk(ram: &Ram, address: GuestAddress, size: u16, head: u16) -> Op
     let mut chain = Chain { head, ..Chain::default() };
     let mut table = Table::of_queue(ram, address, size);
     let mut is_indirect = false;
-    let mut room = MAX_CHAIN;
     let mut total = 0u32;
     let mut index = head;
     loop {
@@ -29,12 +28,12 @@ pub(super) fn walk(ram: &Ram, address: GuestAddress, size: u16, head: u16) -> Op
             if is_indirect || descriptor.has_next() {
                 return None;
             }
-            table = Table::indirect(ram, &descriptor)?;
+            let parts = chain.readable.len().saturating_add(chain.writable.len());
+            table = Table::indirect(ram, &descriptor, MAX_CHAIN.saturating_sub(parts))?;
             is_indirect = true;
             index = 0;
             continue;
         }
-        room = room.checked_sub(1)?;
         // A chain is to be shorter than the 2^32 bytes of which the used ring can tell (2.7.5.2).
         total = total.checked_add(descriptor.len())?;
         let part = Part { address: descriptor.addr(), len: descriptor.len() };
@@ -57,8 +56,8 @@ struct Table<'a> {
     ram: &'a Ram,
     address: GuestAddress,
     size: u16,
-    /// Entries that the chain may still go through: it goes through none twice.
-    left: u16,
+    /// Entries that the chain may still go through: none twice, and not more than [`MAX_CHAIN`] in all.
+    left: usize,
     /// The first entries, if they were copied beforehand.
     copied: Vec<[u8; ENTRY]>,
 }
@@ -66,11 +65,12 @@ struct Table<'a> {
 impl<'a> Table<'a> {
     /// A queue's own descriptors. Other chains are among them, so only those that are wanted are read.
     fn of_queue(ram: &'a Ram, address: GuestAddress, size: u16) -> Table<'a> {
-        Table { ram, address, size, left: size, copied: Vec::new() }
+        Table { ram, address, size, left: usize::from(size).min(MAX_CHAIN), copied: Vec::new() }
     }
 
-    /// The table that a descriptor refers to. Of a longer one than a chain can be, the beginning is copied.
-    fn indirect(ram: &'a Ram, descriptor: &Descriptor) -> Option<Table<'a>> {
+    /// The table that a descriptor refers to, for a chain that may have `room` parts more. Of a table that is longer
+    /// than any chain, the beginning is copied.
+    fn indirect(ram: &'a Ram, descriptor: &Descriptor, room: usize) -> Option<Table<'a>> {
         let bytes = usize::try_from(descriptor.len()).ok()?;
         let size = u16::try_from(bytes / ENTRY).ok()?;
         if size == 0 || !bytes.is_multiple_of(ENTRY) {
@@ -78,7 +78,7 @@ impl<'a> Table<'a> {
         }
         let mut copied = vec![[0; ENTRY]; usize::from(size).min(MAX_CHAIN)];
         ram.read_slice(copied.as_flattened_mut(), descriptor.addr()).ok()?;
-        Some(Table { ram, address: descriptor.addr(), size, left: size, copied })
+        Some(Table { ram, address: descriptor.addr(), size, left: usize::from(size).min(room), copied })
     }
 
     /// The entry at `index`, which counts as gone through.
