@@ -4,20 +4,67 @@
 //! our own type and not `GuestRegionMmap`, which hands out mappings that outlive it. A region of another domain is mapped
 //! when it is first touched, and an access to a part of it that cannot be mapped fails.
 
+mod runs;
+
+use std::sync::Arc;
+
 use rustix::io::Errno;
 use vm_memory::bitmap::BS;
 use vm_memory::guest_memory::{Error as AccessError, Result as AccessResult};
 use vm_memory::region::GuestMemoryRegionBytes;
 use vm_memory::{
-    GuestAddress, GuestMemoryRegion, GuestRegionCollection, GuestUsize, MemoryRegionAddress, VolatileSlice,
+    GuestAddress, GuestMemoryBackend, GuestMemoryRegion, GuestUsize, MemoryRegionAddress, VolatileSlice,
 };
 
 use crate::Error;
 use crate::ram::Chunk;
 use crate::xen::map::Mapping;
+use runs::Runs;
 
-/// A guest's memory: what `virtio-queue` and others take. A copy is cheap and keeps the same pages mapped.
-pub type Memory = GuestRegionCollection<Region>;
+/// A guest's memory: what `virtio-queue` and others take. A copy keeps the same pages mapped. To look an address up
+/// takes the same time however many regions there are.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    regions: Vec<Arc<Region>>,
+    runs: Runs,
+}
+
+impl Memory {
+    /// The memory that these regions are.
+    ///
+    /// # Errors
+    /// There are none, or they overlap or are out of order.
+    pub fn from_arc_regions(regions: Vec<Arc<Region>>) -> Result<Memory, Error> {
+        let banks = regions.iter().map(|region| Bank { base: region.base.0, size: region.len });
+        match Runs::of(banks) {
+            Some(runs) if !regions.is_empty() => Ok(Memory { regions, runs }),
+            Some(_) => Err(Error::unfit("a memory without regions")),
+            None => Err(Error::unfit("regions of memory that overlap or are out of order")),
+        }
+    }
+
+    /// Its regions, in order.
+    pub(crate) fn regions(&self) -> &[Arc<Region>] {
+        &self.regions
+    }
+}
+
+impl GuestMemoryBackend for Memory {
+    type R = Region;
+
+    fn num_regions(&self) -> usize {
+        self.regions.len()
+    }
+
+    #[inline]
+    fn find_region(&self, address: GuestAddress) -> Option<&Region> {
+        self.runs.find(address.0).and_then(|place| self.regions.get(place)).map(Arc::as_ref)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Region> {
+        self.regions.iter().map(Arc::as_ref)
+    }
+}
 
 /// A stretch of guest physical addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,14 +80,16 @@ pub struct Bank {
 /// # Errors
 /// There is no room, or the banks overlap or are out of order.
 pub fn zeroed(banks: &[Bank]) -> Result<Memory, Error> {
-    let regions = banks.iter().map(|&bank| Region::anonymous(bank)).collect::<Result<Vec<_>, _>>()?;
-    Memory::from_regions(regions).map_err(|error| Error::unfit(error.to_string()))
+    let regions = banks.iter().map(|&bank| Region::anonymous(bank).map(Arc::new));
+    Memory::from_arc_regions(regions.collect::<Result<_, _>>()?)
 }
 
 /// A stretch of a guest's memory.
 #[derive(Debug)]
 pub struct Region {
     base: GuestAddress,
+    /// Bytes; not 0, and the end is below that of the address space.
+    len: u64,
     content: Content,
 }
 
@@ -53,7 +102,8 @@ enum Content {
 impl Region {
     /// Memory of another domain, which is mapped when it is first touched.
     pub(crate) fn of_guest(chunk: Chunk) -> Region {
-        Region { base: GuestAddress(chunk.bank().base), content: Content::Guest(chunk) }
+        let Bank { base, size: len } = chunk.bank();
+        Region { base: GuestAddress(base), len, content: Content::Guest(chunk) }
     }
 
     /// The memory of another domain, if it is that.
@@ -68,7 +118,7 @@ impl Region {
     fn new(base: u64, mapping: Mapping) -> Option<Region> {
         let len = u64::try_from(mapping.len()).ok().filter(|&len| len > 0)?;
         base.checked_add(len)?;
-        Some(Region { base: GuestAddress(base), content: Content::Own(mapping) })
+        Some(Region { base: GuestAddress(base), len, content: Content::Own(mapping) })
     }
 
     /// Fresh memory full of zeros, at a guest physical address.
@@ -87,19 +137,19 @@ impl Region {
 impl GuestMemoryRegion for Region {
     type B = ();
 
+    #[inline]
     fn len(&self) -> GuestUsize {
-        match &self.content {
-            Content::Own(mapping) => mapping.len() as GuestUsize,
-            Content::Guest(chunk) => chunk.bank().size,
-        }
+        self.len
     }
 
+    #[inline]
     fn start_addr(&self) -> GuestAddress {
         self.base
     }
 
     fn bitmap(&self) -> BS<'_, ()> {}
 
+    #[inline]
     fn get_slice(
         &self,
         offset: MemoryRegionAddress,
@@ -118,7 +168,7 @@ impl GuestMemoryRegionBytes for Region {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vm_memory::{Bytes, GuestMemory, GuestMemoryBackend, Permissions};
+    use vm_memory::{Bytes, GuestMemory, Permissions};
 
     fn two_banks() -> Memory {
         let banks = [Bank { base: 0x4000_0000, size: 0x2000 }, Bank { base: 0x4000_2000, size: 0x1000 }];
@@ -153,5 +203,6 @@ mod tests {
         assert!(Region::anonymous(Bank { base: 0, size: 0 }).is_err());
         let bank = Bank { base: 0, size: 0x1000 };
         assert!(zeroed(&[bank, bank]).is_err());
+        assert!(zeroed(&[]).is_err());
     }
 }

@@ -47,14 +47,8 @@ impl Foreign for Privcmd {
 pub struct GuestRam {
     origin: Arc<Origin>,
     chunks: Vec<Bank>,
-    state: Mutex<State>,
-}
-
-/// The memory as it is mapped now, and its regions.
-#[derive(Default)]
-struct State {
-    memory: Arc<Memory>,
-    regions: Vec<Arc<Region>>,
+    /// As it is mapped now.
+    memory: Mutex<Arc<Memory>>,
 }
 
 impl GuestRam {
@@ -72,30 +66,30 @@ impl GuestRam {
         banks.sort_by_key(|bank| bank.base);
         let origin = Arc::new(Origin { source, domain, mappings: AtomicUsize::new(0) });
         let chunks = chunk::cut(&banks);
-        let state = State::of(fresh(&origin, &chunks)).ok_or_else(|| unfit("overlaps"))?;
-        if state.chunks().any(|chunk| !chunk.mapped().pieces.is_empty()) {
-            return Ok(GuestRam { origin, chunks, state: Mutex::new(state) });
+        let memory = fresh(&origin, &chunks).map_err(|_| unfit("overlaps"))?;
+        if chunks_of(&memory).any(|chunk| !chunk.mapped().pieces.is_empty()) {
+            return Ok(GuestRam { origin, chunks, memory: Mutex::new(Arc::new(memory)) });
         }
-        let first = state.chunks().find_map(|chunk| chunk.mapped().first_error);
+        let first = chunks_of(&memory).find_map(|chunk| chunk.mapped().first_error);
         let (frame, source) = first.unwrap_or((0, Errno::INVAL));
         Err(Error::page(domain, frame, source))
     }
 
     /// The memory. What nobody has touched of it is mapped when somebody does.
     pub fn memory(&self) -> Arc<Memory> {
-        Arc::clone(&self.lock().memory)
+        Arc::clone(&self.lock())
     }
 
     /// Gives all pages back, because the guest's have changed: at once those that no other holder of
     /// [`GuestRam::memory`] keeps.
     pub fn refresh(&self) {
         // The chunks were fit to be a memory before.
-        *self.lock() = State::of(fresh(&self.origin, &self.chunks)).unwrap_or_default();
+        *self.lock() = Arc::new(fresh(&self.origin, &self.chunks).unwrap_or_default());
     }
 
     /// Looks whether holes have become memory; returns whether any has. A new [`GuestRam::memory`] has it.
     pub fn look_again(&self) -> bool {
-        let mut state = self.lock();
+        let mut memory = self.lock();
         let mut found = false;
         let again = |region: &Arc<Region>| match region.chunk() {
             Some(chunk) if chunk.has_grown() => {
@@ -104,39 +98,35 @@ impl GuestRam {
             }
             _ => Arc::clone(region),
         };
-        let regions = state.regions.iter().map(again).collect();
-        if found && let Some(grown) = State::of(regions) {
-            *state = grown;
+        let regions = memory.regions().iter().map(again).collect();
+        if found && let Ok(grown) = Memory::from_arc_regions(regions) {
+            *memory = Arc::new(grown);
         }
         found
     }
 
     /// What of the RAM cannot be mapped, as far as anybody has touched it.
     pub fn holes(&self) -> Vec<Bank> {
-        self.lock().chunks().flat_map(|chunk| chunk.holes().to_vec()).collect()
+        chunks_of(&self.lock()).flat_map(|chunk| chunk.holes().to_vec()).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // A state is whole between any two statements that can panic.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    /// `None`: the regions overlap.
-    fn of(regions: Vec<Arc<Region>>) -> Option<State> {
-        let memory = Arc::new(Memory::from_arc_regions(regions.clone()).ok()?);
-        Some(State { memory, regions })
-    }
-
-    fn chunks(&self) -> impl Iterator<Item = &Chunk> {
-        self.regions.iter().filter_map(|region| region.chunk())
+    fn lock(&self) -> MutexGuard<'_, Arc<Memory>> {
+        // It is set in one step.
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Regions of which nothing is mapped.
-fn fresh(origin: &Arc<Origin>, chunks: &[Bank]) -> Vec<Arc<Region>> {
-    chunks.iter().map(|&bank| Arc::new(Region::of_guest(Chunk::new(origin, bank)))).collect()
+fn chunks_of(memory: &Memory) -> impl Iterator<Item = &Chunk> {
+    memory.regions().iter().filter_map(|region| region.chunk())
+}
+
+/// A memory of which nothing is mapped.
+///
+/// # Errors
+/// The chunks overlap.
+fn fresh(origin: &Arc<Origin>, chunks: &[Bank]) -> Result<Memory, Error> {
+    let region = |&bank| Arc::new(Region::of_guest(Chunk::new(origin, bank)));
+    Memory::from_arc_regions(chunks.iter().map(region).collect())
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! that does not end, is an error of the whole device and not of one request: nothing behind it can be trusted. So the
 //! work that a driver can ask for is bounded by what it has honestly made available.
 
+mod chain;
+
 use std::num::Wrapping;
 use std::sync::atomic::{Ordering, fence};
 
@@ -25,7 +27,8 @@ pub enum QueueError {
     /// The driver's index runs ahead of what the queue can hold.
     #[error("its available index is more than one round ahead")]
     Index,
-    /// A chain does not end, leaves its table, is too long, or has a readable part behind a writable one.
+    /// A chain does not end, leaves its table, is too long, has a readable part behind a writable one, or refers to a
+    /// table where or as it must not.
     #[error("a descriptor chain is broken")]
     Chain,
     /// A request has no byte for its status.
@@ -161,27 +164,9 @@ impl VirtQueue {
             self.listening = false;
         }
         let mut chains = self.inner.iter(ram).map_err(|_| QueueError::Index)?;
-        let descriptors = chains.next().ok_or(QueueError::Memory)?;
-        let mut chain = Chain { head: descriptors.head_index(), ..Chain::default() };
-        let mut complete = false;
-        for (count, descriptor) in descriptors.enumerate() {
-            if count >= MAX_CHAIN {
-                return Err(QueueError::Chain);
-            }
-            // The iterator ends silently at a link that is not valid: then the last one still has a successor.
-            complete = !descriptor.has_next();
-            let part = Part { address: descriptor.addr(), len: descriptor.len() };
-            if descriptor.is_write_only() {
-                chain.writable.push(part);
-            } else if chain.writable.is_empty() {
-                chain.readable.push(part);
-            } else {
-                return Err(QueueError::Chain);
-            }
-        }
-        if !complete {
-            return Err(QueueError::Chain);
-        }
+        let head = chains.next().ok_or(QueueError::Memory)?.head_index();
+        let descriptors = GuestAddress(self.inner.desc_table());
+        let chain = chain::walk(ram, descriptors, self.inner.size(), head).ok_or(QueueError::Chain)?;
         self.taken = self.taken.saturating_add(1);
         Ok(Some(chain))
     }

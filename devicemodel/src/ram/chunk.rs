@@ -62,12 +62,22 @@ impl Chunk {
     }
 
     /// The way to `count` bytes at an offset. `None`: not all of them are there.
+    #[inline]
     pub(crate) fn slice(&self, offset: usize, count: usize) -> Option<VolatileSlice<'_>> {
-        let pieces = &self.mapped().pieces;
-        // Between two pieces there is a hole.
-        let place = pieces.partition_point(|piece| piece.offset <= offset).checked_sub(1)?;
-        let piece = pieces.get(place)?;
+        let piece = match self.mapped.get().map(|mapped| mapped.pieces.as_slice()) {
+            // As nearly all chunks are.
+            Some([whole]) => whole,
+            _ => self.piece_before(offset)?,
+        };
         piece.window.slice().subslice(offset.checked_sub(piece.offset)?, count).ok()
+    }
+
+    /// The last piece that begins at an offset or before it. Behind its end there is a hole.
+    #[cold]
+    fn piece_before(&self, offset: usize) -> Option<&Piece> {
+        let pieces = &self.mapped().pieces;
+        let place = pieces.partition_point(|piece| piece.offset <= offset).checked_sub(1)?;
+        pieces.get(place)
     }
 }
 

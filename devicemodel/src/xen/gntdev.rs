@@ -109,6 +109,7 @@ pub struct GrantMapping {
 
 impl GrantMapping {
     /// The way to the pages' contents. The other domain may change them at any time.
+    #[inline]
     pub fn slice(&self) -> VolatileSlice<'_> {
         match &self.mapping {
             Some(mapping) => mapping.slice(),

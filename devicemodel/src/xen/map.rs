@@ -82,6 +82,7 @@ impl Mapping {
     }
 
     /// The way to its contents.
+    #[inline]
     pub fn slice(&self) -> VolatileSlice<'_> {
         // SAFETY: `len` bytes from `address` are mapped until this value is dropped, which the slice's lifetime comes
         // before, and no Rust reference into them is ever made.

@@ -15,6 +15,7 @@ pub enum Window {
 
 impl Window {
     /// The way to the pages' contents. The other domain may change them at any time.
+    #[inline]
     pub fn slice(&self) -> VolatileSlice<'_> {
         match self {
             Window::Plain(mapping) => mapping.slice(),
