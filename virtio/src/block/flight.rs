@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use devicemodel::{Bank, Guest as _, Memory, Mmio as _, Region};
-use vm_memory::GuestRegionCollection;
 
 use super::*;
 use crate::driver::{self, BASE, Driver, HIGH, IRQ, LOW};
@@ -196,8 +195,8 @@ fn memory_that_came_back_is_found() {
     let region =
         |(base, size): (u64, usize)| Arc::new(Region::anonymous(Bank { base, size: size as u64 }).unwrap());
     let (low, high) = (region(LOW), region(HIGH));
-    let whole = GuestRegionCollection::from_arc_regions(vec![Arc::clone(&low), high]).unwrap();
-    let part = GuestRegionCollection::from_arc_regions(vec![low]).unwrap();
+    let whole = Memory::from_arc_regions(vec![Arc::clone(&low), high]).unwrap();
+    let part = Memory::from_arc_regions(vec![low]).unwrap();
     let guest = Arc::new(Ballooned { memory: Mutex::new(Arc::new(part)), whole: Arc::new(whole) });
     let engine = Slow::default();
     engine.allow(100);
