@@ -5,11 +5,7 @@
 
 use std::sync::Arc;
 
-use devicemodel::Region;
-use vm_memory::{
-    Bytes, GuestAddress, GuestMemory, GuestMemoryBackend, GuestMemoryRegion, MemoryRegionAddress,
-    Permissions, VolatileSlice,
-};
+use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryBackend, Permissions, VolatileSlice};
 
 /// The guest's RAM: what of it is mapped, for as long as anybody holds the `Arc` that it comes in.
 pub type Ram = devicemodel::Memory;
@@ -89,7 +85,6 @@ impl Buffers {
         mut count: u64,
         mut visitor: impl FnMut(VolatileSlice<'a>),
     ) -> Result<(), NotRam> {
-        let mut finder = Finder { ram: &self.ram, last: None };
         for part in &self.parts {
             let len = u64::from(part.len);
             if count == 0 {
@@ -103,7 +98,7 @@ impl Buffers {
             let address = GuestAddress(part.address.0.wrapping_add(skip));
             let part = Part { address, len: u32::try_from(wanted).map_err(|_| NotRam)? };
             (skip, count) = (0, count.saturating_sub(wanted));
-            if let Some(slice) = finder.slice(part) {
+            if let Some(slice) = one_piece(&self.ram, part) {
                 visitor(slice);
                 continue;
             }
@@ -179,34 +174,14 @@ impl Buffers {
     }
 }
 
-/// Finds parts, each near the one before as they often are.
-struct Finder<'a> {
-    ram: &'a Ram,
-    last: Option<&'a Region>,
-}
-
-impl<'a> Finder<'a> {
-    /// A part in one piece. `None`: it is not in RAM, or spans more than one region.
-    fn slice(&mut self, part: Part) -> Option<VolatileSlice<'a>> {
-        let at = |region: &Region| {
-            part.address.0.checked_sub(region.start_addr().0).filter(|at| *at < region.len())
-        };
-        let (region, at) = match self.last.and_then(|region| Some((region, at(region)?))) {
-            Some(found) => found,
-            None => {
-                let region = self.ram.find_region(part.address)?;
-                (region, at(region)?)
-            }
-        };
-        self.last = Some(region);
-        region.get_slice(MemoryRegionAddress(at), usize::try_from(part.len).ok()?).ok()
-    }
+/// A part in one piece. `None`: it is not in RAM, or spans more than one region.
+fn one_piece(ram: &Ram, part: Part) -> Option<VolatileSlice<'_>> {
+    GuestMemoryBackend::get_slice(ram, part.address, usize::try_from(part.len).ok()?).ok()
 }
 
 /// Whether all of these parts are in the guest's RAM.
 pub fn are_ram(ram: &Ram, parts: impl IntoIterator<Item = Part>) -> bool {
-    let mut finder = Finder { ram, last: None };
-    parts.into_iter().all(|part| part.len == 0 || finder.slice(part).is_some() || is_ram(ram, part))
+    parts.into_iter().all(|part| part.len == 0 || one_piece(ram, part).is_some() || is_ram(ram, part))
 }
 
 /// Whether all of a part is in the guest's RAM.

@@ -49,6 +49,11 @@ impl Stages {
         self.free.push(stage);
     }
 
+    /// The memory of all.
+    pub fn memory(&self) -> VolatileSlice<'_> {
+        self.memory.slice()
+    }
+
     /// The first `len` bytes of a stage. `None`: it has not so many.
     pub fn slice(&self, stage: usize, len: usize) -> Option<VolatileSlice<'_>> {
         self.memory.slice().subslice(stage.checked_mul(SIZE)?, len).ok().filter(|_| len <= SIZE)

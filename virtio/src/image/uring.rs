@@ -79,6 +79,8 @@ pub struct Uring {
     free: Vec<usize>,
     chooser: Chooser,
     stages: Stages,
+    /// The ring knows the stages' memory.
+    known: bool,
     past_cache: u64,
     /// Jobs that go by the cache, and wait until no direct write near them is under way. If there are any, there is such
     /// a write.
@@ -96,15 +98,19 @@ impl Uring {
     /// # Errors
     /// The image, and why the system gives no ring.
     pub fn new(image: RawImage) -> Result<Uring, (RawImage, io::Error)> {
-        let parts = entry::ring(&image).and_then(|ring| Ok((ring, Stages::new()?)));
+        let parts = Stages::new().and_then(|stages| {
+            let (ring, known) = entry::ring(&image, &stages.memory())?;
+            Ok((ring, known, stages))
+        });
         match parts {
-            Ok((ring, stages)) => Ok(Uring {
+            Ok((ring, known, stages)) => Ok(Uring {
                 chooser: Chooser::new(&image.geometry(), image.direct().is_some()),
                 image,
                 ring,
                 flights: Vec::new(),
                 free: Vec::new(),
                 stages,
+                known,
                 past_cache: 0,
                 held: VecDeque::new(),
                 queued: VecDeque::new(),
@@ -181,12 +187,12 @@ impl Uring {
             let Some(slice) = self.stages.slice(stage, len) else { break };
             let at = offset.saturating_add(skip);
             entries.push(match write {
-                None => entry::direct_read(at, &slice),
+                None => entry::direct_read(at, &slice, self.known),
                 Some(durable) => {
                     if buffers.copy_to(skip, &slice).is_err() {
                         break;
                     }
-                    entry::direct_write(at, &slice, durable)
+                    entry::direct_write(at, &slice, durable, self.known)
                 }
             });
             skip = skip.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));

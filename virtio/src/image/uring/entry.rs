@@ -23,11 +23,12 @@ const DIRECT: Fixed = Fixed(1);
 /// In a ring's entry: the file is a registered one (IOSQE_FIXED_FILE).
 const FIXED_FILE: u8 = 1 << 0;
 
-/// A ring that can use the image's file and nothing else.
+/// A ring that can use the image's file and nothing else. Whether it knows the memory of `stages`, so that the kernel need
+/// not look its pages up each time.
 ///
 /// # Errors
 /// Why the system gives none.
-pub fn ring(image: &RawImage) -> io::Result<IoUring> {
+pub fn ring(image: &RawImage, stages: &VolatileSlice<'_>) -> io::Result<(IoUring, bool)> {
     let build = |gentle: bool| {
         let mut builder = IoUring::builder();
         builder.setup_r_disabled().setup_cqsize(IN_FLIGHT);
@@ -41,11 +42,18 @@ pub fn ring(image: &RawImage) -> io::Result<IoUring> {
     // A hole where there is no direct I/O.
     let direct = image.direct().map_or(-1, |file| file.as_raw_fd());
     ring.submitter().register_files(&[image.file().as_raw_fd(), direct])?;
+    let known = image.direct().is_some() && {
+        let piece = iovec { iov_base: stages.ptr_guard_mut().as_ptr().cast(), iov_len: stages.len() };
+        // SAFETY: the memory is the stages', which outlive the ring, and is touched by volatile copies only.
+        unsafe { ring.submitter().register_buffers(&[piece]) }.is_ok()
+    };
     let mut restrictions = [
         Restriction::sqe_op(opcode::Readv::CODE),
         Restriction::sqe_op(opcode::Writev::CODE),
         Restriction::sqe_op(opcode::Read::CODE),
         Restriction::sqe_op(opcode::Write::CODE),
+        Restriction::sqe_op(opcode::ReadFixed::CODE),
+        Restriction::sqe_op(opcode::WriteFixed::CODE),
         Restriction::sqe_op(opcode::Fsync::CODE),
         Restriction::sqe_op(opcode::Fallocate::CODE),
         Restriction::sqe_flags_allowed(FIXED_FILE),
@@ -53,7 +61,7 @@ pub fn ring(image: &RawImage) -> io::Result<IoUring> {
     ];
     ring.submitter().register_restrictions(&mut restrictions)?;
     ring.submitter().register_enable_rings()?;
-    Ok(ring)
+    Ok((ring, known))
 }
 
 /// The entry for an operation that goes by the page cache, on the pieces of memory in `pieces`.
@@ -76,17 +84,27 @@ pub fn cached(operation: &Operation, pieces: &[iovec]) -> Entry {
     }
 }
 
-/// The entry that fills `stage` from `offset` on, past the page cache.
-pub fn direct_read(offset: u64, stage: &VolatileSlice<'_>) -> Entry {
-    let len = u32::try_from(stage.len()).unwrap_or(u32::MAX);
-    opcode::Read::new(DIRECT, stage.ptr_guard_mut().as_ptr(), len).offset(offset).build()
+/// The entry that fills `stage` from `offset` on, past the page cache; `known`: of memory that the ring knows.
+pub fn direct_read(offset: u64, stage: &VolatileSlice<'_>, known: bool) -> Entry {
+    let (address, len) = (stage.ptr_guard_mut().as_ptr(), len(stage));
+    match known {
+        true => opcode::ReadFixed::new(DIRECT, address, len, 0).offset(offset).build(),
+        false => opcode::Read::new(DIRECT, address, len).offset(offset).build(),
+    }
 }
 
 /// The entry that writes all of `stage` from `offset` on, past the page cache.
-pub fn direct_write(offset: u64, stage: &VolatileSlice<'_>, durable: bool) -> Entry {
-    let len = u32::try_from(stage.len()).unwrap_or(u32::MAX);
+pub fn direct_write(offset: u64, stage: &VolatileSlice<'_>, durable: bool, known: bool) -> Entry {
+    let (address, len) = (stage.ptr_guard().as_ptr(), len(stage));
     let flags = if durable { libc::RWF_DSYNC } else { 0 };
-    opcode::Write::new(DIRECT, stage.ptr_guard().as_ptr(), len).offset(offset).rw_flags(flags).build()
+    match known {
+        true => opcode::WriteFixed::new(DIRECT, address, len, 0).offset(offset).rw_flags(flags).build(),
+        false => opcode::Write::new(DIRECT, address, len).offset(offset).rw_flags(flags).build(),
+    }
+}
+
+fn len(stage: &VolatileSlice<'_>) -> u32 {
+    u32::try_from(stage.len()).unwrap_or(u32::MAX)
 }
 
 fn allocate(offset: u64, len: u64, mode: libc::c_int) -> Entry {
