@@ -130,7 +130,7 @@ fn look(server: &mut Server, transport: &mut Transport<Block>, pace: &mut Pace) 
         let busy = server.look(transport)?.is_some() | transport.look();
         if busy {
             pace.busy();
-        } else if transport.is_waiting() || pace.is_over() {
+        } else if pace.is_over() {
             return Ok(true);
         }
         if begun.elapsed() >= TURN {

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 /// The first time that is tried.
 const FIRST: Duration = Duration::from_micros(10);
-/// The longest time, and what counts as a short wait. It is as long as Linux looks by itself before it lets a CPU of a
-/// virtual machine sleep (`halt_poll_ns` of KVM for arm64).
-const LONGEST: Duration = Duration::from_micros(500);
+/// The longest time, and what counts as a short wait: a guest that takes longer than this with what it got does not gain
+/// much.
+const LONGEST: Duration = Duration::from_millis(2);
 
 /// The time, which changes with experience.
 #[derive(Debug)]
