@@ -25,8 +25,8 @@ enum Step {
     Rests,
     /// It is on its way to another queue.
     Moves,
-    /// It waits on its home queue.
-    Waits { allowed: CpuMask, home: CpuId, busy: bool, kick: bool },
+    /// It waits on its home queue; `shared`: that CPU runs another one, or others wait there as well.
+    Waits { allowed: CpuMask, home: CpuId, shared: bool, kick: bool },
 }
 
 impl Scheduler {
@@ -71,9 +71,9 @@ impl Scheduler {
             step =
                 self.with_unit(id, now, |unit, queue, slot| self.step(&mut way, id, now, unit, queue, slot));
         }
-        let Some(Step::Waits { allowed, home, busy, kick }) = step else { return way.kicks };
+        let Some(Step::Waits { allowed, home, shared, kick }) = step else { return way.kicks };
         // A CPU that became idle meanwhile comes and takes the unit.
-        if busy && way.kicks.is_empty() {
+        if shared && way.kicks.is_empty() {
             way.kicks = self.claim_idle(allowed, home).map_or(CpuMask::NONE, CpuMask::one);
         }
         if kick { way.kicks.or(CpuMask::one(home)) } else { way.kicks }
@@ -154,8 +154,9 @@ impl Scheduler {
 
     /// Takes a waiting unit from another CPU to run it on `cpu`, whose queue is empty; with it comes what it owes.
     ///
-    /// A unit that waits alone on a CPU which runs nothing is left there: that CPU was kicked and is about to run it, and it
-    /// ran there before, as a rule.
+    /// A unit that waits alone on a CPU which runs nothing is left there: who put it there has that CPU kicked, so it is
+    /// about to run it, and the unit ran there before, as a rule. Of two, one is taken; who adds the second looks for idle
+    /// CPUs ([`Scheduler::settle_when`]). A CPU that has never picked may not be there to be kicked.
     pub(super) fn steal(&self, cpu: CpuId, now: u64) -> Option<(UnitId, i64)> {
         let online = CpuMask(self.online.load(Ordering::Relaxed));
         self.others(cpu).find_map(|other| {
@@ -207,7 +208,7 @@ fn wait(id: UnitId, unit: &mut Unit, queue: &mut Queue, slot: &Slot, now: u64, b
     queue.charge(now);
     unit.stage = Stage::Ready;
     let entry = Entry { id, vtime: unit.vtime, weight: unit.weight, allowed: unit.allowed };
-    let busy = queue.current().is_some();
     let kick = queue.insert(entry, now, boost);
-    Step::Waits { allowed: unit.allowed, home: slot.home(), busy, kick }
+    let shared = queue.current().is_some() || queue.waiting() > 1;
+    Step::Waits { allowed: unit.allowed, home: slot.home(), shared, kick }
 }

@@ -196,6 +196,16 @@ impl Rig {
         ran.map(|ran| ran * 1000 / (slices * SLICE)).collect()
     }
 
+    /// With all kicks served, no CPU idles that a waiting unit could have.
+    fn no_cpu_idles_while_a_unit_waits(&mut self) {
+        self.run_until(self.now);
+        let idle = |cpu: CpuId| self.cpus.get(usize::from(cpu.0)).is_some_and(|cpu| cpu.running.is_none());
+        for unit in self.units.iter().filter(|unit| unit.wants_to_run() && unit.on.is_none()) {
+            let free = unit.affinity.iter().find(|&cpu| idle(cpu));
+            assert_eq!(free, None, "{:?} waits while a CPU idles", unit.id);
+        }
+    }
+
     /// From here on nobody blocks: every unit that can run must get to it by kicks and deadlines alone.
     fn everyone_gets_a_turn(&mut self) {
         self.run_until(self.now);
@@ -291,7 +301,13 @@ proptest! {
         let units: Vec<_> =
             units.into_iter().map(|(weight, mask)| (weight, if present(mask) { mask } else { 1 })).collect();
         let mut rig = Rig::new(Policy::Fair, cpus, &units);
-        history.iter().for_each(|op| apply(&mut rig, op));
+        for op in &history {
+            apply(&mut rig, op);
+            if matches!(op, Op::Serve) {
+                rig.no_cpu_idles_while_a_unit_waits();
+            }
+        }
+        rig.no_cpu_idles_while_a_unit_waits();
         rig.everyone_gets_a_turn();
         for unit in 0..rig.units.len() {
             let id = rig.units[unit].id;
@@ -453,6 +469,54 @@ fn a_unit_is_not_stolen_before_it_is_saved() {
     assert_eq!(rig.scheduler.pick(CpuId(1 - cpu as u16), 0).unit, Some(rig.units[1].id));
     rig.run_until(0);
     assert!(rig.units.iter().all(|unit| unit.on.is_some()));
+}
+
+/// Two CPUs; unit 0, which may run on both, sleeps and has run on CPU 1, unit 1 runs on CPU 0.
+fn one_asleep_on_cpu_1() -> Rig {
+    let mut rig = Rig::new(Policy::Fair, 2, &[(256, 3), (256, 1), (256, 2)]);
+    rig.start(1);
+    rig.run_until(0);
+    rig.start(0);
+    rig.run_until(0);
+    assert_eq!((rig.cpus[0].running, rig.cpus[1].running), (Some(1), Some(0)));
+    rig.block(0);
+    rig.run_until(0);
+    assert_eq!(rig.cpus[1].running, None);
+    rig
+}
+
+#[test]
+fn a_unit_is_left_to_the_cpu_that_was_kicked_for_it() {
+    let mut rig = one_asleep_on_cpu_1();
+    rig.wake(0);
+    assert_eq!(rig.kicked, CpuMask(2));
+    rig.block(1);
+    rig.pick(0);
+    assert_eq!(rig.cpus[0].running, None);
+    assert_eq!(rig.kicked, CpuMask(2), "the kick is still on its way");
+    rig.run_until(0);
+    assert_eq!((rig.cpus[0].running, rig.cpus[1].running), (None, Some(0)));
+}
+
+#[test]
+fn of_two_that_wait_for_a_kicked_cpu_one_is_taken() {
+    let mut rig = one_asleep_on_cpu_1();
+    rig.wake(0);
+    rig.start(2);
+    rig.block(1);
+    rig.pick(0);
+    assert_eq!(rig.cpus[0].running, Some(0), "the one that may");
+    rig.run_until(0);
+    assert_eq!((rig.cpus[0].running, rig.cpus[1].running), (Some(0), Some(2)));
+}
+
+#[test]
+fn a_unit_is_taken_from_a_cpu_that_has_not_come_online() {
+    let scheduler = Scheduler::new(Policy::Fair, 2, SLICE);
+    let unit = scheduler.add(256, CpuMask(3), 0).unwrap();
+    assert_eq!(scheduler.start(unit, 0), CpuMask(1));
+    assert_eq!(scheduler.pick(CpuId(1), 0).unit, Some(unit));
+    assert_eq!(scheduler.pick(CpuId(0), 0).unit, None);
 }
 
 #[test]
