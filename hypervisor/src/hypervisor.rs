@@ -388,9 +388,9 @@ impl Hypervisor {
         CpuMask(self.kicks.load(Ordering::SeqCst)).contains(own)
     }
 
-    /// The calling CPU chooses now.
+    /// The calling CPU chooses now: after this in every respect, so that it finds what the kick was for.
     pub fn take_kick(&self, own: CpuId) {
-        self.kicks.fetch_and(!CpuMask::one(own).0, Ordering::Relaxed);
+        self.kicks.fetch_and(!CpuMask::one(own).0, Ordering::SeqCst);
     }
 
     /// Makes a vCPU that sleeps runnable.
