@@ -5,27 +5,23 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use devicemodel::dm::DeviceModel;
 use devicemodel::slots::{DeviceKind, Slot, Slots};
 use devicemodel::xen::Privcmd;
 use devicemodel::{Domain, Server};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
 use virtio::block::Block;
 use virtio::mmio::Transport;
+use virtio::queue::QueueError;
 
+use crate::attend::{Duty, attend};
 use crate::confine;
 use crate::disk::Disk;
-use crate::pace::Pace;
 use crate::report::{Report, log, tell};
 
 /// The guest can misuse its queues at any rate; the log hears of the first few times.
 const COMPLAINTS: u32 = 10;
-/// A busy guest is served for so long before the sign to stop is looked for.
-const TURN: Duration = Duration::from_millis(10);
 
 /// Serves slot `number` until standard input ends; `direct`: large writes go straight from the guest's memory to the disk.
 ///
@@ -70,7 +66,9 @@ fn serve(number: u32, direct: bool) -> Result<()> {
         registers.base..=last.ok_or_else(|| anyhow!("its registers end past the address space"))?,
     )?;
     Report::Ready(format!("{text} to guest {}", device.guest)).send();
-    attend(&mut server, &mut transport, std::io::stdin().as_fd(), &slot)?;
+    let (server, slot) = (&mut server, &slot);
+    let mut work = Work { server, transport: &mut transport, slot, broken: None, complaints: COMPLAINTS };
+    attend(&mut work, std::io::stdin().as_fd())?;
     transport.quiesce();
     match transport.device().past_cache() >> 20 {
         0 => {}
@@ -79,80 +77,56 @@ fn serve(number: u32, direct: bool) -> Result<()> {
     Ok(())
 }
 
-/// Answers the guest and serves the queues until `stop` is readable or closed.
-fn attend(
-    server: &mut Server,
-    transport: &mut Transport<Block>,
-    stop: BorrowedFd<'_>,
-    slot: &Slot,
-) -> Result<()> {
-    let mut broken = None;
-    let mut complaints = COMPLAINTS;
-    let mut pace = Pace::new();
-    loop {
-        let quiet = look(server, transport, &mut pace)?;
-        // While the guest is busy nothing is waited for: it is only seen whether to stop.
-        let more = !quiet || transport.work();
-        if !more {
-            server.release()?;
+/// The guest's accesses and the device's queues.
+struct Work<'a> {
+    server: &'a mut Server,
+    transport: &'a mut Transport<Block>,
+    slot: &'a Slot,
+    broken: Option<QueueError>,
+    complaints: u32,
+}
+
+impl Work<'_> {
+    /// Tells people that the guest misuses a queue.
+    fn complain(&mut self) {
+        if self.transport.error() == self.broken {
+            return;
         }
-        let waits_for_image = transport.is_waiting();
-        if wait(server, transport, stop, more)? {
-            return Ok(());
-        }
-        if waits_for_image {
-            // How long that took says nothing of the guest.
-            pace.restart();
-        }
-        // The vCPU has its answer before its requests are looked at.
-        if server.hear(transport)?.is_some() {
-            pace.busy();
-        }
-        if transport.error() != broken {
-            broken = transport.error();
-            if let Some(error) = broken.filter(|_| complaints > 0) {
-                complaints = complaints.saturating_sub(1);
-                let (number, guest) = (slot.number, slot.device.guest);
-                log!(
-                    "slot {number}: guest {guest} misuses a queue: {error}; the disk is off until the guest resets it"
-                );
-            }
+        self.broken = self.transport.error();
+        if let Some(error) = self.broken.filter(|_| self.complaints > 0) {
+            self.complaints = self.complaints.saturating_sub(1);
+            let (number, guest) = (self.slot.number, self.slot.device.guest);
+            log!(
+                "slot {number}: guest {guest} misuses a queue: {error}; the disk is off until the guest resets it"
+            );
         }
     }
 }
 
-/// Serves the guest without an event, until there is nothing to do for as long as `pace` says, or only for the image.
-/// Returns whether that is why it ended: it does so after a while in any case.
-fn look(server: &mut Server, transport: &mut Transport<Block>, pace: &mut Pace) -> Result<bool> {
-    let begun = Instant::now();
-    loop {
-        // Both, each time.
-        let busy = server.look(transport)?.is_some() | transport.look();
+impl Duty for Work<'_> {
+    fn look(&mut self) -> Result<bool> {
+        // Both, each time. The vCPU has its answer before its requests are looked at.
+        let busy = self.server.look(self.transport)?.is_some() | self.transport.look();
         if busy {
-            pace.busy();
-        } else if pace.is_over() {
-            return Ok(true);
+            self.complain();
         }
-        if begun.elapsed() >= TURN {
-            return Ok(false);
-        }
-        std::hint::spin_loop();
+        Ok(busy)
     }
-}
 
-/// Waits for something to do, unless there is `more` already. Returns whether to stop.
-fn wait(server: &Server, transport: &Transport<Block>, stop: BorrowedFd<'_>, more: bool) -> Result<bool> {
-    let server = PollFd::from_borrowed_fd(server.fd(), PollFlags::IN);
-    let mut files = [
-        PollFd::from_borrowed_fd(stop, PollFlags::IN),
-        server.clone(),
-        // Where nothing is to be waited for, the same once more.
-        transport.wake().map_or(server, |wake| PollFd::from_borrowed_fd(wake, PollFlags::IN)),
-    ];
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    match poll(&mut files, more.then_some(&at_once)) {
-        // A ring whose thread is asked to look for completions ends the wait like a signal.
-        Ok(_) | Err(Errno::INTR) => Ok(files.first().is_some_and(|stop| !stop.revents().is_empty())),
-        Err(error) => Err(error).context("cannot wait for events"),
+    fn listen(&mut self) -> Result<bool> {
+        let more = self.transport.work();
+        self.complain();
+        if !more {
+            self.server.release()?;
+        }
+        Ok(more)
+    }
+
+    fn hear(&mut self) -> Result<bool> {
+        Ok(self.server.hear(self.transport)?.is_some())
+    }
+
+    fn events(&self) -> (BorrowedFd<'_>, Option<BorrowedFd<'_>>) {
+        (self.server.fd(), self.transport.wake())
     }
 }

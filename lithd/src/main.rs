@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod attend;
 mod confine;
 mod device;
 mod disk;
