@@ -307,10 +307,6 @@ impl Device for Block {
         Ok(more)
     }
 
-    fn is_waiting(&self) -> bool {
-        self.under_way() > 0
-    }
-
     fn finish(&mut self, queues: &mut [VirtQueue], guest: &dyn Guest) -> Result<Progress, QueueError> {
         let ram = &guest.memory();
         let mut touched = 0;

@@ -54,9 +54,6 @@ pub trait Device: Send {
     /// A queue is broken: the device needs a reset.
     fn listen(&mut self, queues: &mut [VirtQueue], guest: &dyn Guest) -> Result<bool, QueueError>;
 
-    /// Whether something that was started is not done: [`Device::wake`] will tell.
-    fn is_waiting(&self) -> bool;
-
     /// Waits for all that was started, and gives it back.
     ///
     /// # Errors

@@ -257,11 +257,6 @@ impl<D: Device> Transport<D> {
         true
     }
 
-    /// Whether the device waits for something that it started: then [`Transport::wake`] will tell.
-    pub fn is_waiting(&self) -> bool {
-        self.device.is_waiting()
-    }
-
     /// Waits until nothing touches the guest's memory, and gives back what is done. Queues stay as they are. A device
     /// that does not run has nothing in flight.
     pub fn quiesce(&mut self) {

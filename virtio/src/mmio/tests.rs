@@ -61,9 +61,6 @@ impl Device for Probe {
             .filter(|queue| queue.is_ready())
             .try_fold(false, |more, queue| Ok(queue.ask_for_kicks(ram)? || more))
     }
-    fn is_waiting(&self) -> bool {
-        false
-    }
     fn finish(&mut self, _: &mut [VirtQueue], _: &dyn Guest) -> Result<Progress, QueueError> {
         self.finished += 1;
         Ok(Progress::default())
