@@ -29,8 +29,10 @@ pub struct Guest {
 pub const DRIVER_DOMAIN: u16 = 1;
 
 /// The driver domain's command line: its console is the emulated UART, and its programs may serve any guest that the
-/// hypervisor lets them (without that argument Linux allows one, which it would learn from xenstore).
-pub const DRIVER_BOOTARGS: &str = "console=ttyAMA0 quiet xen_privcmd.unrestricted=1";
+/// hypervisor lets them (without that argument Linux allows one, which it would learn from xenstore), and may have large
+/// pages when they ask for them.
+pub const DRIVER_BOOTARGS: &str =
+    "console=ttyAMA0 quiet xen_privcmd.unrestricted=1 transparent_hugepage=madvise";
 
 impl Guest {
     /// Its description for `lith create`, with files as [`control`] places them.
