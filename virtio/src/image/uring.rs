@@ -35,6 +35,8 @@ use write::{DirectWrite, Next, Part};
 /// Writes up to so many bytes are done at once, and reads if the cache has them.
 const SMALL_WRITE: u64 = 128 << 10;
 const SMALL_READ: u64 = 1 << 20;
+/// The most operations that the kernel has, so that there is room for the parts of direct ones in its queue of completions.
+const MOST_CACHED: usize = IN_FLIGHT as usize - stage::COUNT;
 /// The most pieces of memory in one operation.
 const MAX_PIECES: usize = 1024;
 
@@ -243,7 +245,6 @@ impl Uring {
         };
         self.held.is_empty()
             && direct::parts(operation) <= self.stages.free()
-            && self.under_way() < IN_FLIGHT as usize / stage::COUNT
             && !self.flights.iter().flatten().any(meets)
     }
 
@@ -260,7 +261,7 @@ impl Uring {
                 self.done.push(Done { token: job.token, result: Ok(()) });
                 return;
             }
-            _ if self.under_way() >= IN_FLIGHT as usize => None,
+            _ if self.under_way() >= MOST_CACHED => None,
             Operation::Write { from, .. } if from.len() <= SMALL_WRITE => None,
             Operation::Read { .. } | Operation::Write { .. } => pieces(&job.operation),
             _ => Some(Vec::new()),
