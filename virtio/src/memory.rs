@@ -117,30 +117,11 @@ impl Buffers {
     /// # Errors
     /// [`NotRam`], also if the pieces end before.
     pub fn copy_to(&self, skip: u64, into: &VolatileSlice<'_>) -> Result<(), NotRam> {
-        self.meet(skip, into, |guest, other| guest.copy_to_volatile_slice(other))
-    }
-
-    /// Copies all of `from` into guest memory, from byte `skip` of the pieces on.
-    ///
-    /// # Errors
-    /// [`NotRam`], also if the pieces end before.
-    pub fn copy_from(&self, skip: u64, from: &VolatileSlice<'_>) -> Result<(), NotRam> {
-        self.meet(skip, from, |guest, other| other.copy_to_volatile_slice(guest))
-    }
-
-    /// Shows each piece from byte `skip` on to `copy`, together with as many bytes of `other`, until that ends.
-    fn meet(
-        &self,
-        skip: u64,
-        other: &VolatileSlice<'_>,
-        copy: impl Fn(VolatileSlice<'_>, VolatileSlice<'_>),
-    ) -> Result<(), NotRam> {
         let mut done = 0usize;
-        let count = u64::try_from(other.len()).map_err(|_| NotRam)?;
-        self.visit(skip, count, |slice| {
-            if let Ok(part) = other.subslice(done, slice.len()) {
+        self.visit(skip, u64::try_from(into.len()).map_err(|_| NotRam)?, |slice| {
+            if let Ok(part) = into.subslice(done, slice.len()) {
                 done = done.saturating_add(slice.len());
-                copy(slice, part);
+                slice.copy_to_volatile_slice(part);
             }
         })
     }

@@ -1,14 +1,13 @@
-//! Which operations go past the page cache: large ones, by direct I/O and memory of our own.
+//! Which operations go past the page cache: large writes, by direct I/O and memory of our own.
 //!
-//! What goes by the cache is handled there page by page, and what is written is copied once more, and brought to the disk
-//! later; all that takes more work than the copy. And what the guest reads in large pieces it keeps in a cache of its own.
-//! A small operation is another matter: a disk's delay costs more than its copy, and the cache may have it.
+//! What is written to the cache is handled there page by page, and later brought to the disk page by page; that takes more
+//! work than a copy. A small write is another matter: a disk's delay costs more than all that. And what is read the cache
+//! may have, which is quicker than any disk.
 //!
 //! Principle: what is and what is not in the cache never contradict each other. Linux drops what the cache has of a range
 //! when a direct write begins. What comes into the cache meanwhile it may keep, though it is old, or is written by others
 //! and holds old bytes besides. So near a direct write that is under way nothing is read or written by the cache. The
-//! cache reads nothing that it was not asked for (`POSIX_FADV_RANDOM`): the guest reads ahead itself. A direct read
-//! needs no such care: Linux first brings to the disk what the cache has of its range.
+//! cache reads nothing that it was not asked for (`POSIX_FADV_RANDOM`): the guest reads ahead itself.
 
 use rustix::io::Errno;
 
@@ -21,7 +20,7 @@ const MOST: u64 = (stage::COUNT * stage::SIZE) as u64;
 /// Bytes that the cache may have as one, at a multiple of as many: a huge page.
 const FOLIO: u64 = 2 << 20;
 
-/// The choice between direct and cached operations of an image.
+/// The choice between direct and cached writes of an image.
 #[derive(Debug)]
 pub struct Chooser {
     /// What offsets and lengths are aligned to: a physical block, so that the disk need not read first.
@@ -37,10 +36,8 @@ impl Chooser {
 
     /// Whether an operation is to be direct.
     pub fn chooses(&self, operation: &Operation) -> bool {
-        let (Operation::Read { offset, .. } | Operation::Write { offset, .. }) = operation else {
-            return false;
-        };
-        let len = len(operation);
+        let Operation::Write { offset, from, .. } = operation else { return false };
+        let len = from.len();
         self.possible
             && (LEAST..=MOST).contains(&len)
             && len.is_multiple_of(self.physical)
@@ -58,17 +55,14 @@ impl Chooser {
     }
 }
 
-/// Bytes that an operation reads or writes.
-pub fn len(operation: &Operation) -> u64 {
+/// How many stages a write takes; none for what is no write.
+pub fn parts(operation: &Operation) -> usize {
     match operation {
-        Operation::Read { into: buffers, .. } | Operation::Write { from: buffers, .. } => buffers.len(),
+        Operation::Write { from, .. } => {
+            usize::try_from(from.len()).unwrap_or(usize::MAX).div_ceil(stage::SIZE)
+        }
         _ => 0,
     }
-}
-
-/// How many stages an operation takes.
-pub fn parts(operation: &Operation) -> usize {
-    usize::try_from(len(operation)).unwrap_or(usize::MAX).div_ceil(stage::SIZE)
 }
 
 /// What an operation is about, as multiples of what the cache may have as one: the first and the last. `None`: no bytes.
@@ -80,8 +74,13 @@ pub fn range(operation: &Operation) -> Option<(u64, u64)> {
         }
         Operation::Discard { offset, len } | Operation::WriteZeroes { offset, len, .. } => (*offset, *len),
     };
+    Some(folios(offset, len))
+}
+
+/// The same for `len` bytes from `offset` on.
+pub fn folios(offset: u64, len: u64) -> (u64, u64) {
     let last = offset.saturating_add(len).saturating_sub(1).max(offset);
-    Some((offset / FOLIO, last / FOLIO))
+    (offset / FOLIO, last / FOLIO)
 }
 
 /// Whether two such ranges have something in common.
@@ -92,21 +91,25 @@ pub fn touch(one: (u64, u64), other: (u64, u64)) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use devicemodel::Guest as _;
     use crate::driver::{HIGH, guest};
     use crate::memory::{Buffers, Part};
+    use devicemodel::Guest as _;
+    use vm_memory::GuestAddress;
+
+    /// So many bytes, of the same memory again and again.
+    fn pieces(len: u32) -> Vec<Part> {
+        let most = u32::try_from(HIGH.1).unwrap();
+        let part = |skip: u32| Part { address: GuestAddress(HIGH.0), len: (len - skip).min(most) };
+        (0..len).step_by(HIGH.1).map(part).collect()
+    }
 
     fn buffers(len: u32) -> Buffers {
         let ram = guest().memory();
-        Buffers::new(&ram, &[Part { address: HIGH, len }]).unwrap()
+        Buffers::new(&ram, &pieces(len)).unwrap()
     }
 
     fn write(offset: u64, len: u32) -> Operation {
         Operation::Write { offset, from: buffers(len), durable: false }
-    }
-
-    fn read(offset: u64, len: u32) -> Operation {
-        Operation::Read { offset, into: buffers(len) }
     }
 
     fn chooser(block: u32, physical: u32, possible: bool) -> Chooser {
@@ -115,20 +118,22 @@ mod tests {
     }
 
     #[test]
-    fn large_and_aligned_operations_are_direct() {
+    fn large_and_aligned_writes_are_direct() {
         let chooses = |block, physical, operation| chooser(block, physical, true).chooses(&operation);
-        for make in [read, write] {
-            assert!(chooses(512, 512, make(512, 65536)));
-            assert!(!chooses(512, 4096, make(512, 65536)), "half a physical block");
-            assert!(!chooses(512, 4096, make(0, 65536 + 512)));
-            assert!(!chooses(512, 512, make(0, 61440)), "small");
-            assert!(chooses(512, 512, make(0, 4 << 20)));
-            assert!(!chooses(512, 512, make(0, (4 << 20) + 512)), "more than all stages");
-            assert!(!chooser(512, 512, false).chooses(&make(0, 65536)));
-        }
+        assert!(chooses(512, 512, write(512, 65536)));
+        assert!(!chooses(512, 4096, write(512, 65536)), "half a physical block");
+        assert!(!chooses(512, 4096, write(0, 65536 + 512)));
+        assert!(!chooses(512, 512, write(0, 61440)), "small");
+        assert!(chooses(512, 512, write(0, 4 << 20)));
+        assert!(!chooses(512, 512, write(0, (4 << 20) + 512)), "more than all stages");
+        assert!(!chooser(512, 512, false).chooses(&write(0, 65536)));
+        assert!(!chooses(512, 512, Operation::Read { offset: 0, into: buffers(65536) }));
         assert!(!chooses(512, 512, Operation::Flush));
         assert!(!chooses(512, 512, Operation::Discard { offset: 0, len: 1 << 20 }));
-        assert_eq!([65536, 512 << 10, (512 << 10) + 512, 4 << 20].map(|len| parts(&read(0, len))), [1, 1, 2, 8]);
+        assert_eq!(
+            [65536, 512 << 10, (512 << 10) + 512, 4 << 20].map(|len| parts(&write(0, len))),
+            [1, 1, 2, 8]
+        );
     }
 
     #[test]

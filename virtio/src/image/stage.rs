@@ -1,8 +1,8 @@
-//! Memory of our own between the guest's and the disk's, for operations that go past the page cache.
+//! Memory of our own between the guest's and the disk's, for writes that go past the page cache.
 //!
-//! A guest's buffer is mostly many single pages, each of which Linux would have to pin, and to which a disk needs its own
-//! pointer each. And the pages of another domain are not Linux's to pin. A stage is one piece: the disk writes it, it
-//! is copied to the guest, or the other way round, and no page cache is between.
+//! A guest's buffer is mostly many single pages, each of which Linux would have to pin, and for each of which a disk needs
+//! a pointer. And another domain's pages Linux cannot pin at all. A stage is one piece: what the guest writes is copied
+//! there, and from then on it is the disk's.
 
 use std::io;
 

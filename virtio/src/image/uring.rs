@@ -13,6 +13,7 @@
 mod entry;
 #[cfg(test)]
 mod tests;
+mod write;
 
 use std::collections::VecDeque;
 use std::io;
@@ -29,42 +30,22 @@ use super::raw::RawImage;
 use super::stage::{self, Stages};
 use super::{Done, Engine, Geometry, Image, Job, Operation, vectored};
 use entry::IN_FLIGHT;
+use write::{DirectWrite, Next, Part};
 
 /// Writes up to so many bytes are done at once, and reads if the cache has them.
 const SMALL_WRITE: u64 = 128 << 10;
 const SMALL_READ: u64 = 1 << 20;
+/// The most operations that the kernel has, so that there is room for the parts of direct ones in its queue of completions.
+const MOST_CACHED: usize = IN_FLIGHT as usize - stage::COUNT;
 /// The most pieces of memory in one operation.
 const MAX_PIECES: usize = 1024;
 
-/// A job in the kernel's hands.
-struct Flight {
-    job: Job,
-    way: Way,
-}
-
-/// Which way the bytes of a flight go, and what the kernel uses meanwhile.
-enum Way {
-    /// By the page cache, from and to the guest's memory, which the job keeps mapped.
-    Cached { _pieces: Vec<iovec> },
-    /// Past it, by stages.
-    Direct(Direct),
-}
-
-/// A direct operation under way.
-struct Direct {
-    parts: Vec<Part>,
-    /// Parts that the kernel has not completed.
-    left: usize,
-    /// The first thing that went wrong.
-    outcome: Result<(), Errno>,
-}
-
-/// What of a direct operation goes by one stage.
-struct Part {
-    stage: usize,
-    /// Where it begins in the operation, in bytes.
-    skip: u64,
-    len: usize,
+/// What is in the kernel's hands.
+enum Flight {
+    /// A job that goes by the page cache, from and to the guest's memory, which the job keeps mapped.
+    Cached { job: Job, _pieces: Vec<iovec> },
+    /// A write that goes past it.
+    Direct(DirectWrite),
 }
 
 // SAFETY: the addresses in `_pieces` are of guest memory that `job` keeps mapped; they belong to no thread, and only the
@@ -75,18 +56,25 @@ unsafe impl Send for Flight {}
 pub struct Uring {
     image: RawImage,
     ring: IoUring,
+    /// The ring knows the stages' memory.
+    known: bool,
     flights: Vec<Option<Flight>>,
     free: Vec<usize>,
     chooser: Chooser,
     stages: Stages,
-    /// The ring knows the stages' memory.
-    known: bool,
     past_cache: u64,
-    /// Jobs that go by the cache, and wait until no direct write near them is under way. If there are any, there is such
-    /// a write.
+    /// Jobs that go by the cache, and wait until no direct write that they must not meet is under way. If there are any,
+    /// there is such a write.
     held: VecDeque<Job>,
-    /// Direct jobs that wait for stages, or until none of `held` is left. If there are any, something is under way.
+    /// Direct jobs that wait for stages, for others that they must not meet, or until none of `held` is left. If there are
+    /// any, something is under way.
     queued: VecDeque<Job>,
+    /// Direct writes that are done for the guest as soon as the kernel has them.
+    early: Vec<usize>,
+    /// A direct write has succeeded: from then on they may be done for the guest before they are.
+    proven: bool,
+    /// Why bytes that the guest believes written are not. The next flush says so.
+    lost: Option<Errno>,
     /// Entries in the submission queue that the kernel does not know of.
     waiting: bool,
     done: Vec<Done>,
@@ -107,13 +95,16 @@ impl Uring {
                 chooser: Chooser::new(&image.geometry(), image.direct().is_some()),
                 image,
                 ring,
+                known,
                 flights: Vec::new(),
                 free: Vec::new(),
                 stages,
-                known,
                 past_cache: 0,
                 held: VecDeque::new(),
                 queued: VecDeque::new(),
+                early: Vec::new(),
+                proven: false,
+                lost: None,
                 waiting: false,
                 done: Vec::new(),
             }),
@@ -161,88 +152,105 @@ impl Uring {
     /// Hands a job to the kernel. If that cannot be, it is done here.
     fn depart(&mut self, job: Job, pieces: Vec<iovec>) {
         let entry = entry::cached(&job.operation, &pieces);
-        let place = self.board(Flight { job, way: Way::Cached { _pieces: pieces } });
+        let place = self.board(Flight::Cached { job, _pieces: pieces });
         if !self.enqueue(&entry.user_data(name(place, 0)))
-            && let Some(Flight { job, .. }) = self.land(place)
+            && let Some(Flight::Cached { job, .. }) = self.land(place)
         {
             self.run(&job);
         }
     }
 
-    /// Hands a direct job to the kernel, part by part: the disk has the first one while the next is copied.
+    /// Copies a write into stages and hands it to the kernel, part by part: the disk has the first one while the next is
+    /// copied.
     fn depart_direct(&mut self, job: Job) {
-        let (offset, buffers, write) = match &job.operation {
-            Operation::Read { offset, into } => (*offset, into, None),
-            Operation::Write { offset, from, durable } => (*offset, from, Some(*durable)),
-            _ => return self.run(&job),
+        let Operation::Write { ref from, .. } = job.operation else { return self.run(&job) };
+        let from = from.clone();
+        let write = match DirectWrite::new(job, &mut self.stages) {
+            Ok(write) => write,
+            Err(job) => return self.run(&job),
         };
-        let mut entries = Vec::with_capacity(stage::COUNT);
-        let mut parts: Vec<Part> = Vec::with_capacity(stage::COUNT);
-        let mut skip = 0;
-        while skip < buffers.len() {
-            let rest = usize::try_from(buffers.len().saturating_sub(skip)).unwrap_or(usize::MAX);
-            let Some(stage) = self.stages.take() else { break };
-            let len = rest.min(stage::SIZE);
-            parts.push(Part { stage, skip, len });
-            let Some(slice) = self.stages.slice(stage, len) else { break };
-            let at = offset.saturating_add(skip);
-            entries.push(match write {
-                None => entry::direct_read(at, &slice, self.known),
-                Some(durable) => {
-                    if buffers.copy_to(skip, &slice).is_err() {
-                        break;
-                    }
-                    entry::direct_write(at, &slice, durable, self.known)
-                }
-            });
-            skip = skip.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
-        }
-        let whole = skip == buffers.len();
-        let direct = Direct { left: parts.len(), parts, outcome: Ok(()) };
-        if !whole {
-            // Not for want of stages, of which there are enough: the memory is gone.
-            direct.parts.iter().for_each(|part| self.stages.give(part.stage));
-            return self.run(&job);
-        }
-        let place = self.board(Flight { job, way: Way::Direct(direct) });
-        for (part, entry) in entries.into_iter().enumerate() {
-            if !self.enqueue(&entry.user_data(name(place, part))) {
-                self.conclude_part(place, part, -libc::EAGAIN);
+        let parts = write.parts().to_vec();
+        let early = self.proven && !write.durable;
+        let place = self.board(Flight::Direct(write));
+        for (number, part) in parts.iter().enumerate() {
+            if number > 0 {
+                self.start();
             }
+            let copied = self.stages.slice(part.stage, part.len).map(|stage| from.copy_to(part.skip, &stage));
+            match copied {
+                Some(Ok(())) => self.enqueue_part(place, number),
+                // The memory is gone; the page cache will say so too.
+                _ => self.conclude_part(place, number, -libc::EFAULT),
+            }
+        }
+        if early && self.direct(place).is_some() {
+            self.early.push(place);
+        }
+    }
+
+    /// Hands a part of a direct write, which is in its stage, to the kernel.
+    fn enqueue_part(&mut self, place: usize, number: usize) {
+        let known = self.known;
+        let Some(write) = self.direct(place) else { return };
+        let Some(&Part { stage, skip, len }) = write.parts().get(number) else { return };
+        let (offset, durable) = (write.offset.saturating_add(skip), write.durable);
+        let entry = self.stages.slice(stage, len).map(|slice| entry::direct(offset, &slice, durable, known));
+        if !entry.is_some_and(|entry| self.enqueue(&entry.user_data(name(place, number)))) {
+            self.conclude_part(place, number, -libc::EIO);
+        }
+    }
+
+    fn direct(&mut self, place: usize) -> Option<&mut DirectWrite> {
+        match self.flights.get_mut(place)?.as_mut()? {
+            Flight::Direct(write) => Some(write),
+            Flight::Cached { .. } => None,
         }
     }
 
     /// Does a job here.
     fn run(&mut self, job: &Job) {
-        self.done.push(Done { token: job.token, result: self.image.run(&job.operation) });
+        let result = self.image.run(&job.operation);
+        self.finish(job, result);
     }
 
-    /// Whether something is under way near an operation that it must not meet: a direct write, and for a direct write
-    /// anything that goes by the page cache.
-    fn is_near(&self, operation: &Operation, direct: bool) -> bool {
-        let Some(range) = direct::range(operation) else { return false };
-        let meets = |flight: &&Flight| match (direct, &flight.way) {
-            (true, Way::Cached { .. }) => is_write(operation),
-            (false, Way::Direct(_)) => is_write(&flight.job.operation),
-            _ => false,
+    /// A job that went by the page cache is done. A flush has not succeeded if bytes were lost before it.
+    fn finish(&mut self, job: &Job, result: io::Result<()>) {
+        let lost = matches!(job.operation, Operation::Flush).then(|| self.lost.take()).flatten();
+        self.done.push(Done { token: job.token, result: lost.map_or(result, |error| Err(error.into())) });
+    }
+
+    /// Whether a direct write is under way that an operation by the page cache must not meet: one near it, or for a flush
+    /// one that the guest believes done.
+    fn must_wait(&self, operation: &Operation) -> bool {
+        let range = direct::range(operation);
+        let meets = |write: &DirectWrite| match range {
+            Some(range) => direct::touch(range, direct::folios(write.offset, write.len)),
+            None => write.job.is_none(),
         };
-        let others = self.flights.iter().flatten().filter(meets);
-        others
-            .filter_map(|flight| direct::range(&flight.job.operation))
-            .any(|other| direct::touch(other, range))
+        self.flights.iter().flatten().any(|flight| matches!(flight, Flight::Direct(write) if meets(write)))
     }
 
-    /// Whether a direct job can start now.
+    /// Whether a direct write can start now: it must not meet what goes by the page cache near it, nor another one of
+    /// the same bytes.
     fn is_free_for(&self, operation: &Operation) -> bool {
+        let (Operation::Write { offset, from, .. }, Some(range)) = (operation, direct::range(operation))
+        else {
+            return false;
+        };
+        let meets = |flight: &Flight| match flight {
+            Flight::Cached { job, .. } => {
+                direct::range(&job.operation).is_some_and(|other| direct::touch(other, range))
+            }
+            Flight::Direct(write) => write.overlaps(*offset, from.len()),
+        };
         self.held.is_empty()
             && direct::parts(operation) <= self.stages.free()
-            && self.under_way() < IN_FLIGHT as usize / stage::COUNT
-            && !self.is_near(operation, true)
+            && !self.flights.iter().flatten().any(meets)
     }
 
     /// Starts a job that goes by the page cache, as soon as that may be.
     fn submit_cached(&mut self, job: Job) {
-        if self.is_near(&job.operation, false) {
+        if self.must_wait(&job.operation) {
             self.held.push_back(job);
             return;
         }
@@ -253,7 +261,7 @@ impl Uring {
                 self.done.push(Done { token: job.token, result: Ok(()) });
                 return;
             }
-            _ if self.under_way() >= IN_FLIGHT as usize => None,
+            _ if self.under_way() >= MOST_CACHED => None,
             Operation::Write { from, .. } if from.len() <= SMALL_WRITE => None,
             Operation::Read { .. } | Operation::Write { .. } => pieces(&job.operation),
             _ => Some(Vec::new()),
@@ -289,62 +297,61 @@ impl Uring {
         loop {
             let Some(entry) = self.ring.completion().next() else { break };
             let (place, part) = place(entry.user_data());
-            match self.flights.get(place).and_then(Option::as_ref).map(|flight| &flight.way) {
-                Some(Way::Direct(_)) => self.conclude_part(place, part, entry.result()),
-                Some(Way::Cached { .. }) => {
-                    let Some(flight) = self.land(place) else { continue };
-                    let result = entry::conclude(&self.image, &flight.job.operation, entry.result());
-                    self.done.push(Done { token: flight.job.token, result });
-                }
-                None => {}
+            if self.direct(place).is_some() {
+                self.conclude_part(place, part, entry.result());
+            } else if let Some(Flight::Cached { job, .. }) = self.land(place) {
+                let result = entry::conclude(&self.image, &job.operation, entry.result());
+                self.finish(&job, result);
             }
         }
         self.release();
     }
 
-    /// How a part of a direct operation went. What was read is copied to the guest.
+    /// How a part of a direct write went.
     fn conclude_part(&mut self, place: usize, part: usize, answer: i32) {
-        let Some(Flight { job, way: Way::Direct(direct) }) =
-            self.flights.get_mut(place).and_then(Option::as_mut)
-        else {
-            return;
-        };
-        let Some(&Part { stage, skip, len }) = direct.parts.get(part) else { return };
-        let outcome = match usize::try_from(answer) {
-            Err(_) => Err(Errno::from_raw_os_error(answer.saturating_neg())),
-            // Up to the end of a file that has shrunk.
-            Ok(moved) if moved != len => Err(Errno::NODATA),
-            Ok(_) => match (&job.operation, self.stages.slice(stage, len)) {
-                (Operation::Read { into, .. }, Some(slice)) => {
-                    into.copy_from(skip, &slice).map_err(|_| Errno::FAULT)
+        match self.direct(place).map(|write| write.note(part, answer)) {
+            Some(Next::Again) => self.enqueue_part(place, part),
+            Some(Next::Over) => {
+                self.early.retain(|early| *early != place);
+                if let Some(Flight::Direct(mut write)) = self.land(place) {
+                    let outcome = write.end(&mut self.stages);
+                    self.conclude_direct(write, outcome);
                 }
-                _ => Ok(()),
-            },
-        };
-        direct.outcome = direct.outcome.and(outcome);
-        direct.left = direct.left.saturating_sub(1);
-        self.stages.give(stage);
-        if direct.left == 0
-            && let Some(Flight { job, way: Way::Direct(direct) }) = self.land(place)
-        {
-            self.conclude_direct(job, direct.outcome);
+            }
+            Some(Next::Wait) | None => {}
         }
     }
 
-    /// How a direct operation went. What the kernel could not do so is done again by the page cache, from the start.
-    fn conclude_direct(&mut self, job: Job, outcome: Result<(), Errno>) {
-        let result = match outcome {
-            Ok(()) => {
-                self.past_cache = self.past_cache.saturating_add(direct::len(&job.operation));
-                Ok(())
+    /// How a direct write went. What the kernel could not do so is done again by the page cache, if the guest still waits
+    /// for it.
+    fn conclude_direct(&mut self, write: DirectWrite, outcome: Result<(), Errno>) {
+        match (outcome, write.job) {
+            (Ok(()), job) => {
+                self.proven = true;
+                self.past_cache = self.past_cache.saturating_add(write.len);
+                self.done.extend(job.map(|job| Done { token: job.token, result: Ok(()) }));
             }
-            Err(error @ (Errno::IO | Errno::NOSPC)) => Err(error.into()),
-            Err(error) => {
+            (Err(error), None) => self.lost = self.lost.or(Some(error)),
+            (Err(error @ (Errno::IO | Errno::NOSPC)), Some(job)) => {
+                self.done.push(Done { token: job.token, result: Err(error.into()) });
+            }
+            (Err(error), Some(job)) => {
                 self.chooser.failed(error);
-                return self.submit_cached(job);
+                self.submit_cached(job);
             }
-        };
-        self.done.push(Done { token: job.token, result });
+        }
+    }
+
+    /// Direct writes that the kernel has are done for the guest, as those are that are in the page cache. They happen even
+    /// if this process ends.
+    fn acknowledge(&mut self) {
+        if self.waiting {
+            return;
+        }
+        for place in std::mem::take(&mut self.early) {
+            let job = self.direct(place).and_then(|write| write.job.take());
+            self.done.extend(job.map(|job| Done { token: job.token, result: Ok(()) }));
+        }
     }
 
     /// Enters the kernel, with everything that was submitted, until `want` jobs are done.
@@ -361,10 +368,6 @@ impl Uring {
         }
         self.waiting = !self.ring.submission().is_empty();
     }
-}
-
-fn is_write(operation: &Operation) -> bool {
-    matches!(operation, Operation::Write { .. })
 }
 
 /// The memory that an operation reads or writes. `None`: it is in too many pieces.
@@ -414,16 +417,16 @@ impl Engine for Uring {
         self.reap();
         // What had to wait, or is to be done once more.
         self.start();
+        self.acknowledge();
         done.append(&mut self.done);
     }
 
     fn wait(&mut self, done: &mut Vec<Done>) {
-        self.reap();
-        while self.done.is_empty() && self.under_way() > 0 {
+        self.completed(done);
+        while done.is_empty() && self.under_way() > 0 {
             self.enter(1);
-            self.reap();
+            self.completed(done);
         }
-        done.append(&mut self.done);
     }
 
     fn past_cache(&self) -> u64 {
@@ -441,10 +444,9 @@ impl Drop for Uring {
         // A ring that is closed ends its operations some time later; until then the kernel may still write.
         self.held.clear();
         self.queued.clear();
-        let mut forgotten = Vec::new();
         while self.under_way() > 0 {
-            self.wait(&mut forgotten);
-            forgotten.clear();
+            self.enter(1);
+            self.reap();
         }
     }
 }

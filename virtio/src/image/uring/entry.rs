@@ -50,9 +50,7 @@ pub fn ring(image: &RawImage, stages: &VolatileSlice<'_>) -> io::Result<(IoUring
     let mut restrictions = [
         Restriction::sqe_op(opcode::Readv::CODE),
         Restriction::sqe_op(opcode::Writev::CODE),
-        Restriction::sqe_op(opcode::Read::CODE),
         Restriction::sqe_op(opcode::Write::CODE),
-        Restriction::sqe_op(opcode::ReadFixed::CODE),
         Restriction::sqe_op(opcode::WriteFixed::CODE),
         Restriction::sqe_op(opcode::Fsync::CODE),
         Restriction::sqe_op(opcode::Fallocate::CODE),
@@ -84,27 +82,14 @@ pub fn cached(operation: &Operation, pieces: &[iovec]) -> Entry {
     }
 }
 
-/// The entry that fills `stage` from `offset` on, past the page cache; `known`: of memory that the ring knows.
-pub fn direct_read(offset: u64, stage: &VolatileSlice<'_>, known: bool) -> Entry {
-    let (address, len) = (stage.ptr_guard_mut().as_ptr(), len(stage));
-    match known {
-        true => opcode::ReadFixed::new(DIRECT, address, len, 0).offset(offset).build(),
-        false => opcode::Read::new(DIRECT, address, len).offset(offset).build(),
-    }
-}
-
-/// The entry that writes all of `stage` from `offset` on, past the page cache.
-pub fn direct_write(offset: u64, stage: &VolatileSlice<'_>, durable: bool, known: bool) -> Entry {
-    let (address, len) = (stage.ptr_guard().as_ptr(), len(stage));
+/// The entry that writes all of `stage` from `offset` on, past the page cache; `known`: of memory that the ring knows.
+pub fn direct(offset: u64, stage: &VolatileSlice<'_>, durable: bool, known: bool) -> Entry {
+    let (address, len) = (stage.ptr_guard().as_ptr(), u32::try_from(stage.len()).unwrap_or(u32::MAX));
     let flags = if durable { libc::RWF_DSYNC } else { 0 };
     match known {
         true => opcode::WriteFixed::new(DIRECT, address, len, 0).offset(offset).rw_flags(flags).build(),
         false => opcode::Write::new(DIRECT, address, len).offset(offset).rw_flags(flags).build(),
     }
-}
-
-fn len(stage: &VolatileSlice<'_>) -> u32 {
-    u32::try_from(stage.len()).unwrap_or(u32::MAX)
 }
 
 fn allocate(offset: u64, len: u64, mode: libc::c_int) -> Entry {
