@@ -42,6 +42,11 @@ impl CpuMask {
         CpuMask(self.0 | other.0)
     }
 
+    /// The set without one CPU.
+    pub fn without(self, cpu: CpuId) -> CpuMask {
+        CpuMask(self.0 & !CpuMask::one(cpu).0)
+    }
+
     /// The CPUs of the set, lowest first.
     pub fn iter(self) -> impl Iterator<Item = CpuId> {
         let mut rest = self.0;
@@ -68,5 +73,7 @@ mod tests {
         assert_eq!(CpuMask::NONE.iter().count(), 0);
         assert_eq!(CpuMask::ALL.iter().collect::<Vec<_>>(), (0..64).map(CpuId).collect::<Vec<_>>());
         assert!(!CpuMask::ALL.contains(CpuId(64)));
+        assert_eq!(CpuMask(0b111).without(CpuId(1)), CpuMask(0b101));
+        assert_eq!(CpuMask::ALL.without(CpuId(64)), CpuMask::ALL);
     }
 }

@@ -25,8 +25,8 @@ enum Step {
     Rests,
     /// It is on its way to another queue.
     Moves,
-    /// It waits on its home queue; `shared`: that CPU runs another one, or others wait there as well.
-    Waits { allowed: CpuMask, home: CpuId, shared: bool, kick: bool },
+    /// It waits on its home queue, and not alone if there are CPUs `elsewhere` that may take it, or another, off.
+    Waits { elsewhere: CpuMask, home: CpuId, kick: bool },
 }
 
 impl Scheduler {
@@ -71,10 +71,11 @@ impl Scheduler {
             step =
                 self.with_unit(id, now, |unit, queue, slot| self.step(&mut way, id, now, unit, queue, slot));
         }
-        let Some(Step::Waits { allowed, home, shared, kick }) = step else { return way.kicks };
-        // A CPU that became idle meanwhile comes and takes the unit.
-        if shared && way.kicks.is_empty() {
-            way.kicks = self.claim_idle(allowed, home).map_or(CpuMask::NONE, CpuMask::one);
+        let Some(Step::Waits { elsewhere, home, kick }) = step else { return way.kicks };
+        // One that was claimed comes, and takes the unit. Others that become idle come by themselves.
+        if way.kicks.without(home).is_empty() {
+            let claimed = self.claim_idle(elsewhere.without(home), home);
+            way.kicks = way.kicks.or(claimed.map_or(CpuMask::NONE, CpuMask::one));
         }
         if kick { way.kicks.or(CpuMask::one(home)) } else { way.kicks }
     }
@@ -209,6 +210,12 @@ fn wait(id: UnitId, unit: &mut Unit, queue: &mut Queue, slot: &Slot, now: u64, b
     unit.stage = Stage::Ready;
     let entry = Entry { id, vtime: unit.vtime, weight: unit.weight, allowed: unit.allowed };
     let kick = queue.insert(entry, now, boost);
-    let shared = queue.current().is_some() || queue.waiting() > 1;
-    Step::Waits { allowed: unit.allowed, home: slot.home(), shared, kick }
+    let elsewhere = match (queue.current(), queue.waiting()) {
+        (None, 0 | 1) => CpuMask::NONE,
+        // Those who came before had their chance.
+        (Some(_), _) => unit.allowed,
+        // Which of them this CPU takes is open.
+        (None, _) => queue.allowed(),
+    };
+    Step::Waits { elsewhere, home: slot.home(), kick }
 }

@@ -135,6 +135,11 @@ impl Queue {
         self.ready.len()
     }
 
+    /// Where those who wait may run.
+    pub fn allowed(&self) -> CpuMask {
+        self.ready.iter().fold(CpuMask::NONE, |mask, entry| mask.or(entry.allowed))
+    }
+
     /// The weights of all who run or wait here.
     pub fn load(&self) -> u32 {
         debug_assert_eq!(self.load, self.entries().map(|entry| u32::from(entry.weight)).sum());

@@ -511,6 +511,19 @@ fn of_two_that_wait_for_a_kicked_cpu_one_is_taken() {
 }
 
 #[test]
+fn a_unit_that_is_overtaken_on_a_kicked_cpu_goes_to_an_idle_one() {
+    let mut rig = one_asleep_on_cpu_1();
+    rig.block(1);
+    rig.run_until(5 * SLICE);
+    rig.wake(0);
+    assert_eq!(rig.kicked, CpuMask(2));
+    // It may not run elsewhere, and comes first as it has not run yet.
+    rig.start(2);
+    rig.run_until(rig.now);
+    assert_eq!((rig.cpus[0].running, rig.cpus[1].running), (Some(0), Some(2)));
+}
+
+#[test]
 fn a_unit_is_taken_from_a_cpu_that_has_not_come_online() {
     let scheduler = Scheduler::new(Policy::Fair, 2, SLICE);
     let unit = scheduler.add(256, CpuMask(3), 0).unwrap();
