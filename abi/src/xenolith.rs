@@ -16,7 +16,7 @@ pub const VIRQ_SLOTS: u32 = 23;
 numbers! {
     /// An operation.
     XenolithOp: u64 {
-        /// Returns a mask of what there is: [`FEATURE_SLOTS`], [`FEATURE_FRAME_GRANTS`]. No argument.
+        /// Returns a mask of what there is: [`FEATURE_SLOTS`]. No argument.
         Features = 0,
         /// Makes a slot. Argument: [`Slot`]; its number comes back in it. For the control domain.
         CreateSlot = 1,
@@ -38,18 +38,6 @@ numbers! {
 
 /// [`XenolithOp::Features`]: device slots, and permissions to be a device model.
 pub const FEATURE_SLOTS: u64 = 1 << 0;
-/// A bit of [`XenolithOp::Features`]: `GNTTABOP_map_grant_ref` takes [`frame_grant`]s.
-pub const FEATURE_FRAME_GRANTS: u64 = 1 << 1;
-
-/// Set in a grant reference that names a frame of the granting domain itself and no entry of its grant table. The domain
-/// may map it that may be its device model, as by `XENMEM_add_to_physmap_batch`; but Linux treats it as a grant, and so
-/// knows its machine address: what is mapped so may be read and written by devices (direct I/O).
-pub const FRAME_GRANT: u32 = 1 << 31;
-
-/// The reference for a guest frame. `None`: its number does not fit.
-pub fn frame_grant(gfn: u64) -> Option<u32> {
-    u32::try_from(gfn).ok().filter(|gfn| gfn & FRAME_GRANT == 0).map(|gfn| gfn | FRAME_GRANT)
-}
 
 numbers! {
     /// What kind of device a slot is for.
@@ -153,14 +141,6 @@ pub struct DeviceModel {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_frame_grant_names_any_frame_below_8_tib() {
-        assert_eq!(frame_grant(0x40000), Some(0x8004_0000));
-        assert_eq!(frame_grant(0x7fff_ffff), Some(u32::MAX));
-        assert_eq!(frame_grant(0x8000_0000), None);
-        assert_eq!(frame_grant(u64::MAX), None);
-    }
 
     #[test]
     fn layouts() {

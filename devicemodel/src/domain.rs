@@ -2,14 +2,7 @@
 
 use std::sync::Arc;
 
-use rustix::io::Errno;
-use xenolith_abi::xenolith::{FEATURE_FRAME_GRANTS, frame_grant};
-
 use crate::dm::DeviceModel;
-use crate::ram::Foreign;
-use crate::slots::Slots;
-use crate::xen::privcmd::Batch;
-use crate::xen::{Gntdev, Privcmd, Window};
 use crate::{Bank, Error, Guest, GuestRam, Memory};
 
 /// A guest that is another domain under the hypervisor.
@@ -18,40 +11,13 @@ pub struct Domain {
     model: DeviceModel,
 }
 
-/// The files through which a guest's pages are mapped.
-struct Files {
-    privcmd: Arc<Privcmd>,
-    /// Where the hypervisor has grants of frames.
-    gntdev: Option<Gntdev>,
-}
-
-impl Foreign for Files {
-    fn map(&self, domain: u16, frames: &[u64]) -> Result<Batch, Errno> {
-        self.privcmd.map_foreign(domain, frames)
-    }
-
-    fn grant(&self, domain: u16, frames: &[u64]) -> Option<Window> {
-        let gntdev = self.gntdev.as_ref()?;
-        let references: Vec<u32> = frames.iter().map(|&frame| frame_grant(frame)).collect::<Option<_>>()?;
-        gntdev.map(domain, &references).ok().map(Window::Granted)
-    }
-}
-
 impl Domain {
-    /// Takes up the guest's memory, of which this opens all that is needed to map it later. With `for_devices` it is
-    /// mapped, where that can be, so that this domain's devices can read and write it; gntdev stays open for that, which
-    /// is not bound to one guest.
+    /// Takes up the guest's memory.
     ///
     /// # Errors
     /// As [`GuestRam::map`].
-    pub fn attach(model: DeviceModel, ram: &[Bank], for_devices: bool) -> Result<Domain, Error> {
-        let privcmd = Arc::clone(model.privcmd());
-        let has_grants =
-            || Slots::new(Arc::clone(&privcmd)).features().is_ok_and(|mask| mask & FEATURE_FRAME_GRANTS != 0);
-        // Without gntdev all is as without grants of frames.
-        let gntdev = (for_devices && has_grants()).then(|| Gntdev::open().ok()).flatten();
-        let files = Files { privcmd, gntdev };
-        let ram = GuestRam::map(Arc::new(files), model.domain(), ram)?;
+    pub fn attach(model: DeviceModel, ram: &[Bank]) -> Result<Domain, Error> {
+        let ram = GuestRam::map(Arc::clone(model.privcmd()) as _, model.domain(), ram)?;
         Ok(Domain { ram, model })
     }
 

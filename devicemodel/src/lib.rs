@@ -3,7 +3,7 @@
 //!
 //! Device code is written against two traits only: [`Guest`], what the device sees of its guest, and [`Mmio`], what
 //! the guest sees of the device. [`Domain`] and [`Server`] are the guest through Xen's Linux device files
-//! (privcmd, evtchn, gntdev); [`mock`] has it in plain memory, so that the same device runs in a test with neither
+//! (privcmd, evtchn); [`mock`] has it in plain memory, so that the same device runs in a test with neither
 //! Xen nor Linux devices.
 //!
 //! What another domain can write is only ever reached by copying in and out: no reference into such memory exists.
@@ -38,7 +38,7 @@
 //! let privcmd = Arc::new(Privcmd::open()?);
 //! for slot in Slots::new(Arc::clone(&privcmd)).list()? {
 //!     let model = DeviceModel::new(Arc::clone(&privcmd), slot.device.guest);
-//!     let guest = Arc::new(Domain::attach(model.clone(), &slot.device.ram, false)?);
+//!     let guest = Arc::new(Domain::attach(model.clone(), &slot.device.ram)?);
 //!     let mut echo = Echo { guest, irq: slot.device.irq, last: 0 };
 //!     let mut server = Server::create(model)?;
 //!     let registers = slot.device.registers;

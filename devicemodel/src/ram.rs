@@ -4,8 +4,7 @@
 //! and reaches nothing. It must not read as zeros, because the guest may take the page back, and nobody says so: after
 //! a failed access, [`GuestRam::look_again`] finds the holes that have become memory.
 //!
-//! When pages leave the guest, all is unmapped at once, so that nothing old is kept or reached. A chunk without holes is
-//! mapped so that devices can read and write it, where the hypervisor can do that (`frame_grant`).
+//! When pages leave the guest, all is unmapped at once, so that nothing old is kept or reached.
 
 mod batch;
 mod chunk;
@@ -15,8 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
+use crate::xen::Privcmd;
 use crate::xen::privcmd::Batch;
-use crate::xen::{Privcmd, Window};
 use crate::{Bank, Error, Memory, Region};
 pub(crate) use chunk::Chunk;
 use chunk::Origin;
@@ -28,13 +27,6 @@ pub trait Foreign: Send + Sync {
     /// # Errors
     /// The whole batch failed.
     fn map(&self, domain: u16, frames: &[u64]) -> Result<Batch, Errno>;
-
-    /// Maps pages by their frames, all or none, as pages that devices can read and write. `None`: that cannot be, or not
-    /// with these.
-    fn grant(&self, domain: u16, frames: &[u64]) -> Option<Window> {
-        let (_, _) = (domain, frames);
-        None
-    }
 }
 
 impl Foreign for Privcmd {

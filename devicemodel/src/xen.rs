@@ -2,11 +2,9 @@
 
 pub mod buffer;
 pub mod evtchn;
-pub mod gntdev;
 mod ioctl;
 pub mod map;
 pub mod privcmd;
-mod window;
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
@@ -16,10 +14,8 @@ use crate::Error;
 
 pub use buffer::Buffer;
 pub use evtchn::Evtchn;
-pub use gntdev::{Gntdev, GrantMapping};
 pub use map::Mapping;
 pub use privcmd::{Argument, Privcmd};
-pub use window::Window;
 
 /// Bytes of a page of the hypervisor, and of Linux here.
 pub const PAGE_SIZE: usize = 4096;

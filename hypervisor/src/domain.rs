@@ -16,7 +16,6 @@ pub mod device_model;
 mod events;
 mod first;
 mod foreign;
-pub mod frame_grants;
 mod grants;
 mod info;
 mod interrupts;

@@ -22,7 +22,7 @@ mod usage;
 
 pub use control::{Flush, flush_request, set_version};
 pub use copy::copy;
-pub use map::{map, release_held, rights, unmap};
+pub use map::{map, release_held, unmap};
 pub use maptrack::{Handle, Mapping, Maptrack};
 pub use table::GrantTable;
 pub use usage::{Lent, Resolved};

@@ -21,11 +21,11 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Opens what the configuration of `device` names; with `direct`, also for direct I/O.
+    /// Opens what the configuration of `device` names.
     ///
     /// # Errors
     /// The configuration or a file cannot be used; the message says why.
-    pub fn open(device: &Device, direct: bool) -> Result<Disk> {
+    pub fn open(device: &Device) -> Result<Disk> {
         ensure!(
             device.registers.size >= registers::WINDOW,
             "the slot has {} bytes of registers, a virtio-mmio device needs {}",
@@ -90,7 +90,7 @@ mod tests {
         let path = file.path().to_str().unwrap();
         let device = device(DiskConfig::new(path, Format::Raw).to_blob().unwrap());
         let guest = Arc::new(mock::Guest::new(&device.ram).unwrap());
-        let (mut transport, text) = Disk::open(&device, true).unwrap().start(&device, guest).unwrap();
+        let (mut transport, text) = Disk::open(&device).unwrap().start(&device, guest).unwrap();
         assert_eq!(text, format!("serves {path} (raw, 3 MiB, 1 queues)"));
         assert_eq!(transport.read(0x200_0008, 4), 2, "a block device");
         assert_eq!(transport.read(0x200_0100, 8), (3 << 20) / 512);
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_a_slot_is_said() {
-        let said = |device: &Device| format!("{:#}", Disk::open(device, true).err().unwrap());
+        let said = |device: &Device| format!("{:#}", Disk::open(device).err().unwrap());
         assert!(said(&device(b"{}".to_vec())).contains("image"));
         assert!(
             said(&device(br#"{"image":"/no/such/file"}"#.to_vec())).contains("/no/such/file: No such file")

@@ -32,28 +32,20 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Serve this domain's device slots until stopped.
-    Serve {
-        /// Write large requests straight from the guest's memory to the disk. Faster, but a device's process then keeps a
-        /// file through which it could map the memory of all guests that this domain serves, not only of its own.
-        #[arg(long)]
-        direct: bool,
-    },
+    Serve,
     /// Serve one device; `lithd serve` starts this.
     #[command(hide = true)]
     Device {
         /// The number of its slot.
         #[arg(long)]
         slot: u32,
-        /// As for `serve`.
-        #[arg(long)]
-        direct: bool,
     },
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Serve { direct } => serve::run(direct),
-        Command::Device { slot, direct } => device::run(slot, direct),
+        Command::Serve => serve::run(),
+        Command::Device { slot } => device::run(slot),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -22,11 +22,11 @@ use child::{Child, Word};
 /// How often to look for changes that nobody announces.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// Serves until it is stopped; with `direct`, its processes write large requests straight to the disk.
+/// Serves until it is stopped.
 ///
 /// # Errors
 /// This is no domain of Xenolith's, or a device file is missing.
-pub fn run(direct: bool) -> Result<()> {
+pub fn run() -> Result<()> {
     let slots = Slots::new(Arc::new(Privcmd::open()?));
     ensure!(
         slots.features()? & FEATURE_SLOTS != 0,
@@ -34,7 +34,7 @@ pub fn run(direct: bool) -> Result<()> {
     );
     let watch = Watch::new()?;
     log!("serves the device slots of this domain");
-    let mut supervisor = Supervisor { slots, direct, children: BTreeMap::new(), settled: BTreeSet::new() };
+    let mut supervisor = Supervisor { slots, children: BTreeMap::new(), settled: BTreeSet::new() };
     loop {
         if let Err(error) = supervisor.look() {
             log!("{}; tries again at the next change", tell(&error));
@@ -73,7 +73,6 @@ fn plan(slot: &Slot, running: bool, settled: &BTreeSet<u32>) -> Plan {
 
 struct Supervisor {
     slots: Slots,
-    direct: bool,
     children: BTreeMap<u32, Child>,
     /// Slots that have had their process, or that another domain serves.
     settled: BTreeSet<u32>,
@@ -112,7 +111,7 @@ impl Supervisor {
             self.settled.insert(slot.number);
             return;
         }
-        match Child::start(slot.number, self.direct) {
+        match Child::start(slot.number) {
             Ok(child) => {
                 log!("slot {}: process {} for guest {}", slot.number, child.id(), slot.device.guest);
                 self.children.insert(slot.number, child);

@@ -6,8 +6,8 @@ use rustix::io::Errno;
 
 use super::chunk::{Origin, Piece};
 use crate::Bank;
+use crate::xen::PAGE_SIZE;
 use crate::xen::privcmd::Batch;
-use crate::xen::{PAGE_SIZE, Window};
 
 /// Pages of a batch at most: 128 MiB, the unit in which Linux finds room for other domains' pages.
 pub(super) const BATCH_PAGES: u64 = 32768;
@@ -44,8 +44,7 @@ pub(super) fn is_whole_pages(bank: &Bank) -> bool {
         && bank.base.checked_add(bank.size).is_some()
 }
 
-/// Maps all of a bank, of [`BATCH_PAGES`] at most, that can be mapped. Between two pieces
-/// there is a hole. Where there is none, devices can reach all of it, if that is possible.
+/// Maps all of a bank, of [`BATCH_PAGES`] at most, that can be mapped. Between two pieces there is a hole.
 pub(super) fn map_all(origin: &Origin, bank: Bank) -> Mapped {
     let (source, domain) = (&*origin.source, origin.domain);
     let mut mapped = Mapped::default();
@@ -58,25 +57,16 @@ pub(super) fn map_all(origin: &Origin, bank: Bank) -> Mapped {
             continue;
         }
         let frames: Vec<u64> = (stretch.first..stretch.first + stretch.count).collect();
-        // Only of a whole chunk: a part of one is in pieces soon, and each would cost a call more.
-        let window = (stretch.tries == 0).then(|| source.grant(domain, &frames)).flatten();
-        let answer = match window {
-            Some(window) => Ok(Ok(window)),
-            None => source.map(domain, &frames).map(|batch| match batch {
-                Batch::Mapped(mapping) => Ok(Window::Plain(mapping)),
-                Batch::Refused(pages) => Err(pages),
-            }),
-        };
-        match answer {
-            Ok(Ok(window)) => {
-                let whole = u64::try_from(window.slice().len()) == Ok(stretch.count * PAGE);
+        match source.map(domain, &frames) {
+            Ok(Batch::Mapped(mapping)) => {
+                let whole = u64::try_from(mapping.len()) == Ok(stretch.count * PAGE);
                 let offset = usize::try_from((stretch.first - first) * PAGE).ok();
                 match offset.filter(|_| whole) {
-                    Some(offset) => mapped.pieces.push(Piece { offset, window }),
+                    Some(offset) => mapped.pieces.push(Piece { offset, mapping }),
                     None => mapped.refuse(stretch.first, stretch.count, Errno::IO),
                 }
             }
-            Ok(Err(pages)) => stretch.go_around(&pages, &mut mapped, &mut left),
+            Ok(Batch::Refused(pages)) => stretch.go_around(&pages, &mut mapped, &mut left),
             Err(error) => mapped.refuse(stretch.first, stretch.count, error),
         }
     }

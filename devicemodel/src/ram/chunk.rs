@@ -8,7 +8,7 @@ use vm_memory::VolatileSlice;
 use super::Foreign;
 use super::batch::{self, Mapped};
 use crate::Bank;
-use crate::xen::{PAGE_SIZE, Window};
+use crate::xen::{Mapping, PAGE_SIZE};
 
 /// The smallest chunk.
 const SMALLEST: u64 = 2 << 20;
@@ -69,7 +69,7 @@ impl Chunk {
             Some([whole]) => whole,
             _ => self.piece_before(offset)?,
         };
-        piece.window.slice().subslice(offset.checked_sub(piece.offset)?, count).ok()
+        piece.mapping.slice().subslice(offset.checked_sub(piece.offset)?, count).ok()
     }
 
     /// The last piece that begins at an offset or before it. Behind its end there is a hole.
@@ -102,7 +102,7 @@ impl std::fmt::Debug for Chunk {
 pub(super) struct Piece {
     /// Where it begins in the chunk, in bytes.
     pub(super) offset: usize,
-    pub(super) window: Window,
+    pub(super) mapping: Mapping,
 }
 
 /// The stretches in which RAM is mapped: they begin and end on multiples of their size, but for the ends of banks.

@@ -6,8 +6,6 @@ use vm_memory::{Bytes, GuestAddress};
 
 const PAGE: u64 = 4096;
 const BASE: u64 = 0x4000_0000;
-/// In a page that came by a grant.
-const GRANTED: u64 = 1 << 40;
 
 /// A guest that lacks some frames, seen through a kernel that takes batches up to some length.
 #[derive(Default)]
@@ -15,8 +13,6 @@ struct Fake {
     gone: Mutex<BTreeSet<u64>>,
     longest: Option<usize>,
     batches: Mutex<Vec<usize>>,
-    /// Grants of frames: `None` where there are none; frames of each try.
-    grants: Option<Mutex<Vec<usize>>>,
     /// Frames that go after so many batches, one at each.
     shrinking: bool,
 }
@@ -39,21 +35,15 @@ impl Foreign for Fake {
         if !refused.is_empty() {
             return Ok(Batch::Refused(refused));
         }
-        Ok(Batch::Mapped(pages(frames, 0)))
-    }
-
-    fn grant(&self, _domain: u16, frames: &[u64]) -> Option<Window> {
-        self.grants.as_ref()?.lock().unwrap().push(frames.len());
-        let gone = self.gone.lock().unwrap();
-        (!frames.iter().any(|frame| gone.contains(frame))).then(|| Window::Plain(pages(frames, GRANTED)))
+        Ok(Batch::Mapped(pages(frames)))
     }
 }
 
-/// Pages that hold their frames' numbers, with a mark.
-fn pages(frames: &[u64], mark: u64) -> Mapping {
+/// Pages that hold their frames' numbers.
+fn pages(frames: &[u64]) -> Mapping {
     let mapping = Mapping::anonymous(frames.len() * 4096).unwrap();
     for (index, frame) in frames.iter().enumerate() {
-        mapping.slice().write_obj(*frame | mark, index * 4096).unwrap();
+        mapping.slice().write_obj(*frame, index * 4096).unwrap();
     }
     mapping
 }
@@ -92,20 +82,18 @@ fn an_access_crosses_from_chunk_to_chunk() {
 }
 
 #[test]
-fn whole_chunks_come_by_grants_and_others_as_they_can() {
+fn a_chunk_is_mapped_around_its_holes() {
     let hole = BASE / PAGE + 512 + 3;
-    let gone = Mutex::new([hole].into());
-    let fake = Arc::new(Fake { gone, grants: Some(Mutex::default()), ..Fake::default() });
+    let fake = Arc::new(Fake { gone: Mutex::new([hole].into()), ..Fake::default() });
     let ram = GuestRam::map(Arc::clone(&fake) as _, 1, &[bank(1024)]).unwrap();
-    assert_eq!(frame_at(&ram, 511), Some((BASE / PAGE + 511) | GRANTED));
+    assert_eq!(frame_at(&ram, 511), Some(BASE / PAGE + 511));
     assert_eq!(frame_at(&ram, 512 + 2), Some(BASE / PAGE + 512 + 2));
     assert_eq!(frame_at(&ram, 512 + 3), None);
     assert_eq!(frame_at(&ram, 512 + 4), Some(BASE / PAGE + 512 + 4));
-    assert_eq!(*fake.grants.as_ref().unwrap().lock().unwrap(), [512, 512]);
-    assert_eq!(*fake.batches.lock().unwrap(), [512, 508, 3], "the chunk with the hole, around it");
+    assert_eq!(*fake.batches.lock().unwrap(), [512, 512, 508, 3]);
     fake.gone.lock().unwrap().clear();
     assert!(ram.look_again());
-    assert_eq!(frame_at(&ram, 512 + 3), Some(hole | GRANTED));
+    assert_eq!(frame_at(&ram, 512 + 3), Some(hole));
 }
 
 #[test]
@@ -186,17 +174,13 @@ fn a_guest_that_gives_up_pages_all_the_time_ends_the_tries() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn what_is_there_is_reached_and_nothing_else(
-        gone in prop::collection::btree_set(0u64..200, 0..199),
-        granted in any::<bool>(),
-    ) {
+    fn what_is_there_is_reached_and_nothing_else(gone in prop::collection::btree_set(0u64..200, 0..199)) {
         let frames = gone.iter().map(|page| BASE / PAGE + page).collect();
-        let grants = granted.then(Mutex::default);
-        let fake = Fake { gone: Mutex::new(frames), grants, ..Fake::default() };
+        let fake = Fake { gone: Mutex::new(frames), ..Fake::default() };
         let ram = GuestRam::map(Arc::new(fake), 1, &[bank(200)]).unwrap();
         for page in 0..200 {
             let expected = (!gone.contains(&page)).then_some(BASE / PAGE + page);
-            prop_assert_eq!(frame_at(&ram, page).map(|frame| frame & !GRANTED), expected);
+            prop_assert_eq!(frame_at(&ram, page), expected);
         }
         let holes: u64 = ram.holes().iter().map(|hole| hole.size / PAGE).sum();
         prop_assert_eq!(holes, gone.len() as u64);

@@ -127,7 +127,7 @@ fn past_the_end() -> Error {
 /// Pages of the kernel.
 fn pinned(size: usize) -> rustix::io::Result<Mapping> {
     let file = rustix::fs::open("/dev/xen/hypercall", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-    Mapping::of_file(file.as_fd(), size, 0)
+    Mapping::of_file(file.as_fd(), size)
 }
 
 /// Pages of this process, locked.

@@ -51,35 +51,6 @@ pub unsafe fn call<T>(file: impl AsFd, number: u32, argument: &mut T) -> Result<
     unsafe { ioctl(file, InPlace { number, argument }) }
 }
 
-/// Makes a call whose argument is a structure and a list behind it, in words; returns what it returns.
-///
-/// # Safety
-/// As [`call`], with all of `argument` in the place of a `T`.
-pub unsafe fn call_list(file: impl AsFd, number: u32, argument: &mut [u64]) -> Result<i32> {
-    struct Words<'a>(u32, &'a mut [u64]);
-
-    // SAFETY: `as_ptr` points to all of the words, borrowed for the call; the rest is as with `InPlace`.
-    unsafe impl Ioctl for Words<'_> {
-        type Output = i32;
-        const IS_MUTATING: bool = true;
-
-        fn opcode(&self) -> Opcode {
-            self.0 as Opcode
-        }
-
-        fn as_ptr(&mut self) -> *mut c_void {
-            self.1.as_mut_ptr().cast()
-        }
-
-        unsafe fn output_from_ptr(out: IoctlOutput, _: *mut c_void) -> Result<i32> {
-            Ok(out)
-        }
-    }
-
-    // SAFETY: by this function's own condition.
-    unsafe { ioctl(file, Words(number, argument)) }
-}
-
 /// Makes a call whose argument is a plain number.
 ///
 /// # Safety

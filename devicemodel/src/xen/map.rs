@@ -38,12 +38,12 @@ impl Mapping {
         Mapping::own(address, len)
     }
 
-    /// A shared mapping of a device file at an offset. Where the file wants a call to fill the mapping, an access
-    /// before that is a fault: the caller must not let the value out until then.
-    pub(super) fn of_file(file: BorrowedFd<'_>, len: usize, offset: u64) -> Result<Mapping> {
+    /// A shared mapping of a device file. Where the file wants a call to fill the mapping, an access before that is a
+    /// fault: the caller must not let the value out until then.
+    pub(super) fn of_file(file: BorrowedFd<'_>, len: usize) -> Result<Mapping> {
         let prot = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: with no address given, the kernel chooses a place where nothing is mapped.
-        let address = unsafe { mmap(std::ptr::null_mut(), len, prot, MapFlags::SHARED, file, offset) }?;
+        let address = unsafe { mmap(std::ptr::null_mut(), len, prot, MapFlags::SHARED, file, 0) }?;
         Mapping::own(address, len)
     }
 

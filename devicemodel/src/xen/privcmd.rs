@@ -165,7 +165,7 @@ impl Privcmd {
     pub fn map_foreign(&self, domain: u16, frames: &[u64]) -> Result<Batch, Errno> {
         let count = i32::try_from(frames.len()).map_err(|_| Errno::INVAL)?.unsigned_abs();
         let len = frames.len().checked_mul(PAGE_SIZE).filter(|&len| len > 0).ok_or(Errno::INVAL)?;
-        let mapping = Mapping::of_file(self.file.as_fd(), len, 0)?;
+        let mapping = Mapping::of_file(self.file.as_fd(), len)?;
         let mut errors = vec![0i32; frames.len()];
         let mut argument = MmapBatch {
             count,
@@ -200,7 +200,7 @@ impl Privcmd {
         pages: usize,
     ) -> Result<Mapping, Errno> {
         let len = pages.checked_mul(PAGE_SIZE).filter(|&len| len > 0).ok_or(Errno::INVAL)?;
-        let mapping = Mapping::of_file(self.file.as_fd(), len, 0)?;
+        let mapping = Mapping::of_file(self.file.as_fd(), len)?;
         let mut argument =
             MmapResource { domain, kind, id, index, count: pages as u64, address: mapping.address() };
         // SAFETY: this is privcmd and the structure is its `privcmd_mmap_resource`; the mapping is of this file, fresh

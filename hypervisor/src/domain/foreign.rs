@@ -10,7 +10,6 @@
 use xenolith_abi::Errno;
 
 use crate::arch;
-use crate::grant::Rights;
 use crate::hypervisor::Hypervisor;
 use crate::p2m::MapKind;
 use crate::types::{Gfn, Mfn};
@@ -46,30 +45,6 @@ impl Domain {
         }
         let (mfn, kind) = owner.lend_page(hv, from)?;
         self.map_lent(hv, owner, mfn, kind, gfn)
-    }
-
-    /// As [`Self::map_foreign`], with no more than `rights`; returns the machine frame. `ENOENT`: there is no RAM that can
-    /// be used so.
-    pub(super) fn map_frame(
-        &self,
-        hv: &Hypervisor,
-        owner: &Domain,
-        from: Gfn,
-        gfn: Gfn,
-        rights: Rights,
-    ) -> Result<Mfn, Errno> {
-        if owner.id == self.id {
-            return Err(Errno::ESRCH);
-        }
-        let (mfn, kind) = owner.lend_page(hv, from).map_err(|errno| match errno {
-            Errno::EINVAL => Errno::ENOENT,
-            other => other,
-        })?;
-        let Some(kind) = rights.limit(kind) else {
-            hv.release_frame(mfn);
-            return Err(Errno::ENOENT);
-        };
-        self.map_lent(hv, owner, mfn, kind, gfn).map(|()| mfn)
     }
 
     /// Maps a frame of `owner`, with the reference that the caller has taken. Errors: those of [`Self::map_foreign`].

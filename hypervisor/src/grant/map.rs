@@ -105,9 +105,7 @@ pub fn release_held<D: Domains>(domains: &D, from: u32, budget: u32) -> Option<u
     Some(end)
 }
 
-/// What the flags of a request to map ask for. `BadReference`: no map flag. `GeneralError`: others than host, or host and
-/// read-only.
-pub fn rights(flags: u32) -> Result<Rights, GrantStatus> {
+fn rights(flags: u32) -> Result<Rights, GrantStatus> {
     const READ_WRITE: u32 = flag::HOST;
     const READ_ONLY: u32 = flag::HOST | flag::READ_ONLY;
     match flags {

@@ -9,7 +9,7 @@ use xenolith_abi::grant::{
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::arch;
-use crate::domain::{Grantees, frame_grants};
+use crate::domain::Grantees;
 use crate::grant::{self, Flush, Lent};
 use crate::types::{PAGE_SIZE, Pa};
 
@@ -26,16 +26,10 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let grantees = Grantees { hv: caller.hv, caller: &caller.vcpu.domain };
     match op {
         GrantOp::MapGrantRef => {
-            each(caller, op, array, count, |op: &mut MapGrantRef| match frame_grants::names_frame(op) {
-                true => grantees.caller.map_frame_grant(grantees.hv, op),
-                false => grant::map(&grantees, op),
-            })
+            each(caller, op, array, count, |op: &mut MapGrantRef| grant::map(&grantees, op))
         }
         GrantOp::UnmapGrantRef => {
-            each(caller, op, array, count, |op: &mut UnmapGrantRef| match frame_grants::was_frame(op) {
-                true => grantees.caller.unmap_frame_grant(grantees.hv, op),
-                false => grant::unmap(&grantees, op),
-            })
+            each(caller, op, array, count, |op: &mut UnmapGrantRef| grant::unmap(&grantees, op))
         }
         GrantOp::Copy => each(caller, op, array, count, |op: &mut GrantCopy| grant::copy(&grantees, op)),
         GrantOp::SwapGrantRef => each(caller, op, array, count, |op: &mut SwapGrantRef| {
@@ -118,7 +112,7 @@ fn setup_table(caller: &Caller<'_>, array: u64) -> Answer {
     DONE
 }
 
-/// Cache maintenance on frames that the caller owns, that are lent to it, or whose owner it serves as device model.
+/// Cache maintenance on frames that the caller owns or that are lent to it.
 fn cache_flush(caller: &Caller<'_>, array: u64, count: u32) -> Answer {
     for index in 0..count {
         let address = Caller::element::<CacheFlush>(array, index.into())?;
@@ -143,9 +137,6 @@ fn may_flush(caller: &Caller<'_>, flush: &Flush) -> Result<(), Errno> {
         return Ok(());
     }
     let domain = caller.hv.domain(owner).ok_or(Errno::EPERM)?;
-    if domain.has_device_model(caller.domain()) {
-        return Ok(());
-    }
     let mut from = 0;
     // Bounded by the size of the owner's table.
     loop {

@@ -2,16 +2,14 @@
 
 use xenolith_abi::Errno;
 use xenolith_abi::event::Virq;
-use xenolith_abi::xenolith::{
-    DeviceModel, FEATURE_FRAME_GRANTS, FEATURE_SLOTS, Slot, SlotNumber, SlotReport, XenolithOp,
-};
+use xenolith_abi::xenolith::{DeviceModel, FEATURE_SLOTS, Slot, SlotNumber, SlotReport, XenolithOp};
 
 use crate::types::DomId;
 
 use super::{Answer, Arguments, Caller, DONE, Reply, value};
 
 /// What there is. A slot is of no use to a backend that can have no ioreq server.
-const FEATURES: u64 = if cfg!(feature = "ioreq") { FEATURE_SLOTS | FEATURE_FRAME_GRANTS } else { 0 };
+const FEATURES: u64 = if cfg!(feature = "ioreq") { FEATURE_SLOTS } else { 0 };
 
 /// x0: what to do; x1: its argument; x2: how far a call made anew has come.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {

@@ -13,7 +13,6 @@ mod first;
 mod foreign;
 #[cfg(feature = "ioreq")]
 mod forward;
-mod frame_grants;
 mod grants;
 mod heap;
 mod hostile;

@@ -75,16 +75,13 @@ impl Story {
 }
 
 impl Child {
-    /// Starts this program for slot `number`, with direct I/O if `direct`.
+    /// Starts this program for slot `number`.
     ///
     /// # Errors
     /// The system has no process to give.
-    pub fn start(number: u32, direct: bool) -> io::Result<Child> {
+    pub fn start(number: u32) -> io::Result<Child> {
         let mut command = Command::new("/proc/self/exe");
         command.args(["device", "--slot", &number.to_string()]).env_clear();
-        if direct {
-            command.arg("--direct");
-        }
         Child::spawn(command)
     }
 

@@ -104,12 +104,6 @@ pub fn open(config: &DiskConfig, patience: Duration) -> Result<Opened, OpenError
 }
 
 impl Opened {
-    /// The same, with no direct I/O: for a guest whose memory Linux cannot pin.
-    #[must_use]
-    pub fn without_direct(self) -> Opened {
-        Opened { direct: None, ..self }
-    }
-
     /// Reads what must be read, and makes an engine. Needs no more rights than the open files give.
     ///
     /// # Errors

@@ -115,7 +115,7 @@ const DEVICE: &str = "$(ps | awk '/ device --[s]lot/ { print $1 }')";
 
 /// Starts lithd in the control domain, which must have ended before.
 fn start_lithd(rig: &mut Rig) -> Result<()> {
-    rig.control().check("(lithd serve --direct 2>>/tmp/lithd.log & echo $! >/tmp/serve)").map(drop)
+    rig.control().check("(lithd serve 2>>/tmp/lithd.log & echo $! >/tmp/serve)").map(drop)
 }
 
 /// Makes the guest, and waits for its shell.
