@@ -9,10 +9,10 @@ use std::io;
 use devicemodel::xen::Mapping;
 use vm_memory::VolatileSlice;
 
-/// Bytes of a stage: what most disks take as one request.
-pub const SIZE: usize = 512 << 10;
+/// Bytes of a stage: about what most disks take as one request.
+pub const SIZE: usize = 1 << 20;
 /// How many there are: enough to keep a disk busy while some are copied. They take memory only once they are used.
-pub const COUNT: usize = 8;
+pub const COUNT: usize = 4;
 
 /// The stages of an image.
 #[derive(Debug)]

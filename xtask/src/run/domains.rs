@@ -13,8 +13,8 @@ use testbed::{disk_image, kernel, paths};
 
 /// The virtio-mmio slot of the guest's disk, which the driver domain owns.
 pub const DISK_SLOT: u32 = 0;
-/// RAM of the driver domain in MiB.
-const DRIVER_MIB: u64 = 512;
+/// RAM of the driver domain in MiB. Where Linux has less than 512 MiB it makes no large pages, which `lithd` asks for.
+const DRIVER_MIB: u64 = 640;
 /// Size of the guest's disk in MiB.
 const DISK_MIB: u64 = 512;
 

@@ -133,14 +133,13 @@ mod tests {
     #[test]
     fn it_has_stages_for_all_of_it_or_none() {
         let mut stages = Stages::new().unwrap();
-        let one = DirectWrite::new(job((3 << 20) + 512), &mut stages).ok().unwrap();
+        let one = DirectWrite::new(job((2 << 20) + 512), &mut stages).ok().unwrap();
         let parts: Vec<(u64, usize)> = one.parts().iter().map(|part| (part.skip, part.len)).collect();
-        assert_eq!(parts.len(), 7);
-        assert_eq!((parts[0], parts[6]), ((0, stage::SIZE), (3 << 20, 512)));
-        assert!(DirectWrite::new(job(1 << 20), &mut stages).is_err_and(|job| job.token == 7));
+        assert_eq!(parts, [(0, stage::SIZE), (1 << 20, stage::SIZE), (2 << 20, 512)]);
+        assert!(DirectWrite::new(job((1 << 20) + 512), &mut stages).is_err_and(|job| job.token == 7));
         assert_eq!(stages.free(), 1);
-        assert!(one.overlaps(0, 4097) && one.overlaps(4096 + (3 << 20) + 511, 1));
-        assert!(!one.overlaps(0, 4096) && !one.overlaps(4096 + (3 << 20) + 512, 9));
+        assert!(one.overlaps(0, 4097) && one.overlaps(4096 + (2 << 20) + 511, 1));
+        assert!(!one.overlaps(0, 4096) && !one.overlaps(4096 + (2 << 20) + 512, 9));
         let mut one = one;
         assert_eq!(one.end(&mut stages), Ok(()));
         assert_eq!(stages.free(), stage::COUNT);
@@ -149,10 +148,10 @@ mod tests {
     #[test]
     fn what_the_kernel_had_no_room_for_is_tried_again_for_a_while() {
         let mut stages = Stages::new().unwrap();
-        let mut write = DirectWrite::new(job(1 << 20), &mut stages).ok().unwrap();
+        let mut write = DirectWrite::new(job(2 << 20), &mut stages).ok().unwrap();
         assert_eq!(write.note(0, -libc::EAGAIN), Next::Again);
         assert_eq!(write.note(0, 4096), Next::Again, "a part of the part");
-        assert_eq!(write.note(0, 512 << 10), Next::Wait);
+        assert_eq!(write.note(0, 1 << 20), Next::Wait);
         for _ in 2..TRIES {
             assert_eq!(write.note(1, -libc::ENOMEM), Next::Again);
         }
@@ -163,7 +162,7 @@ mod tests {
     #[test]
     fn the_first_thing_that_went_wrong_is_told() {
         let mut stages = Stages::new().unwrap();
-        let mut write = DirectWrite::new(job(1 << 20), &mut stages).ok().unwrap();
+        let mut write = DirectWrite::new(job(2 << 20), &mut stages).ok().unwrap();
         assert_eq!(write.note(1, -libc::ENOSPC), Next::Wait);
         assert_eq!(write.note(0, -libc::EIO), Next::Over);
         assert_eq!(write.end(&mut stages), Err(Errno::NOSPC));
