@@ -11,7 +11,7 @@ use testbed::kernel::Series;
 use testbed::process::{capture, find};
 use testbed::qemu::{BootDomain, Disk, DiskBus, Gic};
 
-use crate::harness::{Lab, Scenario};
+use system_tests::harness::{Lab, Scenario};
 
 /// Size of the disks in MiB.
 const DISK_MIB: u64 = 128;
