@@ -142,7 +142,9 @@ fn arrange(root: &Path) -> Result<()> {
             std::os::unix::fs::symlink(to, link)?;
         }
     }
-    let names = "root:x:0:0:root:/root:/bin/bash\n";
+    // libvirt's daemon ends without a user for QEMU, which the installation of its package would make too.
+    let names =
+        "root:x:0:0:root:/root:/bin/bash\nlibvirt-qemu:x:64055:64055::/var/lib/libvirt:/usr/sbin/nologin\n";
     fs::write(root.join("etc/passwd"), names)?;
-    Ok(fs::write(root.join("etc/group"), "root:x:0:\n")?)
+    Ok(fs::write(root.join("etc/group"), "root:x:0:\nkvm:x:102:\nlibvirt-qemu:x:64055:\n")?)
 }
