@@ -23,7 +23,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let payload = &mut request.payload;
     match SysctlOp::from_number(request.cmd).ok_or(Errno::ENOSYS)? {
         SysctlOp::ReadConsole => console::read(caller, payload)?,
-        SysctlOp::DebugKeys => return console::debug_keys(caller, payload).map(|()| super::Reply::Value(0)),
+        SysctlOp::DebugKeys => return console::press_keys(caller, payload).map(|()| super::Reply::Value(0)),
         SysctlOp::GetDomainInfoList => domains::list(caller, payload)?,
         SysctlOp::PhysInfo => machine::describe(caller, payload),
         SysctlOp::GetCpuInfo => machine::idle_times(caller, payload)?,
