@@ -91,8 +91,29 @@ pub struct Family {
 /// The families by their numbers; calls without sub-operations are in [`CALLS`]. What may change how another call is
 /// answered comes last.
 pub const ALL: &[Family] = &[
-    PLATFORM, MEMORY, MAP_SPACES, VERSION, CONSOLE, GRANT, VM_ASSIST_TYPES, VCPU, XSM, NMI, CALLBACK, EVENT, PHYSDEV, HVM,
-    HVM_PARAMS, SYSCTL, KEXEC, ARGO, PMU, DM, HYPFS, DOMCTL, SCHED,
+    PLATFORM,
+    MEMORY,
+    MAP_SPACES,
+    VERSION,
+    CONSOLE,
+    GRANT,
+    VM_ASSIST_TYPES,
+    VCPU,
+    XSM,
+    NMI,
+    CALLBACK,
+    EVENT,
+    PHYSDEV,
+    HVM,
+    HVM_PARAMS,
+    SYSCTL,
+    KEXEC,
+    ARGO,
+    PMU,
+    DM,
+    HYPFS,
+    DOMCTL,
+    SCHED,
 ];
 
 /// The calls themselves (`public/xen.h`).

@@ -54,7 +54,11 @@ pub fn run() -> Result<()> {
     for call in probe::preparation(&places) {
         match caller.make(&call) {
             0 => {}
-            error if error == -i64::from(Errno::PERM.raw_os_error()) => places.domain = DOM0,
+            // Not the control domain.
+            error if error == -i64::from(Errno::PERM.raw_os_error()) => {
+                places.domain = DOM0;
+                break;
+            }
             error => bail!("making a domain to ask about: {}", answer_name(error)),
         }
     }

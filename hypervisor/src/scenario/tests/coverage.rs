@@ -189,5 +189,8 @@ fn the_document_says_how_each_call_is_answered() {
         fs::write(&file, &text).expect("the document can be written");
     }
     let found = fs::read_to_string(&file).unwrap_or_default();
-    assert!(found == text, "docs/abi-coverage.md is not up to date; write it anew with {RENEW}=1 and this test");
+    assert!(
+        found == text,
+        "docs/abi-coverage.md is not up to date; write it anew with {RENEW}=1 and this test"
+    );
 }

@@ -43,10 +43,7 @@ pub const NMI: Family = Family {
     number: 28,
     header: "nmi.h",
     form: Form::Pointer,
-    subs: &[
-        Sub::new(0, "XENNMI_register_callback"),
-        Sub::new(1, "XENNMI_unregister_callback"),
-    ],
+    subs: &[Sub::new(0, "XENNMI_register_callback"), Sub::new(1, "XENNMI_unregister_callback")],
 };
 
 /// `callback_op` (`public/callback.h`).
@@ -55,10 +52,7 @@ pub const CALLBACK: Family = Family {
     number: 30,
     header: "callback.h",
     form: Form::Pointer,
-    subs: &[
-        Sub::new(0, "CALLBACKOP_register"),
-        Sub::new(1, "CALLBACKOP_unregister"),
-    ],
+    subs: &[Sub::new(0, "CALLBACKOP_register"), Sub::new(1, "CALLBACKOP_unregister")],
 };
 
 /// `kexec_op` (`public/kexec.h`).

@@ -33,10 +33,7 @@ pub const CONSOLE: Family = Family {
     number: 18,
     header: "xen.h",
     form: Form::Console,
-    subs: &[
-        Sub::new(0, "CONSOLEIO_write"),
-        Sub::new(1, "CONSOLEIO_read"),
-    ],
+    subs: &[Sub::new(0, "CONSOLEIO_write"), Sub::new(1, "CONSOLEIO_read")],
 };
 
 /// `vm_assist` (`public/xen.h`).

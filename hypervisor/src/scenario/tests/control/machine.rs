@@ -121,7 +121,8 @@ fn domains_are_listed_in_order() {
 fn what_the_machine_lacks() {
     let (mut machine, tools) = Toolstack::new(VERSION_4_20);
     assert_eq!(tools.sysctl(&mut machine, SysctlOp::CoverageOp, &mut 0_u64), error(Errno::EOPNOTSUPP));
-    let unknown = [SysctlOp::TbufOp, SysctlOp::PerfcOp, SysctlOp::LivepatchOp, SysctlOp::PmOp, SysctlOp::CpuHotplug];
+    let unknown =
+        [SysctlOp::TbufOp, SysctlOp::PerfcOp, SysctlOp::LivepatchOp, SysctlOp::PmOp, SysctlOp::CpuHotplug];
     for op in unknown {
         assert_eq!(tools.sysctl(&mut machine, op, &mut 0_u64), error(Errno::ENOSYS), "{op:?}");
     }

@@ -38,14 +38,26 @@ pub const REMARKS: &[Remark] = &[
         "XENMEM_increase_reservation",
         "it would give a domain pages that are mapped nowhere; the tools use `populate_physmap` on Arm",
     ),
-    remark(Missing, "XENMEM_exchange", "Linux on Arm exchanges no frames: it is direct-mapped, or has an IOMMU's address"),
-    remark(Missing, "XENMEM_claim_pages", "the tools claim memory for x86 guests only; `xl claims` shows none"),
+    remark(
+        Missing,
+        "XENMEM_exchange",
+        "Linux on Arm exchanges no frames: it is direct-mapped, or has an IOMMU's address",
+    ),
+    remark(
+        Missing,
+        "XENMEM_claim_pages",
+        "the tools claim memory for x86 guests only; `xl claims` shows none",
+    ),
     remark(
         Missing,
         "XENMAPSPACE_dev_mmio",
         "Linux asks for it on machines described by ACPI; here the first domain has its devices from the beginning",
     ),
-    remark(Note, "XENMAPSPACE_gmfn_foreign", "by `XENMEM_add_to_physmap_batch`, which says whose pages they are"),
+    remark(
+        Note,
+        "XENMAPSPACE_gmfn_foreign",
+        "by `XENMEM_add_to_physmap_batch`, which says whose pages they are",
+    ),
     remark(Note, "XENMEM_acquire_resource", "ioreq servers and grant tables; there is no trace buffer"),
     // event_channel_op
     remark(
@@ -54,7 +66,11 @@ pub const REMARKS: &[Remark] = &[
         "physical interrupts come through the interrupt controller; Xen on Arm fails for want of memory",
     ),
     remark(Differs, "EVTCHNOP_set_priority", "port 0 is nobody's, and not the hypervisor's own"),
-    remark(Differs, "EVTCHNOP_reset_cont", "Xen's own number for the rest of a reset; a reset goes on under its own here"),
+    remark(
+        Differs,
+        "EVTCHNOP_reset_cont",
+        "Xen's own number for the rest of a reset; a reset goes on under its own here",
+    ),
     // xen_version
     remark(Differs, "XENVER_build_id", "there is none"),
     remark(Differs, "XENVER_commandline", "Xen gives others than the control domain the text `<denied>`"),
@@ -83,7 +99,11 @@ pub const REMARKS: &[Remark] = &[
     remark(Missing, "XEN_DOMCTL_set_virq_handler", "for a xenstored in a domain of its own"),
     remark(Missing, "XEN_DOMCTL_setvnumainfo", "the tools lay out nodes for x86 guests only"),
     remark(LeftOut, "XEN_DOMCTL_monitor_op", "`CONFIG_MEM_ACCESS`"),
-    remark(LeftOut, "XEN_DOMCTL_vuart_op", "`CONFIG_SBSA_VUART_CONSOLE`; a configuration with `vuart` makes no domain"),
+    remark(
+        LeftOut,
+        "XEN_DOMCTL_vuart_op",
+        "`CONFIG_SBSA_VUART_CONSOLE`; a configuration with `vuart` makes no domain",
+    ),
     remark(LeftOut, "XEN_DOMCTL_dt_overlay", "`CONFIG_OVERLAY_DTB`"),
     remark(LeftOut, "XEN_DOMCTL_gsi_permission", "x86 only"),
     remark(LeftOut, "XEN_DOMCTL_set_llc_colors", "`CONFIG_LLC_COLORING`; `xl create` asks, and goes on"),
