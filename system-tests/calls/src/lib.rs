@@ -2,10 +2,9 @@
 //! real Xen.
 //!
 //! [`families`] names every call and sub-operation of Xen's public headers. [`probe`] makes each of them once with zeroes
-//! for arguments, so that two hypervisors can be compared by their answers. [`attack`] makes as many as are wanted by
-//! chance. Nothing here makes a call itself: whoever does puts [`Call::memory`] where it belongs first.
+//! for arguments, so that two hypervisors can be compared by their answers. Nothing here makes a call itself: whoever does
+//! puts [`Call::memory`] where it belongs first.
 
-pub mod attack;
 pub mod families;
 pub mod probe;
 
