@@ -3,7 +3,7 @@
 use xenolith_abi::Errno;
 use xenolith_abi::event::Virq;
 
-use crate::event::{Closing, Delivery, Effects, Ends, Peer, Port, SharedFrame};
+use crate::event::{Closing, Delivery, Effects, Ends, Peer, Port, SharedFrame, vcpu_info_fits};
 use crate::hypervisor::Hypervisor;
 use crate::mm::frames::Pin;
 use crate::mm::page::Page;
@@ -93,6 +93,9 @@ impl Domain {
         gfn: Gfn,
         offset: u32,
     ) -> Result<(), Errno> {
+        if !vcpu_info_fits(offset) {
+            return Err(Errno::ENXIO);
+        }
         let pin = self.pin(hv, gfn)?;
         let registered = self.events.lock().register_vcpu_info(id, pin, offset);
         self.settle(hv, registered)

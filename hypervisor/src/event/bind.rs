@@ -113,6 +113,12 @@ impl<F: SharedFrame> EventChannels<F> {
     ///
     /// `EINVAL`: no such port. `EACCES`: it is the hypervisor's own.
     pub fn status(&self, argument: &mut Status) -> Result<(), Errno> {
+        // Port 0 is nobody's.
+        if argument.port == 0 {
+            (argument.status, argument.vcpu) = (EventStatus::Closed.number(), 0);
+            (argument.bound_to, argument.remote_port) = (0, 0);
+            return Ok(());
+        }
         let channel = self.ports.get(Port(argument.port)).ok_or(Errno::EINVAL)?;
         if channel.consumer.is_some() {
             return Err(Errno::EACCES);

@@ -5,6 +5,8 @@ mod boot;
 mod boot_domains;
 mod console;
 mod control;
+#[cfg(feature = "ioreq")]
+mod coverage;
 mod create;
 mod destroy;
 mod dying;
