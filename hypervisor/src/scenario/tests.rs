@@ -3,6 +3,7 @@
 mod alarms;
 mod boot;
 mod boot_domains;
+mod common;
 mod console;
 mod control;
 #[cfg(feature = "ioreq")]
