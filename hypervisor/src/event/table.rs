@@ -42,12 +42,14 @@ pub(super) fn confine(index: u32, len: usize) -> Option<usize> {
 
 impl PortTable {
     /// The port, whether it is in use or not; nothing when the table does not reach so far.
+    #[inline]
     pub(super) fn get(&self, port: Port) -> Option<&Channel> {
         let bucket = self.buckets.get(confine(port.0 / BUCKET, self.buckets.len())?)?;
         bucket.channels.get(confine(port.0 % BUCKET, bucket.channels.len())?)
     }
 
     /// As [`get`](Self::get), to change the port.
+    #[inline]
     pub(super) fn get_mut(&mut self, port: Port) -> Option<&mut Channel> {
         let len = self.buckets.len();
         let bucket = self.buckets.get_mut(confine(port.0 / BUCKET, len)?)?;

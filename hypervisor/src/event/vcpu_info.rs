@@ -99,6 +99,7 @@ impl<F: SharedFrame> VcpuInfos<F> {
         self.places.iter_mut().find_map(Option::take).map(|place| place.frame)
     }
 
+    #[inline]
     fn upcall(&self, vcpu: VcpuId) -> Option<Word<AtomicU8>> {
         let (page, offset) = self.place(vcpu)?;
         page.byte(offset + offset_of!(VcpuInfo, evtchn_upcall_pending))

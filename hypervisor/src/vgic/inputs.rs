@@ -48,6 +48,7 @@ impl Vgic {
     }
 
     /// An edge: makes an interrupt pending whatever its trigger. A physical interrupt that backs it is active now.
+    #[inline]
     pub fn pend(&mut self, vcpu: Option<VcpuId>, intid: u32) {
         let Some(id) = input(vcpu, intid) else { return };
         let Some(bank) = self.bank_mut(id) else { return };
@@ -89,6 +90,7 @@ impl Vgic {
 
     /// Whether an interrupt is pending or active, as far as is known: what a list register holds now counts as it was
     /// filled. For the virtual timer this says whether its physical interrupt must be active when the vCPU runs.
+    #[inline]
     pub fn in_flight(&self, vcpu: Option<VcpuId>, intid: u32) -> bool {
         input(vcpu, intid)
             .and_then(|id| self.bank(id))
