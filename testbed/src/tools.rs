@@ -27,9 +27,10 @@ pub enum Version {
 /// The tools themselves, for each version by its name, and what a control domain needs beside them: `ip` for bridges,
 /// `losetup`, `choom`, `awk` and `mount` for Debian's scripts, `start-stop-daemon` and the functions of init scripts; and
 /// libvirt, which rules guests by the same libraries.
-const PACKAGES: [&str; 18] = [
+const PACKAGES: [&str; 19] = [
     "xenstore-utils",
     "bash",
+    "bsdutils",
     "coreutils",
     "diffutils",
     "dpkg",
