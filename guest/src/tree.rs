@@ -5,6 +5,7 @@
 
 mod build;
 mod error;
+pub mod node;
 mod nodes;
 mod partial;
 #[cfg(test)]
@@ -14,6 +15,7 @@ use crate::{Region, layout};
 
 pub use build::build;
 pub use error::TreeError;
+pub use nodes::psci;
 pub use partial::Partial;
 
 /// The phandle of the interrupt controller, unless a partial tree has chosen another.
@@ -146,9 +148,6 @@ pub struct Common<'a> {
     /// Where the guest has it.
     pub place: Region,
 }
-
-/// The version (major, minor) of Xen from which on common memory is part of `/memory`, too.
-pub const COMMON_IN_MEMORY: (u16, u16) = (4, 19);
 
 /// An SBSA UART.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,10 @@ use alloc::vec::Vec;
 
 use dtoolkit::model::{DeviceTree, DeviceTreeNode};
 
-use super::nodes::{self, NewNode};
-use super::{COMMON_IN_MEMORY, GIC_PHANDLE, Spec, TreeError};
+use super::node::Value::{Cell, Text, Texts};
+use super::node::node;
+use super::nodes;
+use super::{GIC_PHANDLE, Spec, TreeError};
 
 /// Bytes of a tree at most (Linux, Documentation/arch/arm64/booting.rst, section 2).
 const MAX_TREE: usize = 2 << 20;
@@ -39,20 +41,20 @@ pub fn build(spec: &Spec<'_>) -> Result<Vec<u8>, TreeError> {
 fn root(spec: &Spec<'_>) -> Result<DeviceTreeNode, TreeError> {
     let (major, minor) = spec.version;
     let phandle = spec.partial.and_then(|partial| partial.gic_phandle).unwrap_or(GIC_PHANDLE);
-    let versioned = format!("xen,xenvm-{major}.{minor}");
-    let compatible: &[&str] = &[&versioned, "xen,xenvm"];
-    let mut root = NewNode::new("")
-        .with("model", format!("XENVM-{major}.{minor}"))
-        .with("compatible", compatible)
-        .with("interrupt-parent", phandle)
-        .with("#address-cells", 2u32)
-        .with("#size-cells", 2u32)
-        .build();
+    let mut root = node(
+        "",
+        &[
+            ("model", Text(&format!("XENVM-{major}.{minor}"))),
+            ("compatible", Texts(&[&format!("xen,xenvm-{major}.{minor}"), "xen,xenvm"])),
+            ("interrupt-parent", Cell(phandle)),
+            ("#address-cells", Cell(2)),
+            ("#size-cells", Cell(2)),
+        ],
+    );
     root.add_child(nodes::chosen(spec)?);
     root.add_child(nodes::cpus(spec.vcpus));
     root.add_child(nodes::psci());
-    let common = spec.common.iter().filter(|_| spec.version >= COMMON_IN_MEMORY).map(|common| common.place);
-    for bank in spec.memory.iter().copied().chain(common) {
+    for &bank in spec.memory {
         root.add_child(nodes::memory(bank)?);
     }
     if !spec.common.is_empty() {

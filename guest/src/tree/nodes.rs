@@ -1,12 +1,12 @@
 //! The nodes of a guest's tree.
 
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 
-use dtoolkit::ToPropertyValue;
-use dtoolkit::model::{DeviceTreeNode, DeviceTreeProperty};
+use dtoolkit::model::DeviceTreeNode;
 
+use super::node::Value::{Bytes, Cell, Cells, Flag, Long, Text, Texts};
+use super::node::{node, put, put_common};
 use super::{Common, Gic, Hypervisor, Pl011, Spec, Timer, TreeError, VirtioMmio};
 use crate::Region;
 use crate::layout::{FIRST_PPI, FIRST_SPI, vcpu_affinity};
@@ -26,101 +26,68 @@ const SPIS_END: u32 = 1020;
 /// What Linux's driver wants to be told, and ignores.
 const UART_SPEED: u32 = 115_200;
 
-/// A node that takes properties in a row.
-pub struct NewNode(DeviceTreeNode);
-
-impl NewNode {
-    /// A node without properties.
-    pub fn new(name: impl Into<String>) -> NewNode {
-        NewNode(DeviceTreeNode::new_unchecked(name))
-    }
-
-    /// The node with one more property.
-    pub fn with(mut self, name: &str, value: impl ToPropertyValue) -> NewNode {
-        self.0.add_property(DeviceTreeProperty::new_unchecked(name, value));
-        self
-    }
-
-    /// The node with a property that has no value.
-    fn flag(self, name: &str) -> NewNode {
-        self.with(name, &[] as &[u8])
-    }
-
-    /// The finished node.
-    pub fn build(self) -> DeviceTreeNode {
-        self.0
-    }
-}
-
 /// `/chosen`.
 pub fn chosen(spec: &Spec<'_>) -> Result<DeviceTreeNode, TreeError> {
-    let mut chosen = NewNode::new("chosen").with("bootargs", spec.arguments);
+    let mut chosen = node("chosen", &[("bootargs", Text(spec.arguments))]);
     if let Some(initrd) = spec.initrd {
         let end = end("initrd", initrd)?;
-        chosen = chosen.with("linux,initrd-start", initrd.start).with("linux,initrd-end", end);
+        put(&mut chosen, "linux,initrd-start", Long(initrd.start));
+        put(&mut chosen, "linux,initrd-end", Long(end));
     }
     if !spec.seed.is_empty() {
-        chosen = chosen.with("rng-seed", spec.seed);
+        put(&mut chosen, "rng-seed", Bytes(spec.seed));
     }
     if let Some(path) = spec.stdout {
-        chosen = chosen.with("stdout-path", path);
+        put(&mut chosen, "stdout-path", Text(path));
     }
-    Ok(chosen.build())
+    Ok(chosen)
 }
 
 /// `/cpus`.
 pub fn cpus(vcpus: u16) -> DeviceTreeNode {
-    let mut cpus = NewNode::new("cpus").with("#address-cells", 1u32).with("#size-cells", 0u32).build();
+    let mut cpus = node("cpus", &[("#address-cells", Cell(1)), ("#size-cells", Cell(0))]);
     for affinity in (0..vcpus).map(vcpu_affinity) {
-        let cpu = NewNode::new(format!("cpu@{affinity:x}"))
-            .with("device_type", "cpu")
-            .with("compatible", "arm,armv8")
-            .with("enable-method", "psci")
-            .with("reg", affinity);
-        cpus.add_child(cpu.build());
+        cpus.add_child(node(
+            &format!("cpu@{affinity:x}"),
+            &[
+                ("device_type", Text("cpu")),
+                ("compatible", Text("arm,armv8")),
+                ("enable-method", Text("psci")),
+                ("reg", Cell(affinity)),
+            ],
+        ));
     }
     cpus
 }
 
 /// `/psci`. The two function numbers are for kernels that know PSCI 0.1 only.
 pub fn psci() -> DeviceTreeNode {
-    let compatible: &[&str] = &["arm,psci-1.0", "arm,psci-0.2", "arm,psci"];
-    NewNode::new("psci")
-        .with("compatible", compatible)
-        .with("method", "hvc")
-        .with("cpu_off", 1u32)
-        .with("cpu_on", 2u32)
-        .build()
+    node(
+        "psci",
+        &[
+            ("compatible", Texts(&["arm,psci-1.0", "arm,psci-0.2", "arm,psci"])),
+            ("method", Text("hvc")),
+            ("cpu_off", Cell(1)),
+            ("cpu_on", Cell(2)),
+        ],
+    )
 }
 
 /// A `/memory` node.
 pub fn memory(bank: Region) -> Result<DeviceTreeNode, TreeError> {
     let reg = reg("memory", &[bank])?;
-    Ok(NewNode::new(format!("memory@{:x}", bank.start))
-        .with("device_type", "memory")
-        .with("reg", reg)
-        .build())
+    let name = format!("memory@{:x}", bank.start);
+    Ok(node(&name, &[("device_type", Text("memory")), ("reg", Bytes(&reg))]))
 }
 
 /// `/reserved-memory`, with what the guest has in common with others.
 pub fn reserved_memory(all: &[Common<'_>]) -> Result<DeviceTreeNode, TreeError> {
-    let mut node = NewNode::new("reserved-memory")
-        .with("#address-cells", 2u32)
-        .with("#size-cells", 2u32)
-        .flag("ranges")
-        .build();
+    let properties = [("#address-cells", Cell(2)), ("#size-cells", Cell(2)), ("ranges", Flag)];
+    let mut reserved = node("reserved-memory", &properties);
     for common in all {
-        node.add_child(
-            NewNode::new(format!("xen-shmem@{:x}", common.place.start))
-                .with("compatible", "xen,shared-memory-v1")
-                .with("reg", reg("common memory", &[common.place])?)
-                // Each guest sees all of it.
-                .with("xen,offset", 0u64)
-                .with("xen,id", common.id)
-                .build(),
-        );
+        put_common(&mut reserved, common, &reg("common memory", &[common.place])?);
     }
-    Ok(node)
+    Ok(reserved)
 }
 
 /// `/interrupt-controller`.
@@ -132,19 +99,25 @@ pub fn interrupt_controller(gic: &Gic<'_>, phandle: u32) -> Result<DeviceTreeNod
         }
     };
     let start = regions.first().map_or(0, |distributor| distributor.start);
-    let mut node = NewNode::new(format!("interrupt-controller@{start:x}"))
-        .with("compatible", compatible)
-        .with("#interrupt-cells", 3u32)
-        .with("#address-cells", 0u32)
-        .flag("interrupt-controller")
-        .with("reg", reg("interrupt controller", &regions)?);
+    let mut node = node(
+        &format!("interrupt-controller@{start:x}"),
+        &[
+            ("compatible", Text(compatible)),
+            ("#interrupt-cells", Cell(3)),
+            ("#address-cells", Cell(0)),
+            ("interrupt-controller", Flag),
+            ("reg", Bytes(&reg("interrupt controller", &regions)?)),
+        ],
+    );
     if let Gic::V3 { redistributors, .. } = *gic
         && redistributors.len() > 1
     {
         let count = u32::try_from(redistributors.len()).unwrap_or(u32::MAX);
-        node = node.with("#redistributor-regions", count);
+        put(&mut node, "#redistributor-regions", Cell(count));
     }
-    Ok(node.with("phandle", phandle).with("linux,phandle", phandle).build())
+    put(&mut node, "phandle", Cell(phandle));
+    put(&mut node, "linux,phandle", Cell(phandle));
+    Ok(node)
 }
 
 /// `/timer`.
@@ -154,45 +127,55 @@ pub fn timer(timer: &Timer) -> Result<DeviceTreeNode, TreeError> {
     for intid in intids {
         interrupts.extend(private("timer", intid)?);
     }
-    let node = NewNode::new("timer").with("compatible", "arm,armv8-timer").with("interrupts", interrupts);
-    Ok(match timer.frequency {
-        Some(frequency) => node.with("clock-frequency", frequency).build(),
-        None => node.build(),
-    })
+    let mut node =
+        node("timer", &[("compatible", Text("arm,armv8-timer")), ("interrupts", Cells(&interrupts))]);
+    if let Some(frequency) = timer.frequency {
+        put(&mut node, "clock-frequency", Cell(frequency));
+    }
+    Ok(node)
 }
 
 /// `/hypervisor`. The first `compatible` string carries the version; the first range is for grant tables.
-pub fn hypervisor(version: (u16, u16), node: &Hypervisor<'_>) -> Result<DeviceTreeNode, TreeError> {
-    let (major, minor) = version;
-    let versioned = format!("xen,xen-{major}.{minor}");
-    let compatible: &[&str] = &[&versioned, "xen,xen"];
-    let mut ranges = reg("grant window", &[node.grant_window])?;
-    ranges.extend(reg("extended regions", node.extended_regions)?);
-    Ok(NewNode::new("hypervisor")
-        .with("compatible", compatible)
-        .with("reg", ranges)
-        .with("interrupts", private("events", node.event_ppi)?)
-        .build())
+pub fn hypervisor(
+    (major, minor): (u16, u16),
+    hypervisor: &Hypervisor<'_>,
+) -> Result<DeviceTreeNode, TreeError> {
+    let mut ranges = reg("grant window", &[hypervisor.grant_window])?;
+    ranges.extend(reg("extended regions", hypervisor.extended_regions)?);
+    Ok(node(
+        "hypervisor",
+        &[
+            ("compatible", Texts(&[&format!("xen,xen-{major}.{minor}"), "xen,xen"])),
+            ("reg", Bytes(&ranges)),
+            ("interrupts", Cells(&private("events", hypervisor.event_ppi)?)),
+        ],
+    ))
 }
 
 /// A virtio-mmio device. Its backend sees memory as the CPUs do.
 pub fn virtio(device: &VirtioMmio) -> Result<DeviceTreeNode, TreeError> {
-    Ok(NewNode::new(format!("virtio@{:x}", device.registers.start))
-        .with("compatible", "virtio,mmio")
-        .with("reg", reg("virtio device", &[device.registers])?)
-        .with("interrupts", shared("virtio device", device.interrupt, EDGE_RISING)?)
-        .flag("dma-coherent")
-        .build())
+    Ok(node(
+        &format!("virtio@{:x}", device.registers.start),
+        &[
+            ("compatible", Text("virtio,mmio")),
+            ("reg", Bytes(&reg("virtio device", &[device.registers])?)),
+            ("interrupts", Cells(&shared("virtio device", device.interrupt, EDGE_RISING)?)),
+            ("dma-coherent", Flag),
+        ],
+    ))
 }
 
 /// The emulated UART.
 pub fn uart(uart: &Pl011) -> Result<DeviceTreeNode, TreeError> {
-    Ok(NewNode::new(format!("sbsa-pl011@{:x}", uart.registers.start))
-        .with("compatible", "arm,sbsa-uart")
-        .with("reg", reg("UART", &[uart.registers])?)
-        .with("interrupts", shared("UART", uart.interrupt, LEVEL_HIGH)?)
-        .with("current-speed", UART_SPEED)
-        .build())
+    Ok(node(
+        &format!("sbsa-pl011@{:x}", uart.registers.start),
+        &[
+            ("compatible", Text("arm,sbsa-uart")),
+            ("reg", Bytes(&reg("UART", &[uart.registers])?)),
+            ("interrupts", Cells(&shared("UART", uart.interrupt, LEVEL_HIGH)?)),
+            ("current-speed", Cell(UART_SPEED)),
+        ],
+    ))
 }
 
 fn private(what: &'static str, intid: u32) -> Result<[u32; 3], TreeError> {
@@ -212,6 +195,7 @@ fn end(what: &'static str, region: Region) -> Result<u64, TreeError> {
 }
 
 /// Ranges as the root's children write them: two cells each for address and size.
+#[inline(never)]
 fn reg(what: &'static str, regions: &[Region]) -> Result<Vec<u8>, TreeError> {
     let mut bytes = Vec::new();
     for region in regions {

@@ -44,8 +44,6 @@ const MAPTRACK_FRAMES: u32 = 1024;
 const MAX_GRANT_FRAMES: u32 = 4096;
 /// Event channels of a domain: as many as Xen gives to one that no toolstack has made.
 const MAX_PORT: u32 = 1023;
-/// Pages that a domain may own besides its RAM: those that it shares with others from its start.
-const MAGIC_PAGES: u64 = xenolith_guest::layout::MAGIC_PAGES;
 
 /// The bytes of a module, which nobody changes any more.
 pub type Files<'f, 'a> = &'f dyn Fn(Region) -> &'a [u8];
@@ -330,7 +328,7 @@ impl<'a> Builder<'_, 'a> {
             direct_mapped: node.direct_map,
             vcpus: *vcpus,
             pages,
-            max_pages: pages.saturating_add(MAGIC_PAGES),
+            max_pages: pages,
             max_port: MAX_PORT,
             grant_frames: frames(node.grant_frames, GRANT_FRAMES),
             maptrack_frames: frames(node.maptrack_frames, MAPTRACK_FRAMES),

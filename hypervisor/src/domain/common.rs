@@ -30,8 +30,8 @@ const BLOCK: u8 = 9;
 /// Tables that a mapping needs besides those for its single pages.
 const MORE_TABLES: u64 = 4;
 
-/// The memory that domains have in common.
-pub struct CommonRegions(Vec<(String, Result<FrameRange, NotTaken>)>);
+/// The memory that domains have in common, by its name; `None`: it could not be had.
+pub struct CommonRegions(Vec<(String, Option<FrameRange>)>);
 
 /// Why there is no memory for a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,30 +59,18 @@ impl fmt::Display for NotTaken {
 
 impl CommonRegions {
     /// Takes the memory that the tree asks for. Nobody else may have taken any yet that has no fixed place.
+    #[inline(never)]
     pub fn take(frames: &Frames, platform: &Platform) -> CommonRegions {
         let mut taken = CommonRegions(Vec::new());
         // What has a place of its own comes first.
-        for memory in platform.common_memory().filter(|memory| memory.machine.is_some()) {
-            taken.add(frames, memory);
-        }
-        platform.common_memory().for_each(|memory| taken.add(frames, memory));
-        taken
-    }
-
-    fn add(&mut self, frames: &Frames, memory: &CommonMemory) {
-        if self.0.iter().any(|(id, _)| *id == memory.id) {
-            return;
-        }
-        let pages = memory.size >> PAGE_SHIFT;
-        let range = match memory.machine {
-            Some(machine) => {
-                let range = FrameRange { first: machine.start().frame(), pages };
-                frames.alloc_exact(range, DomId::IO).then_some(range)
+        for is_placed in [true, false] {
+            for memory in platform.common_memory() {
+                if memory.machine.is_some() == is_placed && !taken.0.iter().any(|(id, _)| *id == memory.id) {
+                    taken.0.push((memory.id.clone(), take(frames, memory)));
+                }
             }
-            None => take_anywhere(frames, pages),
-        };
-        let not_taken = || NotTaken { node: memory.path.clone(), machine: memory.machine, size: memory.size };
-        self.0.push((memory.id.clone(), range.ok_or_else(not_taken)));
+        }
+        taken
     }
 
     /// The machine's memory for a node.
@@ -90,10 +78,11 @@ impl CommonRegions {
     /// # Errors
     ///
     /// [`NotTaken`]: there is none.
+    #[inline(never)]
     pub fn of(&self, memory: &CommonMemory) -> Result<FrameRange, NotTaken> {
         let found = self.0.iter().find(|(id, _)| *id == memory.id);
         let not_taken = || NotTaken { node: memory.path.clone(), machine: memory.machine, size: memory.size };
-        found.map_or_else(|| Err(not_taken()), |(_, range)| range.clone())
+        found.and_then(|(_, range)| *range).ok_or_else(not_taken)
     }
 
     /// The nodes of these for which there is memory.
@@ -103,31 +92,37 @@ impl CommonRegions {
 
     /// Gives each domain what it has in common with others. `ready` are the domains that are built, less the first one;
     /// one whose part fails is destroyed, and is not among them afterwards.
+    #[inline(never)]
     pub fn connect(&self, hv: &Hypervisor, platform: &Platform, ready: &mut Vec<Ready>) {
         for error in &platform.first_errors {
-            log::error!("the first domain does without: {error}");
+            without(error);
         }
-        for error in platform.first_common.memory.iter().filter_map(|memory| self.of(memory).err()) {
-            log::error!("the first domain does without: {error}");
+        for memory in &platform.first_common.memory {
+            if let Err(error) = self.of(memory) {
+                without(&error);
+            }
         }
         for (id, range) in &self.0 {
-            if let Ok(range) = range {
+            if let Some(range) = range {
                 self.share(hv, platform, id, *range, ready);
             }
         }
-        let first = hv.domain(DomId::CONTROL);
-        for end in first.iter().flat_map(|_| &platform.first_common.events) {
-            let reserved = first.as_ref().map(|first| first.reserve(end));
-            if let Some(Err(errno)) = reserved {
-                log::error!("the first domain does without {}: its port cannot be made: {errno:?}", end.path);
+        if let Some(first) = hv.domain(DomId::CONTROL) {
+            for end in &platform.first_common.events {
+                if let Err(errno) = first.reserve(end) {
+                    without(&format_args!("{}: its port cannot be made: {errno:?}", end.path));
+                }
             }
         }
-        parties(platform)
-            .flat_map(|(id, common)| common.events.iter().map(move |end| (id, end)))
-            .for_each(|(id, end)| connect_ends(hv, id, end));
+        for (id, common) in parties(platform) {
+            for end in &common.events {
+                connect_ends(hv, id, end);
+            }
+        }
     }
 
     /// Maps one region in all domains that there are: in its owner first.
+    #[inline(never)]
     fn share(
         &self,
         hv: &Hypervisor,
@@ -136,23 +131,18 @@ impl CommonRegions {
         range: FrameRange,
         ready: &mut Vec<Ready>,
     ) {
-        let mut users: Vec<(DomId, &CommonMemory)> = parties(platform)
-            .filter(|(id, _)| hv.domain(*id).is_some())
-            .flat_map(|(id, common)| common.memory.iter().map(move |memory| (id, memory)))
-            .filter(|(_, memory)| memory.id == name)
-            .collect();
-        // At most one of them is the owner.
-        if let Some(owner) = users.iter().position(|(_, memory)| memory.is_owner) {
-            users.swap(0, owner);
-        }
         let mut is_used = false;
-        for (id, memory) in users {
-            let Some(domain) = hv.domain(id) else { continue };
-            match domain.map_common(hv, memory, range) {
-                Ok(()) => is_used = true,
-                Err(error) => {
-                    log::error!("{id} does without {}: it cannot be mapped: {error:?}", memory.path);
-                    give_up_domain(hv, &domain, ready);
+        // At most one of them is the owner.
+        for is_owner in [true, false] {
+            for (id, common) in parties(platform) {
+                let found = common.memory.iter().find(|node| node.id == name && node.is_owner == is_owner);
+                let (Some(node), Some(domain)) = (found, hv.domain(id)) else { continue };
+                match domain.map_common(hv, node, range) {
+                    Ok(()) => is_used = true,
+                    Err(error) => {
+                        log::error!("{id} does without {}: it cannot be mapped: {error:?}", node.path);
+                        give_up_domain(hv, &domain, ready);
+                    }
                 }
             }
         }
@@ -166,6 +156,21 @@ impl CommonRegions {
 pub(super) fn for_tree(memory: &CommonMemory) -> tree::Common<'_> {
     let place = xenolith_guest::Region::new(memory.guest.0, memory.size);
     tree::Common { id: &memory.id, place }
+}
+
+#[cold]
+#[inline(never)]
+fn without(error: &dyn fmt::Display) {
+    log::error!("the first domain does without: {error}");
+}
+
+/// Takes the memory that a node asks for.
+#[inline(never)]
+fn take(frames: &Frames, memory: &CommonMemory) -> Option<FrameRange> {
+    let pages = memory.size >> PAGE_SHIFT;
+    let Some(machine) = memory.machine else { return take_anywhere(frames, pages) };
+    let range = FrameRange { first: machine.start().frame(), pages };
+    frames.alloc_exact(range, DomId::IO).then_some(range)
 }
 
 /// Contiguous memory wherever it is.
@@ -188,6 +193,8 @@ fn parties(platform: &Platform) -> impl Iterator<Item = (DomId, &Common)> {
 }
 
 /// Destroys a domain that cannot have what it is to have; the first domain lives on without.
+#[cold]
+#[inline(never)]
 fn give_up_domain(hv: &Hypervisor, domain: &Arc<Domain>, ready: &mut Vec<Ready>) {
     if domain.is_control {
         return;
@@ -198,6 +205,7 @@ fn give_up_domain(hv: &Hypervisor, domain: &Arc<Domain>, ready: &mut Vec<Ready>)
 }
 
 /// Connects a domain's end to the other one, if both are there. A pair comes by twice; the first time connects it.
+#[inline(never)]
 fn connect_ends(hv: &Hypervisor, id: DomId, end: &EventEnd) {
     let Some(domain) = hv.domain(id) else { return };
     let Some(remote) = hv.domain(end.remote) else {
@@ -213,12 +221,14 @@ fn connect_ends(hv: &Hypervisor, id: DomId, end: &EventEnd) {
 
 impl Domain {
     /// Makes the port of an event channel that is there from the start. The other end is connected later.
+    #[inline(never)]
     pub(super) fn reserve(&self, end: &EventEnd) -> Result<(), Errno> {
         self.events.lock().reserve(Port(end.port), end.remote)
     }
 
     /// Maps memory that the domain has in common with others; the owner gets it as its own RAM, and has to come first.
     /// After an error nothing is mapped, and nobody has got it.
+    #[inline(never)]
     fn map_common(&self, hv: &Hypervisor, wanted: &CommonMemory, range: FrameRange) -> Result<(), Errno> {
         let mut memory = self.memory.lock();
         // The pool that the domain has is for the rest of its memory.

@@ -234,8 +234,8 @@ impl Domain {
         Ok(())
     }
 
-    /// Puts 2^order pages at `gfn` (`XENMEM_populate_physmap`): fresh ones, or for a direct-mapped domain those of the
-    /// same number, which it must own.
+    /// Puts 2^order pages at `gfn` (`XENMEM_populate_physmap`) in place of what is there: fresh ones, or for a
+    /// direct-mapped domain those of the same number, which it must own. RAM that was there stays the domain's own.
     pub fn populate(&self, hv: &Hypervisor, gfn: Gfn, order: u8) -> Result<(), Errno> {
         let pages = 1_u64.checked_shl(order.into()).ok_or(Errno::EINVAL)?;
         if !gfn.0.is_multiple_of(pages) {
@@ -248,20 +248,41 @@ impl Domain {
             if !(gfn.0..end).all(|mfn| hv.frames.is_ram_of(Mfn(mfn), self.id)) {
                 return Err(Errno::EINVAL);
             }
-            let map = |p2m: &mut P2m<_, _>| p2m.map(gfn, Mfn(gfn.0), pages, MapKind::Ram);
-            return Ok(memory.with_tables(hv, self.id, map)?);
+            return self.map_ram(hv, &mut memory, gfn, Mfn(gfn.0), pages);
         }
         let owned = memory.pages.checked_add(pages).ok_or(Errno::ENOMEM)?;
         if owned > memory.max_pages {
             return Err(Errno::ENOMEM);
         }
         let mfn = hv.frames.alloc(order, self.id, Kind::Ram, Content::Zeroed).ok_or(Errno::ENOMEM)?;
-        if let Err(error) = memory.with_tables(hv, self.id, |p2m| p2m.map(gfn, mfn, pages, MapKind::Ram)) {
+        if let Err(errno) = self.map_ram(hv, &mut memory, gfn, mfn, pages) {
             let _ = hv.frames.free(mfn, order, self.id);
-            return Err(error.into());
+            return Err(errno);
         }
         memory.pages = owned;
         Ok(())
+    }
+
+    /// Maps RAM of the domain in place of what is there. The tables of what goes are there for what comes, so that no
+    /// error leaves a hole.
+    fn map_ram(
+        &self,
+        hv: &Hypervisor,
+        memory: &mut Memory,
+        gfn: Gfn,
+        mfn: Mfn,
+        pages: u64,
+    ) -> Result<(), Errno> {
+        let mut map = |p2m: &mut P2m<_, _>| p2m.map(gfn, mfn, pages, MapKind::Ram);
+        match memory.with_tables(hv, self.id, &mut map) {
+            Err(P2mError::Occupied) => {}
+            done => return Ok(done?),
+        }
+        for page in (0..pages).filter_map(|page| Some(Gfn(gfn.0.checked_add(page)?))) {
+            memory.clear(hv, self, page)?;
+            self.grants.lock().forget_gfn(page);
+        }
+        Ok(memory.with_tables(hv, self.id, map)?)
     }
 
     /// Takes away what the domain has mapped at a frame (`XENMEM_remove_from_physmap`). Its RAM stays its own; a grant

@@ -2,12 +2,12 @@
 //! itself.
 
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 
-use dtoolkit::ToPropertyValue;
-use dtoolkit::model::{DeviceTreeNode, DeviceTreeProperty};
+use dtoolkit::model::DeviceTreeNode;
 use xenolith_guest::tree::Common;
+use xenolith_guest::tree::node::Value::{Bytes, Cell, Cells, Flag, Text, Texts};
+use xenolith_guest::tree::node::{node, put, put_common};
 
 use super::{HardwareDomainSpec, TreeError};
 use crate::platform::tree::{Place, Tree};
@@ -17,6 +17,19 @@ use crate::types::Ipa;
 /// Level-triggered, active low, with the CPU mask of a GICv2's specifier set for eight CPUs; as Xen writes it.
 const PPI_FLAGS: u32 = 0xf08;
 
+/// What the interrupt controller's node has as the host's does, if that has it.
+const INTERRUPT_CONTROLLER: [&str; 9] = [
+    "compatible",
+    "interrupt-controller",
+    "#interrupt-cells",
+    "#address-cells",
+    "#size-cells",
+    "ranges",
+    "#redistributor-regions",
+    "redistributor-stride",
+    "interrupt-parent",
+];
+
 /// How new nodes refer to what is around them.
 pub struct Style {
     /// Cells of an address and of a size in the root's children.
@@ -25,35 +38,6 @@ pub struct Style {
     pub interrupt_cells: usize,
     /// The interrupt controller.
     pub gic: u32,
-}
-
-/// A node that takes properties in a row.
-pub struct NewNode(DeviceTreeNode);
-
-impl NewNode {
-    /// A node without properties.
-    pub fn new(name: impl Into<String>) -> NewNode {
-        NewNode(DeviceTreeNode::new_unchecked(name))
-    }
-
-    /// The node with one more property.
-    pub fn with(mut self, name: &str, value: impl ToPropertyValue) -> NewNode {
-        self.0.add_property(DeviceTreeProperty::new_unchecked(name, value));
-        self
-    }
-
-    /// The node with a copy of a property of another one, if that has it.
-    fn copied(self, name: &str, from: &Place<'_, '_>) -> NewNode {
-        match from.bytes(name) {
-            Some(value) => self.with(name, value),
-            None => self,
-        }
-    }
-
-    /// The finished node.
-    pub fn build(self) -> DeviceTreeNode {
-        self.0
-    }
 }
 
 /// A vCPU's MPIDR affinity: sixteen at Aff0, which is what one SGI of a GICv3 reaches.
@@ -70,56 +54,42 @@ pub fn cpus(tree: &Tree<'_>, vcpus: u16) -> DeviceTreeNode {
             is_cpu.then(|| (place.bytes("compatible"), place.bytes("clock-frequency")))
         })
         .unwrap_or_default();
-    let mut cpus = NewNode::new("cpus").with("#address-cells", 1u32).with("#size-cells", 0u32).build();
+    let mut cpus = node("cpus", &[("#address-cells", Cell(1)), ("#size-cells", Cell(0))]);
     for vcpu in 0..vcpus {
         let affinity = vcpu_affinity(vcpu);
-        let mut cpu = NewNode::new(format!("cpu@{affinity:x}"))
-            .with("device_type", "cpu")
-            .with("compatible", compatible.unwrap_or(b"arm,armv8\0"))
-            .with("enable-method", "psci")
-            .with("reg", affinity);
+        let mut cpu = node(
+            &format!("cpu@{affinity:x}"),
+            &[
+                ("device_type", Text("cpu")),
+                ("compatible", Bytes(compatible.unwrap_or(b"arm,armv8\0"))),
+                ("enable-method", Text("psci")),
+                ("reg", Cell(affinity)),
+            ],
+        );
         if let Some(frequency) = frequency {
-            cpu = cpu.with("clock-frequency", frequency);
+            put(&mut cpu, "clock-frequency", Bytes(frequency));
         }
-        cpus.add_child(cpu.build());
+        cpus.add_child(cpu);
     }
     cpus
-}
-
-/// `/psci`. The two function numbers are for kernels that know PSCI 0.1 only.
-pub fn psci() -> DeviceTreeNode {
-    let compatible: &[&str] = &["arm,psci-1.0", "arm,psci-0.2", "arm,psci"];
-    NewNode::new("psci")
-        .with("compatible", compatible)
-        .with("method", "hvc")
-        .with("cpu_off", 1u32)
-        .with("cpu_on", 2u32)
-        .build()
 }
 
 /// A `/memory` node.
 pub fn memory(style: &Style, bank: (Ipa, u64)) -> Result<DeviceTreeNode, TreeError> {
     let reg = style.reg("memory", &[bank])?;
-    Ok(NewNode::new(format!("memory@{:x}", bank.0.0)).with("device_type", "memory").with("reg", reg).build())
+    let name = format!("memory@{:x}", bank.0.0);
+    Ok(node(&name, &[("device_type", Text("memory")), ("reg", Bytes(&reg))]))
 }
 
 /// Adds nodes for what the domain has in common with others to `/reserved-memory`, whose cells are the root's.
 pub fn add_common(style: &Style, node: &mut DeviceTreeNode, all: &[Common<'_>]) -> Result<(), TreeError> {
-    let cells = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    let [address, size] = style.root_cells.map(cells);
-    node.add_property(DeviceTreeProperty::new_unchecked("#address-cells", address));
-    node.add_property(DeviceTreeProperty::new_unchecked("#size-cells", size));
-    node.add_property(DeviceTreeProperty::new_unchecked("ranges", &[] as &[u8]));
+    for (name, cells) in ["#address-cells", "#size-cells"].into_iter().zip(style.root_cells) {
+        put(node, name, Cell(u32::try_from(cells).unwrap_or(u32::MAX)));
+    }
+    put(node, "ranges", Flag);
     for common in all {
         let reg = style.reg("common memory", &[(Ipa(common.place.start), common.place.size)])?;
-        node.add_child(
-            NewNode::new(format!("xen-shmem@{:x}", common.place.start))
-                .with("compatible", "xen,shared-memory-v1")
-                .with("reg", reg)
-                .with("xen,offset", halves(0))
-                .with("xen,id", common.id)
-                .build(),
-        );
+        put_common(node, common, &reg);
     }
     Ok(())
 }
@@ -130,30 +100,35 @@ pub fn timer(style: &Style, platform: &Platform) -> DeviceTreeNode {
     let mut interrupts = style.ppi(timer.secure_physical);
     interrupts.extend(style.ppi(timer.physical));
     interrupts.extend(style.ppi(timer.r#virtual));
-    let node = NewNode::new("timer")
-        .with("compatible", "arm,armv8-timer")
-        .with("interrupt-parent", style.gic)
-        .with("interrupts", interrupts);
-    match timer.frequency {
-        Some(frequency) => node.with("clock-frequency", frequency).build(),
-        None => node.build(),
+    let mut node = node(
+        "timer",
+        &[
+            ("compatible", Text("arm,armv8-timer")),
+            ("interrupt-parent", Cell(style.gic)),
+            ("interrupts", Cells(&interrupts)),
+        ],
+    );
+    if let Some(frequency) = timer.frequency {
+        put(&mut node, "clock-frequency", Cell(frequency));
     }
+    node
 }
 
 /// `/hypervisor`, by which Linux knows that it runs on Xen (ABI of Linux's bindings/arm/xen.txt). The first
 /// `compatible` string carries the version.
 pub fn hypervisor(style: &Style, spec: &HardwareDomainSpec<'_>) -> Result<DeviceTreeNode, TreeError> {
     let (major, minor) = spec.xen_version;
-    let version = format!("xen,xen-{major}.{minor}");
-    let compatible: &[&str] = &[&version, "xen,xen"];
     let mut reg = style.reg("grant window", &[spec.grant_window])?;
     reg.extend(style.reg("extended regions", spec.extended_regions)?);
-    Ok(NewNode::new("hypervisor")
-        .with("compatible", compatible)
-        .with("reg", reg)
-        .with("interrupt-parent", style.gic)
-        .with("interrupts", style.ppi(spec.event_ppi))
-        .build())
+    Ok(node(
+        "hypervisor",
+        &[
+            ("compatible", Texts(&[&format!("xen,xen-{major}.{minor}"), "xen,xen"])),
+            ("reg", Bytes(&reg)),
+            ("interrupt-parent", Cell(style.gic)),
+            ("interrupts", Cells(&style.ppi(spec.event_ppi))),
+        ],
+    ))
 }
 
 /// The interrupt controller in the host's place and with the host's addresses, less what only a hypervisor uses.
@@ -167,19 +142,16 @@ pub fn interrupt_controller(style: &Style, platform: &Platform, host: &Place<'_,
     let entry = host.parent().map_or(0, |parent| parent.address_cells().saturating_add(parent.size_cells()));
     let reg = host.bytes("reg").unwrap_or_default();
     let reg = reg.get(..entry.saturating_mul(4).saturating_mul(shown)).unwrap_or(reg);
-    NewNode::new(host.node.name())
-        .copied("compatible", host)
-        .with("interrupt-controller", &[] as &[u8])
-        .copied("#interrupt-cells", host)
-        .copied("#address-cells", host)
-        .copied("#size-cells", host)
-        .copied("ranges", host)
-        .copied("#redistributor-regions", host)
-        .copied("redistributor-stride", host)
-        .copied("interrupt-parent", host)
-        .with("reg", reg)
-        .with("phandle", style.gic)
-        .build()
+    let mut node = node(host.node.name(), &[]);
+    for name in INTERRUPT_CONTROLLER {
+        let value = if name == "interrupt-controller" { Some(&[] as &[u8]) } else { host.bytes(name) };
+        if let Some(value) = value {
+            put(&mut node, name, Bytes(value));
+        }
+    }
+    put(&mut node, "reg", Bytes(reg));
+    put(&mut node, "phandle", Cell(style.gic));
+    node
 }
 
 impl Style {
@@ -191,30 +163,18 @@ impl Style {
     }
 
     /// The ranges as the root's children write them.
-    fn reg(&self, what: &'static str, ranges: &[(Ipa, u64)]) -> Result<Vec<u32>, TreeError> {
+    #[inline(never)]
+    fn reg(&self, what: &'static str, ranges: &[(Ipa, u64)]) -> Result<Vec<u8>, TreeError> {
         let mut reg = Vec::new();
-        let [address, size] = self.root_cells;
         for &(start, bytes) in ranges {
-            push(&mut reg, what, start.0, address)?;
-            push(&mut reg, what, bytes, size)?;
+            for (value, cells) in [start.0, bytes].into_iter().zip(self.root_cells) {
+                match (cells, u32::try_from(value)) {
+                    (1, Ok(value)) => reg.extend_from_slice(&value.to_be_bytes()),
+                    (2, _) => reg.extend_from_slice(&value.to_be_bytes()),
+                    _ => return Err(TreeError::TooWide { what, value }),
+                }
+            }
         }
         Ok(reg)
     }
-}
-
-fn push(reg: &mut Vec<u32>, what: &'static str, value: u64, cells: usize) -> Result<(), TreeError> {
-    let [high, low] = halves(value);
-    match cells {
-        1 if high == 0 => reg.push(low),
-        2 => reg.extend([high, low]),
-        _ => return Err(TreeError::TooWide { what, value }),
-    }
-    Ok(())
-}
-
-/// A number as two cells.
-pub fn halves(value: u64) -> [u32; 2] {
-    let bytes = value.to_be_bytes();
-    let ([high, low], _) = bytes.as_chunks::<4>() else { return [0, 0] };
-    [u32::from_be_bytes(*high), u32::from_be_bytes(*low)]
 }

@@ -5,14 +5,16 @@ use alloc::vec::Vec;
 
 use dtoolkit::model::{DeviceTreeNode, DeviceTreeProperty};
 use dtoolkit::{Node, Property};
-use xenolith_guest::tree::COMMON_IN_MEMORY;
+use xenolith_guest::tree::node::Value::{Bytes, Long, Text};
+use xenolith_guest::tree::node::{node, put};
+use xenolith_guest::tree::psci;
 
 use super::filter::{PASSED_THROUGH, is_left_out, is_property_left_out};
-use super::nodes::{self, NewNode, Style};
+use super::nodes::{self, Style};
 use super::{HardwareDomainSpec, TreeError};
 use crate::platform::tree::{Place, Tree, number};
 use crate::platform::{Interrupt, Platform, Region, Trigger, subtract};
-use crate::types::{DomId, Ipa};
+use crate::types::DomId;
 
 /// What the walk gives.
 pub struct Rewritten {
@@ -78,7 +80,7 @@ impl<'a> Rewriter<'_, 'a> {
             }
         }
         if place.bytes(PASSED_THROUGH).is_some() {
-            node.add_property(DeviceTreeProperty::new_unchecked("status", "disabled"));
+            put(&mut node, "status", Text("disabled"));
         }
         if is_given && place.is_enabled() {
             self.given.take(self.tree, self.platform, place);
@@ -106,31 +108,28 @@ impl<'a> Rewriter<'_, 'a> {
     /// Adds what the hypervisor provides. A node of the host's with the same name gives way.
     fn append(&self, root: &mut DeviceTreeNode) -> Result<(), TreeError> {
         let (style, spec) = (&self.style, self.spec);
-        let mut chosen = root.remove_child("chosen").unwrap_or_else(|| NewNode::new("chosen").build());
-        chosen.add_property(DeviceTreeProperty::new_unchecked("bootargs", spec.arguments));
+        let mut chosen = root.remove_child("chosen").unwrap_or_else(|| node("chosen", &[]));
+        put(&mut chosen, "bootargs", Text(spec.arguments));
         if let Some((start, size)) = spec.initrd {
             let end = start.0.checked_add(size).ok_or(TreeError::TooWide { what: "initrd", value: size })?;
-            let number = |name, value| DeviceTreeProperty::new_unchecked(name, nodes::halves(value));
-            chosen.add_property(number("linux,initrd-start", start.0));
-            chosen.add_property(number("linux,initrd-end", end));
+            put(&mut chosen, "linux,initrd-start", Long(start.0));
+            put(&mut chosen, "linux,initrd-end", Long(end));
         }
         if let Some(seed) = self.platform.seed.of(DomId::CONTROL) {
-            chosen.add_property(DeviceTreeProperty::new_unchecked("rng-seed", seed.to_vec()));
+            put(&mut chosen, "rng-seed", Bytes(&seed));
         }
         root.add_child(chosen);
-        let in_memory = spec.common.iter().filter(|_| spec.xen_version >= COMMON_IN_MEMORY);
-        let common = in_memory.map(|common| (Ipa(common.place.start), common.place.size));
-        for bank in spec.memory.iter().copied().chain(common) {
+        for &bank in spec.memory {
             root.add_child(nodes::memory(style, bank)?);
         }
         if !spec.common.is_empty() {
             let found = root.remove_child("reserved-memory");
-            let mut reserved = found.unwrap_or_else(|| NewNode::new("reserved-memory").build());
+            let mut reserved = found.unwrap_or_else(|| node("reserved-memory", &[]));
             nodes::add_common(style, &mut reserved, spec.common)?;
             root.add_child(reserved);
         }
         root.add_child(nodes::cpus(self.tree, spec.vcpus));
-        root.add_child(nodes::psci());
+        root.add_child(psci());
         root.add_child(nodes::timer(style, self.platform));
         root.add_child(nodes::hypervisor(style, spec)?);
         Ok(())

@@ -107,20 +107,18 @@ fn read(root: &Place<'_, '_>, place: &Place<'_, '_>) -> Result<Chosen, PlatformE
 
 /// Cells of an address and of a size in the `reg` of modules below a node. QEMU's guest-loader writes it with the root's
 /// cells and gives /chosen none of its own.
+#[inline(never)]
 pub fn cells_below(root: &Place<'_, '_>, place: &Place<'_, '_>) -> [usize; 2] {
     let own = ["#address-cells", "#size-cells"].map(|name| place.number(name));
     [own[0].map_or(root.address_cells(), to_usize), own[1].map_or(root.size_cells(), to_usize)]
 }
 
 /// Reads a module's node.
+#[inline(never)]
 pub fn module(place: &Place<'_, '_>, kind: ModuleKind, cells: [usize; 2]) -> Result<Module, PlatformError> {
     let reg = entries(place.bytes("reg").unwrap_or_default(), cells).next();
     let region = reg.and_then(|[address, size]| Region::new(Pa(address?), size?));
-    let region = region.ok_or_else(|| PlatformError::BadProperty {
-        node: place.path(),
-        property: "reg",
-        problem: "is not the module's address and size",
-    })?;
+    let region = region.ok_or_else(|| place.bad("reg", "is not the module's address and size"))?;
     let arguments = place.text("bootargs").map(String::from);
     Ok(Module { path: place.path(), kind, region, arguments })
 }

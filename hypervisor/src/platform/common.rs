@@ -80,31 +80,29 @@ impl Common {
     /// # Errors
     ///
     /// [`PlatformError::BadProperty`] names the node and the property.
+    #[inline(never)]
     pub fn add(&mut self, child: &Place<'_, '_>, cells: [usize; 2]) -> Result<(), PlatformError> {
-        let too_many = || bad(child, "compatible", "is that of too many nodes of one domain: 64 may be");
-        if !child.is_enabled() {
-            return Ok(());
+        let is_full = if !child.is_enabled() {
+            false
+        } else if child.is_compatible(&[SHARED_MEMORY]) {
+            self.memory.push(memory(child, cells)?);
+            self.memory.len() > MAX_NODES
+        } else if child.is_compatible(&[EVENT_CHANNEL]) {
+            self.events.push(event_end(child)?);
+            self.events.len() > MAX_NODES
+        } else {
+            false
+        };
+        match is_full {
+            true => Err(child.bad("compatible", "is that of too many nodes of one domain: 64 may be")),
+            false => Ok(()),
         }
-        if child.is_compatible(&[SHARED_MEMORY]) {
-            let memory = memory(child, cells)?;
-            if self.memory.len() >= MAX_NODES {
-                return Err(too_many());
-            }
-            self.memory.push(memory);
-        }
-        if child.is_compatible(&[EVENT_CHANNEL]) {
-            let end = event_end(child)?;
-            if self.events.len() >= MAX_NODES {
-                return Err(too_many());
-            }
-            self.events.push(end);
-        }
-        Ok(())
     }
 }
 
 /// Reads what the first domain has in common with others, below `/chosen`. A node that is wrong is left out, and what is
 /// wrong with it comes back, too.
+#[inline(never)]
 pub fn of_first(root: &Place<'_, '_>, chosen: &Place<'_, '_>) -> (Common, Vec<PlatformError>) {
     let cells = cells_below(root, chosen);
     let (mut common, mut errors) = (Common::default(), Vec::new());
@@ -123,44 +121,51 @@ pub fn all_ends<'a, 'p>(
     domains: impl Iterator<Item = Place<'a, 'p>>,
 ) -> Vec<(DomId, EventEnd)> {
     let mut ends = Vec::new();
-    let mut add = |id, domain: &Place<'_, '_>| {
-        let nodes =
-            domain.children().filter(|child| child.is_enabled() && child.is_compatible(&[EVENT_CHANNEL]));
-        ends.extend(nodes.take(MAX_NODES).filter_map(|node| Some((id, event_end(&node).ok()?))));
-    };
-    add(DomId::CONTROL, chosen);
-    (1..).map(DomId).zip(domains).for_each(|(id, domain)| add(id, &domain));
+    add_ends(&mut ends, DomId::CONTROL, chosen);
+    for (id, domain) in (1..).map(DomId).zip(domains) {
+        add_ends(&mut ends, id, &domain);
+    }
     ends
 }
 
-fn bad(node: &Place<'_, '_>, property: &'static str, problem: &'static str) -> PlatformError {
-    PlatformError::BadProperty { node: node.path(), property, problem }
+#[inline(never)]
+fn add_ends(ends: &mut Vec<(DomId, EventEnd)>, id: DomId, domain: &Place<'_, '_>) {
+    let mut left = MAX_NODES;
+    for node in domain.children() {
+        if left > 0 && node.is_enabled() && node.is_compatible(&[EVENT_CHANNEL]) {
+            left = left.saturating_sub(1);
+            ends.extend(event_end(&node).ok().map(|end| (id, end)));
+        }
+    }
 }
 
-fn memory(node: &Place<'_, '_>, [address, size]: [usize; 2]) -> Result<CommonMemory, PlatformError> {
-    let id = node.text("xen,shm-id").filter(|id| (1..=MAX_ID).contains(&id.len()) && !id.contains('\0'));
-    let id = id.ok_or_else(|| bad(node, "xen,shm-id", "is not a text of 1 to 15 bytes"))?;
+#[inline(never)]
+fn memory(node: &Place<'_, '_>, cells: [usize; 2]) -> Result<CommonMemory, PlatformError> {
+    let bad = |problem| node.bad("xen,shared-mem", problem);
+    let id = match node.text("xen,shm-id") {
+        Some(id) if (1..=MAX_ID).contains(&id.len()) && !id.contains('\0') => id,
+        _ => return Err(node.bad("xen,shm-id", "is not a text of 1 to 15 bytes")),
+    };
     let is_owner = match node.bytes("role") {
         None | Some(b"borrower\0") => false,
         Some(b"owner\0") => true,
-        Some(_) => return Err(bad(node, "role", "is neither \"owner\" nor \"borrower\"")),
+        Some(_) => return Err(node.bad("role", "is neither \"owner\" nor \"borrower\"")),
     };
-    let [machine, guest, bytes] = place(node.bytes("xen,shared-mem").unwrap_or_default(), [address, size])
-        .ok_or_else(|| {
-            let problem = "is not a machine address (which may be left out), a guest address and a size";
-            bad(node, "xen,shared-mem", problem)
-        })?;
-    let (Some(guest), Some(bytes)) = (guest, bytes) else {
-        return Err(bad(node, "xen,shared-mem", "has a number of more than 64 bits"));
+    let Some([machine, guest, bytes]) = place(node.bytes("xen,shared-mem").unwrap_or_default(), cells) else {
+        return Err(bad("is not a machine address (which may be left out), a guest address and a size"));
     };
-    let is_page = |value: u64| value.is_multiple_of(PAGE_SIZE);
-    if bytes == 0 || ![machine.unwrap_or(0), guest, bytes].into_iter().all(is_page) {
-        return Err(bad(node, "xen,shared-mem", "is not in whole pages of 4 KiB, at least one"));
+    let (Some(guest), Some(size)) = (guest, bytes) else {
+        return Err(bad("has a number of more than 64 bits"));
+    };
+    if size == 0 || !(machine.unwrap_or(0) | guest | size).is_multiple_of(PAGE_SIZE) {
+        return Err(bad("is not in whole pages of 4 KiB, at least one"));
     }
-    let wraps = || bad(node, "xen,shared-mem", "is a range that ends behind the address space");
-    guest.checked_add(bytes).ok_or_else(wraps)?;
-    let machine = machine.map(|start| Region::new(Pa(start), bytes).ok_or_else(wraps)).transpose()?;
-    Ok(CommonMemory { path: node.path(), id: id.into(), machine, guest: Ipa(guest), size: bytes, is_owner })
+    let region = machine.map(|start| Region::new(Pa(start), size));
+    if guest.checked_add(size).is_none() || region == Some(None) {
+        return Err(bad("is a range that ends behind the address space"));
+    }
+    let machine = region.flatten();
+    Ok(CommonMemory { path: node.path(), id: id.into(), machine, guest: Ipa(guest), size, is_owner })
 }
 
 /// The numbers of `xen,shared-mem`: machine address, guest address and size. How many cells there are says whether the
@@ -182,17 +187,18 @@ fn place(value: &[u8], [address, size]: [usize; 2]) -> Option<[Option<u64>; 3]> 
     None
 }
 
+#[inline(never)]
 fn event_end(node: &Place<'_, '_>) -> Result<EventEnd, PlatformError> {
     let value = node.bytes("xen,evtchn").unwrap_or_default();
     let mut numbers = cells(value);
     let (Some(port), Some(peer), 8) = (numbers.next(), numbers.next(), value.len()) else {
-        return Err(bad(node, "xen,evtchn", "is not a port and the phandle of the other end's node"));
+        return Err(node.bad("xen,evtchn", "is not a port and the phandle of the other end's node"));
     };
     if port == 0 || port >= PORTS_END {
-        return Err(bad(node, "xen,evtchn", "has no port from 1 to 4095"));
+        return Err(node.bad("xen,evtchn", "has no port from 1 to 4095"));
     }
     let phandle = node.number("phandle").or_else(|| node.number("linux,phandle"));
-    let phandle = phandle.ok_or_else(|| bad(node, "phandle", "is missing: the other end has to name it"))?;
+    let phandle = phandle.ok_or_else(|| node.bad("phandle", "is missing: the other end has to name it"))?;
     let (remote, remote_port) = (DomId::INVALID, 0);
     Ok(EventEnd { path: node.path(), phandle, port, peer, remote, remote_port })
 }

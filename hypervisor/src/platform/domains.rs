@@ -98,11 +98,7 @@ pub fn read(tree: &Tree<'_>, modules: &[Module], memory: &[Region]) -> Read {
     let mut domains: Vec<Result<BootDomain, PlatformError>> = Vec::new();
     for node in nodes(&chosen) {
         let domain = one(&root, &node).and_then(|domain| {
-            for module in domain.modules() {
-                super::check_place(module, memory)?;
-                let others = domains.iter().flatten().flat_map(BootDomain::modules);
-                check_apart(module, modules.iter().chain(others).chain(domain.modules()))?;
-            }
+            check_modules(&domain, modules, &domains, memory)?;
             Ok(domain)
         });
         domains.push(domain);
@@ -119,23 +115,40 @@ fn nodes<'a, 's>(chosen: &'s Place<'a, '_>) -> impl Iterator<Item = Place<'a, 's
     chosen.children().filter(is_domain).take(MAX_BOOT_DOMAINS)
 }
 
+/// Whether the domain's modules are in memory and apart from all others, those of the first domain and of `earlier` ones.
 /// A file that two domains boot from may be the same, but none may be a part of another.
-fn check_apart<'m>(
-    module: &Module,
-    mut others: impl Iterator<Item = &'m Module>,
+#[inline(never)]
+fn check_modules(
+    domain: &BootDomain,
+    first: &[Module],
+    earlier: &[Result<BootDomain, PlatformError>],
+    memory: &[Region],
 ) -> Result<(), PlatformError> {
-    let is_same = |other: &Module| other.region == module.region && other.kind == module.kind;
-    match others.find(|other| other.region.overlaps(module.region) && !is_same(other)) {
-        Some(other) => Err(PlatformError::ModulesOverlap {
-            nodes: [other.path.clone(), module.path.clone()],
-            regions: [other.region, module.region],
-        }),
-        None => Ok(()),
+    for module in domain.modules() {
+        super::check_place(module, memory)?;
+        first.iter().try_for_each(|other| check_apart(module, other))?;
+        for other in earlier.iter().flatten().chain([domain]) {
+            other.modules().try_for_each(|other| check_apart(module, other))?;
+        }
     }
+    Ok(())
 }
 
+#[inline(never)]
+fn check_apart(module: &Module, other: &Module) -> Result<(), PlatformError> {
+    let is_same = other.region == module.region && other.kind == module.kind;
+    if is_same || !other.region.overlaps(module.region) {
+        return Ok(());
+    }
+    Err(PlatformError::ModulesOverlap {
+        nodes: [other.path.clone(), module.path.clone()],
+        regions: [other.region, module.region],
+    })
+}
+
+#[inline(never)]
 fn one(root: &Place<'_, '_>, node: &Place<'_, '_>) -> Result<BootDomain, PlatformError> {
-    let bad = |property, problem| PlatformError::BadProperty { node: node.path(), property, problem };
+    let bad = |property, problem| node.bad(property, problem);
     if let Some((property, problem)) = REFUSED.into_iter().find(|(name, _)| node.bytes(name).is_some()) {
         return Err(bad(property, problem));
     }
@@ -180,22 +193,25 @@ fn one(root: &Place<'_, '_>, node: &Place<'_, '_>) -> Result<BootDomain, Platfor
 }
 
 /// What is below a domain's node: modules, one of each kind, and what it has in common with others.
+#[inline(never)]
 fn children(root: &Place<'_, '_>, node: &Place<'_, '_>) -> Result<(Vec<Module>, Common), PlatformError> {
     let cells = cells_below(root, node);
     let mut found: Vec<Module> = Vec::new();
     let mut common = Common::default();
     for child in node.children() {
-        let bad = |property, problem| PlatformError::BadProperty { node: child.path(), property, problem };
         common.add(&child, cells)?;
         if !is_module(&child) {
             continue;
         }
         let kind = kind(&child).filter(|&kind| kind != ModuleKind::Other);
         let kind = kind.ok_or_else(|| {
-            bad("compatible", "has none of multiboot,kernel, multiboot,ramdisk and multiboot,device-tree")
+            child.bad(
+                "compatible",
+                "has none of multiboot,kernel, multiboot,ramdisk and multiboot,device-tree",
+            )
         })?;
         if found.iter().any(|module| module.kind == kind) {
-            return Err(bad("compatible", "is that of a second module of its kind in one domain"));
+            return Err(child.bad("compatible", "is that of a second module of its kind in one domain"));
         }
         found.push(module(&child, kind, cells)?);
     }
@@ -203,10 +219,12 @@ fn children(root: &Place<'_, '_>, node: &Place<'_, '_>) -> Result<(Vec<Module>, 
 }
 
 /// A property that is a number of one cell, if it is there.
+#[inline(never)]
 fn count(node: &Place<'_, '_>, property: &'static str) -> Result<Option<u32>, PlatformError> {
-    let problem = "is not a number of one cell";
-    let bad = || PlatformError::BadProperty { node: node.path(), property, problem };
-    node.bytes(property).map(|_| node.number(property).ok_or_else(bad)).transpose()
+    match (node.bytes(property), node.number(property)) {
+        (Some(_), None) => Err(node.bad(property, "is not a number of one cell")),
+        (_, number) => Ok(number),
+    }
 }
 
 /// A number of one or two cells.

@@ -85,7 +85,7 @@ pub fn find(tree: &Tree<'_>) -> Result<Gic, PlatformError> {
 }
 
 fn read(place: &Place<'_, '_>) -> Result<Gic, PlatformError> {
-    let bad = |property, problem| PlatformError::BadProperty { node: place.path(), property, problem };
+    let bad = |property, problem| place.bad(property, problem);
     if !place.number("#interrupt-cells").is_some_and(|cells| (3..=4).contains(&cells)) {
         return Err(bad("#interrupt-cells", "is neither 3 nor 4"));
     }

@@ -198,6 +198,13 @@ impl<'a, 'p> Place<'a, 'p> {
         path
     }
 
+    /// What is wrong with a property of this node.
+    #[cold]
+    #[inline(never)]
+    pub fn bad(&self, property: &'static str, problem: &'static str) -> PlatformError {
+        PlatformError::BadProperty { node: self.path(), property, problem }
+    }
+
     /// A property's bytes.
     pub fn bytes(&self, property: &str) -> Option<&'a [u8]> {
         bytes(&self.node, property)
@@ -214,6 +221,7 @@ impl<'a, 'p> Place<'a, 'p> {
     }
 
     /// Whether one of the node's `compatible` strings is one of `names`.
+    #[inline(never)]
     pub fn is_compatible(&self, names: &[&str]) -> bool {
         is_compatible(&self.node, names)
     }
@@ -284,11 +292,13 @@ pub fn bytes<'a>(node: &FdtNode<'a>, name: &str) -> Option<&'a [u8]> {
 }
 
 /// A property that is one cell.
+#[inline(never)]
 pub fn number(node: &FdtNode<'_>, name: &str) -> Option<u32> {
     bytes(node, name)?.try_into().ok().map(u32::from_be_bytes)
 }
 
 /// A property that is one string.
+#[inline(never)]
 pub fn text<'a>(node: &FdtNode<'a>, name: &str) -> Option<&'a str> {
     core::str::from_utf8(bytes(node, name)?.strip_suffix(&[0])?).ok()
 }

@@ -10,6 +10,7 @@ use crate::types::{DomId, Pa};
 /// Takes out what does not fit what was said before: of the first domain the node, whose error comes back, and of another
 /// the whole domain. `ends` are all ends of event channels that there are nodes for; a domain that is left out leaves the
 /// others their ports.
+#[inline(never)]
 pub fn agree(
     first: &mut Common,
     domains: &mut [Result<BootDomain, PlatformError>],
@@ -34,6 +35,7 @@ pub fn agree(
     errors
 }
 
+#[inline(never)]
 fn keep(checked: Result<(), PlatformError>, errors: &mut Vec<PlatformError>) -> bool {
     let is_sound = checked.is_ok();
     errors.extend(checked.err());
@@ -53,6 +55,7 @@ fn check(
     domain.common.events.iter_mut().try_for_each(|end| find_peer(end, id, ends))
 }
 
+#[inline(never)]
 fn check_memory(
     memory: &CommonMemory,
     id: DomId,
@@ -85,6 +88,7 @@ fn check_memory(
 }
 
 /// Finds the other end.
+#[inline(never)]
 fn find_peer(end: &mut EventEnd, id: DomId, ends: &[(DomId, EventEnd)]) -> Result<(), PlatformError> {
     let path = end.path.clone();
     let others = || ends.iter().filter(|(_, other)| other.path != path);
@@ -108,6 +112,8 @@ fn find_peer(end: &mut EventEnd, id: DomId, ends: &[(DomId, EventEnd)]) -> Resul
     }
 }
 
+#[cold]
+#[inline(never)]
 fn disagree(nodes: [&str; 2], (property, problem): (&'static str, &'static str)) -> PlatformError {
     PlatformError::Disagree { nodes: nodes.map(Into::into), property, problem }
 }

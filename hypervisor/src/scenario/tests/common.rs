@@ -112,7 +112,11 @@ fn two_domains_have_memory_in_common_that_is_nobodys() {
         assert_eq!(machine.peek::<u64>(&two.domain, PLACE + offset), offset);
     }
     assert!(one.domain.lookup(Ipa(PLACE + u64::from(SIZE)).frame()).is_err());
-    assert_eq!(one.domain.memory.lock().pages, 1024, "it is charged to nobody");
+    let pages = |guest: &Guest| {
+        let memory = guest.domain.memory.lock();
+        (memory.pages, memory.max_pages)
+    };
+    assert_eq!([&one, &two].map(pages), [(1024, 1024); 2], "it is charged to nobody");
     assert_eq!(machine.audit(), Ok(()));
     // The end of one leaves the other what it has; the end of both leaves nothing to anybody else.
     let frames: Vec<Mfn> = (0..3).map(|page| Mfn(mfn(&one.domain).0 + page)).collect();

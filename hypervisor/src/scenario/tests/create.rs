@@ -3,6 +3,7 @@
 use xenolith_abi::Errno;
 
 use super::super::*;
+use super::foreign::HOLE;
 use super::support::*;
 use crate::domain::create::{Controller, NewDomain};
 use crate::domain::destroy::Progress;
@@ -128,4 +129,40 @@ fn the_pool_of_tables_is_made_larger_and_smaller() {
     assert_eq!(set(1 << 40, u32::MAX), Err(Errno::ENOMEM));
     assert_eq!(machine.hv.frames.free_frames(), 0);
     assert_eq!(machine.audit(), Ok(()));
+}
+
+#[test]
+fn pages_come_in_place_of_what_is_there() {
+    let (machine, first) = Guest::alone();
+    let hv = &machine.hv;
+    let domain = hv.create_domain(&request()).unwrap();
+    domain.memory.lock().max_pages = 16;
+    let mfn = |page| domain.lookup(Gfn(RAM_BASE.0 + page)).unwrap().mfn;
+    domain.populate(hv, RAM_BASE, 1).unwrap();
+    let old = mfn(1);
+    // What others hold of the page stays, and so does what the domain owns: it has one page more.
+    first
+        .domain
+        .memory
+        .lock()
+        .map_referenced(hv, &first.domain, Gfn(HOLE), old, domain.id, MapKind::Foreign)
+        .unwrap();
+    domain.populate(hv, Gfn(RAM_BASE.0 + 1), 0).unwrap();
+    assert_ne!(mfn(1), old);
+    assert_eq!((domain.memory.lock().pages, hv.frames.owner_of(old)), (3, Ok(domain.id)));
+    assert_eq!(first.domain.lookup(Gfn(HOLE)).unwrap().mfn, old);
+    assert_eq!(machine.audit(), Ok(()));
+    // A frame of the grant table gives way, and is found nowhere.
+    domain.map_grant_frame(hv, 0, Gfn(RAM_BASE.0 + 5)).unwrap();
+    domain.populate(hv, Gfn(RAM_BASE.0 + 4), 2).unwrap();
+    assert_eq!(domain.lookup(Gfn(RAM_BASE.0 + 5)).unwrap().kind, MapKind::Ram);
+    assert_eq!(domain.memory.lock().pages, 7);
+    domain.map_grant_frame(hv, 0, Gfn(RAM_BASE.0 + 9)).unwrap();
+    assert_eq!(domain.lookup(Gfn(RAM_BASE.0 + 5)).unwrap().kind, MapKind::Ram, "it moved from elsewhere");
+    assert_eq!(machine.audit(), Ok(()));
+    // What it may not own it does not get, and what was there stays.
+    domain.memory.lock().max_pages = 7;
+    let here = mfn(0);
+    assert_eq!(domain.populate(hv, RAM_BASE, 0), Err(Errno::ENOMEM));
+    assert_eq!(mfn(0), here);
 }
