@@ -27,6 +27,10 @@ const PAGE: u64 = 4096;
 const LISTS: u64 = 2 * PAGE;
 /// Elements of these arrays.
 const LIST: u64 = 16;
+/// Where the second array is: of frames at which the caller has no RAM.
+const SECOND: u64 = LISTS + 512;
+/// The first of these frames.
+const WINDOW: u64 = RAM + 0x1000;
 /// Where the RAM of domains begins that the attack makes.
 const RAM: u64 = 0x4_0000;
 /// `DOMID_SELF`.
@@ -166,6 +170,10 @@ impl Attack {
         let number = Hypercall::MemoryOp.number();
         let populate = Call { number, arguments: [POPULATE, buffer, 0, 0, 0], memory };
         self.push("memory_op", POPULATE, populate);
+        const CREATE_SERVER: u64 = 1;
+        let places = Places { buffer, nowhere: 0, domain, domctl_version: self.ground.domctl_version };
+        let server = probe::call(&places, &families::DM, CREATE_SERVER);
+        self.push("dm_op", CREATE_SERVER, server);
         const ALLOC_UNBOUND: u64 = 6;
         let number = Hypercall::EventChannelOp.number();
         for _ in 0..3 {
@@ -201,8 +209,10 @@ impl Attack {
         self.spoil_registers(&family, &mut call);
         self.displace(&mut call);
         // Last, so that no structure covers it.
-        let frames = self.frames();
-        call.memory.push((buffer + LISTS, frames));
+        for (at, first) in [(LISTS, RAM), (SECOND, WINDOW)] {
+            let frames = self.frames(first);
+            call.memory.push((buffer + at, frames));
+        }
         let must_be_refused = restraint::must_be_refused(&self.ground, &family, sub, &call);
         let port = restraint::new_port(&self.ground, &family, sub, &call);
         Attempt { family: family.name, sub, call, must_be_refused, port }
@@ -315,9 +325,9 @@ impl Attack {
         }
     }
 
-    /// An array of frames.
-    fn frames(&mut self) -> Vec<u8> {
-        let first = RAM + self.random.below(2 * LIST);
+    /// An array of frames from near this one on.
+    fn frames(&mut self, first: u64) -> Vec<u8> {
+        let first = first + self.random.below(2 * LIST);
         let frames: Vec<u64> = (first..first + LIST)
             .map(|frame| if self.random.one_in(8) { self.value(Field::Frame) } else { frame })
             .collect();
@@ -344,6 +354,7 @@ impl Attack {
                 2 => random.below(1 << 36),
                 // A size in bytes, or a machine's device.
                 3 => random.below(512) * PAGE,
+                4 | 5 => WINDOW + random.below(2 * LIST),
                 _ => RAM + random.below(2 * LIST),
             },
             Field::Address => match random.below(16) {
@@ -351,7 +362,8 @@ impl Attack {
                 1 => 0,
                 2 => self.ground.buffer + self.ground.pages * PAGE - random.below(64),
                 3 | 4 => self.ground.buffer + random.below(self.ground.pages * PAGE),
-                5..9 => self.ground.buffer + LISTS + PAGE,
+                5..8 => self.ground.buffer + LISTS + PAGE,
+                8..12 => self.ground.buffer + SECOND,
                 _ => self.ground.buffer + LISTS,
             },
             Field::Small(_) => match random.below(16) {

@@ -91,7 +91,11 @@ pub fn of(form: Form, sub: u64) -> &'static [Field] {
         },
         Form::Vcpu => &[Frame, Small(4), Small(4)],
         Form::Dm => match sub {
-            3 | 4 => &[Small(2), Zero(2), Small(4), Any(8), Any(8)],
+            1 => &[Zero(8)],
+            2 => &[Small(2), Small(2), Zero(4), Zero(8), Zero(8)],
+            3 | 4 => &[Small(2), Zero(2), Small(4), Small(8), Any(8)],
+            5 => &[Small(2), Small(1), Zero(5)],
+            6 => &[Small(2), Zero(6)],
             19 => &[Small(4), Small(1), Zero(3)],
             _ => &[Small(2), Small(2), Zero(4), Small(8), Any(8)],
         },
