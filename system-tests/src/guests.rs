@@ -47,6 +47,13 @@ const STRANGER_SCRIPT: &str = "#!/bin/sh
 guest-tests stranger 2
 echo \"stranger: done, with status $?\"
 ";
+/// A domain's program that attacks the control domain and guest 2 as `guest-tests attack` does, with `seed` and `calls` of its
+/// command line, and says `attack: done`. It waits for the guest.
+pub const ATTACK: &str = "/bin/attack";
+const ATTACK_SCRIPT: &str = "#!/bin/sh
+guest-tests attack $seed $calls 1 2>&1
+echo \"attack: done, with status $?\"
+";
 /// A driver domain's program: it serves a small disk until the guest has written a word to it. Then another program takes
 /// the device, is as hostile as it can be, and says that it never answers again.
 pub const HOSTILE: &str = "/bin/hostile";
@@ -149,6 +156,7 @@ pub(crate) fn prepare(output: &Path, guest_tests: &Path, bare: &Path) -> Result<
         let mut driver = roles::driver(base()?, &lithd)?;
         driver.file(SERVE.trim_start_matches('/'), 0o755, SERVE_SCRIPT.into());
         driver.file(STRANGER.trim_start_matches('/'), 0o755, STRANGER_SCRIPT.into());
+        driver.file(ATTACK.trim_start_matches('/'), 0o755, ATTACK_SCRIPT.into());
         driver.file(HOSTILE.trim_start_matches('/'), 0o755, HOSTILE_SCRIPT.into());
         fs::write(driver_file(output, series), driver.to_cpio()?)?;
     }

@@ -13,6 +13,9 @@ const EXTRA: &str = ".xenolith";
 /// The kinds of guest that can run.
 const CAPABILITIES: &str = "xen-3.0-aarch64 ";
 
+/// What Xen tells in place of what a domain may not know.
+const DENIED: &str = "<denied>";
+
 /// x0: what to tell; x1: where to put it.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [op, buffer, ..] = arguments;
@@ -52,8 +55,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
             DONE
         }
         Some(VersionOp::CommandLine) => {
-            caller.require_control()?;
-            text::<{ version::COMMAND_LINE_SIZE }>(caller, buffer, &caller.hv.command_line)
+            text::<{ version::COMMAND_LINE_SIZE }>(caller, buffer, command_line(caller))
         }
         Some(VersionOp::BuildId) => {
             caller.require_control()?;
@@ -64,12 +66,14 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         Some(VersionOp::ExtraVersion2) => variable(caller, buffer, EXTRA),
         Some(VersionOp::Capabilities2) => variable(caller, buffer, CAPABILITIES),
         Some(VersionOp::ChangeSet2) => variable(caller, buffer, ""),
-        Some(VersionOp::CommandLine2) => {
-            caller.require_control()?;
-            variable(caller, buffer, &caller.hv.command_line)
-        }
+        Some(VersionOp::CommandLine2) => variable(caller, buffer, command_line(caller)),
         None => Err(Errno::ENOSYS),
     }
+}
+
+/// The hypervisor's command line is the control domain's to know.
+fn command_line<'a>(caller: &'a Caller<'_>) -> &'a str {
+    if caller.domain().is_control { &caller.hv.command_line } else { DENIED }
 }
 
 fn features(domain: &Domain) -> u32 {

@@ -1,6 +1,8 @@
 //! The hypervisor as a whole.
 
 mod alarms;
+#[cfg(feature = "ioreq")]
+mod attack;
 mod boot;
 mod boot_domains;
 mod common;

@@ -2,11 +2,13 @@
 //! real Xen.
 //!
 //! [`families`] names every call and sub-operation of Xen's public headers. [`probe`] makes each of them once with zeroes
-//! for arguments, so that two hypervisors can be compared by their answers. Nothing here makes a call itself: whoever does
+//! for arguments, so that two hypervisors can be compared by their answers. [`attack`] makes them with arguments of all kinds. Nothing here makes a call itself: whoever does
 //! puts [`Call::memory`] where it belongs first.
 
+pub mod attack;
 pub mod families;
 pub mod probe;
+mod random;
 
 /// A hypercall and what must stand in the caller's memory when it is made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

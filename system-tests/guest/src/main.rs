@@ -5,6 +5,7 @@
 
 #![deny(unsafe_code)]
 
+mod attack;
 mod device_model;
 mod disk;
 mod events;
@@ -24,7 +25,8 @@ use std::process::ExitCode;
 use device_model::held;
 use report::Report;
 
-const USAGE: &str = "usage: guest-tests grants | events | hypercalls | memory | probe | crash | disk FOLDER | \
+const USAGE: &str = "usage: guest-tests grants | events | hypercalls | memory | probe | crash | \
+                     attack [SEED [CALLS [DOMAIN]]] | disk FOLDER | \
                      write FOLDER | check FOLDER | punch FILE AT BYTES | zero FILE AT BYTES | give-back KIB | \
                      smp [SECONDS] | hotplug [ROUNDS] | echo-model GUEST | last-echo-model GUEST | \
                      hostile-model GUEST [SEED] | hostile-backend VCPU | stranger GUEST | held-requests GUEST | \
@@ -66,6 +68,18 @@ fn main() -> ExitCode {
                     ExitCode::FAILURE
                 }
             };
+        }
+        ("attack", _) => {
+            let mut number = |default| match arguments.next() {
+                Some(text) => text.parse().ok(),
+                None => Some(default),
+            };
+            let seed = argument.as_deref().map_or(Some(1), |text| text.parse().ok());
+            let (Some(seed), Some(calls), Some(own)) = (seed, number(100_000), number(0)) else {
+                return usage();
+            };
+            let Ok(own) = u16::try_from(own) else { return usage() };
+            report.test("no call breaks anything", || attack::run(seed, calls, own));
         }
         ("disk", Some(folder)) => disk::run(&mut report, folder.as_ref()),
         ("write", Some(folder)) => report.test("files are written", || disk::write_files(folder.as_ref())),

@@ -84,6 +84,15 @@ impl Pages {
         (offset..offset + len).map(|at| self.read(at)).collect()
     }
 
+    /// The words of the first `count` pages.
+    pub fn words(&self, count: usize) -> Vec<u64> {
+        assert!(count * PAGE <= self.len);
+        let base = self.base.cast::<u64>();
+        // SAFETY: in bounds of the mapping, which lives as long as `self` and begins at a page; volatile, as others may
+        // write it.
+        (0..count * PAGE / 8).map(|index| unsafe { base.add(index).read_volatile() }).collect()
+    }
+
     /// The little-endian word at `offset`.
     pub fn word(&self, offset: usize) -> u64 {
         let mut bytes = [0; 8];

@@ -8,7 +8,7 @@ use calls::{Call, answer_name};
 use rustix::io::Errno;
 use xenolith_abi::domctl::VERSION_4_17;
 
-use crate::pages::Pages;
+use crate::pages::{PAGE, Pages};
 use crate::xen::{DOM0, hypercall, open};
 
 /// The number of a domain that is made to be asked about.
@@ -20,12 +20,21 @@ const NOWHERE: u64 = 0x10;
 pub struct Caller {
     privcmd: File,
     pages: Pages,
+    /// How many of them can be reached.
+    count: usize,
 }
 
 impl Caller {
     /// `count` pages to call from.
     pub fn new(count: usize) -> Result<Self> {
-        Ok(Self { privcmd: open("privcmd")?, pages: Pages::anonymous(count)? })
+        Ok(Self { privcmd: open("privcmd")?, pages: Pages::anonymous(count)?, count })
+    }
+
+    /// `count` pages to call from, and one behind them that nobody can read or write.
+    pub fn with_an_end(count: usize) -> Result<Self> {
+        let mut pages = Pages::anonymous(count + 1)?;
+        pages.protect(count, 1, false, false)?;
+        Ok(Self { privcmd: open("privcmd")?, pages, count })
     }
 
     /// The address of the first page.
@@ -35,14 +44,37 @@ impl Caller {
 
     /// Makes a call whose memory is within the pages. The answer is as the hypervisor gives it.
     pub fn make(&self, call: &Call) -> i64 {
+        self.put(call);
+        self.call(call)
+    }
+
+    /// Writes the call's memory, as far as it is within the pages.
+    pub fn put(&self, call: &Call) {
         for (address, bytes) in &call.memory {
-            let offset = address.wrapping_sub(self.buffer());
-            self.pages.put(usize::try_from(offset).unwrap_or(usize::MAX), bytes);
+            let offset = usize::try_from(address.wrapping_sub(self.buffer())).unwrap_or(usize::MAX);
+            let room = (self.count * PAGE).saturating_sub(offset);
+            self.pages.put(offset, bytes.get(..room).unwrap_or(bytes));
         }
+    }
+
+    /// Makes a call whose memory is written.
+    pub fn call(&self, call: &Call) -> i64 {
         match hypercall(&self.privcmd, call.number, call.arguments) {
             Ok(value) => value.into(),
             Err(errno) => -i64::from(errno.raw_os_error()),
         }
+    }
+
+    /// What is in the pages.
+    pub fn content(&self) -> Vec<u64> {
+        self.pages.words(self.count)
+    }
+
+    /// The four bytes at an address, if that is within the pages.
+    pub fn read32(&self, address: u64) -> Option<u32> {
+        let offset = usize::try_from(address.checked_sub(self.buffer())?).ok()?;
+        let bytes = (offset + 4 <= self.count * PAGE).then(|| self.pages.get(offset, 4))?;
+        bytes.try_into().ok().map(u32::from_le_bytes)
     }
 }
 

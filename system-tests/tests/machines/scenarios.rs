@@ -1,5 +1,6 @@
 //! All scenarios, in one place. A name is `area/what`, and a filter takes any part of it.
 
+mod attack;
 mod backend;
 mod bad_input;
 mod boot;
@@ -24,6 +25,7 @@ pub fn all() -> Vec<Scenario> {
         driver::all(),
         guest::all(),
         backend::all(),
+        attack::all(),
         hostile::all(),
         bad_input::all(),
         faults::all(),

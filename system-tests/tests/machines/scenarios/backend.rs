@@ -39,14 +39,14 @@ const HOSTILE_MODELS: u32 = 2;
 const BARE: &str = "name = \"bare\"\nkernel = \"/guest/bare\"\nmemory = \"16M\"\n";
 
 /// A machine whose only backend is the control domain.
-fn control_alone(lab: &Lab, series: Series) -> Result<Setup> {
+pub(super) fn control_alone(lab: &Lab, series: Series) -> Result<Setup> {
     let mut setup = lab.linux(series)?.bootarg("quiet").option("loglvl=warn");
     setup.initrd = Some(guests::control_file(&lab.assets.output, series));
     Ok(setup)
 }
 
 /// A domain beside the control domain that owns no device and runs this program.
-fn another(lab: &Lab, series: Series, program: &str) -> Result<BootDomain> {
+pub(super) fn another(lab: &Lab, series: Series, program: &str) -> Result<BootDomain> {
     Ok(BootDomain {
         bootargs: format!("{DRIVER_BOOTARGS} run={program}"),
         memory_mib: 128,

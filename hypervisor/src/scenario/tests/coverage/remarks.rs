@@ -73,7 +73,6 @@ pub const REMARKS: &[Remark] = &[
     ),
     // xen_version
     remark(Differs, "XENVER_build_id", "there is none"),
-    remark(Differs, "XENVER_commandline", "Xen gives others than the control domain the text `<denied>`"),
     // hypfs_op
     remark(LeftOut, "XEN_HYPFS_OP_get_version", "`CONFIG_HYPFS`; `xenhypfs` says so"),
     remark(LeftOut, "XEN_HYPFS_OP_read", "`CONFIG_HYPFS`"),
