@@ -177,7 +177,7 @@ impl Options {
             Some((name, value)) => (name, Some(value)),
             None => (word, None),
         };
-        let known = |name: &str| OPTIONS.iter().find(|known| known.name == name);
+        let known = |name: &str| OPTIONS.iter().find(|known| same_name(known.name, name));
         match (known(name), name.strip_prefix("no-").and_then(known), value) {
             (Some(option), _, value) => (option.set)(self, value),
             (None, Some(option), None) => (option.set)(self, Some("no")),
@@ -207,6 +207,12 @@ impl Options {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether two names are equal, where a hyphen is as good as an underscore.
+fn same_name(known: &str, written: &str) -> bool {
+    let plain = |byte: u8| if byte == b'-' { b'_' } else { byte };
+    known.bytes().map(plain).eq(written.bytes().map(plain))
 }
 
 fn set_console(options: &mut Options, value: Option<&str>) -> Result<(), Problem> {

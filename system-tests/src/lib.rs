@@ -10,7 +10,10 @@
 pub mod assets;
 pub mod console;
 pub mod guests;
+pub mod harness;
 pub mod machine;
 pub mod setup;
 pub mod shell;
+pub mod transcript;
 pub mod tree;
+pub mod turns;

@@ -4,3 +4,4 @@ mod root;
 mod sources;
 
 pub use root::PrivateApt;
+pub use sources::Release;

@@ -86,7 +86,7 @@ impl Initramfs {
     }
 
     /// Adds modules and the list, `lib/modules/NAME`, of their files in load order.
-    fn modules(&mut self, list: &str, modules: Vec<Module>) {
+    pub fn modules(&mut self, list: &str, modules: Vec<Module>) {
         let mut order = String::new();
         for module in modules {
             let path = format!("lib/modules/{}.ko", module.name);

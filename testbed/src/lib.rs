@@ -17,3 +17,4 @@ pub mod programs;
 pub mod qemu;
 pub mod roles;
 pub mod toolchain;
+pub mod tools;

@@ -25,7 +25,7 @@ enum Task {
     /// Start the hypervisor in QEMU, with a guest whose disk a driver domain serves; its console is this terminal
     Run(Box<run::Options>),
     /// Run every test: on the host, the fuzz targets for a short time, and in whole machines
-    Test,
+    Test(test::Options),
     /// Lint the code for the host and for bare metal, with warnings denied
     Lint,
     /// Measure the present build and print a table
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Task::Build => build::build().map(|_| ()),
         Task::Run(options) => run::run(&options),
-        Task::Test => test::test(),
+        Task::Test(options) => test::test(&options),
         Task::Lint => lint::lint(),
         Task::Bench(options) => bench::bench(&options),
     };

@@ -50,6 +50,13 @@ fn each_option_does_what_it_says() {
 }
 
 #[test]
+fn a_hyphen_in_a_name_is_as_good_as_an_underscore() {
+    assert_eq!(parse("xen-version=4.20").xen_version, XenVersion::V4_20);
+    assert_eq!(parse("dom0-max-vcpus=3").dom0_vcpus, Some(3));
+    assert!(!parse("no-guest-console").guest_console);
+}
+
+#[test]
 fn the_switch_key_is_a_letter_or_none() {
     assert_eq!(parse("").console_switch, Some(1));
     assert_eq!(parse("conswitch=o").console_switch, Some(0xf));

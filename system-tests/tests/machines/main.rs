@@ -3,15 +3,14 @@
 
 #![deny(unsafe_code)]
 
-mod harness;
 mod rig;
 mod scenarios;
-mod turns;
 
 use std::process::ExitCode;
 
 use libtest_mimic::Arguments;
 use system_tests::assets::Assets;
+use system_tests::harness;
 
 /// Machines that run at once, unless `--test-threads` says otherwise.
 const MACHINES: usize = 2;

@@ -16,8 +16,8 @@ use testbed::process::{capture, find};
 use testbed::qemu::{Disk, DiskBus};
 use testbed::roles::DRIVER_DOMAIN;
 
-use crate::harness::Lab;
-use crate::turns::Running;
+use system_tests::harness::Lab;
+use system_tests::turns::Running;
 
 /// The key that leaves a guest's console: Ctrl-].
 const LEAVE: &str = "\x1d";

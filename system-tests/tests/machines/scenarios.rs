@@ -12,7 +12,7 @@ mod hostile;
 mod power;
 mod run;
 
-use crate::harness::Scenario;
+use system_tests::harness::Scenario;
 
 /// Every scenario there is.
 pub fn all() -> Vec<Scenario> {

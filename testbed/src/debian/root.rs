@@ -3,16 +3,17 @@
 //! The host's package database is neither read nor written. Mirrors, keys and proxies are the host's.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
-use super::sources::{parse_list, parse_sources, render, widen};
+use super::sources::{Release, narrow, parse_list, parse_sources, render, widen};
 use crate::host::{Need, ensure};
 use crate::paths;
-use crate::process::{capture, find, step};
+use crate::process::{capture, find, pass_through, step};
 
 const WAY_OUT: &str = "On a host without Debian's packages, name your own files with --kernel and --initrd, and install \
     the Rust targets with rustup.";
@@ -21,6 +22,8 @@ const WAY_OUT: &str = "On a host without Debian's packages, name your own files 
 pub struct PrivateApt {
     dir: PathBuf,
     architecture: String,
+    /// The one release whose packages it offers; none for all that the project needs.
+    release: Option<Release>,
     /// Whether the package lists were fetched in this process.
     updated: Mutex<bool>,
 }
@@ -35,7 +38,13 @@ impl PrivateApt {
     /// A root for `architecture` (Debian's name for it). Nothing is done until a package is asked for.
     pub fn new(architecture: &str) -> Self {
         let dir = paths::cache().join(format!("apt-{architecture}"));
-        PrivateApt { dir, architecture: architecture.to_owned(), updated: Mutex::new(false) }
+        PrivateApt { dir, architecture: architecture.to_owned(), release: None, updated: Mutex::new(false) }
+    }
+
+    /// A root with the packages of one release, for the machine under test.
+    pub fn of_release(release: Release) -> Self {
+        let dir = paths::cache().join(format!("apt-arm64-{}", release.name()));
+        PrivateApt { dir, release: Some(release), ..PrivateApt::new("arm64") }
     }
 
     /// Names of the packages that match a regular expression, the newest name first.
@@ -83,6 +92,36 @@ impl PrivateApt {
             bail!("the package {package} is not offered in a fitting version.\n{WAY_OUT}");
         }
         self.unpack_first(&candidates, into)
+    }
+
+    /// Unpacks packages and all that they depend on into `into`, where `/bin`, `/sbin` and `/lib` are links into `/usr`, as
+    /// on every Debian since 12. What their installation would run is not run.
+    pub fn unpack_with_dependencies(&self, packages: &[&str], into: &Path) -> Result<()> {
+        ensure(&[Need::DPKG])?;
+        self.update()?;
+        let archives = self.dir.join("archives");
+        if archives.exists() {
+            fs::remove_dir_all(&archives)?;
+        }
+        fs::create_dir_all(archives.join("partial"))?;
+        step(&format!("Fetch Debian's {} and what they need", packages.join(", ")), || {
+            let mut fetch = self.command("apt-get");
+            fetch.arg(format!("-oDir::Cache::archives={}", archives.display()));
+            fetch.args(["-q", "-y", "--download-only", "--no-install-recommends", "install"]).args(packages);
+            capture(&mut fetch).map(drop)
+        })?;
+        for folder in ["bin", "lib", "sbin"] {
+            fs::create_dir_all(into.join("usr").join(folder))?;
+            symlink(format!("usr/{folder}"), into.join(folder))?;
+        }
+        let mut packages: Vec<PathBuf> =
+            fs::read_dir(&archives)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        packages.retain(|path| path.extension().is_some_and(|extension| extension == "deb"));
+        packages.sort();
+        for package in &packages {
+            unpack_merged(package, into)?;
+        }
+        Ok(fs::remove_dir_all(archives)?)
     }
 
     /// A package in a given version and all that it depends on, dependencies first, as (package, version).
@@ -153,7 +192,11 @@ impl PrivateApt {
         for folder in ["parts", "lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(self.dir.join(folder))?;
         }
-        let sources = widen(&host_sources(etc_apt));
+        let host = host_sources(etc_apt);
+        let sources = match self.release {
+            Some(release) => narrow(&host, release),
+            None => widen(&host),
+        };
         if sources.is_empty() {
             bail!("this host's apt has no source of Debian packages. {WAY_OUT}");
         }
@@ -207,6 +250,22 @@ fn host_sources(etc_apt: &Path) -> Vec<super::sources::Source> {
 fn unpack(deb: &Path, into: &Path) -> Result<()> {
     fs::create_dir_all(into)?;
     capture(Command::new("dpkg-deb").arg("-x").arg(deb).arg(into)).map(|_| ())
+}
+
+/// Unpacks a package into a folder whose `/bin` and the like are links, which stay.
+fn unpack_merged(deb: &Path, into: &Path) -> Result<()> {
+    let mut content =
+        Command::new("dpkg-deb").arg("--fsys-tarfile").arg(deb).stdout(Stdio::piped()).spawn()?;
+    let pipe = content.stdout.take().context("dpkg-deb has no output")?;
+    let mut tar = Command::new("tar");
+    tar.args(["-x", "--keep-directory-symlink", "--no-same-owner", "-C"]).arg(into).stdin(pipe);
+    let unpacked = pass_through(&mut tar);
+    let read = content.wait()?;
+    unpacked?;
+    if !read.success() {
+        bail!("dpkg-deb cannot read {}: {read}", deb.display());
+    }
+    Ok(())
 }
 
 /// The versions in the answer of `apt-cache madison`: lines of `package | version | source`, the newest first.

@@ -15,6 +15,25 @@ const KEYRING: &str = "debian-archive";
 const RELEASES: [&str; 8] =
     ["bullseye", "bookworm", "trixie", "forky", "duke", "oldstable", "stable", "testing"];
 
+/// A release of Debian.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Release {
+    /// Debian 12.
+    Bookworm,
+    /// Debian 13.
+    Trixie,
+}
+
+impl Release {
+    /// Its name in the archive.
+    pub fn name(self) -> &'static str {
+        match self {
+            Release::Bookworm => "bookworm",
+            Release::Trixie => "trixie",
+        }
+    }
+}
+
 /// One package source: places, suites, and the rest of its fields as they were.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
@@ -78,6 +97,19 @@ pub fn widen(sources: &[Source]) -> Vec<Source> {
     sources.iter().filter(|source| source.is_debian()).map(Source::widened).collect()
 }
 
+/// Debian's own among `sources`, with the suites of one release in the place of theirs: packages from there fit
+/// together.
+pub fn narrow(sources: &[Source], release: Release) -> Vec<Source> {
+    let mut narrowed: Vec<Source> = Vec::new();
+    for source in sources.iter().filter(|source| source.is_debian()) {
+        let source = source.of_release(release);
+        if !narrowed.contains(&source) {
+            narrowed.push(source);
+        }
+    }
+    narrowed
+}
+
 /// The `.sources` file that says `sources`.
 pub fn render(sources: &[Source]) -> String {
     sources.iter().map(Source::stanza).collect::<Vec<_>>().join("\n")
@@ -101,6 +133,16 @@ impl Source {
         let mut source = self.clone();
         source.suites.extend(added.iter().map(|suite| (*suite).to_owned()));
         source
+    }
+
+    fn of_release(&self, release: Release) -> Source {
+        let name = release.name();
+        let suites = if self.is_security() {
+            vec![format!("{name}-security")]
+        } else {
+            vec![name.to_owned(), format!("{name}-updates")]
+        };
+        Source { suites: suites.into_iter().collect(), ..self.clone() }
     }
 
     fn stanza(&self) -> String {

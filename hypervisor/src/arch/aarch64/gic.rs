@@ -157,6 +157,11 @@ pub fn set_active(intid: u32, active: bool) {
     distributor::set_active(registers(gic(), intid), intid, active);
 }
 
+/// Makes a shared interrupt pending, as an edge would.
+pub fn pend(intid: u32) {
+    distributor::pend(gic().distributor.registers(), intid);
+}
+
 /// Says whether an interrupt is edge-triggered. It must be disabled.
 pub fn set_trigger(intid: u32, edge: bool) {
     distributor::set_trigger(registers(gic(), intid), intid, edge);

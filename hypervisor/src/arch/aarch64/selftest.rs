@@ -1,22 +1,25 @@
-//! Faults on request (`test=` on the command line), so that whole-machine tests see what a user would see of them.
+//! Tests on request (`test=` on the command line): faults, so that whole-machine tests see what a user would see of them, and
+//! what the hypervisor relies on of the hardware.
 
 use core::hint::black_box;
 
-use super::mmu;
+use super::{gic, mmu};
+use crate::types::CpuId;
 
-/// A test's name on the command line, and what it does. None of them returns.
-const TESTS: [(&str, fn()); 4] = [
+/// A test's name on the command line, and what it does. Faults do not return.
+const TESTS: [(&str, fn()); 5] = [
     ("panic", || panic!("asked for by test=panic")),
     ("stack-overflow", || overflow_stack(0)),
     ("write-code", write_code),
     ("read-nothing", read_nothing),
+    ("reroute", reroute),
 ];
 
 /// Runs a test by name; names that mean nothing are told, with those that do.
 pub fn run(name: &str) {
     match TESTS.iter().find(|(known, _)| *known == name) {
         Some((_, test)) => {
-            log::warn!("test={name}: the hypervisor now fails on purpose");
+            log::warn!("test={name}: asked for on the command line");
             test();
         }
         None => {
@@ -51,4 +54,24 @@ fn read_nothing() {
     // SAFETY: the read must fault; nothing is done with its value.
     let _ = unsafe { nothing.read_volatile() };
     panic!("an address that nothing is mapped at can be read");
+}
+
+/// An edge that has come for one CPU and is not taken yet comes to the CPU that its interrupt is sent to next.
+fn reroute() {
+    // The last one: no device that a board has uses it.
+    let line = 31 + gic::shared_interrupts();
+    gic::disable(line);
+    gic::set_trigger(line, true);
+    gic::route(line, CpuId(1));
+    gic::pend(line);
+    gic::route(line, CpuId(0));
+    gic::enable(line);
+    let taken = core::iter::repeat_with(gic::acknowledge).take(1000).flatten().inspect(|&intid| {
+        gic::drop_priority(intid);
+        gic::deactivate(intid);
+    });
+    let came = taken.filter(|&intid| intid == line).count();
+    gic::disable(line);
+    assert!(came == 1, "test=reroute: interrupt {line} came {came} times");
+    log::warn!("test=reroute: interrupt {line} followed its route");
 }

@@ -13,8 +13,8 @@ use testbed::kernel::Series;
 use testbed::qemu::{BootDomain, Gic};
 use testbed::roles::{DRIVER_BOOTARGS, DRIVER_DOMAIN};
 
-use crate::harness::{Lab, Scenario};
 use crate::rig::{self, Rig};
+use system_tests::harness::{Lab, Scenario};
 
 /// The scenarios of this file.
 pub fn all() -> Vec<Scenario> {

@@ -12,7 +12,7 @@ use system_tests::tree;
 use testbed::kernel::Series;
 use testbed::qemu::Gic;
 
-use crate::harness::{Lab, Scenario};
+use system_tests::harness::{Lab, Scenario};
 
 /// What the hypervisor says last when it cannot go on.
 const HALTED: &str = "halted";

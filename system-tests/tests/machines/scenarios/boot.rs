@@ -8,7 +8,7 @@ use system_tests::setup::Setup;
 use testbed::kernel::Series;
 use testbed::qemu::Gic;
 
-use crate::harness::{Lab, Scenario};
+use system_tests::harness::{Lab, Scenario};
 
 /// Each value of each column at least twice, and the pairs that differ most in what the hypervisor does for them.
 const MATRIX: [(Gic, u32, &str, Series); 9] = [

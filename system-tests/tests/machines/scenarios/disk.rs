@@ -12,7 +12,7 @@ use testbed::kernel::{self, Series};
 use testbed::process::{capture, find};
 use testbed::qemu::{Disk, DiskBus};
 
-use crate::harness::{Lab, Scenario};
+use system_tests::harness::{Lab, Scenario};
 
 /// Size of the disks in MiB.
 const DISK_MIB: u64 = 128;

@@ -5,7 +5,7 @@ use system_tests::setup::Setup;
 use testbed::kernel::Series;
 use testbed::qemu::Gic;
 
-use crate::harness::{Lab, Scenario};
+use system_tests::harness::{Lab, Scenario};
 
 /// The scenarios of this file.
 pub fn all() -> Vec<Scenario> {

@@ -11,7 +11,7 @@ use testbed::kernel::Series;
 use testbed::process::{capture, find};
 use testbed::qemu::{BootDomain, Disk, DiskBus, Gic};
 
-use crate::harness::{Lab, Scenario};
+use system_tests::harness::{Lab, Scenario};
 
 /// Size of the disks in MiB.
 const DISK_MIB: u64 = 128;
@@ -23,6 +23,8 @@ pub fn all() -> Vec<Scenario> {
     vec![
         Scenario::new("driver/owns-a-disk-6.12", |lab| owns_a_disk(lab, Series::V6_12, Gic::V3)),
         Scenario::new("driver/owns-a-disk-6.1-gicv2", |lab| owns_a_disk(lab, Series::V6_1, Gic::V2)),
+        Scenario::new("driver/pending-interrupt-follows-its-route-gicv2", |lab| reroutes(lab, Gic::V2)),
+        Scenario::new("driver/pending-interrupt-follows-its-route-gicv3", |lab| reroutes(lab, Gic::V3)),
     ]
 }
 
@@ -64,5 +66,14 @@ fn owns_a_disk(lab: &Lab, series: Series, gic: Gic) -> Result<()> {
         capture(check.args(["-f", "-n"]).arg(image))?;
         fs::remove_file(image)?;
     }
+    Ok(())
+}
+
+/// A device's edge is not lost when its owner moves to another CPU before it is taken.
+fn reroutes(lab: &Lab, gic: Gic) -> Result<()> {
+    let mut setup = lab.linux(Series::V6_1)?.option("panic=halt").option("test=reroute");
+    setup.gic = gic;
+    setup.cpus = 2;
+    lab.start(&setup)?.expect("followed its route")?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use testbed::kernel::Series;
 
-use crate::harness::{Lab, Scenario};
+use system_tests::harness::{Lab, Scenario};
 
 /// The scenarios of this file.
 pub fn all() -> Vec<Scenario> {

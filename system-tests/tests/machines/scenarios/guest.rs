@@ -16,8 +16,8 @@ use testbed::kernel::Series;
 use testbed::process::capture;
 use testbed::qemu::Gic;
 
-use crate::harness::{Lab, Scenario};
 use crate::rig::{DISK_MIB, Rig, check_and_remove, description, disk, extract, setup, tool};
+use system_tests::harness::{Lab, Scenario};
 
 /// How often a guest reboots.
 const REBOOTS: u32 = 20;

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use system_tests::setup::Setup;
 use testbed::qemu::Gic;
 
-use crate::harness::{Lab, Scenario};
+use system_tests::harness::{Lab, Scenario};
 
 /// The scenarios of this file.
 pub fn all() -> Vec<Scenario> {

@@ -13,9 +13,9 @@ use testbed::process::capture;
 use testbed::programs::Extra;
 use testbed::toolchain::cargo;
 
-use crate::harness::{Lab, Scenario};
 use crate::rig::{DISK_MIB, check_and_remove};
-use crate::turns::Running;
+use system_tests::harness::{Lab, Scenario};
+use system_tests::turns::Running;
 
 /// CPUs of its machine, if nothing else is said.
 const CPUS: u32 = 2;

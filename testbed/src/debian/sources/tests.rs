@@ -47,6 +47,15 @@ fn debians_own_stanzas_are_taken_and_widened() {
 }
 
 #[test]
+fn one_release_takes_the_place_of_the_hosts() {
+    let twice = format!("{DEB822}\n{DEB822}");
+    let narrowed = narrow(&parse_sources(&twice), Release::Trixie);
+    assert_eq!(narrowed.len(), 2, "{narrowed:?}");
+    assert_eq!(suites(&narrowed[0]), ["trixie", "trixie-updates"]);
+    assert_eq!(suites(&narrowed[1]), ["trixie-security"]);
+}
+
+#[test]
 fn what_is_rendered_reads_back_the_same() {
     let widened = widen(&parse_sources(DEB822));
     assert_eq!(parse_sources(&render(&widened)), widened);

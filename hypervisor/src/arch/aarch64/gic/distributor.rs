@@ -13,6 +13,7 @@ const TYPER: u64 = 0x4;
 const IGROUPR: u64 = 0x80;
 const ISENABLER: u64 = 0x100;
 const ICENABLER: u64 = 0x180;
+const ISPENDR: u64 = 0x200;
 const ICPENDR: u64 = 0x280;
 const ISACTIVER: u64 = 0x300;
 const ICACTIVER: u64 = 0x380;
@@ -23,7 +24,7 @@ const SGIR: u64 = 0xf00;
 const IROUTER: u64 = 0x6000;
 const RWP: u32 = 1 << 31;
 
-/// The distributor, shared by all CPUs. Every operation is one register write, so it needs no lock.
+/// The distributor, shared by all CPUs. Operations on different interrupts do not disturb each other, so it needs no lock.
 pub struct Distributor {
     registers: Mmio,
     affinity_routing: bool,
@@ -94,6 +95,17 @@ impl Distributor {
             }
         } else if let Some(target) = self.targets.get(usize::from(cpu.0)) {
             self.registers.write8(ITARGETSR + u64::from(intid), target.load(Ordering::Relaxed));
+            self.bring_along(intid);
+        }
+    }
+
+    /// GICv2: an edge that waits goes to the new target (IHI 0048 §4.3.12), but QEMU leaves it with the old one, where it
+    /// would wait for ever. It is made anew; should it be taken meanwhile, it comes twice, which an edge may.
+    fn bring_along(&self, intid: u32) {
+        let (offset, bit) = bit(0, intid);
+        if self.registers.read32(ISPENDR + offset) & bit != 0 && is_edge(self.registers, intid) {
+            self.registers.write32(ICPENDR + offset, bit);
+            self.registers.write32(ISPENDR + offset, bit);
         }
     }
 
@@ -138,10 +150,25 @@ pub fn set_active(registers: Mmio, intid: u32, active: bool) {
     registers.write32(offset, bit);
 }
 
+/// Makes an interrupt pending.
+pub fn pend(registers: Mmio, intid: u32) {
+    let (offset, bit) = bit(ISPENDR, intid);
+    registers.write32(offset, bit);
+}
+
 /// Chooses edge or level. Only one CPU changes a given interrupt at a time: its owner's distributor lock is held.
 pub fn set_trigger(registers: Mmio, intid: u32, edge: bool) {
-    let offset = ICFGR + u64::from(intid / 16) * 4;
-    let shift = intid % 16 * 2 + 1;
+    let (offset, shift) = trigger(intid);
     let value = registers.read32(offset) & !(1 << shift);
     registers.write32(offset, value | u32::from(edge) << shift);
+}
+
+fn is_edge(registers: Mmio, intid: u32) -> bool {
+    let (offset, shift) = trigger(intid);
+    registers.read32(offset) & 1 << shift != 0
+}
+
+/// The register that says how an interrupt is triggered, and the place of its bit.
+fn trigger(intid: u32) -> (u64, u32) {
+    (ICFGR + u64::from(intid / 16) * 4, intid % 16 * 2 + 1)
 }

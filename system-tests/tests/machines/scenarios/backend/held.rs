@@ -5,8 +5,8 @@ use anyhow::{Result, ensure};
 use testbed::kernel::Series;
 
 use super::{BARE, control_alone};
-use crate::harness::Lab;
 use crate::rig::Rig;
+use system_tests::harness::Lab;
 
 /// States that a slot can show.
 const STATES: u8 = 16;

@@ -11,8 +11,8 @@ use testbed::qemu::{Disk, DiskBus};
 use testbed::roles::DRIVER_DOMAIN;
 
 use super::{another, boot, control_alone, obeys, start_lithd};
-use crate::harness::Lab;
 use crate::rig::{self, Rig};
+use system_tests::harness::Lab;
 
 /// The good disk, which the control domain serves.
 const GOOD: &str = "vcpus = 2\n[[disk]]\nimage = \"/dev/vda\"\n";

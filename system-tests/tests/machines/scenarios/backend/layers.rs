@@ -12,8 +12,8 @@ use testbed::kernel::Series;
 use testbed::qemu::{Disk, DiskBus};
 
 use super::{boot, control_alone, start_lithd};
-use crate::harness::Lab;
 use crate::rig::{Rig, extract, tool};
+use system_tests::harness::Lab;
 
 /// The guest's disk, in the control domain's files.
 const DISK: &str = "[[disk]]\nimage = \"/images/top.qcow2\"\nformat = \"qcow2\"\n\

@@ -4,8 +4,8 @@ use anyhow::{Context, Result, ensure};
 use testbed::kernel::Series;
 
 use super::{passes, root_disk};
-use crate::harness::{Lab, Scenario};
 use crate::rig::{Rig, check_and_remove, description, disk, setup};
+use system_tests::harness::{Lab, Scenario};
 
 /// The scenarios of this file.
 pub fn all() -> Vec<Scenario> {

@@ -6,12 +6,12 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::assets::Assets;
+use crate::machine::{Machine, log_file};
+use crate::setup::Setup;
+use crate::shell::PROGRAM;
 use anyhow::{Context, Result};
 use libtest_mimic::{Failed, Trial};
-use system_tests::assets::Assets;
-use system_tests::machine::{Machine, log_file};
-use system_tests::setup::Setup;
-use system_tests::shell::PROGRAM;
 use testbed::kernel::Series;
 
 use crate::turns::{Running, Turn};

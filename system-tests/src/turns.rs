@@ -6,7 +6,7 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use system_tests::machine::Machine;
+use crate::machine::Machine;
 
 /// CPUs that all running machines may have together.
 const CPUS: u32 = 4;

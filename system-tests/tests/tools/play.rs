@@ -1,0 +1,87 @@
+//! The plays: which transcripts share a machine, and how an answer is judged.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use system_tests::harness::{Lab, Scenario};
+use system_tests::setup::Setup;
+use system_tests::transcript::{self, Place};
+use testbed::tools::Version;
+
+use crate::{dom0, xen};
+
+/// Some transcripts that are played one after the other in one machine.
+struct Play {
+    name: &'static str,
+    /// Names of files in `transcripts/`, without their ending.
+    transcripts: &'static [&'static str],
+    /// What this machine has that the others have not.
+    change: fn(&mut Setup),
+}
+
+/// All plays. Each is a machine for each version of the tools: what can share one should.
+const PLAYS: [Play; 1] = [Play { name: "xl", transcripts: &["host"], change: |_| () }];
+
+/// How many steps that went wrong are shown.
+const SHOWN: usize = 8;
+
+/// A scenario for each play, version of the tools, and hypervisor.
+pub fn all() -> Result<Vec<Scenario>> {
+    let mut all = Vec::new();
+    for play in &PLAYS {
+        for version in Version::ALL {
+            all.push(Scenario::new(format!("tools/{}-{version}", play.name), move |lab| {
+                run(lab, play, version, None)
+            }));
+            if let Some(image) = xen::find(version)? {
+                let name = format!("xen/{}-{version}", play.name);
+                all.push(Scenario::new(name, move |lab| run(lab, play, version, Some(&image))));
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Plays transcripts in a machine with our hypervisor, or with that Xen.
+fn run(lab: &Lab, play: &Play, version: Version, xen: Option<&Path>) -> Result<()> {
+    let place = Place { version: version.to_string(), xen: xen.is_some() };
+    let mut steps = Vec::new();
+    let mut files = Vec::new();
+    for name in play.transcripts {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/tools/transcripts/{name}"));
+        let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        let its = transcript::parse(&text, &place).with_context(|| name.to_string())?;
+        files.extend(std::iter::repeat_n(*name, its.len()));
+        steps.extend(its);
+    }
+    let (mut setup, answers) = dom0::setup(lab, version, &steps)?;
+    match xen {
+        None => setup = setup.option(&format!("xen-version={version} dom0_max_vcpus=1")),
+        Some(image) => {
+            setup.hypervisor = image.to_path_buf();
+            setup.options =
+                "dom0_mem=512M dom0_max_vcpus=1 console=dtuart dtuart=/pl011@9000000 bootscrub=0".to_owned();
+        }
+    }
+    (play.change)(&mut setup);
+    let mut machine = lab.start(&setup)?;
+    machine.expect(dom0::DONE)?;
+    machine.wait_for_end()?;
+
+    let answers = dom0::read_answers(&answers)?;
+    ensure!(answers.len() == steps.len(), "{} steps were played, of {}", answers.len(), steps.len());
+    let as_it_came: String = steps.iter().zip(&answers).map(|(step, answer)| step.with(answer)).collect();
+    fs::write(lab.folder.join("transcript"), as_it_came)?;
+    let wrong: Vec<String> = files
+        .iter()
+        .zip(steps.iter().zip(&answers))
+        .filter_map(|(file, (step, answer))| Some(format!("{file}, {}", step.judge(answer)?)))
+        .collect();
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let more = if wrong.len() > SHOWN { "…\n" } else { "" };
+    let shown: String = wrong.iter().take(SHOWN).map(String::as_str).collect();
+    bail!("{} of {} steps went wrong:\n{shown}{more}", wrong.len(), steps.len())
+}

@@ -1,0 +1,37 @@
+//! Where a real Xen is, to play the same transcripts on.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use testbed::tools::Version;
+
+/// Names folders, with `:` between them, in each of which a Xen was built from Debian's source package: the image is
+/// `xen/xen/xen`, and `root/oracle/version` says its version. `debian` in a folder's place is Debian's own build.
+const FOLDERS: &str = "XEN_ORACLE_DIR";
+/// In a folder's place: Debian's packages of the hypervisor, fetched.
+const DEBIAN: &str = "debian";
+
+/// The image of a Xen of that version, if there is one.
+pub fn find(version: Version) -> Result<Option<PathBuf>> {
+    for folder in folders() {
+        if folder == Path::new(DEBIAN) {
+            return version.xen().map(Some);
+        }
+        let its_version = std::fs::read_to_string(folder.join("root/oracle/version")).unwrap_or_default();
+        let image = folder.join("xen/xen/xen");
+        if its_version.trim() == version.to_string() && image.is_file() {
+            return Ok(Some(image));
+        }
+    }
+    Ok(None)
+}
+
+fn folders() -> Vec<PathBuf> {
+    if let Some(folders) = env::var_os(FOLDERS) {
+        return env::split_paths(&folders).collect();
+    }
+    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cache")));
+    cache.map(|cache| cache.join("xen-oracle")).into_iter().collect()
+}
