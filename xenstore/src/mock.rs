@@ -113,6 +113,11 @@ impl Mock {
         }
     }
 
+    /// The paths of all nodes, in order.
+    pub fn paths(&self) -> Vec<String> {
+        self.lock().tree.paths()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -45,6 +45,10 @@ impl Tree {
         if allowed { Ok(()) } else { Err(Errno::ACCESS) }
     }
 
+    pub(super) fn paths(&self) -> Vec<String> {
+        self.nodes.keys().cloned().collect()
+    }
+
     pub(super) fn read(&self, path: &str, domain: u16) -> Result<Vec<u8>, Errno> {
         self.readable(path, domain).map(|node| node.0.clone())
     }
