@@ -57,6 +57,8 @@ pub struct Vcpu {
     pub soft_affinity: AtomicU64,
     /// When its kernel, which seems to have panicked, counts as crashed (`domain::crash`); 0 = there is no suspicion.
     suspect_until: AtomicU64,
+    /// Its registers when that suspicion arose.
+    suspect_regs: Mutex<GuestRegs>,
     /// The instruction that waits for a device model, if one does.
     pub access: Mutex<Option<DeviceAccess>>,
     /// Pages of RAM have gone from where they were ([`Vcpu::take_pages_left`]).
@@ -122,6 +124,7 @@ impl Vcpu {
             cleaned_to: AtomicU64::new(0),
             soft_affinity: AtomicU64::new(u64::MAX),
             suspect_until: AtomicU64::new(0),
+            suspect_regs: Mutex::default(),
             access: Mutex::new(None),
             pages_left: AtomicBool::new(false),
             attention: AtomicU8::new(Attention::INTERRUPTS.0),
@@ -147,9 +150,16 @@ impl Vcpu {
         Attention(self.attention.swap(0, Ordering::Acquire))
     }
 
-    /// Suspects that its kernel has panicked, until the counter reaches `deadline`. False if it is suspected already.
-    pub fn suspect(&self, deadline: u64) -> bool {
-        self.suspect_until.compare_exchange(0, deadline, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    /// Suspects that its kernel has panicked, with these registers, until the counter reaches `deadline`. False if it is
+    /// suspected already.
+    pub fn suspect(&self, deadline: u64, regs: &GuestRegs) -> bool {
+        let mut kept = self.suspect_regs.lock();
+        let new =
+            self.suspect_until.compare_exchange(0, deadline, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if new {
+            *kept = *regs;
+        }
+        new
     }
 
     /// It runs a program or sleeps, which a kernel that has panicked does not.
@@ -160,11 +170,13 @@ impl Vcpu {
         }
     }
 
-    /// Whether a suspicion has lasted to its end; then it is over.
-    pub fn confirm_suspicion(&self, now: u64) -> bool {
+    /// If a suspicion has lasted to its end: it is over, and these are the registers with which it began.
+    pub fn confirm_suspicion(&self, now: u64) -> Option<GuestRegs> {
+        let kept = self.suspect_regs.lock();
         let until = self.suspect_until.load(Ordering::Relaxed);
-        (1..=now).contains(&until)
-            && self.suspect_until.compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        let lasted = (1..=now).contains(&until)
+            && self.suspect_until.compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        lasted.then_some(*kept)
     }
 
     /// Whether it polls, and no longer than until `now`.

@@ -6,7 +6,7 @@
 //! register's pending and active bits are the truth, and [`Vgic::fold`] brings them back here.
 //!
 //! Interrupts are kept in [banks](interrupt::Bank) of 32, the unit of the registers: a guest's access is an operation
-//! on words. Each vCPU has a [queue](queue::Queue) of the interrupts that concern it now, so that the way into a
+//! on words. Each vCPU has a queue of the interrupts that concern it now, so that the way into a
 //! guest costs nothing when nothing is pending.
 //!
 //! Sources: Arm IHI 0048 (GICv2), IHI 0069 (GICv3). GICv3 is presented with one security state (`GICD_CTLR.DS` = 1),

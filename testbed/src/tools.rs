@@ -25,8 +25,9 @@ pub enum Version {
 }
 
 /// The tools themselves, for each version by its name, and what a control domain needs beside them: `ip` for bridges,
-/// `losetup`, `choom` and `mount` for Debian's scripts, `start-stop-daemon` and the functions of init scripts.
-const PACKAGES: [&str; 15] = [
+/// `losetup`, `choom`, `awk` and `mount` for Debian's scripts, `start-stop-daemon` and the functions of init scripts; and
+/// libvirt, which rules guests by the same libraries.
+const PACKAGES: [&str; 18] = [
     "xenstore-utils",
     "bash",
     "coreutils",
@@ -38,6 +39,9 @@ const PACKAGES: [&str; 15] = [
     "init-system-helpers",
     "iproute2",
     "kmod",
+    "libvirt-clients",
+    "libvirt-daemon-driver-xen",
+    "mawk",
     "mount",
     "sed",
     "sysvinit-utils",
@@ -131,12 +135,16 @@ fn arrange(root: &Path) -> Result<()> {
             std::os::unix::fs::symlink(to, link)?;
         }
     }
-    // The installation of a shell would make this link.
-    let sh = root.join("usr/bin/sh");
-    if !sh.exists() {
-        std::os::unix::fs::symlink("bash", sh)?;
+    // The installation of the packages would make these links.
+    for (link, to) in [("sh", "bash"), ("awk", "mawk")] {
+        let link = root.join("usr/bin").join(link);
+        if !link.exists() {
+            std::os::unix::fs::symlink(to, link)?;
+        }
     }
-    let names = "root:x:0:0:root:/root:/bin/bash\n";
+    // libvirt's daemon ends without a user for QEMU, which the installation of its package would make too.
+    let names =
+        "root:x:0:0:root:/root:/bin/bash\nlibvirt-qemu:x:64055:64055::/var/lib/libvirt:/usr/sbin/nologin\n";
     fs::write(root.join("etc/passwd"), names)?;
-    Ok(fs::write(root.join("etc/group"), "root:x:0:\n")?)
+    Ok(fs::write(root.join("etc/group"), "root:x:0:\nkvm:x:102:\nlibvirt-qemu:x:64055:\n")?)
 }

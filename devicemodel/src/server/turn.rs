@@ -1,5 +1,4 @@
 //! The server's loop without its surroundings: pages, ports and events come from Xen's files or from a test.
-
 //!
 //! An event that was read stays masked: what the guest asks for meanwhile is found by [`Turns::look`], which costs no
 //! system call and no interrupt. [`Turns::release`] lets events come again, which is to be done before waiting for one.

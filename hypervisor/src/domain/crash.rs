@@ -1,10 +1,10 @@
 //! Finding out that the first domain's kernel is dead.
 //!
 //! An arm64 Linux that panics tells nobody: it writes its last words and spins. So the console's output is watched for
-//! those words, the registers are reported at once, and if the vCPU that wrote them then neither sleeps nor enters EL0
-//! for [`PATIENCE`], the domain counts as crashed. A program that merely prints the words goes on running, which clears
-//! the suspicion. What a guest's console shows in a terminal of the domain cannot be told from what its own kernel writes:
-//! both come as the same call, timestamps and all. Besides, a domain may ask to be watched (`sched_op` watchdog).
+//! those words, and if the vCPU that wrote them then neither sleeps nor enters EL0 for [`PATIENCE`], the domain counts as
+//! crashed, and the registers that it had are reported. A program that merely prints the words goes on running, which
+//! clears the suspicion, and nothing is said: what a guest's console shows in a terminal of the domain comes by the same
+//! call as what its own kernel writes, timestamps and all. Besides, a domain may ask to be watched (`sched_op` watchdog).
 
 use xenolith_abi::Errno;
 use xenolith_abi::sched::ShutdownReason;
@@ -83,11 +83,9 @@ impl Domain {
     pub fn hear(&self, vcpu: &VcpuRef, local: &mut Local, regs: &GuestRegs, bytes: &[u8]) {
         let deadline = arch::now().saturating_add(arch::ticks(PATIENCE));
         // Linux says it again when it is done; once is enough.
-        if !self.listener.lock().hear(bytes) || !vcpu.vcpu().suspect(deadline) {
+        if !self.listener.lock().hear(bytes) || !vcpu.vcpu().suspect(deadline, regs) {
             return;
         }
-        log::error!("{} {}: the kernel says that it panics; its registers:", self.id, vcpu.id);
-        report(regs);
         local.set_alarm(vcpu.vcpu().unit, AlarmKind::Crash, Some(deadline));
         local.choose();
     }
@@ -95,7 +93,13 @@ impl Domain {
 
 /// The time of a suspected vCPU may be up. An older suspicion's is none of the one that there is now.
 pub fn confirm(hv: &Hypervisor, vcpu: &VcpuRef, now: u64) {
-    if vcpu.vcpu().confirm_suspicion(now) {
+    if let Some(regs) = vcpu.vcpu().confirm_suspicion(now) {
+        log::error!(
+            "{} {}: its kernel has panicked; the registers with which it said so:",
+            vcpu.domain.id,
+            vcpu.id
+        );
+        report(&regs);
         vcpu.domain.shut_down(hv, ShutdownReason::Crash);
     }
 }

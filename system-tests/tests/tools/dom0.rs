@@ -121,6 +121,10 @@ fn guest(kernel: &Kernel, busybox: &Path, guest_tests: &Path) -> Result<Initramf
     let front_ends = ModuleTree::open(&kernel.modules())?.load_order(&FRONT_ENDS)?;
     files.modules("front-ends", front_ends);
     files.file("etc/inittab", 0o644, include_bytes!("dom0/guest-inittab").to_vec());
+    files.folder("sbin");
+    for program in ["poweroff", "reboot"] {
+        files.link(&format!("sbin/{program}"), "../bin/busybox");
+    }
     files.file("bin/console-shell", 0o755, include_bytes!("dom0/guest-shell").to_vec());
     files.file("bin/guest-tests", 0o755, fs::read(guest_tests)?);
     Ok(files)

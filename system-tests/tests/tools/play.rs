@@ -21,7 +21,11 @@ struct Play {
 }
 
 /// All plays. Each is a machine for each version of the tools: what can share one should.
-const PLAYS: [Play; 1] = [Play { name: "xl", transcripts: &["host"], change: |_| () }];
+const PLAYS: [Play; 3] = [
+    Play { name: "xl", transcripts: &["host", "life"], change: |_| () },
+    Play { name: "pv", transcripts: &["pv"], change: |_| () },
+    Play { name: "libvirt", transcripts: &["libvirt"], change: |_| () },
+];
 
 /// How many steps that went wrong are shown.
 const SHOWN: usize = 8;

@@ -1,4 +1,5 @@
-//! The machine's CPUs and memory. It is one node and one socket, as far as the hypervisor knows.
+//! The machine's CPUs and memory. It is one node, and no CPU has a place in it: in the words of Xen on Arm each is core 0 of
+//! socket 0, which makes one core a socket.
 
 use xenolith_abi::Errno;
 use xenolith_abi::control::Payload;
@@ -10,15 +11,15 @@ use crate::arch;
 use crate::hypercall::Caller;
 use crate::types::{CpuId, PAGE_SIZE};
 
-/// The distance of a node to itself.
-const LOCAL: u32 = 10;
+/// The distance of the node to itself, as Xen says it where it knows nothing of nodes.
+const LOCAL: u32 = 20;
 
 pub fn describe(caller: &Caller<'_>, payload: &mut Payload) {
     let cpus = u32::from(caller.hv.cpus());
     let frames = &caller.hv.frames;
     payload.set(&PhysInfo {
         threads_per_core: 1,
-        cores_per_socket: cpus,
+        cores_per_socket: 1,
         nr_cpus: cpus,
         max_cpu_id: cpus.saturating_sub(1),
         nr_nodes: 1,
@@ -67,7 +68,7 @@ pub fn cpus(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Errno> {
         asked.num_cpus = asked.num_cpus.min(all);
         for cpu in 0..asked.num_cpus {
             let place = Caller::element::<CpuTopo>(asked.cputopo, cpu.into())?;
-            caller.write(place, &CpuTopo { core: cpu, socket: 0, node: 0 })?;
+            caller.write(place, &CpuTopo { core: 0, socket: 0, node: 0 })?;
         }
     }
     payload.set(&asked);

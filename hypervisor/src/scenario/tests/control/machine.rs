@@ -16,6 +16,7 @@ fn the_machine_is_described() {
         let mut info = PhysInfo { pad: 7, hw_cap: [9; 8], ..PhysInfo::default() };
         assert_eq!(tools.sysctl(&mut machine, SysctlOp::PhysInfo, &mut info), 0);
         assert_eq!((info.nr_cpus, info.max_cpu_id, info.nr_nodes), (2, 1, 1));
+        assert_eq!((info.cores_per_socket, info.threads_per_core), (1, 1));
         assert_eq!(info.capabilities, 0x109);
         assert_eq!((info.total_pages, info.free_pages), (4096, machine.hv.frames.free_frames()));
         assert_eq!((info.pad, info.hw_cap, info.scrub_pages), (0, [0; 8], 0));
@@ -43,6 +44,9 @@ fn cpus_and_nodes_are_listed() {
     assert_eq!(cpus.num_cpus, 1);
     let listed: [CpuTopo; 2] = machine.peek(&tools.guest.domain, buffer);
     assert_eq!((listed[0], listed[1].core), (CpuTopo { core: 0, socket: 0, node: 0 }, u32::MAX));
+    cpus.num_cpus = 2;
+    assert_eq!(tools.sysctl(&mut machine, SysctlOp::CpuTopoInfo, &mut cpus), 0);
+    assert_eq!(machine.peek::<CpuTopo>(&tools.guest.domain, buffer + 12), listed[0]);
 
     let mut nodes = NumaInfo { num_nodes: 9, ..NumaInfo::default() };
     assert_eq!(tools.sysctl(&mut machine, SysctlOp::NumaInfo, &mut nodes), 0);
@@ -51,7 +55,7 @@ fn cpus_and_nodes_are_listed() {
     assert_eq!(tools.sysctl(&mut machine, SysctlOp::NumaInfo, &mut nodes), 0);
     let memory: NodeMemory = machine.peek(&tools.guest.domain, buffer);
     assert_eq!(nodes.num_nodes, 1);
-    assert_eq!((memory.memsize, machine.peek::<u32>(&tools.guest.domain, buffer + 64)), (4096 * 4096, 10));
+    assert_eq!((memory.memsize, machine.peek::<u32>(&tools.guest.domain, buffer + 64)), (4096 * 4096, 20));
 
     fake::advance(5_000_000);
     let mut idle = GetCpuInfo { max_cpus: 8, info: buffer, ..GetCpuInfo::default() };
