@@ -95,6 +95,35 @@ impl Vgic {
             .is_some_and(|bank| (bank.pending() | bank.active | bank.listed) & bit(intid) != 0)
     }
 
+    /// The interrupts of a vCPU that wait or are served, and how each stands; shared ones belong to the vCPU that they are
+    /// sent to. As with [`Vgic::in_flight`], what a list register holds counts as it was filled.
+    pub fn in_hand(&self, vcpu: VcpuId) -> impl Iterator<Item = (u32, &'static str)> {
+        let words = 0..=self.shared.len();
+        let banks = words.filter_map(move |n| {
+            let id = BankId::of_word(vcpu, n);
+            Some((id, self.bank(id)?))
+        });
+        banks.flat_map(move |(id, bank)| {
+            bits(bank.pending() | bank.active | bank.listed).filter_map(move |n| {
+                let intid = id.first() + n;
+                let sent_here = match id {
+                    BankId::Private(_) => true,
+                    BankId::Shared(n) => self.shared.get(n)?.home(intid) == Some(vcpu),
+                };
+                let (waits, served) = (bank.pending() & bit(n) != 0, bank.active & bit(n) != 0);
+                sent_here.then_some((
+                    intid,
+                    match (waits, served) {
+                        (true, true) => "waits, and is served",
+                        (true, false) if bank.enabled & bit(n) == 0 => "waits, but is disabled",
+                        (true, false) => "waits",
+                        (false, _) => "is served",
+                    },
+                ))
+            })
+        })
+    }
+
     /// After a change of state of the interrupts `mask` of a bank: whoever is concerned is told.
     pub(super) fn update(&mut self, id: BankId, mask: u32) {
         if mask == 0 {
