@@ -62,6 +62,7 @@ fn serve(slot: Option<u32>, text: Option<&str>) -> Result<()> {
     if let Err(error) = privcmd.restrict(job.guest) {
         lacks.push(format!("privcmd not restricted ({error})"));
     }
+    confine::allow_locked_memory();
     confine::give_up_root()?;
     lacks.extend(confine::leave_file_system()?.map(str::to_owned));
     let (mut transport, text) = disk.start(&job, guest)?;
