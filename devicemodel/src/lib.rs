@@ -55,6 +55,7 @@ pub mod dm;
 mod domain;
 mod error;
 mod guest;
+pub mod layout;
 mod memory;
 pub mod mock;
 mod ram;

@@ -12,7 +12,6 @@ mod tests;
 mod transaction;
 mod tree;
 mod watch;
-mod wire;
 
 pub use ring::{Connection, Served};
 pub use server::Store;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetStatus, Scope};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, set_capabilities_secure_bits};
 use rustix::thread::{Gid, Uid};
 use seccompiler::{
@@ -16,6 +17,22 @@ use seccompiler::{
 
 /// The user and group that own nothing.
 const NOBODY: u32 = 65534;
+
+/// Bytes that all devices of a domain together may have the kernel hold in place for them: 4 MiB each (`virtio`'s stages),
+/// of which Linux's usual 8 MiB are two disks' worth. It counts by user, and all of them are the same one then.
+const LOCKED: u64 = 1 << 30;
+
+/// Allows this process [`LOCKED`] bytes of locked memory, which takes root. Without it disks work, but slower: so where it
+/// is refused, as much is taken as there is.
+pub fn allow_locked_memory() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Memlock);
+    // `None` is no limit.
+    let enough = |limit: Option<u64>| limit.map(|limit| limit.max(LOCKED));
+    let raised = Rlimit { current: enough(current), maximum: enough(maximum) };
+    if setrlimit(Resource::Memlock, raised).is_err() {
+        let _ = setrlimit(Resource::Memlock, Rlimit { current: maximum, maximum });
+    }
+}
 
 /// Gives root up for good: other user, no groups, no capabilities and no way to get any back.
 ///

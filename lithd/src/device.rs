@@ -5,74 +5,102 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use devicemodel::dm::DeviceModel;
-use devicemodel::slots::{DeviceKind, Slot, Slots};
 use devicemodel::xen::Privcmd;
-use devicemodel::{Domain, Server};
+use devicemodel::{Domain, Server, layout};
+use rustix::io::Errno;
 use virtio::block::Block;
+use virtio::config::MAX_QUEUES;
 use virtio::mmio::Transport;
 use virtio::queue::QueueError;
 
 use crate::attend::{Duty, attend};
 use crate::confine;
 use crate::disk::Disk;
+use crate::job::Job;
 use crate::report::{Report, log, tell};
 
 /// The guest can misuse its queues at any rate; the log hears of the first few times.
 const COMPLAINTS: u32 = 10;
+/// The control domain may hear of the device at the same time as this domain, and let it serve the guest only then.
+const PATIENCE: Duration = Duration::from_secs(8);
+const PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves slot `number` until standard input ends.
+/// Serves a slot, or the job that a text describes, until standard input ends.
 ///
 /// # Errors
 /// It cannot be served, or no more; the supervisor was told why.
-pub fn run(number: u32) -> Result<()> {
-    let result = serve(number);
+pub fn run(slot: Option<u32>, text: Option<&str>) -> Result<()> {
+    let result = serve(slot, text);
     if let Err(error) = &result {
         Report::Failed(tell(error)).send();
     }
-    result.with_context(|| format!("slot {number}"))
+    match slot {
+        Some(number) => result.with_context(|| format!("slot {number}")),
+        None => result,
+    }
 }
 
-fn serve(number: u32) -> Result<()> {
+fn serve(slot: Option<u32>, text: Option<&str>) -> Result<()> {
+    let job = text.map(Job::from_text).transpose()?;
     let privcmd = Arc::new(Privcmd::open()?);
-    let slot =
-        Slots::new(Arc::clone(&privcmd)).get(number)?.ok_or_else(|| anyhow!("there is no such slot"))?;
-    let device = &slot.device;
-    if DeviceKind::from_number(device.kind) != Some(DeviceKind::VirtioMmioBlock) {
-        bail!("this lithd does not know devices of kind {}", device.kind);
-    }
-    let disk = Disk::open(device)?;
-    let model = DeviceModel::new(Arc::clone(&privcmd), device.guest);
-    let guest = Arc::new(Domain::attach(model.clone(), &device.ram)?);
+    let mut job = match (job, slot) {
+        (Some(job), _) => job,
+        (None, Some(number)) => Job::of_slot(&privcmd, number)?,
+        (None, None) => bail!("there is nothing to serve"),
+    };
+    let disk = Disk::open(&job)?;
+    let model = DeviceModel::new(Arc::clone(&privcmd), job.guest);
+    prepare(&mut job, &model)?;
+    let guest = Arc::new(Domain::attach(model.clone(), &job.banks())?);
     let mut server = Server::create(model)?;
 
     let mut lacks = Vec::new();
-    if let Err(error) = privcmd.restrict(device.guest) {
+    if let Err(error) = privcmd.restrict(job.guest) {
         lacks.push(format!("privcmd not restricted ({error})"));
     }
+    confine::allow_locked_memory();
     confine::give_up_root()?;
     lacks.extend(confine::leave_file_system()?.map(str::to_owned));
-    let (mut transport, text) = disk.start(device, guest)?;
+    let (mut transport, text) = disk.start(&job, guest)?;
     confine::filter_system_calls()?;
     if !lacks.is_empty() {
-        log!("slot {number}: confined with less than usual: {}", lacks.join(", "));
+        log!("{}: confined with less than usual: {}", job.name, lacks.join(", "));
     }
 
-    let registers = device.registers;
-    let last = registers.base.checked_add(registers.size).and_then(|end| end.checked_sub(1));
-    server.map_mmio(
-        registers.base..=last.ok_or_else(|| anyhow!("its registers end past the address space"))?,
-    )?;
-    Report::Ready(format!("{text} to guest {}", device.guest)).send();
-    let (server, slot) = (&mut server, &slot);
-    let mut work = Work { server, transport: &mut transport, slot, broken: None, complaints: COMPLAINTS };
+    server.map_mmio(job.base..=job.last()?)?;
+    Report::Ready(format!("{text} to guest {}", job.guest)).send();
+    let (server, job) = (&mut server, &job);
+    let mut work = Work { server, transport: &mut transport, job, broken: None, complaints: COMPLAINTS };
     attend(&mut work, std::io::stdin().as_fd())?;
     transport.quiesce();
     match transport.device().past_cache() >> 20 {
         0 => {}
-        mib => log!("slot {number}: {mib} MiB went past the page cache"),
+        mib => log!("{}: {mib} MiB went past the page cache", job.name),
+    }
+    Ok(())
+}
+
+/// Finds out what the job does not say of the guest.
+fn prepare(job: &mut Job, model: &DeviceModel) -> Result<()> {
+    let begun = Instant::now();
+    let vcpus = loop {
+        match model.vcpus() {
+            Err(error) if error.errno() == Some(Errno::PERM) && begun.elapsed() < PATIENCE => {
+                std::thread::sleep(PAUSE);
+            }
+            result => break result?,
+        }
+    };
+    if job.queue_each {
+        job.disk.queues = u16::try_from(vcpus).unwrap_or(MAX_QUEUES).clamp(1, MAX_QUEUES);
+    }
+    if job.ram.is_empty() {
+        let banks = layout::banks(model.privcmd(), job.guest)?;
+        job.ram = banks.iter().map(|bank| (bank.base, bank.size)).collect();
     }
     Ok(())
 }
@@ -81,7 +109,7 @@ fn serve(number: u32) -> Result<()> {
 struct Work<'a> {
     server: &'a mut Server,
     transport: &'a mut Transport<Block>,
-    slot: &'a Slot,
+    job: &'a Job,
     broken: Option<QueueError>,
     complaints: u32,
 }
@@ -95,10 +123,8 @@ impl Work<'_> {
         self.broken = self.transport.error();
         if let Some(error) = self.broken.filter(|_| self.complaints > 0) {
             self.complaints = self.complaints.saturating_sub(1);
-            let (number, guest) = (self.slot.number, self.slot.device.guest);
-            log!(
-                "slot {number}: guest {guest} misuses a queue: {error}; the disk is off until the guest resets it"
-            );
+            let Job { name, guest, .. } = self.job;
+            log!("{name}: guest {guest} misuses a queue: {error}; the disk is off until the guest resets it");
         }
     }
 }

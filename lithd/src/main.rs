@@ -1,7 +1,8 @@
 //! lithd: serves devices of guests in a backend domain.
 //!
-//! `lithd serve` looks after the domain's device slots and starts `lithd device` for each: one process that serves one
-//! device, and that has given up everything else before it looks at what the guest says.
+//! `lithd serve` looks after the domain's device slots, and `lithd xenstore` after what Xen's tools write for a backend.
+//! Both start `lithd device` for each device: one process that serves one device, and that has given up everything else
+//! before it looks at what the guest says.
 
 #![forbid(unsafe_code)]
 
@@ -9,10 +10,14 @@ mod attend;
 mod confine;
 mod device;
 mod disk;
+mod job;
 mod pace;
+mod process;
 mod report;
 mod serve;
+mod store;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -22,7 +27,7 @@ use clap::{Parser, Subcommand};
     version,
     about,
     after_help = "lithd runs as root in the domain that has the images. `lith create` in the \
-    control domain makes the slots that it serves."
+    control domain makes the slots that `lithd serve` serves, and `xl create` the disks of `lithd xenstore`."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -33,19 +38,29 @@ struct Arguments {
 enum Command {
     /// Serve this domain's device slots until stopped.
     Serve,
-    /// Serve one device; `lithd serve` starts this.
+    /// Serve the virtio disks that xl gives this domain, until stopped.
+    Xenstore {
+        /// Where the files are that name the images of devices of the kind `virtio=`, which name none themselves.
+        #[arg(long, default_value = "/etc/lithd")]
+        disks: PathBuf,
+    },
+    /// Serve one device; the others start this.
     #[command(hide = true)]
     Device {
         /// The number of its slot.
+        #[arg(long, conflicts_with = "job", required_unless_present = "job")]
+        slot: Option<u32>,
+        /// What to serve, without a slot.
         #[arg(long)]
-        slot: u32,
+        job: Option<String>,
     },
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Serve => serve::run(),
-        Command::Device { slot } => device::run(slot),
+        Command::Xenstore { disks } => store::run(disks),
+        Command::Device { slot, job } => device::run(slot, job.as_deref()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

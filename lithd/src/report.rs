@@ -4,11 +4,13 @@
 
 use std::fmt;
 
-/// Writes a line of the log to standard error. A log that nobody takes is no reason to stop serving.
+/// Writes a line of the log to standard error, in one piece: other processes write there, too. A log that nobody takes is
+/// no reason to stop serving.
 macro_rules! log {
     ($($text:tt)*) => {{
         use std::io::Write;
-        let _ = writeln!(std::io::stderr(), "lithd: {}", format_args!($($text)*));
+        let line = format!("lithd: {}\n", format_args!($($text)*));
+        let _ = std::io::stderr().write_all(line.as_bytes());
     }};
 }
 pub(crate) use log;

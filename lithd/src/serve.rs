@@ -3,8 +3,6 @@
 //! Principle: a slot is started once. A process that ends is reported and not replaced: the guest's driver would talk
 //! to a device that knows nothing of it. Who made the slot decides what follows.
 
-mod child;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -16,8 +14,8 @@ use devicemodel::xen::Privcmd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use crate::process::{Child, Word};
 use crate::report::{log, tell};
-use child::{Child, Word};
 
 /// How often to look for changes that nobody announces.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -111,7 +109,7 @@ impl Supervisor {
             self.settled.insert(slot.number);
             return;
         }
-        match Child::start(slot.number) {
+        match Child::start(&["--slot", &slot.number.to_string()]) {
             Ok(child) => {
                 log!("slot {}: process {} for guest {}", slot.number, child.id(), slot.device.guest);
                 self.children.insert(slot.number, child);

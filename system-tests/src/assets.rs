@@ -29,6 +29,8 @@ pub struct Assets {
     pub options: String,
     /// Our program for Linux in the first domain.
     pub guest_tests: PathBuf,
+    /// Our daemon that serves devices.
+    pub lithd: PathBuf,
     /// Our kernel that does all that a kernel should not.
     pub hostile: PathBuf,
     /// The folder for what tests leave behind.
@@ -48,7 +50,8 @@ impl Assets {
         let hostile = output.join("hostile.img");
         let elf = programs::build(Target::Hypervisor, "system-tests-bare", "hostile")?;
         fs::write(&hostile, image::pack(&fs::read(elf)?)?.0)?;
-        guests::prepare(&output, &guest_tests, &hostile)?;
+        let lithd = programs::build(Target::Domain, "lithd", "lithd")?;
+        guests::prepare(&output, &guest_tests, &lithd, &hostile)?;
         let hypervisor = match env::var_os(OTHER_IMAGE) {
             Some(other) => PathBuf::from(other),
             None => {
@@ -57,7 +60,7 @@ impl Assets {
             }
         };
         let options = env::var(OTHER_OPTIONS).unwrap_or_default();
-        Ok(Self { hypervisor, options, guest_tests, hostile, output })
+        Ok(Self { hypervisor, options, guest_tests, lithd, hostile, output })
     }
 
     /// The hypervisor without I/O forwarding, which one test needs: it is built when that runs.

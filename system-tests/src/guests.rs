@@ -124,9 +124,8 @@ fn tiny_kernel(code: &[u32]) -> Vec<u8> {
 }
 
 /// Builds the programs of both domains and writes the initial file systems for every kernel.
-pub(crate) fn prepare(output: &Path, guest_tests: &Path, bare: &Path) -> Result<()> {
+pub(crate) fn prepare(output: &Path, guest_tests: &Path, lithd: &Path, bare: &Path) -> Result<()> {
     let lith = programs::build(Target::Domain, "lith", "lith")?;
-    let lithd = programs::build(Target::Domain, "lithd", "lithd")?;
     for series in Series::ALL {
         let kernel = Kernel::fetch(series)?;
         let (busybox, modules) = (kernel::busybox()?, kernel.modules());
@@ -151,9 +150,9 @@ pub(crate) fn prepare(output: &Path, guest_tests: &Path, bare: &Path) -> Result<
         control.file("guest/crashes", 0o644, tiny_kernel(&CRASHES));
         control.file("guest/bare", 0o644, fs::read(bare)?);
         control.file("guest/shell", 0o644, base()?.to_cpio()?);
-        control.file("bin/lithd", 0o755, fs::read(&lithd)?);
+        control.file("bin/lithd", 0o755, fs::read(lithd)?);
         fs::write(control_file(output, series), control.to_cpio()?)?;
-        let mut driver = roles::driver(base()?, &lithd)?;
+        let mut driver = roles::driver(base()?, lithd)?;
         driver.file(SERVE.trim_start_matches('/'), 0o755, SERVE_SCRIPT.into());
         driver.file(STRANGER.trim_start_matches('/'), 0o755, STRANGER_SCRIPT.into());
         driver.file(ATTACK.trim_start_matches('/'), 0o755, ATTACK_SCRIPT.into());

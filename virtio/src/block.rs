@@ -51,6 +51,7 @@ pub struct Block {
     geometry: Geometry,
     serial: [u8; SERIAL_LEN],
     queues: u16,
+    discards: bool,
     features: u64,
     writeback: bool,
     /// Requests under way, by token; tokens that are free.
@@ -74,12 +75,20 @@ impl Block {
             geometry,
             serial: id,
             queues: queues.max(1),
+            discards: true,
             features: 0,
             writeback: true,
             pending: Vec::new(),
             free: Vec::new(),
             done: Vec::new(),
         }
+    }
+
+    /// The same, without a way to give bytes up: neither discards nor zeroes that need no room.
+    #[must_use]
+    pub fn without_discards(mut self) -> Block {
+        self.discards = false;
+        self
     }
 
     /// What it says of its image.
@@ -235,7 +244,7 @@ impl Device for Block {
         }
         if self.geometry.read_only {
             features |= bit(VIRTIO_BLK_F_RO);
-        } else {
+        } else if self.discards {
             features |= bit(VIRTIO_BLK_F_DISCARD) | bit(VIRTIO_BLK_F_WRITE_ZEROES);
         }
         features

@@ -59,6 +59,9 @@ pub struct DiskConfig {
     /// Whether the guest may only read.
     #[serde(default)]
     pub read_only: bool,
+    /// Whether the guest may give bytes up: a raw image gets holes for them.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub discard: bool,
     /// Request queues, 1 to [`MAX_QUEUES`]; one for each vCPU is a good number.
     #[serde(default = "one")]
     pub queues: u16,
@@ -90,6 +93,15 @@ fn one() -> u16 {
     1
 }
 
+fn yes() -> bool {
+    true
+}
+
+/// For serde, which passes references.
+fn is_yes(value: &bool) -> bool {
+    *value
+}
+
 impl DiskConfig {
     /// A writable disk with one queue.
     pub fn new(image: impl Into<String>, format: Format) -> DiskConfig {
@@ -97,6 +109,7 @@ impl DiskConfig {
             image: image.into(),
             format,
             read_only: false,
+            discard: true,
             queues: 1,
             serial: String::new(),
             backing: Vec::new(),

@@ -63,7 +63,12 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         }
         MemoryOp::MaximumGpfn => {
             let request: MemoryDomain = caller.read(address)?;
-            let highest = caller.target(request.domid)?.memory.lock().p2m.highest();
+            // A device model is not told otherwise where its guest's RAM ends.
+            let domain = match caller.target(request.domid) {
+                Err(Errno::EPERM) => caller.device_model_target(request.domid)?,
+                domain => domain?,
+            };
+            let highest = domain.memory.lock().p2m.highest();
             value(highest.map_or(0, |gfn| gfn.0))
         }
         MemoryOp::MaximumRamPage => value(caller.hv.frames.last().0),

@@ -49,12 +49,11 @@ fn disk(table: &Table<'_>, vcpus: u16) -> Result<Disk, ConfigError> {
         return Err(table.bad("serial", "must be at most 20 printable ASCII characters"));
     }
     let config = DiskConfig {
-        image: image(table)?,
-        format,
         read_only: table.truth("read_only")?.unwrap_or(false),
         queues: table.number("queues", 1, MAX_QUEUES)?.unwrap_or(vcpus.clamp(1, MAX_QUEUES)),
         serial,
         backing: backing(table, format)?,
+        ..DiskConfig::new(image(table)?, format)
     };
     let blob = config.to_blob().map_err(|error| table.bad("image", error.to_string()))?;
     if blob.len() > CONFIG_SIZE {

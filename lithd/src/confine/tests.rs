@@ -52,6 +52,21 @@ fn a_confined_process_reaches_nothing_new() {
 }
 
 #[test]
+fn many_devices_may_lock_memory_in_spite_of_the_usual_limit() {
+    if !inside("confine::tests::many_devices_may_lock_memory_in_spite_of_the_usual_limit") {
+        return;
+    }
+    let usual = Rlimit { current: Some(1 << 20), maximum: Some(8 << 20) };
+    setrlimit(Resource::Memlock, usual).unwrap();
+    // Root of a container may lack it.
+    let may = rustix::thread::capabilities(None).unwrap().effective.contains(CapabilitySet::SYS_RESOURCE);
+    allow_locked_memory();
+    give_up_root().unwrap();
+    let expected = if may { LOCKED } else { 8 << 20 };
+    assert_eq!(getrlimit(Resource::Memlock), Rlimit { current: Some(expected), maximum: Some(expected) });
+}
+
+#[test]
 fn a_confined_process_serves_a_raw_disk() {
     if inside("confine::tests::a_confined_process_serves_a_raw_disk") {
         serve(Format::Raw);

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use system_tests::assets::Assets;
 use system_tests::harness::Lab;
 use system_tests::setup::Setup;
 use system_tests::transcript::{Answer, Step};
@@ -111,12 +112,13 @@ fn give(folder: &Path, kernel: &Kernel, lab: &Lab, steps: &[Step]) -> Result<()>
     let busybox = kernel::busybox()?;
     fs::copy(&busybox, folder.join("bin/busybox"))?;
     fs::copy(&lab.assets.guest_tests, folder.join("bin/guest-tests"))?;
+    fs::copy(&lab.assets.lithd, folder.join("bin/lithd"))?;
     fs::copy(kernel.image(), folder.join("guest/kernel"))?;
-    Ok(fs::write(folder.join("guest/ramdisk"), guest(kernel, &busybox, &lab.assets.guest_tests)?.to_cpio()?)?)
+    Ok(fs::write(folder.join("guest/ramdisk"), guest(kernel, &busybox, &lab.assets)?.to_cpio()?)?)
 }
 
 /// A guest's initial file system: a shell on its console, without a prompt.
-fn guest(kernel: &Kernel, busybox: &Path, guest_tests: &Path) -> Result<Initramfs> {
+fn guest(kernel: &Kernel, busybox: &Path, assets: &Assets) -> Result<Initramfs> {
     let mut files = Initramfs::base(busybox, Some(&kernel.modules()))?;
     let front_ends = ModuleTree::open(&kernel.modules())?.load_order(&FRONT_ENDS)?;
     files.modules("front-ends", front_ends);
@@ -126,7 +128,8 @@ fn guest(kernel: &Kernel, busybox: &Path, guest_tests: &Path) -> Result<Initramf
         files.link(&format!("sbin/{program}"), "../bin/busybox");
     }
     files.file("bin/console-shell", 0o755, include_bytes!("dom0/guest-shell").to_vec());
-    files.file("bin/guest-tests", 0o755, fs::read(guest_tests)?);
+    files.file("bin/guest-tests", 0o755, fs::read(&assets.guest_tests)?);
+    files.file("bin/lithd", 0o755, fs::read(&assets.lithd)?);
     Ok(files)
 }
 

@@ -16,15 +16,18 @@ struct Play {
     name: &'static str,
     /// Names of files in `transcripts/`, without their ending.
     transcripts: &'static [&'static str],
+    /// Whether it needs the forwarding of device accesses, without which Debian builds Xen.
+    forwarding: bool,
     /// What this machine has that the others have not.
     change: fn(&mut Setup),
 }
 
 /// All plays. Each is a machine for each version of the tools: what can share one should.
-const PLAYS: [Play; 3] = [
-    Play { name: "xl", transcripts: &["host", "life"], change: |_| () },
-    Play { name: "pv", transcripts: &["pv"], change: |_| () },
-    Play { name: "libvirt", transcripts: &["libvirt"], change: |_| () },
+const PLAYS: [Play; 4] = [
+    Play { name: "xl", transcripts: &["host", "life"], forwarding: false, change: |_| () },
+    Play { name: "pv", transcripts: &["pv"], forwarding: false, change: |_| () },
+    Play { name: "libvirt", transcripts: &["libvirt"], forwarding: false, change: |_| () },
+    Play { name: "virtio", transcripts: &["virtio"], forwarding: true, change: |_| () },
 ];
 
 /// How many steps that went wrong are shown.
@@ -38,7 +41,7 @@ pub fn all() -> Result<Vec<Scenario>> {
             all.push(Scenario::new(format!("tools/{}-{version}", play.name), move |lab| {
                 run(lab, play, version, None)
             }));
-            if let Some(image) = xen::find(version)? {
+            if let Some(image) = xen::find(version, play.forwarding)? {
                 let name = format!("xen/{}-{version}", play.name);
                 all.push(Scenario::new(name, move |lab| run(lab, play, version, Some(&image))));
             }

@@ -12,10 +12,13 @@ const FOLDERS: &str = "XEN_ORACLE_DIR";
 /// In a folder's place: Debian's packages of the hypervisor, fetched.
 const DEBIAN: &str = "debian";
 
-/// The image of a Xen of that version, if there is one.
-pub fn find(version: Version) -> Result<Option<PathBuf>> {
+/// The image of a Xen of that version, if there is one. With `forwarding` Debian's own, which lacks that, does not count.
+pub fn find(version: Version, forwarding: bool) -> Result<Option<PathBuf>> {
     for folder in folders() {
         if folder == Path::new(DEBIAN) {
+            if forwarding {
+                continue;
+            }
             return version.xen().map(Some);
         }
         let its_version = std::fs::read_to_string(folder.join("root/oracle/version")).unwrap_or_default();

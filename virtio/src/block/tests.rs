@@ -183,6 +183,15 @@ fn bad_requests_get_the_status_that_the_specification_asks_for() {
 }
 
 #[test]
+fn a_disk_gives_nothing_up_unless_it_may() {
+    let gives = bit(VIRTIO_BLK_F_DISCARD) | bit(VIRTIO_BLK_F_WRITE_ZEROES);
+    let image = || RawImage::new(tempfile::tempfile().unwrap(), false).unwrap();
+    let block = || Block::new(Box::new(Inline::new(image())), 1, "");
+    assert_eq!(block().features() & gives, gives);
+    assert_eq!(block().without_discards().features() & gives, 0);
+}
+
+#[test]
 fn a_read_only_disk_is_not_written() {
     let mut guest = guest_on(true, false, u64::MAX);
     assert_ne!(guest.mmio.device().features() & bit(VIRTIO_BLK_F_RO), 0);

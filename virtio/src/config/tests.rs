@@ -10,12 +10,12 @@ fn little_is_needed() {
 #[test]
 fn everything_can_be_said() {
     let text =
-        br#"{"image": "/top.qcow2", "format": "qcow2", "read_only": true, "queues": 4, "serial": "root",
+        br#"{"image": "/top.qcow2", "format": "qcow2", "read_only": true, "discard": false, "queues": 4, "serial": "root",
         "backing": [{"image": "/mid.qcow2", "format": "qcow2"}, {"image": "/base.img"}]}"#;
     let config = DiskConfig::from_blob(text).unwrap();
     assert_eq!(config.backing.len(), 2);
     assert_eq!(config.backing[1].format, Format::Raw);
-    assert!(config.read_only);
+    assert!(config.read_only && !config.discard);
 }
 
 #[test]
@@ -33,11 +33,11 @@ fn errors_name_the_key() {
 proptest! {
     #[test]
     fn what_is_written_is_read(
-        image in "/[a-z/.é]{0,40}", qcow in any::<bool>(), read_only in any::<bool>(),
+        image in "/[a-z/.é]{0,40}", qcow in any::<bool>(), read_only in any::<bool>(), discard in any::<bool>(),
         queues in 1..=MAX_QUEUES, serial in "[ -~]{0,20}", padding in 0..64usize,
     ) {
         let format = if qcow { Format::Qcow2 } else { Format::Raw };
-        let config = DiskConfig { read_only, queues, serial, ..DiskConfig::new(image, format) };
+        let config = DiskConfig { read_only, discard, queues, serial, ..DiskConfig::new(image, format) };
         let mut blob = config.to_blob().unwrap();
         blob.resize(blob.len() + padding, 0);
         prop_assert_eq!(DiskConfig::from_blob(&blob).unwrap(), config);

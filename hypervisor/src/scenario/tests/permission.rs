@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use xenolith_abi::Errno;
 use xenolith_abi::hypercall::Hypercall;
+use xenolith_abi::memory::{MemoryDomain, MemoryOp};
 use xenolith_abi::xenolith::{
     CONFIG_SIZE, DeviceKind, DeviceModel, Slot, SlotNumber, SlotReport, SlotState, XenolithOp,
 };
@@ -184,6 +185,24 @@ fn only_the_control_domain_gives_and_takes() {
     let slots = machine.hv.slots.lock();
     assert_eq!(slots.next(0, None).map(|slot| slot.number), Some(number));
     assert!(slots.next(number + 1, None).is_none());
+}
+
+#[test]
+fn a_device_model_learns_where_its_guests_memory_ends() {
+    let (mut machine, [control, guest, driver]) = three();
+    let mut highest = |caller: &Guest, domid: u16| {
+        let op = u64::from(MemoryOp::MaximumGpfn.number());
+        caller.call(&mut machine, Hypercall::MemoryOp, op, &mut MemoryDomain { domid })
+    };
+    let known = highest(&control, 1);
+    assert!(known >= i64::try_from(RAM_BASE.0).unwrap());
+    for caller in [&guest, &driver] {
+        assert_eq!(highest(caller, 0), error(Errno::EPERM));
+    }
+    assert_eq!(highest(&driver, 1), error(Errno::EPERM));
+    assert_eq!(guest.domain.allow_device_model(&driver.domain), Ok(()));
+    assert_eq!((highest(&driver, 1), highest(&driver, 0)), (known, error(Errno::EPERM)));
+    assert_eq!(highest(&guest, 2), error(Errno::EPERM), "it is no two-way street");
 }
 
 /// A permission of a domain that has died would be its successor's by the same number.

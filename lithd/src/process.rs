@@ -75,17 +75,21 @@ impl Story {
 }
 
 impl Child {
-    /// Starts this program for slot `number`.
+    /// Starts this program for a device that the arguments name.
     ///
     /// # Errors
     /// The system has no process to give.
-    pub fn start(number: u32) -> io::Result<Child> {
+    pub fn start(arguments: &[&str]) -> io::Result<Child> {
         let mut command = Command::new("/proc/self/exe");
-        command.args(["device", "--slot", &number.to_string()]).env_clear();
+        command.arg("device").args(arguments).env_clear();
         Child::spawn(command)
     }
 
-    fn spawn(mut command: Command) -> io::Result<Child> {
+    /// Starts a command that behaves as a device's process.
+    ///
+    /// # Errors
+    /// The system has no process to give.
+    pub fn spawn(mut command: Command) -> io::Result<Child> {
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let (life, pipe) = (process.stdin.take(), process.stdout.take());
         let pipe = pipe.ok_or(io::ErrorKind::BrokenPipe)?;

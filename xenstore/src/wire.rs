@@ -1,4 +1,6 @@
 //! Messages of the xenstore protocol (Xen, `public/io/xs_wire.h`): a header of four words, then the payload.
+//!
+//! For both ends: a client's, and that of whoever keeps a store.
 
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -36,8 +38,12 @@ pub mod kind {
     pub const WATCH_EVENT: u32 = 15;
     /// The answer to a request that failed.
     pub const ERROR: u32 = 16;
+    /// Asks whether the store knows a domain.
+    pub const IS_DOMAIN_INTRODUCED: u32 = 17;
     /// Drops all watches and transactions.
     pub const RESET_WATCHES: u32 = 21;
+    /// Lists some of the nodes below one, where a single message does not hold them all.
+    pub const DIRECTORY_PART: u32 = 22;
 }
 
 /// The head of a message.
@@ -57,7 +63,7 @@ const HEADER: usize = size_of::<Header>();
 pub struct Message {
     /// A number of [`kind`].
     pub kind: u32,
-    /// What the guest calls the request; the answer repeats it.
+    /// What the client calls the request; the answer repeats it.
     pub request: u32,
     /// The transaction, or 0.
     pub transaction: u32,
@@ -66,7 +72,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// Its bytes.
+    /// Its bytes. The payload has [`MAX_PAYLOAD`] bytes at most, or no other end takes it.
     pub fn to_bytes(&self) -> Vec<u8> {
         let header = Header {
             kind: self.kind.into(),
@@ -78,8 +84,9 @@ impl Message {
     }
 }
 
-/// The guest said something that is no message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The other end said something that is no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub struct Broken(pub &'static str);
 
 /// Puts messages together from bytes that come in pieces. It never holds more than one message.
@@ -92,7 +99,6 @@ impl Assembler {
     /// How many bytes it takes now, at least 1.
     ///
     /// # Errors
-    ///
     /// The header says more than a message may have.
     pub fn wants(&self) -> Result<usize, Broken> {
         let total = match Header::read_from_prefix(&self.bytes) {
@@ -105,7 +111,6 @@ impl Assembler {
     /// Adds bytes, at most as many as it [`wants`](Assembler::wants); returns a message that is complete with them.
     ///
     /// # Errors
-    ///
     /// As [`Assembler::wants`].
     pub fn add(&mut self, bytes: &[u8]) -> Result<Option<Message>, Broken> {
         self.bytes.extend_from_slice(bytes);
@@ -128,3 +133,23 @@ fn payload_size(header: &Header) -> Result<usize, Broken> {
     let length = usize::try_from(header.length.get()).unwrap_or(usize::MAX);
     if length > MAX_PAYLOAD { Err(Broken("a message longer than 4096 bytes")) } else { Ok(length) }
 }
+
+/// The words of a payload, each of which ends with a zero byte.
+///
+/// # Errors
+/// The last one does not, or it is no UTF-8.
+pub fn words(payload: &[u8]) -> Result<impl Iterator<Item = &str>, Broken> {
+    let text = std::str::from_utf8(payload).map_err(|_| Broken("a text that is no UTF-8"))?;
+    if !text.is_empty() && !text.ends_with('\0') {
+        return Err(Broken("a text without its end"));
+    }
+    Ok(text.split_terminator('\0'))
+}
+
+/// A payload of words.
+pub fn payload<'a>(words: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
+    words.into_iter().flat_map(|word| word.bytes().chain([0])).collect()
+}
+
+#[cfg(test)]
+mod tests;

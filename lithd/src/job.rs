@@ -1,0 +1,125 @@
+//! What a device's process is to do.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow, bail};
+use devicemodel::Bank;
+use devicemodel::slots::{DeviceKind, Slots};
+use devicemodel::xen::Privcmd;
+use serde::{Deserialize, Serialize};
+use virtio::config::DiskConfig;
+
+/// A disk of a guest, behind virtio-mmio.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Job {
+    /// What it is called in the log.
+    pub name: String,
+    /// The guest's domain.
+    pub guest: u16,
+    /// Guest physical address of its registers.
+    pub base: u64,
+    /// Bytes of its registers.
+    pub size: u64,
+    /// Its interrupt (INTID).
+    pub irq: u32,
+    /// Where the guest's RAM is: address and bytes of each bank. None: the hypervisor is asked.
+    pub ram: Vec<(u64, u64)>,
+    /// The disk.
+    pub disk: DiskConfig,
+    /// Whether the number of queues is that of the guest's vCPUs.
+    pub queue_each: bool,
+}
+
+impl Job {
+    /// What a slot asks for.
+    ///
+    /// # Errors
+    /// There is no such slot, or what it says is nothing that can be served.
+    pub fn of_slot(privcmd: &Arc<Privcmd>, number: u32) -> Result<Job> {
+        let slot = Slots::new(Arc::clone(privcmd)).get(number)?;
+        let device = slot.ok_or_else(|| anyhow!("there is no such slot"))?.device;
+        if DeviceKind::from_number(device.kind) != Some(DeviceKind::VirtioMmioBlock) {
+            bail!("this lithd does not know devices of kind {}", device.kind);
+        }
+        Ok(Job {
+            name: format!("slot {number}"),
+            guest: device.guest,
+            base: device.registers.base,
+            size: device.registers.size,
+            irq: device.irq,
+            ram: device.ram.iter().map(|bank| (bank.base, bank.size)).collect(),
+            disk: DiskConfig::from_blob(&device.config)?,
+            queue_each: false,
+        })
+    }
+
+    /// Reads what [`Job::to_text`] wrote.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn from_text(text: &str) -> Result<Job> {
+        let job: Job = serde_json::from_str(text).context("the job cannot be read")?;
+        job.disk.check()?;
+        Ok(job)
+    }
+
+    /// One line that says it all.
+    ///
+    /// # Errors
+    /// The disk cannot be written down.
+    pub fn to_text(&self) -> Result<String> {
+        Ok(serde_json::to_string(self)?)
+    }
+
+    /// The guest's RAM, if it is known.
+    pub fn banks(&self) -> Vec<Bank> {
+        self.ram.iter().map(|&(base, size)| Bank { base, size }).collect()
+    }
+
+    /// The last address of its registers.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn last(&self) -> Result<u64> {
+        let last = self.base.checked_add(self.size).and_then(|end| end.checked_sub(1));
+        last.filter(|&last| last >= self.base)
+            .ok_or_else(|| anyhow!("its registers end past the address space"))
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use virtio::config::Format;
+
+    /// A job with this image.
+    pub fn job(image: &str) -> Job {
+        Job {
+            name: "slot 7".into(),
+            guest: 3,
+            base: 0x200_0000,
+            size: 0x200,
+            irq: 33,
+            ram: vec![(0x4000_0000, 1 << 20)],
+            disk: DiskConfig::new(image, Format::Raw),
+            queue_each: false,
+        }
+    }
+
+    #[test]
+    fn a_job_is_handed_over() {
+        let job = job("/a \"b\"\n.img");
+        assert_eq!(Job::from_text(&job.to_text().unwrap()).unwrap(), job);
+        assert!(Job::from_text("{}").is_err());
+        let relative = Job { disk: DiskConfig::new("relative", Format::Raw), ..job };
+        assert!(Job::from_text(&relative.to_text().unwrap()).is_err());
+    }
+
+    #[test]
+    fn registers_end_in_the_address_space() {
+        assert_eq!(job("/d").last().unwrap(), 0x200_01ff);
+        assert!(Job { base: u64::MAX, ..job("/d") }.last().is_err());
+        assert!(Job { size: 0, ..job("/d") }.last().is_err());
+    }
+}
