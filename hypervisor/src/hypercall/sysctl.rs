@@ -33,14 +33,15 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         SysctlOp::SchedId => pool::scheduler(payload),
         SysctlOp::CpuPoolOp => pool::pools(caller, payload)?,
         SysctlOp::SchedulerOp => pool::parameters(payload)?,
-        // Not supported, in the word that makes Xen 4.20's tools go on.
-        SysctlOp::DtOverlay | SysctlOp::CpuHotplug | SysctlOp::PmOp => return Err(Errno::EOPNOTSUPP),
+        // Not supported, in Xen's word, which makes the tools of 4.20 go on.
+        SysctlOp::DtOverlay | SysctlOp::CpuHotplug | SysctlOp::PmOp | SysctlOp::CoverageOp => {
+            return Err(Errno::EOPNOTSUPP);
+        }
         SysctlOp::TbufOp
         | SysctlOp::PerfcOp
         | SysctlOp::GetPmStat
         | SysctlOp::PageOfflineOp
         | SysctlOp::LockprofOp
-        | SysctlOp::CoverageOp
         | SysctlOp::PciTopoInfo
         | SysctlOp::LivepatchOp => return Err(Errno::ENOSYS),
     }
