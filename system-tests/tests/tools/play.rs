@@ -21,8 +21,9 @@ struct Play {
 }
 
 /// All plays. Each is a machine for each version of the tools: what can share one should.
-const PLAYS: [Play; 3] = [
+const PLAYS: [Play; 4] = [
     Play { name: "xl", transcripts: &["host", "life"], change: |_| () },
+    Play { name: "resources", transcripts: &["resources"], change: |_| () },
     Play { name: "pv", transcripts: &["pv"], change: |_| () },
     Play { name: "libvirt", transcripts: &["libvirt"], change: |_| () },
 ];
