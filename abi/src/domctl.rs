@@ -102,6 +102,8 @@ numbers! {
         DeassignDevice = 47,
         /// Takes an interrupt back: [`BindPtIrq`].
         UnbindPtIrq = 48,
+        /// Which devices go together.
+        GetDeviceGroup = 50,
         /// What is behind frames, for migration.
         GetPageFrameInfo3 = 61,
         /// Sends a global virtual interrupt to another domain: [`SetVirqHandler`].

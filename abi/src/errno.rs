@@ -23,8 +23,6 @@ errnos! {
     ENOENT = 2,
     /// No such domain.
     ESRCH = 3,
-    /// Interrupted before it did anything.
-    EINTR = 4,
     /// Input or output failed.
     EIO = 5,
     /// No such device or address.

@@ -232,6 +232,36 @@ pub struct QuerySize {
     pub pad2: u16,
 }
 
+/// Element of [`GrantOp::UnmapAndReplace`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct UnmapAndReplace {
+    /// In: where the mapping is.
+    pub host_addr: u64,
+    /// In: where what comes in its place is mapped.
+    pub new_addr: u64,
+    /// In: the handle of the mapping.
+    pub handle: u32,
+    /// Out: a [`GrantStatus`].
+    pub status: i16,
+    /// Ignored.
+    pub pad: u16,
+}
+
+/// Argument of [`GrantOp::GetStatusFrames`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct GetStatusFrames {
+    /// In: elements of the list.
+    pub nr_frames: u32,
+    /// In: the domain.
+    pub dom: u16,
+    /// Out: a [`GrantStatus`].
+    pub status: i16,
+    /// In: where to write the guest frames.
+    pub frame_list: u64,
+}
+
 /// Argument of [`GrantOp::SetVersion`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -295,6 +325,8 @@ mod tests {
         assert_layout!(CopySide, 16, 8, { frame_or_reference: 0, domid: 8, offset: 10 });
         assert_layout!(GrantCopy, 40, 8, { source: 0, dest: 16, len: 32, flags: 34, status: 36 });
         assert_layout!(QuerySize, 16, 4, { dom: 0, nr_frames: 4, max_nr_frames: 8, status: 12 });
+        assert_layout!(UnmapAndReplace, 24, 8, { host_addr: 0, new_addr: 8, handle: 16, status: 20 });
+        assert_layout!(GetStatusFrames, 16, 8, { nr_frames: 0, dom: 4, status: 6, frame_list: 8 });
         assert_layout!(SetVersion, 4, 4, { version: 0 });
         assert_layout!(GetVersion, 8, 4, { dom: 0, version: 4 });
         assert_layout!(SwapGrantRef, 12, 4, { a: 0, b: 4, status: 8 });

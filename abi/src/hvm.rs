@@ -10,6 +10,8 @@ numbers! {
         SetParam = 0,
         /// Reads a parameter.
         GetParam = 1,
+        /// Tells whoever watches the calling domain, if anyone does.
+        GuestRequestVmEvent = 24,
     }
 }
 
@@ -31,7 +33,7 @@ numbers! {
     }
 }
 
-/// Argument of both calls.
+/// Argument of the calls about a parameter.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct HvmParamArgument {

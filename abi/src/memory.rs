@@ -192,6 +192,22 @@ pub struct AcquireResource {
     pub frame_list: u64,
 }
 
+/// Argument of [`MemoryOp::ReservedDeviceMemoryMap`].
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ReservedDeviceMemoryMap {
+    /// Whether one device's regions are asked for, or all.
+    pub flags: u32,
+    /// In: elements of the buffer. Out: regions.
+    pub nr_entries: u32,
+    /// Guest virtual address of pairs of first frame and count of frames, 8 bytes each.
+    pub buffer: u64,
+    /// The PCI device.
+    pub device: [u8; 4],
+    /// Nothing.
+    pub pad: [u8; 4],
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,6 +226,7 @@ mod tests {
         assert_layout!(AcquireResource, 32, 8, {
             domid: 0, kind: 2, id: 4, nr_frames: 8, pad: 12, frame: 16, frame_list: 24,
         });
+        assert_layout!(ReservedDeviceMemoryMap, 24, 8, { flags: 0, nr_entries: 4, buffer: 8, device: 16 });
     }
 
     #[test]

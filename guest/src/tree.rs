@@ -44,6 +44,8 @@ pub struct Spec<'a> {
     pub hypervisor: Option<Hypervisor<'a>>,
     /// Its virtio-mmio devices.
     pub virtio: &'a [VirtioMmio],
+    /// Memory that it has in common with other guests.
+    pub common: &'a [Common<'a>],
     /// The UART that the hypervisor emulates.
     pub uart: Option<Pl011>,
     /// Nodes for devices passed through.
@@ -135,6 +137,18 @@ pub struct VirtioMmio {
     /// Its SPI (as INTID), which it raises by edges.
     pub interrupt: u32,
 }
+
+/// Memory that guests have in common (Linux's `reserved-memory/xen,shared-memory.txt`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Common<'a> {
+    /// Its name, by which guests know what they have in common.
+    pub id: &'a str,
+    /// Where the guest has it.
+    pub place: Region,
+}
+
+/// The version (major, minor) of Xen from which on common memory is part of `/memory`, too.
+pub const COMMON_IN_MEMORY: (u16, u16) = (4, 19);
 
 /// An SBSA UART.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

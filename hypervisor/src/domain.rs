@@ -7,6 +7,7 @@
 pub mod boot;
 pub mod build;
 mod cache;
+mod common;
 mod complain;
 mod control;
 pub mod crash;
@@ -52,6 +53,7 @@ use crate::vgic::Vgic;
 use crate::vuart::Vuart;
 
 pub use boot::build_boot_domains;
+pub use common::CommonRegions;
 pub use first::{FirstError, GRANT_FRAMES, Modules, build_first};
 pub use grants::Grantees;
 pub use load::{LoadError, Ready};

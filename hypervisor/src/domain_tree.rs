@@ -15,6 +15,7 @@ mod tests;
 use alloc::vec::Vec;
 
 use dtoolkit::model::DeviceTree;
+use xenolith_guest::tree::Common;
 
 pub use error::TreeError;
 pub use extended::extended_regions;
@@ -52,6 +53,8 @@ pub struct HardwareDomainSpec<'a> {
     pub extended_regions: &'a [(Ipa, u64)],
     /// The PPI (as INTID) of event channels; [`free_ppi`] finds one.
     pub event_ppi: u32,
+    /// Memory that it has in common with other domains.
+    pub common: &'a [Common<'a>],
     /// Full paths of nodes that the hypervisor keeps for itself, as the UART of its console.
     pub hidden: &'a [&'a str],
 }

@@ -31,6 +31,7 @@ pub use bind::Ends;
 pub use effects::{Delivery, Effects, Sent, VcpuSet};
 pub use port::{ConsumerTag, Link, Peer, Port};
 pub use teardown::Closing;
+pub use vcpu_info::vcpu_info_fits;
 use xenolith_abi::Errno;
 use xenolith_abi::event::{Virq, fifo as fifo_abi, two_level as two_level_abi};
 

@@ -217,6 +217,7 @@ impl Hypervisor {
     }
 
     /// The domain with the lowest number that is not below `id`.
+    #[inline]
     pub fn domain_from(&self, id: DomId) -> Option<Arc<Domain>> {
         let domains = self.domains.read();
         let place = domains.partition_point(|domain| domain.id < id);
@@ -229,6 +230,7 @@ impl Hypervisor {
     }
 
     /// The domain of a number, if it is not dying.
+    #[inline]
     pub fn live_domain(&self, id: DomId) -> Option<Arc<Domain>> {
         self.domain(id).filter(|domain| !domain.is_dying())
     }
@@ -252,6 +254,7 @@ impl Hypervisor {
     }
 
     /// The vCPU that the scheduler knows by this number.
+    #[inline]
     pub fn vcpu(&self, unit: UnitId) -> Option<VcpuRef> {
         self.units.read().get(unit.0 as usize).cloned().flatten()
     }
@@ -343,6 +346,7 @@ impl Hypervisor {
     }
 
     /// The domain that a shared interrupt belongs to.
+    #[inline]
     pub fn owner_of_interrupt(&self, intid: u32) -> Option<DomId> {
         let index = intid.checked_sub(32)? as usize;
         self.routes.read().get(index).copied().flatten()
@@ -350,6 +354,7 @@ impl Hypervisor {
 
     /// Makes CPUs choose anew. The calling CPU does so before it enters a guest or sleeps, and one that watches does so at
     /// once; both with no interrupt.
+    #[inline]
     pub fn kick(&self, cpus: CpuMask) {
         if cpus.is_empty() {
             return;

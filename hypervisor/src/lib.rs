@@ -12,6 +12,7 @@ extern crate alloc;
 pub mod arch;
 pub mod command_line;
 pub mod console;
+pub mod debug_keys;
 pub mod device;
 pub mod domain;
 pub mod domain_tree;

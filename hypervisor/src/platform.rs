@@ -6,6 +6,7 @@
 //! takes bounded time, stack and memory whatever the bytes are, and does not panic.
 
 mod boot;
+mod common;
 mod cpus;
 mod domains;
 mod error;
@@ -26,6 +27,7 @@ use alloc::vec::Vec;
 use arrayvec::ArrayVec;
 
 pub use boot::{MAX_MODULES, Module, ModuleKind};
+pub use common::{Common, CommonMemory, EventEnd};
 pub use cpus::{Conduit, MAX_CPUS, Mpidr, Psci, Timer};
 pub use domains::{BootDomain, Enhanced, MAX_BOOT_DOMAINS};
 pub use error::PlatformError;
@@ -66,6 +68,10 @@ pub struct Platform {
     /// Domains to be started at boot, in the tree's order, the first one being domain 1. One whose node is wrong keeps
     /// its place, with what is wrong.
     pub boot_domains: Vec<Result<BootDomain, PlatformError>>,
+    /// What the first domain has in common with those.
+    pub first_common: Common,
+    /// What is wrong with the nodes that say so; they are left out.
+    pub first_errors: Vec<PlatformError>,
     /// A ramdisk given as for a bare Linux, by `linux,initrd-start` and `linux,initrd-end`.
     pub initrd: Option<Region>,
     /// What the random numbers of domains start from.
@@ -87,7 +93,7 @@ impl Platform {
         let psci = cpus::psci(&tree)?;
         let chosen = boot::chosen(&tree)?;
         check_modules(&chosen.modules, &memory)?;
-        let boot_domains = domains::read(&tree, &chosen.modules, &memory);
+        let domains = domains::read(&tree, &chosen.modules, &memory);
         let (options, _) = Options::parse(&chosen.command_line);
         let uart = uart::find(&tree, options.uart_path.as_deref(), gic.phandle);
         Ok(Platform {
@@ -102,7 +108,9 @@ impl Platform {
             modules: chosen.modules,
             command_line: chosen.command_line,
             domain_arguments: chosen.domain_arguments,
-            boot_domains,
+            boot_domains: domains.domains,
+            first_common: domains.first,
+            first_errors: domains.errors,
             initrd: chosen.initrd,
             seed: chosen.seed,
         })
@@ -116,6 +124,12 @@ impl Platform {
     /// The first ramdisk module.
     pub fn ramdisk(&self) -> Option<&Module> {
         self.modules.iter().find(|module| module.kind == ModuleKind::Ramdisk)
+    }
+
+    /// The nodes for memory that domains have in common, those of the first domain first.
+    pub fn common_memory(&self) -> impl Iterator<Item = &CommonMemory> {
+        let others = self.sound_boot_domains().flat_map(|domain| &domain.common.memory);
+        self.first_common.memory.iter().chain(others)
     }
 
     /// The domains to be started at boot whose nodes make sense.

@@ -57,6 +57,7 @@ impl GuestRegs {
 
     /// Steps over an instruction that was emulated, with the effects on PSTATE of any instruction that completes:
     /// BTYPE is 0, a software step is done, and the IT block of an AArch32 guest moves on.
+    #[inline]
     pub fn advance(&mut self, length: Length) {
         let bytes = match length {
             Length::Two => 2,

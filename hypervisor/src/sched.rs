@@ -242,6 +242,7 @@ impl Scheduler {
     }
 
     /// The unit on `cpu` lets the next one run, if any waits there, and loses its credit against that one.
+    #[inline]
     pub fn yield_now(&self, cpu: CpuId) {
         if let Some(own) = self.cpu(cpu) {
             own.with(Queue::yield_now);

@@ -36,6 +36,7 @@ impl<K: PartialEq> TimerQueue<K> {
     }
 
     /// Takes the key's deadline away, and returns it if there was one.
+    #[inline]
     pub fn cancel(&mut self, key: &K) -> Option<u64> {
         let place = self.entries.iter().position(|(_, other)| other == key)?;
         Some(self.entries.remove(place).0)

@@ -66,7 +66,9 @@ pub struct BindPtIrq {
     /// The guest's INTID.
     pub spi: u16,
     /// Ignored.
-    pub rest: [u16; 7],
+    pub pad: [u16; 3],
+    /// For interrupts of other kinds.
+    pub rest: u64,
 }
 
 /// Payload of `assign_device`, `test_assign_device` and `deassign_device`.
@@ -128,7 +130,7 @@ mod tests {
         assert_layout!(IrqPermission, 8, 4, { pirq: 0, allow_access: 4 });
         assert_layout!(IomemPermission, 24, 8, { first_mfn: 0, nr_mfns: 8, allow_access: 16 });
         assert_layout!(MemoryMapping, 32, 8, { first_gfn: 0, first_mfn: 8, nr_mfns: 16, add_mapping: 24, pad: 28 });
-        assert_layout!(BindPtIrq, 24, 4, { machine_irq: 0, irq_type: 4, spi: 8 });
+        assert_layout!(BindPtIrq, 24, 8, { machine_irq: 0, irq_type: 4, spi: 8 });
         assert_layout!(AssignDevice, 24, 8, { dev: 0, flags: 4, size: 8, path: 16 });
         assert_layout!(SetTarget, 2, 2, { target: 0 });
         assert_layout!(SetVirqHandler, 4, 4, { virq: 0 });

@@ -97,8 +97,10 @@ pub struct DomainSchedulerOp {
     pub weight: u16,
     /// The most that it gets, in percent of a CPU; 0 is no limit.
     pub cap: u16,
+    /// Unused.
+    pub pad: u32,
     /// For other schedulers.
-    pub rest: [u32; 3],
+    pub rest: u64,
 }
 
 #[cfg(test)]
@@ -112,6 +114,6 @@ mod tests {
         assert_layout!(VcpuAffinity, 40, 8, { vcpu: 0, flags: 4, cpumap_hard: 8, cpumap_soft: 24 });
         assert_layout!(NodeAffinity, 16, 8, { nodemap: 0 });
         assert_layout!(VcpuInfo, 24, 8, { vcpu: 0, online: 4, blocked: 5, running: 6, cpu_time: 8, cpu: 16 });
-        assert_layout!(DomainSchedulerOp, 24, 4, { sched_id: 0, cmd: 4, weight: 8, cap: 10 });
+        assert_layout!(DomainSchedulerOp, 24, 8, { sched_id: 0, cmd: 4, weight: 8, cap: 10 });
     }
 }

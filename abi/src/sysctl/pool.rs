@@ -87,8 +87,10 @@ pub struct SystemSchedulerOp {
     pub pad: u32,
     /// The parameters.
     pub credit2: Credit2,
+    /// Unused.
+    pub pad2: u32,
     /// For other schedulers.
-    pub rest: [u32; 3],
+    pub rest: u64,
 }
 
 #[cfg(test)]
@@ -101,6 +103,6 @@ mod tests {
         assert_layout!(CpuPoolOp, 40, 8, {
             op: 0, cpupool_id: 4, sched_id: 8, domid: 12, cpu: 16, n_dom: 20, cpumap: 24,
         });
-        assert_layout!(SystemSchedulerOp, 32, 4, { cpupool_id: 0, sched_id: 4, cmd: 8, credit2: 16 });
+        assert_layout!(SystemSchedulerOp, 32, 8, { cpupool_id: 0, sched_id: 4, cmd: 8, credit2: 16 });
     }
 }

@@ -106,7 +106,7 @@ fn show_accounts(privcmd: &Privcmd) -> Result<()> {
     let payload = Payload::of(&DebugKeys { keys: 0, nr_keys: 1, pad: 0 });
     let call = Sysctl { cmd: SysctlOp::DebugKeys.number(), interface_version: INTERFACE_VERSION, payload };
     let mut buffer = Buffer::of(&call)?;
-    buffer.link(offset_of!(Sysctl, payload) + offset_of!(DebugKeys, keys), Buffer::of(b"e")?)?;
+    buffer.link(offset_of!(Sysctl, payload) + offset_of!(DebugKeys, keys), Buffer::of(b"E")?)?;
     privcmd.hypercall(Hypercall::Sysctl.number(), &mut [Argument::Buffer(&mut buffer)])?;
     Ok(())
 }

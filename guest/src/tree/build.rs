@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode};
 
 use super::nodes::{self, NewNode};
-use super::{GIC_PHANDLE, Spec, TreeError};
+use super::{COMMON_IN_MEMORY, GIC_PHANDLE, Spec, TreeError};
 
 /// Bytes of a tree at most (Linux, Documentation/arch/arm64/booting.rst, section 2).
 const MAX_TREE: usize = 2 << 20;
@@ -51,8 +51,12 @@ fn root(spec: &Spec<'_>) -> Result<DeviceTreeNode, TreeError> {
     root.add_child(nodes::chosen(spec)?);
     root.add_child(nodes::cpus(spec.vcpus));
     root.add_child(nodes::psci());
-    for &bank in spec.memory {
+    let common = spec.common.iter().filter(|_| spec.version >= COMMON_IN_MEMORY).map(|common| common.place);
+    for bank in spec.memory.iter().copied().chain(common) {
         root.add_child(nodes::memory(bank)?);
+    }
+    if !spec.common.is_empty() {
+        root.add_child(nodes::reserved_memory(spec.common)?);
     }
     root.add_child(nodes::interrupt_controller(&spec.gic, phandle)?);
     root.add_child(nodes::timer(&spec.timer)?);

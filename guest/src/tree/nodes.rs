@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use dtoolkit::ToPropertyValue;
 use dtoolkit::model::{DeviceTreeNode, DeviceTreeProperty};
 
-use super::{Gic, Hypervisor, Pl011, Spec, Timer, TreeError, VirtioMmio};
+use super::{Common, Gic, Hypervisor, Pl011, Spec, Timer, TreeError, VirtioMmio};
 use crate::Region;
 use crate::layout::{FIRST_PPI, FIRST_SPI, vcpu_affinity};
 
@@ -100,6 +100,27 @@ pub fn memory(bank: Region) -> Result<DeviceTreeNode, TreeError> {
         .with("device_type", "memory")
         .with("reg", reg)
         .build())
+}
+
+/// `/reserved-memory`, with what the guest has in common with others.
+pub fn reserved_memory(all: &[Common<'_>]) -> Result<DeviceTreeNode, TreeError> {
+    let mut node = NewNode::new("reserved-memory")
+        .with("#address-cells", 2u32)
+        .with("#size-cells", 2u32)
+        .flag("ranges")
+        .build();
+    for common in all {
+        node.add_child(
+            NewNode::new(format!("xen-shmem@{:x}", common.place.start))
+                .with("compatible", "xen,shared-memory-v1")
+                .with("reg", reg("common memory", &[common.place])?)
+                // Each guest sees all of it.
+                .with("xen,offset", 0u64)
+                .with("xen,id", common.id)
+                .build(),
+        );
+    }
+    Ok(node)
 }
 
 /// `/interrupt-controller`.

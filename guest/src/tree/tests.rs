@@ -31,6 +31,7 @@ fn spec<'a>() -> Spec<'a> {
             event_ppi: 31,
         }),
         virtio: &[DISK],
+        common: &[],
         uart: None,
         partial: None,
     }

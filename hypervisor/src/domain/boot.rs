@@ -29,6 +29,7 @@ use crate::vuart::Vuart;
 
 use super::Domain;
 use super::build::{Blueprint, stage2};
+use super::common::CommonRegions;
 use super::destroy::Progress;
 use super::load::{Plan, Ready};
 
@@ -49,13 +50,26 @@ const MAGIC_PAGES: u64 = xenolith_guest::layout::MAGIC_PAGES;
 /// The bytes of a module, which nobody changes any more.
 pub type Files<'f, 'a> = &'f dyn Fn(Region) -> &'a [u8];
 
-/// Builds the domains, and reports those that cannot be built. Nothing of them runs yet. `host` is the machine's device
-/// tree, in which `platform` was read.
+/// Builds the domains, gives all domains what they have in common, and reports what cannot be had. Nothing of them runs
+/// yet. `host` is the machine's device tree, in which `platform` was read.
 #[inline(never)]
 pub fn build_boot_domains(
     hv: &Hypervisor,
     platform: &Platform,
     host: &[u8],
+    common: &CommonRegions,
+    files: Files<'_, '_>,
+) -> Vec<Ready> {
+    let mut ready = build_all(hv, platform, host, common, files);
+    common.connect(hv, platform, &mut ready);
+    ready
+}
+
+fn build_all(
+    hv: &Hypervisor,
+    platform: &Platform,
+    host: &[u8],
+    common: &CommonRegions,
     files: Files<'_, '_>,
 ) -> Vec<Ready> {
     let mut ready = Vec::new();
@@ -74,7 +88,7 @@ pub fn build_boot_domains(
             for property in &node.ignored {
                 log::warn!("{id} ({}): `{property}` has no effect", node.path);
             }
-            Builder { hv, platform, host, files, node, id }.build(&mut owners)
+            Builder { hv, platform, host, common, files, node, id }.build(&mut owners)
         });
         match built {
             Ok(domain) => ready.push(domain),
@@ -94,6 +108,7 @@ struct Builder<'b, 'a> {
     hv: &'b Hypervisor,
     platform: &'b Platform,
     host: &'b [u8],
+    common: &'b CommonRegions,
     files: Files<'b, 'a>,
     node: &'b BootDomain,
     id: DomId,
@@ -120,6 +135,9 @@ impl<'a> Builder<'_, 'a> {
             None => Granted::default(),
         };
         let vcpus = self.vcpus()?;
+        for memory in &node.common.memory {
+            self.common.of(memory).map_err(BootError::Common)?;
+        }
         let area = memory::allocate(hv, id, node.memory)?;
         let not_made = |error| {
             memory::give_back(hv, id, &area);
@@ -185,6 +203,11 @@ impl<'a> Builder<'_, 'a> {
         let placement = parts.plan.load(hv, domain, &parts.tree);
         let placement =
             placement.map_err(|error| BootError::Load { module: node.kernel.path.clone(), error })?;
+        // Static channels have the ports that the tree says; the store's comes where there is room.
+        for end in &node.common.events {
+            let reserved = domain.reserve(end);
+            reserved.map_err(|error| BootError::Port { node: end.path.clone(), port: end.port, error })?;
+        }
         self.connect_store(domain)?;
         for (_, line) in &granted.interrupts {
             hv.give_interrupt(line.intid, id).map_err(BootError::Call)?;
@@ -223,6 +246,7 @@ impl<'a> Builder<'_, 'a> {
             platform,
             windows: &granted.windows,
             uart: node.vpl011,
+            common: &node.common.memory,
             address_bits: hv.geometry.bits(),
         };
         if !node.direct_map {
@@ -265,6 +289,7 @@ impl<'a> Builder<'_, 'a> {
         let Builder { hv, platform, node, .. } = *self;
         let frequency = platform.timer.frequency;
         let seed = platform.seed.of(self.id);
+        let common: Vec<tree::Common<'_>> = node.common.memory.iter().map(super::common::for_tree).collect();
         let uart = layout.uart.map(|uart| alloc::format!("/sbsa-pl011@{:x}", uart.registers.start));
         let spec = Spec {
             version: hv.options.xen_version.numbers(),
@@ -287,6 +312,7 @@ impl<'a> Builder<'_, 'a> {
                 event_ppi: layout.event_ppi,
             }),
             virtio: &[],
+            common: &common,
             uart: layout.uart,
             partial,
         };

@@ -99,7 +99,7 @@ pub fn confirm(hv: &Hypervisor, vcpu: &VcpuRef, now: u64) {
             vcpu.domain.id,
             vcpu.id
         );
-        report(&regs);
+        report(log::Level::Error, &regs);
         vcpu.domain.shut_down(hv, ShutdownReason::Crash);
     }
 }
@@ -115,22 +115,22 @@ pub fn check_watchdogs(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, now: 
     for other in &vcpu.domain.vcpus {
         if let Some(saved) = other.saved.try_lock().filter(|saved| !saved.loaded) {
             log::error!("{} {}:", vcpu.domain.id, other.id);
-            report(&saved.regs);
+            report(log::Level::Error, &saved.regs);
         }
     }
     vcpu.domain.shut_down(hv, ShutdownReason::Watchdog);
 }
 
-/// Shows a vCPU's registers on the console.
-pub fn report(regs: &GuestRegs) {
-    log::error!("  pc {:#018x}  pstate {:#x}", regs.pc, regs.pstate.0);
+/// Writes a vCPU's registers to the log.
+pub fn report(level: log::Level, regs: &GuestRegs) {
+    log::log!(level, "  pc {:#018x}  pstate {:#x}", regs.pc, regs.pstate.0);
     for (row, values) in regs.x.chunks(4).enumerate() {
         let mut line = arrayvec::ArrayString::<128>::new();
         for (column, value) in values.iter().enumerate() {
             // 31 registers in rows of four fit the line.
             let _ = core::fmt::write(&mut line, format_args!("  x{:<2} {value:#018x}", row * 4 + column));
         }
-        log::error!("{line}");
+        log::log!(level, "{line}");
     }
 }
 

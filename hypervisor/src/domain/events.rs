@@ -3,7 +3,7 @@
 use xenolith_abi::Errno;
 use xenolith_abi::event::Virq;
 
-use crate::event::{Closing, Delivery, Effects, Ends, Peer, Port, SharedFrame};
+use crate::event::{Closing, Delivery, Effects, Ends, Peer, Port, SharedFrame, vcpu_info_fits};
 use crate::hypervisor::Hypervisor;
 use crate::mm::frames::Pin;
 use crate::mm::page::Page;
@@ -44,23 +44,34 @@ impl Domain {
 
     /// Connects a new port to one that another domain offers.
     pub fn bind_interdomain(&self, hv: &Hypervisor, remote: &Domain, port: Port) -> Result<Port, Errno> {
-        let (local_port, effects) = if self.id == remote.id {
-            Ends::Loopback(&mut self.events.lock()).bind_interdomain(port)?
-        } else if self.id < remote.id {
-            let mut own = self.events.lock();
-            let mut other = remote.events.lock();
-            Ends::Two { local: &mut own, remote: &mut other }.bind_interdomain(port)?
-        } else {
-            let mut other = remote.events.lock();
-            let mut own = self.events.lock();
-            Ends::Two { local: &mut own, remote: &mut other }.bind_interdomain(port)?
-        };
+        let (local_port, effects) = self.with_ends(remote, |mut ends| ends.bind_interdomain(port))?;
         self.follow_events(hv, effects);
         let consumer = remote.events.lock().consumer(port);
         if let Some((tag, vcpu)) = consumer {
             remote.device_model_changed(hv, tag, vcpu, port);
         }
         Ok(local_port)
+    }
+
+    /// Connects two ports that this domain and another have reserved for each other.
+    pub fn connect_ports(&self, port: Port, remote: &Domain, remote_port: Port) -> Result<(), Errno> {
+        self.with_ends(remote, |mut ends| ends.connect(port, remote_port))
+    }
+
+    /// Both tables at once, the lower number's lock first.
+    fn with_ends<T>(&self, remote: &Domain, work: impl FnOnce(Ends<'_, Pin>) -> T) -> T {
+        if self.id == remote.id {
+            return work(Ends::Loopback(&mut self.events.lock()));
+        }
+        if self.id < remote.id {
+            let mut own = self.events.lock();
+            let mut other = remote.events.lock();
+            work(Ends::Two { local: &mut own, remote: &mut other })
+        } else {
+            let mut other = remote.events.lock();
+            let mut own = self.events.lock();
+            work(Ends::Two { local: &mut own, remote: &mut other })
+        }
     }
 
     /// Closes a port; the other end, if there is one, waits for a new connection.
@@ -93,6 +104,9 @@ impl Domain {
         gfn: Gfn,
         offset: u32,
     ) -> Result<(), Errno> {
+        if !vcpu_info_fits(offset) {
+            return Err(Errno::ENXIO);
+        }
         let pin = self.pin(hv, gfn)?;
         let registered = self.events.lock().register_vcpu_info(id, pin, offset);
         self.settle(hv, registered)

@@ -12,12 +12,13 @@ use crate::arch;
 use crate::domain_tree::{self, HardwareDomainSpec, HardwareDomainTree};
 use crate::hypervisor::Hypervisor;
 use crate::p2m::MapKind;
-use crate::platform::{GicLayout, Platform, Region, merge, subtract};
+use crate::platform::{CommonMemory, GicLayout, Platform, Region, merge, subtract};
 use crate::types::{DomId, Gfn, Ipa, Mfn, PAGE_SHIFT};
 use crate::vgic::Model;
 
 use super::Domain;
 use super::build::{Blueprint, stage2};
+use super::common::CommonRegions;
 use super::load::{LoadError, Plan, Ready};
 
 pub use error::FirstError;
@@ -44,9 +45,14 @@ pub struct Modules<'a> {
     pub grant_window: Region,
 }
 
-/// Builds the first domain. Nothing of it runs yet.
+/// Builds the first domain, without what it has in common with others. Nothing of it runs yet.
 #[inline(never)]
-pub fn build_first(hv: &Hypervisor, platform: &Platform, modules: &Modules<'_>) -> Result<Ready, FirstError> {
+pub fn build_first(
+    hv: &Hypervisor,
+    platform: &Platform,
+    modules: &Modules<'_>,
+    common: &CommonRegions,
+) -> Result<Ready, FirstError> {
     let vcpus = number_of_vcpus(hv, platform)?;
     let area = memory::allocate(hv, hv.options.dom0_memory.unwrap_or(DEFAULT_MEMORY))?;
     let event_ppi =
@@ -61,6 +67,8 @@ pub fn build_first(hv: &Hypervisor, platform: &Platform, modules: &Modules<'_>) 
     let not_loaded = |error: LoadError| FirstError::Load { module: module(), error };
     let bank = *banks.first().ok_or(FirstError::NoHypervisorMemory)?;
     let plan = Plan::new(modules.kernel, modules.ramdisk, bank).map_err(not_loaded)?;
+    let common: Vec<&CommonMemory> = common.available(&platform.first_common.memory).collect();
+    let in_tree: Vec<_> = common.iter().map(|memory| super::common::for_tree(memory)).collect();
     let spec = HardwareDomainSpec {
         vcpus,
         memory: &banks,
@@ -68,8 +76,9 @@ pub fn build_first(hv: &Hypervisor, platform: &Platform, modules: &Modules<'_>) 
         initrd: plan.initrd(),
         xen_version: hv.options.xen_version.numbers(),
         grant_window: (Ipa(modules.grant_window.start().0), modules.grant_window.size()),
-        extended_regions: &memory::extended_regions(platform, modules, &banks),
+        extended_regions: &memory::extended_regions(platform, modules, &banks, &common),
         event_ppi,
+        common: &in_tree,
         hidden: &platform.uart.iter().map(|uart| uart.path.as_str()).collect::<Vec<_>>(),
     };
     let tree =

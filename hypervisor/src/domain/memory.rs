@@ -144,7 +144,8 @@ pub(crate) fn holds_reference(kind: MapKind) -> bool {
         | MapKind::Grant
         | MapKind::GrantReadOnly
         | MapKind::Shared
-        | MapKind::SharedReadOnly => true,
+        | MapKind::SharedReadOnly
+        | MapKind::Common => true,
     }
 }
 

@@ -162,7 +162,8 @@ impl Domain {
         allow: bool,
     ) -> Result<(), Errno> {
         let owner = hv.owner_of_interrupt(intid);
-        if allow && owner != Some(giver.id) && owner != Some(self.id) {
+        let given = self.permits.lock().has_interrupt(intid);
+        if owner != Some(giver.id) && owner != Some(self.id) && (allow || !given) {
             return Err(Errno::EPERM);
         }
         if !allow && owner == Some(self.id) {

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use dtoolkit::ToPropertyValue;
 use dtoolkit::model::{DeviceTreeNode, DeviceTreeProperty};
+use xenolith_guest::tree::Common;
 
 use super::{HardwareDomainSpec, TreeError};
 use crate::platform::tree::{Place, Tree};
@@ -100,6 +101,27 @@ pub fn psci() -> DeviceTreeNode {
 pub fn memory(style: &Style, bank: (Ipa, u64)) -> Result<DeviceTreeNode, TreeError> {
     let reg = style.reg("memory", &[bank])?;
     Ok(NewNode::new(format!("memory@{:x}", bank.0.0)).with("device_type", "memory").with("reg", reg).build())
+}
+
+/// Adds nodes for what the domain has in common with others to `/reserved-memory`, whose cells are the root's.
+pub fn add_common(style: &Style, node: &mut DeviceTreeNode, all: &[Common<'_>]) -> Result<(), TreeError> {
+    let cells = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let [address, size] = style.root_cells.map(cells);
+    node.add_property(DeviceTreeProperty::new_unchecked("#address-cells", address));
+    node.add_property(DeviceTreeProperty::new_unchecked("#size-cells", size));
+    node.add_property(DeviceTreeProperty::new_unchecked("ranges", &[] as &[u8]));
+    for common in all {
+        let reg = style.reg("common memory", &[(Ipa(common.place.start), common.place.size)])?;
+        node.add_child(
+            NewNode::new(format!("xen-shmem@{:x}", common.place.start))
+                .with("compatible", "xen,shared-memory-v1")
+                .with("reg", reg)
+                .with("xen,offset", halves(0))
+                .with("xen,id", common.id)
+                .build(),
+        );
+    }
+    Ok(())
 }
 
 /// `/timer`: the host's timer less the one that is the hypervisor's.

@@ -5,13 +5,14 @@ use alloc::vec::Vec;
 
 use dtoolkit::model::{DeviceTreeNode, DeviceTreeProperty};
 use dtoolkit::{Node, Property};
+use xenolith_guest::tree::COMMON_IN_MEMORY;
 
 use super::filter::{PASSED_THROUGH, is_left_out, is_property_left_out};
 use super::nodes::{self, NewNode, Style};
 use super::{HardwareDomainSpec, TreeError};
 use crate::platform::tree::{Place, Tree, number};
 use crate::platform::{Interrupt, Platform, Region, Trigger, subtract};
-use crate::types::DomId;
+use crate::types::{DomId, Ipa};
 
 /// What the walk gives.
 pub struct Rewritten {
@@ -117,8 +118,16 @@ impl<'a> Rewriter<'_, 'a> {
             chosen.add_property(DeviceTreeProperty::new_unchecked("rng-seed", seed.to_vec()));
         }
         root.add_child(chosen);
-        for &bank in spec.memory {
+        let in_memory = spec.common.iter().filter(|_| spec.xen_version >= COMMON_IN_MEMORY);
+        let common = in_memory.map(|common| (Ipa(common.place.start), common.place.size));
+        for bank in spec.memory.iter().copied().chain(common) {
             root.add_child(nodes::memory(style, bank)?);
+        }
+        if !spec.common.is_empty() {
+            let found = root.remove_child("reserved-memory");
+            let mut reserved = found.unwrap_or_else(|| NewNode::new("reserved-memory").build());
+            nodes::add_common(style, &mut reserved, spec.common)?;
+            root.add_child(reserved);
         }
         root.add_child(nodes::cpus(self.tree, spec.vcpus));
         root.add_child(nodes::psci());

@@ -16,6 +16,18 @@ impl<F: SharedFrame> EventChannels<F> {
         self.allocate(Binding::Unbound(remote), VcpuId(0))
     }
 
+    /// Makes the port of this number, to which `remote` is to be connected: a static channel, which the domain finds
+    /// when it starts.
+    ///
+    /// `EINVAL`: port 0, or the domain ends. `ENOSPC`: the domain cannot have such a port. `EEXIST`: it is in use.
+    /// `ENOMEM`: no memory.
+    pub fn reserve(&mut self, port: Port, remote: DomId) -> Result<(), Errno> {
+        if self.closing.is_dying() {
+            return Err(Errno::EINVAL);
+        }
+        self.ports.take(port, self.end(), Binding::Unbound(remote))
+    }
+
     /// Makes a port for a virtual interrupt.
     ///
     /// `EINVAL`: no such interrupt; one of the domain, on another vCPU than 0; or the domain ends. `ENOENT`: no such
@@ -113,6 +125,12 @@ impl<F: SharedFrame> EventChannels<F> {
     ///
     /// `EINVAL`: no such port. `EACCES`: it is the hypervisor's own.
     pub fn status(&self, argument: &mut Status) -> Result<(), Errno> {
+        // Port 0 is nobody's.
+        if argument.port == 0 {
+            (argument.status, argument.vcpu) = (EventStatus::Closed.number(), 0);
+            (argument.bound_to, argument.remote_port) = (0, 0);
+            return Ok(());
+        }
         let channel = self.ports.get(Port(argument.port)).ok_or(Errno::EINVAL)?;
         if channel.consumer.is_some() {
             return Err(Errno::EACCES);
@@ -223,6 +241,20 @@ impl<F: SharedFrame> Ends<'_, F> {
         self.local().connect(local_port, Peer { domain: remote_domain, port: remote_port, link });
         let effects = self.local().set_pending(local_port);
         Ok((local_port, effects))
+    }
+
+    /// Connects two ports that the domains made for each other. Neither is pending.
+    ///
+    /// `EINVAL`: one of them is not unbound, or meant for another domain; or a domain ends. After an error nothing is
+    /// changed.
+    pub fn connect(&mut self, local_port: Port, remote_port: Port) -> Result<(), Errno> {
+        let (local_domain, remote_domain) = (self.local().domain, self.remote().domain);
+        self.local().check_offered(local_port, remote_domain)?;
+        self.remote().check_offered(remote_port, local_domain)?;
+        let link = self.new_link();
+        self.remote().connect(remote_port, Peer { domain: local_domain, port: local_port, link });
+        self.local().connect(local_port, Peer { domain: remote_domain, port: remote_port, link });
+        Ok(())
     }
 
     /// A number that no connection of either domain has had. Each table goes on from the higher of both, which makes

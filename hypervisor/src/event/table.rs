@@ -42,12 +42,14 @@ pub(super) fn confine(index: u32, len: usize) -> Option<usize> {
 
 impl PortTable {
     /// The port, whether it is in use or not; nothing when the table does not reach so far.
+    #[inline]
     pub(super) fn get(&self, port: Port) -> Option<&Channel> {
         let bucket = self.buckets.get(confine(port.0 / BUCKET, self.buckets.len())?)?;
         bucket.channels.get(confine(port.0 % BUCKET, bucket.channels.len())?)
     }
 
     /// As [`get`](Self::get), to change the port.
+    #[inline]
     pub(super) fn get_mut(&mut self, port: Port) -> Option<&mut Channel> {
         let len = self.buckets.len();
         let bucket = self.buckets.get_mut(confine(port.0 / BUCKET, len)?)?;
@@ -72,6 +74,31 @@ impl PortTable {
             bucket.used |= 1 << (port.0 % BUCKET);
         }
         Ok(port)
+    }
+
+    /// Takes this port, for which the table grows. The caller binds it.
+    ///
+    /// `EINVAL`: port 0. `ENOSPC`: it is not below `end`. `EEXIST`: it is in use. `ENOMEM`: the table cannot grow.
+    pub(super) fn take(&mut self, port: Port, end: u32, binding: Binding) -> Result<(), Errno> {
+        if port.0 == 0 {
+            return Err(Errno::EINVAL);
+        }
+        if port.0 >= end {
+            return Err(Errno::ENOSPC);
+        }
+        while self.get(port).is_none() {
+            self.grow(end)?;
+        }
+        let bit = 1 << (port.0 % BUCKET);
+        let bucket = self.bucket_of(port).ok_or(Errno::ENOSPC)?;
+        if bucket.used & bit != 0 {
+            return Err(Errno::EEXIST);
+        }
+        bucket.used |= bit;
+        if let Some(channel) = self.get_mut(port) {
+            *channel = fresh(channel, binding);
+        }
+        Ok(())
     }
 
     fn find_lowest(&mut self, end: u32, busy: impl Fn(Port) -> bool) -> Result<Port, Errno> {
@@ -198,6 +225,22 @@ mod tests {
         assert_eq!(port, Ok(Port(100)));
         assert_eq!(table.take_lowest(100_000, |_| true, Binding::Ipi), Err(Errno::ENOSPC));
         assert!(table.buckets.len() < 10);
+    }
+
+    #[test]
+    fn a_port_is_taken_by_its_number_once() {
+        let mut table = PortTable::default();
+        let mut take_at = |port| table.take(Port(port), 300, Binding::Ipi);
+        assert_eq!(take_at(200), Ok(()));
+        assert_eq!(take_at(200), Err(Errno::EEXIST));
+        assert_eq!(take_at(2), Ok(()));
+        assert_eq!(
+            (take_at(0), take_at(300), take_at(u32::MAX)),
+            (Err(Errno::EINVAL), Err(Errno::ENOSPC), Err(Errno::ENOSPC))
+        );
+        assert_eq!([take(&mut table, 300), take(&mut table, 300)], [Ok(1), Ok(3)], "others go around it");
+        table.release(Port(200));
+        assert_eq!(table.take(Port(200), 300, Binding::Ipi), Ok(()));
     }
 
     #[test]

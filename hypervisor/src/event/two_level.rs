@@ -87,6 +87,7 @@ impl TwoLevel {
 }
 
 /// Marks the port's word in the vCPU's selector; true when it was not marked yet.
+#[inline]
 fn announce<F: SharedFrame>(infos: &VcpuInfos<F>, port: Port, vcpu: VcpuId) -> Result<bool, Contended> {
     let Some(selector) = infos.selector(vcpu) else { return Ok(false) };
     let bit = 1 << (port.0 / u64::BITS % u64::BITS);

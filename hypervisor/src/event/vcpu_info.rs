@@ -22,6 +22,13 @@ struct Place<F> {
     offset: usize,
 }
 
+/// Whether a vCPU's information may begin at this offset of a page.
+pub fn vcpu_info_fits(offset: u32) -> bool {
+    let offset = offset as usize;
+    let end = offset.checked_add(size_of::<VcpuInfo>());
+    offset.is_multiple_of(align_of::<VcpuInfo>()) && end.is_some_and(|end| end <= PAGE_SIZE as usize)
+}
+
 /// The places of a domain's vCPUs.
 pub(super) struct VcpuInfos<F> {
     shared_info: Page,
@@ -46,8 +53,8 @@ impl<F: SharedFrame> VcpuInfos<F> {
     ///
     /// `ENOENT`: no such vCPU. `ENXIO`: misaligned, or not in one page. `EINVAL`: the vCPU registered before.
     pub(super) fn register(&mut self, vcpu: VcpuId, frame: F, offset: u32) -> Result<(), Refused<F>> {
+        let fits = vcpu_info_fits(offset);
         let offset = offset as usize;
-        let fits = offset.checked_add(size_of::<VcpuInfo>()).is_some_and(|end| end <= PAGE_SIZE as usize);
         let mut content = VcpuInfo::new_zeroed();
         if let Some((page, old)) = self.place(vcpu) {
             // A place lies in its page, so that this copies.
@@ -59,7 +66,7 @@ impl<F: SharedFrame> VcpuInfos<F> {
         let index = confine(u32::from(vcpu.0), len);
         let errno = match index.and_then(|index| self.places.get_mut(index)) {
             None => Errno::ENOENT,
-            Some(_) if !fits || !offset.is_multiple_of(align_of::<VcpuInfo>()) => Errno::ENXIO,
+            Some(_) if !fits => Errno::ENXIO,
             Some(Some(_)) => Errno::EINVAL,
             Some(place) if frame.page().write(offset, content.as_bytes()) => {
                 *place = Some(Place { frame, offset });
@@ -92,6 +99,7 @@ impl<F: SharedFrame> VcpuInfos<F> {
         self.places.iter_mut().find_map(Option::take).map(|place| place.frame)
     }
 
+    #[inline]
     fn upcall(&self, vcpu: VcpuId) -> Option<Word<AtomicU8>> {
         let (page, offset) = self.place(vcpu)?;
         page.byte(offset + offset_of!(VcpuInfo, evtchn_upcall_pending))

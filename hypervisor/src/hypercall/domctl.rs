@@ -123,8 +123,12 @@ fn of_domain(
         DomctlOp::MemoryMapping => device::memory_mapping(caller, domain, request),
         DomctlOp::BindPtIrq => device::bind_interrupt(caller, domain, request),
         DomctlOp::UnbindPtIrq => device::unbind_interrupt(caller, domain, request),
-        // Not supported, in the words that make Xen 4.20's tools go on.
-        DomctlOp::SetLlcColors | DomctlOp::VuartOp => Err(Errno::EOPNOTSUPP),
+        // As Xen without colours, and without an IOMMU.
+        DomctlOp::SetLlcColors
+        | DomctlOp::AssignDevice
+        | DomctlOp::TestAssignDevice
+        | DomctlOp::DeassignDevice
+        | DomctlOp::GetDeviceGroup => Err(Errno::EOPNOTSUPP),
         _ => Err(Errno::ENOSYS),
     }
 }

@@ -1,15 +1,17 @@
 //! `grant_table_op`: arrays of requests, each with a status of its own. Only a bad pointer fails the whole call, because
 //! Linux takes any other failure for a fault of its own.
 
+use alloc::sync::Arc;
+
 use xenolith_abi::Errno;
 use xenolith_abi::grant::{
-    CacheFlush, GetVersion, GrantCopy, GrantOp, GrantStatus, MapGrantRef, QuerySize, SetVersion, SetupTable,
-    SwapGrantRef, UnmapGrantRef,
+    CacheFlush, GetStatusFrames, GetVersion, GrantCopy, GrantOp, GrantStatus, MapGrantRef, QuerySize,
+    SetVersion, SetupTable, SwapGrantRef, UnmapAndReplace, UnmapGrantRef,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::arch;
-use crate::domain::Grantees;
+use crate::domain::{Domain, Grantees};
 use crate::grant::{self, Flush, Lent};
 use crate::types::{PAGE_SIZE, Pa};
 
@@ -51,13 +53,19 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
             caller.write(array, &request)?;
             DONE
         }
-        GrantOp::QuerySize | GrantOp::SetupTable | GrantOp::SetVersion | GrantOp::GetVersion => {
-            Err(Errno::EINVAL)
-        }
         GrantOp::CacheFlush => cache_flush(caller, array, count),
-        GrantOp::DumpTable | GrantOp::Transfer | GrantOp::UnmapAndReplace | GrantOp::GetStatusFrames => {
-            Err(Errno::ENOSYS)
-        }
+        // What a mapping is replaced by is an entry of a page table of the caller's, and Arm's domains have their own.
+        GrantOp::UnmapAndReplace => each(caller, op, array, count, |op: &mut UnmapAndReplace| {
+            op.status = GrantStatus::GeneralError.number();
+        }),
+        GrantOp::GetStatusFrames if count == 1 => status_frames(caller, array),
+        GrantOp::Transfer => Err(Errno::EOPNOTSUPP),
+        GrantOp::DumpTable => Err(Errno::ENOSYS),
+        GrantOp::QuerySize
+        | GrantOp::SetupTable
+        | GrantOp::SetVersion
+        | GrantOp::GetVersion
+        | GrantOp::GetStatusFrames => Err(Errno::EINVAL),
     }
 }
 
@@ -81,17 +89,33 @@ fn each<T: FromBytes + IntoBytes + Immutable>(
     DONE
 }
 
+/// The domain that a request is about, or the status of a request for another.
+fn domain_of(caller: &Caller<'_>, id: u16) -> Result<Arc<Domain>, GrantStatus> {
+    caller.target(id).map_err(|errno| match errno {
+        Errno::EPERM => GrantStatus::PermissionDenied,
+        _ => GrantStatus::BadDomain,
+    })
+}
+
 fn query_size(caller: &Caller<'_>, array: u64) -> Answer {
     let mut request: QuerySize = caller.read(array)?;
-    request.status = match caller.target(request.dom) {
+    request.status = match domain_of(caller, request.dom) {
         Ok(domain) => {
             (request.nr_frames, request.max_nr_frames) = domain.grants.lock().size();
             GrantStatus::Okay
         }
-        Err(Errno::EPERM) => GrantStatus::PermissionDenied,
-        Err(_) => GrantStatus::BadDomain,
+        Err(status) => status,
     }
     .number();
+    caller.write(array, &request)?;
+    DONE
+}
+
+/// Version 1 has no such frames.
+fn status_frames(caller: &Caller<'_>, array: u64) -> Answer {
+    let mut request: GetStatusFrames = caller.read(array)?;
+    let status = domain_of(caller, request.dom).err().unwrap_or(GrantStatus::GeneralError);
+    request.status = status.number();
     caller.write(array, &request)?;
     DONE
 }
@@ -99,17 +123,24 @@ fn query_size(caller: &Caller<'_>, array: u64) -> Answer {
 /// Makes the table as large as asked for and tells where its frames are mapped: all ones where they are not.
 fn setup_table(caller: &Caller<'_>, array: u64) -> Answer {
     let mut request: SetupTable = caller.read(array)?;
-    let domain = caller.target(request.dom)?;
-    let status = domain.grants.lock().setup(request.nr_frames, || domain.new_grant_frame(caller.hv));
+    let status = match domain_of(caller, request.dom) {
+        Ok(domain) => set_up(caller, &domain, &request)?,
+        Err(status) => status,
+    };
     request.status = status.number();
+    caller.write(array, &request)?;
+    DONE
+}
+
+fn set_up(caller: &Caller<'_>, domain: &Domain, request: &SetupTable) -> Result<GrantStatus, Errno> {
+    let status = domain.grants.lock().setup(request.nr_frames, || domain.new_grant_frame(caller.hv));
     if status == GrantStatus::Okay {
         for index in 0..u64::from(request.nr_frames) {
             let gfn = domain.grants.lock().gfn_of(index).map_or(u64::MAX, |gfn| gfn.0);
             caller.write(Caller::element::<u64>(request.frame_list, index)?, &gfn)?;
         }
     }
-    caller.write(array, &request)?;
-    DONE
+    Ok(status)
 }
 
 /// Cache maintenance on frames that the caller owns or that are lent to it.

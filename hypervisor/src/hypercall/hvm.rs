@@ -1,31 +1,52 @@
 //! `hvm_op`: the parameters by which a domain finds its store and its console.
 
+use alloc::sync::Arc;
+
 use xenolith_abi::Errno;
 use xenolith_abi::hvm::{HvmOp, HvmParam, HvmParamArgument};
 
-use crate::types::DomId;
+use crate::domain::Domain;
 
 use super::{Answer, Arguments, Caller, DONE};
 
 /// x0: what to do; x1: its argument.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [op, argument, ..] = arguments;
-    let Some(op) = u32::try_from(op).ok().and_then(HvmOp::from_number) else { return Err(Errno::ENOSYS) };
+    match u32::try_from(op).ok().and_then(HvmOp::from_number).ok_or(Errno::ENOSYS)? {
+        HvmOp::SetParam => set_parameter(caller, argument),
+        HvmOp::GetParam => parameter(caller, argument),
+        // Nobody watches a domain.
+        HvmOp::GuestRequestVmEvent if argument == 0 => DONE,
+        HvmOp::GuestRequestVmEvent => Err(Errno::EINVAL),
+    }
+}
+
+/// What is asked for: the request, the domain, whether that is the caller, and the parameter.
+type Asked = (HvmParamArgument, Arc<Domain>, bool, HvmParam);
+
+fn asked(caller: &Caller<'_>, argument: u64) -> Result<Asked, Errno> {
     let request: HvmParamArgument = caller.read(argument)?;
     let domain = caller.target(request.domid)?;
-    let own = DomId(request.domid) == DomId::SELF || domain.id == caller.domain().id;
+    let own = domain.id == caller.domain().id;
     let parameter = HvmParam::from_number(request.index).ok_or(Errno::EINVAL)?;
-    match op {
-        HvmOp::SetParam if own => Err(Errno::EPERM),
-        HvmOp::SetParam => {
-            domain.parameters.lock().set(parameter, request.value);
-            DONE
-        }
-        HvmOp::GetParam if own && parameter == HvmParam::MonitorRingPfn => Err(Errno::EPERM),
-        HvmOp::GetParam => {
-            let value = domain.parameters.lock().get(parameter);
-            caller.write(argument, &HvmParamArgument { value, ..request })?;
-            DONE
-        }
+    Ok((request, domain, own, parameter))
+}
+
+fn set_parameter(caller: &Caller<'_>, argument: u64) -> Answer {
+    let (request, domain, own, parameter) = asked(caller, argument)?;
+    if own {
+        return Err(Errno::EPERM);
     }
+    domain.parameters.lock().set(parameter, request.value);
+    DONE
+}
+
+fn parameter(caller: &Caller<'_>, argument: u64) -> Answer {
+    let (request, domain, own, parameter) = asked(caller, argument)?;
+    if own && parameter == HvmParam::MonitorRingPfn {
+        return Err(Errno::EPERM);
+    }
+    let value = domain.parameters.lock().get(parameter);
+    caller.write(argument, &HvmParamArgument { value, ..request })?;
+    DONE
 }

@@ -7,7 +7,7 @@ use alloc::sync::Arc;
 use xenolith_abi::Errno;
 use xenolith_abi::memory::{
     AddToPhysmap, AddToPhysmapBatch, GRANT_INDEX_STATUS, MapSpace, MemoryDomain, MemoryOp, OP_BITS, OP_MASK,
-    RemoveFromPhysmap, Reservation,
+    RemoveFromPhysmap, Reservation, ReservedDeviceMemoryMap,
 };
 
 use crate::domain::Domain;
@@ -26,13 +26,25 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     match op {
         MemoryOp::DecreaseReservation | MemoryOp::PopulatePhysmap => {
             let request: Reservation = caller.read(address)?;
+            // As on Xen, nothing is done for whoever it is.
+            if request.nr_extents == 0 {
+                return value(0_u64);
+            }
             let domain = caller.target(request.domid)?;
             reservation(caller, &domain, op, &request, [command, address])
         }
         MemoryOp::AddToPhysmap => {
             let request: AddToPhysmap = caller.read(address)?;
+            let space = MapSpace::from_number(request.space);
+            // Another domain's pages are for the batch, which says whose.
+            if space == Some(MapSpace::GmfnForeign) {
+                return Err(Errno::ENOSYS);
+            }
             let domain = caller.target(request.domid)?;
-            add(caller, &domain, request.space, request.idx, Gfn(request.gpfn))?;
+            // A range of none is done.
+            if space != Some(MapSpace::GmfnRange) || request.size != 0 {
+                add(caller, &domain, request.space, request.idx, Gfn(request.gpfn))?;
+            }
             DONE
         }
         MemoryOp::AddToPhysmapBatch => batch(caller, command, address),
@@ -56,6 +68,17 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         }
         MemoryOp::MaximumRamPage => value(caller.hv.frames.last().0),
         MemoryOp::AcquireResource => resource::acquire(caller, command, address),
+        MemoryOp::GetVnumaInfo => {
+            let request: MemoryDomain = caller.read(address)?;
+            caller.target(request.domid)?;
+            // No domain was given a layout.
+            Err(Errno::EOPNOTSUPP)
+        }
+        MemoryOp::ReservedDeviceMemoryMap => {
+            let request: ReservedDeviceMemoryMap = caller.read(address)?;
+            caller.write(address, &ReservedDeviceMemoryMap { nr_entries: 0, ..request })?;
+            DONE
+        }
         MemoryOp::GetSharingFreedPages | MemoryOp::GetSharingSharedPages => value(0_u64),
         _ => Err(Errno::ENOSYS),
     }

@@ -37,7 +37,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
                     caller.domain().id,
                     caller.vcpu.id
                 );
-                crash::report(caller.regs);
+                crash::report(log::Level::Error, caller.regs);
             }
             caller.domain().shut_down(caller.hv, reason);
             caller.local.choose();

@@ -10,6 +10,8 @@ mod pool;
 use xenolith_abi::Errno;
 use xenolith_abi::sysctl::{INTERFACE_VERSION, Sysctl, SysctlOp};
 
+use crate::command_line::XenVersion;
+
 use super::{Answer, Arguments, Caller, DONE};
 
 /// x0: the structure.
@@ -23,7 +25,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let payload = &mut request.payload;
     match SysctlOp::from_number(request.cmd).ok_or(Errno::ENOSYS)? {
         SysctlOp::ReadConsole => console::read(caller, payload)?,
-        SysctlOp::DebugKeys => return console::debug_keys(caller, payload).map(|()| super::Reply::Value(0)),
+        SysctlOp::DebugKeys => return console::press_keys(caller, payload).map(|()| super::Reply::Value(0)),
         SysctlOp::GetDomainInfoList => domains::list(caller, payload)?,
         SysctlOp::PhysInfo => machine::describe(caller, payload),
         SysctlOp::GetCpuInfo => machine::idle_times(caller, payload)?,
@@ -33,11 +35,15 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         SysctlOp::SchedId => pool::scheduler(payload),
         SysctlOp::CpuPoolOp => pool::pools(caller, payload)?,
         SysctlOp::SchedulerOp => pool::parameters(payload)?,
-        // Not supported, in Xen's word, which makes the tools of 4.20 go on.
-        SysctlOp::DtOverlay | SysctlOp::CpuHotplug | SysctlOp::PmOp | SysctlOp::CoverageOp => {
+        // As Xen 4.20 without overlays. Xen 4.17 does not know the number.
+        SysctlOp::DtOverlay if caller.hv.options.xen_version == XenVersion::V4_20 => {
             return Err(Errno::EOPNOTSUPP);
         }
-        SysctlOp::TbufOp
+        SysctlOp::CoverageOp => return Err(Errno::EOPNOTSUPP),
+        SysctlOp::DtOverlay
+        | SysctlOp::CpuHotplug
+        | SysctlOp::PmOp
+        | SysctlOp::TbufOp
         | SysctlOp::PerfcOp
         | SysctlOp::GetPmStat
         | SysctlOp::PageOfflineOp

@@ -48,6 +48,7 @@ impl Wait {
 
     /// The server will do no more for this vCPU: it answered with this value, or failed. True if that was all that the
     /// vCPU waited for.
+    #[inline]
     pub(super) fn end(&mut self, id: ServerId, answer: Option<u64>) -> bool {
         match *self {
             Wait::Access { server, mask } if server == id => {

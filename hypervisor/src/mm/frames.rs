@@ -112,6 +112,8 @@ pub enum FrameError {
     NoReference,
     /// There is no room for another reference.
     Saturated,
+    /// Others than the owner refer to it.
+    StillUsed,
     /// It is a stage-2 table and was not given back as one, or the reverse.
     WrongKind,
     /// It is not a reserved frame.

@@ -26,6 +26,8 @@ pub enum MapKind {
     Shared,
     /// The same, which the domain may only read.
     SharedReadOnly,
+    /// RAM that is another's or nobody's, and that the domain has in common with others from its start.
+    Common,
 }
 
 /// MemAttr for write-back memory on which stage 1 can only make stricter demands.
@@ -45,7 +47,7 @@ const KIND_MASK: u64 = 0xf;
 
 impl MapKind {
     /// All kinds. A kind's place is what the descriptor holds of it, less one.
-    pub const ALL: [MapKind; 10] = [
+    pub const ALL: [MapKind; 11] = [
         MapKind::Ram,
         MapKind::RamReadOnly,
         MapKind::Foreign,
@@ -56,6 +58,7 @@ impl MapKind {
         MapKind::StrictDevice,
         MapKind::Shared,
         MapKind::SharedReadOnly,
+        MapKind::Common,
     ];
 
     /// Whether the guest may write.
@@ -138,6 +141,7 @@ mod tests {
             (MapKind::Device, 0x40_0000_0000_06fc),
             (MapKind::StrictDevice, 0x40_0000_0000_06c4),
             (MapKind::Shared, 0x40_0000_0000_07fc),
+            (MapKind::Common, 0x40_0000_0000_07fc),
         ];
         for (kind, bits) in rows {
             assert_eq!(kind.attributes() & !(KIND_MASK << KIND_SHIFT), bits, "{kind:?}");

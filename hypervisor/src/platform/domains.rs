@@ -8,9 +8,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::boot::{Module, ModuleKind, cells_below, is_module, kind, module};
+use super::common::{self, Common, EventEnd};
 use super::error::PlatformError;
 use super::region::Region;
 use super::tree::{Place, Tree, entries};
+use crate::types::DomId;
 
 /// Domains that are started at boot at most; further nodes are not read.
 pub const MAX_BOOT_DOMAINS: usize = 64;
@@ -53,6 +55,8 @@ pub struct BootDomain {
     pub ramdisk: Option<Module>,
     /// The partial device tree that says which devices are passed through.
     pub device_tree: Option<Module>,
+    /// What it has in common with other domains from its start.
+    pub common: Common,
     /// Properties that are there and have no effect.
     pub ignored: Vec<&'static str>,
 }
@@ -74,17 +78,25 @@ const REFUSED: [(&str, &str); 3] = [
     ("xen,static-heap", "belongs to /chosen, not to a domain"),
 ];
 
+/// What the tree says of the domains.
+#[derive(Default)]
+pub struct Read {
+    /// Those that it describes.
+    pub domains: Vec<Result<BootDomain, PlatformError>>,
+    /// What the first domain has in common with them.
+    pub first: Common,
+    /// What is wrong with the first domain's nodes for that.
+    pub errors: Vec<PlatformError>,
+}
+
 /// Reads the nodes. `modules` are the first domain's, which no other module may overlap.
-pub fn read(
-    tree: &Tree<'_>,
-    modules: &[Module],
-    memory: &[Region],
-) -> Vec<Result<BootDomain, PlatformError>> {
+pub fn read(tree: &Tree<'_>, modules: &[Module], memory: &[Region]) -> Read {
     let root = tree.root();
+    let Some(chosen) = root.children().find(|place| place.path() == "/chosen") else {
+        return Read::default();
+    };
     let mut domains: Vec<Result<BootDomain, PlatformError>> = Vec::new();
-    let Some(chosen) = root.children().find(|place| place.path() == "/chosen") else { return domains };
-    let nodes = chosen.children().filter(|node| node.is_compatible(&["xen,domain"]) && node.is_enabled());
-    for node in nodes.take(MAX_BOOT_DOMAINS) {
+    for node in nodes(&chosen) {
         let domain = one(&root, &node).and_then(|domain| {
             for module in domain.modules() {
                 super::check_place(module, memory)?;
@@ -95,7 +107,16 @@ pub fn read(
         });
         domains.push(domain);
     }
-    domains
+    let (mut first, mut errors) = common::of_first(&root, &chosen);
+    let ends: Vec<(DomId, EventEnd)> = common::all_ends(&chosen, nodes(&chosen));
+    errors.extend(common::agree(&mut first, &mut domains, &ends));
+    Read { domains, first, errors }
+}
+
+/// The nodes of the domains.
+fn nodes<'a, 's>(chosen: &'s Place<'a, '_>) -> impl Iterator<Item = Place<'a, 's>> {
+    let is_domain = |node: &Place<'_, '_>| node.is_compatible(&["xen,domain"]) && node.is_enabled();
+    chosen.children().filter(is_domain).take(MAX_BOOT_DOMAINS)
 }
 
 /// A file that two domains boot from may be the same, but none may be a part of another.
@@ -134,7 +155,7 @@ fn one(root: &Place<'_, '_>, node: &Place<'_, '_>) -> Result<BootDomain, Platfor
             return Err(bad("xen,enhanced", "is none of \"enabled\", \"no-xenstore\" and \"disabled\""));
         }
     };
-    let mut modules = modules(root, node)?;
+    let (mut modules, common) = children(root, node)?;
     let mut take = |kind| {
         let index = modules.iter().position(|module| module.kind == kind)?;
         Some(modules.swap_remove(index))
@@ -153,19 +174,19 @@ fn one(root: &Place<'_, '_>, node: &Place<'_, '_>) -> Result<BootDomain, Platfor
             .ok_or_else(|| PlatformError::NoDomainKernel { node: node.path() })?,
         ramdisk: take(ModuleKind::Ramdisk),
         device_tree: take(ModuleKind::DeviceTree),
+        common,
         ignored: IGNORED.into_iter().filter(|name| node.bytes(name).is_some()).collect(),
     })
 }
 
-/// The modules below a domain's node, one of each kind.
-fn modules(root: &Place<'_, '_>, node: &Place<'_, '_>) -> Result<Vec<Module>, PlatformError> {
+/// What is below a domain's node: modules, one of each kind, and what it has in common with others.
+fn children(root: &Place<'_, '_>, node: &Place<'_, '_>) -> Result<(Vec<Module>, Common), PlatformError> {
     let cells = cells_below(root, node);
     let mut found: Vec<Module> = Vec::new();
+    let mut common = Common::default();
     for child in node.children() {
         let bad = |property, problem| PlatformError::BadProperty { node: child.path(), property, problem };
-        if child.is_compatible(&["xen,evtchn-v1", "xen,domain-shared-memory-v1"]) && child.is_enabled() {
-            return Err(bad("compatible", "asks for static event channels or shared memory: not supported"));
-        }
+        common.add(&child, cells)?;
         if !is_module(&child) {
             continue;
         }
@@ -178,7 +199,7 @@ fn modules(root: &Place<'_, '_>, node: &Place<'_, '_>) -> Result<Vec<Module>, Pl
         }
         found.push(module(&child, kind, cells)?);
     }
-    Ok(found)
+    Ok((found, common))
 }
 
 /// A property that is a number of one cell, if it is there.

@@ -41,6 +41,15 @@ pub enum PlatformError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// A property of two nodes that have to fit together does not.
+    Disagree {
+        /// The nodes' paths, the earlier one first.
+        nodes: [String; 2],
+        /// The property's name.
+        property: &'static str,
+        /// What is wrong with the two.
+        problem: &'static str,
+    },
     /// No enabled node with `device_type = "memory"`, or they are all empty.
     NoMemory,
     /// No CPU under `/cpus`.
@@ -99,6 +108,9 @@ impl fmt::Display for PlatformError {
             E::TooManyNodes => write!(f, "the device tree has too many nodes"),
             E::BadProperty { node, property, problem } => {
                 write!(f, "device tree node {node}: `{property}` {problem}")
+            }
+            E::Disagree { nodes: [one, other], property, problem } => {
+                write!(f, "device tree nodes {one} and {other}: `{property}` {problem}")
             }
             E::NoMemory => {
                 write!(f, "the device tree has no enabled node with device_type \"memory\" and a size")

@@ -51,6 +51,15 @@ pub fn node(name: &str, properties: impl IntoIterator<Item = DeviceTreeProperty>
     node
 }
 
+/// A node under another name.
+pub fn renamed(old: DeviceTreeNode, name: &str) -> DeviceTreeNode {
+    use dtoolkit::Node;
+    let mut new = DeviceTreeNode::new(name).unwrap();
+    old.properties().for_each(|property| new.add_property(property.clone()));
+    old.children().for_each(|child| new.add_child(child.clone()));
+    new
+}
+
 /// One of the trees with bytes or cells changed: some where the shape is, some in values, and some cut short.
 pub fn damaged() -> impl Strategy<Value = Vec<u8>> {
     let cell = prop_oneof![Just(0u32), Just(1), Just(u32::MAX), Just(0x8000_0000), 0u32..16, any::<u32>()];

@@ -25,6 +25,7 @@ struct Move {
 
 impl Move {
     /// What the device gets, if it is a store.
+    #[inline]
     fn stored(&self, regs: &GuestRegs, write: bool) -> Option<u64> {
         write.then(|| self.access.store_data(regs, inject::byte_order(regs)))
     }

@@ -134,6 +134,7 @@ fn refill(vcpu: VcpuId, vgic: &mut Vgic) {
 
 /// Reads the list registers back and frees them: whoever fills them next writes no more than it needs, and must not
 /// find these.
+#[inline]
 fn empty_list(vcpu: VcpuId, vgic: &mut Vgic) {
     let used = vgic.listed(vcpu);
     if used > 0 {

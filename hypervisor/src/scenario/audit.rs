@@ -70,7 +70,9 @@ impl Machine {
     fn check_owners(&self, domains: &[Arc<Domain>]) -> Result<(), Imbalance> {
         for mfn in self.all_frames() {
             let Ok(State::Used(used)) = self.hv.frames.state(mfn) else { continue };
-            if used.owner != DomId::XEN && !domains.iter().any(|domain| domain.id == used.owner) {
+            if ![DomId::XEN, DomId::IO].contains(&used.owner)
+                && !domains.iter().any(|domain| domain.id == used.owner)
+            {
                 return Err(Imbalance::Orphan(mfn, used.owner));
             }
         }
@@ -85,7 +87,9 @@ impl Machine {
         };
         match kind {
             MapKind::Ram | MapKind::RamReadOnly => self.hv.frames.is_ram_of(mfn, domain),
-            MapKind::Foreign | MapKind::ForeignReadOnly => used.kind == Kind::Ram && used.owner != domain,
+            MapKind::Foreign | MapKind::ForeignReadOnly | MapKind::Common => {
+                used.kind == Kind::Ram && used.owner != domain
+            }
             MapKind::Grant | MapKind::GrantReadOnly => used.kind == Kind::Ram,
             MapKind::Shared | MapKind::SharedReadOnly => used.kind == Kind::Shared,
             MapKind::Device | MapKind::StrictDevice => false,

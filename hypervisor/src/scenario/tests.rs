@@ -3,8 +3,11 @@
 mod alarms;
 mod boot;
 mod boot_domains;
+mod common;
 mod console;
 mod control;
+#[cfg(feature = "ioreq")]
+mod coverage;
 mod create;
 mod destroy;
 mod dying;

@@ -31,6 +31,7 @@ impl Assignments {
     }
 
     /// The CPU that the unit has.
+    #[inline]
     pub fn cpu_of(&self, id: UnitId) -> Option<CpuId> {
         self.cpus().find(|&(_, owner)| owner == Some(id)).map(|(cpu, _)| cpu)
     }

@@ -143,6 +143,7 @@ impl Scheduler {
     }
 
     /// Takes an idle CPU out of the idle mask, `preferred` if it is idle. The caller has it kicked.
+    #[inline]
     fn claim_idle(&self, among: CpuMask, preferred: CpuId) -> Option<CpuId> {
         let idle = among.and(CpuMask(self.idle.load(Ordering::SeqCst)));
         let rest = idle.iter().filter(|&cpu| cpu != preferred);

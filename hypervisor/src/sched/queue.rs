@@ -156,6 +156,7 @@ impl Queue {
     }
 
     /// The mean virtual time of those who run or wait here, by weight.
+    #[inline]
     fn mean(&self) -> Vtime {
         let weights = i128::from(self.load()).max(1);
         let ahead = |entry: &Entry| i128::from(entry.vtime.ahead_of(self.floor)) * i128::from(entry.weight);
@@ -214,6 +215,7 @@ impl Queue {
         Some(self.take(place))
     }
 
+    #[inline]
     fn take(&mut self, place: usize) -> Entry {
         let entry = self.ready.remove(place);
         self.load = self.load.wrapping_sub(entry.weight.into());
@@ -236,6 +238,7 @@ impl Queue {
     }
 
     /// Charges the running unit for the time up to `now`.
+    #[inline]
     pub fn charge(&mut self, now: u64) {
         if let Some(current) = &mut self.current {
             // Often this is not the first look at a tick.

@@ -129,6 +129,7 @@ impl Unit {
 
     /// Books the time up to `now` and the state that follows. A blocked unit counts as blocked even while paused, as
     /// on Xen.
+    #[inline]
     pub fn account(&mut self, now: u64) {
         let state = if self.stage == Stage::Running {
             State::Running

@@ -129,6 +129,7 @@ impl Vgic {
     }
 
     /// Notes that a bank may have line changes.
+    #[inline]
     pub(super) fn note_changes(&mut self, id: BankId) {
         let any = self.bank(id).is_some_and(|bank| bank.changes.any() != 0);
         if any {

@@ -48,6 +48,7 @@ impl Vgic {
     }
 
     /// An edge: makes an interrupt pending whatever its trigger. A physical interrupt that backs it is active now.
+    #[inline]
     pub fn pend(&mut self, vcpu: Option<VcpuId>, intid: u32) {
         let Some(id) = input(vcpu, intid) else { return };
         let Some(bank) = self.bank_mut(id) else { return };
@@ -89,10 +90,40 @@ impl Vgic {
 
     /// Whether an interrupt is pending or active, as far as is known: what a list register holds now counts as it was
     /// filled. For the virtual timer this says whether its physical interrupt must be active when the vCPU runs.
+    #[inline]
     pub fn in_flight(&self, vcpu: Option<VcpuId>, intid: u32) -> bool {
         input(vcpu, intid)
             .and_then(|id| self.bank(id))
             .is_some_and(|bank| (bank.pending() | bank.active | bank.listed) & bit(intid) != 0)
+    }
+
+    /// The interrupts of a vCPU that wait or are served, and how each stands; shared ones belong to the vCPU that they are
+    /// sent to. As with [`Vgic::in_flight`], what a list register holds counts as it was filled.
+    pub fn in_hand(&self, vcpu: VcpuId) -> impl Iterator<Item = (u32, &'static str)> {
+        let words = 0..=self.shared.len();
+        let banks = words.filter_map(move |n| {
+            let id = BankId::of_word(vcpu, n);
+            Some((id, self.bank(id)?))
+        });
+        banks.flat_map(move |(id, bank)| {
+            bits(bank.pending() | bank.active | bank.listed).filter_map(move |n| {
+                let intid = id.first() + n;
+                let sent_here = match id {
+                    BankId::Private(_) => true,
+                    BankId::Shared(n) => self.shared.get(n)?.home(intid) == Some(vcpu),
+                };
+                let (waits, served) = (bank.pending() & bit(n) != 0, bank.active & bit(n) != 0);
+                sent_here.then_some((
+                    intid,
+                    match (waits, served) {
+                        (true, true) => "waits, and is served",
+                        (true, false) if bank.enabled & bit(n) == 0 => "waits, but is disabled",
+                        (true, false) => "waits",
+                        (false, _) => "is served",
+                    },
+                ))
+            })
+        })
     }
 
     /// After a change of state of the interrupts `mask` of a bank: whoever is concerned is told.

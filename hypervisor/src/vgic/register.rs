@@ -16,6 +16,7 @@ pub(super) struct Access {
 }
 
 impl Access {
+    #[inline]
     pub(super) fn new(offset: u32, size: u8) -> Result<Self, Fault> {
         match size {
             1 | 2 | 4 | 8 if offset.is_multiple_of(size.into()) => Ok(Access { offset, size }),
@@ -108,6 +109,7 @@ pub(super) enum Field {
 
 impl Field {
     /// The register at an offset.
+    #[inline]
     pub(super) fn decode(offset: u32) -> Option<Self> {
         let bits = |kind| Some(Field::Bits(kind, (offset / 4 % 32) as usize));
         match offset {

@@ -139,6 +139,7 @@ fn device_tree(
             event_ppi: layout::EVENTS,
         }),
         virtio: &virtio,
+        common: &[],
         uart: None,
         partial: None,
     };

@@ -14,6 +14,7 @@ mod hotplug;
 mod hypercalls;
 mod memory;
 mod pages;
+mod probe;
 mod report;
 mod smp;
 mod xen;
@@ -23,7 +24,7 @@ use std::process::ExitCode;
 use device_model::held;
 use report::Report;
 
-const USAGE: &str = "usage: guest-tests grants | events | hypercalls | memory | crash | disk FOLDER | \
+const USAGE: &str = "usage: guest-tests grants | events | hypercalls | memory | probe | crash | disk FOLDER | \
                      write FOLDER | check FOLDER | punch FILE AT BYTES | zero FILE AT BYTES | give-back KIB | \
                      smp [SECONDS] | hotplug [ROUNDS] | echo-model GUEST | last-echo-model GUEST | \
                      hostile-model GUEST [SEED] | hostile-backend VCPU | stranger GUEST | held-requests GUEST | \
@@ -57,6 +58,15 @@ fn main() -> ExitCode {
         ("events", None) => events::run(&mut report),
         ("hypercalls", None) => hypercalls::run(&mut report),
         ("memory", None) => memory::run(&mut report),
+        ("probe", None) => {
+            return match probe::run() {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("probe: {error:#}");
+                    ExitCode::FAILURE
+                }
+            };
+        }
         ("disk", Some(folder)) => disk::run(&mut report, folder.as_ref()),
         ("write", Some(folder)) => report.test("files are written", || disk::write_files(folder.as_ref())),
         ("check", Some(folder)) => report.test("files are as written", || disk::check_files(folder.as_ref())),

@@ -26,7 +26,9 @@ impl Target {
     /// Those of one image only, such as its linker script, are in that crate's build script.
     pub(super) fn rust_flags(self) -> &'static [&'static str] {
         match self {
-            Target::Hypervisor => &["-Cforce-frame-pointers=yes", "-Crelocation-model=pie"],
+            Target::Hypervisor => {
+                &["-Cforce-frame-pointers=yes", "-Crelocation-model=pie", "-Cllvm-args=-inline-threshold=60"]
+            }
             Target::Domain => &["-Ctarget-feature=+crt-static", "-Clinker=aarch64-linux-gnu-gcc"],
         }
     }

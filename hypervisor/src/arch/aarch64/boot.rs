@@ -6,7 +6,9 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::command_line::{Aftermath, Options, Scheduler as SchedulerOption};
 use crate::console::{console, init_log};
-use crate::domain::{FirstError, GRANT_FRAMES, Modules, Ready, build_boot_domains, build_first};
+use crate::domain::{
+    CommonRegions, FirstError, GRANT_FRAMES, Modules, Ready, build_boot_domains, build_first,
+};
 use crate::hypervisor::{Hypervisor, Lines};
 use crate::mm::account::Account;
 use crate::mm::frames::{
@@ -117,7 +119,7 @@ fn start(tree: &'static [u8], platform: &Platform) -> ! {
         mmu::map_device(region.start(), region.size());
     }
     gic::init(&platform.gic.layout, &cpus);
-    let hypervisor = assemble(tree, platform, options, cpus.len() as u16);
+    let (hypervisor, common) = assemble(tree, platform, options, cpus.len() as u16);
     let hypervisor = HYPERVISOR.call_once(|| hypervisor);
     grow_heap(&hypervisor.frames, cpus.len() as u16);
     heap::grow_on_demand(&hypervisor.frames);
@@ -139,7 +141,7 @@ fn start(tree: &'static [u8], platform: &Platform) -> ! {
     for test in &hypervisor.options.tests {
         selftest::run(test);
     }
-    let first = match first_domain(hypervisor, tree, platform) {
+    let first = match first_domain(hypervisor, tree, platform, &common) {
         Ok(first) => first,
         Err(error) => {
             log::error!("there is no first domain: {error}");
@@ -148,7 +150,7 @@ fn start(tree: &'static [u8], platform: &Platform) -> ! {
         }
     };
     // SAFETY: `Platform::parse` has checked that modules lie in RAM; they are reserved, so nobody writes them.
-    let others = build_boot_domains(hypervisor, platform, tree, &|region| unsafe { bytes(region) });
+    let others = build_boot_domains(hypervisor, platform, tree, &common, &|region| unsafe { bytes(region) });
     let passing = passing(tree, platform);
     // SAFETY: the tree has been rewritten and the modules copied; `platform` and the domain have copies of their own.
     unsafe { reclaim(hypervisor, &passing, platform, cpus.len() as u16) };
@@ -232,15 +234,21 @@ fn frame_range(region: &Region) -> FrameRange {
     FrameRange { first: region.start().frame(), pages: region.size() >> PAGE_SHIFT }
 }
 
-/// Makes the hypervisor: its memory first, then what is kept in it.
+/// Makes the hypervisor: its memory first, with what domains have in common at fixed places, then what is kept in it.
 #[inline(never)]
-fn assemble(tree: &[u8], platform: &Platform, options: Options, cpus: u16) -> &'static Hypervisor {
+fn assemble(
+    tree: &[u8],
+    platform: &Platform,
+    options: Options,
+    cpus: u16,
+) -> (&'static Hypervisor, CommonRegions) {
     let mut reserved = permanent(platform, cpus);
     reserved.extend(passing(tree, platform));
     let banks: Vec<FrameRange> = platform.memory.iter().map(frame_range).collect();
     let needed = storage_needed(&banks);
     let bytes = (needed.bytes() as u64).next_multiple_of(PAGE_SIZE);
-    let room = subtract(&platform.memory, &merge(reserved.clone()));
+    let in_use = reserved.iter().copied().chain(platform.common_memory().filter_map(|memory| memory.machine));
+    let room = subtract(&platform.memory, &in_use.collect::<Vec<Region>>());
     let place = room.iter().rev().find(|region| region.size() >= bytes);
     let Some(place) = place.and_then(|region| Region::between(region.end().0 - bytes, region.end().0)) else {
         panic!("no {bytes} bytes of RAM in a row for the table of frames");
@@ -252,6 +260,7 @@ fn assemble(tree: &[u8], platform: &Platform, options: Options, cpus: u16) -> &'
     // SAFETY: `mmu::init` has mapped all banks for ever; what is in use is reserved.
     let frames = unsafe { Frames::new(&banks, &reserved, storage, &ZeroAndClean) };
     let frames = frames.unwrap_or_else(|error| panic!("the table of frames cannot be made: {error:?}"));
+    let common = CommonRegions::take(&frames, platform);
     let policy = match options.scheduler {
         SchedulerOption::Fair => Policy::Fair,
         SchedulerOption::Pinned => Policy::Pinned,
@@ -273,14 +282,9 @@ fn assemble(tree: &[u8], platform: &Platform, options: Options, cpus: u16) -> &'
     let Some(geometry) = geometry else {
         panic!("ID_AA64MMFR0_EL1 {range:#x}: an unknown physical address size")
     };
-    Box::leak(Box::new(Hypervisor::new(
-        options,
-        platform.command_line.clone(),
-        frames,
-        scheduler,
-        geometry,
-        lines,
-    )))
+    let command_line = platform.command_line.clone();
+    let hypervisor = Hypervisor::new(options, command_line, frames, scheduler, geometry, lines);
+    (Box::leak(Box::new(hypervisor)), common)
 }
 
 /// Gives the heap what a machine of so many CPUs needs.
@@ -329,6 +333,7 @@ fn first_domain(
     hypervisor: &Hypervisor,
     tree: &'static [u8],
     platform: &Platform,
+    common: &CommonRegions,
 ) -> Result<Ready, FirstError> {
     let Some(kernel) = platform.kernel() else { return Err(FirstError::NoKernel) };
     // SAFETY: `Platform::parse` has checked that modules lie in RAM; they are reserved, so nobody writes them.
@@ -345,5 +350,5 @@ fn first_domain(
         ramdisk: platform.ramdisk().map(|ramdisk| ramdisk.region).or(platform.initrd).map(bytes),
         grant_window,
     };
-    build_first(hypervisor, platform, &modules)
+    build_first(hypervisor, platform, &modules, common)
 }

@@ -138,6 +138,7 @@ fn private(gic: &Gic) -> Mmio {
     }
 }
 
+#[inline]
 fn registers(gic: &Gic, intid: u32) -> Mmio {
     if intid < 32 { private(gic) } else { gic.distributor.registers() }
 }
@@ -221,6 +222,7 @@ pub fn write_list(index: usize, register: ListRegister) {
 }
 
 /// Turns the virtual interface on, with the maintenance interrupts that the last [`Fill`] asks for.
+#[inline]
 pub fn set_maintenance(fill: &Fill) {
     match &gic().interface {
         Interface::V2(interface) => interface.write_control(control(fill)),

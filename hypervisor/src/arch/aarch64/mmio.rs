@@ -25,6 +25,7 @@ impl Mmio {
         (end <= self.size).then(|| Mmio { base: self.base + offset, size })
     }
 
+    #[inline]
     fn address(self, offset: u64, bytes: u64) -> u64 {
         assert!(
             offset + bytes <= self.size && offset.is_multiple_of(bytes),

@@ -7,6 +7,7 @@ use xenolith_abi::Errno;
 use xenolith_guest::tree::TreeError;
 
 use crate::domain::build::BuildError;
+use crate::domain::common::NotTaken;
 use crate::domain::load::LoadError;
 use crate::p2m::P2mError;
 use crate::passthrough::PassthroughError;
@@ -42,6 +43,17 @@ pub enum BootError {
     },
     /// More memory than guest addresses have room for.
     TooMuchMemory(u64),
+    /// There is no memory for what it has in common with others.
+    Common(NotTaken),
+    /// The port of a static event channel cannot be made.
+    Port {
+        /// The channel's node.
+        node: String,
+        /// The port.
+        port: u32,
+        /// Why.
+        error: Errno,
+    },
     /// The hypervisor has no memory left for what describes the domain.
     NoHypervisorMemory,
     /// All private interrupts are in use.
@@ -116,6 +128,16 @@ impl fmt::Display for BootError {
                 free >> 20
             ),
             E::TooMuchMemory(bytes) => write!(f, "`memory`: {} KiB do not fit guest addresses", bytes >> 10),
+            E::Common(error) => error.fmt(f),
+            E::Port { node, port, error: Errno::ENOSPC } => write!(
+                f,
+                "device tree node {node}: `xen,evtchn`: port {port} is above {}, the highest of a domain that starts at \
+                 boot",
+                super::MAX_PORT
+            ),
+            E::Port { node, port, error } => {
+                write!(f, "device tree node {node}: `xen,evtchn`: port {port} cannot be made: {error:?}")
+            }
             E::NoHypervisorMemory => write!(f, "no memory is left for its tables; lower dom0_mem"),
             E::NoEventInterrupt => write!(f, "all private interrupts are in use; events need one"),
             E::Passthrough(error) => error.fmt(f),

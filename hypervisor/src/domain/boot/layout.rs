@@ -14,7 +14,7 @@ use xenolith_guest::tree::{Pl011, Timer};
 use xenolith_guest::{Region, extended_regions, layout as map};
 
 use crate::passthrough::Window;
-use crate::platform::{self, GicLayout, Platform, subtract};
+use crate::platform::{self, CommonMemory, GicLayout, Platform, subtract};
 use crate::types::PAGE_SIZE;
 
 use super::BootError;
@@ -34,6 +34,8 @@ pub struct Request<'r> {
     pub windows: &'r [(String, Window)],
     /// There is an emulated UART.
     pub uart: bool,
+    /// Memory that it has in common with others.
+    pub common: &'r [CommonMemory],
     /// Bits of a guest address.
     pub address_bits: u32,
 }
@@ -210,6 +212,11 @@ fn places(
         name: format!("the partial device tree's {node}"),
         region: Region::new(window.guest.0, window.machine.size()),
         window: Some(*window),
+    }));
+    places.extend(request.common.iter().map(|memory| Place {
+        name: format!("the common memory of {}", memory.path),
+        region: Region::new(memory.guest.0, memory.size),
+        window: None,
     }));
     places
 }

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use crate::hypervisor::Hypervisor;
 use crate::mm::frames::Area;
-use crate::platform::{Platform, Region, subtract};
+use crate::platform::{CommonMemory, Platform, Region, subtract};
 use crate::types::{DomId, Ipa, PAGE_SHIFT};
 
 use super::{FirstError, Modules};
@@ -27,12 +27,18 @@ pub fn allocate(hv: &Hypervisor, bytes: u64) -> Result<Area, FirstError> {
 
 /// Guest physical room in which Linux may map pages of other domains: RAM of the machine that is not the domain's, so
 /// that no device is there (Xen's "extended regions").
-pub fn extended_regions(platform: &Platform, modules: &Modules<'_>, banks: &[(Ipa, u64)]) -> Vec<(Ipa, u64)> {
+pub fn extended_regions(
+    platform: &Platform,
+    modules: &Modules<'_>,
+    banks: &[(Ipa, u64)],
+    common: &[&CommonMemory],
+) -> Vec<(Ipa, u64)> {
     let mut taken: Vec<Region> = banks
         .iter()
         .filter_map(|&(start, size)| Region::between(start.0, start.0.checked_add(size)?))
         .collect();
     taken.push(modules.grant_window);
+    taken.extend(common.iter().filter_map(|memory| memory.machine));
     subtract(&platform.memory, &taken)
         .into_iter()
         .filter_map(|region| {

@@ -1,12 +1,11 @@
 //! The hypervisor's console: its output so far, and its keys.
 
-use core::sync::atomic::Ordering;
-
 use xenolith_abi::Errno;
 use xenolith_abi::control::Payload;
 use xenolith_abi::sysctl::{DebugKeys, ReadConsole};
 
 use crate::console::{RING, console};
+use crate::debug_keys;
 use crate::hypercall::Caller;
 
 /// Bytes copied at a time.
@@ -42,49 +41,11 @@ pub fn read(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Errno> {
     Ok(())
 }
 
-/// `q` shows the domains, `r` their vCPUs, `e` what EL2 cost where that is counted, `h` the keys. Other keys do nothing, as in Xen.
-pub fn debug_keys(caller: &Caller<'_>, payload: &Payload) -> Result<(), Errno> {
+/// The keys are taken in order; [`debug_keys`] says what they show.
+pub fn press_keys(caller: &Caller<'_>, payload: &Payload) -> Result<(), Errno> {
     let asked: DebugKeys = payload.get();
     for index in 0..asked.nr_keys.min(MAX_KEYS) {
-        let key: u8 = caller.read(Caller::element::<u8>(asked.keys, index.into())?)?;
-        match key {
-            b'h' => log::info!("keys: e: cost of EL2, h: this, q: domains, r: vCPUs"),
-            b'q' => show_domains(caller),
-            b'r' => show_vcpus(caller),
-            b'e' => caller.hv.accounts.show(caller.hv.cpus()),
-            _ => {}
-        }
+        debug_keys::press(caller.hv, caller.read(Caller::element::<u8>(asked.keys, index.into())?)?);
     }
     Ok(())
-}
-
-fn show_domains(caller: &Caller<'_>) {
-    for domain in caller.hv.domains() {
-        let info = domain.info(caller.hv);
-        log::info!(
-            "{}: {} of at most {} pages, {} of {} vCPUs on, flags {:#x}, {} ms",
-            domain.id,
-            info.tot_pages,
-            info.max_pages,
-            info.nr_online_vcpus,
-            domain.vcpus.len(),
-            info.flags,
-            info.cpu_time / 1_000_000
-        );
-    }
-}
-
-fn show_vcpus(caller: &Caller<'_>) {
-    for domain in caller.hv.domains() {
-        for vcpu in &domain.vcpus {
-            let (Some(times), Some((affinity, weight))) =
-                (caller.hv.scheduler.times(vcpu.unit), caller.hv.scheduler.parameters(vcpu.unit))
-            else {
-                continue;
-            };
-            let last = vcpu.last_cpu.load(Ordering::Relaxed);
-            let (id, state) = (domain.id, times.state);
-            log::info!("{id} {}: {state:?}, cpu{last}, of CPUs {:#x}, weight {weight}", vcpu.id, affinity.0);
-        }
-    }
 }

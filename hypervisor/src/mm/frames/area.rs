@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 
-use super::{Content, FrameRange, Frames, Kind, MAX_BANKS, MAX_ORDER};
+use super::{Content, FrameError, FrameRange, Frames, Kind, MAX_BANKS, MAX_ORDER};
 use crate::types::{DomId, Mfn};
 
 /// The memory of a direct-mapped domain: few large pieces, each in one bank.
@@ -22,6 +22,24 @@ impl Frames {
             self.hand_out(piece, owner, Kind::Ram, Content::Zeroed);
         }
         Some(area)
+    }
+
+    /// Takes exactly these frames for `owner`, zeroed. False, and nothing taken, when one of them is not free RAM.
+    pub fn alloc_exact(&self, range: FrameRange, owner: DomId) -> bool {
+        let taken = range.pages > 0 && range.numbers().is_some() && self.buddy.lock().take_range(range);
+        if taken {
+            self.hand_out(range, owner, Kind::Ram, Content::Zeroed);
+        }
+        taken
+    }
+
+    /// Gives RAM that nobody else refers to from one owner to another. An error stops at the frame that caused it; those
+    /// before it have their new owner.
+    pub fn transfer(&self, range: FrameRange, from: DomId, to: DomId) -> Result<(), FrameError> {
+        range
+            .numbers()
+            .ok_or(FrameError::NotRam)?
+            .try_for_each(|number| self.entry(Mfn(number))?.transfer(from, to))
     }
 
     fn take_area(&self, pages: u64, align_order: u8) -> Option<Area> {

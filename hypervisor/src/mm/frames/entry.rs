@@ -140,7 +140,7 @@ impl Entry<'_> {
     /// Drops one reference other than the owner's. When it was the last, the owner is returned, and the caller now has
     /// to wipe and free the frame.
     pub fn release(self) -> Result<Option<DomId>, FrameError> {
-        // The owner of a frame in use never changes, so what the last round of `change` saw is right.
+        // The owner of a frame that others refer to never changes, so what the last round of `change` saw is right.
         let mut owner = DomId::INVALID;
         self.change(|state| {
             let State::Used(used) = state else { return Err(FrameError::NotInUse) };
@@ -169,6 +169,24 @@ impl Entry<'_> {
             Ok(Self::less_one(Used { allocated: false, ..used }))
         })
         .map(|state| state == State::Scrubbing)
+    }
+
+    /// Makes `to` the owner of RAM that only `from`, its owner, refers to.
+    pub fn transfer(self, from: DomId, to: DomId) -> Result<(), FrameError> {
+        self.change(|state| {
+            let State::Used(used) = state else { return Err(FrameError::NotInUse) };
+            if used.owner != from {
+                return Err(FrameError::WrongOwner);
+            }
+            if used.kind != Kind::Ram {
+                return Err(FrameError::WrongKind);
+            }
+            if !used.allocated || used.references != 1 {
+                return Err(FrameError::StillUsed);
+            }
+            Ok(State::Used(Used { owner: to, ..used }))
+        })
+        .map(drop)
     }
 
     /// Takes a reserved frame for the caller, who has to free it.
@@ -223,6 +241,22 @@ mod tests {
         assert_eq!(entry.reference(DomId(3)), Err(FrameError::Saturated));
         assert_eq!(entry.state(), State::Used(used(u32::MAX)));
         assert_eq!(entry.release(), Ok(None));
+    }
+
+    #[test]
+    fn only_ram_that_nobody_else_uses_gets_another_owner() {
+        let word = AtomicU64::new(State::Used(used(1)).encode());
+        let entry = Entry(&word);
+        assert_eq!(entry.transfer(DomId(4), DomId(5)), Err(FrameError::WrongOwner));
+        assert_eq!(entry.reference(DomId(3)), Ok(()));
+        assert_eq!(entry.transfer(DomId(3), DomId(5)), Err(FrameError::StillUsed));
+        assert_eq!(entry.release(), Ok(None));
+        assert_eq!(entry.transfer(DomId(3), DomId(5)), Ok(()));
+        assert_eq!(entry.state(), State::Used(Used { owner: DomId(5), ..used(1) }));
+        entry.set(State::Used(Used { kind: Kind::Table, ..used(1) }));
+        assert_eq!(entry.transfer(DomId(3), DomId(5)), Err(FrameError::WrongKind));
+        entry.set(State::Free { dirty: false });
+        assert_eq!(entry.transfer(DomId(3), DomId(5)), Err(FrameError::NotInUse));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use xenolith_abi::hypercall::Hypercall;
 use super::super::*;
 use super::first::kernel;
 use super::support::*;
-use crate::domain::{Modules, build_boot_domains, build_first};
+use crate::domain::{CommonRegions, Modules, build_boot_domains, build_first};
 use crate::platform::fixtures::domains::{
     KERNEL, boot_domain, device, first_page, flag, host, module, partial,
 };
@@ -41,9 +41,14 @@ fn driver() -> DeviceTreeNode {
 
 /// A machine with the first domain and these.
 pub(super) fn booted(domains: impl IntoIterator<Item = DeviceTreeNode>) -> (Machine, Guest) {
+    booted_with(|_| domains.into_iter().collect())
+}
+
+/// The same, with nodes that depend on where the machine's memory is.
+pub(super) fn booted_with(nodes: impl FnOnce(&Machine) -> Vec<DeviceTreeNode>) -> (Machine, Guest) {
     let options = Options { dom0_memory: Some(4 << 20), dom0_vcpus: Some(1), ..Options::default() };
     let mut machine = Machine::with_options(4, 8192, options);
-    let tree = host(&first_page(), domains);
+    let tree = host(&first_page(), nodes(&machine));
     let platform = Platform::parse(&tree).unwrap();
     let (kernel, partial) = (kernel(), partial([device(2)]));
     let modules = Modules {
@@ -52,8 +57,9 @@ pub(super) fn booted(domains: impl IntoIterator<Item = DeviceTreeNode>) -> (Mach
         ramdisk: None,
         grant_window: Region::between(0x4020_0000, 0x4024_0000).unwrap(),
     };
-    let first = build_first(&machine.hv, &platform, &modules).unwrap();
-    let others = build_boot_domains(&machine.hv, &platform, &tree, &|region| {
+    let common = CommonRegions::take(&machine.hv.frames, &platform);
+    let first = build_first(&machine.hv, &platform, &modules, &common).unwrap();
+    let others = build_boot_domains(&machine.hv, &platform, &tree, &common, &|region| {
         if region.start() == Pa(KERNEL.into()) { kernel.as_slice() } else { partial.as_slice() }
     });
     let first = first.start(&machine.hv);
@@ -101,7 +107,8 @@ fn one_that_cannot_be_filled_gives_everything_back() {
     let machine = Machine::new(1, 4096);
     let free = machine.hv.frames.free_frames();
     let partial = partial([device(2)]);
-    let others = build_boot_domains(&machine.hv, &platform, &tree, &|region| {
+    let common = CommonRegions::take(&machine.hv.frames, &platform);
+    let others = build_boot_domains(&machine.hv, &platform, &tree, &common, &|region| {
         if region.start() == Pa(KERNEL.into()) { packed.as_slice() } else { partial.as_slice() }
     });
     assert_eq!(others.len(), 0);

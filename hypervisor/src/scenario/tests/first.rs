@@ -14,7 +14,7 @@ use xenolith_abi::version::FeatureInfo;
 use super::super::*;
 use super::support::*;
 use crate::command_line::XenVersion;
-use crate::domain::{Modules, build_first};
+use crate::domain::{CommonRegions, Modules, build_first};
 use crate::platform::fixtures::{GICV2, GICV3};
 use crate::platform::{Platform, Region};
 use crate::regs::Pstate;
@@ -50,7 +50,10 @@ fn built(tree: &[u8], version: XenVersion) -> (Machine, Guest) {
         ramdisk: Some(&ramdisk),
         grant_window: Region::between(0x4020_0000, 0x4024_0000).unwrap(),
     };
-    let domain = build_first(&machine.hv, &platform, &modules).unwrap().start(&machine.hv);
+    let domain =
+        build_first(&machine.hv, &platform, &modules, &CommonRegions::take(&machine.hv.frames, &platform))
+            .unwrap()
+            .start(&machine.hv);
     machine.settle();
     let cpu = machine.cpu_of(&domain, 0).unwrap();
     (machine, Guest { domain, cpu })

@@ -77,3 +77,19 @@ fn hardware_that_the_guest_makes_pending_is_active_with_it() {
         assert!(!machine.physical[&(None, UART)].active);
     }
 }
+
+#[test]
+fn what_a_vcpu_has_in_hand_is_told() {
+    let mut machine = edges();
+    machine.write(0, DISTRIBUTOR + 0x184, 4, 1 << 3);
+    for intid in [34, 35, 36] {
+        machine.vgic.pend(None, intid);
+    }
+    let told = |machine: &Machine| machine.vgic.in_hand(VcpuId(0)).collect::<Vec<_>>();
+    assert_eq!(told(&machine), [(34, "waits"), (36, "waits")], "a disabled one is sent to nobody");
+    machine.settle();
+    machine.acknowledge(0);
+    machine.sync(0);
+    machine.vgic.pend(None, 34);
+    assert_eq!(told(&machine), [(34, "waits, and is served"), (36, "waits")]);
+}

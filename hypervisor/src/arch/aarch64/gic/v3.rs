@@ -64,6 +64,7 @@ impl Interface {
     }
 
     /// The frame with the calling CPU's private interrupts.
+    #[inline]
     pub fn private_registers(&self, cpu: CpuId) -> Mmio {
         match self.redistributor(cpu) {
             Some(redistributor) => redistributor.private,

@@ -70,10 +70,20 @@ fn keys_show_things() {
     crate::console::init_log();
     let (mut machine, tools) = Toolstack::new(VERSION_4_17);
     let buffer = tools.buffer(&machine);
-    machine.poke(&tools.guest.domain, buffer, b"hqr?");
-    let mut call = DebugKeys { keys: buffer, nr_keys: 4, ..DebugKeys::default() };
+    let port = tools.guest.domain.events.lock().alloc_unbound(DomId(0)).unwrap();
+    machine.poke(&tools.guest.domain, buffer, b"hqregidE?");
+    let mut call = DebugKeys { keys: buffer, nr_keys: 9, ..DebugKeys::default() };
     assert_eq!(tools.sysctl(&mut machine, SysctlOp::DebugKeys, &mut call), 0);
     let shown = read_all(&mut machine, &tools, 0);
     let shown = String::from_utf8_lossy(&shown);
-    assert!(shown.contains("d0: 64 of at most 64 pages") && shown.contains("d0 v0: Running"), "{shown}");
+    let port = format!("d0 port {}: offered to d0", port.0);
+    for line in [
+        "key q: domains",
+        "d0: 64 of at most 64 pages",
+        "d0 v0: Running",
+        &port,
+        "0 in use; maps 0 of others",
+    ] {
+        assert!(shown.contains(line), "{line} is not in: {shown}");
+    }
 }

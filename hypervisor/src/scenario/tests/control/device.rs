@@ -80,7 +80,7 @@ fn a_domain_becomes_the_device_model_of_another() {
 fn an_interrupt_moves_to_the_guest_and_back() {
     let (mut machine, tools, domain) = with_device();
     let bind = |machine: &mut Machine, op, machine_irq, irq_type, spi| {
-        let mut request = BindPtIrq { machine_irq, irq_type, spi, rest: [0xa5a5; 7] };
+        let mut request = BindPtIrq { machine_irq, irq_type, spi, pad: [0xa5a5; 3], rest: u64::MAX };
         tools.domctl(machine, op, 1, &mut request)
     };
     let line = LINE as u16;
