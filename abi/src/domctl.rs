@@ -24,8 +24,8 @@ pub use device::{
 pub use info::{ArchDomainInfo, DomainInfo, SHUTDOWN_REASON_NONE, SHUTDOWN_REASON_SHIFT, info_flag};
 pub use memory::{AddressSize, CacheFlush, MaxMem, PagingMempool, SetLlcColors};
 pub use vcpu::{
-    AFFINITY_HARD, AFFINITY_SOFT, DomainSchedulerOp, MaxVcpus, NodeAffinity, SchedulerCommand,
-    SetDomainHandle, VcpuAffinity, VcpuInfo,
+    AFFINITY_FORCE, AFFINITY_HARD, AFFINITY_SOFT, DomainSchedulerOp, MaxVcpus, NodeAffinity,
+    SchedulerCommand, SetDomainHandle, VcpuAffinity, VcpuInfo,
 };
 
 /// The interface version of Xen 4.17.

@@ -8,6 +8,8 @@ use crate::control::Bitmap;
 pub const AFFINITY_HARD: u32 = 1 << 0;
 /// Bit of [`VcpuAffinity::flags`]: the CPUs on which it should run.
 pub const AFFINITY_SOFT: u32 = 1 << 1;
+/// Bit of [`VcpuAffinity::flags`]: also against a restriction that the hypervisor itself has put on the vCPU.
+pub const AFFINITY_FORCE: u32 = 1 << 2;
 
 /// Payload of `max_vcpus`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -31,7 +33,7 @@ pub struct SetDomainHandle {
 pub struct VcpuAffinity {
     /// The vCPU.
     pub vcpu: u32,
-    /// Which of the two: [`AFFINITY_HARD`], [`AFFINITY_SOFT`], or both.
+    /// Which of the two: [`AFFINITY_HARD`], [`AFFINITY_SOFT`], or both; [`AFFINITY_FORCE`] can stand beside them.
     pub flags: u32,
     /// The CPUs on which it may run. Out: which it now may.
     pub cpumap_hard: Bitmap,

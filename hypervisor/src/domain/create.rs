@@ -65,8 +65,8 @@ impl Hypervisor {
     /// ([`Domain::controller_pauses`]). It may own no page until its `max_pages` is set.
     ///
     /// `EEXIST`: the number is in use, also by a domain whose frames others still hold. `EINVAL`: a number is out of its
-    /// range, or the machine has no such interrupt controller. `ENOMEM`: no memory, or too many vCPUs. `EBUSY`: more
-    /// domains than VMIDs. After an error nothing is left of it.
+    /// range. `ENODEV`: the machine has no such interrupt controller. `ENOMEM`: no memory, or too many vCPUs. `EBUSY`:
+    /// more domains than VMIDs. After an error nothing is left of it.
     pub fn create_domain(&self, request: &NewDomain) -> Result<Arc<Domain>, Errno> {
         let mut last = self.creating.lock();
         self.bury();
@@ -124,7 +124,7 @@ fn blueprint(request: &NewDomain, id: DomId) -> Result<Blueprint, Errno> {
                 [(layout::REDISTRIBUTORS, layout::REDISTRIBUTORS_SIZE)].into_iter().collect();
             (Model::V3 { distributor: layout::DISTRIBUTOR, redistributors }, MAX_VCPUS_V3)
         }
-        _ => return Err(Errno::EINVAL),
+        _ => return Err(Errno::ENODEV),
     };
     let limited = |number: Option<u32>, default| match number.unwrap_or(default) {
         number if number <= MAX_GRANT_FRAMES => Ok(number),

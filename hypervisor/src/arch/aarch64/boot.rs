@@ -16,7 +16,7 @@ use crate::mm::frames::{
 };
 use crate::p2m::Geometry;
 use crate::platform::{
-    self, BootDomain, Conduit, GicLayout, Mpidr, Platform, Region, Trigger, merge, subtract,
+    self, BootDomain, Conduit, GicLayout, Mpidr, Platform, Region, Trigger, subtract,
 };
 use crate::sched::{Policy, Scheduler};
 use crate::sync::Once;

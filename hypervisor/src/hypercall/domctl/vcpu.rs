@@ -4,8 +4,8 @@ use core::sync::atomic::Ordering;
 
 use xenolith_abi::Errno;
 use xenolith_abi::domctl::{
-    AFFINITY_HARD, AFFINITY_SOFT, DomainSchedulerOp, Domctl, MaxVcpus, NodeAffinity, SchedulerCommand,
-    VcpuAffinity, VcpuContext, VcpuGuestContext, VcpuInfo,
+    AFFINITY_FORCE, AFFINITY_HARD, AFFINITY_SOFT, DomainSchedulerOp, Domctl, MaxVcpus, NodeAffinity,
+    SchedulerCommand, VcpuAffinity, VcpuContext, VcpuGuestContext, VcpuInfo,
 };
 use xenolith_abi::sysctl::SCHEDULER_CREDIT2;
 
@@ -30,11 +30,11 @@ fn online(caller: &Caller<'_>) -> CpuMask {
     CpuMask::below(caller.hv.cpus())
 }
 
-/// The request, its vCPU, and which masks it is about.
+/// The request, its vCPU, and which masks it is about. Force changes nothing, since nothing here restricts a vCPU but its masks.
 fn masks<'a>(domain: &'a Domain, request: &Domctl) -> Result<(VcpuAffinity, &'a Vcpu), Errno> {
     let affinity: VcpuAffinity = request.payload.get();
     let vcpu = vcpu(domain, affinity.vcpu, Errno::EINVAL)?;
-    let known = AFFINITY_HARD | AFFINITY_SOFT;
+    let known = AFFINITY_HARD | AFFINITY_SOFT | AFFINITY_FORCE;
     if affinity.flags == 0 || affinity.flags & !known != 0 {
         return Err(Errno::EINVAL);
     }

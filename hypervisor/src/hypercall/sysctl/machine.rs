@@ -1,5 +1,5 @@
 //! The machine's CPUs and memory. It is one node, and no CPU has a place in it: in the words of Xen on Arm each is core 0 of
-//! socket 0, which makes one core a socket.
+//! socket 0. What that makes of a socket depends on the version.
 
 use xenolith_abi::Errno;
 use xenolith_abi::control::Payload;
@@ -8,6 +8,7 @@ use xenolith_abi::sysctl::{
 };
 
 use crate::arch;
+use crate::command_line::XenVersion;
 use crate::hypercall::Caller;
 use crate::types::{CpuId, PAGE_SIZE};
 
@@ -19,7 +20,10 @@ pub fn describe(caller: &Caller<'_>, payload: &mut Payload) {
     let frames = &caller.hv.frames;
     payload.set(&PhysInfo {
         threads_per_core: 1,
-        cores_per_socket: 1,
+        cores_per_socket: match caller.hv.options.xen_version {
+            XenVersion::V4_17 => 1,
+            XenVersion::V4_20 => cpus,
+        },
         nr_cpus: cpus,
         max_cpu_id: cpus.saturating_sub(1),
         nr_nodes: 1,

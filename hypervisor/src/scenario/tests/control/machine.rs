@@ -8,6 +8,7 @@ use xenolith_abi::sysctl::{
 };
 
 use super::*;
+use crate::command_line::{Options, XenVersion};
 
 #[test]
 fn the_machine_is_described() {
@@ -28,6 +29,18 @@ fn the_machine_is_described() {
         assert_eq!(heap.avail_bytes, info.free_pages * 4096);
         heap.node = 1;
         assert_eq!(tools.sysctl(&mut machine, SysctlOp::AvailHeap, &mut heap), error(Errno::EINVAL));
+    }
+}
+
+/// Xen counted no other CPU into a socket at first, and later all of them.
+#[test]
+fn a_socket_has_as_many_cores_as_in_that_version_of_xen() {
+    for (xen_version, cores) in [(XenVersion::V4_17, 1), (XenVersion::V4_20, 2)] {
+        let mut machine = Machine::with_options(2, 1024, Options { xen_version, ..Options::default() });
+        let tools = Toolstack { guest: Guest::boot(&mut machine, CONTROL), version: VERSION_4_17 };
+        let mut info = PhysInfo::default();
+        assert_eq!(tools.sysctl(&mut machine, SysctlOp::PhysInfo, &mut info), 0);
+        assert_eq!(info.cores_per_socket, cores);
     }
 }
 

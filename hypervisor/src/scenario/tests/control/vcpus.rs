@@ -3,8 +3,8 @@
 use xenolith_abi::Errno;
 use xenolith_abi::control::Bitmap;
 use xenolith_abi::domctl::{
-    AFFINITY_HARD, AFFINITY_SOFT, CONTEXT_ONLINE, DomainSchedulerOp, NodeAffinity, VcpuAffinity, VcpuContext,
-    VcpuGuestContext, VcpuInfo, info_flag,
+    AFFINITY_FORCE, AFFINITY_HARD, AFFINITY_SOFT, CONTEXT_ONLINE, DomainSchedulerOp, NodeAffinity,
+    VcpuAffinity, VcpuContext, VcpuGuestContext, VcpuInfo, info_flag,
 };
 
 use super::*;
@@ -183,7 +183,8 @@ fn affinity_moves_a_vcpu() {
     assert_eq!(call(|_| (), 1 << 40, DomctlOp::SetVcpuAffinity), invalid, "there is no such CPU");
     for op in [DomctlOp::SetVcpuAffinity, DomctlOp::GetVcpuAffinity] {
         assert_eq!(call(|affinity| affinity.flags = 0, 1, op), invalid);
-        assert_eq!(call(|affinity| affinity.flags = 4, 1, op), invalid);
+        assert_eq!(call(|affinity| affinity.flags = 1 << 3 | AFFINITY_HARD, 1, op), invalid);
+        assert_eq!(call(|affinity| affinity.flags |= AFFINITY_FORCE, 1, op), 0);
         assert_eq!(call(|affinity| affinity.vcpu = 2, 1, op), invalid);
         assert_eq!(call(|affinity| affinity.cpumap_hard.nr_bits = u32::MAX, 1, op), invalid);
         assert_eq!(call(|affinity| affinity.cpumap_hard.bitmap = 8, 1, op), error(Errno::EFAULT));
