@@ -15,9 +15,7 @@ use crate::mm::frames::{
     Content, FrameRange, Frames, Kind, Storage, StorageNeeded, ZeroAndClean, storage_needed,
 };
 use crate::p2m::Geometry;
-use crate::platform::{
-    self, BootDomain, Conduit, GicLayout, Mpidr, Platform, Region, Trigger, subtract,
-};
+use crate::platform::{self, BootDomain, Conduit, GicLayout, Mpidr, Platform, Region, Trigger, subtract};
 use crate::sched::{Policy, Scheduler};
 use crate::sync::Once;
 use crate::types::{CpuId, DomId, PAGE_SHIFT, PAGE_SIZE, Pa};
