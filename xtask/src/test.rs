@@ -17,7 +17,7 @@ use tally::Tally;
 /// What is tested.
 #[derive(Args)]
 pub struct Options {
-    /// Only Xen's own tools, in a control domain on our hypervisor
+    /// Only Xen's own tools, of all versions, in a control domain on our hypervisor
     #[arg(long)]
     tools: bool,
 }
@@ -55,7 +55,9 @@ fn all(tally: &mut Tally) -> Result<()> {
         tally.count(fuzz::run(&target, FUZZ_SECONDS));
     }
     println!("Whole-machine tests");
-    machines(tally, &[])
+    machines(tally, &["--lib", "--test", "headers", "--test", "machines"])?;
+    println!("Xen's own tools of 4.17 (`--tools` takes those of 4.20 too)");
+    machines(tally, &["--test", "tools", "--", "4.17"])
 }
 
 /// Runs whole-machine tests: all of them, or those that `targets` selects.
