@@ -244,7 +244,8 @@ fn silent(lab: &Lab) -> Result<()> {
     rig.power_off()
 }
 
-/// The guest gives memory back while its backend is stopped, and when that goes on, the memory is free.
+/// The guest gives memory back while its backend is stopped, and when that goes on, the memory is free. A backend maps
+/// what it uses: of what the guest gives, some pages may be such as it never had, and those are free at once.
 fn lets_go_of_memory(rig: &mut Rig) -> Result<()> {
     const GIVEN_KIB: u64 = 4 << 10;
     let free = rig.free_kib()?;
@@ -253,7 +254,11 @@ fn lets_go_of_memory(rig: &mut Rig) -> Result<()> {
     rig.at("guest", |at| at.shell().last(&give_back))?;
     rig.control().check("sleep 1")?;
     obeys(rig)?;
-    ensure!(rig.free_kib()? == free, "memory is free that the backend has still mapped");
+    let during = rig.free_kib()?;
+    ensure!(
+        (free..free + GIVEN_KIB / 2).contains(&during),
+        "{free} KiB were free, and {during} KiB while the backend had what was given still mapped"
+    );
     rig.control().check(&format!("kill -CONT {DEVICE}"))?;
     rig.at("guest", |at| at.expect("gave it back").map(drop))?;
     let now = rig.free_kib()?;
