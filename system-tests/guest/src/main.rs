@@ -38,7 +38,9 @@ fn main() -> ExitCode {
     let argument = arguments.next();
     let number = |default| argument.as_deref().map_or(Some(default), |text| text.parse().ok());
     let mut report = Report::default();
-    if let Some(guest) = argument.as_deref().and_then(|text| text.parse().ok()) {
+    if what != "attack"
+        && let Some(guest) = argument.as_deref().and_then(|text| text.parse().ok())
+    {
         let seed = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(1);
         match what.as_str() {
             "echo-model" => return device_model::echo(guest, false),
