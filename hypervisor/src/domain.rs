@@ -45,7 +45,7 @@ use crate::arch::Stage2;
 use crate::event::EventChannels;
 use crate::grant::{GrantTable, Maptrack};
 use crate::mm::frames::Pin;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, Once};
 use crate::sysreg::FilteredIds;
 use crate::types::{DomId, VcpuId};
 use crate::vcpu::Vcpu;
@@ -157,7 +157,7 @@ pub struct Domain {
     /// Messages about it.
     complaints: AtomicU32,
     /// The UART that it sees.
-    pub vuart: Option<Mutex<Vuart>>,
+    pub vuart: Once<Mutex<Vuart<Pin>>>,
     ending: Mutex<Ending>,
     /// It shuts down, and a vCPU may still be in a CPU.
     stopping: AtomicBool,

@@ -68,5 +68,5 @@ impl<T> Mutex<T> {
 pub type MutexGuard<'a, T> = FairMutexGuard<'a, T, Yield>;
 /// A lock with many readers or one writer.
 pub type RwLock<T> = spin::rwlock::RwLock<T, Yield>;
-/// A value that is set once, at boot.
+/// A value that is set once.
 pub type Once<T> = spin::once::Once<T, Yield>;

@@ -1,19 +1,26 @@
 //! The UART that a domain sees: the part of a PL011 that SBSA describes (Arm DEN0029, appendix "Generic UART"; PL011
 //! manual DDI 0183, chapter 3). It is what Linux's `arm,sbsa-uart` driver and its early console use.
 //!
-//! Pure policy. What is sent is gone at once, so that the transmitter is always idle; what is typed waits in a queue
-//! whose first 32 bytes are the FIFO. The interrupt line is a level, which the caller carries to the interrupt
-//! controller.
+//! Pure policy. The UART's line leads to the machine's console, or to another domain ([`Wire`]). What is typed waits, and the
+//! first 32 bytes of it are the FIFO; what is sent is gone at once, unless another domain is slow to take it. The interrupt
+//! line is a level, which the caller carries to the interrupt controller.
 
 mod output;
+mod ring;
 #[cfg(test)]
 mod tests;
 
 use alloc::collections::VecDeque;
 
 pub use output::Output;
+pub use ring::Ring;
 
+use crate::event::{ConsumerTag, Port};
+use crate::mm::page::SharedFrame;
 use crate::types::Ipa;
+
+/// The mark of the port by which another domain notifies a UART.
+pub const TAG: ConsumerTag = ConsumerTag(1);
 
 /// Bytes of the registers' page.
 pub const SIZE: u64 = 0x1000;
@@ -35,7 +42,9 @@ mod register {
 
 /// FR: the receive FIFO is empty.
 const FLAG_RX_EMPTY: u32 = 1 << 4;
-/// FR: it is full.
+/// FR: the transmit FIFO is full.
+const FLAG_TX_FULL: u32 = 1 << 5;
+/// FR: the receive FIFO is full.
 const FLAG_RX_FULL: u32 = 1 << 6;
 /// FR: the transmit FIFO is empty.
 const FLAG_TX_EMPTY: u32 = 1 << 7;
@@ -52,21 +61,86 @@ const INTERRUPTS: u32 = 0x7ff;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault;
 
-/// The UART of one domain.
-pub struct Vuart {
-    base: Ipa,
-    intid: u32,
-    typed: VecDeque<u8>,
-    mask: u32,
-    raw: u32,
-    /// What has been sent and is not yet on the console.
-    pub output: Output,
+/// Where what is sent goes, and what is typed comes from.
+#[derive(Debug)]
+enum Wire<F> {
+    /// The machine's console.
+    Console {
+        /// What was typed and not read.
+        typed: VecDeque<u8>,
+    },
+    /// A program in another domain.
+    Ring {
+        /// The page.
+        ring: Ring<F>,
+        /// The port by which both notify each other.
+        port: Port,
+        /// Whether there is somebody at the other end. Nobody is waited for otherwise.
+        listens: bool,
+    },
+    /// Nowhere: the domain ends.
+    Cut,
 }
 
-impl Vuart {
-    /// A UART at an address, with a shared interrupt.
-    pub fn new(base: Ipa, intid: u32) -> Self {
-        Vuart { base, intid, typed: VecDeque::new(), mask: 0, raw: 0, output: Output::default() }
+/// The UART of one domain. `F` keeps a page of another domain's end allocated.
+#[derive(Debug)]
+pub struct Vuart<F> {
+    base: Ipa,
+    intid: u32,
+    mask: u32,
+    raw: u32,
+    wire: Wire<F>,
+    /// What was sent to the machine's console and is not there yet.
+    output: Output,
+}
+
+impl<F: SharedFrame> Vuart<F> {
+    /// A UART at an address, with a shared interrupt, on the machine's console.
+    pub fn on_console(base: Ipa, intid: u32) -> Self {
+        Vuart::new(base, intid, Wire::Console { typed: VecDeque::new() })
+    }
+
+    /// One whose other end is in another domain, which connects to the port.
+    pub fn on_ring(base: Ipa, intid: u32, frame: F, port: Port) -> Self {
+        Vuart::new(base, intid, Wire::Ring { ring: Ring::new(frame), port, listens: false })
+    }
+
+    fn new(base: Ipa, intid: u32, wire: Wire<F>) -> Self {
+        Vuart { base, intid, mask: 0, raw: 0, wire, output: Output::default() }
+    }
+
+    /// What is sent and is to go to the machine's console.
+    pub fn output(&mut self) -> Option<&mut Output> {
+        matches!(self.wire, Wire::Console { .. }).then_some(&mut self.output)
+    }
+
+    /// The port of the other end, if there is one.
+    pub fn port(&self) -> Option<Port> {
+        match self.wire {
+            Wire::Ring { port, .. } => Some(port),
+            _ => None,
+        }
+    }
+
+    /// The port to notify, if the other end is to hear of what has happened.
+    pub fn take_news(&mut self) -> Option<Port> {
+        match &mut self.wire {
+            Wire::Ring { ring, port, .. } => ring.take_news().then_some(*port),
+            _ => None,
+        }
+    }
+
+    /// Takes the page from a UART whose domain ends.
+    pub fn cut(&mut self) -> Option<F> {
+        match core::mem::replace(&mut self.wire, Wire::Cut) {
+            Wire::Ring { ring, .. } => Some(ring.into_frame()),
+            _ => None,
+        }
+    }
+
+    /// How many frames are held.
+    pub fn held_frames(&self) -> usize {
+        matches!(self.wire, Wire::Ring { .. }).into()
     }
 
     /// Its interrupt.
@@ -112,8 +186,7 @@ impl Vuart {
         let written = bits << shift;
         match register {
             register::DATA => {
-                self.raw |= TX;
-                return Some(Ok(Some((value & 0xff) as u8)));
+                return Some(Ok(self.send((value & 0xff) as u8)));
             }
             register::MASK => self.mask = (self.mask & !written | value) & INTERRUPTS,
             register::CLEAR => self.raw &= !value,
@@ -123,39 +196,100 @@ impl Vuart {
         Some(Ok(None))
     }
 
-    /// Bytes have been typed. What finds no room is dropped.
+    /// Bytes have been typed on the machine's console. What finds no room is dropped.
     pub fn receive(&mut self, bytes: &[u8]) {
+        let Wire::Console { typed } = &mut self.wire else { return };
         for &byte in bytes {
-            if self.typed.len() >= QUEUE || self.typed.try_reserve(1).is_err() {
-                return;
+            if typed.len() >= QUEUE || typed.try_reserve(1).is_err() {
+                break;
             }
-            self.typed.push_back(byte);
-            self.raw |= RX_TIMEOUT;
-            if self.typed.len() >= FIFO / 2 {
-                self.raw |= RX;
+            typed.push_back(byte);
+        }
+        self.announce();
+    }
+
+    /// The other domain has read or typed something, or has connected or gone.
+    pub fn other_end_changed(&mut self, is_there: bool) {
+        if let Wire::Ring { listens, .. } = &mut self.wire {
+            *listens = is_there;
+            self.announce();
+            if self.room() > 0 {
+                self.raw |= TX;
             }
         }
     }
 
+    /// Notes what waits to be read.
+    fn announce(&mut self) {
+        let waiting = self.waiting();
+        if waiting > 0 {
+            self.raw |= RX_TIMEOUT;
+        }
+        if waiting >= FIFO / 2 {
+            self.raw |= RX;
+        }
+    }
+
+    /// How many bytes wait to be read.
+    fn waiting(&self) -> usize {
+        match &self.wire {
+            Wire::Console { typed } => typed.len(),
+            Wire::Ring { ring, .. } => ring.waiting() as usize,
+            Wire::Cut => 0,
+        }
+    }
+
+    /// How many bytes can be sent.
+    fn room(&self) -> usize {
+        match &self.wire {
+            Wire::Ring { ring, listens: true, .. } => ring.room() as usize,
+            _ => FIFO,
+        }
+    }
+
+    /// Sends a byte; returns it if it is for the machine's console.
+    fn send(&mut self, byte: u8) -> Option<u8> {
+        let for_console = match &mut self.wire {
+            Wire::Console { .. } => Some(byte),
+            Wire::Ring { ring, .. } => {
+                ring.push(byte);
+                None
+            }
+            Wire::Cut => None,
+        };
+        if self.room() > 0 {
+            self.raw |= TX;
+        } else {
+            self.raw &= !TX;
+        }
+        for_console
+    }
+
     /// The oldest byte that waits.
     fn take(&mut self) -> Option<u8> {
-        let byte = self.typed.pop_front();
-        if self.typed.len() < FIFO / 2 {
+        let byte = match &mut self.wire {
+            Wire::Console { typed } => typed.pop_front(),
+            Wire::Ring { ring, .. } => ring.take(),
+            Wire::Cut => None,
+        };
+        let waiting = self.waiting();
+        if waiting < FIFO / 2 {
             self.raw &= !RX;
         }
-        if self.typed.is_empty() {
+        if waiting == 0 {
             self.raw &= !RX_TIMEOUT;
         }
         byte
     }
 
     fn flags(&self) -> u32 {
-        let receiver = match self.typed.len() {
+        let receiver = match self.waiting() {
             0 => FLAG_RX_EMPTY,
             FIFO.. => FLAG_RX_FULL,
             _ => 0,
         };
-        FLAG_TX_EMPTY | receiver
+        let transmitter = if self.room() > 0 { FLAG_TX_EMPTY } else { FLAG_TX_FULL };
+        transmitter | receiver
     }
 
     /// The register that holds an address, and the bit of it where the access begins. A byte or a half of a register

@@ -187,9 +187,11 @@ impl<'a> Builder<'_, 'a> {
     #[inline(never)]
     fn domain(&self, parts: &Parts<'_>) -> Result<Box<Domain>, BootError> {
         let p2m = stage2(self.hv, self.id, &parts.ram)?;
-        let mut domain = Domain::new(self.hv, self.blueprint(parts), p2m)?;
-        let uart = parts.layout.uart;
-        domain.vuart = uart.map(|uart| Mutex::new(Vuart::new(Ipa(uart.registers.start), uart.interrupt)));
+        let domain = Domain::new(self.hv, self.blueprint(parts), p2m)?;
+        if let Some(uart) = parts.layout.uart {
+            let made = || Mutex::new(Vuart::on_console(Ipa(uart.registers.start), uart.interrupt));
+            domain.vuart.call_once(made);
+        }
         Ok(domain)
     }
 

@@ -14,7 +14,7 @@ use crate::mm::table::TableList;
 use crate::p2m::{MapKind, P2m, P2mError, Tlb};
 use crate::psci;
 use crate::sched::CpuMask;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, Once};
 use crate::sysreg::{FilteredIds, Guest};
 use crate::types::{DomId, Gfn, Mfn, Pa, VcpuId};
 use crate::vcpu::Vcpu;
@@ -253,7 +253,7 @@ impl Domain {
             controller_pauses: Mutex::default(),
             device_models: Mutex::default(),
             io,
-            vuart: None,
+            vuart: Once::new(),
             complaints: 0.into(),
             ending: Mutex::new(Ending::default()),
             stopping: false.into(),

@@ -42,13 +42,21 @@ impl Domain {
         Ok(())
     }
 
+    /// Signals through a port of the hypervisor. A port to which nobody has connected is found pending when somebody does.
+    pub(super) fn notify_peer(&self, hv: &Hypervisor, port: Port) {
+        let peer = self.events.lock().consumer_peer(port);
+        if let Some(peer) = peer {
+            hv.deliver_event(peer);
+        }
+    }
+
     /// Connects a new port to one that another domain offers.
     pub fn bind_interdomain(&self, hv: &Hypervisor, remote: &Domain, port: Port) -> Result<Port, Errno> {
         let (local_port, effects) = self.with_ends(remote, |mut ends| ends.bind_interdomain(port))?;
         self.follow_events(hv, effects);
         let consumer = remote.events.lock().consumer(port);
         if let Some((tag, vcpu)) = consumer {
-            remote.device_model_changed(hv, tag, vcpu, port);
+            remote.consumer_changed(hv, tag, vcpu, port);
         }
         Ok(local_port)
     }
@@ -166,7 +174,7 @@ impl Hypervisor {
         let delivery = domain.events.lock().deliver(peer);
         match delivery {
             Delivery::Guest(effects) => domain.follow_events(self, effects),
-            Delivery::Consumer(tag, vcpu) => domain.device_model_event(self, tag, vcpu),
+            Delivery::Consumer(tag, vcpu) => domain.consumer_event(self, tag, vcpu),
         }
     }
 
@@ -175,7 +183,7 @@ impl Hypervisor {
         let Some(domain) = self.domain(peer.domain) else { return };
         let consumer = domain.events.lock().disconnect(peer);
         if let Some((tag, vcpu)) = consumer {
-            domain.device_model_changed(self, tag, vcpu, peer.port);
+            domain.consumer_changed(self, tag, vcpu, peer.port);
         }
     }
 

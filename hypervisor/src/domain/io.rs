@@ -76,7 +76,7 @@ impl Domain {
         drop(servers);
         match posted {
             Posted::Notify(port) => {
-                self.notify_device_model(hv, port);
+                self.notify_peer(hv, port);
                 Asked::Waits
             }
             Posted::Refused => {
@@ -107,18 +107,9 @@ impl Domain {
             return false;
         }
         for port in ports {
-            self.notify_device_model(hv, port);
+            self.notify_peer(hv, port);
         }
         true
-    }
-
-    /// Signals through one of the domain's own ports. A port to which nobody has connected is found pending when somebody
-    /// does.
-    fn notify_device_model(&self, hv: &Hypervisor, port: Port) {
-        let peer = self.events.lock().consumer_peer(port);
-        if let Some(peer) = peer {
-            hv.deliver_event(peer);
-        }
     }
 
     /// A device model has sent an event for this vCPU.

@@ -204,13 +204,19 @@ impl Domain {
 
     /// Holds a frame of the domain's own RAM that hypervisor and guest are going to share.
     pub fn pin(&self, hv: &Hypervisor, gfn: Gfn) -> Result<Pin, Errno> {
+        self.with_pin(hv, gfn, |pin| pin)
+    }
+
+    /// The same, and puts it in its place before the domain's end can begin to look there. Errors: those of
+    /// [`Self::pin`].
+    pub fn with_pin<T>(&self, hv: &Hypervisor, gfn: Gfn, put: impl FnOnce(Pin) -> T) -> Result<T, Errno> {
         let memory = self.memory.lock();
         memory.require_open()?;
         let entry = memory.p2m.lookup_for(gfn, Access::Write).map_err(|_| Errno::EINVAL)?;
         if entry.kind != MapKind::Ram {
             return Err(Errno::EINVAL);
         }
-        hv.frames.pin(entry.mfn, self.id).map_err(frame_error)
+        Ok(put(hv.frames.pin(entry.mfn, self.id).map_err(frame_error)?))
     }
 
     /// What is mapped at a frame of the domain's RAM or shared pages.

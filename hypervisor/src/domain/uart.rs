@@ -1,25 +1,83 @@
-//! The emulated UART of a domain, joined with its interrupt controller and the machine's console.
+//! The emulated UART of a domain, joined with its interrupt controller, the machine's console, and event channels.
 //!
 //! Its lock is held while the interrupt line changes, so that the line follows the registers in their order.
 
+use xenolith_abi::Errno;
+use xenolith_guest::layout::{PL011, PL011_SPI};
+
 use crate::console::{Typed, console};
+use crate::event::{ConsumerTag, Port};
 use crate::hypervisor::Hypervisor;
-use crate::types::{DomId, Ipa};
-use crate::vuart::{Fault, Vuart};
+use crate::mm::frames::Pin;
+use crate::sync::Mutex;
+use crate::types::{DomId, Gfn, Ipa, VcpuId};
+use crate::vuart::{self, Fault, Output, Vuart};
 
 use super::Domain;
 
 impl Domain {
-    /// Changes the UART, then sets its interrupt line.
-    fn change_uart<T>(&self, hv: &Hypervisor, change: impl FnOnce(&mut Vuart) -> T) -> Option<T> {
-        let mut uart = self.vuart.as_ref()?.lock();
+    /// Changes the UART, then sets its interrupt line and notifies its other end.
+    fn change_uart<T>(&self, hv: &Hypervisor, change: impl FnOnce(&mut Vuart<Pin>) -> T) -> Option<T> {
+        let mut uart = self.vuart.get()?.lock();
         let before = uart.line();
         let result = change(&mut uart);
         let (intid, line) = (uart.intid(), uart.line());
         if line != before {
             self.change_vgic(hv, |vgic| vgic.set_level(None, intid, line));
         }
+        let news = uart.take_news();
+        drop(uart);
+        if let Some(port) = news {
+            self.notify_peer(hv, port);
+        }
         Some(result)
+    }
+
+    /// Gives a domain a UART whose other end is a program in domain `console`, which finds it in a page of the domain's RAM
+    /// and at the port that is returned.
+    ///
+    /// `EINVAL`: it has one, there is no such page, it has no such interrupt, or it is dying. `ENOSPC`, `ENOMEM`: no port.
+    pub fn make_uart(&self, hv: &Hypervisor, gfn: Gfn, console: DomId) -> Result<Port, Errno> {
+        if !self.vgic.lock().is_free_line(PL011_SPI) {
+            return Err(Errno::EINVAL);
+        }
+        let port = self.events.lock().alloc_consumer(VcpuId(0), console, vuart::TAG)?;
+        let made = self.with_pin(hv, gfn, |pin| {
+            let mut pin = Some(pin);
+            self.vuart.call_once(|| {
+                let ring = pin.take().map(|pin| Vuart::on_ring(Ipa(PL011.start), PL011_SPI, pin, port));
+                Mutex::new(ring.unwrap_or_else(|| Vuart::on_console(Ipa(PL011.start), PL011_SPI)))
+            });
+            pin
+        });
+        let left = made.map(|pin| pin.map(|pin| hv.unpin(pin)));
+        if let Ok(None) = left {
+            return Ok(port);
+        }
+        let closed = self.events.lock().close_consumer(port);
+        if let Ok(Some(peer)) = closed {
+            hv.disconnect_event(peer);
+        }
+        Err(left.err().unwrap_or(Errno::EINVAL))
+    }
+
+    /// The other end of the UART has connected, sent an event, or gone. Which of these is asked of the port under the
+    /// UART's lock: word of what was done to it may come in another order.
+    fn uart_event(&self, hv: &Hypervisor) {
+        self.change_uart(hv, |uart| {
+            let peer = uart.port().and_then(|port| self.events.lock().consumer_peer(port));
+            uart.other_end_changed(peer.is_some());
+        });
+    }
+
+    /// An event at a port of the hypervisor, for this vCPU.
+    pub fn consumer_event(&self, hv: &Hypervisor, tag: ConsumerTag, id: VcpuId) {
+        if tag == vuart::TAG { self.uart_event(hv) } else { self.device_model_event(hv, tag, id) }
+    }
+
+    /// Somebody has connected to a port of the hypervisor, or has gone from there.
+    pub fn consumer_changed(&self, hv: &Hypervisor, tag: ConsumerTag, id: VcpuId, port: Port) {
+        if tag == vuart::TAG { self.uart_event(hv) } else { self.device_model_changed(hv, tag, id, port) }
     }
 
     /// A guest's load from the UART. `None`: it has none at this address.
@@ -33,7 +91,8 @@ impl Domain {
         self.change_uart(hv, |uart| {
             let sent = uart.write(ipa, size, value)?;
             Some(sent.map(|byte| {
-                if let Some(piece) = byte.and_then(|byte| uart.output.push(byte, at_once)) {
+                let output = byte.zip(uart.output());
+                if let Some(piece) = output.and_then(|(byte, output)| output.push(byte, at_once)) {
                     console().write_for(self.id, &piece);
                 }
             }))
@@ -42,8 +101,8 @@ impl Domain {
 
     /// Writes what the domain has sent of a line that has not ended.
     pub fn show_unfinished_line(&self) {
-        if let Some(uart) = &self.vuart
-            && let Some(piece) = uart.lock().output.take()
+        if let Some(uart) = self.vuart.get()
+            && let Some(piece) = uart.lock().output().and_then(Output::take)
         {
             console().write_for(self.id, &piece);
         }
@@ -53,7 +112,7 @@ impl Domain {
 impl Hypervisor {
     /// A domain can have what is typed on the console from now on.
     pub fn offer_console(&self, domain: &Domain) {
-        if domain.vuart.is_none() {
+        if domain.vuart.get().is_none_or(|uart| uart.lock().output().is_none()) {
             return;
         }
         let (key, added) = console().change_focus(|focus| (focus.key(), focus.add(domain.id)));
@@ -65,11 +124,14 @@ impl Hypervisor {
         }
     }
 
-    /// A domain can have the console's input no more.
+    /// A domain ends: it can have the console's input no more, and what its UART has of its memory goes back.
     pub fn withdraw_console(&self, domain: &Domain) {
-        if domain.vuart.is_some() {
-            domain.show_unfinished_line();
-            console().change_focus(|focus| focus.remove(domain.id));
+        let Some(uart) = domain.vuart.get() else { return };
+        domain.show_unfinished_line();
+        console().change_focus(|focus| focus.remove(domain.id));
+        let frame = uart.lock().cut();
+        if let Some(frame) = frame {
+            self.unpin(frame);
         }
     }
 

@@ -123,6 +123,7 @@ fn of_domain(
         DomctlOp::MemoryMapping => device::memory_mapping(caller, domain, request),
         DomctlOp::BindPtIrq => device::bind_interrupt(caller, domain, request),
         DomctlOp::UnbindPtIrq => device::unbind_interrupt(caller, domain, request),
+        DomctlOp::VuartOp => device::make_uart(caller, domain, request),
         // As Xen without colours, and without an IOMMU.
         DomctlOp::SetLlcColors
         | DomctlOp::AssignDevice

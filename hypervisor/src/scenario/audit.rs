@@ -151,6 +151,7 @@ impl Machine {
         let held = u64::from(grants.size().0) + u64::from(grants.in_use());
         let held = held + domain.events.lock().held_frames() as u64 + u64::from(!domain.is_dead());
         let held = held + domain.io.held_frames() as u64;
+        let held = held + domain.vuart.get().map_or(0, |uart| uart.lock().held_frames() as u64);
         let areas = domain.vcpus.iter().map(|vcpu| vcpu.runstate.lock());
         let held = held + areas.filter(|area| matches!(**area, RunstateArea::Page(..))).count() as u64;
         if found != expected + held {

@@ -32,6 +32,7 @@ const INCLUDES: &[&str] = &[
     "hvm/params.h",
     "hvm/dm_op.h",
     "hvm/ioreq.h",
+    "io/console.h",
     "version.h",
     "features.h",
     "sched.h",

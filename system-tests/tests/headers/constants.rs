@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use calls::families::{self, Family, Sub};
+use xenolith_abi::console::ring;
 use xenolith_abi::event::{EventStatus, Virq, fifo};
 use xenolith_abi::sched::ShutdownReason;
 use xenolith_abi::shared::RunState;
@@ -73,6 +74,14 @@ fn sizes() -> Vec<(&'static str, i64)> {
         ("offsetof(struct buffered_iopage, buf_ioreq)", ioreq::BUFFERED_ENTRIES as i64),
         ("offsetof(struct buffered_iopage, read_pointer)", ioreq::BUFFERED_READ as i64),
         ("offsetof(struct buffered_iopage, write_pointer)", ioreq::BUFFERED_WRITE as i64),
+        ("offsetof(struct xencons_interface, in)", ring::IN as i64),
+        ("sizeof(((struct xencons_interface *)0)->in)", ring::IN_SIZE.into()),
+        ("offsetof(struct xencons_interface, out)", ring::OUT as i64),
+        ("sizeof(((struct xencons_interface *)0)->out)", ring::OUT_SIZE.into()),
+        ("offsetof(struct xencons_interface, in_cons)", ring::IN_READ as i64),
+        ("offsetof(struct xencons_interface, in_prod)", ring::IN_WRITTEN as i64),
+        ("offsetof(struct xencons_interface, out_cons)", ring::OUT_READ as i64),
+        ("offsetof(struct xencons_interface, out_prod)", ring::OUT_WRITTEN as i64),
         ("sizeof(((struct shared_info *)0)->evtchn_pending) * 8", event::two_level::PORTS.into()),
     ]
 }

@@ -3,7 +3,7 @@
 use xenolith_abi::Errno;
 use xenolith_abi::domctl::{
     BindPtIrq, Domctl, IomemPermission, IrqPermission, MEMORY_MAPPING_PAGES, MemoryMapping, PT_IRQ_SPI,
-    SetTarget,
+    SetTarget, VUART_INIT, VUART_VPL011, VuartOp,
 };
 
 use crate::domain::Domain;
@@ -70,4 +70,20 @@ pub fn unbind_interrupt(caller: &Caller<'_>, domain: &Domain, request: &Domctl) 
     let intid = shared_interrupt(request)?;
     domain.unbind_interrupt(caller.hv, caller.domain(), intid)?;
     Ok(Outcome::Done)
+}
+
+/// Makes an emulated UART whose other end another domain has; the port is told. `EINVAL`: another command, padding that is not
+/// zero, no such page, the domain has a UART already, or no such interrupt. `EOPNOTSUPP`: another kind of UART. `ENOSPC`,
+/// `ENOMEM`: no port.
+pub fn make_uart(caller: &Caller<'_>, domain: &Domain, request: &mut Domctl) -> Result<Outcome, Errno> {
+    let mut asked: VuartOp = request.payload.get();
+    if asked.cmd != VUART_INIT || asked.pad != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if asked.kind != VUART_VPL011 {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    asked.evtchn = domain.make_uart(caller.hv, Gfn(asked.gfn), DomId(asked.console_domid))?.0;
+    request.payload.set(&asked);
+    Ok(Outcome::Answered)
 }

@@ -54,7 +54,6 @@ fn domains_and_operations_that_there_are_not() {
             DomctlOp::SoftReset,
             DomctlOp::DtOverlay,
             DomctlOp::GsiPermission,
-            DomctlOp::VuartOp,
         ];
         for op in missing {
             assert_eq!(tools.simple(&mut machine, op, id), error(Errno::ENOSYS), "{op:?}");

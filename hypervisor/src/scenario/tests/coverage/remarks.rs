@@ -98,11 +98,6 @@ pub const REMARKS: &[Remark] = &[
     remark(Missing, "XEN_DOMCTL_set_virq_handler", "for a xenstored in a domain of its own"),
     remark(Missing, "XEN_DOMCTL_setvnumainfo", "the tools lay out nodes for x86 guests only"),
     remark(LeftOut, "XEN_DOMCTL_monitor_op", "`CONFIG_MEM_ACCESS`"),
-    remark(
-        LeftOut,
-        "XEN_DOMCTL_vuart_op",
-        "`CONFIG_SBSA_VUART_CONSOLE`; a configuration with `vuart` makes no domain",
-    ),
     remark(LeftOut, "XEN_DOMCTL_dt_overlay", "`CONFIG_OVERLAY_DTB`"),
     remark(LeftOut, "XEN_DOMCTL_gsi_permission", "x86 only"),
     remark(LeftOut, "XEN_DOMCTL_set_llc_colors", "`CONFIG_LLC_COLORING`; `xl create` asks, and goes on"),
