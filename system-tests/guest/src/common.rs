@@ -1,7 +1,7 @@
 //! Memory and event channels that the domain has in common with another from its start: both domains run this, one asks
 //! and the other answers. A question and its answer fill the whole memory, each round with another pattern.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{Ordering, fence};
@@ -38,26 +38,37 @@ pub fn run(role: &str, memory: &str, port: u32) -> Result<()> {
     bind_static(&evtchn, port).context("binding the port")?;
     for round in 1..=ROUNDS {
         let (question, answer) = (round, !round);
-        let (mine, theirs) = if asks { (question, answer) } else { (answer, question) };
         if asks {
-            pages.fill(mine);
-            fence(Ordering::SeqCst);
-            notify(&evtchn, port)?;
+            say(&evtchn, port, &pages, question)?;
         }
-        ensure!(next(&mut evtchn)? == port, "the event is for another port");
-        rearm(&mut evtchn, port)?;
-        fence(Ordering::SeqCst);
-        if let Some(offset) = pages.mismatch(theirs) {
-            bail!(
-                "round {round}: at {offset:#x} is {:#x}, which the other did not write",
-                pages.read(offset)
-            );
-        }
+        hear(&mut evtchn, port, &pages, if asks { answer } else { question })?;
         if !asks {
-            pages.fill(mine);
-            fence(Ordering::SeqCst);
-            notify(&evtchn, port)?;
+            say(&evtchn, port, &pages, answer)?;
         }
+    }
+    Ok(())
+}
+
+/// Fills the memory, and then tells the other.
+fn say(evtchn: &File, port: u32, pages: &Pages, seed: u8) -> Result<()> {
+    pages.fill(seed);
+    fence(Ordering::SeqCst);
+    Ok(notify(evtchn, port)?)
+}
+
+/// Waits until the other has told that it has filled the memory, which then is to be its pattern. An event with nothing
+/// behind it is allowed: Xen has one at an end of each channel from the start.
+fn hear(evtchn: &mut File, port: u32, pages: &Pages, seed: u8) -> Result<()> {
+    loop {
+        ensure!(next(evtchn)? == port, "the event is for another port");
+        rearm(evtchn, port)?;
+        fence(Ordering::SeqCst);
+        if pages.ends_with(seed) {
+            break;
+        }
+    }
+    if let Some(offset) = pages.mismatch(seed) {
+        bail!("pattern {seed:#x}: at {offset:#x} is {:#x}", pages.read(offset));
     }
     Ok(())
 }

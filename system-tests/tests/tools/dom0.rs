@@ -19,7 +19,7 @@ use testbed::initramfs::Initramfs;
 use testbed::kernel::{self, Kernel};
 use testbed::modules::ModuleTree;
 use testbed::process::capture;
-use testbed::qemu::{Disk, DiskBus, DiskFormat};
+use testbed::qemu::{BootDomain, Disk, DiskBus, DiskFormat};
 use testbed::tools::Version;
 
 /// The kernel modules of the control domain.
@@ -39,16 +39,20 @@ const MODULES: [&str; 10] = [
 const FRONT_ENDS: [&str; 2] = ["xen-blkfront", "xen-netfront"];
 
 /// Our files for the control domain: name on the disk, content.
-const FILES: [(&str, &[u8]); 5] = [
+const FILES: [(&str, &[u8]); 6] = [
     ("init", include_bytes!("dom0/init")),
     ("play", include_bytes!("dom0/play")),
     ("bin/guest", include_bytes!("dom0/guest")),
     ("bin/in-guest", include_bytes!("dom0/in-guest")),
     ("bin/await", include_bytes!("dom0/await")),
+    ("bin/by-disk", include_bytes!("dom0/by-disk")),
 ];
 
 /// What the control domain says when all steps were played.
 pub const DONE: &str = "dom0: all was played";
+
+/// A guest's ramdisk, in the test's folder.
+const GUEST_RAMDISK: &str = "guest.cpio";
 
 /// Size of the disk for the answers.
 const ANSWERS_BYTES: u64 = 4 << 20;
@@ -69,6 +73,7 @@ pub fn setup(lab: &Lab, version: Version, steps: &[Step]) -> Result<(Setup, Path
     )?;
     let folder = lab.folder.join("given");
     give(&folder, &kernel, lab, steps)?;
+    fs::copy(folder.join("guest/ramdisk"), lab.folder.join(GUEST_RAMDISK))?;
     make_ext4(&given, size_mib(&folder)? + SPARE_MIB, Some(&folder))?;
     fs::remove_dir_all(&folder)?;
     fs::File::create(&answers)?.set_len(ANSWERS_BYTES)?;
@@ -88,6 +93,22 @@ pub fn setup(lab: &Lab, version: Version, steps: &[Step]) -> Result<(Setup, Path
         Disk::raw(answers.clone(), DiskBus::MmioSlot(2)),
     ];
     Ok((setup, answers))
+}
+
+/// Adds a domain that starts with the machine, with the guests' kernel and ramdisk. It is told about xenstore, and finds
+/// none until somebody connects it. It has no console that the tools know: it runs a script that it gets on a disk.
+pub fn add_boot_domain(setup: &mut Setup) {
+    setup.domains.push(BootDomain {
+        name: "early".to_owned(),
+        kernel: setup.kernel.clone().unwrap_or_default(),
+        ramdisk: setup.initrd.as_ref().map(|file| file.with_file_name(GUEST_RAMDISK)),
+        bootargs: "console=ttyAMA0 quiet script=/dev/xvda".to_owned(),
+        memory_mib: 128,
+        vcpus: 1,
+        vpl011: true,
+        xenstore: true,
+        ..BootDomain::default()
+    });
 }
 
 /// Lays out our disk: the steps, modules, and what a guest boots from.
@@ -128,6 +149,7 @@ fn guest(kernel: &Kernel, busybox: &Path, assets: &Assets) -> Result<Initramfs> 
         files.link(&format!("sbin/{program}"), "../bin/busybox");
     }
     files.file("bin/console-shell", 0o755, include_bytes!("dom0/guest-shell").to_vec());
+    files.file("bin/disk-script", 0o755, include_bytes!("dom0/guest-disk-script").to_vec());
     files.file("bin/guest-tests", 0o755, fs::read(&assets.guest_tests)?);
     files.file("bin/lithd", 0o755, fs::read(&assets.lithd)?);
     Ok(files)

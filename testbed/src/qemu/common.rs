@@ -25,8 +25,8 @@ pub struct SharedMemory {
     pub guest: u64,
     /// Bytes.
     pub size: u64,
-    /// It is this domain's own RAM.
-    pub is_owner: bool,
+    /// Whose RAM it is: "owner", this domain's; "borrower", another's; `None`: nobody's.
+    pub role: Option<String>,
 }
 
 /// One end of an event channel (`xen,evtchn-v1`).
@@ -54,8 +54,8 @@ impl Common {
             set(&mut child, "xen,shm-id", memory.id.as_str())?;
             let numbers = memory.machine.into_iter().chain([memory.guest, memory.size]);
             set(&mut child, "xen,shared-mem", numbers.flat_map(pair).collect::<Vec<u32>>())?;
-            if memory.is_owner {
-                set(&mut child, "role", "owner")?;
+            if let Some(role) = &memory.role {
+                set(&mut child, "role", role.as_str())?;
             }
             node.add_child(child);
         }

@@ -27,13 +27,16 @@ pub fn all() -> Vec<Scenario> {
     ]
 }
 
-/// A domain that plays a role by the memory `frames` and a port.
-fn domain(lab: &Lab, name: &str, role: &str, port: u32, common: Common) -> Result<BootDomain> {
+/// A domain that plays a role by the first memory and the port that it has in common.
+fn domain(lab: &Lab, name: &str, role: &str, common: Common) -> Result<BootDomain> {
+    let memory = common.memory.first().map_or("nothing", |memory| &memory.id);
+    let port = common.ports.first().map_or(0, |end| end.port);
+    let bootargs = format!("console=ttyAMA0 quiet run={COMMON} role={role} memory={memory} port={port}");
     Ok(BootDomain {
         name: name.into(),
         kernel: lab.assets.kernel(SERIES)?.image(),
         ramdisk: Some(lab.assets.initramfs(SERIES)),
-        bootargs: format!("console=ttyAMA0 quiet run={COMMON} role={role} memory=frames port={port}"),
+        bootargs,
         memory_mib: 128,
         vcpus: 1,
         vpl011: true,
@@ -43,7 +46,7 @@ fn domain(lab: &Lab, name: &str, role: &str, port: u32, common: Common) -> Resul
 }
 
 fn frames(machine: Option<u64>, guest: u64) -> SharedMemory {
-    SharedMemory { id: "frames".into(), machine, guest, size: SIZE, is_owner: false }
+    SharedMemory { id: "frames".into(), machine, guest, size: SIZE, role: None }
 }
 
 /// A machine with room for three systems.
@@ -60,7 +63,7 @@ fn anywhere(lab: &Lab) -> Result<()> {
     for (role, (port, phandle, peer, guest)) in ["asks", "answers"].into_iter().zip(ends) {
         let ports = vec![StaticPort { port, phandle, peer }];
         let common = Common { memory: vec![frames(None, guest)], ports };
-        setup.domains.push(domain(lab, role, role, port, common)?);
+        setup.domains.push(domain(lab, role, role, common)?);
     }
     let mut machine = lab.start(&setup)?;
     for _ in 0..setup.domains.len() {
@@ -72,21 +75,26 @@ fn anywhere(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// With a machine address. It is one domain's own, and mapped in another and in the first domain, which asks both.
+/// With machine addresses, for each of two domains another. It is the first domain's own, which asks both.
 fn at_its_address(lab: &Lab) -> Result<()> {
     let mut setup = machine(lab)?;
-    let ends = [("one", 60, 0x7001, 0x7002), ("two", 61, 0x7003, 0x7004)];
-    setup.common.memory.push(frames(Some(MACHINE), MACHINE));
-    for (name, port, phandle, peer) in ends {
+    let ends = [("one", MACHINE, 60, 0x7001, 0x7002), ("two", MACHINE + 2 * SIZE, 61, 0x7003, 0x7004)];
+    for (name, at, port, phandle, peer) in ends {
+        let memory = |guest, role: &str| SharedMemory {
+            id: name.into(),
+            role: Some(role.into()),
+            ..frames(Some(at), guest)
+        };
+        setup.common.memory.push(memory(at, "owner"));
         setup.common.ports.push(StaticPort { port, phandle, peer });
-        let memory = SharedMemory { is_owner: name == "one", ..frames(Some(MACHINE), GUEST) };
         let ports = vec![StaticPort { port: 10, phandle: peer, peer: phandle }];
-        setup.domains.push(domain(lab, name, "answers", 10, Common { memory: vec![memory], ports })?);
+        let common = Common { memory: vec![memory(GUEST, "borrower")], ports };
+        setup.domains.push(domain(lab, name, "answers", common)?);
     }
     let mut machine = lab.start(&setup)?;
     let mut shell = machine.shell()?;
-    for (name, port, ..) in ends {
-        let outcome = shell.run(&format!("guest-tests common asks frames {port}"))?;
+    for (name, _, port, ..) in ends {
+        let outcome = shell.run(&format!("guest-tests common asks {name} {port}"))?;
         ensure!(outcome.status == 0, "asking {name}:\n{}", outcome.output);
     }
     shell.last("poweroff -f")?;
@@ -101,7 +109,7 @@ fn wrong_nodes(lab: &Lab) -> Result<()> {
     let mut setup = machine(lab)?;
     setup.common.memory.push(SharedMemory { id: "uart".into(), ..frames(Some(NO_RAM), NO_RAM) });
     setup.common.ports.push(StaticPort { port: 60, phandle: 0x7001, peer: 0x7fff });
-    let owner = |machine| SharedMemory { is_owner: true, ..frames(machine, GUEST) };
+    let owner = |machine| SharedMemory { role: Some("owner".into()), ..frames(machine, GUEST) };
     let port =
         |port, phandle, peer| Common { ports: vec![StaticPort { port, phandle, peer }], ..Common::default() };
     let memory = |memory| Common { memory: vec![memory], ..Common::default() };
@@ -124,7 +132,7 @@ fn wrong_nodes(lab: &Lab) -> Result<()> {
         if !names.is_empty() {
             errors.push((format!("/chosen/{name}"), names));
         }
-        setup.domains.push(domain(lab, name, "answers", 10, common)?);
+        setup.domains.push(domain(lab, name, "answers", common)?);
     }
     let mut machine = lab.start(&setup)?;
     let said = machine.expect(READY)?;

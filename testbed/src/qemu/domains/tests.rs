@@ -98,29 +98,34 @@ fn what_cannot_be_is_refused() {
 #[test]
 fn what_domains_have_in_common_stands_below_their_nodes() {
     let dir = tempfile::tempdir().unwrap();
-    let memory = |machine, is_owner| SharedMemory {
+    let memory = |machine, role: Option<&str>| SharedMemory {
         id: "frames".into(),
         machine,
         guest: 0x7000_0000,
         size: 0x1000,
-        is_owner,
+        role: role.map(Into::into),
     };
     let ends = |port, phandle, peer| vec![StaticPort { port, phandle, peer }];
     let of_first =
-        Common { memory: vec![memory(Some(0x1_7000_0000), true)], ports: ends(60, 0x7002, 0x7001) };
-    let its = Common { memory: vec![memory(None, false)], ports: ends(10, 0x7001, 0x7002) };
+        Common { memory: vec![memory(Some(0x1_7000_0000), Some("owner"))], ports: ends(60, 0x7002, 0x7001) };
+    let its = Common { memory: vec![memory(None, None)], ports: ends(10, 0x7001, 0x7002) };
     let domain = BootDomain { common: its, xenstore: true, ..domain(dir.path()) };
     let (_, tree) = command(dir.path(), 2048, domain, &of_first).unwrap();
     let expected = [
-        ("/chosen", [1, 0x7000_0000, 0, 0x7000_0000, 0, 0x1000].as_slice(), true, (60, 0x7002, 0x7001)),
-        ("/chosen/driver", &[0, 0x7000_0000, 0, 0x1000], false, (10, 0x7001, 0x7002)),
+        (
+            "/chosen",
+            [1, 0x7000_0000, 0, 0x7000_0000, 0, 0x1000].as_slice(),
+            Some(b"owner\0".as_slice()),
+            (60, 0x7002, 0x7001),
+        ),
+        ("/chosen/driver", &[0, 0x7000_0000, 0, 0x1000], None, (10, 0x7001, 0x7002)),
     ];
-    for (path, numbers, is_owner, (port, phandle, peer)) in expected {
+    for (path, numbers, role, (port, phandle, peer)) in expected {
         let node = tree.find_node(path).unwrap();
         let memory = node.child("shared-memory@70000000").unwrap();
         assert_eq!(memory.property("xen,shm-id").unwrap().value(), b"frames\0");
         assert_eq!(cells(memory, "xen,shared-mem").unwrap(), numbers);
-        assert_eq!(memory.property("role").is_some(), is_owner);
+        assert_eq!(memory.property("role").as_ref().map(Property::value), role);
         let end = node.child(&format!("evtchn@{port:x}")).unwrap();
         assert_eq!(cells(end, "xen,evtchn").unwrap(), [port, peer]);
         assert_eq!(cells(end, "phandle").unwrap(), [phandle]);
