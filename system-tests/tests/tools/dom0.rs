@@ -95,20 +95,23 @@ pub fn setup(lab: &Lab, version: Version, steps: &[Step]) -> Result<(Setup, Path
     Ok((setup, answers))
 }
 
-/// Adds a domain that starts with the machine, with the guests' kernel and ramdisk. It is told about xenstore, and finds
-/// none until somebody connects it. It has no console that the tools know: it runs a script that it gets on a disk.
-pub fn add_boot_domain(setup: &mut Setup) {
-    setup.domains.push(BootDomain {
-        name: "early".to_owned(),
-        kernel: setup.kernel.clone().unwrap_or_default(),
-        ramdisk: setup.initrd.as_ref().map(|file| file.with_file_name(GUEST_RAMDISK)),
-        bootargs: "console=ttyAMA0 quiet script=/dev/xvda".to_owned(),
-        memory_mib: 128,
-        vcpus: 1,
-        vpl011: true,
-        xenstore: true,
-        ..BootDomain::default()
-    });
+/// Adds two domains that start with the machine, with the guests' kernel and ramdisk, and one and two vCPUs. They are told
+/// about xenstore, and find none until somebody connects them. They have no console that the tools know, and run scripts
+/// that they get on a disk.
+pub fn add_boot_domains(setup: &mut Setup) {
+    for (name, vcpus) in [("one", 1), ("two", 2)] {
+        setup.domains.push(BootDomain {
+            name: name.to_owned(),
+            kernel: setup.kernel.clone().unwrap_or_default(),
+            ramdisk: setup.initrd.as_ref().map(|file| file.with_file_name(GUEST_RAMDISK)),
+            bootargs: "console=ttyAMA0 quiet script=/dev/xvda".to_owned(),
+            memory_mib: 128,
+            vcpus,
+            vpl011: true,
+            xenstore: true,
+            ..BootDomain::default()
+        });
+    }
 }
 
 /// Lays out our disk: the steps, modules, and what a guest boots from.
