@@ -107,12 +107,22 @@ mount -t ext4 /dev/vda /mnt && guest-tests disk /mnt && umount /mnt
 echo \"driver: done, with status $?\"
 ";
 
+/// The program of a boot-time domain that has memory and an event channel in common with another. `role=`, `memory=` and
+/// `port=` on the kernel's command line say what it does. It says how it ended: `common: ROLE ended with STATUS .`
+pub const COMMON: &str = "/bin/common";
+
+const COMMON_SCRIPT: &str = "#!/bin/sh
+guest-tests common \"$role\" \"$memory\" \"$port\"
+echo \"common: $role ended with $? .\"
+";
+
 fn initramfs(series: Series, guest_tests: &Path) -> Result<Vec<u8>> {
     let modules = Kernel::fetch(series)?.modules();
     let mut files = Initramfs::base(&kernel::busybox()?, Some(&modules))?;
     add_tests(&mut files, guest_tests)?;
     files.file("bin/to-disk", 0o755, TO_DISK.into());
     files.file(DRIVER.trim_start_matches('/'), 0o755, DRIVER_SCRIPT.into());
+    files.file(COMMON.trim_start_matches('/'), 0o755, COMMON_SCRIPT.into());
     files.to_gzip()
 }
 

@@ -185,6 +185,7 @@ pub fn driver(output: &Path, series: Series, images: bool) -> Result<BootDomain>
         vpl011: true,
         direct_map: true,
         passthrough: vec![0],
+        ..BootDomain::default()
     })
 }
 

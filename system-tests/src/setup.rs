@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use testbed::qemu::{Boot, BootDomain, Console, Disk, Gic, Machine};
+use testbed::qemu::{Boot, BootDomain, Common, Console, Disk, Gic, Machine};
 
 use crate::assets::Assets;
 
@@ -57,6 +57,8 @@ pub struct Setup {
     pub bootargs: String,
     /// Domains that the hypervisor starts beside the first.
     pub domains: Vec<BootDomain>,
+    /// What the first domain has in common with those.
+    pub common: Common,
     /// Disks.
     pub disks: Vec<Disk>,
     /// Further QEMU arguments.
@@ -78,6 +80,7 @@ impl Setup {
             initrd: None,
             bootargs: "console=hvc0".to_string(),
             domains: Vec::new(),
+            common: Common::default(),
             disks: Vec::new(),
             extra: Vec::new(),
         }
@@ -139,6 +142,7 @@ impl Setup {
                 initrd: self.initrd.clone(),
                 bootargs: self.bootargs.clone(),
                 domains: self.domains.clone(),
+                common: self.common.clone(),
             },
         };
         let mut machine = Machine::new(boot);

@@ -1,6 +1,7 @@
 //! The machine that everything boots in: QEMU's `virt` board, as a command line made from a typed description.
 
 mod boot;
+mod common;
 mod disk;
 mod domains;
 mod layout;
@@ -9,6 +10,7 @@ mod passthrough;
 mod tree;
 
 pub use boot::{Boot, BootDomain};
+pub use common::{Common, SharedMemory, StaticPort};
 pub use disk::{Disk, DiskBus, DiskFormat};
 pub use layout::{Layout, RAM_BASE};
 pub use machine::{Console, Gic, Machine, PROGRAM};

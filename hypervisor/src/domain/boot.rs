@@ -92,8 +92,10 @@ fn build_all(
             Ok(domain) => ready.push(domain),
             Err(error) => {
                 owners.release(id);
+                // An error in the node itself names it.
                 let path = node.as_ref().map(|node| node.path.as_str()).unwrap_or_default();
-                log::error!("{id} {path} is not started: {error}");
+                let space = if path.is_empty() { "" } else { " " };
+                log::error!("{id}{space}{path} is not started: {error}");
             }
         }
     }

@@ -17,6 +17,9 @@ const NOTIFICATIONS: u32 = 4_000;
 /// Channels that are open at once in one test.
 const MANY: usize = 200;
 
+/// Seconds after which an event that has not come never will: the other end may be a domain that still boots.
+const PATIENCE: i64 = 100;
+
 /// Of the trace buffers: nothing else in the domain binds it.
 const VIRQ_TBUF: u32 = 4;
 
@@ -35,8 +38,8 @@ pub fn run(report: &mut Report) {
 }
 
 /// Waits for one event and returns its port. The port then stays silent until [`rearm`].
-fn next(evtchn: &mut File) -> Result<u32> {
-    ensure!(waits(evtchn, 30)?, "no event came");
+pub fn next(evtchn: &mut File) -> Result<u32> {
+    ensure!(waits(evtchn, PATIENCE)?, "no event came");
     let mut port = [0; 4];
     evtchn.read_exact(&mut port)?;
     Ok(u32::from_ne_bytes(port))
@@ -48,7 +51,8 @@ fn waits(evtchn: &File, seconds: i64) -> Result<bool> {
     Ok(poll(&mut fds, Some(&Timespec { tv_sec: seconds, tv_nsec: 0 }))? > 0)
 }
 
-fn rearm(evtchn: &mut File, port: u32) -> Result<()> {
+/// Lets a port speak again.
+pub fn rearm(evtchn: &mut File, port: u32) -> Result<()> {
     Ok(evtchn.write_all(&port.to_ne_bytes())?)
 }
 

@@ -100,11 +100,16 @@ impl Pages {
         u64::from_le_bytes(bytes)
     }
 
-    /// Fills all pages with a pattern that `seed` tells from others.
+    /// Fills all pages, from the first byte to the last, with a pattern that `seed` tells from others.
     pub fn fill(&self, seed: u8) {
         for offset in 0..self.len {
             self.write(offset, pattern(seed, offset));
         }
+    }
+
+    /// Whether the last byte is that of this pattern.
+    pub fn ends_with(&self, seed: u8) -> bool {
+        self.len.checked_sub(1).is_some_and(|last| self.read(last) == pattern(seed, last))
     }
 
     /// The first offset at which the content differs from that pattern.

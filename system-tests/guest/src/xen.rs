@@ -84,6 +84,11 @@ pub fn bind_unbound_port(evtchn: &File, domain: u16) -> Result<u32, Errno> {
     call::<_, { number(b'E', 2, 4) }>(evtchn, &mut [u32::from(domain)])
 }
 
+/// Binds a port that was connected before this domain started. It stays open when the file is closed.
+pub fn bind_static(evtchn: &File, port: u32) -> Result<(), Errno> {
+    call::<_, { number(b'E', 7, 4) }>(evtchn, &mut [port]).map(drop)
+}
+
 /// Closes a port of this file.
 pub fn unbind(evtchn: &File, port: u32) -> Result<(), Errno> {
     call::<_, { number(b'E', 3, 4) }>(evtchn, &mut [port]).map(drop)

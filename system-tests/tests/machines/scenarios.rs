@@ -4,6 +4,7 @@ mod attack;
 mod backend;
 mod bad_input;
 mod boot;
+mod common;
 mod disk;
 mod domain;
 mod driver;
@@ -23,6 +24,7 @@ pub fn all() -> Vec<Scenario> {
         domain::all(),
         disk::all(),
         driver::all(),
+        common::all(),
         guest::all(),
         backend::all(),
         attack::all(),

@@ -19,7 +19,7 @@ use testbed::initramfs::Initramfs;
 use testbed::kernel::{self, Kernel};
 use testbed::modules::ModuleTree;
 use testbed::process::capture;
-use testbed::qemu::{Disk, DiskBus, DiskFormat};
+use testbed::qemu::{BootDomain, Disk, DiskBus, DiskFormat};
 use testbed::tools::Version;
 
 /// The kernel modules of the control domain.
@@ -46,10 +46,14 @@ const FILES: [(&str, &[u8]); 6] = [
     ("bin/in-guest", include_bytes!("dom0/in-guest")),
     ("bin/terminal", include_bytes!("dom0/terminal")),
     ("bin/await", include_bytes!("dom0/await")),
+    ("bin/by-disk", include_bytes!("dom0/by-disk")),
 ];
 
 /// What the control domain says when all steps were played.
 pub const DONE: &str = "dom0: all was played";
+
+/// A guest's ramdisk, in the test's folder.
+const GUEST_RAMDISK: &str = "guest.cpio";
 
 /// Size of the disk for the answers.
 const ANSWERS_BYTES: u64 = 4 << 20;
@@ -70,6 +74,7 @@ pub fn setup(lab: &Lab, version: Version, steps: &[Step]) -> Result<(Setup, Path
     )?;
     let folder = lab.folder.join("given");
     give(&folder, &kernel, lab, steps)?;
+    fs::copy(folder.join("guest/ramdisk"), lab.folder.join(GUEST_RAMDISK))?;
     make_ext4(&given, size_mib(&folder)? + SPARE_MIB, Some(&folder))?;
     fs::remove_dir_all(&folder)?;
     fs::File::create(&answers)?.set_len(ANSWERS_BYTES)?;
@@ -89,6 +94,25 @@ pub fn setup(lab: &Lab, version: Version, steps: &[Step]) -> Result<(Setup, Path
         Disk::raw(answers.clone(), DiskBus::MmioSlot(2)),
     ];
     Ok((setup, answers))
+}
+
+/// Adds two domains that start with the machine, with the guests' kernel and ramdisk, and one and two vCPUs. They are told
+/// about xenstore, and find none until somebody connects them. They have no console that the tools know, and run scripts
+/// that they get on a disk.
+pub fn add_boot_domains(setup: &mut Setup) {
+    for (name, vcpus) in [("one", 1), ("two", 2)] {
+        setup.domains.push(BootDomain {
+            name: name.to_owned(),
+            kernel: setup.kernel.clone().unwrap_or_default(),
+            ramdisk: setup.initrd.as_ref().map(|file| file.with_file_name(GUEST_RAMDISK)),
+            bootargs: "console=ttyAMA0 quiet script=/dev/xvda".to_owned(),
+            memory_mib: 128,
+            vcpus,
+            vpl011: true,
+            xenstore: true,
+            ..BootDomain::default()
+        });
+    }
 }
 
 /// Lays out our disk: the steps, modules, and what a guest boots from.
@@ -129,6 +153,7 @@ fn guest(kernel: &Kernel, busybox: &Path, assets: &Assets) -> Result<Initramfs> 
         files.link(&format!("sbin/{program}"), "../bin/busybox");
     }
     files.file("bin/console-shell", 0o755, include_bytes!("dom0/guest-shell").to_vec());
+    files.file("bin/disk-script", 0o755, include_bytes!("dom0/guest-disk-script").to_vec());
     files.file("bin/guest-tests", 0o755, fs::read(&assets.guest_tests)?);
     files.file("bin/lithd", 0o755, fs::read(&assets.lithd)?);
     Ok(files)

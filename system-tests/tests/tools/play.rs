@@ -26,7 +26,7 @@ struct Play {
 const PLAYS: [Play; 5] = [
     Play { name: "xl", transcripts: &["host", "life"], forwarding: false, change: |_| () },
     Play { name: "resources", transcripts: &["resources"], forwarding: false, change: |_| () },
-    Play { name: "pv", transcripts: &["pv"], forwarding: false, change: |_| () },
+    Play { name: "pv", transcripts: &["pv", "dom0less"], forwarding: false, change: dom0::add_boot_domains },
     Play { name: "libvirt", transcripts: &["libvirt", "uart"], forwarding: false, change: |_| () },
     Play { name: "virtio", transcripts: &["virtio", "driver-domain"], forwarding: true, change: |_| () },
 ];

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::common::Common;
+
 /// What the machine starts.
 #[derive(Clone, Debug)]
 pub enum Boot {
@@ -19,6 +21,8 @@ pub enum Boot {
         bootargs: String,
         /// Domains that start beside the first one, with no toolstack.
         domains: Vec<BootDomain>,
+        /// What the first domain has in common with those.
+        common: Common,
     },
     /// Linux itself, with nothing under it: what the hypervisor is measured against.
     Linux {
@@ -32,7 +36,7 @@ pub enum Boot {
 }
 
 /// A domain that the hypervisor itself starts: a node `xen,domain` in the device tree.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct BootDomain {
     /// The node's name.
     pub name: String,
@@ -52,4 +56,8 @@ pub struct BootDomain {
     pub direct_map: bool,
     /// Slots of virtio-mmio (see [`DiskBus::MmioSlot`](super::DiskBus::MmioSlot)) that it owns.
     pub passthrough: Vec<u32>,
+    /// It is told about xenstore, too.
+    pub xenstore: bool,
+    /// What it has in common with others.
+    pub common: Common,
 }

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use dtoolkit::model::{DeviceTree, DeviceTreeNode};
 
 use super::boot::BootDomain;
+use super::common::Common;
 use super::layout::Layout;
 use super::machine::{escaped, size_of};
 use super::passthrough;
@@ -52,14 +53,14 @@ struct Plan<'a> {
 
 /// Adds tree and modules of a boot with `domains` to a command line.
 ///
-/// `host` is the machine's own tree, `first` the first domain's kernel, ramdisk and command line, and `scratch` the
-/// folder for the trees.
+/// `host` is the machine's own tree, `first` the first domain's kernel, ramdisk and command line, `common` what that has
+/// in common with `domains`, and `scratch` the folder for the trees.
 pub fn add_to(
     command: &mut Command,
     mut host: DeviceTree,
     memory_mib: u64,
     first: (Option<&Path>, Option<&Path>, &str),
-    domains: &[BootDomain],
+    (domains, common): (&[BootDomain], &Common),
     scratch: &Path,
 ) -> Result<()> {
     let plan = plan(&mut host, first, domains, scratch)?;
@@ -71,7 +72,7 @@ pub fn add_to(
         let loader = format!("loader,file={},addr={address:#x},force-raw=on", escaped(file)?);
         command.arg("-device").arg(loader);
     }
-    plan.describe(&mut host, &places)?;
+    plan.describe(&mut host, common, &places)?;
     let tree = scratch.join("machine.dtb");
     write_whole(&tree, &host.to_dtb())?;
     command.arg("-dtb").arg(tree);
@@ -109,7 +110,7 @@ impl Plan<'_> {
     }
 
     /// Adds the nodes under /chosen, with the modules at these places (address, size).
-    fn describe(&self, host: &mut DeviceTree, places: &[(u64, u64)]) -> Result<()> {
+    fn describe(&self, host: &mut DeviceTree, common: &Common, places: &[(u64, u64)]) -> Result<()> {
         let chosen = host.root.child_mut("chosen").context("QEMU's device tree has no /chosen")?;
         set_cells(chosen)?;
         let mut places = places.iter();
@@ -120,6 +121,7 @@ impl Plan<'_> {
         for module in &self.first {
             chosen.add_child(next(module)?);
         }
+        common.add_to(chosen)?;
         for (domain, modules) in &self.others {
             let mut node = domain_node(domain)?;
             for module in modules {
@@ -140,14 +142,15 @@ fn domain_node(domain: &BootDomain) -> Result<DeviceTreeNode> {
     let kib = domain.memory_mib.checked_mul(1024).context("too much memory")?;
     set(&mut node, "memory", pair(kib))?;
     set(&mut node, "cpus", domain.vcpus)?;
-    // With Xen's interfaces, of which xenstore is not part: the guest does not wait for it.
-    set(&mut node, "xen,enhanced", "no-xenstore")?;
+    // A guest that is told about xenstore waits for it.
+    set(&mut node, "xen,enhanced", if domain.xenstore { "enabled" } else { "no-xenstore" })?;
     if domain.vpl011 {
         mark(&mut node, "vpl011")?;
     }
     if domain.direct_map {
         mark(&mut node, "direct-map")?;
     }
+    domain.common.add_to(&mut node)?;
     Ok(node)
 }
 

@@ -69,6 +69,7 @@ pub fn prepare(folder: &str, choice: &Choice<'_>) -> Result<Domains> {
             vpl011: true,
             direct_map: true,
             passthrough: vec![DISK_SLOT],
+            ..BootDomain::default()
         };
         let mut control = roles::control(base()?, &lith, &guest)?;
         control.extras(choice.control_extras);

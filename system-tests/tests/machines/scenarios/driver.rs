@@ -42,6 +42,7 @@ fn owns_a_disk(lab: &Lab, series: Series, gic: Gic) -> Result<()> {
         vpl011: true,
         direct_map: true,
         passthrough: vec![SLOTS[0]],
+        ..BootDomain::default()
     });
     let images = SLOTS.map(|slot| lab.folder.join(format!("slot{slot}.img")));
     for (slot, image) in SLOTS.into_iter().zip(&images) {

@@ -7,6 +7,7 @@ use dtoolkit::{Node, Property};
 
 use super::*;
 use crate::process::line_of;
+use crate::qemu::common::{SharedMemory, StaticPort};
 use crate::qemu::passthrough::tests::host;
 use crate::qemu::tree::cells;
 
@@ -26,15 +27,16 @@ fn domain(dir: &Path) -> BootDomain {
         vpl011: true,
         direct_map: true,
         passthrough: vec![0],
+        ..BootDomain::default()
     }
 }
 
 /// The command line, and the tree that it names.
-fn command(dir: &Path, memory_mib: u64, domain: BootDomain) -> Result<(String, DeviceTree)> {
+fn command(dir: &Path, memory_mib: u64, domain: BootDomain, common: &Common) -> Result<(String, DeviceTree)> {
     let mut command = Command::new("qemu");
     let kernel = domain.kernel.clone();
     let first = (Some(kernel.as_path()), None, "console=hvc0");
-    add_to(&mut command, host(), memory_mib, first, &[domain], dir)?;
+    add_to(&mut command, host(), memory_mib, first, (&[domain], common), dir)?;
     let tree = fs::read(dir.join("machine.dtb"))?;
     Ok((line_of(&command), DeviceTree::from_fdt(&Fdt::new(&tree).unwrap())))
 }
@@ -42,7 +44,7 @@ fn command(dir: &Path, memory_mib: u64, domain: BootDomain) -> Result<(String, D
 #[test]
 fn every_module_is_loaded_where_the_tree_says() {
     let dir = tempfile::tempdir().unwrap();
-    let (line, tree) = command(dir.path(), 2048, domain(dir.path())).unwrap();
+    let (line, tree) = command(dir.path(), 2048, domain(dir.path()), &Common::default()).unwrap();
     let chosen = tree.find_node("/chosen").unwrap();
     let driver = chosen.child("driver").unwrap();
     let nodes: Vec<&DeviceTreeNode> = chosen
@@ -63,7 +65,7 @@ fn every_module_is_loaded_where_the_tree_says() {
 #[test]
 fn a_domain_has_the_properties_of_its_description() {
     let dir = tempfile::tempdir().unwrap();
-    let (_, tree) = command(dir.path(), 2048, domain(dir.path())).unwrap();
+    let (_, tree) = command(dir.path(), 2048, domain(dir.path()), &Common::default()).unwrap();
     let driver = tree.find_node("/chosen/driver").unwrap();
     assert_eq!(cells(driver, "memory").unwrap(), [0, 512 * 1024]);
     assert_eq!(cells(driver, "cpus").unwrap(), [2]);
@@ -82,11 +84,52 @@ fn a_domain_has_the_properties_of_its_description() {
 #[test]
 fn what_cannot_be_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let refusal =
-        |memory, domain| format!("{:#}", command(dir.path(), memory, domain).map(|_| ()).unwrap_err());
+    let refusal = |memory, domain| {
+        let refused = command(dir.path(), memory, domain, &Common::default()).map(|_| ());
+        format!("{:#}", refused.unwrap_err())
+    };
     assert!(refusal(48, domain(dir.path())).contains("--memory"));
     let unnamed = BootDomain { name: "a/b".into(), ..domain(dir.path()) };
     assert!(refusal(2048, unnamed).contains("a/b"));
     let absent = BootDomain { kernel: "/no/such/kernel".into(), ..domain(dir.path()) };
     assert!(refusal(2048, absent).contains("/no/such/kernel"));
+}
+
+#[test]
+fn what_domains_have_in_common_stands_below_their_nodes() {
+    let dir = tempfile::tempdir().unwrap();
+    let memory = |machine, role: Option<&str>| SharedMemory {
+        id: "frames".into(),
+        machine,
+        guest: 0x7000_0000,
+        size: 0x1000,
+        role: role.map(Into::into),
+    };
+    let ends = |port, phandle, peer| vec![StaticPort { port, phandle, peer }];
+    let of_first =
+        Common { memory: vec![memory(Some(0x1_7000_0000), Some("owner"))], ports: ends(60, 0x7002, 0x7001) };
+    let its = Common { memory: vec![memory(None, None)], ports: ends(10, 0x7001, 0x7002) };
+    let domain = BootDomain { common: its, xenstore: true, ..domain(dir.path()) };
+    let (_, tree) = command(dir.path(), 2048, domain, &of_first).unwrap();
+    let expected = [
+        (
+            "/chosen",
+            [1, 0x7000_0000, 0, 0x7000_0000, 0, 0x1000].as_slice(),
+            Some(b"owner\0".as_slice()),
+            (60, 0x7002, 0x7001),
+        ),
+        ("/chosen/driver", &[0, 0x7000_0000, 0, 0x1000], None, (10, 0x7001, 0x7002)),
+    ];
+    for (path, numbers, role, (port, phandle, peer)) in expected {
+        let node = tree.find_node(path).unwrap();
+        let memory = node.child("shared-memory@70000000").unwrap();
+        assert_eq!(memory.property("xen,shm-id").unwrap().value(), b"frames\0");
+        assert_eq!(cells(memory, "xen,shared-mem").unwrap(), numbers);
+        assert_eq!(memory.property("role").as_ref().map(Property::value), role);
+        let end = node.child(&format!("evtchn@{port:x}")).unwrap();
+        assert_eq!(cells(end, "xen,evtchn").unwrap(), [port, peer]);
+        assert_eq!(cells(end, "phandle").unwrap(), [phandle]);
+    }
+    let driver = tree.find_node("/chosen/driver").unwrap();
+    assert_eq!(driver.property("xen,enhanced").unwrap().value(), b"enabled\0");
 }
