@@ -5,6 +5,7 @@
 //! them goes on where somebody else's has begun.
 
 mod focus;
+mod turns;
 
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
@@ -17,6 +18,7 @@ use crate::sync::Mutex;
 use crate::types::DomId;
 
 pub use focus::{Focus, MAX_TYPED, Typed};
+use turns::Turns;
 
 /// Bytes of output that are kept.
 pub const RING: usize = 16 << 10;
@@ -81,7 +83,7 @@ pub struct Console {
     dropped: AtomicUsize,
     fresh: AtomicBool,
     /// Whose output was written last; held while a line is begun, so that nobody comes between.
-    writer: Mutex<DomId>,
+    turns: Mutex<Turns>,
     /// Who gets what is typed.
     focus: AtomicU16,
 }
@@ -114,7 +116,7 @@ impl Console {
             input: Mutex::new(Input { bytes: [0; INPUT], start: 0, length: 0, focus: Focus::new() }),
             dropped: AtomicUsize::new(0),
             fresh: AtomicBool::new(false),
-            writer: Mutex::new(DomId::CONTROL),
+            turns: Mutex::new(Turns::new()),
             focus: AtomicU16::new(DomId::CONTROL.0),
         }
     }
@@ -129,23 +131,18 @@ impl Console {
 
     /// Writes the control domain's output as it is, on a line of its own if another domain is in the middle of one.
     pub fn write_control(&self, bytes: &[u8]) {
-        let mut writer = self.writer.lock();
-        if *writer != DomId::CONTROL && !self.at_line_start() {
-            self.write(b"\r\n");
-        }
-        *writer = DomId::CONTROL;
+        let mut turns = self.turns.lock();
+        let bytes = turns.give_to(DomId::CONTROL, bytes, || self.end_line());
         self.write(bytes);
     }
 
     /// Writes another domain's output, each line with the domain's name before it.
     pub fn write_for(&self, domain: DomId, bytes: &[u8]) {
-        let mut writer = self.writer.lock();
+        let mut turns = self.turns.lock();
+        let bytes = turns.give_to(domain, bytes, || self.end_line());
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
-            let begins = self.at_line_start();
-            if begins || *writer != domain {
-                let end = if begins { "" } else { "\r\n" };
-                let _ = write!(Raw(self), "{end}({domain}) ");
-                *writer = domain;
+            if self.at_line_start() {
+                let _ = write!(Raw(self), "({domain}) ");
             }
             self.write(piece);
         }
@@ -153,10 +150,18 @@ impl Console {
 
     /// Writes a line of our own; nobody comes between its parts.
     fn write_own(&self, mark: &str, text: &fmt::Arguments<'_>) {
-        let _writer = self.writer.lock();
-        // A domain may be in the middle of a line of its own.
-        let start = if self.at_line_start() { "" } else { "\n" };
-        let _ = writeln!(Line(self), "{start}(xenolith) {mark}{text}");
+        let mut turns = self.turns.lock();
+        turns.interrupt(|| self.end_line());
+        let _ = writeln!(Line(self), "(xenolith) {mark}{text}");
+    }
+
+    /// Ends the line that somebody is in the middle of. False if nobody is.
+    fn end_line(&self) -> bool {
+        let within = !self.at_line_start();
+        if within {
+            self.write(b"\r\n");
+        }
+        within
     }
 
     fn at_line_start(&self) -> bool {
@@ -361,6 +366,26 @@ mod tests {
         let expected = "(d1) one\r\n(d1) two\r\n(d2) other\r\nfirst domain\r\n(d1)  again\r\nend\n";
         assert_eq!(core::str::from_utf8(&bytes[..count]).unwrap(), expected);
     }
+
+    #[test]
+    fn the_end_of_a_line_that_was_cut_is_no_empty_line() {
+        let console = Console::new();
+        console.write_control(b"first");
+        console.write_for(DomId(1), b"one");
+        console.write_own("", &format_args!("news"));
+        console.write_for(DomId(1), b"\r");
+        console.write_for(DomId(1), b"\ntwo\r\n");
+        console.write_control(b"\r\n\r\n1\r\n");
+        console.write_control(b"half ");
+        console.write_own("", &format_args!("more"));
+        console.write_control(b"a line\n\n");
+        let mut bytes = [0; 200];
+        let (count, _) = console.read_ring(0, &mut bytes);
+        let expected = "first\r\n(d1) one\r\n(xenolith) news\r\n(d1) two\r\n\r\n1\r\nhalf \r\n(xenolith) more\r\n\
+                        a line\n\n";
+        assert_eq!(core::str::from_utf8(&bytes[..count]).unwrap(), expected);
+    }
+
     #[test]
     fn nobody_comes_between_the_parts_of_our_lines() {
         let console = Console::new();

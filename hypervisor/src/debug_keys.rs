@@ -1,7 +1,7 @@
 //! What the hypervisor tells of itself when it is asked (`xl debug-keys`): one key, one subject, written to its log.
 //!
-//! Everything here reads and changes nothing. Each domain's part is bounded, so that an answer costs the control domain,
-//! which asks, a moment and not a minute.
+//! Everything here reads and changes nothing. What is shown of a domain is bounded: a domain cannot make the answer, which the
+//! control domain waits for, as long as it likes.
 
 use core::sync::atomic::Ordering;
 

@@ -154,6 +154,7 @@ impl<F: SharedFrame> EventChannels<F> {
     }
 
     /// The port, if it is in use and the guest's own. `EINVAL` otherwise.
+    #[inline]
     fn guests(&self, port: Port) -> Result<&Channel, Errno> {
         self.ports.get(port).filter(|channel| channel.is_guests()).ok_or(Errno::EINVAL)
     }

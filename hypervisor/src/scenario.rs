@@ -17,6 +17,7 @@ pub mod toolstack;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use crate::arch::fake;
 use crate::command_line::{self, Options};
@@ -248,7 +249,12 @@ impl Machine {
 
     /// All frames of the machine's RAM.
     fn all_frames(&self) -> impl Iterator<Item = Mfn> + use<> {
+        self.ram().map(Mfn)
+    }
+
+    /// The numbers of the frames of RAM: one bank.
+    fn ram(&self) -> Range<u64> {
         let end = self.hv.frames.last().0 + 1;
-        (end - self.hv.frames.total()..end).map(Mfn)
+        end - self.hv.frames.total()..end
     }
 }

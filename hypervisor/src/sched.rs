@@ -257,6 +257,7 @@ impl Scheduler {
     }
 
     /// How long the unit has been in which state.
+    #[inline]
     pub fn times(&self, id: UnitId) -> Option<Times> {
         self.units.get(id).map(|slot| slot.unit.lock().times)
     }
@@ -379,6 +380,7 @@ impl Scheduler {
 }
 
 /// Takes a unit that should not wait any longer off its queue; when it runs, its CPU has to be kicked.
+#[inline]
 fn withdraw(id: UnitId, unit: &mut Unit, queue: &mut Queue, slot: &Slot) -> CpuMask {
     match unit.stage {
         Stage::Running => return CpuMask::one(slot.home()),

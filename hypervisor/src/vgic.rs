@@ -246,6 +246,7 @@ impl Vgic {
     }
 
     /// The frame that holds an address, and the offset in it.
+    #[inline]
     fn find(&self, ipa: Ipa) -> Option<(Frame, u32)> {
         let offset = ipa.0.wrapping_sub(self.distributor.0);
         if offset < distributor_size(self.version) {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,11 +11,13 @@ use crate::machine::{Machine, log_file};
 use crate::setup::Setup;
 use crate::shell::PROGRAM;
 use anyhow::{Context, Result};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::{Arguments, Failed, Trial};
 use testbed::kernel::Series;
 
 use crate::turns::{Running, Turn};
 
+/// Machines that run at once, unless `--test-threads` says otherwise.
+const MACHINES: usize = 2;
 /// Lines of the console that a failed test shows.
 const TAIL: usize = 50;
 
@@ -65,8 +67,22 @@ impl Lab {
     }
 }
 
+/// A test program: makes a trial of each scenario that its arguments name, or lists them.
+pub fn main(scenarios: impl FnOnce() -> Result<Vec<Scenario>>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(MACHINES);
+    let assets = if arguments.list { Ok(None) } else { Assets::prepare().map(Some) };
+    match assets.and_then(|assets| Ok(trials(assets, scenarios()?))) {
+        Ok(trials) => libtest_mimic::run(&arguments, trials).exit_code(),
+        Err(error) => {
+            eprintln!("system-tests: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Turns scenarios into trials. Without assets they can be listed only.
-pub fn trials(assets: Option<Assets>, scenarios: Vec<Scenario>) -> Vec<Trial> {
+fn trials(assets: Option<Assets>, scenarios: Vec<Scenario>) -> Vec<Trial> {
     let assets = assets.map(Arc::new);
     let trial = |Scenario { name, run }| {
         let lab =

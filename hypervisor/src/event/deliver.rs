@@ -24,6 +24,7 @@ impl<F: SharedFrame> EventChannels<F> {
 
     /// The other end of a port that [`alloc_consumer`](Self::alloc_consumer) made: where the hypervisor's own signal
     /// is to be delivered. Nothing when no domain has connected.
+    #[inline]
     pub fn consumer_peer(&self, port: Port) -> Option<Peer> {
         self.ports.get(port).filter(|channel| channel.consumer.is_some())?.peer()
     }

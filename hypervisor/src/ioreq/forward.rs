@@ -156,6 +156,7 @@ impl<F: SharedFrame> Servers<F> {
     }
 
     /// What the mark says, if the server it was made for still exists.
+    #[inline]
     pub(super) fn tagged(&self, tag: ConsumerTag) -> Option<Tag> {
         let tag = Tag::unpack(tag)?;
         self.server(tag.server).filter(|server| tag.is_of(server.generation)).map(|_| tag)

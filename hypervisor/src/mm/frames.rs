@@ -168,6 +168,7 @@ pub struct Frames {
 }
 
 impl Frames {
+    #[inline]
     fn entry(&self, mfn: Mfn) -> Result<Entry<'_>, FrameError> {
         let bank = self.banks.iter().find(|bank| bank.range.contains(mfn)).ok_or(FrameError::NotRam)?;
         let within = usize::try_from(mfn.0.saturating_sub(bank.range.first.0)).ok();

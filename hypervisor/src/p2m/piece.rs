@@ -13,6 +13,7 @@ pub(super) struct Piece {
 
 impl Piece {
     /// Checks a range that a caller named (Xen's advisories 301 and 437).
+    #[inline]
     pub fn new(geometry: Geometry, gfn: Gfn, pages: u64) -> Result<Self, P2mError> {
         let end = gfn.0.checked_add(pages).ok_or(P2mError::OutOfRange)?;
         if gfn >= geometry.end() || end > geometry.end().0 {

@@ -100,13 +100,14 @@ impl DeviceAccess {
         Some(this)
     }
 
-    fn current(&self) -> Option<Move> {
-        self.moves.get(self.done).copied().flatten()
+    #[inline]
+    fn current(&self) -> Option<&Move> {
+        self.moves.get(self.done)?.as_ref()
     }
 
     /// Ends the current transfer.
     fn complete(&mut self, regs: &mut GuestRegs, value: u64) {
-        if let (Some(current), false) = (self.current(), self.write) {
+        if let Some(current) = self.current().filter(|_| !self.write) {
             current.access.complete_load(regs, value, inject::byte_order(regs));
         }
         self.done += 1;
@@ -198,7 +199,7 @@ fn carry_on(
     while let Some(current) = access.current() {
         // What the syndrome describes is one transfer, and `begin` has found that it is not the hypervisor's.
         let own = match access.transfer {
-            Some(_) => emulated(hv, vcpu, regs, current, access.write),
+            Some(_) => emulated(hv, vcpu, regs, *current, access.write),
             None => None,
         };
         let answer = match own {
@@ -209,9 +210,10 @@ fn carry_on(
         match answer {
             Answer::Value(value) => access.complete(regs, value),
             Answer::Later => {
-                *vcpu.vcpu().access.lock() = Some(*access);
-                local.choose();
-                return;
+                // Locked first, so that it is copied once.
+                let mut waiting = vcpu.vcpu().access.lock();
+                *waiting = Some(*access);
+                return local.choose();
             }
             // Another CPU was changing the entry when the guest came by: the instruction is made again.
             Answer::Nobody if exit::may_retry(vcpu, &access.abort.fault, access.write) => return,
@@ -223,7 +225,7 @@ fn carry_on(
 }
 
 /// Asks the domain's device models for one transfer.
-fn ask(hv: &Hypervisor, vcpu: &VcpuRef, regs: &GuestRegs, current: Move, write: bool) -> Answer {
+fn ask(hv: &Hypervisor, vcpu: &VcpuRef, regs: &GuestRegs, current: &Move, write: bool) -> Answer {
     let size = current.access.size.bytes();
     match vcpu.domain.ask_device_model(hv, vcpu.id, current.at, size, current.stored(regs, write)) {
         Asked::Nobody => Answer::Nobody,

@@ -41,8 +41,8 @@ pub fn choose(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs) {
 /// Has this CPU run `unit`, or nothing, in place of what it runs.
 fn change(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, unit: Option<UnitId>, now: u64) {
     let old = cpu.running.take();
-    if let Some(old) = &old {
-        let vcpu = old.vcpu();
+    let old = old.as_ref().map(|old| (old, old.vcpu()));
+    if let Some((old, vcpu)) = old {
         let deadline = save(hv, old, vcpu, frame);
         timers::set_guest_timer(&mut cpu.local, vcpu, deadline);
     }
@@ -56,8 +56,8 @@ fn change(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, unit: Option<Un
         None => arch::deactivate_stage2(),
     }
     // Only now: its tables may be taken apart as soon as no CPU has it.
-    if let Some(old) = old {
-        hv.kick(hv.scheduler.saved(cpu.id, old.vcpu().unit, now));
+    if let Some((old, vcpu)) = old {
+        hv.kick(hv.scheduler.saved(cpu.id, vcpu.unit, now));
         old.domain.complete_shutdown(hv);
     }
     if let Some(new) = new {

@@ -56,6 +56,7 @@ pub struct AlarmQueue(Mutex<TimerQueue<Alarm>>);
 
 impl AlarmQueue {
     /// Sets or cancels a timer of a vCPU.
+    #[inline]
     pub fn set(&self, unit: UnitId, kind: AlarmKind, deadline: Option<u64>) {
         let alarm = Alarm { unit, kind };
         let mut queue = self.0.lock();

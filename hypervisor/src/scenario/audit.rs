@@ -106,13 +106,18 @@ impl Machine {
 
     fn count_mappings(&self, domain: &Domain, mapped: &mut BTreeMap<u64, u64>) -> Result<(), Imbalance> {
         let memory = domain.memory.lock();
-        let end = memory.p2m.geometry().end().0;
+        let (ram, end) = (self.ram(), memory.p2m.geometry().end().0);
         let mut from = 0;
         while from < end {
             let Ok((runs, reached)) = memory.p2m.scan(Gfn(from), end - from) else { break };
             for run in &runs {
-                for page in 0..run.pages {
-                    let (gfn, mfn) = (Gfn(run.gfn.0 + page), Mfn(run.mfn.0 + page));
+                let (mut start, mut end) = (run.mfn.0, run.mfn.0 + run.pages);
+                if run.kind.is_device() {
+                    // Devices have far more addresses than there is RAM, and only those of RAM can be wrong.
+                    (start, end) = (start.max(ram.start), end.min(ram.end));
+                }
+                for mfn in (start..end).map(Mfn) {
+                    let gfn = Gfn(run.gfn.0 + (mfn.0 - run.mfn.0));
                     if !self.may_map(domain.id, mfn, run.kind) {
                         return Err(Imbalance::Foreign(domain.id, gfn, mfn));
                     }

@@ -63,7 +63,9 @@ impl Scheduler {
     ) -> CpuMask {
         let mut way = Way { boost, kicks: CpuMask::NONE, lag: None };
         let mut step = self.with_unit(id, now, |unit, queue, slot| match held(unit, queue, slot) {
-            true => self.step(&mut way, id, now, unit, queue, slot),
+            true if unit.wants_to_run() => self.step(&mut way, id, now, unit, queue, slot),
+            // Most that leave their CPU do so to sleep, and need no more than this.
+            true => rest(unit),
             false => Step::Rests,
         });
         // A further round after the second needs a change of this unit's affinity between the two.
@@ -96,8 +98,7 @@ impl Scheduler {
             unit.vtime = queue.arrival(lag);
         }
         if !unit.wants_to_run() {
-            unit.stage = Stage::Rest;
-            return Step::Rests;
+            return rest(unit);
         }
         let target = if arrived.is_some() && unit.allowed.contains(home) {
             home
@@ -203,6 +204,12 @@ impl Scheduler {
         let settle = |id| self.settle_if(id, now, false, |unit| self.claim_cpu(id, unit));
         heir.map_or(CpuMask::NONE, settle)
     }
+}
+
+/// Lets a held unit rest.
+fn rest(unit: &mut Unit) -> Step {
+    unit.stage = Stage::Rest;
+    Step::Rests
 }
 
 /// Puts a held unit on its home queue.

@@ -90,6 +90,7 @@ impl Fault {
     const FNV: u64 = 1 << 10;
     const S1PTW: u64 = 1 << 7;
 
+    #[inline]
     pub(super) fn decode(esr: u64, far: u64, hpfar: u64) -> Fault {
         let status = FaultStatus::decode(bits(esr, 0, 6));
         let stage1_walk = esr & Self::S1PTW != 0;
@@ -130,6 +131,7 @@ impl DataAbort {
     const CM: u64 = 1 << 8;
     const WNR: u64 = 1 << 6;
 
+    #[inline]
     pub(super) fn decode(esr: u64, far: u64, hpfar: u64) -> DataAbort {
         let fault = Fault::decode(esr, far, hpfar);
         let cache_maintenance = esr & Self::CM != 0;

@@ -62,6 +62,7 @@ impl Size {
     }
 
     /// `value`, of this width, between the guest's order of bytes and a device's.
+    #[inline]
     const fn order(self, value: u64, order: ByteOrder) -> u64 {
         match order {
             ByteOrder::Little => self.truncate(value),
@@ -90,6 +91,7 @@ impl Access {
     }
 
     /// What a load makes of the device's answer, of which only `size` bytes count.
+    #[inline]
     pub const fn load_value(&self, answer: u64, order: ByteOrder) -> u64 {
         let value = self.size.order(answer, order);
         let value = if self.sign_extend { self.size.sign_extend(value) } else { value };
@@ -97,6 +99,7 @@ impl Access {
     }
 
     /// Completes a load: the register gets [`Self::load_value`].
+    #[inline]
     pub fn complete_load(&self, regs: &mut GuestRegs, answer: u64, order: ByteOrder) {
         regs.set(self.register, self.load_value(answer, order));
     }

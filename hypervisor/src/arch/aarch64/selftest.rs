@@ -56,7 +56,8 @@ fn read_nothing() {
     panic!("an address that nothing is mapped at can be read");
 }
 
-/// An edge that has come for one CPU and is not taken yet comes to the CPU that its interrupt is sent to next.
+/// An edge that has come for one CPU and is not taken yet comes to the CPU that its interrupt is sent to next. The machine
+/// has two CPUs at least.
 fn reroute() {
     // The last one: no device that a board has uses it.
     let line = 31 + gic::shared_interrupts();
@@ -72,6 +73,9 @@ fn reroute() {
     });
     let came = taken.filter(|&intid| intid == line).count();
     gic::disable(line);
-    assert!(came == 1, "test=reroute: interrupt {line} came {came} times");
+    assert!(
+        came == 1,
+        "test=reroute: of two CPUs, interrupt {line} came to the first {came} times, not once"
+    );
     log::warn!("test=reroute: interrupt {line} followed its route");
 }

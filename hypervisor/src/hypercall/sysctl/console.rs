@@ -41,11 +41,17 @@ pub fn read(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The keys are taken in order; [`debug_keys`] says what they show.
+/// The keys are taken in order; [`debug_keys`] says what they show. Each counts once in a call: many of them would keep
+/// this CPU for as long as the console takes to print the same again and again.
 pub fn press_keys(caller: &Caller<'_>, payload: &Payload) -> Result<(), Errno> {
     let asked: DebugKeys = payload.get();
+    let mut pressed = [false; 1 << u8::BITS];
     for index in 0..asked.nr_keys.min(MAX_KEYS) {
-        debug_keys::press(caller.hv, caller.read(Caller::element::<u8>(asked.keys, index.into())?)?);
+        let key: u8 = caller.read(Caller::element::<u8>(asked.keys, index.into())?)?;
+        if let Some(before @ false) = pressed.get_mut(usize::from(key)) {
+            *before = true;
+            debug_keys::press(caller.hv, key);
+        }
     }
     Ok(())
 }

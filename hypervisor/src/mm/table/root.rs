@@ -74,6 +74,7 @@ impl Root {
     }
 
     /// The table that a walk for `frame` begins in.
+    #[inline]
     pub fn table(&self, frame: u64) -> Option<View<'_>> {
         let number = frame / self.table_pages();
         (number < self.tables()).then(|| View {

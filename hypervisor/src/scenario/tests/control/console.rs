@@ -87,3 +87,15 @@ fn keys_show_things() {
         assert!(shown.contains(line), "{line} is not in: {shown}");
     }
 }
+
+#[test]
+fn a_key_counts_once_in_a_call() {
+    crate::console::init_log();
+    let (mut machine, tools) = Toolstack::new(VERSION_4_17);
+    let buffer = tools.buffer(&machine);
+    machine.poke(&tools.guest.domain, buffer, &[b'q'; 64]);
+    let mut call = DebugKeys { keys: buffer, nr_keys: 64, ..DebugKeys::default() };
+    assert_eq!(tools.sysctl(&mut machine, SysctlOp::DebugKeys, &mut call), 0);
+    let shown = read_all(&mut machine, &tools, 0);
+    assert_eq!(String::from_utf8_lossy(&shown).matches("pages, ").count(), 1);
+}
