@@ -31,6 +31,8 @@ pub struct Assets {
     pub guest_tests: PathBuf,
     /// Our daemon that serves devices.
     pub lithd: PathBuf,
+    /// Our own command line.
+    pub lith: PathBuf,
     /// Our kernel that does all that a kernel should not.
     pub hostile: PathBuf,
     /// The folder for what tests leave behind.
@@ -51,7 +53,8 @@ impl Assets {
         let elf = programs::build(Target::Hypervisor, "system-tests-bare", "hostile")?;
         fs::write(&hostile, image::pack(&fs::read(elf)?)?.0)?;
         let lithd = programs::build(Target::Domain, "lithd", "lithd")?;
-        guests::prepare(&output, &guest_tests, &lithd, &hostile)?;
+        let lith = programs::build(Target::Domain, "lith", "lith")?;
+        guests::prepare(&output, &guest_tests, &lithd, &lith, &hostile)?;
         let hypervisor = match env::var_os(OTHER_IMAGE) {
             Some(other) => PathBuf::from(other),
             None => {
@@ -60,7 +63,7 @@ impl Assets {
             }
         };
         let options = env::var(OTHER_OPTIONS).unwrap_or_default();
-        Ok(Self { hypervisor, options, guest_tests, lithd, hostile, output })
+        Ok(Self { hypervisor, options, guest_tests, lithd, lith, hostile, output })
     }
 
     /// The hypervisor without I/O forwarding, which one test needs: it is built when that runs.

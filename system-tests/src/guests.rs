@@ -8,10 +8,9 @@ use anyhow::Result;
 use testbed::disk_image;
 use testbed::initramfs::Initramfs;
 use testbed::kernel::{self, Kernel, Series};
-use testbed::programs::{self, Extra};
+use testbed::programs::Extra;
 use testbed::qemu::BootDomain;
 use testbed::roles::{self, DRIVER_BOOTARGS};
-use testbed::toolchain::Target;
 
 use crate::assets::add_tests;
 use crate::shell;
@@ -124,8 +123,13 @@ fn tiny_kernel(code: &[u32]) -> Vec<u8> {
 }
 
 /// Builds the programs of both domains and writes the initial file systems for every kernel.
-pub(crate) fn prepare(output: &Path, guest_tests: &Path, lithd: &Path, bare: &Path) -> Result<()> {
-    let lith = programs::build(Target::Domain, "lith", "lith")?;
+pub(crate) fn prepare(
+    output: &Path,
+    guest_tests: &Path,
+    lithd: &Path,
+    lith: &Path,
+    bare: &Path,
+) -> Result<()> {
     for series in Series::ALL {
         let kernel = Kernel::fetch(series)?;
         let (busybox, modules) = (kernel::busybox()?, kernel.modules());
@@ -143,7 +147,7 @@ pub(crate) fn prepare(output: &Path, guest_tests: &Path, lithd: &Path, bare: &Pa
             memory_mib: 160,
             vcpus: 1,
         };
-        let mut control = roles::control(base()?, &lith, &guest)?;
+        let mut control = roles::control(base()?, lith, &guest)?;
         control.file("bin/rounds", 0o755, ROUNDS_SCRIPT.into());
         control.file("guest/tiny", 0o644, tiny_kernel(&WAITS));
         control.file("guest/spins", 0o644, tiny_kernel(&SPINS));

@@ -173,10 +173,13 @@ impl Domain {
     }
 
     /// Gives the domain a shared interrupt of `giver` under its own number, masked. `EPERM`: not permitted. `EINVAL`: it
-    /// has no such interrupt, or is dying. `EBUSY`: another domain has it, or the giver is handling one just now.
+    /// has no such interrupt, or is dying. `EBUSY`: another domain has it, such as the giver when it has not permitted this, or
+    /// the giver is handling one just now.
     pub fn bind_interrupt(&self, hv: &Hypervisor, giver: &Domain, intid: u32) -> Result<(), Errno> {
-        if !self.permits.lock().has_interrupt(intid) {
-            return Err(Errno::EPERM);
+        let permitted = self.permits.lock().has_interrupt(intid);
+        if !permitted {
+            let in_use = hv.owner_of_interrupt(intid) == Some(giver.id);
+            return Err(if in_use { Errno::EBUSY } else { Errno::EPERM });
         }
         if intid >= self.vgic.lock().interrupts() {
             return Err(Errno::EINVAL);

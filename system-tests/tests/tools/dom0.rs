@@ -39,7 +39,7 @@ const MODULES: [&str; 10] = [
 const FRONT_ENDS: [&str; 2] = ["xen-blkfront", "xen-netfront"];
 
 /// Our files for the control domain: name on the disk, content.
-const FILES: [(&str, &[u8]); 6] = [
+const FILES: [(&str, &[u8]); 7] = [
     ("init", include_bytes!("dom0/init")),
     ("play", include_bytes!("dom0/play")),
     ("bin/guest", include_bytes!("dom0/guest")),
@@ -138,6 +138,7 @@ fn give(folder: &Path, kernel: &Kernel, lab: &Lab, steps: &[Step]) -> Result<()>
     fs::copy(&busybox, folder.join("bin/busybox"))?;
     fs::copy(&lab.assets.guest_tests, folder.join("bin/guest-tests"))?;
     fs::copy(&lab.assets.lithd, folder.join("bin/lithd"))?;
+    fs::copy(&lab.assets.lith, folder.join("bin/lith"))?;
     fs::copy(kernel.image(), folder.join("guest/kernel"))?;
     Ok(fs::write(folder.join("guest/ramdisk"), guest(kernel, &busybox, &lab.assets)?.to_cpio()?)?)
 }

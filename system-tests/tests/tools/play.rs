@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use system_tests::harness::{Lab, Scenario};
 use system_tests::setup::Setup;
 use system_tests::transcript::{self, Place};
+use testbed::qemu::Gic;
 use testbed::tools::Version;
 
 use crate::{dom0, xen};
@@ -23,9 +24,10 @@ struct Play {
 }
 
 /// All plays. Each is a machine for each version of the tools: what can share one should.
-const PLAYS: [Play; 5] = [
+const PLAYS: [Play; 6] = [
     Play { name: "xl", transcripts: &["host", "life"], forwarding: false, change: |_| () },
-    Play { name: "resources", transcripts: &["resources"], forwarding: false, change: |_| () },
+    Play { name: "resources", transcripts: &["resources", "programs"], forwarding: false, change: |_| () },
+    Play { name: "gicv2", transcripts: &["gicv2"], forwarding: false, change: |setup| setup.gic = Gic::V2 },
     Play { name: "pv", transcripts: &["pv", "dom0less"], forwarding: false, change: dom0::add_boot_domains },
     Play { name: "libvirt", transcripts: &["libvirt", "uart"], forwarding: false, change: |_| () },
     Play { name: "virtio", transcripts: &["virtio", "driver-domain"], forwarding: true, change: |_| () },

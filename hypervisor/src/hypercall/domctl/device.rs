@@ -58,7 +58,8 @@ fn shared_interrupt(request: &Domctl) -> Result<u32, Errno> {
     if asked.machine_irq != asked.spi.into() { Err(Errno::EINVAL) } else { Ok(asked.machine_irq) }
 }
 
-/// `EPERM`: no permission. `EINVAL`: the guest has no such interrupt. `EBUSY`: another domain has it.
+/// `EPERM`: no permission. `EINVAL`: the guest has no such interrupt. `EBUSY`: another domain has it, or the caller itself
+/// without having permitted it to the guest, as `xl` finds it with `irqs=` on a machine whose devices are all in use.
 pub fn bind_interrupt(caller: &Caller<'_>, domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {
     let intid = shared_interrupt(request)?;
     domain.bind_interrupt(caller.hv, caller.domain(), intid)?;

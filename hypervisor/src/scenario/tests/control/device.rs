@@ -85,7 +85,8 @@ fn an_interrupt_moves_to_the_guest_and_back() {
     };
     let line = LINE as u16;
     let bound = DomctlOp::BindPtIrq;
-    assert_eq!(bind(&mut machine, bound, LINE, PT_IRQ_SPI, line), error(Errno::EPERM));
+    assert_eq!(bind(&mut machine, bound, LINE, PT_IRQ_SPI, line), error(Errno::EBUSY), "in use");
+    assert_eq!(bind(&mut machine, bound, LINE + 1, PT_IRQ_SPI, line + 1), error(Errno::EPERM));
     let permit = |machine: &mut Machine, pirq, allow_access| {
         let mut request = IrqPermission { pirq, allow_access, pad: [9; 3] };
         tools.domctl(machine, DomctlOp::IrqPermission, 1, &mut request)
