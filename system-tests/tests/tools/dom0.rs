@@ -49,7 +49,9 @@ const FILES: [(&str, &[u8]); 7] = [
     ("bin/by-disk", include_bytes!("dom0/by-disk")),
 ];
 
-/// What the control domain says when all steps were played.
+/// What the control domain says when it begins a step.
+pub const STEP: &str = "\n$ ";
+/// What it says when all steps were played.
 pub const DONE: &str = "dom0: all was played";
 
 /// A guest's ramdisk, in the test's folder.

@@ -79,7 +79,8 @@ fn run(lab: &Lab, play: &Play, version: Version, xen: Option<&Path>) -> Result<(
     }
     (play.change)(&mut setup);
     let mut machine = lab.start(&setup)?;
-    machine.expect(dom0::DONE)?;
+    // Each step may take as long as a console is listened to.
+    while machine.console.expect_any(&[dom0::STEP, dom0::DONE])?.which == 0 {}
     machine.wait_for_end()?;
 
     let answers = dom0::read_answers(&answers)?;
