@@ -115,7 +115,8 @@ pub fn run(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event) 
     hv.accounts.leave(cpu.id);
 }
 
-/// Handles one event and chooses what comes next.
+/// Handles one event and chooses what comes next. Kept out of the loop around it: for nearly all events it runs once.
+#[inline(never)]
 pub fn step(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event) -> Next {
     handle(hv, cpu, frame, event);
     loop {

@@ -180,7 +180,9 @@ fn begin_other(
     }
 }
 
-/// A device model has answered, or will never answer: the vCPU, which runs on this CPU again, goes on.
+/// A device model has answered, or will never answer: the vCPU, which runs on this CPU again, goes on. Kept out of line, so
+/// that a trap which no device model has to do with stays short.
+#[inline(never)]
 pub fn resume(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, regs: &mut GuestRegs) {
     let Some(value) = vcpu.domain.take_answer(vcpu.id) else { return };
     // Without an instruction the wait was for something else, and is over now.
