@@ -1,17 +1,28 @@
 //! What differs between machines, behind one set of functions.
 //!
-//! `arch/aarch64` is the hardware at EL2. `arch/fake` is a model of it for the host: the same functions, whose state
-//! belongs to the calling thread, so that tests run side by side. The rest of the hypervisor names only what both have.
-//! That is listed, with its types, at the end of this file: what a machine lacks is a compile error there.
+//! `aarch64` is the hardware at EL2. `sim` is a model of it for the host: the same functions, whose state belongs to the
+//! calling thread, so that tests run side by side. The layers above name only what both have. That is listed, with its
+//! types, at the end of this file: what a machine lacks is a compile error there.
+#![cfg_attr(target_os = "none", no_std)]
 
-#[cfg(not(target_os = "none"))]
-pub mod fake;
-#[cfg(not(target_os = "none"))]
-pub use fake as machine;
-#[cfg(target_os = "none")]
+extern crate alloc;
+
+#[cfg(all(target_os = "none", target_arch = "aarch64"))]
+#[macro_use(read_sysreg, write_sysreg)]
+extern crate xenolith_hw;
+
+#[cfg(all(target_os = "none", target_arch = "aarch64"))]
 pub mod aarch64;
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", target_arch = "aarch64"))]
 pub use aarch64 as machine;
+#[cfg(not(target_os = "none"))]
+pub mod sim;
+#[cfg(not(target_os = "none"))]
+pub use sim as machine;
+
+#[cfg(all(target_os = "none", not(target_arch = "aarch64")))]
+compile_error!("there is no machine for this architecture yet: a folder beside `aarch64` would drive it");
+
 pub use machine::*;
 
 /// Nanoseconds in a second.
@@ -37,12 +48,12 @@ fn scale(count: u64, from: u64, to: u64) -> u64 {
 /// What a machine provides.
 #[expect(dead_code, reason = "read by the compiler only")]
 mod interface {
-    use crate::exception::{El1State, Taken};
-    use crate::p2m::Tlb;
-    use crate::regs::{El1Registers, Pstate};
-    use crate::sysreg::IdRegisters;
-    use crate::types::{CpuId, Gva, Ipa, Pa};
-    use crate::vgic::{Fill, ListRegister};
+    use xenolith_core::types::{CpuId, Gva, Ipa, Pa};
+    use xenolith_isa::exception::{El1State, Taken};
+    use xenolith_isa::regs::{El1Registers, Pstate};
+    use xenolith_isa::sysreg::IdRegisters;
+    use xenolith_isa::vgic::{Fill, ListRegister};
+    use xenolith_memory::p2m::Tlb;
 
     use super::machine::{self, HardwareTlb, Stage2, context, context::Context, gic};
 
@@ -53,8 +64,6 @@ mod interface {
 
     // The calling CPU.
     const THIS_CPU: fn() -> CpuId = machine::this_cpu;
-    const CONFINE: fn(usize, usize) -> usize = machine::confine;
-    const RELAX: fn() = machine::relax;
     const WAIT_FOR_INTERRUPT: fn() = machine::wait_for_interrupt;
     const INTERRUPT_WAITS: fn() -> bool = machine::interrupt_waits;
     const ID_REGISTERS: fn() -> IdRegisters = machine::id_registers;
@@ -71,8 +80,6 @@ mod interface {
     const TRAP_WAIT_FOR_EVENT: fn(bool) = machine::trap_wait_for_event;
     const TLB: &dyn Tlb = &HardwareTlb;
     const TRANSLATE: fn(Gva, bool) -> Option<Ipa> = machine::translate;
-    const ZERO_PAGE: unsafe fn(Pa) = machine::zero_page;
-    const CLEAN_TO_MEMORY: fn(Pa, u64) = machine::clean_to_memory;
     const SYNC_INSTRUCTIONS: fn() = machine::sync_instructions;
 
     // The registers of the vCPU on the calling CPU, but for those that a trap saves.

@@ -11,24 +11,19 @@ pub mod context;
 mod cpu;
 pub mod gic;
 pub mod guest;
-#[cfg(test)]
-mod heap;
 mod memory;
 mod power;
 mod time;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 pub use console::{console_output, read_console, type_on_console, write_console, write_console_unlocked};
 pub use cpu::{
-    auxiliary_control, confine, id_registers, interrupt_waits, on_cpu, pause_every, relax, this_cpu,
-    wait_for_interrupt,
+    auxiliary_control, id_registers, interrupt_waits, on_cpu, pause_every, this_cpu, wait_for_interrupt,
 };
-#[cfg(test)]
-pub use heap::with_heap;
 pub use memory::{
-    Flushes, HardwareTlb, Stage2, activate_stage2, clean_to_memory, deactivate_stage2, flushes, map_again,
-    sync_instructions, translate, trap_wait_for_event, unmap, zero_page,
+    Flushes, HardwareTlb, Stage2, activate_stage2, deactivate_stage2, flushes, map_again, sync_instructions,
+    translate, trap_wait_for_event, unmap,
 };
 pub use power::{Ending, halt, power_off, reset};
 pub use time::{advance, frequency, now, set_timer};
@@ -48,15 +43,20 @@ struct Machine {
 
 thread_local! {
     static MACHINE: RefCell<Machine> = RefCell::default();
+    static PLAYS_HARDWARE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Does something with the calling thread's machine. Calls do not nest.
 fn with<T>(action: impl FnOnce(&mut Machine) -> T) -> T {
-    let act = || MACHINE.with_borrow_mut(action);
-    #[cfg(test)]
-    return heap::uncounted(act);
-    #[cfg(not(test))]
-    act()
+    PLAYS_HARDWARE.set(true);
+    let result = MACHINE.with_borrow_mut(action);
+    PLAYS_HARDWARE.set(false);
+    result
+}
+
+/// Whether the calling thread is in the model: what it allocates there stands for hardware, and is not the hypervisor's.
+pub fn plays_hardware() -> bool {
+    PLAYS_HARDWARE.try_with(Cell::get).unwrap_or(false)
 }
 
 impl Machine {

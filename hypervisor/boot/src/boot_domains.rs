@@ -14,24 +14,24 @@ use alloc::vec::Vec;
 use xenolith_abi::hvm::HvmParam;
 use xenolith_guest::tree::{self, Gic, Hypervisor as HypervisorNode, Partial, Spec};
 
-use crate::arch;
-use crate::domain_tree::free_ppi;
-use crate::hypervisor::Hypervisor;
-use crate::image::Placement;
-use crate::mm::frames::FrameRange;
-use crate::p2m::MapKind;
-use crate::passthrough::{Fragment, Granted, Owners};
-use crate::platform::{BootDomain, Enhanced, FIRST_SPI, GicLayout, Platform, Region};
-use crate::sync::Mutex;
-use crate::types::{DomId, Gfn, Ipa, Mfn, PAGE_SHIFT, PAGE_SIZE};
-use crate::vgic::{MAX_SPIS, Model};
-use crate::vuart::Vuart;
+use xenolith_arch as arch;
+use xenolith_core::sync::Mutex;
+use xenolith_core::types::{DomId, Gfn, Ipa, Mfn, PAGE_SHIFT, PAGE_SIZE};
+use xenolith_domain::hypervisor::Hypervisor;
+use xenolith_host::domain_tree::free_ppi;
+use xenolith_host::image::Placement;
+use xenolith_host::passthrough::{Fragment, Granted, Owners};
+use xenolith_host::platform::{BootDomain, Enhanced, FIRST_SPI, GicLayout, Platform, Region};
+use xenolith_isa::vgic::{MAX_SPIS, Model};
+use xenolith_memory::frames::FrameRange;
+use xenolith_memory::p2m::MapKind;
+use xenolith_vdev::vuart::Vuart;
 
-use super::Domain;
-use super::build::{Blueprint, stage2};
-use super::common::CommonRegions;
-use super::destroy::Progress;
-use super::load::{Plan, Ready};
+use crate::load::{Plan, Ready};
+use crate::static_shm::{CommonRegions, reserve_port};
+use xenolith_domain::domain::Domain;
+use xenolith_domain::domain::build::{Blueprint, stage2};
+use xenolith_domain::domain::destroy::Progress;
 
 pub use error::BootError;
 use layout::{Controller, Layout};
@@ -207,7 +207,7 @@ impl<'a> Builder<'_, 'a> {
             placement.map_err(|error| BootError::Load { module: node.kernel.path.clone(), error })?;
         // Static channels have the ports that the tree says; the store's comes where there is room.
         for end in &node.common.events {
-            let reserved = domain.reserve(end);
+            let reserved = reserve_port(&domain, end);
             reserved.map_err(|error| BootError::Port { node: end.path.clone(), port: end.port, error })?;
         }
         self.connect_store(domain)?;
@@ -234,7 +234,7 @@ impl<'a> Builder<'_, 'a> {
 
     fn vcpus(&self) -> Result<u16, BootError> {
         let limit = match (self.node.direct_map, &self.platform.gic.layout) {
-            (true, _) => crate::domain_tree::vcpu_limit(self.platform),
+            (true, _) => xenolith_host::domain_tree::vcpu_limit(self.platform),
             (false, GicLayout::V2 { .. }) => Gic::V2.max_vcpus(),
             (false, GicLayout::V3 { .. }) => Gic::V3.max_vcpus(),
         };
@@ -291,7 +291,8 @@ impl<'a> Builder<'_, 'a> {
         let Builder { hv, platform, node, .. } = *self;
         let frequency = platform.timer.frequency;
         let seed = platform.seed.of(self.id);
-        let common: Vec<tree::Common<'_>> = node.common.memory.iter().map(super::common::for_tree).collect();
+        let common: Vec<tree::Common<'_>> =
+            node.common.memory.iter().map(crate::static_shm::for_tree).collect();
         let uart = layout.uart.map(|uart| alloc::format!("/sbsa-pl011@{:x}", uart.registers.start));
         let spec = Spec {
             version: hv.options.xen_version.numbers(),

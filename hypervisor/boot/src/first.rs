@@ -8,18 +8,18 @@ mod memory;
 
 use alloc::vec::Vec;
 
-use crate::arch;
-use crate::domain_tree::{self, HardwareDomainSpec, HardwareDomainTree};
-use crate::hypervisor::Hypervisor;
-use crate::p2m::MapKind;
-use crate::platform::{CommonMemory, GicLayout, Platform, Region, merge, subtract};
-use crate::types::{DomId, Gfn, Ipa, Mfn, PAGE_SHIFT};
-use crate::vgic::Model;
+use xenolith_arch as arch;
+use xenolith_core::types::{DomId, Gfn, Ipa, Mfn, PAGE_SHIFT};
+use xenolith_domain::hypervisor::Hypervisor;
+use xenolith_host::domain_tree::{self, HardwareDomainSpec, HardwareDomainTree};
+use xenolith_host::platform::{CommonMemory, GicLayout, Platform, Region, merge, subtract};
+use xenolith_isa::vgic::Model;
+use xenolith_memory::p2m::MapKind;
 
-use super::Domain;
-use super::build::{Blueprint, stage2};
-use super::common::CommonRegions;
-use super::load::{LoadError, Plan, Ready};
+use crate::load::{LoadError, Plan, Ready};
+use crate::static_shm::CommonRegions;
+use xenolith_domain::domain::Domain;
+use xenolith_domain::domain::build::{Blueprint, stage2};
 
 pub use error::FirstError;
 
@@ -68,7 +68,7 @@ pub fn build_first(
     let bank = *banks.first().ok_or(FirstError::NoHypervisorMemory)?;
     let plan = Plan::new(modules.kernel, modules.ramdisk, bank).map_err(not_loaded)?;
     let common: Vec<&CommonMemory> = common.available(&platform.first_common.memory).collect();
-    let in_tree: Vec<_> = common.iter().map(|memory| super::common::for_tree(memory)).collect();
+    let in_tree: Vec<_> = common.iter().map(|memory| crate::static_shm::for_tree(memory)).collect();
     let spec = HardwareDomainSpec {
         vcpus,
         memory: &banks,
@@ -132,7 +132,7 @@ fn blueprint(platform: &Platform, vcpus: u16, event_ppi: u32, pages: u64) -> Blu
         grant_frames: GRANT_FRAMES,
         maptrack_frames: MAPTRACK_FRAMES,
         controller,
-        spis: arch::gic::shared_interrupts().min(crate::vgic::MAX_SPIS.into()) as u16,
+        spis: arch::gic::shared_interrupts().min(xenolith_isa::vgic::MAX_SPIS.into()) as u16,
         event_ppi,
         guest_timer: platform.timer.r#virtual,
         physical_timer: platform.timer.physical,

@@ -7,11 +7,11 @@ use core::fmt;
 use xenolith_abi::Errno;
 use xenolith_guest::Region;
 
-use crate::hypervisor::Hypervisor;
-use crate::image::{GunzipError, Kernel, KernelError, Placement, PlacementError, Request, place};
-use crate::types::{Ipa, VcpuId};
+use xenolith_core::types::{Ipa, VcpuId};
+use xenolith_domain::hypervisor::Hypervisor;
+use xenolith_host::image::{GunzipError, Kernel, KernelError, Placement, PlacementError, Request, place};
 
-use super::Domain;
+use xenolith_domain::domain::Domain;
 
 /// Room for the device tree: what the machine's own takes and what is added to it.
 const TREE_ROOM: u64 = 2 << 20;
@@ -92,7 +92,7 @@ impl<'a> Plan<'a> {
             domain.load_memory(hv, Ipa(at), ramdisk).map_err(LoadError::Call)?;
         }
         domain.load_memory(hv, Ipa(self.placement.device_tree), tree).map_err(LoadError::Call)?;
-        crate::arch::sync_instructions();
+        xenolith_arch::sync_instructions();
         Ok(self.placement)
     }
 }

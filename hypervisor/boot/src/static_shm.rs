@@ -13,17 +13,17 @@ use core::fmt;
 use xenolith_abi::Errno;
 use xenolith_guest::tree;
 
-use crate::event::Port;
-use crate::hypervisor::Hypervisor;
-use crate::mm::frames::{FrameRange, Frames};
-use crate::p2m::MapKind;
-use crate::platform::{Common, CommonMemory, EventEnd, Platform, Region};
-use crate::types::{DomId, Mfn, PAGE_SHIFT};
+use xenolith_core::types::{DomId, Mfn, PAGE_SHIFT};
+use xenolith_domain::hypervisor::Hypervisor;
+use xenolith_host::platform::{Common, CommonMemory, EventEnd, Platform, Region};
+use xenolith_memory::frames::{FrameRange, Frames};
+use xenolith_memory::p2m::MapKind;
+use xenolith_policy::event::Port;
 
-use super::Domain;
-use super::destroy::Progress;
-use super::load::Ready;
-use super::memory::frame_error;
+use crate::load::Ready;
+use xenolith_domain::domain::Domain;
+use xenolith_domain::domain::destroy::Progress;
+use xenolith_domain::domain::memory::frame_error;
 
 /// log2 of the pages in 2 MiB, in which memory is placed that has no address of its own.
 const BLOCK: u8 = 9;
@@ -109,7 +109,7 @@ impl CommonRegions {
         }
         if let Some(first) = hv.domain(DomId::CONTROL) {
             for end in &platform.first_common.events {
-                if let Err(errno) = first.reserve(end) {
+                if let Err(errno) = reserve_port(&first, end) {
                     without(&format_args!("{}: its port cannot be made: {errno:?}", end.path));
                 }
             }
@@ -137,7 +137,7 @@ impl CommonRegions {
             for (id, common) in parties(platform) {
                 let found = common.memory.iter().find(|node| node.id == name && node.is_owner == is_owner);
                 let (Some(node), Some(domain)) = (found, hv.domain(id)) else { continue };
-                match domain.map_common(hv, node, range) {
+                match map_common(hv, &domain, node, range) {
                     Ok(()) => is_used = true,
                     Err(error) => {
                         log::error!("{id} does without {}: it cannot be mapped: {error:?}", node.path);
@@ -219,46 +219,49 @@ fn connect_ends(hv: &Hypervisor, id: DomId, end: &EventEnd) {
     }
 }
 
-impl Domain {
-    /// Makes the port of an event channel that is there from the start. The other end is connected later.
-    #[inline(never)]
-    pub(super) fn reserve(&self, end: &EventEnd) -> Result<(), Errno> {
-        self.events.lock().reserve(Port(end.port), end.remote)
-    }
+/// Makes the port of an event channel that is there from the start. The other end is connected later.
+#[inline(never)]
+pub fn reserve_port(domain: &Domain, end: &EventEnd) -> Result<(), Errno> {
+    domain.events.lock().reserve(Port(end.port), end.remote)
+}
 
-    /// Maps memory that the domain has in common with others; the owner gets it as its own RAM, and has to come first.
-    /// After an error nothing is mapped, and nobody has got it.
-    #[inline(never)]
-    fn map_common(&self, hv: &Hypervisor, wanted: &CommonMemory, range: FrameRange) -> Result<(), Errno> {
-        let mut memory = self.memory.lock();
-        // The pool that the domain has is for the rest of its memory.
-        for _ in 0..(range.pages >> BLOCK).saturating_add(MORE_TABLES) {
-            let table = hv.frames.alloc_table(self.id).ok_or(Errno::ENOMEM)?;
-            memory.p2m.pool_mut().push(table);
-        }
-        let gfn = wanted.guest.frame();
-        if wanted.is_owner {
-            hv.frames.transfer(range, DomId::IO, self.id).map_err(frame_error)?;
-            if let Err(error) = memory.p2m.map(gfn, range.first, range.pages, MapKind::Ram) {
-                hv.frames.transfer(range, self.id, DomId::IO).map_err(frame_error)?;
-                return Err(error.into());
-            }
-            memory.pages = memory.pages.saturating_add(range.pages);
-            memory.max_pages = memory.max_pages.saturating_add(range.pages);
-            return Ok(());
-        }
-        let owner = hv.frames.owner_of(range.first).map_err(frame_error)?;
-        let mut held = FrameRange { first: range.first, pages: 0 };
-        let mut mapped = Ok(());
-        while mapped.is_ok() && held.pages < range.pages {
-            mapped = hv.frames.reference(Mfn(held.end()), owner).map_err(frame_error);
-            held.pages = held.pages.saturating_add(mapped.is_ok().into());
-        }
-        let map = |()| Ok(memory.p2m.map(gfn, range.first, range.pages, MapKind::Common)?);
-        let mapped = mapped.and_then(map);
-        if mapped.is_err() {
-            (held.first.0..held.end()).for_each(|mfn| hv.release_frame(Mfn(mfn)));
-        }
-        mapped
+/// Maps memory that the domain has in common with others; the owner gets it as its own RAM, and has to come first.
+/// After an error nothing is mapped, and nobody has got it.
+#[inline(never)]
+fn map_common(
+    hv: &Hypervisor,
+    domain: &Domain,
+    wanted: &CommonMemory,
+    range: FrameRange,
+) -> Result<(), Errno> {
+    let mut memory = domain.memory.lock();
+    // The pool that the domain has is for the rest of its memory.
+    for _ in 0..(range.pages >> BLOCK).saturating_add(MORE_TABLES) {
+        let table = hv.frames.alloc_table(domain.id).ok_or(Errno::ENOMEM)?;
+        memory.p2m.pool_mut().push(table);
     }
+    let gfn = wanted.guest.frame();
+    if wanted.is_owner {
+        hv.frames.transfer(range, DomId::IO, domain.id).map_err(frame_error)?;
+        if let Err(error) = memory.p2m.map(gfn, range.first, range.pages, MapKind::Ram) {
+            hv.frames.transfer(range, domain.id, DomId::IO).map_err(frame_error)?;
+            return Err(error.into());
+        }
+        memory.pages = memory.pages.saturating_add(range.pages);
+        memory.max_pages = memory.max_pages.saturating_add(range.pages);
+        return Ok(());
+    }
+    let owner = hv.frames.owner_of(range.first).map_err(frame_error)?;
+    let mut held = FrameRange { first: range.first, pages: 0 };
+    let mut mapped = Ok(());
+    while mapped.is_ok() && held.pages < range.pages {
+        mapped = hv.frames.reference(Mfn(held.end()), owner).map_err(frame_error);
+        held.pages = held.pages.saturating_add(mapped.is_ok().into());
+    }
+    let map = |()| Ok(memory.p2m.map(gfn, range.first, range.pages, MapKind::Common)?);
+    let mapped = mapped.and_then(map);
+    if mapped.is_err() {
+        (held.first.0..held.end()).for_each(|mfn| hv.release_frame(Mfn(mfn)));
+    }
+    mapped
 }

@@ -7,8 +7,8 @@
 use xenolith_abi::Errno;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use crate::arch;
-use crate::types::{Gva, PAGE_SIZE};
+use xenolith_arch as arch;
+use xenolith_core::types::{Gva, PAGE_SIZE};
 
 use super::Caller;
 

@@ -6,7 +6,7 @@ use arrayvec::ArrayVec;
 use xenolith_abi::Errno;
 use xenolith_abi::console::ConsoleOp;
 
-use crate::console::console;
+use xenolith_domain::console::console;
 
 use super::{Answer, Arguments, Caller, Reply, value};
 

@@ -7,8 +7,8 @@ use xenolith_abi::dm::{
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use crate::domain::Domain;
-use crate::ioreq::ServerId;
+use xenolith_domain::domain::Domain;
+use xenolith_policy::ioreq::ServerId;
 
 use super::{Answer, Arguments, Caller, DONE};
 

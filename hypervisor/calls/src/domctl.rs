@@ -16,8 +16,8 @@ use alloc::sync::Arc;
 use xenolith_abi::Errno;
 use xenolith_abi::domctl::{Domctl, DomctlOp, VERSION_4_17, VERSION_4_18, VERSION_4_20};
 
-use crate::domain::Domain;
-use crate::types::DomId;
+use xenolith_core::types::DomId;
+use xenolith_domain::domain::Domain;
 
 use super::{Answer, Arguments, Caller, DONE, Reply};
 

@@ -8,9 +8,9 @@ use xenolith_abi::event::{
     PortArgument, Reset, SetPriority, Status, fifo,
 };
 
-use crate::domain::Domain;
-use crate::event::Port;
-use crate::types::{DomId, Gfn, VcpuId};
+use xenolith_core::types::{DomId, Gfn, VcpuId};
+use xenolith_domain::domain::Domain;
+use xenolith_policy::event::Port;
 
 use super::{Answer, Arguments, Caller, DONE, Reply};
 

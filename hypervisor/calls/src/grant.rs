@@ -10,10 +10,9 @@ use xenolith_abi::grant::{
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use crate::arch;
-use crate::domain::{Domain, Grantees};
-use crate::grant::{self, Flush, Lent};
-use crate::types::{PAGE_SIZE, Pa};
+use xenolith_core::types::{PAGE_SIZE, Pa};
+use xenolith_domain::domain::{Domain, Grantees};
+use xenolith_policy::grant::{self, Flush, Lent};
 
 use super::{Answer, Arguments, Caller, DONE, Reply, value};
 
@@ -156,7 +155,7 @@ fn cache_flush(caller: &Caller<'_>, array: u64, count: u32) -> Answer {
             may_flush(caller, &flush)?;
             // Cleaning and invalidating at once is what both requests may become (Arm ARM, DC IVAC and CIVAC).
             let start = Pa(flush.mfn.base().0 + u64::from(flush.offset));
-            arch::clean_to_memory(start, u64::from(flush.length).min(PAGE_SIZE));
+            xenolith_hw::clean_to_memory(start.0, u64::from(flush.length).min(PAGE_SIZE));
         }
     }
     value(0_u64)

@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use xenolith_abi::Errno;
 use xenolith_abi::hvm::{HvmOp, HvmParam, HvmParamArgument};
 
-use crate::domain::Domain;
+use xenolith_domain::domain::Domain;
 
 use super::{Answer, Arguments, Caller, DONE};
 

@@ -2,6 +2,10 @@
 //!
 //! A call that has worked for long while an interrupt waits returns to the guest with its progress in the arguments
 //! and the program counter at the HVC again, so that it is made anew after the interrupt ([`Reply::Again`]).
+#![cfg_attr(target_os = "none", no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
 
 mod access;
 mod console;
@@ -23,12 +27,12 @@ mod xenolith;
 use xenolith_abi::Errno;
 use xenolith_abi::hypercall::Hypercall;
 
-use crate::arch;
-use crate::domain::Domain;
-use crate::hypervisor::{Hypervisor, VcpuRef};
-use crate::regs::GuestRegs;
-use crate::run::Local;
-use crate::types::DomId;
+use xenolith_arch as arch;
+use xenolith_core::types::DomId;
+use xenolith_domain::cpu::Local;
+use xenolith_domain::domain::Domain;
+use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
+use xenolith_isa::regs::GuestRegs;
 
 /// The five arguments: x0 to x4.
 pub type Arguments = [u64; 5];

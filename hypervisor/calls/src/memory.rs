@@ -10,8 +10,8 @@ use xenolith_abi::memory::{
     RemoveFromPhysmap, Reservation, ReservedDeviceMemoryMap,
 };
 
-use crate::domain::Domain;
-use crate::types::{DomId, Gfn};
+use xenolith_core::types::{DomId, Gfn};
+use xenolith_domain::domain::Domain;
 
 use super::{Answer, Arguments, Caller, DONE, Reply, value};
 

@@ -6,11 +6,12 @@ use arrayvec::ArrayVec;
 use xenolith_abi::Errno;
 use xenolith_abi::sched::{POLL_PORTS, Poll, RemoteShutdown, SchedOp, Shutdown, ShutdownReason, Watchdog};
 
-use crate::arch;
-use crate::domain::crash;
-use crate::event::Port;
-use crate::regs::Pstate;
-use crate::run::{self, AlarmKind, exit};
+use xenolith_arch as arch;
+use xenolith_domain::domain::crash;
+use xenolith_domain::list_registers::{interrupt_waits, wait_for_interrupt};
+use xenolith_domain::timers::AlarmKind;
+use xenolith_isa::regs::Pstate;
+use xenolith_policy::event::Port;
 
 use super::{Answer, Arguments, Caller, DONE, Reply, value};
 
@@ -25,7 +26,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         }
         Some(SchedOp::Block) => {
             caller.regs.pstate.0 &= !Pstate::I;
-            exit::wait_for_interrupt(caller.hv, caller.vcpu, caller.local);
+            wait_for_interrupt(caller.hv, caller.vcpu, caller.local);
             DONE
         }
         Some(SchedOp::Shutdown) => {
@@ -101,7 +102,7 @@ fn poll(caller: &mut Caller<'_>, argument: u64) -> Answer {
         caller.hv.wake(vcpu.unit);
         return pending.map(|_| Reply::Value(0));
     }
-    if run::interrupt_waits(caller.hv, caller.vcpu) {
+    if interrupt_waits(caller.hv, caller.vcpu) {
         caller.domain().end_poll(caller.hv, vcpu.id);
         return DONE;
     }

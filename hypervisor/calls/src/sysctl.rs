@@ -10,7 +10,7 @@ mod pool;
 use xenolith_abi::Errno;
 use xenolith_abi::sysctl::{INTERFACE_VERSION, Sysctl, SysctlOp};
 
-use crate::command_line::XenVersion;
+use xenolith_host::command_line::XenVersion;
 
 use super::{Answer, Arguments, Caller, DONE};
 

@@ -3,7 +3,7 @@
 use xenolith_abi::Errno;
 use xenolith_abi::vcpu::{RegisterRunstateMemoryArea, RegisterVcpuInfo, VcpuOp};
 
-use crate::types::{Gfn, VcpuId};
+use xenolith_core::types::{Gfn, VcpuId};
 
 use super::{Answer, Arguments, Caller, DONE};
 

@@ -3,8 +3,8 @@
 use xenolith_abi::Errno;
 use xenolith_abi::version::{self, CompileInfo, FeatureInfo, VariableBuffer, VersionOp, feature};
 
-use crate::domain::Domain;
-use crate::types::PAGE_SIZE;
+use xenolith_core::types::PAGE_SIZE;
+use xenolith_domain::domain::Domain;
 
 use super::{Answer, Arguments, Caller, DONE, value};
 

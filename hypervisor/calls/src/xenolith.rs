@@ -4,7 +4,7 @@ use xenolith_abi::Errno;
 use xenolith_abi::event::Virq;
 use xenolith_abi::xenolith::{DeviceModel, FEATURE_SLOTS, Slot, SlotNumber, SlotReport, XenolithOp};
 
-use crate::types::DomId;
+use xenolith_core::types::DomId;
 
 use super::{Answer, Arguments, Caller, DONE, Reply, value};
 

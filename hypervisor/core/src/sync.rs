@@ -18,7 +18,7 @@ pub struct Yield;
 
 impl spin::RelaxStrategy for Yield {
     fn relax() {
-        crate::arch::relax();
+        xenolith_hw::relax();
     }
 }
 

@@ -5,43 +5,17 @@
 //! instruction that moves two registers asks once for each. While a device model has the question, the vCPU is paused and
 //! the instruction waits in it; nothing of it is done again when the answer comes.
 
-use crate::arch::{self, context};
-use crate::domain::Asked;
-use crate::hypervisor::{Hypervisor, VcpuRef};
-use crate::instruction::{self, Transfer};
-use crate::regs::{GuestRegs, Length};
-use crate::trap::DataAbort;
-use crate::trap::mmio::Access;
-use crate::types::{Gva, Ipa, PAGE_SIZE};
+use xenolith_arch::{self as arch, context};
+use xenolith_core::types::{Gva, Ipa};
+use xenolith_domain::cpu::Local;
+use xenolith_domain::domain::Asked;
+use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
+use xenolith_isa::device_access::{DeviceAccess, Move};
+use xenolith_isa::instruction;
+use xenolith_isa::regs::{GuestRegs, Length};
+use xenolith_isa::trap::DataAbort;
 
-use super::{Local, exit, inject};
-
-/// The transfer of one register.
-#[derive(Clone, Copy, Debug)]
-struct Move {
-    at: Ipa,
-    access: Access,
-}
-
-impl Move {
-    /// What the device gets, if it is a store.
-    #[inline]
-    fn stored(&self, regs: &GuestRegs, write: bool) -> Option<u64> {
-        write.then(|| self.access.store_data(regs, inject::byte_order(regs)))
-    }
-}
-
-/// An instruction that accesses a device, and how far it has come.
-#[derive(Clone, Copy, Debug)]
-pub struct DeviceAccess {
-    abort: DataAbort,
-    length: Length,
-    write: bool,
-    moves: [Option<Move>; 2],
-    done: usize,
-    /// What was decoded, if the syndrome did not say it all.
-    transfer: Option<Transfer>,
-}
+use super::{exit, inject};
 
 /// Who answered one transfer, and what.
 enum Answer {
@@ -61,69 +35,31 @@ struct Refused;
 /// What is answered where nothing is.
 const NOTHING: u64 = u64::MAX;
 
-impl DeviceAccess {
-    /// The instruction behind a fault at `ipa`. `None`: it is none that can be emulated.
-    fn of(
-        vcpu: &VcpuRef,
-        hv: &Hypervisor,
-        regs: &GuestRegs,
-        abort: &DataAbort,
-        ipa: Ipa,
-        length: Length,
-    ) -> Option<Self> {
-        let mut this = DeviceAccess {
-            abort: *abort,
-            length,
-            write: abort.write,
-            moves: [None; 2],
-            done: 0,
-            transfer: None,
-        };
-        if let Some(access) = abort.access {
-            this.moves[0] = Some(Move { at: ipa, access });
-            return Some(this);
-        }
-        let far = abort.fault.gva?;
-        let transfer = fetch(vcpu, hv, regs).and_then(instruction::decode)?;
-        let base = transfer.base_address(regs, context::stack_pointer(regs.pstate));
-        let first = transfer.address(base);
-        let bytes = u64::from(transfer.first.size.bytes());
-        let all = if transfer.second.is_some() { 2 * bytes } else { bytes };
-        // One page, so that one translation holds for all of it.
-        if !transfer.explains(abort.write, far.0, base) || first % PAGE_SIZE + all > PAGE_SIZE {
-            return None;
-        }
-        let at = Ipa(ipa.frame().base().0 + first % PAGE_SIZE);
-        this.moves[0] = Some(Move { at, access: transfer.first });
-        this.moves[1] = transfer.second.map(|access| Move { at: Ipa(at.0 + bytes), access });
-        this.transfer = Some(transfer);
-        Some(this)
-    }
+/// The instruction behind a fault at `ipa`, whose syndrome does not say what it moves. `None`: it is none that can be
+/// emulated.
+fn decoded(
+    vcpu: &VcpuRef,
+    hv: &Hypervisor,
+    regs: &GuestRegs,
+    abort: &DataAbort,
+    ipa: Ipa,
+    length: Length,
+) -> Option<DeviceAccess> {
+    let transfer = fetch(vcpu, hv, regs).and_then(instruction::decode)?;
+    DeviceAccess::decoded(abort, ipa, length, transfer, regs, context::stack_pointer(regs.pstate))
+}
 
-    #[inline]
-    fn current(&self) -> Option<&Move> {
-        self.moves.get(self.done)?.as_ref()
-    }
+/// Ends the current transfer.
+fn complete(access: &mut DeviceAccess, regs: &mut GuestRegs, value: u64) {
+    access.complete(regs, value, inject::byte_order(regs));
+}
 
-    /// Ends the current transfer.
-    fn complete(&mut self, regs: &mut GuestRegs, value: u64) {
-        if let Some(current) = self.current().filter(|_| !self.write) {
-            current.access.complete_load(regs, value, inject::byte_order(regs));
-        }
-        self.done += 1;
-    }
-
-    /// Ends the instruction.
-    fn finish(&self, regs: &mut GuestRegs) {
-        if let Some(transfer) = &self.transfer {
-            let before = context::stack_pointer(regs.pstate);
-            let mut sp = before;
-            transfer.write_back(regs, &mut sp);
-            if sp != before {
-                context::set_stack_pointer(regs.pstate, sp);
-            }
-        }
-        regs.advance(self.length);
+/// Ends the instruction.
+fn finish(access: &DeviceAccess, regs: &mut GuestRegs) {
+    let before = context::stack_pointer(regs.pstate);
+    let after = access.finish(regs, before);
+    if after != before {
+        context::set_stack_pointer(regs.pstate, after);
     }
 }
 
@@ -172,7 +108,10 @@ fn begin_other(
     ipa: Ipa,
     length: Length,
 ) {
-    let mut access = DeviceAccess::of(vcpu, hv, regs, abort, ipa, length);
+    let mut access = match abort.access {
+        Some(access) => Some(DeviceAccess::described(abort, Move { at: ipa, access }, length)),
+        None => decoded(vcpu, hv, regs, abort, ipa, length),
+    };
     match &mut access {
         Some(access) => carry_on(hv, vcpu, local, regs, access),
         None if exit::may_retry(vcpu, &abort.fault, abort.write) => (),
@@ -187,7 +126,7 @@ pub fn resume(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, regs: &mut Gue
     let Some(value) = vcpu.domain.take_answer(vcpu.id) else { return };
     // Without an instruction the wait was for something else, and is over now.
     let Some(mut access) = vcpu.vcpu().access.lock().take() else { return };
-    access.complete(regs, value);
+    complete(&mut access, regs, value);
     carry_on(hv, vcpu, local, regs, &mut access);
 }
 
@@ -200,9 +139,9 @@ fn carry_on(
 ) {
     while let Some(current) = access.current() {
         // What the syndrome describes is one transfer, and `begin` has found that it is not the hypervisor's.
-        let own = match access.transfer {
-            Some(_) => emulated(hv, vcpu, regs, *current, access.write),
-            None => None,
+        let own = match access.is_decoded() {
+            true => emulated(hv, vcpu, regs, *current, access.write),
+            false => None,
         };
         let answer = match own {
             Some(Ok(value)) => Answer::Value(value),
@@ -210,7 +149,7 @@ fn carry_on(
             None => ask(hv, vcpu, regs, current, access.write),
         };
         match answer {
-            Answer::Value(value) => access.complete(regs, value),
+            Answer::Value(value) => complete(access, regs, value),
             Answer::Later => {
                 // Locked first, so that it is copied once.
                 let mut waiting = vcpu.vcpu().access.lock();
@@ -219,17 +158,23 @@ fn carry_on(
             }
             // Another CPU was changing the entry when the guest came by: the instruction is made again.
             Answer::Nobody if exit::may_retry(vcpu, &access.abort.fault, access.write) => return,
-            Answer::Nobody if !vcpu.domain.trap_unmapped => access.complete(regs, NOTHING),
+            Answer::Nobody if !vcpu.domain.trap_unmapped => complete(access, regs, NOTHING),
             Answer::Nobody | Answer::Refused => return inject::data_abort(regs, &access.abort),
         }
     }
-    access.finish(regs);
+    finish(access, regs);
 }
 
 /// Asks the domain's device models for one transfer.
 fn ask(hv: &Hypervisor, vcpu: &VcpuRef, regs: &GuestRegs, current: &Move, write: bool) -> Answer {
     let size = current.access.size.bytes();
-    match vcpu.domain.ask_device_model(hv, vcpu.id, current.at, size, current.stored(regs, write)) {
+    match vcpu.domain.ask_device_model(
+        hv,
+        vcpu.id,
+        current.at,
+        size,
+        current.stored(regs, write, inject::byte_order),
+    ) {
         Asked::Nobody => Answer::Nobody,
         Asked::Gone => Answer::Value(NOTHING),
         Asked::Waits => Answer::Later,
@@ -246,7 +191,7 @@ fn emulated(
 ) -> Option<Result<u64, Refused>> {
     let Move { at, access } = current;
     let size = access.size.bytes();
-    if let Some(value) = current.stored(regs, write) {
+    if let Some(value) = current.stored(regs, write, inject::byte_order) {
         if let Some(done) = vcpu.domain.write_uart(hv, at, size, value) {
             return Some(done.map(|()| 0).map_err(|_| Refused));
         }

@@ -2,17 +2,20 @@
 
 use core::sync::atomic::Ordering;
 
-use crate::arch;
-use crate::hypercall;
-use crate::hypervisor::{Hypervisor, VcpuRef};
-use crate::physical_timer::TimerRegister;
-use crate::regs::{GuestRegs, Length};
-use crate::sysreg::{self, Access, Outcome, SgiGroup, VcpuView};
-use crate::trap::{self, DataAbort, Fault, FaultStatus, Trap};
-use crate::types::Gfn;
-use crate::vgic::SgiRegister;
+use xenolith_arch as arch;
+use xenolith_calls as hypercall;
+use xenolith_core::types::Gfn;
+use xenolith_domain::cpu::Local;
+use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
+use xenolith_domain::list_registers::{self, wait_for_interrupt};
+use xenolith_domain::timers::AlarmKind;
+use xenolith_isa::physical_timer::TimerRegister;
+use xenolith_isa::regs::{GuestRegs, Length};
+use xenolith_isa::sysreg::{self, Access, Outcome, SgiGroup, VcpuView};
+use xenolith_isa::trap::{self, DataAbort, Fault, FaultStatus, Trap};
+use xenolith_isa::vgic::SgiRegister;
 
-use super::{AlarmKind, Local, device_access, firmware, inject, switch};
+use super::{device_access, firmware, inject};
 
 /// Handles a synchronous exception of the vCPU that runs here.
 pub fn handle(
@@ -47,7 +50,7 @@ pub fn handle(
             match (runs, *event) {
                 (false, _) => (),
                 (true, true) => {
-                    hv.scheduler.yield_now(local.id);
+                    hv.scheduler.yield_now(local.id());
                     local.choose();
                 }
                 (true, false) => wait_for_interrupt(hv, vcpu, local),
@@ -64,16 +67,6 @@ pub fn handle(
         | Trap::PointerAuthentication
         | Trap::IllegalState
         | Trap::Other { .. } => inject::undefined(regs),
-    }
-}
-
-/// WFI: the vCPU sleeps unless an interrupt waits for it.
-pub fn wait_for_interrupt(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local) {
-    vcpu.vcpu().clear_suspicion();
-    hv.scheduler.block(vcpu.vcpu().unit, arch::now());
-    local.choose();
-    if switch::interrupt_waits(hv, vcpu) {
-        hv.wake(vcpu.vcpu().unit);
     }
 }
 
@@ -108,7 +101,7 @@ fn system_register(
             result = physical_timer(hv, vcpu, local, register, write)
         }
         Outcome::Deactivate { value } => {
-            switch::present_interrupts(hv, vcpu);
+            list_registers::present_interrupts(hv, vcpu);
             let intid = (value & 0xff_ffff) as u32;
             vcpu.domain.change_vgic(hv, |vgic| vgic.deactivate(vcpu.id, intid));
             vcpu.vcpu().mark_interrupts_changed();

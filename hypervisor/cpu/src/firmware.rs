@@ -1,13 +1,13 @@
-//! The firmware that a guest sees: PSCI and SMCCC by HVC or SMC with immediate 0 (`crate::psci` decodes).
+//! The firmware that a guest sees: PSCI and SMCCC by HVC or SMC with immediate 0 (`xenolith_isa::psci` decodes).
 
 use xenolith_abi::sched::ShutdownReason;
 
-use crate::command_line::XenVersion;
-use crate::hypervisor::{Hypervisor, VcpuRef};
-use crate::psci::{self, Call, CpuOn, Status};
-use crate::regs::GuestRegs;
-
-use super::{Local, exit};
+use xenolith_domain::cpu::Local;
+use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
+use xenolith_domain::list_registers::wait_for_interrupt;
+use xenolith_host::command_line::XenVersion;
+use xenolith_isa::psci::{self, Call, CpuOn, Status};
+use xenolith_isa::regs::GuestRegs;
 
 /// Answers the call whose function identifier and arguments stand in x0 to x3.
 pub fn call(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, regs: &mut GuestRegs) {
@@ -21,7 +21,7 @@ pub fn call(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, regs: &mut Guest
         }
         Call::CpuSuspend => {
             regs.x[0] = Status::Success.x0();
-            exit::wait_for_interrupt(hv, vcpu, local);
+            wait_for_interrupt(hv, vcpu, local);
         }
         Call::AffinityInfo { target, level } => regs.x[0] = affinity_info(vcpu, target, level),
         Call::SystemOff => {

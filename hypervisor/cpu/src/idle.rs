@@ -6,9 +6,9 @@
 //! does the same for guests that halt, and allows half the span on Arm: its guests wait for a kernel, ours for a device
 //! model, which takes most of a millisecond to copy a MiB on the machines that we measure.
 
-use crate::arch;
-use crate::hypervisor::Hypervisor;
-use crate::types::CpuId;
+use xenolith_arch as arch;
+use xenolith_core::types::CpuId;
+use xenolith_domain::hypervisor::Hypervisor;
 
 /// The longest watch, and the longest wait that counts as short, in nanoseconds.
 const LONGEST: u64 = 1_000_000;
@@ -45,7 +45,7 @@ fn sees_something(hv: &Hypervisor, cpu: CpuId, end: u64) -> bool {
     let look = || arch::interrupt_waits() || hv.is_kicked(cpu);
     hv.set_watching(cpu, true);
     while !(0..LOOKS).any(|_| look()) && arch::now() < end {
-        arch::relax();
+        xenolith_hw::relax();
     }
     hv.set_watching(cpu, false);
     // Who saw it watching has sent no interrupt, so this has to be the last look.

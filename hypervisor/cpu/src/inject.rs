@@ -1,10 +1,10 @@
-//! Exceptions that the hypervisor gives to the vCPU that runs here (`crate::exception` says how each looks).
+//! Exceptions that the hypervisor gives to the vCPU that runs here (`xenolith_isa::exception` says how each looks).
 
-use crate::arch::context;
-use crate::exception::{self, Cause, Exception};
-use crate::hypervisor::VcpuRef;
-use crate::regs::{ByteOrder, GuestRegs};
-use crate::trap::{DataAbort, Fault, FaultStatus};
+use xenolith_arch::context;
+use xenolith_domain::hypervisor::VcpuRef;
+use xenolith_isa::exception::{self, Cause, Exception};
+use xenolith_isa::regs::{ByteOrder, GuestRegs};
+use xenolith_isa::trap::{DataAbort, Fault, FaultStatus};
 
 fn give(regs: &mut GuestRegs, exception: Exception) {
     let entry = exception::take(exception, regs.pc, regs.pstate, &context::el1_state());

@@ -4,11 +4,13 @@ use core::sync::atomic::Ordering;
 
 use xenolith_abi::event::Virq;
 
-use crate::arch::{self, gic};
-use crate::console::console;
-use crate::hypervisor::{Hypervisor, VcpuRef};
+use xenolith_arch::{self as arch, gic};
+use xenolith_domain::console::console;
+use xenolith_domain::cpu::Local;
+use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
+use xenolith_domain::list_registers;
 
-use super::{Local, switch, timers};
+use super::timers;
 
 /// Takes every interrupt that is pending on this CPU.
 pub fn take_all(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local) {
@@ -41,7 +43,7 @@ fn take(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local, intid: u3
     } else if intid == lines.maintenance {
         // The line stays up until the list registers are served.
         if let Some(vcpu) = running {
-            switch::present_interrupts(hv, vcpu);
+            list_registers::present_interrupts(hv, vcpu);
         }
         gic::deactivate(intid);
     } else if Some(intid) == lines.console {

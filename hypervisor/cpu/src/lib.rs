@@ -3,10 +3,13 @@
 //! A trap is handled to its end before anything else runs on the CPU. A vCPU that must wait is marked blocked and the
 //! CPU takes another, or sleeps. The registers of the vCPU that runs stay in the CPU until another is chosen, so that
 //! most traps cost no more than the saving of the general registers.
+#![cfg_attr(target_os = "none", no_std)]
+#![forbid(unsafe_code)]
 
-pub mod accounting;
+extern crate alloc;
+
 mod device_access;
-pub mod exit;
+mod exit;
 mod firmware;
 mod idle;
 mod inject;
@@ -14,16 +17,11 @@ mod interrupts;
 mod switch;
 mod timers;
 
-use alloc::sync::Arc;
-
-use crate::hypervisor::{Hypervisor, VcpuRef};
-use crate::regs::GuestRegs;
-use crate::types::CpuId;
-use crate::vcpu::Vcpu;
-
-pub use device_access::DeviceAccess;
-pub use switch::interrupt_waits;
-pub use timers::{Alarm, AlarmKind, AlarmQueue, Alarms};
+use xenolith_core::types::CpuId;
+use xenolith_domain::cpu::Local;
+use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
+use xenolith_domain::list_registers::present_interrupts;
+use xenolith_isa::regs::GuestRegs;
 
 /// Why the CPU came to EL2.
 #[derive(Clone, Copy, Debug)]
@@ -57,37 +55,16 @@ pub struct Cpu {
     watch: idle::Watch,
 }
 
-/// The part of a CPU's state that handlers may change while its vCPU is borrowed.
-pub struct Local {
-    id: CpuId,
-    alarms: Arc<AlarmQueue>,
-    /// The next vCPU is to be chosen anew.
-    choose: bool,
-}
-
-impl Local {
-    /// Has the CPU choose again before it enters a guest.
-    pub fn choose(&mut self) {
-        self.choose = true;
-    }
-}
-
 impl Cpu {
-    /// A CPU that runs nothing yet.
-    pub fn new(id: CpuId, alarms: Arc<AlarmQueue>) -> Self {
-        Cpu { id, running: None, local: Local { id, alarms, choose: true }, watch: idle::Watch::default() }
+    /// A CPU that comes up, and runs nothing yet.
+    pub fn new(hv: &Hypervisor, id: CpuId) -> Self {
+        let local = Local::new(id, hv.alarms.of(id));
+        Cpu { id, running: None, local, watch: idle::Watch::default() }
     }
 
     /// The vCPU that runs here.
     pub fn running(&self) -> Option<&VcpuRef> {
         self.running.as_ref()
-    }
-}
-
-impl VcpuRef {
-    /// The vCPU itself. A reference is only made for one that exists.
-    pub fn vcpu(&self) -> &Vcpu {
-        &self.domain.vcpus[usize::from(self.id.0)]
     }
 }
 
@@ -122,18 +99,18 @@ pub fn step(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event)
     loop {
         if hv.is_kicked(cpu.id) {
             hv.take_kick(cpu.id);
-            cpu.local.choose = true;
+            cpu.local.choose();
         }
-        if cpu.local.choose {
+        if cpu.local.is_to_choose() {
             switch::choose(hv, cpu, frame);
         }
         let Cpu { running, local, .. } = cpu;
         let Some(running) = running else {
-            if hv.is_kicked(local.id) {
+            if hv.is_kicked(local.id()) {
                 continue;
             }
             // Whatever ends the wait may have made a vCPU runnable.
-            local.choose = true;
+            local.choose();
             return Next::Idle;
         };
         let attention = running.vcpu().take_attention();
@@ -141,11 +118,11 @@ pub fn step(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event)
             device_access::resume(hv, running, local, frame);
         }
         if attention.interrupts() {
-            switch::present_interrupts(hv, running);
+            present_interrupts(hv, running);
         }
         // The same instruction may ask a device model again, at most once. A vCPU that has just left may be the better
         // choice, which is found by choosing once more.
-        if !local.choose && !hv.is_kicked(local.id) {
+        if !local.is_to_choose() && !hv.is_kicked(local.id()) {
             return Next::Guest;
         }
     }

@@ -1,32 +1,31 @@
 //! Changing the vCPU that a CPU runs, and presenting a vCPU's interrupts to it.
 
-use core::ops::Range;
 use core::sync::atomic::Ordering;
 
 use xenolith_abi::event::Virq;
 
-use crate::arch;
-use crate::console::console;
-use crate::hypervisor::{Hypervisor, VcpuRef};
-use crate::regs::GuestRegs;
-use crate::sched::UnitId;
-use crate::types::{CpuId, VcpuId};
-use crate::vcpu::Vcpu;
-use crate::vgic::{Fill, ListRegister, Vgic};
+use xenolith_arch as arch;
+use xenolith_core::types::CpuId;
+use xenolith_domain::console::console;
+use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
+use xenolith_domain::list_registers::{empty_list, keep_timer_line};
+use xenolith_domain::vcpu::Vcpu;
+use xenolith_isa::regs::GuestRegs;
+use xenolith_policy::sched::UnitId;
 
 use super::{Cpu, timers};
 
 /// Chooses who runs next on this CPU and loads it. Kept out of line, so that a trap which changes nothing stays short.
 #[inline(never)]
 pub fn choose(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs) {
-    cpu.local.choose = false;
+    cpu.local.begin_choice();
     let now = arch::now();
     let pick = hv.scheduler.pick(cpu.id, now);
     let current = cpu.running.as_ref().map(|running| running.vcpu().unit);
     if pick.unit != current {
         change(hv, cpu, frame, pick.unit, now);
     }
-    let next = match (pick.deadline, cpu.local.alarms.next()) {
+    let next = match (pick.deadline, cpu.local.next_alarm()) {
         (Some(slice), Some(alarm)) => Some(slice.min(alarm)),
         (slice, alarm) => slice.or(alarm),
     };
@@ -98,74 +97,5 @@ fn follow_interrupts(hv: &Hypervisor, vcpu: &VcpuRef, cpu: CpuId) {
     let last = vcpu.vcpu().last_cpu.swap(cpu.0, Ordering::Relaxed);
     if last != cpu.0 {
         vcpu.domain.change_vgic(hv, |vgic| vgic.reroute(vcpu.id));
-    }
-}
-
-/// Brings the list registers of the vCPU that runs here up to date.
-pub fn present_interrupts(hv: &Hypervisor, vcpu: &VcpuRef) {
-    vcpu.domain.change_vgic(hv, |vgic| {
-        if !vgic.is_quiet(vcpu.id) {
-            refill(vcpu.id, vgic);
-        }
-        // The timer's physical interrupt is active while the virtual one is anywhere between its cause and its end.
-        keep_timer_line(hv, vcpu.vcpu(), vgic.in_flight(Some(vcpu.id), vcpu.domain.guest_timer));
-    });
-}
-
-/// Whether an interrupt waits for the vCPU that runs here. Its list registers are free afterwards, until
-/// [`present_interrupts`].
-pub fn interrupt_waits(hv: &Hypervisor, vcpu: &VcpuRef) -> bool {
-    vcpu.vcpu().mark_interrupts_changed();
-    vcpu.domain.change_vgic(hv, |vgic| {
-        empty_list(vcpu.id, vgic);
-        vgic.deliverable(vcpu.id)
-    })
-}
-
-/// Fills the list registers anew.
-#[inline(never)]
-fn refill(vcpu: VcpuId, vgic: &mut Vgic) {
-    let before = vgic.listed(vcpu);
-    take_interrupts_back(vcpu, vgic);
-    let fill = vgic.fill(vcpu, arch::gic::list_registers(), arch::gic::write_list);
-    free_list(fill.used..before);
-    arch::gic::set_maintenance(&fill);
-}
-
-/// Reads the list registers back and frees them: whoever fills them next writes no more than it needs, and must not
-/// find these.
-#[inline]
-fn empty_list(vcpu: VcpuId, vgic: &mut Vgic) {
-    let used = vgic.listed(vcpu);
-    if used > 0 {
-        take_interrupts_back(vcpu, vgic);
-        free_list(0..used);
-    }
-}
-
-/// Reads the list registers back.
-fn take_interrupts_back(vcpu: VcpuId, vgic: &mut Vgic) {
-    let ended = arch::gic::unlisted_ends();
-    if ended > 0 {
-        vgic.drop_unlisted(vcpu, ended);
-        // It counts from zero again, so that none is taken twice.
-        arch::gic::set_maintenance(&Fill::default());
-    }
-    vgic.fold(vcpu, arch::gic::read_list);
-}
-
-fn free_list(registers: Range<usize>) {
-    for index in registers {
-        arch::gic::write_list(index, ListRegister::INVALID);
-    }
-}
-
-/// Makes the physical interrupt of the virtual timer on this CPU active or inactive for the vCPU that runs here. It is
-/// left alone only where nobody can have made it active since it was last made inactive, whatever the guest has written
-/// about the virtual one.
-fn keep_timer_line(hv: &Hypervisor, vcpu: &Vcpu, active: bool) {
-    if active || vcpu.timer_raised.load(Ordering::Relaxed) {
-        arch::gic::set_active(hv.lines().guest_timer, active);
-        vcpu.timer_raised.store(active, Ordering::Relaxed);
     }
 }

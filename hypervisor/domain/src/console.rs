@@ -13,9 +13,9 @@ use core::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use arrayvec::ArrayVec;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-use crate::arch;
-use crate::sync::Mutex;
-use crate::types::DomId;
+use xenolith_arch as arch;
+use xenolith_core::sync::Mutex;
+use xenolith_core::types::DomId;
 
 pub use focus::{Focus, MAX_TYPED, Typed};
 use turns::Turns;
@@ -102,7 +102,7 @@ pub fn console() -> &'static Console {
         static CONSOLE: &'static Console = {
             let console: &'static Console = alloc::boxed::Box::leak(alloc::boxed::Box::new(Console::new()));
             // As the boot does.
-            console.change_focus(|focus| focus.set_key(crate::command_line::Options::default().console_switch));
+            console.change_focus(|focus| focus.set_key(xenolith_host::command_line::Options::default().console_switch));
             console
         };
     }

@@ -10,7 +10,7 @@ use xenolith_abi::event::{EventStatus, Status};
 
 use crate::domain::crash;
 use crate::hypervisor::Hypervisor;
-use crate::types::DomId;
+use xenolith_core::types::DomId;
 
 /// Event channels shown of each domain.
 const PORTS: u32 = 64;

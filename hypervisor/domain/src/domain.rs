@@ -1,13 +1,11 @@
 //! A domain: its memory, its vCPUs, and everything that they share with the hypervisor.
 //!
 //! The parts are policy of their own (`p2m`, `vgic`, `event`, `grant`), each behind its own lock in the order of
-//! `crate::sync`; the files under `domain/` join them: what follows from a change in one for the others, for the vCPUs,
+//! `xenolith_core::sync`; the files under `domain/` join them: what follows from a change in one for the others, for the vCPUs,
 //! and for the machine.
 
-pub mod boot;
 pub mod build;
 mod cache;
-mod common;
 mod complain;
 mod control;
 pub mod crash;
@@ -15,7 +13,6 @@ pub mod create;
 pub mod destroy;
 pub mod device_model;
 mod events;
-mod first;
 mod foreign;
 mod grants;
 mod info;
@@ -23,7 +20,6 @@ mod interrupts;
 #[cfg(feature = "ioreq")]
 pub mod io;
 pub mod layout;
-mod load;
 pub mod memory;
 #[cfg(not(feature = "ioreq"))]
 mod no_io;
@@ -41,22 +37,18 @@ use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32};
 use xenolith_abi::hvm::HvmParam;
 use xenolith_abi::sched::ShutdownReason;
 
-use crate::arch::Stage2;
-use crate::event::EventChannels;
-use crate::grant::{GrantTable, Maptrack};
-use crate::mm::frames::Pin;
-use crate::sync::{Mutex, Once};
-use crate::sysreg::FilteredIds;
-use crate::types::{DomId, VcpuId};
 use crate::vcpu::Vcpu;
-use crate::vgic::Vgic;
-use crate::vuart::Vuart;
+use xenolith_arch::Stage2;
+use xenolith_core::sync::{Mutex, Once};
+use xenolith_core::types::{DomId, VcpuId};
+use xenolith_isa::sysreg::FilteredIds;
+use xenolith_isa::vgic::Vgic;
+use xenolith_memory::frames::Pin;
+use xenolith_policy::event::EventChannels;
+use xenolith_policy::grant::{GrantTable, Maptrack};
+use xenolith_vdev::vuart::Vuart;
 
-pub use boot::build_boot_domains;
-pub use common::CommonRegions;
-pub use first::{FirstError, GRANT_FRAMES, Modules, build_first};
 pub use grants::Grantees;
-pub use load::{LoadError, Ready};
 use memory::Memory;
 #[cfg(not(feature = "ioreq"))]
 use no_io as io;

@@ -8,19 +8,20 @@ use core::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
 
 use xenolith_abi::Errno;
 
-use crate::arch;
-use crate::command_line::Options;
-use crate::device::Slots;
+use crate::accounting::Accounts;
 use crate::domain::Domain;
-use crate::domain::build::require_heap;
-use crate::mm::frames::{Frames, ScrubCursor};
-use crate::p2m::{Geometry, Vmids};
-use crate::psci::Mitigations;
-use crate::run::accounting::Accounts;
-use crate::run::{Alarms, Cpu};
-use crate::sched::{CpuMask, Scheduler, UnitId};
-use crate::sync::{Mutex, RwLock};
-use crate::types::{CpuId, DomId, VcpuId};
+use crate::heap::require_heap;
+use crate::timers::Alarms;
+use crate::vcpu::Vcpu;
+use xenolith_arch as arch;
+use xenolith_core::sync::{Mutex, RwLock};
+use xenolith_core::types::{CpuId, DomId, VcpuId};
+use xenolith_host::command_line::Options;
+use xenolith_isa::psci::Mitigations;
+use xenolith_memory::frames::{Frames, ScrubCursor};
+use xenolith_memory::p2m::{Geometry, Vmids};
+use xenolith_policy::sched::{CpuMask, Scheduler, UnitId};
+use xenolith_policy::slots::Slots;
 
 /// The interrupts that EL2 itself uses, by INTID.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +43,13 @@ pub struct VcpuRef {
     pub domain: Arc<Domain>,
     /// Its number there.
     pub id: VcpuId,
+}
+
+impl VcpuRef {
+    /// The vCPU itself. A reference is only made for one that exists.
+    pub fn vcpu(&self) -> &Vcpu {
+        &self.domain.vcpus[usize::from(self.id.0)]
+    }
 }
 
 /// The hypervisor.
@@ -137,11 +145,6 @@ impl Hypervisor {
     /// The interrupts that EL2 itself uses.
     pub fn lines(&self) -> Lines {
         self.lines
-    }
-
-    /// The run state of a CPU that comes up.
-    pub fn new_cpu(&self, id: CpuId) -> Cpu {
-        Cpu::new(id, self.alarms.of(id))
     }
 
     /// Has idle CPUs wipe the memory that was free at boot, if the options say so. Not before the first domain has its

@@ -2,14 +2,14 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
 
-use crate::arch::context::Context;
 use crate::domain::runstate::RunstateArea;
-use crate::physical_timer::PhysicalTimer;
-use crate::regs::GuestRegs;
-use crate::run::DeviceAccess;
-use crate::sched::UnitId;
-use crate::sync::Mutex;
-use crate::types::VcpuId;
+use xenolith_arch::context::Context;
+use xenolith_core::sync::Mutex;
+use xenolith_core::types::VcpuId;
+use xenolith_isa::device_access::DeviceAccess;
+use xenolith_isa::physical_timer::PhysicalTimer;
+use xenolith_isa::regs::GuestRegs;
+use xenolith_policy::sched::UnitId;
 
 /// The registers of a vCPU that is not running, and whether it is.
 #[derive(Debug)]

@@ -23,7 +23,7 @@ pub use filter::PASSED_THROUGH;
 
 use crate::platform::tree::{Then, Tree};
 use crate::platform::{FIRST_PPI, FIRST_SPI, GicLayout, Interrupt, Platform, Region};
-use crate::types::Ipa;
+use xenolith_core::types::Ipa;
 
 /// vCPUs that a GICv2 serves (its CPU target fields have eight bits).
 pub const MAX_VCPUS_GICV2: u16 = 8;

@@ -19,7 +19,7 @@ pub use fragment::Fragment;
 pub use owners::Owners;
 
 use crate::platform::{Interrupt, Region};
-use crate::types::Ipa;
+use xenolith_core::types::Ipa;
 
 /// Machine addresses that a device has in a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,15 +10,15 @@ mod common;
 mod cpus;
 mod domains;
 mod error;
-#[cfg(test)]
-pub(crate) mod fixtures;
+#[cfg(any(test, feature = "fixtures"))]
+pub mod fixtures;
 mod gic;
 mod interrupt;
 mod region;
 mod seed;
 #[cfg(test)]
 mod tests;
-pub(crate) mod tree;
+pub mod tree;
 mod uart;
 
 use alloc::string::String;

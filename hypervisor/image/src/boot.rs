@@ -4,23 +4,28 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::command_line::{Aftermath, Options, Scheduler as SchedulerOption};
-use crate::console::{console, init_log};
-use crate::domain::{
+use xenolith_boot::{
     CommonRegions, FirstError, GRANT_FRAMES, Modules, Ready, build_boot_domains, build_first,
 };
-use crate::hypervisor::{Hypervisor, Lines};
-use crate::mm::account::Account;
-use crate::mm::frames::{
+use xenolith_core::sync::Once;
+use xenolith_core::types::{CpuId, DomId, PAGE_SHIFT, PAGE_SIZE, Pa};
+use xenolith_cpu::Cpu;
+use xenolith_domain::console::{console, init_log};
+use xenolith_domain::hypervisor::{Hypervisor, Lines};
+use xenolith_host::command_line::{Aftermath, Options, Scheduler as SchedulerOption};
+use xenolith_host::platform::{
+    self, BootDomain, Conduit, GicLayout, Mpidr, Platform, Region, Trigger, subtract,
+};
+use xenolith_memory::account::Account;
+use xenolith_memory::frames::{
     Content, FrameRange, Frames, Kind, Storage, StorageNeeded, ZeroAndClean, storage_needed,
 };
-use crate::p2m::Geometry;
-use crate::platform::{self, BootDomain, Conduit, GicLayout, Mpidr, Platform, Region, Trigger, subtract};
-use crate::sched::{Policy, Scheduler};
-use crate::sync::Once;
-use crate::types::{CpuId, DomId, PAGE_SHIFT, PAGE_SIZE, Pa};
+use xenolith_memory::p2m::Geometry;
+use xenolith_policy::sched::{Policy, Scheduler};
 
-use super::{cpu, gic, heap, mmu, panic, power, secondary, selftest, traps, uart, vectors};
+use xenolith_arch::aarch64::{gic, mmu, power, uart};
+
+use crate::{heap, panic, percpu, secondary, selftest, traps, vectors};
 
 static HYPERVISOR: Once<&'static Hypervisor> = Once::new();
 
@@ -121,7 +126,7 @@ fn start(tree: &'static [u8], platform: &Platform) -> ! {
     let hypervisor = HYPERVISOR.call_once(|| hypervisor);
     grow_heap(&hypervisor.frames, cpus.len() as u16);
     heap::grow_on_demand(&hypervisor.frames);
-    cpu::install(hypervisor.new_cpu(CpuId(0)));
+    percpu::install(Cpu::new(hypervisor, CpuId(0)));
     traps::init_cpu();
     gic::init_cpu(CpuId(0));
     traps::enable_interrupts();
@@ -263,7 +268,7 @@ fn assemble(
         SchedulerOption::Fair => Policy::Fair,
         SchedulerOption::Pinned => Policy::Pinned,
     };
-    let scheduler = Scheduler::new(policy, cpus, crate::arch::ticks(SLICE * 1_000_000));
+    let scheduler = Scheduler::new(policy, cpus, xenolith_arch::ticks(SLICE * 1_000_000));
     let lines = Lines {
         timer: platform.timer.hypervisor,
         guest_timer: platform.timer.r#virtual,

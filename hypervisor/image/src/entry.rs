@@ -10,10 +10,6 @@ use core::arch::global_asm;
 pub const MAIR: u64 = 0xff04;
 /// TCR_EL2: 48-bit addresses, 4 KiB granule, inner-shareable write-back walks. The physical size (bits 18:16) is added.
 pub const TCR: u64 = 1 << 31 | 1 << 23 | 3 << 12 | 1 << 10 | 1 << 8 | 16;
-/// SCTLR_EL2: its RES1 bits, MMU, data and instruction cache, stack alignment check.
-pub const SCTLR: u64 = 0x30c5_0830 | 1 << 12 | 1 << 3 | 1 << 2 | 1;
-/// SCTLR_EL2.WXN: nothing that is writable can be executed. Set once the final map is in place.
-pub const SCTLR_WXN: u64 = 1 << 19;
 
 global_asm!(
     r#"
@@ -187,14 +183,14 @@ early_tree:     .space 4096
     .ltorg
 "#,
     start = sym start,
-    boot = sym super::boot::main,
-    wrong_level = sym super::boot::wrong_level,
-    vectors = sym super::vectors::vectors,
+    boot = sym crate::boot::main,
+    wrong_level = sym crate::boot::wrong_level,
+    vectors = sym crate::vectors::vectors,
     secondary = sym start_secondary,
-    secondary_main = sym super::secondary::main,
+    secondary_main = sym crate::secondary::main,
     mair = const MAIR,
     tcr = const TCR,
-    sctlr = const SCTLR,
+    sctlr = const xenolith_arch::aarch64::mmu::SCTLR,
 );
 
 unsafe extern "C" {

@@ -12,9 +12,9 @@ use talc::base::Talc;
 use talc::base::binning::Binning;
 use talc::source::Source;
 
-use crate::mm::frames::{Content, Frames, Kind};
-use crate::sync::Once;
-use crate::types::{DomId, PAGE_SHIFT, Pa};
+use xenolith_core::sync::Once;
+use xenolith_core::types::{DomId, PAGE_SHIFT, Pa};
+use xenolith_memory::frames::{Content, Frames, Kind};
 
 /// Bytes in the first arena.
 const SIZE: usize = 512 << 10;
@@ -69,7 +69,7 @@ unsafe impl Source for Growth {
 }
 
 #[global_allocator]
-static HEAP: TalcLock<spin::mutex::FairMutex<(), crate::sync::Yield>, Growth> =
+static HEAP: TalcLock<spin::mutex::FairMutex<(), xenolith_core::sync::Yield>, Growth> =
     TalcLock::new(Growth { begun: false, added: 0 });
 
 /// What a machine of so many CPUs needs beside the first arena, in bytes: for each CPU its records, and a vCPU of the

@@ -3,8 +3,8 @@
 use core::fmt::Write;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use crate::console::emergency;
-use crate::symbols::Symbols;
+use xenolith_core::symbols::Symbols;
+use xenolith_domain::console::emergency;
 
 /// What `vectors.rs` saves when EL2 itself faults.
 #[repr(C)]
@@ -28,7 +28,7 @@ pub extern "C" fn fatal(frame: &Frame, kind: u64) -> ! {
         let _ = writeln!(
             out,
             "hypervisor fault on cpu{}: {name} at EL2, esr {:#x} far {:#x}",
-            super::this_cpu().0,
+            xenolith_arch::this_cpu().0,
             read_sysreg!("esr_el2"),
             read_sysreg!("far_el2")
         );
@@ -40,7 +40,7 @@ pub extern "C" fn fatal(frame: &Frame, kind: u64) -> ! {
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo) -> ! {
     die(|out| {
-        let _ = writeln!(out, "hypervisor panic on cpu{}: {info}", super::this_cpu().0);
+        let _ = writeln!(out, "hypervisor panic on cpu{}: {info}", xenolith_arch::this_cpu().0);
         let frame: u64;
         // SAFETY: reads a register.
         unsafe { core::arch::asm!("mov {}, x29", out(reg) frame, options(nomem, nostack)) };
@@ -54,12 +54,12 @@ fn die(report: impl FnOnce(&mut dyn Write)) -> ! {
         report(&mut out);
         if REBOOT.load(Ordering::Relaxed) {
             let _ = writeln!(out, "resetting the machine");
-            super::reset();
+            xenolith_arch::reset();
         }
         let _ =
             writeln!(out, "halted; reset the machine, or boot with reboot_on_panic to have it reset itself");
     }
-    super::halt()
+    xenolith_arch::halt()
 }
 
 fn registers(out: &mut dyn Write, frame: &Frame) {
@@ -73,7 +73,7 @@ fn registers(out: &mut dyn Write, frame: &Frame) {
 }
 
 fn backtrace(out: &mut dyn Write, pc: u64, mut frame: u64) {
-    let image = super::mmu::image();
+    let image = xenolith_arch::aarch64::mmu::image();
     let symbols = Symbols::new(image.symbols());
     let mut print = |address: u64| {
         let offset = address.wrapping_sub(image.start);
@@ -85,7 +85,7 @@ fn backtrace(out: &mut dyn Write, pc: u64, mut frame: u64) {
     let _ = print(pc);
     // A frame record is {caller's frame, return address}; each lies above the last on the same stack.
     for _ in 0..32 {
-        if frame == 0 || !frame.is_multiple_of(16) || !super::mmu::is_stack(frame) {
+        if frame == 0 || !frame.is_multiple_of(16) || !xenolith_arch::aarch64::mmu::is_stack(frame) {
             break;
         }
         // SAFETY: `is_stack` says that the 16 bytes lie in a mapped stack, and they are aligned.

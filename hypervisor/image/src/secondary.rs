@@ -3,9 +3,12 @@
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU8, Ordering};
 
-use crate::types::{CpuId, Pa};
+use xenolith_core::types::CpuId;
+use xenolith_cpu::Cpu;
 
-use super::{cpu, entry, mmu, power};
+use xenolith_arch::aarch64::{mmu, power};
+
+use crate::{entry, percpu};
 
 /// What a starting CPU loads before it can reach anything else. `entry.rs` reads the first six fields.
 #[repr(C, align(64))]
@@ -44,15 +47,15 @@ pub fn start(id: CpuId, mpidr: u64) -> bool {
     }));
     let address = core::ptr::from_mut(record) as u64;
     // The new CPU reads the record with its caches off.
-    super::clean_to_memory(Pa(address), size_of::<Start>() as u64);
+    xenolith_hw::clean_to_memory(address, size_of::<Start>() as u64);
     let entry = entry::start_secondary as *const () as u64;
     if let Err(error) = power::cpu_on(mpidr, entry, address) {
         log::warn!("cpu{} (mpidr {mpidr:#x}) does not start: PSCI CPU_ON says {error}; it is left out", id.0);
         return false;
     }
-    let deadline = super::now().saturating_add(crate::arch::ticks(PATIENCE));
+    let deadline = xenolith_arch::now().saturating_add(xenolith_arch::ticks(PATIENCE));
     while record.state.load(Ordering::Acquire) == STARTING {
-        let late = super::now() > deadline;
+        let late = xenolith_arch::now() > deadline;
         if late && record.settle(LEFT_OUT) {
             log::warn!(
                 "cpu{} (mpidr {mpidr:#x}) was started and does not report itself; it is left out",
@@ -60,7 +63,7 @@ pub fn start(id: CpuId, mpidr: u64) -> bool {
             );
             return false;
         }
-        super::relax();
+        xenolith_hw::relax();
     }
     true
 }
@@ -74,14 +77,14 @@ impl Start {
 
 /// The first Rust on a further CPU.
 pub extern "C" fn main(record: &'static Start) -> ! {
-    let hypervisor = super::boot::hypervisor();
-    cpu::install(hypervisor.new_cpu(record.id));
-    super::traps::init_cpu();
-    super::gic::init_cpu(record.id);
-    super::traps::enable_interrupts();
+    let hypervisor = crate::boot::hypervisor();
+    percpu::install(Cpu::new(hypervisor, record.id));
+    crate::traps::init_cpu();
+    xenolith_arch::aarch64::gic::init_cpu(record.id);
+    crate::traps::enable_interrupts();
     if !record.settle(UP) {
         power::halt();
     }
     // SAFETY: this CPU's own stack, on which nothing is needed any more.
-    unsafe { super::vectors::run_guests(mmu::image().stack_top(record.id)) }
+    unsafe { crate::vectors::run_guests(mmu::image().stack_top(record.id)) }
 }

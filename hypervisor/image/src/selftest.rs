@@ -3,8 +3,8 @@
 
 use core::hint::black_box;
 
-use super::{gic, mmu};
-use crate::types::CpuId;
+use xenolith_arch::aarch64::{gic, mmu};
+use xenolith_core::types::CpuId;
 
 /// A test's name on the command line, and what it does. Faults do not return.
 const TESTS: [(&str, fn()); 5] = [

@@ -1,9 +1,11 @@
 //! From the vectors to the hypervisor proper, and the CPU's registers that decide what traps.
 
-use crate::regs::GuestRegs;
-use crate::run::{self, Event};
+use xenolith_cpu::{self as run, Event};
+use xenolith_isa::regs::GuestRegs;
 
-use super::{cpu, sysreg::isb, vectors};
+use xenolith_hw::isb;
+
+use crate::{percpu, vectors};
 
 /// CPTR_EL2 without VHE: its RES1 bits, and traps for everything but FP and SIMD (SVE, SME, AMU, trace).
 const CPTR: u64 = 0x33ff & !(1 << 10) | 1 << 30 | 1 << 20;
@@ -23,14 +25,14 @@ pub fn init_cpu() {
         write_sysreg!("hcr_el2", 1 << 31);
     }
     isb();
-    super::timer::init_cpu();
+    xenolith_arch::aarch64::timer::init_cpu();
 }
 
 /// Lets this CPU's own interrupts come: its kick, its timer, the guests' timer, list register maintenance.
 pub fn enable_interrupts() {
-    let lines = super::boot::hypervisor().lines();
-    for intid in [super::gic::KICK, lines.timer, lines.guest_timer, lines.maintenance] {
-        super::gic::enable(intid);
+    let lines = crate::boot::hypervisor().lines();
+    for intid in [xenolith_arch::aarch64::gic::KICK, lines.timer, lines.guest_timer, lines.maintenance] {
+        xenolith_arch::aarch64::gic::enable(intid);
     }
 }
 
@@ -47,6 +49,6 @@ pub extern "C" fn from_guest(frame: &mut GuestRegs, kind: u64) {
         _ => Event::Start,
     };
     // SAFETY: the vectors enter here from a guest only, never nested.
-    let state = unsafe { cpu::run_state() };
-    run::run(super::boot::hypervisor(), state, frame, event);
+    let state = unsafe { percpu::run_state() };
+    run::run(crate::boot::hypervisor(), state, frame, event);
 }

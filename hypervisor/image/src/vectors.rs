@@ -5,7 +5,7 @@
 //! same vCPU, or of another. A trap from EL2 itself is a fault of ours and ends in `panic::fatal`, on a stack of its
 //! own, because the fault may be that the stack has run into its guard page.
 //!
-//! [`GuestRegs`]: crate::regs::GuestRegs
+//! [`GuestRegs`]: xenolith_isa::regs::GuestRegs
 
 use core::arch::global_asm;
 
@@ -19,7 +19,7 @@ pub const SERROR: u64 = 2;
 pub const START: u64 = 3;
 
 /// Bytes of the guest's frame at the top of a stack.
-pub const FRAME: u64 = size_of::<crate::regs::GuestRegs>() as u64;
+pub const FRAME: u64 = size_of::<xenolith_isa::regs::GuestRegs>() as u64;
 
 global_asm!(
     r#"
@@ -154,8 +154,8 @@ own_fault:
 "#,
     vectors = sym vectors,
     run_guests = sym run_guests,
-    handler = sym super::traps::from_guest,
-    fatal = sym super::panic::fatal,
+    handler = sym crate::traps::from_guest,
+    fatal = sym crate::panic::fatal,
     synchronous = const SYNCHRONOUS,
     interrupt = const INTERRUPT,
     serror = const SERROR,

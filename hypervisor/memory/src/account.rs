@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::frames::Frames;
-use crate::types::PAGE_SHIFT;
+use xenolith_core::types::PAGE_SHIFT;
 
 /// The machine's RAM by who has it, in pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use super::frames::{FrameRange, Frames, Scrub, Storage, storage_needed};
 use super::page::Page;
 use super::table::{RootPages, TableList, TablePage};
-use crate::types::{Mfn, PAGE_SIZE, Pa};
+use xenolith_core::types::{Mfn, PAGE_SIZE, Pa};
 
 #[repr(C, align(4096))]
 #[derive(Clone)]
@@ -64,48 +64,50 @@ pub fn frames(pages: u64, scrub: &'static dyn Scrub) -> Frames {
     unsafe { Frames::new(&[bank], &[], storage, scrub) }.expect("the storage has the size asked for")
 }
 
-/// RAM on loan, with the tables for it: what many machines use, one after the other. Within the crate only
-/// `scenario::Machine` borrows it, and drops what it made of it before the loan.
-pub(crate) struct Loan {
+/// RAM that goes back when the [`Frames`] that were made of it are dropped, with the storage for their tables: what many
+/// machines use, one after the other.
+pub(crate) struct Loan(Parts);
+
+#[derive(Clone, Copy)]
+struct Parts {
     bank: FrameRange,
     bitmaps: *mut [u64],
     table: *mut [AtomicU64],
 }
 
-/// A loan's parts: the RAM, and the storage for its bitmaps and its table.
-type Parts = (FrameRange, *mut [u64], *mut [AtomicU64]);
+// SAFETY: the pointers are to leaked memory, and nobody goes through them but the one who borrows the loan anew.
+unsafe impl Send for Loan {}
+// SAFETY: as above; a shared loan has no operation.
+unsafe impl Sync for Loan {}
 
 thread_local! {
     static RETURNED: RefCell<Vec<Parts>> = const { RefCell::new(Vec::new()) };
 }
 
-impl Loan {
-    /// `pages` frames, the first aligned to 2 MiB.
-    pub(crate) fn new(pages: u64) -> Loan {
-        let returned = RETURNED.with_borrow_mut(|returned| {
-            let index = returned.iter().position(|(bank, ..)| bank.pages == pages)?;
-            Some(returned.swap_remove(index))
-        });
-        let (bank, bitmaps, table) = returned.unwrap_or_else(|| {
-            let bank = leak(pages, 9, 0xa5);
-            let Storage { bitmaps, table } = storage(&[bank]);
-            (bank, std::ptr::from_mut(bitmaps), std::ptr::from_mut(table))
-        });
-        Loan { bank, bitmaps, table }
-    }
-
-    /// All of it as a machine's RAM, free and full of old data. Called once in the life of a loan.
-    pub(crate) fn frames(&mut self, scrub: &'static dyn Scrub) -> Frames {
-        // SAFETY: the tables are leaked memory; who had them before is gone, by the rule for the type's users.
-        let storage = unsafe { Storage { bitmaps: &mut *self.bitmaps, table: &mut *self.table } };
-        // SAFETY: leaked memory of its own, by the same rule.
-        unsafe { Frames::new(&[self.bank], &[], storage, scrub) }.expect("the storage has the size asked for")
-    }
+/// A machine as [`frames`] makes it, whose memory the thread uses again once the frames are dropped.
+pub fn borrowed_frames(pages: u64, scrub: &'static dyn Scrub) -> Frames {
+    let returned = RETURNED.with_borrow_mut(|returned| {
+        let index = returned.iter().position(|parts| parts.bank.pages == pages)?;
+        Some(returned.swap_remove(index))
+    });
+    let parts = returned.unwrap_or_else(|| {
+        let bank = leak(pages, 9, 0xa5);
+        let Storage { bitmaps, table } = storage(&[bank]);
+        Parts { bank, bitmaps: core::ptr::from_mut(bitmaps), table: core::ptr::from_mut(table) }
+    });
+    // SAFETY: leaked memory. The frames that had it before are gone: a loan comes back when they are dropped.
+    let storage = unsafe { Storage { bitmaps: &mut *parts.bitmaps, table: &mut *parts.table } };
+    // SAFETY: leaked memory of its own, by the same rule.
+    let frames = unsafe { Frames::new(&[parts.bank], &[], storage, scrub) };
+    let mut frames = frames.expect("the storage has the size asked for");
+    frames.loan = Some(Loan(parts));
+    frames
 }
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        RETURNED.with_borrow_mut(|returned| returned.push((self.bank, self.bitmaps, self.table)));
+        // At the end of a thread nobody borrows any more, and the memory stays leaked.
+        let _ = RETURNED.try_with(|returned| returned.borrow_mut().push(self.0));
     }
 }
 

@@ -11,9 +11,9 @@ use core::sync::atomic::AtomicU64;
 
 use arrayvec::ArrayVec;
 
-use crate::mm::page::Page;
-use crate::sync::Mutex;
-use crate::types::{DomId, Mfn};
+use crate::page::{Page, SharedFrame};
+use xenolith_core::sync::Mutex;
+use xenolith_core::types::{DomId, Mfn};
 
 mod area;
 mod audit;
@@ -153,6 +153,12 @@ impl Pin {
     }
 }
 
+impl SharedFrame for Pin {
+    fn page(&self) -> Page {
+        Pin::page(self)
+    }
+}
+
 /// A bank of RAM and where its entries begin in the frame table.
 struct Bank {
     range: FrameRange,
@@ -165,6 +171,9 @@ pub struct Frames {
     table: &'static [AtomicU64],
     buddy: Mutex<Buddy>,
     scrub: &'static dyn Scrub,
+    /// The host's memory that plays the RAM, if it goes back with these frames.
+    #[cfg(not(target_os = "none"))]
+    pub(crate) loan: Option<crate::arena::Loan>,
 }
 
 impl Frames {

@@ -7,8 +7,8 @@
 use arrayvec::ArrayVec;
 use xenolith_abi::Errno;
 
-use crate::mm::table::{Root, RootPages};
-use crate::types::{Gfn, Mfn};
+use crate::table::{Root, RootPages};
+use xenolith_core::types::{Gfn, Mfn};
 
 mod edit;
 mod geometry;

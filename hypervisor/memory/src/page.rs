@@ -6,7 +6,7 @@
 
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-use crate::types::{Mfn, PAGE_SIZE};
+use xenolith_core::types::{Mfn, PAGE_SIZE};
 
 /// How often a read-modify-write is tried before the writer on the other side is taken for hostile.
 pub const ATTEMPTS: u32 = 64;
@@ -65,7 +65,7 @@ impl Page {
     /// Fills the frame with zeroes.
     pub fn zero(self) {
         // SAFETY: the whole frame is RAM and mapped, and nobody holds a reference into it, by `new`'s contract.
-        unsafe { crate::arch::zero_page(self.0.base()) };
+        unsafe { xenolith_hw::zero_page(self.0.base().0) };
     }
 
     /// The byte at `offset`, if it lies in the frame.
@@ -164,7 +164,7 @@ word!(AtomicU64, u64);
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::types::Pa;
+    use xenolith_core::types::Pa;
 
     #[repr(C, align(4096))]
     struct Frame([u8; 4096]);

@@ -6,8 +6,8 @@
 
 use core::marker::PhantomData;
 
-use crate::mm::page::Page;
-use crate::types::{Mfn, PAGE_SHIFT, Pa};
+use crate::page::Page;
+use xenolith_core::types::{Mfn, PAGE_SHIFT, Pa};
 
 mod list;
 mod root;

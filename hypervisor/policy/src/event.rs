@@ -41,9 +41,9 @@ use self::port::Channel;
 use self::table::PortTable;
 use self::two_level::TwoLevel;
 use self::vcpu_info::VcpuInfos;
-use crate::mm::page::Page;
-pub use crate::mm::page::SharedFrame;
-use crate::types::{DomId, VcpuId};
+use xenolith_core::types::{DomId, VcpuId};
+use xenolith_memory::page::Page;
+pub use xenolith_memory::page::SharedFrame;
 
 /// A call that was given a frame and refused it.
 #[derive(Debug)]

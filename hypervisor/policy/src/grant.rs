@@ -29,8 +29,8 @@ pub use usage::{Lent, Resolved};
 
 use xenolith_abi::Errno;
 
-pub use crate::mm::page::SharedFrame;
-use crate::types::{DomId, Gfn, Mfn};
+use xenolith_core::types::{DomId, Gfn, Mfn};
+pub use xenolith_memory::page::SharedFrame;
 
 /// What a granted frame is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

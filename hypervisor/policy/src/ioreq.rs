@@ -41,7 +41,7 @@ use self::ranges::Ranges;
 use self::server::Server;
 use self::wait::Wait;
 use crate::event::{SharedFrame, VcpuSet};
-use crate::types::{DomId, VcpuId};
+use xenolith_core::types::{DomId, VcpuId};
 
 /// Servers that a domain may have at once.
 pub const SERVERS: usize = 16;

@@ -31,7 +31,7 @@ use queue::{Entry, Queue, Turn, Vtime};
 use unit::{Slab, Slot, Stage, Unit};
 pub use unit::{State, Times};
 
-use crate::{sync::Mutex, types::CpuId};
+use xenolith_core::{sync::Mutex, types::CpuId};
 
 /// A unit's number: small, dense, and used again after [`Scheduler::remove`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

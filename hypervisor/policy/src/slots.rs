@@ -11,7 +11,7 @@ use xenolith_abi::Errno;
 use xenolith_abi::xenolith::{CONFIG_SIZE, DeviceKind, MESSAGE_SIZE, Slot, SlotReport, SlotState};
 use zerocopy::FromZeros;
 
-use crate::types::DomId;
+use xenolith_core::types::DomId;
 
 /// Slots of one guest.
 pub const SLOTS_PER_GUEST: usize = 64;

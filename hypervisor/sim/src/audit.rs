@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use alloc::sync::Arc;
 
-use crate::domain::Domain;
-use crate::domain::device_model::is_others;
-use crate::domain::memory::holds_reference;
-use crate::domain::runstate::RunstateArea;
-use crate::mm::frames::{Kind, State};
-use crate::p2m::MapKind;
-use crate::types::{DomId, Gfn, Mfn};
+use xenolith_core::types::{DomId, Gfn, Mfn};
+use xenolith_domain::domain::Domain;
+use xenolith_domain::domain::device_model::is_others;
+use xenolith_domain::domain::memory::holds_reference;
+use xenolith_domain::domain::runstate::RunstateArea;
+use xenolith_memory::frames::{Kind, State};
+use xenolith_memory::p2m::MapKind;
 
 use super::Machine;
 

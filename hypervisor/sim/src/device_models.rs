@@ -13,10 +13,10 @@ use xenolith_abi::memory::{AcquireResource, AddToPhysmapBatch, MapSpace, MemoryO
 use xenolith_abi::xenolith::{DeviceModel, Slot as DeviceSlot, XenolithOp};
 use zerocopy::{FromZeros, IntoBytes};
 
-use crate::domain::Domain;
-use crate::ioreq::SERVERS;
-use crate::run::Event;
-use crate::types::{DomId, PAGE_SIZE};
+use xenolith_core::types::{DomId, PAGE_SIZE};
+use xenolith_cpu::Event;
+use xenolith_domain::domain::Domain;
+use xenolith_policy::ioreq::SERVERS;
 
 use super::hostile::Bytes;
 use super::{Machine, Plan, RAM_BASE};
@@ -122,7 +122,7 @@ impl Player {
         let at = (WINDOW + bytes.below(8)) * PAGE_SIZE + bytes.below(2) * 32 + bytes.below(32);
         let value = if bytes.below(2) == 0 { bytes.below(16) } else { bytes.word() };
         let length = 1 + bytes.below(8) as usize;
-        let to = crate::types::Ipa(at);
+        let to = xenolith_core::types::Ipa(at);
         let _ = self.domains[2].write_memory(&self.machine.hv, to, &value.to_le_bytes()[..length.min(8)]);
     }
 

@@ -2,8 +2,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use crate::domain::Domain;
-use crate::types::{Gfn, Ipa, PAGE_SIZE};
+use xenolith_core::types::{Gfn, Ipa, PAGE_SIZE};
+use xenolith_domain::domain::Domain;
 
 use super::{Machine, RAM_BASE};
 

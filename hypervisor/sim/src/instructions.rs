@@ -1,7 +1,7 @@
 //! What a guest's instructions cause, as far as they trap.
 
-use crate::run::{Event, Next};
-use crate::trap;
+use xenolith_cpu::{Event, Next};
+use xenolith_isa::trap;
 
 use super::Machine;
 

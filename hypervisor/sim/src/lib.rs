@@ -4,6 +4,8 @@
 //! A test says which CPU does what; [`Machine::settle`] then lets all interrupts come until none is left. The books can
 //! be audited at any moment ([`Machine::audit`]).
 
+extern crate alloc;
+
 mod audit;
 #[cfg(feature = "ioreq")]
 pub mod device_models;
@@ -19,19 +21,19 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use crate::arch::fake;
-use crate::command_line::{self, Options};
-use crate::domain::Domain;
-use crate::domain::build::{Blueprint, stage2};
-use crate::hypervisor::{Hypervisor, Lines, VcpuRef};
-use crate::mm::arena::Loan;
-use crate::mm::frames::{Content, FrameRange, Kind, ZeroAndClean};
-use crate::p2m::Geometry;
-use crate::regs::GuestRegs;
-use crate::run::{self, Cpu, Event, Next};
-use crate::sched::{Policy, Scheduler};
-use crate::types::{CpuId, DomId, Gfn, Ipa, Mfn, PAGE_SHIFT, VcpuId};
-use crate::vgic::Model;
+use xenolith_arch::sim;
+use xenolith_core::types::{CpuId, DomId, Gfn, Ipa, Mfn, PAGE_SHIFT, VcpuId};
+use xenolith_cpu::{self as run, Cpu, Event, Next};
+use xenolith_domain::domain::Domain;
+use xenolith_domain::domain::build::{Blueprint, stage2};
+use xenolith_domain::hypervisor::{Hypervisor, Lines, VcpuRef};
+use xenolith_host::command_line::{self, Options};
+use xenolith_isa::regs::GuestRegs;
+use xenolith_isa::vgic::Model;
+use xenolith_memory::arena::Loan;
+use xenolith_memory::frames::{Content, FrameRange, Kind, ZeroAndClean};
+use xenolith_memory::p2m::Geometry;
+use xenolith_policy::sched::{Policy, Scheduler};
 
 pub use audit::Imbalance;
 
@@ -85,35 +87,35 @@ impl Machine {
 
     /// The same, with a command line.
     pub fn with_options(cpus: u16, pages: u64, options: Options) -> Self {
-        fake::power_on();
+        machine::power_on();
         let mut ram = Loan::new(pages);
         let frames = ram.frames(&ZeroAndClean);
         let policy = match options.scheduler {
             command_line::Scheduler::Fair => Policy::Fair,
             command_line::Scheduler::Pinned => Policy::Pinned,
         };
-        let scheduler = Scheduler::new(policy, cpus, crate::arch::ticks(10_000_000));
+        let scheduler = Scheduler::new(policy, cpus, xenolith_arch::ticks(10_000_000));
         let lines = Lines {
-            timer: fake::gic::TIMER,
-            guest_timer: fake::gic::GUEST_TIMER,
-            maintenance: fake::gic::MAINTENANCE,
-            console: Some(fake::gic::CONSOLE),
+            timer: machine::gic::TIMER,
+            guest_timer: machine::gic::GUEST_TIMER,
+            maintenance: machine::gic::MAINTENANCE,
+            console: Some(machine::gic::CONSOLE),
         };
         let Some(geometry) = Geometry::for_physical(48) else { unreachable!("48 bits have a geometry") };
         let hv = Hypervisor::new(options, String::from("test"), frames, scheduler, geometry, lines);
         let mut played = Vec::new();
         for number in 0..cpus {
-            fake::on_cpu(CpuId(number));
+            machine::on_cpu(CpuId(number));
             if number > 0 {
                 hv.count_cpu();
             }
             for line in [lines.timer, lines.guest_timer, lines.maintenance] {
-                fake::gic::enable(line);
+                machine::gic::enable(line);
             }
             let cpu = hv.new_cpu(CpuId(number));
             played.push(Played { cpu, regs: GuestRegs::default(), next: Next::Idle });
         }
-        fake::gic::enable(fake::gic::CONSOLE);
+        machine::gic::enable(machine::gic::CONSOLE);
         let mut machine = Machine { hv, cpus: played, _ram: ram };
         for cpu in 0..cpus {
             machine.event(cpu, Event::Start);
@@ -145,7 +147,7 @@ impl Machine {
             },
             spis: 64,
             event_ppi: EVENT_PPI,
-            guest_timer: fake::gic::GUEST_TIMER,
+            guest_timer: machine::gic::GUEST_TIMER,
             physical_timer: PHYSICAL_TIMER,
         };
         let domain = Domain::new(&self.hv, blueprint, p2m).expect("a sound blueprint");
@@ -204,7 +206,7 @@ impl Machine {
 
     /// Something brings a CPU to EL2.
     pub fn event(&mut self, cpu: u16, event: Event) -> Next {
-        fake::on_cpu(CpuId(cpu));
+        machine::on_cpu(CpuId(cpu));
         let Played { cpu, regs, next } = &mut self.cpus[usize::from(cpu)];
         *next = run::step(&self.hv, cpu, regs, event);
         *next
@@ -218,8 +220,8 @@ impl Machine {
         for _ in 0..1000 {
             let mut quiet = true;
             for cpu in 0..self.cpus.len() as u16 {
-                fake::on_cpu(CpuId(cpu));
-                if fake::gic::pending() || self.hv.is_kicked(CpuId(cpu)) {
+                machine::on_cpu(CpuId(cpu));
+                if machine::gic::pending() || self.hv.is_kicked(CpuId(cpu)) {
                     quiet = false;
                     self.event(cpu, Event::Interrupt);
                 }
@@ -234,12 +236,12 @@ impl Machine {
     /// Lets the CPUs but this one take the interrupts that are pending.
     pub fn let_others_run(&mut self, cpu: u16) {
         for other in (0..self.cpus.len() as u16).filter(|&other| other != cpu) {
-            fake::on_cpu(CpuId(other));
-            if fake::gic::pending() || self.hv.is_kicked(CpuId(other)) {
+            machine::on_cpu(CpuId(other));
+            if machine::gic::pending() || self.hv.is_kicked(CpuId(other)) {
                 self.event(other, Event::Interrupt);
             }
         }
-        fake::on_cpu(CpuId(cpu));
+        machine::on_cpu(CpuId(cpu));
     }
 
     /// A CPU's reference to the vCPU that it runs.

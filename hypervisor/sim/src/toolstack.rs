@@ -7,7 +7,7 @@ use xenolith_abi::domctl::{Domctl, DomctlOp, VERSION_4_17, VERSION_4_20, create_
 use xenolith_abi::hypercall::Hypercall;
 use xenolith_abi::sysctl::{INTERFACE_VERSION, Sysctl, SysctlOp};
 
-use crate::types::{DomId, PAGE_SIZE};
+use xenolith_core::types::{DomId, PAGE_SIZE};
 
 use super::hostile::Bytes;
 use super::{Machine, Plan, RAM_BASE};

@@ -15,9 +15,9 @@ use alloc::collections::VecDeque;
 pub use output::Output;
 pub use ring::Ring;
 
-use crate::event::{ConsumerTag, Port};
-use crate::mm::page::SharedFrame;
-use crate::types::Ipa;
+use xenolith_core::types::Ipa;
+use xenolith_memory::page::SharedFrame;
+use xenolith_policy::event::{ConsumerTag, Port};
 
 /// The mark of the port by which another domain notifies a UART.
 pub const TAG: ConsumerTag = ConsumerTag(1);

@@ -1,11 +1,11 @@
 //! What a CPU holds for the vCPU that it runs besides the general registers: EL1's system registers, the floating
 //! point registers, the virtual timer, and the virtual interrupt interface.
 
-use crate::exception::{El1State, Taken};
-use crate::regs::{El1Registers, Pstate};
+use xenolith_isa::exception::{El1State, Taken};
+use xenolith_isa::regs::{El1Registers, Pstate};
 
 use super::gic::{self, InterfaceState};
-use super::sysreg::isb;
+use xenolith_hw::isb;
 
 macro_rules! registers {
     (compared { $($field:ident: $name:literal,)* } plain { $($plain:ident: $plain_name:literal,)* }) => {

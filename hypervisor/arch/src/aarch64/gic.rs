@@ -10,10 +10,10 @@ mod v3;
 
 use alloc::vec::Vec;
 
-use crate::platform::{GicLayout, Mpidr, Region};
-use crate::sync::Once;
-use crate::types::{CpuId, Pa};
-use crate::vgic::{Fill, ListRegister};
+use xenolith_core::sync::Once;
+use xenolith_core::types::{CpuId, Pa};
+use xenolith_host::platform::{GicLayout, Mpidr, Region};
+use xenolith_isa::vgic::{Fill, ListRegister};
 
 use super::mmio::Mmio;
 use distributor::Distributor;
@@ -180,7 +180,7 @@ pub fn shared_interrupts() -> u32 {
 
 /// Makes another CPU leave its guest, or its sleep, and look at its scheduler.
 pub fn kick(cpu: CpuId) {
-    super::sysreg::dsb();
+    xenolith_hw::dsb();
     let gic = gic();
     match &gic.interface {
         Interface::V2(_) => gic.distributor.send_sgi(cpu, KICK),

@@ -1,6 +1,6 @@
-//! The feature registers of this CPU, as the raw material of what guests are told (`crate::sysreg`).
+//! The feature registers of this CPU, as the raw material of what guests are told (`xenolith_isa::sysreg`).
 
-use crate::sysreg::IdRegisters;
+use xenolith_isa::sysreg::IdRegisters;
 
 macro_rules! registers {
     ($($crm:literal)*) => {

@@ -1,6 +1,6 @@
 //! Registers of a device that EL2 drives itself.
 
-use crate::types::Pa;
+use xenolith_core::types::Pa;
 
 /// A device's register frame, mapped at EL2 as device memory.
 #[derive(Clone, Copy, Debug)]

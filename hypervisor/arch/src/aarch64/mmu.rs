@@ -7,10 +7,14 @@ use aarch64_paging::descriptor::El23Attributes as Attributes;
 use aarch64_paging::idmap::IdMap;
 use aarch64_paging::paging::{El2, MemoryRegion};
 
-use super::entry::{SCTLR, SCTLR_WXN};
-use super::sysreg::{dsb, isb};
-use crate::sync::Mutex;
-use crate::types::{CpuId, PAGE_SIZE, Pa};
+use xenolith_core::sync::Mutex;
+use xenolith_core::types::{CpuId, PAGE_SIZE, Pa};
+use xenolith_hw::{dsb, isb};
+
+/// SCTLR_EL2: its RES1 bits, MMU, data and instruction cache, stack alignment check.
+pub const SCTLR: u64 = 0x30c5_0830 | 1 << 12 | 1 << 3 | 1 << 2 | 1;
+/// SCTLR_EL2.WXN: nothing that is writable can be executed. Set once the final map is in place.
+pub const SCTLR_WXN: u64 = 1 << 19;
 
 const NORMAL: Attributes = Attributes::VALID
     .union(Attributes::ACCESSED)
@@ -77,7 +81,7 @@ pub fn image() -> Image {
 }
 
 impl Image {
-    /// The table of function names (`crate::symbols`).
+    /// The table of function names (`xenolith_core::symbols`).
     pub fn symbols(&self) -> &'static [u8] {
         let length = (self.symbols.end - self.symbols.start) as usize;
         // SAFETY: the section is mapped read-only for ever; nothing writes it.

@@ -2,10 +2,10 @@
 
 use core::sync::atomic::AtomicU64;
 
-use crate::p2m::{Depth, Tlb, Vttbr};
-use crate::types::{Gva, Ipa, PAGE_SIZE};
+use xenolith_core::types::{Gva, Ipa, PAGE_SIZE};
+use xenolith_memory::p2m::{Depth, Tlb, Vttbr};
 
-use super::sysreg::{dsb, isb};
+use xenolith_hw::{dsb, isb};
 
 /// The registers that select a domain's stage 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

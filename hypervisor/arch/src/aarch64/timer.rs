@@ -2,7 +2,7 @@
 
 /// The counter's value. It is the same on all CPUs.
 pub fn now() -> u64 {
-    super::sysreg::isb();
+    xenolith_hw::isb();
     read_sysreg!("cntpct_el0")
 }
 

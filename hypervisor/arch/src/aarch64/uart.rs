@@ -6,8 +6,8 @@ use arm_pl011_uart::{Interrupts, PL011Registers, Uart};
 use safe_mmio::UniqueMmioPointer;
 
 use super::mmio::Mmio;
-use crate::sync::Mutex;
-use crate::types::Pa;
+use xenolith_core::sync::Mutex;
+use xenolith_core::types::Pa;
 
 /// Where a PL011 is looked for when the device tree cannot tell, so that the failure can be told: QEMU's `virt` board,
 /// or what the build says in `XENOLITH_EARLY_UART` (decimal).
@@ -30,7 +30,7 @@ pub fn early_write(bytes: &[u8]) {
     let registers = unsafe { Mmio::new(early_address(), 0x1000) };
     for &byte in bytes {
         while registers.read32(FR) & FR_TXFF != 0 {
-            super::relax();
+            xenolith_hw::relax();
         }
         registers.write32(DR, byte.into());
     }
@@ -64,7 +64,7 @@ pub fn write_console_unlocked(bytes: &[u8]) {
             }
             return;
         }
-        super::relax();
+        xenolith_hw::relax();
     }
     // SAFETY: the holder has had ample time and is dead or dying; at worst bytes of two CPUs mix on the wire.
     if let Some(uart) = unsafe { &mut *UART.as_mut_ptr() } {
@@ -75,7 +75,7 @@ pub fn write_console_unlocked(bytes: &[u8]) {
 fn send(uart: &mut Uart, bytes: &[u8]) {
     for &byte in bytes {
         while uart.is_tx_fifo_full() {
-            super::relax();
+            xenolith_hw::relax();
         }
         uart.write_word(byte);
     }

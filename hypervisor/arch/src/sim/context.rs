@@ -1,7 +1,7 @@
 //! The EL1 registers of a vCPU, as far as the hypervisor or a test looks at them.
 
-use crate::exception::{El1State, Taken};
-use crate::regs::{El1Registers, Pstate};
+use xenolith_isa::exception::{El1State, Taken};
+use xenolith_isa::regs::{El1Registers, Pstate};
 
 use super::{time, with};
 

@@ -1,8 +1,8 @@
 //! The CPUs, and which of them the thread plays.
 
-use crate::sysreg::IdRegisters;
-use crate::sysreg::ids::samples;
-use crate::types::CpuId;
+use xenolith_core::types::CpuId;
+use xenolith_isa::sysreg::IdRegisters;
+use xenolith_isa::sysreg::ids::samples;
 
 use super::context::Registers;
 use super::memory::Stage2;
@@ -36,11 +36,6 @@ pub fn on_cpu(cpu: CpuId) {
 /// The number of the CPU that the thread plays.
 pub fn this_cpu() -> CpuId {
     with(|machine| CpuId(machine.this as u16))
-}
-
-/// Lets another thread run.
-pub fn relax() {
-    std::thread::yield_now();
 }
 
 /// Has every `n`th call of [`interrupt_waits`] say yes, so that long work is put off at chosen places; `None` leaves
@@ -80,11 +75,6 @@ impl Machine {
         let cpu = self.cpu();
         [cpu.timer, time::guest_deadline(&cpu.registers)].into_iter().flatten().min()
     }
-}
-
-/// The index if it is below `len`, else 0. The host is not attacked.
-pub fn confine(index: usize, len: usize) -> usize {
-    if index < len { index } else { 0 }
 }
 
 /// The feature registers: those of a Cortex-A57.

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::types::{CpuId, Pa};
-use crate::vgic::{Fill, ListRegister};
+use xenolith_core::types::{CpuId, Pa};
+use xenolith_isa::vgic::{Fill, ListRegister};
 
 use super::{Machine, time, with};
 

@@ -1,7 +1,7 @@
 //! What a guest does to the machine without EL2: its system registers, and its side of the list registers.
 
-use crate::vgic::list_register::State;
-use crate::vgic::{ListRegister, Origin};
+use xenolith_isa::vgic::list_register::State;
+use xenolith_isa::vgic::{ListRegister, Origin};
 
 use super::context::Registers;
 use super::memory::Stage2;

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::p2m::{Depth, Tlb, Vttbr};
-use crate::types::{Gva, Ipa, PAGE_SHIFT, Pa};
+use xenolith_core::types::{Gva, Ipa, PAGE_SHIFT};
+use xenolith_memory::p2m::{Depth, Tlb, Vttbr};
 
 use super::with;
 
@@ -51,19 +51,6 @@ pub fn unmap(address: Gva) {
 /// Puts all pages back into the guests' tables.
 pub fn map_again() {
     with(|machine| machine.guest_tables.0.clear());
-}
-
-/// Writes the range back to memory, so that a guest whose caches are off sees it. The host's memory needs no such thing.
-pub fn clean_to_memory(_start: Pa, _bytes: u64) {}
-
-/// Fills a page with zeroes.
-///
-/// # Safety
-/// The page is memory of the process, and nobody holds a reference into it.
-pub unsafe fn zero_page(start: Pa) {
-    let page = core::ptr::with_exposed_provenance_mut::<u8>(start.0 as usize);
-    // SAFETY: by the caller's claim.
-    unsafe { core::ptr::write_bytes(page, 0, crate::types::PAGE_SIZE as usize) };
 }
 
 /// Makes instructions written to memory visible to fetches, of which there are none here.

@@ -6,14 +6,14 @@ use core::fmt;
 use xenolith_abi::Errno;
 use xenolith_guest::tree::TreeError;
 
-use crate::domain::build::BuildError;
-use crate::domain::common::NotTaken;
-use crate::domain::load::LoadError;
-use crate::p2m::P2mError;
-use crate::passthrough::PassthroughError;
-use crate::platform::PlatformError;
-use crate::types::Pa;
-use crate::vgic::ConfigError;
+use crate::load::LoadError;
+use crate::static_shm::NotTaken;
+use xenolith_core::types::Pa;
+use xenolith_domain::domain::build::BuildError;
+use xenolith_host::passthrough::PassthroughError;
+use xenolith_host::platform::PlatformError;
+use xenolith_isa::vgic::ConfigError;
+use xenolith_memory::p2m::P2mError;
 
 /// Why a domain is not started at boot.
 #[derive(Debug)]

@@ -13,9 +13,9 @@ use alloc::vec::Vec;
 use xenolith_guest::tree::{Pl011, Timer};
 use xenolith_guest::{Region, extended_regions, layout as map};
 
-use crate::passthrough::Window;
-use crate::platform::{self, CommonMemory, GicLayout, Platform, subtract};
-use crate::types::PAGE_SIZE;
+use xenolith_core::types::PAGE_SIZE;
+use xenolith_host::passthrough::Window;
+use xenolith_host::platform::{self, CommonMemory, GicLayout, Platform, subtract};
 
 use super::BootError;
 

@@ -4,9 +4,9 @@ use alloc::vec::Vec;
 
 use xenolith_guest::Region;
 
-use crate::hypervisor::Hypervisor;
-use crate::mm::frames::{Area, FrameRange};
-use crate::types::{DomId, Gfn, Mfn, PAGE_SHIFT};
+use xenolith_core::types::{DomId, Gfn, Mfn, PAGE_SHIFT};
+use xenolith_domain::hypervisor::Hypervisor;
+use xenolith_memory::frames::{Area, FrameRange};
 
 use super::BootError;
 

@@ -5,13 +5,13 @@ use core::fmt;
 
 use xenolith_abi::Errno;
 
-use crate::command_line::InvalidOptions;
-use crate::domain::build::BuildError;
-use crate::domain::load::LoadError;
-use crate::domain_tree::TreeError;
-use crate::p2m::P2mError;
-use crate::types::Pa;
-use crate::vgic::ConfigError;
+use crate::load::LoadError;
+use xenolith_core::types::Pa;
+use xenolith_domain::domain::build::BuildError;
+use xenolith_host::command_line::InvalidOptions;
+use xenolith_host::domain_tree::TreeError;
+use xenolith_isa::vgic::ConfigError;
+use xenolith_memory::p2m::P2mError;
 
 /// Why the first domain cannot be built.
 #[derive(Debug)]

@@ -2,10 +2,10 @@
 
 use alloc::vec::Vec;
 
-use crate::hypervisor::Hypervisor;
-use crate::mm::frames::Area;
-use crate::platform::{CommonMemory, Platform, Region, subtract};
-use crate::types::{DomId, Ipa, PAGE_SHIFT};
+use xenolith_core::types::{DomId, Ipa, PAGE_SHIFT};
+use xenolith_domain::hypervisor::Hypervisor;
+use xenolith_host::platform::{CommonMemory, Platform, Region, subtract};
+use xenolith_memory::frames::Area;
 
 use super::{FirstError, Modules};
 

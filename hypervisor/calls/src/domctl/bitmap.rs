@@ -3,7 +3,7 @@
 use xenolith_abi::Errno;
 use xenolith_abi::control::Bitmap;
 
-use crate::hypercall::Caller;
+use crate::Caller;
 
 /// Bits that a word holds.
 const WORD: u32 = u64::BITS;

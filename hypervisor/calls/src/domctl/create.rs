@@ -5,9 +5,9 @@ use xenolith_abi::domctl::{
     CreateDomain, CreateDomainV15, Domctl, GRANT_VERSION_MASK, GicVersion, create_flag,
 };
 
-use crate::domain::create::{Controller, NewDomain};
-use crate::hypercall::Caller;
-use crate::types::DomId;
+use crate::Caller;
+use xenolith_core::types::DomId;
+use xenolith_domain::domain::create::{Controller, NewDomain};
 
 use super::{Outcome, Version};
 

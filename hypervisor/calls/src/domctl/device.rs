@@ -6,9 +6,9 @@ use xenolith_abi::domctl::{
     SetTarget, VUART_INIT, VUART_VPL011, VuartOp,
 };
 
-use crate::domain::Domain;
-use crate::hypercall::Caller;
-use crate::types::{DomId, Gfn, Mfn};
+use crate::Caller;
+use xenolith_core::types::{DomId, Gfn, Mfn};
+use xenolith_domain::domain::Domain;
 
 use super::Outcome;
 

@@ -3,10 +3,10 @@
 use xenolith_abi::Errno;
 use xenolith_abi::domctl::{AddressSize, CacheFlush, Domctl, MaxMem, PagingMempool};
 
-use crate::domain::Domain;
-use crate::domain::destroy::Progress;
-use crate::hypercall::{Arguments, Caller};
-use crate::types::Gfn;
+use crate::{Arguments, Caller};
+use xenolith_core::types::Gfn;
+use xenolith_domain::domain::Domain;
+use xenolith_domain::domain::destroy::Progress;
 
 use super::Outcome;
 

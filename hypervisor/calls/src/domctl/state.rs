@@ -5,12 +5,11 @@ use alloc::sync::Arc;
 use xenolith_abi::Errno;
 use xenolith_abi::domctl::{Domctl, SetDomainHandle};
 
-use crate::arch;
-use crate::domain::Domain;
-use crate::domain::destroy::Progress;
-use crate::hypercall::{Arguments, Caller};
-use crate::hypervisor::Hypervisor;
-use crate::types::DomId;
+use crate::{Arguments, Caller};
+use xenolith_core::types::DomId;
+use xenolith_domain::domain::Domain;
+use xenolith_domain::domain::destroy::Progress;
+use xenolith_domain::hypervisor::Hypervisor;
 
 use super::{Outcome, Version};
 
@@ -31,7 +30,7 @@ pub fn stop(caller: &Caller<'_>, arguments: Arguments, domain: &Domain) -> Resul
     if domain.is_stopped(caller.hv) {
         return Ok(None);
     }
-    arch::relax();
+    xenolith_hw::relax();
     Ok(Some(Outcome::Again([address, PAUSED, 0, 0, 0])))
 }
 
@@ -48,7 +47,7 @@ pub fn destroy(caller: &Caller<'_>, arguments: Arguments, domain: &Arc<Domain>) 
         Progress::Done => Ok(Outcome::Done),
         // Perhaps another CPU has yet to let go of a vCPU: nobody waits for that here.
         Progress::Again => {
-            arch::relax();
+            xenolith_hw::relax();
             Ok(Outcome::Again(arguments))
         }
     }

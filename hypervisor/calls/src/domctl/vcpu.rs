@@ -9,12 +9,12 @@ use xenolith_abi::domctl::{
 };
 use xenolith_abi::sysctl::SCHEDULER_CREDIT2;
 
-use crate::arch;
-use crate::domain::Domain;
-use crate::hypercall::{Arguments, Caller};
-use crate::sched::CpuMask;
-use crate::types::VcpuId;
-use crate::vcpu::Vcpu;
+use crate::{Arguments, Caller};
+use xenolith_arch as arch;
+use xenolith_core::types::VcpuId;
+use xenolith_domain::domain::Domain;
+use xenolith_domain::vcpu::Vcpu;
+use xenolith_policy::sched::CpuMask;
 
 use super::bitmap::{read_bitmap, write_bitmap};
 use super::{Outcome, state};

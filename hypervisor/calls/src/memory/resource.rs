@@ -3,8 +3,8 @@
 use xenolith_abi::Errno;
 use xenolith_abi::memory::{AcquireResource, MemoryOp, OP_BITS, Resource};
 
-use crate::domain::Domain;
-use crate::types::{DomId, Gfn};
+use xenolith_core::types::{DomId, Gfn};
+use xenolith_domain::domain::Domain;
 
 use super::super::{Answer, Caller, DONE, Reply};
 
@@ -68,7 +68,13 @@ fn map(
         #[cfg(feature = "ioreq")]
         Some(Resource::IoreqServer) => {
             let server = u16::try_from(request.id).map_err(|_| Errno::EINVAL)?;
-            caller.domain().map_server_frame(caller.hv, owner, crate::ioreq::ServerId(server), index, gfn)
+            caller.domain().map_server_frame(
+                caller.hv,
+                owner,
+                xenolith_policy::ioreq::ServerId(server),
+                index,
+                gfn,
+            )
         }
         _ => Err(Errno::EOPNOTSUPP),
     }

@@ -4,9 +4,9 @@ use xenolith_abi::Errno;
 use xenolith_abi::control::Payload;
 use xenolith_abi::sysctl::{DebugKeys, ReadConsole};
 
-use crate::console::{RING, console};
-use crate::debug_keys;
-use crate::hypercall::Caller;
+use crate::Caller;
+use xenolith_domain::console::{RING, console};
+use xenolith_domain::debug_keys;
 
 /// Bytes copied at a time.
 const CHUNK: usize = 256;

@@ -5,8 +5,8 @@ use xenolith_abi::control::Payload;
 use xenolith_abi::domctl::DomainInfo;
 use xenolith_abi::sysctl::GetDomainInfoList;
 
-use crate::hypercall::Caller;
-use crate::types::DomId;
+use crate::Caller;
+use xenolith_core::types::DomId;
 
 /// All domains from a number on, in the order of their numbers, as many as fit.
 pub fn list(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Errno> {

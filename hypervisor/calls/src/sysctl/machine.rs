@@ -7,10 +7,10 @@ use xenolith_abi::sysctl::{
     AvailHeap, CpuIdle, CpuTopo, CpuTopoInfo, GetCpuInfo, NodeMemory, NumaInfo, PhysInfo, capability,
 };
 
-use crate::arch;
-use crate::command_line::XenVersion;
-use crate::hypercall::Caller;
-use crate::types::{CpuId, PAGE_SIZE};
+use crate::Caller;
+use xenolith_arch as arch;
+use xenolith_core::types::{CpuId, PAGE_SIZE};
+use xenolith_host::command_line::XenVersion;
 
 /// The distance of the node to itself, as Xen says it where it knows nothing of nodes.
 const LOCAL: u32 = 20;

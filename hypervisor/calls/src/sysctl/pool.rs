@@ -7,9 +7,9 @@ use xenolith_abi::sysctl::{
     CpuPoolOp, CpuPoolOpKind, Credit2, SCHEDULER_CREDIT2, SchedId, SchedulerAction, SystemSchedulerOp,
 };
 
-use crate::hypercall::Caller;
-use crate::hypercall::domctl::write_bitmap;
-use crate::sched::CpuMask;
+use crate::Caller;
+use crate::domctl::write_bitmap;
+use xenolith_policy::sched::CpuMask;
 
 /// Microseconds of credit2's rate limit in Xen; nothing here has such a limit.
 const RATE_LIMIT: u32 = 1000;

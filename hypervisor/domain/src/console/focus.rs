@@ -3,7 +3,7 @@
 
 use arrayvec::ArrayVec;
 
-use crate::types::DomId;
+use xenolith_core::types::DomId;
 
 /// Domains besides the control domain that can have the input.
 const MAX_DOMAINS: usize = 64;

@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 
-use crate::types::DomId;
+use xenolith_core::types::DomId;
 
 /// Domains whose line was cut and that have written nothing since; of more, the first is forgotten.
 const CUTS: usize = 8;

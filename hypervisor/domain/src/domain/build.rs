@@ -5,20 +5,21 @@ use alloc::vec::Vec;
 
 use xenolith_abi::Errno;
 
-use crate::arch::{self, HardwareTlb, Stage2};
-use crate::event::EventChannels;
-use crate::grant::{GrantTable, Maptrack};
+use crate::heap::require_heap;
 use crate::hypervisor::Hypervisor;
-use crate::mm::frames::{Content, FrameRange, Kind, Pin};
-use crate::mm::table::TableList;
-use crate::p2m::{MapKind, P2m, P2mError, Tlb};
-use crate::psci;
-use crate::sched::CpuMask;
-use crate::sync::{Mutex, Once};
-use crate::sysreg::{FilteredIds, Guest};
-use crate::types::{DomId, Gfn, Mfn, Pa, VcpuId};
 use crate::vcpu::Vcpu;
-use crate::vgic::{Config, ConfigError, Model, Vgic};
+use xenolith_arch::{self as arch, HardwareTlb, Stage2};
+use xenolith_core::sync::{Mutex, Once};
+use xenolith_core::types::{DomId, Gfn, Mfn, Pa, VcpuId};
+use xenolith_isa::psci;
+use xenolith_isa::sysreg::{FilteredIds, Guest};
+use xenolith_isa::vgic::{Config, ConfigError, Model, Vgic};
+use xenolith_memory::frames::{Content, FrameRange, Kind, Pin};
+use xenolith_memory::p2m::{MapKind, P2m, P2mError, Tlb};
+use xenolith_memory::table::TableList;
+use xenolith_policy::event::EventChannels;
+use xenolith_policy::grant::{GrantTable, Maptrack};
+use xenolith_policy::sched::CpuMask;
 
 use super::destroy::{Life, Teardown};
 use super::io::Io;
@@ -270,12 +271,6 @@ impl Domain {
         end_shared_info(hv, self.id, self.shared_info.mfn());
         discard_stage2(hv, self.id, &mut self.memory.get_mut().p2m);
     }
-}
-
-/// `ENOMEM`: the heap has no room for such a value, for which the next step asks without a way to fail. Nothing that uses
-/// the heap comes between.
-pub(crate) fn require_heap<T>() -> Result<(), Errno> {
-    Vec::<T>::new().try_reserve_exact(1).map_err(|_| Errno::ENOMEM)
 }
 
 /// Takes vCPUs out of the scheduler that no CPU runs.

@@ -2,9 +2,8 @@
 
 use xenolith_abi::Errno;
 
-use crate::arch;
-use crate::p2m::MapKind;
-use crate::types::{Gfn, PAGE_SHIFT};
+use xenolith_core::types::{Gfn, PAGE_SHIFT};
+use xenolith_memory::p2m::MapKind;
 
 use super::Domain;
 use super::memory::Memory;
@@ -35,7 +34,7 @@ fn clean(memory: &Memory, from: Gfn, pages: u64) -> Result<u64, Errno> {
     let mut cleaned = 0;
     for run in runs.iter().filter(|run| !matches!(run.kind, MapKind::Device | MapKind::StrictDevice)) {
         let now = run.pages.min(STEP - cleaned);
-        arch::clean_to_memory(run.mfn.base(), now << PAGE_SHIFT);
+        xenolith_hw::clean_to_memory(run.mfn.base().0, now << PAGE_SHIFT);
         cleaned += now;
         if cleaned == STEP {
             return Ok(run.gfn.0.saturating_add(now).saturating_sub(from.0).min(pages));

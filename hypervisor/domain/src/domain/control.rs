@@ -6,12 +6,12 @@
 use xenolith_abi::Errno;
 use xenolith_abi::domctl::{CONTEXT_ONLINE, VcpuGuestContext, VcpuGuestCoreRegs};
 
-use crate::arch;
-use crate::arch::context::Context;
 use crate::hypervisor::Hypervisor;
-use crate::physical_timer::PhysicalTimer;
-use crate::regs::{El1Registers, GuestRegs, Pstate};
 use crate::vcpu::{Power, Vcpu};
+use xenolith_arch as arch;
+use xenolith_arch::context::Context;
+use xenolith_isa::physical_timer::PhysicalTimer;
+use xenolith_isa::regs::{El1Registers, GuestRegs, Pstate};
 
 use super::Domain;
 

@@ -9,10 +9,11 @@
 use xenolith_abi::Errno;
 use xenolith_abi::sched::ShutdownReason;
 
-use crate::arch;
+use crate::cpu::Local;
 use crate::hypervisor::{Hypervisor, VcpuRef};
-use crate::regs::GuestRegs;
-use crate::run::{AlarmKind, Local};
+use crate::timers::AlarmKind;
+use xenolith_arch as arch;
+use xenolith_isa::regs::GuestRegs;
 
 use super::Domain;
 

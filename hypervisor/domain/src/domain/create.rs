@@ -6,11 +6,11 @@ use alloc::sync::Arc;
 
 use xenolith_abi::Errno;
 
-use crate::arch;
 use crate::hypervisor::Hypervisor;
-use crate::p2m::MapKind;
-use crate::types::{DomId, PAGE_SHIFT};
-use crate::vgic::{ConfigError, MAX_SPIS, MAX_VCPUS_V2, MAX_VCPUS_V3, Model};
+use xenolith_arch as arch;
+use xenolith_core::types::{DomId, PAGE_SHIFT};
+use xenolith_isa::vgic::{ConfigError, MAX_SPIS, MAX_VCPUS_V2, MAX_VCPUS_V3, Model};
+use xenolith_memory::p2m::MapKind;
 
 use super::Domain;
 use super::build::{Blueprint, BuildError, empty_stage2};

@@ -11,13 +11,13 @@ use core::sync::atomic::{AtomicU8, Ordering};
 use xenolith_abi::Errno;
 use xenolith_abi::event::Virq;
 
-use crate::arch;
-use crate::event::Closing;
-use crate::grant;
 use crate::hypervisor::Hypervisor;
-use crate::mm::frames::{FrameRange, Search};
-use crate::p2m::{MapKind, RUNS, Run};
-use crate::types::{DomId, Gfn, Mfn};
+use xenolith_arch as arch;
+use xenolith_core::types::{DomId, Gfn, Mfn};
+use xenolith_memory::frames::{FrameRange, Search};
+use xenolith_memory::p2m::{MapKind, RUNS, Run};
+use xenolith_policy::event::Closing;
+use xenolith_policy::grant;
 
 use super::memory::holds_reference;
 use super::{Domain, Grantees, build};
@@ -128,7 +128,7 @@ impl Domain {
 
     /// Frames that were mapped with a reference, and whose reference is not dropped yet.
     #[cfg(not(target_os = "none"))]
-    pub(crate) fn unmapped_references(&self) -> Vec<Mfn> {
+    pub fn unmapped_references(&self) -> Vec<Mfn> {
         let teardown = self.teardown.lock();
         let runs = teardown.unmapped.iter().filter(|run| holds_reference(run.kind));
         runs.flat_map(|run| (run.mfn.0..run.mfn.0.saturating_add(run.pages)).map(Mfn)).collect()
@@ -136,7 +136,7 @@ impl Domain {
 
     /// Frames that it has given up and others still refer to.
     #[cfg(not(target_os = "none"))]
-    pub(crate) fn lingering(&self) -> i64 {
+    pub fn lingering(&self) -> i64 {
         self.lingering.load(Ordering::SeqCst)
     }
 }

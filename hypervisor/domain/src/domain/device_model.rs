@@ -10,10 +10,10 @@ use xenolith_abi::Errno;
 use xenolith_abi::event::Virq;
 use xenolith_abi::xenolith::Slot;
 
-use crate::device::Parties;
 use crate::hypervisor::Hypervisor;
-use crate::p2m::MapKind;
-use crate::types::{DomId, Gfn};
+use xenolith_core::types::{DomId, Gfn};
+use xenolith_memory::p2m::MapKind;
+use xenolith_policy::slots::Parties;
 
 use super::Domain;
 
@@ -96,7 +96,7 @@ impl Domain {
                     return Some(gfn.0);
                 }
                 budget -= 1;
-                let mfn = crate::types::Mfn(run.mfn.0.saturating_add(page));
+                let mfn = xenolith_core::types::Mfn(run.mfn.0.saturating_add(page));
                 if hv.frames.owner_of(mfn) == Ok(other) {
                     let _ = memory.unmap_referenced(hv, self, gfn, mfn);
                 }
@@ -111,7 +111,7 @@ impl Hypervisor {
     /// Makes a device slot, and allows its backend to be the guest's device model: both, or neither. Its number.
     ///
     /// `ESRCH`: no such guest or backend, or it is dying. `EINVAL`: the guest is to serve itself. `ENOSPC`: the guest has
-    /// too many device models. Others: those of [`Slots::create`](crate::device::Slots::create).
+    /// too many device models. Others: those of [`Slots::create`](xenolith_policy::slots::Slots::create).
     pub fn create_slot(&self, wanted: &Slot) -> Result<u32, Errno> {
         let guest = self.live_domain(DomId(wanted.guest)).ok_or(Errno::ESRCH)?;
         let backend = self.live_domain(DomId(wanted.backend)).ok_or(Errno::ESRCH)?;

@@ -3,19 +3,12 @@
 use xenolith_abi::Errno;
 use xenolith_abi::event::Virq;
 
-use crate::event::{Closing, Delivery, Effects, Ends, Peer, Port, SharedFrame, vcpu_info_fits};
 use crate::hypervisor::Hypervisor;
-use crate::mm::frames::Pin;
-use crate::mm::page::Page;
-use crate::types::{DomId, Gfn, VcpuId};
+use xenolith_core::types::{DomId, Gfn, VcpuId};
+use xenolith_memory::frames::Pin;
+use xenolith_policy::event::{Closing, Delivery, Effects, Ends, Peer, Port, vcpu_info_fits};
 
 use super::Domain;
-
-impl SharedFrame for Pin {
-    fn page(&self) -> Page {
-        Pin::page(self)
-    }
-}
 
 impl Domain {
     /// Carries out what follows from events. The domain's event lock is not held.
@@ -32,7 +25,7 @@ impl Domain {
 
     /// Sends the event of a port.
     pub fn send_event(&self, hv: &Hypervisor, port: Port) -> Result<(), Errno> {
-        use crate::event::Sent;
+        use xenolith_policy::event::Sent;
         let sent = self.events.lock().send(port)?;
         match sent {
             Sent::Nowhere => (),
@@ -144,7 +137,7 @@ impl Domain {
     fn settle(
         &self,
         hv: &Hypervisor,
-        done: Result<Effects, crate::event::Refused<Pin>>,
+        done: Result<Effects, xenolith_policy::event::Refused<Pin>>,
     ) -> Result<(), Errno> {
         match done {
             Ok(effects) => {

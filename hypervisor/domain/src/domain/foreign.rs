@@ -9,11 +9,11 @@
 
 use xenolith_abi::Errno;
 
-use crate::arch;
 use crate::hypervisor::Hypervisor;
-use crate::p2m::MapKind;
-use crate::types::{Gfn, Mfn};
 use crate::vcpu::Vcpu;
+use xenolith_arch as arch;
+use xenolith_core::types::{Gfn, Mfn};
+use xenolith_memory::p2m::MapKind;
 
 use super::Domain;
 use super::memory::frame_error;
@@ -102,7 +102,7 @@ impl Domain {
         &self,
         hv: &Hypervisor,
         owner: &Domain,
-        server: crate::ioreq::ServerId,
+        server: xenolith_policy::ioreq::ServerId,
         index: u64,
         gfn: Gfn,
     ) -> Result<(), Errno> {

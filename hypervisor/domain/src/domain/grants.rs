@@ -4,11 +4,11 @@ use alloc::sync::Arc;
 
 use xenolith_abi::Errno;
 
-use crate::grant::{Domains, GrantTable, Maptrack, Resolved, Resolver, Rights};
 use crate::hypervisor::Hypervisor;
-use crate::mm::frames::{Content, FrameRange, Frames, Kind, Pin};
-use crate::p2m::MapKind;
-use crate::types::{DomId, Gfn, Mfn};
+use xenolith_core::types::{DomId, Gfn, Mfn};
+use xenolith_memory::frames::{Content, FrameRange, Frames, Kind, Pin};
+use xenolith_memory::p2m::MapKind;
+use xenolith_policy::grant::{Domains, GrantTable, Maptrack, Resolved, Resolver, Rights};
 
 use super::Domain;
 use super::memory::Memory;

@@ -4,10 +4,10 @@ use xenolith_abi::domctl::{
     ArchDomainInfo, DomainInfo, GicVersion, SHUTDOWN_REASON_NONE, SHUTDOWN_REASON_SHIFT, VcpuInfo, info_flag,
 };
 
-use crate::arch;
 use crate::hypervisor::Hypervisor;
-use crate::sched::{State, Times};
 use crate::vcpu::{Power, Vcpu};
+use xenolith_arch as arch;
+use xenolith_policy::sched::{State, Times};
 
 use super::Domain;
 

@@ -4,11 +4,11 @@ use core::sync::atomic::Ordering;
 
 use xenolith_abi::Errno;
 
-use crate::arch::gic;
 use crate::hypervisor::Hypervisor;
-use crate::sync::MutexGuard;
-use crate::types::{CpuId, VcpuId};
-use crate::vgic::{LineChange, Vgic};
+use xenolith_arch::gic;
+use xenolith_core::sync::MutexGuard;
+use xenolith_core::types::{CpuId, VcpuId};
+use xenolith_isa::vgic::{LineChange, Vgic};
 
 use super::Domain;
 
@@ -69,7 +69,7 @@ impl Domain {
     /// counts on the CPU where the vCPU runs. Elsewhere than here that CPU puts it right, when it presents the interrupts.
     fn change_private_line(&self, hv: &Hypervisor, id: VcpuId, change: &LineChange) {
         let Some((vcpu, active)) = self.vcpu(id).zip(change.active) else { return };
-        if hv.scheduler.running_on(vcpu.unit) == Some(crate::arch::this_cpu()) {
+        if hv.scheduler.running_on(vcpu.unit) == Some(xenolith_arch::this_cpu()) {
             gic::set_active(change.physical, active);
             if active {
                 vcpu.timer_raised.store(true, Ordering::Relaxed);

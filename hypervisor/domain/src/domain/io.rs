@@ -8,13 +8,13 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use xenolith_abi::Errno;
 
-use crate::arch;
-use crate::event::{ConsumerTag, Port};
 use crate::hypervisor::Hypervisor;
-use crate::ioreq::{Info, Outcome, Posted, Removed, Request, ServerId, Servers, Space};
-use crate::mm::frames::{Content, FrameRange, Kind, Pin};
-use crate::sync::Mutex;
-use crate::types::{DomId, Ipa, Mfn, VcpuId};
+use xenolith_arch as arch;
+use xenolith_core::sync::Mutex;
+use xenolith_core::types::{DomId, Ipa, Mfn, VcpuId};
+use xenolith_memory::frames::{Content, FrameRange, Kind, Pin};
+use xenolith_policy::event::{ConsumerTag, Port};
+use xenolith_policy::ioreq::{Info, Outcome, Posted, Removed, Request, ServerId, Servers, Space};
 
 use super::memory::frame_error;
 use super::{Asked, Domain};
@@ -39,7 +39,7 @@ impl Io {
 
     /// Whether a domain has made one of them.
     #[cfg(not(target_os = "none"))]
-    pub(crate) fn has_server_of(&self, maker: DomId) -> bool {
+    pub fn has_server_of(&self, maker: DomId) -> bool {
         self.servers.lock().owned_by(maker).is_some()
     }
 }

@@ -1,7 +1,7 @@
 //! Where a domain that the control domain makes finds its interrupt controller, and by which private interrupts it is told
 //! of timers and events: the addresses and numbers that toolstacks describe to guests (Xen's `public/arch-arm.h`).
 
-use crate::types::Ipa;
+use xenolith_core::types::Ipa;
 
 /// The distributor, of either version.
 pub const DISTRIBUTOR: Ipa = Ipa(0x0300_1000);

@@ -5,12 +5,12 @@
 
 use xenolith_abi::Errno;
 
-use crate::arch::{self, HardwareTlb};
 use crate::hypervisor::Hypervisor;
-use crate::mm::frames::{Content, FrameError, FrameRange, Kind, Pin};
-use crate::mm::table::TableList;
-use crate::p2m::{Access, Entry, MapKind, P2m, P2mError, Run};
-use crate::types::{DomId, Gfn, Ipa, Mfn, PAGE_SIZE};
+use xenolith_arch::HardwareTlb;
+use xenolith_core::types::{DomId, Gfn, Ipa, Mfn, PAGE_SIZE};
+use xenolith_memory::frames::{Content, FrameError, FrameRange, Kind, Pin};
+use xenolith_memory::p2m::{Access, Entry, MapKind, P2m, P2mError, Run};
+use xenolith_memory::table::TableList;
 
 use super::Domain;
 
@@ -162,7 +162,7 @@ impl Domain {
         hv: &Hypervisor,
         gfn: Gfn,
         access: Access,
-        with: impl FnOnce(crate::mm::page::Page) -> T,
+        with: impl FnOnce(xenolith_memory::page::Page) -> T,
     ) -> Result<T, Errno> {
         let memory = self.memory.lock();
         let entry = memory.p2m.lookup_for(gfn, access).map_err(|_| Errno::EFAULT)?;
@@ -193,7 +193,7 @@ impl Domain {
             let (now, later) = rest.split_at(room.min(rest.len()));
             self.with_page(hv, to.frame(), Access::Write, |page| {
                 let copied = page.write(to.offset(), now);
-                arch::clean_to_memory(page.mfn().base(), PAGE_SIZE);
+                xenolith_hw::clean_to_memory(page.mfn().base().0, PAGE_SIZE);
                 copied
             })?;
             to = Ipa(to.0.checked_add(now.len() as u64).ok_or(Errno::EFAULT)?);

@@ -2,9 +2,9 @@
 
 use xenolith_abi::Errno;
 
-use crate::event::{ConsumerTag, Port};
 use crate::hypervisor::Hypervisor;
-use crate::types::{DomId, Ipa, VcpuId};
+use xenolith_core::types::{DomId, Ipa, VcpuId};
+use xenolith_policy::event::{ConsumerTag, Port};
 
 use super::{Asked, Domain};
 
@@ -24,7 +24,7 @@ impl Io {
 
     /// Nobody has made one.
     #[cfg(not(target_os = "none"))]
-    pub(crate) fn has_server_of(&self, _: DomId) -> bool {
+    pub fn has_server_of(&self, _: DomId) -> bool {
         false
     }
 }

@@ -7,8 +7,8 @@ use arrayvec::ArrayVec;
 use xenolith_abi::Errno;
 
 use crate::hypervisor::Hypervisor;
-use crate::p2m::MapKind;
-use crate::types::{Gfn, Mfn};
+use xenolith_core::types::{Gfn, Mfn};
+use xenolith_memory::p2m::MapKind;
 
 use super::Domain;
 
@@ -110,7 +110,7 @@ impl Domain {
             return Err(Errno::EINVAL);
         }
         let (runs, _) = memory.p2m.scan(gfn, pages)?;
-        let same = |run: &crate::p2m::Run| {
+        let same = |run: &xenolith_memory::p2m::Run| {
             run.kind == MapKind::Device && run.mfn.0.wrapping_sub(mfn.0) == run.gfn.0.wrapping_sub(gfn.0)
         };
         if !runs.iter().all(same) {

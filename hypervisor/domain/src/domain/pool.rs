@@ -4,7 +4,7 @@
 use xenolith_abi::Errno;
 
 use crate::hypervisor::Hypervisor;
-use crate::types::{PAGE_SHIFT, PAGE_SIZE};
+use xenolith_core::types::{PAGE_SHIFT, PAGE_SIZE};
 
 use super::Domain;
 use super::destroy::Progress;

@@ -6,13 +6,13 @@ use xenolith_abi::Errno;
 use xenolith_abi::event::Virq;
 use xenolith_abi::sched::ShutdownReason;
 
-use crate::arch;
-use crate::arch::context::Context;
-use crate::command_line::Aftermath;
 use crate::hypervisor::Hypervisor;
-use crate::physical_timer::PhysicalTimer;
-use crate::regs::{GuestRegs, Pstate};
 use crate::vcpu::{Power, Vcpu};
+use xenolith_arch as arch;
+use xenolith_arch::context::Context;
+use xenolith_host::command_line::Aftermath;
+use xenolith_isa::physical_timer::PhysicalTimer;
+use xenolith_isa::regs::{GuestRegs, Pstate};
 
 use super::Domain;
 

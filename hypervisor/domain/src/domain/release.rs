@@ -7,8 +7,8 @@
 use core::sync::atomic::Ordering;
 
 use crate::hypervisor::Hypervisor;
-use crate::mm::frames::{FrameError, FrameRange, Pin, Release};
-use crate::types::{DomId, Mfn};
+use xenolith_core::types::{DomId, Mfn};
+use xenolith_memory::frames::{FrameError, FrameRange, Pin, Release};
 
 use super::Domain;
 

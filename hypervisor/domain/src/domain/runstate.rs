@@ -10,13 +10,13 @@ use core::sync::atomic::{Ordering, fence};
 use xenolith_abi::shared::{RUNSTATE_UPDATE, RunStateInfo};
 use zerocopy::IntoBytes;
 
-use crate::arch;
 use crate::hypervisor::{Hypervisor, VcpuRef};
-use crate::mm::frames::Pin;
-use crate::mm::page::Page;
-use crate::sched::State;
-use crate::types::{Gva, PAGE_SIZE};
 use crate::vcpu::Vcpu;
+use xenolith_arch as arch;
+use xenolith_core::types::{Gva, PAGE_SIZE};
+use xenolith_memory::frames::Pin;
+use xenolith_memory::page::Page;
+use xenolith_policy::sched::State;
 
 use super::Domain;
 

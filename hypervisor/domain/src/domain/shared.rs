@@ -4,7 +4,7 @@ use xenolith_abi::Errno;
 use xenolith_abi::shared::SharedInfo;
 
 use crate::hypervisor::Hypervisor;
-use crate::types::Gfn;
+use xenolith_core::types::Gfn;
 
 use super::Domain;
 
@@ -20,7 +20,7 @@ impl Domain {
         if memory.shared_info_gfn.is_some() {
             return Err(Errno::EBUSY);
         }
-        let kind = crate::p2m::MapKind::Shared;
+        let kind = xenolith_memory::p2m::MapKind::Shared;
         memory.map_referenced(hv, self, gfn, self.shared_info.mfn(), self.id, kind)?;
         memory.shared_info_gfn = Some(gfn);
         self.grants.lock().forget_gfn(gfn);

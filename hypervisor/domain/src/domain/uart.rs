@@ -6,12 +6,12 @@ use xenolith_abi::Errno;
 use xenolith_guest::layout::{PL011, PL011_SPI};
 
 use crate::console::{Typed, console};
-use crate::event::{ConsumerTag, Port};
 use crate::hypervisor::Hypervisor;
-use crate::mm::frames::Pin;
-use crate::sync::Mutex;
-use crate::types::{DomId, Gfn, Ipa, VcpuId};
-use crate::vuart::{self, Fault, Output, Vuart};
+use xenolith_core::sync::Mutex;
+use xenolith_core::types::{DomId, Gfn, Ipa, VcpuId};
+use xenolith_memory::frames::Pin;
+use xenolith_policy::event::{ConsumerTag, Port};
+use xenolith_vdev::vuart::{self, Fault, Output, Vuart};
 
 use super::Domain;
 

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::platform::{Region, subtract};
-use crate::types::{Ipa, Pa};
+use xenolith_core::types::{Ipa, Pa};
 
 /// To what a region's start and end are aligned.
 const ALIGNMENT: u64 = 2 << 20;

@@ -12,7 +12,7 @@ use xenolith_guest::tree::node::{node, put, put_common};
 use super::{HardwareDomainSpec, TreeError};
 use crate::platform::tree::{Place, Tree};
 use crate::platform::{FIRST_PPI, GicLayout, Platform};
-use crate::types::Ipa;
+use xenolith_core::types::Ipa;
 
 /// Level-triggered, active low, with the CPU mask of a GICv2's specifier set for eight CPUs; as Xen writes it.
 const PPI_FLAGS: u32 = 0xf08;

@@ -14,7 +14,7 @@ use super::nodes::{self, Style};
 use super::{HardwareDomainSpec, TreeError};
 use crate::platform::tree::{Place, Tree, number};
 use crate::platform::{Interrupt, Platform, Region, Trigger, subtract};
-use crate::types::DomId;
+use xenolith_core::types::DomId;
 
 /// What the walk gives.
 pub struct Rewritten {

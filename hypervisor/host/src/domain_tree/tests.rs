@@ -10,7 +10,7 @@ use crate::platform::fixtures::{
 };
 use crate::platform::tree::{bytes, is_compatible, number, text};
 use crate::platform::{Trigger, subtract};
-use crate::types::{DomId, Pa};
+use xenolith_core::types::{DomId, Pa};
 
 const GIB: u64 = 1 << 30;
 const MEMORY: [(Ipa, u64); 2] = [(Ipa(0x5000_0000), GIB / 2), (Ipa(0x1_0000_0000), 3 * GIB)];

@@ -12,7 +12,7 @@ use xenolith_guest::tree::GIC_PHANDLE;
 use super::{Device, PassthroughError, Window};
 use crate::platform::tree::{Place, Then, Tree, cells, entries};
 use crate::platform::{FIRST_SPI, Interrupt, Region};
-use crate::types::{Ipa, PAGE_SIZE, Pa};
+use xenolith_core::types::{Ipa, PAGE_SIZE, Pa};
 
 /// Devices in one tree at most.
 const MAX_DEVICES: usize = 64;

@@ -9,7 +9,7 @@ use super::{Device, Granted, PassthroughError, Resource};
 use crate::domain_tree::PASSED_THROUGH;
 use crate::platform::tree::{Place, Then, Tree};
 use crate::platform::{Interrupt, Platform, PlatformError, Region};
-use crate::types::DomId;
+use xenolith_core::types::DomId;
 
 /// Pages and interrupts that somebody has, and why.
 struct Claim {

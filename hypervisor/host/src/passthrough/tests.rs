@@ -8,7 +8,7 @@ use crate::domain_tree::{HardwareDomainSpec, hardware_domain};
 use crate::platform::fixtures::domains::{device, first_page, flag, host, partial, slot};
 use crate::platform::fixtures::{GICV3, cells, edited, string};
 use crate::platform::{Platform, Trigger};
-use crate::types::{DomId, Pa};
+use xenolith_core::types::{DomId, Pa};
 
 const D1: DomId = DomId(1);
 const D2: DomId = DomId(2);

@@ -12,7 +12,7 @@ use super::error::PlatformError;
 use super::region::Region;
 use super::seed::Seed;
 use super::tree::{Place, Tree, entries};
-use crate::types::Pa;
+use xenolith_core::types::Pa;
 
 /// Boot modules that are kept.
 pub const MAX_MODULES: usize = 16;

@@ -16,7 +16,7 @@ use super::boot::cells_below;
 use super::error::PlatformError;
 use super::region::Region;
 use super::tree::{Place, cells, entries};
-use crate::types::{DomId, Ipa, PAGE_SIZE, Pa};
+use xenolith_core::types::{DomId, Ipa, PAGE_SIZE, Pa};
 
 pub use agree::agree;
 

@@ -12,7 +12,7 @@ use super::common::{self, Common, EventEnd};
 use super::error::PlatformError;
 use super::region::Region;
 use super::tree::{Place, Tree, entries};
-use crate::types::DomId;
+use xenolith_core::types::DomId;
 
 /// Domains that are started at boot at most; further nodes are not read.
 pub const MAX_BOOT_DOMAINS: usize = 64;

@@ -10,7 +10,7 @@ use super::region::Region;
 use super::tree::{Place, Then, Tree, cells};
 
 /// Redistributor regions that are kept. A GICv3 needs one, and one per socket on large machines.
-pub const MAX_REDISTRIBUTOR_REGIONS: usize = 8;
+pub const MAX_REDISTRIBUTOR_REGIONS: usize = xenolith_isa::vgic::MAX_REGIONS;
 
 const V2: [&str; 4] = ["arm,gic-400", "arm,cortex-a15-gic", "arm,cortex-a7-gic", "arm,gic-v2"];
 const V3: [&str; 1] = ["arm,gic-v3"];

@@ -6,7 +6,7 @@ use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::types::{PAGE_SIZE, Pa};
+use xenolith_core::types::{PAGE_SIZE, Pa};
 
 /// A range of machine addresses: at least one byte, and its end is at most 2^64 - 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -6,7 +6,7 @@
 use chacha20::ChaCha20;
 use chacha20::cipher::{KeyIvInit, StreamCipher};
 
-use crate::types::DomId;
+use xenolith_core::types::DomId;
 
 /// Bytes that a domain gets: twice what Linux keys its generator with.
 pub const LENGTH: usize = 64;

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::fixtures::{GICV2, GICV3, cells, damaged, edited, node, nonsensical, string, with, without};
 use super::*;
-use crate::types::Pa;
+use xenolith_core::types::Pa;
 
 fn region(start: u64, size: u64) -> Region {
     Region::new(Pa(start), size).unwrap()

@@ -14,7 +14,7 @@ use dtoolkit::{Node, Property};
 
 use super::error::PlatformError;
 use super::region::Region;
-use crate::types::Pa;
+use xenolith_core::types::Pa;
 
 /// Entries of one property that are looked at.
 const MAX_ENTRIES: usize = 256;

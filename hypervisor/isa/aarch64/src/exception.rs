@@ -3,7 +3,7 @@
 //! Source: Arm ARM, D1.3 "Exceptions" and the pseudocode `AArch64.TakeException`.
 
 use crate::regs::Pstate;
-use crate::types::Gva;
+use xenolith_core::types::Gva;
 
 /// An exception for a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ mod answer;
 
 pub use answer::{Answer, Mitigations, Workaround, answer};
 
-use crate::types::VcpuId;
+use xenolith_core::types::VcpuId;
 
 /// PSCI_VERSION: 1.1.
 pub const PSCI_1_1: u32 = 0x1_0001;

@@ -30,7 +30,6 @@ use alloc::vec::Vec;
 
 use arrayvec::ArrayVec;
 
-use crate::types::{Ipa, VcpuId};
 pub use delivery::Fill;
 use delivery::Listed;
 pub use effects::{Effects, LineChange};
@@ -40,6 +39,7 @@ use queue::Queue;
 use redistributor::Region;
 use register::Access;
 pub use sgi::SgiRegister;
+use xenolith_core::types::{Ipa, VcpuId};
 
 /// The most vCPUs that a domain with GICv2 may have: its target masks are a byte.
 pub const MAX_VCPUS_V2: u16 = 8;
@@ -55,7 +55,7 @@ const DISTRIBUTOR_SIZE_V2: u64 = 0x1000;
 const DISTRIBUTOR_SIZE_V3: u64 = 0x1_0000;
 
 /// The most redistributor regions: as many as the host may have.
-pub const MAX_REGIONS: usize = crate::platform::MAX_REDISTRIBUTOR_REGIONS;
+pub const MAX_REGIONS: usize = 8;
 
 /// Redistributor regions: first byte, on a 4 KiB boundary, and size in bytes.
 pub type Windows = ArrayVec<(Ipa, u64), MAX_REGIONS>;

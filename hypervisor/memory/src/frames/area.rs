@@ -3,7 +3,7 @@
 use arrayvec::ArrayVec;
 
 use super::{Content, FrameError, FrameRange, Frames, Kind, MAX_BANKS, MAX_ORDER};
-use crate::types::{DomId, Mfn};
+use xenolith_core::types::{DomId, Mfn};
 
 /// The memory of a direct-mapped domain: few large pieces, each in one bank.
 pub type Area = ArrayVec<FrameRange, MAX_BANKS>;

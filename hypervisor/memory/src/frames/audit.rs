@@ -4,7 +4,7 @@
 //! no other CPU changes anything meanwhile.
 
 use super::{FrameRange, Frames, State};
-use crate::types::{DomId, Mfn};
+use xenolith_core::types::{DomId, Mfn};
 
 /// The frames of the machine by what they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use core::ops::Range;
 use arrayvec::ArrayVec;
 
 use super::{FrameRange, MAX_ORDER};
-use crate::mm::bitmap::Bitmap;
-use crate::types::Mfn;
+use crate::bitmap::Bitmap;
+use xenolith_core::types::Mfn;
 
 const ORDERS: usize = MAX_ORDER as usize + 1;
 

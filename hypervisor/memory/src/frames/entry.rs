@@ -6,7 +6,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{FrameError, Kind};
-use crate::types::DomId;
+use xenolith_core::types::DomId;
 
 /// What a frame is at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +117,7 @@ impl Entry<'_> {
                 Ok(_) => return Ok(next),
                 Err(other) => found = other,
             }
-            crate::arch::relax();
+            xenolith_hw::relax();
         }
     }
 

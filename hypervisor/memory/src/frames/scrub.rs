@@ -4,8 +4,8 @@
 //! RAM that was free at boot may hold what ran on the machine before (advisory 245).
 
 use super::{Frames, State};
-use crate::mm::page::Page;
-use crate::types::{Mfn, PAGE_SIZE};
+use crate::page::Page;
+use xenolith_core::types::{Mfn, PAGE_SIZE};
 
 /// The most frames that are out of the allocator at a time while they are wiped, as an order.
 const CHUNK_ORDER: u8 = 6;
@@ -22,7 +22,7 @@ pub struct ZeroAndClean;
 impl Scrub for ZeroAndClean {
     fn scrub(&self, page: Page) {
         page.zero();
-        crate::arch::clean_to_memory(page.mfn().base(), PAGE_SIZE);
+        xenolith_hw::clean_to_memory(page.mfn().base().0, PAGE_SIZE);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Finding a domain's frames when nothing else leads to them.
 
 use super::Frames;
-use crate::types::{DomId, Mfn};
+use xenolith_core::types::{DomId, Mfn};
 
 /// What a search has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use arrayvec::ArrayVec;
 use super::buddy::{self, Buddy};
 use super::entry::{Entry, State};
 use super::{Bank, FrameError, FrameRange, Frames, MAX_BANKS, Scrub};
-use crate::sync::Mutex;
-use crate::types::Mfn;
+use xenolith_core::sync::Mutex;
+use xenolith_core::types::Mfn;
 
 /// How much memory the tables need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,14 @@ impl Frames {
             Entry(word).set(State::Reserved);
         }
         let buddy = Buddy::new(banks, storage.bitmaps).ok_or(SetupError::StorageTooSmall)?;
-        let frames = Frames { banks: known, table, buddy: Mutex::new(buddy), scrub };
+        let frames = Frames {
+            banks: known,
+            table,
+            buddy: Mutex::new(buddy),
+            scrub,
+            #[cfg(not(target_os = "none"))]
+            loan: None,
+        };
         for &bank in banks {
             frames.free_the_gaps(bank, reserved);
         }

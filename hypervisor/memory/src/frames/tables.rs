@@ -1,8 +1,8 @@
 //! Frames for stage-2 tables, as tokens that nobody else holds.
 
 use super::{Content, FrameError, FrameRange, Frames, Kind};
-use crate::mm::table::{RootPages, TablePage};
-use crate::types::DomId;
+use crate::table::{RootPages, TablePage};
+use xenolith_core::types::DomId;
 
 impl Frames {
     /// Takes one frame for a table of `owner`.

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use proptest::prelude::*;
 
 use super::*;
-use crate::mm::arena;
+use crate::arena;
 
 /// Notes which frames are wiped, and touches none.
 #[derive(Default)]

@@ -6,8 +6,8 @@ use super::piece::{Piece, slot_start};
 use super::split::{discard, without};
 use super::tlb::Stale;
 use super::{MapKind, P2m, P2mError, Run, Runs, TablePool, Tlb, Vttbr};
-use crate::mm::table::{Index, Leaf, Slot, Table, TableMut};
-use crate::types::{Gfn, Mfn};
+use crate::table::{Index, Leaf, Slot, Table, TableMut};
+use xenolith_core::types::{Gfn, Mfn};
 
 /// How many slots one call looks at before it returns to the caller, who may have to let others run.
 const STEPS: u32 = 8192;

@@ -2,8 +2,8 @@
 //! VTTBR_EL2). Granule 4 KiB throughout.
 
 use super::{Vmid, Vttbr};
-use crate::mm::table::{BITS_PER_LEVEL, Level};
-use crate::types::{Gfn, Mfn, PAGE_SHIFT};
+use crate::table::{BITS_PER_LEVEL, Level};
+use xenolith_core::types::{Gfn, Mfn, PAGE_SHIFT};
 
 /// The most guest physical address bits: 52 need another descriptor format.
 pub const MAX_BITS: u32 = 48;

@@ -1,7 +1,7 @@
 //! What a mapping is, and how its descriptor says so (Arm ARM D8.3, stage 2 attributes).
 
-use crate::mm::table::Leaf;
-use crate::types::Mfn;
+use crate::table::Leaf;
+use xenolith_core::types::Mfn;
 
 /// What a guest frame stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

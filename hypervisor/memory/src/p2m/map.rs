@@ -4,8 +4,8 @@
 use super::piece::{Backing, Piece};
 use super::pool::{give_all, take_all};
 use super::{MapKind, P2m, P2mError, TablePool, Tlb};
-use crate::mm::table::{Level, Slot, Table, TableList, TableMut, View};
-use crate::types::{Gfn, Mfn};
+use crate::table::{Level, Slot, Table, TableList, TableMut, View};
+use xenolith_core::types::{Gfn, Mfn};
 
 impl<P: TablePool, T: Tlb> P2m<P, T> {
     /// Maps `pages` guest frames from `gfn` to machine frames from `mfn`, in blocks of 1 GiB and 2 MiB where they fit.

@@ -1,8 +1,8 @@
 //! Ranges of guest frames, checked once, and cut along the slots of a table.
 
 use super::{Geometry, P2mError};
-use crate::mm::table::{Index, Level};
-use crate::types::{Gfn, Mfn};
+use crate::table::{Index, Level};
+use xenolith_core::types::{Gfn, Mfn};
 
 /// Guest frames that all lie below the limit, so that arithmetic on them cannot overflow. `end` is one past the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Where a domain's table frames come from.
 
-use crate::mm::table::{TableList, TablePage};
+use crate::table::{TableList, TablePage};
 
 /// The frames that one domain may use for tables. An empty pool is an error of the call that needed a table, and of no
 /// other domain (Xen's advisory 409).

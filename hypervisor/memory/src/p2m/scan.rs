@@ -2,8 +2,8 @@
 
 use super::piece::Piece;
 use super::{Access, Entry, MapKind, P2m, P2mError, Run, Runs, TablePool, Tlb};
-use crate::mm::table::{Slot, View};
-use crate::types::{Gfn, Mfn};
+use crate::table::{Slot, View};
+use xenolith_core::types::{Gfn, Mfn};
 
 /// How many slots one call looks at.
 const STEPS: u32 = 8192;

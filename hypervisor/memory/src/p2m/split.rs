@@ -2,8 +2,8 @@
 
 use super::TablePool;
 use super::piece::{Piece, slot_start};
-use crate::mm::table::{Index, Leaf, Level, Table};
-use crate::types::Mfn;
+use crate::table::{Index, Leaf, Level, Table};
+use xenolith_core::types::Mfn;
 
 /// A table that maps what the block `leaf` of `level` maps, except `hole`, and the number of frames that it took from
 /// the pool. `None`, and nothing taken, when the pool has too few.

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::mm::arena;
-use crate::mm::table::{TableList, TablePage};
-use crate::types::{Ipa, Pa};
+use crate::arena;
+use crate::table::{TableList, TablePage};
+use xenolith_core::types::{Ipa, Pa};
 
 mod calls;
 mod model;

@@ -7,8 +7,8 @@
 use arrayvec::ArrayVec;
 
 use super::TablePool;
-use crate::mm::table::{Level, TableList, TablePage};
-use crate::types::{Gfn, Ipa};
+use crate::table::{Level, TableList, TablePage};
+use xenolith_core::types::{Gfn, Ipa};
 
 /// What tells the TLB entries of one guest from another's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

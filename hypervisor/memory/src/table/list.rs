@@ -1,8 +1,8 @@
 //! A list of frames for tables that needs no memory of its own.
 
 use super::{ADDRESS, TablePage};
-use crate::mm::page::Page;
-use crate::types::Pa;
+use crate::page::Page;
+use xenolith_core::types::Pa;
 
 /// Frames for tables, the last one in being the first one out. Each holds the address of the next one in its first
 /// word, which as a descriptor is not valid: a table walk that still reaches the frame through a stale TLB entry

@@ -4,8 +4,8 @@
 use core::marker::PhantomData;
 
 use super::{ENTRIES, Level, TableMut, View};
-use crate::mm::page::Page;
-use crate::types::Mfn;
+use crate::page::Page;
+use xenolith_core::types::Mfn;
 
 /// Neighbouring frames for the tables where a walk begins, held by nobody else.
 #[derive(Debug, PartialEq, Eq)]

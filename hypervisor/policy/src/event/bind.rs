@@ -6,7 +6,7 @@ use xenolith_abi::event::{EventStatus, Status, Virq};
 use super::port::Binding;
 use super::table::confine;
 use super::{ConsumerTag, Effects, EventChannels, Form, Link, Peer, Port, SharedFrame};
-use crate::types::{DomId, VcpuId};
+use xenolith_core::types::{DomId, VcpuId};
 
 impl<F: SharedFrame> EventChannels<F> {
     /// Makes a port to which `remote` may connect. It notifies vCPU 0.

@@ -8,7 +8,7 @@ use xenolith_abi::event::fifo::QUEUES;
 
 use super::fifo::Fifo;
 use super::{Effects, EventChannels, Form, Port, Refused, SharedFrame};
-use crate::types::VcpuId;
+use xenolith_core::types::VcpuId;
 
 impl<F: SharedFrame> EventChannels<F> {
     /// Moves a vCPU's `vcpu_info` to a frame of the guest, and tells the vCPU to look at everything.

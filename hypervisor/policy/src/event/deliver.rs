@@ -6,8 +6,8 @@ use xenolith_abi::sched::POLL_PORTS;
 
 use super::port::Binding;
 use super::{Delivery, Effects, EventChannels, Form, Peer, Port, Raised, Sent, SharedFrame, barrier};
-use crate::mm::page::Contended;
-use crate::types::VcpuId;
+use xenolith_core::types::VcpuId;
+use xenolith_memory::page::Contended;
 
 impl<F: SharedFrame> EventChannels<F> {
     /// A guest signals through a port.

@@ -3,7 +3,7 @@
 use core::ops::BitOrAssign;
 
 use super::port::{ConsumerTag, Peer};
-use crate::types::VcpuId;
+use xenolith_core::types::VcpuId;
 
 /// A set of vCPUs of one domain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

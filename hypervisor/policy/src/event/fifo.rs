@@ -17,8 +17,8 @@ use xenolith_abi::event::fifo::{
 use super::port::{FifoPort, Port, Queue};
 use super::table::confine;
 use super::{Raised, Refused, SharedFrame, barrier};
-use crate::mm::page::{Contended, Page, Word};
-use crate::types::{PAGE_SIZE, VcpuId};
+use xenolith_core::types::{PAGE_SIZE, VcpuId};
+use xenolith_memory::page::{Contended, Page, Word};
 
 /// "No port": the value of a tail or a link that ends a queue.
 const NONE: u32 = 0;

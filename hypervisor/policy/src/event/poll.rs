@@ -10,7 +10,7 @@ use xenolith_abi::Errno;
 use super::effects::VcpuSet;
 use super::port::Port;
 use super::table::confine;
-use crate::types::VcpuId;
+use xenolith_core::types::VcpuId;
 
 /// Who waits for what.
 pub(super) struct Pollers {

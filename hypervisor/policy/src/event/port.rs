@@ -4,7 +4,7 @@ use core::fmt;
 
 use xenolith_abi::event::fifo::DEFAULT_PRIORITY;
 
-use crate::types::{DomId, VcpuId};
+use xenolith_core::types::{DomId, VcpuId};
 
 /// A port's number within its domain. 0 is never a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use xenolith_abi::Errno;
 
-use crate::arch;
+use xenolith_hw::index_nospec;
 
 use super::port::{Binding, Channel, Port};
 
@@ -37,7 +37,7 @@ pub(super) struct PortTable {
 /// so that a mispredicted branch cannot lead to an access outside (Spectre, variant 1).
 pub(super) fn confine(index: u32, len: usize) -> Option<usize> {
     let index = usize::try_from(index).ok()?;
-    (index < len).then(|| arch::confine(index, len))
+    (index < len).then(|| index_nospec(index, len))
 }
 
 impl PortTable {

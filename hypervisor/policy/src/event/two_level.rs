@@ -13,8 +13,8 @@ use xenolith_abi::shared::SharedInfo;
 use super::port::Port;
 use super::vcpu_info::VcpuInfos;
 use super::{Raised, SharedFrame, barrier};
-use crate::mm::page::{Contended, Page, Word};
-use crate::types::VcpuId;
+use xenolith_core::types::VcpuId;
+use xenolith_memory::page::{Contended, Page, Word};
 
 const PENDING: usize = offset_of!(SharedInfo, evtchn_pending);
 const MASK: usize = offset_of!(SharedInfo, evtchn_mask);

@@ -13,8 +13,8 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use super::table::confine;
 use super::{Refused, SharedFrame};
-use crate::mm::page::{Contended, Page, Word};
-use crate::types::{PAGE_SIZE, VcpuId};
+use xenolith_core::types::{PAGE_SIZE, VcpuId};
+use xenolith_memory::page::{Contended, Page, Word};
 
 /// A frame of the guest and where in it the structure stands; the offset was validated.
 struct Place<F> {

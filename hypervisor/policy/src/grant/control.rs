@@ -4,7 +4,7 @@ use xenolith_abi::Errno;
 use xenolith_abi::grant::{CacheFlush, GrantStatus, cache};
 
 use super::{GrantTable, SharedFrame};
-use crate::types::{Mfn, PAGE_SHIFT, PAGE_SIZE};
+use xenolith_core::types::{Mfn, PAGE_SHIFT, PAGE_SIZE};
 
 /// `GNTTABOP_set_version`: there is only version 1, which needs no change. `ENOSYS`: version 2, which Linux then does
 /// without. `EINVAL`: any other.

@@ -4,8 +4,8 @@ use xenolith_abi::grant::{CopySide, GrantCopy, GrantStatus, copy as flag};
 
 use super::map::{acquire, may_use, release};
 use super::{Domains, Rights, SharedFrame};
-use crate::mm::page::Page;
-use crate::types::{DomId, Gfn, PAGE_SIZE};
+use xenolith_core::types::{DomId, Gfn, PAGE_SIZE};
+use xenolith_memory::page::Page;
 
 /// Where one side of a copy is.
 #[derive(Clone, Copy)]

@@ -5,8 +5,8 @@ use core::sync::atomic::AtomicU32;
 use xenolith_abi::grant::{EntryV1, GrantStatus, entry};
 
 use super::Rights;
-use crate::mm::page::{Page, Word};
-use crate::types::{DomId, Gfn};
+use xenolith_core::types::{DomId, Gfn};
+use xenolith_memory::page::{Page, Word};
 
 /// An entry. Flags and domain are one word, so that both are judged and marked in one step.
 pub struct SharedEntry {

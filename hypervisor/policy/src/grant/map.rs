@@ -3,8 +3,8 @@
 use xenolith_abi::grant::{GrantStatus, MapGrantRef, UnmapGrantRef, map as flag};
 
 use super::{Domains, Mapping, Rights};
-use crate::mm::page::Page;
-use crate::types::{DomId, Ipa};
+use xenolith_core::types::{DomId, Ipa};
+use xenolith_memory::page::Page;
 
 /// `GNTTABOP_map_grant_ref`, one element. Outputs are written into `op`: always the status, and on success the handle
 /// and the machine address.

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use xenolith_abi::grant::GrantStatus;
 
 use super::Rights;
-use crate::types::{DomId, Gfn, Mfn};
+use xenolith_core::types::{DomId, Gfn, Mfn};
 
 /// A mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use xenolith_abi::grant::ENTRIES_PER_FRAME;
 
 use super::SharedFrame;
 use super::usage::Grant;
-use crate::mm::page::Page;
-use crate::types::Gfn;
+use xenolith_core::types::Gfn;
+use xenolith_memory::page::Page;
 
 /// A frame of the table.
 #[derive(Debug)]

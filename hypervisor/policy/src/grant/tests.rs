@@ -12,7 +12,7 @@ use zerocopy::FromZeros;
 
 use self::world::{TABLE_FRAMES, World};
 use super::*;
-use crate::mm::page::{Page, tests::page};
+use xenolith_memory::page::{Page, tests::page};
 
 const OKAY: i16 = 0;
 const RW: Rights = Rights::ReadWrite;

@@ -4,8 +4,8 @@ use xenolith_abi::grant::{ENTRIES_PER_FRAME, GrantStatus, entry};
 
 use super::entry::SharedEntry;
 use super::{GrantTable, Rights, SharedFrame};
-use crate::mm::page::Page;
-use crate::types::{DomId, Gfn, Mfn};
+use xenolith_core::types::{DomId, Gfn, Mfn};
+use xenolith_memory::page::Page;
 
 /// A frame of the granting domain, found by its number.
 #[derive(Debug)]

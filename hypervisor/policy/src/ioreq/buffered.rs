@@ -10,7 +10,7 @@ use super::server::zeroed;
 use super::slot::mask;
 use super::{Request, ServerId, Servers};
 use crate::event::{Port, SharedFrame};
-use crate::mm::page::Page;
+use xenolith_memory::page::Page;
 
 /// How the positions of the ring count (`HVM_IOREQSRV_BUFIOREQ_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use super::tag::Tag;
 use super::wait::{Wait, end_all};
 use super::{SERVERS, ServerId, Servers, Space, place};
 use crate::event::{ConsumerTag, Port, SharedFrame, VcpuSet};
-use crate::types::{DomId, VcpuId};
+use xenolith_core::types::{DomId, VcpuId};
 
 /// Resource frames of one server: the ring, and the pages with slots.
 pub const FRAMES: usize = 1 + SYNC_PAGES;

@@ -8,7 +8,7 @@ use super::tag::Tag;
 use super::wait::{Completed, Wait, bit};
 use super::{Request, SERVERS, ServerId, Servers, Space};
 use crate::event::{ConsumerTag, Port, SharedFrame};
-use crate::types::VcpuId;
+use xenolith_core::types::VcpuId;
 
 /// What became of a request.
 #[must_use]

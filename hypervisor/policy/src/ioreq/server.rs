@@ -8,7 +8,7 @@ use xenolith_abi::ioreq::SLOTS_PER_PAGE;
 use super::buffered::Ring;
 use super::slot::SlotPlace;
 use crate::event::{Port, SharedFrame, VcpuSet};
-use crate::types::{DomId, VcpuId};
+use xenolith_core::types::{DomId, VcpuId};
 
 /// Synchronous pages that the most vCPUs need.
 pub(super) const SYNC_PAGES: usize = (VcpuSet::CAPACITY as usize).div_ceil(SLOTS_PER_PAGE as usize);

@@ -6,7 +6,7 @@ use xenolith_abi::ioreq::{READ, RequestType, SLOTS_PER_PAGE, STATE_MASK, Slot, S
 use zerocopy::IntoBytes;
 
 use crate::event::Port;
-use crate::mm::page::Page;
+use xenolith_memory::page::Page;
 
 /// What a slot tells of a request that was posted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! For what a vCPU waits.
 
 use crate::event::VcpuSet;
-use crate::types::VcpuId;
+use xenolith_core::types::VcpuId;
 
 use super::ServerId;
 

@@ -6,7 +6,7 @@
 use alloc::{collections::TryReserveError, vec::Vec};
 
 use super::{CpuMask, UnitId};
-use crate::types::CpuId;
+use xenolith_core::types::CpuId;
 
 /// Which CPU belongs to which unit.
 #[derive(Debug)]

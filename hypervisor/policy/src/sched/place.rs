@@ -7,7 +7,7 @@ use super::{
     queue::{Entry, Queue},
     unit::{Slot, Stage, Unit},
 };
-use crate::types::CpuId;
+use xenolith_core::types::CpuId;
 
 /// A unit's way to where it belongs.
 struct Way {

@@ -9,7 +9,7 @@ use alloc::{collections::TryReserveError, vec::Vec};
 
 use super::idle::IdleTime;
 use super::{CpuMask, Pick, UnitId};
-use crate::types::CpuId;
+use xenolith_core::types::CpuId;
 
 /// Virtual ticks that one tick costs a unit of weight 1.
 const SCALE: u64 = 1 << 16;

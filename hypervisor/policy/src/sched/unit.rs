@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicU16, Ordering};
 use xenolith_abi::Errno;
 
 use super::{CpuMask, UnitId, queue::Vtime};
-use crate::{
+use xenolith_core::{
     sync::{Mutex, Once},
     types::CpuId,
 };

@@ -6,10 +6,10 @@ use xenolith_abi::sched::{Poll, SchedOp};
 
 use super::super::*;
 use super::support::*;
-use crate::domain::create::NewDomain;
-use crate::domain::destroy::Progress;
-use crate::run::AlarmKind;
-use crate::sched::CpuMask;
+use xenolith_cpu::AlarmKind;
+use xenolith_domain::domain::create::NewDomain;
+use xenolith_domain::domain::destroy::Progress;
+use xenolith_policy::sched::CpuMask;
 
 /// Sleeps until a time in ticks, or for ever (0).
 fn sleep(machine: &mut Machine, guest: &Guest, until: u64) {
@@ -18,7 +18,7 @@ fn sleep(machine: &mut Machine, guest: &Guest, until: u64) {
     assert_eq!(guest.call(machine, Hypercall::EventChannelOp, op, &mut offer), 0);
     let (at, ports) = (guest.scratch(machine), guest.page(machine, 2));
     machine.poke(&guest.domain, ports, &offer.port);
-    let timeout = crate::arch::nanoseconds(until);
+    let timeout = xenolith_arch::nanoseconds(until);
     machine.poke(&guest.domain, at, &Poll { ports, nr_ports: 1, timeout, ..Poll::default() });
     let arguments = [SchedOp::Poll.number().into(), at, 0, 0, 0];
     assert_eq!(machine.hypercall(guest.cpu, Hypercall::SchedOp.number(), arguments), None);
@@ -37,7 +37,7 @@ fn the_alarm_of_a_vcpu_that_is_gone_wakes_none_of_its_number() {
     Guest::boot(&mut machine, CONTROL);
     let first = Guest::boot(&mut machine, OTHER);
     let unit = first.domain.vcpus[0].unit;
-    let deadline = crate::arch::now() + 1_000_000;
+    let deadline = xenolith_arch::now() + 1_000_000;
     sleep(&mut machine, &first, deadline);
     let other = 3 - first.cpu;
     destroy(&mut machine, first);
@@ -46,13 +46,13 @@ fn the_alarm_of_a_vcpu_that_is_gone_wakes_none_of_its_number() {
     assert_eq!(second.domain.vcpus[0].unit, unit, "it has the same number");
     // On another CPU, so that its own alarms do not replace the old ones.
     let kicks =
-        machine.hv.scheduler.set_affinity(unit, CpuMask::one(CpuId(other)), crate::arch::now()).unwrap();
+        machine.hv.scheduler.set_affinity(unit, CpuMask::one(CpuId(other)), xenolith_arch::now()).unwrap();
     machine.hv.kick(kicks);
     machine.settle();
     second.cpu = machine.cpu_of(&second.domain, 0).unwrap();
     assert_eq!(second.cpu, other);
     sleep(&mut machine, &second, 0);
-    fake::advance(2_000_000);
+    machine::advance(2_000_000);
     machine.settle();
     assert_eq!(machine.next(other), Next::Idle);
 }
@@ -60,7 +60,7 @@ fn the_alarm_of_a_vcpu_that_is_gone_wakes_none_of_its_number() {
 #[test]
 fn an_earlier_end_is_not_the_end_of_a_later_poll() {
     let (mut machine, _control, guest) = Guest::two();
-    let now = crate::arch::now();
+    let now = xenolith_arch::now();
     sleep(&mut machine, &guest, now + 1_000_000);
     // An interrupt ends it, and it goes on on another CPU.
     guest.domain.end_poll(&machine.hv, VcpuId(0));
@@ -69,7 +69,7 @@ fn an_earlier_end_is_not_the_end_of_a_later_poll() {
     let alarm = guest.domain.vcpus[0].unit;
     sleep(&mut machine, &guest, now + 9_000_000);
     queue.set(alarm, AlarmKind::Poll, Some(now + 1_000_000));
-    fake::advance(2_000_000);
+    machine::advance(2_000_000);
     machine.event(guest.cpu, Event::Interrupt);
     machine.settle();
     assert_eq!(machine.next(guest.cpu), Next::Idle);
@@ -82,7 +82,7 @@ fn there_is_room_for_the_alarms_of_all_domains_on_each_cpu() {
     let domains: Vec<_> = (0..3).map(|_| machine.hv.create_domain(&request).unwrap()).collect();
     let queue = machine.hv.alarms.of(CpuId(0));
     let units: Vec<_> = domains.iter().flat_map(|domain| domain.vcpus.iter().map(|vcpu| vcpu.unit)).collect();
-    let ((), lacked) = fake::with_heap(0, || {
+    let ((), lacked) = machine::with_heap(0, || {
         for (deadline, &unit) in (1000..).zip(&units) {
             AlarmKind::ALL.iter().for_each(|&kind| queue.set(unit, kind, Some(deadline)));
         }

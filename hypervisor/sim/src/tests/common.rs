@@ -7,11 +7,11 @@ use xenolith_abi::hypercall::Hypercall;
 use super::super::*;
 use super::boot_domains::{booted, booted_with, guest, small};
 use super::support::*;
-use crate::domain::destroy::Progress;
-use crate::mm::frames::State;
-use crate::p2m::MapKind;
-use crate::platform::fixtures::domains::{KERNEL, event_end, shared_memory};
-use crate::platform::fixtures::{cells, string};
+use xenolith_domain::domain::destroy::Progress;
+use xenolith_host::platform::fixtures::domains::{KERNEL, event_end, shared_memory};
+use xenolith_host::platform::fixtures::{cells, string};
+use xenolith_memory::frames::State;
+use xenolith_memory::p2m::MapKind;
 
 /// Where the memory is for the domains.
 const PLACE: u64 = 0x7000_0000;

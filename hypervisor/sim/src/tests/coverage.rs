@@ -20,8 +20,8 @@ use xenolith_abi::hypercall::Hypercall;
 
 use super::super::*;
 use super::support::*;
-use crate::command_line::XenVersion;
 use remarks::{Kind, REMARKS, Remark};
+use xenolith_host::command_line::XenVersion;
 
 /// Set to write the document anew.
 const RENEW: &str = "RENEW_DOCUMENTS";

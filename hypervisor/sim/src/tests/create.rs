@@ -5,11 +5,11 @@ use xenolith_abi::Errno;
 use super::super::*;
 use super::foreign::HOLE;
 use super::support::*;
-use crate::domain::create::{Controller, NewDomain};
-use crate::domain::destroy::Progress;
-use crate::domain::layout;
-use crate::p2m::MapKind;
-use crate::types::Pa;
+use xenolith_core::types::Pa;
+use xenolith_domain::domain::create::{Controller, NewDomain};
+use xenolith_domain::domain::destroy::Progress;
+use xenolith_domain::domain::layout;
+use xenolith_memory::p2m::MapKind;
 
 pub(super) fn request() -> NewDomain {
     NewDomain { vcpus: 2, max_port: 1023, spis: 32, trap_unmapped: true, ..NewDomain::default() }
@@ -70,7 +70,7 @@ fn what_no_domain_can_be_is_refused_and_leaves_nothing() {
 #[test]
 fn a_gicv2_has_the_machine_s_virtual_interface() {
     let (machine, _) = Guest::alone();
-    fake::gic::be_version_2(Pa(0x0804_0000), 0x1_0000);
+    machine::gic::be_version_2(Pa(0x0804_0000), 0x1_0000);
     let create = |vcpus, controller| machine.hv.create_domain(&NewDomain { vcpus, controller, ..request() });
     assert_eq!(create(9, Controller::Native).map(drop), Err(Errno::EINVAL));
     assert_eq!(create(1, Controller::V3).map(drop), Err(Errno::ENODEV));

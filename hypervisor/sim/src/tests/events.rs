@@ -30,8 +30,8 @@ fn listen(machine: &mut Machine, guest: &Guest) {
 
 /// The event interrupt as the guest's handler sees it: whether there is one, and the word that says so.
 fn upcall(machine: &mut Machine, guest: &Guest) -> bool {
-    fake::on_cpu(CpuId(guest.cpu));
-    if fake::guest::take() != Some(EVENT_PPI) {
+    machine::on_cpu(CpuId(guest.cpu));
+    if machine::guest::take() != Some(EVENT_PPI) {
         return false;
     }
     let info = guest.page(machine, 11);
@@ -166,11 +166,11 @@ fn a_poll_ends_with_its_event_or_its_time() {
     assert!(!upcall(&mut machine, &second));
     machine.poke(&second.domain, pending, &0_u64);
 
-    let soon = crate::arch::nanoseconds(crate::arch::now()) + 1_000_000;
+    let soon = xenolith_arch::nanoseconds(xenolith_arch::now()) + 1_000_000;
     assert_eq!(poll(&mut machine, &second, there, soon), None);
     machine.settle();
     assert_eq!(machine.next(second.cpu), Next::Idle);
-    fake::advance(crate::arch::ticks(1_000_001));
+    machine::advance(xenolith_arch::ticks(1_000_001));
     machine.settle();
     assert_eq!(machine.next(second.cpu), Next::Guest);
     assert_eq!(machine.regs(second.cpu).x[0], 0);
@@ -189,12 +189,12 @@ fn the_time_of_a_poll_that_its_event_ended_means_nothing() {
     let (pending, mask) = (second.page(&machine, 10) + 48, second.page(&machine, 10) + 560);
     machine.poke(&second.domain, mask, &u64::MAX);
     machine.poke(&second.domain, pending, &0_u64);
-    let soon = crate::arch::nanoseconds(crate::arch::now()) + 1_000_000;
+    let soon = xenolith_arch::nanoseconds(xenolith_arch::now()) + 1_000_000;
     assert_eq!(poll(&mut machine, &second, there, soon), None);
     assert_eq!(send(&mut machine, &first, here), 0);
     machine.poke(&second.domain, pending, &0_u64);
     assert_eq!(poll(&mut machine, &second, there, 0), None);
-    fake::advance(crate::arch::ticks(10_000_000));
+    machine::advance(xenolith_arch::ticks(10_000_000));
     machine.settle();
     assert_eq!(machine.next(second.cpu), Next::Idle);
 }

@@ -6,10 +6,10 @@ use xenolith_abi::hypercall::Hypercall;
 
 use super::super::*;
 use super::support::*;
-use crate::arch::fake::Ending;
-use crate::domain::crash::PATIENCE;
-use crate::regs::Pstate;
-use crate::sched::CpuMask;
+use xenolith_arch::machine::Ending;
+use xenolith_domain::domain::crash::PATIENCE;
+use xenolith_isa::regs::Pstate;
+use xenolith_policy::sched::CpuMask;
 
 /// A machine with two CPUs, on one of which the control domain runs.
 fn machine() -> (Machine, Guest) {
@@ -34,7 +34,7 @@ fn run_a_program(machine: &mut Machine, guest: &Guest) {
 
 /// Lets nanoseconds pass. How the machine ends, if it does.
 fn pass(machine: &mut Machine, nanoseconds: u64) -> Option<Ending> {
-    fake::advance(crate::arch::ticks(nanoseconds));
+    machine::advance(xenolith_arch::ticks(nanoseconds));
     let payload = panic::catch_unwind(AssertUnwindSafe(|| machine.settle())).err()?;
     payload.downcast_ref().copied()
 }
@@ -70,8 +70,9 @@ fn each_suspicion_has_the_whole_time() {
     run_a_program(&mut machine, &first);
     // The vCPU moves, so that the end of the first suspicion is noted on a CPU where the second one is not.
     let (unit, to) = (first.domain.vcpus[0].unit, 1 - first.cpu);
-    let kicks = machine.hv.scheduler.set_affinity(unit, CpuMask::one(CpuId(to)), crate::arch::now()).unwrap();
-    fake::on_cpu(CpuId(first.cpu));
+    let kicks =
+        machine.hv.scheduler.set_affinity(unit, CpuMask::one(CpuId(to)), xenolith_arch::now()).unwrap();
+    machine::on_cpu(CpuId(first.cpu));
     machine.hv.kick(kicks);
     machine.settle();
     assert_eq!(machine.cpu_of(&first.domain, 0), Some(to));

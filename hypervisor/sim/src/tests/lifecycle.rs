@@ -8,11 +8,11 @@ use xenolith_abi::grant::{EntryV1, MapGrantRef, UnmapGrantRef, entry, map as fla
 use super::super::*;
 use super::create::request;
 use super::support::*;
-use crate::domain::Grantees;
-use crate::domain::create::NewDomain;
-use crate::domain::destroy::Progress;
-use crate::event::Port;
-use crate::grant;
+use xenolith_domain::domain::Grantees;
+use xenolith_domain::domain::create::NewDomain;
+use xenolith_domain::domain::destroy::Progress;
+use xenolith_policy::event::Port;
+use xenolith_policy::grant;
 
 /// Domains that a history may have besides the control domain.
 const SLOTS: usize = 3;

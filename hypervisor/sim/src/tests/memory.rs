@@ -6,8 +6,8 @@ use xenolith_abi::memory::{AddToPhysmap, MemoryDomain, RemoveFromPhysmap, Reserv
 
 use super::super::*;
 use super::support::*;
-use crate::mm::frames::State;
-use crate::p2m::MapKind;
+use xenolith_memory::frames::State;
+use xenolith_memory::p2m::MapKind;
 
 const DECREASE: u64 = 1;
 const CURRENT: u64 = 3;
@@ -167,7 +167,7 @@ fn long_calls_go_on_where_they_stopped() {
         let (mut machine, guest) = Guest::alone();
         let gfn = guest.page(&machine, 10) >> 12;
         let frames: Vec<u64> = (gfn..gfn + 20).collect();
-        fake::pause_every(Some(every));
+        machine::pause_every(Some(every));
         assert_eq!(reservation(&mut machine, &guest, DECREASE, 0, &frames), 20, "every {every}");
         assert_eq!(reservation(&mut machine, &guest, POPULATE, 0, &frames), 20, "every {every}");
         assert_eq!(machine.audit(), Ok(()));

@@ -13,10 +13,10 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 use super::super::*;
 use super::foreign::{HOLE, map_foreign};
 use super::support::*;
-use crate::device::SLOTS_PER_GUEST;
-use crate::domain::destroy::Progress;
-use crate::domain::device_model::DEVICE_MODELS;
-use crate::p2m::MapKind;
+use xenolith_domain::domain::destroy::Progress;
+use xenolith_domain::domain::device_model::DEVICE_MODELS;
+use xenolith_memory::p2m::MapKind;
+use xenolith_policy::slots::SLOTS_PER_GUEST;
 
 /// The control domain, a guest and a driver domain, a CPU for each.
 fn three() -> (Machine, [Guest; 3]) {

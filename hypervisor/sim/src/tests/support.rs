@@ -6,8 +6,8 @@ use xenolith_abi::hypercall::Hypercall;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::super::{Machine, Plan};
-use crate::domain::Domain;
-use crate::types::{DomId, PAGE_SIZE};
+use xenolith_core::types::{DomId, PAGE_SIZE};
+use xenolith_domain::domain::Domain;
 
 /// `DOMID_SELF`.
 pub const SELF: u16 = DomId::SELF.0;

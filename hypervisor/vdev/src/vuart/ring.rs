@@ -5,7 +5,7 @@
 
 use xenolith_abi::console::ring::{IN, IN_READ, IN_SIZE, IN_WRITTEN, OUT, OUT_READ, OUT_SIZE, OUT_WRITTEN};
 
-use crate::mm::page::{Page, SharedFrame};
+use xenolith_memory::page::{Page, SharedFrame};
 
 /// The page. `F` keeps it allocated.
 #[derive(Debug)]

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use super::PRIORITY;
-use crate::arch::aarch64::mmio::Mmio;
-use crate::types::CpuId;
+use crate::aarch64::mmio::Mmio;
+use xenolith_core::types::CpuId;
 
 const CTLR: u64 = 0x0;
 const TYPER: u64 = 0x4;
@@ -61,7 +61,7 @@ impl Distributor {
 
     fn wait(&self) {
         while self.affinity_routing && self.registers.read32(CTLR) & RWP != 0 {
-            crate::arch::relax();
+            xenolith_hw::relax();
         }
     }
 

@@ -1,8 +1,8 @@
 //! The GICv2 CPU interface (GICC) and virtual interface control (GICH), memory-mapped.
 
 use super::InterfaceState;
-use crate::arch::aarch64::mmio::Mmio;
-use crate::types::CpuId;
+use crate::aarch64::mmio::Mmio;
+use xenolith_core::types::CpuId;
 
 const GICC_CTLR: u64 = 0x0;
 const GICC_PMR: u64 = 0x4;

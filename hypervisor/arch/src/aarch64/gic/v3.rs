@@ -5,9 +5,9 @@
 use alloc::vec::Vec;
 
 use super::{InterfaceState, distributor};
-use crate::arch::aarch64::mmio::Mmio;
-use crate::arch::aarch64::sysreg::isb;
-use crate::types::CpuId;
+use crate::aarch64::mmio::Mmio;
+use xenolith_core::types::CpuId;
+use xenolith_hw::isb;
 
 const GICR_WAKER: u64 = 0x14;
 const GICR_TYPER: u64 = 0x8;
@@ -79,7 +79,7 @@ impl Interface {
             let waker = redistributor.control.read32(GICR_WAKER);
             redistributor.control.write32(GICR_WAKER, waker & !2);
             while redistributor.control.read32(GICR_WAKER) & 4 != 0 {
-                crate::arch::relax();
+                xenolith_hw::relax();
             }
         }
         private.write32(GICR_IGROUPR0, !0);
@@ -123,7 +123,7 @@ impl Interface {
 /// ICC_IAR1_EL1.
 pub fn acknowledge() -> u32 {
     let intid = read_sysreg!("s3_0_c12_c12_0") as u32 & 0xff_ffff;
-    super::super::sysreg::dsb();
+    xenolith_hw::dsb();
     intid
 }
 

@@ -3,8 +3,8 @@ use alloc::string::ToString;
 use proptest::prelude::*;
 
 use super::*;
-use crate::platform::fixtures::{GICV2, GICV3};
-use crate::types::{Ipa, Pa};
+use xenolith_core::types::{Ipa, Pa};
+use xenolith_host::platform::fixtures::{GICV2, GICV3};
 
 const GIB: u64 = 1 << 30;
 

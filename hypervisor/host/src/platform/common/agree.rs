@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::{Common, CommonMemory, EventEnd};
 use crate::platform::domains::BootDomain;
 use crate::platform::error::PlatformError;
-use crate::types::{DomId, Pa};
+use xenolith_core::types::{DomId, Pa};
 
 /// Takes out what does not fit what was said before: of the first domain the node, whose error comes back, and of another
 /// the whole domain. `ends` are all ends of event channels that there are nodes for; a domain that is left out leaves the

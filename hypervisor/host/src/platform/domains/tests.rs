@@ -7,7 +7,7 @@ use super::*;
 use crate::platform::Platform;
 use crate::platform::fixtures::domains::{boot_domain as domain, flag, host, module};
 use crate::platform::fixtures::{cells, string};
-use crate::types::Pa;
+use xenolith_core::types::Pa;
 
 fn read_all(domains: impl IntoIterator<Item = DeviceTreeNode>) -> Vec<Result<BootDomain, PlatformError>> {
     let tree = host(&[], domains);

@@ -2,7 +2,7 @@
 
 use super::bits;
 use super::mmio::{Access, Size};
-use crate::types::{Gva, Ipa, PAGE_SIZE};
+use xenolith_core::types::{Gva, Ipa, PAGE_SIZE};
 
 /// What went wrong: the fault status code, with the level of the table walk where it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::mmio::{Access, Size};
 use super::*;
 use crate::sysreg::Access as RegisterAccess;
-use crate::types::{Gva, Ipa};
+use xenolith_core::types::{Gva, Ipa};
 
 fn esr(class: u64, iss: u64) -> u64 {
     class << 26 | 1 << 25 | iss

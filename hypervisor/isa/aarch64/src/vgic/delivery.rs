@@ -10,7 +10,7 @@ use super::effects::mask_of;
 use super::interrupt::{Bank, BankId, bit, bits, slot};
 use super::list_register::{ListRegister, Origin, State};
 use super::{Cpu, MAX_LIST_REGISTERS, Version, Vgic};
-use crate::types::VcpuId;
+use xenolith_core::types::VcpuId;
 
 /// What a vCPU's list registers need of the hardware. `ICH_HCR_EL2` and `GICH_HCR` have the same bits for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use super::interrupt::{BankId, bit, slot};
 use super::register::{Access, Field, low_word};
 use super::{Fault, Version, Vgic};
-use crate::types::VcpuId;
+use xenolith_core::types::VcpuId;
 
 /// Register offsets.
 mod offset {

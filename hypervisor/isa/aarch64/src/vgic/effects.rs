@@ -6,7 +6,7 @@
 
 use super::Vgic;
 use super::interrupt::{BankId, bit, bits};
-use crate::types::VcpuId;
+use xenolith_core::types::VcpuId;
 
 /// What to do for vCPUs. Bit *n* of a mask stands for vCPU *n*.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 
 use super::Vgic;
 use super::interrupt::{BankId, bit, bits, slot};
-use crate::types::VcpuId;
+use xenolith_core::types::VcpuId;
 
 /// SGIs have no input: the lowest INTID that a device can raise.
 const FIRST_PPI: u32 = 16;

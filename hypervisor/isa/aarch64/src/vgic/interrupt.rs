@@ -4,7 +4,7 @@
 //! interrupts for which something changed, so that the caller can bring the queues up to date.
 
 use super::Version;
-use crate::types::VcpuId;
+use xenolith_core::types::VcpuId;
 
 /// Interrupts in a bank.
 pub(super) const BANK_SIZE: u32 = 32;

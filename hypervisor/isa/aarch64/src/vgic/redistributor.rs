@@ -5,7 +5,7 @@ use arrayvec::ArrayVec;
 use super::distributor::{IIDR_V3, PIDR2_V3};
 use super::register::{Access, Field};
 use super::{ConfigError, Fault, MAX_REGIONS, Vgic, Windows};
-use crate::types::{Ipa, VcpuId};
+use xenolith_core::types::{Ipa, VcpuId};
 
 /// log2 of the bytes for one vCPU.
 const SHIFT: u32 = 17;

@@ -6,7 +6,7 @@
 
 use super::interrupt::{BankId, SGIS, bits, slot};
 use super::{Fault, Version, Vgic};
-use crate::types::VcpuId;
+use xenolith_core::types::VcpuId;
 
 /// An access to a frame: naturally aligned, of 1, 2, 4 or 8 bytes.
 #[derive(Clone, Copy, Debug)]

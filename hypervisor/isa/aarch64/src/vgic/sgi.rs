@@ -6,7 +6,7 @@
 use super::interrupt::{BankId, bit, bits, slot};
 use super::register::Access;
 use super::{Fault, Version, Vgic};
-use crate::types::VcpuId;
+use xenolith_core::types::VcpuId;
 
 /// The system register that the guest wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

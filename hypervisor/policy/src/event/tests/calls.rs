@@ -5,8 +5,8 @@ use xenolith_abi::event::{EventStatus, Virq};
 
 use super::support::{Domain, connect, deliver, run_steps};
 use crate::event::{ConsumerTag, Delivery, Effects, Ends, EventChannels, Port, Sent};
-use crate::mm::page::tests::page;
-use crate::types::{DomId, VcpuId};
+use xenolith_core::types::{DomId, VcpuId};
+use xenolith_memory::page::tests::page;
 
 const V0: VcpuId = VcpuId(0);
 const V1: VcpuId = VcpuId(1);

@@ -7,7 +7,7 @@ use xenolith_abi::event::fifo::{BUSY, LINK, LINKED, MASKED, PENDING};
 
 use super::support::word;
 use crate::event::Port;
-use crate::mm::page::{Page, Word};
+use xenolith_memory::page::{Page, Word};
 
 /// What one step of a consumer did.
 #[derive(Clone, Copy, Debug, PartialEq)]

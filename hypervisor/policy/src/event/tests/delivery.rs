@@ -6,8 +6,8 @@ use xenolith_abi::event::fifo::{LINK, LINKED, MASKED, PENDING};
 
 use super::support::{Domain, connect, deliver, word};
 use crate::event::{Effects, Port, Sent};
-use crate::mm::page::{Page, tests::page};
-use crate::types::{DomId, VcpuId};
+use xenolith_core::types::{DomId, VcpuId};
+use xenolith_memory::page::{Page, tests::page};
 
 const V0: VcpuId = VcpuId(0);
 const V1: VcpuId = VcpuId(1);

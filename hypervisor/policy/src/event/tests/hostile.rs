@@ -9,8 +9,8 @@ use xenolith_abi::event::fifo::{LINKED, PENDING};
 
 use super::support::{Domain, connect, deliver, run_steps, word};
 use crate::event::{EventChannels, Peer, Port, Sent};
-use crate::mm::page::{Page, tests::page};
-use crate::types::{DomId, VcpuId};
+use xenolith_core::types::{DomId, VcpuId};
+use xenolith_memory::page::{Page, tests::page};
 
 const PORTS: usize = 4;
 

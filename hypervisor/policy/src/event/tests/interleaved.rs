@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use super::consumer::{FifoCpu, Step, TwoLevelCpu, fifo_mask, fifo_unmask, two_level_mask};
 use super::support::{Domain, connect, deliver};
 use crate::event::{Effects, Peer, Port, Sent};
-use crate::mm::page::Page;
-use crate::types::VcpuId;
+use xenolith_core::types::VcpuId;
+use xenolith_memory::page::Page;
 
 const VCPUS: u16 = 2;
 const PORTS: usize = 6;

@@ -8,7 +8,7 @@ use xenolith_abi::event::{EventStatus, Status, Virq};
 
 use super::support::{Domain, run_steps};
 use crate::event::{ConsumerTag, Delivery, Ends, EventChannels, Port, Sent};
-use crate::types::{DomId, VcpuId};
+use xenolith_core::types::{DomId, VcpuId};
 
 const DOMAINS: usize = 3;
 const VCPUS: u16 = 2;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::consumer::{FifoCpu, Step, TwoLevelCpu, fifo_mask, fifo_unmask, two_level_mask};
 use super::support::{Domain, connect, deliver};
 use crate::event::{Effects, Peer, Port, Sent};
-use crate::types::VcpuId;
+use xenolith_core::types::VcpuId;
 
 const PORTS: usize = 8;
 const EVENTS: u32 = 2_000;

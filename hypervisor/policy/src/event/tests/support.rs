@@ -7,8 +7,8 @@ use xenolith_abi::event::fifo::WORDS_PER_PAGE;
 use xenolith_abi::event::{EventStatus, Status};
 
 use crate::event::{Closing, Delivery, Effects, Ends, EventChannels, Peer, Port, SharedFrame};
-use crate::mm::page::{Page, tests::page};
-use crate::types::{DomId, VcpuId};
+use xenolith_core::types::{DomId, VcpuId};
+use xenolith_memory::page::{Page, tests::page};
 
 /// A frame that is counted for as long as it is held.
 #[derive(Debug)]
@@ -129,7 +129,7 @@ pub fn run_steps(
 }
 
 /// The event word of a port.
-pub fn word(array: &[Page], port: Port) -> crate::mm::page::Word<core::sync::atomic::AtomicU32> {
+pub fn word(array: &[Page], port: Port) -> xenolith_memory::page::Word<core::sync::atomic::AtomicU32> {
     let (page, index) = (port.0 / WORDS_PER_PAGE, port.0 % WORDS_PER_PAGE);
     array[page as usize].word32(index as usize * 4).unwrap()
 }

@@ -8,7 +8,7 @@ use zerocopy::FromZeros;
 
 use super::world::{DOMAINS, LIMIT, RAM_PAGES, TABLE_FRAMES, World};
 use crate::grant::{Mapping, Rights, copy, map, unmap};
-use crate::types::{DomId, Gfn, Mfn, PAGE_SHIFT};
+use xenolith_core::types::{DomId, Gfn, Mfn, PAGE_SHIFT};
 
 #[derive(Clone, Debug)]
 enum Op {

@@ -11,8 +11,8 @@ use zerocopy::{FromZeros, IntoBytes};
 use crate::grant::{
     Domains, GrantTable, Maptrack, Resolved, Resolver, Rights, SharedFrame, map, release_held, unmap,
 };
-use crate::mm::page::{Page, tests::page};
-use crate::types::{DomId, Gfn, Mfn, PAGE_SHIFT};
+use xenolith_core::types::{DomId, Gfn, Mfn, PAGE_SHIFT};
+use xenolith_memory::page::{Page, tests::page};
 
 /// References by frame.
 type Ledger = Rc<RefCell<BTreeMap<u64, i64>>>;

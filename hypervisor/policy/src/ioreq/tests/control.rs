@@ -4,8 +4,8 @@ use super::support::*;
 use crate::event::{ConsumerTag, Port};
 use crate::ioreq::control::Info;
 use crate::ioreq::{Buffering, SERVERS, ServerId, Servers, Space, is_ours};
-use crate::types::{DomId, VcpuId};
 use xenolith_abi::Errno;
+use xenolith_core::types::{DomId, VcpuId};
 
 #[test]
 fn a_domain_without_servers_holds_nothing() {

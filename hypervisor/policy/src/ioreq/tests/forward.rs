@@ -3,8 +3,8 @@
 use super::support::*;
 use crate::event::Port;
 use crate::ioreq::{Completed, Outcome, Posted, Request, ServerId, Space};
-use crate::types::VcpuId;
 use xenolith_abi::ioreq::Slot;
+use xenolith_core::types::VcpuId;
 
 /// A domain with one server, and a request of vCPU 0 in flight.
 fn asked(request: &Request) -> (Domain, ServerId, Port) {

@@ -3,7 +3,7 @@
 
 use crate::event::{ConsumerTag, Port, VcpuSet};
 use crate::ioreq::{Completed, Outcome, Posted, Removed, ServerId, Space};
-use crate::types::{DomId, VcpuId};
+use xenolith_core::types::{DomId, VcpuId};
 
 use super::support::*;
 

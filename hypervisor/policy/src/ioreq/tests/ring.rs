@@ -6,7 +6,7 @@ use xenolith_abi::ioreq::BUFFERED_SLOTS;
 use super::support::*;
 use crate::event::Port;
 use crate::ioreq::{Buffered, Buffering, Outcome, Request, ServerId, Space};
-use crate::mm::page::Page;
+use xenolith_memory::page::Page;
 
 fn ringed(buffering: Buffering) -> (Domain, ServerId, Page) {
     let mut domain = Domain::new(1);

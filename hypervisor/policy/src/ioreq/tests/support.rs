@@ -11,8 +11,8 @@ use zerocopy::{FromBytes, IntoBytes};
 use crate::event::{ConsumerTag, Port, SharedFrame};
 use crate::ioreq::server::Server;
 use crate::ioreq::{Buffering, Request, ServerId, Servers, Space};
-use crate::mm::page::{Page, tests::page};
-use crate::types::{DomId, VcpuId};
+use xenolith_core::types::{DomId, VcpuId};
+use xenolith_memory::page::{Page, tests::page};
 
 pub const GUEST_VCPUS: u16 = 2;
 pub const OWNER: DomId = DomId(3);

@@ -3,7 +3,7 @@
 use xenolith_abi::sysctl::{DebugKeys, ReadConsole};
 
 use super::*;
-use crate::console::{RING, console};
+use xenolith_domain::console::{RING, console};
 
 /// Reads the console as `xl dmesg` does, a few bytes at a time, until there is no more.
 fn read_all(machine: &mut Machine, tools: &Toolstack, clear: u8) -> Vec<u8> {
@@ -52,22 +52,22 @@ fn what_was_cleared_is_not_shown_again() {
 
 #[test]
 fn new_output_is_announced() {
-    use crate::event::Port;
     use xenolith_abi::event::BindVirq;
+    use xenolith_policy::event::Port;
     let (mut machine, tools) = Toolstack::new(VERSION_4_17);
     let mut bind = BindVirq { virq: 8, ..BindVirq::default() };
     assert_eq!(tools.guest.call(&mut machine, Hypercall::EventChannelOp, 1, &mut bind), 0);
     let pending = || tools.guest.domain.events.lock().poll(VcpuId(0), &[Port(bind.port)]);
     assert_eq!(pending(), Ok(false));
     console().write(b"something\n");
-    machine.hv.kick(crate::sched::CpuMask::ALL.and(crate::sched::CpuMask::below(2)));
+    machine.hv.kick(xenolith_policy::sched::CpuMask::ALL.and(xenolith_policy::sched::CpuMask::below(2)));
     machine.settle();
     assert_eq!(pending(), Ok(true));
 }
 
 #[test]
 fn keys_show_things() {
-    crate::console::init_log();
+    xenolith_domain::console::init_log();
     let (mut machine, tools) = Toolstack::new(VERSION_4_17);
     let buffer = tools.buffer(&machine);
     let port = tools.guest.domain.events.lock().alloc_unbound(DomId(0)).unwrap();
@@ -90,7 +90,7 @@ fn keys_show_things() {
 
 #[test]
 fn a_key_counts_once_in_a_call() {
-    crate::console::init_log();
+    xenolith_domain::console::init_log();
     let (mut machine, tools) = Toolstack::new(VERSION_4_17);
     let buffer = tools.buffer(&machine);
     machine.poke(&tools.guest.domain, buffer, &[b'q'; 64]);

@@ -13,7 +13,7 @@ use xenolith_abi::memory::Reservation;
 use xenolith_abi::multicall::MulticallEntry;
 
 use super::*;
-use crate::regs::Pstate;
+use xenolith_isa::regs::Pstate;
 
 /// A multicall with one `populate_physmap`: what libxenctrl makes of it. How many extents were done.
 fn populate(machine: &mut Machine, tools: &Toolstack, domain: u16, order: u32, frames: &[u64]) -> u64 {
@@ -212,7 +212,7 @@ fn accesses_to_nowhere_abort_only_where_that_was_asked_for() {
     for (more, traps) in [(0, false), (create_flag::TRAP_UNMAPPED, true)] {
         let wanted = CreateDomain { flags: plan().flags | more, ..plan() };
         let id = tools.create(&mut machine, wanted).expect("a domain");
-        let domain = machine.hv.domain(crate::types::DomId(id)).expect("on the list");
+        let domain = machine.hv.domain(xenolith_core::types::DomId(id)).expect("on the list");
         assert_eq!(domain.trap_unmapped, traps);
     }
 }
@@ -226,7 +226,7 @@ fn a_load_from_nowhere_is_an_abort_or_all_ones() {
         let id = tools
             .create(&mut machine, CreateDomain { flags: plan().flags | more, ..plan() })
             .expect("a domain");
-        let domain = machine.hv.domain(crate::types::DomId(id)).expect("on the list");
+        let domain = machine.hv.domain(xenolith_core::types::DomId(id)).expect("on the list");
         assert!(domain.start_vcpu(&machine.hv, &domain.vcpus[0], ENTRY, 0));
         assert_eq!(tools.simple(&mut machine, DomctlOp::UnpauseDomain, id), 0);
         machine.settle();

@@ -4,7 +4,7 @@ use xenolith_abi::Errno;
 use xenolith_abi::domctl::{BindPtIrq, IomemPermission, IrqPermission, MemoryMapping, PT_IRQ_SPI, SetTarget};
 
 use super::*;
-use crate::p2m::MapKind;
+use xenolith_memory::p2m::MapKind;
 
 /// Frames of a device's registers that the control domain has.
 const DEVICE: u64 = 0x9000;

@@ -8,7 +8,7 @@ use xenolith_abi::sysctl::{
 };
 
 use super::*;
-use crate::command_line::{Options, XenVersion};
+use xenolith_host::command_line::{Options, XenVersion};
 
 #[test]
 fn the_machine_is_described() {
@@ -70,13 +70,13 @@ fn cpus_and_nodes_are_listed() {
     assert_eq!(nodes.num_nodes, 1);
     assert_eq!((memory.memsize, machine.peek::<u32>(&tools.guest.domain, buffer + 64)), (4096 * 4096, 20));
 
-    fake::advance(5_000_000);
+    machine::advance(5_000_000);
     let mut idle = GetCpuInfo { max_cpus: 8, info: buffer, ..GetCpuInfo::default() };
     assert_eq!(tools.sysctl(&mut machine, SysctlOp::GetCpuInfo, &mut idle), 0);
     assert_eq!(idle.nr_cpus, 2);
     let times: [u64; 2] = machine.peek(&tools.guest.domain, buffer);
     let (busy, idle) = (times[usize::from(tools.guest.cpu)], times[usize::from(1 - tools.guest.cpu)]);
-    assert!(idle >= crate::arch::nanoseconds(5_000_000) && busy < idle, "{times:?}");
+    assert!(idle >= xenolith_arch::nanoseconds(5_000_000) && busy < idle, "{times:?}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use xenolith_abi::event::{BindVirq, Status};
 use xenolith_abi::sched::{RemoteShutdown, Shutdown};
 
 use super::*;
-use crate::event::Port;
+use xenolith_policy::event::Port;
 
 /// Binds VIRQ_DOM_EXC; the port.
 fn listen(machine: &mut Machine, tools: &Toolstack) -> u32 {

@@ -6,7 +6,7 @@ use xenolith_abi::domctl::VuartOp;
 use xenolith_abi::event::{AllocUnbound, BindInterdomain, PortArgument};
 
 use super::*;
-use crate::domain::destroy::Progress;
+use xenolith_domain::domain::destroy::Progress;
 
 /// The page with the ring, among the guest's.
 const RING: u64 = 20;
@@ -75,8 +75,8 @@ fn bytes_go_both_ways_and_each_end_hears_of_them() {
     machine.poke(&guest.domain, at + ring::IN as u64, b"y");
     machine.poke(&guest.domain, at + ring::IN_WRITTEN as u64, &1_u32);
     assert_eq!(event_op(&mut machine, &tools.guest, SEND, own), 0);
-    fake::on_cpu(CpuId(guest.cpu));
-    assert_eq!(fake::guest::take(), Some(INTERRUPT));
+    machine::on_cpu(CpuId(guest.cpu));
+    assert_eq!(machine::guest::take(), Some(INTERRUPT));
     assert_eq!(machine.load(guest.cpu, UART, 4), u64::from(b'y'));
     assert!(heard(&mut machine, &tools, own), "there is room again");
     assert_eq!(flags(&mut machine, &guest), 0x90);

@@ -130,11 +130,11 @@ fn registers_that_cannot_be() {
 #[test]
 fn what_a_vcpu_is_doing() {
     let (mut machine, tools, _, cpu) = running(VERSION_4_20);
-    fake::advance(1_000_000);
+    machine::advance(1_000_000);
     let mut info = VcpuInfo { vcpu: 0, ..VcpuInfo::default() };
     assert_eq!(tools.domctl(&mut machine, DomctlOp::GetVcpuInfo, 1, &mut info), 0);
     assert_eq!((info.online, info.blocked, info.running, info.cpu), (1, 0, 1, cpu.into()));
-    assert!(info.cpu_time >= crate::arch::nanoseconds(1_000_000));
+    assert!(info.cpu_time >= xenolith_arch::nanoseconds(1_000_000));
     assert!(tools.info(&mut machine, 1).unwrap().cpu_time >= info.cpu_time);
     machine.wait(cpu);
     machine.settle();

@@ -8,9 +8,9 @@ use xenolith_abi::ioreq::{READ, STATE_MASK, Slot, State};
 use xenolith_abi::memory::{MemoryOp, Reservation};
 
 use super::model::*;
-use crate::arch::fake;
-use crate::run::{Event, Next};
-use crate::types::DomId;
+use xenolith_arch::sim;
+use xenolith_core::types::DomId;
+use xenolith_cpu::{Event, Next};
 
 #[test]
 fn a_load_waits_for_its_answer() {
@@ -257,7 +257,7 @@ fn pages_that_leave_are_announced_once_before_the_guest_goes_on() {
         let at = model.guest.scratch(&machine);
         machine.poke(&model.guest.domain, at, &request);
         let arguments = [MemoryOp::DecreaseReservation.number().into(), at, 0, 0, 0];
-        fake::pause_every(every);
+        machine::pause_every(every);
         assert_eq!(machine.hypercall(cpu, Hypercall::MemoryOp.number(), arguments), None, "it waits");
         let slot = model.slot(&machine, 0);
         assert_eq!((slot.kind, slot.size, slot.data, slot.flags & READ), (8, 4, u64::MAX, 0));

@@ -5,9 +5,9 @@ use xenolith_abi::hypercall::Hypercall;
 use super::super::super::{Machine, Plan, RAM_BASE};
 use super::super::support::{CONTROL, Guest, OTHER};
 use super::model::Model;
-use crate::arch::fake;
-use crate::run::Next;
-use crate::types::{CpuId, Gfn};
+use xenolith_arch::sim;
+use xenolith_core::types::{CpuId, Gfn};
+use xenolith_cpu::Next;
 
 const CPU_ON: u64 = 0xc400_0003;
 /// A page of the guest's RAM.
@@ -35,7 +35,7 @@ fn call_waits(machine: &mut Machine, cpu: u16) -> bool {
 fn the_vcpu_that_gave_them_up_waits_and_no_other() {
     let (mut machine, model, second) = two_vcpus();
     // In the middle of a call of vCPU 0, the other vCPU makes one.
-    fake::on_cpu(CpuId(model.guest.cpu));
+    machine::on_cpu(CpuId(model.guest.cpu));
     assert_eq!(model.guest.domain.give_page_back(&machine.hv, PAGE), Ok(()));
     assert!(!call_waits(&mut machine, second));
     assert!(call_waits(&mut machine, model.guest.cpu));
@@ -47,7 +47,7 @@ fn the_vcpu_that_gave_them_up_waits_and_no_other() {
 #[test]
 fn every_vcpu_waits_when_somebody_else_takes_them() {
     let (mut machine, model, second) = two_vcpus();
-    fake::on_cpu(CpuId(model.own.cpu));
+    machine::on_cpu(CpuId(model.own.cpu));
     assert_eq!(model.guest.domain.give_page_back(&machine.hv, PAGE), Ok(()));
     assert!(!call_waits(&mut machine, model.own.cpu), "the control domain maps its own memory nowhere");
     assert!(call_waits(&mut machine, second));

@@ -14,7 +14,7 @@ use super::super::super::device_models;
 use super::super::support::error;
 use super::model::*;
 use super::waiting::{Wait, Waiting, in_every_state};
-use crate::types::DomId;
+use xenolith_core::types::DomId;
 
 const NOTHING: [u8; 0] = [];
 

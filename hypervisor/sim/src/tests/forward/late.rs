@@ -7,8 +7,8 @@ use xenolith_abi::hypercall::Hypercall;
 use super::super::super::{Machine, Plan};
 use super::super::support::{CONTROL, Guest, OTHER};
 use super::model::{Model, REGISTER};
-use crate::event::Port;
-use crate::types::VcpuId;
+use xenolith_core::types::VcpuId;
+use xenolith_policy::event::Port;
 
 /// A guest whose second vCPU, which is off, has a port too, so that the server stays when the first one's is closed.
 fn two_ports() -> (Machine, Model) {

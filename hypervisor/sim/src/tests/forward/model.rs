@@ -9,8 +9,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::super::super::Machine;
 use super::super::support::{Guest, SELF};
-use crate::run::Event;
-use crate::types::PAGE_SIZE;
+use xenolith_core::types::PAGE_SIZE;
+use xenolith_cpu::Event;
 
 /// Where the device is.
 pub const DEVICE: u64 = 0x0200_0000;

@@ -6,7 +6,7 @@ use xenolith_abi::ioreq::State;
 use super::super::super::{DISTRIBUTOR, REDISTRIBUTORS};
 use super::super::boot_domains::{self, UART};
 use super::model::*;
-use crate::run::Next;
+use xenolith_cpu::Next;
 
 /// GICD_PIDR2 and GICR_PIDR2: the architecture's revision in bits 7:4.
 const PIDR2: u64 = 0xffe8;

@@ -3,7 +3,7 @@
 use super::super::super::{Machine, Plan};
 use super::super::support::{CONTROL, Guest, OTHER};
 use super::model::{Model, REGISTER};
-use crate::command_line::{Options, Scheduler};
+use xenolith_host::command_line::{Options, Scheduler};
 
 /// Two CPUs: the control domain has one, its guest the other, and a third domain waits for one to be free.
 fn three_on_two() -> (Machine, Model) {
@@ -46,7 +46,7 @@ fn a_vcpu_that_is_turned_off_or_destroyed_makes_room() {
     const CPU_OFF: u64 = 0x8400_0002;
     let (mut machine, model) = three_on_two();
     let cpu = model.guest.cpu;
-    let third = machine.hv.domain(crate::types::DomId(2)).unwrap();
+    let third = machine.hv.domain(xenolith_core::types::DomId(2)).unwrap();
     assert_eq!(machine.firmware(cpu, [CPU_OFF, 0, 0, 0]), None);
     machine.settle();
     assert_eq!(machine.cpu_of(&third, 0), Some(cpu));
@@ -55,7 +55,7 @@ fn a_vcpu_that_is_turned_off_or_destroyed_makes_room() {
     assert_eq!(machine.cpu_of(&model.guest.domain, 0), None);
     // The frames that somebody still holds do not keep the CPU.
     let pin = third.pin(&machine.hv, super::super::super::RAM_BASE).unwrap();
-    while machine.hv.destroy_domain(&third, 0) == Ok(crate::domain::destroy::Progress::Again) {
+    while machine.hv.destroy_domain(&third, 0) == Ok(xenolith_domain::domain::destroy::Progress::Again) {
         machine.settle();
     }
     machine.settle();

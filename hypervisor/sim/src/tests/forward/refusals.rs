@@ -12,7 +12,7 @@ use zerocopy::{Immutable, IntoBytes};
 use super::super::super::{Machine, Plan};
 use super::super::support::{CONTROL, Guest, SELF, error};
 use super::model::*;
-use crate::ioreq::SERVERS;
+use xenolith_policy::ioreq::SERVERS;
 
 /// A call with one buffer: its operation, the header's padding, and what stands behind that. The buffer's size is what it
 /// takes, less so many bytes.
@@ -169,7 +169,7 @@ fn a_server_is_its_maker_s_and_a_number_that_is_nobody_s_is_not_found() {
     for (caller, id, frame, expected) in rows {
         let result = acquire(machine, caller, 1, id, frame, hole);
         assert_eq!(result, error(expected), "d{} {id:#x} {frame}", caller.domain.id.0);
-        assert!(caller.domain.lookup(crate::types::Gfn(hole)).is_err());
+        assert!(caller.domain.lookup(xenolith_core::types::Gfn(hole)).is_err());
     }
     assert_eq!(acquire(machine, &model.guest, 1, server, SLOTS_FRAME, hole), error(Errno::EPERM));
     assert_eq!(acquire(machine, &model.own, SELF, server, SLOTS_FRAME, hole), error(Errno::EPERM));
@@ -198,10 +198,10 @@ fn there_is_an_end_to_servers_and_ranges() {
         let range = Range { id: model.server, kind: 1, start, end: start + 7, ..Range::default() };
         call(DmOp::MapRange, range)
     };
-    for number in 1..crate::ioreq::RANGES_PER_SERVER as u64 {
+    for number in 1..xenolith_policy::ioreq::RANGES_PER_SERVER as u64 {
         assert_eq!(one(number).make(&mut machine, &model.own, guest), 0, "{number}");
     }
-    let last = crate::ioreq::RANGES_PER_SERVER as u64;
+    let last = xenolith_policy::ioreq::RANGES_PER_SERVER as u64;
     assert_eq!(one(last).make(&mut machine, &model.own, guest), error(Errno::ENOMEM));
     assert_eq!(machine.audit(), Ok(()));
 }

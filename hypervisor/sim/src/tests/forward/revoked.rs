@@ -9,8 +9,8 @@ use super::super::super::{Machine, Plan, RAM_BASE};
 use super::super::foreign::{HOLE, map_foreign};
 use super::super::support::{CONTROL, Guest};
 use super::model::*;
-use crate::domain::device_model::PAGES_IN_ONE_GO;
-use crate::types::Gfn;
+use xenolith_core::types::Gfn;
+use xenolith_domain::domain::device_model::PAGES_IN_ONE_GO;
 
 /// Pages of the guest that the device model maps: more than one call takes away.
 const PAGES: u64 = PAGES_IN_ONE_GO as u64 + 200;

@@ -10,7 +10,7 @@ use zerocopy::{Immutable, IntoBytes};
 use super::super::super::{Machine, Plan, RAM_BASE};
 use super::super::support::{CONTROL, Guest, SELF};
 use super::model::*;
-use crate::types::VcpuId;
+use xenolith_core::types::VcpuId;
 
 /// For what vCPU 0 waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,10 +170,10 @@ impl Waiting {
     /// The guest is destroyed: of it only the page is left that the device model has, and then nothing.
     pub fn assert_can_be_destroyed(&self, machine: &mut Machine) {
         self.destroy(machine, 1);
-        let guest = machine.hv.domain(crate::types::DomId(1));
+        let guest = machine.hv.domain(xenolith_core::types::DomId(1));
         assert!(guest.is_some_and(|guest| guest.is_dead()));
         self.model.let_go(machine);
-        assert!(machine.hv.domain(crate::types::DomId(1)).is_none());
+        assert!(machine.hv.domain(xenolith_core::types::DomId(1)).is_none());
     }
 }
 

@@ -5,8 +5,8 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::arch;
-use crate::types::CpuId;
+use xenolith_arch as arch;
+use xenolith_core::types::CpuId;
 
 /// CPUs that are accounted for.
 const CPUS: usize = if cfg!(feature = "accounting") { 64 } else { 0 };
