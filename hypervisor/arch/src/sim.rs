@@ -48,10 +48,16 @@ thread_local! {
 
 /// Does something with the calling thread's machine. Calls do not nest.
 fn with<T>(action: impl FnOnce(&mut Machine) -> T) -> T {
+    /// Ends the play, also when the model finds a fault and panics.
+    struct Play;
+    impl Drop for Play {
+        fn drop(&mut self) {
+            PLAYS_HARDWARE.set(false);
+        }
+    }
     PLAYS_HARDWARE.set(true);
-    let result = MACHINE.with_borrow_mut(action);
-    PLAYS_HARDWARE.set(false);
-    result
+    let _play = Play;
+    MACHINE.with_borrow_mut(action)
 }
 
 /// Whether the calling thread is in the model: what it allocates there stands for hardware, and is not the hypervisor's.

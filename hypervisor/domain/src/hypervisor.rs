@@ -70,7 +70,7 @@ pub struct Hypervisor {
     lines: Lines,
     domains: RwLock<Vec<Arc<Domain>>>,
     /// The VMIDs of domains.
-    pub(crate) vmids: Mutex<Vmids>,
+    pub vmids: Mutex<Vmids>,
     /// The number that a domain got last; held while one is made, so that no two get the same.
     pub(crate) creating: Mutex<DomId>,
     /// Domains that are gone but for somebody's reference: their vCPUs are still in the scheduler.

@@ -162,7 +162,7 @@ word!(AtomicU32, u32);
 word!(AtomicU64, u64);
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
     use xenolith_core::types::Pa;
 
@@ -170,7 +170,7 @@ pub(crate) mod tests {
     struct Frame([u8; 4096]);
 
     /// A zeroed frame of its own, never freed.
-    pub(crate) fn page() -> Page {
+    fn page() -> Page {
         let frame = Box::leak(Box::new(Frame([0; 4096])));
         let address = Pa((frame as *mut Frame).expose_provenance() as u64);
         // SAFETY: a leaked, page-aligned allocation that nobody else refers to.

@@ -193,7 +193,7 @@ pub fn play(bytes: &[u8]) {
         // The first domain may end the machine, which ends the story.
         let ended = panic::catch_unwind(AssertUnwindSafe(|| step(&mut machine, &attackers, &mut bytes)));
         if let Err(payload) = ended {
-            match payload.downcast_ref::<machine::Ending>() {
+            match payload.downcast_ref::<sim::Ending>() {
                 Some(_) => return,
                 None => panic::resume_unwind(payload),
             }
@@ -208,19 +208,19 @@ fn wake_interrupt_controllers(machine: &mut Machine) {
     for cpu in 0..2 {
         machine.store(cpu, DISTRIBUTOR, 4, 0x12);
         let enable = REDISTRIBUTORS + 0x1_0100;
-        machine.store(cpu, enable, 4, 1 << EVENT_PPI | 1 << machine::gic::GUEST_TIMER | 0xffff);
+        machine.store(cpu, enable, 4, 1 << EVENT_PPI | 1 << sim::gic::GUEST_TIMER | 0xffff);
     }
 }
 
 fn step(machine: &mut Machine, attackers: &[Attacker], bytes: &mut Bytes<'_>) {
     let cpu = bytes.below(2) as u16;
-    machine::on_cpu(CpuId(cpu));
+    sim::on_cpu(CpuId(cpu));
     let running = machine.running(cpu);
     let Some(attacker) =
         attackers.iter().find(|attacker| Some(attacker.domain.id) == running.map(|(id, _)| id))
     else {
         // Nobody runs here: time passes.
-        machine::advance(1 << bytes.below(40));
+        sim::advance(1 << bytes.below(40));
         return;
     };
     match bytes.below(16) {
@@ -255,24 +255,24 @@ fn step(machine: &mut Machine, attackers: &[Attacker], bytes: &mut Bytes<'_>) {
             machine.write_register(cpu, register, attacker.value(bytes));
         }
         12 => {
-            machine::guest::take();
+            sim::guest::take();
             if bytes.byte() & 1 == 0 {
                 machine.wait(cpu);
             }
         }
         13 => {
             let (control, compare) = (bytes.below(4), attacker.value(bytes));
-            machine::guest::change_registers(|registers| {
+            sim::guest::change_registers(|registers| {
                 (registers.timer_control, registers.timer_compare) = (control, compare);
             });
-            machine::advance(1 << bytes.below(34));
+            sim::advance(1 << bytes.below(34));
         }
         14 => {
             let every = bytes.below(5) as u32;
-            machine::pause_every((every > 0).then_some(every));
-            machine::map_again();
+            sim::pause_every((every > 0).then_some(every));
+            sim::map_again();
             if bytes.byte() & 1 != 0 {
-                machine::unmap(Gva(attacker.ram + bytes.below(attacker.pages) * PAGE_SIZE));
+                sim::unmap(Gva(attacker.ram + bytes.below(attacker.pages) * PAGE_SIZE));
             }
         }
         _ => {

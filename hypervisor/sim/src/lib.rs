@@ -1,4 +1,4 @@
-//! A whole machine for tests: the hypervisor on `arch/fake`, domains made without a device tree, and guests that are
+//! A whole machine for tests: the hypervisor on a model of the hardware ([`xenolith_arch::sim`]), domains made without a device tree, and guests that are
 //! played by calling what their instructions would cause.
 //!
 //! A test says which CPU does what; [`Machine::settle`] then lets all interrupts come until none is left. The books can
@@ -10,6 +10,8 @@ mod audit;
 #[cfg(feature = "ioreq")]
 pub mod device_models;
 mod guest_memory;
+#[cfg(test)]
+mod heap;
 pub mod hostile;
 mod instructions;
 #[cfg(test)]
@@ -30,7 +32,7 @@ use xenolith_domain::hypervisor::{Hypervisor, Lines, VcpuRef};
 use xenolith_host::command_line::{self, Options};
 use xenolith_isa::regs::GuestRegs;
 use xenolith_isa::vgic::Model;
-use xenolith_memory::arena::Loan;
+use xenolith_memory::arena;
 use xenolith_memory::frames::{Content, FrameRange, Kind, ZeroAndClean};
 use xenolith_memory::p2m::Geometry;
 use xenolith_policy::sched::{Policy, Scheduler};
@@ -75,8 +77,6 @@ pub struct Machine {
     /// The hypervisor on it.
     pub hv: Hypervisor,
     cpus: Vec<Played>,
-    // Last: the RAM goes back when the hypervisor that uses it is gone.
-    _ram: Loan,
 }
 
 impl Machine {
@@ -87,36 +87,35 @@ impl Machine {
 
     /// The same, with a command line.
     pub fn with_options(cpus: u16, pages: u64, options: Options) -> Self {
-        machine::power_on();
-        let mut ram = Loan::new(pages);
-        let frames = ram.frames(&ZeroAndClean);
+        sim::power_on();
+        let frames = arena::borrowed_frames(pages, &ZeroAndClean);
         let policy = match options.scheduler {
             command_line::Scheduler::Fair => Policy::Fair,
             command_line::Scheduler::Pinned => Policy::Pinned,
         };
         let scheduler = Scheduler::new(policy, cpus, xenolith_arch::ticks(10_000_000));
         let lines = Lines {
-            timer: machine::gic::TIMER,
-            guest_timer: machine::gic::GUEST_TIMER,
-            maintenance: machine::gic::MAINTENANCE,
-            console: Some(machine::gic::CONSOLE),
+            timer: sim::gic::TIMER,
+            guest_timer: sim::gic::GUEST_TIMER,
+            maintenance: sim::gic::MAINTENANCE,
+            console: Some(sim::gic::CONSOLE),
         };
         let Some(geometry) = Geometry::for_physical(48) else { unreachable!("48 bits have a geometry") };
         let hv = Hypervisor::new(options, String::from("test"), frames, scheduler, geometry, lines);
         let mut played = Vec::new();
         for number in 0..cpus {
-            machine::on_cpu(CpuId(number));
+            sim::on_cpu(CpuId(number));
             if number > 0 {
                 hv.count_cpu();
             }
             for line in [lines.timer, lines.guest_timer, lines.maintenance] {
-                machine::gic::enable(line);
+                sim::gic::enable(line);
             }
-            let cpu = hv.new_cpu(CpuId(number));
+            let cpu = Cpu::new(&hv, CpuId(number));
             played.push(Played { cpu, regs: GuestRegs::default(), next: Next::Idle });
         }
-        machine::gic::enable(machine::gic::CONSOLE);
-        let mut machine = Machine { hv, cpus: played, _ram: ram };
+        sim::gic::enable(sim::gic::CONSOLE);
+        let mut machine = Machine { hv, cpus: played };
         for cpu in 0..cpus {
             machine.event(cpu, Event::Start);
         }
@@ -147,7 +146,7 @@ impl Machine {
             },
             spis: 64,
             event_ppi: EVENT_PPI,
-            guest_timer: machine::gic::GUEST_TIMER,
+            guest_timer: sim::gic::GUEST_TIMER,
             physical_timer: PHYSICAL_TIMER,
         };
         let domain = Domain::new(&self.hv, blueprint, p2m).expect("a sound blueprint");
@@ -206,7 +205,7 @@ impl Machine {
 
     /// Something brings a CPU to EL2.
     pub fn event(&mut self, cpu: u16, event: Event) -> Next {
-        machine::on_cpu(CpuId(cpu));
+        sim::on_cpu(CpuId(cpu));
         let Played { cpu, regs, next } = &mut self.cpus[usize::from(cpu)];
         *next = run::step(&self.hv, cpu, regs, event);
         *next
@@ -220,8 +219,8 @@ impl Machine {
         for _ in 0..1000 {
             let mut quiet = true;
             for cpu in 0..self.cpus.len() as u16 {
-                machine::on_cpu(CpuId(cpu));
-                if machine::gic::pending() || self.hv.is_kicked(CpuId(cpu)) {
+                sim::on_cpu(CpuId(cpu));
+                if sim::gic::pending() || self.hv.is_kicked(CpuId(cpu)) {
                     quiet = false;
                     self.event(cpu, Event::Interrupt);
                 }
@@ -236,12 +235,12 @@ impl Machine {
     /// Lets the CPUs but this one take the interrupts that are pending.
     pub fn let_others_run(&mut self, cpu: u16) {
         for other in (0..self.cpus.len() as u16).filter(|&other| other != cpu) {
-            machine::on_cpu(CpuId(other));
-            if machine::gic::pending() || self.hv.is_kicked(CpuId(other)) {
+            sim::on_cpu(CpuId(other));
+            if sim::gic::pending() || self.hv.is_kicked(CpuId(other)) {
                 self.event(other, Event::Interrupt);
             }
         }
-        machine::on_cpu(CpuId(cpu));
+        sim::on_cpu(CpuId(cpu));
     }
 
     /// A CPU's reference to the vCPU that it runs.

@@ -180,7 +180,7 @@ impl Hypervisor {
 
     /// Ends what is left of domains that were taken off the list and that nobody refers to any more: their vCPUs leave the
     /// scheduler.
-    pub(crate) fn bury(&self) {
+    pub fn bury(&self) {
         self.take_dead(|domain| build::remove_units(self, &domain.vcpus));
     }
 }

@@ -186,6 +186,6 @@ impl Hypervisor {
 pub const PAGES_IN_ONE_GO: u32 = 512;
 
 /// Whether a mapping may be of another domain's memory, without a grant.
-pub(crate) fn is_others(kind: MapKind) -> bool {
+pub fn is_others(kind: MapKind) -> bool {
     matches!(kind, MapKind::Foreign | MapKind::ForeignReadOnly | MapKind::Shared | MapKind::SharedReadOnly)
 }

@@ -136,7 +136,7 @@ impl Memory {
 }
 
 /// Whether a mapping of this kind holds a reference of its own.
-pub(crate) fn holds_reference(kind: MapKind) -> bool {
+pub fn holds_reference(kind: MapKind) -> bool {
     match kind {
         MapKind::Ram | MapKind::RamReadOnly | MapKind::Device | MapKind::StrictDevice => false,
         MapKind::Foreign

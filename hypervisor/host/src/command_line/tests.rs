@@ -141,7 +141,7 @@ fn what_no_domain_can_have_is_refused() {
 
 #[test]
 fn the_user_documentation_has_each_option() {
-    let text = include_str!("../../../docs/command-line.md");
+    let text = include_str!("../../../../docs/command-line.md");
     for known in &OPTIONS {
         assert!(text.contains(&format!("`{}", known.name)), "{} is not documented", known.name);
     }

@@ -12,7 +12,8 @@ use zerocopy::FromZeros;
 
 use self::world::{TABLE_FRAMES, World};
 use super::*;
-use xenolith_memory::page::{Page, tests::page};
+use xenolith_memory::arena::page;
+use xenolith_memory::page::Page;
 
 const OKAY: i16 = 0;
 const RW: Rights = Rights::ReadWrite;

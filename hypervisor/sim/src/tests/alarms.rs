@@ -6,9 +6,9 @@ use xenolith_abi::sched::{Poll, SchedOp};
 
 use super::super::*;
 use super::support::*;
-use xenolith_cpu::AlarmKind;
 use xenolith_domain::domain::create::NewDomain;
 use xenolith_domain::domain::destroy::Progress;
+use xenolith_domain::timers::AlarmKind;
 use xenolith_policy::sched::CpuMask;
 
 /// Sleeps until a time in ticks, or for ever (0).
@@ -52,7 +52,7 @@ fn the_alarm_of_a_vcpu_that_is_gone_wakes_none_of_its_number() {
     second.cpu = machine.cpu_of(&second.domain, 0).unwrap();
     assert_eq!(second.cpu, other);
     sleep(&mut machine, &second, 0);
-    machine::advance(2_000_000);
+    sim::advance(2_000_000);
     machine.settle();
     assert_eq!(machine.next(other), Next::Idle);
 }
@@ -69,7 +69,7 @@ fn an_earlier_end_is_not_the_end_of_a_later_poll() {
     let alarm = guest.domain.vcpus[0].unit;
     sleep(&mut machine, &guest, now + 9_000_000);
     queue.set(alarm, AlarmKind::Poll, Some(now + 1_000_000));
-    machine::advance(2_000_000);
+    sim::advance(2_000_000);
     machine.event(guest.cpu, Event::Interrupt);
     machine.settle();
     assert_eq!(machine.next(guest.cpu), Next::Idle);
@@ -82,7 +82,7 @@ fn there_is_room_for_the_alarms_of_all_domains_on_each_cpu() {
     let domains: Vec<_> = (0..3).map(|_| machine.hv.create_domain(&request).unwrap()).collect();
     let queue = machine.hv.alarms.of(CpuId(0));
     let units: Vec<_> = domains.iter().flat_map(|domain| domain.vcpus.iter().map(|vcpu| vcpu.unit)).collect();
-    let ((), lacked) = machine::with_heap(0, || {
+    let ((), lacked) = crate::heap::with_heap(0, || {
         for (deadline, &unit) in (1000..).zip(&units) {
             AlarmKind::ALL.iter().for_each(|&kind| queue.set(unit, kind, Some(deadline)));
         }

@@ -51,7 +51,7 @@ struct Player {
 impl Player {
     fn new(seed: u64, mut machine: Machine, guest: Guest, is_control: bool, victims: Vec<u16>) -> Self {
         let buffer = guest.page(&machine, FIRST_PAGE);
-        machine::unmap(Gva(buffer + PAGES * PAGE_SIZE));
+        sim::unmap(Gva(buffer + PAGES * PAGE_SIZE));
         let domctl_version = match machine.hv.options.xen_version {
             XenVersion::V4_17 => VERSION_4_17,
             XenVersion::V4_20 => VERSION_4_20,
@@ -95,7 +95,7 @@ impl Player {
             let found = self.machine.cpu_of(&self.guest.domain, 0);
             if found.is_none() {
                 // Somebody else's turn.
-                machine::advance(1 << 24);
+                sim::advance(1 << 24);
                 self.machine.settle();
             }
             found
@@ -125,7 +125,7 @@ impl Player {
                 Ok(Some(())) => {}
                 Ok(None) => return number,
                 // The control domain may end the machine.
-                Err(payload) if payload.is::<machine::Ending>() => return number,
+                Err(payload) if payload.is::<sim::Ending>() => return number,
                 Err(payload) => {
                     eprintln!("the call was {attempt:x?}");
                     panic::resume_unwind(payload)

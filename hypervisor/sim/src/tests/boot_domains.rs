@@ -8,8 +8,8 @@ use xenolith_abi::hypercall::Hypercall;
 use super::super::*;
 use super::first::kernel;
 use super::support::*;
+use xenolith_boot::{CommonRegions, Modules, build_boot_domains, build_first};
 use xenolith_core::types::Pa;
-use xenolith_domain::domain::{CommonRegions, Modules, build_boot_domains, build_first};
 use xenolith_host::platform::fixtures::domains::{
     KERNEL, boot_domain, device, first_page, flag, host, module, partial,
 };
@@ -132,11 +132,11 @@ fn a_device_that_is_passed_through_is_one_domains() {
     machine.store(driver.cpu, distributor.0, 4, 0x12);
     let cpu = driver.cpu;
     machine.store(cpu, distributor.0 + 0x100 + 4, 4, 1 << 18);
-    assert!(machine::gic::line(50).enabled);
-    machine::gic::set_line(50, true);
+    assert!(sim::gic::line(50).enabled);
+    sim::gic::set_line(50, true);
     machine.settle();
-    machine::on_cpu(CpuId(cpu));
-    assert_eq!(machine::guest::take(), Some(50));
+    sim::on_cpu(CpuId(cpu));
+    assert_eq!(sim::guest::take(), Some(50));
 }
 
 /// The host's interrupt controller, which a directly mapped domain has.
@@ -168,27 +168,27 @@ fn the_store_may_come_later() {
 fn lines_and_keys_go_their_ways() {
     let (mut machine, first) = booted([small("one"), small("two")]);
     let (one, two) = (guest(&machine, 1), guest(&machine, 2));
-    machine::console_output();
+    sim::console_output();
     let say = |machine: &mut Machine, guest: &Guest, text: &[u8]| {
         text.iter().for_each(|&byte| machine.store(guest.cpu, UART, 1, byte.into()));
-        machine::console_output()
+        sim::console_output()
     };
     assert_eq!(say(&mut machine, &one, b"log"), b"");
     assert_eq!(say(&mut machine, &two, b"other\r\n"), b"(d2) other\r\n");
     assert_eq!(say(&mut machine, &one, b"in: \r\n"), b"(d1) login: \r\n");
     // What is typed is the first domain's until the key is pressed three times.
-    machine::type_on_console(b"a\x01\x01b");
+    sim::type_on_console(b"a\x01\x01b");
     machine.settle();
     assert_eq!(machine.load(one.cpu, UART + 0x18, 4), 0x90);
     say(&mut machine, &one, b"$ ");
-    machine::type_on_console(b"\x01\x01\x01ls");
+    sim::type_on_console(b"\x01\x01\x01ls");
     machine.settle();
-    let said = String::from_utf8(machine::console_output()).unwrap();
+    let said = String::from_utf8(sim::console_output()).unwrap();
     assert!(said.ends_with("(d1) $ "), "{said}");
     assert_eq!(say(&mut machine, &one, b"l"), b"l", "at once");
     let typed: Vec<u64> = (0..3).map(|_| machine.load(one.cpu, UART, 4)).collect();
     assert_eq!(typed, [b'l'.into(), b's'.into(), 0]);
-    machine::type_on_console(b"\x01\x01\x01x");
+    sim::type_on_console(b"\x01\x01\x01x");
     machine.settle();
     assert_eq!(machine.load(two.cpu, UART, 4), b'x'.into());
     // The first domain gets all that came before, and no more.
@@ -196,7 +196,7 @@ fn lines_and_keys_go_their_ways() {
     assert_eq!(first.plain(&mut machine, Hypercall::ConsoleIo, [1, 16, at, 0, 0]), 4);
     assert_eq!(machine.peek::<[u8; 4]>(&first.domain, at), *b"a\x01\x01b");
     machine.hv.withdraw_console(&two.domain);
-    machine::type_on_console(b"back");
+    sim::type_on_console(b"back");
     machine.settle();
     assert_eq!(first.plain(&mut machine, Hypercall::ConsoleIo, [1, 16, at, 0, 0]), 4);
 }
@@ -209,14 +209,14 @@ fn the_uart_interrupts_while_something_waits() {
     machine.store(one.cpu, DISTRIBUTOR + 0x84, 4, u64::from(u32::MAX));
     machine.store(one.cpu, DISTRIBUTOR + 0x104, 4, 1);
     machine.store(one.cpu, UART + 0x38, 4, 0x50);
-    machine::type_on_console(b"\x01\x01\x01q");
+    sim::type_on_console(b"\x01\x01\x01q");
     machine.settle();
-    machine::on_cpu(CpuId(one.cpu));
-    assert_eq!(machine::guest::take(), Some(32));
+    sim::on_cpu(CpuId(one.cpu));
+    assert_eq!(sim::guest::take(), Some(32));
     assert_eq!(machine.load(one.cpu, UART, 1), b'q'.into());
     machine.settle();
-    machine::on_cpu(CpuId(one.cpu));
-    assert_eq!(machine::guest::take(), None);
+    sim::on_cpu(CpuId(one.cpu));
+    assert_eq!(sim::guest::take(), None);
 }
 
 #[test]

@@ -14,10 +14,10 @@ fn output_crosses_pages_and_interrupts() {
     let text: Vec<u8> = (0..1500).map(|n| b'a' + (n % 26) as u8).collect();
     machine.poke(&guest.domain, at, text.as_slice());
     for every in [None, Some(1), Some(3)] {
-        machine::pause_every(every);
-        machine::console_output();
+        sim::pause_every(every);
+        sim::console_output();
         assert_eq!(guest.plain(&mut machine, Hypercall::ConsoleIo, [0, 1500, at, 0, 0]), 0);
-        assert_eq!(machine::console_output(), text);
+        assert_eq!(sim::console_output(), text);
     }
 }
 
@@ -26,7 +26,7 @@ fn what_is_typed_is_announced_and_read() {
     let (mut machine, guest) = Guest::alone();
     let mut bind = BindVirq { virq: 2, ..BindVirq::default() };
     assert_eq!(guest.call(&mut machine, Hypercall::EventChannelOp, 1, &mut bind), 0);
-    machine::type_on_console(b"ls\r");
+    sim::type_on_console(b"ls\r");
     machine.settle();
     let pending = guest.domain.shared_info.page().word64(48).unwrap().load();
     assert_eq!(pending, 1 << bind.port);
@@ -72,10 +72,10 @@ fn another_domain_adds_lines_if_it_may() {
     let other = Guest::boot(&mut machine, OTHER);
     let at = other.page(&machine, 5);
     machine.poke(&other.domain, at, b"one\ntwo\x1b");
-    machine::console_output();
+    sim::console_output();
     assert_eq!(other.plain(&mut machine, Hypercall::ConsoleIo, [0, 8, at, 0, 0]), 0);
-    assert_eq!(machine::console_output(), b"(d1) one\r\n(d1) two");
+    assert_eq!(sim::console_output(), b"(d1) one\r\n(d1) two");
     assert_eq!(other.plain(&mut machine, Hypercall::ConsoleIo, [0, 4, at, 0, 0]), 0);
-    assert_eq!(machine::console_output(), b"one\r\n");
+    assert_eq!(sim::console_output(), b"one\r\n");
     assert_eq!(other.plain(&mut machine, Hypercall::ConsoleIo, [1, 8, at, 0, 0]), error(Errno::EPERM));
 }

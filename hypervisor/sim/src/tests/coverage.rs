@@ -26,8 +26,8 @@ use xenolith_host::command_line::XenVersion;
 /// Set to write the document anew.
 const RENEW: &str = "RENEW_DOCUMENTS";
 /// What Xen 4.17 answers to its control domain, and to another.
-const XEN_CONTROL: &str = include_str!("../../../tests/data/xen-4.17-control.answers");
-const XEN_GUEST: &str = include_str!("../../../tests/data/xen-4.17-guest.answers");
+const XEN_CONTROL: &str = include_str!("../../tests/data/xen-4.17-control.answers");
+const XEN_GUEST: &str = include_str!("../../tests/data/xen-4.17-guest.answers");
 /// The domain that is asked about.
 const SCRATCH: u16 = 77;
 
@@ -183,7 +183,7 @@ fn each_call_is_answered_as_on_xen_or_it_is_said_why_not() {
 
 #[test]
 fn the_document_says_how_each_call_is_answered() {
-    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/abi-coverage.md");
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/abi-coverage.md");
     let text = document::render(&rows());
     if env::var_os(RENEW).is_some() {
         fs::write(&file, &text).expect("the document can be written");

@@ -70,7 +70,7 @@ fn what_no_domain_can_be_is_refused_and_leaves_nothing() {
 #[test]
 fn a_gicv2_has_the_machine_s_virtual_interface() {
     let (machine, _) = Guest::alone();
-    machine::gic::be_version_2(Pa(0x0804_0000), 0x1_0000);
+    sim::gic::be_version_2(Pa(0x0804_0000), 0x1_0000);
     let create = |vcpus, controller| machine.hv.create_domain(&NewDomain { vcpus, controller, ..request() });
     assert_eq!(create(9, Controller::Native).map(drop), Err(Errno::EINVAL));
     assert_eq!(create(1, Controller::V3).map(drop), Err(Errno::ENODEV));

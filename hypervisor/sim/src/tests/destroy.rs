@@ -77,8 +77,8 @@ fn a_domain_that_runs_leaves_its_cpus_first() {
     assert_eq!(machine.running(second.cpu), Some((DomId(1), VcpuId(0))));
     machine.settle();
     assert_eq!(machine.next(second.cpu), Next::Idle);
-    machine::on_cpu(CpuId(second.cpu));
-    assert!(machine::guest::stage2().is_none(), "the CPU knows its tables no more");
+    sim::on_cpu(CpuId(second.cpu));
+    assert!(sim::guest::stage2().is_none(), "the CPU knows its tables no more");
     destroy(&mut machine, &second.domain);
     assert!(!is_listed(&machine, 1));
     assert!(machine.hv.vcpu(unit).is_none());
@@ -257,11 +257,11 @@ fn interrupts_of_its_devices_are_switched_off() {
     machine.hv.give_interrupt(40, domain.id).unwrap();
     machine.hv.give_interrupt(41, DomId(0)).unwrap();
     for intid in [40, 41] {
-        machine::gic::enable(intid);
+        sim::gic::enable(intid);
     }
     destroy(&mut machine, &domain);
     assert_eq!([40, 41].map(|intid| machine.hv.owner_of_interrupt(intid)), [None, Some(DomId(0))]);
-    assert_eq!([40, 41].map(|intid| machine::gic::line(intid).enabled), [false, true]);
+    assert_eq!([40, 41].map(|intid| sim::gic::line(intid).enabled), [false, true]);
 }
 
 #[test]

@@ -30,8 +30,8 @@ fn listen(machine: &mut Machine, guest: &Guest) {
 
 /// The event interrupt as the guest's handler sees it: whether there is one, and the word that says so.
 fn upcall(machine: &mut Machine, guest: &Guest) -> bool {
-    machine::on_cpu(CpuId(guest.cpu));
-    if machine::guest::take() != Some(EVENT_PPI) {
+    sim::on_cpu(CpuId(guest.cpu));
+    if sim::guest::take() != Some(EVENT_PPI) {
         return false;
     }
     let info = guest.page(machine, 11);
@@ -170,7 +170,7 @@ fn a_poll_ends_with_its_event_or_its_time() {
     assert_eq!(poll(&mut machine, &second, there, soon), None);
     machine.settle();
     assert_eq!(machine.next(second.cpu), Next::Idle);
-    machine::advance(xenolith_arch::ticks(1_000_001));
+    sim::advance(xenolith_arch::ticks(1_000_001));
     machine.settle();
     assert_eq!(machine.next(second.cpu), Next::Guest);
     assert_eq!(machine.regs(second.cpu).x[0], 0);
@@ -194,7 +194,7 @@ fn the_time_of_a_poll_that_its_event_ended_means_nothing() {
     assert_eq!(send(&mut machine, &first, here), 0);
     machine.poke(&second.domain, pending, &0_u64);
     assert_eq!(poll(&mut machine, &second, there, 0), None);
-    machine::advance(xenolith_arch::ticks(10_000_000));
+    sim::advance(xenolith_arch::ticks(10_000_000));
     machine.settle();
     assert_eq!(machine.next(second.cpu), Next::Idle);
 }

@@ -13,7 +13,7 @@ use xenolith_abi::version::FeatureInfo;
 
 use super::super::*;
 use super::support::*;
-use xenolith_domain::domain::{CommonRegions, Modules, build_first};
+use xenolith_boot::{CommonRegions, Modules, build_first};
 use xenolith_host::command_line::XenVersion;
 use xenolith_host::platform::fixtures::{GICV2, GICV3};
 use xenolith_host::platform::{Platform, Region};
@@ -72,7 +72,7 @@ fn the_first_domain_starts_as_the_boot_protocol_says() {
         assert_eq!(machine.peek::<[u8; 4]>(&guest.domain, regs.pc + 0x2ffc), *b"text");
         let entry = guest.domain.lookup(Ipa(regs.pc).frame()).unwrap();
         assert_eq!(entry.mfn.0, Ipa(regs.pc).frame().0, "directly mapped");
-        assert_eq!(machine::guest::registers().sctlr & 5, 0, "MMU and caches are off");
+        assert_eq!(sim::guest::registers().sctlr & 5, 0, "MMU and caches are off");
         assert_eq!(machine.audit(), Ok(()));
     }
 }
@@ -96,9 +96,9 @@ fn the_calls_of_linux_have_the_results_that_it_needs() {
         // 3. The early console.
         let text = guest.page(machine, 620);
         machine.poke(&guest.domain, text, b"Booting Linux");
-        machine::console_output();
+        sim::console_output();
         assert_eq!(guest.plain(machine, Hypercall::ConsoleIo, [0, 13, text, 0, 0]), 0);
-        assert_eq!(machine::console_output(), b"Booting Linux");
+        assert_eq!(sim::console_output(), b"Booting Linux");
         // 4. Shared info.
         let mut add = AddToPhysmap { domid: SELF, gpfn: shared_info, ..AddToPhysmap::default() };
         assert_eq!(guest.call(machine, Hypercall::MemoryOp, 7, &mut add), 0);
@@ -197,11 +197,11 @@ fn a_device_s_interrupt_reaches_the_domain_and_ends_with_it() {
     machine.store(cpu, distributor + 0xc00 + line / 16 * 4, 4, 2 << (line % 16 * 2));
     machine.store(cpu, distributor + 0x100 + line / 32 * 4, 4, 1 << (line % 32));
     let line = line as u32;
-    assert!(machine::gic::line(line).enabled && machine::gic::line(line).edge);
-    machine::gic::set_line(line, true);
+    assert!(sim::gic::line(line).enabled && sim::gic::line(line).edge);
+    sim::gic::set_line(line, true);
     machine.settle();
-    machine::on_cpu(CpuId(cpu));
-    assert!(machine::gic::line(line).active, "until the guest ends it");
-    assert_eq!(machine::guest::take(), Some(line));
-    assert!(!machine::gic::line(line).active);
+    sim::on_cpu(CpuId(cpu));
+    assert!(sim::gic::line(line).active, "until the guest ends it");
+    assert_eq!(sim::guest::take(), Some(line));
+    assert!(!sim::gic::line(line).active);
 }

@@ -160,15 +160,15 @@ fn mapping_where_nothing_was_flushes_nothing() {
     let (mut machine, first, second) = Guest::two();
     let machine = &mut machine;
     let page = second.page(machine, 0) >> 12;
-    let before = machine::flushes();
+    let before = sim::flushes();
     let pages: Vec<_> = (0..32).map(|number| (page + number, HOLE + number)).collect();
     assert_eq!(map_foreign(machine, &first, 1, &pages), Ok(vec![0; 32]));
-    assert_eq!(machine::flushes(), before);
+    assert_eq!(sim::flushes(), before);
     assert_eq!(unmap(machine, &first, HOLE), 0);
-    assert_eq!(machine::flushes().addresses, before.addresses + 1);
+    assert_eq!(sim::flushes().addresses, before.addresses + 1);
     // In the place of another page.
     assert_eq!(map_foreign(machine, &first, 1, &[(page, HOLE + 1)]), Ok(vec![0]));
-    assert_eq!(machine::flushes().addresses, before.addresses + 2);
+    assert_eq!(sim::flushes().addresses, before.addresses + 2);
     assert!(!first.domain.vcpus[0].take_pages_left());
     let own = first.page(machine, 30) >> 12;
     assert_eq!(first.domain.map_foreign(&machine.hv, &second.domain, Gfn(page), Gfn(own)), Ok(()));
@@ -182,7 +182,7 @@ fn long_batches_go_on_where_they_stopped() {
         let (mut machine, first, second) = Guest::two();
         let page = second.page(&machine, 0) >> 12;
         let pages: Vec<_> = (0..20).map(|number| (page + number, HOLE + number)).collect();
-        machine::pause_every(Some(every));
+        sim::pause_every(Some(every));
         assert_eq!(map_foreign(&mut machine, &first, 1, &pages), Ok(vec![0; 20]), "every {every}");
         assert_eq!(machine.audit(), Ok(()));
     }

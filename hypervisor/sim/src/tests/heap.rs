@@ -15,7 +15,7 @@ use xenolith_domain::domain::destroy::Progress;
 fn with_ever_more<T>(mut act: impl FnMut() -> Result<T, Errno>, mut after_failure: impl FnMut(usize)) -> T {
     let mut bytes = 0;
     loop {
-        let (result, lacked) = machine::with_heap(bytes, &mut act);
+        let (result, lacked) = crate::heap::with_heap(bytes, &mut act);
         match (result, lacked) {
             (Ok(done), _) => return done,
             (Err(errno), Some(needed)) => {
@@ -32,7 +32,7 @@ fn with_ever_more<T>(mut act: impl FnMut() -> Result<T, Errno>, mut after_failur
 /// Destroys a domain with no heap at all.
 fn destroy(machine: &mut Machine, domain: &Arc<Domain>) {
     for _ in 0..1000 {
-        let (progress, lacked) = machine::with_heap(0, || machine.hv.destroy_domain(domain, 0));
+        let (progress, lacked) = crate::heap::with_heap(0, || machine.hv.destroy_domain(domain, 0));
         assert_eq!(lacked, None, "the end of a domain needs no memory");
         if progress == Ok(Progress::Done) {
             return;
@@ -78,5 +78,5 @@ fn debug_keys_need_no_memory() {
     let request = Sysctl { cmd: op, interface_version: sysctl::INTERFACE_VERSION, payload };
     machine.poke(&control.domain, at, &request);
     let call = || control.plain(&mut machine, Hypercall::Sysctl, [at, 0, 0, 0, 0]);
-    assert_eq!(machine::with_heap(0, call), (0, None));
+    assert_eq!(crate::heap::with_heap(0, call), (0, None));
 }

@@ -34,7 +34,7 @@ fn run_a_program(machine: &mut Machine, guest: &Guest) {
 
 /// Lets nanoseconds pass. How the machine ends, if it does.
 fn pass(machine: &mut Machine, nanoseconds: u64) -> Option<Ending> {
-    machine::advance(xenolith_arch::ticks(nanoseconds));
+    sim::advance(xenolith_arch::ticks(nanoseconds));
     let payload = panic::catch_unwind(AssertUnwindSafe(|| machine.settle())).err()?;
     payload.downcast_ref().copied()
 }
@@ -72,7 +72,7 @@ fn each_suspicion_has_the_whole_time() {
     let (unit, to) = (first.domain.vcpus[0].unit, 1 - first.cpu);
     let kicks =
         machine.hv.scheduler.set_affinity(unit, CpuMask::one(CpuId(to)), xenolith_arch::now()).unwrap();
-    machine::on_cpu(CpuId(first.cpu));
+    sim::on_cpu(CpuId(first.cpu));
     machine.hv.kick(kicks);
     machine.settle();
     assert_eq!(machine.cpu_of(&first.domain, 0), Some(to));

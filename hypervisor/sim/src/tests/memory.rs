@@ -167,7 +167,7 @@ fn long_calls_go_on_where_they_stopped() {
         let (mut machine, guest) = Guest::alone();
         let gfn = guest.page(&machine, 10) >> 12;
         let frames: Vec<u64> = (gfn..gfn + 20).collect();
-        machine::pause_every(Some(every));
+        sim::pause_every(Some(every));
         assert_eq!(reservation(&mut machine, &guest, DECREASE, 0, &frames), 20, "every {every}");
         assert_eq!(reservation(&mut machine, &guest, POPULATE, 0, &frames), 20, "every {every}");
         assert_eq!(machine.audit(), Ok(()));

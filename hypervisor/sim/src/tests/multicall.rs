@@ -54,7 +54,7 @@ fn a_list_that_is_put_off_at_any_place_does_everything_once() {
             entry(Hypercall::MemoryOp, [6, request]),
         ];
         machine.poke(&guest.domain, list, &entries);
-        machine::pause_every(Some(every));
+        sim::pause_every(Some(every));
         assert_eq!(guest.plain(&mut machine, Hypercall::Multicall, [list, 4, 0, 0, 0]), 0);
         let results = machine.peek::<[MulticallEntry; 4]>(&guest.domain, list).map(|entry| entry.result);
         assert_eq!(results, [20, 0x4_0011, 20, 20], "every {every}");

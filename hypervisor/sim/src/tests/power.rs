@@ -38,7 +38,7 @@ fn vcpus_are_turned_on_and_off() {
     let other = machine.cpu_of(&guest.domain, 1).expect("the second CPU is free for it");
     let regs = *machine.regs(other);
     assert_eq!((regs.pc, regs.x[0], regs.pstate), (0x1000, 0x77, Pstate::EL1_ENTRY));
-    assert_eq!(machine::this_cpu(), CpuId(cpu));
+    assert_eq!(sim::this_cpu(), CpuId(cpu));
 
     assert_eq!(machine.firmware(other, [CPU_OFF, 0, 0, 0]), None);
     machine.settle();
@@ -53,12 +53,12 @@ fn vcpus_are_turned_on_and_off() {
 fn each_vcpu_has_registers_of_its_own() {
     let mut machine = Machine::new(1, 1024);
     let guest = Guest::boot(&mut machine, Plan { vcpus: 2, ..CONTROL });
-    machine::guest::change_registers(|registers| registers.tpidr = 0xa0);
+    sim::guest::change_registers(|registers| registers.tpidr = 0xa0);
     machine.regs(0).x[20] = 0x20;
     assert_eq!(machine.firmware(0, [CPU_ON, 1, 0x1000, 0]), Some(0));
     machine.wait(0);
     assert_eq!(machine.running(0), Some((DomId(0), VcpuId(1))));
-    assert_eq!((machine::guest::registers().tpidr, machine::guest::registers().vmpidr & 0xff), (0, 1));
+    assert_eq!((sim::guest::registers().tpidr, sim::guest::registers().vmpidr & 0xff), (0, 1));
     assert_eq!(machine.regs(0).x[20], 0);
     guest.domain.raise_event(&machine.hv, VcpuId(0));
     machine.wait(0);
@@ -66,7 +66,7 @@ fn each_vcpu_has_registers_of_its_own() {
     assert_eq!(machine.next(0), Next::Idle, "the interrupt controller is off: nothing wakes them");
     machine.hv.wake(guest.domain.vcpus[0].unit);
     machine.settle();
-    assert_eq!((machine::guest::registers().tpidr, machine.regs(0).x[20]), (0xa0, 0x20));
+    assert_eq!((sim::guest::registers().tpidr, machine.regs(0).x[20]), (0xa0, 0x20));
 }
 
 #[test]

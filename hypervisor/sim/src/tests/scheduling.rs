@@ -20,8 +20,8 @@ fn enable_interrupts(machine: &mut Machine, cpu: u16) {
 }
 
 fn take(cpu: u16) -> Option<u32> {
-    machine::on_cpu(CpuId(cpu));
-    machine::guest::take()
+    sim::on_cpu(CpuId(cpu));
+    sim::guest::take()
 }
 
 #[test]
@@ -50,14 +50,14 @@ fn vcpus_interrupt_each_other() {
 
 /// Has the timer of the vCPU that a CPU runs fire, with everything that follows from it.
 fn let_timer_fire(machine: &mut Machine, cpu: u16) {
-    machine::on_cpu(CpuId(cpu));
+    sim::on_cpu(CpuId(cpu));
     let compare = xenolith_arch::now() + 10;
-    machine::guest::change_registers(|registers| {
+    sim::guest::change_registers(|registers| {
         (registers.timer_control, registers.timer_compare) = (1, compare);
     });
-    machine::advance(100);
+    sim::advance(100);
     machine.settle();
-    machine::on_cpu(CpuId(cpu));
+    sim::on_cpu(CpuId(cpu));
 }
 
 #[test]
@@ -70,16 +70,16 @@ fn a_timer_that_another_vcpu_clears_stays_no_obstacle_to_other_domains() {
     // vCPU 1 has the interrupt of its timer pending and not enabled, so that it never takes it.
     machine.store(cpu, DISTRIBUTOR, 4, 0x12);
     let_timer_fire(&mut machine, cpu);
-    assert!(machine::gic::line(27).active);
-    machine::guest::change_registers(|registers| registers.timer_control = 0);
+    assert!(sim::gic::line(27).active);
+    sim::guest::change_registers(|registers| registers.timer_control = 0);
     // vCPU 0 clears it, from another CPU.
     machine.store(guest.cpu, REDISTRIBUTORS + 0x2_0000 + 0x1_0280, 4, 1 << 27);
     machine.settle();
-    machine::on_cpu(CpuId(cpu));
-    assert!(!machine::gic::line(27).active, "the CPU that has the line follows");
+    sim::on_cpu(CpuId(cpu));
+    assert!(!sim::gic::line(27).active, "the CPU that has the line follows");
     // The same again, and vCPU 1 leaves its CPU before that one hears of it.
     let_timer_fire(&mut machine, cpu);
-    machine::guest::change_registers(|registers| registers.timer_control = 0);
+    sim::guest::change_registers(|registers| registers.timer_control = 0);
     machine.store(guest.cpu, REDISTRIBUTORS + 0x2_0000 + 0x1_0280, 4, 1 << 27);
     assert_eq!(machine.wait(cpu), Next::Idle);
     let second = Guest::boot(&mut machine, Plan { id: 2, ..CONTROL });
@@ -95,30 +95,30 @@ fn the_virtual_timer_fires_while_its_vcpu_runs_and_while_it_sleeps() {
     enable_interrupts(&mut machine, 0);
     let set = |after: u64| {
         let compare = xenolith_arch::now() + after;
-        machine::guest::change_registers(|registers| {
+        sim::guest::change_registers(|registers| {
             (registers.timer_control, registers.timer_compare) = (1, compare);
         });
     };
     set(1000);
-    machine::advance(2000);
+    sim::advance(2000);
     machine.settle();
     assert_eq!(machine.next(0), Next::Guest);
-    machine::on_cpu(CpuId(0));
-    assert_eq!(machine::guest::acknowledge(), Some(27));
-    assert!(machine::gic::line(27).active, "EL2 is not asked again while the guest handles it");
+    sim::on_cpu(CpuId(0));
+    assert_eq!(sim::guest::acknowledge(), Some(27));
+    assert!(sim::gic::line(27).active, "EL2 is not asked again while the guest handles it");
     set(5000);
-    machine::guest::end(27);
-    assert!(!machine::gic::line(27).active);
+    sim::guest::end(27);
+    assert!(!sim::gic::line(27).active);
 
     assert_eq!(machine.wait(0), Next::Idle);
     machine.settle();
     assert_eq!(machine.next(0), Next::Idle);
-    machine::advance(6000);
+    sim::advance(6000);
     machine.settle();
     assert_eq!(machine.next(0), Next::Guest);
-    assert_eq!(machine::guest::acknowledge(), Some(27));
+    assert_eq!(sim::guest::acknowledge(), Some(27));
     set(5000);
-    machine::guest::end(27);
+    sim::guest::end(27);
     assert_eq!(machine.wait(0), Next::Idle);
     // What the processor does by itself: it sleeps until its timer.
     xenolith_arch::wait_for_interrupt();
@@ -137,13 +137,13 @@ fn the_emulated_physical_timer_fires() {
     assert_eq!(machine.wait(0), Next::Idle);
     machine.settle();
     assert_eq!(machine.next(0), Next::Idle);
-    machine::advance(20_000);
+    sim::advance(20_000);
     machine.settle();
     assert_eq!(machine.next(0), Next::Guest);
     assert_eq!(machine.read_register(0, CNTP_CTL), 1 | 1 << 2, "its condition holds");
-    assert_eq!(machine::guest::acknowledge(), Some(PHYSICAL_TIMER));
+    assert_eq!(sim::guest::acknowledge(), Some(PHYSICAL_TIMER));
     machine.write_register(0, CNTP_CTL, 0);
-    machine::guest::end(PHYSICAL_TIMER);
+    sim::guest::end(PHYSICAL_TIMER);
     machine.settle();
     assert_eq!(take(0), None);
 }
@@ -157,7 +157,7 @@ fn more_vcpus_than_cpus_share_them() {
     }
     let mut turns = [0; 5];
     for _ in 0..200 {
-        machine::advance(xenolith_arch::ticks(1_000_000));
+        sim::advance(xenolith_arch::ticks(1_000_000));
         machine.settle();
         for cpu in 0..2 {
             let (_, vcpu) = machine.running(cpu).expect("there is work for all");
@@ -185,7 +185,7 @@ fn timers_of_vcpus_that_do_not_run_wake_them_in_time() {
     for _ in 0..3 {
         let (_, vcpu) = machine.running(0).unwrap();
         enable_interrupts(&mut machine, 0);
-        machine::guest::change_registers(|registers| {
+        sim::guest::change_registers(|registers| {
             registers.timer_control = 1;
             registers.timer_compare = start + 1_000_000 * u64::from(3 - vcpu.0);
         });
@@ -198,7 +198,7 @@ fn timers_of_vcpus_that_do_not_run_wake_them_in_time() {
         machine.settle();
         assert_eq!(machine.running(0), Some((guest.domain.id, VcpuId(expected))));
         assert_eq!(take(0), Some(27));
-        machine::guest::change_registers(|registers| registers.timer_control = 0);
+        sim::guest::change_registers(|registers| registers.timer_control = 0);
         assert_eq!(machine.wait(0), Next::Idle);
     }
 }
@@ -230,7 +230,7 @@ fn a_vcpu_that_is_turned_on_again_has_no_timer_from_before() {
     let other = machine.cpu_of(&guest.domain, 1).unwrap();
     machine.write_register(other, CNTP_CVAL, xenolith_arch::now() + 1000);
     machine.write_register(other, CNTP_CTL, 1);
-    machine::guest::change_registers(|registers| {
+    sim::guest::change_registers(|registers| {
         (registers.timer_control, registers.timer_compare) = (1, 1 << 40)
     });
     assert_eq!(machine.firmware(other, [CPU_OFF, 0, 0, 0]), None);
@@ -238,7 +238,7 @@ fn a_vcpu_that_is_turned_on_again_has_no_timer_from_before() {
     machine.settle();
     let other = machine.cpu_of(&guest.domain, 1).unwrap();
     assert_eq!(machine.read_register(other, CNTP_CTL), 0);
-    assert_eq!(machine::guest::registers().timer_control, 0);
+    assert_eq!(sim::guest::registers().timer_control, 0);
 }
 
 #[test]
@@ -246,10 +246,10 @@ fn a_cpu_that_watches_is_kicked_without_an_interrupt() {
     let machine = Machine::new(2, 1024);
     let other = CpuId(1);
     let kick = || {
-        machine::on_cpu(CpuId(0));
+        sim::on_cpu(CpuId(0));
         machine.hv.kick(xenolith_policy::sched::CpuMask::one(other));
-        machine::on_cpu(other);
-        (machine.hv.is_kicked(other), machine::gic::pending())
+        sim::on_cpu(other);
+        (machine.hv.is_kicked(other), sim::gic::pending())
     };
     machine.hv.set_watching(other, true);
     assert_eq!(kick(), (true, false));

@@ -2,7 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use xenolith_abi::console::ring::{IN, IN_READ, IN_SIZE, IN_WRITTEN, OUT, OUT_READ, OUT_SIZE, OUT_WRITTEN};
-use xenolith_memory::page::{Page, tests::page};
+use xenolith_memory::arena::page;
+use xenolith_memory::page::Page;
 
 const BASE: u64 = 0x2200_0000;
 

@@ -6,7 +6,7 @@ use xenolith_abi::event::{EventStatus, Virq};
 use super::support::{Domain, connect, deliver, run_steps};
 use crate::event::{ConsumerTag, Delivery, Effects, Ends, EventChannels, Port, Sent};
 use xenolith_core::types::{DomId, VcpuId};
-use xenolith_memory::page::tests::page;
+use xenolith_memory::arena::page;
 
 const V0: VcpuId = VcpuId(0);
 const V1: VcpuId = VcpuId(1);

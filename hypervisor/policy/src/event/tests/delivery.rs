@@ -7,7 +7,8 @@ use xenolith_abi::event::fifo::{LINK, LINKED, MASKED, PENDING};
 use super::support::{Domain, connect, deliver, word};
 use crate::event::{Effects, Port, Sent};
 use xenolith_core::types::{DomId, VcpuId};
-use xenolith_memory::page::{Page, tests::page};
+use xenolith_memory::arena::page;
+use xenolith_memory::page::Page;
 
 const V0: VcpuId = VcpuId(0);
 const V1: VcpuId = VcpuId(1);

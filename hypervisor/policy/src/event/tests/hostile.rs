@@ -10,7 +10,8 @@ use xenolith_abi::event::fifo::{LINKED, PENDING};
 use super::support::{Domain, connect, deliver, run_steps, word};
 use crate::event::{EventChannels, Peer, Port, Sent};
 use xenolith_core::types::{DomId, VcpuId};
-use xenolith_memory::page::{Page, tests::page};
+use xenolith_memory::arena::page;
+use xenolith_memory::page::Page;
 
 const PORTS: usize = 4;
 

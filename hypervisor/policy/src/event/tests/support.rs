@@ -8,7 +8,8 @@ use xenolith_abi::event::{EventStatus, Status};
 
 use crate::event::{Closing, Delivery, Effects, Ends, EventChannels, Peer, Port, SharedFrame};
 use xenolith_core::types::{DomId, VcpuId};
-use xenolith_memory::page::{Page, tests::page};
+use xenolith_memory::arena::page;
+use xenolith_memory::page::Page;
 
 /// A frame that is counted for as long as it is held.
 #[derive(Debug)]

@@ -12,7 +12,8 @@ use crate::grant::{
     Domains, GrantTable, Maptrack, Resolved, Resolver, Rights, SharedFrame, map, release_held, unmap,
 };
 use xenolith_core::types::{DomId, Gfn, Mfn, PAGE_SHIFT};
-use xenolith_memory::page::{Page, tests::page};
+use xenolith_memory::arena::page;
+use xenolith_memory::page::Page;
 
 /// References by frame.
 type Ledger = Rc<RefCell<BTreeMap<u64, i64>>>;

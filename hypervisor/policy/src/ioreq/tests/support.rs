@@ -12,7 +12,8 @@ use crate::event::{ConsumerTag, Port, SharedFrame};
 use crate::ioreq::server::Server;
 use crate::ioreq::{Buffering, Request, ServerId, Servers, Space};
 use xenolith_core::types::{DomId, VcpuId};
-use xenolith_memory::page::{Page, tests::page};
+use xenolith_memory::arena::page;
+use xenolith_memory::page::Page;
 
 pub const GUEST_VCPUS: u16 = 2;
 pub const OWNER: DomId = DomId(3);

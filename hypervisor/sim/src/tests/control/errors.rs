@@ -129,7 +129,7 @@ fn arguments_out_of_their_ranges() {
 fn a_flush_that_is_interrupted_goes_on_where_it_was() {
     let (mut machine, tools) = Toolstack::new(VERSION_4_17);
     let id = create::build(&mut machine, &tools);
-    machine::pause_every(Some(1));
+    sim::pause_every(Some(1));
     let mut flush = CacheFlush { start_pfn: 0x3_9000, nr_pfns: 1 << 17 };
     assert_eq!(tools.domctl(&mut machine, DomctlOp::CacheFlush, id, &mut flush), 0);
     let mut pool = PagingMempool { size: 0x60_0000 };

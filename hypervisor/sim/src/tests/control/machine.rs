@@ -70,7 +70,7 @@ fn cpus_and_nodes_are_listed() {
     assert_eq!(nodes.num_nodes, 1);
     assert_eq!((memory.memsize, machine.peek::<u32>(&tools.guest.domain, buffer + 64)), (4096 * 4096, 20));
 
-    machine::advance(5_000_000);
+    sim::advance(5_000_000);
     let mut idle = GetCpuInfo { max_cpus: 8, info: buffer, ..GetCpuInfo::default() };
     assert_eq!(tools.sysctl(&mut machine, SysctlOp::GetCpuInfo, &mut idle), 0);
     assert_eq!(idle.nr_cpus, 2);

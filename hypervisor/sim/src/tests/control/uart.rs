@@ -75,8 +75,8 @@ fn bytes_go_both_ways_and_each_end_hears_of_them() {
     machine.poke(&guest.domain, at + ring::IN as u64, b"y");
     machine.poke(&guest.domain, at + ring::IN_WRITTEN as u64, &1_u32);
     assert_eq!(event_op(&mut machine, &tools.guest, SEND, own), 0);
-    machine::on_cpu(CpuId(guest.cpu));
-    assert_eq!(machine::guest::take(), Some(INTERRUPT));
+    sim::on_cpu(CpuId(guest.cpu));
+    assert_eq!(sim::guest::take(), Some(INTERRUPT));
     assert_eq!(machine.load(guest.cpu, UART, 4), u64::from(b'y'));
     assert!(heard(&mut machine, &tools, own), "there is room again");
     assert_eq!(flags(&mut machine, &guest), 0x90);

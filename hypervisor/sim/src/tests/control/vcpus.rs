@@ -130,7 +130,7 @@ fn registers_that_cannot_be() {
 #[test]
 fn what_a_vcpu_is_doing() {
     let (mut machine, tools, _, cpu) = running(VERSION_4_20);
-    machine::advance(1_000_000);
+    sim::advance(1_000_000);
     let mut info = VcpuInfo { vcpu: 0, ..VcpuInfo::default() };
     assert_eq!(tools.domctl(&mut machine, DomctlOp::GetVcpuInfo, 1, &mut info), 0);
     assert_eq!((info.online, info.blocked, info.running, info.cpu), (1, 0, 1, cpu.into()));

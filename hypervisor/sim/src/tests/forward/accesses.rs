@@ -257,7 +257,7 @@ fn pages_that_leave_are_announced_once_before_the_guest_goes_on() {
         let at = model.guest.scratch(&machine);
         machine.poke(&model.guest.domain, at, &request);
         let arguments = [MemoryOp::DecreaseReservation.number().into(), at, 0, 0, 0];
-        machine::pause_every(every);
+        sim::pause_every(every);
         assert_eq!(machine.hypercall(cpu, Hypercall::MemoryOp.number(), arguments), None, "it waits");
         let slot = model.slot(&machine, 0);
         assert_eq!((slot.kind, slot.size, slot.data, slot.flags & READ), (8, 4, u64::MAX, 0));
