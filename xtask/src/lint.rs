@@ -12,7 +12,7 @@ pub fn lint() -> Result<()> {
     })?;
     open_step("Lint the hypervisor without I/O forwarding (clippy)", || {
         let mut command = cargo("clippy");
-        command.args(["--package", "xenolith", "--no-default-features", "--all-targets"]);
+        command.args(["--package", "xenolith-sim", "--no-default-features", "--all-targets"]);
         pass_through(command.args(["--", "-D", "warnings"]))
     })?;
     let cross = Cross::prepare(Target::Hypervisor)?;

@@ -7,9 +7,9 @@ use super::remarks::Kind;
 
 const HEAD: &str = "# What is answered to each call of Xen's headers
 
-This page is written by a test (`scenario::tests::coverage` in `hypervisor/`), which makes every call that Xen's public
+This page is written by a test (`tests::coverage` in `hypervisor/sim/`), which makes every call that Xen's public
 headers of 4.17 and 4.20 name, and fails while the page differs from what was answered. `RENEW_DOCUMENTS=1 cargo test -p
-xenolith coverage` writes it anew. Another test (`headers` in `system-tests/`) compares the names and numbers with Debian's
+xenolith-sim coverage` writes it anew. Another test (`headers` in `system-tests/`) compares the names and numbers with Debian's
 headers. What the calls that work do is in [abi.md](abi.md).
 
 Each call is made with zeroes for arguments, but for those that would end the caller; what is asked about is a domain that
