@@ -28,9 +28,9 @@ use xenolith_memory::p2m::MapKind;
 use xenolith_vdev::vuart::Vuart;
 
 use crate::load::{Plan, Ready};
-use crate::static_shm::{CommonRegions, reserve_port};
+use crate::static_shm::{StaticShm, reserve_port};
 use xenolith_domain::domain::Domain;
-use xenolith_domain::domain::build::{Blueprint, stage2};
+use xenolith_domain::domain::build::{DomainConfig, stage2};
 use xenolith_domain::domain::destroy::Progress;
 
 pub use error::BootError;
@@ -55,7 +55,7 @@ pub fn build_boot_domains(
     hv: &Hypervisor,
     platform: &Platform,
     host: &[u8],
-    common: &CommonRegions,
+    common: &StaticShm,
     files: Files<'_, '_>,
 ) -> Vec<Ready> {
     let mut ready = build_all(hv, platform, host, common, files);
@@ -67,7 +67,7 @@ fn build_all(
     hv: &Hypervisor,
     platform: &Platform,
     host: &[u8],
-    common: &CommonRegions,
+    common: &StaticShm,
     files: Files<'_, '_>,
 ) -> Vec<Ready> {
     let mut ready = Vec::new();
@@ -108,7 +108,7 @@ struct Builder<'b, 'a> {
     hv: &'b Hypervisor,
     platform: &'b Platform,
     host: &'b [u8],
-    common: &'b CommonRegions,
+    common: &'b StaticShm,
     files: Files<'b, 'a>,
     node: &'b BootDomain,
     id: DomId,
@@ -189,7 +189,7 @@ impl<'a> Builder<'_, 'a> {
     #[inline(never)]
     fn domain(&self, parts: &Parts<'_>) -> Result<Box<Domain>, BootError> {
         let p2m = stage2(self.hv, self.id, &parts.ram)?;
-        let domain = Domain::new(self.hv, self.blueprint(parts), p2m)?;
+        let domain = Domain::new(self.hv, self.config(parts), p2m)?;
         if let Some(uart) = parts.layout.uart {
             let made = || Mutex::new(Vuart::on_console(Ipa(uart.registers.start), uart.interrupt));
             domain.vuart.call_once(made);
@@ -322,12 +322,12 @@ impl<'a> Builder<'_, 'a> {
         tree::build(&spec).map_err(BootError::Tree)
     }
 
-    fn blueprint(&self, parts: &Parts<'_>) -> Blueprint {
+    fn config(&self, parts: &Parts<'_>) -> DomainConfig {
         let node = self.node;
         let Parts { layout, ram, vcpus, spis, .. } = parts;
         let pages: u64 = ram.iter().map(|(_, range)| range.pages).sum();
         let frames = |asked: Option<u32>, default| asked.unwrap_or(default).clamp(1, MAX_GRANT_FRAMES);
-        Blueprint {
+        DomainConfig {
             id: self.id,
             is_control: false,
             direct_mapped: node.direct_map,

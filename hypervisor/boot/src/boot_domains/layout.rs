@@ -15,7 +15,7 @@ use xenolith_guest::{Region, extended_regions, layout as map};
 
 use xenolith_core::types::PAGE_SIZE;
 use xenolith_host::passthrough::Window;
-use xenolith_host::platform::{self, CommonMemory, GicLayout, Platform, subtract};
+use xenolith_host::platform::{self, GicLayout, Platform, StaticShmNode, subtract};
 
 use super::BootError;
 
@@ -35,7 +35,7 @@ pub struct Request<'r> {
     /// There is an emulated UART.
     pub uart: bool,
     /// Memory that it has in common with others.
-    pub common: &'r [CommonMemory],
+    pub common: &'r [StaticShmNode],
     /// Bits of a guest address.
     pub address_bits: u32,
 }

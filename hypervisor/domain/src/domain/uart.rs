@@ -9,7 +9,7 @@ use crate::console::{Typed, console};
 use crate::hypervisor::Hypervisor;
 use xenolith_core::sync::Mutex;
 use xenolith_core::types::{DomId, Gfn, Ipa, VcpuId};
-use xenolith_memory::frames::Pin;
+use xenolith_memory::frames::FrameRef;
 use xenolith_policy::event::{ConsumerTag, Port};
 use xenolith_vdev::vuart::{self, Fault, Output, Vuart};
 
@@ -17,7 +17,7 @@ use super::Domain;
 
 impl Domain {
     /// Changes the UART, then sets its interrupt line and notifies its other end.
-    fn change_uart<T>(&self, hv: &Hypervisor, change: impl FnOnce(&mut Vuart<Pin>) -> T) -> Option<T> {
+    fn change_uart<T>(&self, hv: &Hypervisor, change: impl FnOnce(&mut Vuart<FrameRef>) -> T) -> Option<T> {
         let mut uart = self.vuart.get()?.lock();
         let before = uart.line();
         let result = change(&mut uart);
@@ -42,15 +42,15 @@ impl Domain {
             return Err(Errno::EINVAL);
         }
         let port = self.events.lock().alloc_consumer(VcpuId(0), console, vuart::TAG)?;
-        let made = self.with_pin(hv, gfn, |pin| {
-            let mut pin = Some(pin);
+        let made = self.with_frame_ref(hv, gfn, |frame| {
+            let mut frame = Some(frame);
             self.vuart.call_once(|| {
-                let ring = pin.take().map(|pin| Vuart::on_ring(Ipa(PL011.start), PL011_SPI, pin, port));
+                let ring = frame.take().map(|frame| Vuart::on_ring(Ipa(PL011.start), PL011_SPI, frame, port));
                 Mutex::new(ring.unwrap_or_else(|| Vuart::on_console(Ipa(PL011.start), PL011_SPI)))
             });
-            pin
+            frame
         });
-        let left = made.map(|pin| pin.map(|pin| hv.unpin(pin)));
+        let left = made.map(|frame| frame.map(|frame| hv.put_frame(frame)));
         if let Ok(None) = left {
             return Ok(port);
         }
@@ -131,7 +131,7 @@ impl Hypervisor {
         console().change_focus(|focus| focus.remove(domain.id));
         let frame = uart.lock().cut();
         if let Some(frame) = frame {
-            self.unpin(frame);
+            self.put_frame(frame);
         }
     }
 

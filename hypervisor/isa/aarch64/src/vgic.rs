@@ -1,7 +1,7 @@
 //! The virtual interrupt controller of one domain: GICv2 or GICv3 as its guest sees it.
 //!
 //! Pure policy. The guest's registers, the lines of its devices and the contents of the list registers are values;
-//! what the hardware must do as a result is reported as [`Effects`] and [`LineChange`]s, which the caller carries
+//! what the hardware must do as a result is reported as [`VgicActions`] and [`LineChange`]s, which the caller carries
 //! out. The principle: the state of an interrupt is in one place at a time. While a list register holds it, that
 //! register's pending and active bits are the truth, and [`Vgic::fold`] brings them back here.
 //!
@@ -32,7 +32,7 @@ use arrayvec::ArrayVec;
 
 pub use delivery::Fill;
 use delivery::Listed;
-pub use effects::{Effects, LineChange};
+pub use effects::{LineChange, VgicActions};
 use interrupt::{BANK_SIZE, Bank, BankId, Shared};
 pub use list_register::{ListRegister, Origin};
 use queue::Queue;
@@ -150,7 +150,7 @@ pub struct Vgic {
     groups: u32,
     cpus: Vec<Cpu>,
     shared: Vec<Shared>,
-    effects: Effects,
+    effects: VgicActions,
     /// Which banks have line changes to report.
     dirty: effects::Dirty,
 }
@@ -203,7 +203,7 @@ impl Vgic {
             groups: 0,
             cpus,
             shared,
-            effects: Effects::default(),
+            effects: VgicActions::default(),
             dirty: effects::Dirty::default(),
         })
     }

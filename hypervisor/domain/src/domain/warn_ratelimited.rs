@@ -11,7 +11,7 @@ const LIMIT: u32 = 32;
 
 impl Domain {
     /// Says what is wrong, unless enough has been said about this domain.
-    pub fn complain(&self, what: fmt::Arguments<'_>) {
+    pub fn warn_ratelimited(&self, what: fmt::Arguments<'_>) {
         let count = self.complaints.load(Ordering::Relaxed);
         if count >= LIMIT {
             return;
