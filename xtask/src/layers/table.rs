@@ -21,9 +21,9 @@ pub struct Table {
     /// A file and those of its folder may name each other: they are a type and its parts.
     #[serde(default)]
     pub circles_in_rooms: bool,
-    /// What is compiled for machines that the hypervisor does not run on.
+    /// Packages that know no architecture, and need `core` and `alloc` only.
     #[serde(default)]
-    pub neutral: Neutral,
+    pub neutral: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -31,16 +31,6 @@ pub struct Table {
 struct Layer {
     name: String,
     members: Vec<String>,
-}
-
-/// Packages that need `core` and `alloc` only, and the targets for which that is shown.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Neutral {
-    /// Names of packages.
-    pub packages: Vec<String>,
-    /// Rust's names of targets.
-    pub targets: Vec<String>,
 }
 
 /// Where a layer stands: greater is higher.
