@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use xenolith::image::{GunzipError, Kernel, Request, place};
+use xenolith_host::image::{GunzipError, Kernel, Request, place};
 use xenolith_guest::Region;
 
 const LIMIT: u64 = 16 << 20;

@@ -115,7 +115,7 @@ fn host() -> Result<()> {
     })?;
     open_step("Lint the hypervisor without I/O forwarding (clippy)", || {
         let mut command = cargo("clippy");
-        command.args(["--package", "xenolith", "--no-default-features", "--all-targets"]);
+        command.args(["--package", "xenolith-sim", "--no-default-features", "--all-targets"]);
         pass_through(command.args(["--", "-D", "warnings"]))
     })
 }
