@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use xenolith::image::{GunzipError, Kernel, Request, place};
-use xenolith_guest::Region;
+use machine_model::Region;
 
 const LIMIT: u64 = 16 << 20;
 

@@ -15,7 +15,7 @@ mod tests;
 use alloc::vec::Vec;
 
 use dtoolkit::model::DeviceTree;
-use xenolith_guest::tree::Common;
+use machine_model::tree::Common;
 
 pub use error::TreeError;
 pub use extended::extended_regions;

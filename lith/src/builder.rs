@@ -11,12 +11,12 @@ mod plan;
 mod tests;
 
 use anyhow::{Context, Result, bail};
+use machine_model::layout;
 use xenolith_abi::domctl::{
     ArchDomainConfig, CONTEXT_ONLINE, CreateDomain, GicVersion, VcpuGuestContext, VcpuGuestCoreRegs,
     create_flag,
 };
 use xenolith_abi::hvm::{HvmParam, callback_ppi};
-use xenolith_guest::layout;
 
 pub use kernel::Files;
 pub use plan::Plan;

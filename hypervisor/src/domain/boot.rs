@@ -11,8 +11,8 @@ mod memory;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use machine_model::tree::{self, Gic, Hypervisor as HypervisorNode, Partial, Spec};
 use xenolith_abi::hvm::HvmParam;
-use xenolith_guest::tree::{self, Gic, Hypervisor as HypervisorNode, Partial, Spec};
 
 use crate::arch;
 use crate::domain_tree::free_ppi;
@@ -256,7 +256,7 @@ impl<'a> Builder<'_, 'a> {
         }
         let banks = area
             .iter()
-            .map(|range| xenolith_guest::Region::new(range.first.base().0, range.pages << PAGE_SHIFT));
+            .map(|range| machine_model::Region::new(range.first.base().0, range.pages << PAGE_SHIFT));
         let event_ppi = free_ppi(self.host, platform).ok_or(BootError::NoEventInterrupt)?;
         layout::direct(&request, banks.collect(), event_ppi, &owners.devices())
     }
@@ -298,7 +298,7 @@ impl<'a> Builder<'_, 'a> {
             vcpus,
             memory: &layout.banks,
             arguments: node.kernel.arguments.as_deref().unwrap_or_default(),
-            initrd: plan.initrd().map(|(start, size)| xenolith_guest::Region::new(start.0, size)),
+            initrd: plan.initrd().map(|(start, size)| machine_model::Region::new(start.0, size)),
             seed: seed.as_ref().map_or(&[], |seed| seed.as_slice()),
             stdout: uart.as_deref(),
             gic: match &layout.controller {

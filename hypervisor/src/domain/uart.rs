@@ -2,8 +2,8 @@
 //!
 //! Its lock is held while the interrupt line changes, so that the line follows the registers in their order.
 
+use machine_model::layout::{PL011, PL011_SPI};
 use xenolith_abi::Errno;
-use xenolith_guest::layout::{PL011, PL011_SPI};
 
 use crate::console::{Typed, console};
 use crate::event::{ConsumerTag, Port};

@@ -5,9 +5,9 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use dtoolkit::model::DeviceTreeNode;
-use xenolith_guest::tree::Common;
-use xenolith_guest::tree::node::Value::{Bytes, Cell, Cells, Flag, Text, Texts};
-use xenolith_guest::tree::node::{node, put, put_common};
+use machine_model::tree::Common;
+use machine_model::tree::node::Value::{Bytes, Cell, Cells, Flag, Text, Texts};
+use machine_model::tree::node::{node, put, put_common};
 
 use super::{HardwareDomainSpec, TreeError};
 use crate::platform::tree::{Place, Tree};

@@ -1,7 +1,7 @@
 //! A guest's memory.
 
 use anyhow::{Result, bail};
-use xenolith_guest::{Region, layout};
+use machine_model::{Region, layout};
 
 use crate::config::GuestConfig;
 use crate::xen::{DomainId, Xen};

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use devicemodel::slots::SlotState;
-use xenolith_guest::image::ImageHeader;
+use machine_model::image::ImageHeader;
 
 use super::kernel::tests::image;
 use super::*;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use devicemodel::xen::Evtchn;
-use xenolith_guest::layout;
+use machine_model::layout;
 
 use super::command::Command;
 use crate::builder::Built;

@@ -10,8 +10,8 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 
-use xenolith_guest::tree::{Pl011, Timer};
-use xenolith_guest::{Region, extended_regions, layout as map};
+use machine_model::tree::{Pl011, Timer};
+use machine_model::{Region, extended_regions, layout as map};
 
 use crate::passthrough::Window;
 use crate::platform::{self, CommonMemory, GicLayout, Platform, subtract};

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use xenolith_guest::Region;
+use machine_model::Region;
 
 use crate::hypervisor::Hypervisor;
 use crate::mm::frames::{Area, FrameRange};
