@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use lith::store::Store;
+use xenstore::server::Store;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut store = Store::new(5, [("domid", "5"), ("control/shutdown", "")]);

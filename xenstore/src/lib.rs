@@ -36,7 +36,9 @@ mod link;
 #[cfg(any(test, feature = "mock"))]
 pub mod mock;
 mod nodes;
+pub mod page;
 mod permission;
+pub mod server;
 pub mod wire;
 
 pub use client::{Client, Event, Transaction};

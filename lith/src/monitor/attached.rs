@@ -10,9 +10,9 @@ use super::command::Command;
 use crate::builder::Built;
 use crate::config::GuestConfig;
 use crate::console::ConsoleRing;
-use crate::page::SharedPage;
-use crate::store::{Connection, Store};
 use crate::xen::{DomainId, Result as XenResult, Xen};
+use xenstore::page::SharedPage;
+use xenstore::server::{Connection, Store};
 
 /// What a guest watches to be told to end.
 const SHUTDOWN: &str = "control/shutdown";

@@ -6,7 +6,7 @@
 
 mod path;
 mod ring;
-mod server;
+mod store;
 #[cfg(test)]
 mod tests;
 mod transaction;
@@ -14,4 +14,4 @@ mod tree;
 mod watch;
 
 pub use ring::{Connection, Served};
-pub use server::Store;
+pub use store::Store;

@@ -1,6 +1,6 @@
 //! Names of nodes.
 
-use super::server::Refusal;
+use super::store::Refusal;
 
 /// The longest path, with the guest's own path in front.
 const MAX_PATH: usize = 512;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::path::{is_within, parent};
-use super::server::Refusal;
+use super::store::Refusal;
 
 /// Nodes, at most.
 const MAX_NODES: usize = 512;

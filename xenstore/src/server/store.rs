@@ -4,7 +4,7 @@ use super::path::{parent, resolve};
 use super::transaction::{Change, Transactions};
 use super::tree::Tree;
 use super::watch::Watches;
-use xenstore::wire::{Assembler, MAX_PAYLOAD, Message, kind};
+use crate::wire::{Assembler, MAX_PAYLOAD, Message, kind};
 
 /// Why a request is refused. The guest gets the name of a Unix error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::server::Refusal;
+use super::store::Refusal;
 use super::tree::Tree;
 
 /// Open transactions, at most. Each has a copy of the tree.

@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
-use super::server::{Refusal, Store};
+use super::store::{Refusal, Store};
 use crate::page::{SharedPage, read_ring, write_ring};
-use xenstore::wire::{Assembler, Broken, Message};
+use crate::wire::{Assembler, Broken, Message};
 
 const REQUESTS: (usize, u32) = (0, 1024);
 const ANSWERS: (usize, u32) = (1024, 1024);

@@ -1,7 +1,7 @@
 //! Who wants to be told of what.
 
 use super::path::is_within;
-use super::server::Refusal;
+use super::store::Refusal;
 
 /// Watches, at most.
 const MAX_WATCHES: usize = 64;

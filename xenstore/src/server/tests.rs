@@ -1,8 +1,8 @@
 use super::*;
 use crate::page::mock::MockPage;
 use crate::page::{SharedPage, read_ring, write_ring};
+use crate::wire::{Assembler, Message, kind};
 use proptest::prelude::*;
-use xenstore::wire::{Assembler, Message, kind};
 
 const HOME: &str = "/local/domain/5";
 
@@ -263,8 +263,8 @@ proptest! {
         for (kind, transaction, payload) in requests {
             let request = Message { kind, request: 3, transaction, payload: payload.into_bytes() };
             let answers = store.answer(&request);
-            prop_assert!(answers[0].kind == kind || answers[0].kind == xenstore::wire::kind::ERROR);
-            prop_assert!(answers[1..].iter().all(|event| event.kind == xenstore::wire::kind::WATCH_EVENT));
+            prop_assert!(answers[0].kind == kind || answers[0].kind == crate::wire::kind::ERROR);
+            prop_assert!(answers[1..].iter().all(|event| event.kind == crate::wire::kind::WATCH_EVENT));
         }
 
     }
