@@ -86,6 +86,12 @@ impl DomId {
     pub const IDLE: DomId = DomId(0x7fff);
 }
 
+impl From<u16> for DomId {
+    fn from(number: u16) -> DomId {
+        DomId(number)
+    }
+}
+
 impl Intid {
     /// The first private peripheral interrupt: those below are software-generated.
     pub const FIRST_PPI: Intid = Intid(16);

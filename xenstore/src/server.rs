@@ -1,10 +1,11 @@
-//! A store of one guest: what stock Linux expects at the other end of its xenstore ring, and no more.
+//! The other side of the protocol: a store, whose clients may do to it what they like.
 //!
-//! It belongs to the guest's monitor and is seen by nobody else. Its purpose is `control/shutdown`, by which a guest is
-//! asked to end. The guest may do to it what it likes: every number and every length is bounded, and a guest that breaks
-//! the protocol loses its store and nothing else.
+//! Principle: every number and every length that a client chooses is bounded, and a client that breaks the protocol loses
+//! its connection and nothing else. A [`Store`] decides and moves no bytes; a [`GuestStore`] is what stock Linux expects at
+//! the other end of its xenstore ring, and a [`RingConnection`] carries its messages through that ring.
 
-mod path;
+mod guest;
+mod limits;
 mod ring;
 mod store;
 #[cfg(test)]
@@ -13,5 +14,7 @@ mod transaction;
 mod tree;
 mod watch;
 
-pub use ring::{Connection, Served};
-pub use store::Store;
+pub use guest::GuestStore;
+pub use limits::Limits;
+pub use ring::{RingConnection, Served};
+pub use store::{ConnectionId, Delivery, Store};

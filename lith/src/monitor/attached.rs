@@ -11,8 +11,9 @@ use crate::builder::Built;
 use crate::config::GuestConfig;
 use crate::console::ConsoleRing;
 use crate::xen::{DomainId, Result as XenResult, Xen};
+use xenolith_abi::DomId;
 use xenstore::page::SharedPage;
-use xenstore::server::{Connection, Store};
+use xenstore::server::{GuestStore, RingConnection};
 
 /// What a guest watches to be told to end.
 const SHUTDOWN: &str = "control/shutdown";
@@ -56,7 +57,7 @@ pub struct Attached {
     pages: Option<[Box<dyn SharedPage>; 2]>,
     ring: ConsoleRing,
     console_port: u32,
-    connection: Connection,
+    connection: RingConnection,
     store_port: u32,
     input: Vec<u8>,
     said_broken: bool,
@@ -80,7 +81,7 @@ impl Attached {
             pages: Some([console, store]),
             ring: ConsoleRing::default(),
             console_port,
-            connection: Connection::new(nodes(config, &built)),
+            connection: RingConnection::new(nodes(config, &built)),
             store_port,
             input: Vec::new(),
             said_broken: false,
@@ -150,7 +151,7 @@ impl Attached {
 }
 
 /// What a guest's drivers look for when they start.
-fn nodes(config: &GuestConfig, built: &Built) -> Store {
+fn nodes(config: &GuestConfig, built: &Built) -> GuestStore {
     let domain = built.domain.to_string();
     let memory = (config.memory >> 10).to_string();
     let uuid = format!("/vm/{}", crate::registry::uuid(&built.handle));
@@ -165,7 +166,7 @@ fn nodes(config: &GuestConfig, built: &Built) -> Store {
         ("memory/target".into(), &memory),
     ];
     nodes.extend((0..config.vcpus).map(|vcpu| (format!("cpu/{vcpu}/availability"), "online")));
-    Store::new(built.domain, nodes.iter().map(|(name, value)| (name.as_str(), *value)))
+    GuestStore::new(DomId(built.domain), nodes.iter().map(|(name, value)| (name.as_str(), *value)))
 }
 
 /// How long a monitor sleeps if nothing happens: so late it sees at most that its guest has ended.
