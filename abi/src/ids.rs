@@ -97,6 +97,8 @@ impl Intid {
     pub const FIRST_PPI: Intid = Intid(16);
     /// The first shared peripheral interrupt: those below are a CPU's own.
     pub const FIRST_SPI: Intid = Intid(32);
+    /// The number behind the last shared peripheral interrupt: from there on they are special.
+    pub const SPIS_END: Intid = Intid(1020);
 }
 
 #[cfg(test)]

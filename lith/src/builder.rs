@@ -136,14 +136,14 @@ fn equip(xen: &dyn Xen, config: &GuestConfig, domain: DomainId, handle: [u8; 16]
     Ok(Built { domain, console_port, store_port, handle })
 }
 
-/// The interrupt by which events reach the guest.
-const EVENT_PPI: u8 = 31;
+/// The interrupt by which events reach the guest. A PPI fits.
+const EVENT_PPI: u8 = layout::EVENTS.0 as u8;
 
 /// Tells the guest where its console and its store are.
 fn announce(xen: &dyn Xen, built: &Built) -> Result<()> {
     let parameters = [
-        (HvmParam::ConsolePfn, layout::CONSOLE_PAGE / layout::PAGE_SIZE),
-        (HvmParam::StorePfn, layout::STORE_PAGE / layout::PAGE_SIZE),
+        (HvmParam::ConsolePfn, layout::CONSOLE_PAGE.0),
+        (HvmParam::StorePfn, layout::STORE_PAGE.0),
         (HvmParam::ConsoleEvtchn, built.console_port.into()),
         (HvmParam::StoreEvtchn, built.store_port.into()),
     ];

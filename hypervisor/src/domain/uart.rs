@@ -38,15 +38,15 @@ impl Domain {
     ///
     /// `EINVAL`: it has one, there is no such page, it has no such interrupt, or it is dying. `ENOSPC`, `ENOMEM`: no port.
     pub fn make_uart(&self, hv: &Hypervisor, gfn: Gfn, console: DomId) -> Result<Port, Errno> {
-        if !self.vgic.lock().is_free_line(PL011_SPI) {
+        if !self.vgic.lock().is_free_line(PL011_SPI.0) {
             return Err(Errno::EINVAL);
         }
         let port = self.events.lock().alloc_consumer(VcpuId(0), console, vuart::TAG)?;
         let made = self.with_pin(hv, gfn, |pin| {
             let mut pin = Some(pin);
             self.vuart.call_once(|| {
-                let ring = pin.take().map(|pin| Vuart::on_ring(Ipa(PL011.start), PL011_SPI, pin, port));
-                Mutex::new(ring.unwrap_or_else(|| Vuart::on_console(Ipa(PL011.start), PL011_SPI)))
+                let ring = pin.take().map(|pin| Vuart::on_ring(Ipa(PL011.start), PL011_SPI.0, pin, port));
+                Mutex::new(ring.unwrap_or_else(|| Vuart::on_console(Ipa(PL011.start), PL011_SPI.0)))
             });
             pin
         });

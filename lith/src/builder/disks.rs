@@ -31,7 +31,7 @@ pub fn make(
             guest,
             backend,
             kind: DeviceKind::VirtioMmioBlock.number(),
-            irq,
+            irq: irq.0,
             registers: Bank { base: registers.start, size: registers.size },
             ram: ram.clone(),
             config: disk.config.to_blob()?,

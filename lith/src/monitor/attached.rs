@@ -11,7 +11,7 @@ use crate::builder::Built;
 use crate::config::GuestConfig;
 use crate::console::ConsoleRing;
 use crate::xen::{DomainId, Result as XenResult, Xen};
-use xenolith_abi::DomId;
+use xenolith_abi::{DomId, Gfn};
 use xenstore::page::SharedPage;
 use xenstore::server::{GuestStore, RingConnection};
 
@@ -70,7 +70,7 @@ impl Attached {
     ///
     /// Its pages cannot be mapped, or its event channels not bound.
     pub fn new(xen: &dyn Xen, events: &dyn Events, config: &GuestConfig, built: Built) -> Result<Attached> {
-        let page = |address: u64| xen.map(built.domain, address / layout::PAGE_SIZE);
+        let page = |frame: Gfn| xen.map(built.domain, frame.0);
         let console = page(layout::CONSOLE_PAGE).context("cannot reach the guest's console")?;
         let store = page(layout::STORE_PAGE).context("cannot reach the guest's store")?;
         let console_port = events.bind(built.domain, built.console_port)?;
