@@ -154,7 +154,7 @@ impl Attached {
 fn nodes(config: &GuestConfig, built: &Built) -> GuestStore {
     let domain = built.domain.to_string();
     let memory = (config.memory >> 10).to_string();
-    let uuid = format!("/vm/{}", crate::registry::uuid(&built.handle));
+    let uuid = format!("/vm/{}", built.handle);
     let mut nodes: Vec<(String, &str)> = vec![
         ("name".into(), &config.name),
         ("domid".into(), &domain),
@@ -207,7 +207,7 @@ mod tests {
             GuestConfig::parse(Path::new("/web.toml"), "kernel = \"k\"\nmemory = \"64M\"\nvcpus = 2\n")
                 .unwrap();
         let (domain, _) = xen.create(&Default::default()).unwrap();
-        let built = Built { domain, console_port: 2, store_port: 1, handle: [0; 16] };
+        let built = Built { domain, console_port: 2, store_port: 1, handle: uuid::Uuid::nil() };
         let mut guest = Attached::new(&xen, &events, &config, built).unwrap();
         guest.type_in(b"root\n");
         let mut output = Vec::new();
@@ -226,7 +226,8 @@ mod tests {
         let config =
             GuestConfig::parse(Path::new("/web.toml"), "kernel = \"k\"\nmemory = \"64M\"\nvcpus = 2\n")
                 .unwrap();
-        let store = nodes(&config, &Built { domain: 9, console_port: 2, store_port: 1, handle: [0; 16] });
+        let store =
+            nodes(&config, &Built { domain: 9, console_port: 2, store_port: 1, handle: uuid::Uuid::nil() });
         for (name, value) in [("domid", "9"), ("cpu/1/availability", "online"), ("memory/target", "65536")] {
             assert_eq!(store.get(name), Some(value.as_bytes()), "{name}");
         }
