@@ -14,7 +14,7 @@ use xenolith_abi::domctl::{CreateDomain, DomainInfo, VcpuGuestContext};
 use xenolith_abi::hvm::HvmParam;
 use xenolith_abi::sysctl::PhysInfo;
 
-use crate::page::SharedPage;
+use xenstore::page::SharedPage;
 
 pub use devicemodel::Error;
 pub use real::RealXen;

@@ -11,8 +11,9 @@ mod memory;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use machine_model::tree::{self, Gic, Hypervisor as HypervisorNode, Partial, Spec};
+use xenolith_abi::Intid;
 use xenolith_abi::hvm::HvmParam;
-use xenolith_guest::tree::{self, Gic, Hypervisor as HypervisorNode, Partial, Spec};
 
 use xenolith_arch as arch;
 use xenolith_core::sync::Mutex;
@@ -191,7 +192,7 @@ impl<'a> Builder<'_, 'a> {
         let p2m = stage2(self.hv, self.id, &parts.ram)?;
         let domain = Domain::new(self.hv, self.config(parts), p2m)?;
         if let Some(uart) = parts.layout.uart {
-            let made = || Mutex::new(Vuart::on_console(Ipa(uart.registers.start), uart.interrupt));
+            let made = || Mutex::new(Vuart::on_console(Ipa(uart.registers.start), uart.interrupt.0));
             domain.vuart.call_once(made);
         }
         Ok(domain)
@@ -256,7 +257,7 @@ impl<'a> Builder<'_, 'a> {
         }
         let banks = area
             .iter()
-            .map(|range| xenolith_guest::Region::new(range.first.base().0, range.pages << PAGE_SHIFT));
+            .map(|range| machine_model::Region::new(range.first.base().0, range.pages << PAGE_SHIFT));
         let event_ppi = free_ppi(self.host, platform).ok_or(BootError::NoEventInterrupt)?;
         layout::direct(&request, banks.collect(), event_ppi, &owners.devices())
     }
@@ -267,12 +268,13 @@ impl<'a> Builder<'_, 'a> {
         let spis = u16::try_from(self.node.spis.unwrap_or(there)).ok().filter(|&spis| spis <= MAX_SPIS);
         let spis = spis.ok_or(BootError::Property { property: "nr_spis", problem: "is more than 988" })?;
         if let Some(uart) = layout.uart
-            && let Some((node, _)) = granted.interrupts.iter().find(|(_, line)| line.intid == uart.interrupt)
+            && let Some((node, _)) =
+                granted.interrupts.iter().find(|(_, line)| line.intid == uart.interrupt.0)
         {
-            return Err(BootError::InterruptTwice { intid: uart.interrupt, node: node.clone() });
+            return Err(BootError::InterruptTwice { intid: uart.interrupt.0, node: node.clone() });
         }
         let lines = granted.interrupts.iter().map(|(_, line)| line.intid);
-        let highest = lines.chain(layout.uart.map(|uart| uart.interrupt)).max().unwrap_or(0);
+        let highest = lines.chain(layout.uart.map(|uart| uart.interrupt.0)).max().unwrap_or(0);
         if highest >= FIRST_SPI + u32::from(spis) {
             let problem = "is too small for the domain's devices";
             return Err(BootError::Property { property: "nr_spis", problem });
@@ -299,7 +301,7 @@ impl<'a> Builder<'_, 'a> {
             vcpus,
             memory: &layout.banks,
             arguments: node.kernel.arguments.as_deref().unwrap_or_default(),
-            initrd: plan.initrd().map(|(start, size)| xenolith_guest::Region::new(start.0, size)),
+            initrd: plan.initrd().map(|(start, size)| machine_model::Region::new(start.0, size)),
             seed: seed.as_ref().map_or(&[], |seed| seed.as_slice()),
             stdout: uart.as_deref(),
             gic: match &layout.controller {
@@ -312,7 +314,7 @@ impl<'a> Builder<'_, 'a> {
             hypervisor: (node.enhanced != Enhanced::Disabled).then_some(HypervisorNode {
                 grant_window: layout.grant_window,
                 extended_regions: &layout.extended_regions,
-                event_ppi: layout.event_ppi,
+                event_ppi: Intid(layout.event_ppi),
             }),
             virtio: &[],
             common: &common,
@@ -349,8 +351,8 @@ impl<'a> Builder<'_, 'a> {
             },
             spis: *spis,
             event_ppi: layout.event_ppi,
-            guest_timer: layout.timer.r#virtual,
-            physical_timer: layout.timer.physical,
+            guest_timer: layout.timer.r#virtual.0,
+            physical_timer: layout.timer.physical.0,
         }
     }
 

@@ -10,8 +10,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
+use machine_model::tree;
 use xenolith_abi::Errno;
-use xenolith_guest::tree;
 
 use xenolith_core::types::{DomId, Mfn, PAGE_SHIFT};
 use xenolith_domain::hypervisor::Hypervisor;
@@ -154,7 +154,7 @@ impl StaticShm {
 
 /// A node for memory that domains have in common, as the domain's tree has it.
 pub(super) fn for_tree(memory: &StaticShmNode) -> tree::Common<'_> {
-    let place = xenolith_guest::Region::new(memory.guest.0, memory.size);
+    let place = machine_model::Region::new(memory.guest.0, memory.size);
     tree::Common { id: &memory.id, place }
 }
 

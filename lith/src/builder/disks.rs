@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use devicemodel::Bank;
 use devicemodel::slots::{Device, DeviceKind, Slot, SlotState};
-use xenolith_guest::{Region, layout};
+use machine_model::{Region, layout};
 
 use crate::config::{Disk, GuestConfig};
 use crate::xen::{CONTROL, DomainId, Xen};
@@ -31,7 +31,7 @@ pub fn make(
             guest,
             backend,
             kind: DeviceKind::VirtioMmioBlock.number(),
-            irq,
+            irq: irq.0,
             registers: Bank { base: registers.start, size: registers.size },
             ram: ram.clone(),
             config: disk.config.to_blob()?,

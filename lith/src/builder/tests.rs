@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use devicemodel::slots::SlotState;
-use xenolith_guest::image::ImageHeader;
+use machine_model::image::ImageHeader;
 
 use super::kernel::tests::image;
 use super::*;
@@ -156,9 +156,8 @@ fn a_kernel_that_does_not_fit_is_said_to() {
 
 #[test]
 fn the_domain_is_told_apart_by_a_random_uuid() {
-    let mut handle = [0xff; 16];
-    make_uuid(&mut handle);
-    assert_eq!((handle[6], handle[8]), (0x4f, 0xbf));
+    let handle = random_uuid(&FakeXen::new());
+    assert_eq!(handle.to_string(), "ffffffff-ffff-4fff-bfff-ffffffffffff");
 }
 
 #[test]

@@ -11,8 +11,8 @@ use xenolith_abi::hvm::HvmParam;
 use xenolith_abi::sysctl::PhysInfo;
 
 use super::{DomainId, Error, Result, Version, Xen};
-use crate::page::SharedPage;
-use crate::page::mock::MockPage;
+use xenstore::page::SharedPage;
+use xenstore::page::mock::MockPage;
 
 /// The number of the domain that it makes first.
 pub const FIRST: DomainId = 7;

@@ -17,7 +17,7 @@ use xenolith_abi::sysctl::PhysInfo;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{DomainId, Error, Result, Version, Xen};
-use crate::page::SharedPage;
+use xenstore::page::SharedPage;
 
 /// The hypervisor.
 #[derive(Debug)]

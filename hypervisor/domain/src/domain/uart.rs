@@ -2,8 +2,8 @@
 //!
 //! Its lock is held while the interrupt line changes, so that the line follows the registers in their order.
 
+use machine_model::layout::{PL011, PL011_SPI};
 use xenolith_abi::Errno;
-use xenolith_guest::layout::{PL011, PL011_SPI};
 
 use crate::console::{Typed, console};
 use crate::hypervisor::Hypervisor;
@@ -38,15 +38,16 @@ impl Domain {
     ///
     /// `EINVAL`: it has one, there is no such page, it has no such interrupt, or it is dying. `ENOSPC`, `ENOMEM`: no port.
     pub fn make_uart(&self, hv: &Hypervisor, gfn: Gfn, console: DomId) -> Result<Port, Errno> {
-        if !self.vgic.lock().is_free_line(PL011_SPI) {
+        if !self.vgic.lock().is_free_line(PL011_SPI.0) {
             return Err(Errno::EINVAL);
         }
         let port = self.events.lock().alloc_consumer(VcpuId(0), console, vuart::TAG)?;
         let made = self.with_frame_ref(hv, gfn, |frame| {
             let mut frame = Some(frame);
             self.vuart.call_once(|| {
-                let ring = frame.take().map(|frame| Vuart::on_ring(Ipa(PL011.start), PL011_SPI, frame, port));
-                Mutex::new(ring.unwrap_or_else(|| Vuart::on_console(Ipa(PL011.start), PL011_SPI)))
+                let ring =
+                    frame.take().map(|frame| Vuart::on_ring(Ipa(PL011.start), PL011_SPI.0, frame, port));
+                Mutex::new(ring.unwrap_or_else(|| Vuart::on_console(Ipa(PL011.start), PL011_SPI.0)))
             });
             frame
         });

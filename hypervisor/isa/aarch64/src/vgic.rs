@@ -35,16 +35,13 @@ use delivery::Listed;
 pub use effects::{LineChange, VgicActions};
 use interrupt::{BANK_SIZE, Bank, BankId, Shared};
 pub use list_register::{ListRegister, Origin};
+pub use machine_model::layout::{MAX_VCPUS_GICV2 as MAX_VCPUS_V2, MAX_VCPUS_GICV3 as MAX_VCPUS_V3};
 use queue::Queue;
 use redistributor::Region;
 use register::Access;
 pub use sgi::SgiRegister;
 use xenolith_core::types::{Ipa, VcpuId};
 
-/// The most vCPUs that a domain with GICv2 may have: its target masks are a byte.
-pub const MAX_VCPUS_V2: u16 = 8;
-/// The most vCPUs that a domain with GICv3 may have.
-pub const MAX_VCPUS_V3: u16 = 128;
 /// The most shared interrupts: INTIDs 32 to 1019.
 pub const MAX_SPIS: u16 = 988;
 /// The most list registers that an implementation has.

@@ -12,7 +12,8 @@ use crate::layout::{GRANT_WINDOW, VIRTIO_MMIO};
 
 const MEMORY: [Region; 2] = [Region::new(0x4000_0000, 0xc000_0000), Region::new(0x2_0000_0000, 0x1000_0000)];
 const EXTENDED: [Region; 1] = [Region::new(0x2_1000_0000, 0x1_0000_0000)];
-const DISK: VirtioMmio = VirtioMmio { registers: Region::new(VIRTIO_MMIO.start, 0x200), interrupt: 33 };
+const DISK: VirtioMmio =
+    VirtioMmio { registers: Region::new(VIRTIO_MMIO.start, 0x200), interrupt: Intid(33) };
 
 fn spec<'a>() -> Spec<'a> {
     Spec {
@@ -28,7 +29,7 @@ fn spec<'a>() -> Spec<'a> {
         hypervisor: Some(Hypervisor {
             grant_window: GRANT_WINDOW,
             extended_regions: &EXTENDED,
-            event_ppi: 31,
+            event_ppi: Intid(31),
         }),
         virtio: &[DISK],
         common: &[],
@@ -148,9 +149,9 @@ fn what_cannot_be_is_refused_by_name() {
     assert_eq!(fails(Spec { memory: &[], ..spec() }), "a guest needs memory");
     let initrd = Some(Region::new(u64::MAX, 2));
     assert!(fails(Spec { initrd, ..spec() }).contains("initrd at 0xffffffffffffffff"));
-    let virtio = &[VirtioMmio { interrupt: 31, ..DISK }];
+    let virtio = &[VirtioMmio { interrupt: Intid(31), ..DISK }];
     assert!(fails(Spec { virtio, ..spec() }).contains("virtio device: interrupt 31"));
-    let timer = Timer { r#virtual: 32, ..Timer::guest(None) };
+    let timer = Timer { r#virtual: Intid(32), ..Timer::guest(None) };
     assert!(fails(Spec { timer, ..spec() }).contains("timer: interrupt 32"));
 }
 
@@ -216,7 +217,7 @@ proptest! {
         vcpus in 0u16..200, start in any::<u64>(), size in any::<u64>(), intid in 0u32..2000, text in "[ -~]{0,80}",
     ) {
         let memory = [Region::new(start, size)];
-        let virtio = [VirtioMmio { registers: Region::new(size, start), interrupt: intid }];
+        let virtio = [VirtioMmio { registers: Region::new(size, start), interrupt: Intid(intid) }];
         let spec = Spec { vcpus, memory: &memory, virtio: &virtio, arguments: &text, ..spec() };
         if let Ok(dtb) = build(&spec) {
             prop_assert_eq!(node(&dtb, "/cpus").children().count(), usize::from(vcpus));

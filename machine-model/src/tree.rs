@@ -11,11 +11,13 @@ mod partial;
 #[cfg(test)]
 mod tests;
 
+use xenolith_abi::Intid;
+
 use crate::{Region, layout};
 
 pub use build::build;
 pub use error::TreeError;
-pub use nodes::psci;
+pub use nodes::{PPI_FLAGS, psci};
 pub use partial::Partial;
 
 /// The phandle of the interrupt controller, unless a partial tree has chosen another.
@@ -26,7 +28,7 @@ pub const GIC_PHANDLE: u32 = 65000;
 pub struct Spec<'a> {
     /// The version (major, minor) in the machine's name: Xen's, as the hypervisor reports it.
     pub version: (u16, u16),
-    /// How many vCPUs; at least 1.
+    /// vCPUs; at least 1.
     pub vcpus: u16,
     /// Its RAM; at least one bank.
     pub memory: &'a [Region],
@@ -82,7 +84,7 @@ impl Gic<'static> {
 }
 
 impl Gic<'_> {
-    /// How many vCPUs it serves.
+    /// The most vCPUs that it serves.
     pub fn max_vcpus(&self) -> u16 {
         match self {
             Gic::V2 { .. } => layout::MAX_VCPUS_GICV2,
@@ -95,15 +97,15 @@ impl Gic<'_> {
     }
 }
 
-/// The architected timers. Interrupts are INTIDs of PPIs.
+/// The architected timers. Interrupts are PPIs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timer {
     /// The secure physical timer's.
-    pub secure_physical: u32,
+    pub secure_physical: Intid,
     /// The physical timer's.
-    pub physical: u32,
+    pub physical: Intid,
     /// The virtual timer's.
-    pub r#virtual: u32,
+    pub r#virtual: Intid,
     /// The counter's frequency in Hz, where the guest's CNTFRQ_EL0 does not tell it.
     pub frequency: Option<u32>,
 }
@@ -127,8 +129,8 @@ pub struct Hypervisor<'a> {
     pub grant_window: Region,
     /// Where it may map other domains' memory, ascending.
     pub extended_regions: &'a [Region],
-    /// The PPI (as INTID) that signals events.
-    pub event_ppi: u32,
+    /// The PPI that signals events.
+    pub event_ppi: Intid,
 }
 
 /// A virtio-mmio device.
@@ -136,8 +138,8 @@ pub struct Hypervisor<'a> {
 pub struct VirtioMmio {
     /// Its registers.
     pub registers: Region,
-    /// Its SPI (as INTID), which it raises by edges.
-    pub interrupt: u32,
+    /// Its SPI, which it raises by edges.
+    pub interrupt: Intid,
 }
 
 /// Memory that guests have in common (Linux's `reserved-memory/xen,shared-memory.txt`).
@@ -154,8 +156,8 @@ pub struct Common<'a> {
 pub struct Pl011 {
     /// Its registers.
     pub registers: Region,
-    /// Its SPI (as INTID), which it holds high.
-    pub interrupt: u32,
+    /// Its SPI, which it holds high.
+    pub interrupt: Intid,
 }
 
 impl Pl011 {

@@ -2,13 +2,13 @@
 
 use alloc::vec::Vec;
 
+pub use xenolith_abi::PAGE_SIZE;
+use xenolith_abi::{Gfn, Intid};
+
 use crate::Region;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
-
-/// Bytes of a page.
-pub const PAGE_SIZE: u64 = 4096;
 
 /// Where virtio-mmio devices are.
 pub const VIRTIO_MMIO: Region = Region::new(0x0200_0000, MIB);
@@ -22,7 +22,7 @@ pub const GICV2_CPU: Region = Region::new(0x0300_2000, 0x2000);
 pub const GICV3_DISTRIBUTOR: Region = Region::new(0x0300_1000, 0x1_0000);
 /// The redistributors of a GICv3, for [`MAX_VCPUS_GICV3`] vCPUs.
 pub const GICV3_REDISTRIBUTORS: Region = Region::new(0x0302_0000, 0x0100_0000);
-/// Bytes of one redistributor.
+/// Bytes of one redistributor: two frames of 64 KiB.
 pub const REDISTRIBUTOR_SIZE: u64 = 0x2_0000;
 /// The UART that the hypervisor emulates.
 pub const PL011: Region = Region::new(0x2200_0000, 0x1000);
@@ -30,45 +30,46 @@ pub const PL011: Region = Region::new(0x2200_0000, 0x1000);
 pub const GRANT_WINDOW: Region = Region::new(0x3800_0000, 16 * MIB);
 /// Where pages are that the guest shares with other domains from its start.
 pub const MAGIC: Region = Region::new(0x3900_0000, 16 * MIB);
-/// How many pages of [`MAGIC`] are populated.
+/// Pages of [`MAGIC`] that are populated.
 pub const MAGIC_PAGES: u64 = 4;
 /// The console's ring.
-pub const CONSOLE_PAGE: u64 = MAGIC.start;
+pub const CONSOLE_PAGE: Gfn = magic(0);
 /// xenstore's ring.
-pub const STORE_PAGE: u64 = MAGIC.start + PAGE_SIZE;
+pub const STORE_PAGE: Gfn = magic(1);
 /// The ring of memory events.
-pub const MEMORY_EVENT_PAGE: u64 = MAGIC.start + 2 * PAGE_SIZE;
+pub const MEMORY_EVENT_PAGE: Gfn = magic(2);
 /// The ring of the emulated UART.
-pub const UART_PAGE: u64 = MAGIC.start + 3 * PAGE_SIZE;
+pub const UART_PAGE: Gfn = magic(3);
 /// Where RAM may be, in the order in which it is filled.
 pub const RAM: [Region; 2] = [Region::new(GIB, 3 * GIB), Region::new(8 * GIB, 1016 * GIB)];
 
-/// The first PPI.
-pub const FIRST_PPI: u32 = 16;
-/// The first SPI.
-pub const FIRST_SPI: u32 = 32;
 /// The PPI of the virtual timer.
-pub const TIMER_VIRTUAL: u32 = 27;
+pub const TIMER_VIRTUAL: Intid = Intid(27);
 /// The PPI of the secure physical timer, which never fires.
-pub const TIMER_SECURE: u32 = 29;
+pub const TIMER_SECURE: Intid = Intid(29);
 /// The PPI of the physical timer.
-pub const TIMER_PHYSICAL: u32 = 30;
+pub const TIMER_PHYSICAL: Intid = Intid(30);
 /// The PPI that signals events.
-pub const EVENTS: u32 = 31;
+pub const EVENTS: Intid = Intid(31);
 /// The SPI of the emulated UART.
-pub const PL011_SPI: u32 = 32;
+pub const PL011_SPI: Intid = Intid(32);
 /// The SPI of the first virtio-mmio device; the others follow.
-pub const VIRTIO_MMIO_SPI: u32 = 33;
-/// How many virtio-mmio devices have an SPI.
+pub const VIRTIO_MMIO_SPI: Intid = Intid(33);
+/// virtio-mmio devices that have an SPI.
 pub const MAX_VIRTIO_MMIO: u32 = 11;
 
-/// vCPUs that a GICv2 serves.
+/// The most vCPUs that a GICv2 serves: its target masks are a byte.
 pub const MAX_VCPUS_GICV2: u16 = 8;
-/// vCPUs that a GICv3 with these redistributors serves.
+/// The most vCPUs that a GICv3 with these redistributors serves (Xen's `MAX_VIRT_CPUS` on arm64).
 pub const MAX_VCPUS_GICV3: u16 = 128;
 
 /// The most RAM that a guest may have.
 pub const MAX_RAM: u64 = RAM[0].size + RAM[1].size;
+
+/// The `index`th frame of [`MAGIC`].
+const fn magic(index: u64) -> Gfn {
+    Gfn(MAGIC.first_frame().0 + index)
+}
 
 /// Where a guest's RAM of `bytes` is: one bank, or two; none for 0 bytes. `None` if it is more than [`MAX_RAM`].
 pub fn banks(bytes: u64) -> Option<Vec<Region>> {
@@ -84,11 +85,11 @@ pub fn banks(bytes: u64) -> Option<Vec<Region>> {
     (left == 0).then_some(banks)
 }
 
-/// A virtio-mmio device's registers and SPI (as INTID), the `index`th from 0; `None` for the 12th and later.
-pub fn virtio_mmio(index: u32) -> Option<(Region, u32)> {
+/// A virtio-mmio device's registers and SPI, the `index`th from 0; `None` for the 12th and later.
+pub fn virtio_mmio(index: u32) -> Option<(Region, Intid)> {
     let index = Some(index).filter(|&index| index < MAX_VIRTIO_MMIO)?;
     let start = VIRTIO_MMIO.start.checked_add(VIRTIO_MMIO_STRIDE.checked_mul(u64::from(index))?)?;
-    Some((Region::new(start, VIRTIO_MMIO_STRIDE), VIRTIO_MMIO_SPI.checked_add(index)?))
+    Some((Region::new(start, VIRTIO_MMIO_STRIDE), Intid(VIRTIO_MMIO_SPI.0.checked_add(index)?)))
 }
 
 /// A vCPU's MPIDR affinity: sixteen at Aff0, which is what one SGI of a GICv3 reaches.
@@ -113,8 +114,8 @@ mod tests {
 
     #[test]
     fn each_virtio_device_has_a_place_and_an_interrupt() {
-        assert_eq!(virtio_mmio(0), Some((Region::new(0x0200_0000, 0x200), 33)));
-        assert_eq!(virtio_mmio(10), Some((Region::new(0x0200_1400, 0x200), 43)));
+        assert_eq!(virtio_mmio(0), Some((Region::new(0x0200_0000, 0x200), Intid(33))));
+        assert_eq!(virtio_mmio(10), Some((Region::new(0x0200_1400, 0x200), Intid(43))));
         assert_eq!(virtio_mmio(11), None);
     }
 
@@ -133,6 +134,12 @@ mod tests {
         assert!(places.windows(2).all(|pair| pair[0].end().is_some_and(|end| end <= pair[1].start)));
         assert!(GICV2_DISTRIBUTOR.end().is_some_and(|end| end <= GICV2_CPU.start));
         assert_eq!(GICV3_REDISTRIBUTORS.size / REDISTRIBUTOR_SIZE, u64::from(MAX_VCPUS_GICV3));
+    }
+
+    #[test]
+    fn shared_pages_follow_each_other() {
+        assert_eq!(CONSOLE_PAGE, Gfn(0x3_9000));
+        assert_eq!(UART_PAGE.0 - CONSOLE_PAGE.0 + 1, MAGIC_PAGES);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! It is reached by copies and single words only. What is read may be anything, and something else the next time:
 //! read once, check, then use.
 
-#[cfg(test)]
+#[cfg(any(test, feature = "mock"))]
 pub mod mock;
 
 /// Bytes of a page.

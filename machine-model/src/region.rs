@@ -1,5 +1,7 @@
 //! A range of guest physical addresses.
 
+use xenolith_abi::{Gfn, Ipa};
+
 /// A range of guest physical addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Region {
@@ -18,6 +20,11 @@ impl Region {
     /// The address behind the last one; `None` if that is behind the address space.
     pub const fn end(self) -> Option<u64> {
         self.start.checked_add(self.size)
+    }
+
+    /// The frame in which it begins.
+    pub const fn first_frame(self) -> Gfn {
+        Ipa(self.start).frame()
     }
 
     /// Whether an address is in both.

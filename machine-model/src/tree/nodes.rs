@@ -4,12 +4,13 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use dtoolkit::model::DeviceTreeNode;
+use xenolith_abi::Intid;
 
 use super::node::Value::{Bytes, Cell, Cells, Flag, Long, Text, Texts};
 use super::node::{node, put, put_common};
 use super::{Common, Gic, Hypervisor, Pl011, Spec, Timer, TreeError, VirtioMmio};
 use crate::Region;
-use crate::layout::{FIRST_PPI, FIRST_SPI, vcpu_affinity};
+use crate::layout::vcpu_affinity;
 
 /// First cell of an interrupt: a shared one.
 const SHARED: u32 = 0;
@@ -20,9 +21,7 @@ const EDGE_RISING: u32 = 1;
 /// Third cell: level, high.
 const LEVEL_HIGH: u32 = 4;
 /// Third cell of PPIs: level, active low, with the mask of eight CPUs of a GICv2's binding; as Xen writes it.
-const PPI_FLAGS: u32 = 0xf08;
-/// The highest SPI and the number behind it.
-const SPIS_END: u32 = 1020;
+pub const PPI_FLAGS: u32 = 0xf08;
 /// What Linux's driver wants to be told, and ignores.
 const UART_SPEED: u32 = 115_200;
 
@@ -178,14 +177,14 @@ pub fn uart(uart: &Pl011) -> Result<DeviceTreeNode, TreeError> {
     ))
 }
 
-fn private(what: &'static str, intid: u32) -> Result<[u32; 3], TreeError> {
-    let number = intid.checked_sub(FIRST_PPI).filter(|_| intid < FIRST_SPI);
+fn private(what: &'static str, intid: Intid) -> Result<[u32; 3], TreeError> {
+    let number = intid.0.checked_sub(Intid::FIRST_PPI.0).filter(|_| intid < Intid::FIRST_SPI);
     let number = number.ok_or(TreeError::BadInterrupt { what, intid })?;
     Ok([PRIVATE, number, PPI_FLAGS])
 }
 
-fn shared(what: &'static str, intid: u32, flags: u32) -> Result<[u32; 3], TreeError> {
-    let number = intid.checked_sub(FIRST_SPI).filter(|_| intid < SPIS_END);
+fn shared(what: &'static str, intid: Intid, flags: u32) -> Result<[u32; 3], TreeError> {
+    let number = intid.0.checked_sub(Intid::FIRST_SPI.0).filter(|_| intid < Intid::SPIS_END);
     let number = number.ok_or(TreeError::BadInterrupt { what, intid })?;
     Ok([SHARED, number, flags])
 }

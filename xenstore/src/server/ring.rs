@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 
-use super::server::{Refusal, Store};
+use rustix::io::Errno;
+
+use super::GuestStore;
 use crate::page::{SharedPage, read_ring, write_ring};
-use xenstore::wire::{Assembler, Broken, Message};
+use crate::wire::{Assembler, Broken, Message};
 
 const REQUESTS: (usize, u32) = (0, 1024);
 const ANSWERS: (usize, u32) = (1024, 1024);
@@ -31,8 +33,8 @@ pub struct Served {
 
 /// A guest's connection to its store.
 #[derive(Clone, Debug)]
-pub struct Connection {
-    store: Store,
+pub struct RingConnection {
+    store: GuestStore,
     assembler: Assembler,
     waiting: VecDeque<u8>,
     req_cons: u32,
@@ -40,10 +42,10 @@ pub struct Connection {
     broken: Option<&'static str>,
 }
 
-impl Connection {
+impl RingConnection {
     /// A connection on which nothing was said.
-    pub fn new(store: Store) -> Connection {
-        Connection {
+    pub fn new(store: GuestStore) -> RingConnection {
+        RingConnection {
             store,
             assembler: Assembler::default(),
             waiting: VecDeque::new(),
@@ -54,7 +56,7 @@ impl Connection {
     }
 
     /// The store behind it.
-    pub fn store(&self) -> &Store {
+    pub fn store(&self) -> &GuestStore {
         &self.store
     }
 
@@ -63,12 +65,12 @@ impl Connection {
         self.broken
     }
 
-    /// Writes a node below the guest's own path. [`Connection::serve`] tells the guest.
+    /// Writes a node below the guest's own path. [`RingConnection::serve`] tells the guest.
     ///
     /// # Errors
     ///
     /// The guest has filled its store.
-    pub fn set(&mut self, name: &str, value: &str) -> Result<(), Refusal> {
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), Errno> {
         let events = self.store.set(name, value)?;
         self.queue(events);
         Ok(())

@@ -1,19 +1,20 @@
 use super::*;
 use crate::page::mock::MockPage;
 use crate::page::{SharedPage, read_ring, write_ring};
+use crate::wire::{Assembler, Message, kind};
 use proptest::prelude::*;
-use xenstore::wire::{Assembler, Message, kind};
+use xenolith_abi::DomId;
 
 const HOME: &str = "/local/domain/5";
 
-fn store() -> Store {
-    Store::new(5, [("domid", "5"), ("control/shutdown", ""), ("device", "")])
+fn store() -> GuestStore {
+    GuestStore::new(DomId(5), [("domid", "5"), ("control/shutdown", ""), ("device", "")])
 }
 
 /// The guest's end, as Linux's driver has it, with answers that are read as they come.
 struct Guest {
     page: MockPage,
-    connection: Connection,
+    connection: RingConnection,
     answers: Assembler,
     received: Vec<Message>,
     notified: bool,
@@ -21,7 +22,7 @@ struct Guest {
 
 impl Guest {
     fn new() -> Guest {
-        let connection = Connection::new(store());
+        let connection = RingConnection::new(store());
         Guest {
             page: MockPage::default(),
             connection,
@@ -120,6 +121,19 @@ fn what_is_not_the_guests_stays_as_it_is() {
 }
 
 #[test]
+fn a_guest_says_who_may_use_what_is_its_own() {
+    let mut guest = Guest::new();
+    assert_eq!(guest.ask(kind::SET_PERMS, "data\0n5\0r0\0"), "!ENOENT");
+    guest.ask(kind::WRITE, "data\0x");
+    assert_eq!(guest.ask(kind::SET_PERMS, "data\0n5\0r0\0"), "OK\0");
+    assert_eq!(guest.ask(kind::GET_PERMS, "data\0"), "n5\0r0\0");
+    assert_eq!(guest.ask(kind::SET_PERMS, "data\0b0\0"), "!EPERM");
+    assert_eq!(guest.ask(kind::SET_PERMS, "data\0x5\0"), "!EINVAL");
+    assert_eq!(guest.ask(kind::SET_PERMS, "/local\0b5\0"), "!EACCES");
+    assert_eq!(guest.ask(kind::GET_PERMS, "/local\0"), "r0\0");
+}
+
+#[test]
 fn a_watcher_is_told_and_a_shutdown_reaches_it() {
     let mut guest = Guest::new();
     assert!(!guest.connection.store().is_watched("control/shutdown"));
@@ -204,7 +218,7 @@ fn a_guest_that_breaks_the_protocol_is_served_no_more() {
     guest.page.store(2052, 1025);
     guest.serve();
     assert!(guest.connection.broken().is_some_and(|how| how.contains("request ring")));
-    let (page, mut connection) = (MockPage::default(), Connection::new(store()));
+    let (page, mut connection) = (MockPage::default(), RingConnection::new(store()));
     page.store(2056, 1);
     connection.set("name", "web").unwrap();
     connection.serve(&page);
@@ -218,7 +232,7 @@ fn a_guest_that_breaks_the_protocol_is_served_no_more() {
 
 #[test]
 fn a_guest_that_reads_nothing_costs_bounded_memory() {
-    let (page, mut connection) = (MockPage::default(), Connection::new(store()));
+    let (page, mut connection) = (MockPage::default(), RingConnection::new(store()));
     let watch = Message { kind: kind::WATCH, request: 0, transaction: 0, payload: b"data\0token\0".to_vec() };
     let write = Message { kind: kind::WRITE, request: 0, transaction: 0, payload: b"data\0x".to_vec() };
     let bytes = [watch.to_bytes(), write.to_bytes().repeat(10_000)].concat();
@@ -246,7 +260,7 @@ proptest! {
         drift in prop_oneof![Just(0u32), 0u32..64, any::<u32>()],
         steps in proptest::collection::vec((any::<u16>(), proptest::collection::vec(any::<u8>(), 0..64)), 1..60),
     ) {
-        let (page, mut connection) = (MockPage::drifting(drift), Connection::new(store()));
+        let (page, mut connection) = (MockPage::drifting(drift), RingConnection::new(store()));
         for (step, bytes) in steps {
             write_ring(&page, (0, 1024), u32::from(step), &bytes);
             page.store(2048 + 4 * usize::from(step % 4), u32::from(step));
@@ -263,8 +277,8 @@ proptest! {
         for (kind, transaction, payload) in requests {
             let request = Message { kind, request: 3, transaction, payload: payload.into_bytes() };
             let answers = store.answer(&request);
-            prop_assert!(answers[0].kind == kind || answers[0].kind == xenstore::wire::kind::ERROR);
-            prop_assert!(answers[1..].iter().all(|event| event.kind == xenstore::wire::kind::WATCH_EVENT));
+            prop_assert!(answers[0].kind == kind || answers[0].kind == crate::wire::kind::ERROR);
+            prop_assert!(answers[1..].iter().all(|event| event.kind == crate::wire::kind::WATCH_EVENT));
         }
 
     }

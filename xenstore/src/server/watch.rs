@@ -1,41 +1,44 @@
-//! Who wants to be told of what.
+//! The watches of a connection: of what it is told.
 
-use super::path::is_within;
-use super::server::Refusal;
+use rustix::io::Errno;
 
-/// Watches, at most.
-const MAX_WATCHES: usize = 64;
-/// Bytes of a token, at most.
-const MAX_TOKEN: usize = 256;
+use super::Limits;
+use crate::path::is_within;
 
-/// One wish to be told.
+/// One watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Watch {
     /// The whole path.
     path: String,
-    /// How many bytes of a whole path are left out when the guest is told, because it named the node without them.
+    /// Bytes at the start of a whole path that events leave out, because the watch was set by a relative name.
     home: usize,
     token: Vec<u8>,
 }
 
-/// All watches of a guest.
+/// All watches of a connection.
 #[derive(Clone, Debug, Default)]
-pub struct Watches {
+pub(super) struct Watches {
     list: Vec<Watch>,
 }
 
 impl Watches {
     /// Adds a watch. Returns its first event, which comes at once.
-    pub fn add(&mut self, path: String, home: usize, token: &[u8]) -> Result<Vec<u8>, Refusal> {
-        if token.len() > MAX_TOKEN {
-            return Err(Refusal::TooBig);
+    pub(super) fn add(
+        &mut self,
+        path: String,
+        home: usize,
+        token: &[u8],
+        limits: &Limits,
+    ) -> Result<Vec<u8>, Errno> {
+        if token.len() > limits.token {
+            return Err(Errno::TOOBIG);
         }
-        if self.list.len() >= MAX_WATCHES {
-            return Err(Refusal::NoSpace);
+        if self.list.len() >= limits.watches {
+            return Err(Errno::NOSPC);
         }
         let watch = Watch { path, home, token: token.to_vec() };
         if self.list.contains(&watch) {
-            return Err(Refusal::Exists);
+            return Err(Errno::EXIST);
         }
         let event = watch.event(&watch.path);
         self.list.push(watch);
@@ -43,24 +46,24 @@ impl Watches {
     }
 
     /// Takes a watch back.
-    pub fn remove(&mut self, path: &str, token: &[u8]) -> Result<(), Refusal> {
+    pub(super) fn remove(&mut self, path: &str, token: &[u8]) -> Result<(), Errno> {
         let found = self.list.iter().position(|watch| watch.path == path && watch.token == token);
-        self.list.remove(found.ok_or(Refusal::NoEntry)?);
+        self.list.remove(found.ok_or(Errno::NOENT)?);
         Ok(())
     }
 
     /// Takes all back.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.list.clear();
     }
 
     /// Whether somebody watches just this node.
-    pub fn has(&self, path: &str) -> bool {
+    pub(super) fn has(&self, path: &str) -> bool {
         self.list.iter().any(|watch| watch.path == path)
     }
 
     /// The events for a change of a node. If it was removed, those who watch what stood below it are told, too.
-    pub fn events(&self, changed: &str, removed: bool) -> Vec<Vec<u8>> {
+    pub(super) fn events(&self, changed: &str, removed: bool) -> Vec<Vec<u8>> {
         let event = |watch: &Watch| {
             if is_within(changed, &watch.path) {
                 Some(watch.event(changed))

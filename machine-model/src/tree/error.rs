@@ -2,16 +2,18 @@
 
 use core::fmt;
 
-/// What is wrong with the wishes for a guest.
+use xenolith_abi::Intid;
+
+/// What is wrong with the description of a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TreeError {
     /// No vCPU was asked for.
     NoVcpus,
     /// More vCPUs than the interrupt controller serves.
     TooManyVcpus {
-        /// How many were asked for.
+        /// vCPUs that were asked for.
         vcpus: u16,
-        /// How many there may be.
+        /// vCPUs that there may be.
         limit: u16,
     },
     /// No memory was asked for.
@@ -28,7 +30,7 @@ pub enum TreeError {
         /// What it belongs to.
         what: &'static str,
         /// Its INTID.
-        intid: u32,
+        intid: Intid,
     },
     /// Nodes of the partial tree are nested too deeply.
     TooDeep {
@@ -56,7 +58,7 @@ impl fmt::Display for TreeError {
                 write!(f, "{what} at {start:#x}: it ends behind the address space")
             }
             TreeError::BadInterrupt { what, intid } => {
-                write!(f, "{what}: interrupt {intid} is not of the kind that it needs")
+                write!(f, "{what}: interrupt {} is not of the kind that it needs", intid.0)
             }
             TreeError::TooDeep { limit } => {
                 write!(f, "the partial device tree has more than {limit} levels of nodes")
