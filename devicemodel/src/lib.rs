@@ -11,7 +11,8 @@
 //!
 //! ```no_run
 //! use std::sync::Arc;
-//! use devicemodel::{Domain, Guest, Mmio, Server, dm::DeviceModel, slots::Slots, xen::Privcmd};
+//! use devicemodel::slots::{Interrupt, Slots};
+//! use devicemodel::{Domain, Guest, Mmio, Server, dm::DeviceModel, xen::Privcmd};
 //!
 //! /// One register, in which every write is an interrupt.
 //! struct Echo {
@@ -37,9 +38,10 @@
 //! # fn main() -> Result<(), devicemodel::Error> {
 //! let privcmd = Arc::new(Privcmd::open()?);
 //! for slot in Slots::new(Arc::clone(&privcmd)).list()? {
+//!     let Some(Interrupt::Line { intid: irq }) = slot.device.interrupt.get() else { continue };
 //!     let model = DeviceModel::new(Arc::clone(&privcmd), slot.device.guest);
 //!     let guest = Arc::new(Domain::attach(model.clone(), &slot.device.ram)?);
-//!     let mut echo = Echo { guest, irq: slot.device.irq, last: 0 };
+//!     let mut echo = Echo { guest, irq, last: 0 };
 //!     let mut server = Server::create(model)?;
 //!     let registers = slot.device.registers;
 //!     server.map_mmio(registers.base..=registers.base + registers.size - 1)?;

@@ -16,7 +16,7 @@ use crate::{Bank, Error};
 
 pub use watch::Watch;
 pub use xenolith_abi::xenolith::{
-    CONFIG_SIZE, DeviceKind, FEATURE_SLOTS, MESSAGE_SIZE, SlotState, VIRQ_SLOTS,
+    CONFIG_SIZE, FEATURE_SLOTS, Interrupt, MESSAGE_SIZE, SlotInterrupt, SlotState, Transport, VIRQ_SLOTS,
 };
 
 /// What the control domain says of a device.
@@ -26,10 +26,12 @@ pub struct Device {
     pub guest: u16,
     /// The domain that serves it.
     pub backend: u16,
-    /// A [`DeviceKind`]'s number; there may be kinds that this crate does not know.
-    pub kind: u32,
-    /// Its interrupt (INTID).
-    pub irq: u32,
+    /// How the guest reaches it: a [`Transport`]'s number; there may be some that this crate does not know.
+    pub transport: u32,
+    /// What it is: virtio's number for it (virtio 1.2, 5).
+    pub device_id: u32,
+    /// How it interrupts the guest; there may be ways that this crate does not know.
+    pub interrupt: SlotInterrupt,
     /// Its registers.
     pub registers: Bank,
     /// The guest's RAM: one or two banks.
@@ -191,8 +193,9 @@ fn encode(device: &Device) -> Result<abi::Slot, Error> {
     let mut slot = abi::Slot::new_zeroed();
     slot.guest = device.guest;
     slot.backend = device.backend;
-    slot.kind = device.kind;
-    slot.irq = device.irq;
+    slot.transport = device.transport;
+    slot.device_id = device.device_id;
+    slot.interrupt = device.interrupt;
     slot.base = device.registers.base;
     slot.size = device.registers.size;
     if device.ram.len() > slot.ram.len() {
@@ -215,8 +218,9 @@ fn decode(slot: &abi::Slot) -> Result<Slot, Error> {
         device: Device {
             guest: slot.guest,
             backend: slot.backend,
-            kind: slot.kind,
-            irq: slot.irq,
+            transport: slot.transport,
+            device_id: slot.device_id,
+            interrupt: slot.interrupt,
             registers: Bank { base: slot.base, size: slot.size },
             ram: banks.filter(|bank| bank.size > 0).collect(),
             config: config.to_vec(),
@@ -255,8 +259,9 @@ mod tests {
         Device {
             guest: 5,
             backend: 1,
-            kind: DeviceKind::VirtioMmioBlock.number(),
-            irq: 33,
+            transport: Transport::VirtioMmio.number(),
+            device_id: 2,
+            interrupt: Interrupt::Line { intid: 33 }.into(),
             registers: Bank { base: 0x200_0000, size: 0x200 },
             ram: vec![Bank { base: 0x4000_0000, size: 0x1000_0000 }],
             config: b"{}".to_vec(),

@@ -24,7 +24,7 @@ use virtio_bindings::bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RIN
 use virtio_bindings::virtio_ids::VIRTIO_ID_BLOCK;
 use vm_memory::GuestAddress;
 
-use crate::config::SERIAL_LEN;
+use crate::config::{DiskConfig, SERIAL_LEN};
 use crate::device::{Device, Progress};
 use crate::image::{Done, Engine, Geometry, Job};
 use crate::memory::{Ram, write_byte};
@@ -59,6 +59,9 @@ pub struct Block {
     free: Vec<usize>,
     done: Vec<Done>,
 }
+
+/// What a slot with a disk's configuration says of the device is what the device says of itself.
+const _: () = assert!(DiskConfig::DEVICE_ID == VIRTIO_ID_BLOCK);
 
 fn bit(feature: u32) -> u64 {
     1u64.checked_shl(feature).unwrap_or(0)

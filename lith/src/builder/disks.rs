@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use devicemodel::Bank;
-use devicemodel::slots::{Device, DeviceKind, Slot, SlotState};
+use devicemodel::slots::{Device, Interrupt, Slot, SlotState, Transport};
+use virtio::config::DiskConfig;
 use xenolith_guest::{Region, layout};
 
 use crate::config::{Disk, GuestConfig};
@@ -30,8 +31,9 @@ pub fn make(
         let device = Device {
             guest,
             backend,
-            kind: DeviceKind::VirtioMmioBlock.number(),
-            irq,
+            transport: Transport::VirtioMmio.number(),
+            device_id: DiskConfig::DEVICE_ID,
+            interrupt: Interrupt::Line { intid: irq }.into(),
             registers: Bank { base: registers.start, size: registers.size },
             ram: ram.clone(),
             config: disk.config.to_blob()?,
