@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use devicemodel::dm::DeviceModel;
-use devicemodel::xen::Privcmd;
-use devicemodel::{Domain, Server, layout};
+use backend::xen::Privcmd;
+use backend::xen::dm::DeviceModel;
+use backend::xen::{Domain, Server, layout};
 use rustix::io::Errno;
-use virtio::block::Block;
 use virtio::config::MAX_QUEUES;
-use virtio::mmio::Transport;
-use virtio::queue::QueueError;
+use virtio::core::queue::QueueError;
+use virtio::devices::block::Block;
+use virtio::transport::mmio::Transport;
 
 use crate::attend::{Duty, attend};
 use crate::confine;

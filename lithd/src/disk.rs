@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use devicemodel::Guest;
-use virtio::block::Block;
-use virtio::image::open::{Opened, open};
-use virtio::mmio::{Transport, registers};
+use backend::Guest;
+use virtio::devices::block::Block;
+use virtio::storage::open::{Opened, open};
+use virtio::transport::mmio::{Transport, registers};
 
 use crate::job::Job;
 
@@ -68,7 +68,7 @@ fn size(bytes: u64) -> String {
 mod tests {
     use super::*;
     use crate::job::tests::job;
-    use devicemodel::{Mmio, mock};
+    use backend::{Mmio, mock};
 
     #[test]
     fn a_job_becomes_a_disk() {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
-use devicemodel::Bank;
-use devicemodel::slots::{Interrupt, Slots, Transport};
-use devicemodel::xen::Privcmd;
+use backend::Bank;
+use backend::xen::Privcmd;
+use backend::xen::slots::{Interrupt, Slots, Transport};
 use serde::{Deserialize, Serialize};
 use virtio::config::DiskConfig;
 

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use devicemodel::slots::{FEATURE_SLOTS, Slot, SlotState, Slots, Watch};
-use devicemodel::xen::Privcmd;
+use backend::xen::Privcmd;
+use backend::xen::slots::{FEATURE_SLOTS, Slot, SlotState, Slots, Watch};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use virtio::config::DiskConfig;

@@ -6,12 +6,12 @@ pub mod hostile;
 
 use std::sync::Arc;
 
-use devicemodel::{Bank, Guest as _, Mmio as _, mock::Guest};
+use backend::{Bank, Guest as _, Mmio as _, mock::Guest};
 use vm_memory::{Bytes, GuestAddress};
 
-use crate::device::Device;
-use crate::memory::Ram;
-use crate::mmio::Transport;
+use crate::core::device::Device;
+use crate::core::memory::Ram;
+use crate::transport::mmio::Transport;
 
 /// Where the guest's first bank begins, and its bytes.
 pub const LOW: (u64, usize) = (0x4000_0000, 8 << 20);
@@ -51,7 +51,7 @@ pub fn guest() -> Arc<Guest> {
 /// # Panics
 /// The device's queues are of no valid size.
 pub fn attach<D: Device>(device: D, guest: &Arc<Guest>) -> Transport<D> {
-    Transport::new(device, Arc::clone(guest) as Arc<dyn devicemodel::Guest>, BASE, IRQ).expect("a valid size")
+    Transport::new(device, Arc::clone(guest) as Arc<dyn backend::Guest>, BASE, IRQ).expect("a valid size")
 }
 
 /// A queue as the driver sees it.

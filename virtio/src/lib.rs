@@ -8,18 +8,14 @@
 
 #![deny(unsafe_code)]
 
-#[cfg(feature = "device")]
-pub mod block;
 pub mod config;
 #[cfg(feature = "device")]
-pub mod device;
+pub mod core;
+#[cfg(feature = "device")]
+pub mod devices;
 #[cfg(any(test, feature = "driver"))]
 pub mod driver;
 #[cfg(feature = "device")]
-pub mod image;
+pub mod storage;
 #[cfg(feature = "device")]
-pub mod memory;
-#[cfg(feature = "device")]
-pub mod mmio;
-#[cfg(feature = "device")]
-pub mod queue;
+pub mod transport;

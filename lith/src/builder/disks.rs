@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use devicemodel::Bank;
-use devicemodel::slots::{Device, Interrupt, Slot, SlotState, Transport};
+use backend::Bank;
+use backend::xen::slots::{Device, Interrupt, Slot, SlotState, Transport};
 use virtio::config::DiskConfig;
 use xenolith_guest::{Region, layout};
 

@@ -1,7 +1,7 @@
 //! `lith disk list`.
 
 use anyhow::Result;
-use devicemodel::slots::{Slot, SlotState};
+use backend::xen::slots::{Slot, SlotState};
 use serde::Serialize;
 use virtio::config::DiskConfig;
 
@@ -92,8 +92,8 @@ pub fn as_table(disks: &[GuestDisk]) -> String {
 mod tests {
     use super::*;
     use crate::xen::fake::FakeXen;
-    use devicemodel::Bank;
-    use devicemodel::slots::{Device, Interrupt, Transport};
+    use backend::Bank;
+    use backend::xen::slots::{Device, Interrupt, Transport};
 
     #[test]
     fn a_disk_is_shown_with_its_backend_and_how_it_goes() {

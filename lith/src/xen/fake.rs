@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use devicemodel::slots::{Device, Slot, SlotInterrupt, SlotState};
+use backend::xen::slots::{Device, Slot, SlotInterrupt, SlotState};
 use rustix::io::Errno;
 use xenolith_abi::domctl::{CreateDomain, DomainInfo, GicVersion, VcpuGuestContext, info_flag};
 use xenolith_abi::hvm::HvmParam;

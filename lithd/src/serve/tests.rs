@@ -1,6 +1,6 @@
 use super::*;
-use devicemodel::Bank;
-use devicemodel::slots::{Device, Interrupt, Transport};
+use backend::Bank;
+use backend::xen::slots::{Device, Interrupt, Transport};
 
 fn slot(state: Option<SlotState>, device_id: u32) -> Slot {
     let device = Device {

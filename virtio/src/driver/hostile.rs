@@ -6,13 +6,13 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use devicemodel::{Guest as _, Mmio as _};
+use backend::{Guest as _, Mmio as _};
 use vm_memory::{Bytes, GuestAddress};
 
 use super::{BASE, Driver, LOW, attach, guest, read, write};
-use crate::block::Block;
-use crate::image::{Geometry, Image, Inline};
-use crate::memory::Buffers;
+use crate::core::memory::Buffers;
+use crate::devices::block::Block;
+use crate::storage::{Geometry, Image, Inline};
 
 /// Bytes of the disk.
 const DISK: u64 = 1 << 20;

@@ -8,9 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use devicemodel::dm::DeviceModel;
-use devicemodel::slots::{Interrupt, Slots};
-use devicemodel::xen::{Evtchn, Mapping, Privcmd};
+use backend::xen::dm::DeviceModel;
+use backend::xen::slots::{Interrupt, Slots};
+use backend::xen::{Evtchn, Mapping, Privcmd};
 use vm_memory::Bytes;
 use xenolith_abi::ioreq::{READ, STATE_MASK, Slot, State};
 
