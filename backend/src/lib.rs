@@ -1,24 +1,27 @@
-//! What a backend needs on Linux to serve devices of another domain's guest: forwarded accesses, the guest's memory,
-//! events and interrupts; and what a toolstack needs to make calls.
+//! Who carries devices to a guest, a module for each way: what brings the guest's accesses, its memory, and interrupts
+//! back.
 //!
-//! Device code is written against two traits only: [`Guest`], what the device sees of its guest, and [`Mmio`], what
-//! the guest sees of the device. [`xen::Domain`] and [`xen::Server`] are the guest through Xen's Linux device files
-//! (privcmd, evtchn); [`mock`] has it in plain memory, so that the same device runs in a test with neither
-//! Xen nor Linux devices.
+//! - [`xen`]: an ioreq server under Xen or Xenolith, with foreign mappings and event channels, through Linux's device files;
+//!   and what a toolstack needs to make calls.
+//! - [`mock`]: the hypervisor's side of the same in plain memory, for tests with neither Xen nor Linux devices.
+//!
+//! A vhost-user front-end and back-end belong here as well, as `vhost_user.rs`.
+//!
+//! A carrier implements `virtio`'s traits ([`GuestMemory`], [`Interrupt`]) and hands accesses to an [`Mmio`]: a virtio
+//! device by [`VirtioMmio`], or any other. So device code knows no carrier.
 //!
 //! What another domain can write is only ever reached by copying in and out: no reference into such memory exists.
 //! Unsafe code is in the files under `xen/` that make system calls, and nowhere else.
 //!
 //! ```no_run
 //! use std::sync::Arc;
-//! use backend::xen::slots::{Interrupt, Slots};
-//! use backend::xen::{DeviceModel, Domain, Privcmd, Server};
-//! use backend::{Guest, Mmio};
+//! use backend::xen::slots::{Interrupt as SlotInterrupt, Slots};
+//! use backend::xen::{DeviceModel, Line, Privcmd, Server};
+//! use backend::{Interrupt, Mmio};
 //!
 //! /// One register, in which every write is an interrupt.
 //! struct Echo {
-//!     guest: Arc<dyn Guest>,
-//!     irq: u32,
+//!     line: Line,
 //!     last: u64,
 //! }
 //!
@@ -28,21 +31,18 @@
 //!     }
 //!     fn write(&mut self, _address: u64, _size: u8, value: u64) {
 //!         self.last = value;
-//!         // Without its interrupt the device is of no use, and there is nobody to tell.
-//!         let _ = self.guest.set_irq(self.irq, true);
+//!         self.line.trigger();
 //!     }
-//!     fn invalidate(&mut self) {
-//!         self.guest.refresh();
-//!     }
+//!     // It holds nothing of the guest's memory.
+//!     fn invalidate(&mut self) {}
 //! }
 //!
 //! # fn main() -> Result<(), backend::Error> {
 //! let privcmd = Arc::new(Privcmd::open()?);
 //! for slot in Slots::new(Arc::clone(&privcmd)).list()? {
-//!     let Some(Interrupt::Line { intid: irq }) = slot.device.interrupt.get() else { continue };
+//!     let Some(SlotInterrupt::Line { intid }) = slot.device.interrupt.get() else { continue };
 //!     let model = DeviceModel::new(Arc::clone(&privcmd), slot.device.guest);
-//!     let guest = Arc::new(Domain::attach(model.clone(), &slot.device.ram)?);
-//!     let mut echo = Echo { guest, irq, last: 0 };
+//!     let mut echo = Echo { line: Line::new(model.clone(), intid), last: 0 };
 //!     let mut server = Server::create(model)?;
 //!     let registers = slot.device.registers;
 //!     server.map_mmio(registers.base..=registers.base + registers.size - 1)?;
@@ -55,14 +55,15 @@
 #![deny(unsafe_code)]
 
 mod error;
-mod guest;
-mod memory;
+mod mmio;
 pub mod mock;
 pub mod xen;
 
 pub use error::Error;
-pub use guest::{Guest, Mmio};
-pub use memory::{Bank, Memory, Region, zeroed};
+pub use mmio::{Mmio, VirtioMmio};
+pub use virtio::core::interrupt::Interrupt;
+pub use virtio::core::memory::GuestMemory;
+pub use virtio::core::ram::{Bank, Ram};
 
 #[cfg(test)]
 mod tests {
@@ -77,9 +78,9 @@ mod tests {
         moves::<xen::slots::Watch>();
         moves::<xen::Buffer>();
         serves_all::<xen::Domain>();
-        serves_all::<Memory>();
+        serves_all::<Ram>();
         serves_all::<xen::DeviceModel>();
         serves_all::<xen::slots::Slots>();
-        serves_all::<mock::Guest>();
+        serves_all::<virtio::mock::Guest>();
     }
 }

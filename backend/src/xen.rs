@@ -20,11 +20,10 @@ use crate::Error;
 
 pub use buffer::Buffer;
 pub use dm::DeviceModel;
-pub use domain::Domain;
+pub use domain::{Domain, Line};
 pub use evtchn::Evtchn;
 pub use map::Mapping;
 pub use privcmd::{Argument, Privcmd};
-pub(crate) use ram::Chunk;
 pub use ram::{Foreign, GuestRam};
 pub use server::Server;
 

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::xen::GuestRam;
-use crate::xen::dm::DeviceModel;
-use crate::{Bank, Error, Guest, Memory};
+use crate::xen::{DeviceModel, GuestRam};
+use crate::{Bank, Error, GuestMemory, Interrupt, Ram};
 
 /// A guest that is another domain under the hypervisor.
 pub struct Domain {
@@ -33,20 +32,45 @@ impl Domain {
     }
 }
 
-impl Guest for Domain {
-    fn memory(&self) -> Arc<Memory> {
+impl GuestMemory for Domain {
+    fn memory(&self) -> Arc<Ram> {
         self.ram.memory()
     }
 
-    fn look_again(&self) -> bool {
-        self.ram.look_again()
+    fn rescan(&self) -> bool {
+        self.ram.rescan()
     }
 
     fn refresh(&self) {
         self.ram.refresh();
     }
+}
 
-    fn set_irq(&self, irq: u32, level: bool) -> Result<(), Error> {
-        self.model.set_irq(irq, level)
+/// A shared line of a guest's interrupt controller, which was described to the guest as edge-triggered.
+#[derive(Clone, Debug)]
+pub struct Line {
+    model: DeviceModel,
+    intid: u32,
+}
+
+impl Line {
+    /// The line with this number, 32 or above.
+    pub fn new(model: DeviceModel, intid: u32) -> Line {
+        Line { model, intid }
+    }
+
+    /// Sets the level of a line that was described as level-sensitive.
+    ///
+    /// # Errors
+    /// The hypervisor refuses: no such line, no permission, or the guest is gone.
+    pub fn set_level(&self, level: bool) -> Result<(), Error> {
+        self.model.set_irq(self.intid, level)
+    }
+}
+
+impl Interrupt for Line {
+    fn trigger(&self) {
+        // Each call with a high level is one edge. A guest that is gone has no use for it.
+        let _ = self.set_level(true);
     }
 }

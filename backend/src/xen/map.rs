@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 
 use rustix::fd::BorrowedFd;
 use rustix::io::{Errno, Result};
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mlock, mmap, mmap_anonymous, munmap};
+use rustix::mm::{MapFlags, ProtFlags, mlock, mmap, mmap_anonymous, munmap};
 use vm_memory::VolatileSlice;
 
 /// A stretch of mapped memory that this value owns.
@@ -51,15 +51,6 @@ impl Mapping {
     pub(super) fn lock(&self) -> Result<()> {
         // SAFETY: the range is mapped and this value's own; locking changes no contents.
         unsafe { mlock(self.address.as_ptr(), self.len) }
-    }
-
-    /// Asks for large pages, which come in one piece for devices too.
-    ///
-    /// # Errors
-    /// The kernel has none; nothing is different then.
-    pub fn prefer_large_pages(&self) -> Result<()> {
-        // SAFETY: the range is mapped and this value's own; the advice changes no contents.
-        unsafe { madvise(self.address.as_ptr(), self.len, Advice::LinuxHugepage) }
     }
 
     fn own(address: *mut c_void, len: usize) -> Result<Mapping> {

@@ -2,7 +2,7 @@
 //!
 //! A page that the guest gave up (ballooned out) is refused by the hypervisor. It becomes a hole: an access there fails
 //! and reaches nothing. It must not read as zeros, because the guest may take the page back, and nobody says so: after
-//! a failed access, [`GuestRam::look_again`] finds the holes that have become memory.
+//! a failed access, [`GuestRam::rescan`] finds the holes that have become memory.
 //!
 //! When pages leave the guest, all is unmapped at once, so that nothing old is kept or reached.
 
@@ -16,9 +16,9 @@ use rustix::io::Errno;
 
 use crate::xen::Privcmd;
 use crate::xen::privcmd::Batch;
-use crate::{Bank, Error, Memory, Region};
-pub(crate) use chunk::Chunk;
-use chunk::Origin;
+use crate::{Bank, Error, Ram};
+use chunk::{Chunk, Origin};
+use virtio::core::ram::{RamError, RamRegion};
 
 /// What maps pages of another domain: Xen's files, or a test.
 pub trait Foreign: Send + Sync {
@@ -39,8 +39,28 @@ impl Foreign for Privcmd {
 pub struct GuestRam {
     origin: Arc<Origin>,
     chunks: Vec<Bank>,
-    /// As it is mapped now.
-    memory: Mutex<Arc<Memory>>,
+    mapped: Mutex<MappedRam>,
+}
+
+/// As it is mapped now.
+#[derive(Default)]
+struct MappedRam {
+    memory: Arc<Ram>,
+    /// What its regions are, in order.
+    chunks: Vec<Arc<Chunk>>,
+}
+
+impl MappedRam {
+    fn of(chunks: Vec<Arc<Chunk>>) -> Result<MappedRam, RamError> {
+        let region = |chunk: &Arc<Chunk>| RamRegion::new(chunk.bank(), Arc::clone(chunk) as _);
+        let memory = Ram::new(chunks.iter().map(region).collect::<Result<_, _>>()?)?;
+        Ok(MappedRam { memory: Arc::new(memory), chunks })
+    }
+
+    /// Nothing is mapped of these chunks.
+    fn fresh(origin: &Arc<Origin>, chunks: &[Bank]) -> Result<MappedRam, RamError> {
+        MappedRam::of(chunks.iter().map(|&bank| Arc::new(Chunk::new(origin, bank))).collect())
+    }
 }
 
 impl GuestRam {
@@ -58,67 +78,54 @@ impl GuestRam {
         banks.sort_by_key(|bank| bank.base);
         let origin = Arc::new(Origin { source, domain, mappings: AtomicUsize::new(0) });
         let chunks = chunk::cut(&banks);
-        let memory = fresh(&origin, &chunks).map_err(|_| unfit("overlaps"))?;
-        if chunks_of(&memory).any(|chunk| !chunk.mapped().pieces.is_empty()) {
-            return Ok(GuestRam { origin, chunks, memory: Mutex::new(Arc::new(memory)) });
+        let mapped = MappedRam::fresh(&origin, &chunks).map_err(|_| unfit("overlaps"))?;
+        if mapped.chunks.iter().any(|chunk| !chunk.mapped().pieces.is_empty()) {
+            return Ok(GuestRam { origin, chunks, mapped: Mutex::new(mapped) });
         }
-        let first = chunks_of(&memory).find_map(|chunk| chunk.mapped().first_error);
+        let first = mapped.chunks.iter().find_map(|chunk| chunk.mapped().first_error);
         let (frame, source) = first.unwrap_or((0, Errno::INVAL));
         Err(Error::page(domain, frame, source))
     }
 
     /// The memory. What nobody has touched of it is mapped when somebody does.
-    pub fn memory(&self) -> Arc<Memory> {
-        Arc::clone(&self.lock())
+    pub fn memory(&self) -> Arc<Ram> {
+        Arc::clone(&self.lock().memory)
     }
 
     /// Gives all pages back, because the guest's have changed: at once those that no other holder of
     /// [`GuestRam::memory`] keeps.
     pub fn refresh(&self) {
         // The chunks were fit to be a memory before.
-        *self.lock() = Arc::new(fresh(&self.origin, &self.chunks).unwrap_or_default());
+        *self.lock() = MappedRam::fresh(&self.origin, &self.chunks).unwrap_or_default();
     }
 
     /// Looks whether holes have become memory; returns whether any has. A new [`GuestRam::memory`] has it.
-    pub fn look_again(&self) -> bool {
-        let mut memory = self.lock();
+    pub fn rescan(&self) -> bool {
+        let mut mapped = self.lock();
         let mut found = false;
-        let again = |region: &Arc<Region>| match region.chunk() {
-            Some(chunk) if chunk.has_grown() => {
-                found = true;
-                Arc::new(Region::of_guest(Chunk::new(&self.origin, chunk.bank())))
+        let again = |chunk: &Arc<Chunk>| {
+            if !chunk.has_grown() {
+                return Arc::clone(chunk);
             }
-            _ => Arc::clone(region),
+            found = true;
+            Arc::new(Chunk::new(&self.origin, chunk.bank()))
         };
-        let regions = memory.regions().iter().map(again).collect();
-        if found && let Ok(grown) = Memory::from_arc_regions(regions) {
-            *memory = Arc::new(grown);
+        let chunks = mapped.chunks.iter().map(again).collect();
+        if found && let Ok(grown) = MappedRam::of(chunks) {
+            *mapped = grown;
         }
         found
     }
 
     /// What of the RAM cannot be mapped, as far as anybody has touched it.
     pub fn holes(&self) -> Vec<Bank> {
-        chunks_of(&self.lock()).flat_map(|chunk| chunk.holes().to_vec()).collect()
+        self.lock().chunks.iter().flat_map(|chunk| chunk.holes().to_vec()).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Arc<Memory>> {
+    fn lock(&self) -> MutexGuard<'_, MappedRam> {
         // It is set in one step.
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+        self.mapped.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn chunks_of(memory: &Memory) -> impl Iterator<Item = &Chunk> {
-    memory.regions().iter().filter_map(|region| region.chunk())
-}
-
-/// A memory of which nothing is mapped.
-///
-/// # Errors
-/// The chunks overlap.
-fn fresh(origin: &Arc<Origin>, chunks: &[Bank]) -> Result<Memory, Error> {
-    let region = |&bank| Arc::new(Region::of_guest(Chunk::new(origin, bank)));
-    Memory::from_arc_regions(chunks.iter().map(region).collect())
 }
 
 #[cfg(test)]

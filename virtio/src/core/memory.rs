@@ -5,10 +5,31 @@
 
 use std::sync::Arc;
 
-use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryBackend, Permissions, VolatileSlice};
+use vm_memory::guest_memory::GuestMemory as GuestMemoryAccess;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, Permissions, VolatileSlice};
 
-/// The guest's RAM: what of it is mapped, for as long as anybody holds the `Arc` that it comes in.
-pub type Ram = backend::Memory;
+use super::ram::Ram;
+
+/// A guest's memory, as a carrier has it for its devices. One value serves all threads of a device.
+pub trait GuestMemory: Send + Sync {
+    /// The guest's RAM as it is mapped now.
+    ///
+    /// Take it for one piece of work, such as the requests that a queue holds now, and give it back after that: pages that
+    /// the guest gives up stay with the holder of an old value. The call waits while the memory is mapped anew.
+    fn memory(&self) -> Arc<Ram>;
+
+    /// Looks for RAM that has come back, after an access to [`GuestMemory::memory`] failed: a page that the guest had given
+    /// up.
+    ///
+    /// Returns whether RAM was added, so that another try with a fresh [`GuestMemory::memory`] makes sense.
+    fn rescan(&self) -> bool {
+        false
+    }
+
+    /// Gives all pages back, because some left the guest; the next [`GuestMemory::memory`] maps them anew. Nothing may be
+    /// in flight.
+    fn refresh(&self) {}
+}
 
 /// A piece of guest memory, as a descriptor names it. Nothing is known of it yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +124,7 @@ impl Buffers {
                 continue;
             }
             let wanted = usize::try_from(wanted).map_err(|_| NotRam)?;
-            let pieces = GuestMemory::get_slices(&*self.ram, address, wanted, Permissions::ReadWrite)
+            let pieces = GuestMemoryAccess::get_slices(&*self.ram, address, wanted, Permissions::ReadWrite)
                 .map_err(|_| NotRam)?;
             for piece in pieces {
                 visitor(piece.map_err(|_| NotRam)?);
@@ -169,7 +190,7 @@ pub fn are_ram(ram: &Ram, parts: impl IntoIterator<Item = Part>) -> bool {
 pub fn is_ram(ram: &Ram, part: Part) -> bool {
     part.len == 0
         || usize::try_from(part.len)
-            .is_ok_and(|len| GuestMemory::check_range(ram, part.address, len, Permissions::ReadWrite))
+            .is_ok_and(|len| GuestMemoryAccess::check_range(ram, part.address, len, Permissions::ReadWrite))
 }
 
 /// Writes one byte of guest memory.

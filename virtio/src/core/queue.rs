@@ -13,7 +13,8 @@ use virtio_bindings::bindings::virtio_ring::VRING_AVAIL_F_NO_INTERRUPT;
 use virtio_queue::{Queue, QueueOwnedT, QueueT};
 use vm_memory::{Bytes, GuestAddress};
 
-use crate::core::memory::{self, Part, Ram};
+use super::memory::{self, Part};
+use super::ram::Ram;
 
 /// The most descriptors of one chain that a device takes, indirect ones included.
 pub const MAX_CHAIN: usize = 512;
@@ -70,56 +71,72 @@ pub struct Setup {
     pub device: u64,
 }
 
-/// A queue.
+/// What a queue in which nothing is in flight has to remember.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueState {
+    /// The index in the available ring of the next chain to take. All chains before it are given back, so that it is the
+    /// next index of the used ring too.
+    pub next: u16,
+}
+
+/// A queue that the driver has set up and may use.
 #[derive(Debug)]
 pub struct VirtQueue {
     inner: Queue,
     /// Chains that were taken and not yet given back.
     taken: u16,
     /// The driver was asked to notify of the next chain, and has made none available since.
-    listening: bool,
+    armed: bool,
 }
 
 impl VirtQueue {
-    /// A queue of at most `max` entries, which must be a power of two from 1 to 32768.
+    /// A queue of at most `max` entries as the driver says, nothing of which has been used.
     ///
     /// # Errors
-    /// [`QueueError::Setup`]
-    pub fn new(max: u16) -> Result<VirtQueue, QueueError> {
-        Ok(VirtQueue { inner: Queue::new(max).map_err(|_| QueueError::Setup)?, taken: 0, listening: true })
-    }
-
-    /// The most entries.
-    pub fn max_size(&self) -> u16 {
-        self.inner.max_size()
-    }
-
-    /// Whether the driver may use it.
-    pub fn is_ready(&self) -> bool {
-        self.inner.ready()
-    }
-
-    /// Makes it ready (2.7: powers of two, and the alignments of the three areas).
-    ///
-    /// # Errors
-    /// [`QueueError::Setup`], and the queue stays unready.
-    pub fn start(&mut self, setup: &Setup, event_idx: bool, ram: &Ram) -> Result<(), QueueError> {
-        self.stop();
+    /// [`QueueError::Setup`]: what the driver says is not as 2.7 asks (powers of two, and the alignments of the three
+    /// areas), or an area is not in RAM.
+    pub fn new(max: u16, setup: &Setup, event_idx: bool, ram: &Ram) -> Result<VirtQueue, QueueError> {
         let refuse = |_| QueueError::Setup;
         if setup.driver == 0 || setup.device == 0 {
             return Err(QueueError::Setup);
         }
-        self.inner.try_set_size(setup.size.unwrap_or(self.inner.max_size())).map_err(refuse)?;
-        self.inner.try_set_desc_table_address(GuestAddress(setup.descriptors)).map_err(refuse)?;
-        self.inner.try_set_avail_ring_address(GuestAddress(setup.driver)).map_err(refuse)?;
-        self.inner.try_set_used_ring_address(GuestAddress(setup.device)).map_err(refuse)?;
-        self.inner.set_event_idx(event_idx);
-        self.inner.set_ready(true);
-        if !self.inner.is_valid(ram) || !memory::are_ram(ram, self.areas()) {
-            self.stop();
+        let mut inner = Queue::new(max).map_err(refuse)?;
+        inner.try_set_size(setup.size.unwrap_or(max)).map_err(refuse)?;
+        inner.try_set_desc_table_address(GuestAddress(setup.descriptors)).map_err(refuse)?;
+        inner.try_set_avail_ring_address(GuestAddress(setup.driver)).map_err(refuse)?;
+        inner.try_set_used_ring_address(GuestAddress(setup.device)).map_err(refuse)?;
+        inner.set_event_idx(event_idx);
+        inner.set_ready(true);
+        // A driver notifies of the first chain without being asked.
+        let queue = VirtQueue { inner, taken: 0, armed: true };
+        if !queue.inner.is_valid(ram) || !memory::are_ram(ram, queue.areas()) {
             return Err(QueueError::Setup);
         }
-        Ok(())
+        Ok(queue)
+    }
+
+    /// Its entries.
+    pub fn size(&self) -> u16 {
+        self.inner.size()
+    }
+
+    /// Chains that were taken and not yet given back.
+    pub fn in_flight(&self) -> u16 {
+        self.taken
+    }
+
+    /// Where it is, if nothing is in flight.
+    pub fn state(&self) -> QueueState {
+        QueueState { next: self.inner.next_avail() }
+    }
+
+    /// Goes on where a queue of the same place and size was stopped.
+    pub fn resume(&mut self, state: QueueState) {
+        self.inner.set_next_avail(state.next);
+        self.inner.set_next_used(state.next);
+        self.taken = 0;
+        // Whether the driver was last asked to notify is not known, so it has to be asked again.
+        self.armed = false;
     }
 
     /// Descriptors, the driver's area and the device's (2.7, with 2.7.6 and 2.7.8 for their sizes).
@@ -136,14 +153,6 @@ impl VirtQueue {
         ]
     }
 
-    /// Back to where it was when the device was made.
-    pub fn stop(&mut self) {
-        self.inner.reset();
-        self.taken = 0;
-        // A driver notifies of the first chain without being asked.
-        self.listening = true;
-    }
-
     /// Takes the next chain. `None`: the driver has made no more available. Once there was one, the driver need not
     /// notify of others.
     ///
@@ -158,10 +167,10 @@ impl VirtQueue {
         if ahead > self.inner.size().saturating_sub(self.taken) {
             return Err(QueueError::Index);
         }
-        if self.listening {
+        if self.armed {
             // With event indices, an index that has passed says it already.
             self.inner.disable_notification(ram).map_err(|_| QueueError::Memory)?;
-            self.listening = false;
+            self.armed = false;
         }
         let mut chains = self.inner.iter(ram).map_err(|_| QueueError::Index)?;
         let head = chains.next().ok_or(QueueError::Memory)?.head_index();
@@ -201,11 +210,11 @@ impl VirtQueue {
     ///
     /// # Errors
     /// [`QueueError::Memory`]
-    pub fn ask_for_kicks(&mut self, ram: &Ram) -> Result<bool, QueueError> {
-        if self.listening {
+    pub fn arm_notifications(&mut self, ram: &Ram) -> Result<bool, QueueError> {
+        if self.armed {
             return Ok(false);
         }
-        self.listening = true;
+        self.armed = true;
         self.inner.enable_notification(ram).map_err(|_| QueueError::Memory)
     }
 }

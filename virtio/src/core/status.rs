@@ -36,6 +36,15 @@ impl Status {
         self.0
     }
 
+    /// A status that was saved. `None`: it has bits that no driver can have set, or not in this order (3.1.1).
+    pub fn from_bits(bits: u32) -> Option<Status> {
+        let status = Status(bits);
+        let known = ACKNOWLEDGE | DRIVER | DRIVER_OK | FEATURES_OK | NEEDS_RESET | FAILED;
+        let negotiated = !status.has(FEATURES_OK) || status.has(ACKNOWLEDGE | DRIVER);
+        let started = !status.has(DRIVER_OK) || status.has(FEATURES_OK);
+        (bits & !known == 0 && negotiated && started).then_some(status)
+    }
+
     fn has(self, bits: u32) -> bool {
         self.0 & bits == bits
     }
@@ -57,7 +66,12 @@ impl Status {
 
     /// Whether the device may use its queues.
     pub fn is_running(self) -> bool {
-        self.has(DRIVER_OK) && self.0 & (NEEDS_RESET | FAILED) == 0
+        self.has(DRIVER_OK) && !self.is_broken()
+    }
+
+    /// Whether the device can do nothing more for the driver until it is reset.
+    pub fn is_broken(self) -> bool {
+        self.0 & (NEEDS_RESET | FAILED) != 0
     }
 
     /// The device cannot go on.
@@ -114,6 +128,16 @@ mod tests {
         assert_eq!(status.write(0, || true), Change::Reset);
     }
 
+    #[test]
+    fn no_status_is_taken_up_that_cannot_be() {
+        for bits in [0, 1, 3, 0xb, 0xf, 0x4f, 0x8f, 0x40] {
+            assert_eq!(Status::from_bits(bits).map(Status::bits), Some(bits));
+        }
+        for bits in [4, 8, 7, 9, 0xc, 0x10, 0x20, 0x100, u32::MAX] {
+            assert_eq!(Status::from_bits(bits), None, "{bits:#x}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_bit_goes_and_none_comes_early(writes in proptest::collection::vec((1..=0xffu32, any::<bool>()), 0..40)) {
@@ -126,6 +150,7 @@ mod tests {
                 prop_assert_eq!(after & NEEDS_RESET, 0);
                 prop_assert!(after & FEATURES_OK == 0 || after & (ACKNOWLEDGE | DRIVER) == (ACKNOWLEDGE | DRIVER));
                 prop_assert!(after & DRIVER_OK == 0 || after & FEATURES_OK != 0);
+                prop_assert_eq!(Status::from_bits(after), Some(status));
             }
         }
     }

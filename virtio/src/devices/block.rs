@@ -13,7 +13,6 @@ mod tests;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use backend::Guest;
 use virtio_bindings::bindings::virtio_blk::{
     VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH,
     VIRTIO_BLK_F_MQ, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_SIZE_MAX, VIRTIO_BLK_F_TOPOLOGY,
@@ -25,9 +24,15 @@ use virtio_bindings::virtio_ids::VIRTIO_ID_BLOCK;
 use vm_memory::GuestAddress;
 
 use crate::config::{DiskConfig, SERIAL_LEN};
-use crate::core::device::{Device, Progress};
-use crate::core::memory::{Ram, write_byte};
-use crate::core::queue::{Chain, QueueError, VirtQueue};
+use crate::core::device::Device;
+use crate::core::doorbell::QueueSet;
+use crate::core::features::bit;
+use crate::core::interrupt::Interrupt;
+use crate::core::memory::{GuestMemory, write_byte};
+use crate::core::queue::{Chain, QueueError, QueueState, VirtQueue};
+use crate::core::ram::Ram;
+use crate::core::running::RunningQueues;
+use crate::core::state::StateError;
 use crate::storage::{Done, Engine, Geometry, Job};
 use request::{Action, Terms, byte};
 
@@ -39,7 +44,7 @@ const QUEUE_SIZE: u16 = 512;
 /// A request that is under way.
 #[derive(Clone, Copy, Debug)]
 struct Pending {
-    queue: usize,
+    queue: u16,
     head: u16,
     status: GuestAddress,
     data: u32,
@@ -51,6 +56,7 @@ pub struct Block {
     geometry: Geometry,
     serial: [u8; SERIAL_LEN],
     queues: u16,
+    running: RunningQueues,
     discards: bool,
     features: u64,
     writeback: bool,
@@ -63,10 +69,6 @@ pub struct Block {
 /// What a slot with a disk's configuration says of the device is what the device says of itself.
 const _: () = assert!(DiskConfig::DEVICE_ID == VIRTIO_ID_BLOCK);
 
-fn bit(feature: u32) -> u64 {
-    1u64.checked_shl(feature).unwrap_or(0)
-}
-
 impl Block {
     /// A disk whose bytes `engine` keeps. Of `serial` the first 20 bytes count.
     pub fn new(engine: Box<dyn Engine>, queues: u16, serial: &str) -> Block {
@@ -78,6 +80,7 @@ impl Block {
             geometry,
             serial: id,
             queues: queues.max(1),
+            running: RunningQueues::default(),
             discards: true,
             features: 0,
             writeback: true,
@@ -97,11 +100,6 @@ impl Block {
     /// What it says of its image.
     pub fn geometry(&self) -> Geometry {
         self.geometry
-    }
-
-    /// Bytes that went past the host's page cache.
-    pub fn past_cache(&self) -> u64 {
-        self.engine.past_cache()
     }
 
     fn has(&self, feature: u32) -> bool {
@@ -146,23 +144,22 @@ impl Block {
         Some(pending)
     }
 
-    /// Starts the request in a chain of queue number `index`, or answers it at once.
+    /// Starts the request in a chain of a queue. Returns the status of one that is answered at once.
     fn begin(
         &mut self,
         chain: Chain,
-        index: usize,
-        queue: &mut VirtQueue,
+        queue: u16,
         ram: &Arc<Ram>,
         terms: &Terms,
-    ) -> Result<bool, QueueError> {
+    ) -> Result<Option<(Pending, u8)>, QueueError> {
         let head = chain.head;
         let request = request::parse(chain, ram, terms)?;
-        let pending = Pending { queue: index, head, status: request.status, data: request.data };
+        let pending = Pending { queue, head, status: request.status, data: request.data };
         let status = match request.action {
             Action::Start(operation) => {
                 let token = self.note(pending);
                 self.engine.submit(Job { token, operation });
-                return Ok(false);
+                return Ok(None);
             }
             Action::Identify(into) => match into.copy_in(&self.serial) {
                 Ok(_) => byte(VIRTIO_BLK_S_OK),
@@ -170,40 +167,77 @@ impl Block {
             },
             Action::Refuse(status) => status,
         };
-        answer(&pending, status, queue, ram)?;
-        Ok(true)
+        Ok(Some((pending, status)))
     }
 
-    /// Gives back what is done. Sets a queue's bit in `touched` if it got something.
-    fn give_back(
+    /// Takes what a queue has; returns whether there was anything. `touched` gets the queue if something was given back.
+    fn take_from(
         &mut self,
-        queues: &mut [VirtQueue],
-        ram: &Ram,
-        touched: &mut u64,
-    ) -> Result<(), QueueError> {
+        index: u16,
+        memory: &dyn GuestMemory,
+        ram: &mut Arc<Ram>,
+        touched: &mut QueueSet,
+    ) -> Result<bool, QueueError> {
+        let terms = self.terms();
+        let mut taken = false;
+        // No more than the queue holds, so that the others and the driver's accesses get their turn.
+        for _ in 0..self.queue_size() {
+            let Some(running) = self.running.get_mut(index) else { break };
+            let Some(chain) = running.queue.pop(ram)? else { break };
+            taken = true;
+            if !chain.is_ram(ram) && memory.rescan() {
+                *ram = memory.memory();
+            }
+            if let Some((pending, status)) = self.begin(chain, index, ram, &terms)?
+                && let Some(running) = self.running.get_mut(index)
+            {
+                answer(&pending, status, &mut running.queue, ram)?;
+                touched.insert(index);
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Gives back what is done, and notes the queues that got something.
+    fn give_back(&mut self, ram: &Ram, touched: &mut QueueSet) -> Result<(), QueueError> {
         let mut done = std::mem::take(&mut self.done);
         let mut outcome = Ok(());
         for Done { token, result } in done.drain(..) {
             let Some(pending) = self.take(token) else { continue };
-            let Some(queue) = queues.get_mut(pending.queue) else { continue };
+            let Some(running) = self.running.get_mut(pending.queue) else { continue };
             let status = byte(if result.is_ok() { VIRTIO_BLK_S_OK } else { VIRTIO_BLK_S_IOERR });
-            let given = answer(&pending, status, queue, ram);
+            let given = answer(&pending, status, &mut running.queue, ram);
             outcome = outcome.and(given);
-            touch(touched, pending.queue);
+            touched.insert(pending.queue);
         }
         self.done = done;
         outcome
     }
 
-    /// Whether the driver wants an interrupt for what the queues in `touched` got.
-    fn wanted(queues: &mut [VirtQueue], ram: &Ram, touched: u64) -> Result<bool, QueueError> {
-        let mut interrupt = false;
-        for (index, queue) in queues.iter_mut().enumerate() {
-            if touched & mask(index) != 0 {
-                interrupt |= queue.wants_interrupt(ram)?;
+    /// Tells the driver of what the queues in `touched` got.
+    fn signal(&mut self, ram: &Ram, touched: QueueSet) -> Result<(), QueueError> {
+        for (index, running) in self.running.iter_mut() {
+            if touched.contains(index) {
+                running.signal_used(ram)?;
             }
         }
-        Ok(interrupt)
+        Ok(())
+    }
+
+    /// Waits until `is_done`, and gives back what is done meanwhile.
+    fn wait_until(
+        &mut self,
+        memory: &dyn GuestMemory,
+        is_done: impl Fn(&mut Block) -> bool,
+    ) -> Result<(), QueueError> {
+        let ram = &memory.memory();
+        let mut touched = QueueSet::NONE;
+        self.engine.start();
+        while !is_done(self) {
+            self.engine.wait(&mut self.done);
+            self.give_back(ram, &mut touched)?;
+        }
+        self.signal(ram, touched)
     }
 }
 
@@ -214,14 +248,6 @@ fn answer(pending: &Pending, status: u8, queue: &mut VirtQueue, ram: &Ram) -> Re
     let ok = status == byte(VIRTIO_BLK_S_OK);
     let written = if ok || pending.data == 0 { pending.data.saturating_add(1) } else { 0 };
     queue.push(ram, pending.head, written)
-}
-
-fn mask(index: usize) -> u64 {
-    u32::try_from(index).ok().and_then(|index| 1u64.checked_shl(index)).unwrap_or(0)
-}
-
-fn touch(touched: &mut u64, index: usize) {
-    *touched |= mask(index);
 }
 
 impl Device for Block {
@@ -286,48 +312,46 @@ impl Device for Block {
         self.writeback = features & bit(VIRTIO_BLK_F_FLUSH) != 0;
     }
 
-    fn serve(&mut self, queues: &mut [VirtQueue], guest: &dyn Guest) -> Result<Progress, QueueError> {
-        let terms = self.terms();
-        let ram = &mut guest.memory();
-        let mut touched = 0;
+    fn start_queue(
+        &mut self,
+        index: u16,
+        queue: VirtQueue,
+        interrupt: Arc<dyn Interrupt>,
+        state: Option<QueueState>,
+    ) -> Result<(), QueueError> {
+        self.running.start(index, queue, interrupt, state);
+        Ok(())
+    }
+
+    fn stop_queue(&mut self, index: u16, memory: &dyn GuestMemory) -> Result<QueueState, QueueError> {
+        // Without anything under way nothing more will be done; then what a broken queue is short of never comes.
+        self.wait_until(memory, |block| {
+            let running = block.running.get_mut(index);
+            running.is_none_or(|running| running.queue.in_flight() == 0) || block.under_way() == 0
+        })?;
+        Ok(self.running.stop(index))
+    }
+
+    fn poll(&mut self, memory: &dyn GuestMemory) -> Result<bool, QueueError> {
+        let ram = &mut memory.memory();
+        let mut touched = QueueSet::NONE;
         let mut taken = false;
-        for (index, queue) in queues.iter_mut().enumerate().filter(|(_, queue)| queue.is_ready()) {
-            for _ in 0..queue.max_size() {
-                let Some(chain) = queue.pop(ram)? else { break };
-                if !chain.is_ram(ram) && guest.look_again() {
-                    *ram = guest.memory();
-                }
-                taken = true;
-                if self.begin(chain, index, queue, ram, &terms)? {
-                    touch(&mut touched, index);
-                }
-            }
+        for index in 0..self.queues {
+            taken |= self.take_from(index, memory, ram, &mut touched)?;
         }
         self.engine.start();
         self.engine.completed(&mut self.done);
-        self.give_back(queues, ram, &mut touched)?;
-        let interrupt = Block::wanted(queues, ram, touched)?;
-        Ok(Progress { interrupt, busy: taken || touched != 0 })
+        self.give_back(ram, &mut touched)?;
+        self.signal(ram, touched)?;
+        Ok(taken || !touched.is_empty())
     }
 
-    fn listen(&mut self, queues: &mut [VirtQueue], guest: &dyn Guest) -> Result<bool, QueueError> {
-        let ram = &guest.memory();
-        let mut more = false;
-        for queue in queues.iter_mut().filter(|queue| queue.is_ready()) {
-            more |= queue.ask_for_kicks(ram)?;
-        }
-        Ok(more)
+    fn arm_notifications(&mut self, memory: &dyn GuestMemory) -> Result<bool, QueueError> {
+        self.running.arm_notifications(&memory.memory())
     }
 
-    fn finish(&mut self, queues: &mut [VirtQueue], guest: &dyn Guest) -> Result<Progress, QueueError> {
-        let ram = &guest.memory();
-        let mut touched = 0;
-        self.engine.start();
-        while self.under_way() > 0 {
-            self.engine.wait(&mut self.done);
-            self.give_back(queues, ram, &mut touched)?;
-        }
-        Ok(Progress { interrupt: Block::wanted(queues, ram, touched)?, busy: touched != 0 })
+    fn drain(&mut self, memory: &dyn GuestMemory) -> Result<(), QueueError> {
+        self.wait_until(memory, |block| block.under_way() == 0)
     }
 
     fn reset(&mut self) {
@@ -338,11 +362,32 @@ impl Device for Block {
                 self.take(token);
             }
         }
+        self.running.clear();
         self.features = 0;
         self.writeback = true;
     }
 
     fn wake(&self) -> Option<BorrowedFd<'_>> {
         self.engine.wake()
+    }
+
+    fn save(&self) -> Vec<u8> {
+        vec![self.writeback.into()]
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<(), StateError> {
+        self.writeback = match state {
+            [0] => false,
+            [1] => true,
+            _ => return Err(StateError::Value("whether writes are cached")),
+        };
+        Ok(())
+    }
+
+    fn summary(&self) -> Option<String> {
+        match self.engine.past_cache() >> 20 {
+            0 => None,
+            mib => Some(format!("{mib} MiB went past the page cache")),
+        }
     }
 }

@@ -91,9 +91,9 @@ pub fn touch(one: (u64, u64), other: (u64, u64)) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::memory::GuestMemory as _;
     use crate::core::memory::{Buffers, Part};
     use crate::driver::{HIGH, guest};
-    use backend::Guest as _;
     use vm_memory::GuestAddress;
 
     /// So many bytes, of the same memory again and again.

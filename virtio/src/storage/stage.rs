@@ -4,10 +4,12 @@
 //! a pointer. And another domain's pages Linux cannot pin at all. A stage is one piece: what the guest writes is copied
 //! there, and from then on it is the disk's.
 
+#![allow(unsafe_code)]
+
 use std::io;
 
-use backend::xen::Mapping;
-use vm_memory::VolatileSlice;
+use rustix::mm::{Advice, madvise};
+use vm_memory::{MmapRegion, VolatileMemory as _, VolatileSlice};
 
 /// Bytes of a stage: about what most disks take as one request.
 pub const SIZE: usize = 1 << 20;
@@ -17,7 +19,7 @@ pub const COUNT: usize = 4;
 /// The stages of an image.
 #[derive(Debug)]
 pub struct Stages {
-    memory: Mapping,
+    memory: MmapRegion<()>,
     free: Vec<usize>,
 }
 
@@ -27,9 +29,10 @@ impl Stages {
     /// # Errors
     /// There is no room for them.
     pub fn new() -> io::Result<Stages> {
-        let memory = Mapping::anonymous(COUNT * SIZE)?;
+        let memory = MmapRegion::new(COUNT * SIZE).map_err(io::Error::other)?;
         // Large pages: then a stage is one piece for the disk too. Without, it works as well.
-        let _ = memory.prefer_large_pages();
+        // SAFETY: the range is mapped and `memory`'s own; the advice changes no contents.
+        let _ = unsafe { madvise(memory.as_ptr().cast(), memory.size(), Advice::LinuxHugepage) };
         // The first ones first, so that a guest with one operation at a time always uses the same.
         Ok(Stages { memory, free: (0..COUNT).rev().collect() })
     }
@@ -51,12 +54,12 @@ impl Stages {
 
     /// The memory of all.
     pub fn memory(&self) -> VolatileSlice<'_> {
-        self.memory.slice()
+        self.memory.as_volatile_slice()
     }
 
     /// The first `len` bytes of a stage. `None`: it has not so many.
     pub fn slice(&self, stage: usize, len: usize) -> Option<VolatileSlice<'_>> {
-        self.memory.slice().subslice(stage.checked_mul(SIZE)?, len).ok().filter(|_| len <= SIZE)
+        self.memory.get_slice(stage.checked_mul(SIZE)?, len).ok().filter(|_| len <= SIZE)
     }
 }
 

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use backend::Guest as _;
+use crate::core::memory::GuestMemory as _;
 use vm_memory::GuestAddress;
 
 use super::open::{self, OpenError};

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use virtio::core::ram::Backing;
 use vm_memory::VolatileSlice;
 
 use super::Foreign;
@@ -26,7 +27,7 @@ pub(super) struct Origin {
 }
 
 /// A stretch of guest RAM.
-pub(crate) struct Chunk {
+pub(super) struct Chunk {
     origin: Arc<Origin>,
     bank: Bank,
     mapped: OnceLock<Mapped>,
@@ -57,19 +58,8 @@ impl Chunk {
         self.holes().iter().any(grown)
     }
 
-    pub(crate) fn bank(&self) -> Bank {
+    pub(super) fn bank(&self) -> Bank {
         self.bank
-    }
-
-    /// The way to `count` bytes at an offset. `None`: not all of them are there.
-    #[inline]
-    pub(crate) fn slice(&self, offset: usize, count: usize) -> Option<VolatileSlice<'_>> {
-        let piece = match self.mapped.get().map(|mapped| mapped.pieces.as_slice()) {
-            // As nearly all chunks are.
-            Some([whole]) => whole,
-            _ => self.piece_before(offset)?,
-        };
-        piece.mapping.slice().subslice(offset.checked_sub(piece.offset)?, count).ok()
     }
 
     /// The last piece that begins at an offset or before it. Behind its end there is a hole.
@@ -78,6 +68,17 @@ impl Chunk {
         let pieces = &self.mapped().pieces;
         let place = pieces.partition_point(|piece| piece.offset <= offset).checked_sub(1)?;
         pieces.get(place)
+    }
+}
+
+impl Backing for Chunk {
+    fn slice(&self, offset: usize, count: usize) -> Option<VolatileSlice<'_>> {
+        let piece = match self.mapped.get().map(|mapped| mapped.pieces.as_slice()) {
+            // As nearly all chunks are.
+            Some([whole]) => whole,
+            _ => self.piece_before(offset)?,
+        };
+        piece.mapping.slice().subslice(offset.checked_sub(piece.offset)?, count).ok()
     }
 }
 

@@ -92,7 +92,7 @@ fn a_chunk_is_mapped_around_its_holes() {
     assert_eq!(frame_at(&ram, 512 + 4), Some(BASE / PAGE + 512 + 4));
     assert_eq!(*fake.batches.lock().unwrap(), [512, 512, 508, 3]);
     fake.gone.lock().unwrap().clear();
-    assert!(ram.look_again());
+    assert!(ram.rescan());
     assert_eq!(frame_at(&ram, 512 + 3), Some(hole));
 }
 
@@ -140,14 +140,14 @@ fn a_page_that_comes_back_is_found_again() {
     let ram = GuestRam::map(Arc::clone(&fake) as _, 1, &[bank(8)]).unwrap();
     assert_eq!(ram.holes(), [Bank { base: frame * PAGE, size: PAGE }]);
     assert_eq!(frame_at(&ram, 3), None);
-    assert!(!ram.look_again());
+    assert!(!ram.rescan());
     fake.gone.lock().unwrap().clear();
     fake.batches.lock().unwrap().clear();
-    assert!(ram.look_again());
+    assert!(ram.rescan());
     assert_eq!(*fake.batches.lock().unwrap(), [1]);
     assert_eq!(frame_at(&ram, 3), Some(frame));
     assert_eq!(*fake.batches.lock().unwrap(), [1, 8]);
-    assert!(!ram.look_again());
+    assert!(!ram.rescan());
 }
 
 #[test]

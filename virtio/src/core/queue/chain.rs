@@ -8,7 +8,8 @@ use virtio_queue::desc::split::Descriptor;
 use vm_memory::{Address, ByteValued, Bytes, GuestAddress};
 
 use super::{Chain, MAX_CHAIN};
-use crate::core::memory::{Part, Ram};
+use crate::core::memory::Part;
+use crate::core::ram::Ram;
 
 /// Bytes of a descriptor.
 const ENTRY: usize = size_of::<Descriptor>();

@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use backend::{Bank, Guest as _, Memory, Mmio as _, Region};
+use crate::core::memory::GuestMemory as _;
+use crate::core::ram::{Bank, RamRegion};
+use crate::mock;
 
 use super::*;
-use crate::driver::{self, BASE, Driver, HIGH, IRQ, LOW};
+use crate::driver::{self, Driver, HIGH, IRQ, LOW};
 use crate::storage::Operation;
 use crate::transport::mmio::Transport;
 
@@ -68,7 +70,7 @@ struct Bench {
     engine: Slow,
     mmio: Transport<Block>,
     driver: Driver,
-    guest: Arc<backend::mock::Guest>,
+    guest: Arc<mock::Guest>,
     header: u64,
     data: u64,
 }
@@ -101,11 +103,11 @@ fn what_is_done_later_is_given_back_later_with_one_interrupt() {
     assert!(bench.driver.used(0).is_empty());
     assert!(bench.guest.take_interrupts().is_empty());
     bench.engine.allow(4);
-    assert!(!bench.mmio.work());
+    assert!(!bench.mmio.poll_until_idle());
     assert_eq!(bench.driver.used(0).len(), 4);
-    assert_eq!(bench.guest.take_interrupts(), [(IRQ, true)]);
+    assert_eq!(bench.guest.take_interrupts(), [IRQ]);
     bench.engine.allow(2);
-    assert!(!bench.mmio.work());
+    assert!(!bench.mmio.poll_until_idle());
     assert_eq!(bench.driver.used(0).len(), 2);
 }
 
@@ -120,12 +122,12 @@ fn after_a_reset_nothing_touches_memory() {
     let data = bench.data;
     bench.driver.fill(data, &[0; 6 * 513]);
     bench.engine.allow(10);
-    assert!(!bench.mmio.work());
+    assert!(!bench.mmio.poll_until_idle());
     assert_eq!(bench.driver.bytes(data, 6 * 513), [0; 6 * 513]);
     bench.driver.start(&mut bench.mmio, u64::MAX, 1, 64);
     bench.read(1);
     bench.engine.allow(1);
-    assert!(!bench.mmio.work());
+    assert!(!bench.mmio.poll_until_idle());
     assert_eq!(bench.driver.used(0).len(), 1);
 }
 
@@ -169,40 +171,36 @@ fn no_more_is_in_flight_than_the_queue_holds() {
 
 /// A guest whose second bank was given up and has come back, which nobody has noticed.
 struct Ballooned {
-    memory: Mutex<Arc<Memory>>,
-    whole: Arc<Memory>,
+    memory: Mutex<Arc<Ram>>,
+    whole: Arc<Ram>,
 }
 
-impl backend::Guest for Ballooned {
-    fn memory(&self) -> Arc<Memory> {
+impl GuestMemory for Ballooned {
+    fn memory(&self) -> Arc<Ram> {
         Arc::clone(&self.memory.lock().unwrap())
     }
 
-    fn look_again(&self) -> bool {
+    fn rescan(&self) -> bool {
         let mut memory = self.memory.lock().unwrap();
         let found = !Arc::ptr_eq(&memory, &self.whole);
         *memory = Arc::clone(&self.whole);
         found
     }
-
-    fn set_irq(&self, _: u32, _: bool) -> Result<(), backend::Error> {
-        Ok(())
-    }
 }
 
 #[test]
 fn memory_that_came_back_is_found() {
-    let region =
-        |(base, size): (u64, usize)| Arc::new(Region::anonymous(Bank { base, size: size as u64 }).unwrap());
+    let region = |(base, size): (u64, usize)| RamRegion::anonymous(Bank { base, size: size as u64 }).unwrap();
     let (low, high) = (region(LOW), region(HIGH));
-    let whole = Memory::from_arc_regions(vec![Arc::clone(&low), high]).unwrap();
-    let part = Memory::from_arc_regions(vec![low]).unwrap();
+    let whole = Ram::new(vec![low.clone(), high]).unwrap();
+    let part = Ram::new(vec![low]).unwrap();
     let guest = Arc::new(Ballooned { memory: Mutex::new(Arc::new(part)), whole: Arc::new(whole) });
     let engine = Slow::default();
     engine.allow(100);
     let block = Block::new(Box::new(engine), 1, "");
-    let mut mmio = Transport::new(block, Arc::clone(&guest) as Arc<dyn backend::Guest>, BASE, IRQ).unwrap();
-    let mut driver = Driver::new(&driver::guest());
+    let other = driver::guest();
+    let mut mmio = Transport::new(block, Arc::clone(&guest) as _, other.line(IRQ)).unwrap();
+    let mut driver = Driver::new(&other);
     driver.ram = guest.memory();
     driver.start(&mut mmio, u64::MAX, 1, 16);
     let header = driver.allocate(16);

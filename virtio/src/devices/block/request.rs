@@ -13,8 +13,9 @@ use vm_memory::GuestAddress;
 
 use super::layout::{MAX_DISCARD, MAX_WRITE_ZEROES};
 use super::{SECTOR, layout};
-use crate::core::memory::{Buffers, Part, Ram, cut_front, cut_last_byte, total};
+use crate::core::memory::{Buffers, Part, cut_front, cut_last_byte, total};
 use crate::core::queue::{Chain, QueueError};
+use crate::core::ram::Ram;
 use crate::storage::Operation;
 
 /// Bytes of a request's header.

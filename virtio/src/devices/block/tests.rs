@@ -5,11 +5,11 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use backend::{Mmio as _, mock};
+use crate::mock;
 use proptest::prelude::*;
 
 use super::*;
-use crate::driver::{self, BASE, Driver, EVENT_IDX, HIGH, INDIRECT, LOW, NEXT, WRITE, files, hostile};
+use crate::driver::{self, Driver, EVENT_IDX, HIGH, INDIRECT, LOW, NEXT, WRITE, files, hostile};
 use crate::storage::raw::RawImage;
 use crate::storage::{Image, Inline};
 use crate::transport::mmio::Transport;
@@ -293,8 +293,8 @@ fn durable(features: u64, writeback: Option<u8>) -> bool {
     };
     guest.driver.start(&mut guest.mmio, driver::VERSION_1 | features, 1, 16);
     if let Some(value) = writeback {
-        guest.mmio.write(BASE + 0x100 + 32, 1, value.into());
-        assert_eq!(guest.mmio.read(BASE + 0x100 + 32, 1), u64::from(value & 1));
+        guest.mmio.write(0x100 + 32, 1, value.into());
+        assert_eq!(guest.mmio.read(0x100 + 32, 1), u64::from(value & 1));
     }
     let data = guest.driver.allocate(512);
     assert_eq!(guest.request(1, 0, &[(data, 512)], &[]).0, OK);
@@ -315,16 +315,16 @@ fn the_cache_is_as_the_driver_has_it() {
 #[test]
 fn the_configuration_is_readable_in_all_sizes() {
     let mut guest = guest();
-    assert_eq!(guest.mmio.read(BASE + 0x100, 8), SIZE / 512);
-    assert_eq!(guest.mmio.read(BASE + 0x100, 4), SIZE / 512);
-    assert_eq!(guest.mmio.read(BASE + 0x100 + 20, 4), 512);
-    assert_eq!(guest.mmio.read(BASE + 0x100 + 24, 1), 3, "physical blocks of 4 KiB");
-    assert_eq!(guest.mmio.read(BASE + 0x100 + 26, 2), 8);
-    assert_eq!(guest.mmio.read(BASE + 0x100 + 34, 2), 2);
-    assert_eq!(guest.mmio.read(BASE + 0x100 + 58, 4), 0);
-    assert_eq!(guest.mmio.read(BASE + 0x1ff, 8), 0);
-    guest.mmio.write(BASE + 0x100, 4, 1);
-    assert_eq!(guest.mmio.read(BASE + 0x100, 4), SIZE / 512);
+    assert_eq!(guest.mmio.read(0x100, 8), SIZE / 512);
+    assert_eq!(guest.mmio.read(0x100, 4), SIZE / 512);
+    assert_eq!(guest.mmio.read(0x100 + 20, 4), 512);
+    assert_eq!(guest.mmio.read(0x100 + 24, 1), 3, "physical blocks of 4 KiB");
+    assert_eq!(guest.mmio.read(0x100 + 26, 2), 8);
+    assert_eq!(guest.mmio.read(0x100 + 34, 2), 2);
+    assert_eq!(guest.mmio.read(0x100 + 58, 4), 0);
+    assert_eq!(guest.mmio.read(0x1ff, 8), 0);
+    guest.mmio.write(0x100, 4, 1);
+    assert_eq!(guest.mmio.read(0x100, 4), SIZE / 512);
 }
 
 /// The features that a driver reads from the device's registers.
@@ -393,7 +393,7 @@ fn the_configuration_says_what_the_image_is() {
         ("unused1", 57, 1, 0),
     ];
     for (name, offset, size, value) in fields {
-        assert_eq!(mmio.read(BASE + 0x100 + offset, size), value, "{name}");
+        assert_eq!(mmio.read(0x100 + offset, size), value, "{name}");
     }
 }
 

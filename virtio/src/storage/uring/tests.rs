@@ -4,11 +4,12 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::Arc;
 
-use backend::Guest as _;
+use crate::core::memory::GuestMemory as _;
 use vm_memory::GuestAddress;
 
 use super::*;
-use crate::core::memory::{Buffers, Part, Ram};
+use crate::core::memory::{Buffers, Part};
+use crate::core::ram::Ram;
 use crate::driver::{HIGH, guest};
 
 const LARGE: u32 = 1 << 20;

@@ -112,7 +112,7 @@ impl DirectWrite {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use backend::Guest as _;
+    use crate::core::memory::GuestMemory as _;
     use vm_memory::GuestAddress;
 
     use crate::core::memory::{Buffers, Part as Piece};

@@ -7,7 +7,7 @@ pub const WINDOW: u64 = 0x200;
 
 /// Who may access a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
+pub enum Direction {
     /// The driver reads it; writes are ignored.
     Read,
     /// The driver writes it; it reads as zero.
@@ -23,7 +23,7 @@ macro_rules! registers {
         pub enum Register { $(#[doc = $doc] $name,)* }
 
         /// Every register: offset, which it is, and who may access it.
-        pub const TABLE: &[(u64, Register, Access)] = &[$(($offset, Register::$name, Access::$access),)*];
+        pub const TABLE: &[(u64, Register, Direction)] = &[$(($offset, Register::$name, Direction::$access),)*];
     };
 }
 
@@ -63,7 +63,7 @@ registers! {
 const WORDS: usize = 64;
 
 /// The table by word, so that a look-up is an index.
-static BY_WORD: [Option<(Register, Access)>; WORDS] = {
+static BY_WORD: [Option<(Register, Direction)>; WORDS] = {
     let mut map = [None; WORDS];
     let mut at = 0;
     while at < TABLE.len() {
@@ -75,7 +75,7 @@ static BY_WORD: [Option<(Register, Access)>; WORDS] = {
 };
 
 /// The register at an offset. `None`: there is none, or the access is not an aligned word (4.2.2.2).
-pub fn find(offset: u64, size: u64) -> Option<(Register, Access)> {
+pub fn find(offset: u64, size: u64) -> Option<(Register, Direction)> {
     if size != 4 || !offset.is_multiple_of(4) {
         return None;
     }

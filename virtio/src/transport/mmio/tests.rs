@@ -2,17 +2,23 @@
 
 use std::sync::Mutex;
 
-use backend::{Mmio as _, mock};
+use crate::mock;
 
 use super::*;
-use crate::core::queue::VirtQueue;
-use crate::driver::{self, BASE, Driver, EVENT_IDX, VERSION_1, read, write};
+use crate::core::doorbell::QueueSet;
+use crate::core::queue::{QueueState, VirtQueue};
+use crate::core::running::RunningQueues;
+use crate::driver::{self, Driver, EVENT_IDX, VERSION_1, read, write};
 
 /// A device that notes what it is asked for.
 #[derive(Default)]
 struct Probe {
     resets: u64,
-    finished: u64,
+    drained: u64,
+    running: RunningQueues,
+    started: Vec<(u16, Option<QueueState>)>,
+    stopped: Vec<(u16, QueueState)>,
+    notified: Vec<u16>,
     negotiated: Arc<Mutex<Option<u64>>>,
     broken: bool,
 }
@@ -40,32 +46,53 @@ impl Device for Probe {
     fn negotiated(&mut self, features: u64) {
         *self.negotiated.lock().unwrap() = Some(features);
     }
-    fn serve(&mut self, queues: &mut [VirtQueue], guest: &dyn Guest) -> Result<Progress, QueueError> {
-        let ram = &guest.memory();
+    fn start_queue(
+        &mut self,
+        index: u16,
+        queue: VirtQueue,
+        interrupt: Arc<dyn Interrupt>,
+        state: Option<QueueState>,
+    ) -> Result<(), QueueError> {
+        self.started.push((index, state));
+        self.running.start(index, queue, interrupt, state);
+        Ok(())
+    }
+    fn stop_queue(&mut self, index: u16, _: &dyn GuestMemory) -> Result<QueueState, QueueError> {
+        let state = self.running.stop(index);
+        self.stopped.push((index, state));
+        Ok(state)
+    }
+    fn notify(&mut self, index: u16) {
+        self.notified.push(index);
+    }
+    fn poll(&mut self, memory: &dyn GuestMemory) -> Result<bool, QueueError> {
+        let ram = &memory.memory();
         if self.broken {
             return Err(QueueError::Chain);
         }
-        let mut interrupt = false;
-        for queue in queues.iter_mut().filter(|queue| queue.is_ready()) {
-            while let Some(chain) = queue.pop(ram)? {
-                queue.push(ram, chain.head, 0)?;
-                interrupt = true;
+        let mut any = false;
+        for (_, running) in self.running.iter_mut() {
+            let mut used = false;
+            while let Some(chain) = running.queue.pop(ram)? {
+                running.queue.push(ram, chain.head, 0)?;
+                used = true;
             }
+            if used {
+                running.signal_used(ram)?;
+            }
+            any |= used;
         }
-        Ok(Progress { interrupt, busy: interrupt })
+        Ok(any)
     }
-    fn listen(&mut self, queues: &mut [VirtQueue], guest: &dyn Guest) -> Result<bool, QueueError> {
-        let ram = &guest.memory();
-        queues
-            .iter_mut()
-            .filter(|queue| queue.is_ready())
-            .try_fold(false, |more, queue| Ok(queue.ask_for_kicks(ram)? || more))
+    fn arm_notifications(&mut self, memory: &dyn GuestMemory) -> Result<bool, QueueError> {
+        self.running.arm_notifications(&memory.memory())
     }
-    fn finish(&mut self, _: &mut [VirtQueue], _: &dyn Guest) -> Result<Progress, QueueError> {
-        self.finished += 1;
-        Ok(Progress::default())
+    fn drain(&mut self, _: &dyn GuestMemory) -> Result<(), QueueError> {
+        self.drained += 1;
+        Ok(())
     }
     fn reset(&mut self) {
+        self.running.clear();
         self.resets += 1;
     }
     fn wake(&self) -> Option<BorrowedFd<'_>> {
@@ -98,14 +125,14 @@ fn the_constants() {
 #[test]
 fn registers_are_words_and_the_configuration_is_anything() {
     let (mut mmio, ..) = transport();
-    assert_eq!(mmio.read(BASE, 1), 0);
-    assert_eq!(mmio.read(BASE + 2, 4), 0);
-    assert_eq!(mmio.read(BASE, 8), 0);
-    assert_eq!(mmio.read(BASE + 0x110, 1), 0x10);
-    assert_eq!(mmio.read(BASE + 0x111, 2), 0x1211);
-    assert_eq!(mmio.read(BASE + 0x110, 8), 0x1716_1514_1312_1110);
-    assert_eq!(mmio.read(BASE + 0x110, 3), 0);
-    mmio.write(BASE + 0x70, 2, 1);
+    assert_eq!(mmio.read(0, 1), 0);
+    assert_eq!(mmio.read(2, 4), 0);
+    assert_eq!(mmio.read(0, 8), 0);
+    assert_eq!(mmio.read(0x110, 1), 0x10);
+    assert_eq!(mmio.read(0x111, 2), 0x1211);
+    assert_eq!(mmio.read(0x110, 8), 0x1716_1514_1312_1110);
+    assert_eq!(mmio.read(0x110, 3), 0);
+    mmio.write(0x70, 2, 1);
     assert_eq!(read(&mut mmio, 0x70), 0);
 }
 
@@ -136,7 +163,7 @@ fn features_are_shown_by_halves_and_refused_as_a_whole() {
     write(&mut mmio, 0x24, 0);
     write(&mut mmio, 0x20, 5);
     write(&mut mmio, 0x70, 0xf);
-    assert_eq!(mmio.driver_features, VERSION_1 | 1, "fixed with FEATURES_OK");
+    assert_eq!(mmio.driver_features(), VERSION_1 | 1, "fixed with FEATURES_OK");
 }
 
 #[test]
@@ -194,7 +221,7 @@ fn nothing_is_served_before_the_driver_is_ready() {
     driver.start(&mut mmio, u64::MAX, 1, 16);
     driver.offer(0, &[(data, 16)], &[]);
     assert!(mmio.is_pending(), "what came before DRIVER_OK is found");
-    while mmio.work() {}
+    while mmio.poll_until_idle() {}
     assert_eq!(driver.used(0), [(0, 0)]);
 }
 
@@ -204,7 +231,7 @@ fn a_queue_out_of_use_is_waited_for() {
     driver.start(&mut mmio, u64::MAX, 2, 16);
     write(&mut mmio, 0x30, 1);
     write(&mut mmio, 0x44, 0);
-    assert_eq!(mmio.device().finished, 1);
+    assert_eq!(mmio.device().stopped, [(1, QueueState { next: 0 })]);
     assert_eq!(read(&mut mmio, 0x44), 0);
     write(&mut mmio, 0x30, 0);
     assert_eq!(read(&mut mmio, 0x44), 1);
@@ -254,7 +281,7 @@ fn a_reset_forgets_everything() {
     for register in [0x70, 0x60, 0x44] {
         assert_eq!(read(&mut mmio, register), 0);
     }
-    assert_eq!(mmio.driver_features, 0);
+    assert_eq!(mmio.driver_features(), 0);
     driver.start(&mut mmio, u64::MAX, 2, 64);
 }
 
@@ -285,30 +312,6 @@ fn a_broken_device_says_so_once() {
     assert_eq!(mmio.error(), None);
 }
 
-/// The whole way of an access: the slot that the hypervisor fills, the server's loop, the register, and back.
-#[test]
-fn accesses_arrive_by_the_ioreq_page() {
-    let (mut mmio, mut driver, guest) = transport();
-    driver.start(&mut mmio, VERSION_1, 1, 16);
-    let (hypervisor, mut turns) = mock::Hypervisor::new(2).unwrap();
-    assert_eq!(hypervisor.read(&mut turns, &mut mmio, 1, BASE, 4), Some(u32::from_le_bytes(*b"virt").into()));
-    assert_eq!(hypervisor.read(&mut turns, &mut mmio, 0, BASE + 0x112, 2), Some(0x1312));
-    let data = driver.allocate(16);
-    driver.offer(0, &[(data, 16)], &[]);
-    assert_eq!(hypervisor.write(&mut turns, &mut mmio, 1, BASE + 0x50, 4, 0), Some(()));
-    assert!(driver.used(0).is_empty(), "the vCPU goes on before the queue is looked at");
-    while mmio.work() {}
-    assert_eq!(driver.used(0), [(0, 0)]);
-    assert_eq!(guest.take_interrupts(), [(driver::IRQ, true)]);
-    assert_eq!(hypervisor.read(&mut turns, &mut mmio, 0, BASE + 0x60, 4), Some(1));
-    assert_eq!(hypervisor.write(&mut turns, &mut mmio, 0, BASE + 0x64, 4, 1), Some(()));
-    assert_eq!(hypervisor.read(&mut turns, &mut mmio, 0, BASE + 0x60, 4), Some(0));
-    assert_eq!(hypervisor.invalidate(&mut turns, &mut mmio, 0), Some(()));
-    assert_eq!(mmio.device().finished, 1);
-    assert_eq!(hypervisor.write(&mut turns, &mut mmio, 0, BASE + 0x70, 4, 0), Some(()));
-    assert_eq!(hypervisor.read(&mut turns, &mut mmio, 0, BASE + 0x70, 4), Some(0));
-}
-
 #[test]
 fn a_driver_is_asked_to_notify_only_before_the_device_rests() {
     for features in [VERSION_1, VERSION_1 | EVENT_IDX] {
@@ -324,17 +327,119 @@ fn a_driver_is_asked_to_notify_only_before_the_device_rests() {
         assert!(wants(&driver, 0), "the first");
         for _ in 0..3 {
             driver.offer(0, &[(buffer, 16)], &[]);
-            assert!(mmio.look());
+            assert!(mmio.poll_once());
         }
         assert!(!wants(&driver, 3), "it looks by itself");
-        assert!(!mmio.look(), "nothing there");
-        assert!(!mmio.work());
+        assert!(!mmio.poll_once(), "nothing there");
+        assert!(!mmio.poll_until_idle());
         assert!(wants(&driver, 3));
         driver.offer(0, &[(buffer, 16)], &[]);
-        assert!(mmio.look());
+        assert!(mmio.poll_once());
         driver.offer(0, &[(buffer, 16)], &[]);
-        assert!(!mmio.work());
+        assert!(!mmio.poll_until_idle());
         assert!(wants(&driver, 5));
         assert_eq!(driver.used(0).len(), 5);
     }
+}
+
+#[test]
+fn the_device_learns_which_queue_was_notified() {
+    let (mut mmio, mut driver, _) = transport();
+    driver.start(&mut mmio, VERSION_1, 2, 16);
+    for number in [1, 2, 64, 0x1_0000, u32::MAX] {
+        write(&mut mmio, 0x50, number);
+    }
+    assert!(mmio.is_pending());
+    while mmio.poll_until_idle() {}
+    assert_eq!(mmio.device().notified, [1], "others are no queues");
+    assert!(!mmio.is_pending());
+    write(&mut mmio, 0x30, 1);
+    write(&mut mmio, 0x44, 0);
+    write(&mut mmio, 0x50, 1);
+    assert!(!mmio.is_pending(), "a queue out of use");
+}
+
+/// A doorbell that rings once.
+struct Rung(Mutex<QueueSet>);
+
+impl Doorbell for Rung {
+    fn take(&self) -> QueueSet {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+#[test]
+fn a_doorbell_notifies_too() {
+    let (mut mmio, mut driver, _) = transport();
+    driver.start(&mut mmio, VERSION_1, 2, 16);
+    mmio.set_doorbell(Arc::new(Rung(Mutex::new(QueueSet::from_bits(0b1101)))));
+    write(&mut mmio, 0x50, 1);
+    while mmio.poll_until_idle() {}
+    assert_eq!(mmio.device().notified, [0, 1], "once, and no queue that there is not");
+}
+
+#[test]
+fn each_queue_starts_and_stops_by_itself() {
+    let (mut mmio, mut driver, _) = transport();
+    driver.start(&mut mmio, VERSION_1, 2, 16);
+    assert_eq!(mmio.device().started, [(0, None), (1, None)]);
+    let data = driver.allocate(16);
+    for _ in 0..3 {
+        driver.offer(0, &[(data, 16)], &[]);
+        driver::kick(&mut mmio, 0);
+    }
+    write(&mut mmio, 0x30, 0);
+    write(&mut mmio, 0x44, 0);
+    assert_eq!(mmio.device().stopped, [(0, QueueState { next: 3 })]);
+    driver.offer(1, &[(data, 16)], &[]);
+    driver::kick(&mut mmio, 1);
+    assert_eq!(driver.used(1).len(), 1, "the other goes on");
+}
+
+#[test]
+fn a_device_goes_on_where_it_was_saved() {
+    let (mut mmio, mut driver, guest) = transport();
+    driver.start(&mut mmio, VERSION_1 | EVENT_IDX, 2, 16);
+    let data = driver.allocate(16);
+    driver.offer(1, &[(data, 16)], &[]);
+    driver::kick(&mut mmio, 1);
+    assert_eq!(guest.take_interrupts(), [driver::IRQ]);
+    // One that nobody has taken yet, and an interrupt that nobody has acknowledged.
+    driver.offer(1, &[(data, 16)], &[]);
+    let state = mmio.save();
+    assert_eq!(MmioState::from_bytes(&state.to_bytes()).as_ref(), Ok(&state));
+    drop(mmio);
+    let mut mmio = driver::attach(Probe::default(), &guest);
+    mmio.restore(&state).unwrap();
+    assert_eq!(mmio.device().started, [(0, Some(QueueState { next: 0 })), (1, Some(QueueState { next: 1 }))]);
+    assert_eq!(guest.take_interrupts(), [driver::IRQ], "the edge may have been lost");
+    assert_eq!((read(&mut mmio, 0x60), read(&mut mmio, 0x70)), (1, 0xf));
+    assert!(mmio.is_pending());
+    while mmio.poll_until_idle() {}
+    assert_eq!(driver.used(1).len(), 2);
+    driver.offer(1, &[(data, 16)], &[]);
+    driver::kick(&mut mmio, 1);
+    assert_eq!(driver.used(1).len(), 1);
+}
+
+#[test]
+fn a_state_of_another_device_is_refused() {
+    let (mut mmio, mut driver, guest) = transport();
+    driver.start(&mut mmio, VERSION_1, 2, 16);
+    let good = mmio.save();
+    let mut bad: Vec<MmioState> = (0..7).map(|_| good.clone()).collect();
+    bad[0].control.status = 0x1f;
+    bad[1].control.features |= 1 << 40;
+    bad[2].control.queues.pop();
+    bad[3].control.queues[1].setup.size = Some(7);
+    bad[4].control.queues[0].setup.device = 3 << 40;
+    bad[5].control.device = vec![1];
+    bad[6].control.status = 3;
+    for (number, state) in bad.iter().enumerate() {
+        let mut mmio = driver::attach(Probe::default(), &guest);
+        assert!(mmio.restore(state).is_err(), "{number}");
+        assert_eq!(read(&mut mmio, 0x70), 0, "{number}: as after a reset");
+        driver.start(&mut mmio, VERSION_1, 2, 16);
+    }
+    assert_eq!(mmio.restore(&good), Ok(()));
 }

@@ -1,6 +1,6 @@
 use super::*;
+use crate::core::ram::{Bank, zeroed};
 use crate::driver::{INDIRECT, NEXT, WRITE};
-use backend::{Bank, zeroed};
 use proptest::prelude::*;
 use std::sync::atomic::Ordering;
 use virtio_queue::{Queue, QueueOwnedT, QueueT};

@@ -4,7 +4,7 @@
 //! for which that holds are a run; the regions of a guest make as many runs as it has banks, which are few. Any other
 //! set of regions is looked up right as well, in as many runs as it needs.
 
-use crate::Bank;
+use super::Bank;
 
 /// Regions by their places in a list.
 #[derive(Clone, Debug, Default)]
