@@ -208,7 +208,7 @@ impl<'a> Builder<'_, 'a> {
             placement.map_err(|error| BootError::Load { module: node.kernel.path.clone(), error })?;
         // Static channels have the ports that the tree says; the store's comes where there is room.
         for end in &node.common.events {
-            let reserved = reserve_port(&domain, end);
+            let reserved = reserve_port(domain, end);
             reserved.map_err(|error| BootError::Port { node: end.path.clone(), port: end.port, error })?;
         }
         self.connect_store(domain)?;
