@@ -46,14 +46,15 @@ pub fn targets() -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Builds all targets; returns the folder of the programs.
-pub fn build() -> Result<PathBuf> {
+/// Builds targets; returns the folder of the programs.
+pub fn build(targets: &[String]) -> Result<PathBuf> {
     let triple = Compiler::ask()?.host().to_owned();
     let mut command = cargo("build");
     // A named target keeps the flags away from build scripts, which run without libFuzzer.
     command
         .current_dir(folder())
-        .args(["--release", "--target", &triple, "--bins"])
+        .args(["--release", "--target", &triple])
+        .args(targets.iter().flat_map(|target| ["--bin", target]))
         .env_remove("RUSTFLAGS")
         .env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\u{1f}"));
     pass_through(&mut command)?;

@@ -169,7 +169,7 @@ fn seconds(test: &str) -> Option<f32> {
 /// Builds the fuzz targets and runs some at once.
 fn run_fuzz(tally: &mut Tally, targets: &[String], seconds: u32) {
     let begun = Instant::now();
-    let built = match open_step("Build the fuzz targets", fuzz::build) {
+    let built = match open_step("Build the fuzz targets", || fuzz::build(targets)) {
         Ok(built) => built,
         Err(error) => return tally.count(FUZZ, begun.elapsed(), Err(error)),
     };
