@@ -17,6 +17,7 @@ pub mod event;
 pub mod grant;
 pub mod hvm;
 pub mod hypercall;
+mod ids;
 pub mod ioreq;
 pub mod memory;
 pub mod multicall;
@@ -31,3 +32,4 @@ pub mod vm_assist;
 pub mod xenolith;
 
 pub use errno::Errno;
+pub use ids::{DomId, Gfn, Intid, Ipa, PAGE_SHIFT, PAGE_SIZE, Port, VcpuId};

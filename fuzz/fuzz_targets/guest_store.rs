@@ -2,9 +2,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use lith::store::Store;
+use xenstore::DomId;
+use xenstore::server::GuestStore;
 
 fuzz_target!(|bytes: &[u8]| {
-    let mut store = Store::new(5, [("domid", "5"), ("control/shutdown", "")]);
+    let mut store = GuestStore::new(DomId(5), [("domid", "5"), ("control/shutdown", "")]);
     store.feed(bytes);
 });

@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use machine_model::Region;
 use xenolith_host::image::{GunzipError, Kernel, Request, place};
-use xenolith_guest::Region;
 
 const LIMIT: u64 = 16 << 20;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use xenstore::wire::{Assembler, MAX_PAYLOAD, Message, kind, words};
-use xenstore::{Client, Error, Nodes};
+use xenstore::{Client, DomId, Error, Nodes};
 
 /// A client that waits for an answer gives up at once: all that comes is there before it asks.
 const PATIENCE: Duration = Duration::ZERO;
@@ -76,7 +76,7 @@ fn ask(bytes: &[u8]) {
         let _ = store.directory("/a").inspect_err(|error| drop(error.to_string()));
         let _ = store.watch("/a", "token");
         let _ = store.permissions("/a");
-        let _ = store.is_introduced(1);
+        let _ = store.is_introduced(DomId(1));
         let result = store.transaction(|store| store.read_text("/a").map(drop));
         while let Ok(Some(_)) = store.event() {}
         if result.as_ref().is_err_and(Error::is_loss) {

@@ -11,12 +11,13 @@ mod plan;
 mod tests;
 
 use anyhow::{Context, Result, bail};
+use machine_model::layout;
+use uuid::Uuid;
 use xenolith_abi::domctl::{
     ArchDomainConfig, CONTEXT_ONLINE, CreateDomain, GicVersion, VcpuGuestContext, VcpuGuestCoreRegs,
     create_flag,
 };
 use xenolith_abi::hvm::{HvmParam, callback_ppi};
-use xenolith_guest::layout;
 
 pub use kernel::Files;
 pub use plan::Plan;
@@ -45,7 +46,7 @@ pub struct Built {
     /// The domain's end of the store's event channel.
     pub store_port: u32,
     /// What the domain is told apart by.
-    pub handle: [u8; 16],
+    pub handle: Uuid,
 }
 
 /// Finds a domain that is named as a backend.
@@ -71,9 +72,7 @@ pub fn build(
         bail!("disk {}: the hypervisor is one without I/O forwarding, which disks need", disk.config.image);
     }
     let backends = config.disks.iter().map(|disk| resolve(&disk.backend)).collect::<Result<Vec<_>>>()?;
-    let mut handle = [0; 16];
-    xen.random(&mut handle);
-    make_uuid(&mut handle);
+    let handle = random_uuid(xen);
 
     progress("making the domain");
     let wish = wish(config, handle);
@@ -106,9 +105,9 @@ pub fn build(
 }
 
 /// What the guest is asked for.
-fn wish(config: &GuestConfig, handle: [u8; 16]) -> CreateDomain {
+fn wish(config: &GuestConfig, handle: Uuid) -> CreateDomain {
     CreateDomain {
-        handle,
+        handle: handle.into_bytes(),
         flags: create_flag::HVM | create_flag::HAP,
         max_vcpus: config.vcpus.into(),
         max_evtchn_port: MAX_EVENT_CHANNEL,
@@ -125,7 +124,7 @@ fn wish(config: &GuestConfig, handle: [u8; 16]) -> CreateDomain {
 }
 
 /// Gives the domain all but memory.
-fn equip(xen: &dyn Xen, config: &GuestConfig, domain: DomainId, handle: [u8; 16]) -> Result<Built> {
+fn equip(xen: &dyn Xen, config: &GuestConfig, domain: DomainId, handle: Uuid) -> Result<Built> {
     xen.set_vcpus(domain, config.vcpus.into())?;
     xen.set_max_memory(domain, memory::limit_kib(config))?;
     let store_port = xen.make_event_channel(domain)?;
@@ -136,14 +135,14 @@ fn equip(xen: &dyn Xen, config: &GuestConfig, domain: DomainId, handle: [u8; 16]
     Ok(Built { domain, console_port, store_port, handle })
 }
 
-/// The interrupt by which events reach the guest.
-const EVENT_PPI: u8 = 31;
+/// The interrupt by which events reach the guest. A PPI fits.
+const EVENT_PPI: u8 = layout::EVENTS.0 as u8;
 
 /// Tells the guest where its console and its store are.
 fn announce(xen: &dyn Xen, built: &Built) -> Result<()> {
     let parameters = [
-        (HvmParam::ConsolePfn, layout::CONSOLE_PAGE / layout::PAGE_SIZE),
-        (HvmParam::StorePfn, layout::STORE_PAGE / layout::PAGE_SIZE),
+        (HvmParam::ConsolePfn, layout::CONSOLE_PAGE.0),
+        (HvmParam::StorePfn, layout::STORE_PAGE.0),
         (HvmParam::ConsoleEvtchn, built.console_port.into()),
         (HvmParam::StoreEvtchn, built.store_port.into()),
     ];
@@ -167,8 +166,9 @@ fn first_context(plan: &Plan) -> VcpuGuestContext {
     }
 }
 
-/// Marks random bytes as a random UUID (RFC 9562, section 5.4).
-fn make_uuid(handle: &mut [u8; 16]) {
-    handle[6] = handle[6] & 0x0f | 0x40;
-    handle[8] = handle[8] & 0x3f | 0x80;
+/// A random UUID (RFC 9562, section 5.4).
+fn random_uuid(xen: &dyn Xen) -> Uuid {
+    let mut bytes = [0; 16];
+    xen.random(&mut bytes);
+    uuid::Builder::from_random_bytes(bytes).into_uuid()
 }

@@ -18,8 +18,8 @@ pub use disk::{Backend, Disk};
 pub use error::ConfigError;
 pub use size::parse_size;
 
+use machine_model::layout;
 use reader::Table;
-use xenolith_guest::layout;
 
 /// The most vCPUs of a guest.
 pub const MAX_VCPUS: u16 = layout::MAX_VCPUS_GICV3;

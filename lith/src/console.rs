@@ -6,7 +6,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::page::{SharedPage, read_ring, write_ring};
+use xenstore::page::{SharedPage, read_ring, write_ring};
 
 /// The ring to the guest: offset and bytes.
 const IN: (usize, u32) = (0, 1024);

@@ -12,7 +12,5 @@ pub mod config;
 pub mod console;
 pub mod monitor;
 pub mod output;
-pub mod page;
 pub mod registry;
-pub mod store;
 pub mod xen;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::config::{CONTROL_DOMAIN, GuestConfig};
 use crate::xen::{CONTROL, DomainId};
@@ -25,7 +26,7 @@ pub struct Record {
     /// Its domain now: a restart gives it another one.
     pub domain: DomainId,
     /// The domain's UUID.
-    pub uuid: String,
+    pub uuid: Uuid,
     /// The process that looks after it.
     pub monitor: u32,
     /// How often it was started again.
@@ -153,20 +154,6 @@ impl Registry {
     }
 }
 
-/// A UUID as people write it.
-pub fn uuid(handle: &[u8; 16]) -> String {
-    let number = u128::from_be_bytes(*handle);
-    let part = |shift: u32, digits: u32| number >> shift & ((1u128 << (digits * 4)) - 1);
-    format!(
-        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-        part(96, 8),
-        part(80, 4),
-        part(64, 4),
-        part(48, 4),
-        part(0, 12)
-    )
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -191,7 +178,7 @@ pub(crate) mod tests {
     fn record(name: &str, domain: DomainId) -> Record {
         let text = format!("name = \"{name}\"\nkernel = \"/k\"\nmemory = \"64M\"\n");
         let config = GuestConfig::parse(Path::new("/x.toml"), &text).unwrap();
-        Record { domain, uuid: uuid(&[1; 16]), monitor: 1, restarts: 0, config }
+        Record { domain, uuid: Uuid::from_bytes([1; 16]), monitor: 1, restarts: 0, config }
     }
 
     #[test]
@@ -225,6 +212,8 @@ pub(crate) mod tests {
     #[test]
     fn a_uuid_is_written_as_people_do() {
         let handle: [u8; 16] = std::array::from_fn(|index| u8::try_from(index).unwrap() * 0x11);
-        assert_eq!(uuid(&handle), "00112233-4455-6677-8899-aabbccddeeff");
+        let record = Record { uuid: Uuid::from_bytes(handle), ..record("web", 4) };
+        assert_eq!(record.uuid.to_string(), "00112233-4455-6677-8899-aabbccddeeff");
+        assert_eq!(serde_json::to_value(record).unwrap()["uuid"], "00112233-4455-6677-8899-aabbccddeeff");
     }
 }

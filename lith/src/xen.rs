@@ -9,14 +9,14 @@ mod real;
 
 use std::time::Duration;
 
-use devicemodel::slots::{Device, Slot};
+use backend::xen::slots::{Device, Slot};
 use xenolith_abi::domctl::{CreateDomain, DomainInfo, VcpuGuestContext};
 use xenolith_abi::hvm::HvmParam;
 use xenolith_abi::sysctl::PhysInfo;
 
-use crate::page::SharedPage;
+use xenstore::page::SharedPage;
 
-pub use devicemodel::Error;
+pub use backend::Error;
 pub use real::RealXen;
 
 /// What a call answers.

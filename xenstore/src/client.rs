@@ -10,6 +10,8 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use xenolith_abi::DomId;
+
 use crate::link::Link;
 use crate::nodes::{Nodes, Request};
 use crate::wire::{Assembler, MAX_PAYLOAD, Message, kind, words};
@@ -106,8 +108,8 @@ impl Client {
     ///
     /// # Errors
     /// The store refuses, or the connection is lost.
-    pub fn domain_path(&mut self, domain: u16) -> Result<String, Error> {
-        let number = domain.to_string();
+    pub fn domain_path(&mut self, domain: DomId) -> Result<String, Error> {
+        let number = domain.0.to_string();
         let request = Request::of(kind::GET_DOMAIN_PATH, "tell the path of domain", &number, &[&number]);
         self.one_word(request)
     }
@@ -116,8 +118,8 @@ impl Client {
     ///
     /// # Errors
     /// The store refuses, or the connection is lost.
-    pub fn is_introduced(&mut self, domain: u16) -> Result<bool, Error> {
-        let number = domain.to_string();
+    pub fn is_introduced(&mut self, domain: DomId) -> Result<bool, Error> {
+        let number = domain.0.to_string();
         let request = Request::of(kind::IS_DOMAIN_INTRODUCED, "tell of domain", &number, &[&number]);
         Ok(self.one_word(request)? == "T")
     }

@@ -107,7 +107,6 @@ pub(crate) fn errno(name: &str) -> Option<Errno> {
 }
 
 /// The name of an error number; `EINVAL` for one that the protocol does not have.
-#[cfg(any(test, feature = "mock"))]
 pub(crate) fn name(errno: Errno) -> &'static str {
     NAMES.iter().find(|(_, known)| *known == errno).map_or("EINVAL", |&(name, _)| name)
 }

@@ -1,8 +1,9 @@
-//! A client of xenstore, the tree of names and values through which Xen's tools and backends find each other.
+//! Both sides of xenstore, the tree of names and values through which Xen's tools and backends find each other: its
+//! messages ([`wire`]), a [`Client`], and a store ([`server`]).
 //!
-//! Principle: what comes from the store is an allegation like anything else that another domain may have written. A
+//! Principle: what comes from the other side is an allegation like anything else that another domain may have written. A
 //! message that breaks the protocol ends the connection with an error; a value that makes no sense is the caller's to
-//! judge. Nothing that the store says makes the client wait for ever, grow without bound or stop.
+//! judge. Nothing that the other side says makes a client or a store wait for ever, grow without bound or stop.
 //!
 //! ```no_run
 //! use xenstore::{Client, Event, Nodes};
@@ -36,13 +37,15 @@ mod link;
 #[cfg(any(test, feature = "mock"))]
 pub mod mock;
 mod nodes;
+pub mod page;
+mod path;
 mod permission;
+pub mod server;
 pub mod wire;
 
 pub use client::{Client, Event, Transaction};
 pub use error::Error;
 pub use nodes::Nodes;
+pub use path::{MAX_PATH, home};
 pub use permission::{Access, Permissions};
-
-/// The longest absolute path (Xen, `public/io/xs_wire.h`).
-pub const MAX_PATH: usize = 3072;
+pub use xenolith_abi::DomId;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use xenolith_abi::DomId;
+
 /// What a domain may do with a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -51,11 +53,11 @@ impl Access {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Permissions {
     /// The domain that owns it.
-    pub owner: u16,
+    pub owner: DomId,
     /// What domains may that are not named.
     pub others: Access,
     /// What single domains may.
-    pub named: Vec<(u16, Access)>,
+    pub named: Vec<(DomId, Access)>,
 }
 
 /// A text that is no permission.
@@ -65,12 +67,12 @@ pub struct NoPermission(String);
 
 impl Permissions {
     /// A domain's own, of no use to others.
-    pub fn private(owner: u16) -> Permissions {
+    pub fn private(owner: DomId) -> Permissions {
         Permissions { owner, others: Access::None, named: Vec::new() }
     }
 
     /// What a domain may, which is not the one that the store belongs to.
-    pub fn of(&self, domain: u16) -> Access {
+    pub fn of(&self, domain: DomId) -> Access {
         if domain == self.owner {
             return Access::Both;
         }
@@ -82,7 +84,7 @@ impl Permissions {
     pub(crate) fn to_words(&self) -> Vec<String> {
         let first = (self.owner, self.others);
         let all = std::iter::once(&first).chain(&self.named);
-        all.map(|(domain, access)| format!("{}{domain}", access.letter())).collect()
+        all.map(|(domain, access)| format!("{}{}", access.letter(), domain.0)).collect()
     }
 
     /// Reads the words of a message, of which the first is the owner's.
@@ -97,14 +99,14 @@ impl Permissions {
 }
 
 /// A letter and a domain's number.
-fn word(text: &str) -> Result<(u16, Access), NoPermission> {
+fn word(text: &str) -> Result<(DomId, Access), NoPermission> {
     let read = || {
         let mut letters = text.chars();
         let access = Access::from_letter(letters.next()?)?;
         let digits = letters.as_str();
         // A sign is no digit.
         let domain = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())??;
-        Some((domain, access))
+        Some((DomId(domain), access))
     };
     read().ok_or_else(|| NoPermission(text.to_owned()))
 }
@@ -131,10 +133,14 @@ mod tests {
     #[test]
     fn the_owner_may_everything_and_others_what_is_said() {
         let permissions: Permissions = "n3,r5,b7".parse().unwrap();
-        assert_eq!(permissions.of(3), Access::Both);
-        assert_eq!(permissions.of(5), Access::Read);
-        assert_eq!(permissions.of(4), Access::None);
-        assert!(permissions.of(7).reads() && permissions.of(7).writes() && !permissions.of(5).writes());
+        assert_eq!(permissions.of(DomId(3)), Access::Both);
+        assert_eq!(permissions.of(DomId(5)), Access::Read);
+        assert_eq!(permissions.of(DomId(4)), Access::None);
+        assert!(
+            permissions.of(DomId(7)).reads()
+                && permissions.of(DomId(7)).writes()
+                && !permissions.of(DomId(5)).writes()
+        );
         for bad in ["", "n", "x3", "n+3", "n65536", "n3,", "n3,,r1", "3n"] {
             assert!(bad.parse::<Permissions>().is_err(), "{bad}");
         }
@@ -148,8 +154,8 @@ mod tests {
             named in prop::collection::vec((any::<u16>(), 0..4usize), 0..5),
         ) {
             let access = |at: usize| [Access::None, Access::Read, Access::Write, Access::Both][at];
-            let named = named.into_iter().map(|(domain, at)| (domain, access(at))).collect();
-            let permissions = Permissions { owner, others: access(others), named };
+            let named = named.into_iter().map(|(domain, at)| (DomId(domain), access(at))).collect();
+            let permissions = Permissions { owner: DomId(owner), others: access(others), named };
             prop_assert_eq!(permissions.to_string().parse(), Ok(permissions));
         }
 

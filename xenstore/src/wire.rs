@@ -146,6 +146,13 @@ pub fn words(payload: &[u8]) -> Result<impl Iterator<Item = &str>, Broken> {
     Ok(text.split_terminator('\0'))
 }
 
+/// What is before the first zero byte of a payload, and what is behind it; none if there is none.
+pub fn first_word(payload: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = payload.iter().position(|&byte| byte == 0)?;
+    let (word, rest) = payload.split_at_checked(end)?;
+    Some((word, rest.get(1..)?))
+}
+
 /// A payload of words.
 pub fn payload<'a>(words: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
     words.into_iter().flat_map(|word| word.bytes().chain([0])).collect()

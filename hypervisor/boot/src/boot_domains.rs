@@ -11,8 +11,9 @@ mod memory;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use machine_model::tree::{self, Gic, Hypervisor as HypervisorNode, Partial, Spec};
+use xenolith_abi::Intid;
 use xenolith_abi::hvm::HvmParam;
-use xenolith_guest::tree::{self, Gic, Hypervisor as HypervisorNode, Partial, Spec};
 
 use xenolith_arch as arch;
 use xenolith_core::sync::Mutex;
@@ -28,9 +29,9 @@ use xenolith_memory::p2m::MapKind;
 use xenolith_vdev::vuart::Vuart;
 
 use crate::load::{Plan, Ready};
-use crate::static_shm::{CommonRegions, reserve_port};
+use crate::static_shm::{StaticShm, reserve_port};
 use xenolith_domain::domain::Domain;
-use xenolith_domain::domain::build::{Blueprint, stage2};
+use xenolith_domain::domain::build::{DomainConfig, stage2};
 use xenolith_domain::domain::destroy::Progress;
 
 pub use error::BootError;
@@ -55,7 +56,7 @@ pub fn build_boot_domains(
     hv: &Hypervisor,
     platform: &Platform,
     host: &[u8],
-    common: &CommonRegions,
+    common: &StaticShm,
     files: Files<'_, '_>,
 ) -> Vec<Ready> {
     let mut ready = build_all(hv, platform, host, common, files);
@@ -67,7 +68,7 @@ fn build_all(
     hv: &Hypervisor,
     platform: &Platform,
     host: &[u8],
-    common: &CommonRegions,
+    common: &StaticShm,
     files: Files<'_, '_>,
 ) -> Vec<Ready> {
     let mut ready = Vec::new();
@@ -108,7 +109,7 @@ struct Builder<'b, 'a> {
     hv: &'b Hypervisor,
     platform: &'b Platform,
     host: &'b [u8],
-    common: &'b CommonRegions,
+    common: &'b StaticShm,
     files: Files<'b, 'a>,
     node: &'b BootDomain,
     id: DomId,
@@ -189,9 +190,9 @@ impl<'a> Builder<'_, 'a> {
     #[inline(never)]
     fn domain(&self, parts: &Parts<'_>) -> Result<Box<Domain>, BootError> {
         let p2m = stage2(self.hv, self.id, &parts.ram)?;
-        let domain = Domain::new(self.hv, self.blueprint(parts), p2m)?;
+        let domain = Domain::new(self.hv, self.config(parts), p2m)?;
         if let Some(uart) = parts.layout.uart {
-            let made = || Mutex::new(Vuart::on_console(Ipa(uart.registers.start), uart.interrupt));
+            let made = || Mutex::new(Vuart::on_console(Ipa(uart.registers.start), uart.interrupt.0));
             domain.vuart.call_once(made);
         }
         Ok(domain)
@@ -256,7 +257,7 @@ impl<'a> Builder<'_, 'a> {
         }
         let banks = area
             .iter()
-            .map(|range| xenolith_guest::Region::new(range.first.base().0, range.pages << PAGE_SHIFT));
+            .map(|range| machine_model::Region::new(range.first.base().0, range.pages << PAGE_SHIFT));
         let event_ppi = free_ppi(self.host, platform).ok_or(BootError::NoEventInterrupt)?;
         layout::direct(&request, banks.collect(), event_ppi, &owners.devices())
     }
@@ -267,12 +268,13 @@ impl<'a> Builder<'_, 'a> {
         let spis = u16::try_from(self.node.spis.unwrap_or(there)).ok().filter(|&spis| spis <= MAX_SPIS);
         let spis = spis.ok_or(BootError::Property { property: "nr_spis", problem: "is more than 988" })?;
         if let Some(uart) = layout.uart
-            && let Some((node, _)) = granted.interrupts.iter().find(|(_, line)| line.intid == uart.interrupt)
+            && let Some((node, _)) =
+                granted.interrupts.iter().find(|(_, line)| line.intid == uart.interrupt.0)
         {
-            return Err(BootError::InterruptTwice { intid: uart.interrupt, node: node.clone() });
+            return Err(BootError::InterruptTwice { intid: uart.interrupt.0, node: node.clone() });
         }
         let lines = granted.interrupts.iter().map(|(_, line)| line.intid);
-        let highest = lines.chain(layout.uart.map(|uart| uart.interrupt)).max().unwrap_or(0);
+        let highest = lines.chain(layout.uart.map(|uart| uart.interrupt.0)).max().unwrap_or(0);
         if highest >= FIRST_SPI + u32::from(spis) {
             let problem = "is too small for the domain's devices";
             return Err(BootError::Property { property: "nr_spis", problem });
@@ -299,7 +301,7 @@ impl<'a> Builder<'_, 'a> {
             vcpus,
             memory: &layout.banks,
             arguments: node.kernel.arguments.as_deref().unwrap_or_default(),
-            initrd: plan.initrd().map(|(start, size)| xenolith_guest::Region::new(start.0, size)),
+            initrd: plan.initrd().map(|(start, size)| machine_model::Region::new(start.0, size)),
             seed: seed.as_ref().map_or(&[], |seed| seed.as_slice()),
             stdout: uart.as_deref(),
             gic: match &layout.controller {
@@ -312,7 +314,7 @@ impl<'a> Builder<'_, 'a> {
             hypervisor: (node.enhanced != Enhanced::Disabled).then_some(HypervisorNode {
                 grant_window: layout.grant_window,
                 extended_regions: &layout.extended_regions,
-                event_ppi: layout.event_ppi,
+                event_ppi: Intid(layout.event_ppi),
             }),
             virtio: &[],
             common: &common,
@@ -322,12 +324,12 @@ impl<'a> Builder<'_, 'a> {
         tree::build(&spec).map_err(BootError::Tree)
     }
 
-    fn blueprint(&self, parts: &Parts<'_>) -> Blueprint {
+    fn config(&self, parts: &Parts<'_>) -> DomainConfig {
         let node = self.node;
         let Parts { layout, ram, vcpus, spis, .. } = parts;
         let pages: u64 = ram.iter().map(|(_, range)| range.pages).sum();
         let frames = |asked: Option<u32>, default| asked.unwrap_or(default).clamp(1, MAX_GRANT_FRAMES);
-        Blueprint {
+        DomainConfig {
             id: self.id,
             is_control: false,
             direct_mapped: node.direct_map,
@@ -349,8 +351,8 @@ impl<'a> Builder<'_, 'a> {
             },
             spis: *spis,
             event_ppi: layout.event_ppi,
-            guest_timer: layout.timer.r#virtual,
-            physical_timer: layout.timer.physical,
+            guest_timer: layout.timer.r#virtual.0,
+            physical_timer: layout.timer.physical.0,
         }
     }
 

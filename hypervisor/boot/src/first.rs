@@ -12,14 +12,14 @@ use xenolith_arch as arch;
 use xenolith_core::types::{DomId, Gfn, Ipa, Mfn, PAGE_SHIFT};
 use xenolith_domain::hypervisor::Hypervisor;
 use xenolith_host::domain_tree::{self, HardwareDomainSpec, HardwareDomainTree};
-use xenolith_host::platform::{CommonMemory, GicLayout, Platform, Region, merge, subtract};
+use xenolith_host::platform::{GicLayout, Platform, Region, StaticShmNode, merge, subtract};
 use xenolith_isa::vgic::Model;
 use xenolith_memory::p2m::MapKind;
 
 use crate::load::{LoadError, Plan, Ready};
-use crate::static_shm::CommonRegions;
+use crate::static_shm::StaticShm;
 use xenolith_domain::domain::Domain;
-use xenolith_domain::domain::build::{Blueprint, stage2};
+use xenolith_domain::domain::build::{DomainConfig, stage2};
 
 pub use error::FirstError;
 
@@ -51,7 +51,7 @@ pub fn build_first(
     hv: &Hypervisor,
     platform: &Platform,
     modules: &Modules<'_>,
-    common: &CommonRegions,
+    common: &StaticShm,
 ) -> Result<Ready, FirstError> {
     let vcpus = number_of_vcpus(hv, platform)?;
     let area = memory::allocate(hv, hv.options.dom0_memory.unwrap_or(DEFAULT_MEMORY))?;
@@ -60,14 +60,14 @@ pub fn build_first(
     let pages = area.iter().map(|range| range.pages).sum();
     let ram: Vec<_> = area.iter().map(|&range| (Gfn(range.first.0), range)).collect();
     let p2m = stage2(hv, DomId::CONTROL, &ram)?;
-    let domain = Domain::new(hv, blueprint(platform, vcpus, event_ppi, pages), p2m)?;
+    let domain = Domain::new(hv, config(platform, vcpus, event_ppi, pages), p2m)?;
     let banks: Vec<(Ipa, u64)> =
         area.iter().map(|range| (Gfn(range.first.0).base(), range.pages << PAGE_SHIFT)).collect();
     let module = || platform.kernel().map(|kernel| kernel.path.clone()).unwrap_or_default();
     let not_loaded = |error: LoadError| FirstError::Load { module: module(), error };
     let bank = *banks.first().ok_or(FirstError::NoHypervisorMemory)?;
     let plan = Plan::new(modules.kernel, modules.ramdisk, bank).map_err(not_loaded)?;
-    let common: Vec<&CommonMemory> = common.available(&platform.first_common.memory).collect();
+    let common: Vec<&StaticShmNode> = common.available(&platform.first_common.memory).collect();
     let in_tree: Vec<_> = common.iter().map(|memory| crate::static_shm::for_tree(memory)).collect();
     let spec = HardwareDomainSpec {
         vcpus,
@@ -112,7 +112,7 @@ fn number_of_vcpus(hv: &Hypervisor, platform: &Platform) -> Result<u16, FirstErr
 }
 
 /// What the first domain is: in its interrupt controller and its timers it is like the machine.
-fn blueprint(platform: &Platform, vcpus: u16, event_ppi: u32, pages: u64) -> Blueprint {
+fn config(platform: &Platform, vcpus: u16, event_ppi: u32, pages: u64) -> DomainConfig {
     let ipa = |region: &Region| Ipa(region.start().0);
     let controller = match &platform.gic.layout {
         GicLayout::V2 { distributor, .. } => Model::V2 { distributor: ipa(distributor) },
@@ -121,7 +121,7 @@ fn blueprint(platform: &Platform, vcpus: u16, event_ppi: u32, pages: u64) -> Blu
             redistributors: redistributors.iter().map(|region| (ipa(region), region.size())).collect(),
         },
     };
-    Blueprint {
+    DomainConfig {
         id: DomId::CONTROL,
         is_control: true,
         direct_mapped: true,

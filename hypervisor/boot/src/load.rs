@@ -4,8 +4,8 @@ use alloc::sync::Arc;
 use core::convert::Infallible;
 use core::fmt;
 
+use machine_model::Region;
 use xenolith_abi::Errno;
-use xenolith_guest::Region;
 
 use xenolith_core::types::{Ipa, VcpuId};
 use xenolith_domain::hypervisor::Hypervisor;

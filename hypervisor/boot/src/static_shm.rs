@@ -10,12 +10,12 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
+use machine_model::tree;
 use xenolith_abi::Errno;
-use xenolith_guest::tree;
 
 use xenolith_core::types::{DomId, Mfn, PAGE_SHIFT};
 use xenolith_domain::hypervisor::Hypervisor;
-use xenolith_host::platform::{Common, CommonMemory, EventEnd, Platform, Region};
+use xenolith_host::platform::{Common, EventEnd, Platform, Region, StaticShmNode};
 use xenolith_memory::frames::{FrameRange, Frames};
 use xenolith_memory::p2m::MapKind;
 use xenolith_policy::event::Port;
@@ -31,7 +31,7 @@ const BLOCK: u8 = 9;
 const MORE_TABLES: u64 = 4;
 
 /// The memory that domains have in common, by its name; `None`: it could not be had.
-pub struct CommonRegions(Vec<(String, Option<FrameRange>)>);
+pub struct StaticShm(Vec<(String, Option<FrameRange>)>);
 
 /// Why there is no memory for a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,11 +57,11 @@ impl fmt::Display for NotTaken {
     }
 }
 
-impl CommonRegions {
+impl StaticShm {
     /// Takes the memory that the tree asks for. Nobody else may have taken any yet that has no fixed place.
     #[inline(never)]
-    pub fn take(frames: &Frames, platform: &Platform) -> CommonRegions {
-        let mut taken = CommonRegions(Vec::new());
+    pub fn take(frames: &Frames, platform: &Platform) -> StaticShm {
+        let mut taken = StaticShm(Vec::new());
         // What has a place of its own comes first.
         for is_placed in [true, false] {
             for memory in platform.common_memory() {
@@ -79,14 +79,14 @@ impl CommonRegions {
     ///
     /// [`NotTaken`]: there is none.
     #[inline(never)]
-    pub fn of(&self, memory: &CommonMemory) -> Result<FrameRange, NotTaken> {
+    pub fn of(&self, memory: &StaticShmNode) -> Result<FrameRange, NotTaken> {
         let found = self.0.iter().find(|(id, _)| *id == memory.id);
         let not_taken = || NotTaken { node: memory.path.clone(), machine: memory.machine, size: memory.size };
         found.and_then(|(_, range)| *range).ok_or_else(not_taken)
     }
 
     /// The nodes of these for which there is memory.
-    pub fn available<'m>(&self, memory: &'m [CommonMemory]) -> impl Iterator<Item = &'m CommonMemory> {
+    pub fn available<'m>(&self, memory: &'m [StaticShmNode]) -> impl Iterator<Item = &'m StaticShmNode> {
         memory.iter().filter(|memory| self.of(memory).is_ok())
     }
 
@@ -153,8 +153,8 @@ impl CommonRegions {
 }
 
 /// A node for memory that domains have in common, as the domain's tree has it.
-pub(super) fn for_tree(memory: &CommonMemory) -> tree::Common<'_> {
-    let place = xenolith_guest::Region::new(memory.guest.0, memory.size);
+pub(super) fn for_tree(memory: &StaticShmNode) -> tree::Common<'_> {
+    let place = machine_model::Region::new(memory.guest.0, memory.size);
     tree::Common { id: &memory.id, place }
 }
 
@@ -166,7 +166,7 @@ fn without(error: &dyn fmt::Display) {
 
 /// Takes the memory that a node asks for.
 #[inline(never)]
-fn take(frames: &Frames, memory: &CommonMemory) -> Option<FrameRange> {
+fn take(frames: &Frames, memory: &StaticShmNode) -> Option<FrameRange> {
     let pages = memory.size >> PAGE_SHIFT;
     let Some(machine) = memory.machine else { return take_anywhere(frames, pages) };
     let range = FrameRange { first: machine.start().frame(), pages };
@@ -231,7 +231,7 @@ pub fn reserve_port(domain: &Domain, end: &EventEnd) -> Result<(), Errno> {
 fn map_common(
     hv: &Hypervisor,
     domain: &Domain,
-    wanted: &CommonMemory,
+    wanted: &StaticShmNode,
     range: FrameRange,
 ) -> Result<(), Errno> {
     let mut memory = domain.memory.lock();
@@ -258,7 +258,7 @@ fn map_common(
         mapped = hv.frames.reference(Mfn(held.end()), owner).map_err(frame_error);
         held.pages = held.pages.saturating_add(mapped.is_ok().into());
     }
-    let map = |()| Ok(memory.p2m.map(gfn, range.first, range.pages, MapKind::Common)?);
+    let map = |()| Ok(memory.p2m.map(gfn, range.first, range.pages, MapKind::StaticShm)?);
     let mapped = mapped.and_then(map);
     if mapped.is_err() {
         (held.first.0..held.end()).for_each(|mfn| hv.release_frame(Mfn(mfn)));

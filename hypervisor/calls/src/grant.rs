@@ -11,7 +11,7 @@ use xenolith_abi::grant::{
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use xenolith_core::types::{PAGE_SIZE, Pa};
-use xenolith_domain::domain::{Domain, Grantees};
+use xenolith_domain::domain::{Domain, GrantContext};
 use xenolith_policy::grant::{self, Flush, Lent};
 
 use super::{Answer, Arguments, Caller, DONE, Reply, value};
@@ -24,7 +24,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [op, array, count, ..] = arguments;
     let op = u32::try_from(op).ok().and_then(GrantOp::from_number).ok_or(Errno::ENOSYS)?;
     let count = u32::try_from(count).map_err(|_| Errno::EINVAL)?;
-    let grantees = Grantees { hv: caller.hv, caller: &caller.vcpu.domain };
+    let grantees = GrantContext { hv: caller.hv, caller: &caller.vcpu.domain };
     match op {
         GrantOp::MapGrantRef => {
             each(caller, op, array, count, |op: &mut MapGrantRef| grant::map(&grantees, op))

@@ -9,7 +9,7 @@ use xenolith_abi::sched::{POLL_PORTS, Poll, RemoteShutdown, SchedOp, Shutdown, S
 use xenolith_arch as arch;
 use xenolith_domain::domain::crash;
 use xenolith_domain::list_registers::{interrupt_waits, wait_for_interrupt};
-use xenolith_domain::timers::AlarmKind;
+use xenolith_domain::timers::TimerKind;
 use xenolith_isa::regs::Pstate;
 use xenolith_policy::event::Port;
 
@@ -77,7 +77,7 @@ fn watchdog(caller: &mut Caller<'_>, argument: u64) -> Answer {
         let mut watchdogs = caller.domain().watchdogs.lock();
         (watchdogs.set(request.id, deadline)?, watchdogs.first())
     };
-    caller.local.set_alarm(caller.vcpu.vcpu().unit, AlarmKind::Watchdog, first);
+    caller.local.set_timer(caller.vcpu.vcpu().unit, TimerKind::Watchdog, first);
     caller.local.choose();
     value(id)
 }
@@ -109,6 +109,6 @@ fn poll(caller: &mut Caller<'_>, argument: u64) -> Answer {
     let deadline = (request.timeout != 0).then(|| arch::ticks(request.timeout).max(1));
     vcpu.poll_until.store(deadline.unwrap_or(0), Ordering::Relaxed);
     vcpu.polling.store(true, Ordering::Relaxed);
-    caller.local.set_alarm(vcpu.unit, AlarmKind::Poll, deadline);
+    caller.local.set_timer(vcpu.unit, TimerKind::Poll, deadline);
     DONE
 }

@@ -8,9 +8,9 @@
 use xenolith_arch::{self as arch, context};
 use xenolith_core::types::{Gva, Ipa};
 use xenolith_domain::cpu::Local;
-use xenolith_domain::domain::Asked;
+use xenolith_domain::domain::IoState;
 use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
-use xenolith_isa::device_access::{DeviceAccess, Move};
+use xenolith_isa::device_access::{DeviceAccess, MmioAccess};
 use xenolith_isa::instruction;
 use xenolith_isa::regs::{GuestRegs, Length};
 use xenolith_isa::trap::DataAbort;
@@ -82,7 +82,7 @@ pub fn begin(
     }
     // The common case needs no record of how far it has come.
     if let Some(access) = abort.access
-        && let Some(done) = emulated(hv, vcpu, regs, Move { at: ipa, access }, abort.write)
+        && let Some(done) = emulated(hv, vcpu, regs, MmioAccess { at: ipa, access }, abort.write)
     {
         return match done {
             Ok(value) => {
@@ -109,7 +109,7 @@ fn begin_other(
     length: Length,
 ) {
     let mut access = match abort.access {
-        Some(access) => Some(DeviceAccess::described(abort, Move { at: ipa, access }, length)),
+        Some(access) => Some(DeviceAccess::described(abort, MmioAccess { at: ipa, access }, length)),
         None => decoded(vcpu, hv, regs, abort, ipa, length),
     };
     match &mut access {
@@ -166,7 +166,7 @@ fn carry_on(
 }
 
 /// Asks the domain's device models for one transfer.
-fn ask(hv: &Hypervisor, vcpu: &VcpuRef, regs: &GuestRegs, current: &Move, write: bool) -> Answer {
+fn ask(hv: &Hypervisor, vcpu: &VcpuRef, regs: &GuestRegs, current: &MmioAccess, write: bool) -> Answer {
     let size = current.access.size.bytes();
     match vcpu.domain.ask_device_model(
         hv,
@@ -175,9 +175,9 @@ fn ask(hv: &Hypervisor, vcpu: &VcpuRef, regs: &GuestRegs, current: &Move, write:
         size,
         current.stored(regs, write, inject::byte_order),
     ) {
-        Asked::Nobody => Answer::Nobody,
-        Asked::Gone => Answer::Value(NOTHING),
-        Asked::Waits => Answer::Later,
+        IoState::Unhandled => Answer::Nobody,
+        IoState::Dropped => Answer::Value(NOTHING),
+        IoState::Pending => Answer::Later,
     }
 }
 
@@ -186,10 +186,10 @@ fn emulated(
     hv: &Hypervisor,
     vcpu: &VcpuRef,
     regs: &GuestRegs,
-    current: Move,
+    current: MmioAccess,
     write: bool,
 ) -> Option<Result<u64, Refused>> {
-    let Move { at, access } = current;
+    let MmioAccess { at, access } = current;
     let size = access.size.bytes();
     if let Some(value) = current.stored(regs, write, inject::byte_order) {
         if let Some(done) = vcpu.domain.write_uart(hv, at, size, value) {

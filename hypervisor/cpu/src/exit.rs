@@ -8,7 +8,7 @@ use xenolith_core::types::Gfn;
 use xenolith_domain::cpu::Local;
 use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
 use xenolith_domain::list_registers::{self, wait_for_interrupt};
-use xenolith_domain::timers::AlarmKind;
+use xenolith_domain::timers::TimerKind;
 use xenolith_isa::physical_timer::TimerRegister;
 use xenolith_isa::regs::{GuestRegs, Length};
 use xenolith_isa::sysreg::{self, Access, Outcome, SgiGroup, VcpuView};
@@ -142,7 +142,7 @@ fn physical_timer(
         timer.write(register, value, now);
         *timer
     };
-    local.set_alarm(vcpu.vcpu().unit, AlarmKind::Physical, timer.deadline(now));
+    local.set_timer(vcpu.vcpu().unit, TimerKind::Physical, timer.deadline(now));
     local.choose();
     vcpu.domain.set_private_level(hv, vcpu.id, vcpu.domain.physical_timer, timer.line(now));
     0
@@ -151,7 +151,7 @@ fn physical_timer(
 /// The emulated physical timer of a vCPU, which may not be running, has come to its time.
 pub fn physical_timer_due(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, now: u64) {
     let timer = *vcpu.vcpu().timer.lock();
-    local.set_alarm(vcpu.vcpu().unit, AlarmKind::Physical, timer.deadline(now));
+    local.set_timer(vcpu.vcpu().unit, TimerKind::Physical, timer.deadline(now));
     if timer.line(now) {
         vcpu.domain.set_private_level(hv, vcpu.id, vcpu.domain.physical_timer, true);
     }

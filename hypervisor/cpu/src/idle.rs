@@ -10,34 +10,34 @@ use xenolith_arch as arch;
 use xenolith_core::types::CpuId;
 use xenolith_domain::hypervisor::Hypervisor;
 
-/// The longest watch, and the longest wait that counts as short, in nanoseconds.
+/// The longest halt_poll, and the longest wait that counts as short, in nanoseconds.
 const LONGEST: u64 = 1_000_000;
 
 /// Looks between two readings of the counter. A look reads a word and a register. The counter takes far longer, and where
 /// CPUs are emulated it keeps the others from what they do, as a hint to the emulator does.
 const LOOKS: u32 = 100;
 
-/// How long a CPU is to watch.
+/// How long a CPU is to halt_poll.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Watch {
+pub struct HaltPoll {
     span: u64,
 }
 
-impl Watch {
+impl HaltPoll {
     /// A wait is over that took so many ticks, of which `longest` are [`LONGEST`].
-    fn learn(&mut self, waited: u64, longest: u64) {
+    fn update(&mut self, waited: u64, longest: u64) {
         // A few long waits between short ones change little; many end the watching.
         self.span = if waited <= longest { longest } else { self.span / 2 };
     }
 }
 
 /// Waits until an interrupt is pending, or another CPU has kicked this one.
-pub fn wait(hv: &Hypervisor, cpu: CpuId, watch: &mut Watch) {
+pub fn wait(hv: &Hypervisor, cpu: CpuId, halt_poll: &mut HaltPoll) {
     let begun = arch::now();
-    if !(watch.span > 0 && sees_something(hv, cpu, begun.saturating_add(watch.span))) {
+    if !(halt_poll.span > 0 && sees_something(hv, cpu, begun.saturating_add(halt_poll.span))) {
         arch::wait_for_interrupt();
     }
-    watch.learn(arch::now().saturating_sub(begun), arch::ticks(LONGEST));
+    halt_poll.update(arch::now().saturating_sub(begun), arch::ticks(LONGEST));
 }
 
 /// Watches until `end`. Whether there is something to do.
@@ -58,18 +58,18 @@ mod tests {
 
     #[test]
     fn short_waits_make_it_watch_and_long_ones_end_that() {
-        let mut watch = Watch::default();
-        watch.learn(1001, 1000);
-        assert_eq!(watch.span, 0);
-        watch.learn(1000, 1000);
-        assert_eq!(watch.span, 1000);
-        watch.learn(9999, 1000);
-        assert_eq!(watch.span, 500);
-        watch.learn(3, 1000);
-        assert_eq!(watch.span, 1000);
+        let mut halt_poll = HaltPoll::default();
+        halt_poll.update(1001, 1000);
+        assert_eq!(halt_poll.span, 0);
+        halt_poll.update(1000, 1000);
+        assert_eq!(halt_poll.span, 1000);
+        halt_poll.update(9999, 1000);
+        assert_eq!(halt_poll.span, 500);
+        halt_poll.update(3, 1000);
+        assert_eq!(halt_poll.span, 1000);
         for _ in 0..10 {
-            watch.learn(5000, 1000);
+            halt_poll.update(5000, 1000);
         }
-        assert_eq!(watch.span, 0);
+        assert_eq!(halt_poll.span, 0);
     }
 }

@@ -46,7 +46,7 @@ fn cause(fault: &Fault) -> Cause {
 
 /// An asynchronous abort came while the guest ran: it is the guest's, and only the guest hears of it.
 pub fn system_error(vcpu: &VcpuRef, regs: &mut GuestRegs, esr: u64) {
-    vcpu.domain.complain(format_args!(
+    vcpu.domain.warn_ratelimited(format_args!(
         "{}: SError at pc {:#x}, esr {esr:#x}; given to the domain",
         vcpu.id, regs.pc
     ));

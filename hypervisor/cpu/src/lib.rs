@@ -52,14 +52,14 @@ pub struct Cpu {
     pub id: CpuId,
     running: Option<VcpuRef>,
     local: Local,
-    watch: idle::Watch,
+    halt_poll: idle::HaltPoll,
 }
 
 impl Cpu {
     /// A CPU that comes up, and runs nothing yet.
     pub fn new(hv: &Hypervisor, id: CpuId) -> Self {
-        let local = Local::new(id, hv.alarms.of(id));
-        Cpu { id, running: None, local, watch: idle::Watch::default() }
+        let local = Local::new(id, hv.timers.of(id));
+        Cpu { id, running: None, local, halt_poll: idle::HaltPoll::default() }
     }
 
     /// The vCPU that runs here.
@@ -84,7 +84,7 @@ pub fn run(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event) 
     while step(hv, cpu, frame, event) == Next::Idle {
         if !hv.scrub_a_little() {
             hv.accounts.leave(cpu.id);
-            idle::wait(hv, cpu.id, &mut cpu.watch);
+            idle::wait(hv, cpu.id, &mut cpu.halt_poll);
             hv.accounts.resume(cpu.id);
         }
         event = Event::Interrupt;
@@ -113,11 +113,11 @@ pub fn step(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event)
             local.choose();
             return Next::Idle;
         };
-        let attention = running.vcpu().take_attention();
-        if attention.answer() {
+        let pending = running.vcpu().take_pending();
+        if pending.answer() {
             device_access::resume(hv, running, local, frame);
         }
-        if attention.interrupts() {
+        if pending.interrupts() {
             present_interrupts(hv, running);
         }
         // The same instruction may ask a device model again, at most once. A vCPU that has just left may be the better

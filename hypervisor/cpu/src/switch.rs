@@ -25,7 +25,7 @@ pub fn choose(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs) {
     if pick.unit != current {
         change(hv, cpu, frame, pick.unit, now);
     }
-    let next = match (pick.deadline, cpu.local.next_alarm()) {
+    let next = match (pick.deadline, cpu.local.next_timer()) {
         (Some(slice), Some(alarm)) => Some(slice.min(alarm)),
         (slice, alarm) => slice.or(alarm),
     };

@@ -5,20 +5,20 @@ use alloc::sync::Arc;
 use xenolith_core::types::CpuId;
 use xenolith_policy::sched::UnitId;
 
-use crate::timers::{AlarmKind, AlarmQueue};
+use crate::timers::{CpuTimers, TimerKind};
 
 /// The part of a CPU's state that handlers may change while its vCPU is borrowed.
 pub struct Local {
     id: CpuId,
-    alarms: Arc<AlarmQueue>,
+    timers: Arc<CpuTimers>,
     /// The next vCPU is to be chosen anew.
     choose: bool,
 }
 
 impl Local {
     /// The state of a CPU that has chosen nobody yet.
-    pub fn new(id: CpuId, alarms: Arc<AlarmQueue>) -> Self {
-        Local { id, alarms, choose: true }
+    pub fn new(id: CpuId, timers: Arc<CpuTimers>) -> Self {
+        Local { id, timers, choose: true }
     }
 
     /// The CPU's number.
@@ -42,17 +42,17 @@ impl Local {
     }
 
     /// Sets or cancels a timer of a vCPU on this CPU.
-    pub fn set_alarm(&mut self, unit: UnitId, kind: AlarmKind, deadline: Option<u64>) {
-        self.alarms.set(unit, kind, deadline);
+    pub fn set_timer(&mut self, unit: UnitId, kind: TimerKind, deadline: Option<u64>) {
+        self.timers.set(unit, kind, deadline);
     }
 
     /// When the first timer on this CPU is due, as a counter value.
-    pub fn next_alarm(&self) -> Option<u64> {
-        self.alarms.next()
+    pub fn next_timer(&self) -> Option<u64> {
+        self.timers.next()
     }
 
     /// Takes a timer on this CPU that is due at `now`.
-    pub fn take_due(&mut self, now: u64) -> Option<crate::timers::Alarm> {
-        self.alarms.take(now)
+    pub fn take_due(&mut self, now: u64) -> Option<crate::timers::VcpuTimer> {
+        self.timers.take(now)
     }
 }

@@ -6,7 +6,6 @@
 
 pub mod build;
 mod cache;
-mod complain;
 mod control;
 pub mod crash;
 pub mod create;
@@ -30,6 +29,7 @@ mod release;
 pub mod runstate;
 mod shared;
 mod uart;
+mod warn_ratelimited;
 
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32};
@@ -43,12 +43,12 @@ use xenolith_core::sync::{Mutex, Once};
 use xenolith_core::types::{DomId, VcpuId};
 use xenolith_isa::sysreg::FilteredIds;
 use xenolith_isa::vgic::Vgic;
-use xenolith_memory::frames::Pin;
+use xenolith_memory::frames::FrameRef;
 use xenolith_policy::event::EventChannels;
 use xenolith_policy::grant::{GrantTable, Maptrack};
 use xenolith_vdev::vuart::Vuart;
 
-pub use grants::Grantees;
+pub use grants::GrantContext;
 use memory::Memory;
 #[cfg(not(feature = "ioreq"))]
 use no_io as io;
@@ -118,13 +118,13 @@ pub struct Domain {
     /// Its guest physical memory.
     pub memory: Mutex<Memory>,
     /// The page of shared info.
-    pub shared_info: Pin,
+    pub shared_info: FrameRef,
     /// Its grant table.
-    pub grants: Mutex<GrantTable<Pin>>,
+    pub grants: Mutex<GrantTable<FrameRef>>,
     /// The grants of others that it has mapped.
     pub maptrack: Mutex<Maptrack>,
     /// Its event channels.
-    pub events: Mutex<EventChannels<Pin>>,
+    pub events: Mutex<EventChannels<FrameRef>>,
     /// Its interrupt controller.
     pub vgic: Mutex<Vgic>,
     /// `hvm_op` parameters.
@@ -134,7 +134,7 @@ pub struct Domain {
     /// It may write lines to the hypervisor's console though it is not the control domain.
     pub may_log: AtomicBool,
     /// Who hears in the console's output that its kernel panics.
-    pub listener: Mutex<crash::Listener>,
+    pub panic_detector: Mutex<crash::PanicDetector>,
     /// Watchdogs that it feeds.
     pub watchdogs: Mutex<crash::Watchdogs>,
     /// What its accesses to addresses where nothing is become: a data abort, or all ones and nothing.
@@ -149,7 +149,7 @@ pub struct Domain {
     /// Messages about it.
     complaints: AtomicU32,
     /// The UART that it sees.
-    pub vuart: Once<Mutex<Vuart<Pin>>>,
+    pub vuart: Once<Mutex<Vuart<FrameRef>>>,
     ending: Mutex<Ending>,
     /// It shuts down, and a vCPU may still be in a CPU.
     stopping: AtomicBool,
@@ -165,13 +165,13 @@ pub struct Domain {
 
 /// What became of an access that was to go to a device model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum IoState {
     /// No device model has the address.
-    Nobody,
+    Unhandled,
     /// One has it, and does not answer: a load gives all ones, a store goes nowhere.
-    Gone,
+    Dropped,
     /// It has been asked, and the vCPU is paused until it answers.
-    Waits,
+    Pending,
 }
 
 impl Domain {

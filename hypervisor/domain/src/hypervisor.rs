@@ -11,7 +11,7 @@ use xenolith_abi::Errno;
 use crate::accounting::Accounts;
 use crate::domain::Domain;
 use crate::heap::require_heap;
-use crate::timers::Alarms;
+use crate::timers::VcpuTimers;
 use crate::vcpu::Vcpu;
 use xenolith_arch as arch;
 use xenolith_core::sync::{Mutex, RwLock};
@@ -61,7 +61,7 @@ pub struct Hypervisor {
     /// Which vCPU runs where.
     pub scheduler: Scheduler,
     /// When each CPU looks at which vCPU's timers.
-    pub alarms: Alarms,
+    pub timers: VcpuTimers,
     /// The command line, as it was.
     pub command_line: String,
     /// The shape of every domain's stage 2.
@@ -74,7 +74,7 @@ pub struct Hypervisor {
     /// The number that a domain got last; held while one is made, so that no two get the same.
     pub(crate) creating: Mutex<DomId>,
     /// Domains that are gone but for somebody's reference: their vCPUs are still in the scheduler.
-    graveyard: Mutex<Vec<Arc<Domain>>>,
+    zombies: Mutex<Vec<Arc<Domain>>>,
     units: RwLock<Vec<Option<VcpuRef>>>,
     /// CPUs that were kicked with no interrupt, by themselves or while they watched, and have not chosen since.
     kicks: AtomicU64,
@@ -110,7 +110,7 @@ impl Hypervisor {
             options,
             command_line,
             frames,
-            alarms: Alarms::new(scheduler.cpus()),
+            timers: VcpuTimers::new(scheduler.cpus()),
             scheduler,
             geometry,
             cpus: AtomicU16::new(1),
@@ -118,7 +118,7 @@ impl Hypervisor {
             domains: RwLock::new(Vec::new()),
             vmids: Mutex::default(),
             creating: Mutex::new(DomId::CONTROL),
-            graveyard: Mutex::default(),
+            zombies: Mutex::default(),
             units: RwLock::new(Vec::new()),
             kicks: AtomicU64::new(0),
             watching: AtomicU64::new(0),
@@ -173,9 +173,9 @@ impl Hypervisor {
         let room = || {
             let mut domains = self.domains.write();
             domains.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-            // Room in the graveyard for every domain there is, so that the way into it does not fail.
-            let mut graveyard = self.graveyard.lock();
-            graveyard.try_reserve(domains.len() + 1).map_err(|_| Errno::ENOMEM)?;
+            // Room in the zombies for every domain there is, so that the way into it does not fail.
+            let mut zombies = self.zombies.lock();
+            zombies.try_reserve(domains.len() + 1).map_err(|_| Errno::ENOMEM)?;
             let mut units = self.units.write();
             let more = end.saturating_sub(units.len());
             units.try_reserve(more).map_err(|_| Errno::ENOMEM)?;
@@ -273,26 +273,26 @@ impl Hypervisor {
     }
 
     /// Takes a domain off the list: true for the one who does. It is kept until nobody refers to it.
-    pub(crate) fn take_off(&self, domain: &Domain) -> bool {
+    pub(crate) fn unlink(&self, domain: &Domain) -> bool {
         let mut domains = self.domains.write();
         let Some(place) = domains.iter().position(|other| core::ptr::eq(Arc::as_ptr(other), domain)) else {
             return false;
         };
         // `add_domain` has made room for all of them.
-        self.graveyard.lock().push(domains.remove(place));
+        self.zombies.lock().push(domains.remove(place));
         true
     }
 
     /// Ends domains that were taken off the list, once nobody refers to them any more.
-    pub(crate) fn take_dead(&self, end: impl Fn(&Domain)) {
-        let mut graveyard = self.graveyard.lock();
+    pub(crate) fn reap_zombies(&self, end: impl Fn(&Domain)) {
+        let mut zombies = self.zombies.lock();
         let mut index = 0;
-        while index < graveyard.len() {
+        while index < zombies.len() {
             // Nobody can get a new reference: the domain is on no list, and this one is not given out.
-            match graveyard.get_mut(index).and_then(Arc::get_mut) {
+            match zombies.get_mut(index).and_then(Arc::get_mut) {
                 Some(domain) => {
                     end(domain);
-                    graveyard.swap_remove(index);
+                    zombies.swap_remove(index);
                 }
                 None => index += 1,
             }

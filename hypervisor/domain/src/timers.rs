@@ -16,16 +16,16 @@ use xenolith_policy::sched::UnitId;
 
 /// What a timer is for. A vCPU has at most one of each kind on a CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Alarm {
+pub struct VcpuTimer {
     /// Whose it is.
     pub unit: UnitId,
     /// Which of its timers.
-    pub kind: AlarmKind,
+    pub kind: TimerKind,
 }
 
 /// The timers of a vCPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum AlarmKind {
+pub enum TimerKind {
     /// The virtual timer, while the vCPU does not run.
     Virtual,
     /// The emulated EL1 physical timer.
@@ -38,24 +38,24 @@ pub enum AlarmKind {
     Watchdog,
 }
 
-impl AlarmKind {
+impl TimerKind {
     /// All kinds.
-    pub const ALL: [AlarmKind; 5] =
-        [AlarmKind::Virtual, AlarmKind::Physical, AlarmKind::Poll, AlarmKind::Crash, AlarmKind::Watchdog];
+    pub const ALL: [TimerKind; 5] =
+        [TimerKind::Virtual, TimerKind::Physical, TimerKind::Poll, TimerKind::Crash, TimerKind::Watchdog];
 }
 
 /// One CPU's alarms, at most one of each kind for each vCPU's number. Others take the lock only to make room.
 #[derive(Debug, Default)]
-pub struct AlarmQueue(Mutex<TimerQueue<Alarm>>);
+pub struct CpuTimers(Mutex<TimerQueue<VcpuTimer>>);
 
-impl AlarmQueue {
+impl CpuTimers {
     /// Sets or cancels a timer of a vCPU.
     #[inline]
-    pub fn set(&self, unit: UnitId, kind: AlarmKind, deadline: Option<u64>) {
-        let alarm = Alarm { unit, kind };
+    pub fn set(&self, unit: UnitId, kind: TimerKind, deadline: Option<u64>) {
+        let alarm = VcpuTimer { unit, kind };
         let mut queue = self.0.lock();
         match deadline {
-            // There is room for the alarms of all numbers that vCPUs have ([`Alarms::reserve`]), so this does not fail.
+            // There is room for the alarms of all numbers that vCPUs have ([`VcpuTimers::reserve`]), so this does not fail.
             Some(deadline) => {
                 let _ = queue.insert(deadline, alarm);
             }
@@ -71,30 +71,30 @@ impl AlarmQueue {
     }
 
     /// Takes one that is due.
-    pub fn take(&self, now: u64) -> Option<Alarm> {
+    pub fn take(&self, now: u64) -> Option<VcpuTimer> {
         self.0.lock().expire(now)
     }
 }
 
 /// The alarms of all CPUs.
 #[derive(Debug)]
-pub struct Alarms(Box<[Arc<AlarmQueue>]>);
+pub struct VcpuTimers(Box<[Arc<CpuTimers>]>);
 
-impl Alarms {
+impl VcpuTimers {
     /// Those of so many CPUs: none, and no room for any.
     pub fn new(cpus: usize) -> Self {
-        Alarms((0..cpus).map(|_| Arc::default()).collect())
+        VcpuTimers((0..cpus).map(|_| Arc::default()).collect())
     }
 
     /// The alarms of a CPU. A CPU that there is not has a queue of its own, without room.
-    pub fn of(&self, cpu: CpuId) -> Arc<AlarmQueue> {
+    pub fn of(&self, cpu: CpuId) -> Arc<CpuTimers> {
         self.0.get(usize::from(cpu.0)).cloned().unwrap_or_default()
     }
 
     /// Makes room on every CPU for all alarms of vCPUs whose numbers are up to `unit`. `ENOMEM`: no memory.
     pub fn reserve(&self, unit: UnitId) -> Result<(), Errno> {
         let units = usize::try_from(unit.0).unwrap_or(usize::MAX).saturating_add(1);
-        let keys = units.saturating_mul(AlarmKind::ALL.len());
+        let keys = units.saturating_mul(TimerKind::ALL.len());
         self.0.iter().try_for_each(|queue| queue.0.lock().reserve(keys)).map_err(|_| Errno::ENOMEM)
     }
 }

@@ -61,19 +61,19 @@ pub struct Vcpu {
     suspect_regs: Mutex<GuestRegs>,
     /// The instruction that waits for a device model, if one does.
     pub access: Mutex<Option<DeviceAccess>>,
-    /// Pages of RAM have gone from where they were ([`Vcpu::take_pages_left`]).
-    pages_left: AtomicBool,
-    attention: AtomicU8,
+    /// Pages of RAM have gone from where they were ([`Vcpu::take_mapcache_stale`]).
+    mapcache_stale: AtomicBool,
+    pending: AtomicU8,
 }
 
 /// What is to be done for a vCPU before it is entered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attention(u8);
+pub struct PendingWork(u8);
 
-impl Attention {
-    const NONE: Attention = Attention(0);
-    const INTERRUPTS: Attention = Attention(1 << 0);
-    const ANSWER: Attention = Attention(1 << 1);
+impl PendingWork {
+    const NONE: PendingWork = PendingWork(0);
+    const INTERRUPTS: PendingWork = PendingWork(1 << 0);
+    const ANSWER: PendingWork = PendingWork(1 << 1);
 
     /// Nothing.
     pub fn is_none(self) -> bool {
@@ -126,28 +126,28 @@ impl Vcpu {
             suspect_until: AtomicU64::new(0),
             suspect_regs: Mutex::default(),
             access: Mutex::new(None),
-            pages_left: AtomicBool::new(false),
-            attention: AtomicU8::new(Attention::INTERRUPTS.0),
+            mapcache_stale: AtomicBool::new(false),
+            pending: AtomicU8::new(PendingWork::INTERRUPTS.0),
         }
     }
 
     /// Notes that the interrupts to be presented to it may have changed since it was last entered.
     pub fn mark_interrupts_changed(&self) {
-        self.attention.fetch_or(Attention::INTERRUPTS.0, Ordering::Release);
+        self.pending.fetch_or(PendingWork::INTERRUPTS.0, Ordering::Release);
     }
 
     /// Notes that what it waited for from a device model is there.
     pub fn mark_answered(&self) {
-        self.attention.fetch_or(Attention::ANSWER.0, Ordering::Release);
+        self.pending.fetch_or(PendingWork::ANSWER.0, Ordering::Release);
     }
 
     /// What is to be done before it is entered, once.
-    pub fn take_attention(&self) -> Attention {
+    pub fn take_pending(&self) -> PendingWork {
         // A plain load keeps the common way into the guest free of atomic writes.
-        if self.attention.load(Ordering::Relaxed) == 0 {
-            return Attention::NONE;
+        if self.pending.load(Ordering::Relaxed) == 0 {
+            return PendingWork::NONE;
         }
-        Attention(self.attention.swap(0, Ordering::Acquire))
+        PendingWork(self.pending.swap(0, Ordering::Acquire))
     }
 
     /// Suspects that its kernel has panicked, with these registers, until the counter reaches `deadline`. False if it is
@@ -185,15 +185,15 @@ impl Vcpu {
     }
 
     /// Notes that pages of RAM have gone from where they were.
-    pub fn note_pages_left(&self) {
-        self.pages_left.store(true, Ordering::Release);
+    pub fn mark_mapcache_stale(&self) {
+        self.mapcache_stale.store(true, Ordering::Release);
     }
 
     /// Whether pages of RAM have gone from where they were, by the vCPU's doing or another domain's, since this was last
     /// asked. It goes on when whoever maps the domain's memory has dropped what it keeps of it.
-    pub fn take_pages_left(&self) -> bool {
+    pub fn take_mapcache_stale(&self) -> bool {
         // A plain load keeps calls that take nothing away free of atomic writes.
-        self.pages_left.load(Ordering::Acquire) && self.pages_left.swap(false, Ordering::AcqRel)
+        self.mapcache_stale.load(Ordering::Acquire) && self.mapcache_stale.swap(false, Ordering::AcqRel)
     }
 
     /// Whether it is off and its last registers have left the CPU, so that it can be started anew.

@@ -33,7 +33,7 @@ pub enum Scheduler {
 
 /// What becomes of the machine when it cannot go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Aftermath {
+pub enum CrashAction {
     /// It stands still, its last words on the console.
     Halt,
     /// It starts again.
@@ -83,9 +83,9 @@ pub struct Options {
     /// Whether memory that is free at boot is cleared by CPUs that are idle.
     pub scrub: bool,
     /// After a panic of the hypervisor.
-    pub after_panic: Aftermath,
+    pub after_panic: CrashAction,
     /// After a crash of the first domain.
-    pub after_crash: Aftermath,
+    pub after_crash: CrashAction,
     /// Names of tests to run in the hypervisor at boot.
     pub tests: Vec<String>,
     /// Which Xen the ABI claims to be.
@@ -105,8 +105,8 @@ impl Default for Options {
             log_level: LevelFilter::Info,
             scheduler: Scheduler::Fair,
             scrub: true,
-            after_panic: Aftermath::Reboot,
-            after_crash: Aftermath::Reboot,
+            after_panic: CrashAction::Reboot,
+            after_crash: CrashAction::Reboot,
             tests: Vec::new(),
             xen_version: XenVersion::V4_17,
         }
@@ -145,11 +145,11 @@ const OPTIONS: [Known; 15] = [
     Known { name: "noreboot", set: set_noreboot },
     Known {
         name: "on_crash",
-        set: |options, value| value::aftermath(value).map(|then| options.after_crash = then),
+        set: |options, value| value::crash_action(value).map(|then| options.after_crash = then),
     },
     Known {
         name: "panic",
-        set: |options, value| value::aftermath(value).map(|then| options.after_panic = then),
+        set: |options, value| value::crash_action(value).map(|then| options.after_panic = then),
     },
     Known { name: "reboot_on_panic", set: set_reboot_on_panic },
     Known { name: "sched", set: set_scheduler },
@@ -254,13 +254,13 @@ fn set_memory(options: &mut Options, value: Option<&str>) -> Result<(), Problem>
 }
 
 fn set_noreboot(options: &mut Options, value: Option<&str>) -> Result<(), Problem> {
-    let then = if value::boolean(value)? { Aftermath::Halt } else { Aftermath::Reboot };
+    let then = if value::boolean(value)? { CrashAction::Halt } else { CrashAction::Reboot };
     (options.after_panic, options.after_crash) = (then, then);
     Ok(())
 }
 
 fn set_reboot_on_panic(options: &mut Options, value: Option<&str>) -> Result<(), Problem> {
-    options.after_panic = if value::boolean(value)? { Aftermath::Reboot } else { Aftermath::Halt };
+    options.after_panic = if value::boolean(value)? { CrashAction::Reboot } else { CrashAction::Halt };
     Ok(())
 }
 

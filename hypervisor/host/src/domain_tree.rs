@@ -15,24 +15,20 @@ mod tests;
 use alloc::vec::Vec;
 
 use dtoolkit::model::DeviceTree;
-use xenolith_guest::tree::Common;
+use machine_model::layout::{MAX_VCPUS_GICV2, REDISTRIBUTOR_SIZE};
+use machine_model::tree::Common;
 
 pub use error::TreeError;
 pub use extended::extended_regions;
 pub use filter::PASSED_THROUGH;
+pub use machine_model::layout::MAX_VCPUS_GICV3 as MAX_VCPUS;
 
 use crate::platform::tree::{Then, Tree};
 use crate::platform::{FIRST_PPI, FIRST_SPI, GicLayout, Interrupt, Platform, Region};
 use xenolith_core::types::Ipa;
 
-/// vCPUs that a GICv2 serves (its CPU target fields have eight bits).
-pub const MAX_VCPUS_GICV2: u16 = 8;
-/// vCPUs that a domain may have at all (Xen's `MAX_VIRT_CPUS` on arm64).
-pub const MAX_VCPUS: u16 = 128;
 /// Bytes of a tree at most, as for a host's (Linux, Documentation/arch/arm64/booting.rst, section 2).
 const MAX_TREE: usize = 2 << 20;
-/// Bytes of a redistributor of a GICv3: two frames of 64 KiB.
-const REDISTRIBUTOR_SIZE: u64 = 0x2_0000;
 
 /// What the hardware domain is to have. Ranges are (first address, bytes).
 #[derive(Clone, Copy, Debug)]

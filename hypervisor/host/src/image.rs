@@ -2,7 +2,7 @@
 //!
 //! A module is whatever its author put there. A header is checked before a size in it is believed, and a compressed
 //! image is unpacked in small steps straight to where it goes, so that neither costs memory that was not set aside
-//! for it. Header and placement are the same for every domain, whoever builds it: `xenolith_guest` has them.
+//! for it. Header and placement are the same for every domain, whoever builds it: `machine_model` has them.
 
 mod gzip;
 
@@ -12,8 +12,8 @@ use core::fmt;
 use arrayvec::ArrayVec;
 
 pub use gzip::{GunzipError, gunzip, is_gzip};
-pub use xenolith_guest::image::{ImageError, ImageHeader, PageSize};
-pub use xenolith_guest::placement::{Placement, PlacementError, Request, place};
+pub use machine_model::image::{ImageError, ImageHeader, PageSize};
+pub use machine_model::placement::{Placement, PlacementError, Request, place};
 
 /// A kernel as the boot loader left it.
 #[derive(Clone, Copy, Debug)]

@@ -27,7 +27,7 @@ use alloc::vec::Vec;
 use arrayvec::ArrayVec;
 
 pub use boot::{MAX_MODULES, Module, ModuleKind};
-pub use common::{Common, CommonMemory, EventEnd};
+pub use common::{Common, EventEnd, StaticShmNode};
 pub use cpus::{Conduit, MAX_CPUS, Mpidr, Psci, Timer};
 pub use domains::{BootDomain, Enhanced, MAX_BOOT_DOMAINS};
 pub use error::PlatformError;
@@ -127,7 +127,7 @@ impl Platform {
     }
 
     /// The nodes for memory that domains have in common, those of the first domain first.
-    pub fn common_memory(&self) -> impl Iterator<Item = &CommonMemory> {
+    pub fn common_memory(&self) -> impl Iterator<Item = &StaticShmNode> {
         let others = self.sound_boot_domains().flat_map(|domain| &domain.common.memory);
         self.first_common.memory.iter().chain(others)
     }

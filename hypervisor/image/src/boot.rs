@@ -4,15 +4,13 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use xenolith_boot::{
-    CommonRegions, FirstError, GRANT_FRAMES, Modules, Ready, build_boot_domains, build_first,
-};
+use xenolith_boot::{FirstError, GRANT_FRAMES, Modules, Ready, StaticShm, build_boot_domains, build_first};
 use xenolith_core::sync::Once;
 use xenolith_core::types::{CpuId, DomId, PAGE_SHIFT, PAGE_SIZE, Pa};
 use xenolith_cpu::Cpu;
 use xenolith_domain::console::{console, init_log};
 use xenolith_domain::hypervisor::{Hypervisor, Lines};
-use xenolith_host::command_line::{Aftermath, Options, Scheduler as SchedulerOption};
+use xenolith_host::command_line::{CrashAction, Options, Scheduler as SchedulerOption};
 use xenolith_host::platform::{
     self, BootDomain, Conduit, GicLayout, Mpidr, Platform, Region, Trigger, subtract,
 };
@@ -108,7 +106,7 @@ fn start(tree: &'static [u8], platform: &Platform) -> ! {
     let cpus = boot_first(platform);
     let (options, complaints) = Options::parse(&platform.command_line);
     power::set_conduit(platform.psci.conduit == Conduit::Hvc);
-    panic::REBOOT.store(options.after_panic == Aftermath::Reboot, Ordering::Relaxed);
+    panic::REBOOT.store(options.after_panic == CrashAction::Reboot, Ordering::Relaxed);
     mmu::init(platform.memory.iter().map(|bank| bank.start().0..bank.end().0), cpus.len() as u64);
     init_console(platform, &options);
     log::info!("Xenolith {}: {} CPUs, {}", env!("CARGO_PKG_VERSION"), cpus.len(), describe(platform));
@@ -244,7 +242,7 @@ fn assemble(
     platform: &Platform,
     options: Options,
     cpus: u16,
-) -> (&'static Hypervisor, CommonRegions) {
+) -> (&'static Hypervisor, StaticShm) {
     let mut reserved = permanent(platform, cpus);
     reserved.extend(passing(tree, platform));
     let banks: Vec<FrameRange> = platform.memory.iter().map(frame_range).collect();
@@ -263,7 +261,7 @@ fn assemble(
     // SAFETY: `mmu::init` has mapped all banks for ever; what is in use is reserved.
     let frames = unsafe { Frames::new(&banks, &reserved, storage, &ZeroAndClean) };
     let frames = frames.unwrap_or_else(|error| panic!("the table of frames cannot be made: {error:?}"));
-    let common = CommonRegions::take(&frames, platform);
+    let common = StaticShm::take(&frames, platform);
     let policy = match options.scheduler {
         SchedulerOption::Fair => Policy::Fair,
         SchedulerOption::Pinned => Policy::Pinned,
@@ -336,7 +334,7 @@ fn first_domain(
     hypervisor: &Hypervisor,
     tree: &'static [u8],
     platform: &Platform,
-    common: &CommonRegions,
+    common: &StaticShm,
 ) -> Result<Ready, FirstError> {
     let Some(kernel) = platform.kernel() else { return Err(FirstError::NoKernel) };
     // SAFETY: `Platform::parse` has checked that modules lie in RAM; they are reserved, so nobody writes them.

@@ -1,6 +1,6 @@
 //! The bootable image: the way into EL2 and out of it, and what begins there.
 //!
-//! Boot loader → `entry` → `boot` → `vectors`, and from then on `vectors` → `traps` → [`xenolith_cpu`] → `vectors`. On a host
+//! Boot loader → `entry` → `boot` → `vectors`, and from then on `vectors` → `traps` → `xenolith_cpu` → `vectors`. On a host
 //! there is nothing to start.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 

@@ -1,7 +1,7 @@
 //! Who owns each machine frame, and until when.
 //!
 //! A frame is freed when its last reference goes. The owner's allocation holds one; every mapping in another domain,
-//! every grant mapping and every [`Pin`] holds another, so a frame never changes hands under someone who uses it. What
+//! every grant mapping and every [`FrameRef`] holds another, so a frame never changes hands under someone who uses it. What
 //! a free frame held is wiped before anyone else can get it. Mistakes of a caller are errors by name, never panics.
 //!
 //! Memory for the tables is handed in at boot, because the heap comes later: [`storage_needed`] says how much.
@@ -135,14 +135,14 @@ pub enum Release {
     StillUsed,
 }
 
-/// One reference to a frame, which keeps it allocated. It goes back through [`Frames::unpin`]; a `Pin` that is merely
+/// One reference to a frame, which keeps it allocated. It goes back through [`Frames::put_frame`]; a `FrameRef` that is merely
 /// dropped keeps its frame for ever.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
-pub struct Pin(Page);
+pub struct FrameRef(Page);
 
-impl Pin {
-    /// Access to the frame, good for as long as the pin is held.
+impl FrameRef {
+    /// Access to the frame, good for as long as the frame is held.
     pub fn page(&self) -> Page {
         self.0
     }
@@ -153,9 +153,9 @@ impl Pin {
     }
 }
 
-impl SharedFrame for Pin {
+impl SharedFrame for FrameRef {
     fn page(&self) -> Page {
-        Pin::page(self)
+        FrameRef::page(self)
     }
 }
 
@@ -341,14 +341,14 @@ impl Frames {
     }
 
     /// Takes a reference as [`Self::reference`] does, and gives access to the frame while it is held.
-    pub fn pin(&self, mfn: Mfn, owner: DomId) -> Result<Pin, FrameError> {
+    pub fn get_frame(&self, mfn: Mfn, owner: DomId) -> Result<FrameRef, FrameError> {
         self.reference(mfn, owner)?;
-        self.page(mfn).map(Pin)
+        self.page(mfn).map(FrameRef)
     }
 
-    /// Drops the reference of a pin.
-    pub fn unpin(&self, pin: Pin) -> Result<Release, FrameError> {
-        self.release(pin.mfn())
+    /// Drops the reference of a frame.
+    pub fn put_frame(&self, frame: FrameRef) -> Result<Release, FrameError> {
+        self.release(frame.mfn())
     }
 
     /// Access to a frame that a mapping keeps in use, with no reference taken for it. `mapping` is where the mapping was

@@ -15,7 +15,7 @@ pub const ATTEMPTS: u32 = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Contended;
 
-/// One frame of RAM, reachable at EL2. Holding a `Page` does not keep the frame allocated: a `Pin`
+/// One frame of RAM, reachable at EL2. Holding a `Page` does not keep the frame allocated: a `FrameRef`
 /// or the owner does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page(Mfn);

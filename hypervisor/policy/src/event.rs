@@ -5,7 +5,7 @@
 //! in two steps with one lock at a time: the first table names the [`Peer`], the second acts only if the connection
 //! still stands. So a send or a close never holds two locks.
 //!
-//! Nothing here touches an interrupt controller or a scheduler: what has to be done there comes back as [`Effects`]
+//! Nothing here touches an interrupt controller or a scheduler: what has to be done there comes back as [`EventActions`]
 //! for after the unlocking. What a guest shares with us is reached by single atomic operations with bounded attempts;
 //! a guest that fights over its own words loses its own events.
 
@@ -28,7 +28,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{Ordering, fence};
 
 pub use bind::Ends;
-pub use effects::{Delivery, Effects, Sent, VcpuSet};
+pub use effects::{Delivery, EventActions, Sent, VcpuSet};
 pub use port::{ConsumerTag, Link, Peer, Port};
 pub use teardown::Closing;
 pub use vcpu_info::vcpu_info_fits;

@@ -4,7 +4,7 @@
 //! One [`Servers`] holds the ioreq servers of one domain, and its caller keeps it behind one lock. A server belongs to
 //! the domain that made it; it has ranges of addresses, a page with a slot for each vCPU, and a port for each vCPU.
 //! An access goes [`route`](Servers::route), [`post`](Servers::post), then the caller notifies the port and blocks the
-//! vCPU; an event at that port goes to [`answered`](Servers::answered), which may end the wait, and the vCPU fetches
+//! vCPU; an event at that port goes to [`answered`](Servers::on_response), which may end the wait, and the vCPU fetches
 //! the value with [`take_result`](Servers::take_result).
 //!
 //! The owner of a server is trusted with nothing but its device. Of a slot only the state and the data are read, once

@@ -4,8 +4,8 @@
 //! ticks, and answers with the unit to run, the tick at which to ask again, and the CPUs that should ask at once (the
 //! "kicks"; the caller's own CPU may be among them). An idle CPU and a CPU with one unit get no tick at all.
 //!
-//! Locks: one per run queue, and inside it one per unit; never two queues at once. A unit on its way between queues
-//! is held by one CPU ([`Stage::Held`]); what others want of it meanwhile they write down, and that CPU acts on it.
+//! Locks: one per run queue, and inside it one per unit; never two queues at once. A unit on its placement between queues
+//! is held by one CPU ([`Stage::Migrating`]); what others want of it meanwhile they write down, and that CPU acts on it.
 //! The pick path takes the lock of its own queue, and those of others only when it has nothing to run.
 //!
 //! Within a CPU, time is shared by weight ([`queue`]). Between CPUs, a unit that is taken off its CPU while it could
@@ -132,24 +132,24 @@ impl Scheduler {
     /// Forgets a unit that is on no CPU; returns the CPUs to kick. `EBUSY`: it is on one, or its registers are not
     /// saved yet (pause it, and wait until [`Scheduler::running_on`] says `None`). `ENOENT`: no such unit.
     pub fn remove(&self, id: UnitId, now: u64) -> Result<CpuMask, Errno> {
-        let heir = self.with_unit(id, now, |unit, queue, _| match unit.stage {
-            Stage::Running | Stage::Held => Err(Errno::EBUSY),
+        let successor = self.with_unit(id, now, |unit, queue, _| match unit.stage {
+            Stage::Running | Stage::Migrating => Err(Errno::EBUSY),
             Stage::Free | Stage::Ready | Stage::Rest => {
                 queue.remove(id);
                 unit.stage = Stage::Free;
                 Ok(self.release_cpu(id))
             }
         });
-        let heir = heir.ok_or(Errno::ENOENT)??;
+        let successor = successor.ok_or(Errno::ENOENT)??;
         self.units.give_back(id);
-        Ok(self.inherit(heir, now))
+        Ok(self.requeue_successor(successor, now))
     }
 
     /// The unit has a reason to run. Returns the CPUs to kick: the one it was given, if that idles, runs something
     /// of less merit, or has no timer set.
     #[must_use]
     pub fn wake(&self, id: UnitId, now: u64) -> CpuMask {
-        self.settle_if(id, now, true, |unit| unit.blocked = false)
+        self.requeue_if(id, now, true, |unit| unit.blocked = false)
     }
 
     /// The unit, which runs on the calling CPU, wants to sleep; it does from the next pick on, unless it is woken
@@ -165,7 +165,7 @@ impl Scheduler {
     /// CPUs to kick.
     #[must_use]
     pub fn start(&self, id: UnitId, now: u64) -> CpuMask {
-        self.settle_if(id, now, false, |unit| {
+        self.requeue_if(id, now, false, |unit| {
             unit.online = true;
             self.claim_cpu(id, unit);
         })
@@ -179,7 +179,7 @@ impl Scheduler {
             unit.online = false;
             (withdraw(id, unit, queue, slot), self.release_cpu(id))
         });
-        result.map_or(CpuMask::NONE, |(kicks, heir)| kicks.or(self.inherit(heir, now)))
+        result.map_or(CpuMask::NONE, |(kicks, successor)| kicks.or(self.requeue_successor(successor, now)))
     }
 
     /// The unit must not run until it is resumed as often as it was paused; a CPU of its own waits for it meanwhile.
@@ -196,7 +196,7 @@ impl Scheduler {
     /// Takes one pause back. Returns the CPUs to kick.
     #[must_use]
     pub fn resume(&self, id: UnitId, now: u64) -> CpuMask {
-        self.settle_if(id, now, false, |unit| unit.pauses = unit.pauses.saturating_sub(1))
+        self.requeue_if(id, now, false, |unit| unit.pauses = unit.pauses.saturating_sub(1))
     }
 
     /// Changes where the unit may run; returns the CPUs to kick. `EINVAL`: no CPU in the mask. `ENOENT`: no such
@@ -208,17 +208,17 @@ impl Scheduler {
         let result = self.with_unit(id, now, |unit, queue, slot| {
             let kicks = withdraw(id, unit, queue, slot);
             unit.affinity = affinity;
-            let mut heir = None;
+            let mut successor = None;
             if self.pinned.is_none() {
                 unit.allowed = affinity;
             } else if unit.allowed.and(affinity).is_empty() {
-                heir = self.release_cpu(id);
+                successor = self.release_cpu(id);
                 self.claim_cpu(id, unit);
             }
-            (kicks, heir)
+            (kicks, successor)
         });
-        let (kicks, heir) = result.ok_or(Errno::ENOENT)?;
-        Ok(kicks.or(self.settle_if(id, now, false, |_| {})).or(self.inherit(heir, now)))
+        let (kicks, successor) = result.ok_or(Errno::ENOENT)?;
+        Ok(kicks.or(self.requeue_if(id, now, false, |_| {})).or(self.requeue_successor(successor, now)))
     }
 
     /// Changes the unit's share from `now` on; 0 counts as 1.
@@ -303,8 +303,8 @@ impl Scheduler {
     /// it. Returns the CPUs to kick.
     #[must_use]
     pub fn saved(&self, cpu: CpuId, previous: UnitId, now: u64) -> CpuMask {
-        self.settle_when(previous, now, false, |unit, _, slot| {
-            let left = unit.stage == Stage::Held && slot.registers() == Some(cpu);
+        self.requeue_when(previous, now, false, |unit, _, slot| {
+            let left = unit.stage == Stage::Migrating && slot.registers() == Some(cpu);
             if left {
                 slot.set_registers(None);
             }
@@ -363,7 +363,7 @@ impl Scheduler {
         let Some((entry, used_up)) = queue.retire(now) else { return };
         let Some(slot) = self.units.get(entry.id) else { return };
         let mut unit = slot.unit.lock();
-        unit.stage = Stage::Held;
+        unit.stage = Stage::Migrating;
         (unit.vtime, unit.used_up) = (entry.vtime, used_up);
         unit.account(now);
     }
@@ -390,7 +390,7 @@ fn withdraw(id: UnitId, unit: &mut Unit, queue: &mut Queue, slot: &Slot) -> CpuM
             }
             unit.stage = Stage::Rest;
         }
-        Stage::Free | Stage::Rest | Stage::Held => {}
+        Stage::Free | Stage::Rest | Stage::Migrating => {}
     }
     CpuMask::NONE
 }

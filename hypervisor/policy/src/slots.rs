@@ -8,7 +8,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use xenolith_abi::Errno;
-use xenolith_abi::xenolith::{CONFIG_SIZE, DeviceKind, MESSAGE_SIZE, Slot, SlotReport, SlotState};
+use xenolith_abi::xenolith::{CONFIG_SIZE, Interrupt, MESSAGE_SIZE, Slot, SlotReport, SlotState, Transport};
 use zerocopy::FromZeros;
 
 use xenolith_core::types::DomId;
@@ -17,6 +17,9 @@ use xenolith_core::types::DomId;
 pub const SLOTS_PER_GUEST: usize = 64;
 /// Slots of all guests.
 pub const MAX_SLOTS: usize = 1024;
+
+/// The lines that a device may have: shared interrupts of the guest.
+const LINES: core::ops::RangeInclusive<u32> = 32..=1019;
 
 /// The register of all slots.
 #[derive(Debug, Default)]
@@ -46,10 +49,10 @@ pub struct Parties {
 impl Slots {
     /// Makes a slot, which waits for its backend and carries the permission. Returns its number.
     ///
-    /// `EINVAL`: a kind that does not exist, or a text that is too long. `EEXIST`: the guest has another device at the
-    /// address. `ENOSPC`: too many slots. `ENOMEM`: no memory.
+    /// `EINVAL` or `EOPNOTSUPP`: as [`check_kind`] says. `EINVAL`: an empty or wrapping range, or a text that is too long.
+    /// `EEXIST`: the guest has another device at the address. `ENOSPC`: too many slots. `ENOMEM`: no memory.
     pub fn create(&mut self, wanted: &Slot) -> Result<u32, Errno> {
-        DeviceKind::from_number(wanted.kind).ok_or(Errno::EINVAL)?;
+        check_kind(wanted)?;
         let last = wanted.base.checked_add(wanted.size.checked_sub(1).ok_or(Errno::EINVAL)?);
         let last = last.ok_or(Errno::EINVAL)?;
         if wanted.config_len as usize > CONFIG_SIZE {
@@ -153,6 +156,25 @@ impl Slots {
 
     fn index(&self, number: u32) -> Option<usize> {
         self.slots.binary_search_by_key(&number, |entry| entry.slot.number).ok()
+    }
+}
+
+/// Whether a device of this kind can be had, before anything is asked of where it is.
+///
+/// `EINVAL`: a transport or a kind of interrupt that the ABI does not have, a device id of 0 (virtio 1.2, 5: reserved), or
+/// a line that is no shared interrupt. `EOPNOTSUPP`: one that the ABI has, and this hypervisor does not serve.
+fn check_kind(wanted: &Slot) -> Result<(), Errno> {
+    let transport = Transport::from_number(wanted.transport).ok_or(Errno::EINVAL)?;
+    let interrupt = wanted.interrupt.get().ok_or(Errno::EINVAL)?;
+    if wanted.device_id == 0 {
+        return Err(Errno::EINVAL);
+    }
+    match (transport, interrupt) {
+        (Transport::VirtioMmio, Interrupt::Line { intid }) if LINES.contains(&intid) => Ok(()),
+        (Transport::VirtioMmio, Interrupt::Line { .. }) => Err(Errno::EINVAL),
+        (Transport::VirtioMmio, Interrupt::Message { .. }) | (Transport::VirtioPci, _) => {
+            Err(Errno::EOPNOTSUPP)
+        }
     }
 }
 

@@ -87,7 +87,7 @@ impl Machine {
         };
         match kind {
             MapKind::Ram | MapKind::RamReadOnly => self.hv.frames.is_ram_of(mfn, domain),
-            MapKind::Foreign | MapKind::ForeignReadOnly | MapKind::Common => {
+            MapKind::Foreign | MapKind::ForeignReadOnly | MapKind::StaticShm => {
                 used.kind == Kind::Ram && used.owner != domain
             }
             MapKind::Grant | MapKind::GrantReadOnly => used.kind == Kind::Ram,

@@ -10,7 +10,7 @@ use xenolith_abi::dm::{Buffer, DmOp, Header};
 use xenolith_abi::event::{BindInterdomain, EventOp, PortArgument};
 use xenolith_abi::hypercall::Hypercall;
 use xenolith_abi::memory::{AcquireResource, AddToPhysmapBatch, MapSpace, MemoryOp, Resource};
-use xenolith_abi::xenolith::{DeviceModel, Slot as DeviceSlot, XenolithOp};
+use xenolith_abi::xenolith::{DeviceModel, Slot as DeviceSlot, SlotInterrupt, XenolithOp};
 use zerocopy::{FromZeros, IntoBytes};
 
 use xenolith_core::types::{DomId, PAGE_SIZE};
@@ -154,7 +154,9 @@ impl Player {
         } else {
             let mut slot = DeviceSlot::new_zeroed();
             (slot.guest, slot.backend, slot.number) = (guest, backend, bytes.below(6) as u32);
-            (slot.kind, slot.base) = (bytes.below(3) as u32, DEVICES + bytes.below(8) * 0x100);
+            (slot.transport, slot.device_id) = (bytes.below(3) as u32, 2);
+            slot.interrupt = SlotInterrupt { kind: 1, number: 33, ..SlotInterrupt::default() };
+            slot.base = DEVICES + bytes.below(8) * 0x100;
             (slot.size, slot.config_len) = (bytes.below(3) * 0x200, bytes.below(5) as u32 * 512);
             self.machine.poke(&self.domains[who], at, &slot);
         }

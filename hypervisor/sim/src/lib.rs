@@ -27,7 +27,7 @@ use xenolith_arch::sim;
 use xenolith_core::types::{CpuId, DomId, Gfn, Ipa, Mfn, PAGE_SHIFT, VcpuId};
 use xenolith_cpu::{self as run, Cpu, Event, Next};
 use xenolith_domain::domain::Domain;
-use xenolith_domain::domain::build::{Blueprint, stage2};
+use xenolith_domain::domain::build::{DomainConfig, stage2};
 use xenolith_domain::hypervisor::{Hypervisor, Lines, VcpuRef};
 use xenolith_host::command_line::{self, Options};
 use xenolith_isa::regs::GuestRegs;
@@ -130,7 +130,7 @@ impl Machine {
         let id = DomId(plan.id);
         let ram = self.ram_for(id, &plan);
         let p2m = stage2(&self.hv, id, &ram).expect("RAM and tables");
-        let blueprint = Blueprint {
+        let config = DomainConfig {
             id,
             is_control: id == DomId::CONTROL,
             direct_mapped: plan.direct_mapped,
@@ -149,7 +149,7 @@ impl Machine {
             guest_timer: sim::gic::GUEST_TIMER,
             physical_timer: PHYSICAL_TIMER,
         };
-        let domain = Domain::new(&self.hv, blueprint, p2m).expect("a sound blueprint");
+        let domain = Domain::new(&self.hv, config, p2m).expect("a sound config");
         self.hv.add_domain(domain).expect("room for a domain")
     }
 

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use devicemodel::Bank;
-use devicemodel::slots::{Device, DeviceKind, Slot, SlotState};
-use xenolith_guest::{Region, layout};
+use backend::Bank;
+use backend::xen::slots::{Device, Interrupt, Slot, SlotState, Transport};
+use machine_model::{Region, layout};
+use virtio::config::DiskConfig;
 
 use crate::config::{Disk, GuestConfig};
 use crate::xen::{CONTROL, DomainId, Xen};
@@ -30,8 +31,9 @@ pub fn make(
         let device = Device {
             guest,
             backend,
-            kind: DeviceKind::VirtioMmioBlock.number(),
-            irq,
+            transport: Transport::VirtioMmio.number(),
+            device_id: DiskConfig::DEVICE_ID,
+            interrupt: Interrupt::Line { intid: irq.0 }.into(),
             registers: Bank { base: registers.start, size: registers.size },
             ram: ram.clone(),
             config: disk.config.to_blob()?,

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use flate2::read::MultiGzDecoder;
-use xenolith_guest::image::ImageHeader;
+use machine_model::image::ImageHeader;
 
 use crate::config::GuestConfig;
 

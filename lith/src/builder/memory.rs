@@ -1,7 +1,7 @@
 //! A guest's memory.
 
 use anyhow::{Result, bail};
-use xenolith_guest::{Region, layout};
+use machine_model::{Region, layout};
 
 use crate::config::GuestConfig;
 use crate::xen::{DomainId, Xen};
@@ -37,7 +37,7 @@ pub fn give(xen: &dyn Xen, config: &GuestConfig, domain: DomainId) -> Result<Vec
     if given < config.memory / layout::PAGE_SIZE {
         bail!("{}", too_little(xen, config, given));
     }
-    let first = layout::MAGIC.start / layout::PAGE_SIZE;
+    let first = layout::MAGIC.first_frame().0;
     let magic: Vec<u64> = (first..first.saturating_add(layout::MAGIC_PAGES)).collect();
     if xen.populate(domain, 0, &magic)? < magic.len() {
         bail!("{}", too_little(xen, config, given));

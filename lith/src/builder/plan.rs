@@ -1,10 +1,10 @@
 //! What goes where in a guest's memory, computed before any of it is touched.
 
 use anyhow::{Context, Result};
+use machine_model::placement::{Placement, Request, place};
+use machine_model::tree::{Gic, Hypervisor, Spec, Timer, VirtioMmio};
+use machine_model::{Region, extended_regions, layout, tree};
 use xenolith_abi::domctl::{ArchDomainConfig, DomainInfo, GicVersion};
-use xenolith_guest::placement::{Placement, Request, place};
-use xenolith_guest::tree::{Gic, Hypervisor, Spec, Timer, VirtioMmio};
-use xenolith_guest::{Region, extended_regions, layout, tree};
 
 use super::kernel::Files;
 use crate::config::GuestConfig;

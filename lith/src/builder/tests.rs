@@ -1,7 +1,7 @@
 use std::path::Path;
 
-use devicemodel::slots::SlotState;
-use xenolith_guest::image::ImageHeader;
+use backend::xen::slots::SlotState;
+use machine_model::image::ImageHeader;
 
 use super::kernel::tests::image;
 use super::*;
@@ -76,7 +76,7 @@ fn the_steps_are_those_of_xens_tools() {
     assert_eq!((loaded[&0x40000] == files().kernel, loaded[&0x47e00].len()), (true, 0xfe123));
     assert!(loaded[&0x47c00].starts_with(&[0xd0, 0x0d, 0xfe, 0xed]));
     let slots = xen.slots.borrow();
-    assert_eq!(slots[0].device.ram, [devicemodel::Bank { base: 0x4000_0000, size: 128 << 20 }]);
+    assert_eq!(slots[0].device.ram, [backend::Bank { base: 0x4000_0000, size: 128 << 20 }]);
     let expected = r#"{"image":"/a.img","format":"raw","read_only":false,"queues":2}"#;
     assert_eq!(String::from_utf8_lossy(&slots[0].device.config), expected);
 }
@@ -156,9 +156,8 @@ fn a_kernel_that_does_not_fit_is_said_to() {
 
 #[test]
 fn the_domain_is_told_apart_by_a_random_uuid() {
-    let mut handle = [0xff; 16];
-    make_uuid(&mut handle);
-    assert_eq!((handle[6], handle[8]), (0x4f, 0xbf));
+    let handle = random_uuid(&FakeXen::new());
+    assert_eq!(handle.to_string(), "ffffffff-ffff-4fff-bfff-ffffffffffff");
 }
 
 #[test]

@@ -177,7 +177,7 @@ mod tests {
         let text = "name = \"web\"\nkernel = \"/k\"\nmemory = \"64M\"\n";
         let config = crate::config::GuestConfig::parse(Path::new("/x.toml"), text).unwrap();
         let record =
-            crate::registry::Record { domain: 99, uuid: String::new(), monitor: 1, restarts: 0, config };
+            crate::registry::Record { domain: 99, uuid: uuid::Uuid::nil(), monitor: 1, restarts: 0, config };
         registry.write(&record).unwrap();
         destroy(&xen, &registry, "web").unwrap();
         assert!(registry.get("web").is_none());

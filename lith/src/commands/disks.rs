@@ -1,7 +1,7 @@
 //! `lith disk list`.
 
 use anyhow::Result;
-use devicemodel::slots::{Slot, SlotState};
+use backend::xen::slots::{Slot, SlotState};
 use serde::Serialize;
 use virtio::config::DiskConfig;
 
@@ -92,8 +92,8 @@ pub fn as_table(disks: &[GuestDisk]) -> String {
 mod tests {
     use super::*;
     use crate::xen::fake::FakeXen;
-    use devicemodel::Bank;
-    use devicemodel::slots::Device;
+    use backend::Bank;
+    use backend::xen::slots::{Device, Interrupt, Transport};
 
     #[test]
     fn a_disk_is_shown_with_its_backend_and_how_it_goes() {
@@ -101,8 +101,9 @@ mod tests {
         let device = Device {
             guest: 7,
             backend: 0,
-            kind: 1,
-            irq: 33,
+            transport: Transport::VirtioMmio.number(),
+            device_id: DiskConfig::DEVICE_ID,
+            interrupt: Interrupt::Line { intid: 33 }.into(),
             registers: Bank { base: 0x200_0000, size: 0x200 },
             ram: vec![],
             config: br#"{"image":"/a.img","format":"raw","read_only":true}"#.to_vec(),

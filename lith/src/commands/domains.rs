@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
+use uuid::Uuid;
 use xenolith_abi::domctl::{DomainInfo, info_flag};
 
 use crate::config::{CONTROL_DOMAIN, NAMELESS};
 use crate::output::{Align, print, print_json, table};
-use crate::registry::{Record, Registry, uuid};
+use crate::registry::{Record, Registry};
 use crate::xen::{CONTROL, DomainId, Xen};
 
 /// A domain, with what is known of it.
@@ -28,7 +29,7 @@ pub struct Domain {
     #[serde(serialize_with = "tenths")]
     pub cpu_seconds: u64,
     /// What it is told apart by.
-    pub uuid: String,
+    pub uuid: Uuid,
 }
 
 fn tenths<S: serde::Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
@@ -42,12 +43,12 @@ fn seconds(tenths: u64) -> String {
 
 /// All domains.
 pub fn all(xen: &dyn Xen, registry: &Registry) -> Result<Vec<Domain>> {
-    let records: BTreeMap<(DomainId, String), Record> =
-        registry.list()?.into_iter().map(|record| ((record.domain, record.uuid.clone()), record)).collect();
+    let records: BTreeMap<(DomainId, Uuid), Record> =
+        registry.list()?.into_iter().map(|record| ((record.domain, record.uuid), record)).collect();
     let describe = |info: &DomainInfo| {
-        let uuid = uuid(&info.handle);
+        let uuid = Uuid::from_bytes(info.handle);
         // A record counts only for the very domain that it is about: numbers are used again.
-        let name = match records.get(&(info.domain, uuid.clone())) {
+        let name = match records.get(&(info.domain, uuid)) {
             Some(record) => record.config.name.clone(),
             None if info.domain == CONTROL => CONTROL_DOMAIN.into(),
             None => format!("{NAMELESS}{}", info.domain),
@@ -179,7 +180,7 @@ mod tests {
         for (name, domain) in [("web", 3), ("old", 4)] {
             let text = format!("name = \"{name}\"\nkernel = \"/k\"\nmemory = \"64M\"\n");
             let config = GuestConfig::parse(Path::new("/x.toml"), &text).unwrap();
-            let uuid = uuid(&[3; 16]);
+            let uuid = Uuid::from_bytes([3; 16]);
             registry.write(&Record { domain, uuid, monitor: 1, restarts: 0, config }).unwrap();
         }
         (xen, registry, folder)

@@ -72,7 +72,7 @@ fn as_text(guest: &Guest, registry: &Registry) -> String {
     let mut lines = vec![
         ("Name", domain.name.clone()),
         ("Domain", domain.domain.to_string()),
-        ("UUID", domain.uuid.clone()),
+        ("UUID", domain.uuid.to_string()),
         ("State", domain.state.to_owned()),
         ("vCPUs", domain.vcpus.to_string()),
         ("Memory", format!("{} MiB", domain.memory_mib)),

@@ -1,6 +1,6 @@
 //! The disks of a guest.
 
-use devicemodel::slots::CONFIG_SIZE;
+use backend::xen::slots::CONFIG_SIZE;
 use serde::{Deserialize, Serialize};
 use virtio::config::{DiskConfig, Format, Layer, MAX_BACKING, MAX_QUEUES, SERIAL_LEN};
 

@@ -1,6 +1,6 @@
 use super::*;
-use crate::page::mock::MockPage;
 use proptest::prelude::*;
+use xenstore::page::mock::MockPage;
 
 /// The guest's end, as Linux's driver has it.
 fn print(page: &MockPage, bytes: &[u8]) {

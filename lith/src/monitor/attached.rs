@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use devicemodel::xen::Evtchn;
-use xenolith_guest::layout;
+use backend::xen::Evtchn;
+use machine_model::layout;
 
 use super::command::Command;
 use crate::builder::Built;
 use crate::config::GuestConfig;
 use crate::console::ConsoleRing;
-use crate::page::SharedPage;
-use crate::store::{Connection, Store};
 use crate::xen::{DomainId, Result as XenResult, Xen};
+use xenolith_abi::{DomId, Gfn};
+use xenstore::page::SharedPage;
+use xenstore::server::{GuestStore, RingConnection};
 
 /// What a guest watches to be told to end.
 const SHUTDOWN: &str = "control/shutdown";
@@ -56,7 +57,7 @@ pub struct Attached {
     pages: Option<[Box<dyn SharedPage>; 2]>,
     ring: ConsoleRing,
     console_port: u32,
-    connection: Connection,
+    connection: RingConnection,
     store_port: u32,
     input: Vec<u8>,
     said_broken: bool,
@@ -69,7 +70,7 @@ impl Attached {
     ///
     /// Its pages cannot be mapped, or its event channels not bound.
     pub fn new(xen: &dyn Xen, events: &dyn Events, config: &GuestConfig, built: Built) -> Result<Attached> {
-        let page = |address: u64| xen.map(built.domain, address / layout::PAGE_SIZE);
+        let page = |frame: Gfn| xen.map(built.domain, frame.0);
         let console = page(layout::CONSOLE_PAGE).context("cannot reach the guest's console")?;
         let store = page(layout::STORE_PAGE).context("cannot reach the guest's store")?;
         let console_port = events.bind(built.domain, built.console_port)?;
@@ -80,7 +81,7 @@ impl Attached {
             pages: Some([console, store]),
             ring: ConsoleRing::default(),
             console_port,
-            connection: Connection::new(nodes(config, &built)),
+            connection: RingConnection::new(nodes(config, &built)),
             store_port,
             input: Vec::new(),
             said_broken: false,
@@ -150,10 +151,10 @@ impl Attached {
 }
 
 /// What a guest's drivers look for when they start.
-fn nodes(config: &GuestConfig, built: &Built) -> Store {
+fn nodes(config: &GuestConfig, built: &Built) -> GuestStore {
     let domain = built.domain.to_string();
     let memory = (config.memory >> 10).to_string();
-    let uuid = format!("/vm/{}", crate::registry::uuid(&built.handle));
+    let uuid = format!("/vm/{}", built.handle);
     let mut nodes: Vec<(String, &str)> = vec![
         ("name".into(), &config.name),
         ("domid".into(), &domain),
@@ -165,7 +166,7 @@ fn nodes(config: &GuestConfig, built: &Built) -> Store {
         ("memory/target".into(), &memory),
     ];
     nodes.extend((0..config.vcpus).map(|vcpu| (format!("cpu/{vcpu}/availability"), "online")));
-    Store::new(built.domain, nodes.iter().map(|(name, value)| (name.as_str(), *value)))
+    GuestStore::new(DomId(built.domain), nodes.iter().map(|(name, value)| (name.as_str(), *value)))
 }
 
 /// How long a monitor sleeps if nothing happens: so late it sees at most that its guest has ended.
@@ -206,7 +207,7 @@ mod tests {
             GuestConfig::parse(Path::new("/web.toml"), "kernel = \"k\"\nmemory = \"64M\"\nvcpus = 2\n")
                 .unwrap();
         let (domain, _) = xen.create(&Default::default()).unwrap();
-        let built = Built { domain, console_port: 2, store_port: 1, handle: [0; 16] };
+        let built = Built { domain, console_port: 2, store_port: 1, handle: uuid::Uuid::nil() };
         let mut guest = Attached::new(&xen, &events, &config, built).unwrap();
         guest.type_in(b"root\n");
         let mut output = Vec::new();
@@ -225,7 +226,8 @@ mod tests {
         let config =
             GuestConfig::parse(Path::new("/web.toml"), "kernel = \"k\"\nmemory = \"64M\"\nvcpus = 2\n")
                 .unwrap();
-        let store = nodes(&config, &Built { domain: 9, console_port: 2, store_port: 1, handle: [0; 16] });
+        let store =
+            nodes(&config, &Built { domain: 9, console_port: 2, store_port: 1, handle: uuid::Uuid::nil() });
         for (name, value) in [("domid", "9"), ("cpu/1/availability", "online"), ("memory/target", "65536")] {
             assert_eq!(store.get(name), Some(value.as_bytes()), "{name}");
         }

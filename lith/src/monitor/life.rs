@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use uuid::Uuid;
 
 use super::ending::State;
 use crate::builder::{Built, Files, build};
 use crate::config::{Backend, GuestConfig};
-use crate::registry::{Registry, uuid};
+use crate::registry::Registry;
 use crate::xen::{DomainId, Error, Xen};
 
 /// How long others may take to let go of a guest that was destroyed.
@@ -23,7 +24,7 @@ const PERIOD: Duration = Duration::from_millis(20);
 pub fn check_free(xen: &dyn Xen, registry: &Registry, name: &str) -> Result<()> {
     let Some(record) = registry.get(name) else { return Ok(()) };
     let Some(info) = xen.domain(record.domain)? else { return Ok(()) };
-    if uuid(&info.handle) == record.uuid && State::of(Some(&info)) != State::Gone {
+    if Uuid::from_bytes(info.handle) == record.uuid && State::of(Some(&info)) != State::Gone {
         bail!(
             "there is a guest {name} already, domain {}, which nobody looks after; `lith destroy {name}` removes it",
             record.domain
@@ -101,11 +102,11 @@ mod tests {
         let (domain, _) = xen.create(&Default::default()).unwrap();
         let text = "kernel = \"/k\"\nmemory = \"64M\"\n";
         let config = GuestConfig::parse(Path::new("/web.toml"), text).unwrap();
-        let record = Record { domain, uuid: uuid(&[0; 16]), monitor: 1, restarts: 0, config };
+        let record = Record { domain, uuid: Uuid::nil(), monitor: 1, restarts: 0, config };
         registry.write(&record).unwrap();
         let error = check_free(&xen, &registry, "web").unwrap_err().to_string();
         assert!(error.contains("domain 7, which nobody looks after"), "{error}");
-        registry.write(&Record { uuid: uuid(&[1; 16]), ..record }).unwrap();
+        registry.write(&Record { uuid: Uuid::from_bytes([1; 16]), ..record }).unwrap();
         assert!(check_free(&xen, &registry, "web").is_ok());
     }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use devicemodel::xen::Evtchn;
+use backend::xen::Evtchn;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::AsFd;
 
@@ -21,7 +21,7 @@ use super::report::{Order, Report, send};
 use super::{life, report};
 use crate::config::{Action, GuestConfig};
 use crate::output::explain;
-use crate::registry::{FOLDER, Record, Registry, uuid};
+use crate::registry::{FOLDER, Record, Registry};
 use crate::xen::{RealXen, Xen};
 
 /// Connections at once.
@@ -158,7 +158,7 @@ impl Monitor {
     fn record(&self) -> Result<()> {
         self.registry.write(&Record {
             domain: self.guest.built.domain,
-            uuid: uuid(&self.guest.built.handle),
+            uuid: self.guest.built.handle,
             monitor: std::process::id(),
             restarts: self.restarts,
             config: self.config.clone(),

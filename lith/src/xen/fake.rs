@@ -4,15 +4,15 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use devicemodel::slots::{Device, Slot, SlotState};
+use backend::xen::slots::{Device, Slot, SlotInterrupt, SlotState};
 use rustix::io::Errno;
 use xenolith_abi::domctl::{CreateDomain, DomainInfo, GicVersion, VcpuGuestContext, info_flag};
 use xenolith_abi::hvm::HvmParam;
 use xenolith_abi::sysctl::PhysInfo;
 
 use super::{DomainId, Error, Result, Version, Xen};
-use crate::page::SharedPage;
-use crate::page::mock::MockPage;
+use xenstore::page::SharedPage;
+use xenstore::page::mock::MockPage;
 
 /// The number of the domain that it makes first.
 pub const FIRST: DomainId = 7;
@@ -189,7 +189,10 @@ impl Xen for FakeXen {
     }
 
     fn create_slot(&self, device: &Device) -> Result<u32> {
-        self.note(format!("slot in {} with interrupt {}", device.backend, device.irq))?;
+        let SlotInterrupt { kind: 1, number: line, .. } = device.interrupt else {
+            panic!("no line: {:?}", device.interrupt);
+        };
+        self.note(format!("slot in {} with interrupt {line}", device.backend))?;
         let mut slots = self.slots.borrow_mut();
         let number = u32::try_from(slots.len()).unwrap() + 10;
         slots.push(Slot {

@@ -7,8 +7,8 @@ mod system;
 use std::sync::Arc;
 use std::time::Duration;
 
-use devicemodel::slots::{Device, FEATURE_SLOTS, Slot, Slots};
-use devicemodel::xen::{Argument, Buffer, Privcmd};
+use backend::xen::slots::{Device, FEATURE_SLOTS, Slot, Slots};
+use backend::xen::{Argument, Buffer, Privcmd};
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 use xenolith_abi::domctl::{CreateDomain, DomainInfo, VcpuGuestContext};
@@ -17,7 +17,7 @@ use xenolith_abi::sysctl::PhysInfo;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{DomainId, Error, Result, Version, Xen};
-use crate::page::SharedPage;
+use xenstore::page::SharedPage;
 
 /// The hypervisor.
 #[derive(Debug)]

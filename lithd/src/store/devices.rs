@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow};
 use virtio::config::DiskConfig;
-use xenstore::{Client, Error, Nodes};
+use xenstore::{Client, DomId, Error, Nodes};
 
 use super::keys::{self, Keys};
 use super::place::{Kind, Place};
@@ -173,7 +173,7 @@ impl Devices {
     pub fn look_for_ends(&mut self, store: &mut Client) -> Result<(), Error> {
         for (place, device) in &mut self.devices {
             let Some(child) = device.child.as_mut().filter(|child| !child.is_ending()) else { continue };
-            match store.is_introduced(place.guest) {
+            match store.is_introduced(DomId(place.guest)) {
                 Ok(true) => {}
                 Ok(false) => {
                     device.stage = Stage::Gone;

@@ -84,16 +84,16 @@ fn a_domain_has_a_home_and_permissions() {
     let (mut control, mut guest) = (mock.connect(0).unwrap(), mock.connect(7).unwrap());
     control.write("/local/domain/7/domid", b"7").unwrap();
     control.set_permissions("/local/domain/7", &"n7".parse().unwrap()).unwrap();
-    assert_eq!(guest.domain_path(7).unwrap(), "/local/domain/7");
+    assert_eq!(guest.domain_path(DomId(7)).unwrap(), "/local/domain/7");
     assert_eq!(guest.read("domid").unwrap_err().errno(), Some(Errno::ACCESS));
     control.set_permissions("/local/domain/7/domid", &"n0,r7".parse().unwrap()).unwrap();
     assert_eq!(guest.read_text("domid").unwrap(), "7");
     assert_eq!(guest.write("domid", b"0").unwrap_err().errno(), Some(Errno::ACCESS));
     guest.write("data/x", b"1").unwrap();
-    assert_eq!(control.permissions("/local/domain/7/data/x").unwrap(), Permissions::private(7));
-    assert!(control.is_introduced(0).unwrap() && !control.is_introduced(7).unwrap());
+    assert_eq!(control.permissions("/local/domain/7/data/x").unwrap(), Permissions::private(DomId(7)));
+    assert!(control.is_introduced(DomId(0)).unwrap() && !control.is_introduced(DomId(7)).unwrap());
     mock.introduce(7);
-    assert!(control.is_introduced(7).unwrap());
+    assert!(control.is_introduced(DomId(7)).unwrap());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What a guest does to the machine without EL2: its system registers, and its side of the list registers.
 
-use xenolith_isa::vgic::list_register::State;
+use xenolith_isa::vgic::list_register::ListState;
 use xenolith_isa::vgic::{ListRegister, Origin};
 
 use super::context::Registers;
@@ -26,9 +26,9 @@ pub fn change_registers(change: impl FnOnce(&mut Registers)) {
 pub fn acknowledge() -> Option<u32> {
     with(|machine| {
         let list = &mut machine.cpu().gic.list;
-        let pending = list.iter_mut().flatten().filter(|register| register.state == State::Pending);
+        let pending = list.iter_mut().flatten().filter(|register| register.state == ListState::Pending);
         let register = pending.min_by_key(|register| (register.priority, register.intid))?;
-        register.state = State::Active;
+        register.state = ListState::Active;
         Some(register.intid)
     })
 }
@@ -42,10 +42,10 @@ pub fn end(intid: u32) {
             interface.unlisted_ends += 1;
             return;
         };
-        register.state = State::new(register.state.is_pending(), false);
+        register.state = ListState::new(register.state.is_pending(), false);
         match register.origin {
             Origin::Software { eoi_maintenance, .. } => {
-                interface.ended |= eoi_maintenance && register.state == State::Invalid;
+                interface.ended |= eoi_maintenance && register.state == ListState::Invalid;
             }
             Origin::Hardware(physical) => machine.line(physical).active = false,
         }

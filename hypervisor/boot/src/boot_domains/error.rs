@@ -3,8 +3,8 @@
 use alloc::string::String;
 use core::fmt;
 
+use machine_model::tree::TreeError;
 use xenolith_abi::Errno;
-use xenolith_guest::tree::TreeError;
 
 use crate::load::LoadError;
 use crate::static_shm::NotTaken;

@@ -10,12 +10,13 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 
-use xenolith_guest::tree::{Pl011, Timer};
-use xenolith_guest::{Region, extended_regions, layout as map};
+use machine_model::tree::{Pl011, Timer};
+use machine_model::{Region, extended_regions, layout as map};
+use xenolith_abi::Intid;
 
 use xenolith_core::types::PAGE_SIZE;
 use xenolith_host::passthrough::Window;
-use xenolith_host::platform::{self, CommonMemory, GicLayout, Platform, subtract};
+use xenolith_host::platform::{self, GicLayout, Platform, StaticShmNode, subtract};
 
 use super::BootError;
 
@@ -35,7 +36,7 @@ pub struct Request<'r> {
     /// There is an emulated UART.
     pub uart: bool,
     /// Memory that it has in common with others.
-    pub common: &'r [CommonMemory],
+    pub common: &'r [StaticShmNode],
     /// Bits of a guest address.
     pub address_bits: u32,
 }
@@ -117,7 +118,7 @@ pub fn standard(request: &Request<'_>, bytes: u64) -> Result<Layout, BootError> 
         controller,
         grant_window: map::GRANT_WINDOW,
         uart,
-        event_ppi: map::EVENTS,
+        event_ppi: map::EVENTS.0,
         timer: Timer::guest(None),
     })
 }
@@ -162,9 +163,9 @@ pub fn direct(
         uart,
         event_ppi,
         timer: Timer {
-            secure_physical: platform.timer.secure_physical,
-            physical: platform.timer.physical,
-            r#virtual: platform.timer.r#virtual,
+            secure_physical: Intid(platform.timer.secure_physical),
+            physical: Intid(platform.timer.physical),
+            r#virtual: Intid(platform.timer.r#virtual),
             frequency: None,
         },
     })
@@ -177,7 +178,7 @@ fn guest(region: &platform::Region) -> Region {
 /// The emulated UART in the place of the machine's, which is the hypervisor's own; without that, in a guest's place.
 fn host_uart(platform: &Platform) -> Pl011 {
     let there = platform.uart.as_ref().and_then(|uart| {
-        let interrupt = uart.interrupt.filter(|line| !line.is_private())?.intid;
+        let interrupt = Intid(uart.interrupt.filter(|line| !line.is_private())?.intid);
         Some(Pl011 { registers: Region::new(uart.registers.start().0, UART_SIZE), interrupt })
     });
     there.unwrap_or(Pl011::GUEST)

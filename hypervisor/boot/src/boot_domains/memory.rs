@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use xenolith_guest::Region;
+use machine_model::Region;
 
 use xenolith_core::types::{DomId, Gfn, Mfn, PAGE_SHIFT};
 use xenolith_domain::hypervisor::Hypervisor;

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use xenolith_core::types::{DomId, Ipa, PAGE_SHIFT};
 use xenolith_domain::hypervisor::Hypervisor;
-use xenolith_host::platform::{CommonMemory, Platform, Region, subtract};
+use xenolith_host::platform::{Platform, Region, StaticShmNode, subtract};
 use xenolith_memory::frames::Area;
 
 use super::{FirstError, Modules};
@@ -31,7 +31,7 @@ pub fn extended_regions(
     platform: &Platform,
     modules: &Modules<'_>,
     banks: &[(Ipa, u64)],
-    common: &[&CommonMemory],
+    common: &[&StaticShmNode],
 ) -> Vec<(Ipa, u64)> {
     let mut taken: Vec<Region> = banks
         .iter()

@@ -14,7 +14,7 @@ use xenolith_core::types::{DomId, Gfn, Mfn, Pa, VcpuId};
 use xenolith_isa::psci;
 use xenolith_isa::sysreg::{FilteredIds, Guest};
 use xenolith_isa::vgic::{Config, ConfigError, Model, Vgic};
-use xenolith_memory::frames::{Content, FrameRange, Kind, Pin};
+use xenolith_memory::frames::{Content, FrameRange, FrameRef, Kind};
 use xenolith_memory::p2m::{MapKind, P2m, P2mError, Tlb};
 use xenolith_memory::table::TableList;
 use xenolith_policy::event::EventChannels;
@@ -28,7 +28,7 @@ use super::{Domain, Ending, Parameters};
 
 /// What a domain is to be.
 #[derive(Clone, Debug)]
-pub struct Blueprint {
+pub struct DomainConfig {
     /// Its number.
     pub id: DomId,
     /// It may control the machine and all other domains.
@@ -62,7 +62,7 @@ pub struct Blueprint {
 /// Why a domain cannot be put together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BuildError {
-    /// The interrupt controller cannot be as the blueprint says.
+    /// The interrupt controller cannot be as the config says.
     Controller(ConfigError),
     /// RAM cannot be mapped.
     Map(Pa, P2mError),
@@ -149,8 +149,8 @@ pub(super) fn end_stage2(hv: &Hypervisor, id: DomId, p2m: &mut P2m<TableList, Ha
 
 /// How large the pool of tables may grow by itself. The control domain is trusted. One that has devices of its own may
 /// be the device model of others, and map as much as the machine has. Any other has what the control domain gives it.
-fn pool_limit(hv: &Hypervisor, blueprint: &Blueprint) -> u64 {
-    match (blueprint.is_control, blueprint.direct_mapped) {
+fn pool_limit(hv: &Hypervisor, config: &DomainConfig) -> u64 {
+    match (config.is_control, config.direct_mapped) {
         (true, _) => u64::MAX,
         (false, true) => (hv.frames.total() >> TABLE_ORDER).saturating_add(2 * MORE_TABLES),
         (false, false) => 0,
@@ -159,8 +159,8 @@ fn pool_limit(hv: &Hypervisor, blueprint: &Blueprint) -> u64 {
 
 /// The parts of a domain that need more than the heap's memory, or can fail.
 struct Parts {
-    shared_info: Pin,
-    events: EventChannels<Pin>,
+    shared_info: FrameRef,
+    events: EventChannels<FrameRef>,
     vcpus: Vec<Vcpu>,
     vgic: Vgic,
     io: Io,
@@ -169,15 +169,15 @@ struct Parts {
 
 impl Parts {
     /// Makes them all, or none.
-    fn new(hv: &Hypervisor, blueprint: &Blueprint) -> Result<Parts, BuildError> {
-        let id = blueprint.id;
-        let vgic = controller(hv, blueprint)?;
-        let io = Io::new(blueprint.vcpus)?;
+    fn new(hv: &Hypervisor, config: &DomainConfig) -> Result<Parts, BuildError> {
+        let id = config.id;
+        let vgic = controller(hv, config)?;
+        let io = Io::new(config.vcpus)?;
         let teardown = Teardown::new()?;
         let shared = hv.frames.alloc(0, id, Kind::Shared, Content::Zeroed).ok_or(Errno::ENOMEM)?;
-        let shared_info = hv.frames.pin(shared, id).map_err(|_| Errno::ENOMEM)?;
-        let events = EventChannels::new(id, blueprint.vcpus, blueprint.max_port, shared_info.page());
-        match events.and_then(|events| Ok((events, vcpus(hv, blueprint.vcpus)?))) {
+        let shared_info = hv.frames.get_frame(shared, id).map_err(|_| Errno::ENOMEM)?;
+        let events = EventChannels::new(id, config.vcpus, config.max_port, shared_info.page());
+        match events.and_then(|events| Ok((events, vcpus(hv, config.vcpus)?))) {
             Ok((events, vcpus)) => Ok(Parts { shared_info, events, vcpus, vgic, io, teardown }),
             Err(errno) => {
                 end_shared_info(hv, id, shared);
@@ -199,13 +199,13 @@ impl Domain {
     #[inline(never)]
     pub fn new(
         hv: &Hypervisor,
-        blueprint: Blueprint,
+        config: DomainConfig,
         mut p2m: P2m<TableList, HardwareTlb>,
     ) -> Result<Box<Domain>, BuildError> {
-        let id = blueprint.id;
-        let gic_system_registers = matches!(blueprint.controller, Model::V3 { .. });
+        let id = config.id;
+        let gic_system_registers = matches!(config.controller, Model::V3 { .. });
         let guest = Guest { gic_system_registers, ipa_bits: hv.geometry.bits() as u8 };
-        let Parts { shared_info, events, vcpus, vgic, io, teardown } = match Parts::new(hv, &blueprint) {
+        let Parts { shared_info, events, vcpus, vgic, io, teardown } = match Parts::new(hv, &config) {
             Ok(parts) => parts,
             Err(error) => {
                 discard_stage2(hv, id, &mut p2m);
@@ -222,35 +222,35 @@ impl Domain {
         Ok(Box::new(Domain {
             id,
             handle: Mutex::new([0; 16]),
-            is_control: blueprint.is_control,
-            direct_mapped: blueprint.direct_mapped,
+            is_control: config.is_control,
+            direct_mapped: config.direct_mapped,
             vcpus,
             ids: FilteredIds::new(&arch::id_registers(), &guest),
             gic_system_registers,
-            guest_timer: blueprint.guest_timer,
-            physical_timer: blueprint.physical_timer,
-            event_ppi: blueprint.event_ppi,
+            guest_timer: config.guest_timer,
+            physical_timer: config.physical_timer,
+            event_ppi: config.event_ppi,
             stage2: Stage2 { vttbr: p2m.vttbr(), vtcr: hv.geometry.vtcr(false) },
             memory: Mutex::new(Memory {
                 p2m,
-                pages: blueprint.pages,
-                max_pages: blueprint.max_pages,
+                pages: config.pages,
+                max_pages: config.max_pages,
                 shared_info_gfn: None,
-                pool_limit: pool_limit(hv, &blueprint),
+                pool_limit: pool_limit(hv, &config),
                 closed: false,
             }),
             shared_info,
-            grants: Mutex::new(GrantTable::new(blueprint.grant_frames)),
-            maptrack: Mutex::new(Maptrack::new(blueprint.maptrack_frames)),
+            grants: Mutex::new(GrantTable::new(config.grant_frames)),
+            maptrack: Mutex::new(Maptrack::new(config.maptrack_frames)),
             events: Mutex::new(events),
             vgic: Mutex::new(vgic),
             parameters: Mutex::new(Parameters::default()),
             runstate_update_flag: false.into(),
             may_log: hv.options.guest_console.into(),
-            listener: Mutex::default(),
+            panic_detector: Mutex::default(),
             watchdogs: Mutex::default(),
             // The first domain has the machine's devices, and finds what hardware would say.
-            trap_unmapped: blueprint.is_control,
+            trap_unmapped: config.is_control,
             controller_pauses: Mutex::default(),
             device_models: Mutex::default(),
             io,
@@ -297,7 +297,7 @@ fn vcpus(hv: &Hypervisor, count: u16) -> Result<Vec<Vcpu>, Errno> {
         }
     }
     let last = vcpus.iter().map(|vcpu| vcpu.unit).max();
-    if let Some(Err(errno)) = last.map(|unit| hv.alarms.reserve(unit)) {
+    if let Some(Err(errno)) = last.map(|unit| hv.timers.reserve(unit)) {
         remove_units(hv, &vcpus);
         return Err(errno);
     }
@@ -305,17 +305,17 @@ fn vcpus(hv: &Hypervisor, count: u16) -> Result<Vec<Vcpu>, Errno> {
 }
 
 /// The interrupt controller, the virtual timer's interrupt backed by the machine's.
-fn controller(hv: &Hypervisor, blueprint: &Blueprint) -> Result<Vgic, BuildError> {
-    let config = Config {
-        model: blueprint.controller.clone(),
-        vcpus: blueprint.vcpus,
-        spis: blueprint.spis,
-        event_ppi: blueprint.event_ppi,
+fn controller(hv: &Hypervisor, config: &DomainConfig) -> Result<Vgic, BuildError> {
+    let parts = Config {
+        model: config.controller.clone(),
+        vcpus: config.vcpus,
+        spis: config.spis,
+        event_ppi: config.event_ppi,
         priority_bits: arch::gic::priority_bits(),
     };
-    let mut vgic = Vgic::new(config).map_err(BuildError::Controller)?;
-    for id in (0..blueprint.vcpus).map(VcpuId) {
-        vgic.back_by_hardware(Some(id), blueprint.guest_timer, Some(hv.lines().guest_timer));
+    let mut vgic = Vgic::new(parts).map_err(BuildError::Controller)?;
+    for id in (0..config.vcpus).map(VcpuId) {
+        vgic.back_by_hardware(Some(id), config.guest_timer, Some(hv.lines().guest_timer));
     }
     Ok(vgic)
 }

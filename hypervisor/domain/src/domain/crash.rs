@@ -11,7 +11,7 @@ use xenolith_abi::sched::ShutdownReason;
 
 use crate::cpu::Local;
 use crate::hypervisor::{Hypervisor, VcpuRef};
-use crate::timers::AlarmKind;
+use crate::timers::TimerKind;
 use xenolith_arch as arch;
 use xenolith_isa::regs::GuestRegs;
 
@@ -26,15 +26,15 @@ const WATCHDOGS: usize = 2;
 
 /// Looks for [`LAST_WORDS`] in output that comes in pieces.
 #[derive(Debug, Default)]
-pub struct Listener {
+pub struct PanicDetector {
     matched: usize,
     /// The words have come, and the line that they are in goes on.
     in_line: bool,
 }
 
-impl Listener {
+impl PanicDetector {
     /// Takes a piece of output; true when a line ends in it that has the words.
-    pub fn hear(&mut self, bytes: &[u8]) -> bool {
+    pub fn scan(&mut self, bytes: &[u8]) -> bool {
         let mut heard = false;
         for byte in bytes {
             // The first letter of the words comes in them only once, so that a failed match starts anew at once.
@@ -81,13 +81,13 @@ impl Watchdogs {
 
 impl Domain {
     /// Hears the domain's output to the machine's console.
-    pub fn hear(&self, vcpu: &VcpuRef, local: &mut Local, regs: &GuestRegs, bytes: &[u8]) {
+    pub fn watch_output(&self, vcpu: &VcpuRef, local: &mut Local, regs: &GuestRegs, bytes: &[u8]) {
         let deadline = arch::now().saturating_add(arch::ticks(PATIENCE));
         // Linux says it again when it is done; once is enough.
-        if !self.listener.lock().hear(bytes) || !vcpu.vcpu().suspect(deadline, regs) {
+        if !self.panic_detector.lock().scan(bytes) || !vcpu.vcpu().suspect(deadline, regs) {
             return;
         }
-        local.set_alarm(vcpu.vcpu().unit, AlarmKind::Crash, Some(deadline));
+        local.set_timer(vcpu.vcpu().unit, TimerKind::Crash, Some(deadline));
         local.choose();
     }
 }
@@ -109,7 +109,7 @@ pub fn confirm(hv: &Hypervisor, vcpu: &VcpuRef, now: u64) {
 pub fn check_watchdogs(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, now: u64) {
     let Some(first) = vcpu.domain.watchdogs.lock().first() else { return };
     if first > now {
-        local.set_alarm(vcpu.vcpu().unit, AlarmKind::Watchdog, Some(first));
+        local.set_timer(vcpu.vcpu().unit, TimerKind::Watchdog, Some(first));
         return;
     }
     log::error!("{}: its watchdog was not fed in time", vcpu.domain.id);
@@ -143,13 +143,13 @@ mod tests {
     fn last_words_are_heard_in_any_pieces() {
         let text = b"[    1.2] KKernel Kernel panic - not syncing: sysrq\n";
         for size in 1..text.len() {
-            let mut listener = Listener::default();
-            let heard = text.chunks(size).filter(|piece| listener.hear(piece)).count();
+            let mut panic_detector = PanicDetector::default();
+            let heard = text.chunks(size).filter(|piece| panic_detector.scan(piece)).count();
             assert_eq!(heard, 1, "pieces of {size}");
         }
-        let mut listener = Listener::default();
-        assert!(!listener.hear(b"Kernel panic - not sync"));
-        assert!(!listener.hear(b"?ing\n"));
+        let mut panic_detector = PanicDetector::default();
+        assert!(!panic_detector.scan(b"Kernel panic - not sync"));
+        assert!(!panic_detector.scan(b"?ing\n"));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use xenolith_isa::vgic::{ConfigError, MAX_SPIS, MAX_VCPUS_V2, MAX_VCPUS_V3, Mode
 use xenolith_memory::p2m::MapKind;
 
 use super::Domain;
-use super::build::{Blueprint, BuildError, empty_stage2};
+use super::build::{BuildError, DomainConfig, empty_stage2};
 use super::layout;
 
 /// Frames of grant table when a request does not say (Xen's default).
@@ -69,11 +69,11 @@ impl Hypervisor {
     /// more domains than VMIDs. After an error nothing is left of it.
     pub fn create_domain(&self, request: &NewDomain) -> Result<Arc<Domain>, Errno> {
         let mut last = self.creating.lock();
-        self.bury();
+        self.reap();
         let id = self.number_for(request.id, *last)?;
-        let blueprint = blueprint(request, id)?;
+        let config = config(request, id)?;
         let p2m = empty_stage2(self, id, TABLES)?;
-        let mut domain = Domain::new(self, blueprint, p2m).map_err(|error| match error {
+        let mut domain = Domain::new(self, config, p2m).map_err(|error| match error {
             BuildError::Call(errno) => errno,
             BuildError::Map(_, error) => error.into(),
             BuildError::Controller(ConfigError::Memory) => Errno::ENOMEM,
@@ -113,7 +113,7 @@ impl Hypervisor {
     }
 }
 
-fn blueprint(request: &NewDomain, id: DomId) -> Result<Blueprint, Errno> {
+fn config(request: &NewDomain, id: DomId) -> Result<DomainConfig, Errno> {
     let is_version_2 = arch::gic::virtual_cpu_interface().is_some();
     let (controller, most) = match (request.controller, is_version_2) {
         (Controller::Native | Controller::V2, true) => {
@@ -137,7 +137,7 @@ fn blueprint(request: &NewDomain, id: DomId) -> Result<Blueprint, Errno> {
     if grant_frames == 0 {
         return Err(Errno::EINVAL);
     }
-    Ok(Blueprint {
+    Ok(DomainConfig {
         id,
         is_control: false,
         direct_mapped: false,

@@ -20,7 +20,7 @@ use xenolith_policy::event::Closing;
 use xenolith_policy::grant;
 
 use super::memory::holds_reference;
-use super::{Domain, Grantees, build};
+use super::{Domain, GrantContext, build};
 
 /// How far a call has come that is made again until it is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,7 +159,7 @@ impl Hypervisor {
         if domain.is_control {
             return Err(Errno::EINVAL);
         }
-        self.bury();
+        self.reap();
         // Another CPU may be at it; waiting for it here would hold up this one's guests.
         let Some(mut teardown) = domain.teardown.try_lock() else { return Ok(Progress::Again) };
         let mut budget = Budget(budget.max(LEAST_BUDGET));
@@ -173,15 +173,15 @@ impl Hypervisor {
 
     /// Takes a domain off the list if it is dead and nobody refers to its frames any more.
     pub(super) fn forget_if_over(&self, domain: &Domain) {
-        if domain.is_dead() && domain.lingering.load(Ordering::SeqCst) == 0 && self.take_off(domain) {
+        if domain.is_dead() && domain.lingering.load(Ordering::SeqCst) == 0 && self.unlink(domain) {
             self.raise_global_virq(Virq::DomExc);
         }
     }
 
     /// Ends what is left of domains that were taken off the list and that nobody refers to any more: their vCPUs leave the
     /// scheduler.
-    pub fn bury(&self) {
-        self.take_dead(|domain| build::remove_units(self, &domain.vcpus));
+    pub fn reap(&self) {
+        self.reap_zombies(|domain| build::remove_units(self, &domain.vcpus));
     }
 }
 
@@ -201,7 +201,7 @@ impl Teardown {
             Phase::Quiesce => quiesce(hv, domain).then_some(Phase::Events),
             Phase::Events => close_events(hv, domain, budget).map(|()| Phase::Grants(0)),
             Phase::Grants(from) => budget.spend(HANDLES).map(|()| {
-                let rest = grant::release_held(&Grantees { hv, caller: domain }, from, HANDLES);
+                let rest = grant::release_held(&GrantContext { hv, caller: domain }, from, HANDLES);
                 rest.map_or(Phase::Memory(0), Phase::Grants)
             }),
             Phase::Memory(from) => self.free_memory(hv, domain, from, budget)?,
@@ -289,7 +289,7 @@ fn close_events(hv: &Hypervisor, domain: &Domain, budget: &mut Budget) -> Option
         let step = domain.events.lock().teardown_step(&mut budget.0);
         match step {
             Closing::Disconnect(peer) => hv.disconnect_event(peer),
-            Closing::Release(pin) => hv.unpin(pin),
+            Closing::Release(frame) => hv.put_frame(frame),
             Closing::Again => return None,
             Closing::Done => return Some(()),
         }
@@ -335,7 +335,7 @@ fn free_tables(hv: &Hypervisor, domain: &Domain, budget: &mut Budget) -> Option<
     loop {
         let frame = domain.grants.lock().take_frame();
         let Some(frame) = frame else { break };
-        hv.unpin(frame);
+        hv.put_frame(frame);
         budget.spend(1)?;
     }
     let mut memory = domain.memory.lock();
@@ -353,7 +353,7 @@ fn finish(hv: &Hypervisor, domain: &Domain) {
     drop(hv.wall_clock.lock());
     let shared = domain.shared_info.mfn();
     let _ = hv.give_up(domain, FrameRange { first: shared, pages: 1 });
-    // The pin stays where it is, and nobody uses it any more: events are closed, and the time is not written.
+    // The frame stays where it is, and nobody uses it any more: events are closed, and the time is not written.
     hv.release_frame(shared);
     domain.life.store(Life::Dead as u8, Ordering::SeqCst);
     hv.raise_global_virq(Virq::DomExc);

@@ -5,14 +5,14 @@ use xenolith_abi::event::Virq;
 
 use crate::hypervisor::Hypervisor;
 use xenolith_core::types::{DomId, Gfn, VcpuId};
-use xenolith_memory::frames::Pin;
-use xenolith_policy::event::{Closing, Delivery, Effects, Ends, Peer, Port, vcpu_info_fits};
+use xenolith_memory::frames::FrameRef;
+use xenolith_policy::event::{Closing, Delivery, Ends, EventActions, Peer, Port, vcpu_info_fits};
 
 use super::Domain;
 
 impl Domain {
     /// Carries out what follows from events. The domain's event lock is not held.
-    pub fn follow_events(&self, hv: &Hypervisor, effects: Effects) {
+    pub fn follow_events(&self, hv: &Hypervisor, effects: EventActions) {
         for id in effects.notify.iter() {
             self.raise_event(hv, id);
         }
@@ -60,7 +60,7 @@ impl Domain {
     }
 
     /// Both tables at once, the lower number's lock first.
-    fn with_ends<T>(&self, remote: &Domain, work: impl FnOnce(Ends<'_, Pin>) -> T) -> T {
+    fn with_ends<T>(&self, remote: &Domain, work: impl FnOnce(Ends<'_, FrameRef>) -> T) -> T {
         if self.id == remote.id {
             return work(Ends::Loopback(&mut self.events.lock()));
         }
@@ -90,7 +90,7 @@ impl Domain {
             let step = self.events.lock().reset_step(&mut budget);
             match step {
                 Closing::Disconnect(peer) => hv.disconnect_event(peer),
-                Closing::Release(pin) => hv.unpin(pin),
+                Closing::Release(frame) => hv.put_frame(frame),
                 Closing::Again => return false,
                 Closing::Done => return true,
             }
@@ -108,8 +108,8 @@ impl Domain {
         if !vcpu_info_fits(offset) {
             return Err(Errno::ENXIO);
         }
-        let pin = self.pin(hv, gfn)?;
-        let registered = self.events.lock().register_vcpu_info(id, pin, offset);
+        let frame = self.get_frame(hv, gfn)?;
+        let registered = self.events.lock().register_vcpu_info(id, frame, offset);
         self.settle(hv, registered)
     }
 
@@ -121,15 +121,15 @@ impl Domain {
         gfn: Gfn,
         offset: u32,
     ) -> Result<(), Errno> {
-        let pin = self.pin(hv, gfn)?;
-        let done = self.events.lock().init_control(id, pin, offset);
-        self.settle(hv, done.map(|()| Effects::default()))
+        let frame = self.get_frame(hv, gfn)?;
+        let done = self.events.lock().init_control(id, frame, offset);
+        self.settle(hv, done.map(|()| EventActions::default()))
     }
 
     /// Adds a page of event words of the FIFO form.
     pub fn expand_event_array(&self, hv: &Hypervisor, gfn: Gfn) -> Result<(), Errno> {
-        let pin = self.pin(hv, gfn)?;
-        let done = self.events.lock().expand_array(pin);
+        let frame = self.get_frame(hv, gfn)?;
+        let done = self.events.lock().expand_array(frame);
         self.settle(hv, done)
     }
 
@@ -137,7 +137,7 @@ impl Domain {
     fn settle(
         &self,
         hv: &Hypervisor,
-        done: Result<Effects, xenolith_policy::event::Refused<Pin>>,
+        done: Result<EventActions, xenolith_policy::event::Refused<FrameRef>>,
     ) -> Result<(), Errno> {
         match done {
             Ok(effects) => {
@@ -145,7 +145,7 @@ impl Domain {
                 Ok(())
             }
             Err(refused) => {
-                hv.unpin(refused.frame);
+                hv.put_frame(refused.frame);
                 Err(refused.errno)
             }
         }

@@ -6,7 +6,7 @@ use xenolith_abi::Errno;
 
 use crate::hypervisor::Hypervisor;
 use xenolith_core::types::{DomId, Gfn, Mfn};
-use xenolith_memory::frames::{Content, FrameRange, Frames, Kind, Pin};
+use xenolith_memory::frames::{Content, FrameRange, FrameRef, Frames, Kind};
 use xenolith_memory::p2m::MapKind;
 use xenolith_policy::grant::{Domains, GrantTable, Maptrack, Resolved, Resolver, Rights};
 
@@ -15,12 +15,12 @@ use super::memory::Memory;
 
 impl Domain {
     /// A new frame for the domain's grant table.
-    pub fn new_grant_frame(&self, hv: &Hypervisor) -> Option<Pin> {
+    pub fn new_grant_frame(&self, hv: &Hypervisor) -> Option<FrameRef> {
         let mfn = hv.frames.alloc(0, self.id, Kind::Shared, Content::Zeroed)?;
-        let pin = hv.frames.pin(mfn, self.id).ok();
-        // The table holds its frame by the pin alone.
+        let frame = hv.frames.get_frame(mfn, self.id).ok();
+        // The table holds its frame by the `FrameRef` alone.
         let _ = hv.give_up(self, FrameRange { first: mfn, pages: 1 });
-        pin
+        frame
     }
 
     /// Maps a frame of the grant table, which grows as far as it may (`XENMAPSPACE_grant_table`). A frame that is mapped
@@ -43,32 +43,32 @@ impl Domain {
 
 impl Memory {
     /// A reference to a frame of the domain's own RAM that it may use with these rights.
-    fn own_ram(&self, frames: &Frames, owner: DomId, gfn: Gfn, rights: Rights) -> Option<(Pin, bool)> {
+    fn own_ram(&self, frames: &Frames, owner: DomId, gfn: Gfn, rights: Rights) -> Option<(FrameRef, bool)> {
         let entry = self.p2m.lookup(gfn).ok()?;
         let writable = entry.kind.writable();
         if !entry.kind.is_ram() || rights == Rights::ReadWrite && !writable {
             return None;
         }
-        Some((frames.pin(entry.mfn, owner).ok()?, writable))
+        Some((frames.get_frame(entry.mfn, owner).ok()?, writable))
     }
 }
 
 /// The domains as one of them sees them when it uses grants.
-pub struct Grantees<'a> {
+pub struct GrantContext<'a> {
     /// The hypervisor.
     pub hv: &'a Hypervisor,
     /// Who calls.
     pub caller: &'a Domain,
 }
 
-impl Grantees<'_> {
+impl GrantContext<'_> {
     fn domain(&self, id: DomId) -> Option<Arc<Domain>> {
         self.hv.domain(id)
     }
 }
 
-impl Domains for Grantees<'_> {
-    type Frame = Pin;
+impl Domains for GrantContext<'_> {
+    type Frame = FrameRef;
 
     fn caller(&self) -> DomId {
         self.caller.id
@@ -86,7 +86,7 @@ impl Domains for Grantees<'_> {
     fn with_table<R>(
         &self,
         domain: DomId,
-        work: impl FnOnce(&mut GrantTable<Pin>, &mut Resolver<'_, Pin>) -> R,
+        work: impl FnOnce(&mut GrantTable<FrameRef>, &mut Resolver<'_, FrameRef>) -> R,
     ) -> Option<R> {
         let domain = self.domain(domain)?;
         let memory = domain.memory.lock();
@@ -102,7 +102,7 @@ impl Domains for Grantees<'_> {
         work(&mut self.caller.maptrack.lock())
     }
 
-    fn own_frame(&self, gfn: Gfn, rights: Rights) -> Option<Pin> {
+    fn own_frame(&self, gfn: Gfn, rights: Rights) -> Option<FrameRef> {
         let memory = self.caller.memory.lock();
         memory.own_ram(&self.hv.frames, self.caller.id, gfn, rights).map(|(frame, _)| frame)
     }
@@ -122,7 +122,7 @@ impl Domains for Grantees<'_> {
         let _ = self.caller.memory.lock().unmap_referenced(self.hv, self.caller, gfn, mfn);
     }
 
-    fn let_go(&self, frame: Pin) {
-        self.hv.unpin(frame);
+    fn let_go(&self, frame: FrameRef) {
+        self.hv.put_frame(frame);
     }
 }

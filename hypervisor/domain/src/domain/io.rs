@@ -12,16 +12,16 @@ use crate::hypervisor::Hypervisor;
 use xenolith_arch as arch;
 use xenolith_core::sync::Mutex;
 use xenolith_core::types::{DomId, Ipa, Mfn, VcpuId};
-use xenolith_memory::frames::{Content, FrameRange, Kind, Pin};
+use xenolith_memory::frames::{Content, FrameRange, FrameRef, Kind};
 use xenolith_policy::event::{ConsumerTag, Port};
 use xenolith_policy::ioreq::{Info, Outcome, Posted, Removed, Request, ServerId, Servers, Space};
 
 use super::memory::frame_error;
-use super::{Asked, Domain};
+use super::{Domain, IoState};
 
 /// A domain's ioreq servers.
 pub struct Io {
-    servers: Mutex<Servers<Pin>>,
+    servers: Mutex<Servers<FrameRef>>,
     /// Whether there is any: asked without the lock on every access that nobody else has answered.
     any: AtomicBool,
 }
@@ -53,16 +53,16 @@ impl Domain {
         at: Ipa,
         size: u8,
         write: Option<u64>,
-    ) -> Asked {
+    ) -> IoState {
         if !self.io.any.load(Ordering::Acquire) {
-            return Asked::Nobody;
+            return IoState::Unhandled;
         }
         let (Some(vcpu), Some(last)) = (self.vcpu(id), at.0.checked_add(u64::from(size).saturating_sub(1)))
         else {
-            return Asked::Nobody;
+            return IoState::Unhandled;
         };
         let mut servers = self.io.servers.lock();
-        let Some(server) = servers.route(Space::Mmio, at.0, last) else { return Asked::Nobody };
+        let Some(server) = servers.route(Space::Mmio, at.0, last) else { return IoState::Unhandled };
         let request = Request {
             space: Space::Mmio,
             address: at.0,
@@ -77,11 +77,11 @@ impl Domain {
         match posted {
             Posted::Notify(port) => {
                 self.notify_peer(hv, port);
-                Asked::Waits
+                IoState::Pending
             }
             Posted::Refused => {
                 hv.kick(hv.scheduler.resume(vcpu.unit, arch::now()));
-                Asked::Gone
+                IoState::Dropped
             }
         }
     }
@@ -114,7 +114,7 @@ impl Domain {
 
     /// A device model has sent an event for this vCPU.
     pub fn device_model_event(&self, hv: &Hypervisor, tag: ConsumerTag, id: VcpuId) {
-        let outcome = self.io.servers.lock().answered(tag, id);
+        let outcome = self.io.servers.lock().on_response(tag, id);
         self.follow_outcome(hv, id, outcome);
     }
 
@@ -125,15 +125,15 @@ impl Domain {
         let (outcome, deserted) = {
             let mut servers = self.io.servers.lock();
             if self.events.lock().consumer_peer(port).is_some() {
-                return servers.connected(tag, id);
+                return servers.on_peer_bound(tag, id);
             }
-            let lost = (servers.lost(tag, id), servers.destroy_deserted(tag));
+            let lost = (servers.on_peer_closed(tag, id), servers.destroy_deserted(tag));
             self.io.any.store(servers.has_servers(), Ordering::Release);
             lost
         };
         self.follow_outcome(hv, id, outcome);
         if let Some((server, removed)) = deserted {
-            self.complain(format_args!("{server} ends, because its device model is gone"));
+            self.warn_ratelimited(format_args!("{server} ends, because its device model is gone"));
             self.clear_up(hv, removed);
         }
     }
@@ -186,14 +186,14 @@ impl Domain {
     }
 
     /// Lets go of everything that a server held.
-    fn clear_up(&self, hv: &Hypervisor, removed: Removed<Pin>) {
+    fn clear_up(&self, hv: &Hypervisor, removed: Removed<FrameRef>) {
         let Removed { ports, frames, released } = removed;
         for id in released.iter() {
             self.end_wait(hv, id);
         }
         self.close_consumers(hv, &ports);
         for frame in frames {
-            hv.unpin(frame);
+            hv.put_frame(frame);
         }
     }
 
@@ -271,11 +271,11 @@ impl Domain {
     }
 
     /// A frame for slots: the guest's to pay for, and never the guest's to see.
-    fn new_server_frame(&self, hv: &Hypervisor) -> Option<Pin> {
+    fn new_server_frame(&self, hv: &Hypervisor) -> Option<FrameRef> {
         let mfn = hv.frames.alloc(0, self.id, Kind::Shared, Content::Zeroed)?;
-        let pin = hv.frames.pin(mfn, self.id).ok();
-        // The server holds its frame by the pin alone.
+        let frame = hv.frames.get_frame(mfn, self.id).ok();
+        // The server holds its frame by the `FrameRef` alone.
         let _ = hv.give_up(self, FrameRange { first: mfn, pages: 1 });
-        pin
+        frame
     }
 }

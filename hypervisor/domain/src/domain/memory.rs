@@ -8,7 +8,7 @@ use xenolith_abi::Errno;
 use crate::hypervisor::Hypervisor;
 use xenolith_arch::HardwareTlb;
 use xenolith_core::types::{DomId, Gfn, Ipa, Mfn, PAGE_SIZE};
-use xenolith_memory::frames::{Content, FrameError, FrameRange, Kind, Pin};
+use xenolith_memory::frames::{Content, FrameError, FrameRange, FrameRef, Kind};
 use xenolith_memory::p2m::{Access, Entry, MapKind, P2m, P2mError, Run};
 use xenolith_memory::table::TableList;
 
@@ -52,7 +52,7 @@ impl Memory {
                 hv.release_frame(run.mfn);
             }
             if run.kind.is_ram() {
-                domain.note_pages_left(hv);
+                domain.mark_mapcache_stale(hv);
             }
         }
         if self.shared_info_gfn == Some(gfn) {
@@ -145,7 +145,7 @@ pub fn holds_reference(kind: MapKind) -> bool {
         | MapKind::GrantReadOnly
         | MapKind::Shared
         | MapKind::SharedReadOnly
-        | MapKind::Common => true,
+        | MapKind::StaticShm => true,
     }
 }
 
@@ -203,20 +203,25 @@ impl Domain {
     }
 
     /// Holds a frame of the domain's own RAM that hypervisor and guest are going to share.
-    pub fn pin(&self, hv: &Hypervisor, gfn: Gfn) -> Result<Pin, Errno> {
-        self.with_pin(hv, gfn, |pin| pin)
+    pub fn get_frame(&self, hv: &Hypervisor, gfn: Gfn) -> Result<FrameRef, Errno> {
+        self.with_frame_ref(hv, gfn, |frame| frame)
     }
 
     /// The same, and puts it in its place before the domain's end can begin to look there. Errors: those of
-    /// [`Self::pin`].
-    pub fn with_pin<T>(&self, hv: &Hypervisor, gfn: Gfn, put: impl FnOnce(Pin) -> T) -> Result<T, Errno> {
+    /// [`Self::frame`].
+    pub fn with_frame_ref<T>(
+        &self,
+        hv: &Hypervisor,
+        gfn: Gfn,
+        put: impl FnOnce(FrameRef) -> T,
+    ) -> Result<T, Errno> {
         let memory = self.memory.lock();
         memory.require_open()?;
         let entry = memory.p2m.lookup_for(gfn, Access::Write).map_err(|_| Errno::EINVAL)?;
         if entry.kind != MapKind::Ram {
             return Err(Errno::EINVAL);
         }
-        Ok(put(hv.frames.pin(entry.mfn, self.id).map_err(frame_error)?))
+        Ok(put(hv.frames.get_frame(entry.mfn, self.id).map_err(frame_error)?))
     }
 
     /// What is mapped at a frame of the domain's RAM or shared pages.

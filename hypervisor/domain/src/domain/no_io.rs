@@ -6,7 +6,7 @@ use crate::hypervisor::Hypervisor;
 use xenolith_core::types::{DomId, Ipa, VcpuId};
 use xenolith_policy::event::{ConsumerTag, Port};
 
-use super::{Asked, Domain};
+use super::{Domain, IoState};
 
 /// A domain's ioreq servers, of which there are none.
 pub struct Io;
@@ -31,8 +31,8 @@ impl Io {
 
 impl Domain {
     /// No device model has the address.
-    pub fn ask_device_model(&self, _: &Hypervisor, _: VcpuId, _: Ipa, _: u8, _: Option<u64>) -> Asked {
-        Asked::Nobody
+    pub fn ask_device_model(&self, _: &Hypervisor, _: VcpuId, _: Ipa, _: u8, _: Option<u64>) -> IoState {
+        IoState::Unhandled
     }
 
     /// No vCPU waits for an answer.

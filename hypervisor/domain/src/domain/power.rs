@@ -10,7 +10,7 @@ use crate::hypervisor::Hypervisor;
 use crate::vcpu::{Power, Vcpu};
 use xenolith_arch as arch;
 use xenolith_arch::context::Context;
-use xenolith_host::command_line::Aftermath;
+use xenolith_host::command_line::CrashAction;
 use xenolith_isa::physical_timer::PhysicalTimer;
 use xenolith_isa::regs::{GuestRegs, Pstate};
 
@@ -96,11 +96,11 @@ impl Domain {
             self.stopping.store(false, Ordering::SeqCst);
             ending.complete = true;
         }
-        self.say_farewell();
+        self.log_shutdown();
         hv.raise_global_virq(Virq::DomExc);
     }
 
-    fn say_farewell(&self) {
+    fn log_shutdown(&self) {
         match self.shutdown_reason() {
             Some(ShutdownReason::Poweroff) => log::info!("{} has powered off", self.id),
             Some(ShutdownReason::Reboot | ShutdownReason::SoftReset) => {
@@ -141,11 +141,11 @@ fn end_machine(hv: &Hypervisor, reason: ShutdownReason) -> ! {
             arch::power_off()
         }
         ShutdownReason::Crash | ShutdownReason::Watchdog => match hv.options.after_crash {
-            Aftermath::Reboot => {
+            CrashAction::Reboot => {
                 log::error!("the first domain has crashed; resetting the machine");
                 arch::reset()
             }
-            Aftermath::Halt => {
+            CrashAction::Halt => {
                 log::error!("the first domain has crashed; the machine is halted");
                 arch::halt()
             }

@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering;
 
 use crate::hypervisor::Hypervisor;
 use xenolith_core::types::{DomId, Mfn};
-use xenolith_memory::frames::{FrameError, FrameRange, Pin, Release};
+use xenolith_memory::frames::{FrameError, FrameRange, FrameRef, Release};
 
 use super::Domain;
 
@@ -21,9 +21,9 @@ impl Hypervisor {
         }
     }
 
-    /// Drops the reference of a pin, as [`Self::release_frame`] does.
-    pub fn unpin(&self, pin: Pin) {
-        self.release_frame(pin.mfn());
+    /// Drops the reference of a frame, as [`Self::release_frame`] does.
+    pub fn put_frame(&self, frame: FrameRef) {
+        self.release_frame(frame.mfn());
     }
 
     /// Ends a domain's allocation of frames of its own. Those that others refer to stay until they let go. Returns how

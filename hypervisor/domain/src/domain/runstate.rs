@@ -14,7 +14,7 @@ use crate::hypervisor::{Hypervisor, VcpuRef};
 use crate::vcpu::Vcpu;
 use xenolith_arch as arch;
 use xenolith_core::types::{Gva, PAGE_SIZE};
-use xenolith_memory::frames::Pin;
+use xenolith_memory::frames::FrameRef;
 use xenolith_memory::page::Page;
 use xenolith_policy::sched::State;
 
@@ -32,7 +32,7 @@ pub enum RunstateArea {
     #[default]
     None,
     /// It lies in a page that is held.
-    Page(Pin, usize),
+    Page(FrameRef, usize),
     /// It has to be looked up.
     Address(Gva),
 }
@@ -43,7 +43,7 @@ impl Domain {
     pub fn register_runstate(&self, hv: &Hypervisor, vcpu: &Vcpu, address: u64, own: bool) {
         let held = || {
             let ipa = arch::translate(Gva(address), true).filter(|_| own && whole_page(Gva(address)))?;
-            Some(RunstateArea::Page(self.pin(hv, ipa.frame()).ok()?, ipa.offset()))
+            Some(RunstateArea::Page(self.get_frame(hv, ipa.frame()).ok()?, ipa.offset()))
         };
         let area = match address {
             0 => RunstateArea::None,
@@ -61,8 +61,8 @@ impl Domain {
 
     fn replace_runstate(&self, hv: &Hypervisor, vcpu: &Vcpu, area: RunstateArea) {
         let old = core::mem::replace(&mut *vcpu.runstate.lock(), area);
-        if let RunstateArea::Page(pin, _) = old {
-            hv.unpin(pin);
+        if let RunstateArea::Page(frame, _) = old {
+            hv.put_frame(frame);
         }
     }
 }
@@ -74,9 +74,9 @@ impl Hypervisor {
         let area = vcpu.vcpu().runstate.lock();
         let address = match *area {
             RunstateArea::None => return,
-            RunstateArea::Page(ref pin, at) => {
+            RunstateArea::Page(ref frame, at) => {
                 if let Some((info, flagged)) = self.runstate(vcpu) {
-                    store(pin.page(), at, &info, flagged);
+                    store(frame.page(), at, &info, flagged);
                 }
                 return;
             }

@@ -2,14 +2,14 @@
 //!
 //! Its lock is held while the interrupt line changes, so that the line follows the registers in their order.
 
+use machine_model::layout::{PL011, PL011_SPI};
 use xenolith_abi::Errno;
-use xenolith_guest::layout::{PL011, PL011_SPI};
 
 use crate::console::{Typed, console};
 use crate::hypervisor::Hypervisor;
 use xenolith_core::sync::Mutex;
 use xenolith_core::types::{DomId, Gfn, Ipa, VcpuId};
-use xenolith_memory::frames::Pin;
+use xenolith_memory::frames::FrameRef;
 use xenolith_policy::event::{ConsumerTag, Port};
 use xenolith_vdev::vuart::{self, Fault, Output, Vuart};
 
@@ -17,7 +17,7 @@ use super::Domain;
 
 impl Domain {
     /// Changes the UART, then sets its interrupt line and notifies its other end.
-    fn change_uart<T>(&self, hv: &Hypervisor, change: impl FnOnce(&mut Vuart<Pin>) -> T) -> Option<T> {
+    fn change_uart<T>(&self, hv: &Hypervisor, change: impl FnOnce(&mut Vuart<FrameRef>) -> T) -> Option<T> {
         let mut uart = self.vuart.get()?.lock();
         let before = uart.line();
         let result = change(&mut uart);
@@ -38,19 +38,20 @@ impl Domain {
     ///
     /// `EINVAL`: it has one, there is no such page, it has no such interrupt, or it is dying. `ENOSPC`, `ENOMEM`: no port.
     pub fn make_uart(&self, hv: &Hypervisor, gfn: Gfn, console: DomId) -> Result<Port, Errno> {
-        if !self.vgic.lock().is_free_line(PL011_SPI) {
+        if !self.vgic.lock().is_free_line(PL011_SPI.0) {
             return Err(Errno::EINVAL);
         }
         let port = self.events.lock().alloc_consumer(VcpuId(0), console, vuart::TAG)?;
-        let made = self.with_pin(hv, gfn, |pin| {
-            let mut pin = Some(pin);
+        let made = self.with_frame_ref(hv, gfn, |frame| {
+            let mut frame = Some(frame);
             self.vuart.call_once(|| {
-                let ring = pin.take().map(|pin| Vuart::on_ring(Ipa(PL011.start), PL011_SPI, pin, port));
-                Mutex::new(ring.unwrap_or_else(|| Vuart::on_console(Ipa(PL011.start), PL011_SPI)))
+                let ring =
+                    frame.take().map(|frame| Vuart::on_ring(Ipa(PL011.start), PL011_SPI.0, frame, port));
+                Mutex::new(ring.unwrap_or_else(|| Vuart::on_console(Ipa(PL011.start), PL011_SPI.0)))
             });
-            pin
+            frame
         });
-        let left = made.map(|pin| pin.map(|pin| hv.unpin(pin)));
+        let left = made.map(|frame| frame.map(|frame| hv.put_frame(frame)));
         if let Ok(None) = left {
             return Ok(port);
         }
@@ -131,7 +132,7 @@ impl Hypervisor {
         console().change_focus(|focus| focus.remove(domain.id));
         let frame = uart.lock().cut();
         if let Some(frame) = frame {
-            self.unpin(frame);
+            self.put_frame(frame);
         }
     }
 

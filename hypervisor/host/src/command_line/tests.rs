@@ -41,8 +41,8 @@ fn each_option_does_what_it_says() {
             log_level: LevelFilter::Debug,
             scheduler: Scheduler::Pinned,
             scrub: false,
-            after_panic: Aftermath::Halt,
-            after_crash: Aftermath::Halt,
+            after_panic: CrashAction::Halt,
+            after_crash: CrashAction::Halt,
             tests: vec!["faults".into(), "stress".into()],
             xen_version: XenVersion::V4_20,
         }
@@ -81,10 +81,10 @@ fn booleans_are_written_as_for_xen() {
     ] {
         assert!(!parse(no).scrub, "{no}");
     }
-    assert_eq!(parse("noreboot").after_panic, Aftermath::Halt);
-    assert_eq!(parse("noreboot").after_crash, Aftermath::Halt);
-    assert_eq!(parse("noreboot no-noreboot").after_crash, Aftermath::Reboot);
-    assert_eq!(parse("no-reboot_on_panic").after_panic, Aftermath::Halt);
+    assert_eq!(parse("noreboot").after_panic, CrashAction::Halt);
+    assert_eq!(parse("noreboot").after_crash, CrashAction::Halt);
+    assert_eq!(parse("noreboot no-noreboot").after_crash, CrashAction::Reboot);
+    assert_eq!(parse("no-reboot_on_panic").after_panic, CrashAction::Halt);
 }
 
 #[test]

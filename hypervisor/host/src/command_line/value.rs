@@ -4,7 +4,7 @@ use alloc::string::String;
 
 use log::LevelFilter;
 
-use super::{Aftermath, Problem};
+use super::{CrashAction, Problem};
 
 /// A truth. Naming the option alone says yes.
 pub fn boolean(value: Option<&str>) -> Result<bool, Problem> {
@@ -43,10 +43,10 @@ pub fn level(value: Option<&str>) -> Result<LevelFilter, Problem> {
 }
 
 /// What happens after a failure.
-pub fn aftermath(value: Option<&str>) -> Result<Aftermath, Problem> {
+pub fn crash_action(value: Option<&str>) -> Result<CrashAction, Problem> {
     match value {
-        Some("halt") => Ok(Aftermath::Halt),
-        Some("reboot") => Ok(Aftermath::Reboot),
+        Some("halt") => Ok(CrashAction::Halt),
+        Some("reboot") => Ok(CrashAction::Reboot),
         _ => Err(Problem::Value("halt or reboot")),
     }
 }

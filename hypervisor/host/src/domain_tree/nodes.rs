@@ -5,17 +5,15 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use dtoolkit::model::DeviceTreeNode;
-use xenolith_guest::tree::Common;
-use xenolith_guest::tree::node::Value::{Bytes, Cell, Cells, Flag, Text, Texts};
-use xenolith_guest::tree::node::{node, put, put_common};
+pub use machine_model::layout::vcpu_affinity;
+use machine_model::tree::node::Value::{Bytes, Cell, Cells, Flag, Text, Texts};
+use machine_model::tree::node::{node, put, put_common};
+use machine_model::tree::{Common, PPI_FLAGS};
 
 use super::{HardwareDomainSpec, TreeError};
 use crate::platform::tree::{Place, Tree};
 use crate::platform::{FIRST_PPI, GicLayout, Platform};
 use xenolith_core::types::Ipa;
-
-/// Level-triggered, active low, with the CPU mask of a GICv2's specifier set for eight CPUs; as Xen writes it.
-const PPI_FLAGS: u32 = 0xf08;
 
 /// What the interrupt controller's node has as the host's does, if that has it.
 const INTERRUPT_CONTROLLER: [&str; 9] = [
@@ -38,12 +36,6 @@ pub struct Style {
     pub interrupt_cells: usize,
     /// The interrupt controller.
     pub gic: u32,
-}
-
-/// A vCPU's MPIDR affinity: sixteen at Aff0, which is what one SGI of a GICv3 reaches.
-pub fn vcpu_affinity(vcpu: u16) -> u32 {
-    let vcpu = u32::from(vcpu);
-    (vcpu & 0xf) | (vcpu >> 4) << 8
 }
 
 /// `/cpus`. What core they are is taken from the host's first CPU, since ID registers show the host's, too.

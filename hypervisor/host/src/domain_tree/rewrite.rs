@@ -5,9 +5,9 @@ use alloc::vec::Vec;
 
 use dtoolkit::model::{DeviceTreeNode, DeviceTreeProperty};
 use dtoolkit::{Node, Property};
-use xenolith_guest::tree::node::Value::{Bytes, Long, Text};
-use xenolith_guest::tree::node::{node, put};
-use xenolith_guest::tree::psci;
+use machine_model::tree::node::Value::{Bytes, Long, Text};
+use machine_model::tree::node::{node, put};
+use machine_model::tree::psci;
 
 use super::filter::{PASSED_THROUGH, is_left_out, is_property_left_out};
 use super::nodes::{self, Style};

@@ -7,7 +7,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use xenolith_guest::tree::GIC_PHANDLE;
+use machine_model::tree::GIC_PHANDLE;
 
 use super::{Device, PassthroughError, Window};
 use crate::platform::tree::{Place, Then, Tree, cells, entries};

@@ -33,7 +33,7 @@ const PORTS_END: u32 = xenolith_abi::event::two_level::PORTS;
 
 /// Memory that a domain has in common with others, as one node says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CommonMemory {
+pub struct StaticShmNode {
     /// The node's full path.
     pub path: String,
     /// Its name, which all nodes for the same memory have.
@@ -69,7 +69,7 @@ pub struct EventEnd {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Common {
     /// Memory.
-    pub memory: Vec<CommonMemory>,
+    pub memory: Vec<StaticShmNode>,
     /// Event channels.
     pub events: Vec<EventEnd>,
 }
@@ -140,7 +140,7 @@ fn add_ends(ends: &mut Vec<(DomId, EventEnd)>, id: DomId, domain: &Place<'_, '_>
 }
 
 #[inline(never)]
-fn memory(node: &Place<'_, '_>, cells: [usize; 2]) -> Result<CommonMemory, PlatformError> {
+fn memory(node: &Place<'_, '_>, cells: [usize; 2]) -> Result<StaticShmNode, PlatformError> {
     let bad = |problem| node.bad("xen,shared-mem", problem);
     let id = match node.text("xen,shm-id") {
         Some(id) if (1..=MAX_ID).contains(&id.len()) && !id.contains('\0') => id,
@@ -165,7 +165,7 @@ fn memory(node: &Place<'_, '_>, cells: [usize; 2]) -> Result<CommonMemory, Platf
         return Err(bad("is a range that ends behind the address space"));
     }
     let machine = region.flatten();
-    Ok(CommonMemory { path: node.path(), id: id.into(), machine, guest: Ipa(guest), size, is_owner })
+    Ok(StaticShmNode { path: node.path(), id: id.into(), machine, guest: Ipa(guest), size, is_owner })
 }
 
 /// The numbers of `xen,shared-mem`: machine address, guest address and size. How many cells there are says whether the

@@ -5,21 +5,21 @@
 
 use xenolith_core::types::{Ipa, PAGE_SIZE};
 
-use crate::instruction::Transfer;
+use crate::instruction::DecodedAccess;
 use crate::regs::{ByteOrder, GuestRegs, Length};
 use crate::trap::DataAbort;
 use crate::trap::mmio::Access;
 
 /// The transfer of one register.
 #[derive(Clone, Copy, Debug)]
-pub struct Move {
+pub struct MmioAccess {
     /// Where the device has it.
     pub at: Ipa,
     /// Which register, and how much of it.
     pub access: Access,
 }
 
-impl Move {
+impl MmioAccess {
     /// What the device gets, if it is a store. The order of bytes is asked for only then.
     #[inline]
     pub fn stored(
@@ -40,14 +40,14 @@ pub struct DeviceAccess {
     /// It stores.
     pub write: bool,
     length: Length,
-    moves: [Option<Move>; 2],
+    moves: [Option<MmioAccess>; 2],
     done: usize,
-    transfer: Option<Transfer>,
+    transfer: Option<DecodedAccess>,
 }
 
 impl DeviceAccess {
     /// An instruction that the syndrome of its abort describes.
-    pub fn described(abort: &DataAbort, only: Move, length: Length) -> Self {
+    pub fn described(abort: &DataAbort, only: MmioAccess, length: Length) -> Self {
         DeviceAccess {
             abort: *abort,
             write: abort.write,
@@ -64,7 +64,7 @@ impl DeviceAccess {
         abort: &DataAbort,
         ipa: Ipa,
         length: Length,
-        transfer: Transfer,
+        transfer: DecodedAccess,
         regs: &GuestRegs,
         sp: u64,
     ) -> Option<Self> {
@@ -78,12 +78,12 @@ impl DeviceAccess {
             return None;
         }
         let at = Ipa(ipa.frame().base().0 + first % PAGE_SIZE);
-        let second = transfer.second.map(|access| Move { at: Ipa(at.0 + bytes), access });
+        let second = transfer.second.map(|access| MmioAccess { at: Ipa(at.0 + bytes), access });
         Some(DeviceAccess {
             abort: *abort,
             write: abort.write,
             length,
-            moves: [Some(Move { at, access: transfer.first }), second],
+            moves: [Some(MmioAccess { at, access: transfer.first }), second],
             done: 0,
             transfer: Some(transfer),
         })
@@ -91,7 +91,7 @@ impl DeviceAccess {
 
     /// The transfer that is next; `None` when all are done.
     #[inline]
-    pub fn current(&self) -> Option<&Move> {
+    pub fn current(&self) -> Option<&MmioAccess> {
         self.moves.get(self.done)?.as_ref()
     }
 

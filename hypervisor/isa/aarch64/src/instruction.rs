@@ -2,7 +2,7 @@
 //! base register, and pairs. Exclusive, atomic and vector accesses to a device are refused.
 //!
 //! The guest can change the instruction between its fault and our fetch, so the word proves nothing by itself:
-//! [`Transfer::explains`] checks it against the fault. Encodings: Arm ARM, C4.1.95 "Loads and Stores".
+//! [`DecodedAccess::explains`] checks it against the fault. Encodings: Arm ARM, C4.1.95 "Loads and Stores".
 
 use crate::regs::GuestRegs;
 use crate::trap::mmio::{Access, Size};
@@ -20,7 +20,7 @@ pub enum Index {
 
 /// One load or store of one or two general-purpose registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Transfer {
+pub struct DecodedAccess {
     /// A store.
     pub write: bool,
     /// The register that is moved at [`Self::address`].
@@ -35,7 +35,7 @@ pub struct Transfer {
     pub index: Index,
 }
 
-impl Transfer {
+impl DecodedAccess {
     /// The base address. `sp` is the stack pointer that PSTATE selects.
     pub fn base_address(&self, regs: &GuestRegs, sp: u64) -> u64 {
         if self.base == STACK_POINTER { sp } else { regs.get(self.base) }
@@ -74,7 +74,7 @@ impl Transfer {
 const STACK_POINTER: u8 = 31;
 
 /// Decodes one A64 instruction; `None` if it is not one of ours, or its result is unpredictable.
-pub fn decode(word: u32) -> Option<Transfer> {
+pub fn decode(word: u32) -> Option<DecodedAccess> {
     let transfer = if word & 0x3f20_0000 == 0x3800_0000 {
         single(word)?
     } else if word & 0x3e00_0000 == 0x2800_0000 {
@@ -86,7 +86,7 @@ pub fn decode(word: u32) -> Option<Transfer> {
 }
 
 /// Load or store of one register with a nine-bit offset: LDR, STR, LDUR, STUR and their narrow forms.
-fn single(word: u32) -> Option<Transfer> {
+fn single(word: u32) -> Option<DecodedAccess> {
     let index = match bits(word, 10, 2) {
         0b00 => Index::Offset,
         0b01 => Index::Post,
@@ -103,11 +103,11 @@ fn single(word: u32) -> Option<Transfer> {
     };
     let first = Access { size, sign_extend, sixty_four, register: bits(word, 0, 5) };
     let offset = signed(word, 12, 9);
-    Some(Transfer { write, first, second: None, base: bits(word, 5, 5), offset, index })
+    Some(DecodedAccess { write, first, second: None, base: bits(word, 5, 5), offset, index })
 }
 
 /// Load or store of two registers with a seven-bit offset in units of their size: LDP, STP, LDPSW, LDNP, STNP.
-fn pair(word: u32) -> Option<Transfer> {
+fn pair(word: u32) -> Option<DecodedAccess> {
     const NO_ALLOCATE: u8 = 0b00;
     let kind = bits(word, 23, 2);
     let index = match kind {
@@ -123,7 +123,7 @@ fn pair(word: u32) -> Option<Transfer> {
         _ => return None,
     };
     let access = |register| Access { size, sign_extend, sixty_four, register };
-    Some(Transfer {
+    Some(DecodedAccess {
         write,
         first: access(bits(word, 0, 5)),
         second: Some(access(bits(word, 10, 5))),
@@ -134,7 +134,7 @@ fn pair(word: u32) -> Option<Transfer> {
 }
 
 /// A base that is also moved must not be written back, and a pair must load two different registers (Arm ARM, K1.2).
-fn is_predictable(transfer: &Transfer) -> bool {
+fn is_predictable(transfer: &DecodedAccess) -> bool {
     let registers = [Some(transfer.first.register), transfer.second.map(|access| access.register)];
     let writes_back = transfer.index != Index::Offset && transfer.base != STACK_POINTER;
     let moves_base = writes_back && registers.contains(&Some(transfer.base));

@@ -1,7 +1,7 @@
 //! The virtual interrupt controller of one domain: GICv2 or GICv3 as its guest sees it.
 //!
 //! Pure policy. The guest's registers, the lines of its devices and the contents of the list registers are values;
-//! what the hardware must do as a result is reported as [`Effects`] and [`LineChange`]s, which the caller carries
+//! what the hardware must do as a result is reported as [`VgicActions`] and [`LineChange`]s, which the caller carries
 //! out. The principle: the state of an interrupt is in one place at a time. While a list register holds it, that
 //! register's pending and active bits are the truth, and [`Vgic::fold`] brings them back here.
 //!
@@ -32,19 +32,16 @@ use arrayvec::ArrayVec;
 
 pub use delivery::Fill;
 use delivery::Listed;
-pub use effects::{Effects, LineChange};
+pub use effects::{LineChange, VgicActions};
 use interrupt::{BANK_SIZE, Bank, BankId, Shared};
 pub use list_register::{ListRegister, Origin};
+pub use machine_model::layout::{MAX_VCPUS_GICV2 as MAX_VCPUS_V2, MAX_VCPUS_GICV3 as MAX_VCPUS_V3};
 use queue::Queue;
 use redistributor::Region;
 use register::Access;
 pub use sgi::SgiRegister;
 use xenolith_core::types::{Ipa, VcpuId};
 
-/// The most vCPUs that a domain with GICv2 may have: its target masks are a byte.
-pub const MAX_VCPUS_V2: u16 = 8;
-/// The most vCPUs that a domain with GICv3 may have.
-pub const MAX_VCPUS_V3: u16 = 128;
 /// The most shared interrupts: INTIDs 32 to 1019.
 pub const MAX_SPIS: u16 = 988;
 /// The most list registers that an implementation has.
@@ -150,7 +147,7 @@ pub struct Vgic {
     groups: u32,
     cpus: Vec<Cpu>,
     shared: Vec<Shared>,
-    effects: Effects,
+    effects: VgicActions,
     /// Which banks have line changes to report.
     dirty: effects::Dirty,
 }
@@ -203,7 +200,7 @@ impl Vgic {
             groups: 0,
             cpus,
             shared,
-            effects: Effects::default(),
+            effects: VgicActions::default(),
             dirty: effects::Dirty::default(),
         })
     }

@@ -31,7 +31,7 @@ fn range(first: u64, pages: u64) -> FrameRange {
 /// A machine whose frames are only numbers.
 fn numbers(banks: &[FrameRange], reserved: &[FrameRange]) -> (Frames, &'static Noted) {
     let noted: &'static Noted = Box::leak(Box::default());
-    // SAFETY: no frame is touched: wiping only notes its number, and these tests use no page of a pin or table.
+    // SAFETY: no frame is touched: wiping only notes its number, and these tests use no page of a frame or table.
     let frames = unsafe { Frames::new(banks, reserved, arena::storage(banks), noted) }.unwrap();
     (frames, noted)
 }
@@ -151,14 +151,14 @@ fn a_frame_lives_until_its_last_reference_and_is_wiped_then() {
     let (frames, noted) = numbers(&[range(64, 1)], &[]);
     let mfn = frames.alloc(0, A, Kind::Ram, Content::Zeroed).unwrap();
     assert_eq!(noted.take(), [64], "free since boot and never wiped");
-    let pin = frames.pin(mfn, A).unwrap();
+    let frame = frames.get_frame(mfn, A).unwrap();
     frames.reference(mfn, A).unwrap();
     assert_eq!(frames.free(mfn, 0, A), Ok(0));
     assert_eq!(frames.free(mfn, 0, A), Err(FrameError::NotAllocated));
     assert_eq!(frames.owner_of(mfn), Ok(A), "nobody else's before the last reference goes");
     assert_eq!(ram(&frames, 0, B), None);
     assert_eq!(frames.audit(A).unwrap().lingering, 1);
-    assert_eq!(frames.unpin(pin), Ok(Release::StillUsed));
+    assert_eq!(frames.put_frame(frame), Ok(Release::StillUsed));
     assert_eq!(noted.take(), []);
     assert!(matches!(frames.release(mfn), Ok(Release::Freed { .. })));
     assert_eq!(noted.take(), [64]);

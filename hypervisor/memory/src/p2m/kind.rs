@@ -27,7 +27,7 @@ pub enum MapKind {
     /// The same, which the domain may only read.
     SharedReadOnly,
     /// RAM that is another's or nobody's, and that the domain has in common with others from its start.
-    Common,
+    StaticShm,
 }
 
 /// MemAttr for write-back memory on which stage 1 can only make stricter demands.
@@ -58,7 +58,7 @@ impl MapKind {
         MapKind::StrictDevice,
         MapKind::Shared,
         MapKind::SharedReadOnly,
-        MapKind::Common,
+        MapKind::StaticShm,
     ];
 
     /// Whether the guest may write.
@@ -141,7 +141,7 @@ mod tests {
             (MapKind::Device, 0x40_0000_0000_06fc),
             (MapKind::StrictDevice, 0x40_0000_0000_06c4),
             (MapKind::Shared, 0x40_0000_0000_07fc),
-            (MapKind::Common, 0x40_0000_0000_07fc),
+            (MapKind::StaticShm, 0x40_0000_0000_07fc),
         ];
         for (kind, bits) in rows {
             assert_eq!(kind.attributes() & !(KIND_MASK << KIND_SHIFT), bits, "{kind:?}");

@@ -5,7 +5,7 @@ use xenolith_abi::event::{EventStatus, Status, Virq};
 
 use super::port::Binding;
 use super::table::confine;
-use super::{ConsumerTag, Effects, EventChannels, Form, Link, Peer, Port, SharedFrame};
+use super::{ConsumerTag, EventActions, EventChannels, Form, Link, Peer, Port, SharedFrame};
 use xenolith_core::types::{DomId, VcpuId};
 
 impl<F: SharedFrame> EventChannels<F> {
@@ -231,7 +231,7 @@ impl<F: SharedFrame> Ends<'_, F> {
     ///
     /// `EINVAL`: the remote port is not unbound, or meant for another domain; or a domain ends. `ENOSPC`, `ENOMEM`:
     /// no local port could be made. After an error nothing is changed.
-    pub fn bind_interdomain(&mut self, remote_port: Port) -> Result<(Port, Effects), Errno> {
+    pub fn bind_interdomain(&mut self, remote_port: Port) -> Result<(Port, EventActions), Errno> {
         let local_domain = self.local().domain();
         self.remote().check_offered(remote_port, local_domain)?;
         let local_port = self.local().allocate(Binding::Unbound(DomId::INVALID), VcpuId(0))?;

@@ -7,7 +7,7 @@ use xenolith_abi::Errno;
 use xenolith_abi::event::fifo::QUEUES;
 
 use super::fifo::Fifo;
-use super::{Effects, EventChannels, Form, Port, Refused, SharedFrame};
+use super::{EventActions, EventChannels, Form, Port, Refused, SharedFrame};
 use xenolith_core::types::VcpuId;
 
 impl<F: SharedFrame> EventChannels<F> {
@@ -15,10 +15,15 @@ impl<F: SharedFrame> EventChannels<F> {
     ///
     /// `ENOENT`: no such vCPU. `ENXIO`: the offset is misaligned or the structure would leave the page. `EINVAL`:
     /// registered before, or the domain ends.
-    pub fn register_vcpu_info(&mut self, vcpu: VcpuId, frame: F, offset: u32) -> Result<Effects, Refused<F>> {
+    pub fn register_vcpu_info(
+        &mut self,
+        vcpu: VcpuId,
+        frame: F,
+        offset: u32,
+    ) -> Result<EventActions, Refused<F>> {
         let frame = self.refuse_when_dying(frame)?;
         self.infos.register(vcpu, frame, offset)?;
-        let mut effects = Effects::default();
+        let mut effects = EventActions::default();
         effects.notify.insert(vcpu);
         Ok(effects)
     }
@@ -46,12 +51,12 @@ impl<F: SharedFrame> EventChannels<F> {
     ///
     /// `EOPNOTSUPP`: the domain is in the 2-level form. `ENOSPC`: it has all 128 pages. `ENOMEM`: no memory.
     /// `EINVAL`: the domain ends.
-    pub fn expand_array(&mut self, frame: F) -> Result<Effects, Refused<F>> {
+    pub fn expand_array(&mut self, frame: F) -> Result<EventActions, Refused<F>> {
         let frame = self.refuse_when_dying(frame)?;
         let Form::Fifo(fifo) = &mut self.form else {
             return Err(Refused { errno: Errno::EOPNOTSUPP, frame });
         };
-        let mut effects = Effects::default();
+        let mut effects = EventActions::default();
         for port in fifo.add_page(frame)?.map(Port) {
             if self.take_kept_event(port) {
                 effects |= self.set_pending(port);

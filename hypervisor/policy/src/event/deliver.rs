@@ -5,7 +5,7 @@ use xenolith_abi::event::Virq;
 use xenolith_abi::sched::POLL_PORTS;
 
 use super::port::Binding;
-use super::{Delivery, Effects, EventChannels, Form, Peer, Port, Raised, Sent, SharedFrame, barrier};
+use super::{Delivery, EventActions, EventChannels, Form, Peer, Port, Raised, Sent, SharedFrame, barrier};
 use xenolith_core::types::VcpuId;
 use xenolith_memory::page::Contended;
 
@@ -32,7 +32,7 @@ impl<F: SharedFrame> EventChannels<F> {
     /// An event arrives at our end of a connection. `peer` is what the sender's table returned. The event is lost
     /// when the connection no longer stands.
     pub fn deliver(&mut self, peer: Peer) -> Delivery {
-        let nothing = Delivery::Guest(Effects::default());
+        let nothing = Delivery::Guest(EventActions::default());
         let Some(channel) = self.ports.get(peer.port) else { return nothing };
         if channel.peer().is_none_or(|sender| sender.link != peer.link) {
             return nothing;
@@ -45,19 +45,19 @@ impl<F: SharedFrame> EventChannels<F> {
 
     /// A virtual interrupt happened. `vcpu` counts for those which each vCPU has for itself. Nothing follows when the
     /// interrupt has no port.
-    pub fn raise_virq(&mut self, virq: Virq, vcpu: VcpuId) -> Effects {
+    pub fn raise_virq(&mut self, virq: Virq, vcpu: VcpuId) -> EventActions {
         let vcpu = if virq.is_per_vcpu() { vcpu } else { VcpuId(0) };
         match self.virq_port(virq.number(), vcpu) {
             Some(port) => self.set_pending(port),
-            None => Effects::default(),
+            None => EventActions::default(),
         }
     }
 
     /// A guest unmasks a port and gets what is pending. `EINVAL`: no such port.
-    pub fn unmask(&mut self, port: Port) -> Result<Effects, Errno> {
+    pub fn unmask(&mut self, port: Port) -> Result<EventActions, Errno> {
         let channel = self.ports.get_mut(port).ok_or(Errno::EINVAL)?;
         if !channel.is_guests() || self.closing.is_dying() {
-            return Ok(Effects::default());
+            return Ok(EventActions::default());
         }
         let vcpu = channel.vcpu;
         let raised = match &mut self.form {
@@ -68,7 +68,7 @@ impl<F: SharedFrame> EventChannels<F> {
     }
 
     /// A vCPU is about to wait until one of the ports is pending. True: one is, and the vCPU does not wait. False:
-    /// it waits, until it is named in [`Effects::wake`] or [`stop_polling`](Self::stop_polling) is called for it.
+    /// it waits, until it is named in [`EventActions::wake`] or [`stop_polling`](Self::stop_polling) is called for it.
     ///
     /// `EINVAL`: no such port, or more than 128 ports. `ENOENT`: no such vCPU.
     pub fn poll(&mut self, vcpu: VcpuId, ports: &[Port]) -> Result<bool, Errno> {
@@ -100,11 +100,11 @@ impl<F: SharedFrame> EventChannels<F> {
     }
 
     /// An event happened at a port: the one way by which events reach a guest.
-    pub(super) fn set_pending(&mut self, port: Port) -> Effects {
+    pub(super) fn set_pending(&mut self, port: Port) -> EventActions {
         if self.closing.is_dying() {
-            return Effects::default();
+            return EventActions::default();
         }
-        let Some(channel) = self.ports.get_mut(port) else { return Effects::default() };
+        let Some(channel) = self.ports.get_mut(port) else { return EventActions::default() };
         let vcpu = channel.vcpu;
         let raised = match &mut self.form {
             Form::TwoLevel(two_level) => two_level.set_pending(&self.infos, port, vcpu),
@@ -114,9 +114,9 @@ impl<F: SharedFrame> EventChannels<F> {
     }
 
     /// What follows from a port's new state. A guest that fought over its words loses the event.
-    fn follow(&mut self, port: Port, vcpu: VcpuId, raised: Result<Raised, Contended>) -> Effects {
+    fn follow(&mut self, port: Port, vcpu: VcpuId, raised: Result<Raised, Contended>) -> EventActions {
         let raised = raised.unwrap_or(Raised::NOTHING);
-        let mut effects = Effects::default();
+        let mut effects = EventActions::default();
         if raised.announced {
             barrier();
             if self.infos.raise(vcpu) == Ok(true) {

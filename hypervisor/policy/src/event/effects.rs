@@ -57,14 +57,14 @@ fn bit(vcpu: VcpuId) -> u128 {
 /// What follows from events that reached a guest.
 #[must_use]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Effects {
+pub struct EventActions {
     /// vCPUs whose `evtchn_upcall_pending` went from 0 to 1: raise the event interrupt of each.
     pub notify: VcpuSet,
     /// vCPUs whose poll ended: let each run again.
     pub wake: VcpuSet,
 }
 
-impl BitOrAssign for Effects {
+impl BitOrAssign for EventActions {
     fn bitor_assign(&mut self, other: Self) {
         self.notify |= other.notify;
         self.wake |= other.wake;
@@ -78,7 +78,7 @@ pub enum Sent {
     /// The port has no other end: there is nothing to do.
     Nowhere,
     /// The event was for the sender's own domain.
-    Here(Effects),
+    Here(EventActions),
     /// Unlock, lock this domain's table, and call `deliver` there.
     To(Peer),
 }
@@ -88,7 +88,7 @@ pub enum Sent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// It went to the guest.
-    Guest(Effects),
+    Guest(EventActions),
     /// It is for a part of the hypervisor, which acts for this vCPU.
     Consumer(ConsumerTag, VcpuId),
 }

@@ -1,20 +1,9 @@
 //! What one port of a domain is: to what it is bound, which vCPU it notifies, and its memory of the FIFO queues.
 
-use core::fmt;
-
+pub use xenolith_abi::Port;
 use xenolith_abi::event::fifo::DEFAULT_PRIORITY;
 
 use xenolith_core::types::{DomId, VcpuId};
-
-/// A port's number within its domain. 0 is never a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Port(pub u32);
-
-impl fmt::Display for Port {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "port {}", self.0)
-    }
-}
 
 /// Tells connections apart which had the same two ports one after the other, so that a message about an old one
 /// cannot touch a new one. Both ends of a connection hold the same value, and no other connection of either domain

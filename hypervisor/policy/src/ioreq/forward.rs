@@ -3,7 +3,7 @@
 use arrayvec::ArrayVec;
 use xenolith_abi::ioreq::RequestType;
 
-use super::slot::{Answer, Content, mask};
+use super::slot::{Content, Response, mask};
 use super::tag::Tag;
 use super::wait::{Completed, Wait, bit};
 use super::{Request, SERVERS, ServerId, Servers, Space};
@@ -91,7 +91,7 @@ impl<F: SharedFrame> Servers<F> {
     /// The owner has sent an event to a port with this mark. The vCPU's slot is looked at if it waits for this server:
     /// an answer ends the request, a state that no sound device model leaves there fails it, and a slot that is still
     /// being worked on changes nothing.
-    pub fn answered(&mut self, tag: ConsumerTag, vcpu: VcpuId) -> Outcome {
+    pub fn on_response(&mut self, tag: ConsumerTag, vcpu: VcpuId) -> Outcome {
         let Some(id) = self.tagged(tag).filter(|tag| !tag.buffered).map(|tag| tag.server) else {
             return Outcome::Nothing;
         };
@@ -102,16 +102,16 @@ impl<F: SharedFrame> Servers<F> {
             return Outcome::Nothing;
         };
         match slot.take() {
-            Answer::Awaited => Outcome::Nothing,
-            Answer::Given(data) => self.end(vcpu, id, Some(data)),
-            Answer::Spoilt => self.end(vcpu, id, None),
+            Response::Pending => Outcome::Nothing,
+            Response::Ready(data) => self.end(vcpu, id, Some(data)),
+            Response::Malformed => self.end(vcpu, id, None),
         }
     }
 
     /// The owner has closed its end of a port with this mark, or has died. The vCPU's request fails if it is this
     /// server's, and the server is not asked again for this vCPU until the port is
     /// [`connected`](Self::connected).
-    pub fn lost(&mut self, tag: ConsumerTag, vcpu: VcpuId) -> Outcome {
+    pub fn on_peer_closed(&mut self, tag: ConsumerTag, vcpu: VcpuId) -> Outcome {
         let Some(Tag { server: id, buffered, .. }) = self.tagged(tag) else { return Outcome::Nothing };
         let Some(server) = self.server_mut(id) else { return Outcome::Nothing };
         if buffered {
@@ -130,7 +130,7 @@ impl<F: SharedFrame> Servers<F> {
 
     /// The owner has bound a port with this mark. A server whose port was never bound is asked, and the vCPU waits: the
     /// owner finds the event when it binds. One whose port was closed is asked again from now on.
-    pub fn connected(&mut self, tag: ConsumerTag, vcpu: VcpuId) {
+    pub fn on_peer_bound(&mut self, tag: ConsumerTag, vcpu: VcpuId) {
         let Some(Tag { server, buffered, .. }) = self.tagged(tag) else { return };
         let Some(server) = self.server_mut(server) else { return };
         if !buffered {

@@ -10,13 +10,13 @@ use xenolith_memory::page::Page;
 
 /// What a slot tells of a request that was posted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum Response {
     /// The device model has not answered.
-    Awaited,
+    Pending,
     /// It has, with this value.
-    Given(u64),
+    Ready(u64),
     /// The slot is in a state in which neither we nor a sound device model put it.
-    Spoilt,
+    Malformed,
 }
 
 /// A vCPU's slot.
@@ -70,20 +70,20 @@ impl SlotPlace {
     }
 
     /// Looks at the state once, and takes the value and empties the slot if it is an answer.
-    pub(super) fn take(self) -> Answer {
+    pub(super) fn take(self) -> Response {
         let Some(flags) = self.page.byte(self.offset + offset_of!(Slot, flags)) else {
-            return Answer::Spoilt;
+            return Response::Malformed;
         };
         match State::from_number(flags.load() & STATE_MASK) {
-            Some(State::Ready | State::InProcess) => Answer::Awaited,
+            Some(State::Ready | State::InProcess) => Response::Pending,
             Some(State::ResponseReady) => {
                 let data = self.page.word64(self.offset + offset_of!(Slot, data)).map(|word| word.load());
                 self.empty();
-                data.map_or(Answer::Spoilt, Answer::Given)
+                data.map_or(Response::Malformed, Response::Ready)
             }
             Some(State::None) | None => {
                 self.empty();
-                Answer::Spoilt
+                Response::Malformed
             }
         }
     }

@@ -9,8 +9,8 @@ use super::{
 };
 use xenolith_core::types::CpuId;
 
-/// A unit's way to where it belongs.
-struct Way {
+/// A unit's placement to where it belongs.
+struct Placement {
     /// It has been woken.
     boost: bool,
     /// The CPUs to kick.
@@ -19,11 +19,11 @@ struct Way {
     lag: Option<i64>,
 }
 
-/// What one step of a [`Way`] came to.
+/// What one step of a [`Placement`] came to.
 enum Step {
     /// The unit does not want to run now, or is not the caller's to move.
     Rests,
-    /// It is on its way to another queue.
+    /// It is on its placement to another queue.
     Moves,
     /// It waits on its home queue, and not alone if there are CPUs `elsewhere` that may take it, or another, off.
     Waits { elsewhere: CpuMask, home: CpuId, kick: bool },
@@ -32,18 +32,18 @@ enum Step {
 impl Scheduler {
     /// Changes a unit, and if it was at rest and now wants to run, queues it. `boost`: it has been woken. Returns the CPUs
     /// to kick.
-    pub(super) fn settle_if(
+    pub(super) fn requeue_if(
         &self,
         id: UnitId,
         now: u64,
         boost: bool,
         change: impl FnOnce(&mut Unit),
     ) -> CpuMask {
-        self.settle_when(id, now, boost, |unit, queue, _| {
+        self.requeue_when(id, now, boost, |unit, queue, _| {
             change(unit);
             let rises = unit.stage == Stage::Rest && unit.wants_to_run();
             if rises {
-                unit.stage = Stage::Held;
+                unit.stage = Stage::Migrating;
                 unit.used_up = false;
                 // Whatever kept it away: it has no claim on the time that others had meanwhile.
                 queue.charge(now);
@@ -54,38 +54,39 @@ impl Scheduler {
     }
 
     /// Puts a unit where it belongs by now, on a queue or to rest, if `held` says that the caller holds it.
-    pub(super) fn settle_when(
+    pub(super) fn requeue_when(
         &self,
         id: UnitId,
         now: u64,
         boost: bool,
         held: impl FnOnce(&mut Unit, &mut Queue, &Slot) -> bool,
     ) -> CpuMask {
-        let mut way = Way { boost, kicks: CpuMask::NONE, lag: None };
+        let mut placement = Placement { boost, kicks: CpuMask::NONE, lag: None };
         let mut step = self.with_unit(id, now, |unit, queue, slot| match held(unit, queue, slot) {
-            true if unit.wants_to_run() => self.step(&mut way, id, now, unit, queue, slot),
+            true if unit.wants_to_run() => self.step(&mut placement, id, now, unit, queue, slot),
             // Most that leave their CPU do so to sleep, and need no more than this.
             true => rest(unit),
             false => Step::Rests,
         });
         // A further round after the second needs a change of this unit's affinity between the two.
         while matches!(step, Some(Step::Moves)) {
-            step =
-                self.with_unit(id, now, |unit, queue, slot| self.step(&mut way, id, now, unit, queue, slot));
+            step = self.with_unit(id, now, |unit, queue, slot| {
+                self.step(&mut placement, id, now, unit, queue, slot)
+            });
         }
-        let Some(Step::Waits { elsewhere, home, kick }) = step else { return way.kicks };
+        let Some(Step::Waits { elsewhere, home, kick }) = step else { return placement.kicks };
         // One that was claimed comes, and takes the unit. Others that become idle come by themselves.
-        if way.kicks.without(home).is_empty() {
+        if placement.kicks.without(home).is_empty() {
             let claimed = self.claim_idle(elsewhere.without(home), home);
-            way.kicks = way.kicks.or(claimed.map_or(CpuMask::NONE, CpuMask::one));
+            placement.kicks = placement.kicks.or(claimed.map_or(CpuMask::NONE, CpuMask::one));
         }
-        if kick { way.kicks.or(CpuMask::one(home)) } else { way.kicks }
+        if kick { placement.kicks.or(CpuMask::one(home)) } else { placement.kicks }
     }
 
     /// One step of a unit that the caller holds: to rest, onto its home queue, or off to another one.
     fn step(
         &self,
-        way: &mut Way,
+        placement: &mut Placement,
         id: UnitId,
         now: u64,
         unit: &mut Unit,
@@ -93,7 +94,7 @@ impl Scheduler {
         slot: &Slot,
     ) -> Step {
         let home = slot.home();
-        let arrived = way.lag.take();
+        let arrived = placement.lag.take();
         if let Some(lag) = arrived {
             unit.vtime = queue.arrival(lag);
         }
@@ -103,15 +104,15 @@ impl Scheduler {
         let target = if arrived.is_some() && unit.allowed.contains(home) {
             home
         } else {
-            let (target, claimed) = self.target(home, unit, way.boost);
-            way.kicks = way.kicks.or(claimed);
+            let (target, claimed) = self.target(home, unit, placement.boost);
+            placement.kicks = placement.kicks.or(claimed);
             target
         };
         if target == home {
-            return wait(id, unit, queue, slot, now, way.boost);
+            return wait(id, unit, queue, slot, now, placement.boost);
         }
         queue.charge(now);
-        way.lag = Some(queue.lag(unit.vtime, unit.weight));
+        placement.lag = Some(queue.lag(unit.vtime, unit.weight));
         slot.set_home(target);
         Step::Moves
     }
@@ -159,7 +160,7 @@ impl Scheduler {
     ///
     /// A unit that waits alone on a CPU which runs nothing is left there: who put it there has that CPU kicked, so it is
     /// about to run it, and the unit ran there before, as a rule. Of two, one is taken; who adds the second looks for idle
-    /// CPUs ([`Scheduler::settle_when`]). A CPU that has never picked may not be there to be kicked.
+    /// CPUs ([`Scheduler::requeue_when`]). A CPU that has never picked may not be there to be kicked.
     pub(super) fn steal(&self, cpu: CpuId, now: u64) -> Option<(UnitId, i64)> {
         let online = CpuMask(self.online.load(Ordering::Relaxed));
         self.others(cpu).find_map(|other| {
@@ -194,15 +195,15 @@ impl Scheduler {
         }
     }
 
-    /// Pinned: takes the unit's CPU; returns who gets it, for [`Scheduler::inherit`] once no lock is held.
+    /// Pinned: takes the unit's CPU; returns who gets it, for [`Scheduler::requeue_successor`] once no lock is held.
     pub(super) fn release_cpu(&self, id: UnitId) -> Option<UnitId> {
         self.pinned.as_ref().and_then(|pinned| pinned.lock().release(id))
     }
 
     /// Pinned: a unit that waited for a CPU has got one, unless it went offline again meanwhile.
-    pub(super) fn inherit(&self, heir: Option<UnitId>, now: u64) -> CpuMask {
-        let settle = |id| self.settle_if(id, now, false, |unit| self.claim_cpu(id, unit));
-        heir.map_or(CpuMask::NONE, settle)
+    pub(super) fn requeue_successor(&self, successor: Option<UnitId>, now: u64) -> CpuMask {
+        let requeue = |id| self.requeue_if(id, now, false, |unit| self.claim_cpu(id, unit));
+        successor.map_or(CpuMask::NONE, requeue)
     }
 }
 

@@ -493,7 +493,7 @@ fn a_unit_is_left_to_the_cpu_that_was_kicked_for_it() {
     rig.block(1);
     rig.pick(0);
     assert_eq!(rig.cpus[0].running, None);
-    assert_eq!(rig.kicked, CpuMask(2), "the kick is still on its way");
+    assert_eq!(rig.kicked, CpuMask(2), "the kick is still on its placement");
     rig.run_until(0);
     assert_eq!((rig.cpus[0].running, rig.cpus[1].running), (None, Some(0)));
 }

@@ -1,6 +1,6 @@
 //! What the scheduler knows of one unit, and the slab that holds all units.
 //!
-//! A unit is found by its index without a lock, because the way from an interrupt to the unit that waits for it must
+//! A unit is found by its index without a lock, because the placement from an interrupt to the unit that waits for it must
 //! not pass a lock that all CPUs share. Its content is changed only under the lock of the run queue named by
 //! [`Slot::home`]; the mutex around it, taken after that lock, is waited for only while somebody reads.
 
@@ -28,7 +28,7 @@ pub enum Stage {
     Running,
     /// In the hands of one CPU, which saves its registers or moves it to another queue. Only that CPU takes it out
     /// of this stage, by what the unit wants then.
-    Held,
+    Migrating,
 }
 
 /// A unit's state as `VCPUOP_register_runstate_memory_area` reports it (`public/vcpu.h`).

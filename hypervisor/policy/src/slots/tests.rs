@@ -1,11 +1,14 @@
 //! The register against its rules.
 
+use xenolith_abi::xenolith::SlotInterrupt;
+
 use super::*;
 
 fn slot(guest: u16, backend: u16, base: u64) -> Slot {
     let mut slot = Slot::new_zeroed();
     (slot.guest, slot.backend, slot.base, slot.size) = (guest, backend, base, 0x200);
-    slot.kind = DeviceKind::VirtioMmioBlock.number();
+    (slot.transport, slot.device_id) = (Transport::VirtioMmio.number(), 2);
+    slot.interrupt = Interrupt::Line { intid: 33 }.into();
     slot
 }
 
@@ -49,9 +52,10 @@ fn a_backend_finds_its_own_slots_in_order() {
 #[test]
 fn what_makes_no_sense_is_refused() {
     let mut slots = Slots::default();
-    let mut bad = slot(1, 2, 0x1000);
-    bad.kind = 99;
-    assert_eq!(slots.create(&bad), Err(Errno::EINVAL));
+    for transport in [0, 99] {
+        assert_eq!(slots.create(&Slot { transport, ..slot(1, 2, 0x1000) }), Err(Errno::EINVAL));
+    }
+    assert_eq!(slots.create(&Slot { device_id: 0, ..slot(1, 2, 0x1000) }), Err(Errno::EINVAL));
     assert_eq!(slots.create(&Slot { size: 0, ..slot(1, 2, 0x1000) }), Err(Errno::EINVAL));
     assert_eq!(slots.create(&slot(1, 2, u64::MAX)), Err(Errno::EINVAL));
     let long = Slot { config_len: CONFIG_SIZE as u32 + 1, ..slot(1, 2, 0x1000) };
@@ -59,6 +63,27 @@ fn what_makes_no_sense_is_refused() {
     slots.create(&slot(1, 2, 0x1000)).unwrap();
     assert_eq!(slots.create(&slot(1, 3, 0x11ff)), Err(Errno::EEXIST));
     assert!(slots.create(&slot(2, 3, 0x11ff)).is_ok(), "another guest has addresses of its own");
+}
+
+#[test]
+fn what_is_not_served_is_told_from_what_does_not_exist() {
+    let mut slots = Slots::default();
+    let mut create =
+        |transport, interrupt| slots.create(&Slot { transport, interrupt, ..slot(1, 2, 0x1000) });
+    let (mmio, pci) = (Transport::VirtioMmio.number(), Transport::VirtioPci.number());
+    let line = |intid| SlotInterrupt::from(Interrupt::Line { intid });
+    let message = SlotInterrupt::from(Interrupt::Message { device: 8, events: 2 });
+    assert_eq!(create(mmio, message), Err(Errno::EOPNOTSUPP));
+    assert_eq!(create(pci, message), Err(Errno::EOPNOTSUPP));
+    assert_eq!(create(pci, line(33)), Err(Errno::EOPNOTSUPP));
+    for kind in [0, 3, u32::MAX] {
+        assert_eq!(create(mmio, SlotInterrupt { kind, ..line(33) }), Err(Errno::EINVAL));
+    }
+    assert_eq!(create(mmio, SlotInterrupt { pad: 1, ..line(33) }), Err(Errno::EINVAL));
+    for intid in [0, 31, 1020, u32::MAX] {
+        assert_eq!(create(mmio, line(intid)), Err(Errno::EINVAL), "no shared interrupt: {intid}");
+    }
+    assert_eq!(create(mmio, line(32)), Ok(1));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Alarms of vCPUs: more than any one domain has, and those that outlive their vCPU.
+//! VcpuTimers of vCPUs: more than any one domain has, and those that outlive their vCPU.
 
 use xenolith_abi::event::{AllocUnbound, EventOp};
 use xenolith_abi::hypercall::Hypercall;
@@ -8,7 +8,7 @@ use super::super::*;
 use super::support::*;
 use xenolith_domain::domain::create::NewDomain;
 use xenolith_domain::domain::destroy::Progress;
-use xenolith_domain::timers::AlarmKind;
+use xenolith_domain::timers::TimerKind;
 use xenolith_policy::sched::CpuMask;
 
 /// Sleeps until a time in ticks, or for ever (0).
@@ -41,7 +41,7 @@ fn the_alarm_of_a_vcpu_that_is_gone_wakes_none_of_its_number() {
     sleep(&mut machine, &first, deadline);
     let other = 3 - first.cpu;
     destroy(&mut machine, first);
-    machine.hv.bury();
+    machine.hv.reap();
     let mut second = Guest::boot(&mut machine, Plan { id: 2, ..OTHER });
     assert_eq!(second.domain.vcpus[0].unit, unit, "it has the same number");
     // On another CPU, so that its own alarms do not replace the old ones.
@@ -65,10 +65,10 @@ fn an_earlier_end_is_not_the_end_of_a_later_poll() {
     // An interrupt ends it, and it goes on on another CPU.
     guest.domain.end_poll(&machine.hv, VcpuId(0));
     machine.settle();
-    let queue = machine.hv.alarms.of(CpuId(guest.cpu));
+    let queue = machine.hv.timers.of(CpuId(guest.cpu));
     let alarm = guest.domain.vcpus[0].unit;
     sleep(&mut machine, &guest, now + 9_000_000);
-    queue.set(alarm, AlarmKind::Poll, Some(now + 1_000_000));
+    queue.set(alarm, TimerKind::Poll, Some(now + 1_000_000));
     sim::advance(2_000_000);
     machine.event(guest.cpu, Event::Interrupt);
     machine.settle();
@@ -80,11 +80,11 @@ fn there_is_room_for_the_alarms_of_all_domains_on_each_cpu() {
     let (machine, _control) = Guest::alone();
     let request = NewDomain { vcpus: 128, max_port: 1023, ..NewDomain::default() };
     let domains: Vec<_> = (0..3).map(|_| machine.hv.create_domain(&request).unwrap()).collect();
-    let queue = machine.hv.alarms.of(CpuId(0));
+    let queue = machine.hv.timers.of(CpuId(0));
     let units: Vec<_> = domains.iter().flat_map(|domain| domain.vcpus.iter().map(|vcpu| vcpu.unit)).collect();
     let ((), lacked) = crate::heap::with_heap(0, || {
         for (deadline, &unit) in (1000..).zip(&units) {
-            AlarmKind::ALL.iter().for_each(|&kind| queue.set(unit, kind, Some(deadline)));
+            TimerKind::ALL.iter().for_each(|&kind| queue.set(unit, kind, Some(deadline)));
         }
     });
     assert_eq!(lacked, None);
@@ -92,5 +92,5 @@ fn there_is_room_for_the_alarms_of_all_domains_on_each_cpu() {
     while queue.take(u64::MAX).is_some() {
         due += 1;
     }
-    assert_eq!(due, units.len() * AlarmKind::ALL.len());
+    assert_eq!(due, units.len() * TimerKind::ALL.len());
 }

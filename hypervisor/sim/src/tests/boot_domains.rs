@@ -8,7 +8,7 @@ use xenolith_abi::hypercall::Hypercall;
 use super::super::*;
 use super::first::kernel;
 use super::support::*;
-use xenolith_boot::{CommonRegions, Modules, build_boot_domains, build_first};
+use xenolith_boot::{Modules, StaticShm, build_boot_domains, build_first};
 use xenolith_core::types::Pa;
 use xenolith_host::platform::fixtures::domains::{
     KERNEL, boot_domain, device, first_page, flag, host, module, partial,
@@ -57,7 +57,7 @@ pub(super) fn booted_with(nodes: impl FnOnce(&Machine) -> Vec<DeviceTreeNode>) -
         ramdisk: None,
         grant_window: Region::between(0x4020_0000, 0x4024_0000).unwrap(),
     };
-    let common = CommonRegions::take(&machine.hv.frames, &platform);
+    let common = StaticShm::take(&machine.hv.frames, &platform);
     let first = build_first(&machine.hv, &platform, &modules, &common).unwrap();
     let others = build_boot_domains(&machine.hv, &platform, &tree, &common, &|region| {
         if region.start() == Pa(KERNEL.into()) { kernel.as_slice() } else { partial.as_slice() }
@@ -107,7 +107,7 @@ fn one_that_cannot_be_filled_gives_everything_back() {
     let machine = Machine::new(1, 4096);
     let free = machine.hv.frames.free_frames();
     let partial = partial([device(2)]);
-    let common = CommonRegions::take(&machine.hv.frames, &platform);
+    let common = StaticShm::take(&machine.hv.frames, &platform);
     let others = build_boot_domains(&machine.hv, &platform, &tree, &common, &|region| {
         if region.start() == Pa(KERNEL.into()) { packed.as_slice() } else { partial.as_slice() }
     });

@@ -105,7 +105,7 @@ fn two_domains_have_memory_in_common_that_is_nobodys() {
         booted([with(small("one"), [anywhere("a")]), with(small("two"), [anywhere("a")])]);
     let (one, two) = (guest(&machine, 1), guest(&machine, 2));
     assert_eq!(mfn(&one.domain), mfn(&two.domain));
-    assert_eq!(one.domain.lookup(Ipa(PLACE).frame()).unwrap().kind, MapKind::Common);
+    assert_eq!(one.domain.lookup(Ipa(PLACE).frame()).unwrap().kind, MapKind::StaticShm);
     for offset in [0, 0x1000, 0x2ff8] {
         assert_eq!(machine.peek::<u64>(&two.domain, PLACE + offset), 0, "wiped");
         machine.poke(&one.domain, PLACE + offset, &offset.to_le_bytes());
@@ -195,7 +195,7 @@ fn a_domain_whose_memory_cannot_be_had_is_left_out() {
     });
     let ids: Vec<u16> = machine.hv.domains().map(|domain| domain.id.0).collect();
     assert_eq!(ids, [0, 4]);
-    assert!(!first.domain.lookup(Gfn(1)).is_ok_and(|entry| entry.kind == MapKind::Common));
+    assert!(!first.domain.lookup(Gfn(1)).is_ok_and(|entry| entry.kind == MapKind::StaticShm));
     assert_eq!(machine.audit(), Ok(()), "and what nobody uses is free");
 }
 

@@ -13,7 +13,7 @@ use xenolith_abi::version::FeatureInfo;
 
 use super::super::*;
 use super::support::*;
-use xenolith_boot::{CommonRegions, Modules, build_first};
+use xenolith_boot::{Modules, StaticShm, build_first};
 use xenolith_host::command_line::XenVersion;
 use xenolith_host::platform::fixtures::{GICV2, GICV3};
 use xenolith_host::platform::{Platform, Region};
@@ -51,7 +51,7 @@ fn built(tree: &[u8], version: XenVersion) -> (Machine, Guest) {
         grant_window: Region::between(0x4020_0000, 0x4024_0000).unwrap(),
     };
     let domain =
-        build_first(&machine.hv, &platform, &modules, &CommonRegions::take(&machine.hv.frames, &platform))
+        build_first(&machine.hv, &platform, &modules, &StaticShm::take(&machine.hv.frames, &platform))
             .unwrap()
             .start(&machine.hv);
     machine.settle();

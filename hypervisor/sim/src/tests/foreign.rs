@@ -150,7 +150,7 @@ fn a_foreign_page_is_not_lent_on() {
     assert_eq!(first.domain.allow_device_model(&third), Ok(()));
     assert_eq!(third.map_foreign(&machine.hv, &first.domain, Gfn(HOLE), Gfn(HOLE)), Err(Errno::EINVAL));
     // As memory that the hypervisor shares with the guest, or that is given back.
-    assert!(first.domain.pin(&machine.hv, Gfn(HOLE)).is_err());
+    assert!(first.domain.get_frame(&machine.hv, Gfn(HOLE)).is_err());
     assert_eq!(first.domain.give_page_back(&machine.hv, Gfn(HOLE)), Err(Errno::EINVAL));
     assert_eq!(machine.audit(), Ok(()));
 }
@@ -169,10 +169,10 @@ fn mapping_where_nothing_was_flushes_nothing() {
     // In the place of another page.
     assert_eq!(map_foreign(machine, &first, 1, &[(page, HOLE + 1)]), Ok(vec![0]));
     assert_eq!(sim::flushes().addresses, before.addresses + 2);
-    assert!(!first.domain.vcpus[0].take_pages_left());
+    assert!(!first.domain.vcpus[0].take_mapcache_stale());
     let own = first.page(machine, 30) >> 12;
     assert_eq!(first.domain.map_foreign(&machine.hv, &second.domain, Gfn(page), Gfn(own)), Ok(()));
-    assert!(first.domain.vcpus[0].take_pages_left(), "a page of RAM was replaced");
+    assert!(first.domain.vcpus[0].take_mapcache_stale(), "a page of RAM was replaced");
     assert_eq!(machine.audit(), Ok(()));
 }
 

@@ -8,7 +8,7 @@ use xenolith_abi::grant::{EntryV1, MapGrantRef, UnmapGrantRef, entry, map as fla
 use super::super::*;
 use super::create::request;
 use super::support::*;
-use xenolith_domain::domain::Grantees;
+use xenolith_domain::domain::GrantContext;
 use xenolith_domain::domain::create::NewDomain;
 use xenolith_domain::domain::destroy::Progress;
 use xenolith_policy::event::Port;
@@ -36,7 +36,7 @@ enum Op {
     UnmapGrant(usize, u32, u64),
     Connect(usize, usize),
     Close(usize, u32),
-    Pin(usize, u64),
+    Hold(usize, u64),
     Destroy(usize, u32),
 }
 
@@ -61,7 +61,7 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(slot, handle, gfn)| Op::UnmapGrant(slot, handle, gfn)),
         2 => (slot.clone(), to.clone()).prop_map(|(slot, to)| Op::Connect(slot, to)),
         1 => (slot.clone(), 1..4_u32).prop_map(|(slot, port)| Op::Close(slot, port)),
-        1 => (1..=SLOTS, gfn).prop_map(|(slot, gfn)| Op::Pin(slot, gfn)),
+        1 => (1..=SLOTS, gfn).prop_map(|(slot, gfn)| Op::Hold(slot, gfn)),
         3 => (1..=SLOTS, 0..4_u32).prop_map(|(slot, steps)| Op::Destroy(slot, steps)),
     ]
 }
@@ -155,14 +155,14 @@ impl World {
                         dom: granter.id.0,
                         ..MapGrantRef::default()
                     };
-                    grant::map(&Grantees { hv, caller: &domain }, &mut op);
+                    grant::map(&GrantContext { hv, caller: &domain }, &mut op);
                 }
             }
             Op::UnmapGrant(slot, handle, gfn) => {
                 if let Some(domain) = get(slot).filter(|domain| !domain.is_dying()) {
                     let host_addr = Self::gfn(slot, gfn).base().0;
                     let mut op = UnmapGrantRef { host_addr, handle, ..UnmapGrantRef::default() };
-                    grant::unmap(&Grantees { hv, caller: &domain }, &mut op);
+                    grant::unmap(&GrantContext { hv, caller: &domain }, &mut op);
                 }
             }
             Op::Connect(slot, to) => {
@@ -178,7 +178,7 @@ impl World {
                     let _ = domain.close_port(hv, Port(port));
                 }
             }
-            Op::Pin(slot, gfn) => {
+            Op::Hold(slot, gfn) => {
                 if let Some(domain) = get(slot) {
                     let _ = domain.register_vcpu_info(hv, VcpuId(0), Self::gfn(slot, gfn), 64);
                 }
@@ -208,7 +208,7 @@ impl World {
             for gfn in 0..FRAMES {
                 let host_addr = World::gfn(0, gfn).base().0;
                 let mut op = UnmapGrantRef { host_addr, handle, ..UnmapGrantRef::default() };
-                grant::unmap(&Grantees { hv, caller: &control }, &mut op);
+                grant::unmap(&GrantContext { hv, caller: &control }, &mut op);
             }
         }
         for gfn in 0..FRAMES {

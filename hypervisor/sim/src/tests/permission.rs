@@ -6,7 +6,7 @@ use xenolith_abi::Errno;
 use xenolith_abi::hypercall::Hypercall;
 use xenolith_abi::memory::{MemoryDomain, MemoryOp};
 use xenolith_abi::xenolith::{
-    CONFIG_SIZE, DeviceKind, DeviceModel, Slot, SlotNumber, SlotReport, SlotState, XenolithOp,
+    CONFIG_SIZE, DeviceModel, Interrupt, Slot, SlotNumber, SlotReport, SlotState, Transport, XenolithOp,
 };
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
@@ -28,7 +28,9 @@ fn three() -> (Machine, [Guest; 3]) {
 /// A device of domain 1, at the place of this number, that domain 2 serves.
 fn slot(place: u64) -> Slot {
     let mut slot = Slot::new_zeroed();
-    (slot.guest, slot.backend, slot.kind) = (1, 2, DeviceKind::VirtioMmioBlock.number());
+    (slot.guest, slot.backend) = (1, 2);
+    (slot.transport, slot.device_id) = (Transport::VirtioMmio.number(), 2);
+    slot.interrupt = Interrupt::Line { intid: 33 }.into();
     (slot.base, slot.size) = (0x0200_0000 + place * 0x200, 0x200);
     slot
 }
@@ -58,7 +60,12 @@ fn a_slot_that_is_refused_allows_nothing() {
     let machine = &mut machine;
     made(machine, &control, Slot { backend: 0, ..slot(0) });
     let rows = [
-        (Slot { kind: 99, ..slot(1) }, Errno::EINVAL),
+        (Slot { transport: 99, ..slot(1) }, Errno::EINVAL),
+        (Slot { transport: Transport::VirtioPci.number(), ..slot(1) }, Errno::EOPNOTSUPP),
+        (
+            Slot { interrupt: Interrupt::Message { device: 1, events: 1 }.into(), ..slot(1) },
+            Errno::EOPNOTSUPP,
+        ),
         (Slot { size: 0, ..slot(1) }, Errno::EINVAL),
         (Slot { base: u64::MAX, ..slot(1) }, Errno::EINVAL),
         (Slot { config_len: CONFIG_SIZE as u32 + 1, ..slot(1) }, Errno::EINVAL),

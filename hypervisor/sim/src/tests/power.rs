@@ -8,7 +8,7 @@ use xenolith_abi::sched::Shutdown;
 use super::super::*;
 use super::support::*;
 use xenolith_arch::machine::Ending;
-use xenolith_host::command_line::Aftermath;
+use xenolith_host::command_line::CrashAction;
 use xenolith_isa::regs::Pstate;
 
 const CPU_OFF: u64 = 0x8400_0002;
@@ -86,12 +86,12 @@ fn the_machine_ends_with_the_first_domain() {
             guest.call(&mut machine, Hypercall::SchedOp, 2, &mut Shutdown { reason });
         })
     };
-    assert_eq!(by_call(0, Aftermath::Halt), Some(Ending::PowerOff));
-    assert_eq!(by_call(1, Aftermath::Halt), Some(Ending::Reset));
-    assert_eq!(by_call(3, Aftermath::Halt), Some(Ending::Halt));
-    assert_eq!(by_call(3, Aftermath::Reboot), Some(Ending::Reset));
-    assert_eq!(by_call(4, Aftermath::Reboot), Some(Ending::Reset));
-    assert_eq!(by_call(99, Aftermath::Halt), None, "there is no such reason");
+    assert_eq!(by_call(0, CrashAction::Halt), Some(Ending::PowerOff));
+    assert_eq!(by_call(1, CrashAction::Halt), Some(Ending::Reset));
+    assert_eq!(by_call(3, CrashAction::Halt), Some(Ending::Halt));
+    assert_eq!(by_call(3, CrashAction::Reboot), Some(Ending::Reset));
+    assert_eq!(by_call(4, CrashAction::Reboot), Some(Ending::Reset));
+    assert_eq!(by_call(99, CrashAction::Halt), None, "there is no such reason");
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use devicemodel::xen::privcmd::Batch;
-use devicemodel::xen::{Argument, Buffer, Mapping, PAGE_SIZE};
+use backend::xen::privcmd::Batch;
+use backend::xen::{Argument, Buffer, Mapping, PAGE_SIZE};
 use rustix::io::Errno;
 use vm_memory::Bytes;
 use xenolith_abi::control::Payload;
@@ -12,8 +12,8 @@ use xenolith_abi::hypercall::Hypercall;
 use xenolith_abi::memory::{MemoryOp, Reservation};
 
 use super::{Failed, RealXen};
-use crate::page::SharedPage;
 use crate::xen::{DomainId, Error, Result};
+use xenstore::page::SharedPage;
 
 /// Pages that are mapped at once to be filled: Linux takes as many of its own for that.
 const BATCH: usize = 2048;

@@ -59,8 +59,8 @@ fn a_directly_mapped_domain_has_the_machines_devices() {
         let windows = [window("/passthrough/disk", 0x0a00_0000, 0x0a00_0000)];
         let layout = direct(&request(&platform, &windows), banks.clone(), 31, &[pci]).unwrap();
         assert_eq!(layout.banks, banks);
-        let uart = Pl011 { registers: Region::new(0x0900_0000, 0x1000), interrupt: 33 };
-        assert_eq!((layout.uart, layout.timer.r#virtual), (Some(uart), 27));
+        let uart = Pl011 { registers: Region::new(0x0900_0000, 0x1000), interrupt: Intid(33) };
+        assert_eq!((layout.uart, layout.timer.r#virtual), (Some(uart), Intid(27)));
         assert!(layout.controller.regions().contains(&Region::new(0x0800_0000, 0x1_0000)));
         assert!(apart(&all(&layout)));
         assert_eq!(

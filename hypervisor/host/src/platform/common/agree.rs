@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Common, CommonMemory, EventEnd};
+use super::{Common, EventEnd, StaticShmNode};
 use crate::platform::domains::BootDomain;
 use crate::platform::error::PlatformError;
 use xenolith_core::types::{DomId, Pa};
@@ -16,7 +16,7 @@ pub fn agree(
     domains: &mut [Result<BootDomain, PlatformError>],
     ends: &[(DomId, EventEnd)],
 ) -> Vec<PlatformError> {
-    let mut known: Vec<(DomId, CommonMemory)> = Vec::new();
+    let mut known: Vec<(DomId, StaticShmNode)> = Vec::new();
     let mut errors = Vec::new();
     first.memory.retain(|memory| {
         let checked = check_memory(memory, DomId::CONTROL, true, &known);
@@ -45,7 +45,7 @@ fn keep(checked: Result<(), PlatformError>, errors: &mut Vec<PlatformError>) -> 
 fn check(
     domain: &mut BootDomain,
     id: DomId,
-    known: &mut Vec<(DomId, CommonMemory)>,
+    known: &mut Vec<(DomId, StaticShmNode)>,
     ends: &[(DomId, EventEnd)],
 ) -> Result<(), PlatformError> {
     for memory in &domain.common.memory {
@@ -57,10 +57,10 @@ fn check(
 
 #[inline(never)]
 fn check_memory(
-    memory: &CommonMemory,
+    memory: &StaticShmNode,
     id: DomId,
     is_direct_mapped: bool,
-    known: &[(DomId, CommonMemory)],
+    known: &[(DomId, StaticShmNode)],
 ) -> Result<(), PlatformError> {
     if is_direct_mapped && memory.machine.map(|machine| machine.start()) != Some(Pa(memory.guest.0)) {
         return Err(PlatformError::BadProperty {

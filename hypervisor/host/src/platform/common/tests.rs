@@ -58,7 +58,7 @@ fn what_two_domains_and_the_first_have_in_common_is_read() {
         (one, 0x7000_0000, false, "/chosen/one/shm@70000000"),
     ] {
         let (path, id, size, guest) = (path.into(), "a".into(), 0x20_0000, Ipa(guest));
-        assert_eq!(common.memory, [CommonMemory { path, id, machine: region, guest, size, is_owner }]);
+        assert_eq!(common.memory, [StaticShmNode { path, id, machine: region, guest, size, is_owner }]);
     }
     let end = |common: &Common| {
         let end = &common.events[0];
@@ -253,7 +253,7 @@ proptest! {
         let parties: Vec<&Common> = core::iter::once(&platform.first_common)
             .chain(platform.sound_boot_domains().map(|domain| &domain.common))
             .collect();
-        let memory: Vec<&CommonMemory> = parties.iter().flat_map(|common| &common.memory).collect();
+        let memory: Vec<&StaticShmNode> = parties.iter().flat_map(|common| &common.memory).collect();
         for (index, this) in memory.iter().enumerate() {
             prop_assert!(this.size > 0 && this.size % PAGE_SIZE == 0);
             for other in &memory[..index] {

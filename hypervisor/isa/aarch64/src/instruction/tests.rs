@@ -16,13 +16,20 @@ fn access((size, sign_extend, sixty_four): Form, register: u8) -> Access {
     Access { size, sign_extend, sixty_four, register }
 }
 
-fn one(write: bool, form: Form, register: u8, base: u8, offset: i16, index: Index) -> Option<Transfer> {
-    Some(Transfer { write, first: access(form, register), second: None, base, offset, index })
+fn one(write: bool, form: Form, register: u8, base: u8, offset: i16, index: Index) -> Option<DecodedAccess> {
+    Some(DecodedAccess { write, first: access(form, register), second: None, base, offset, index })
 }
 
-fn two(write: bool, form: Form, registers: [u8; 2], base: u8, offset: i16, index: Index) -> Option<Transfer> {
+fn two(
+    write: bool,
+    form: Form,
+    registers: [u8; 2],
+    base: u8,
+    offset: i16,
+    index: Index,
+) -> Option<DecodedAccess> {
     let [first, second] = registers.map(|register| access(form, register));
-    Some(Transfer { write, first, second: Some(second), base, offset, index })
+    Some(DecodedAccess { write, first, second: Some(second), base, offset, index })
 }
 
 #[test]

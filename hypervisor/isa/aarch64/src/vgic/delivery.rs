@@ -8,7 +8,7 @@ use arrayvec::ArrayVec;
 
 use super::effects::mask_of;
 use super::interrupt::{Bank, BankId, bit, bits, slot};
-use super::list_register::{ListRegister, Origin, State};
+use super::list_register::{ListRegister, ListState, Origin};
 use super::{Cpu, MAX_LIST_REGISTERS, Version, Vgic};
 use xenolith_core::types::VcpuId;
 
@@ -95,7 +95,7 @@ impl Vgic {
         self.effects.kick &= kicked | !mask_of(vcpu);
     }
 
-    fn unlist(&mut self, vcpu: VcpuId, listed: Listed, state: State) {
+    fn unlist(&mut self, vcpu: VcpuId, listed: Listed, state: ListState) {
         let id = BankId::of_intid(vcpu, listed.intid);
         let mask = bit(listed.intid);
         let sender = match listed.origin {
@@ -128,7 +128,7 @@ impl Vgic {
         // The physical interrupt is active while the virtual one is pending or active. If that is over and the hardware
         // did not see it end, or not for the last time, it is ours to deactivate; if the hardware saw an end that is
         // none, to activate.
-        let settled = matches!(listed.origin, Origin::Hardware(_)) && state == State::Invalid;
+        let settled = matches!(listed.origin, Origin::Hardware(_)) && state == ListState::Invalid;
         let over = bank.hardware & !bank.active & !bank.latched & mask;
         if !settled || refired != 0 {
             bank.changes.deactivate(over);
@@ -259,7 +259,7 @@ impl Vgic {
             Origin::Software { eoi_maintenance: asserted || more || hardware, source }
         };
         let register = ListRegister {
-            state: State::new(pending, active),
+            state: ListState::new(pending, active),
             intid,
             priority: bank.priority.get(slot(intid)).copied()?,
             group1: bank.group1 & mask != 0,

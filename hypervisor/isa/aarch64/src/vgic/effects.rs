@@ -1,6 +1,6 @@
 //! What the caller must do after it has changed the controller.
 //!
-//! [`Effects`] are masks of vCPUs: merging two is harmless, and they may be carried out after the lock is released.
+//! [`VgicActions`] are masks of vCPUs: merging two is harmless, and they may be carried out after the lock is released.
 //! [`LineChange`]s set physical lines to what the guest wants now. They must be carried out in the order in which they
 //! were taken, that is under the lock: otherwise one CPU's late "enable" could undo another's "disable".
 
@@ -10,7 +10,7 @@ use xenolith_core::types::VcpuId;
 
 /// What to do for vCPUs. Bit *n* of a mask stands for vCPU *n*.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Effects {
+pub struct VgicActions {
     /// On-line vCPUs for which something changed. One that waits for an interrupt looks at [`Vgic::deliverable`]
     /// again; one that runs in the guest leaves it, to fold and fill its list registers.
     pub kick: u128,
@@ -50,12 +50,12 @@ pub(super) struct Dirty {
 impl Vgic {
     /// Whether there is anything to take: effects or line changes.
     pub fn has_consequences(&self) -> bool {
-        let Effects { kick, event_ppi_enabled } = self.effects;
+        let VgicActions { kick, event_ppi_enabled } = self.effects;
         self.dirty.shared != 0 || self.dirty.private | kick | event_ppi_enabled != 0
     }
 
     /// Takes what is to be done for vCPUs.
-    pub fn take_effects(&mut self) -> Effects {
+    pub fn take_effects(&mut self) -> VgicActions {
         core::mem::take(&mut self.effects)
     }
 

@@ -4,7 +4,7 @@
 
 /// Where the hardware is with an interrupt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum State {
+pub enum ListState {
     /// The slot is free: never used, or the guest has deactivated the interrupt.
     #[default]
     Invalid,
@@ -34,7 +34,7 @@ pub enum Origin {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListRegister {
     /// Pending, active, both or none.
-    pub state: State,
+    pub state: ListState,
     /// The virtual interrupt.
     pub intid: u32,
     /// Its priority: 0 is the highest.
@@ -48,7 +48,7 @@ pub struct ListRegister {
 impl ListRegister {
     /// A free slot.
     pub const INVALID: ListRegister = ListRegister {
-        state: State::Invalid,
+        state: ListState::Invalid,
         intid: 0,
         priority: 0,
         group1: false,
@@ -76,7 +76,7 @@ impl ListRegister {
             Origin::Software { eoi_maintenance: value & 1 << 41 != 0, source: 0 }
         };
         ListRegister {
-            state: State::from_bits(value >> 62),
+            state: ListState::from_bits(value >> 62),
             intid: value as u32,
             priority: (value >> 48) as u8,
             group1: value & 1 << 60 != 0,
@@ -107,7 +107,7 @@ impl ListRegister {
             Origin::Software { eoi_maintenance: value & 1 << 19 != 0, source: (value >> 10 & 7) as u8 }
         };
         ListRegister {
-            state: State::from_bits((value >> 28) as u64),
+            state: ListState::from_bits((value >> 28) as u64),
             intid: value & 0x3ff,
             priority: (value >> 23 << 3) as u8,
             group1: value & 1 << 30 != 0,
@@ -116,7 +116,7 @@ impl ListRegister {
     }
 }
 
-impl State {
+impl ListState {
     /// Whether the pending bit is set.
     pub const fn is_pending(self) -> bool {
         self.bits() & 1 != 0
@@ -134,19 +134,19 @@ impl State {
 
     const fn bits(self) -> u64 {
         match self {
-            State::Invalid => 0,
-            State::Pending => 1,
-            State::Active => 2,
-            State::PendingActive => 3,
+            ListState::Invalid => 0,
+            ListState::Pending => 1,
+            ListState::Active => 2,
+            ListState::PendingActive => 3,
         }
     }
 
     const fn from_bits(bits: u64) -> Self {
         match bits & 3 {
-            0 => State::Invalid,
-            1 => State::Pending,
-            2 => State::Active,
-            _ => State::PendingActive,
+            0 => ListState::Invalid,
+            1 => ListState::Pending,
+            2 => ListState::Active,
+            _ => ListState::PendingActive,
         }
     }
 }
@@ -157,7 +157,7 @@ mod tests {
     use proptest::prelude::*;
 
     const TIMER: ListRegister = ListRegister {
-        state: State::Pending,
+        state: ListState::Pending,
         intid: 27,
         priority: 0xa0,
         group1: true,
@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(TIMER.to_ich(), 0x70a0_001b_0000_001b);
         assert_eq!(TIMER.to_gich(), 1 << 31 | 1 << 30 | 1 << 28 | 0x14 << 23 | 27 << 10 | 27);
         let sgi = ListRegister {
-            state: State::PendingActive,
+            state: ListState::PendingActive,
             intid: 3,
             priority: 0xf8,
             group1: false,
@@ -191,7 +191,7 @@ mod tests {
             } else {
                 Origin::Software { eoi_maintenance, source }
             };
-            ListRegister { state: State::from_bits(bits), intid, priority: priority << 3, group1, origin }
+            ListRegister { state: ListState::from_bits(bits), intid, priority: priority << 3, group1, origin }
         }
     }
 

@@ -4,7 +4,7 @@ use xenolith_abi::Errno;
 use xenolith_abi::event::{EventStatus, Virq};
 
 use super::support::{Domain, connect, deliver, run_steps};
-use crate::event::{ConsumerTag, Delivery, Effects, Ends, EventChannels, Port, Sent};
+use crate::event::{ConsumerTag, Delivery, Ends, EventActions, EventChannels, Port, Sent};
 use xenolith_core::types::{DomId, VcpuId};
 use xenolith_memory::arena::page;
 
@@ -118,7 +118,7 @@ fn a_moved_interrupt_of_the_domain_stays_bound_and_can_be_bound_again_after_clos
     domain.channels.bind_vcpu(port, V1).unwrap();
     assert!(domain.channels.raise_virq(Virq::DomExc, V0).notify.iter().eq([V1]));
     domain.channels.close(port).unwrap();
-    assert_eq!(domain.channels.raise_virq(Virq::DomExc, V0), Effects::default());
+    assert_eq!(domain.channels.raise_virq(Virq::DomExc, V0), EventActions::default());
     assert_eq!(domain.channels.bind_virq(Virq::DomExc.number(), V0), Ok(port));
 }
 
@@ -170,7 +170,7 @@ fn a_late_message_about_an_old_connection_does_not_touch_the_new_one() {
     let late_close = a.channels.close(port).unwrap().unwrap();
     b.channels.close(offered).unwrap();
     assert_eq!(connect(&mut a, &mut b), (port, offered));
-    assert_eq!(b.channels.deliver(late_event), Delivery::Guest(Effects::default()));
+    assert_eq!(b.channels.deliver(late_event), Delivery::Guest(EventActions::default()));
     b.channels.disconnect(late_close);
     assert!(!b.pending_bit(offered));
     assert_eq!(b.state(offered), EventStatus::Interdomain);
@@ -225,7 +225,7 @@ fn a_consumer_port_is_the_hypervisors_and_works_in_both_directions() {
     assert!(control.pending_bit(port));
 
     assert_eq!(guest.channels.close(own), Err(Errno::EINVAL));
-    assert_eq!(guest.channels.unmask(own), Ok(Effects::default()));
+    assert_eq!(guest.channels.unmask(own), Ok(EventActions::default()));
     control.channels.disconnect(guest.channels.close_consumer(own).unwrap().unwrap());
     assert_eq!(control.state(port), EventStatus::Unbound);
     assert_eq!(guest.channels.close_consumer(own), Err(Errno::EINVAL));
@@ -267,7 +267,7 @@ fn a_domain_that_ends_gives_everything_back_and_takes_nothing_more() {
     let peers = run_steps(&mut a.channels, EventChannels::teardown_step);
     assert_eq!(peers.len(), 1);
     assert_eq!(a.frames_held(), 0);
-    assert_eq!(a.channels.deliver(peer), Delivery::Guest(Effects::default()));
+    assert_eq!(a.channels.deliver(peer), Delivery::Guest(EventActions::default()));
     assert_eq!(a.channels.alloc_unbound(DomId(1)), Err(Errno::EINVAL));
     for (what, refused) in [
         ("info", a.channels.register_vcpu_info(V0, a.frame(infos), 0).unwrap_err()),

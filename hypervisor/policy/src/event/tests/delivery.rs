@@ -5,7 +5,7 @@ use xenolith_abi::event::Virq;
 use xenolith_abi::event::fifo::{LINK, LINKED, MASKED, PENDING};
 
 use super::support::{Domain, connect, deliver, word};
-use crate::event::{Effects, Port, Sent};
+use crate::event::{EventActions, Port, Sent};
 use xenolith_core::types::{DomId, VcpuId};
 use xenolith_memory::arena::page;
 use xenolith_memory::page::Page;
@@ -15,7 +15,7 @@ const V1: VcpuId = VcpuId(1);
 const CONSOLE: u32 = Virq::Console as u32;
 const MASK: usize = 560;
 
-fn raise(domain: &mut Domain) -> Effects {
+fn raise(domain: &mut Domain) -> EventActions {
     domain.channels.raise_virq(Virq::Console, V0)
 }
 
@@ -32,13 +32,13 @@ fn two_levels_and_the_upcall_are_set_once() {
     assert!(domain.pending_bit(port));
     let (upcall, selector) = (domain.shared_info.byte(0).unwrap(), domain.shared_info.word64(8).unwrap());
     assert_eq!((upcall.load(), selector.load()), (1, 0b10));
-    assert_eq!(raise(&mut domain), Effects::default());
+    assert_eq!(raise(&mut domain), EventActions::default());
 
     upcall.store(0);
     assert!(!domain.channels.needs_upcall(V0));
-    assert_eq!(raise(&mut domain), Effects::default(), "still pending");
+    assert_eq!(raise(&mut domain), EventActions::default(), "still pending");
     domain.shared_info.word64(48 + 8).unwrap().store(0);
-    assert_eq!(raise(&mut domain), Effects::default(), "still selected");
+    assert_eq!(raise(&mut domain), EventActions::default(), "still selected");
     domain.shared_info.word64(48 + 8).unwrap().store(0);
     selector.store(0);
     assert!(raise(&mut domain).notify.iter().eq([V0]));
@@ -49,14 +49,14 @@ fn a_masked_port_becomes_pending_and_is_announced_by_unmask() {
     let mut domain = Domain::new(0, 1, 1000);
     let port = domain.channels.bind_virq(CONSOLE, V0).unwrap();
     domain.shared_info.word64(MASK).unwrap().store(u64::MAX);
-    assert_eq!(raise(&mut domain), Effects::default());
+    assert_eq!(raise(&mut domain), EventActions::default());
     assert!(domain.pending_bit(port) && !domain.channels.needs_upcall(V0));
     assert!(domain.channels.unmask(port).unwrap().notify.iter().eq([V0]));
     assert_eq!(domain.shared_info.word64(MASK).unwrap().load(), !0b10);
-    assert_eq!(domain.channels.unmask(port), Ok(Effects::default()));
+    assert_eq!(domain.channels.unmask(port), Ok(EventActions::default()));
     assert_eq!(domain.channels.unmask(Port(64)), Err(Errno::EINVAL));
     assert_eq!(domain.channels.unmask(Port(u32::MAX)), Err(Errno::EINVAL));
-    assert_eq!(domain.channels.unmask(Port(9)), Ok(Effects::default()), "a free port");
+    assert_eq!(domain.channels.unmask(Port(9)), Ok(EventActions::default()), "a free port");
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn vcpu_info_moves_with_its_content_and_everything_is_looked_at() {
 fn a_vcpu_without_a_place_learns_of_its_events_when_it_gets_one() {
     let mut domain = Domain::new(0, 2, 1000);
     let port = domain.channels.bind_ipi(V1).unwrap();
-    assert_eq!(domain.channels.send(port), Ok(Sent::Here(Effects::default())));
+    assert_eq!(domain.channels.send(port), Ok(Sent::Here(EventActions::default())));
     assert!(domain.pending_bit(port) && !domain.channels.needs_upcall(V1));
     let frame = domain.frame(page());
     assert!(domain.channels.register_vcpu_info(V1, frame, 0).unwrap().notify.contains(V1));
@@ -116,7 +116,7 @@ fn a_poll_ends_at_once_or_with_the_event_even_of_a_masked_port() {
     let Ok(Sent::To(peer)) = b.channels.send(far) else { panic!() };
     let effects = deliver(&mut a, peer);
     assert!(effects.notify.is_empty() && effects.wake.iter().eq([V0]));
-    assert_eq!(deliver(&mut a, peer), Effects::default());
+    assert_eq!(deliver(&mut a, peer), EventActions::default());
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn control_blocks_and_array_pages_are_checked() {
     let array: Vec<Page> = (0..128).map(|_| page()).collect();
     for &words in &array {
         let frame = domain.frame(words);
-        assert_eq!(domain.channels.expand_array(frame).unwrap(), Effects::default());
+        assert_eq!(domain.channels.expand_array(frame).unwrap(), EventActions::default());
     }
     let frame = domain.frame(control);
     assert_eq!(domain.channels.expand_array(frame).unwrap_err().errno, Errno::ENOSPC);
@@ -173,9 +173,9 @@ fn three_fifo_ports() -> (Domain, Domain, Page, Vec<Page>, [Port; 3]) {
 fn ports_are_queued_in_order_and_the_upcall_comes_with_the_first() {
     let (mut a, _b, control, array, [p, q, r]) = three_fifo_ports();
     assert!(a.channels.set_pending(p).notify.iter().eq([V0]));
-    assert_eq!(a.channels.set_pending(q), Effects::default());
-    assert_eq!(a.channels.set_pending(q), Effects::default());
-    assert_eq!(a.channels.set_pending(r), Effects::default());
+    assert_eq!(a.channels.set_pending(q), EventActions::default());
+    assert_eq!(a.channels.set_pending(q), EventActions::default());
+    assert_eq!(a.channels.set_pending(r), EventActions::default());
     assert_eq!(control.word32(0).unwrap().load(), 1 << 7);
     assert_eq!(control.word32(8 + 7 * 4).unwrap().load(), p.0);
     let words = [p, q, r].map(|port| word(&array, port).load());
@@ -188,7 +188,7 @@ fn a_queue_that_the_guest_is_reading_is_not_announced_again() {
     let _ = a.channels.set_pending(p);
     let ready = control.word32(0).unwrap();
     ready.store(0);
-    assert_eq!(a.channels.set_pending(q), Effects::default());
+    assert_eq!(a.channels.set_pending(q), EventActions::default());
     assert_eq!(ready.load(), 0, "p is still linked, and leads to q");
     assert_eq!(word(&array, p).load() & LINK, q.0);
 }
@@ -221,13 +221,13 @@ fn priority_and_vcpu_choose_the_queue() {
 fn a_masked_port_is_pending_and_not_queued_until_it_is_unmasked() {
     let (mut a, _b, control, array, [p, ..]) = three_fifo_ports();
     word(&array, p).store(MASKED);
-    assert_eq!(a.channels.set_pending(p), Effects::default());
+    assert_eq!(a.channels.set_pending(p), EventActions::default());
     assert_eq!(word(&array, p).load(), MASKED | PENDING);
     assert_eq!(control.word32(0).unwrap().load(), 0);
     assert!(a.channels.unmask(p).unwrap().notify.iter().eq([V0]));
     assert_eq!(word(&array, p).load(), PENDING | LINKED);
     assert_eq!(control.word32(8 + 7 * 4).unwrap().load(), p.0);
-    assert_eq!(a.channels.unmask(p), Ok(Effects::default()));
+    assert_eq!(a.channels.unmask(p), Ok(EventActions::default()));
 }
 
 #[test]
@@ -286,7 +286,7 @@ fn an_event_for_a_vcpu_without_a_control_block_is_dropped() {
     let mut domain = Domain::new(0, 2, 100);
     let (_, array) = domain.use_fifo(1, 1);
     let port = domain.channels.bind_ipi(V1).unwrap();
-    assert_eq!(domain.channels.send(port), Ok(Sent::Here(Effects::default())));
+    assert_eq!(domain.channels.send(port), Ok(Sent::Here(EventActions::default())));
     assert_eq!(word(&array, port).load(), 0);
 }
 

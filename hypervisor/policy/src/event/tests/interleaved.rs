@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::consumer::{FifoCpu, Step, TwoLevelCpu, fifo_mask, fifo_unmask, two_level_mask};
 use super::support::{Domain, connect, deliver};
-use crate::event::{Effects, Peer, Port, Sent};
+use crate::event::{EventActions, Peer, Port, Sent};
 use xenolith_core::types::VcpuId;
 use xenolith_memory::page::Page;
 
@@ -42,7 +42,7 @@ impl Guest {
         (self.sent[index], self.seen[index]) = (0, 0);
     }
 
-    fn send(&mut self, index: usize) -> Effects {
+    fn send(&mut self, index: usize) -> EventActions {
         self.sent[index] += 1;
         deliver(&mut self.domain, self.peers[index])
     }
@@ -88,7 +88,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 }
 
 /// Every vCPU whose upcall went up was named, and no other.
-fn check_notified(infos: Page, before: [u8; 2], effects: Effects) {
+fn check_notified(infos: Page, before: [u8; 2], effects: EventActions) {
     for vcpu in 0..VCPUS {
         let now = infos.byte(usize::from(vcpu) * 64).unwrap().load();
         let rose = before[usize::from(vcpu)] == 0 && now != 0;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::consumer::{FifoCpu, Step, TwoLevelCpu, fifo_mask, fifo_unmask, two_level_mask};
 use super::support::{Domain, connect, deliver};
-use crate::event::{Effects, Peer, Port, Sent};
+use crate::event::{EventActions, Peer, Port, Sent};
 use xenolith_core::types::VcpuId;
 
 const PORTS: usize = 8;
@@ -50,7 +50,7 @@ impl Stage {
         }
     }
 
-    fn follow(&self, effects: Effects) {
+    fn follow(&self, effects: EventActions) {
         for vcpu in effects.notify.iter() {
             self.interrupts[usize::from(vcpu.0)].store(true, Relaxed);
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use xenolith_abi::event::fifo::WORDS_PER_PAGE;
 use xenolith_abi::event::{EventStatus, Status};
 
-use crate::event::{Closing, Delivery, Effects, Ends, EventChannels, Peer, Port, SharedFrame};
+use crate::event::{Closing, Delivery, Ends, EventActions, EventChannels, Peer, Port, SharedFrame};
 use xenolith_core::types::{DomId, VcpuId};
 use xenolith_memory::arena::page;
 use xenolith_memory::page::Page;
@@ -105,7 +105,7 @@ pub fn connect(local: &mut Domain, remote: &mut Domain) -> (Port, Port) {
 }
 
 /// Delivers to a port of a guest.
-pub fn deliver(domain: &mut Domain, peer: Peer) -> Effects {
+pub fn deliver(domain: &mut Domain, peer: Peer) -> EventActions {
     match domain.channels.deliver(peer) {
         Delivery::Guest(effects) => effects,
         Delivery::Consumer(..) => panic!("the port is the hypervisor's"),

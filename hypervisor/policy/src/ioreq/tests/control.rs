@@ -204,6 +204,6 @@ fn a_mark_of_another_part_is_not_ours() {
     let mut domain = Domain::new(1);
     domain.serve();
     assert!(!is_ours(ConsumerTag(0)));
-    assert_eq!(domain.servers.lost(ConsumerTag(0), V0), crate::ioreq::Outcome::Nothing);
+    assert_eq!(domain.servers.on_peer_closed(ConsumerTag(0), V0), crate::ioreq::Outcome::Nothing);
     assert!(domain.servers.server(ServerId(0)).unwrap().lost.is_empty());
 }

@@ -38,12 +38,12 @@ fn an_answer_is_cut_to_the_size_and_fetched_once() {
         let tag = domain.tag(port);
         assert_eq!(domain.servers.take_result(V0), None);
         domain.answer(id, V0, 2, 0);
-        assert_eq!(domain.servers.answered(tag, V0), Outcome::Nothing);
+        assert_eq!(domain.servers.on_response(tag, V0), Outcome::Nothing);
         domain.answer(id, V0, 3, 0x1122_3344_5566_7788);
-        assert_eq!(domain.servers.answered(tag, V0), Outcome::Finished);
+        assert_eq!(domain.servers.on_response(tag, V0), Outcome::Finished);
         assert_eq!(domain.slot(id, V0).flags, 0);
         assert!(!domain.servers.is_waiting(V0));
-        assert_eq!(domain.servers.answered(tag, V0), Outcome::Nothing);
+        assert_eq!(domain.servers.on_response(tag, V0), Outcome::Nothing);
         assert_eq!(domain.servers.take_result(V0), Some(Completed { data, answered: true }));
         assert_eq!(domain.servers.take_result(V0), None);
     }
@@ -53,7 +53,7 @@ fn an_answer_is_cut_to_the_size_and_fetched_once() {
 fn a_write_has_no_value() {
     let (mut domain, id, port) = asked(&write(0x10, 4, 9));
     domain.answer(id, V0, 3, 0x1234);
-    assert_eq!(domain.servers.answered(domain.tag(port), V0), Outcome::Finished);
+    assert_eq!(domain.servers.on_response(domain.tag(port), V0), Outcome::Finished);
     assert_eq!(domain.servers.take_result(V0), Some(Completed { data: 0, answered: true }));
 }
 
@@ -63,7 +63,7 @@ fn every_state_of_the_slot_ends_the_wait_or_leaves_it() {
         let (mut domain, id, port) = asked(&read(0x10, 4));
         domain.answer(id, V0, state, 7);
         let expected = if state == 1 || state == 2 { Outcome::Nothing } else { Outcome::Finished };
-        assert_eq!(domain.servers.answered(domain.tag(port), V0), expected, "state {state}");
+        assert_eq!(domain.servers.on_response(domain.tag(port), V0), expected, "state {state}");
         let result = domain.servers.take_result(V0);
         match state {
             1 | 2 => assert!(result.is_none() && domain.servers.is_waiting(V0)),
@@ -90,7 +90,7 @@ fn nothing_but_state_and_data_is_read_back() {
         kind: 0xff,
     };
     domain.set_slot(id, V0, &slot);
-    assert_eq!(domain.servers.answered(domain.tag(port), V0), Outcome::Finished);
+    assert_eq!(domain.servers.on_response(domain.tag(port), V0), Outcome::Finished);
     assert_eq!(domain.servers.take_result(V0), Some(Completed { data: 0xcd, answered: true }));
     // The next request finds its slot repaired.
     assert_eq!(domain.servers.post(V0, id, &read(0x20, 2)), Posted::Notify(port));
@@ -132,13 +132,13 @@ fn only_the_server_that_was_asked_can_answer() {
     let second = domain.serve();
     domain.answer(second, V0, 3, 1);
     let seconds = domain.tag(Port(u32::from(GUEST_VCPUS) + 1));
-    assert_eq!(domain.servers.answered(seconds, V0), Outcome::Nothing);
-    assert_eq!(domain.servers.lost(seconds, V0), Outcome::Nothing);
+    assert_eq!(domain.servers.on_response(seconds, V0), Outcome::Nothing);
+    assert_eq!(domain.servers.on_peer_closed(seconds, V0), Outcome::Nothing);
     // Nor does an event at another vCPU's port.
     domain.answer(id, V1, 3, 2);
-    assert_eq!(domain.servers.answered(domain.tag(Port(2)), V1), Outcome::Nothing);
+    assert_eq!(domain.servers.on_response(domain.tag(Port(2)), V1), Outcome::Nothing);
     domain.answer(id, V0, 3, 3);
-    assert_eq!(domain.servers.answered(domain.tag(port), V0), Outcome::Finished);
+    assert_eq!(domain.servers.on_response(domain.tag(port), V0), Outcome::Finished);
     assert_eq!(domain.servers.take_result(V0).unwrap().data, 3);
 }
 
@@ -158,8 +158,8 @@ fn the_end_of_the_server_ends_the_wait() {
         let old = domain.tag(port);
         assert!(matches!(domain.servers.post(V0, id, &read(0, 1)), Posted::Notify(_)));
         domain.answer(id, V0, 3, 7);
-        assert_eq!(domain.servers.answered(old, V0), Outcome::Nothing);
-        assert_eq!(domain.servers.lost(old, V0), Outcome::Nothing);
+        assert_eq!(domain.servers.on_response(old, V0), Outcome::Nothing);
+        assert_eq!(domain.servers.on_peer_closed(old, V0), Outcome::Nothing);
         assert!(domain.servers.is_waiting(V0));
     }
 }
@@ -168,13 +168,13 @@ fn the_end_of_the_server_ends_the_wait() {
 fn a_lost_port_ends_the_wait_and_refuses_until_it_is_bound_again() {
     let (mut domain, id, port) = asked(&read(0x10, 1));
     let tag = domain.tag(port);
-    assert_eq!(domain.servers.lost(tag, V0), Outcome::Finished);
-    assert_eq!(domain.servers.lost(tag, V0), Outcome::Nothing);
+    assert_eq!(domain.servers.on_peer_closed(tag, V0), Outcome::Finished);
+    assert_eq!(domain.servers.on_peer_closed(tag, V0), Outcome::Nothing);
     assert_eq!(domain.servers.take_result(V0), Some(Completed { data: 0xff, answered: false }));
     assert_eq!(domain.servers.post(V0, id, &read(0x10, 1)), Posted::Refused);
     assert!(domain.servers.post_invalidate(V0).is_empty());
     assert_eq!(domain.servers.post(V1, id, &read(0x10, 1)), Posted::Notify(Port(2)));
-    domain.servers.connected(tag, V0);
+    domain.servers.on_peer_bound(tag, V0);
     assert_eq!(domain.servers.post(V0, id, &read(0x10, 1)), Posted::Notify(port));
 }
 
@@ -184,13 +184,13 @@ fn a_server_is_deserted_when_the_last_bound_port_is_lost() {
     let id = domain.serve();
     let tags = [1, 2, 3].map(|port| domain.tag(Port(port)));
     assert!(domain.servers.destroy_deserted(tags[0]).is_none(), "nobody has come yet");
-    domain.servers.connected(tags[0], V0);
-    domain.servers.connected(tags[1], V1);
+    domain.servers.on_peer_bound(tags[0], V0);
+    domain.servers.on_peer_bound(tags[1], V1);
     // The third port is never bound, and its vCPU asks nevertheless.
     assert!(matches!(domain.servers.post(VcpuId(2), id, &read(0, 1)), Posted::Notify(_)));
-    assert_eq!(domain.servers.lost(tags[0], V0), Outcome::Nothing);
+    assert_eq!(domain.servers.on_peer_closed(tags[0], V0), Outcome::Nothing);
     assert!(domain.servers.destroy_deserted(tags[0]).is_none());
-    assert_eq!(domain.servers.lost(tags[1], V1), Outcome::Nothing);
+    assert_eq!(domain.servers.on_peer_closed(tags[1], V1), Outcome::Nothing);
     let (ended, removed) = domain.servers.destroy_deserted(tags[1]).unwrap();
     assert_eq!(ended, id);
     assert!(removed.released.iter().eq([VcpuId(2)]));
@@ -207,7 +207,7 @@ fn a_server_that_is_turned_off_still_answers() {
     domain.servers.set_enabled(id, OWNER, false, || None).unwrap();
     assert_eq!(domain.servers.post(V1, id, &read(0, 1)), Posted::Refused);
     domain.answer(id, V0, 3, 5);
-    assert_eq!(domain.servers.answered(domain.tag(port), V0), Outcome::Finished);
+    assert_eq!(domain.servers.on_response(domain.tag(port), V0), Outcome::Finished);
     assert_eq!(domain.servers.take_result(V0).unwrap().data, 5);
 }
 
@@ -224,9 +224,9 @@ fn an_invalidation_waits_for_every_enabled_server() {
     assert_eq!(domain.servers.post(V1, servers[0], &read(0, 1)), Posted::Refused);
     // One answers, one answers nonsense, one is destroyed.
     domain.answer(servers[1], V1, 3, 0);
-    assert_eq!(domain.servers.answered(domain.tag(Port(4)), V1), Outcome::Nothing);
+    assert_eq!(domain.servers.on_response(domain.tag(Port(4)), V1), Outcome::Nothing);
     domain.answer(servers[0], V1, 9, 0);
-    assert_eq!(domain.servers.answered(domain.tag(Port(2)), V1), Outcome::Nothing);
+    assert_eq!(domain.servers.on_response(domain.tag(Port(2)), V1), Outcome::Nothing);
     assert!(domain.servers.is_waiting(V1));
     let removed = domain.servers.destroy(servers[2], None).unwrap();
     assert!(removed.released.iter().eq([V1]));
@@ -246,8 +246,8 @@ fn with_no_enabled_server_an_invalidation_is_nothing() {
 #[test]
 fn a_result_that_was_not_fetched_does_not_stand_in_the_way() {
     let (mut domain, id, port) = asked(&read(0x10, 1));
-    assert_eq!(domain.servers.lost(domain.tag(port), V0), Outcome::Finished);
-    domain.servers.connected(domain.tag(port), V0);
+    assert_eq!(domain.servers.on_peer_closed(domain.tag(port), V0), Outcome::Finished);
+    domain.servers.on_peer_bound(domain.tag(port), V0);
     assert_eq!(domain.servers.post(V0, id, &read(0x10, 1)), Posted::Notify(port));
     assert_eq!(domain.servers.take_result(V0), None);
 }

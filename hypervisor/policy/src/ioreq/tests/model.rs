@@ -290,13 +290,13 @@ impl World {
                 known.lost.remove(vcpu);
                 known.bound.insert(vcpu);
                 let tag = self.tag(server, vcpu, 0).unwrap();
-                self.domain.servers.connected(tag, vcpu_id(vcpu));
+                self.domain.servers.on_peer_bound(tag, vcpu_id(vcpu));
             }
             Op::Stale { server, vcpu } => {
                 let ago = usize::from(self.model.servers[server].is_some());
                 let Some(tag) = self.tag(server, vcpu, ago) else { return };
-                assert_eq!(self.domain.servers.lost(tag, vcpu_id(vcpu)), Outcome::Nothing);
-                assert_eq!(self.domain.servers.answered(tag, vcpu_id(vcpu)), Outcome::Nothing);
+                assert_eq!(self.domain.servers.on_peer_closed(tag, vcpu_id(vcpu)), Outcome::Nothing);
+                assert_eq!(self.domain.servers.on_response(tag, vcpu_id(vcpu)), Outcome::Nothing);
             }
         }
     }
@@ -449,7 +449,7 @@ impl World {
             return;
         }
         let tag = self.tag(server, vcpu, 0).unwrap();
-        let outcome = self.domain.servers.answered(tag, vcpu_id(vcpu));
+        let outcome = self.domain.servers.on_response(tag, vcpu_id(vcpu));
         let mut over = false;
         if self.model.waits_for(vcpu, server) {
             let slot = &mut self.model.servers[server].as_mut().unwrap().slots.as_mut().unwrap()[vcpu];
@@ -470,7 +470,7 @@ impl World {
             slots[vcpu] = Slot::Other;
         }
         let tag = self.tag(server, vcpu, 0).unwrap();
-        let outcome = self.domain.servers.lost(tag, vcpu_id(vcpu));
+        let outcome = self.domain.servers.on_peer_closed(tag, vcpu_id(vcpu));
         let over = self.model.end(vcpu, server, false);
         assert!(!self.model.waits_for(vcpu, server));
         self.ends(vcpu, outcome, over);

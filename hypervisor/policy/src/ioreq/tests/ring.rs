@@ -121,11 +121,11 @@ fn a_lost_port_stops_the_ring_but_no_vcpu() {
     let tag = domain.tag(Port(2));
     assert!(matches!(domain.servers.post(V0, id, &read(0, 1)), crate::ioreq::Posted::Notify(_)));
     domain.answer(id, V0, 3, 0);
-    assert_eq!(domain.servers.answered(tag, V0), Outcome::Nothing);
-    assert_eq!(domain.servers.lost(tag, V0), Outcome::Nothing);
+    assert_eq!(domain.servers.on_response(tag, V0), Outcome::Nothing);
+    assert_eq!(domain.servers.on_peer_closed(tag, V0), Outcome::Nothing);
     assert!(domain.servers.is_waiting(V0));
     assert_eq!(domain.servers.post_buffered(id, &write(0, 1, 0)), Buffered::Refused);
-    domain.servers.connected(tag, V0);
+    domain.servers.on_peer_bound(tag, V0);
     assert_ne!(domain.servers.post_buffered(id, &write(0, 1, 0)), Buffered::Refused);
 }
 

@@ -54,12 +54,12 @@ fn a_vcpu_that_is_turned_off_or_destroyed_makes_room() {
     machine.settle();
     assert_eq!(machine.cpu_of(&model.guest.domain, 0), None);
     // The frames that somebody still holds do not keep the CPU.
-    let pin = third.pin(&machine.hv, super::super::super::RAM_BASE).unwrap();
+    let frame = third.get_frame(&machine.hv, super::super::super::RAM_BASE).unwrap();
     while machine.hv.destroy_domain(&third, 0) == Ok(xenolith_domain::domain::destroy::Progress::Again) {
         machine.settle();
     }
     machine.settle();
     assert!(machine.hv.domain(third.id).is_some());
     assert_eq!(machine.cpu_of(&model.guest.domain, 0), Some(cpu));
-    machine.hv.unpin(pin);
+    machine.hv.put_frame(frame);
 }

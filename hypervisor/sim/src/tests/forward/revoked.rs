@@ -2,7 +2,7 @@
 
 use xenolith_abi::grant::{EntryV1, MapGrantRef, entry, map as flag};
 use xenolith_abi::hypercall::Hypercall;
-use xenolith_abi::xenolith::{DeviceKind, DeviceModel, Slot, SlotNumber, XenolithOp};
+use xenolith_abi::xenolith::{DeviceModel, Interrupt, Slot, SlotNumber, Transport, XenolithOp};
 use zerocopy::FromZeros;
 
 use super::super::super::{Machine, Plan, RAM_BASE};
@@ -28,7 +28,9 @@ fn full() -> (Machine, Guest, Model) {
     let other = Guest::boot(&mut machine, Plan { id: 3, ..CONTROL });
     assert_eq!(other.domain.allow_device_model(&driver.domain), Ok(()));
     let mut slot = Slot::new_zeroed();
-    (slot.guest, slot.backend, slot.kind) = (1, 2, DeviceKind::VirtioMmioBlock.number());
+    (slot.guest, slot.backend) = (1, 2);
+    (slot.transport, slot.device_id) = (Transport::VirtioMmio.number(), 2);
+    slot.interrupt = Interrupt::Line { intid: 33 }.into();
     (slot.base, slot.size) = (DEVICE, DEVICE_SIZE);
     let op = XenolithOp::CreateSlot.number();
     assert_eq!(control.call(&mut machine, Hypercall::Xenolith, op, &mut slot), 0);

@@ -1,6 +1,6 @@
 //! Delivery through list registers, case by case.
 
-use super::super::list_register::{Origin, State};
+use super::super::list_register::{ListState, Origin};
 use super::super::*;
 use super::machine::*;
 
@@ -70,7 +70,7 @@ fn an_edge_during_the_handler_is_pending_and_active() {
     machine.vgic.pend(None, UART);
     assert!(!machine.vgic.deliverable(VcpuId(0)) || machine.vgic.in_flight(None, UART));
     machine.settle();
-    assert_eq!(machine.cpus[0].lrs[0].state, State::PendingActive);
+    assert_eq!(machine.cpus[0].lrs[0].state, ListState::PendingActive);
     machine.end(0);
     assert_eq!(machine.take(0), Some(UART), "with no way out of the guest between");
 }

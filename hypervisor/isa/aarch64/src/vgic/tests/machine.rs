@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::effects::Effects;
-use super::super::list_register::{Origin, State};
+use super::super::effects::VgicActions;
+use super::super::list_register::{ListState, Origin};
 use super::super::*;
 
 pub const DISTRIBUTOR: u64 = 0x0300_1000;
@@ -160,11 +160,11 @@ impl Machine {
     fn check_list_registers(&self) {
         let mut seen = BTreeSet::new();
         for (n, cpu) in self.cpus.iter().enumerate() {
-            for register in cpu.lrs.iter().filter(|register| register.state != State::Invalid) {
+            for register in cpu.lrs.iter().filter(|register| register.state != ListState::Invalid) {
                 let owner = if register.intid < 32 { n } else { usize::MAX };
                 assert!(seen.insert((owner, register.intid)), "{register:?} is listed twice");
                 if matches!(register.origin, Origin::Hardware(_)) {
-                    assert_ne!(register.state, State::PendingActive);
+                    assert_ne!(register.state, ListState::PendingActive);
                 }
             }
         }
@@ -172,13 +172,13 @@ impl Machine {
 
     fn wants_maintenance(cpu: &Interface) -> bool {
         cpu.maintenance
-            || (cpu.fill.no_pending && !cpu.lrs.iter().any(|register| register.state == State::Pending))
+            || (cpu.fill.no_pending && !cpu.lrs.iter().any(|register| register.state == ListState::Pending))
             || (cpu.fill.unlisted_active && cpu.eoi_count != 0)
     }
 
     /// Does what the controller asks for until it asks for nothing.
-    pub fn settle(&mut self) -> Effects {
-        let mut all = Effects::default();
+    pub fn settle(&mut self) -> VgicActions {
+        let mut all = VgicActions::default();
         for _ in 0..100 {
             self.carry_out_line_changes();
             let effects = self.vgic.take_effects();
@@ -204,7 +204,7 @@ impl Machine {
     fn highest(&self, vcpu: u16) -> Option<usize> {
         let lrs = &self.cpus[usize::from(vcpu)].lrs;
         (0..lrs.len())
-            .filter(|n| lrs[*n].state == State::Pending)
+            .filter(|n| lrs[*n].state == ListState::Pending)
             .min_by_key(|n| (lrs[*n].priority, lrs[*n].intid))
     }
 
@@ -221,7 +221,7 @@ impl Machine {
         if cpu.running.last().is_some_and(|(priority, ..)| *priority <= register.priority) {
             return None;
         }
-        register.state = State::Active;
+        register.state = ListState::Active;
         let source = source(register);
         cpu.running.push((register.priority, register.intid, source));
         Some((register.intid, source))
@@ -242,10 +242,10 @@ impl Machine {
             return Some(intid);
         };
         let register = &mut cpu.lrs[slot];
-        register.state = State::new(register.state.is_pending(), false);
+        register.state = ListState::new(register.state.is_pending(), false);
         match register.origin {
             Origin::Software { eoi_maintenance, .. } => {
-                cpu.maintenance |= eoi_maintenance && register.state == State::Invalid;
+                cpu.maintenance |= eoi_maintenance && register.state == ListState::Invalid;
             }
             Origin::Hardware(_) => {
                 let line = if intid < 32 { (Some(VcpuId(vcpu)), intid) } else { (None, intid) };

@@ -88,7 +88,7 @@ fn linux_initialises_the_distributor() {
         machine.write(0, DISTRIBUTOR + 0x6000 + 8 * intid, 8, 1);
         assert_eq!(machine.read(0, DISTRIBUTOR + 0x6000 + 8 * intid, 8), 1);
     }
-    assert!(machine.settle() == Effects::default(), "nothing pends, nothing to do");
+    assert!(machine.settle() == VgicActions::default(), "nothing pends, nothing to do");
 }
 
 #[test]
