@@ -8,7 +8,8 @@ use devicemodel::slots::{Device, DeviceKind, Slot, SlotState};
 use machine_model::{Region, layout};
 
 use crate::config::{Disk, GuestConfig};
-use crate::xen::{CONTROL, DomainId, Xen};
+use crate::xen::Xen;
+use xenolith_abi::DomId;
 
 /// How long a backend may take to open an image.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -19,17 +20,17 @@ const PERIOD: Duration = Duration::from_millis(20);
 pub fn make(
     xen: &dyn Xen,
     config: &GuestConfig,
-    guest: DomainId,
+    guest: DomId,
     banks: &[Region],
-    backends: &[DomainId],
+    backends: &[DomId],
 ) -> Result<Vec<u32>> {
     let ram: Vec<Bank> = banks.iter().map(|bank| Bank { base: bank.start, size: bank.size }).collect();
     let mut slots = Vec::new();
     for (index, (disk, &backend)) in (0u32..).zip(config.disks.iter().zip(backends)) {
         let (registers, irq) = layout::virtio_mmio(index).context("more disks than there are places for")?;
         let device = Device {
-            guest,
-            backend,
+            guest: guest.0,
+            backend: backend.0,
             kind: DeviceKind::VirtioMmioBlock.number(),
             irq: irq.0,
             registers: Bank { base: registers.start, size: registers.size },
@@ -43,7 +44,7 @@ pub fn make(
 }
 
 /// Waits until all slots are served.
-pub fn wait(xen: &dyn Xen, config: &GuestConfig, slots: &[u32], backends: &[DomainId]) -> Result<()> {
+pub fn wait(xen: &dyn Xen, config: &GuestConfig, slots: &[u32], backends: &[DomId]) -> Result<()> {
     let mut waited = Duration::ZERO;
     loop {
         let all = if slots.is_empty() { Vec::new() } else { xen.slots()? };
@@ -68,7 +69,7 @@ pub fn wait(xen: &dyn Xen, config: &GuestConfig, slots: &[u32], backends: &[Doma
     }
 }
 
-fn is_ready(disk: &Disk, backend: DomainId, slot: Option<&Slot>) -> Result<bool> {
+fn is_ready(disk: &Disk, backend: DomId, slot: Option<&Slot>) -> Result<bool> {
     let Some(slot) = slot else {
         bail!("disk {}: its slot has gone, as if {} had ended", disk.config.image, domain_name(backend));
     };
@@ -81,6 +82,6 @@ fn is_ready(disk: &Disk, backend: DomainId, slot: Option<&Slot>) -> Result<bool>
     }
 }
 
-fn domain_name(domain: DomainId) -> String {
-    if domain == CONTROL { "the control domain".into() } else { format!("domain {domain}") }
+fn domain_name(domain: DomId) -> String {
+    if domain == DomId::CONTROL { "the control domain".into() } else { format!("domain {}", domain.0) }
 }

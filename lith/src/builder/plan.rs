@@ -8,7 +8,8 @@ use xenolith_abi::domctl::{ArchDomainConfig, DomainInfo, GicVersion};
 
 use super::kernel::Files;
 use crate::config::GuestConfig;
-use crate::xen::{DomainId, Xen};
+use crate::xen::Xen;
+use xenolith_abi::{DomId, Ipa};
 
 /// Bytes that seed the guest's random number generator.
 const SEED: usize = 128;
@@ -87,11 +88,10 @@ impl Plan {
     /// # Errors
     ///
     /// The domain's memory cannot be mapped.
-    pub fn load(&self, xen: &dyn Xen, domain: DomainId, files: &Files) -> Result<()> {
+    pub fn load(&self, xen: &dyn Xen, domain: DomId, files: &Files) -> Result<()> {
         let load = |what: &'static str, address: u64, bytes: &[u8]| {
             // A kernel may begin inside of a page; the others never do.
-            let inside = usize::try_from(address % layout::PAGE_SIZE).unwrap_or(0);
-            let frame = address / layout::PAGE_SIZE;
+            let (frame, inside) = (Ipa(address).frame(), Ipa(address).offset());
             let padded;
             let bytes = if inside == 0 {
                 bytes

@@ -3,13 +3,14 @@
 use devicemodel::slots::CONFIG_SIZE;
 use serde::{Deserialize, Serialize};
 use virtio::config::{DiskConfig, Format, Layer, MAX_BACKING, MAX_QUEUES, SERIAL_LEN};
+use xenolith_abi::DomId;
 
 use super::error::ConfigError;
 use super::reader::Table;
 use super::{CONTROL_DOMAIN, MAX_DISKS, check_name};
 
-/// Domain numbers behind this one are reserved.
-const MAX_DOMAIN: u16 = 0x7fef;
+/// The highest number of a domain.
+const MAX_DOMAIN: u16 = DomId::FIRST_RESERVED.0 - 1;
 
 const KEYS: [&str; 7] = ["image", "format", "read_only", "backend", "serial", "queues", "backing"];
 const LAYER_KEYS: [&str; 2] = ["image", "format"];
@@ -19,7 +20,7 @@ const LAYER_KEYS: [&str; 2] = ["image", "format"];
 #[serde(untagged)]
 pub enum Backend {
     /// By its number; the control domain's is 0.
-    Number(u16),
+    Number(DomId),
     /// By its name.
     Name(String),
 }
@@ -84,11 +85,12 @@ fn format(table: &Table<'_>) -> Result<Format, ConfigError> {
 
 fn backend(table: &Table<'_>) -> Result<Backend, ConfigError> {
     if table.is_number("backend") {
-        return Ok(Backend::Number(table.number("backend", 0, MAX_DOMAIN)?.unwrap_or(0)));
+        let number = table.number("backend", 0, MAX_DOMAIN)?;
+        return Ok(Backend::Number(number.map_or(DomId::CONTROL, DomId)));
     }
-    let Some(name) = table.text("backend")? else { return Ok(Backend::Number(0)) };
+    let Some(name) = table.text("backend")? else { return Ok(Backend::Number(DomId::CONTROL)) };
     if name == CONTROL_DOMAIN {
-        return Ok(Backend::Number(0));
+        return Ok(Backend::Number(DomId::CONTROL));
     }
     check_name(&name).map_err(|reason| table.bad("backend", format!("a domain's name {reason}")))?;
     Ok(Backend::Name(name))

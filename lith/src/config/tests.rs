@@ -1,6 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 use virtio::config::{Format, Layer};
+use xenolith_abi::DomId;
 
 const SMALL: &str = "kernel = \"Image\"\nmemory = \"256M\"\n";
 
@@ -69,7 +70,7 @@ fn everything_can_be_said() {
     assert_eq!(first.config.backing, [Layer { image: "/images/base.img".into(), format: Format::Raw }]);
     assert_eq!(
         (second.config.queues, second.config.read_only, second.backend),
-        (1, true, Backend::Number(3))
+        (1, true, Backend::Number(DomId(3)))
     );
 }
 

@@ -9,7 +9,8 @@ use super::ending::State;
 use crate::builder::{Built, Files, build};
 use crate::config::{Backend, GuestConfig};
 use crate::registry::Registry;
-use crate::xen::{DomainId, Error, Xen};
+use crate::xen::{Control, Error, Xen};
+use xenolith_abi::DomId;
 
 /// How long others may take to let go of a guest that was destroyed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -27,7 +28,7 @@ pub fn check_free(xen: &dyn Xen, registry: &Registry, name: &str) -> Result<()> 
     if Uuid::from_bytes(info.handle) == record.uuid && State::of(Some(&info)) != State::Gone {
         bail!(
             "there is a guest {name} already, domain {}, which nobody looks after; `lith destroy {name}` removes it",
-            record.domain
+            record.domain.0
         );
     }
     Ok(())
@@ -59,8 +60,8 @@ pub fn make(
 /// # Errors
 ///
 /// The hypervisor refuses to destroy it.
-pub fn destroy(xen: &dyn Xen, domain: DomainId) -> Result<bool, Error> {
-    match xen.destroy(domain) {
+pub fn destroy(xen: &dyn Xen, domain: DomId) -> Result<bool, Error> {
+    match xen.control(domain, Control::Destroy) {
         // Another was faster.
         Err(error) if xen.domain(domain)?.is_some() => return Err(error),
         _ => {}
@@ -81,6 +82,7 @@ mod tests {
     use super::*;
     use crate::registry::Record;
     use crate::registry::tests::Folder;
+    use crate::xen::Domains;
     use crate::xen::fake::FakeXen;
     use std::path::Path;
 
