@@ -1,9 +1,9 @@
 //! Making a guest, step by step, and taking it back if a step fails.
 //!
-//! The steps are those of Xen's tools, in their order. Either the guest is there in the end, with all its disks served
+//! The steps are those of Xen's tools, in their order. Either the guest is there in the end, with all its devices served
 //! and its first vCPU ready, or nothing is left of it and the error says which step failed and why.
 
-mod disks;
+mod devices;
 mod kernel;
 mod memory;
 mod plan;
@@ -22,7 +22,7 @@ use xenolith_abi::hvm::{HvmParam, callback_ppi};
 pub use kernel::Files;
 pub use plan::Plan;
 
-use crate::config::{Backend, GuestConfig};
+use crate::config::{Device, GuestConfig};
 use crate::xen::{Control, Xen};
 use xenolith_abi::{DomId, Port, VcpuId};
 
@@ -50,8 +50,8 @@ pub struct Built {
     pub handle: Uuid,
 }
 
-/// Finds a domain that is named as a backend.
-pub type Resolve<'a> = dyn Fn(&Backend) -> Result<DomId> + 'a;
+/// Finds the domain that is named as a device's backend.
+pub type Resolve<'a> = dyn Fn(&dyn Device) -> Result<DomId> + 'a;
 
 /// Makes a guest; it is paused then. `progress` is told each step.
 ///
@@ -67,12 +67,13 @@ pub fn build(
 ) -> Result<Built> {
     // What can be refused is refused before anything is made.
     let version = xen.version_number()?;
-    if let Some(disk) = config.disks.first()
+    if let Some(device) = config.devices.iter().next()
         && !xen.has_slots()?
     {
-        bail!("disk {}: the hypervisor is one without I/O forwarding, which disks need", disk.config.image);
+        let (_, plural) = device.nouns();
+        bail!("{}: the hypervisor is one without I/O forwarding, which {plural} need", device.label());
     }
-    let backends = config.disks.iter().map(|disk| resolve(&disk.backend)).collect::<Result<Vec<_>>>()?;
+    let backends = config.devices.iter().map(resolve).collect::<Result<Vec<_>>>()?;
     let handle = random_uuid(xen);
 
     progress("making the domain");
@@ -87,11 +88,11 @@ pub fn build(
         plan.load(xen, domain, files)?;
         announce(xen, &built)?;
         xen.set_context(domain, VcpuId(0), &first_context(&plan))?;
-        let slots = disks::make(xen, config, domain, &banks, &backends)?;
+        let slots = devices::make(xen, config, domain, &banks, &backends)?;
         if !slots.is_empty() {
-            progress("waiting for the disks' backends");
+            progress(&format!("waiting for the {}' backends", devices::nouns(config)));
         }
-        disks::wait(xen, config, &slots, &backends)?;
+        devices::wait(xen, config, &slots, &backends)?;
         Ok(built)
     };
     let result = steps();

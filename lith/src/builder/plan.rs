@@ -118,7 +118,7 @@ fn device_tree(
     let is_v2 = facts.arch.gic_version == GicVersion::V2.number();
     let frequency = Some(facts.arch.clock_frequency).filter(|&frequency| frequency != 0);
     let virtio: Vec<VirtioMmio> = (0u32..)
-        .zip(&config.disks)
+        .zip(config.devices.iter())
         .filter_map(|(index, _)| layout::virtio_mmio(index))
         .map(|(registers, interrupt)| VirtioMmio { registers, interrupt })
         .collect();

@@ -6,6 +6,7 @@ use xenolith_abi::Gfn;
 
 use super::kernel::tests::image;
 use super::*;
+use crate::config::Backend;
 use crate::xen::fake::{FIRST, FakeXen};
 
 const DISKS: &str =
@@ -25,8 +26,8 @@ fn files() -> Files {
     Files { kernel, header, ramdisk: Some(vec![0x11; 0xfe123]) }
 }
 
-fn resolve(backend: &Backend) -> Result<DomId> {
-    match backend {
+fn resolve(device: &dyn Device) -> Result<DomId> {
+    match device.backend() {
         Backend::Number(number) => Ok(*number),
         Backend::Name(name) => bail_name(name),
     }

@@ -1,7 +1,7 @@
 //! `lith disk list`.
 
 use anyhow::Result;
-use devicemodel::slots::{Slot, SlotState};
+use devicemodel::slots::{DeviceKind, Slot, SlotState};
 use serde::Serialize;
 use virtio::config::DiskConfig;
 
@@ -55,7 +55,8 @@ pub fn all_disks(xen: &dyn Xen, domains: &[Domain]) -> Result<Vec<GuestDisk>> {
             message: slot.message.clone(),
         }
     };
-    Ok(xen.slots()?.iter().map(disk).collect())
+    let kind = DeviceKind::VirtioMmioBlock.number();
+    Ok(xen.slots()?.iter().filter(|slot| slot.device.kind == kind).map(disk).collect())
 }
 
 fn state(state: Option<SlotState>) -> &'static str {

@@ -1,18 +1,18 @@
-//! The disks of a guest.
+//! A guest's disks: the kind of device whose section is `[[disk]]`.
 
-use devicemodel::slots::CONFIG_SIZE;
+use devicemodel::slots::{CONFIG_SIZE, DeviceKind};
 use serde::{Deserialize, Serialize};
 use virtio::config::{DiskConfig, Format, Layer, MAX_BACKING, MAX_QUEUES, SERIAL_LEN};
 use xenolith_abi::DomId;
 
 use super::error::ConfigError;
+use super::kinds::{Device, Section};
 use super::reader::Table;
-use super::{CONTROL_DOMAIN, MAX_DISKS, check_name};
+use super::{CONTROL_DOMAIN, check_name};
 
 /// The highest number of a domain.
 const MAX_DOMAIN: u16 = DomId::FIRST_RESERVED.0 - 1;
 
-const KEYS: [&str; 7] = ["image", "format", "read_only", "backend", "serial", "queues", "backing"];
 const LAYER_KEYS: [&str; 2] = ["image", "format"];
 
 /// The domain that serves a disk.
@@ -34,13 +34,38 @@ pub struct Disk {
     pub config: DiskConfig,
 }
 
-/// Reads the disks. Those that do not say how many queues they have get one for each vCPU.
-pub fn read(root: &Table<'_>, vcpus: u16) -> Result<Vec<Disk>, ConfigError> {
-    let tables = root.tables("disk", &KEYS)?;
-    if tables.len() > MAX_DISKS {
-        return Err(root.bad("disk", format!("must be at most {MAX_DISKS} disks")));
+impl Section for Disk {
+    const KEY: &'static str = "disk";
+    const KEYS: &'static [&'static str] =
+        &["image", "format", "read_only", "backend", "serial", "queues", "backing"];
+    const PLURAL: &'static str = "disks";
+
+    /// One that does not say how many queues it has gets one for each vCPU.
+    fn read(table: &Table<'_>, vcpus: u16) -> Result<Disk, ConfigError> {
+        disk(table, vcpus)
     }
-    tables.iter().map(|table| disk(table, vcpus)).collect()
+}
+
+impl Device for Disk {
+    fn kind(&self) -> DeviceKind {
+        DeviceKind::VirtioMmioBlock
+    }
+
+    fn label(&self) -> String {
+        format!("disk {}", self.config.image)
+    }
+
+    fn nouns(&self) -> (&'static str, &'static str) {
+        (Disk::KEY, Disk::PLURAL)
+    }
+
+    fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
+    fn to_blob(&self) -> anyhow::Result<Vec<u8>> {
+        Ok(self.config.to_blob()?)
+    }
 }
 
 fn disk(table: &Table<'_>, vcpus: u16) -> Result<Disk, ConfigError> {
@@ -50,7 +75,7 @@ fn disk(table: &Table<'_>, vcpus: u16) -> Result<Disk, ConfigError> {
         return Err(table.bad("serial", "must be at most 20 printable ASCII characters"));
     }
     let config = DiskConfig {
-        read_only: table.truth("read_only")?.unwrap_or(false),
+        read_only: table.bool("read_only")?.unwrap_or(false),
         queues: table.number("queues", 1, MAX_QUEUES)?.unwrap_or(vcpus.clamp(1, MAX_QUEUES)),
         serial,
         backing: backing(table, format)?,

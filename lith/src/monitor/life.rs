@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::ending::State;
 use crate::builder::{Built, Files, build};
-use crate::config::{Backend, GuestConfig};
+use crate::config::{Backend, Device, GuestConfig};
 use crate::registry::Registry;
 use crate::xen::{Control, Error, Xen};
 use xenolith_abi::DomId;
@@ -47,14 +47,16 @@ pub fn make(
 ) -> Result<Built> {
     progress("reading kernel and ramdisk");
     let files = Files::read(config)?;
-    let resolve = |backend: &Backend| match backend {
+    let resolve = |device: &dyn Device| match device.backend() {
         Backend::Number(number) => Ok(*number),
-        Backend::Name(name) => registry.domain_called(name).context("a disk's backend"),
+        Backend::Name(name) => {
+            registry.domain_called(name).with_context(|| format!("a {}'s backend", device.nouns().0))
+        }
     };
     build(xen, config, &files, &resolve, progress)
 }
 
-/// Destroys a domain and waits until all others have let go of it, its disks' backends first of all: only then are its
+/// Destroys a domain and waits until all others have let go of it, its devices' backends first of all: only then are its
 /// images free. Returns whether they have.
 ///
 /// # Errors

@@ -1,13 +1,13 @@
-//! A guest's disks: a device slot for each, and a backend that serves it.
+//! A guest's devices: a slot for each, and a backend that serves it.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use devicemodel::Bank;
-use devicemodel::slots::{Device, DeviceKind, Slot, SlotState};
+use devicemodel::slots::{Device as SlotDevice, Slot, SlotState};
 use machine_model::{Region, layout};
 
-use crate::config::{Disk, GuestConfig};
+use crate::config::{Device, GuestConfig};
 use crate::xen::Xen;
 use xenolith_abi::DomId;
 
@@ -26,19 +26,20 @@ pub fn make(
 ) -> Result<Vec<u32>> {
     let ram: Vec<Bank> = banks.iter().map(|bank| Bank { base: bank.start, size: bank.size }).collect();
     let mut slots = Vec::new();
-    for (index, (disk, &backend)) in (0u32..).zip(config.disks.iter().zip(backends)) {
-        let (registers, irq) = layout::virtio_mmio(index).context("more disks than there are places for")?;
-        let device = Device {
+    for (index, (wanted, &backend)) in (0u32..).zip(config.devices.iter().zip(backends)) {
+        let (registers, irq) =
+            layout::virtio_mmio(index).context("more devices than there are places for")?;
+        let device = SlotDevice {
             guest: guest.0,
             backend: backend.0,
-            kind: DeviceKind::VirtioMmioBlock.number(),
+            kind: wanted.kind().number(),
             irq: irq.0,
             registers: Bank { base: registers.start, size: registers.size },
             ram: ram.clone(),
-            config: disk.config.to_blob()?,
+            config: wanted.to_blob()?,
         };
         let slot = xen.create_slot(&device);
-        slots.push(slot.with_context(|| format!("disk {} in {}", disk.config.image, domain_name(backend)))?);
+        slots.push(slot.with_context(|| format!("{} in {}", wanted.label(), domain_name(backend)))?);
     }
     Ok(slots)
 }
@@ -50,16 +51,16 @@ pub fn wait(xen: &dyn Xen, config: &GuestConfig, slots: &[u32], backends: &[DomI
         let all = if slots.is_empty() { Vec::new() } else { xen.slots()? };
         let state = |number: &u32| all.iter().find(|slot| slot.number == *number);
         let mut waits = None;
-        for ((disk, &backend), slot) in config.disks.iter().zip(backends).zip(slots.iter().map(state)) {
-            if !is_ready(disk, backend, slot)? {
-                waits = waits.or(Some((disk, backend)));
+        for ((device, &backend), slot) in config.devices.iter().zip(backends).zip(slots.iter().map(state)) {
+            if !is_ready(device, backend, slot)? {
+                waits = waits.or(Some((device, backend)));
             }
         }
-        let Some((disk, backend)) = waits else { return Ok(()) };
+        let Some((device, backend)) = waits else { return Ok(()) };
         if waited >= PATIENCE {
             bail!(
-                "disk {}: nobody serves it in {} after {} s; is `lithd serve` running there?",
-                disk.config.image,
+                "{}: nobody serves it in {} after {} s; is `lithd serve` running there?",
+                device.label(),
                 domain_name(backend),
                 PATIENCE.as_secs()
             );
@@ -69,14 +70,21 @@ pub fn wait(xen: &dyn Xen, config: &GuestConfig, slots: &[u32], backends: &[DomI
     }
 }
 
-fn is_ready(disk: &Disk, backend: DomId, slot: Option<&Slot>) -> Result<bool> {
+/// What a guest's devices are called together: its kinds.
+pub fn nouns(config: &GuestConfig) -> String {
+    let mut nouns: Vec<&str> = config.devices.iter().map(|device| device.nouns().1).collect();
+    nouns.dedup();
+    nouns.join(" and ")
+}
+
+fn is_ready(device: &dyn Device, backend: DomId, slot: Option<&Slot>) -> Result<bool> {
     let Some(slot) = slot else {
-        bail!("disk {}: its slot has gone, as if {} had ended", disk.config.image, domain_name(backend));
+        bail!("{}: its slot has gone, as if {} had ended", device.label(), domain_name(backend));
     };
     match slot.state {
         Some(SlotState::Ready) => Ok(true),
         Some(SlotState::Failed | SlotState::Gone) => {
-            bail!("disk {}: {} cannot serve it: {}", disk.config.image, domain_name(backend), slot.message)
+            bail!("{}: {} cannot serve it: {}", device.label(), domain_name(backend), slot.message)
         }
         Some(SlotState::Waiting) | None => Ok(false),
     }
