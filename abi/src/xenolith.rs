@@ -40,10 +40,79 @@ numbers! {
 pub const FEATURE_SLOTS: u64 = 1 << 0;
 
 numbers! {
-    /// What kind of device a slot is for.
-    DeviceKind: u32 {
-        /// A virtio block device behind a virtio-mmio transport.
-        VirtioMmioBlock = 1,
+    /// How the guest reaches a slot's device. What the device is, its virtio device id says (virtio 1.2, 5).
+    Transport: u32 {
+        /// A window of registers at a guest physical address: virtio-mmio, version 2.
+        VirtioMmio = 1,
+        /// A function behind a virtual PCI host bridge.
+        VirtioPci = 2,
+    }
+}
+
+numbers! {
+    /// How a device interrupts its guest: which of its fields [`SlotInterrupt`] uses.
+    InterruptKind: u32 {
+        /// One line of the guest's interrupt controller: [`SlotInterrupt::number`] is its INTID.
+        Line = 1,
+        /// Messages: [`SlotInterrupt::number`] is the device that sends them, as the interrupt controller knows it, and
+        /// [`SlotInterrupt::events`] how many different ones it sends, counted from 0.
+        Message = 2,
+    }
+}
+
+/// How a slot's device interrupts its guest, as it stands in a [`Slot`]. [`Interrupt`] is the same, checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SlotInterrupt {
+    /// An [`InterruptKind`].
+    pub kind: u32,
+    /// The INTID of a line, or the device that sends messages.
+    pub number: u32,
+    /// Of messages: how many different ones. Of a line: zero.
+    pub events: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// How a device interrupts its guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interrupt {
+    /// By one line of the guest's interrupt controller.
+    Line {
+        /// The line's number.
+        intid: u32,
+    },
+    /// By messages, one event for each cause.
+    Message {
+        /// Who sends them, as the interrupt controller knows it.
+        device: u32,
+        /// How many different ones, counted from 0.
+        events: u32,
+    },
+}
+
+impl SlotInterrupt {
+    /// What the fields say; `None` for an unknown kind, or a field that is to be zero and is not.
+    pub const fn get(self) -> Option<Interrupt> {
+        match (InterruptKind::from_number(self.kind), self) {
+            (Some(InterruptKind::Line), SlotInterrupt { number: intid, events: 0, pad: 0, .. }) => {
+                Some(Interrupt::Line { intid })
+            }
+            (Some(InterruptKind::Message), SlotInterrupt { number: device, events, pad: 0, .. }) => {
+                Some(Interrupt::Message { device, events })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl From<Interrupt> for SlotInterrupt {
+    fn from(interrupt: Interrupt) -> SlotInterrupt {
+        let (kind, number, events) = match interrupt {
+            Interrupt::Line { intid } => (InterruptKind::Line, intid, 0),
+            Interrupt::Message { device, events } => (InterruptKind::Message, device, events),
+        };
+        SlotInterrupt { kind: kind.number(), number, events, pad: 0 }
     }
 }
 
@@ -76,10 +145,10 @@ pub struct Slot {
     pub guest: u16,
     /// The domain that serves it.
     pub backend: u16,
-    /// A [`DeviceKind`].
-    pub kind: u32,
-    /// Its interrupt (INTID).
-    pub irq: u32,
+    /// A [`Transport`].
+    pub transport: u32,
+    /// What the device is: virtio's number for it (virtio 1.2, 5), never 0.
+    pub device_id: u32,
     /// Guest physical address of its registers.
     pub base: u64,
     /// Bytes of its registers.
@@ -94,6 +163,8 @@ pub struct Slot {
     pub message_len: u32,
     /// Zero.
     pub pad: u32,
+    /// How it interrupts its guest.
+    pub interrupt: SlotInterrupt,
     /// What control domain and backend agree on: JSON, for a disk.
     pub config: [u8; CONFIG_SIZE],
     /// The last report's message, UTF-8. Ignored by [`XenolithOp::CreateSlot`].
@@ -144,12 +215,27 @@ mod tests {
 
     #[test]
     fn layouts() {
-        assert_layout!(Slot, 1360, 8, {
-            number: 0, guest: 4, backend: 6, kind: 8, irq: 12, base: 16, size: 24, ram: 32, state: 64,
-            config_len: 68, message_len: 72, pad: 76, config: 80, message: 1104,
+        assert_layout!(Slot, 1376, 8, {
+            number: 0, guest: 4, backend: 6, transport: 8, device_id: 12, base: 16, size: 24, ram: 32, state: 64,
+            config_len: 68, message_len: 72, pad: 76, interrupt: 80, config: 96, message: 1120,
         });
+        assert_layout!(SlotInterrupt, 16, 4, { kind: 0, number: 4, events: 8, pad: 12 });
         assert_layout!(SlotNumber, 8, 4, { number: 0, pad: 4 });
         assert_layout!(SlotReport, 272, 4, { number: 0, state: 4, message_len: 8, pad: 12, message: 16 });
         assert_layout!(DeviceModel, 8, 4, { guest: 0, backend: 2, pad: 4 });
+    }
+
+    #[test]
+    fn an_interrupt_is_one_of_its_kinds() {
+        for interrupt in [Interrupt::Line { intid: 33 }, Interrupt::Message { device: 8, events: 3 }] {
+            assert_eq!(SlotInterrupt::from(interrupt).get(), Some(interrupt));
+            let padded = SlotInterrupt { pad: 1, ..interrupt.into() };
+            assert_eq!(padded.get(), None);
+        }
+        let line = SlotInterrupt::from(Interrupt::Line { intid: 33 });
+        assert_eq!(SlotInterrupt { events: 1, ..line }.get(), None, "a line is one");
+        for kind in [0, 3, u32::MAX] {
+            assert_eq!(SlotInterrupt { kind, ..line }.get(), None);
+        }
     }
 }

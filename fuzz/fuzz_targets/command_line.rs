@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use xenolith::command_line::{MAX_COMPLAINTS, Options};
+use xenolith_host::command_line::{MAX_COMPLAINTS, Options};
 
 fuzz_target!(|line: &str| {
     let (options, complaints) = Options::parse(line);

@@ -2,6 +2,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use xenolith::scenario::toolstack;
+use xenolith_sim::toolstack;
 
 fuzz_target!(|bytes: &[u8]| toolstack::play(bytes));

@@ -2,6 +2,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use xenolith::scenario::device_models;
+use xenolith_sim::device_models;
 
 fuzz_target!(|bytes: &[u8]| device_models::play(bytes));

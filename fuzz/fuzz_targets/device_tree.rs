@@ -3,10 +3,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use xenolith::domain_tree::{HardwareDomainSpec, free_ppi, hardware_domain, vcpu_limit};
-use xenolith::passthrough::{Fragment, Owners};
-use xenolith::platform::{Platform, console};
-use xenolith::types::{DomId, Ipa};
+use xenolith_host::domain_tree::{HardwareDomainSpec, free_ppi, hardware_domain, vcpu_limit};
+use xenolith_host::passthrough::{Fragment, Owners};
+use xenolith_host::platform::{Platform, console};
+use xenolith_core::types::{DomId, Ipa};
 
 /// A host whose devices can be asked for.
 const HOST: &[u8] = include_bytes!("../../hypervisor/tests/data/virt-gicv3.dtb");

@@ -2,6 +2,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use xenolith::scenario::hostile;
+use xenolith_sim::hostile;
 
 fuzz_target!(|bytes: &[u8]| hostile::play(bytes));

@@ -5,13 +5,13 @@
 use std::cell::RefCell;
 
 use libfuzzer_sys::fuzz_target;
-use xenolith::event::{ConsumerTag, Port, SharedFrame};
-use xenolith::ioreq::{
+use xenolith_policy::event::{ConsumerTag, Port, SharedFrame};
+use xenolith_policy::ioreq::{
     Buffered, Buffering, Completed, Outcome, Posted, Removed, Request, ServerId, Servers, Space,
 };
-use xenolith::mm::arena;
-use xenolith::mm::page::Page;
-use xenolith::types::{DomId, VcpuId};
+use xenolith_memory::arena;
+use xenolith_memory::page::Page;
+use xenolith_core::types::{DomId, VcpuId};
 
 const VCPUS: u16 = 3;
 const OWNERS: [DomId; 2] = [DomId(1), DomId(2)];

@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use xenolith::image::{GunzipError, Kernel, Request, place};
 use machine_model::Region;
+use xenolith_host::image::{GunzipError, Kernel, Request, place};
 
 const LIMIT: u64 = 16 << 20;
 

@@ -24,7 +24,7 @@ pub fn print(text: &str) -> Result<()> {
 ///
 /// # Errors
 ///
-/// As [`print`].
+/// As [`print()`].
 pub fn print_json<T: Serialize>(value: &T) -> Result<()> {
     print(&(serde_json::to_string_pretty(value)? + "\n"))
 }

@@ -13,7 +13,7 @@ mod system;
 
 use std::time::Duration;
 
-pub use devicemodel::Error;
+pub use backend::Error;
 pub use devices::Devices;
 pub use domain::{Control, Domains};
 pub use memory::Memory;

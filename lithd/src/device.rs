@@ -8,14 +8,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use devicemodel::dm::DeviceModel;
-use devicemodel::xen::Privcmd;
-use devicemodel::{Domain, Server, layout};
+use backend::VirtioMmio;
+use backend::xen::dm::DeviceModel;
+use backend::xen::{Domain, Line, Privcmd, Server, layout};
 use rustix::io::Errno;
-use virtio::block::Block;
 use virtio::config::MAX_QUEUES;
-use virtio::mmio::Transport;
-use virtio::queue::QueueError;
+use virtio::core::device::Device as _;
+use virtio::core::queue::QueueError;
+use virtio::devices::block::Block;
+use virtio::transport::mmio::Transport;
 
 use crate::attend::{Duty, attend};
 use crate::confine;
@@ -56,6 +57,7 @@ fn serve(slot: Option<u32>, text: Option<&str>) -> Result<()> {
     let model = DeviceModel::new(Arc::clone(&privcmd), job.guest);
     prepare(&mut job, &model)?;
     let guest = Arc::new(Domain::attach(model.clone(), &job.banks())?);
+    let line = Arc::new(Line::new(model.clone(), job.irq));
     let mut server = Server::create(model)?;
 
     let mut lacks = Vec::new();
@@ -65,7 +67,9 @@ fn serve(slot: Option<u32>, text: Option<&str>) -> Result<()> {
     confine::allow_locked_memory();
     confine::give_up_root()?;
     lacks.extend(confine::leave_file_system()?.map(str::to_owned));
-    let (mut transport, text) = disk.start(&job, guest)?;
+    let (device, text) = disk.start(&job)?;
+    let transport = Transport::new(device, guest, line).context("cannot make the device")?;
+    let mut mmio = VirtioMmio::new(job.base, transport);
     confine::filter_system_calls()?;
     if !lacks.is_empty() {
         log!("{}: confined with less than usual: {}", job.name, lacks.join(", "));
@@ -74,12 +78,11 @@ fn serve(slot: Option<u32>, text: Option<&str>) -> Result<()> {
     server.map_mmio(job.base..=job.last()?)?;
     Report::Ready(format!("{text} to guest {}", job.guest)).send();
     let (server, job) = (&mut server, &job);
-    let mut work = Work { server, transport: &mut transport, job, broken: None, complaints: COMPLAINTS };
+    let mut work = Work { server, mmio: &mut mmio, job, broken: None, complaints: COMPLAINTS };
     attend(&mut work, std::io::stdin().as_fd())?;
-    transport.quiesce();
-    match transport.device().past_cache() >> 20 {
-        0 => {}
-        mib => log!("{}: {mib} MiB went past the page cache", job.name),
+    mmio.transport.quiesce();
+    if let Some(summary) = mmio.transport.device().summary() {
+        log!("{}: {summary}", job.name);
     }
     Ok(())
 }
@@ -108,7 +111,7 @@ fn prepare(job: &mut Job, model: &DeviceModel) -> Result<()> {
 /// The guest's accesses and the device's queues.
 struct Work<'a> {
     server: &'a mut Server,
-    transport: &'a mut Transport<Block>,
+    mmio: &'a mut VirtioMmio<Block>,
     job: &'a Job,
     broken: Option<QueueError>,
     complaints: u32,
@@ -117,10 +120,10 @@ struct Work<'a> {
 impl Work<'_> {
     /// Tells people that the guest misuses a queue.
     fn complain(&mut self) {
-        if self.transport.error() == self.broken {
+        if self.mmio.transport.error() == self.broken {
             return;
         }
-        self.broken = self.transport.error();
+        self.broken = self.mmio.transport.error();
         if let Some(error) = self.broken.filter(|_| self.complaints > 0) {
             self.complaints = self.complaints.saturating_sub(1);
             let Job { name, guest, .. } = self.job;
@@ -132,7 +135,7 @@ impl Work<'_> {
 impl Duty for Work<'_> {
     fn look(&mut self) -> Result<bool> {
         // Both, each time. The vCPU has its answer before its requests are looked at.
-        let busy = self.server.look(self.transport)?.is_some() | self.transport.look();
+        let busy = self.server.look(self.mmio)?.is_some() | self.mmio.transport.poll_once();
         if busy {
             self.complain();
         }
@@ -140,7 +143,7 @@ impl Duty for Work<'_> {
     }
 
     fn listen(&mut self) -> Result<bool> {
-        let more = self.transport.work();
+        let more = self.mmio.transport.poll_until_idle();
         self.complain();
         if !more {
             self.server.release()?;
@@ -149,10 +152,10 @@ impl Duty for Work<'_> {
     }
 
     fn hear(&mut self) -> Result<bool> {
-        Ok(self.server.hear(self.transport)?.is_some())
+        Ok(self.server.hear(self.mmio)?.is_some())
     }
 
     fn events(&self) -> (BorrowedFd<'_>, Option<BorrowedFd<'_>>) {
-        (self.server.fd(), self.transport.wake())
+        (self.server.fd(), self.mmio.transport.wake())
     }
 }

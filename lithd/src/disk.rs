@@ -1,13 +1,11 @@
 //! A disk: from what a job says to a device behind its registers.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use devicemodel::Guest;
-use virtio::block::Block;
-use virtio::image::open::{Opened, open};
-use virtio::mmio::{Transport, registers};
+use anyhow::{Result, ensure};
+use virtio::devices::block::Block;
+use virtio::storage::open::{Opened, open};
+use virtio::transport::mmio::registers;
 
 use crate::job::Job;
 
@@ -34,11 +32,11 @@ impl Disk {
         Ok(Disk { files: open(&job.disk, PATIENCE)? })
     }
 
-    /// Puts the device in front of `guest`. Returns it with a description for people.
+    /// Makes the device. Returns it with a description for people.
     ///
     /// # Errors
     /// The image cannot be used; the message says why.
-    pub fn start(self, job: &Job, guest: Arc<dyn Guest>) -> Result<(Transport<Block>, String)> {
+    pub fn start(self, job: &Job) -> Result<(Block, String)> {
         let config = &job.disk;
         let mut block = Block::new(self.files.start()?, config.queues, &config.serial);
         if !config.discard {
@@ -52,8 +50,7 @@ impl Disk {
             config.queues,
             if config.read_only { ", read-only" } else { "" },
         );
-        let transport = Transport::new(block, guest, job.base, job.irq).context("cannot make the disk")?;
-        Ok((transport, text))
+        Ok((block, text))
     }
 }
 
@@ -68,7 +65,7 @@ fn size(bytes: u64) -> String {
 mod tests {
     use super::*;
     use crate::job::tests::job;
-    use devicemodel::{Mmio, mock};
+    use virtio::core::device::Device as _;
 
     #[test]
     fn a_job_becomes_a_disk() {
@@ -76,11 +73,12 @@ mod tests {
         file.as_file().set_len(3 << 20).unwrap();
         let path = file.path().to_str().unwrap();
         let job = job(path);
-        let guest = Arc::new(mock::Guest::new(&job.banks()).unwrap());
-        let (mut transport, text) = Disk::open(&job).unwrap().start(&job, guest).unwrap();
+        let (device, text) = Disk::open(&job).unwrap().start(&job).unwrap();
         assert_eq!(text, format!("serves {path} (raw, 3 MiB, 1 queues)"));
-        assert_eq!(transport.read(0x200_0008, 4), 2, "a block device");
-        assert_eq!(transport.read(0x200_0100, 8), (3 << 20) / 512);
+        assert_eq!(device.id(), 2, "a block device");
+        let mut capacity = [0; 8];
+        device.read_config(0, &mut capacity);
+        assert_eq!(u64::from_le_bytes(capacity), (3 << 20) / 512);
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
-use devicemodel::Bank;
-use devicemodel::slots::{DeviceKind, Slots};
-use devicemodel::xen::Privcmd;
+use backend::Bank;
+use backend::xen::Privcmd;
+use backend::xen::slots::{Interrupt, Slots, Transport};
 use serde::{Deserialize, Serialize};
 use virtio::config::DiskConfig;
 
@@ -39,15 +39,21 @@ impl Job {
     pub fn of_slot(privcmd: &Arc<Privcmd>, number: u32) -> Result<Job> {
         let slot = Slots::new(Arc::clone(privcmd)).get(number)?;
         let device = slot.ok_or_else(|| anyhow!("there is no such slot"))?.device;
-        if DeviceKind::from_number(device.kind) != Some(DeviceKind::VirtioMmioBlock) {
-            bail!("this lithd does not know devices of kind {}", device.kind);
+        if device.device_id != DiskConfig::DEVICE_ID {
+            bail!("this lithd does not know virtio devices of kind {}", device.device_id);
         }
+        if Transport::from_number(device.transport) != Some(Transport::VirtioMmio) {
+            bail!("this lithd does not know transport {}", device.transport);
+        }
+        let Some(Interrupt::Line { intid: irq }) = device.interrupt.get() else {
+            bail!("a virtio-mmio device has a line as its interrupt, and no {:?}", device.interrupt);
+        };
         Ok(Job {
             name: format!("slot {number}"),
             guest: device.guest,
             base: device.registers.base,
             size: device.registers.size,
-            irq: device.irq,
+            irq,
             ram: device.ram.iter().map(|bank| (bank.base, bank.size)).collect(),
             disk: DiskConfig::from_blob(&device.config)?,
             queue_each: false,

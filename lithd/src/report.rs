@@ -75,7 +75,7 @@ mod tests {
     fn nothing_is_told_twice() {
         let cause = std::io::Error::from_raw_os_error(2);
         let said =
-            devicemodel::Error::Open { path: "/dev/x", source: rustix::io::Errno::NOENT, advice: "load it" };
+            backend::Error::Open { path: "/dev/x", source: rustix::io::Errno::NOENT, advice: "load it" };
         let error = anyhow::Result::<()>::Err(said.into()).context("slot 3").unwrap_err();
         assert_eq!(tell(&error), format!("slot 3: cannot open /dev/x: {cause}; load it"));
         let error = anyhow::Result::<()>::Err(cause.into()).context("/disk.img").unwrap_err();

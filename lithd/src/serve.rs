@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use devicemodel::slots::{DeviceKind, FEATURE_SLOTS, Slot, SlotState, Slots, Watch};
-use devicemodel::xen::Privcmd;
+use backend::xen::Privcmd;
+use backend::xen::slots::{FEATURE_SLOTS, Slot, SlotState, Slots, Watch};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use virtio::config::DiskConfig;
 
 use crate::process::{Child, Word};
 use crate::report::{log, tell};
@@ -62,7 +63,7 @@ fn plan(slot: &Slot, running: bool, settled: &BTreeSet<u32>) -> Plan {
         return Plan::Nothing;
     }
     match slot.state {
-        Some(SlotState::Waiting) if DeviceKind::from_number(slot.device.kind).is_none() => Plan::Unknown,
+        Some(SlotState::Waiting) if slot.device.device_id != DiskConfig::DEVICE_ID => Plan::Unknown,
         Some(SlotState::Waiting) => Plan::Start,
         Some(SlotState::Ready) => Plan::Abandoned,
         _ => Plan::Nothing,
@@ -94,7 +95,8 @@ impl Supervisor {
                 Plan::Start => self.start(slot),
                 Plan::Abandoned => self.settle(number, SlotState::Gone, "lithd ended and was started anew"),
                 Plan::Unknown => {
-                    let text = format!("this lithd does not know devices of kind {}", slot.device.kind);
+                    let kind = slot.device.device_id;
+                    let text = format!("this lithd does not know virtio devices of kind {kind}");
                     self.settle(number, SlotState::Failed, &text);
                 }
             }

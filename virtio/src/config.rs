@@ -103,6 +103,9 @@ fn is_yes(value: &bool) -> bool {
 }
 
 impl DiskConfig {
+    /// What virtio calls a device with such a configuration: a block device (virtio 1.2, 5).
+    pub const DEVICE_ID: u32 = 2;
+
     /// A writable disk with one queue.
     pub fn new(image: impl Into<String>, format: Format) -> DiskConfig {
         DiskConfig {

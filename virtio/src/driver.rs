@@ -6,12 +6,13 @@ pub mod hostile;
 
 use std::sync::Arc;
 
-use devicemodel::{Bank, Guest as _, Mmio as _, mock::Guest};
 use vm_memory::{Bytes, GuestAddress};
 
-use crate::device::Device;
-use crate::memory::Ram;
-use crate::mmio::Transport;
+use crate::core::device::Device;
+use crate::core::memory::GuestMemory as _;
+use crate::core::ram::{Bank, Ram};
+use crate::mock::Guest;
+use crate::transport::mmio::Transport;
 
 /// Where the guest's first bank begins, and its bytes.
 pub const LOW: (u64, usize) = (0x4000_0000, 8 << 20);
@@ -32,9 +33,7 @@ pub const EVENT_IDX: u64 = 1 << 29;
 /// Tables of descriptors.
 pub const INDIRECT_DESC: u64 = 1 << 28;
 
-/// Where the device's registers are, and its interrupt.
-pub const BASE: u64 = 0x200_0000;
-/// The interrupt.
+/// The device's interrupt, under which a guest notes it.
 pub const IRQ: u32 = 33;
 
 /// A guest with two banks of memory.
@@ -51,7 +50,7 @@ pub fn guest() -> Arc<Guest> {
 /// # Panics
 /// The device's queues are of no valid size.
 pub fn attach<D: Device>(device: D, guest: &Arc<Guest>) -> Transport<D> {
-    Transport::new(device, Arc::clone(guest) as Arc<dyn devicemodel::Guest>, BASE, IRQ).expect("a valid size")
+    Transport::new(device, Arc::clone(guest) as _, guest.line(IRQ)).expect("a valid size")
 }
 
 /// A queue as the driver sees it.
@@ -246,16 +245,16 @@ fn link(flags: u16, count: usize, all: usize, next: u16) -> (u16, u16) {
 
 /// Reads a register.
 pub fn read<D: Device>(mmio: &mut Transport<D>, offset: u64) -> u32 {
-    u32::try_from(mmio.read(BASE + offset, 4)).unwrap()
+    u32::try_from(mmio.read(offset, 4)).unwrap()
 }
 
 /// Writes a register.
 pub fn write<D: Device>(mmio: &mut Transport<D>, offset: u64, value: u32) {
-    mmio.write(BASE + offset, 4, value.into());
+    mmio.write(offset, 4, value.into());
 }
 
 /// Notifies the device of a queue and lets it work until it has nothing to do.
 pub fn kick<D: Device>(mmio: &mut Transport<D>, queue: u32) {
     write(mmio, 0x50, queue);
-    while mmio.work() {}
+    while mmio.poll_until_idle() {}
 }

@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod fuzz;
+mod layers;
 mod lint;
 mod run;
 mod test;
@@ -26,8 +27,8 @@ enum Task {
     Run(Box<run::Options>),
     /// Run every test: on the host, the fuzz targets for a short time, and in whole machines
     Test(test::Options),
-    /// Lint the code for the host and for bare metal, with warnings denied
-    Lint,
+    /// Lint the layers, and the code for the host and for bare metal, with warnings denied
+    Lint(lint::Options),
     /// Measure the present build and print a table
     Bench(bench::Options),
 }
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
         Task::Build => build::build().map(|_| ()),
         Task::Run(options) => run::run(&options),
         Task::Test(options) => test::test(&options),
-        Task::Lint => lint::lint(),
+        Task::Lint(options) => lint::lint(&options),
         Task::Bench(options) => bench::bench(&options),
     };
     match done {

@@ -49,7 +49,15 @@ fn all(tally: &mut Tally) -> Result<()> {
     println!("Host tests");
     tally.run(cargo_test(&["--workspace", "--exclude", MACHINE_TESTS]))?;
     println!("Host tests of a hypervisor without I/O forwarding");
-    tally.run(cargo_test(&["--package", "xenolith", "--no-default-features"]))?;
+    tally.run(cargo_test(&[
+        "--package",
+        "xenolith-sim",
+        "--package",
+        "xenolith-policy",
+        "--package",
+        "xenolith-domain",
+        "--no-default-features",
+    ]))?;
     println!("Fuzz targets, {FUZZ_SECONDS} s each");
     for target in fuzz::targets()? {
         tally.count(fuzz::run(&target, FUZZ_SECONDS));

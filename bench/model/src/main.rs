@@ -8,9 +8,9 @@ use std::mem::offset_of;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use devicemodel::dm::DeviceModel;
-use devicemodel::xen::{Argument, Buffer, Privcmd};
-use devicemodel::{Mmio, Server};
+use backend::xen::dm::DeviceModel;
+use backend::xen::{Argument, Buffer, Privcmd};
+use backend::{Mmio, xen::Server};
 use rustix::event::{PollFd, PollFlags, poll};
 use xenolith_abi::control::Payload;
 use xenolith_abi::hypercall::Hypercall;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use devicemodel::Bank;
-use devicemodel::slots::{Device as SlotDevice, Slot, SlotState};
+use backend::Bank;
+use backend::xen::slots::{Device as SlotDevice, Interrupt, Slot, SlotState, Transport};
 use machine_model::{Region, layout};
 
 use crate::config::{Device, GuestConfig};
@@ -32,8 +32,9 @@ pub fn make(
         let device = SlotDevice {
             guest: guest.0,
             backend: backend.0,
-            kind: wanted.kind().number(),
-            irq: irq.0,
+            transport: Transport::VirtioMmio.number(),
+            device_id: wanted.device_id(),
+            interrupt: Interrupt::Line { intid: irq.0 }.into(),
             registers: Bank { base: registers.start, size: registers.size },
             ram: ram.clone(),
             config: wanted.to_blob()?,

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use devicemodel::slots::SlotState;
+use backend::xen::slots::SlotState;
 use machine_model::image::ImageHeader;
 use xenolith_abi::Gfn;
 
@@ -78,7 +78,7 @@ fn the_steps_are_those_of_xens_tools() {
     assert_eq!((loaded[&Gfn(0x40000)] == files().kernel, loaded[&Gfn(0x47e00)].len()), (true, 0xfe123));
     assert!(loaded[&Gfn(0x47c00)].starts_with(&[0xd0, 0x0d, 0xfe, 0xed]));
     let slots = xen.slots.borrow();
-    assert_eq!(slots[0].device.ram, [devicemodel::Bank { base: 0x4000_0000, size: 128 << 20 }]);
+    assert_eq!(slots[0].device.ram, [backend::Bank { base: 0x4000_0000, size: 128 << 20 }]);
     let expected = r#"{"image":"/a.img","format":"raw","read_only":false,"queues":2}"#;
     assert_eq!(String::from_utf8_lossy(&slots[0].device.config), expected);
 }

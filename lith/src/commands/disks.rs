@@ -1,7 +1,7 @@
 //! `lith disk list`.
 
 use anyhow::Result;
-use devicemodel::slots::{DeviceKind, Slot, SlotState};
+use backend::xen::slots::{Slot, SlotState};
 use serde::Serialize;
 use virtio::config::DiskConfig;
 
@@ -55,8 +55,7 @@ pub fn all_disks(xen: &dyn Xen, domains: &[Domain]) -> Result<Vec<GuestDisk>> {
             message: slot.message.clone(),
         }
     };
-    let kind = DeviceKind::VirtioMmioBlock.number();
-    Ok(xen.slots()?.iter().filter(|slot| slot.device.kind == kind).map(disk).collect())
+    Ok(xen.slots()?.iter().filter(|slot| slot.device.device_id == DiskConfig::DEVICE_ID).map(disk).collect())
 }
 
 fn state(state: Option<SlotState>) -> &'static str {
@@ -96,8 +95,8 @@ mod tests {
     use super::*;
     use crate::xen::Devices;
     use crate::xen::fake::FakeXen;
-    use devicemodel::Bank;
-    use devicemodel::slots::Device;
+    use backend::Bank;
+    use backend::xen::slots::{Device, Interrupt, Transport};
 
     #[test]
     fn a_disk_is_shown_with_its_backend_and_how_it_goes() {
@@ -105,8 +104,9 @@ mod tests {
         let device = Device {
             guest: 7,
             backend: 0,
-            kind: 1,
-            irq: 33,
+            transport: Transport::VirtioMmio.number(),
+            device_id: DiskConfig::DEVICE_ID,
+            interrupt: Interrupt::Line { intid: 33 }.into(),
             registers: Bank { base: 0x200_0000, size: 0x200 },
             ram: vec![],
             config: br#"{"image":"/a.img","format":"raw","read_only":true}"#.to_vec(),

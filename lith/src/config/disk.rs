@@ -1,6 +1,6 @@
 //! A guest's disks: the kind of device whose section is `[[disk]]`.
 
-use devicemodel::slots::{CONFIG_SIZE, DeviceKind};
+use backend::xen::slots::CONFIG_SIZE;
 use serde::{Deserialize, Serialize};
 use virtio::config::{DiskConfig, Format, Layer, MAX_BACKING, MAX_QUEUES, SERIAL_LEN};
 use xenolith_abi::DomId;
@@ -47,8 +47,8 @@ impl Section for Disk {
 }
 
 impl Device for Disk {
-    fn kind(&self) -> DeviceKind {
-        DeviceKind::VirtioMmioBlock
+    fn device_id(&self) -> u32 {
+        DiskConfig::DEVICE_ID
     }
 
     fn label(&self) -> String {

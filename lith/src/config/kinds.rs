@@ -6,7 +6,6 @@
 use std::fmt::Debug;
 
 use anyhow::Result;
-use devicemodel::slots::DeviceKind;
 use serde::{Deserialize, Serialize};
 
 use super::MAX_DEVICES;
@@ -29,8 +28,8 @@ pub(super) trait Section: Device + Sized {
 
 /// A device of any kind, as the builder sees it.
 pub trait Device: Debug {
-    /// Its kind, as a device slot says it.
-    fn kind(&self) -> DeviceKind;
+    /// What it is: virtio's number for it (virtio 1.2, section 5).
+    fn device_id(&self) -> u32;
 
     /// What it is called in messages: its kind and what tells it apart, such as `disk /a.img`.
     fn label(&self) -> String;

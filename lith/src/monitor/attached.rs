@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use devicemodel::xen::Evtchn;
+use backend::xen::Evtchn;
 use machine_model::layout;
 
 use super::command::Command;

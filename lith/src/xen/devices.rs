@@ -1,6 +1,6 @@
 //! Device slots: devices of guests that other domains serve.
 
-use devicemodel::slots::{Device, FEATURE_SLOTS, Slot};
+use backend::xen::slots::{Device, FEATURE_SLOTS, Slot};
 
 use super::{RealXen, Result};
 

@@ -1,6 +1,6 @@
 //! One domain: `domctl`, parameters and event channels.
 
-use devicemodel::xen::{Argument, Buffer};
+use backend::xen::{Argument, Buffer};
 use rustix::io::Errno;
 use xenolith_abi::control::Payload;
 use xenolith_abi::domctl::{

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use devicemodel::slots::{Device, Slot, SlotState};
+use backend::xen::slots::{Device, Slot, SlotInterrupt, SlotState};
 use rustix::io::Errno;
 use xenolith_abi::domctl::{CreateDomain, DomainInfo, GicVersion, VcpuGuestContext, info_flag};
 use xenolith_abi::hvm::HvmParam;
@@ -183,7 +183,10 @@ impl Devices for FakeXen {
     }
 
     fn create_slot(&self, device: &Device) -> Result<u32> {
-        self.note(format!("slot in {} with interrupt {}", device.backend, device.irq))?;
+        let SlotInterrupt { kind: 1, number: line, .. } = device.interrupt else {
+            panic!("no line: {:?}", device.interrupt);
+        };
+        self.note(format!("slot in {} with interrupt {line}", device.backend))?;
         let mut slots = self.slots.borrow_mut();
         let number = u32::try_from(slots.len()).unwrap() + 10;
         slots.push(Slot {

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use devicemodel::xen::privcmd::Batch;
-use devicemodel::xen::{Argument, Buffer, Mapping, PAGE_SIZE};
+use backend::xen::privcmd::Batch;
+use backend::xen::{Argument, Buffer, Mapping, PAGE_SIZE};
 use rustix::io::Errno;
 use vm_memory::Bytes;
 use xenolith_abi::hypercall::Hypercall;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use devicemodel::slots::Slots;
-use devicemodel::xen::{Argument, Buffer, Privcmd};
+use backend::xen::slots::Slots;
+use backend::xen::{Argument, Buffer, Privcmd};
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 use xenolith_abi::DomId;

@@ -1,6 +1,6 @@
 //! `sysctl` and `xen_version`: the machine, the hypervisor and the list of domains.
 
-use devicemodel::xen::{Argument, Buffer};
+use backend::xen::{Argument, Buffer};
 use xenolith_abi::control::Payload;
 use xenolith_abi::domctl::DomainInfo;
 use xenolith_abi::hypercall::Hypercall;

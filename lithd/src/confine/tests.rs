@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use virtio::config::{DiskConfig, Format};
 use virtio::driver::files;
-use virtio::image::open::open;
-use virtio::image::raw::RawImage;
+use virtio::storage::open::open;
+use virtio::storage::raw::RawImage;
 
 use super::*;
 
@@ -101,7 +101,7 @@ fn serve(format: Format) {
     }
     drop(ring);
     let guest = virtio::driver::guest();
-    let block = virtio::block::Block::new(engine, 1, "");
+    let block = virtio::devices::block::Block::new(engine, 1, "");
     let mut transport = virtio::driver::attach(block, &guest);
     filter_system_calls().unwrap();
 

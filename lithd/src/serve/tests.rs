@@ -1,13 +1,14 @@
 use super::*;
-use devicemodel::Bank;
-use devicemodel::slots::Device;
+use backend::Bank;
+use backend::xen::slots::{Device, Interrupt, Transport};
 
-fn slot(state: Option<SlotState>, kind: u32) -> Slot {
+fn slot(state: Option<SlotState>, device_id: u32) -> Slot {
     let device = Device {
         guest: 1,
         backend: 2,
-        kind,
-        irq: 33,
+        transport: Transport::VirtioMmio.number(),
+        device_id,
+        interrupt: Interrupt::Line { intid: 33 }.into(),
         registers: Bank { base: 0x200_0000, size: 0x200 },
         ram: Vec::new(),
         config: Vec::new(),
@@ -18,7 +19,7 @@ fn slot(state: Option<SlotState>, kind: u32) -> Slot {
 #[test]
 fn a_slot_is_started_once() {
     let none = BTreeSet::new();
-    let waiting = slot(Some(SlotState::Waiting), 1);
+    let waiting = slot(Some(SlotState::Waiting), DiskConfig::DEVICE_ID);
     assert_eq!(plan(&waiting, false, &none), Plan::Start);
     assert_eq!(plan(&waiting, true, &none), Plan::Nothing);
     assert_eq!(plan(&waiting, false, &BTreeSet::from([7])), Plan::Nothing);
@@ -27,10 +28,10 @@ fn a_slot_is_started_once() {
 #[test]
 fn what_another_supervisor_left_is_not_started_again() {
     let none = BTreeSet::new();
-    assert_eq!(plan(&slot(Some(SlotState::Ready), 1), false, &none), Plan::Abandoned);
-    assert_eq!(plan(&slot(Some(SlotState::Ready), 1), true, &none), Plan::Nothing);
+    assert_eq!(plan(&slot(Some(SlotState::Ready), 2), false, &none), Plan::Abandoned);
+    assert_eq!(plan(&slot(Some(SlotState::Ready), 2), true, &none), Plan::Nothing);
     for state in [Some(SlotState::Failed), Some(SlotState::Gone), None] {
-        assert_eq!(plan(&slot(state, 1), false, &none), Plan::Nothing);
+        assert_eq!(plan(&slot(state, 2), false, &none), Plan::Nothing);
     }
 }
 

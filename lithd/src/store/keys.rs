@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 use virtio::config::{DiskConfig, Format, SERIAL_LEN};
-use virtio::mmio::registers;
+use virtio::transport::mmio::registers;
 
 use super::place::{Kind, Place};
 use crate::job::Job;

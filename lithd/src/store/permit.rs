@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Result;
-use devicemodel::slots::{FEATURE_SLOTS, Slots};
-use devicemodel::xen::Privcmd;
+use backend::xen::Privcmd;
+use backend::xen::slots::{FEATURE_SLOTS, Slots};
 use rustix::io::Errno;
 use xenstore::{Client, Error, Nodes};
 
@@ -25,21 +25,21 @@ pub trait Permissions {
     ///
     /// # Errors
     /// The hypervisor refuses.
-    fn allow(&self, guest: u16, backend: u16) -> Result<(), devicemodel::Error>;
+    fn allow(&self, guest: u16, backend: u16) -> Result<(), backend::Error>;
 
     /// Takes that back.
     ///
     /// # Errors
     /// The hypervisor refuses.
-    fn forbid(&self, guest: u16, backend: u16) -> Result<(), devicemodel::Error>;
+    fn forbid(&self, guest: u16, backend: u16) -> Result<(), backend::Error>;
 }
 
 impl Permissions for Slots {
-    fn allow(&self, guest: u16, backend: u16) -> Result<(), devicemodel::Error> {
+    fn allow(&self, guest: u16, backend: u16) -> Result<(), backend::Error> {
         Slots::allow(self, guest, backend)
     }
 
-    fn forbid(&self, guest: u16, backend: u16) -> Result<(), devicemodel::Error> {
+    fn forbid(&self, guest: u16, backend: u16) -> Result<(), backend::Error> {
         Slots::forbid(self, guest, backend)
     }
 }

@@ -25,12 +25,12 @@ type Calls = Arc<Mutex<Vec<(bool, u16, u16)>>>;
 struct Recorder(Calls);
 
 impl Permissions for Recorder {
-    fn allow(&self, guest: u16, backend: u16) -> Result<(), devicemodel::Error> {
+    fn allow(&self, guest: u16, backend: u16) -> Result<(), backend::Error> {
         self.0.lock().unwrap().push((true, guest, backend));
         Ok(())
     }
 
-    fn forbid(&self, guest: u16, backend: u16) -> Result<(), devicemodel::Error> {
+    fn forbid(&self, guest: u16, backend: u16) -> Result<(), backend::Error> {
         self.0.lock().unwrap().push((false, guest, backend));
         Ok(())
     }

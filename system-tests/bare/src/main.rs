@@ -1,6 +1,6 @@
 //! A kernel without MMU, driver or memory allocator.
 //!
-//! As a guest it makes every kind of access to an emulated device ([`forwarded`]). As the first domain it does all that a
+//! As a guest it makes every kind of access to an emulated device (`forwarded`). As the first domain it does all that a
 //! kernel should not: it executes undefined and trapped instructions, reads and writes every system register there could be, touches
 //! what is not there, calls what does not exist; each time it must get the architecture's or the ABI's answer. It
 //! prints `ok <name>` or `FAILED <name>: <reason>` per test and powers off. What it finds readable it lists, so that

@@ -1,4 +1,4 @@
-//! Hypercalls as data, for tests that make them: on `arch/fake`, in domains under this hypervisor, and in domains under a
+//! Hypercalls as data, for tests that make them: on the model machine, in domains under this hypervisor, and in domains under a
 //! real Xen.
 //!
 //! [`families`] names every call and sub-operation of Xen's public headers. [`probe`] makes each of them once with zeroes

@@ -8,8 +8,8 @@ mod stranger;
 use std::sync::Arc;
 
 use anyhow::Result;
-use devicemodel::dm::DeviceModel;
-use devicemodel::xen::Privcmd;
+use backend::xen::Privcmd;
+use backend::xen::dm::DeviceModel;
 
 pub use echo::run as echo;
 pub use hostile::{run as hostile, run_served as hostile_backend};

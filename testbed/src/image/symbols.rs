@@ -94,7 +94,7 @@ fn shorten(functions: &mut Functions, room: usize) -> Result<()> {
     if size > room {
         bail!(
             "the table of symbols needs {size} bytes and the image reserves {room}: \
-             raise __symbols_size in hypervisor/image.ld"
+             raise __symbols_size in hypervisor/image/image.ld"
         );
     }
     Ok(())

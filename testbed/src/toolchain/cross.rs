@@ -33,6 +33,7 @@ impl Cross {
                 ensure(&[Need::LINKER, Need::LIBC])?;
                 None
             }
+            Target::Arm | Target::X86 => None,
         };
         Ok(Cross { target, library, linker })
     }

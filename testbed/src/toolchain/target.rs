@@ -10,14 +10,24 @@ pub enum Target {
     Hypervisor,
     /// Programs that run in a domain: Linux, statically linked.
     Domain,
+    /// A 32-bit Arm machine, for which code is only checked.
+    Arm,
+    /// An x86 machine, for which code is only checked.
+    X86,
 }
 
 impl Target {
+    /// Machines that the hypervisor does not run on. Code without an architecture compiles for them, with `core` and `alloc`
+    /// alone.
+    pub const OTHERS: [Target; 2] = [Target::Arm, Target::X86];
+
     /// Rust's name for it.
     pub fn triple(self) -> &'static str {
         match self {
             Target::Hypervisor => "aarch64-unknown-none-softfloat",
             Target::Domain => "aarch64-unknown-linux-gnu",
+            Target::Arm => "armv7a-none-eabi",
+            Target::X86 => "x86_64-unknown-none",
         }
     }
 
@@ -30,6 +40,7 @@ impl Target {
                 &["-Cforce-frame-pointers=yes", "-Crelocation-model=pie", "-Cllvm-args=-inline-threshold=60"]
             }
             Target::Domain => &["-Ctarget-feature=+crt-static", "-Clinker=aarch64-linux-gnu-gcc"],
+            Target::Arm | Target::X86 => &[],
         }
     }
 
@@ -40,6 +51,7 @@ impl Target {
                 &["-Zbuild-std=core,alloc,compiler_builtins", "-Zbuild-std-features=compiler-builtins-mem"]
             }
             Target::Domain => &["-Zbuild-std=std,panic_abort"],
+            Target::Arm | Target::X86 => &["-Zbuild-std=core,alloc"],
         }
     }
 }

@@ -9,8 +9,8 @@ use imago::qcow2::Qcow2;
 use imago::{FormatCreateBuilder, file::File as ImageFile};
 use io_uring::IoUring;
 
-use crate::image::raw::RawImage;
-use crate::image::uring::Uring;
+use crate::storage::raw::RawImage;
+use crate::storage::uring::Uring;
 
 /// Makes a raw image full of zeros.
 ///

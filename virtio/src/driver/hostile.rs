@@ -6,13 +6,13 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use devicemodel::{Guest as _, Mmio as _};
 use vm_memory::{Bytes, GuestAddress};
 
-use super::{BASE, Driver, LOW, attach, guest, read, write};
-use crate::block::Block;
-use crate::image::{Geometry, Image, Inline};
-use crate::memory::Buffers;
+use super::{Driver, LOW, attach, guest, read, write};
+use crate::core::memory::{Buffers, GuestMemory as _};
+use crate::devices::block::Block;
+use crate::storage::{Geometry, Image, Inline};
+use crate::transport::mmio::state::MmioState;
 
 /// Bytes of the disk.
 const DISK: u64 = 1 << 20;
@@ -20,7 +20,7 @@ const DISK: u64 = 1 << 20;
 const MOST: u64 = 512 * 2;
 
 /// A disk that only checks what it is asked.
-struct Checked {
+pub struct Checked {
     jobs: Arc<AtomicU64>,
 }
 
@@ -62,6 +62,11 @@ impl Image for Checked {
     }
 }
 
+/// A disk that only checks what it is asked.
+pub fn disk() -> Checked {
+    Checked { jobs: Arc::default() }
+}
+
 /// A source of small decisions.
 struct Bytes8<'a>(&'a [u8]);
 
@@ -81,8 +86,8 @@ pub fn play(bytes: &[u8]) {
     let jobs = Arc::new(AtomicU64::new(0));
     let guest = guest();
     let ram = guest.memory();
-    let block = Block::new(Box::new(Inline::new(Checked { jobs: Arc::clone(&jobs) })), 2, "hostile");
-    let mut mmio = attach(block, &guest);
+    let device = || Block::new(Box::new(Inline::new(Checked { jobs: Arc::clone(&jobs) })), 2, "hostile");
+    let mut mmio = attach(device(), &guest);
     let mut driver = Driver::new(&guest);
     driver.start(&mut mmio, u64::MAX, 2, 16);
     let area = driver.allocate(4096);
@@ -123,24 +128,29 @@ pub fn play(bytes: &[u8]) {
                 // A reset makes for a dull game: only now and then.
                 let offset = u64::from(a) * 4 % 0x200;
                 if offset != 0x70 || b % 16 == 0 {
-                    mmio.write(
-                        BASE + offset,
-                        [4, 4, 1, 2, 8][usize::from(b) % 5],
-                        u32::from_le_bytes(value).into(),
-                    );
+                    mmio.write(offset, [4, 4, 1, 2, 8][usize::from(b) % 5], u32::from_le_bytes(value).into());
                 }
             }
-            6 => drop(mmio.read(BASE + u64::from(small), what >> 3)),
+            6 if what >> 3 >= 28 => {
+                // Another process takes the device up, whatever the driver has done with it.
+                let state = mmio.save();
+                mmio = attach(device(), &guest);
+                let bytes = state.to_bytes();
+                let read = MmioState::from_bytes(&bytes).expect("what was saved can be read");
+                assert_eq!(mmio.restore(&read), Ok(()));
+                assert_eq!(mmio.save().to_bytes(), bytes);
+            }
+            6 => drop(mmio.read(u64::from(small), what >> 3)),
             _ => {
                 let before = jobs.load(Ordering::Relaxed);
                 write(&mut mmio, 0x50, u32::from(a & 3));
-                let _ = mmio.work();
+                let _ = mmio.poll_until_idle();
                 assert!(jobs.load(Ordering::Relaxed) - before <= MOST * 8);
             }
         }
     }
     for _ in 0..4 {
-        let _ = mmio.work();
+        let _ = mmio.poll_until_idle();
     }
     write(&mut mmio, 0x70, 0);
     assert_eq!(read(&mut mmio, 0x70), 0);

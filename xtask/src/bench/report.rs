@@ -24,7 +24,7 @@ a run on the same commit, with the same kernels, QEMU and compiler, writes the s
   with an image that is built without I/O forwarding: what that saves of a trap is a load and a branch, as long as no
   device model serves the domain. The compiler lays out both images for itself, so that the difference can be negative.
 - *Forwarded read*: a guest's kernel reads a register 1000 times that a device model answers: a program of a few lines on
-  `devicemodel`, in the control domain (Linux 6.12), on the same CPU. The figure is that for one read, from the load to
+  `backend`, in the control domain (Linux 6.12), on the same CPU. The figure is that for one read, from the load to
   the value, Linux and the program included. What EL2 executes of it is counted by a build that counts, from behind the
   vectors to before them, and the vectors are added. Other device models of the same guest, and their ranges, are there
   and are not accessed: what one read costs should not depend on how many there are.

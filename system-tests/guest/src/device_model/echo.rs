@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use devicemodel::{Mmio, Server};
+use backend::{Mmio, xen::Server};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 

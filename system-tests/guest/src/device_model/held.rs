@@ -6,8 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use devicemodel::slots::Slots;
-use devicemodel::xen::{Argument, Buffer, Privcmd};
+use backend::xen::slots::Slots;
+use backend::xen::{Argument, Buffer, Privcmd};
 use xenolith_abi::domctl::{Domctl, DomctlOp, VERSION_4_20, VcpuContext, VcpuGuestContext};
 use xenolith_abi::hypercall::Hypercall;
 use xenolith_abi::ioreq::STATE_MASK;

@@ -8,9 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use devicemodel::dm::DeviceModel;
-use devicemodel::slots::Slots;
-use devicemodel::xen::{Evtchn, Mapping, Privcmd};
+use backend::xen::dm::DeviceModel;
+use backend::xen::slots::{Interrupt, Slots};
+use backend::xen::{Evtchn, Mapping, Privcmd};
 use vm_memory::Bytes;
 use xenolith_abi::ioreq::{READ, STATE_MASK, Slot, State};
 
@@ -78,7 +78,11 @@ impl Device {
         let device = &slots.first().context("this domain serves nothing")?.device;
         let registers = device.registers.base..=device.registers.base + device.registers.size - 1;
         let slot = usize::from(vcpu) * size_of::<Slot>();
-        Ok(Self { model: model(device.guest)?, registers: vec![registers], irq: Some(device.irq), slot })
+        let irq = match device.interrupt.get() {
+            Some(Interrupt::Line { intid }) => Some(intid),
+            _ => None,
+        };
+        Ok(Self { model: model(device.guest)?, registers: vec![registers], irq, slot })
     }
 
     fn abuse(&self, seed: u64) -> Result<()> {

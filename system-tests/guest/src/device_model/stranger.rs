@@ -5,8 +5,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use devicemodel::dm::DeviceModel;
-use devicemodel::xen::privcmd::Batch;
+use backend::xen::dm::DeviceModel;
+use backend::xen::privcmd::Batch;
 use rustix::io::Errno;
 
 use super::{MEMORY, model};

@@ -1,0 +1,76 @@
+//! A guest in another domain, for its devices.
+
+use std::sync::Arc;
+
+use crate::xen::{DeviceModel, GuestRam};
+use crate::{Bank, Error, GuestMemory, Interrupt, Ram};
+
+/// A guest that is another domain under the hypervisor.
+pub struct Domain {
+    ram: GuestRam,
+    model: DeviceModel,
+}
+
+impl Domain {
+    /// Takes up the guest's memory.
+    ///
+    /// # Errors
+    /// As [`GuestRam::map`].
+    pub fn attach(model: DeviceModel, ram: &[Bank]) -> Result<Domain, Error> {
+        let ram = GuestRam::map(Arc::clone(model.privcmd()) as _, model.domain(), ram)?;
+        Ok(Domain { ram, model })
+    }
+
+    /// The guest's RAM: to refresh it when pages left the guest.
+    pub fn ram(&self) -> &GuestRam {
+        &self.ram
+    }
+
+    /// The guest's calls.
+    pub fn model(&self) -> &DeviceModel {
+        &self.model
+    }
+}
+
+impl GuestMemory for Domain {
+    fn memory(&self) -> Arc<Ram> {
+        self.ram.memory()
+    }
+
+    fn rescan(&self) -> bool {
+        self.ram.rescan()
+    }
+
+    fn refresh(&self) {
+        self.ram.refresh();
+    }
+}
+
+/// A shared line of a guest's interrupt controller, which was described to the guest as edge-triggered.
+#[derive(Clone, Debug)]
+pub struct Line {
+    model: DeviceModel,
+    intid: u32,
+}
+
+impl Line {
+    /// The line with this number, 32 or above.
+    pub fn new(model: DeviceModel, intid: u32) -> Line {
+        Line { model, intid }
+    }
+
+    /// Sets the level of a line that was described as level-sensitive.
+    ///
+    /// # Errors
+    /// The hypervisor refuses: no such line, no permission, or the guest is gone.
+    pub fn set_level(&self, level: bool) -> Result<(), Error> {
+        self.model.set_irq(self.intid, level)
+    }
+}
+
+impl Interrupt for Line {
+    fn trigger(&self) {
+        // Each call with a high level is one edge. A guest that is gone has no use for it.
+        let _ = self.set_level(true);
+    }
+}

@@ -1,0 +1,262 @@
+//! The physical interrupt controller: distributor, this CPU's interface, and the list registers of the vCPU on it.
+//!
+//! EL2 takes every interrupt, drops its priority at once and leaves it active if it belongs to a guest (EOImode 1):
+//! the guest's own end-of-interrupt, through a list register with the hardware bit, deactivates it. Sources: GICv2
+//! IHI 0048, GICv3 IHI 0069.
+
+mod distributor;
+mod v2;
+mod v3;
+
+use alloc::vec::Vec;
+
+use xenolith_core::sync::Once;
+use xenolith_core::types::{CpuId, Pa};
+use xenolith_host::platform::{GicLayout, Mpidr, Region};
+use xenolith_isa::vgic::{Fill, ListRegister};
+
+use super::mmio::Mmio;
+use distributor::Distributor;
+
+/// The software interrupt that makes a CPU look at its scheduler.
+pub const KICK: u32 = 1;
+/// Acknowledging returns this or more when nothing is pending.
+const SPURIOUS: u32 = 1020;
+/// The priority of everything that EL2 takes: the middle, above the mask.
+const PRIORITY: u8 = 0xa0;
+
+enum Interface {
+    V2(v2::Interface),
+    V3(v3::Interface),
+}
+
+struct Gic {
+    distributor: Distributor,
+    interface: Interface,
+    virtual_interface: Option<Region>,
+}
+
+static GIC: Once<Gic> = Once::new();
+
+/// What a vCPU's virtual interface holds besides its list registers; kept while the vCPU does not run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct InterfaceState {
+    /// ICH_VMCR_EL2 or GICH_VMCR.
+    pub vmcr: u64,
+    /// Active priorities: ICH_AP0R<n> and ICH_AP1R<n>, or GICH_APR in the first.
+    pub active: [u32; 8],
+}
+
+fn gic() -> &'static Gic {
+    GIC.get()
+        .unwrap_or_else(|| unreachable!("the boot sets the interrupt controller up before any CPU uses it"))
+}
+
+/// Takes over the interrupt controller: all interrupts disabled, the distributor on.
+pub fn init(found: &GicLayout, cpus: &[Mpidr]) {
+    GIC.call_once(|| {
+        // SAFETY: the device tree gives these frames as the interrupt controller's, and `mmu` has mapped them.
+        let mmio = |region: &Region| unsafe { Mmio::new(region.start(), region.size()) };
+        let mpidrs: Vec<u64> = cpus.iter().map(|mpidr| mpidr.affinity()).collect();
+        let (distributor, interface) = match found {
+            GicLayout::V2 { distributor, cpu_interface, hypervisor_interface, .. } => {
+                let interface = v2::Interface::new(mmio(cpu_interface), mmio(hypervisor_interface));
+                (mmio(distributor), Interface::V2(interface))
+            }
+            GicLayout::V3 { distributor, redistributors, stride } => {
+                let regions: Vec<Mmio> = redistributors.iter().map(mmio).collect();
+                (mmio(distributor), Interface::V3(v3::Interface::new(&regions, *stride, &mpidrs)))
+            }
+        };
+        let affinity_routing = matches!(interface, Interface::V3(_));
+        let virtual_interface = match found {
+            GicLayout::V2 { virtual_cpu_interface, .. } => Some(*virtual_cpu_interface),
+            GicLayout::V3 { .. } => None,
+        };
+        let distributor = Distributor::new(distributor, affinity_routing, &mpidrs);
+        Gic { distributor, interface, virtual_interface }
+    });
+}
+
+/// Whether the interrupt controller has an interface for a CPU, as far as the device tree tells.
+pub fn serves(cpu: CpuId) -> bool {
+    match &gic().interface {
+        Interface::V2(_) => cpu.0 < v2::MAX_CPUS,
+        Interface::V3(interface) => interface.serves(cpu),
+    }
+}
+
+/// Where the virtual CPU interface is that a guest of a GICv2 uses in the place of the physical one, and its size in
+/// bytes. `None`: the controller has system registers (GICv3), and guests get no other.
+pub fn virtual_cpu_interface() -> Option<(Pa, u64)> {
+    gic().virtual_interface.map(|region| (region.start(), region.size()))
+}
+
+/// Sets up the calling CPU's interface. `cpu` is its number.
+pub fn init_cpu(cpu: CpuId) {
+    let gic = gic();
+    match &gic.interface {
+        Interface::V2(interface) => {
+            gic.distributor.init_private();
+            interface.init_cpu(cpu);
+            gic.distributor.learn_target(cpu);
+        }
+        Interface::V3(interface) => interface.init_cpu(cpu),
+    }
+}
+
+/// Takes the highest pending interrupt, if there is one.
+pub fn acknowledge() -> Option<u32> {
+    let intid = match &gic().interface {
+        Interface::V2(interface) => interface.acknowledge(),
+        Interface::V3(_) => v3::acknowledge(),
+    };
+    (intid < SPURIOUS).then_some(intid)
+}
+
+/// Ends the handling at EL2: further interrupts may come, this one stays active.
+pub fn drop_priority(intid: u32) {
+    match &gic().interface {
+        Interface::V2(interface) => interface.drop_priority(intid),
+        Interface::V3(_) => v3::drop_priority(intid),
+    }
+}
+
+/// Ends an interrupt altogether: it may fire again.
+pub fn deactivate(intid: u32) {
+    match &gic().interface {
+        Interface::V2(interface) => interface.deactivate(intid),
+        Interface::V3(_) => v3::deactivate(intid),
+    }
+}
+
+/// The registers for INTIDs 0..32 are a CPU's own; where they are for the calling CPU.
+fn private(gic: &Gic) -> Mmio {
+    match &gic.interface {
+        Interface::V2(_) => gic.distributor.registers(),
+        Interface::V3(interface) => interface.private_registers(super::this_cpu()),
+    }
+}
+
+#[inline]
+fn registers(gic: &Gic, intid: u32) -> Mmio {
+    if intid < 32 { private(gic) } else { gic.distributor.registers() }
+}
+
+/// Lets an interrupt come to EL2. A private one (below 32) is the calling CPU's.
+pub fn enable(intid: u32) {
+    distributor::enable(registers(gic(), intid), intid);
+}
+
+/// Stops an interrupt from coming. A private one (below 32) is the calling CPU's.
+pub fn disable(intid: u32) {
+    distributor::disable(registers(gic(), intid), intid);
+}
+
+/// Sets or clears an interrupt's active state by hand.
+pub fn set_active(intid: u32, active: bool) {
+    distributor::set_active(registers(gic(), intid), intid, active);
+}
+
+/// Makes a shared interrupt pending, as an edge would.
+pub fn pend(intid: u32) {
+    distributor::pend(gic().distributor.registers(), intid);
+}
+
+/// Says whether an interrupt is edge-triggered. It must be disabled.
+pub fn set_trigger(intid: u32, edge: bool) {
+    distributor::set_trigger(registers(gic(), intid), intid, edge);
+}
+
+/// Sends a shared interrupt to one CPU from now on.
+pub fn route(intid: u32, cpu: CpuId) {
+    gic().distributor.route(intid, cpu);
+}
+
+/// Shared interrupts that the distributor has.
+pub fn shared_interrupts() -> u32 {
+    gic().distributor.shared_interrupts()
+}
+
+/// Makes another CPU leave its guest, or its sleep, and look at its scheduler.
+pub fn kick(cpu: CpuId) {
+    xenolith_hw::dsb();
+    let gic = gic();
+    match &gic.interface {
+        Interface::V2(_) => gic.distributor.send_sgi(cpu, KICK),
+        Interface::V3(interface) => interface.send_sgi(cpu, KICK),
+    }
+}
+
+/// How many list registers a vCPU has.
+pub fn list_registers() -> usize {
+    match &gic().interface {
+        Interface::V2(interface) => interface.list_registers(),
+        Interface::V3(_) => v3::list_registers(),
+    }
+}
+
+/// Priority bits that the virtual CPU interface implements.
+pub fn priority_bits() -> u8 {
+    match &gic().interface {
+        // GICH_VTR.PRIbits and ICH_VTR_EL2.PRIbits, both less one, in bits 31:29.
+        Interface::V2(interface) => interface.priority_bits(),
+        Interface::V3(_) => v3::priority_bits(),
+    }
+}
+
+/// Reads a list register of the vCPU on this CPU.
+pub fn read_list(index: usize) -> ListRegister {
+    match &gic().interface {
+        Interface::V2(interface) => ListRegister::from_gich(interface.read_list(index)),
+        Interface::V3(_) => ListRegister::from_ich(v3::read_list(index)),
+    }
+}
+
+/// Writes a list register of the vCPU on this CPU.
+pub fn write_list(index: usize, register: ListRegister) {
+    match &gic().interface {
+        Interface::V2(interface) => interface.write_list(index, register.to_gich()),
+        Interface::V3(_) => v3::write_list(index, register.to_ich()),
+    }
+}
+
+/// Turns the virtual interface on, with the maintenance interrupts that the last [`Fill`] asks for.
+#[inline]
+pub fn set_maintenance(fill: &Fill) {
+    match &gic().interface {
+        Interface::V2(interface) => interface.write_control(control(fill)),
+        Interface::V3(_) => v3::write_control(control(fill) | u32::from(fill.unlisted_active) << 14),
+    }
+}
+
+/// What ICH_HCR_EL2 and GICH_HCR have in common: En; LRENPIE; NPIE.
+fn control(fill: &Fill) -> u32 {
+    1 | u32::from(fill.unlisted_active) << 2 | u32::from(fill.no_pending) << 3
+}
+
+/// How many interrupts the guest has ended that were in no list register (EOIcount). It counts from zero after
+/// [`set_maintenance`].
+pub fn unlisted_ends() -> u32 {
+    let control = match &gic().interface {
+        Interface::V2(interface) => interface.read_control(),
+        Interface::V3(_) => v3::read_control(),
+    };
+    control >> 27
+}
+
+/// Loads a vCPU's virtual interface.
+pub fn load(state: &InterfaceState) {
+    match &gic().interface {
+        Interface::V2(interface) => interface.load(state),
+        Interface::V3(_) => v3::load(state),
+    }
+}
+
+/// Saves a vCPU's virtual interface and turns it off.
+pub fn save(state: &mut InterfaceState) {
+    match &gic().interface {
+        Interface::V2(interface) => interface.save(state),
+        Interface::V3(_) => v3::save(state),
+    }
+}

@@ -1,0 +1,174 @@
+//! The distributor: which interrupts come, and to which CPU. The registers for INTIDs below 32 have the same layout
+//! in a GICv3 redistributor, so the functions on single interrupts take the frame to use.
+
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use super::PRIORITY;
+use crate::aarch64::mmio::Mmio;
+use xenolith_core::types::CpuId;
+
+const CTLR: u64 = 0x0;
+const TYPER: u64 = 0x4;
+const IGROUPR: u64 = 0x80;
+const ISENABLER: u64 = 0x100;
+const ICENABLER: u64 = 0x180;
+const ISPENDR: u64 = 0x200;
+const ICPENDR: u64 = 0x280;
+const ISACTIVER: u64 = 0x300;
+const ICACTIVER: u64 = 0x380;
+const IPRIORITYR: u64 = 0x400;
+const ITARGETSR: u64 = 0x800;
+const ICFGR: u64 = 0xc00;
+const SGIR: u64 = 0xf00;
+const IROUTER: u64 = 0x6000;
+const RWP: u32 = 1 << 31;
+
+/// The distributor, shared by all CPUs. Operations on different interrupts do not disturb each other, so it needs no lock.
+pub struct Distributor {
+    registers: Mmio,
+    affinity_routing: bool,
+    mpidrs: Vec<u64>,
+    /// GICv2: the bit by which the distributor knows each CPU.
+    targets: [AtomicU8; 8],
+}
+
+impl Distributor {
+    /// Takes over the distributor: everything disabled, inactive, of one priority, sent to the boot CPU.
+    pub fn new(registers: Mmio, affinity_routing: bool, mpidrs: &[u64]) -> Self {
+        let distributor = Distributor {
+            registers,
+            affinity_routing,
+            mpidrs: mpidrs.into(),
+            targets: [const { AtomicU8::new(0) }; 8],
+        };
+        registers.write32(CTLR, 0);
+        distributor.wait();
+        for word in 1..=u64::from(distributor.shared_interrupts() / 32) {
+            registers.write32(ICENABLER + word * 4, !0);
+            registers.write32(ICPENDR + word * 4, !0);
+            registers.write32(ICACTIVER + word * 4, !0);
+            registers.write32(IGROUPR + word * 4, if affinity_routing { !0 } else { 0 });
+            for quarter in 0..8 {
+                registers.write32(IPRIORITYR + word * 32 + quarter * 4, u32::from(PRIORITY) * 0x0101_0101);
+            }
+        }
+        // GICv3: affinity routing and group 1 of the non-secure state. GICv2: the only group there is.
+        registers.write32(CTLR, if affinity_routing { 1 << 4 | 1 << 1 } else { 1 });
+        distributor.wait();
+        distributor
+    }
+
+    fn wait(&self) {
+        while self.affinity_routing && self.registers.read32(CTLR) & RWP != 0 {
+            xenolith_hw::relax();
+        }
+    }
+
+    /// The register frame.
+    pub fn registers(&self) -> Mmio {
+        self.registers
+    }
+
+    /// Shared interrupts implemented: a multiple of 32, without the private ones.
+    pub fn shared_interrupts(&self) -> u32 {
+        (self.registers.read32(TYPER) & 0x1f).min(30) * 32
+    }
+
+    /// GICv2: sets up the calling CPU's banked registers.
+    pub fn init_private(&self) {
+        init_private(self.registers);
+    }
+
+    /// GICv2: learns by which bit the distributor knows the calling CPU (IHI 0048 §4.3.12).
+    pub fn learn_target(&self, cpu: CpuId) {
+        if let Some(target) = self.targets.get(usize::from(cpu.0)) {
+            target.store(self.registers.read32(ITARGETSR) as u8, Ordering::Relaxed);
+        }
+    }
+
+    /// Sends a shared interrupt to one CPU.
+    pub fn route(&self, intid: u32, cpu: CpuId) {
+        if self.affinity_routing {
+            if let Some(mpidr) = self.mpidrs.get(usize::from(cpu.0)) {
+                self.registers.write64(IROUTER + u64::from(intid) * 8, mpidr & 0xff_00ff_ffff);
+            }
+        } else if let Some(target) = self.targets.get(usize::from(cpu.0)) {
+            self.registers.write8(ITARGETSR + u64::from(intid), target.load(Ordering::Relaxed));
+            self.bring_along(intid);
+        }
+    }
+
+    /// GICv2: an edge that waits goes to the new target (IHI 0048 §4.3.12), but QEMU leaves it with the old one, where it
+    /// would wait for ever. It is made anew; should it be taken meanwhile, it comes twice, which an edge may.
+    fn bring_along(&self, intid: u32) {
+        let (offset, bit) = bit(0, intid);
+        if self.registers.read32(ISPENDR + offset) & bit != 0 && is_edge(self.registers, intid) {
+            self.registers.write32(ICPENDR + offset, bit);
+            self.registers.write32(ISPENDR + offset, bit);
+        }
+    }
+
+    /// GICv2: sends a software interrupt to one CPU.
+    pub fn send_sgi(&self, cpu: CpuId, intid: u32) {
+        if let Some(target) = self.targets.get(usize::from(cpu.0)) {
+            self.registers.write32(SGIR, u32::from(target.load(Ordering::Relaxed)) << 16 | intid);
+        }
+    }
+}
+
+/// Sets up a CPU's private interrupts: disabled, inactive, of one priority; the software interrupts enabled.
+pub fn init_private(registers: Mmio) {
+    registers.write32(ICENABLER, 0xffff_0000);
+    registers.write32(ICPENDR, 0xffff_0000);
+    registers.write32(ICACTIVER, !0);
+    for quarter in 0..8 {
+        registers.write32(IPRIORITYR + quarter * 4, u32::from(PRIORITY) * 0x0101_0101);
+    }
+    registers.write32(ISENABLER, 0xffff);
+}
+
+fn bit(base: u64, intid: u32) -> (u64, u32) {
+    (base + u64::from(intid / 32) * 4, 1 << (intid % 32))
+}
+
+/// Enables an interrupt.
+pub fn enable(registers: Mmio, intid: u32) {
+    let (offset, bit) = bit(ISENABLER, intid);
+    registers.write32(offset, bit);
+}
+
+/// Disables an interrupt.
+pub fn disable(registers: Mmio, intid: u32) {
+    let (offset, bit) = bit(ICENABLER, intid);
+    registers.write32(offset, bit);
+}
+
+/// Sets or clears the active state.
+pub fn set_active(registers: Mmio, intid: u32, active: bool) {
+    let (offset, bit) = bit(if active { ISACTIVER } else { ICACTIVER }, intid);
+    registers.write32(offset, bit);
+}
+
+/// Makes an interrupt pending.
+pub fn pend(registers: Mmio, intid: u32) {
+    let (offset, bit) = bit(ISPENDR, intid);
+    registers.write32(offset, bit);
+}
+
+/// Chooses edge or level. Only one CPU changes a given interrupt at a time: its owner's distributor lock is held.
+pub fn set_trigger(registers: Mmio, intid: u32, edge: bool) {
+    let (offset, shift) = trigger(intid);
+    let value = registers.read32(offset) & !(1 << shift);
+    registers.write32(offset, value | u32::from(edge) << shift);
+}
+
+fn is_edge(registers: Mmio, intid: u32) -> bool {
+    let (offset, shift) = trigger(intid);
+    registers.read32(offset) & 1 << shift != 0
+}
+
+/// The register that says how an interrupt is triggered, and the place of its bit.
+fn trigger(intid: u32) -> (u64, u32) {
+    (ICFGR + u64::from(intid / 16) * 4, intid % 16 * 2 + 1)
+}

@@ -1,0 +1,262 @@
+//! The GICv3 CPU interface and virtual interface control, by system registers, and the redistributors.
+//!
+//! Registers that assemblers may not know are given by encoding, with their name beside them.
+
+use alloc::vec::Vec;
+
+use super::{InterfaceState, distributor};
+use crate::aarch64::mmio::Mmio;
+use xenolith_core::types::CpuId;
+use xenolith_hw::isb;
+
+const GICR_WAKER: u64 = 0x14;
+const GICR_TYPER: u64 = 0x8;
+const GICR_TYPER_LAST: u64 = 1 << 4;
+const GICR_TYPER_VLPIS: u64 = 1 << 1;
+const GICR_IGROUPR0: u64 = 0x80;
+const GICR_IGRPMODR0: u64 = 0xd00;
+const SGI_FRAME: u64 = 0x1_0000;
+
+struct Redistributor {
+    control: Mmio,
+    private: Mmio,
+    mpidr: u64,
+}
+
+/// The redistributors, by CPU number.
+pub struct Interface {
+    redistributors: Vec<Option<Redistributor>>,
+}
+
+fn affinity(mpidr: u64) -> u64 {
+    (mpidr >> 32 & 0xff) << 24 | mpidr & 0xff_ffff
+}
+
+impl Interface {
+    /// Finds each CPU's redistributor by walking the regions (IHI 0069 §12.10).
+    pub fn new(regions: &[Mmio], stride: Option<u64>, mpidrs: &[u64]) -> Self {
+        let mut redistributors: Vec<Option<Redistributor>> = mpidrs.iter().map(|_| None).collect();
+        for region in regions {
+            let mut offset = 0;
+            while let Some(control) = region.part(offset, SGI_FRAME) {
+                let typer = control.read64(GICR_TYPER);
+                let found = mpidrs.iter().position(|&mpidr| affinity(mpidr) == typer >> 32);
+                if let (Some(cpu), Some(private)) = (found, region.part(offset + SGI_FRAME, SGI_FRAME)) {
+                    redistributors[cpu] = Some(Redistributor { control, private, mpidr: mpidrs[cpu] });
+                }
+                if typer & GICR_TYPER_LAST != 0 {
+                    break;
+                }
+                let own = if typer & GICR_TYPER_VLPIS != 0 { 0x4_0000 } else { 0x2_0000 };
+                offset += stride.unwrap_or(own);
+            }
+        }
+        Interface { redistributors }
+    }
+
+    fn redistributor(&self, cpu: CpuId) -> Option<&Redistributor> {
+        self.redistributors.get(usize::from(cpu.0))?.as_ref()
+    }
+
+    /// Whether a CPU has a redistributor.
+    pub fn serves(&self, cpu: CpuId) -> bool {
+        self.redistributor(cpu).is_some()
+    }
+
+    /// The frame with the calling CPU's private interrupts.
+    #[inline]
+    pub fn private_registers(&self, cpu: CpuId) -> Mmio {
+        match self.redistributor(cpu) {
+            Some(redistributor) => redistributor.private,
+            None => panic!("cpu{} has no GICv3 redistributor in the device tree's regions", cpu.0),
+        }
+    }
+
+    /// Wakes the calling CPU's redistributor and opens its interface: all priorities, group 1, EOImode 1.
+    pub fn init_cpu(&self, cpu: CpuId) {
+        let private = self.private_registers(cpu);
+        if let Some(redistributor) = self.redistributor(cpu) {
+            let waker = redistributor.control.read32(GICR_WAKER);
+            redistributor.control.write32(GICR_WAKER, waker & !2);
+            while redistributor.control.read32(GICR_WAKER) & 4 != 0 {
+                xenolith_hw::relax();
+            }
+        }
+        private.write32(GICR_IGROUPR0, !0);
+        private.write32(GICR_IGRPMODR0, 0);
+        distributor::init_private(private);
+        // ICC_SRE_EL2: system registers here and, by Enable, at EL1.
+        let enable = read_sysreg!("s3_4_c12_c9_5") | 1 << 3 | 1;
+        // SAFETY: these registers steer interrupts only, and interrupts are masked.
+        unsafe {
+            write_sysreg!("s3_4_c12_c9_5", enable);
+            isb();
+            write_sysreg!("s3_0_c4_c6_0", 0xff); // ICC_PMR_EL1
+            write_sysreg!("s3_0_c12_c12_4", 1 << 1); // ICC_CTLR_EL1: EOImode
+            write_sysreg!("s3_0_c12_c12_7", 1); // ICC_IGRPEN1_EL1
+            write_sysreg!("s3_4_c12_c11_0", 0); // ICH_HCR_EL2
+        }
+        for index in 0..list_registers() {
+            write_list(index, 0);
+        }
+        isb();
+    }
+
+    /// ICC_SGI1R_EL1: a software interrupt for one CPU.
+    pub fn send_sgi(&self, cpu: CpuId, intid: u32) {
+        let Some(redistributor) = self.redistributor(cpu) else { return };
+        let mpidr = redistributor.mpidr;
+        let (aff0, aff1, aff2, aff3) =
+            (mpidr & 0xff, mpidr >> 8 & 0xff, mpidr >> 16 & 0xff, mpidr >> 32 & 0xff);
+        let value = aff3 << 48
+            | (aff0 >> 4) << 44
+            | aff2 << 32
+            | u64::from(intid) << 24
+            | aff1 << 16
+            | 1 << (aff0 & 0xf);
+        // SAFETY: raises an interrupt on another CPU; ours are masked.
+        unsafe { write_sysreg!("s3_0_c12_c11_5", value) };
+        isb();
+    }
+}
+
+/// ICC_IAR1_EL1.
+pub fn acknowledge() -> u32 {
+    let intid = read_sysreg!("s3_0_c12_c12_0") as u32 & 0xff_ffff;
+    xenolith_hw::dsb();
+    intid
+}
+
+/// ICC_EOIR1_EL1.
+pub fn drop_priority(intid: u32) {
+    // SAFETY: ends the handling of an interrupt that `acknowledge` returned.
+    unsafe { write_sysreg!("s3_0_c12_c12_1", intid.into()) };
+    isb();
+}
+
+/// ICC_DIR_EL1.
+pub fn deactivate(intid: u32) {
+    // SAFETY: as `drop_priority`.
+    unsafe { write_sysreg!("s3_0_c12_c11_1", intid.into()) };
+    isb();
+}
+
+/// List registers implemented (ICH_VTR_EL2).
+pub fn list_registers() -> usize {
+    (read_sysreg!("s3_4_c12_c11_1") & 0x1f) as usize + 1
+}
+
+/// Priority bits implemented (ICH_VTR_EL2.PRIbits).
+pub fn priority_bits() -> u8 {
+    (read_sysreg!("s3_4_c12_c11_1") >> 29 & 7) as u8 + 1
+}
+
+/// 32-bit words of active priorities in each group (ICH_VTR_EL2.PREbits).
+fn priority_words() -> usize {
+    1 << (read_sysreg!("s3_4_c12_c11_1") >> 26 & 7).saturating_sub(4).min(2)
+}
+
+/// ICH_LR<index>_EL2.
+pub fn read_list(index: usize) -> u64 {
+    match index {
+        0 => read_sysreg!("s3_4_c12_c12_0"),
+        1 => read_sysreg!("s3_4_c12_c12_1"),
+        2 => read_sysreg!("s3_4_c12_c12_2"),
+        3 => read_sysreg!("s3_4_c12_c12_3"),
+        4 => read_sysreg!("s3_4_c12_c12_4"),
+        5 => read_sysreg!("s3_4_c12_c12_5"),
+        6 => read_sysreg!("s3_4_c12_c12_6"),
+        7 => read_sysreg!("s3_4_c12_c12_7"),
+        8 => read_sysreg!("s3_4_c12_c13_0"),
+        9 => read_sysreg!("s3_4_c12_c13_1"),
+        10 => read_sysreg!("s3_4_c12_c13_2"),
+        11 => read_sysreg!("s3_4_c12_c13_3"),
+        12 => read_sysreg!("s3_4_c12_c13_4"),
+        13 => read_sysreg!("s3_4_c12_c13_5"),
+        14 => read_sysreg!("s3_4_c12_c13_6"),
+        15 => read_sysreg!("s3_4_c12_c13_7"),
+        _ => 0,
+    }
+}
+
+/// ICH_LR<index>_EL2.
+pub fn write_list(index: usize, value: u64) {
+    // SAFETY: list registers change what the guest sees, nothing at EL2.
+    unsafe {
+        match index {
+            0 => write_sysreg!("s3_4_c12_c12_0", value),
+            1 => write_sysreg!("s3_4_c12_c12_1", value),
+            2 => write_sysreg!("s3_4_c12_c12_2", value),
+            3 => write_sysreg!("s3_4_c12_c12_3", value),
+            4 => write_sysreg!("s3_4_c12_c12_4", value),
+            5 => write_sysreg!("s3_4_c12_c12_5", value),
+            6 => write_sysreg!("s3_4_c12_c12_6", value),
+            7 => write_sysreg!("s3_4_c12_c12_7", value),
+            8 => write_sysreg!("s3_4_c12_c13_0", value),
+            9 => write_sysreg!("s3_4_c12_c13_1", value),
+            10 => write_sysreg!("s3_4_c12_c13_2", value),
+            11 => write_sysreg!("s3_4_c12_c13_3", value),
+            12 => write_sysreg!("s3_4_c12_c13_4", value),
+            13 => write_sysreg!("s3_4_c12_c13_5", value),
+            14 => write_sysreg!("s3_4_c12_c13_6", value),
+            15 => write_sysreg!("s3_4_c12_c13_7", value),
+            _ => (),
+        }
+    }
+}
+
+/// ICH_HCR_EL2.
+pub fn write_control(value: u32) {
+    // SAFETY: steers the guest's virtual interrupts only.
+    unsafe { write_sysreg!("s3_4_c12_c11_0", value.into()) };
+}
+
+/// ICH_HCR_EL2.
+pub fn read_control() -> u32 {
+    read_sysreg!("s3_4_c12_c11_0") as u32
+}
+
+macro_rules! active_priorities {
+    ($each:ident) => {
+        $each!(0, "s3_4_c12_c8_0", "s3_4_c12_c9_0");
+        $each!(1, "s3_4_c12_c8_1", "s3_4_c12_c9_1");
+        $each!(2, "s3_4_c12_c8_2", "s3_4_c12_c9_2");
+        $each!(3, "s3_4_c12_c8_3", "s3_4_c12_c9_3");
+    };
+}
+
+/// Loads what belongs to a vCPU: ICH_VMCR_EL2, ICH_AP0R<n>_EL2, ICH_AP1R<n>_EL2.
+pub fn load(state: &InterfaceState) {
+    let words = priority_words();
+    macro_rules! load {
+        ($n:literal, $group0:literal, $group1:literal) => {
+            if $n < words {
+                // SAFETY: the guest's virtual interface only.
+                unsafe {
+                    write_sysreg!($group0, state.active[$n].into());
+                    write_sysreg!($group1, state.active[$n + 4].into());
+                }
+            }
+        };
+    }
+    active_priorities!(load);
+    // SAFETY: as above.
+    unsafe { write_sysreg!("s3_4_c12_c11_7", state.vmcr) };
+    write_control(1);
+}
+
+/// Saves what belongs to a vCPU.
+pub fn save(state: &mut InterfaceState) {
+    state.vmcr = read_sysreg!("s3_4_c12_c11_7");
+    let words = priority_words();
+    macro_rules! save {
+        ($n:literal, $group0:literal, $group1:literal) => {
+            if $n < words {
+                state.active[$n] = read_sysreg!($group0) as u32;
+                state.active[$n + 4] = read_sysreg!($group1) as u32;
+            }
+        };
+    }
+    active_priorities!(save);
+    write_control(0);
+}

@@ -1,0 +1,164 @@
+//! Loading a domain's stage 2, flushing its translations, and asking the MMU what a guest's pointer means.
+
+use core::sync::atomic::AtomicU64;
+
+use xenolith_core::types::{Gva, Ipa, PAGE_SIZE};
+use xenolith_memory::p2m::{Depth, Tlb, Vttbr};
+
+use xenolith_hw::{dsb, isb};
+
+/// The registers that select a domain's stage 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stage2 {
+    /// VTTBR_EL2: root table and VMID.
+    pub vttbr: Vttbr,
+    /// VTCR_EL2.
+    pub vtcr: u64,
+}
+
+/// HCR_EL2 for a guest (Arm ARM D24.2.62): stage 2; interrupts, WFI, SMC, ID and implementation-defined registers,
+/// ACTLR and set/way operations trap; broadcast maintenance; EL1 is AArch64.
+const HCR: u64 = 1 << 31 // RW
+    | 1 << 22 // TSW
+    | 1 << 21 // TACR
+    | 1 << 20 // TIDCP
+    | 1 << 19 // TSC
+    | 1 << 18 // TID3
+    | 1 << 13 // TWI
+    | 1 << 10 // BSU: inner shareable
+    | 1 << 9 // FB
+    | 1 << 5 // AMO
+    | 1 << 4 // IMO
+    | 1 << 3 // FMO
+    | 1 << 2 // PTW
+    | 1 << 1 // SWIO
+    | 1; // VM
+
+/// VTTBR_EL2.VMID.
+const VMID: u64 = 0xffff << 48;
+
+/// HCR_EL2.TWE: WFE traps.
+const HCR_TWE: u64 = 1 << 14;
+
+/// Makes EL1 and EL0 of this CPU run under a domain's stage 2.
+pub fn activate_stage2(stage2: Stage2) {
+    let wait_for_event = read_sysreg!("hcr_el2") & HCR_TWE;
+    // SAFETY: affects guests only; EL2 has its own tables.
+    unsafe {
+        write_sysreg!("vtcr_el2", stage2.vtcr);
+        write_sysreg!("vttbr_el2", stage2.vttbr.0);
+        write_sysreg!("hcr_el2", HCR | wait_for_event);
+    }
+    isb();
+}
+
+/// Tables for a CPU that runs no guest: nothing is mapped, whatever the shape of the walk. A walk begins in at most 8
+/// tables here (`p2m::Geometry`), aligned to their size. Nobody writes them; a constant would be 32 KiB of the image's file.
+#[repr(C, align(32768))]
+struct NoTables([AtomicU64; 4096]);
+
+static NO_TABLES: NoTables = NoTables([const { AtomicU64::new(0) }; 4096]);
+
+/// Makes this CPU know no domain's stage 2: also a CPU that runs no guest may walk the tables in VTTBR_EL2 ahead of its
+/// program, and those of a domain that has left it may be taken apart.
+///
+/// The VMID stays: most often the same domain comes back, and a CPU may drop translations when the VMID changes. No
+/// translation is made under it meanwhile, since every walk ends in a fault, which is not cached.
+pub fn deactivate_stage2() {
+    let vmid = read_sysreg!("vttbr_el2") & VMID;
+    // EL2 maps its image at its own address.
+    let nothing = core::ptr::from_ref(&NO_TABLES.0) as u64;
+    // SAFETY: affects guests only, none of which runs here; the next one has its own tables loaded before.
+    unsafe { write_sysreg!("vttbr_el2", vmid | nothing) };
+    isb();
+}
+
+/// Says whether a guest on this CPU that waits for an event (WFE) gives the CPU away. It should when others wait for the
+/// CPU; else the trap would only delay it.
+pub fn trap_wait_for_event(trap: bool) {
+    let current = read_sysreg!("hcr_el2");
+    let wanted = if trap { current | HCR_TWE } else { current & !HCR_TWE };
+    if wanted != current {
+        // SAFETY: decides only what a guest may do.
+        unsafe { write_sysreg!("hcr_el2", wanted) };
+        isb();
+    }
+}
+
+/// The hardware's TLBs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HardwareTlb;
+
+/// Runs `flush` with the TLB operations meaning the VMID of `space`.
+fn under(space: Vttbr, flush: impl FnOnce()) {
+    let current = read_sysreg!("vttbr_el2");
+    let other = current != space.0;
+    if other {
+        // SAFETY: no guest runs on this CPU before the register is restored, and a walk ahead of one finds the tables
+        // that belong to the VMID.
+        unsafe { write_sysreg!("vttbr_el2", space.0) };
+        isb();
+    }
+    dsb();
+    flush();
+    dsb();
+    isb();
+    if other {
+        // SAFETY: restores what was there.
+        unsafe { write_sysreg!("vttbr_el2", current) };
+        isb();
+    }
+}
+
+impl Tlb for HardwareTlb {
+    fn publish(&self) {
+        dsb();
+        isb();
+    }
+
+    fn flush_addresses(&self, space: Vttbr, addresses: &[Ipa], depth: Depth) {
+        under(space, || {
+            for address in addresses {
+                let page = address.frame().0 & 0xf_ffff_ffff;
+                // SAFETY: dropping cached translations changes none.
+                unsafe {
+                    match depth {
+                        Depth::Leaves => {
+                            core::arch::asm!("tlbi ipas2le1is, {}", in(reg) page, options(nostack, preserves_flags));
+                        }
+                        Depth::AllLevels => {
+                            core::arch::asm!("tlbi ipas2e1is, {}", in(reg) page, options(nostack, preserves_flags));
+                        }
+                    }
+                }
+            }
+            dsb();
+            // Translations that combine both stages are not found by IPA (Arm ARM D8.16.5).
+            // SAFETY: as above.
+            unsafe { core::arch::asm!("tlbi vmalle1is", options(nostack, preserves_flags)) };
+        });
+    }
+
+    fn flush_all(&self, space: Vttbr) {
+        // SAFETY: as above.
+        under(space, || unsafe { core::arch::asm!("tlbi vmalls12e1is", options(nostack, preserves_flags)) });
+    }
+}
+
+/// What the running vCPU's own tables make of a virtual address; none when EL1 may not access it so.
+pub fn translate(address: Gva, write: bool) -> Option<Ipa> {
+    let saved = read_sysreg!("par_el1");
+    // SAFETY: the instruction only sets PAR_EL1, which is the guest's and is put back.
+    unsafe {
+        if write {
+            core::arch::asm!("at s1e1w, {}", in(reg) address.0, options(nostack, preserves_flags));
+        } else {
+            core::arch::asm!("at s1e1r, {}", in(reg) address.0, options(nostack, preserves_flags));
+        }
+    }
+    isb();
+    let result = read_sysreg!("par_el1");
+    // SAFETY: restores the guest's value.
+    unsafe { write_sysreg!("par_el1", saved) };
+    (result & 1 == 0).then_some(Ipa(result & 0xf_ffff_ffff_f000 | address.0 & (PAGE_SIZE - 1)))
+}

@@ -1,0 +1,45 @@
+//! The counter, and the timer that EL2 keeps for itself (CNTHP).
+
+/// The counter's value. It is the same on all CPUs.
+pub fn now() -> u64 {
+    xenolith_hw::isb();
+    read_sysreg!("cntpct_el0")
+}
+
+/// Ticks of the counter in a second.
+pub fn frequency() -> u64 {
+    read_sysreg!("cntfrq_el0")
+}
+
+/// Has the calling CPU's own timer fire when the counter reaches `deadline`, or not at all.
+pub fn set_timer(deadline: Option<u64>) {
+    const ENABLE: u64 = 1;
+    let enabled = read_sysreg!("cnthp_ctl_el2") & ENABLE != 0;
+    let current = enabled.then(|| read_sysreg!("cnthp_cval_el2"));
+    // Most choices of the scheduler leave the timer as it is, and reading is cheaper than setting it.
+    if deadline == current {
+        return;
+    }
+    // SAFETY: CNTHP is EL2's own; its interrupt is masked while EL2 runs.
+    unsafe {
+        match deadline {
+            Some(deadline) => {
+                write_sysreg!("cnthp_cval_el2", deadline);
+                write_sysreg!("cnthp_ctl_el2", ENABLE);
+            }
+            None => write_sysreg!("cnthp_ctl_el2", 0),
+        }
+    }
+}
+
+/// Guests read both counters; their physical timer traps (CNTHCTL_EL2 without VHE: EL1PCTEN, not EL1PCEN).
+pub fn init_cpu() {
+    set_timer(None);
+    // SAFETY: only changes what guests may do.
+    unsafe {
+        write_sysreg!("cnthctl_el2", 1);
+        write_sysreg!("cntvoff_el2", 0);
+        write_sysreg!("cntv_ctl_el0", 0);
+        write_sysreg!("cntp_ctl_el0", 0);
+    }
+}

@@ -1,0 +1,123 @@
+//! What differs between machines, behind one set of functions.
+//!
+//! `aarch64` is the hardware at EL2. `sim` is a model of it for the host: the same functions, whose state belongs to the
+//! calling thread, so that tests run side by side. The layers above name only what both have. That is listed, with its
+//! types, at the end of this file: what a machine lacks is a compile error there.
+#![cfg_attr(target_os = "none", no_std)]
+
+extern crate alloc;
+
+#[cfg(all(target_os = "none", target_arch = "aarch64"))]
+#[macro_use(read_sysreg, write_sysreg)]
+extern crate xenolith_hw;
+
+#[cfg(all(target_os = "none", target_arch = "aarch64"))]
+pub mod aarch64;
+#[cfg(all(target_os = "none", target_arch = "aarch64"))]
+pub use aarch64 as machine;
+#[cfg(not(target_os = "none"))]
+pub mod sim;
+#[cfg(not(target_os = "none"))]
+pub use sim as machine;
+
+#[cfg(all(target_os = "none", not(target_arch = "aarch64")))]
+compile_error!("there is no machine for this architecture yet: a folder beside `aarch64` would drive it");
+
+pub use machine::*;
+
+/// Nanoseconds in a second.
+const NANOSECONDS: u64 = 1_000_000_000;
+
+/// Ticks of the counter in a number of nanoseconds.
+pub fn ticks(nanoseconds: u64) -> u64 {
+    scale(nanoseconds, NANOSECONDS, frequency())
+}
+
+/// Nanoseconds in a number of ticks of the counter.
+pub fn nanoseconds(ticks: u64) -> u64 {
+    scale(ticks, frequency().max(1), NANOSECONDS)
+}
+
+/// `count` of which `from` are a second, in units of which `to` are one. Both are below 2^32, as a counter's frequency is
+/// (Arm ARM, CNTFRQ_EL0), so that the product has room.
+fn scale(count: u64, from: u64, to: u64) -> u64 {
+    let (seconds, rest) = (count / from, count % from);
+    seconds.saturating_mul(to).saturating_add(rest.saturating_mul(to) / from)
+}
+
+/// What a machine provides.
+#[expect(dead_code, reason = "read by the compiler only")]
+mod interface {
+    use xenolith_core::types::{CpuId, Gva, Ipa, Pa};
+    use xenolith_isa::exception::{El1State, Taken};
+    use xenolith_isa::regs::{El1Registers, Pstate};
+    use xenolith_isa::sysreg::IdRegisters;
+    use xenolith_isa::vgic::{Fill, ListRegister};
+    use xenolith_memory::p2m::Tlb;
+
+    use super::machine::{self, HardwareTlb, Stage2, context, context::Context, gic};
+
+    // Time: a counter that all CPUs read alike, and a timer of the calling CPU for EL2's own use.
+    const NOW: fn() -> u64 = machine::now;
+    const FREQUENCY: fn() -> u64 = machine::frequency;
+    const SET_TIMER: fn(Option<u64>) = machine::set_timer;
+
+    // The calling CPU.
+    const THIS_CPU: fn() -> CpuId = machine::this_cpu;
+    const WAIT_FOR_INTERRUPT: fn() = machine::wait_for_interrupt;
+    const INTERRUPT_WAITS: fn() -> bool = machine::interrupt_waits;
+    const ID_REGISTERS: fn() -> IdRegisters = machine::id_registers;
+    const AUXILIARY_CONTROL: fn() -> u64 = machine::auxiliary_control;
+
+    // The end of the machine.
+    const POWER_OFF: fn() -> ! = machine::power_off;
+    const RESET: fn() -> ! = machine::reset;
+    const HALT: fn() -> ! = machine::halt;
+
+    // Memory.
+    const ACTIVATE_STAGE2: fn(Stage2) = machine::activate_stage2;
+    const DEACTIVATE_STAGE2: fn() = machine::deactivate_stage2;
+    const TRAP_WAIT_FOR_EVENT: fn(bool) = machine::trap_wait_for_event;
+    const TLB: &dyn Tlb = &HardwareTlb;
+    const TRANSLATE: fn(Gva, bool) -> Option<Ipa> = machine::translate;
+    const SYNC_INSTRUCTIONS: fn() = machine::sync_instructions;
+
+    // The registers of the vCPU on the calling CPU, but for those that a trap saves.
+    const NEW_CONTEXT: fn(u64) -> Context = Context::new;
+    const SAVE: fn(&mut Context) = Context::save;
+    const LOAD: fn(&Context) = Context::load;
+    const EL1_REGISTERS: fn(&Context) -> El1Registers = Context::el1;
+    const SET_EL1_REGISTERS: fn(&mut Context, &El1Registers) = Context::set_el1;
+    const TIMER_DEADLINE: fn(&Context) -> Option<u64> = Context::timer_deadline;
+    const EL1_STATE: fn() -> El1State = context::el1_state;
+    const SET_EXCEPTION: fn(&Taken) = context::set_exception;
+    const STACK_POINTER: fn(Pstate) -> u64 = context::stack_pointer;
+    const SET_STACK_POINTER: fn(Pstate, u64) = context::set_stack_pointer;
+
+    // Physical interrupts.
+    const KICK: u32 = gic::KICK;
+    const SEND_KICK: fn(CpuId) = gic::kick;
+    const SHARED_INTERRUPTS: fn() -> u32 = gic::shared_interrupts;
+    const ACKNOWLEDGE: fn() -> Option<u32> = gic::acknowledge;
+    const DROP_PRIORITY: fn(u32) = gic::drop_priority;
+    const DEACTIVATE: fn(u32) = gic::deactivate;
+    const ENABLE: fn(u32) = gic::enable;
+    const DISABLE: fn(u32) = gic::disable;
+    const SET_ACTIVE: fn(u32, bool) = gic::set_active;
+    const SET_TRIGGER: fn(u32, bool) = gic::set_trigger;
+    const ROUTE: fn(u32, CpuId) = gic::route;
+    const VIRTUAL_CPU_INTERFACE: fn() -> Option<(Pa, u64)> = gic::virtual_cpu_interface;
+
+    // The virtual interrupt interface of the vCPU on the calling CPU.
+    const LIST_REGISTERS: fn() -> usize = gic::list_registers;
+    const PRIORITY_BITS: fn() -> u8 = gic::priority_bits;
+    const READ_LIST: fn(usize) -> ListRegister = gic::read_list;
+    const WRITE_LIST: fn(usize, ListRegister) = gic::write_list;
+    const SET_MAINTENANCE: fn(&Fill) = gic::set_maintenance;
+    const UNLISTED_ENDS: fn() -> u32 = gic::unlisted_ends;
+
+    // The console.
+    const WRITE_CONSOLE: fn(&[u8]) = machine::write_console;
+    const WRITE_CONSOLE_UNLOCKED: fn(&[u8]) = machine::write_console_unlocked;
+    const READ_CONSOLE: fn(&mut [u8]) -> usize = machine::read_console;
+}

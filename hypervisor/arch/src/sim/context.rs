@@ -1,0 +1,122 @@
+//! The EL1 registers of a vCPU, as far as the hypervisor or a test looks at them.
+
+use xenolith_isa::exception::{El1State, Taken};
+use xenolith_isa::regs::{El1Registers, Pstate};
+
+use super::{time, with};
+
+/// SCTLR_EL1 when a vCPU starts: as in `arch/aarch64`.
+const SCTLR_RESET: u64 = 0x00c5_0078;
+
+/// What a CPU holds for a vCPU, named as the registers are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Registers {
+    /// SCTLR_EL1.
+    pub sctlr: u64,
+    /// TCR_EL1.
+    pub tcr: u64,
+    /// TTBR0_EL1.
+    pub ttbr0: u64,
+    /// TTBR1_EL1.
+    pub ttbr1: u64,
+    /// SP_EL0.
+    pub sp_el0: u64,
+    /// SP_EL1.
+    pub sp_el1: u64,
+    /// VBAR_EL1.
+    pub vbar: u64,
+    /// ELR_EL1.
+    pub elr: u64,
+    /// SPSR_EL1.
+    pub spsr: u64,
+    /// ESR_EL1.
+    pub esr: u64,
+    /// FAR_EL1.
+    pub far: u64,
+    /// SP_EL0 and SP_EL1.
+    pub sp: [u64; 2],
+    /// TPIDR_EL1: stands for all the registers that are only kept.
+    pub tpidr: u64,
+    /// CNTV_CVAL_EL0.
+    pub timer_compare: u64,
+    /// CNTV_CTL_EL0.
+    pub timer_control: u64,
+    /// VMPIDR_EL2.
+    pub vmpidr: u64,
+}
+
+/// The state of a vCPU that is not running.
+#[derive(Clone, Debug)]
+pub struct Context(Registers);
+
+impl Context {
+    /// A vCPU that has not run: MMU off, `mpidr` what it reads in MPIDR_EL1.
+    pub fn new(mpidr: u64) -> Self {
+        Context(Registers { sctlr: SCTLR_RESET, vmpidr: mpidr, ..Registers::default() })
+    }
+
+    /// Takes the state out of the CPU.
+    pub fn save(&mut self) {
+        with(|machine| {
+            let cpu = machine.cpu();
+            self.0 = cpu.registers;
+            cpu.registers.timer_control = 0;
+            cpu.gic.turn_off();
+        });
+    }
+
+    /// Puts the state into the CPU.
+    pub fn load(&self) {
+        with(|machine| {
+            let cpu = machine.cpu();
+            cpu.registers = self.0;
+            cpu.gic.turn_on();
+        });
+    }
+
+    /// The registers that a toolstack reads.
+    pub fn el1(&self) -> El1Registers {
+        let Registers { sctlr, tcr, ttbr0, ttbr1, sp_el0, sp_el1, elr, spsr, .. } = self.0;
+        El1Registers { sctlr, tcr, ttbr0, ttbr1, sp_el0, sp_el1, elr, spsr }
+    }
+
+    /// Sets the registers that a toolstack sets.
+    pub fn set_el1(&mut self, registers: &El1Registers) {
+        let &El1Registers { sctlr, tcr, ttbr0, ttbr1, sp_el0, sp_el1, elr, spsr } = registers;
+        self.0 = Registers { sctlr, tcr, ttbr0, ttbr1, sp_el0, sp_el1, elr, spsr, ..self.0 };
+    }
+
+    /// When the virtual timer will fire, if it is on and not masked.
+    pub fn timer_deadline(&self) -> Option<u64> {
+        time::guest_deadline(&self.0)
+    }
+}
+
+/// What decides how an exception is taken to EL1 by the vCPU that runs on this CPU.
+pub fn el1_state() -> El1State {
+    with(|machine| {
+        let registers = &machine.cpu().registers;
+        El1State { vbar: registers.vbar, sctlr: registers.sctlr }
+    })
+}
+
+/// Records an exception in the EL1 registers of the vCPU that runs on this CPU.
+pub fn set_exception(taken: &Taken) {
+    with(|machine| {
+        let registers = &mut machine.cpu().registers;
+        registers.elr = taken.elr;
+        registers.spsr = taken.spsr;
+        registers.esr = taken.esr;
+        registers.far = taken.far.unwrap_or(registers.far);
+    });
+}
+
+/// The stack pointer of the vCPU that runs on this CPU, in the state `pstate`.
+pub fn stack_pointer(pstate: Pstate) -> u64 {
+    with(|machine| machine.cpu().registers.sp[usize::from(pstate.uses_sp_el1())])
+}
+
+/// Changes it.
+pub fn set_stack_pointer(pstate: Pstate, sp: u64) {
+    with(|machine| machine.cpu().registers.sp[usize::from(pstate.uses_sp_el1())] = sp);
+}

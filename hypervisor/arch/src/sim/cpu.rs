@@ -1,0 +1,88 @@
+//! The CPUs, and which of them the thread plays.
+
+use xenolith_core::types::CpuId;
+use xenolith_isa::sysreg::IdRegisters;
+use xenolith_isa::sysreg::ids::samples;
+
+use super::context::Registers;
+use super::memory::Stage2;
+use super::{Machine, gic, power, time, with};
+
+/// One CPU.
+#[derive(Default)]
+pub(super) struct Cpu {
+    /// What the vCPU on it has in its registers.
+    pub registers: Registers,
+    /// The stage 2 under which a guest would run.
+    pub stage2: Option<Stage2>,
+    /// EL2's own timer.
+    pub timer: Option<u64>,
+    /// Its part of the interrupt controller.
+    pub gic: gic::Interface,
+}
+
+/// When [`interrupt_waits`] says yes though nothing waits.
+#[derive(Default)]
+pub(super) struct Pause {
+    every: Option<u32>,
+    asked: u32,
+}
+
+/// Has the calling thread play this CPU from now on.
+pub fn on_cpu(cpu: CpuId) {
+    with(|machine| machine.this = cpu.0.into());
+}
+
+/// The number of the CPU that the thread plays.
+pub fn this_cpu() -> CpuId {
+    with(|machine| CpuId(machine.this as u16))
+}
+
+/// Has every `n`th call of [`interrupt_waits`] say yes, so that long work is put off at chosen places; `None` leaves
+/// it to the interrupts that there are.
+pub fn pause_every(n: Option<u32>) {
+    with(|machine| machine.pause = Pause { every: n, asked: 0 });
+}
+
+/// Whether an interrupt waits for this CPU to leave EL2, or the test wants it to look like that.
+pub fn interrupt_waits() -> bool {
+    with(|machine| {
+        let pause = &mut machine.pause;
+        pause.asked = pause.asked.wrapping_add(1);
+        pause.every.is_some_and(|n| pause.asked.is_multiple_of(n.max(1))) || machine.interrupt_pending()
+    })
+}
+
+/// Waits until an interrupt is pending: time moves on to the first timer of this CPU. With no interrupt pending and no
+/// timer set the machine would sleep for ever; it ends as [`power::Ending::Asleep`].
+pub fn wait_for_interrupt() {
+    let woken = with(|machine| {
+        if !machine.interrupt_pending()
+            && let Some(deadline) = machine.next_timer()
+        {
+            machine.counter = machine.counter.max(deadline);
+        }
+        machine.interrupt_pending()
+    });
+    if !woken {
+        power::end(power::Ending::Asleep);
+    }
+}
+
+impl Machine {
+    /// When the next of the CPU's timers fires, if one is set.
+    fn next_timer(&mut self) -> Option<u64> {
+        let cpu = self.cpu();
+        [cpu.timer, time::guest_deadline(&cpu.registers)].into_iter().flatten().min()
+    }
+}
+
+/// The feature registers: those of a Cortex-A57.
+pub fn id_registers() -> IdRegisters {
+    samples::CORTEX_A57
+}
+
+/// ACTLR_EL1.
+pub fn auxiliary_control() -> u64 {
+    0
+}

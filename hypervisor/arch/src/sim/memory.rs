@@ -1,0 +1,87 @@
+//! Stage 2, TLBs, caches, and the guest's own tables: a virtual address is the guest physical one, unless the test
+//! says that the page is not mapped.
+
+use std::collections::BTreeSet;
+
+use xenolith_core::types::{Gva, Ipa, PAGE_SHIFT};
+use xenolith_memory::p2m::{Depth, Tlb, Vttbr};
+
+use super::with;
+
+/// The registers that select a domain's stage 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stage2 {
+    /// VTTBR_EL2: root table and VMID.
+    pub vttbr: Vttbr,
+    /// VTCR_EL2.
+    pub vtcr: u64,
+}
+
+/// The pages that the guest's own tables do not map.
+#[derive(Default)]
+pub(super) struct GuestTables(BTreeSet<u64>);
+
+/// The address bits that a guest's tables translate.
+const VIRTUAL_BITS: u32 = 48;
+
+/// Makes EL1 and EL0 of this CPU run under a domain's stage 2.
+pub fn activate_stage2(stage2: Stage2) {
+    with(|machine| machine.cpu().stage2 = Some(stage2));
+}
+
+/// Makes this CPU know no domain's stage 2.
+pub fn deactivate_stage2() {
+    with(|machine| machine.cpu().stage2 = None);
+}
+
+/// Says whether WFE traps; the test's guest decides for itself when it traps.
+pub fn trap_wait_for_event(_trap: bool) {}
+
+/// What the guest's tables make of a virtual address.
+pub fn translate(address: Gva, _write: bool) -> Option<Ipa> {
+    let mapped = with(|machine| !machine.guest_tables.0.contains(&(address.0 >> PAGE_SHIFT)));
+    (mapped && address.0 >> VIRTUAL_BITS == 0).then_some(Ipa(address.0))
+}
+
+/// Takes the page of an address out of the guests' tables.
+pub fn unmap(address: Gva) {
+    with(|machine| machine.guest_tables.0.insert(address.0 >> PAGE_SHIFT));
+}
+
+/// Puts all pages back into the guests' tables.
+pub fn map_again() {
+    with(|machine| machine.guest_tables.0.clear());
+}
+
+/// Makes instructions written to memory visible to fetches, of which there are none here.
+pub fn sync_instructions() {}
+
+/// How often TLBs were flushed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flushes {
+    /// By address.
+    pub addresses: u64,
+    /// Of all that a domain has.
+    pub all: u64,
+}
+
+/// What the TLBs were told since the machine was switched on.
+pub fn flushes() -> Flushes {
+    with(|machine| machine.flushes)
+}
+
+/// The TLBs. They hold nothing, but count.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HardwareTlb;
+
+impl Tlb for HardwareTlb {
+    fn publish(&self) {}
+
+    fn flush_addresses(&self, _space: Vttbr, addresses: &[Ipa], _depth: Depth) {
+        with(|machine| machine.flushes.addresses += addresses.len() as u64);
+    }
+
+    fn flush_all(&self, _space: Vttbr) {
+        with(|machine| machine.flushes.all += 1);
+    }
+}

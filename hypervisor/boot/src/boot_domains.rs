@@ -1,0 +1,397 @@
+//! Domains that start with the machine, with no toolstack: those that the host's tree describes under `/chosen`.
+//!
+//! They are built after the first domain, in the tree's order, and are domain 1, 2 and so on. One that cannot be built
+//! is reported, its number stays unused, and the others are built all the same. What a domain gets of the machine's
+//! devices is decided by [`Owners`] alone.
+
+mod error;
+mod layout;
+mod memory;
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use machine_model::tree::{self, Gic, Hypervisor as HypervisorNode, Partial, Spec};
+use xenolith_abi::Intid;
+use xenolith_abi::hvm::HvmParam;
+
+use xenolith_arch as arch;
+use xenolith_core::sync::Mutex;
+use xenolith_core::types::{DomId, Gfn, Ipa, Mfn, PAGE_SHIFT, PAGE_SIZE};
+use xenolith_domain::hypervisor::Hypervisor;
+use xenolith_host::domain_tree::free_ppi;
+use xenolith_host::image::Placement;
+use xenolith_host::passthrough::{Fragment, Granted, Owners};
+use xenolith_host::platform::{BootDomain, Enhanced, FIRST_SPI, GicLayout, Platform, Region};
+use xenolith_isa::vgic::{MAX_SPIS, Model};
+use xenolith_memory::frames::FrameRange;
+use xenolith_memory::p2m::MapKind;
+use xenolith_vdev::vuart::Vuart;
+
+use crate::load::{Plan, Ready};
+use crate::static_shm::{StaticShm, reserve_port};
+use xenolith_domain::domain::Domain;
+use xenolith_domain::domain::build::{DomainConfig, stage2};
+use xenolith_domain::domain::destroy::Progress;
+
+pub use error::BootError;
+use layout::{Controller, Layout};
+
+/// Frames of grant table when the node does not say (Xen's default).
+const GRANT_FRAMES: u32 = 64;
+/// Frames of handles for grants of others when the node does not say (Xen's default).
+const MAPTRACK_FRAMES: u32 = 1024;
+/// The most frames of either: 2^21 grants.
+const MAX_GRANT_FRAMES: u32 = 4096;
+/// Event channels of a domain: as many as Xen gives to one that no toolstack has made.
+const MAX_PORT: u32 = 1023;
+
+/// The bytes of a module, which nobody changes any more.
+pub type Files<'f, 'a> = &'f dyn Fn(Region) -> &'a [u8];
+
+/// Builds the domains, gives all domains what they have in common, and reports what cannot be had. Nothing of them runs
+/// yet. `host` is the machine's device tree, in which `platform` was read.
+#[inline(never)]
+pub fn build_boot_domains(
+    hv: &Hypervisor,
+    platform: &Platform,
+    host: &[u8],
+    common: &StaticShm,
+    files: Files<'_, '_>,
+) -> Vec<Ready> {
+    let mut ready = build_all(hv, platform, host, common, files);
+    common.connect(hv, platform, &mut ready);
+    ready
+}
+
+fn build_all(
+    hv: &Hypervisor,
+    platform: &Platform,
+    host: &[u8],
+    common: &StaticShm,
+    files: Files<'_, '_>,
+) -> Vec<Ready> {
+    let mut ready = Vec::new();
+    if platform.boot_domains.is_empty() {
+        return ready;
+    }
+    let mut owners = match Owners::new(host, platform) {
+        Ok(owners) => owners,
+        Err(error) => {
+            log::error!("no domain is started at boot: {error}");
+            return ready;
+        }
+    };
+    for (id, node) in (1..).map(DomId).zip(&platform.boot_domains) {
+        let built = node.as_ref().map_err(|error| BootError::Node(error.clone())).and_then(|node| {
+            for property in &node.ignored {
+                log::warn!("{id} ({}): `{property}` has no effect", node.path);
+            }
+            Builder { hv, platform, host, common, files, node, id }.build(&mut owners)
+        });
+        match built {
+            Ok(domain) => ready.push(domain),
+            Err(error) => {
+                owners.release(id);
+                // An error in the node itself names it.
+                let path = node.as_ref().map(|node| node.path.as_str()).unwrap_or_default();
+                let space = if path.is_empty() { "" } else { " " };
+                log::error!("{id}{space}{path} is not started: {error}");
+            }
+        }
+    }
+    ready
+}
+
+/// What one domain is built from. Its steps are no part of one another's frames: the boot's stack is small, and a domain
+/// in the making is not.
+struct Builder<'b, 'a> {
+    hv: &'b Hypervisor,
+    platform: &'b Platform,
+    host: &'b [u8],
+    common: &'b StaticShm,
+    files: Files<'b, 'a>,
+    node: &'b BootDomain,
+    id: DomId,
+}
+
+/// A domain in the making.
+struct Parts<'a> {
+    layout: Layout,
+    vcpus: u16,
+    spis: u16,
+    ram: Vec<(Gfn, FrameRange)>,
+    plan: Plan<'a>,
+    tree: Vec<u8>,
+}
+
+impl<'a> Builder<'_, 'a> {
+    #[inline(never)]
+    fn build(&self, owners: &mut Owners) -> Result<Ready, BootError> {
+        let Builder { hv, node, id, .. } = *self;
+        let partial = node.device_tree.as_ref().map(|module| (self.files)(module.region));
+        let fragment = partial.map(Fragment::read).transpose().map_err(BootError::Passthrough)?;
+        let granted = match &fragment {
+            Some(fragment) => owners.claim(id, fragment.devices()).map_err(BootError::Passthrough)?,
+            None => Granted::default(),
+        };
+        let vcpus = self.vcpus()?;
+        for memory in &node.common.memory {
+            self.common.of(memory).map_err(BootError::Common)?;
+        }
+        let area = memory::allocate(hv, id, node.memory)?;
+        let not_made = |error| {
+            memory::give_back(hv, id, &area);
+            error
+        };
+        let parts = self.parts(owners, fragment.as_ref(), &granted, vcpus, &area).map_err(not_made)?;
+        let domain = self.domain(&parts).map_err(not_made)?;
+        let domain = hv.add_domain(domain).map_err(|errno| not_made(BootError::Call(errno)))?;
+        // From here on the domain has all that was taken for it, and gives it back by its end.
+        match self.fill(&domain, &parts, &granted) {
+            Ok(placement) => {
+                self.report(&parts, &granted, &placement);
+                Ok(Ready { domain, placement })
+            }
+            Err(error) => {
+                while hv.destroy_domain(&domain, Hypervisor::DESTROY_BUDGET) == Ok(Progress::Again) {}
+                Err(error)
+            }
+        }
+    }
+
+    /// Everything of which the domain is made, checked and not taken yet.
+    #[inline(never)]
+    fn parts(
+        &self,
+        owners: &Owners,
+        fragment: Option<&Fragment<'_>>,
+        granted: &Granted,
+        vcpus: u16,
+        area: &[FrameRange],
+    ) -> Result<Parts<'a>, BootError> {
+        let node = self.node;
+        let layout = self.layout(owners, granted, area)?;
+        let ram = memory::spread(&layout.banks, area);
+        let bank = layout.banks.first().map(|bank| (Ipa(bank.start), bank.size));
+        let bank = bank.ok_or(BootError::NoHypervisorMemory)?;
+        let files = self.files;
+        let ramdisk = node.ramdisk.as_ref().map(|module| files(module.region));
+        let not_loaded = |error| BootError::Load { module: node.kernel.path.clone(), error };
+        let plan = Plan::new(files(node.kernel.region), ramdisk, bank).map_err(not_loaded)?;
+        let partial = fragment.map(|fragment| Partial::read(&fragment.tree().fdt())).transpose();
+        let partial = partial.map_err(BootError::Tree)?;
+        let tree = self.tree(&layout, vcpus, &plan, partial.as_ref())?;
+        let spis = self.spis(&layout, granted)?;
+        Ok(Parts { layout, vcpus, spis, ram, plan, tree })
+    }
+
+    /// The domain with its memory and without anything in it.
+    #[inline(never)]
+    fn domain(&self, parts: &Parts<'_>) -> Result<Box<Domain>, BootError> {
+        let p2m = stage2(self.hv, self.id, &parts.ram)?;
+        let domain = Domain::new(self.hv, self.config(parts), p2m)?;
+        if let Some(uart) = parts.layout.uart {
+            let made = || Mutex::new(Vuart::on_console(Ipa(uart.registers.start), uart.interrupt.0));
+            domain.vuart.call_once(made);
+        }
+        Ok(domain)
+    }
+
+    /// Gives it its devices and its files.
+    #[inline(never)]
+    fn fill(&self, domain: &Domain, parts: &Parts<'_>, granted: &Granted) -> Result<Placement, BootError> {
+        let Builder { hv, platform, node, id, .. } = *self;
+        map_devices(domain, platform, &parts.layout, granted)?;
+        let placement = parts.plan.load(hv, domain, &parts.tree);
+        let placement =
+            placement.map_err(|error| BootError::Load { module: node.kernel.path.clone(), error })?;
+        // Static channels have the ports that the tree says; the store's comes where there is room.
+        for end in &node.common.events {
+            let reserved = reserve_port(&domain, end);
+            reserved.map_err(|error| BootError::Port { node: end.path.clone(), port: end.port, error })?;
+        }
+        self.connect_store(domain)?;
+        for (_, line) in &granted.interrupts {
+            hv.give_interrupt(line.intid, id).map_err(BootError::Call)?;
+            domain.change_vgic(hv, |vgic| vgic.back_by_hardware(None, line.intid, Some(line.intid)));
+        }
+        Ok(placement)
+    }
+
+    fn report(&self, parts: &Parts<'_>, granted: &Granted, placement: &Placement) {
+        let pages: u64 = parts.ram.iter().map(|(_, range)| range.pages).sum();
+        log::info!(
+            "{} ({}): {} MiB{}, {} vCPUs, {} devices' registers, kernel at {:#x}",
+            self.id,
+            self.node.path,
+            pages >> (20 - PAGE_SHIFT),
+            if self.node.direct_map { " directly mapped" } else { "" },
+            parts.vcpus,
+            granted.windows.len(),
+            placement.kernel,
+        );
+    }
+
+    fn vcpus(&self) -> Result<u16, BootError> {
+        let limit = match (self.node.direct_map, &self.platform.gic.layout) {
+            (true, _) => xenolith_host::domain_tree::vcpu_limit(self.platform),
+            (false, GicLayout::V2 { .. }) => Gic::V2.max_vcpus(),
+            (false, GicLayout::V3 { .. }) => Gic::V3.max_vcpus(),
+        };
+        let vcpus = u16::try_from(self.node.vcpus).ok().filter(|&vcpus| vcpus <= limit);
+        vcpus.ok_or(BootError::TooManyVcpus { vcpus: self.node.vcpus, limit })
+    }
+
+    fn layout(&self, owners: &Owners, granted: &Granted, area: &[FrameRange]) -> Result<Layout, BootError> {
+        let Builder { hv, platform, node, .. } = *self;
+        let request = layout::Request {
+            platform,
+            windows: &granted.windows,
+            uart: node.vpl011,
+            common: &node.common.memory,
+            address_bits: hv.geometry.bits(),
+        };
+        if !node.direct_map {
+            return layout::standard(&request, node.memory.next_multiple_of(PAGE_SIZE));
+        }
+        let banks = area
+            .iter()
+            .map(|range| machine_model::Region::new(range.first.base().0, range.pages << PAGE_SHIFT));
+        let event_ppi = free_ppi(self.host, platform).ok_or(BootError::NoEventInterrupt)?;
+        layout::direct(&request, banks.collect(), event_ppi, &owners.devices())
+    }
+
+    /// How many shared interrupts the controller has: enough for all that the domain is given.
+    fn spis(&self, layout: &Layout, granted: &Granted) -> Result<u16, BootError> {
+        let there = arch::gic::shared_interrupts().min(MAX_SPIS.into());
+        let spis = u16::try_from(self.node.spis.unwrap_or(there)).ok().filter(|&spis| spis <= MAX_SPIS);
+        let spis = spis.ok_or(BootError::Property { property: "nr_spis", problem: "is more than 988" })?;
+        if let Some(uart) = layout.uart
+            && let Some((node, _)) =
+                granted.interrupts.iter().find(|(_, line)| line.intid == uart.interrupt.0)
+        {
+            return Err(BootError::InterruptTwice { intid: uart.interrupt.0, node: node.clone() });
+        }
+        let lines = granted.interrupts.iter().map(|(_, line)| line.intid);
+        let highest = lines.chain(layout.uart.map(|uart| uart.interrupt.0)).max().unwrap_or(0);
+        if highest >= FIRST_SPI + u32::from(spis) {
+            let problem = "is too small for the domain's devices";
+            return Err(BootError::Property { property: "nr_spis", problem });
+        }
+        Ok(spis)
+    }
+
+    #[inline(never)]
+    fn tree(
+        &self,
+        layout: &Layout,
+        vcpus: u16,
+        plan: &Plan<'_>,
+        partial: Option<&Partial>,
+    ) -> Result<Vec<u8>, BootError> {
+        let Builder { hv, platform, node, .. } = *self;
+        let frequency = platform.timer.frequency;
+        let seed = platform.seed.of(self.id);
+        let common: Vec<tree::Common<'_>> =
+            node.common.memory.iter().map(crate::static_shm::for_tree).collect();
+        let uart = layout.uart.map(|uart| alloc::format!("/sbsa-pl011@{:x}", uart.registers.start));
+        let spec = Spec {
+            version: hv.options.xen_version.numbers(),
+            vcpus,
+            memory: &layout.banks,
+            arguments: node.kernel.arguments.as_deref().unwrap_or_default(),
+            initrd: plan.initrd().map(|(start, size)| machine_model::Region::new(start.0, size)),
+            seed: seed.as_ref().map_or(&[], |seed| seed.as_slice()),
+            stdout: uart.as_deref(),
+            gic: match &layout.controller {
+                Controller::V2 { distributor, cpu } => Gic::V2 { distributor: *distributor, cpu: *cpu },
+                Controller::V3 { distributor, redistributors } => {
+                    Gic::V3 { distributor: *distributor, redistributors }
+                }
+            },
+            timer: tree::Timer { frequency, ..layout.timer },
+            hypervisor: (node.enhanced != Enhanced::Disabled).then_some(HypervisorNode {
+                grant_window: layout.grant_window,
+                extended_regions: &layout.extended_regions,
+                event_ppi: Intid(layout.event_ppi),
+            }),
+            virtio: &[],
+            common: &common,
+            uart: layout.uart,
+            partial,
+        };
+        tree::build(&spec).map_err(BootError::Tree)
+    }
+
+    fn config(&self, parts: &Parts<'_>) -> DomainConfig {
+        let node = self.node;
+        let Parts { layout, ram, vcpus, spis, .. } = parts;
+        let pages: u64 = ram.iter().map(|(_, range)| range.pages).sum();
+        let frames = |asked: Option<u32>, default| asked.unwrap_or(default).clamp(1, MAX_GRANT_FRAMES);
+        DomainConfig {
+            id: self.id,
+            is_control: false,
+            direct_mapped: node.direct_map,
+            vcpus: *vcpus,
+            pages,
+            max_pages: pages,
+            max_port: MAX_PORT,
+            grant_frames: frames(node.grant_frames, GRANT_FRAMES),
+            maptrack_frames: frames(node.maptrack_frames, MAPTRACK_FRAMES),
+            controller: match &layout.controller {
+                Controller::V2 { distributor, .. } => Model::V2 { distributor: Ipa(distributor.start) },
+                Controller::V3 { distributor, redistributors } => Model::V3 {
+                    distributor: Ipa(distributor.start),
+                    redistributors: redistributors
+                        .iter()
+                        .map(|region| (Ipa(region.start), region.size))
+                        .collect(),
+                },
+            },
+            spis: *spis,
+            event_ppi: layout.event_ppi,
+            guest_timer: layout.timer.r#virtual.0,
+            physical_timer: layout.timer.physical.0,
+        }
+    }
+
+    /// What a store in the control domain needs to come later: a port to it, and a page number that says "not yet".
+    fn connect_store(&self, domain: &Domain) -> Result<(), BootError> {
+        if self.node.enhanced != Enhanced::Enabled {
+            return Ok(());
+        }
+        let port = domain.events.lock().alloc_unbound(DomId::CONTROL).map_err(BootError::Call)?;
+        let mut parameters = domain.parameters.lock();
+        parameters.set(HvmParam::StoreEvtchn, port.0.into());
+        parameters.set(HvmParam::StorePfn, u64::MAX);
+        Ok(())
+    }
+}
+
+/// Maps what is passed through, and the virtual CPU interface of a GICv2.
+fn map_devices(
+    domain: &Domain,
+    platform: &Platform,
+    layout: &Layout,
+    granted: &Granted,
+) -> Result<(), BootError> {
+    let mut memory = domain.memory.lock();
+    let mut map = |gfn: Gfn, mfn: Mfn, bytes: u64| {
+        let mapped = memory.p2m.map(gfn, mfn, bytes >> PAGE_SHIFT, MapKind::Device);
+        mapped.map_err(|error| BootError::Map(mfn.base(), error))
+    };
+    for (index, (_, window)) in granted.windows.iter().enumerate() {
+        // Two devices in one page have the same window.
+        if !granted.windows.iter().take(index).any(|(_, earlier)| earlier == window) {
+            map(window.guest.frame(), window.machine.start().frame(), window.machine.size())?;
+        }
+    }
+    if let (GicLayout::V2 { virtual_cpu_interface, .. }, Controller::V2 { cpu, .. }) =
+        (&platform.gic.layout, &layout.controller)
+    {
+        let bytes = cpu.size.min(virtual_cpu_interface.size());
+        map(Ipa(cpu.start).frame(), virtual_cpu_interface.start().frame(), bytes)?;
+    }
+    Ok(())
+}

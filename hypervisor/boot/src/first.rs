@@ -1,0 +1,184 @@
+//! Building the first domain: the control and hardware domain, from the modules that the boot loader left.
+//!
+//! Its RAM has the machine's own addresses, because nothing stands between its devices and memory: a driver's DMA must
+//! go where the guest says. Every device of the machine that the hypervisor does not use itself is its own.
+
+mod error;
+mod memory;
+
+use alloc::vec::Vec;
+
+use xenolith_arch as arch;
+use xenolith_core::types::{DomId, Gfn, Ipa, Mfn, PAGE_SHIFT};
+use xenolith_domain::hypervisor::Hypervisor;
+use xenolith_host::domain_tree::{self, HardwareDomainSpec, HardwareDomainTree};
+use xenolith_host::platform::{GicLayout, Platform, Region, StaticShmNode, merge, subtract};
+use xenolith_isa::vgic::Model;
+use xenolith_memory::p2m::MapKind;
+
+use crate::load::{LoadError, Plan, Ready};
+use crate::static_shm::StaticShm;
+use xenolith_domain::domain::Domain;
+use xenolith_domain::domain::build::{DomainConfig, stage2};
+
+pub use error::FirstError;
+
+/// RAM of the first domain when the command line does not say: 512 MiB.
+const DEFAULT_MEMORY: u64 = 512 << 20;
+/// Frames of grant table that the first domain may have.
+pub const GRANT_FRAMES: u32 = 64;
+/// Frames of handles for grants of others.
+const MAPTRACK_FRAMES: u32 = 1024;
+/// Event channels: as many as the FIFO form has.
+const MAX_PORT: u32 = xenolith_abi::event::fifo::PORTS - 1;
+
+/// What the boot loader left, in memory that nobody changes any more.
+#[derive(Clone, Copy, Debug)]
+pub struct Modules<'a> {
+    /// The machine's device tree.
+    pub device_tree: &'a [u8],
+    /// The kernel.
+    pub kernel: &'a [u8],
+    /// The ramdisk.
+    pub ramdisk: Option<&'a [u8]>,
+    /// Guest physical room for grant-table frames: RAM that no domain ever gets, our own image.
+    pub grant_window: Region,
+}
+
+/// Builds the first domain, without what it has in common with others. Nothing of it runs yet.
+#[inline(never)]
+pub fn build_first(
+    hv: &Hypervisor,
+    platform: &Platform,
+    modules: &Modules<'_>,
+    common: &StaticShm,
+) -> Result<Ready, FirstError> {
+    let vcpus = number_of_vcpus(hv, platform)?;
+    let area = memory::allocate(hv, hv.options.dom0_memory.unwrap_or(DEFAULT_MEMORY))?;
+    let event_ppi =
+        domain_tree::free_ppi(modules.device_tree, platform).ok_or(FirstError::NoEventInterrupt)?;
+    let pages = area.iter().map(|range| range.pages).sum();
+    let ram: Vec<_> = area.iter().map(|&range| (Gfn(range.first.0), range)).collect();
+    let p2m = stage2(hv, DomId::CONTROL, &ram)?;
+    let domain = Domain::new(hv, config(platform, vcpus, event_ppi, pages), p2m)?;
+    let banks: Vec<(Ipa, u64)> =
+        area.iter().map(|range| (Gfn(range.first.0).base(), range.pages << PAGE_SHIFT)).collect();
+    let module = || platform.kernel().map(|kernel| kernel.path.clone()).unwrap_or_default();
+    let not_loaded = |error: LoadError| FirstError::Load { module: module(), error };
+    let bank = *banks.first().ok_or(FirstError::NoHypervisorMemory)?;
+    let plan = Plan::new(modules.kernel, modules.ramdisk, bank).map_err(not_loaded)?;
+    let common: Vec<&StaticShmNode> = common.available(&platform.first_common.memory).collect();
+    let in_tree: Vec<_> = common.iter().map(|memory| crate::static_shm::for_tree(memory)).collect();
+    let spec = HardwareDomainSpec {
+        vcpus,
+        memory: &banks,
+        arguments: arguments(platform),
+        initrd: plan.initrd(),
+        xen_version: hv.options.xen_version.numbers(),
+        grant_window: (Ipa(modules.grant_window.start().0), modules.grant_window.size()),
+        extended_regions: &memory::extended_regions(platform, modules, &banks, &common),
+        event_ppi,
+        common: &in_tree,
+        hidden: &platform.uart.iter().map(|uart| uart.path.as_str()).collect::<Vec<_>>(),
+    };
+    let tree =
+        domain_tree::hardware_domain(modules.device_tree, platform, &spec).map_err(FirstError::Tree)?;
+    map_devices(&domain, platform, &tree, &banks)?;
+    route_interrupts(hv, &domain, &tree)?;
+    let placement = plan.load(hv, &domain, &tree.dtb).map_err(not_loaded)?;
+    let domain = hv.add_domain(domain).map_err(FirstError::Call)?;
+    log::info!(
+        "first domain: {} MiB, {vcpus} vCPUs, kernel at {:#x}, device tree at {:#x}",
+        area.iter().map(|range| range.pages).sum::<u64>() >> (20 - PAGE_SHIFT),
+        placement.kernel,
+        placement.device_tree
+    );
+    Ok(Ready { domain, placement })
+}
+
+/// The kernel's command line.
+fn arguments(platform: &Platform) -> &str {
+    match platform.kernel().and_then(|kernel| kernel.arguments.as_deref()) {
+        Some(arguments) => arguments,
+        None => &platform.domain_arguments,
+    }
+}
+
+fn number_of_vcpus(hv: &Hypervisor, platform: &Platform) -> Result<u16, FirstError> {
+    let limit = domain_tree::vcpu_limit(platform);
+    hv.options.validate(limit.into()).map_err(FirstError::Options)?;
+    let wanted = hv.options.dom0_vcpus.unwrap_or_else(|| u32::from(hv.cpus().min(limit)));
+    Ok(u16::try_from(wanted).unwrap_or(limit))
+}
+
+/// What the first domain is: in its interrupt controller and its timers it is like the machine.
+fn config(platform: &Platform, vcpus: u16, event_ppi: u32, pages: u64) -> DomainConfig {
+    let ipa = |region: &Region| Ipa(region.start().0);
+    let controller = match &platform.gic.layout {
+        GicLayout::V2 { distributor, .. } => Model::V2 { distributor: ipa(distributor) },
+        GicLayout::V3 { distributor, redistributors, .. } => Model::V3 {
+            distributor: ipa(distributor),
+            redistributors: redistributors.iter().map(|region| (ipa(region), region.size())).collect(),
+        },
+    };
+    DomainConfig {
+        id: DomId::CONTROL,
+        is_control: true,
+        direct_mapped: true,
+        vcpus,
+        pages,
+        max_pages: pages,
+        max_port: MAX_PORT,
+        grant_frames: GRANT_FRAMES,
+        maptrack_frames: MAPTRACK_FRAMES,
+        controller,
+        spis: arch::gic::shared_interrupts().min(xenolith_isa::vgic::MAX_SPIS.into()) as u16,
+        event_ppi,
+        guest_timer: platform.timer.r#virtual,
+        physical_timer: platform.timer.physical,
+    }
+}
+
+/// Maps the devices' registers where the machine has them, and the virtual CPU interface of a GICv2.
+fn map_devices(
+    domain: &Domain,
+    platform: &Platform,
+    tree: &HardwareDomainTree,
+    banks: &[(Ipa, u64)],
+) -> Result<(), FirstError> {
+    let mut memory = domain.memory.lock();
+    let end = memory.p2m.geometry().end().base().0;
+    let taken: Vec<Region> = banks
+        .iter()
+        .filter_map(|&(start, size)| Region::between(start.0, start.0.checked_add(size)?))
+        .collect();
+    let pages = merge(tree.mmio.iter().map(|region| region.to_pages()).collect());
+    for region in subtract(&pages, &taken) {
+        let (first, last) = (region.start().0, region.end().0.min(end));
+        if first >= last {
+            continue;
+        }
+        let count = (last - first) >> PAGE_SHIFT;
+        let (gfn, mfn) = (Gfn(first >> PAGE_SHIFT), Mfn(first >> PAGE_SHIFT));
+        memory
+            .p2m
+            .map(gfn, mfn, count, MapKind::Device)
+            .map_err(|error| FirstError::Map(region.start(), error))?;
+    }
+    if let GicLayout::V2 { cpu_interface, virtual_cpu_interface, .. } = &platform.gic.layout {
+        let count = cpu_interface.size().min(virtual_cpu_interface.size()) >> PAGE_SHIFT;
+        let (gfn, mfn) = (Gfn(cpu_interface.start().0 >> PAGE_SHIFT), virtual_cpu_interface.start().frame());
+        let mapped = memory.p2m.map(gfn, mfn, count, MapKind::Device);
+        mapped.map_err(|error| FirstError::Map(cpu_interface.start(), error))?;
+    }
+    Ok(())
+}
+
+/// Gives the devices' interrupts to the domain: each is backed by the physical one of its number.
+fn route_interrupts(hv: &Hypervisor, domain: &Domain, tree: &HardwareDomainTree) -> Result<(), FirstError> {
+    for interrupt in &tree.spis {
+        hv.give_interrupt(interrupt.intid, domain.id).map_err(FirstError::Call)?;
+        domain.change_vgic(hv, |vgic| vgic.back_by_hardware(None, interrupt.intid, Some(interrupt.intid)));
+    }
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! Reaching the caller's memory by the virtual addresses that it passes.
+//!
+//! An address means something only through the caller's own tables and its p2m, asked page by page; what is behind it
+//! is copied, never borrowed (ABI: pointers are of the calling context, kernel's or user's). The copying stands in the
+//! image once: what is made for each type is only a call of it.
+
+use xenolith_abi::Errno;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use xenolith_arch as arch;
+use xenolith_core::types::{Gva, PAGE_SIZE};
+
+use super::Caller;
+
+impl Caller<'_> {
+    /// Copies a structure in.
+    pub fn read<T: FromBytes + IntoBytes>(&self, address: u64) -> Result<T, Errno> {
+        let mut value = T::new_zeroed();
+        self.read_bytes(address, value.as_mut_bytes())?;
+        Ok(value)
+    }
+
+    /// Copies a structure out.
+    pub fn write<T: IntoBytes + Immutable>(&self, address: u64, value: &T) -> Result<(), Errno> {
+        self.write_bytes(address, value.as_bytes())
+    }
+
+    /// The address of element `index` of an array of `T`.
+    pub fn element<T>(array: u64, index: u64) -> Result<u64, Errno> {
+        let offset = index.checked_mul(size_of::<T>() as u64).ok_or(Errno::EFAULT)?;
+        array.checked_add(offset).ok_or(Errno::EFAULT)
+    }
+
+    /// Copies bytes in; on failure a part may have been copied.
+    #[inline(never)]
+    pub fn read_bytes(&self, address: u64, into: &mut [u8]) -> Result<(), Errno> {
+        let mut address = address;
+        let mut rest = into;
+        while !rest.is_empty() {
+            let length = chunk(address, rest.len());
+            let (now, later) = rest.split_at_mut(length);
+            let ipa = arch::translate(Gva(address), false).ok_or(Errno::EFAULT)?;
+            self.domain().read_memory(self.hv, ipa, now)?;
+            address = next(address, length, later.is_empty())?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Copies bytes out; on failure a part may have been copied.
+    #[inline(never)]
+    pub fn write_bytes(&self, address: u64, from: &[u8]) -> Result<(), Errno> {
+        let mut address = address;
+        let mut rest = from;
+        while !rest.is_empty() {
+            let length = chunk(address, rest.len());
+            let (now, later) = rest.split_at(length);
+            let ipa = arch::translate(Gva(address), true).ok_or(Errno::EFAULT)?;
+            self.domain().write_memory(self.hv, ipa, now)?;
+            address = next(address, length, later.is_empty())?;
+            rest = later;
+        }
+        Ok(())
+    }
+}
+
+/// How much of `length` bytes lies in the page of `address`.
+fn chunk(address: u64, length: usize) -> usize {
+    let in_page = PAGE_SIZE - address % PAGE_SIZE;
+    length.min(in_page as usize)
+}
+
+/// The address behind `length` bytes; it may wrap only when nothing follows.
+fn next(address: u64, length: usize, last: bool) -> Result<u64, Errno> {
+    match address.checked_add(length as u64) {
+        Some(next) => Ok(next),
+        None if last => Ok(0),
+        None => Err(Errno::EFAULT),
+    }
+}

@@ -1,0 +1,79 @@
+//! `console_io`: the control domain's console is the machine's; other domains may add lines if they are allowed to.
+
+use core::sync::atomic::Ordering;
+
+use arrayvec::ArrayVec;
+use xenolith_abi::Errno;
+use xenolith_abi::console::ConsoleOp;
+
+use xenolith_domain::console::console;
+
+use super::{Answer, Arguments, Caller, Reply, value};
+
+/// Bytes taken at a time.
+const CHUNK: usize = 128;
+
+/// x0: what to do; x1: bytes; x2: where.
+pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
+    let [op, count, buffer, ..] = arguments;
+    if !caller.domain().is_control && !caller.domain().may_log.load(Ordering::Relaxed) {
+        return Err(Errno::EPERM);
+    }
+    match u32::try_from(op).ok().and_then(ConsoleOp::from_number) {
+        Some(ConsoleOp::Write) => write(caller, op, count, buffer),
+        Some(ConsoleOp::Read) => {
+            caller.require_control()?;
+            read(caller, count, buffer)
+        }
+        None => Err(Errno::ENOSYS),
+    }
+}
+
+fn write(caller: &mut Caller<'_>, op: u64, count: u64, buffer: u64) -> Answer {
+    let mut done = 0;
+    while done < count {
+        let mut bytes = [0; CHUNK];
+        let length = (count - done).min(CHUNK as u64);
+        let bytes = &mut bytes[..length as usize];
+        let address = buffer.checked_add(done).ok_or(Errno::EFAULT)?;
+        caller.read_bytes(address, bytes)?;
+        let domain = &caller.vcpu.domain;
+        if domain.is_control {
+            console().write_control(bytes);
+            domain.watch_output(caller.vcpu, caller.local, caller.regs, bytes);
+        } else {
+            console().write_for(domain.id, &harmless(bytes));
+        }
+        done += length;
+        if done < count && caller.should_pause() {
+            return Ok(Reply::Again([op, count - done, address.wrapping_add(length), 0, 0]));
+        }
+    }
+    value(0_u64)
+}
+
+/// Text of a domain whose terminal this is not: without bytes that a terminal would act on.
+fn harmless(bytes: &[u8]) -> ArrayVec<u8, { 2 * CHUNK }> {
+    let mut text = ArrayVec::new();
+    for &byte in bytes {
+        let piece: &[u8] = match byte {
+            b'\n' => b"\r\n",
+            b'\t' | b' '..=b'~' => &[byte],
+            _ => &[],
+        };
+        // Each byte becomes two at most.
+        let _ = text.try_extend_from_slice(piece);
+    }
+    text
+}
+
+fn read(caller: &Caller<'_>, count: u64, buffer: u64) -> Answer {
+    if i32::try_from(count).is_err() {
+        return Err(Errno::E2BIG);
+    }
+    let mut bytes = [0; CHUNK];
+    let wanted = count.min(CHUNK as u64) as usize;
+    let got = console().read(&mut bytes[..wanted]);
+    caller.write_bytes(buffer, &bytes[..got])?;
+    value(got as u64)
+}

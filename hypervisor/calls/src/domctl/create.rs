@@ -1,0 +1,72 @@
+//! `createdomain`.
+
+use xenolith_abi::Errno;
+use xenolith_abi::domctl::{
+    CreateDomain, CreateDomainV15, Domctl, GRANT_VERSION_MASK, GicVersion, create_flag,
+};
+
+use crate::Caller;
+use xenolith_core::types::DomId;
+use xenolith_domain::domain::create::{Controller, NewDomain};
+
+use super::{Outcome, Version};
+
+/// What every domain is. Of other flags only [`create_flag::TRAP_UNMAPPED`] can be asked for.
+const FLAGS: u32 = create_flag::HVM | create_flag::HAP;
+
+pub fn create(caller: &Caller<'_>, version: Version, request: &mut Domctl) -> Result<Outcome, Errno> {
+    let mut wanted: CreateDomain = match version {
+        Version::V15 => request.payload.get::<CreateDomainV15>().into(),
+        Version::V16 | Version::V17 => request.payload.get(),
+    };
+    let id = Some(DomId(request.domain)).filter(|id| (1..DomId::FIRST_RESERVED.0).contains(&id.0));
+    let domain = caller.hv.create_domain(&plan(&wanted, id)?)?;
+    let gic_version = if domain.gic_system_registers { GicVersion::V3 } else { GicVersion::V2 };
+    wanted.arch.gic_version = gic_version.number();
+    // The guest reads the frequency from its own register.
+    wanted.arch.clock_frequency = 0;
+    request.domain = domain.id.0;
+    match version {
+        Version::V15 => request.payload.set(&CreateDomainV15::from(wanted)),
+        Version::V16 | Version::V17 => request.payload.set(&wanted),
+    }
+    Ok(Outcome::Answered)
+}
+
+/// What is asked for, if it can be had. `EINVAL`: what no domain has here. `ENOENT`: no such pool of CPUs.
+fn plan(wanted: &CreateDomain, id: Option<DomId>) -> Result<NewDomain, Errno> {
+    let controller = match GicVersion::from_number(wanted.arch.gic_version) {
+        Some(GicVersion::Native) => Controller::Native,
+        Some(GicVersion::V2) => Controller::V2,
+        Some(GicVersion::V3) => Controller::V3,
+        None => return Err(Errno::EINVAL),
+    };
+    let none = [
+        wanted.iommu_opts,
+        wanted.altp2m_opts,
+        wanted.vmtrace_size,
+        wanted.arch.tee_type.into(),
+        wanted.arch.sve_vl.into(),
+        wanted.grant_opts & !GRANT_VERSION_MASK,
+    ];
+    if wanted.flags & !create_flag::TRAP_UNMAPPED != FLAGS
+        || none.iter().any(|&option| option != 0)
+        || wanted.grant_opts != 1
+    {
+        return Err(Errno::EINVAL);
+    }
+    if wanted.cpupool_id != 0 {
+        return Err(Errno::ENOENT);
+    }
+    Ok(NewDomain {
+        id,
+        handle: wanted.handle,
+        vcpus: wanted.max_vcpus,
+        max_port: wanted.max_evtchn_port,
+        grant_frames: u32::try_from(wanted.max_grant_frames).ok(),
+        maptrack_frames: u32::try_from(wanted.max_maptrack_frames).ok(),
+        controller,
+        spis: wanted.arch.nr_spis,
+        trap_unmapped: wanted.flags & create_flag::TRAP_UNMAPPED != 0,
+    })
+}

@@ -1,0 +1,113 @@
+//! `event_channel_op`.
+
+use alloc::sync::Arc;
+
+use xenolith_abi::Errno;
+use xenolith_abi::event::{
+    AllocUnbound, BindInterdomain, BindIpi, BindVcpu, BindVirq, EventOp, ExpandArray, InitControl,
+    PortArgument, Reset, SetPriority, Status, fifo,
+};
+
+use xenolith_core::types::{DomId, Gfn, VcpuId};
+use xenolith_domain::domain::Domain;
+use xenolith_policy::event::Port;
+
+use super::{Answer, Arguments, Caller, DONE, Reply};
+
+/// Ports closed before a reset looks for an interrupt.
+const RESET_STEP: u32 = 256;
+
+/// x0: what to do; x1: its argument.
+pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
+    let [op, address, ..] = arguments;
+    let op = u32::try_from(op).ok().and_then(EventOp::from_number).ok_or(Errno::ENOSYS)?;
+    let (hv, domain) = (caller.hv, caller.domain());
+    match op {
+        EventOp::AllocUnbound => {
+            let mut request: AllocUnbound = caller.read(address)?;
+            let owner = caller.target(request.dom)?;
+            let remote = peer_id(caller, request.remote_dom);
+            request.port = owner.events.lock().alloc_unbound(remote)?.0;
+            caller.write(address, &request)?;
+        }
+        EventOp::BindInterdomain => {
+            let mut request: BindInterdomain = caller.read(address)?;
+            let remote = other(caller, request.remote_dom)?;
+            request.local_port = domain.bind_interdomain(hv, &remote, Port(request.remote_port))?.0;
+            caller.write(address, &request)?;
+        }
+        EventOp::BindVirq => {
+            let mut request: BindVirq = caller.read(address)?;
+            request.port = domain.events.lock().bind_virq(request.virq, vcpu(request.vcpu)?)?.0;
+            caller.write(address, &request)?;
+        }
+        EventOp::BindIpi => {
+            let mut request: BindIpi = caller.read(address)?;
+            request.port = domain.events.lock().bind_ipi(vcpu(request.vcpu)?)?.0;
+            caller.write(address, &request)?;
+        }
+        EventOp::Close => domain.close_port(hv, port(caller, address)?)?,
+        EventOp::Send => domain.send_event(hv, port(caller, address)?)?,
+        EventOp::Unmask => {
+            let port = port(caller, address)?;
+            let effects = domain.events.lock().unmask(port)?;
+            domain.follow_events(hv, effects);
+        }
+        EventOp::Status => {
+            let mut request: Status = caller.read(address)?;
+            caller.target(request.dom)?.events.lock().status(&mut request)?;
+            caller.write(address, &request)?;
+        }
+        EventOp::BindVcpu => {
+            let request: BindVcpu = caller.read(address)?;
+            domain.events.lock().bind_vcpu(Port(request.port), vcpu(request.vcpu)?)?;
+        }
+        EventOp::Reset => {
+            let request: Reset = caller.read(address)?;
+            let target = caller.target(request.dom)?;
+            while !target.reset_events(hv, RESET_STEP) {
+                if caller.should_pause() {
+                    return Ok(Reply::Again(arguments));
+                }
+            }
+        }
+        EventOp::InitControl => {
+            let mut request: InitControl = caller.read(address)?;
+            domain.init_event_control(hv, vcpu(request.vcpu)?, Gfn(request.control_gfn), request.offset)?;
+            request.link_bits = fifo::LINK_BITS as u8;
+            caller.write(address, &request)?;
+        }
+        EventOp::ExpandArray => {
+            let request: ExpandArray = caller.read(address)?;
+            domain.expand_event_array(hv, Gfn(request.array_gfn))?;
+        }
+        EventOp::SetPriority => {
+            let request: SetPriority = caller.read(address)?;
+            domain.events.lock().set_priority(Port(request.port), request.priority)?;
+        }
+        // Physical interrupts reach domains through their interrupt controller, as in Xen on Arm.
+        EventOp::BindPirq => return Err(Errno::ENOSYS),
+    }
+    DONE
+}
+
+fn port(caller: &Caller<'_>, address: u64) -> Result<Port, Errno> {
+    caller.read::<PortArgument>(address).map(|argument| Port(argument.port))
+}
+
+fn vcpu(number: u32) -> Result<VcpuId, Errno> {
+    u16::try_from(number).map(VcpuId).map_err(|_| Errno::ENOENT)
+}
+
+/// The domain that a number means as the other side of a channel, whether or not it exists.
+fn peer_id(caller: &Caller<'_>, id: u16) -> DomId {
+    match DomId(id) {
+        DomId::SELF => caller.domain().id,
+        id => id,
+    }
+}
+
+/// The domain that a number means as the other side of a channel.
+fn other(caller: &Caller<'_>, id: u16) -> Result<Arc<Domain>, Errno> {
+    caller.hv.domain(peer_id(caller, id)).ok_or(Errno::ESRCH)
+}

@@ -1,0 +1,180 @@
+//! `grant_table_op`: arrays of requests, each with a status of its own. Only a bad pointer fails the whole call, because
+//! Linux takes any other failure for a fault of its own.
+
+use alloc::sync::Arc;
+
+use xenolith_abi::Errno;
+use xenolith_abi::grant::{
+    CacheFlush, GetStatusFrames, GetVersion, GrantCopy, GrantOp, GrantStatus, MapGrantRef, QuerySize,
+    SetVersion, SetupTable, SwapGrantRef, UnmapAndReplace, UnmapGrantRef,
+};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use xenolith_core::types::{PAGE_SIZE, Pa};
+use xenolith_domain::domain::{Domain, GrantContext};
+use xenolith_policy::grant::{self, Flush, Lent};
+
+use super::{Answer, Arguments, Caller, DONE, Reply, value};
+
+/// Grants looked at in the search for one that lends a frame.
+const LENDS_STEP: u32 = 256;
+
+/// x0: what to do; x1: an array; x2: its length.
+pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
+    let [op, array, count, ..] = arguments;
+    let op = u32::try_from(op).ok().and_then(GrantOp::from_number).ok_or(Errno::ENOSYS)?;
+    let count = u32::try_from(count).map_err(|_| Errno::EINVAL)?;
+    let grantees = GrantContext { hv: caller.hv, caller: &caller.vcpu.domain };
+    match op {
+        GrantOp::MapGrantRef => {
+            each(caller, op, array, count, |op: &mut MapGrantRef| grant::map(&grantees, op))
+        }
+        GrantOp::UnmapGrantRef => {
+            each(caller, op, array, count, |op: &mut UnmapGrantRef| grant::unmap(&grantees, op))
+        }
+        GrantOp::Copy => each(caller, op, array, count, |op: &mut GrantCopy| grant::copy(&grantees, op)),
+        GrantOp::SwapGrantRef => each(caller, op, array, count, |op: &mut SwapGrantRef| {
+            op.status = grantees.caller.grants.lock().swap(op.a, op.b).number();
+        }),
+        GrantOp::QuerySize if count == 1 => query_size(caller, array),
+        GrantOp::SetupTable if count == 1 => setup_table(caller, array),
+        GrantOp::SetVersion if count == 1 => {
+            let mut request: SetVersion = caller.read(array)?;
+            let wanted = grant::set_version(request.version);
+            request.version = 1;
+            caller.write(array, &request)?;
+            wanted.map(|()| Reply::Value(0))
+        }
+        GrantOp::GetVersion if count == 1 => {
+            let mut request: GetVersion = caller.read(array)?;
+            caller.target(request.dom)?;
+            request.version = 1;
+            caller.write(array, &request)?;
+            DONE
+        }
+        GrantOp::CacheFlush => cache_flush(caller, array, count),
+        // What a mapping is replaced by is an entry of a page table of the caller's, and Arm's domains have their own.
+        GrantOp::UnmapAndReplace => each(caller, op, array, count, |op: &mut UnmapAndReplace| {
+            op.status = GrantStatus::GeneralError.number();
+        }),
+        GrantOp::GetStatusFrames if count == 1 => status_frames(caller, array),
+        GrantOp::Transfer => Err(Errno::EOPNOTSUPP),
+        GrantOp::DumpTable => Err(Errno::ENOSYS),
+        GrantOp::QuerySize
+        | GrantOp::SetupTable
+        | GrantOp::SetVersion
+        | GrantOp::GetVersion
+        | GrantOp::GetStatusFrames => Err(Errno::EINVAL),
+    }
+}
+
+/// Does something to each element. A call that is made again goes on behind the elements that are done.
+fn each<T: FromBytes + IntoBytes + Immutable>(
+    caller: &Caller<'_>,
+    op: GrantOp,
+    array: u64,
+    count: u32,
+    mut act: impl FnMut(&mut T),
+) -> Answer {
+    for index in 0..count {
+        let address = Caller::element::<T>(array, index.into())?;
+        if index > 0 && caller.should_pause() {
+            return Ok(Reply::Again([op.number().into(), address, (count - index).into(), 0, 0]));
+        }
+        let mut element: T = caller.read(address)?;
+        act(&mut element);
+        caller.write(address, &element)?;
+    }
+    DONE
+}
+
+/// The domain that a request is about, or the status of a request for another.
+fn domain_of(caller: &Caller<'_>, id: u16) -> Result<Arc<Domain>, GrantStatus> {
+    caller.target(id).map_err(|errno| match errno {
+        Errno::EPERM => GrantStatus::PermissionDenied,
+        _ => GrantStatus::BadDomain,
+    })
+}
+
+fn query_size(caller: &Caller<'_>, array: u64) -> Answer {
+    let mut request: QuerySize = caller.read(array)?;
+    request.status = match domain_of(caller, request.dom) {
+        Ok(domain) => {
+            (request.nr_frames, request.max_nr_frames) = domain.grants.lock().size();
+            GrantStatus::Okay
+        }
+        Err(status) => status,
+    }
+    .number();
+    caller.write(array, &request)?;
+    DONE
+}
+
+/// Version 1 has no such frames.
+fn status_frames(caller: &Caller<'_>, array: u64) -> Answer {
+    let mut request: GetStatusFrames = caller.read(array)?;
+    let status = domain_of(caller, request.dom).err().unwrap_or(GrantStatus::GeneralError);
+    request.status = status.number();
+    caller.write(array, &request)?;
+    DONE
+}
+
+/// Makes the table as large as asked for and tells where its frames are mapped: all ones where they are not.
+fn setup_table(caller: &Caller<'_>, array: u64) -> Answer {
+    let mut request: SetupTable = caller.read(array)?;
+    let status = match domain_of(caller, request.dom) {
+        Ok(domain) => set_up(caller, &domain, &request)?,
+        Err(status) => status,
+    };
+    request.status = status.number();
+    caller.write(array, &request)?;
+    DONE
+}
+
+fn set_up(caller: &Caller<'_>, domain: &Domain, request: &SetupTable) -> Result<GrantStatus, Errno> {
+    let status = domain.grants.lock().setup(request.nr_frames, || domain.new_grant_frame(caller.hv));
+    if status == GrantStatus::Okay {
+        for index in 0..u64::from(request.nr_frames) {
+            let gfn = domain.grants.lock().gfn_of(index).map_or(u64::MAX, |gfn| gfn.0);
+            caller.write(Caller::element::<u64>(request.frame_list, index)?, &gfn)?;
+        }
+    }
+    Ok(status)
+}
+
+/// Cache maintenance on frames that the caller owns or that are lent to it.
+fn cache_flush(caller: &Caller<'_>, array: u64, count: u32) -> Answer {
+    for index in 0..count {
+        let address = Caller::element::<CacheFlush>(array, index.into())?;
+        if index > 0 && caller.should_pause() {
+            let op = GrantOp::CacheFlush.number().into();
+            return Ok(Reply::Again([op, address, (count - index).into(), 0, 0]));
+        }
+        let request: CacheFlush = caller.read(address)?;
+        if let Some(flush) = grant::flush_request(&request)? {
+            may_flush(caller, &flush)?;
+            // Cleaning and invalidating at once is what both requests may become (Arm ARM, DC IVAC and CIVAC).
+            let start = Pa(flush.mfn.base().0 + u64::from(flush.offset));
+            xenolith_hw::clean_to_memory(start.0, u64::from(flush.length).min(PAGE_SIZE));
+        }
+    }
+    value(0_u64)
+}
+
+fn may_flush(caller: &Caller<'_>, flush: &Flush) -> Result<(), Errno> {
+    let owner = caller.hv.frames.owner_of(flush.mfn).map_err(|_| Errno::EINVAL)?;
+    if owner == caller.domain().id {
+        return Ok(());
+    }
+    let domain = caller.hv.domain(owner).ok_or(Errno::EPERM)?;
+    let mut from = 0;
+    // Bounded by the size of the owner's table.
+    loop {
+        let lent = domain.grants.lock().lends(flush.mfn, caller.domain().id, from, LENDS_STEP);
+        match lent {
+            Lent::Yes => return Ok(()),
+            Lent::No => return Err(Errno::EPERM),
+            Lent::Unknown(next) => from = next,
+        }
+    }
+}

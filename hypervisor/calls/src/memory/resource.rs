@@ -1,0 +1,111 @@
+//! `XENMEM_acquire_resource`: pages that the hypervisor keeps for a domain, mapped into the caller.
+
+use xenolith_abi::Errno;
+use xenolith_abi::memory::{AcquireResource, MemoryOp, OP_BITS, Resource};
+
+use xenolith_core::types::{DomId, Gfn};
+use xenolith_domain::domain::Domain;
+
+use super::super::{Answer, Caller, DONE, Reply};
+
+/// `id` of the frames of the grant table that its entries are in (`XENMEM_resource_grant_table_id_shared`).
+const GRANT_SHARED: u32 = 0;
+
+/// Maps pages of an object at the frames that the caller lists; or, without a list, tells how many there are.
+///
+/// `EINVAL`: the padding is not zero; the object has no such pages; or a frame is beyond the limit. `EPERM`: the caller's
+/// own, or not its to map. `ESRCH`: no such domain, or it is dying. `EOPNOTSUPP`: no such kind of object. `EIO`: a page
+/// that is not the first failed; those before it are not mapped either.
+pub fn acquire(caller: &Caller<'_>, command: u64, address: u64) -> Answer {
+    let mut request: AcquireResource = caller.read(address)?;
+    if request.pad != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if DomId(request.domid) == DomId::SELF || DomId(request.domid) == caller.domain().id {
+        return Err(Errno::EPERM);
+    }
+    let owner = caller.device_model_target(request.domid)?;
+    if owner.is_dying() {
+        return Err(Errno::ESRCH);
+    }
+    let size = size(&owner, request.kind, request.id)?;
+    if request.frame_list == 0 {
+        if request.nr_frames != 0 {
+            return Err(Errno::EINVAL);
+        }
+        request.nr_frames = size;
+        caller.write(address, &request)?;
+        return DONE;
+    }
+    let end = request.frame.checked_add(request.nr_frames.into()).ok_or(Errno::EINVAL)?;
+    if end > size.into() {
+        return Err(Errno::EINVAL);
+    }
+    pages(caller, &owner, &request, [command, address])
+}
+
+/// How many pages an object has, or can have.
+fn size(owner: &Domain, kind: u16, id: u32) -> Result<u32, Errno> {
+    match Resource::from_number(kind) {
+        Some(Resource::GrantTable) if id == GRANT_SHARED => Ok(owner.grants.lock().size().1),
+        Some(Resource::GrantTable | Resource::VmtraceBuffer) => Err(Errno::EINVAL),
+        #[cfg(feature = "ioreq")]
+        Some(Resource::IoreqServer) => Ok(owner.server_resource_size()),
+        _ => Err(Errno::EOPNOTSUPP),
+    }
+}
+
+/// Maps page `index` of an object.
+fn map(
+    caller: &Caller<'_>,
+    owner: &Domain,
+    request: &AcquireResource,
+    index: u64,
+    gfn: Gfn,
+) -> Result<(), Errno> {
+    match Resource::from_number(request.kind) {
+        Some(Resource::GrantTable) => caller.domain().map_grant_resource(caller.hv, owner, index, gfn),
+        #[cfg(feature = "ioreq")]
+        Some(Resource::IoreqServer) => {
+            let server = u16::try_from(request.id).map_err(|_| Errno::EINVAL)?;
+            caller.domain().map_server_frame(
+                caller.hv,
+                owner,
+                xenolith_policy::ioreq::ServerId(server),
+                index,
+                gfn,
+            )
+        }
+        _ => Err(Errno::EOPNOTSUPP),
+    }
+}
+
+fn pages(
+    caller: &Caller<'_>,
+    owner: &Domain,
+    request: &AcquireResource,
+    [command, address]: [u64; 2],
+) -> Answer {
+    let first = command >> OP_BITS;
+    for index in first..request.nr_frames.into() {
+        if index > first && caller.should_pause() {
+            let command = u64::from(MemoryOp::AcquireResource.number()) | index << OP_BITS;
+            return Ok(Reply::Again([command, address, 0, 0, 0]));
+        }
+        let place = gfn(caller, request, index);
+        // The sum is below the object's size.
+        let page = request.frame.wrapping_add(index);
+        if let Err(errno) = place.and_then(|gfn| map(caller, owner, request, page, gfn)) {
+            for gfn in (0..index).map_while(|done| gfn(caller, request, done).ok()) {
+                caller.domain().unmap_resource(caller.hv, gfn);
+            }
+            return Err(if index == 0 { errno } else { Errno::EIO });
+        }
+    }
+    DONE
+}
+
+/// The frame at which page `index` is to appear.
+fn gfn(caller: &Caller<'_>, request: &AcquireResource, index: u64) -> Result<Gfn, Errno> {
+    caller.read::<u64>(Caller::element::<u64>(request.frame_list, index)?).map(Gfn)
+}

@@ -1,0 +1,114 @@
+//! `sched_op`: giving up the CPU, waiting for events, shutting down.
+
+use core::sync::atomic::Ordering;
+
+use arrayvec::ArrayVec;
+use xenolith_abi::Errno;
+use xenolith_abi::sched::{POLL_PORTS, Poll, RemoteShutdown, SchedOp, Shutdown, ShutdownReason, Watchdog};
+
+use xenolith_arch as arch;
+use xenolith_domain::domain::crash;
+use xenolith_domain::list_registers::{interrupt_waits, wait_for_interrupt};
+use xenolith_domain::timers::TimerKind;
+use xenolith_isa::regs::Pstate;
+use xenolith_policy::event::Port;
+
+use super::{Answer, Arguments, Caller, DONE, Reply, value};
+
+/// x0: what to do; x1: its argument.
+pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
+    let [op, argument, ..] = arguments;
+    match u32::try_from(op).ok().and_then(SchedOp::from_number) {
+        Some(SchedOp::Yield) => {
+            caller.hv.scheduler.yield_now(arch::this_cpu());
+            caller.local.choose();
+            DONE
+        }
+        Some(SchedOp::Block) => {
+            caller.regs.pstate.0 &= !Pstate::I;
+            wait_for_interrupt(caller.hv, caller.vcpu, caller.local);
+            DONE
+        }
+        Some(SchedOp::Shutdown) => {
+            let request: Shutdown = caller.read(argument)?;
+            let reason = ShutdownReason::from_number(request.reason).ok_or(Errno::EINVAL)?;
+            if reason == ShutdownReason::Crash {
+                log::error!(
+                    "{} {} says that it has crashed; its registers:",
+                    caller.domain().id,
+                    caller.vcpu.id
+                );
+                crash::report(log::Level::Error, caller.regs);
+            }
+            caller.domain().shut_down(caller.hv, reason);
+            caller.local.choose();
+            DONE
+        }
+        Some(SchedOp::Poll) => poll(caller, argument),
+        Some(SchedOp::RemoteShutdown) => {
+            let request: RemoteShutdown = caller.read(argument)?;
+            let reason = ShutdownReason::from_number(request.reason).ok_or(Errno::EINVAL)?;
+            caller.target(request.domain_id)?.shut_down(caller.hv, reason);
+            caller.local.choose();
+            DONE
+        }
+        Some(SchedOp::ShutdownCode) => {
+            let request: Shutdown = caller.read(argument)?;
+            let reason = ShutdownReason::from_number(request.reason).ok_or(Errno::EINVAL)?;
+            caller.domain().announce_shutdown(reason);
+            DONE
+        }
+        Some(SchedOp::PinOverride) => {
+            caller.require_control()?;
+            Err(Errno::ENOSYS)
+        }
+        Some(SchedOp::Watchdog) => watchdog(caller, argument),
+        None => Err(Errno::ENOSYS),
+    }
+}
+
+/// Has the domain shut down unless it calls again within some seconds; 0 seconds ends that.
+fn watchdog(caller: &mut Caller<'_>, argument: u64) -> Answer {
+    let request: Watchdog = caller.read(argument)?;
+    let now = arch::now();
+    let deadline = (request.timeout != 0)
+        .then(|| now.saturating_add(arch::ticks(u64::from(request.timeout).saturating_mul(1_000_000_000))));
+    let (id, first) = {
+        let mut watchdogs = caller.domain().watchdogs.lock();
+        (watchdogs.set(request.id, deadline)?, watchdogs.first())
+    };
+    caller.local.set_timer(caller.vcpu.vcpu().unit, TimerKind::Watchdog, first);
+    caller.local.choose();
+    value(id)
+}
+
+/// Sleeps until one of the ports is pending, the time (nanoseconds since boot; 0 = never) has come, or an interrupt waits.
+fn poll(caller: &mut Caller<'_>, argument: u64) -> Answer {
+    let request: Poll = caller.read(argument)?;
+    if request.nr_ports > POLL_PORTS {
+        return Err(Errno::EINVAL);
+    }
+    let mut ports = ArrayVec::<Port, { POLL_PORTS as usize }>::new();
+    for index in 0..request.nr_ports {
+        let port = caller.read::<u32>(Caller::element::<u32>(request.ports, index.into())?)?;
+        ports.try_push(Port(port)).map_err(|_| Errno::EINVAL)?;
+    }
+    let vcpu = caller.vcpu.vcpu();
+    // First block, then look: an event or interrupt that comes in between takes the block back.
+    caller.hv.scheduler.block(vcpu.unit, arch::now());
+    caller.local.choose();
+    let pending = caller.domain().events.lock().poll(vcpu.id, &ports);
+    if pending != Ok(false) {
+        caller.hv.wake(vcpu.unit);
+        return pending.map(|_| Reply::Value(0));
+    }
+    if interrupt_waits(caller.hv, caller.vcpu) {
+        caller.domain().end_poll(caller.hv, vcpu.id);
+        return DONE;
+    }
+    let deadline = (request.timeout != 0).then(|| arch::ticks(request.timeout).max(1));
+    vcpu.poll_until.store(deadline.unwrap_or(0), Ordering::Relaxed);
+    vcpu.polling.store(true, Ordering::Relaxed);
+    caller.local.set_timer(vcpu.unit, TimerKind::Poll, deadline);
+    DONE
+}

@@ -1,0 +1,34 @@
+//! `vcpu_op`: memory that a vCPU shares with the hypervisor.
+
+use xenolith_abi::Errno;
+use xenolith_abi::vcpu::{RegisterRunstateMemoryArea, RegisterVcpuInfo, VcpuOp};
+
+use xenolith_core::types::{Gfn, VcpuId};
+
+use super::{Answer, Arguments, Caller, DONE};
+
+/// x0: what to do; x1: the vCPU; x2: the argument.
+pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
+    let [op, vcpu, argument, ..] = arguments;
+    let id = u16::try_from(vcpu).map(VcpuId).ok().filter(|&id| caller.domain().vcpu(id).is_some());
+    let id = id.ok_or(Errno::ENOENT)?;
+    match u32::try_from(op).ok().and_then(VcpuOp::from_number) {
+        Some(VcpuOp::RegisterVcpuInfo) => {
+            let request: RegisterVcpuInfo = caller.read(argument)?;
+            caller.domain().register_vcpu_info(caller.hv, id, Gfn(request.gfn), request.offset)?;
+            DONE
+        }
+        Some(VcpuOp::RegisterRunstateMemoryArea) => {
+            let request: RegisterRunstateMemoryArea = caller.read(argument)?;
+            let vcpu = caller.domain().vcpu(id).ok_or(Errno::ENOENT)?;
+            // Another vCPU's tables are not at hand: it is told when it runs next.
+            let own = id == caller.vcpu.id;
+            caller.domain().register_runstate(caller.hv, vcpu, request.addr, own);
+            if own {
+                caller.hv.write_runstate(caller.vcpu);
+            }
+            DONE
+        }
+        None => Err(Errno::EINVAL),
+    }
+}

@@ -1,0 +1,83 @@
+//! Physical interrupts: the few that are EL2's own, and those that belong to a domain.
+
+use core::sync::atomic::Ordering;
+
+use xenolith_abi::event::Virq;
+
+use xenolith_arch::{self as arch, gic};
+use xenolith_domain::console::console;
+use xenolith_domain::cpu::Local;
+use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
+use xenolith_domain::list_registers;
+
+use super::timers;
+
+/// Takes every interrupt that is pending on this CPU.
+pub fn take_all(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local) {
+    // Bounded by the number of lines: one that is taken stays active, or is EL2's own and has been dealt with.
+    while let Some(intid) = gic::acknowledge() {
+        gic::drop_priority(intid);
+        take(hv, running, local, intid);
+    }
+}
+
+fn take(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local, intid: u32) {
+    let lines = hv.lines();
+    if intid == gic::KICK {
+        gic::deactivate(intid);
+        local.choose();
+    } else if intid == lines.timer {
+        arch::set_timer(None);
+        gic::deactivate(intid);
+        timers::expire(hv, local, arch::now());
+        local.choose();
+    } else if intid == lines.guest_timer {
+        match running {
+            // It stays active until the guest ends it.
+            Some(vcpu) => {
+                vcpu.vcpu().timer_raised.store(true, Ordering::Relaxed);
+                vcpu.domain.raise_private(hv, vcpu.id, vcpu.domain.guest_timer);
+            }
+            None => gic::deactivate(intid),
+        }
+    } else if intid == lines.maintenance {
+        // The line stays up until the list registers are served.
+        if let Some(vcpu) = running {
+            list_registers::present_interrupts(hv, vcpu);
+        }
+        gic::deactivate(intid);
+    } else if Some(intid) == lines.console {
+        take_typed(hv);
+        gic::deactivate(intid);
+    } else {
+        match hv.owner_of_interrupt(intid).and_then(|owner| hv.domain(owner)) {
+            Some(domain) => domain.raise_shared(hv, intid),
+            None => unexpected(intid),
+        }
+    }
+}
+
+/// Takes what has been typed to whom it is for.
+fn take_typed(hv: &Hypervisor) {
+    /// A UART's FIFO is small, so this ends; the bound is against a device that never runs dry.
+    const BATCHES: usize = 16;
+    for _ in 0..BATCHES {
+        let received = console().receive();
+        for &typed in &received.others {
+            hv.take_typed(typed);
+        }
+        if received.for_control {
+            hv.raise_global_virq(Virq::Console);
+        }
+        if !received.more {
+            break;
+        }
+    }
+}
+
+/// Nobody asked for this line: it is switched off, so that it cannot keep the CPU busy.
+fn unexpected(intid: u32) {
+    gic::disable(intid);
+    gic::deactivate(intid);
+    log::warn!("interrupt {intid} belongs to no domain; it is now disabled");
+}

@@ -1,0 +1,101 @@
+//! Changing the vCPU that a CPU runs, and presenting a vCPU's interrupts to it.
+
+use core::sync::atomic::Ordering;
+
+use xenolith_abi::event::Virq;
+
+use xenolith_arch as arch;
+use xenolith_core::types::CpuId;
+use xenolith_domain::console::console;
+use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
+use xenolith_domain::list_registers::{empty_list, keep_timer_line};
+use xenolith_domain::vcpu::Vcpu;
+use xenolith_isa::regs::GuestRegs;
+use xenolith_policy::sched::UnitId;
+
+use super::{Cpu, timers};
+
+/// Chooses who runs next on this CPU and loads it. Kept out of line, so that a trap which changes nothing stays short.
+#[inline(never)]
+pub fn choose(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs) {
+    cpu.local.begin_choice();
+    let now = arch::now();
+    let pick = hv.scheduler.pick(cpu.id, now);
+    let current = cpu.running.as_ref().map(|running| running.vcpu().unit);
+    if pick.unit != current {
+        change(hv, cpu, frame, pick.unit, now);
+    }
+    let next = match (pick.deadline, cpu.local.next_timer()) {
+        (Some(slice), Some(alarm)) => Some(slice.min(alarm)),
+        (slice, alarm) => slice.or(alarm),
+    };
+    arch::set_timer(next);
+    if console().take_fresh() {
+        hv.raise_global_virq(Virq::ConsoleRing);
+    }
+    // Only a turn that ends has somebody waiting for the CPU.
+    arch::trap_wait_for_event(pick.deadline.is_some());
+}
+
+/// Has this CPU run `unit`, or nothing, in place of what it runs.
+fn change(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, unit: Option<UnitId>, now: u64) {
+    let old = cpu.running.take();
+    let old = old.as_ref().map(|old| (old, old.vcpu()));
+    if let Some((old, vcpu)) = old {
+        let deadline = save(hv, old, vcpu, frame);
+        timers::set_guest_timer(&mut cpu.local, vcpu, deadline);
+    }
+    let new = unit.and_then(|unit| hv.vcpu(unit));
+    match &new {
+        Some(new) => {
+            let vcpu = new.vcpu();
+            timers::set_guest_timer(&mut cpu.local, vcpu, None);
+            load(new, vcpu, frame);
+        }
+        None => arch::deactivate_stage2(),
+    }
+    // Only now: its tables may be taken apart as soon as no CPU has it.
+    if let Some((old, vcpu)) = old {
+        hv.kick(hv.scheduler.saved(cpu.id, vcpu.unit, now));
+        old.domain.complete_shutdown(hv);
+    }
+    if let Some(new) = new {
+        hv.write_runstate(&new);
+        follow_interrupts(hv, &new, cpu.id);
+        cpu.running = Some(new);
+    }
+}
+
+/// Takes a vCPU out of this CPU. Returns when its own timer will fire.
+fn save(hv: &Hypervisor, of: &VcpuRef, vcpu: &Vcpu, frame: &GuestRegs) -> Option<u64> {
+    of.domain.change_vgic(hv, |vgic| empty_list(vcpu.id, vgic));
+    let mut saved = vcpu.saved.lock();
+    saved.regs = *frame;
+    saved.context.save();
+    saved.loaded = false;
+    vcpu.mark_interrupts_changed();
+    // The timer's interrupt stays active until the guest ends it; the next vCPU here needs it inactive.
+    keep_timer_line(hv, vcpu, false);
+    saved.context.timer_deadline()
+}
+
+/// Puts a vCPU into this CPU.
+fn load(of: &VcpuRef, vcpu: &Vcpu, frame: &mut GuestRegs) {
+    let mut saved = vcpu.saved.lock();
+    arch::activate_stage2(of.domain.stage2);
+    *frame = saved.regs;
+    saved.context.load();
+    saved.loaded = true;
+    drop(saved);
+    if vcpu.polling.load(Ordering::Relaxed) && vcpu.polling.swap(false, Ordering::Relaxed) {
+        of.domain.events.lock().stop_polling(vcpu.id);
+    }
+}
+
+/// Sends the vCPU's shared interrupts to the CPU that it now runs on, if they went elsewhere.
+fn follow_interrupts(hv: &Hypervisor, vcpu: &VcpuRef, cpu: CpuId) {
+    let last = vcpu.vcpu().last_cpu.swap(cpu.0, Ordering::Relaxed);
+    if last != cpu.0 {
+        vcpu.domain.change_vgic(hv, |vgic| vgic.reroute(vcpu.id));
+    }
+}

@@ -1,0 +1,166 @@
+//! Who gets what is typed: the control domain, or a domain with an emulated UART. Pressing the switch key three times
+//! passes the input on to the next of them.
+
+use arrayvec::ArrayVec;
+
+use xenolith_core::types::DomId;
+
+/// Domains besides the control domain that can have the input.
+const MAX_DOMAINS: usize = 64;
+/// How often the key is to be pressed.
+const PRESSES: u8 = 3;
+
+/// What follows from a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Typed {
+    /// A domain gets a byte.
+    Byte(DomId, u8),
+    /// From now on another domain gets the input.
+    Switched(DomId),
+}
+
+/// At most so many [`Typed`] follow from one byte.
+pub const MAX_TYPED: usize = PRESSES as usize;
+
+/// Who gets what is typed.
+#[derive(Debug)]
+pub struct Focus {
+    /// The switch key's control character; `None`: there is none.
+    key: Option<u8>,
+    /// How often it has been pressed in a row. These bytes are kept back until another key or the last press comes.
+    pressed: u8,
+    /// Who can have the input besides the control domain.
+    domains: ArrayVec<DomId, MAX_DOMAINS>,
+    /// Who has it.
+    now: DomId,
+}
+
+impl Default for Focus {
+    fn default() -> Self {
+        Focus::new()
+    }
+}
+
+impl Focus {
+    /// The control domain has the input, nobody else wants it, and there is no switch key. All of it is zero, so that the
+    /// console need not be in the image's file.
+    pub const fn new() -> Self {
+        Focus { key: None, pressed: 0, domains: ArrayVec::new_const(), now: DomId::CONTROL }
+    }
+
+    /// Chooses the switch key by its control character; none: the input stays where it is.
+    pub fn set_key(&mut self, key: Option<u8>) {
+        self.key = key;
+    }
+
+    /// The switch key.
+    pub fn key(&self) -> Option<u8> {
+        self.key
+    }
+
+    /// Another domain can have the input. False when there are too many.
+    pub fn add(&mut self, domain: DomId) -> bool {
+        self.domains.contains(&domain) || self.domains.try_push(domain).is_ok()
+    }
+
+    /// A domain is gone. If it had the input, the control domain gets it.
+    pub fn remove(&mut self, domain: DomId) {
+        self.domains.retain(|other| *other != domain);
+        if self.now == domain {
+            self.now = DomId::CONTROL;
+        }
+    }
+
+    /// Who has the input.
+    pub fn now(&self) -> DomId {
+        self.now
+    }
+
+    /// What follows from a byte that was typed.
+    pub fn take(&mut self, byte: u8) -> ArrayVec<Typed, MAX_TYPED> {
+        let mut typed = ArrayVec::new();
+        if self.domains.is_empty() || self.key != Some(byte) {
+            // The key's own bytes were meant for the domain after all.
+            let held = core::mem::take(&mut self.pressed);
+            let key = self.key.unwrap_or_default();
+            typed.extend((0..held).map(|_| Typed::Byte(self.now, key)));
+            typed.push(Typed::Byte(self.now, byte));
+            return typed;
+        }
+        self.pressed = self.pressed.saturating_add(1);
+        if self.pressed == PRESSES {
+            self.pressed = 0;
+            self.now = self.next();
+            typed.push(Typed::Switched(self.now));
+        }
+        typed
+    }
+
+    /// The control domain, then the others in their order, then the control domain again.
+    fn next(&self) -> DomId {
+        let at = self.domains.iter().position(|domain| *domain == self.now);
+        let behind = at.map_or(0, |at| at.saturating_add(1));
+        self.domains.get(behind).copied().unwrap_or(DomId::CONTROL)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn focus(domains: &[u16]) -> Focus {
+        let mut focus = Focus::new();
+        focus.set_key(Some(1));
+        assert!(domains.iter().all(|&id| focus.add(DomId(id))));
+        focus
+    }
+
+    fn type_all(focus: &mut Focus, bytes: &[u8]) -> Vec<Typed> {
+        bytes.iter().flat_map(|&byte| focus.take(byte)).collect()
+    }
+
+    #[test]
+    fn three_presses_pass_the_input_round() {
+        let mut focus = focus(&[1, 4]);
+        let switched = type_all(&mut focus, &[1; 9]);
+        assert_eq!(switched, [1, 4, 0].map(|id| Typed::Switched(DomId(id))));
+        assert_eq!(type_all(&mut focus, b"\x01\x01\x01x")[1], Typed::Byte(DomId(1), b'x'));
+        focus.remove(DomId(1));
+        assert_eq!((focus.now(), type_all(&mut focus, b"y")), (DomId(0), vec![Typed::Byte(DomId(0), b'y')]));
+    }
+
+    #[test]
+    fn fewer_presses_reach_the_domain() {
+        let mut focus = focus(&[1]);
+        let bytes: Vec<Typed> = b"a\x01\x01b".iter().map(|&byte| Typed::Byte(DomId(0), byte)).collect();
+        assert_eq!(type_all(&mut focus, b"a\x01\x01b"), bytes);
+    }
+
+    #[test]
+    fn another_key_or_none_can_be_chosen() {
+        let mut focus = focus(&[1]);
+        focus.set_key(Some(0xf));
+        assert_eq!(type_all(&mut focus, &[1; 3]).len(), 3);
+        assert_eq!(type_all(&mut focus, &[0xf; 3]), [Typed::Switched(DomId(1))]);
+        focus.set_key(None);
+        assert_eq!(type_all(&mut focus, &[0xf; 3]).len(), 3);
+    }
+
+    proptest! {
+        #[test]
+        fn without_others_the_control_domain_gets_everything(bytes in prop::collection::vec(0u8..4, 0..50)) {
+            let expected: Vec<Typed> = bytes.iter().map(|&byte| Typed::Byte(DomId(0), byte)).collect();
+            prop_assert_eq!(type_all(&mut focus(&[]), &bytes), expected);
+        }
+
+        #[test]
+        fn nothing_typed_is_lost_but_the_switch_itself(bytes in prop::collection::vec(0u8..4, 0..80)) {
+            let mut focus = focus(&[1, 2]);
+            let typed = type_all(&mut focus, &bytes);
+            let given = typed.iter().filter(|typed| matches!(typed, Typed::Byte(..))).count();
+            let switches = typed.len() - given;
+            prop_assert_eq!(given + 3 * switches + usize::from(focus.pressed), bytes.len());
+        }
+    }
+}

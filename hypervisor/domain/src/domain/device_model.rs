@@ -1,0 +1,191 @@
+//! Who may be the device model of a domain: a permission that the control domain gives for one guest to one domain, and
+//! takes back.
+//!
+//! It is given for itself, or with a device slot; the latter goes with the last slot of the two. Who uses it asks again
+//! under the lock of what is changed by that, and taking it back comes by there afterwards: so nothing is left that was
+//! begun before.
+
+use arrayvec::ArrayVec;
+use xenolith_abi::Errno;
+use xenolith_abi::event::Virq;
+use xenolith_abi::xenolith::Slot;
+
+use crate::hypervisor::Hypervisor;
+use xenolith_core::types::{DomId, Gfn};
+use xenolith_memory::p2m::MapKind;
+use xenolith_policy::slots::Parties;
+
+use super::Domain;
+
+/// Device models that one domain may have, the control domain not counted.
+pub const DEVICE_MODELS: usize = 16;
+
+/// The domains that may be a guest's device model.
+pub type DeviceModels = ArrayVec<Permission, DEVICE_MODELS>;
+
+/// That a domain may be a guest's device model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permission {
+    /// The domain.
+    pub to: DomId,
+    /// Whether it was given for itself; if not, it stands as long as a slot carries it.
+    pub stays: bool,
+}
+
+impl Domain {
+    /// Whether `other` may use this domain's memory and answer its accesses. The control domain may for every domain;
+    /// no domain may for itself.
+    pub fn has_device_model(&self, other: &Domain) -> bool {
+        let allowed = || self.device_models.lock().iter().any(|permission| permission.to == other.id);
+        other.id != self.id && (other.is_control || allowed())
+    }
+
+    /// Lets a domain be the device model of this one, until that is taken back. `EINVAL`: it is this one. `ENOSPC`: there
+    /// are too many. `ESRCH`: it is dying.
+    pub fn allow_device_model(&self, other: &Domain) -> Result<(), Errno> {
+        self.permit_device_model(other, true)
+    }
+
+    fn permit_device_model(&self, other: &Domain, stays: bool) -> Result<(), Errno> {
+        if other.id == self.id {
+            return Err(Errno::EINVAL);
+        }
+        let mut allowed = self.device_models.lock();
+        // Its end takes back what it was allowed, after it has begun to die.
+        if other.is_dying() {
+            return Err(Errno::ESRCH);
+        }
+        if let Some(permission) = allowed.iter_mut().find(|permission| permission.to == other.id) {
+            permission.stays |= stays;
+            return Ok(());
+        }
+        allowed.try_push(Permission { to: other.id, stays }).map_err(|_| Errno::ENOSPC)
+    }
+
+    /// No slot carries a permission any more: it goes, unless it was given for itself. True if there is none now. The
+    /// control domain needs none.
+    fn end_slot_permission(&self, other: DomId) -> bool {
+        let mut allowed = self.device_models.lock();
+        allowed.retain(|permission| permission.to != other || permission.stays);
+        other != DomId::CONTROL && !allowed.iter().any(|permission| permission.to == other)
+    }
+
+    /// Takes that back, however it was given, and with it the ioreq servers that the other has here. Its mappings of this
+    /// domain's memory are another matter ([`Domain::unmap_foreign_of`]).
+    pub fn forbid_device_model(&self, hv: &Hypervisor, other: DomId) {
+        {
+            let mut slots = hv.slots.lock();
+            slots.revoke(Parties { guest: self.id, backend: other });
+            self.device_models.lock().retain(|permission| permission.to != other);
+        }
+        self.end_servers_of(hv, other);
+    }
+
+    /// Takes away what this domain has mapped of `other`'s memory and ioreq pages, from frame `from` on, as much as fits
+    /// into one call. Returns where to go on, or nothing at the end. Its grants of the other stay: those were given to it.
+    pub fn unmap_foreign_of(&self, hv: &Hypervisor, other: DomId, from: u64) -> Option<u64> {
+        let mut memory = self.memory.lock();
+        let end = memory.p2m.highest().map_or(0, |highest| highest.0.saturating_add(1));
+        let pages = end.checked_sub(from).filter(|&left| left > 0)?;
+        let (runs, reached) = memory.p2m.scan(Gfn(from), pages).ok()?;
+        let mut budget = PAGES_IN_ONE_GO;
+        for run in runs.iter().filter(|run| is_others(run.kind)) {
+            for page in 0..run.pages {
+                let gfn = Gfn(run.gfn.0.saturating_add(page));
+                if budget == 0 {
+                    return Some(gfn.0);
+                }
+                budget -= 1;
+                let mfn = xenolith_core::types::Mfn(run.mfn.0.saturating_add(page));
+                if hv.frames.owner_of(mfn) == Ok(other) {
+                    let _ = memory.unmap_referenced(hv, self, gfn, mfn);
+                }
+            }
+        }
+        let next = from.saturating_add(reached.max(1));
+        (next < end).then_some(next)
+    }
+}
+
+impl Hypervisor {
+    /// Makes a device slot, and allows its backend to be the guest's device model: both, or neither. Its number.
+    ///
+    /// `ESRCH`: no such guest or backend, or it is dying. `EINVAL`: the guest is to serve itself. `ENOSPC`: the guest has
+    /// too many device models. Others: those of [`Slots::create`](xenolith_policy::slots::Slots::create).
+    pub fn create_slot(&self, wanted: &Slot) -> Result<u32, Errno> {
+        let guest = self.live_domain(DomId(wanted.guest)).ok_or(Errno::ESRCH)?;
+        let backend = self.live_domain(DomId(wanted.backend)).ok_or(Errno::ESRCH)?;
+        let number = self.register_slot(&guest, &backend, wanted)?;
+        self.raise_virq_of(backend.id, Virq::DeviceSlots);
+        Ok(number)
+    }
+
+    fn register_slot(&self, guest: &Domain, backend: &Domain, wanted: &Slot) -> Result<u32, Errno> {
+        let mut slots = self.slots.lock();
+        // Their ends come by here after they have begun.
+        if guest.is_dying() || backend.is_dying() {
+            return Err(Errno::ESRCH);
+        }
+        let number = slots.create(wanted)?;
+        if !backend.is_control
+            && let Err(errno) = guest.permit_device_model(backend, false)
+        {
+            let _ = slots.destroy(number);
+            return Err(errno);
+        }
+        Ok(number)
+    }
+
+    /// Takes a device slot away. If the backend's permission rests on no other slot and was not given for itself, it is
+    /// taken back first, with all that stands on it; `from` is where to go on with that, and what is returned is where the
+    /// next call has to. The slot goes last, so that each call finds it.
+    ///
+    /// `ENOENT`: there is none of this number.
+    pub fn destroy_slot(&self, number: u32, from: u64) -> Result<Option<u64>, Errno> {
+        let ended = {
+            let slots = self.slots.lock();
+            let (parties, last) = slots.find(number)?;
+            let guest = self.domain(parties.guest).filter(|_| last);
+            guest
+                .filter(|guest| guest.end_slot_permission(parties.backend))
+                .map(|guest| (guest, parties.backend))
+        };
+        if let Some((guest, backend)) = ended {
+            guest.end_servers_of(self, backend);
+            let backend = self.domain(backend);
+            let rest = backend.and_then(|backend| backend.unmap_foreign_of(self, guest.id, from));
+            if rest.is_some() {
+                return Ok(rest);
+            }
+        }
+        let parties = self.slots.lock().destroy(number)?;
+        self.raise_virq_of(parties.backend, Virq::DeviceSlots);
+        Ok(None)
+    }
+
+    /// A domain is dying and its vCPUs have left their CPUs: its devices are nobody's any more, and what it served is
+    /// served no more. Nobody waits for it after that, and it waits for nobody.
+    pub fn end_devices_of(&self, domain: &Domain) {
+        domain.end_servers(self);
+        loop {
+            let ended = self.slots.lock().take_of_guest(domain.id);
+            // At most so many as the domain had.
+            let Some(parties) = ended else { break };
+            self.raise_virq_of(parties.backend, Virq::DeviceSlots);
+        }
+        for guest in self.domains().filter(|guest| guest.id != domain.id) {
+            guest.forbid_device_model(self, domain.id);
+        }
+        if self.slots.lock().abandon(domain.id) {
+            self.raise_virq_of(DomId::CONTROL, Virq::DeviceSlots);
+        }
+    }
+}
+
+/// Pages that [`Domain::unmap_foreign_of`] looks at in one call.
+pub const PAGES_IN_ONE_GO: u32 = 512;
+
+/// Whether a mapping may be of another domain's memory, without a grant.
+pub fn is_others(kind: MapKind) -> bool {
+    matches!(kind, MapKind::Foreign | MapKind::ForeignReadOnly | MapKind::Shared | MapKind::SharedReadOnly)
+}

@@ -1,0 +1,195 @@
+//! Event channels between domains: which tables a call needs, and what follows from an event for vCPUs.
+
+use xenolith_abi::Errno;
+use xenolith_abi::event::Virq;
+
+use crate::hypervisor::Hypervisor;
+use xenolith_core::types::{DomId, Gfn, VcpuId};
+use xenolith_memory::frames::FrameRef;
+use xenolith_policy::event::{Closing, Delivery, Ends, EventActions, Peer, Port, vcpu_info_fits};
+
+use super::Domain;
+
+impl Domain {
+    /// Carries out what follows from events. The domain's event lock is not held.
+    pub fn follow_events(&self, hv: &Hypervisor, effects: EventActions) {
+        for id in effects.notify.iter() {
+            self.raise_event(hv, id);
+        }
+        for id in effects.wake.iter() {
+            if let Some(vcpu) = self.vcpu(id) {
+                hv.wake(vcpu.unit);
+            }
+        }
+    }
+
+    /// Sends the event of a port.
+    pub fn send_event(&self, hv: &Hypervisor, port: Port) -> Result<(), Errno> {
+        use xenolith_policy::event::Sent;
+        let sent = self.events.lock().send(port)?;
+        match sent {
+            Sent::Nowhere => (),
+            Sent::Here(effects) => self.follow_events(hv, effects),
+            Sent::To(peer) => hv.deliver_event(peer),
+        }
+        Ok(())
+    }
+
+    /// Signals through a port of the hypervisor. A port to which nobody has connected is found pending when somebody does.
+    pub(super) fn notify_peer(&self, hv: &Hypervisor, port: Port) {
+        let peer = self.events.lock().consumer_peer(port);
+        if let Some(peer) = peer {
+            hv.deliver_event(peer);
+        }
+    }
+
+    /// Connects a new port to one that another domain offers.
+    pub fn bind_interdomain(&self, hv: &Hypervisor, remote: &Domain, port: Port) -> Result<Port, Errno> {
+        let (local_port, effects) = self.with_ends(remote, |mut ends| ends.bind_interdomain(port))?;
+        self.follow_events(hv, effects);
+        let consumer = remote.events.lock().consumer(port);
+        if let Some((tag, vcpu)) = consumer {
+            remote.consumer_changed(hv, tag, vcpu, port);
+        }
+        Ok(local_port)
+    }
+
+    /// Connects two ports that this domain and another have reserved for each other.
+    pub fn connect_ports(&self, port: Port, remote: &Domain, remote_port: Port) -> Result<(), Errno> {
+        self.with_ends(remote, |mut ends| ends.connect(port, remote_port))
+    }
+
+    /// Both tables at once, the lower number's lock first.
+    fn with_ends<T>(&self, remote: &Domain, work: impl FnOnce(Ends<'_, FrameRef>) -> T) -> T {
+        if self.id == remote.id {
+            return work(Ends::Loopback(&mut self.events.lock()));
+        }
+        if self.id < remote.id {
+            let mut own = self.events.lock();
+            let mut other = remote.events.lock();
+            work(Ends::Two { local: &mut own, remote: &mut other })
+        } else {
+            let mut other = remote.events.lock();
+            let mut own = self.events.lock();
+            work(Ends::Two { local: &mut own, remote: &mut other })
+        }
+    }
+
+    /// Closes a port; the other end, if there is one, waits for a new connection.
+    pub fn close_port(&self, hv: &Hypervisor, port: Port) -> Result<(), Errno> {
+        let peer = self.events.lock().close(port)?;
+        if let Some(peer) = peer {
+            hv.disconnect_event(peer);
+        }
+        Ok(())
+    }
+
+    /// Closes ports until none is left or the budget is used up; true when none is left.
+    pub fn reset_events(&self, hv: &Hypervisor, mut budget: u32) -> bool {
+        loop {
+            let step = self.events.lock().reset_step(&mut budget);
+            match step {
+                Closing::Disconnect(peer) => hv.disconnect_event(peer),
+                Closing::Release(frame) => hv.put_frame(frame),
+                Closing::Again => return false,
+                Closing::Done => return true,
+            }
+        }
+    }
+
+    /// Moves a vCPU's event words to memory of the guest's choice.
+    pub fn register_vcpu_info(
+        &self,
+        hv: &Hypervisor,
+        id: VcpuId,
+        gfn: Gfn,
+        offset: u32,
+    ) -> Result<(), Errno> {
+        if !vcpu_info_fits(offset) {
+            return Err(Errno::ENXIO);
+        }
+        let frame = self.get_frame(hv, gfn)?;
+        let registered = self.events.lock().register_vcpu_info(id, frame, offset);
+        self.settle(hv, registered)
+    }
+
+    /// Gives a vCPU its queues of the FIFO form.
+    pub fn init_event_control(
+        &self,
+        hv: &Hypervisor,
+        id: VcpuId,
+        gfn: Gfn,
+        offset: u32,
+    ) -> Result<(), Errno> {
+        let frame = self.get_frame(hv, gfn)?;
+        let done = self.events.lock().init_control(id, frame, offset);
+        self.settle(hv, done.map(|()| EventActions::default()))
+    }
+
+    /// Adds a page of event words of the FIFO form.
+    pub fn expand_event_array(&self, hv: &Hypervisor, gfn: Gfn) -> Result<(), Errno> {
+        let frame = self.get_frame(hv, gfn)?;
+        let done = self.events.lock().expand_array(frame);
+        self.settle(hv, done)
+    }
+
+    /// Follows the effects, or gives back the frame that was refused.
+    fn settle(
+        &self,
+        hv: &Hypervisor,
+        done: Result<EventActions, xenolith_policy::event::Refused<FrameRef>>,
+    ) -> Result<(), Errno> {
+        match done {
+            Ok(effects) => {
+                self.follow_events(hv, effects);
+                Ok(())
+            }
+            Err(refused) => {
+                hv.put_frame(refused.frame);
+                Err(refused.errno)
+            }
+        }
+    }
+
+    /// A vCPU has another reason to go on than the event that it polls for.
+    pub fn end_poll(&self, hv: &Hypervisor, id: VcpuId) {
+        self.events.lock().stop_polling(id);
+        if let Some(vcpu) = self.vcpu(id) {
+            hv.wake(vcpu.unit);
+        }
+    }
+}
+
+impl Hypervisor {
+    /// Delivers an event at the other end of a connection.
+    pub fn deliver_event(&self, peer: Peer) {
+        let Some(domain) = self.domain(peer.domain) else { return };
+        let delivery = domain.events.lock().deliver(peer);
+        match delivery {
+            Delivery::Guest(effects) => domain.follow_events(self, effects),
+            Delivery::Consumer(tag, vcpu) => domain.consumer_event(self, tag, vcpu),
+        }
+    }
+
+    /// Tells the other end that a connection is gone.
+    pub fn disconnect_event(&self, peer: Peer) {
+        let Some(domain) = self.domain(peer.domain) else { return };
+        let consumer = domain.events.lock().disconnect(peer);
+        if let Some((tag, vcpu)) = consumer {
+            domain.consumer_changed(self, tag, vcpu, peer.port);
+        }
+    }
+
+    /// Raises a virtual interrupt of the whole machine: it goes to the control domain.
+    pub fn raise_global_virq(&self, virq: Virq) {
+        self.raise_virq_of(DomId::CONTROL, virq);
+    }
+
+    /// Raises a virtual interrupt of one domain, which is not of a single vCPU.
+    pub fn raise_virq_of(&self, id: DomId, virq: Virq) {
+        if let Some(domain) = self.domain(id) {
+            let effects = domain.events.lock().raise_virq(virq, VcpuId(0));
+            domain.follow_events(self, effects);
+        }
+    }
+}

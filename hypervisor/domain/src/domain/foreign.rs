@@ -1,0 +1,133 @@
+//! Frames of one domain in the memory of another: mapped by privilege, without the owner's doing.
+//!
+//! A mapping holds a reference on the owner's frame from the look-up on: both happen under the lock of the owner's memory,
+//! so that the frame that was found is the frame that is mapped, whatever the owner does at that moment (Xen's advisory
+//! 473). Nothing is ever mapped on from such a mapping.
+//!
+//! Whether the domain may have it is asked under the lock of its own memory, where it gets it: a permission that is taken
+//! back is gone before that memory is searched for what stood on it.
+
+use xenolith_abi::Errno;
+
+use crate::hypervisor::Hypervisor;
+use crate::vcpu::Vcpu;
+use xenolith_arch as arch;
+use xenolith_core::types::{Gfn, Mfn};
+use xenolith_memory::p2m::MapKind;
+
+use super::Domain;
+use super::memory::frame_error;
+
+impl Domain {
+    /// Takes a reference to a page of the domain's RAM, for another domain to map. `EINVAL`: there is no RAM of its own at
+    /// the frame. `ESRCH`: it is dying. `ENOMEM`: too many references.
+    fn lend_page(&self, hv: &Hypervisor, gfn: Gfn) -> Result<(Mfn, MapKind), Errno> {
+        let memory = self.memory.lock();
+        memory.require_open().map_err(|_| Errno::ESRCH)?;
+        let entry = memory.p2m.lookup(gfn).map_err(|_| Errno::EINVAL)?;
+        let kind = match entry.kind {
+            MapKind::Ram => MapKind::Foreign,
+            MapKind::RamReadOnly => MapKind::ForeignReadOnly,
+            _ => return Err(Errno::EINVAL),
+        };
+        hv.frames.reference(entry.mfn, self.id).map_err(frame_error)?;
+        Ok((entry.mfn, kind))
+    }
+
+    /// Maps the page that `owner` has at `from` at the domain's own `gfn`, in place of what is there
+    /// (`XENMAPSPACE_gmfn_foreign`): never executable, writable if it is for its owner.
+    ///
+    /// `EINVAL`: no RAM there, or `gfn` is beyond the limit. `ESRCH`: the owner is dying, or is the domain itself.
+    /// `EPERM`: the domain is not the owner's device model. `ENOMEM`: no table.
+    pub fn map_foreign(&self, hv: &Hypervisor, owner: &Domain, from: Gfn, gfn: Gfn) -> Result<(), Errno> {
+        if owner.id == self.id {
+            return Err(Errno::ESRCH);
+        }
+        let (mfn, kind) = owner.lend_page(hv, from)?;
+        self.map_lent(hv, owner, mfn, kind, gfn)
+    }
+
+    /// Maps a frame of `owner`, with the reference that the caller has taken. Errors: those of [`Self::map_foreign`].
+    fn map_lent(
+        &self,
+        hv: &Hypervisor,
+        owner: &Domain,
+        mfn: Mfn,
+        kind: MapKind,
+        gfn: Gfn,
+    ) -> Result<(), Errno> {
+        {
+            let mut memory = self.memory.lock();
+            if !owner.has_device_model(self) {
+                hv.release_frame(mfn);
+                return Err(Errno::EPERM);
+            }
+            memory.map_held(hv, self, gfn, mfn, kind)?;
+        }
+        self.grants.lock().forget_gfn(gfn);
+        Ok(())
+    }
+
+    /// Maps a frame of `owner`'s grant table, which grows as far as it may, at the domain's own `gfn`
+    /// (`XENMEM_resource_grant_table`).
+    ///
+    /// `EINVAL`: the owner's table cannot be so large, or `gfn` is beyond the limit. `ESRCH`: the owner is dying.
+    /// `EPERM`: the domain is not the owner's device model. `ENOMEM`: no memory.
+    pub fn map_grant_resource(
+        &self,
+        hv: &Hypervisor,
+        owner: &Domain,
+        index: u64,
+        gfn: Gfn,
+    ) -> Result<(), Errno> {
+        if owner.is_dying() {
+            return Err(Errno::ESRCH);
+        }
+        let mfn = {
+            // The table keeps its frame while it is locked.
+            let mut grants = owner.grants.lock();
+            let page = grants.frame(index, || owner.new_grant_frame(hv))?;
+            hv.frames.reference(page.mfn(), owner.id).map_err(frame_error)?;
+            page.mfn()
+        };
+        self.map_lent(hv, owner, mfn, MapKind::Shared, gfn)
+    }
+
+    /// Maps a frame of an ioreq server that the domain has at `owner` (`XENMEM_resource_ioreq_server`).
+    ///
+    /// `ENOENT`: no such server, or no such frame of it. `EPERM`: another domain's server, or the domain is
+    /// not the owner's device model. `EINVAL`: no such frame, or `gfn` is beyond the limit. `ENOMEM`: no memory.
+    #[cfg(feature = "ioreq")]
+    pub fn map_server_frame(
+        &self,
+        hv: &Hypervisor,
+        owner: &Domain,
+        server: xenolith_policy::ioreq::ServerId,
+        index: u64,
+        gfn: Gfn,
+    ) -> Result<(), Errno> {
+        let mfn = owner.lend_server_frame(hv, server, self.id, index)?;
+        self.map_lent(hv, owner, mfn, MapKind::Shared, gfn)
+    }
+
+    /// Takes away what a failed call has mapped at a frame.
+    pub fn unmap_resource(&self, hv: &Hypervisor, gfn: Gfn) {
+        if let Ok(entry) = self.lookup(gfn)
+            && matches!(entry.kind, MapKind::Shared | MapKind::SharedReadOnly)
+        {
+            // It may be something else by now: then it stays.
+            let _ = self.memory.lock().unmap_referenced(hv, self, gfn, entry.mfn);
+        }
+    }
+
+    /// Notes that a page of RAM has gone from where it was: ballooned away, removed, or replaced by something else. Whoever
+    /// maps the domain's memory has to drop what it keeps of it, for which the vCPU waits that runs on the calling CPU. If
+    /// it was another domain's doing, each of the domain's vCPUs waits.
+    pub(super) fn mark_mapcache_stale(&self, hv: &Hypervisor) {
+        let here = Some(arch::this_cpu());
+        match self.vcpus.iter().find(|vcpu| hv.scheduler.running_on(vcpu.unit) == here) {
+            Some(vcpu) => vcpu.mark_mapcache_stale(),
+            None => self.vcpus.iter().for_each(Vcpu::mark_mapcache_stale),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What a domain and its vCPUs are doing, in the words of the toolstack.
+
+use xenolith_abi::domctl::{
+    ArchDomainInfo, DomainInfo, GicVersion, SHUTDOWN_REASON_NONE, SHUTDOWN_REASON_SHIFT, VcpuInfo, info_flag,
+};
+
+use crate::hypervisor::Hypervisor;
+use crate::vcpu::{Power, Vcpu};
+use xenolith_arch as arch;
+use xenolith_policy::sched::{State, Times};
+
+use super::Domain;
+
+/// Nanoseconds that a vCPU has run.
+fn run_time(times: Option<Times>, now: u64) -> u64 {
+    arch::nanoseconds(times.map_or(0, |times| times.total(State::Running, now)))
+}
+
+impl Domain {
+    /// The domain as `getdomaininfo` describes it.
+    pub fn info(&self, hv: &Hypervisor) -> DomainInfo {
+        let now = arch::now();
+        let (mut cpu_time, mut online, mut running, mut blocked) = (0_u64, 0, false, true);
+        for vcpu in &self.vcpus {
+            let times = hv.scheduler.times(vcpu.unit);
+            cpu_time = cpu_time.saturating_add(run_time(times, now));
+            if *vcpu.power.lock() == Power::On {
+                online += 1;
+                let state = times.map_or(State::Offline, |times| times.state);
+                running |= state == State::Running;
+                blocked &= state == State::Blocked;
+            }
+        }
+        let reason = self.shutdown_reason().map_or(SHUTDOWN_REASON_NONE, |reason| reason.number());
+        let flags = [
+            (true, info_flag::HVM_GUEST | info_flag::HAP | reason << SHUTDOWN_REASON_SHIFT),
+            (self.is_dead(), info_flag::DYING),
+            (self.has_shut_down(), info_flag::SHUTDOWN),
+            (self.is_paused(), info_flag::PAUSED),
+            (blocked, info_flag::BLOCKED),
+            (running, info_flag::RUNNING),
+        ];
+        let flags = flags.iter().filter(|(holds, _)| *holds).fold(0, |all, (_, flag)| all | flag);
+        let memory = self.memory.lock();
+        let gic_version = if self.gic_system_registers { GicVersion::V3 } else { GicVersion::V2 };
+        DomainInfo {
+            domain: self.id.0,
+            flags,
+            tot_pages: memory.pages,
+            max_pages: memory.max_pages,
+            shared_info_frame: memory.shared_info_gfn.map_or(u64::MAX, |gfn| gfn.0),
+            cpu_time,
+            nr_online_vcpus: online,
+            max_vcpu_id: u32::try_from(self.vcpus.len()).unwrap_or(u32::MAX).wrapping_sub(1),
+            handle: *self.handle.lock(),
+            gpaddr_bits: u8::try_from(hv.geometry.bits()).unwrap_or(u8::MAX),
+            arch: ArchDomainInfo { gic_version: gic_version.number(), ..ArchDomainInfo::default() },
+            ..DomainInfo::default()
+        }
+    }
+
+    /// A vCPU as `getvcpuinfo` describes it.
+    pub fn vcpu_info(&self, hv: &Hypervisor, vcpu: &Vcpu) -> VcpuInfo {
+        let times = hv.scheduler.times(vcpu.unit);
+        let is = |state| u8::from(times.is_some_and(|times| times.state == state));
+        let last = vcpu.last_cpu.load(core::sync::atomic::Ordering::Relaxed);
+        VcpuInfo {
+            vcpu: vcpu.id.0.into(),
+            online: u8::from(*vcpu.power.lock() == Power::On),
+            blocked: is(State::Blocked),
+            running: is(State::Running),
+            cpu_time: run_time(times, arch::now()),
+            cpu: hv.scheduler.running_on(vcpu.unit).map_or(last, |cpu| cpu.0).into(),
+            ..VcpuInfo::default()
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The pages that a domain's stage-2 tables are made of: a pool of its own, so that one that has its memory split into the
+//! smallest pieces, or mapped at far-off addresses, uses up no other's (Xen's advisory 409).
+
+use xenolith_abi::Errno;
+
+use crate::hypervisor::Hypervisor;
+use xenolith_core::types::{PAGE_SHIFT, PAGE_SIZE};
+
+use super::Domain;
+use super::destroy::Progress;
+use super::memory::Memory;
+
+impl Memory {
+    /// Pages of the pool, those in use as tables included; the root does not count.
+    pub(super) fn pool_pages(&self) -> u64 {
+        self.p2m.tables().saturating_add(self.p2m.pool().len())
+    }
+}
+
+impl Domain {
+    /// The size of the pool in bytes (`XEN_DOMCTL_get_paging_mempool_size`).
+    pub fn paging_pool(&self) -> u64 {
+        self.memory.lock().pool_pages() << PAGE_SHIFT
+    }
+
+    /// Changes the size of the pool (`XEN_DOMCTL_set_paging_mempool_size`) by no more than `budget` pages;
+    /// [`Progress::Again`] when that was not enough, and the same call is to be made again.
+    ///
+    /// `EINVAL`: not a multiple of 4096 bytes, or the domain is dying. `ENOMEM`: no memory, or more pages are in use as
+    /// tables than are to be left; what was done before stays.
+    pub fn set_paging_pool(&self, hv: &Hypervisor, bytes: u64, budget: u32) -> Result<Progress, Errno> {
+        if !bytes.is_multiple_of(PAGE_SIZE) {
+            return Err(Errno::EINVAL);
+        }
+        let wanted = bytes >> PAGE_SHIFT;
+        for _ in 0..budget {
+            let mut memory = self.memory.lock();
+            if memory.closed {
+                return Err(Errno::EINVAL);
+            }
+            let pages = memory.pool_pages();
+            if pages == wanted {
+                return Ok(Progress::Done);
+            }
+            if pages < wanted {
+                let table = hv.frames.alloc_table(self.id).ok_or(Errno::ENOMEM)?;
+                memory.p2m.pool_mut().push(table);
+            } else {
+                let table = memory.p2m.pool_mut().pop().ok_or(Errno::ENOMEM)?;
+                let _ = hv.frames.free_table(table, self.id);
+            }
+        }
+        let is_done = self.memory.lock().pool_pages() == wanted;
+        Ok(if is_done { Progress::Done } else { Progress::Again })
+    }
+}

@@ -1,0 +1,49 @@
+//! Letting go of frames: the one way by which references end, so that the end of a destroyed domain is noticed.
+//!
+//! A domain counts the frames that it has given up and others still refer to. When it is dead and the last of them goes,
+//! the domain goes. The count is right as soon as both sides of a release are done, and nobody asks before the domain is
+//! dead and has given up everything.
+
+use core::sync::atomic::Ordering;
+
+use crate::hypervisor::Hypervisor;
+use xenolith_core::types::{DomId, Mfn};
+use xenolith_memory::frames::{FrameError, FrameRange, FrameRef, Release};
+
+use super::Domain;
+
+impl Hypervisor {
+    /// Drops a reference to a frame, whoever owns it. It may be the last one of a domain that is dead: then that domain
+    /// is gone, and the control domain hears of it; so the caller may hold no lock from event channels inwards.
+    pub fn release_frame(&self, mfn: Mfn) {
+        if let Ok(Release::Freed { owner }) = self.frames.release(mfn) {
+            self.frame_gone(owner);
+        }
+    }
+
+    /// Drops the reference of a frame, as [`Self::release_frame`] does.
+    pub fn put_frame(&self, frame: FrameRef) {
+        self.release_frame(frame.mfn());
+    }
+
+    /// Ends a domain's allocation of frames of its own. Those that others refer to stay until they let go. Returns how
+    /// many are free.
+    pub fn give_up(&self, owner: &Domain, range: FrameRange) -> Result<u64, FrameError> {
+        let mut freed = 0;
+        let result = self.frames.free_counted(range, owner.id, &mut freed);
+        let done = match result {
+            Ok(()) => range.pages,
+            Err((_, done)) => done,
+        };
+        let lingering = i64::try_from(done.saturating_sub(freed)).unwrap_or(i64::MAX);
+        owner.lingering.fetch_add(lingering, Ordering::SeqCst);
+        result.map(|()| freed).map_err(|(error, _)| error)
+    }
+
+    /// A frame is free that its owner had given up before.
+    fn frame_gone(&self, owner: DomId) {
+        let Some(domain) = self.domain(owner) else { return };
+        domain.lingering.fetch_sub(1, Ordering::SeqCst);
+        self.forget_if_over(&domain);
+    }
+}

@@ -1,0 +1,47 @@
+//! What a domain reads from its shared info page: the wall clock.
+
+use xenolith_abi::Errno;
+use xenolith_abi::shared::SharedInfo;
+
+use crate::hypervisor::Hypervisor;
+use xenolith_core::types::Gfn;
+
+use super::Domain;
+
+const WC_VERSION: usize = core::mem::offset_of!(SharedInfo, wc_version);
+const WC_SEC: usize = core::mem::offset_of!(SharedInfo, wc_sec);
+const WC_NSEC: usize = core::mem::offset_of!(SharedInfo, wc_nsec);
+const WC_SEC_HI: usize = core::mem::offset_of!(SharedInfo, wc_sec_hi);
+
+impl Domain {
+    /// Maps the shared info page at a guest frame, in place of what is there (`XENMAPSPACE_shared_info`).
+    pub fn map_shared_info(&self, hv: &Hypervisor, gfn: Gfn) -> Result<(), Errno> {
+        let mut memory = self.memory.lock();
+        if memory.shared_info_gfn.is_some() {
+            return Err(Errno::EBUSY);
+        }
+        let kind = xenolith_memory::p2m::MapKind::Shared;
+        memory.map_referenced(hv, self, gfn, self.shared_info.mfn(), self.id, kind)?;
+        memory.shared_info_gfn = Some(gfn);
+        self.grants.lock().forget_gfn(gfn);
+        Ok(())
+    }
+
+    /// Publishes the wall-clock time, in nanoseconds since 1970, at which the counter was zero. The version is odd
+    /// while the words do not belong together.
+    pub fn write_wall_clock(&self, at_boot: u64) {
+        let page = self.shared_info.page();
+        let (Some(version), Some(seconds), Some(nanoseconds), Some(seconds_high)) =
+            (page.word32(WC_VERSION), page.word32(WC_SEC), page.word32(WC_NSEC), page.word32(WC_SEC_HI))
+        else {
+            return;
+        };
+        let whole = at_boot / 1_000_000_000;
+        let odd = version.load() | 1;
+        version.store(odd);
+        seconds.store(whole as u32);
+        seconds_high.store((whole >> 32) as u32);
+        nanoseconds.store((at_boot % 1_000_000_000) as u32);
+        version.store(odd.wrapping_add(1));
+    }
+}

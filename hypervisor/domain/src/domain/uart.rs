@@ -1,0 +1,162 @@
+//! The emulated UART of a domain, joined with its interrupt controller, the machine's console, and event channels.
+//!
+//! Its lock is held while the interrupt line changes, so that the line follows the registers in their order.
+
+use machine_model::layout::{PL011, PL011_SPI};
+use xenolith_abi::Errno;
+
+use crate::console::{Typed, console};
+use crate::hypervisor::Hypervisor;
+use xenolith_core::sync::Mutex;
+use xenolith_core::types::{DomId, Gfn, Ipa, VcpuId};
+use xenolith_memory::frames::FrameRef;
+use xenolith_policy::event::{ConsumerTag, Port};
+use xenolith_vdev::vuart::{self, Fault, Output, Vuart};
+
+use super::Domain;
+
+impl Domain {
+    /// Changes the UART, then sets its interrupt line and notifies its other end.
+    fn change_uart<T>(&self, hv: &Hypervisor, change: impl FnOnce(&mut Vuart<FrameRef>) -> T) -> Option<T> {
+        let mut uart = self.vuart.get()?.lock();
+        let before = uart.line();
+        let result = change(&mut uart);
+        let (intid, line) = (uart.intid(), uart.line());
+        if line != before {
+            self.change_vgic(hv, |vgic| vgic.set_level(None, intid, line));
+        }
+        let news = uart.take_news();
+        drop(uart);
+        if let Some(port) = news {
+            self.notify_peer(hv, port);
+        }
+        Some(result)
+    }
+
+    /// Gives a domain a UART whose other end is a program in domain `console`, which finds it in a page of the domain's RAM
+    /// and at the port that is returned.
+    ///
+    /// `EINVAL`: it has one, there is no such page, it has no such interrupt, or it is dying. `ENOSPC`, `ENOMEM`: no port.
+    pub fn make_uart(&self, hv: &Hypervisor, gfn: Gfn, console: DomId) -> Result<Port, Errno> {
+        if !self.vgic.lock().is_free_line(PL011_SPI.0) {
+            return Err(Errno::EINVAL);
+        }
+        let port = self.events.lock().alloc_consumer(VcpuId(0), console, vuart::TAG)?;
+        let made = self.with_frame_ref(hv, gfn, |frame| {
+            let mut frame = Some(frame);
+            self.vuart.call_once(|| {
+                let ring =
+                    frame.take().map(|frame| Vuart::on_ring(Ipa(PL011.start), PL011_SPI.0, frame, port));
+                Mutex::new(ring.unwrap_or_else(|| Vuart::on_console(Ipa(PL011.start), PL011_SPI.0)))
+            });
+            frame
+        });
+        let left = made.map(|frame| frame.map(|frame| hv.put_frame(frame)));
+        if let Ok(None) = left {
+            return Ok(port);
+        }
+        let closed = self.events.lock().close_consumer(port);
+        if let Ok(Some(peer)) = closed {
+            hv.disconnect_event(peer);
+        }
+        Err(left.err().unwrap_or(Errno::EINVAL))
+    }
+
+    /// The other end of the UART has connected, sent an event, or gone. Which of these is asked of the port under the
+    /// UART's lock: word of what was done to it may come in another order.
+    fn uart_event(&self, hv: &Hypervisor) {
+        self.change_uart(hv, |uart| {
+            let peer = uart.port().and_then(|port| self.events.lock().consumer_peer(port));
+            uart.other_end_changed(peer.is_some());
+        });
+    }
+
+    /// An event at a port of the hypervisor, for this vCPU.
+    pub fn consumer_event(&self, hv: &Hypervisor, tag: ConsumerTag, id: VcpuId) {
+        if tag == vuart::TAG { self.uart_event(hv) } else { self.device_model_event(hv, tag, id) }
+    }
+
+    /// Somebody has connected to a port of the hypervisor, or has gone from there.
+    pub fn consumer_changed(&self, hv: &Hypervisor, tag: ConsumerTag, id: VcpuId, port: Port) {
+        if tag == vuart::TAG { self.uart_event(hv) } else { self.device_model_changed(hv, tag, id, port) }
+    }
+
+    /// A guest's load from the UART. `None`: it has none at this address.
+    pub fn read_uart(&self, hv: &Hypervisor, ipa: Ipa, size: u8) -> Option<Result<u64, Fault>> {
+        self.change_uart(hv, |uart| uart.read(ipa, size))?
+    }
+
+    /// A guest's store to the UART. `None`: it has none at this address.
+    pub fn write_uart(&self, hv: &Hypervisor, ipa: Ipa, size: u8, value: u64) -> Option<Result<(), Fault>> {
+        let at_once = console().focus() == self.id;
+        self.change_uart(hv, |uart| {
+            let sent = uart.write(ipa, size, value)?;
+            Some(sent.map(|byte| {
+                let output = byte.zip(uart.output());
+                if let Some(piece) = output.and_then(|(byte, output)| output.push(byte, at_once)) {
+                    console().write_for(self.id, &piece);
+                }
+            }))
+        })?
+    }
+
+    /// Writes what the domain has sent of a line that has not ended.
+    pub fn show_unfinished_line(&self) {
+        if let Some(uart) = self.vuart.get()
+            && let Some(piece) = uart.lock().output().and_then(Output::take)
+        {
+            console().write_for(self.id, &piece);
+        }
+    }
+}
+
+impl Hypervisor {
+    /// A domain can have what is typed on the console from now on.
+    pub fn offer_console(&self, domain: &Domain) {
+        if domain.vuart.get().is_none_or(|uart| uart.lock().output().is_none()) {
+            return;
+        }
+        let (key, added) = console().change_focus(|focus| (focus.key(), focus.add(domain.id)));
+        match key.map(key_name) {
+            Some(key) if added => {
+                log::info!("{}: press Ctrl-{key} three times to type on its console", domain.id);
+            }
+            _ => log::info!("{}: nothing can be typed on its console", domain.id),
+        }
+    }
+
+    /// A domain ends: it can have the console's input no more, and what its UART has of its memory goes back.
+    pub fn withdraw_console(&self, domain: &Domain) {
+        let Some(uart) = domain.vuart.get() else { return };
+        domain.show_unfinished_line();
+        console().change_focus(|focus| focus.remove(domain.id));
+        let frame = uart.lock().cut();
+        if let Some(frame) = frame {
+            self.put_frame(frame);
+        }
+    }
+
+    /// What follows from a key that is not for the control domain alone.
+    pub fn take_typed(&self, typed: Typed) {
+        match typed {
+            Typed::Byte(id, byte) => {
+                if let Some(domain) = self.domain(id) {
+                    domain.change_uart(self, |uart| uart.receive(&[byte]));
+                }
+            }
+            Typed::Switched(id) => {
+                let key = console().change_focus(|focus| focus.key()).map_or('?', key_name);
+                let who = if id == DomId::CONTROL { " (the first domain)" } else { "" };
+                log::info!("what you type goes to {id}{who}; press Ctrl-{key} three times to switch");
+                if let Some(domain) = self.domain(id) {
+                    domain.show_unfinished_line();
+                }
+            }
+        }
+    }
+}
+
+/// The letter of a control character.
+fn key_name(key: u8) -> char {
+    char::from(key.wrapping_add(b'a').wrapping_sub(1))
+}

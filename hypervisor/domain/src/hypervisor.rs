@@ -1,0 +1,431 @@
+//! The whole of the hypervisor's state: one value, made at boot, that everything else is given by reference.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
+
+use xenolith_abi::Errno;
+
+use crate::accounting::Accounts;
+use crate::domain::Domain;
+use crate::heap::require_heap;
+use crate::timers::VcpuTimers;
+use crate::vcpu::Vcpu;
+use xenolith_arch as arch;
+use xenolith_core::sync::{Mutex, RwLock};
+use xenolith_core::types::{CpuId, DomId, VcpuId};
+use xenolith_host::command_line::Options;
+use xenolith_isa::psci::Mitigations;
+use xenolith_memory::frames::{Frames, ScrubCursor};
+use xenolith_memory::p2m::{Geometry, Vmids};
+use xenolith_policy::sched::{CpuMask, Scheduler, UnitId};
+use xenolith_policy::slots::Slots;
+
+/// The interrupts that EL2 itself uses, by INTID.
+#[derive(Clone, Copy, Debug)]
+pub struct Lines {
+    /// EL2's own timer.
+    pub timer: u32,
+    /// The virtual timer of the vCPU that runs.
+    pub guest_timer: u32,
+    /// A list register has become free.
+    pub maintenance: u32,
+    /// The console's UART.
+    pub console: Option<u32>,
+}
+
+/// A vCPU by the objects that it belongs to.
+#[derive(Clone)]
+pub struct VcpuRef {
+    /// Its domain.
+    pub domain: Arc<Domain>,
+    /// Its number there.
+    pub id: VcpuId,
+}
+
+impl VcpuRef {
+    /// The vCPU itself. A reference is only made for one that exists.
+    pub fn vcpu(&self) -> &Vcpu {
+        &self.domain.vcpus[usize::from(self.id.0)]
+    }
+}
+
+/// The hypervisor.
+pub struct Hypervisor {
+    /// What the command line asked for.
+    pub options: Options,
+    /// Machine memory.
+    pub frames: Frames,
+    /// Which vCPU runs where.
+    pub scheduler: Scheduler,
+    /// When each CPU looks at which vCPU's timers.
+    pub timers: VcpuTimers,
+    /// The command line, as it was.
+    pub command_line: String,
+    /// The shape of every domain's stage 2.
+    pub geometry: Geometry,
+    cpus: AtomicU16,
+    lines: Lines,
+    domains: RwLock<Vec<Arc<Domain>>>,
+    /// The VMIDs of domains.
+    pub vmids: Mutex<Vmids>,
+    /// The number that a domain got last; held while one is made, so that no two get the same.
+    pub(crate) creating: Mutex<DomId>,
+    /// Domains that are gone but for somebody's reference: their vCPUs are still in the scheduler.
+    zombies: Mutex<Vec<Arc<Domain>>>,
+    units: RwLock<Vec<Option<VcpuRef>>>,
+    /// CPUs that were kicked with no interrupt, by themselves or while they watched, and have not chosen since.
+    kicks: AtomicU64,
+    /// CPUs that have nothing to run and watch for kicks. Each CPU changes its own bit only.
+    watching: AtomicU64,
+    /// Wall-clock nanoseconds since 1970 at the moment when the counter was zero.
+    pub wall_clock: Mutex<u64>,
+    /// Shared interrupts: which domain has each one. Indexed by INTID - 32.
+    routes: RwLock<Vec<Option<DomId>>>,
+    /// How far the memory that was free at boot has been wiped; nothing before that begins, and when it is done.
+    scrubbing: Mutex<Option<ScrubCursor>>,
+    /// Devices of guests, and who serves them.
+    pub slots: Mutex<Slots>,
+    /// What the machine does against speculation, as guests are told when they ask.
+    pub mitigations: Mitigations,
+    /// ACTLR_EL1 of the machine, which guests may read.
+    pub actlr: u64,
+    /// What EL2 costs, where that is counted.
+    pub accounts: Accounts,
+}
+
+impl Hypervisor {
+    /// Puts the parts together; there is one CPU, and no domain yet.
+    pub fn new(
+        options: Options,
+        command_line: String,
+        frames: Frames,
+        scheduler: Scheduler,
+        geometry: Geometry,
+        lines: Lines,
+    ) -> Self {
+        Hypervisor {
+            options,
+            command_line,
+            frames,
+            timers: VcpuTimers::new(scheduler.cpus()),
+            scheduler,
+            geometry,
+            cpus: AtomicU16::new(1),
+            lines,
+            domains: RwLock::new(Vec::new()),
+            vmids: Mutex::default(),
+            creating: Mutex::new(DomId::CONTROL),
+            zombies: Mutex::default(),
+            units: RwLock::new(Vec::new()),
+            kicks: AtomicU64::new(0),
+            watching: AtomicU64::new(0),
+            wall_clock: Mutex::new(0),
+            routes: RwLock::new(Vec::new()),
+            scrubbing: Mutex::new(None),
+            slots: Mutex::default(),
+            mitigations: Mitigations::default(),
+            actlr: arch::auxiliary_control(),
+            accounts: Accounts::default(),
+        }
+    }
+
+    /// Physical CPUs that are up.
+    pub fn cpus(&self) -> u16 {
+        self.cpus.load(Ordering::Relaxed)
+    }
+
+    /// Another CPU is up.
+    pub fn count_cpu(&self) {
+        self.cpus.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The interrupts that EL2 itself uses.
+    pub fn lines(&self) -> Lines {
+        self.lines
+    }
+
+    /// Has idle CPUs wipe the memory that was free at boot, if the options say so. Not before the first domain has its
+    /// memory: what is being wiped is out of the allocator, and would be a hole in the domain's.
+    pub fn start_scrubbing(&self) {
+        *self.scrubbing.lock() = self.options.scrub.then(ScrubCursor::default);
+    }
+
+    /// Wipes a little of the memory that was free at boot. False when there is nothing to do, or another CPU is at it.
+    ///
+    /// It is for CPUs that are idle, so that nobody waits for it: a domain's memory is wiped when it is given, if it
+    /// was not before.
+    pub fn scrub_a_little(&self) -> bool {
+        let Some(mut scrubbing) = self.scrubbing.try_lock() else { return false };
+        let more = scrubbing.as_mut().is_some_and(|cursor| self.frames.scrub_some(cursor));
+        if !more {
+            *scrubbing = None;
+        }
+        more
+    }
+
+    /// Adds a domain that is complete: its vCPUs can be scheduled from now on. `ENOMEM`: no memory. `EEXIST`: another has
+    /// its number. After an error the domain is taken apart again; its RAM stays with who allocated it.
+    pub fn add_domain(&self, domain: Box<Domain>) -> Result<Arc<Domain>, Errno> {
+        let end = domain.vcpus.iter().map(|vcpu| vcpu.unit.0 as usize + 1).max().unwrap_or(0);
+        let room = || {
+            let mut domains = self.domains.write();
+            domains.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+            // Room in the zombies for every domain there is, so that the way into it does not fail.
+            let mut zombies = self.zombies.lock();
+            zombies.try_reserve(domains.len() + 1).map_err(|_| Errno::ENOMEM)?;
+            let mut units = self.units.write();
+            let more = end.saturating_sub(units.len());
+            units.try_reserve(more).map_err(|_| Errno::ENOMEM)?;
+            if more > 0 {
+                units.resize(end, None);
+            }
+            // The domain moves to where its references are counted, which cannot fail.
+            require_heap::<(AtomicUsize, AtomicUsize, Domain)>()?;
+            Ok((domains, units))
+        };
+        let (mut domains, mut units) = match room() {
+            Ok(room) => room,
+            Err(errno) => {
+                domain.discard(self);
+                return Err(errno);
+            }
+        };
+        let place = match domains.binary_search_by_key(&domain.id, |other| other.id) {
+            Err(place) => place,
+            Ok(_) => {
+                drop((domains, units));
+                domain.discard(self);
+                return Err(Errno::EEXIST);
+            }
+        };
+        let domain: Arc<Domain> = domain.into();
+        for vcpu in &domain.vcpus {
+            if let Some(unit) = units.get_mut(vcpu.unit.0 as usize) {
+                *unit = Some(VcpuRef { domain: domain.clone(), id: vcpu.id });
+            }
+        }
+        drop(units);
+        domain.write_wall_clock(*self.wall_clock.lock());
+        domains.insert(place, domain.clone());
+        Ok(domain)
+    }
+
+    /// The domain of a number, also when it is dying ([`Domain::is_dying`]).
+    #[inline(never)]
+    pub fn domain(&self, id: DomId) -> Option<Arc<Domain>> {
+        self.domains.read().iter().find(|domain| domain.id == id).cloned()
+    }
+
+    /// The domain with the lowest number that is not below `id`.
+    #[inline]
+    pub fn domain_from(&self, id: DomId) -> Option<Arc<Domain>> {
+        let domains = self.domains.read();
+        let place = domains.partition_point(|domain| domain.id < id);
+        domains.get(place).cloned()
+    }
+
+    /// How many domains there are.
+    pub fn domain_count(&self) -> usize {
+        self.domains.read().len()
+    }
+
+    /// The domain of a number, if it is not dying.
+    #[inline]
+    pub fn live_domain(&self, id: DomId) -> Option<Arc<Domain>> {
+        self.domain(id).filter(|domain| !domain.is_dying())
+    }
+
+    /// All domains, in the order of their numbers. No lock is held between two of them: one that is made meanwhile comes if
+    /// its number is higher than that of the last.
+    pub fn domains(&self) -> impl Iterator<Item = Arc<Domain>> {
+        let mut next = Some(DomId(0));
+        core::iter::from_fn(move || {
+            let domain = self.domain_from(next?)?;
+            next = domain.id.0.checked_add(1).map(DomId);
+            Some(domain)
+        })
+    }
+
+    /// The first of these numbers that no domain has.
+    pub fn free_number(&self, mut among: impl Iterator<Item = u16>) -> Option<DomId> {
+        let domains = self.domains.read();
+        let is_free = |id: &u16| domains.binary_search_by_key(&DomId(*id), |domain| domain.id).is_err();
+        among.find(is_free).map(DomId)
+    }
+
+    /// The vCPU that the scheduler knows by this number.
+    #[inline]
+    pub fn vcpu(&self, unit: UnitId) -> Option<VcpuRef> {
+        self.units.read().get(unit.0 as usize).cloned().flatten()
+    }
+
+    /// Makes a domain's vCPUs found no more by their numbers in the scheduler.
+    pub(crate) fn forget_vcpus(&self, domain: &Domain) {
+        let mut units = self.units.write();
+        for vcpu in &domain.vcpus {
+            if let Some(unit) = units.get_mut(vcpu.unit.0 as usize) {
+                *unit = None;
+            }
+        }
+    }
+
+    /// Takes a domain off the list: true for the one who does. It is kept until nobody refers to it.
+    pub(crate) fn unlink(&self, domain: &Domain) -> bool {
+        let mut domains = self.domains.write();
+        let Some(place) = domains.iter().position(|other| core::ptr::eq(Arc::as_ptr(other), domain)) else {
+            return false;
+        };
+        // `add_domain` has made room for all of them.
+        self.zombies.lock().push(domains.remove(place));
+        true
+    }
+
+    /// Ends domains that were taken off the list, once nobody refers to them any more.
+    pub(crate) fn reap_zombies(&self, end: impl Fn(&Domain)) {
+        let mut zombies = self.zombies.lock();
+        let mut index = 0;
+        while index < zombies.len() {
+            // Nobody can get a new reference: the domain is on no list, and this one is not given out.
+            match zombies.get_mut(index).and_then(Arc::get_mut) {
+                Some(domain) => {
+                    end(domain);
+                    zombies.swap_remove(index);
+                }
+                None => index += 1,
+            }
+        }
+    }
+
+    /// Gives a shared interrupt to a domain.
+    pub fn give_interrupt(&self, intid: u32, to: DomId) -> Result<(), Errno> {
+        let index = intid.checked_sub(32).ok_or(Errno::EINVAL)? as usize;
+        let mut routes = self.routes.write();
+        if index >= routes.len() {
+            let more = index + 1 - routes.len();
+            routes.try_reserve(more).map_err(|_| Errno::ENOMEM)?;
+            routes.resize(index + 1, None);
+        }
+        if let Some(route) = routes.get_mut(index) {
+            *route = Some(to);
+        }
+        Ok(())
+    }
+
+    /// Takes a domain's shared interrupts away, and switches them off.
+    pub(crate) fn release_interrupts(&self, from: DomId) {
+        let mut routes = self.routes.write();
+        for (intid, route) in (32..).zip(routes.iter_mut()).filter(|(_, route)| **route == Some(from)) {
+            arch::gic::disable(intid);
+            arch::gic::set_active(intid, false);
+            *route = None;
+        }
+    }
+
+    /// Takes a shared interrupt from one domain and gives it to another, masked and inactive. False: it was not the
+    /// first one's.
+    pub fn move_interrupt(&self, intid: u32, from: DomId, to: DomId) -> bool {
+        let Some(index) = intid.checked_sub(32) else { return false };
+        let mut routes = self.routes.write();
+        match routes.get_mut(index as usize) {
+            Some(route) if *route == Some(from) => {
+                arch::gic::disable(intid);
+                arch::gic::set_active(intid, false);
+                *route = Some(to);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The lowest shared interrupt from `intid` on that belongs to a domain.
+    pub fn next_interrupt_of(&self, owner: DomId, intid: u32) -> Option<u32> {
+        let routes = self.routes.read();
+        let start = intid.saturating_sub(32);
+        let mut numbers = (start..).zip(routes.iter().skip(start as usize));
+        numbers.find(|(_, route)| **route == Some(owner)).and_then(|(index, _)| index.checked_add(32))
+    }
+
+    /// The domain that a shared interrupt belongs to.
+    #[inline]
+    pub fn owner_of_interrupt(&self, intid: u32) -> Option<DomId> {
+        let index = intid.checked_sub(32)? as usize;
+        self.routes.read().get(index).copied().flatten()
+    }
+
+    /// Makes CPUs choose anew. The calling CPU does so before it enters a guest or sleeps, and one that watches does so at
+    /// once; both with no interrupt.
+    #[inline]
+    pub fn kick(&self, cpus: CpuMask) {
+        if cpus.is_empty() {
+            return;
+        }
+        let own = arch::this_cpu();
+        for cpu in cpus.iter() {
+            if cpu == own {
+                self.kicks.fetch_or(CpuMask::one(own).0, Ordering::Relaxed);
+            } else if !self.kick_watching(cpu) {
+                arch::gic::kick(cpu);
+            }
+        }
+    }
+
+    /// Kicks a CPU if it watches. One that ends its watch meanwhile either sees the kick or is found to watch no more.
+    fn kick_watching(&self, cpu: CpuId) -> bool {
+        let watches = || CpuMask(self.watching.load(Ordering::SeqCst)).contains(cpu);
+        if !watches() {
+            return false;
+        }
+        self.kicks.fetch_or(CpuMask::one(cpu).0, Ordering::SeqCst);
+        watches()
+    }
+
+    /// Says whether the calling CPU watches for kicks. After the end of that it looks once more before it sleeps.
+    pub fn set_watching(&self, own: CpuId, watching: bool) {
+        let bit = CpuMask::one(own).0;
+        match watching {
+            true => self.watching.fetch_or(bit, Ordering::SeqCst),
+            false => self.watching.fetch_and(!bit, Ordering::SeqCst),
+        };
+    }
+
+    /// Whether the calling CPU was kicked with no interrupt, and has not chosen since.
+    pub fn is_kicked(&self, own: CpuId) -> bool {
+        CpuMask(self.kicks.load(Ordering::SeqCst)).contains(own)
+    }
+
+    /// The calling CPU chooses now: after this in every respect, so that it finds what the kick was for.
+    pub fn take_kick(&self, own: CpuId) {
+        self.kicks.fetch_and(!CpuMask::one(own).0, Ordering::SeqCst);
+    }
+
+    /// Makes a vCPU that sleeps runnable.
+    pub fn wake(&self, unit: UnitId) {
+        self.kick(self.scheduler.wake(unit, arch::now()));
+    }
+
+    /// Has a vCPU look at its interrupts: wakes it when it sleeps, makes it leave the guest when it runs elsewhere.
+    pub fn notify(&self, domain: &Domain, id: VcpuId) {
+        let Some(vcpu) = domain.vcpu(id) else { return };
+        vcpu.mark_interrupts_changed();
+        self.wake(vcpu.unit);
+        if let Some(cpu) = self.scheduler.running_on(vcpu.unit)
+            && cpu != arch::this_cpu()
+        {
+            arch::gic::kick(cpu);
+        }
+    }
+
+    /// Publishes the wall-clock time (nanoseconds since 1970) at which the counter was zero to every domain.
+    pub fn set_wall_clock(&self, at_boot: u64) {
+        let domains = self.domains.read();
+        // Held while the time is written, so that two callers do not mix theirs.
+        let mut wall_clock = self.wall_clock.lock();
+        *wall_clock = at_boot;
+        for domain in domains.iter().filter(|domain| !domain.is_dying()) {
+            domain.write_wall_clock(at_boot);
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The hypervisor's state: domains with their vCPUs, the machine's resources, and what joins the parts.
+#![cfg_attr(target_os = "none", no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod accounting;
+pub mod console;
+pub mod cpu;
+pub mod debug_keys;
+pub mod domain;
+pub mod heap;
+pub mod hypervisor;
+pub mod list_registers;
+pub mod timers;
+pub mod vcpu;

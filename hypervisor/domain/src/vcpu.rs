@@ -1,0 +1,203 @@
+//! A virtual CPU: what is kept of it while it does not run, and what others may ask of it while it does.
+
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
+
+use crate::domain::runstate::RunstateArea;
+use xenolith_arch::context::Context;
+use xenolith_core::sync::Mutex;
+use xenolith_core::types::VcpuId;
+use xenolith_isa::device_access::DeviceAccess;
+use xenolith_isa::physical_timer::PhysicalTimer;
+use xenolith_isa::regs::GuestRegs;
+use xenolith_policy::sched::UnitId;
+
+/// The registers of a vCPU that is not running, and whether it is.
+#[derive(Debug)]
+pub struct Saved {
+    /// General registers, PC and PSTATE.
+    pub regs: GuestRegs,
+    /// Everything else that the CPU holds for it.
+    pub context: Context,
+    /// The state is in a physical CPU; what stands here is old.
+    pub loaded: bool,
+    /// Somebody has said how the vCPU begins: the toolstack, or another vCPU by PSCI.
+    pub defined: bool,
+}
+
+/// A virtual CPU.
+#[derive(Debug)]
+pub struct Vcpu {
+    /// Its number in its domain.
+    pub id: VcpuId,
+    /// Its number in the scheduler.
+    pub unit: UnitId,
+    /// What it reads in MPIDR_EL1.
+    pub mpidr: u64,
+    /// Registers while it does not run.
+    pub saved: Mutex<Saved>,
+    /// The emulated EL1 physical timer.
+    pub timer: Mutex<PhysicalTimer>,
+    /// The physical interrupt of the virtual timer may be active on the CPU that it runs on.
+    pub timer_raised: AtomicBool,
+    /// A CPU has an alarm for its virtual timer: the one that it left last.
+    pub timer_watched: AtomicBool,
+    /// PSCI: between CPU_ON and CPU_OFF.
+    pub power: Mutex<Power>,
+    /// Where the guest wants to read how its time was spent.
+    pub runstate: Mutex<RunstateArea>,
+    /// The CPU that it ran on last, which its shared interrupts follow.
+    pub last_cpu: AtomicU16,
+    /// It waits in `sched_op` poll.
+    pub polling: AtomicBool,
+    /// When that ends, as a counter value; 0 = never.
+    pub poll_until: AtomicU64,
+    /// How far cleaning the domain's memory for a set/way operation of this vCPU has come, as a guest frame.
+    pub cleaned_to: AtomicU64,
+    /// The CPUs on which it should run rather than on others, by the toolstack's word; the scheduler does not ask.
+    pub soft_affinity: AtomicU64,
+    /// When its kernel, which seems to have panicked, counts as crashed (`domain::crash`); 0 = there is no suspicion.
+    suspect_until: AtomicU64,
+    /// Its registers when that suspicion arose.
+    suspect_regs: Mutex<GuestRegs>,
+    /// The instruction that waits for a device model, if one does.
+    pub access: Mutex<Option<DeviceAccess>>,
+    /// Pages of RAM have gone from where they were ([`Vcpu::take_mapcache_stale`]).
+    mapcache_stale: AtomicBool,
+    pending: AtomicU8,
+}
+
+/// What is to be done for a vCPU before it is entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PendingWork(u8);
+
+impl PendingWork {
+    const NONE: PendingWork = PendingWork(0);
+    const INTERRUPTS: PendingWork = PendingWork(1 << 0);
+    const ANSWER: PendingWork = PendingWork(1 << 1);
+
+    /// Nothing.
+    pub fn is_none(self) -> bool {
+        self == Self::NONE
+    }
+
+    /// The interrupts to be presented to it may have changed.
+    pub fn interrupts(self) -> bool {
+        self.0 & Self::INTERRUPTS.0 != 0
+    }
+
+    /// A device model has answered, or will never answer.
+    pub fn answer(self) -> bool {
+        self.0 & Self::ANSWER.0 != 0
+    }
+}
+
+/// Whether a vCPU is on, in the sense of PSCI (DEN0022, CPU_ON).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Power {
+    /// It runs, or waits to.
+    On,
+    /// It waits for CPU_ON.
+    Off,
+}
+
+impl Vcpu {
+    /// A vCPU that is off.
+    pub fn new(id: VcpuId, unit: UnitId, mpidr: u64) -> Self {
+        Vcpu {
+            id,
+            unit,
+            mpidr,
+            saved: Mutex::new(Saved {
+                regs: GuestRegs::default(),
+                context: Context::new(mpidr),
+                loaded: false,
+                defined: false,
+            }),
+            timer: Mutex::new(PhysicalTimer::default()),
+            timer_raised: AtomicBool::new(false),
+            timer_watched: AtomicBool::new(false),
+            power: Mutex::new(Power::Off),
+            runstate: Mutex::default(),
+            last_cpu: AtomicU16::new(0),
+            polling: AtomicBool::new(false),
+            poll_until: AtomicU64::new(0),
+            cleaned_to: AtomicU64::new(0),
+            soft_affinity: AtomicU64::new(u64::MAX),
+            suspect_until: AtomicU64::new(0),
+            suspect_regs: Mutex::default(),
+            access: Mutex::new(None),
+            mapcache_stale: AtomicBool::new(false),
+            pending: AtomicU8::new(PendingWork::INTERRUPTS.0),
+        }
+    }
+
+    /// Notes that the interrupts to be presented to it may have changed since it was last entered.
+    pub fn mark_interrupts_changed(&self) {
+        self.pending.fetch_or(PendingWork::INTERRUPTS.0, Ordering::Release);
+    }
+
+    /// Notes that what it waited for from a device model is there.
+    pub fn mark_answered(&self) {
+        self.pending.fetch_or(PendingWork::ANSWER.0, Ordering::Release);
+    }
+
+    /// What is to be done before it is entered, once.
+    pub fn take_pending(&self) -> PendingWork {
+        // A plain load keeps the common way into the guest free of atomic writes.
+        if self.pending.load(Ordering::Relaxed) == 0 {
+            return PendingWork::NONE;
+        }
+        PendingWork(self.pending.swap(0, Ordering::Acquire))
+    }
+
+    /// Suspects that its kernel has panicked, with these registers, until the counter reaches `deadline`. False if it is
+    /// suspected already.
+    pub fn suspect(&self, deadline: u64, regs: &GuestRegs) -> bool {
+        let mut kept = self.suspect_regs.lock();
+        let new =
+            self.suspect_until.compare_exchange(0, deadline, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if new {
+            *kept = *regs;
+        }
+        new
+    }
+
+    /// It runs a program or sleeps, which a kernel that has panicked does not.
+    pub fn clear_suspicion(&self) {
+        // A plain load keeps the common way free of writes.
+        if self.suspect_until.load(Ordering::Relaxed) != 0 {
+            self.suspect_until.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// If a suspicion has lasted to its end: it is over, and these are the registers with which it began.
+    pub fn confirm_suspicion(&self, now: u64) -> Option<GuestRegs> {
+        let kept = self.suspect_regs.lock();
+        let until = self.suspect_until.load(Ordering::Relaxed);
+        let lasted = (1..=now).contains(&until)
+            && self.suspect_until.compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        lasted.then_some(*kept)
+    }
+
+    /// Whether it polls, and no longer than until `now`.
+    pub fn has_polled_until(&self, now: u64) -> bool {
+        self.polling.load(Ordering::Relaxed) && (1..=now).contains(&self.poll_until.load(Ordering::Relaxed))
+    }
+
+    /// Notes that pages of RAM have gone from where they were.
+    pub fn mark_mapcache_stale(&self) {
+        self.mapcache_stale.store(true, Ordering::Release);
+    }
+
+    /// Whether pages of RAM have gone from where they were, by the vCPU's doing or another domain's, since this was last
+    /// asked. It goes on when whoever maps the domain's memory has dropped what it keeps of it.
+    pub fn take_mapcache_stale(&self) -> bool {
+        // A plain load keeps calls that take nothing away free of atomic writes.
+        self.mapcache_stale.load(Ordering::Acquire) && self.mapcache_stale.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether it is off and its last registers have left the CPU, so that it can be started anew.
+    pub fn is_off(&self) -> bool {
+        *self.power.lock() == Power::Off && !self.saved.lock().loaded
+    }
+}

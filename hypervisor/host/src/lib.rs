@@ -1,0 +1,11 @@
+//! The machine as it was found: its device tree, the options, the kernel images, and who owns which device.
+#![cfg_attr(target_os = "none", no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod command_line;
+pub mod domain_tree;
+pub mod image;
+pub mod passthrough;
+pub mod platform;

@@ -1,0 +1,174 @@
+//! What the host's device tree says about the machine and about what to boot on it.
+//!
+//! The tree comes from firmware and boot scripts: it may be wrong, and then the machine's owner must read what is
+//! wrong with it. So all of it is read and checked once, here; the rest of the hypervisor uses a [`Platform`] and
+//! never looks at the tree again, except to rewrite it for the hardware domain ([`crate::domain_tree`]). Reading
+//! takes bounded time, stack and memory whatever the bytes are, and does not panic.
+
+mod boot;
+mod common;
+mod cpus;
+mod domains;
+mod error;
+#[cfg(any(test, feature = "fixtures"))]
+pub mod fixtures;
+mod gic;
+mod interrupt;
+mod region;
+mod seed;
+#[cfg(test)]
+mod tests;
+pub mod tree;
+mod uart;
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use arrayvec::ArrayVec;
+
+pub use boot::{MAX_MODULES, Module, ModuleKind};
+pub use common::{Common, EventEnd, StaticShmNode};
+pub use cpus::{Conduit, MAX_CPUS, Mpidr, Psci, Timer};
+pub use domains::{BootDomain, Enhanced, MAX_BOOT_DOMAINS};
+pub use error::PlatformError;
+pub use gic::{Gic, GicLayout, MAX_REDISTRIBUTOR_REGIONS};
+pub use interrupt::{FIRST_PPI, FIRST_SPI, Interrupt, Trigger};
+pub use region::{Region, merge, subtract};
+pub use seed::Seed;
+pub use uart::Uart;
+
+use crate::command_line::Options;
+use tree::Tree;
+
+/// The machine, and what the boot loader left in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Platform {
+    /// RAM, ascending, neighbours joined; at least one bank.
+    pub memory: Vec<Region>,
+    /// What is not to be used as RAM: firmware's and devices' ranges, ascending, joined. They need not lie in RAM.
+    pub reserved: Vec<Region>,
+    /// CPUs in the tree's order, each once; at least one. Which of them boots, its own MPIDR_EL1 tells.
+    pub cpus: ArrayVec<Mpidr, MAX_CPUS>,
+    /// CPUs left out because they are more than [`MAX_CPUS`].
+    pub cpus_left_out: usize,
+    /// The interrupt controller.
+    pub gic: Gic,
+    /// The generic timer.
+    pub timer: Timer,
+    /// The firmware that starts and stops CPUs and the machine.
+    pub psci: Psci,
+    /// The console, if the tree or the `dtuart=` option names one that is a PL011.
+    pub uart: Option<Uart>,
+    /// The boot modules, in order; among them at least one kernel. They lie in RAM and do not overlap.
+    pub modules: ArrayVec<Module, MAX_MODULES>,
+    /// The hypervisor's own command line.
+    pub command_line: String,
+    /// The first domain's command line.
+    pub domain_arguments: String,
+    /// Domains to be started at boot, in the tree's order, the first one being domain 1. One whose node is wrong keeps
+    /// its place, with what is wrong.
+    pub boot_domains: Vec<Result<BootDomain, PlatformError>>,
+    /// What the first domain has in common with those.
+    pub first_common: Common,
+    /// What is wrong with the nodes that say so; they are left out.
+    pub first_errors: Vec<PlatformError>,
+    /// A ramdisk given as for a bare Linux, by `linux,initrd-start` and `linux,initrd-end`.
+    pub initrd: Option<Region>,
+    /// What the random numbers of domains start from.
+    pub seed: Seed,
+}
+
+impl Platform {
+    /// Reads the flattened device tree that starts at the first byte; bytes after its end are ignored.
+    ///
+    /// # Errors
+    ///
+    /// [`PlatformError`] says what the tree lacks, or which node is wrong.
+    pub fn parse(device_tree: &[u8]) -> Result<Platform, PlatformError> {
+        let tree = Tree::open(device_tree)?;
+        let memory = cpus::memory(&tree)?;
+        let (cpus, cpus_left_out) = cpus::cpus(&tree)?;
+        let gic = gic::find(&tree)?;
+        let timer = cpus::timer(&tree, gic.phandle)?;
+        let psci = cpus::psci(&tree)?;
+        let chosen = boot::chosen(&tree)?;
+        check_modules(&chosen.modules, &memory)?;
+        let domains = domains::read(&tree, &chosen.modules, &memory);
+        let (options, _) = Options::parse(&chosen.command_line);
+        let uart = uart::find(&tree, options.uart_path.as_deref(), gic.phandle);
+        Ok(Platform {
+            memory,
+            reserved: cpus::reserved(&tree),
+            cpus,
+            cpus_left_out,
+            gic,
+            timer,
+            psci,
+            uart,
+            modules: chosen.modules,
+            command_line: chosen.command_line,
+            domain_arguments: chosen.domain_arguments,
+            boot_domains: domains.domains,
+            first_common: domains.first,
+            first_errors: domains.errors,
+            initrd: chosen.initrd,
+            seed: chosen.seed,
+        })
+    }
+
+    /// The first kernel module.
+    pub fn kernel(&self) -> Option<&Module> {
+        self.modules.iter().find(|module| module.kind == ModuleKind::Kernel)
+    }
+
+    /// The first ramdisk module.
+    pub fn ramdisk(&self) -> Option<&Module> {
+        self.modules.iter().find(|module| module.kind == ModuleKind::Ramdisk)
+    }
+
+    /// The nodes for memory that domains have in common, those of the first domain first.
+    pub fn common_memory(&self) -> impl Iterator<Item = &StaticShmNode> {
+        let others = self.sound_boot_domains().flat_map(|domain| &domain.common.memory);
+        self.first_common.memory.iter().chain(others)
+    }
+
+    /// The domains to be started at boot whose nodes make sense.
+    pub fn sound_boot_domains(&self) -> impl Iterator<Item = &BootDomain> {
+        self.boot_domains.iter().filter_map(|domain| domain.as_ref().ok())
+    }
+}
+
+/// The console of a tree that may lack all else: what a machine needs to say that its tree is wrong.
+pub fn console(device_tree: &[u8]) -> Option<Uart> {
+    let tree = Tree::open(device_tree).ok()?;
+    let command_line = boot::chosen(&tree).map(|chosen| chosen.command_line).unwrap_or_default();
+    let (options, _) = Options::parse(&command_line);
+    let gic = gic::find(&tree).ok().and_then(|gic| gic.phandle);
+    uart::find(&tree, options.uart_path.as_deref(), gic)
+}
+
+/// Whether a module lies in one bank of memory.
+fn check_place(module: &Module, memory: &[Region]) -> Result<(), PlatformError> {
+    if memory.iter().any(|bank| bank.contains(module.region)) {
+        return Ok(());
+    }
+    let Module { path, kind, region, .. } = module.clone();
+    Err(PlatformError::ModuleOutsideMemory { node: path, kind, region })
+}
+
+fn check_modules(modules: &[Module], memory: &[Region]) -> Result<(), PlatformError> {
+    for (index, module) in modules.iter().enumerate() {
+        check_place(module, memory)?;
+        if let Some(other) = modules.iter().take(index).find(|other| other.region.overlaps(module.region)) {
+            return Err(PlatformError::ModulesOverlap {
+                nodes: [other.path.clone(), module.path.clone()],
+                regions: [other.region, module.region],
+            });
+        }
+    }
+    if modules.iter().any(|module| module.kind == ModuleKind::Kernel) {
+        Ok(())
+    } else {
+        Err(PlatformError::NoKernel)
+    }
+}

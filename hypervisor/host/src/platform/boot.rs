@@ -1,0 +1,151 @@
+//! What the boot loader leaves under `/chosen`: modules and command lines.
+//!
+//! Modules are children compatible with `multiboot,module` and with what they are. A module that does not say what it
+//! is counts, as with Xen, as the kernel if it is the first such one, and as the ramdisk if it is the second.
+
+use alloc::string::String;
+use core::fmt;
+
+use arrayvec::ArrayVec;
+
+use super::error::PlatformError;
+use super::region::Region;
+use super::seed::Seed;
+use super::tree::{Place, Tree, entries};
+use xenolith_core::types::Pa;
+
+/// Boot modules that are kept.
+pub const MAX_MODULES: usize = 16;
+
+/// What a boot module is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModuleKind {
+    /// A kernel image.
+    Kernel,
+    /// An initial ramdisk.
+    Ramdisk,
+    /// A device tree blob.
+    DeviceTree,
+    /// Something that the hypervisor has no use for.
+    Other,
+}
+
+impl fmt::Display for ModuleKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ModuleKind::Kernel => "kernel",
+            ModuleKind::Ramdisk => "ramdisk",
+            ModuleKind::DeviceTree => "device tree",
+            ModuleKind::Other => "other",
+        })
+    }
+}
+
+/// A file that the boot loader put into memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Module {
+    /// The node's full path.
+    pub path: String,
+    /// What it is.
+    pub kind: ModuleKind,
+    /// Where it is.
+    pub region: Region,
+    /// Its command line, if it has one.
+    pub arguments: Option<String>,
+}
+
+/// All that `/chosen` says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chosen {
+    /// The modules, in the tree's order.
+    pub modules: ArrayVec<Module, MAX_MODULES>,
+    /// The hypervisor's command line.
+    pub command_line: String,
+    /// The first domain's command line.
+    pub domain_arguments: String,
+    /// `linux,initrd-start` and `linux,initrd-end`.
+    pub initrd: Option<Region>,
+    /// From `rng-seed`.
+    pub seed: Seed,
+}
+
+/// Reads `/chosen`.
+pub fn chosen(tree: &Tree<'_>) -> Result<Chosen, PlatformError> {
+    let root = tree.root();
+    match root.children().find(|place| place.path() == "/chosen") {
+        Some(place) => read(&root, &place),
+        None => Ok(Chosen::default()),
+    }
+}
+
+fn read(root: &Place<'_, '_>, place: &Place<'_, '_>) -> Result<Chosen, PlatformError> {
+    let cells = cells_below(root, place);
+    let mut chosen = Chosen::default();
+    let mut nameless = [ModuleKind::Kernel, ModuleKind::Ramdisk].into_iter();
+    for child in place.children().filter(is_module) {
+        let kind = kind(&child).unwrap_or_else(|| nameless.next().unwrap_or(ModuleKind::Other));
+        let module = module(&child, kind, cells)?;
+        chosen.modules.try_push(module).map_err(|_| PlatformError::TooManyModules { limit: MAX_MODULES })?;
+    }
+
+    let own = place.text("xen,xen-bootargs");
+    let bootargs = place.text("bootargs");
+    let for_hypervisor = own.or(bootargs.filter(|_| !chosen.modules.is_empty()));
+    chosen.command_line = String::from(for_hypervisor.unwrap_or_default());
+    // Without `xen,xen-bootargs` the plain `bootargs` are the hypervisor's, not the domain's.
+    let kernel = chosen.modules.iter().find(|module| module.kind == ModuleKind::Kernel);
+    let of_kernel = kernel.and_then(|kernel| kernel.arguments.as_deref());
+    let of_domain =
+        of_kernel.or_else(|| place.text("xen,dom0-bootargs")).or(bootargs.filter(|_| own.is_some()));
+    chosen.domain_arguments = String::from(of_domain.unwrap_or_default());
+
+    let [start, end] = ["linux,initrd-start", "linux,initrd-end"].map(|name| address(place.bytes(name)?));
+    chosen.initrd = start.zip(end).and_then(|(start, end)| Region::between(start, end));
+    chosen.seed = Seed::new(place.bytes("rng-seed"));
+    Ok(chosen)
+}
+
+/// Cells of an address and of a size in the `reg` of modules below a node. QEMU's guest-loader writes it with the root's
+/// cells and gives /chosen none of its own.
+#[inline(never)]
+pub fn cells_below(root: &Place<'_, '_>, place: &Place<'_, '_>) -> [usize; 2] {
+    let own = ["#address-cells", "#size-cells"].map(|name| place.number(name));
+    [own[0].map_or(root.address_cells(), to_usize), own[1].map_or(root.size_cells(), to_usize)]
+}
+
+/// Reads a module's node.
+#[inline(never)]
+pub fn module(place: &Place<'_, '_>, kind: ModuleKind, cells: [usize; 2]) -> Result<Module, PlatformError> {
+    let reg = entries(place.bytes("reg").unwrap_or_default(), cells).next();
+    let region = reg.and_then(|[address, size]| Region::new(Pa(address?), size?));
+    let region = region.ok_or_else(|| place.bad("reg", "is not the module's address and size"))?;
+    let arguments = place.text("bootargs").map(String::from);
+    Ok(Module { path: place.path(), kind, region, arguments })
+}
+
+fn to_usize(cells: u32) -> usize {
+    usize::try_from(cells).unwrap_or(usize::MAX)
+}
+
+/// A number of one or two cells, as boot loaders write either.
+fn address(bytes: &[u8]) -> Option<u64> {
+    let [value] = entries(bytes, [bytes.len() / 4]).next()?;
+    value
+}
+
+/// Whether a node describes a boot module that counts.
+pub fn is_module(place: &Place<'_, '_>) -> bool {
+    place.is_compatible(&["multiboot,module", "xen,multiboot-module"]) && place.is_enabled()
+}
+
+/// What a module's node says that it is.
+pub fn kind(place: &Place<'_, '_>) -> Option<ModuleKind> {
+    [
+        (&["multiboot,kernel", "xen,linux-zimage"], ModuleKind::Kernel),
+        (&["multiboot,ramdisk", "xen,linux-initrd"], ModuleKind::Ramdisk),
+        (&["multiboot,device-tree", "xen,device-tree"], ModuleKind::DeviceTree),
+        (&["xen,xsm-policy", "multiboot,microcode"], ModuleKind::Other),
+    ]
+    .into_iter()
+    .find_map(|(names, kind)| place.is_compatible(names).then_some(kind))
+}

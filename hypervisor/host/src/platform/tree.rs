@@ -1,0 +1,342 @@
+//! Walking a flattened device tree with what a node inherits from the nodes above it: its address, its interrupt
+//! parent, whether it is enabled.
+//!
+//! [`Tree::open`] refuses what is damaged, too deep or too large; after that no reading of the tree fails for the
+//! tree's shape, and each walk ends within a bound. Values inside properties stay allegations: readers give `None`.
+
+mod shape;
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+
+use dtoolkit::fdt::{Fdt, FdtNode};
+use dtoolkit::{Node, Property};
+
+use super::error::PlatformError;
+use super::region::Region;
+use xenolith_core::types::Pa;
+
+/// Entries of one property that are looked at.
+const MAX_ENTRIES: usize = 256;
+/// Characters of a node's path that an error message keeps.
+const MAX_PATH: usize = 160;
+
+/// A device tree of sound shape and bounded size.
+pub struct Tree<'a> {
+    fdt: Fdt<'a>,
+    phandles: BTreeMap<u32, FdtNode<'a>>,
+}
+
+/// What a walk does after a node.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// Go on with its children.
+    Into,
+    /// Leave its children out.
+    Over,
+    /// End the walk.
+    Stop,
+}
+
+/// A node and where it stands.
+#[derive(Clone, Copy)]
+pub struct Place<'a, 'p> {
+    /// The node.
+    pub node: FdtNode<'a>,
+    parent: Option<&'p Place<'a, 'p>>,
+    // Read once, because each node below asks for them.
+    address_cells: usize,
+    size_cells: usize,
+    ranges: Option<&'a [u8]>,
+    interrupt_parent: Option<u32>,
+    enabled: bool,
+}
+
+impl<'a> Tree<'a> {
+    /// Checks the tree that starts at the first byte. Bytes after its end (by its own header) are ignored.
+    ///
+    /// # Errors
+    ///
+    /// [`PlatformError::Truncated`], [`BadMagic`](PlatformError::BadMagic), [`TooLarge`](PlatformError::TooLarge),
+    /// [`Damaged`](PlatformError::Damaged), [`TooDeep`](PlatformError::TooDeep),
+    /// [`TooManyNodes`](PlatformError::TooManyNodes).
+    pub fn open(bytes: &'a [u8]) -> Result<Tree<'a>, PlatformError> {
+        let fdt = Fdt::new_unchecked(shape::checked(bytes)?);
+        let mut tree = Tree { fdt, phandles: BTreeMap::new() };
+        tree.index(fdt.root());
+        Ok(tree)
+    }
+
+    fn index(&mut self, node: FdtNode<'a>) {
+        if let Some(phandle) = number(&node, "phandle").or_else(|| number(&node, "linux,phandle")) {
+            self.phandles.entry(phandle).or_insert(node);
+        }
+        node.children().for_each(|child| self.index(child));
+    }
+
+    /// The flattened tree, whose shape is sound.
+    pub fn fdt(&self) -> Fdt<'a> {
+        self.fdt
+    }
+
+    /// The root node.
+    pub fn root(&self) -> Place<'a, 'a> {
+        Place::new(self.fdt.root(), None)
+    }
+
+    /// The header's memory reservation block: (address, size). Entries beyond the bound are left out.
+    pub fn memory_reservations(&self) -> impl Iterator<Item = Region> + use<'a> {
+        let entries = self.fdt.memory_reservations().take(MAX_ENTRIES);
+        entries.filter_map(|entry| Region::new(Pa(entry.address()), entry.size()))
+    }
+
+    /// The node that a phandle names.
+    pub fn by_phandle(&self, phandle: u32) -> Option<&FdtNode<'a>> {
+        self.phandles.get(&phandle)
+    }
+
+    /// A phandle that no node has.
+    pub fn free_phandle(&self) -> u32 {
+        // Any of more consecutive numbers than there are nodes has a free one among them.
+        (FIRST_OWN_PHANDLE..u32::MAX).find(|phandle| !self.phandles.contains_key(phandle)).unwrap_or(0)
+    }
+
+    /// Visits each node, parents before children, in the tree's order.
+    pub fn walk(&self, visit: &mut dyn FnMut(&Place<'a, '_>) -> Then) {
+        self.root().walk(visit);
+    }
+
+    /// What the first node for which `found` gives something gives.
+    pub fn find<T>(&self, mut found: impl FnMut(&Place<'a, '_>) -> Option<T>) -> Option<T> {
+        let mut result = None;
+        self.walk(&mut |place| {
+            result = found(place);
+            if result.is_some() { Then::Stop } else { Then::Into }
+        });
+        result
+    }
+
+    /// The full path of the node that `name` means: a path (unit addresses may be left out), or an alias of
+    /// `/aliases`, either with options behind a colon.
+    pub fn resolve(&self, name: &str) -> Option<String> {
+        let name = name.split(':').next()?;
+        if name.starts_with('/') {
+            return self.canonical(name);
+        }
+        let aliases = self.fdt.root().child("aliases")?;
+        self.canonical(text(&aliases, name)?)
+    }
+
+    fn canonical(&self, path: &str) -> Option<String> {
+        let mut node = self.fdt.root();
+        let mut full = String::new();
+        for name in path.strip_prefix('/')?.split('/').filter(|name| !name.is_empty()) {
+            node = node.child(name)?;
+            full.push('/');
+            full.push_str(node.name());
+        }
+        (!full.is_empty()).then_some(full)
+    }
+}
+
+/// Where phandles of nodes that the hypervisor adds start; libxl uses the same number.
+const FIRST_OWN_PHANDLE: u32 = 0xfde8;
+
+impl<'a, 'p> Place<'a, 'p> {
+    fn new(node: FdtNode<'a>, parent: Option<&'p Place<'a, 'p>>) -> Self {
+        let cells = |property, default| {
+            number(&node, property).and_then(|cells| usize::try_from(cells).ok()).unwrap_or(default)
+        };
+        let status = bytes(&node, "status");
+        Place {
+            node,
+            parent,
+            address_cells: cells("#address-cells", 2),
+            size_cells: cells("#size-cells", 1),
+            ranges: bytes(&node, "ranges"),
+            interrupt_parent: number(&node, "interrupt-parent")
+                .or_else(|| parent.and_then(|parent| parent.interrupt_parent)),
+            enabled: matches!(status, None | Some(b"okay\0" | b"ok\0"))
+                && parent.is_none_or(|parent| parent.enabled),
+        }
+    }
+
+    fn walk(&self, visit: &mut dyn FnMut(&Place<'a, '_>) -> Then) -> Then {
+        match visit(self) {
+            Then::Into => {}
+            Then::Over => return Then::Into,
+            Then::Stop => return Then::Stop,
+        }
+        for child in self.children() {
+            if child.walk(visit) == Then::Stop {
+                return Then::Stop;
+            }
+        }
+        Then::Into
+    }
+
+    /// The nodes right below, with this one above them.
+    pub fn children<'s>(&'s self) -> impl Iterator<Item = Place<'a, 's>> {
+        self.node.children().map(move |node| Place::new(node, Some(self)))
+    }
+
+    /// The node above; `None` for the root.
+    pub fn parent(&self) -> Option<&'p Place<'a, 'p>> {
+        self.parent
+    }
+
+    /// The node's full path, cut at a length fit for a message if it is very long.
+    pub fn path(&self) -> String {
+        let Some(parent) = self.parent else { return String::from("/") };
+        let mut path = parent.path();
+        if path != "/" {
+            path.push('/');
+        }
+        if path.len() < MAX_PATH {
+            path.extend(self.node.name().chars().take(MAX_PATH));
+        }
+        path
+    }
+
+    /// What is wrong with a property of this node.
+    #[cold]
+    #[inline(never)]
+    pub fn bad(&self, property: &'static str, problem: &'static str) -> PlatformError {
+        PlatformError::BadProperty { node: self.path(), property, problem }
+    }
+
+    /// A property's bytes.
+    pub fn bytes(&self, property: &str) -> Option<&'a [u8]> {
+        bytes(&self.node, property)
+    }
+
+    /// A property that is one cell.
+    pub fn number(&self, property: &str) -> Option<u32> {
+        number(&self.node, property)
+    }
+
+    /// A property that is one string.
+    pub fn text(&self, property: &str) -> Option<&'a str> {
+        text(&self.node, property)
+    }
+
+    /// Whether one of the node's `compatible` strings is one of `names`.
+    #[inline(never)]
+    pub fn is_compatible(&self, names: &[&str]) -> bool {
+        is_compatible(&self.node, names)
+    }
+
+    /// Whether the node and all above it have no `status`, or one that says "okay".
+    pub fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// Cells of an address in this node's children's `reg` (Devicetree Specification 2.3.5: 2 if not said).
+    pub fn address_cells(&self) -> usize {
+        self.address_cells
+    }
+
+    /// Cells of a size in this node's children's `reg` (1 if not said).
+    pub fn size_cells(&self) -> usize {
+        self.size_cells
+    }
+
+    /// The node's `reg` as machine addresses. An entry that no chain of `ranges` brings to the CPU's address space,
+    /// that is empty or wraps, is `None`.
+    pub fn regions(&self) -> impl Iterator<Item = Option<Region>> + use<'a, '_, 'p> {
+        let (address_cells, size_cells) = match self.parent {
+            Some(parent) => (parent.address_cells, parent.size_cells),
+            None => (0, 0),
+        };
+        let reg =
+            if address_cells == 0 || size_cells == 0 { &[] } else { self.bytes("reg").unwrap_or_default() };
+        entries(reg, [address_cells, size_cells])
+            .map(move |[address, size]| self.parent?.machine_region(address?, size?))
+    }
+
+    /// The windows of this node's `ranges` as machine addresses: for a PCI host bridge, where its bus appears.
+    pub fn windows(&self) -> impl Iterator<Item = Option<Region>> + use<'a, '_, 'p> {
+        let cells = [self.address_cells, self.parent.map_or(0, Place::address_cells), self.size_cells];
+        entries(self.ranges.unwrap_or_default(), cells)
+            .map(move |[_, parent, size]| self.parent?.machine_region(parent?, size?))
+    }
+
+    /// Where `size` bytes at `address`, an address in this node's children's space, are for the CPU.
+    fn machine_region(&self, address: u64, size: u64) -> Option<Region> {
+        let mut bus = self;
+        let mut address = address;
+        while let Some(above) = bus.parent {
+            let ranges = bus.ranges?;
+            if !ranges.is_empty() {
+                let cells = [bus.address_cells, above.address_cells, bus.size_cells];
+                address = entries(ranges, cells).find_map(|[child, parent, length]| {
+                    let offset = address.checked_sub(child?)?;
+                    (size <= length?.checked_sub(offset)?).then_some(parent?.checked_add(offset)?)
+                })?;
+            }
+            bus = above;
+        }
+        Region::new(Pa(address), size)
+    }
+
+    /// The phandle of the node's interrupt parent: its own `interrupt-parent`, or the nearest one above.
+    pub fn interrupt_parent(&self) -> Option<u32> {
+        self.interrupt_parent
+    }
+}
+
+/// A property's bytes.
+#[inline(never)]
+pub fn bytes<'a>(node: &FdtNode<'a>, name: &str) -> Option<&'a [u8]> {
+    node.properties().find(|property| property.name() == name).and_then(|property| property.value_as().ok())
+}
+
+/// A property that is one cell.
+#[inline(never)]
+pub fn number(node: &FdtNode<'_>, name: &str) -> Option<u32> {
+    bytes(node, name)?.try_into().ok().map(u32::from_be_bytes)
+}
+
+/// A property that is one string.
+#[inline(never)]
+pub fn text<'a>(node: &FdtNode<'a>, name: &str) -> Option<&'a str> {
+    core::str::from_utf8(bytes(node, name)?.strip_suffix(&[0])?).ok()
+}
+
+/// Whether one of the node's `compatible` strings is one of `names`.
+pub fn is_compatible(node: &FdtNode<'_>, names: &[&str]) -> bool {
+    bytes(node, "compatible").is_some_and(|list| {
+        list.split(|&byte| byte == 0).any(|have| names.iter().any(|name| have == name.as_bytes()))
+    })
+}
+
+/// The entries of a property that is an array of records of `N` numbers, each of so many cells. A number of three
+/// cells is a PCI address, whose first cell holds flags, not address bits. A number that has more cells than that
+/// is `None`; an incomplete entry at the end is left out.
+pub fn entries<const N: usize>(
+    bytes: &[u8],
+    cells: [usize; N],
+) -> impl Iterator<Item = [Option<u64>; N]> + use<'_, N> {
+    let total = cells.iter().try_fold(0usize, |sum, &cells| sum.checked_add(cells));
+    let step = total.and_then(|total| total.checked_mul(4)).filter(|&step| step != 0);
+    // With no sensible size of an entry there is none.
+    let chunks = bytes.chunks_exact(step.unwrap_or(usize::MAX));
+    chunks.take(MAX_ENTRIES).map(move |entry| {
+        let mut rest = entry;
+        cells.map(|cells| {
+            let (here, behind) = rest.split_at_checked(cells.checked_mul(4)?)?;
+            rest = behind;
+            cell_value(here)
+        })
+    })
+}
+
+fn cell_value(bytes: &[u8]) -> Option<u64> {
+    let bytes = if bytes.len() == 12 { bytes.get(4..)? } else { bytes };
+    (bytes.len() <= 8).then(|| bytes.iter().fold(0u64, |value, &byte| (value << 8) | u64::from(byte)))
+}
+
+/// The cells of a property; what is left over at its end is ignored.
+pub fn cells(bytes: &[u8]) -> impl Iterator<Item = u32> + '_ {
+    bytes.as_chunks::<4>().0.iter().map(|&cell| u32::from_be_bytes(cell))
+}

@@ -1,0 +1,38 @@
+//! The few CPU primitives that code without an architecture needs: waiting, bounds under speculation, and the clearing and
+//! cleaning of pages.
+//!
+//! `target_arch` chooses between the instructions of a CPU and a portable form. The portable form is right for a program of
+//! an operating system, whose caches are coherent and which nobody attacks by speculation.
+#![cfg_attr(target_os = "none", no_std)]
+
+#[macro_use]
+mod sysreg;
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+#[cfg(target_arch = "aarch64")]
+pub use aarch64::{clean_to_memory, index_nospec, zero_page};
+#[cfg(target_arch = "aarch64")]
+pub use sysreg::{dsb, isb};
+
+#[cfg(not(target_arch = "aarch64"))]
+mod portable;
+#[cfg(not(target_arch = "aarch64"))]
+pub use portable::{clean_to_memory, index_nospec, zero_page};
+
+/// Bytes that [`zero_page`] clears.
+pub const PAGE_SIZE: u64 = 4096;
+
+/// Tells the CPU, and the emulator that plays it, that the surrounding loop waits for someone else: `yield` on Arm, `pause`
+/// on x86.
+#[cfg(target_os = "none")]
+#[inline(always)]
+pub fn relax() {
+    core::hint::spin_loop();
+}
+
+/// Lets another thread run: on a host the one that is waited for may have no CPU.
+#[cfg(not(target_os = "none"))]
+pub fn relax() {
+    std::thread::yield_now();
+}

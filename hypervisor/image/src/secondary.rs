@@ -1,0 +1,90 @@
+//! Bringing up the further CPUs with the firmware's PSCI. One that does not come is reported and left out.
+
+use alloc::boxed::Box;
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use xenolith_core::types::CpuId;
+use xenolith_cpu::Cpu;
+
+use xenolith_arch::aarch64::{mmu, power};
+
+use crate::{entry, percpu};
+
+/// What a starting CPU loads before it can reach anything else. `entry.rs` reads the first six fields.
+#[repr(C, align(64))]
+pub struct Start {
+    tables: u64,
+    tcr: u64,
+    mair: u64,
+    sctlr: u64,
+    vectors: u64,
+    stack: u64,
+    id: CpuId,
+    state: AtomicU8,
+}
+
+/// CPU_ON was called; nobody knows more.
+const STARTING: u8 = 0;
+/// The CPU has reported itself, and takes part.
+const UP: u8 = 1;
+/// The boot CPU has lost patience: a CPU that comes now stops.
+const LEFT_OUT: u8 = 2;
+
+/// How long a CPU may take to report itself, in nanoseconds: an emulated one may have to wait for a turn.
+const PATIENCE: u64 = 5_000_000_000;
+
+/// Starts the CPU with this MPIDR as number `id`; true once it has reported itself.
+pub fn start(id: CpuId, mpidr: u64) -> bool {
+    let record = Box::leak(Box::new(Start {
+        tables: mmu::root(),
+        tcr: read_sysreg!("tcr_el2"),
+        mair: read_sysreg!("mair_el2"),
+        sctlr: read_sysreg!("sctlr_el2"),
+        vectors: read_sysreg!("vbar_el2"),
+        stack: mmu::image().stack_top(id),
+        id,
+        state: AtomicU8::new(STARTING),
+    }));
+    let address = core::ptr::from_mut(record) as u64;
+    // The new CPU reads the record with its caches off.
+    xenolith_hw::clean_to_memory(address, size_of::<Start>() as u64);
+    let entry = entry::start_secondary as *const () as u64;
+    if let Err(error) = power::cpu_on(mpidr, entry, address) {
+        log::warn!("cpu{} (mpidr {mpidr:#x}) does not start: PSCI CPU_ON says {error}; it is left out", id.0);
+        return false;
+    }
+    let deadline = xenolith_arch::now().saturating_add(xenolith_arch::ticks(PATIENCE));
+    while record.state.load(Ordering::Acquire) == STARTING {
+        let late = xenolith_arch::now() > deadline;
+        if late && record.settle(LEFT_OUT) {
+            log::warn!(
+                "cpu{} (mpidr {mpidr:#x}) was started and does not report itself; it is left out",
+                id.0
+            );
+            return false;
+        }
+        xenolith_hw::relax();
+    }
+    true
+}
+
+impl Start {
+    /// Decides whether the CPU takes part, if nobody has; true when this call did.
+    fn settle(&self, state: u8) -> bool {
+        self.state.compare_exchange(STARTING, state, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+}
+
+/// The first Rust on a further CPU.
+pub extern "C" fn main(record: &'static Start) -> ! {
+    let hypervisor = crate::boot::hypervisor();
+    percpu::install(Cpu::new(hypervisor, record.id));
+    crate::traps::init_cpu();
+    xenolith_arch::aarch64::gic::init_cpu(record.id);
+    crate::traps::enable_interrupts();
+    if !record.settle(UP) {
+        power::halt();
+    }
+    // SAFETY: this CPU's own stack, on which nothing is needed any more.
+    unsafe { crate::vectors::run_guests(mmu::image().stack_top(record.id)) }
+}

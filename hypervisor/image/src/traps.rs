@@ -1,0 +1,54 @@
+//! From the vectors to the hypervisor proper, and the CPU's registers that decide what traps.
+
+use xenolith_cpu::{self as run, Event};
+use xenolith_isa::regs::GuestRegs;
+
+use xenolith_hw::isb;
+
+use crate::{percpu, vectors};
+
+/// CPTR_EL2 without VHE: its RES1 bits, and traps for everything but FP and SIMD (SVE, SME, AMU, trace).
+const CPTR: u64 = 0x33ff & !(1 << 10) | 1 << 30 | 1 << 20;
+/// MDCR_EL2: debug, OS lock, debug ROM, performance monitors trap.
+const MDCR: u64 = 1 << 11 | 1 << 10 | 1 << 9 | 1 << 6 | 1 << 5;
+/// HSTR_EL2: AArch32 CP15 c15 traps.
+const HSTR: u64 = 1 << 15;
+
+/// Sets the calling CPU's traps for guests.
+pub fn init_cpu() {
+    let counters = read_sysreg!("mdcr_el2") & 0x1f;
+    // SAFETY: decides what guests may do; EL2 itself uses none of it.
+    unsafe {
+        write_sysreg!("cptr_el2", CPTR);
+        write_sysreg!("mdcr_el2", MDCR | counters);
+        write_sysreg!("hstr_el2", HSTR);
+        write_sysreg!("hcr_el2", 1 << 31);
+    }
+    isb();
+    xenolith_arch::aarch64::timer::init_cpu();
+}
+
+/// Lets this CPU's own interrupts come: its kick, its timer, the guests' timer, list register maintenance.
+pub fn enable_interrupts() {
+    let lines = crate::boot::hypervisor().lines();
+    for intid in [xenolith_arch::aarch64::gic::KICK, lines.timer, lines.guest_timer, lines.maintenance] {
+        xenolith_arch::aarch64::gic::enable(intid);
+    }
+}
+
+/// Every trap from a guest comes here, and the first entry too. On return `frame` holds what runs next.
+pub extern "C" fn from_guest(frame: &mut GuestRegs, kind: u64) {
+    let event = match kind {
+        vectors::SYNCHRONOUS => Event::Trap {
+            esr: read_sysreg!("esr_el2"),
+            far: read_sysreg!("far_el2"),
+            hpfar: read_sysreg!("hpfar_el2"),
+        },
+        vectors::INTERRUPT => Event::Interrupt,
+        vectors::SERROR => Event::SystemError { esr: read_sysreg!("esr_el2") },
+        _ => Event::Start,
+    };
+    // SAFETY: the vectors enter here from a guest only, never nested.
+    let state = unsafe { percpu::run_state() };
+    run::run(crate::boot::hypervisor(), state, frame, event);
+}

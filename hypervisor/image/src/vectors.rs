@@ -1,0 +1,176 @@
+//! The exception vectors of EL2 (Arm ARM D1.3.4), and the way back into a guest.
+//!
+//! While a guest runs, SP_EL2 points at a free [`GuestRegs`] at the top of the CPU's stack. A trap from the guest
+//! fills it, calls `traps::from_guest`, and returns with whatever registers that function left there: those of the
+//! same vCPU, or of another. A trap from EL2 itself is a fault of ours and ends in `panic::fatal`, on a stack of its
+//! own, because the fault may be that the stack has run into its guard page.
+//!
+//! [`GuestRegs`]: xenolith_isa::regs::GuestRegs
+
+use core::arch::global_asm;
+
+/// Why a guest stopped, as the vector tells it: synchronous exception.
+pub const SYNCHRONOUS: u64 = 0;
+/// A physical interrupt.
+pub const INTERRUPT: u64 = 1;
+/// A system error (asynchronous external abort).
+pub const SERROR: u64 = 2;
+/// No guest has run yet on this CPU.
+pub const START: u64 = 3;
+
+/// Bytes of the guest's frame at the top of a stack.
+pub const FRAME: u64 = size_of::<xenolith_isa::regs::GuestRegs>() as u64;
+
+global_asm!(
+    r#"
+    .macro  from_guest kind
+    .balign 0x80
+    stp     x0, x1, [sp, #0]
+    mov     x1, #\kind
+    b       guest_exit
+    .endm
+
+    .macro  from_el2 kind
+    .balign 0x80
+    msr     tpidrro_el0, x0
+    msr     tpidr_el0, x1
+    mov     x1, #\kind
+    b       own_fault
+    .endm
+
+    .section .text.vectors, "ax"
+    .balign 0x800
+    .global {vectors}
+{vectors}:
+    from_el2 0
+    from_el2 1
+    from_el2 2
+    from_el2 3
+    from_el2 4
+    from_el2 5
+    from_el2 6
+    from_el2 7
+    from_guest {synchronous}            // from AArch64
+    from_guest {interrupt}
+    from_guest {interrupt}
+    from_guest {serror}
+    from_guest {synchronous}            // from AArch32, which only EL0 may be
+    from_guest {interrupt}
+    from_guest {interrupt}
+    from_guest {serror}
+
+    .balign 0x80
+guest_exit:
+    stp     x2, x3, [sp, #16]
+    stp     x4, x5, [sp, #32]
+    stp     x6, x7, [sp, #48]
+    stp     x8, x9, [sp, #64]
+    stp     x10, x11, [sp, #80]
+    stp     x12, x13, [sp, #96]
+    stp     x14, x15, [sp, #112]
+    stp     x16, x17, [sp, #128]
+    stp     x18, x19, [sp, #144]
+    stp     x20, x21, [sp, #160]
+    stp     x22, x23, [sp, #176]
+    stp     x24, x25, [sp, #192]
+    stp     x26, x27, [sp, #208]
+    stp     x28, x29, [sp, #224]
+    mrs     x2, elr_el2
+    mrs     x3, spsr_el2
+    stp     x30, x2, [sp, #240]
+    str     x3, [sp, #256]
+    mov     x0, sp
+    mov     x29, xzr
+    mov     x30, xzr
+    bl      {handler}
+enter_guest:
+    ldp     x30, x2, [sp, #240]
+    ldr     x3, [sp, #256]
+    msr     elr_el2, x2
+    msr     spsr_el2, x3
+    ldp     x28, x29, [sp, #224]
+    ldp     x26, x27, [sp, #208]
+    ldp     x24, x25, [sp, #192]
+    ldp     x22, x23, [sp, #176]
+    ldp     x20, x21, [sp, #160]
+    ldp     x18, x19, [sp, #144]
+    ldp     x16, x17, [sp, #128]
+    ldp     x14, x15, [sp, #112]
+    ldp     x12, x13, [sp, #96]
+    ldp     x10, x11, [sp, #80]
+    ldp     x8, x9, [sp, #64]
+    ldp     x6, x7, [sp, #48]
+    ldp     x4, x5, [sp, #32]
+    ldp     x2, x3, [sp, #16]
+    ldp     x0, x1, [sp, #0]
+    eret
+    dsb     nsh                         // nothing after ERET is run speculatively
+    isb
+
+    // x0 = top of this CPU's stack: drop what is on it and run guests from now on.
+    .global {run_guests}
+{run_guests}:
+    sub     sp, x0, #{frame}
+    mov     x0, sp
+    mov     x1, #{start}
+    mov     x29, xzr
+    mov     x30, xzr
+    bl      {handler}
+    b       enter_guest
+
+own_fault:
+    mrs     x0, tpidr_el2               // the CPU's record starts with its emergency stack
+    cbz     x0, 1f
+    ldr     x0, [x0]
+    b       2f
+1:  mov     x0, sp
+2:  sub     x0, x0, #288
+    stp     x2, x3, [x0, #16]
+    mov     x2, sp
+    mov     sp, x0
+    stp     x4, x5, [sp, #32]
+    stp     x6, x7, [sp, #48]
+    stp     x8, x9, [sp, #64]
+    stp     x10, x11, [sp, #80]
+    stp     x12, x13, [sp, #96]
+    stp     x14, x15, [sp, #112]
+    stp     x16, x17, [sp, #128]
+    stp     x18, x19, [sp, #144]
+    stp     x20, x21, [sp, #160]
+    stp     x22, x23, [sp, #176]
+    stp     x24, x25, [sp, #192]
+    stp     x26, x27, [sp, #208]
+    stp     x28, x29, [sp, #224]
+    mrs     x3, elr_el2
+    mrs     x4, spsr_el2
+    stp     x30, x3, [sp, #240]
+    stp     x4, x2, [sp, #256]
+    mrs     x5, tpidrro_el0
+    mrs     x6, tpidr_el0
+    stp     x5, x6, [sp, #0]
+    mov     x0, sp
+    bl      {fatal}
+    udf     #0
+"#,
+    vectors = sym vectors,
+    run_guests = sym run_guests,
+    handler = sym crate::traps::from_guest,
+    fatal = sym crate::panic::fatal,
+    synchronous = const SYNCHRONOUS,
+    interrupt = const INTERRUPT,
+    serror = const SERROR,
+    start = const START,
+    frame = const FRAME,
+);
+
+unsafe extern "C" {
+    /// The vector table; its address goes into VBAR_EL2.
+    #[link_name = "el2_vectors"]
+    pub fn vectors();
+    /// Leaves everything on this CPU's stack behind and runs guests on it for ever.
+    ///
+    /// # Safety
+    /// `stack_top` is the top of the calling CPU's own stack, 16-byte aligned, and no value on it is needed again.
+    #[link_name = "run_guests"]
+    pub fn run_guests(stack_top: u64) -> !;
+}

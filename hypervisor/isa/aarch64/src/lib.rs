@@ -1,0 +1,17 @@
+//! The AArch64 CPU that a guest sees: what its traps mean, what its registers hold, which interrupts it gets.
+//!
+//! Nothing here touches a register of the machine: it runs on any host.
+#![cfg_attr(target_os = "none", no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod device_access;
+pub mod exception;
+pub mod instruction;
+pub mod physical_timer;
+pub mod psci;
+pub mod regs;
+pub mod sysreg;
+pub mod trap;
+pub mod vgic;

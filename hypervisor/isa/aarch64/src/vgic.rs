@@ -1,0 +1,325 @@
+//! The virtual interrupt controller of one domain: GICv2 or GICv3 as its guest sees it.
+//!
+//! Pure policy. The guest's registers, the lines of its devices and the contents of the list registers are values;
+//! what the hardware must do as a result is reported as [`VgicActions`] and [`LineChange`]s, which the caller carries
+//! out. The principle: the state of an interrupt is in one place at a time. While a list register holds it, that
+//! register's pending and active bits are the truth, and [`Vgic::fold`] brings them back here.
+//!
+//! Interrupts are kept in [banks](interrupt::Bank) of 32, the unit of the registers: a guest's access is an operation
+//! on words. Each vCPU has a queue of the interrupts that concern it now, so that the way into a
+//! guest costs nothing when nothing is pending.
+//!
+//! Sources: Arm IHI 0048 (GICv2), IHI 0069 (GICv3). GICv3 is presented with one security state (`GICD_CTLR.DS` = 1),
+//! affinity routing always on, and neither LPIs nor 1-of-N routing. GICv2 is presented without the Security
+//! Extensions; its CPU interface is the hardware's GICV, which the caller maps, and is not emulated here.
+
+mod delivery;
+mod distributor;
+mod effects;
+mod inputs;
+mod interrupt;
+pub mod list_register;
+mod queue;
+mod redistributor;
+mod register;
+mod sgi;
+#[cfg(test)]
+mod tests;
+
+use alloc::vec::Vec;
+
+use arrayvec::ArrayVec;
+
+pub use delivery::Fill;
+use delivery::Listed;
+pub use effects::{LineChange, VgicActions};
+use interrupt::{BANK_SIZE, Bank, BankId, Shared};
+pub use list_register::{ListRegister, Origin};
+pub use machine_model::layout::{MAX_VCPUS_GICV2 as MAX_VCPUS_V2, MAX_VCPUS_GICV3 as MAX_VCPUS_V3};
+use queue::Queue;
+use redistributor::Region;
+use register::Access;
+pub use sgi::SgiRegister;
+use xenolith_core::types::{Ipa, VcpuId};
+
+/// The most shared interrupts: INTIDs 32 to 1019.
+pub const MAX_SPIS: u16 = 988;
+/// The most list registers that an implementation has.
+pub const MAX_LIST_REGISTERS: usize = 16;
+
+/// Bytes of the distributor's window: GICv2, then GICv3.
+const DISTRIBUTOR_SIZE_V2: u64 = 0x1000;
+const DISTRIBUTOR_SIZE_V3: u64 = 0x1_0000;
+
+/// The most redistributor regions: as many as the host may have.
+pub const MAX_REGIONS: usize = 8;
+
+/// Redistributor regions: first byte, on a 4 KiB boundary, and size in bytes.
+pub type Windows = ArrayVec<(Ipa, u64), MAX_REGIONS>;
+
+/// Which controller the guest sees, and where.
+#[derive(Clone, Debug)]
+pub enum Model {
+    /// GICv2.
+    V2 {
+        /// First byte of GICD, on a 4 KiB boundary.
+        distributor: Ipa,
+    },
+    /// GICv3.
+    V3 {
+        /// First byte of GICD, on a 4 KiB boundary: Xen's memory map does not align it further.
+        distributor: Ipa,
+        /// The redistributor regions. vCPUs fill them in order, 128 KiB each; together they must hold them all.
+        redistributors: Windows,
+    },
+}
+
+/// What a domain's controller is made of.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Version and addresses.
+    pub model: Model,
+    /// Number of vCPUs, at least one, at most [`MAX_VCPUS_V2`] or [`MAX_VCPUS_V3`].
+    pub vcpus: u16,
+    /// Number of shared interrupts, at most [`MAX_SPIS`].
+    pub spis: u16,
+    /// The private interrupt (16 to 31) that carries event channels.
+    pub event_ppi: u32,
+    /// Priority bits that the virtual CPU interface implements: 4 to 8. Lower bits read as zero.
+    pub priority_bits: u8,
+}
+
+/// Why a [`Config`] was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigError {
+    /// No vCPU, or more than the model takes.
+    Vcpus,
+    /// More shared interrupts than INTIDs.
+    Spis,
+    /// The event-channel interrupt is not private.
+    EventPpi,
+    /// Too few or too many priority bits.
+    PriorityBits,
+    /// A window that is not on its boundary, wraps, or overlaps another one.
+    Window,
+    /// The redistributor regions do not hold all vCPUs.
+    Redistributors,
+    /// There is no memory for it.
+    Memory,
+}
+
+/// An access of a size or alignment that the register does not take: the guest gets an external data abort.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault;
+
+/// The architecture version, with what only that version has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    V2,
+    V3,
+}
+
+/// What belongs to one vCPU.
+struct Cpu {
+    /// SGIs and PPIs.
+    private: Bank,
+    /// Interrupts to consider at the next [`Vgic::fill`].
+    queue: Queue,
+    /// What the list registers hold since the last fill, in their order.
+    listed: ArrayVec<Listed, MAX_LIST_REGISTERS>,
+    /// GICv2: for each SGI, the vCPUs which sent it and wait for its delivery.
+    senders: [u8; 16],
+    /// GICv2: for each SGI that is active or in a list register, the vCPU which sent it.
+    current_sender: [u8; 16],
+    /// Whether the vCPU takes interrupts at all.
+    online: bool,
+}
+
+/// The interrupt controller of one domain.
+pub struct Vgic {
+    version: Version,
+    distributor: Ipa,
+    regions: ArrayVec<Region, MAX_REGIONS>,
+    event_ppi: u32,
+    priority_mask: u8,
+    spis: u16,
+    /// `GICD_CTLR`'s enables: bit 0 for Group 0, bit 1 for Group 1.
+    groups: u32,
+    cpus: Vec<Cpu>,
+    shared: Vec<Shared>,
+    effects: VgicActions,
+    /// Which banks have line changes to report.
+    dirty: effects::Dirty,
+}
+
+/// Where an address lies.
+enum Frame {
+    Distributor,
+    /// A redistributor, or a place for one that no vCPU has.
+    Redistributor(Option<VcpuId>),
+}
+
+impl Vgic {
+    /// A controller in its reset state, all vCPUs off line.
+    pub fn new(config: Config) -> Result<Self, ConfigError> {
+        let (version, distributor, windows, max_vcpus) = match config.model {
+            Model::V2 { distributor } => (Version::V2, distributor, Windows::new(), MAX_VCPUS_V2),
+            Model::V3 { distributor, redistributors } => {
+                (Version::V3, distributor, redistributors, MAX_VCPUS_V3)
+            }
+        };
+        if config.vcpus == 0 || config.vcpus > max_vcpus {
+            return Err(ConfigError::Vcpus);
+        }
+        if config.spis > MAX_SPIS {
+            return Err(ConfigError::Spis);
+        }
+        if !(16..BANK_SIZE).contains(&config.event_ppi) {
+            return Err(ConfigError::EventPpi);
+        }
+        if !(4..=8).contains(&config.priority_bits) {
+            return Err(ConfigError::PriorityBits);
+        }
+        let regions = match version {
+            Version::V2 => ArrayVec::new(),
+            Version::V3 => Region::lay_out(&windows, config.vcpus)?,
+        };
+        let size = distributor_size(version);
+        check_windows(distributor, size, &windows)?;
+
+        let cpus = collect((0..config.vcpus).map(|_| Cpu::new(version)))?;
+        let banks = 0..config.spis.div_ceil(BANK_SIZE as u16);
+        let shared = collect(banks.map(|n| Shared::new(version, config.spis, n)))?;
+        Ok(Vgic {
+            version,
+            distributor,
+            regions,
+            event_ppi: config.event_ppi,
+            priority_mask: !(0xff_u8.checked_shr(config.priority_bits.into()).unwrap_or(0)),
+            spis: config.spis,
+            groups: 0,
+            cpus,
+            shared,
+            effects: VgicActions::default(),
+            dirty: effects::Dirty::default(),
+        })
+    }
+
+    /// Number of vCPUs.
+    pub fn vcpus(&self) -> u16 {
+        // `new` made at most 128 of them.
+        u16::try_from(self.cpus.len()).unwrap_or(u16::MAX)
+    }
+
+    /// Says whether a vCPU takes interrupts: PSCI turned it on or off. The state of its interrupts is kept across
+    /// both, as a redistributor keeps it; what the list registers hold must be folded first.
+    pub fn set_online(&mut self, vcpu: VcpuId, online: bool) {
+        if let Some(cpu) = self.cpus.get_mut(usize::from(vcpu.0)) {
+            cpu.online = online;
+        }
+    }
+
+    /// How many interrupts there are, private ones included.
+    pub fn interrupts(&self) -> u32 {
+        u32::from(self.spis).saturating_add(32)
+    }
+
+    /// A guest's load from a register. `None`: the address is not the controller's.
+    pub fn read(&mut self, vcpu: VcpuId, ipa: Ipa, size: u8) -> Option<Result<u64, Fault>> {
+        let (frame, offset) = self.find(ipa)?;
+        Some(Access::new(offset, size).and_then(|access| match frame {
+            Frame::Distributor => self.read_distributor(vcpu, access),
+            Frame::Redistributor(owner) => self.read_redistributor(owner, access),
+        }))
+    }
+
+    /// A guest's store to a register. `None`: the address is not the controller's.
+    pub fn write(&mut self, vcpu: VcpuId, ipa: Ipa, size: u8, value: u64) -> Option<Result<(), Fault>> {
+        let (frame, offset) = self.find(ipa)?;
+        Some(Access::new(offset, size).and_then(|access| match frame {
+            Frame::Distributor => self.write_distributor(vcpu, access, value),
+            Frame::Redistributor(owner) => self.write_redistributor(owner, access, value),
+        }))
+    }
+
+    /// The frame that holds an address, and the offset in it.
+    #[inline]
+    fn find(&self, ipa: Ipa) -> Option<(Frame, u32)> {
+        let offset = ipa.0.wrapping_sub(self.distributor.0);
+        if offset < distributor_size(self.version) {
+            return Some((Frame::Distributor, u32::try_from(offset).ok()?));
+        }
+        self.regions
+            .iter()
+            .find_map(|region| region.find(ipa))
+            .map(|(vcpu, offset)| (Frame::Redistributor(vcpu), offset))
+    }
+
+    fn bank(&self, id: BankId) -> Option<&Bank> {
+        match id {
+            BankId::Private(vcpu) => self.cpus.get(usize::from(vcpu.0)).map(|cpu| &cpu.private),
+            BankId::Shared(n) => self.shared.get(n).map(|shared| &shared.bank),
+        }
+    }
+
+    fn bank_mut(&mut self, id: BankId) -> Option<&mut Bank> {
+        match id {
+            BankId::Private(vcpu) => self.cpus.get_mut(usize::from(vcpu.0)).map(|cpu| &mut cpu.private),
+            BankId::Shared(n) => self.shared.get_mut(n).map(|shared| &mut shared.bank),
+        }
+    }
+
+    /// The interrupts of a bank whose group the guest has enabled.
+    fn in_enabled_group(&self, bank: &Bank) -> u32 {
+        let group0 = if self.groups & 1 != 0 { !bank.group1 } else { 0 };
+        let group1 = if self.groups & 2 != 0 { bank.group1 } else { 0 };
+        group0 | group1
+    }
+}
+
+impl Cpu {
+    fn new(version: Version) -> Self {
+        Cpu {
+            private: Bank::private(version),
+            queue: Queue::default(),
+            listed: ArrayVec::new(),
+            senders: [0; 16],
+            current_sender: [0; 16],
+            online: false,
+        }
+    }
+}
+
+const fn distributor_size(version: Version) -> u64 {
+    match version {
+        Version::V2 => DISTRIBUTOR_SIZE_V2,
+        Version::V3 => DISTRIBUTOR_SIZE_V3,
+    }
+}
+
+/// A list of exactly these. `Memory`: there is none.
+fn collect<T>(parts: impl ExactSizeIterator<Item = T>) -> Result<Vec<T>, ConfigError> {
+    let mut all = Vec::new();
+    all.try_reserve_exact(parts.len()).map_err(|_| ConfigError::Memory)?;
+    all.extend(parts);
+    Ok(all)
+}
+
+/// Each window starts on its boundary, ends within the address space and touches no other.
+fn check_windows(distributor: Ipa, size: u64, regions: &Windows) -> Result<(), ConfigError> {
+    if distributor.offset() != 0 || regions.iter().any(|(base, _)| base.offset() != 0) {
+        return Err(ConfigError::Window);
+    }
+    let mut windows = ArrayVec::<(u64, u64), { MAX_REGIONS + 1 }>::new();
+    windows.push((distributor.0, size));
+    windows.extend(regions.iter().map(|(base, size)| (base.0, *size)));
+    windows.sort_unstable();
+    let mut end = 0;
+    for (base, size) in windows {
+        if base < end {
+            return Err(ConfigError::Window);
+        }
+        end = base.checked_add(size).ok_or(ConfigError::Window)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,209 @@
+//! What happens to interrupts from outside the guest: lines, edges, hardware behind them; and the one place that brings
+//! queues and running vCPUs up to date after any change of state.
+
+use super::Vgic;
+use super::interrupt::{BankId, bit, bits, slot};
+use xenolith_core::types::VcpuId;
+
+/// SGIs have no input: the lowest INTID that a device can raise.
+const FIRST_PPI: u32 = 16;
+
+impl Vgic {
+    /// A device drives an interrupt's line. `vcpu` is the owner of a private interrupt, and of no account for a
+    /// shared one.
+    ///
+    /// A level-sensitive interrupt is pending while the line is asserted. For an edge-triggered one, every call with
+    /// `asserted` is an edge: device models assert and never release. For one that is backed by hardware, `asserted`
+    /// means that the physical interrupt is active, and the release takes back what the guest has not yet
+    /// acknowledged.
+    pub fn set_level(&mut self, vcpu: Option<VcpuId>, intid: u32, asserted: bool) {
+        let Some(id) = input(vcpu, intid) else { return };
+        let Some(bank) = self.bank_mut(id) else { return };
+        let mask = bit(intid) & bank.implemented;
+        if bank.hardware & mask != 0 {
+            let changed = if asserted { bank.fire(mask) } else { bank.clear_pending(mask) };
+            self.update(id, changed);
+            return;
+        }
+        let line = if asserted { mask } else { 0 };
+        let changed = (bank.line & mask) ^ line;
+        bank.line ^= changed;
+        if bank.edge & mask != 0 {
+            let changed = if asserted { bank.fire(mask) } else { 0 };
+            self.update(id, changed);
+        } else {
+            // A list register that was filled while the line was asserted asks for maintenance when the guest is done,
+            // and the line is sampled then. Any other has to be filled anew, so that it does.
+            let listed = bank.listed & changed & line;
+            self.recall(id, listed);
+            self.requeue(id, changed);
+        }
+    }
+
+    /// Whether a shared interrupt exists and no physical one is behind it.
+    pub fn is_free_line(&self, intid: u32) -> bool {
+        let bank =
+            input(None, intid).filter(|id| matches!(id, BankId::Shared(_))).and_then(|id| self.bank(id));
+        bank.is_some_and(|bank| bank.implemented & !bank.hardware & bit(intid) != 0)
+    }
+
+    /// An edge: makes an interrupt pending whatever its trigger. A physical interrupt that backs it is active now.
+    #[inline]
+    pub fn pend(&mut self, vcpu: Option<VcpuId>, intid: u32) {
+        let Some(id) = input(vcpu, intid) else { return };
+        let Some(bank) = self.bank_mut(id) else { return };
+        let changed = bank.fire(bit(intid));
+        self.update(id, changed);
+    }
+
+    /// Puts a physical interrupt behind a virtual one, or takes it away; nothing may be pending or active then. What
+    /// the guest has already set is reported as a [`LineChange`](super::LineChange). A caller that takes it away
+    /// masks and deactivates the physical interrupt itself.
+    pub fn back_by_hardware(&mut self, vcpu: Option<VcpuId>, intid: u32, physical: Option<u32>) {
+        let Some(id) = input(vcpu, intid) else { return };
+        let Some(bank) = self.bank_mut(id) else { return };
+        let mask = bit(intid) & bank.implemented;
+        let changes = &mut bank.changes;
+        for word in [
+            &mut changes.enable,
+            &mut changes.trigger,
+            &mut changes.route,
+            &mut changes.activate,
+            &mut changes.deactivate,
+        ] {
+            *word &= !mask;
+        }
+        bank.hardware &= !mask;
+        let Some(physical) = physical else { return };
+        if let Some(slot) = bank.physical.get_mut(slot(intid)) {
+            *slot = physical;
+        }
+        bank.hardware |= mask;
+        bank.line &= !mask;
+        bank.changes.enable |= mask & bank.enabled;
+        if matches!(id, BankId::Shared(_)) {
+            bank.changes.trigger |= mask;
+            bank.changes.route |= mask;
+        }
+        self.note_changes(id);
+    }
+
+    /// Whether an interrupt is pending or active, as far as is known: what a list register holds now counts as it was
+    /// filled. For the virtual timer this says whether its physical interrupt must be active when the vCPU runs.
+    #[inline]
+    pub fn in_flight(&self, vcpu: Option<VcpuId>, intid: u32) -> bool {
+        input(vcpu, intid)
+            .and_then(|id| self.bank(id))
+            .is_some_and(|bank| (bank.pending() | bank.active | bank.listed) & bit(intid) != 0)
+    }
+
+    /// The interrupts of a vCPU that wait or are served, and how each stands; shared ones belong to the vCPU that they are
+    /// sent to. As with [`Vgic::in_flight`], what a list register holds counts as it was filled.
+    pub fn in_hand(&self, vcpu: VcpuId) -> impl Iterator<Item = (u32, &'static str)> {
+        let words = 0..=self.shared.len();
+        let banks = words.filter_map(move |n| {
+            let id = BankId::of_word(vcpu, n);
+            Some((id, self.bank(id)?))
+        });
+        banks.flat_map(move |(id, bank)| {
+            bits(bank.pending() | bank.active | bank.listed).filter_map(move |n| {
+                let intid = id.first() + n;
+                let sent_here = match id {
+                    BankId::Private(_) => true,
+                    BankId::Shared(n) => self.shared.get(n)?.home(intid) == Some(vcpu),
+                };
+                let (waits, served) = (bank.pending() & bit(n) != 0, bank.active & bit(n) != 0);
+                sent_here.then_some((
+                    intid,
+                    match (waits, served) {
+                        (true, true) => "waits, and is served",
+                        (true, false) if bank.enabled & bit(n) == 0 => "waits, but is disabled",
+                        (true, false) => "waits",
+                        (false, _) => "is served",
+                    },
+                ))
+            })
+        })
+    }
+
+    /// After a change of state of the interrupts `mask` of a bank: whoever is concerned is told.
+    pub(super) fn update(&mut self, id: BankId, mask: u32) {
+        if mask == 0 {
+            return;
+        }
+        let listed = self.bank(id).map_or(0, |bank| bank.listed & mask);
+        self.recall(id, listed);
+        self.requeue(id, mask);
+        self.note_changes(id);
+    }
+
+    /// Kicks the vCPUs that have these interrupts in their queues or list registers.
+    pub(super) fn recall(&mut self, id: BankId, mask: u32) {
+        match id {
+            BankId::Private(vcpu) => {
+                let concerned = self.bank(id).map_or(0, |bank| (bank.listed | bank.queueable()) & mask);
+                if concerned != 0 {
+                    self.kick(vcpu);
+                }
+            }
+            BankId::Shared(n) => {
+                for n_bit in bits(mask) {
+                    if let Some(home) = self.shared.get(n).and_then(|shared| shared.home(n_bit)) {
+                        self.kick(home);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts interrupts of which something changed into the queues where they belong now, and out of all others; kicks
+    /// the vCPUs that get or could get one. Those in list registers stay out until they are folded.
+    pub(super) fn requeue(&mut self, id: BankId, mask: u32) {
+        match id {
+            BankId::Private(vcpu) => {
+                let Some(cpu) = self.cpus.get_mut(usize::from(vcpu.0)) else { return };
+                let queueable = cpu.private.queueable() & mask;
+                let new = cpu.queue.replace(0, mask, queueable);
+                if new | (queueable & !cpu.private.active) != 0 {
+                    self.kick(vcpu);
+                }
+            }
+            BankId::Shared(n) => {
+                for n_bit in bits(mask) {
+                    self.requeue_shared(n, id.first() + n_bit);
+                }
+            }
+        }
+    }
+
+    fn requeue_shared(&mut self, n: usize, intid: u32) {
+        let Some(shared) = self.shared.get_mut(n) else { return };
+        if shared.bank.listed & bit(intid) != 0 {
+            return;
+        }
+        let deliverable = shared.bank.active & bit(intid) == 0;
+        let was = shared.home(intid);
+        let now = shared.settle(intid);
+        if let Some(was) = was.filter(|_| was != now)
+            && let Some(cpu) = self.cpus.get_mut(usize::from(was.0))
+        {
+            cpu.queue.remove(intid);
+        }
+        if let Some(now) = now
+            && let Some(cpu) = self.cpus.get_mut(usize::from(now.0))
+            && (cpu.queue.insert(intid) || deliverable)
+        {
+            self.kick(now);
+        }
+    }
+}
+
+/// The bank of an interrupt that has an input.
+fn input(vcpu: Option<VcpuId>, intid: u32) -> Option<BankId> {
+    match intid {
+        0..FIRST_PPI => None,
+        FIRST_PPI..32 => vcpu.map(BankId::Private),
+        32..1020 => Some(BankId::of_intid(VcpuId(0), intid)),
+        _ => None,
+    }
+}

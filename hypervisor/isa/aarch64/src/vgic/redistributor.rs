@@ -1,0 +1,122 @@
+//! GICv3's redistributors: two frames of 64 KiB for each vCPU, one that describes it and one with its SGIs and PPIs.
+
+use arrayvec::ArrayVec;
+
+use super::distributor::{IIDR_V3, PIDR2_V3};
+use super::register::{Access, Field};
+use super::{ConfigError, Fault, MAX_REGIONS, Vgic, Windows};
+use xenolith_core::types::{Ipa, VcpuId};
+
+/// log2 of the bytes for one vCPU.
+const SHIFT: u32 = 17;
+/// Offset of the frame with SGIs and PPIs.
+const SGI_FRAME: u32 = 0x1_0000;
+
+/// Offsets in the first frame.
+mod offset {
+    pub const CTLR: u32 = 0x0;
+    pub const IIDR: u32 = 0x4;
+    pub const TYPER: u32 = 0x8;
+    pub const TYPER_HIGH: u32 = 0xc;
+    pub const WAKER: u32 = 0x14;
+    pub const PIDR2: u32 = 0xffe8;
+}
+
+/// `GICR_TYPER.Last`: no redistributor follows in this region.
+const TYPER_LAST: u64 = 1 << 4;
+
+/// A run of redistributors.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Region {
+    base: Ipa,
+    size: u64,
+    /// The vCPUs that have theirs here.
+    first: u16,
+    end: u16,
+}
+
+impl Region {
+    /// Gives the vCPUs their places, in order.
+    pub(super) fn lay_out(
+        windows: &Windows,
+        vcpus: u16,
+    ) -> Result<ArrayVec<Region, MAX_REGIONS>, ConfigError> {
+        let mut first = 0;
+        let mut regions = ArrayVec::new();
+        for &(base, size) in windows {
+            let room = u16::try_from(size >> SHIFT).unwrap_or(u16::MAX);
+            let end = vcpus.min(u16::saturating_add(first, room));
+            regions.push(Region { base, size, first, end });
+            first = end;
+        }
+        if first < vcpus {
+            return Err(ConfigError::Redistributors);
+        }
+        Ok(regions)
+    }
+
+    /// The vCPU whose frames hold an address of this region, and the offset in them.
+    pub(super) fn find(&self, ipa: Ipa) -> Option<(Option<VcpuId>, u32)> {
+        let offset = ipa.0.wrapping_sub(self.base.0);
+        if offset >= self.size {
+            return None;
+        }
+        let within = u32::try_from(offset & ((1 << SHIFT) - 1)).ok()?;
+        let vcpu = u16::try_from(offset >> SHIFT)
+            .ok()
+            .and_then(|n| self.first.checked_add(n))
+            .filter(|vcpu| *vcpu < self.end);
+        Some((vcpu.map(VcpuId), within))
+    }
+}
+
+impl Vgic {
+    /// A load from the redistributor of `owner`, by whichever vCPU. Where no vCPU is, there is nothing.
+    pub(super) fn read_redistributor(&mut self, owner: Option<VcpuId>, access: Access) -> Result<u64, Fault> {
+        let Some(owner) = owner else { return Ok(0) };
+        if let Some(field) = private_field(access.offset) {
+            return self.read_field(owner, field, access);
+        }
+        let word = match access.offset {
+            offset::IIDR => IIDR_V3,
+            offset::PIDR2 => PIDR2_V3,
+            // No LPIs to enable, nothing in progress; awake, and so are its children.
+            offset::CTLR | offset::WAKER => 0,
+            offset::TYPER | offset::TYPER_HIGH => {
+                return Ok(access.half_or_whole()?.of(self.redistributor_type(owner)));
+            }
+            _ => return Ok(0),
+        };
+        access.word().map(|()| word.into())
+    }
+
+    /// A store to the redistributor of `owner`.
+    pub(super) fn write_redistributor(
+        &mut self,
+        owner: Option<VcpuId>,
+        access: Access,
+        value: u64,
+    ) -> Result<(), Fault> {
+        let Some(owner) = owner else { return Ok(()) };
+        match private_field(access.offset) {
+            Some(field) => self.write_field(owner, field, access, value),
+            None => match access.offset {
+                offset::CTLR | offset::WAKER => access.word(),
+                _ => Ok(()),
+            },
+        }
+    }
+
+    /// `GICR_TYPER`: affinity, number, and whether it is its region's last.
+    fn redistributor_type(&self, owner: VcpuId) -> u64 {
+        let affinity = u64::from(owner.0 & 0xf) | u64::from(owner.0 >> 4) << 8;
+        let last = self.regions.iter().any(|region| region.end.checked_sub(1) == Some(owner.0));
+        affinity << 32 | u64::from(owner.0) << 8 | if last { TYPER_LAST } else { 0 }
+    }
+}
+
+/// The register in the frame with SGIs and PPIs.
+fn private_field(offset: u32) -> Option<Field> {
+    let field = Field::decode(offset.checked_sub(SGI_FRAME)?)?;
+    (field.is_private() && !matches!(field, Field::Targets(_))).then_some(field)
+}

@@ -1,0 +1,404 @@
+//! Who owns each machine frame, and until when.
+//!
+//! A frame is freed when its last reference goes. The owner's allocation holds one; every mapping in another domain,
+//! every grant mapping and every [`FrameRef`] holds another, so a frame never changes hands under someone who uses it. What
+//! a free frame held is wiped before anyone else can get it. Mistakes of a caller are errors by name, never panics.
+//!
+//! Memory for the tables is handed in at boot, because the heap comes later: [`storage_needed`] says how much.
+
+use core::ops::Range;
+use core::sync::atomic::AtomicU64;
+
+use arrayvec::ArrayVec;
+
+use crate::page::{Page, SharedFrame};
+use xenolith_core::sync::Mutex;
+use xenolith_core::types::{DomId, Mfn};
+
+mod area;
+mod audit;
+mod buddy;
+mod entry;
+mod scrub;
+mod search;
+mod setup;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+pub use area::Area;
+pub use audit::{Census, Inconsistent};
+pub use entry::{State, Used};
+pub use scrub::{Scrub, ScrubCursor, ZeroAndClean};
+pub use search::Search;
+pub use setup::{SetupError, Storage, StorageNeeded, storage_needed};
+
+use buddy::Buddy;
+use entry::Entry;
+
+/// The largest block is 2^18 frames: 1 GiB.
+pub const MAX_ORDER: u8 = 18;
+/// The most banks of RAM. Adjoining banks may be passed as one.
+pub const MAX_BANKS: usize = 16;
+
+/// Neighbouring frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameRange {
+    /// The first of them.
+    pub first: Mfn,
+    /// How many.
+    pub pages: u64,
+}
+
+impl FrameRange {
+    /// The number after the last frame's.
+    pub const fn end(self) -> u64 {
+        self.first.0.saturating_add(self.pages)
+    }
+
+    /// Whether `mfn` is one of them.
+    pub const fn contains(self, mfn: Mfn) -> bool {
+        self.first.0 <= mfn.0 && mfn.0 < self.end()
+    }
+
+    fn numbers(self) -> Option<Range<u64>> {
+        Some(self.first.0..self.first.0.checked_add(self.pages)?)
+    }
+}
+
+/// What a frame in use serves for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The hypervisor's own: heap, stacks, per-CPU data. No domain can ever map it.
+    Hypervisor,
+    /// A domain's RAM.
+    Ram,
+    /// A stage-2 table of its owner. No domain can ever map it.
+    Table,
+    /// Made by the hypervisor for the owner and mapped by domains: shared info, grant table, ioreq pages.
+    Shared,
+}
+
+impl Kind {
+    /// Whether frames of this kind may get a second reference.
+    pub const fn can_be_mapped(self) -> bool {
+        matches!(self, Kind::Ram | Kind::Shared)
+    }
+}
+
+/// What an allocated frame holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Zeroes. Anything that a domain can read has to begin like this.
+    Zeroed,
+    /// Anything: the caller overwrites all of it.
+    Any,
+}
+
+/// Why the frame table refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FrameError {
+    /// The number is in no bank of RAM.
+    NotRam,
+    /// The frame is free, reserved, or being wiped.
+    NotInUse,
+    /// It belongs to another domain than the caller thought.
+    WrongOwner,
+    /// It is of a kind that is never mapped twice.
+    NotShareable,
+    /// The owner gave it up before.
+    NotAllocated,
+    /// There is no reference but the owner's to drop.
+    NoReference,
+    /// There is no room for another reference.
+    Saturated,
+    /// Others than the owner refer to it.
+    StillUsed,
+    /// It is a stage-2 table and was not given back as one, or the reverse.
+    WrongKind,
+    /// It is not a reserved frame.
+    NotReserved,
+    /// The block is larger than 2^[`MAX_ORDER`] frames, or not aligned to its size.
+    BadBlock,
+}
+
+/// What became of a frame when a reference was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Release {
+    /// That was the last reference: the frame is wiped and free.
+    Freed {
+        /// Who owned it.
+        owner: DomId,
+    },
+    /// Others still refer to it.
+    StillUsed,
+}
+
+/// One reference to a frame, which keeps it allocated. It goes back through [`Frames::put_frame`]; a `FrameRef` that is merely
+/// dropped keeps its frame for ever.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub struct FrameRef(Page);
+
+impl FrameRef {
+    /// Access to the frame, good for as long as the frame is held.
+    pub fn page(&self) -> Page {
+        self.0
+    }
+
+    /// The frame.
+    pub fn mfn(&self) -> Mfn {
+        self.0.mfn()
+    }
+}
+
+impl SharedFrame for FrameRef {
+    fn page(&self) -> Page {
+        FrameRef::page(self)
+    }
+}
+
+/// A bank of RAM and where its entries begin in the frame table.
+struct Bank {
+    range: FrameRange,
+    entries: usize,
+}
+
+/// All RAM of the machine.
+pub struct Frames {
+    banks: ArrayVec<Bank, MAX_BANKS>,
+    table: &'static [AtomicU64],
+    buddy: Mutex<Buddy>,
+    scrub: &'static dyn Scrub,
+    /// The host's memory that plays the RAM, if it goes back with these frames.
+    #[cfg(not(target_os = "none"))]
+    pub(crate) loan: Option<crate::arena::Loan>,
+}
+
+impl Frames {
+    #[inline]
+    fn entry(&self, mfn: Mfn) -> Result<Entry<'_>, FrameError> {
+        let bank = self.banks.iter().find(|bank| bank.range.contains(mfn)).ok_or(FrameError::NotRam)?;
+        let within = usize::try_from(mfn.0.saturating_sub(bank.range.first.0)).ok();
+        within
+            .and_then(|within| self.table.get(bank.entries.checked_add(within)?))
+            .map(Entry)
+            .ok_or(FrameError::NotRam)
+    }
+
+    /// Access to a frame.
+    fn page(&self, mfn: Mfn) -> Result<Page, FrameError> {
+        self.entry(mfn)?;
+        // SAFETY: the frame lies in a bank, which `new`'s caller promised to be RAM that is mapped at its own address.
+        // Callers of this function hold a reference to it, or the mapping that does, or have taken it out of the allocator.
+        Ok(unsafe { Page::new(mfn) })
+    }
+
+    /// Takes 2^order frames, aligned to their number, for `owner`. Each gets one reference, the owner's allocation.
+    /// `None` when there is no such block free, and for [`Kind::Table`], which [`Self::alloc_table`] is for.
+    pub fn alloc(&self, order: u8, owner: DomId, kind: Kind, content: Content) -> Option<Mfn> {
+        self.alloc_in(0..u64::MAX, order, owner, kind, content)
+    }
+
+    /// As [`Self::alloc`], with all frames in the range `within` of frame numbers.
+    pub fn alloc_in(
+        &self,
+        within: Range<u64>,
+        order: u8,
+        owner: DomId,
+        kind: Kind,
+        content: Content,
+    ) -> Option<Mfn> {
+        if kind == Kind::Table {
+            return None;
+        }
+        self.take(within, order, owner, kind, content)
+    }
+
+    fn take(&self, within: Range<u64>, order: u8, owner: DomId, kind: Kind, content: Content) -> Option<Mfn> {
+        if order > MAX_ORDER {
+            return None;
+        }
+        let first = self.buddy.lock().take(order, &within)?;
+        self.hand_out(FrameRange { first, pages: 1 << order }, owner, kind, content);
+        Some(first)
+    }
+
+    /// Gives frames that were just taken from the allocator to their owner.
+    fn hand_out(&self, range: FrameRange, owner: DomId, kind: Kind, content: Content) {
+        for number in range.first.0..range.end() {
+            let mfn = Mfn(number);
+            let Ok(entry) = self.entry(mfn) else { continue };
+            if content == Content::Zeroed && entry.state() == (State::Free { dirty: true }) {
+                self.wipe(mfn);
+            }
+            entry.set(State::Used(Used { owner, kind, allocated: true, references: 1 }));
+        }
+    }
+
+    /// Ends `owner`'s allocation of 2^order frames from `first`. Those without another reference are wiped and free
+    /// at once, the others when their last reference goes. Returns how many are free.
+    ///
+    /// An error stops at the frame that caused it; the frames before it are given up.
+    pub fn free(&self, first: Mfn, order: u8, owner: DomId) -> Result<u64, FrameError> {
+        if order > MAX_ORDER || !first.0.is_multiple_of(1 << order) {
+            return Err(FrameError::BadBlock);
+        }
+        self.free_range(FrameRange { first, pages: 1 << order }, owner)
+    }
+
+    /// As [`Self::free`], for any neighbouring frames. The time it takes is that of wiping them all.
+    pub fn free_range(&self, range: FrameRange, owner: DomId) -> Result<u64, FrameError> {
+        let mut freed = 0;
+        match self.free_counted(range, owner, &mut freed) {
+            Ok(()) => Ok(freed),
+            Err((error, _)) => Err(error),
+        }
+    }
+
+    /// As [`Self::free_range`]; adds the number of frames that are free to `freed`, also after an error, which tells how
+    /// many were given up before it.
+    pub fn free_counted(
+        &self,
+        range: FrameRange,
+        owner: DomId,
+        freed: &mut u64,
+    ) -> Result<(), (FrameError, u64)> {
+        self.free_if(range, owner, freed, |kind| kind != Kind::Table)
+    }
+
+    fn free_if(
+        &self,
+        range: FrameRange,
+        owner: DomId,
+        freed: &mut u64,
+        right_kind: impl Fn(Kind) -> bool,
+    ) -> Result<(), (FrameError, u64)> {
+        // Frames that follow one another go back to the allocator as one block.
+        let mut run = FrameRange { first: range.first, pages: 0 };
+        let mut result = Ok(());
+        for mfn in (range.first.0..range.end()).map(Mfn) {
+            match self.entry(mfn).and_then(|entry| entry.give_up(owner, &right_kind)) {
+                Ok(true) => {
+                    self.wipe(mfn);
+                    if run.pages == 0 {
+                        run.first = mfn;
+                    }
+                    run.pages += 1;
+                    *freed += 1;
+                }
+                Ok(false) => {
+                    self.give_back(run);
+                    run.pages = 0;
+                }
+                Err(error) => {
+                    result = Err((error, mfn.0 - range.first.0));
+                    break;
+                }
+            }
+        }
+        self.give_back(run);
+        result
+    }
+
+    /// Returns wiped frames to the allocator.
+    fn give_back(&self, run: FrameRange) {
+        self.mark_wiped(run);
+        self.buddy.lock().give(run);
+    }
+
+    /// Says of frames on their way into the allocator that they are wiped.
+    fn mark_wiped(&self, run: FrameRange) {
+        for number in run.first.0..run.end() {
+            if let Ok(entry) = self.entry(Mfn(number)) {
+                entry.set(State::Free { dirty: false });
+            }
+        }
+    }
+
+    /// Wipes a frame that is on its way into or out of the allocator.
+    fn wipe(&self, mfn: Mfn) {
+        if let Ok(page) = self.page(mfn) {
+            self.scrub.scrub(page);
+        }
+    }
+
+    /// Takes a reference to a frame that `owner` owns. Looking at the owner and taking the reference are one step.
+    ///
+    /// A frame that the owner has given up and that others still use can get new references, as in Xen: it is the
+    /// user of a mapping who asks for them.
+    pub fn reference(&self, mfn: Mfn, owner: DomId) -> Result<(), FrameError> {
+        self.entry(mfn)?.reference(owner)
+    }
+
+    /// Drops a reference that [`Self::reference`] took.
+    pub fn release(&self, mfn: Mfn) -> Result<Release, FrameError> {
+        let Some(owner) = self.entry(mfn)?.release()? else { return Ok(Release::StillUsed) };
+        self.wipe(mfn);
+        self.give_back(FrameRange { first: mfn, pages: 1 });
+        Ok(Release::Freed { owner })
+    }
+
+    /// Takes a reference as [`Self::reference`] does, and gives access to the frame while it is held.
+    pub fn get_frame(&self, mfn: Mfn, owner: DomId) -> Result<FrameRef, FrameError> {
+        self.reference(mfn, owner)?;
+        self.page(mfn).map(FrameRef)
+    }
+
+    /// Drops the reference of a frame.
+    pub fn put_frame(&self, frame: FrameRef) -> Result<Release, FrameError> {
+        self.release(frame.mfn())
+    }
+
+    /// Access to a frame that a mapping keeps in use, with no reference taken for it. `mapping` is where the mapping was
+    /// found: it is borrowed meanwhile, so that the mapping cannot go.
+    pub fn with_mapped<M, T>(
+        &self,
+        _mapping: &M,
+        mfn: Mfn,
+        with: impl FnOnce(Page) -> T,
+    ) -> Result<T, FrameError> {
+        let entry = self.entry(mfn)?;
+        if !entry.is_mappable() {
+            return Err(FrameError::NotShareable);
+        }
+        // SAFETY: the frame is RAM, since it has an entry, and `_mapping` keeps it from being freed until `with` is done.
+        Ok(with(unsafe { Page::new(mfn) }))
+    }
+
+    /// What a frame is at the moment.
+    pub fn state(&self, mfn: Mfn) -> Result<State, FrameError> {
+        self.entry(mfn).map(Entry::state)
+    }
+
+    /// Who owns a frame in use. The answer lasts only while the caller holds a reference.
+    pub fn owner_of(&self, mfn: Mfn) -> Result<DomId, FrameError> {
+        match self.state(mfn)? {
+            State::Used(used) => Ok(used.owner),
+            _ => Err(FrameError::NotInUse),
+        }
+    }
+
+    /// Whether a frame is a page of `owner`'s RAM that it has not given up: not one of its tables, for example, which
+    /// are its own too.
+    pub fn is_ram_of(&self, mfn: Mfn, owner: DomId) -> bool {
+        matches!(self.state(mfn), Ok(State::Used(used))
+            if used.owner == owner && used.kind == Kind::Ram && used.allocated)
+    }
+
+    /// The highest frame of RAM.
+    pub fn last(&self) -> Mfn {
+        self.banks.iter().map(|bank| Mfn(bank.range.end().saturating_sub(1))).max().unwrap_or_default()
+    }
+
+    /// How many frames the banks have, reserved ones included.
+    pub fn total(&self) -> u64 {
+        self.banks.iter().map(|bank| bank.range.pages).sum()
+    }
+
+    /// How many frames are free, those that are being wiped for whoever gets them next among them.
+    pub fn free_frames(&self) -> u64 {
+        self.buddy.lock().free_frames()
+    }
+}

@@ -1,0 +1,86 @@
+//! Large pieces of RAM for a domain whose guest addresses are machine addresses.
+
+use arrayvec::ArrayVec;
+
+use super::{Content, FrameError, FrameRange, Frames, Kind, MAX_BANKS, MAX_ORDER};
+use xenolith_core::types::{DomId, Mfn};
+
+/// The memory of a direct-mapped domain: few large pieces, each in one bank.
+pub type Area = ArrayVec<FrameRange, MAX_BANKS>;
+
+impl Frames {
+    /// Takes `pages` frames of RAM for `owner` in as few pieces as possible, zeroed, with no piece smaller than
+    /// 2^align_order frames except the last. One piece that is large enough is preferred, with its first frame
+    /// aligned to 1 GiB, then 2 MiB, then 2^align_order frames; otherwise the largest pieces are taken first.
+    /// `None`, and nothing taken, when that does not yield `pages` frames.
+    pub fn alloc_contiguous(&self, pages: u64, align_order: u8, owner: DomId) -> Option<Area> {
+        if align_order > MAX_ORDER || pages == 0 {
+            return None;
+        }
+        let area = self.take_area(pages, align_order)?;
+        for &piece in &area {
+            self.hand_out(piece, owner, Kind::Ram, Content::Zeroed);
+        }
+        Some(area)
+    }
+
+    /// Takes exactly these frames for `owner`, zeroed. False, and nothing taken, when one of them is not free RAM.
+    pub fn alloc_exact(&self, range: FrameRange, owner: DomId) -> bool {
+        let taken = range.pages > 0 && range.numbers().is_some() && self.buddy.lock().take_range(range);
+        if taken {
+            self.hand_out(range, owner, Kind::Ram, Content::Zeroed);
+        }
+        taken
+    }
+
+    /// Gives RAM that nobody else refers to from one owner to another. An error stops at the frame that caused it; those
+    /// before it have their new owner.
+    pub fn transfer(&self, range: FrameRange, from: DomId, to: DomId) -> Result<(), FrameError> {
+        range
+            .numbers()
+            .ok_or(FrameError::NotRam)?
+            .try_for_each(|number| self.entry(Mfn(number))?.transfer(from, to))
+    }
+
+    fn take_area(&self, pages: u64, align_order: u8) -> Option<Area> {
+        let mut buddy = self.buddy.lock();
+        let mut area = Area::new();
+        let mut left = pages;
+        while left > 0 && !area.is_full() {
+            let mut best: Option<FrameRange> = None;
+            let orders = [MAX_ORDER, 9, align_order];
+            for order in orders.into_iter().filter(|&order| order >= align_order) {
+                let mut from = 0;
+                while let Some(run) = buddy.next_run(from) {
+                    from = run.end();
+                    let Some(piece) = aligned(run, order, align_order, left) else { continue };
+                    if best.is_none_or(|best| piece.pages > best.pages) {
+                        best = Some(piece);
+                    }
+                }
+                if best.is_some_and(|best| best.pages == left) {
+                    break;
+                }
+            }
+            let Some(piece) = best.filter(|&piece| buddy.take_range(piece)) else { break };
+            left = left.saturating_sub(piece.pages);
+            area.push(piece);
+        }
+        if left == 0 {
+            return Some(area);
+        }
+        for piece in area {
+            buddy.give(piece);
+        }
+        None
+    }
+}
+
+/// The part of a free run that begins at a multiple of 2^order frames, at most `wanted` frames of it, and a multiple
+/// of 2^granule unless it is all that is wanted.
+fn aligned(run: FrameRange, order: u8, granule: u8, wanted: u64) -> Option<FrameRange> {
+    let first = run.first.0.checked_next_multiple_of(1 << order)?;
+    let there = run.end().checked_sub(first)?;
+    let pages = if there >= wanted { wanted } else { there >> granule << granule };
+    (pages > 0).then_some(FrameRange { first: Mfn(first), pages })
+}

@@ -1,0 +1,63 @@
+//! Wiping what a frame held before someone else gets it.
+//!
+//! The zeroes must reach memory itself, because the next owner may look with its caches off (Xen's advisory 364), and
+//! RAM that was free at boot may hold what ran on the machine before (advisory 245).
+
+use super::{Frames, State};
+use crate::page::Page;
+use xenolith_core::types::{Mfn, PAGE_SIZE};
+
+/// The most frames that are out of the allocator at a time while they are wiped, as an order.
+const CHUNK_ORDER: u8 = 6;
+
+/// How a frame is wiped.
+pub trait Scrub: Sync {
+    /// Leaves nothing but zeroes in the frame, for every observer.
+    fn scrub(&self, page: Page);
+}
+
+/// Zeroes a frame and cleans it out of the data caches.
+pub struct ZeroAndClean;
+
+impl Scrub for ZeroAndClean {
+    fn scrub(&self, page: Page) {
+        page.zero();
+        xenolith_hw::clean_to_memory(page.mfn().base().0, PAGE_SIZE);
+    }
+}
+
+/// How far [`Frames::scrub_some`] has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScrubCursor(u64);
+
+impl Frames {
+    /// Wipes free frames that are still as they were at boot, one block of at most 64, and moves the cursor behind
+    /// it. False when there are none left behind the cursor. No lock is held while memory is written; meanwhile the
+    /// block is not in the allocator, but counts as free.
+    pub fn scrub_some(&self, cursor: &mut ScrubCursor) -> bool {
+        let chunk = {
+            let mut buddy = self.buddy.lock();
+            let Some(mut block) = buddy.next_block(cursor.0) else { return false };
+            block.pages = block.pages.min(1 << CHUNK_ORDER);
+            if !buddy.lend(block) {
+                return false;
+            }
+            block
+        };
+        for number in chunk.first.0..chunk.end() {
+            if self.state(Mfn(number)) == Ok(State::Free { dirty: true }) {
+                self.wipe(Mfn(number));
+            }
+        }
+        cursor.0 = chunk.end();
+        self.mark_wiped(chunk);
+        self.buddy.lock().give_lent(chunk);
+        true
+    }
+
+    /// Wipes all free frames that are still as they were at boot.
+    pub fn scrub_all_free(&self) {
+        let mut cursor = ScrubCursor::default();
+        while self.scrub_some(&mut cursor) {}
+    }
+}

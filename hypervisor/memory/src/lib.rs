@@ -1,0 +1,15 @@
+//! Machine memory: access to frames that other parties may write at the same time, who owns each of them, and the tables by
+//! which a domain reaches them.
+#![cfg_attr(target_os = "none", no_std)]
+
+extern crate alloc;
+
+pub mod account;
+#[cfg(not(target_os = "none"))]
+pub mod arena;
+mod bitmap;
+pub mod frames;
+#[forbid(unsafe_code)]
+pub mod p2m;
+pub mod page;
+pub mod table;

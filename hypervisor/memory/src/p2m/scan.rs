@@ -1,0 +1,96 @@
+//! Looking at the tables without changing them.
+
+use super::piece::Piece;
+use super::{Access, Entry, MapKind, P2m, P2mError, Run, Runs, TablePool, Tlb};
+use crate::table::{Slot, View};
+use xenolith_core::types::{Gfn, Mfn};
+
+/// How many slots one call looks at.
+const STEPS: u32 = 8192;
+
+impl<P: TablePool, T: Tlb> P2m<P, T> {
+    /// What stands behind a guest frame. Errors: [`P2mError::OutOfRange`], [`P2mError::NotMapped`].
+    pub fn lookup(&self, gfn: Gfn) -> Result<Entry, P2mError> {
+        Piece::new(self.geometry, gfn, 1)?;
+        let mut table = self.root.table(gfn.0).ok_or(P2mError::NotMapped)?;
+        loop {
+            let level = table.level();
+            let index = level.index(gfn.0);
+            match table.slot(index) {
+                Slot::Empty => return Err(P2mError::NotMapped),
+                Slot::Table => table = table.child(index).ok_or(P2mError::NotMapped)?,
+                Slot::Leaf(leaf) => {
+                    return Ok(Entry {
+                        mfn: Mfn(leaf.mfn().0 | (gfn.0 & (level.slot_pages() - 1))),
+                        kind: MapKind::of(leaf),
+                        order: level.order() as u8,
+                    });
+                }
+            }
+        }
+    }
+
+    /// As [`Self::lookup`], for an access that the guest makes or that is made in its name. One more error:
+    /// [`P2mError::NotAllowed`].
+    ///
+    /// A fault on a frame for which this succeeds is none: another CPU was splitting a block at that moment, and the
+    /// guest just runs the instruction again.
+    pub fn lookup_for(&self, gfn: Gfn, access: Access) -> Result<Entry, P2mError> {
+        let entry = self.lookup(gfn)?;
+        let allowed = match access {
+            Access::Read => true,
+            Access::Write => entry.kind.writable(),
+            Access::Execute => entry.kind.executable(),
+        };
+        if allowed { Ok(entry) } else { Err(P2mError::NotAllowed) }
+    }
+
+    /// What is mapped in `pages` guest frames from `gfn`, in order, and how many of the frames the answer covers:
+    /// fewer than `pages` when the list is full or the search gets long. Error: [`P2mError::OutOfRange`].
+    pub fn scan(&self, gfn: Gfn, pages: u64) -> Result<(Runs, u64), P2mError> {
+        let whole = Piece::new(self.geometry, gfn, pages)?;
+        if self.has_ended() {
+            return Ok((Runs::new(), pages));
+        }
+        let mut scan = Scan { runs: Runs::new(), steps: STEPS, reached: whole.first };
+        for piece in self.roots(whole) {
+            let Some(table) = self.root.table(piece.first) else { break };
+            if scan.visit(table, piece).is_none() {
+                break;
+            }
+        }
+        Ok((scan.runs, scan.reached - whole.first))
+    }
+}
+
+struct Scan {
+    runs: Runs,
+    steps: u32,
+    reached: u64,
+}
+
+impl Scan {
+    /// `None`: it ends here.
+    fn visit(&mut self, table: View<'_>, piece: Piece) -> Option<()> {
+        let level = table.level();
+        for (index, part) in piece.cut(level) {
+            self.steps = self.steps.checked_sub(1)?;
+            match table.slot(index) {
+                Slot::Empty => {}
+                Slot::Table => self.visit(table.child(index)?, part)?,
+                Slot::Leaf(leaf) => {
+                    let within = part.first & (level.slot_pages() - 1);
+                    let run = Run {
+                        gfn: Gfn(part.first),
+                        mfn: Mfn(leaf.mfn().0 | within),
+                        pages: part.pages(),
+                        kind: MapKind::of(leaf),
+                    };
+                    Run::append(&mut self.runs, run).then_some(())?;
+                }
+            }
+            self.reached = part.end;
+        }
+        Some(())
+    }
+}

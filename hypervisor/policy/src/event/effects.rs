@@ -1,0 +1,111 @@
+//! What the caller of this module has to do once it has let go of the table's lock.
+
+use core::ops::BitOrAssign;
+
+use super::port::{ConsumerTag, Peer};
+use xenolith_core::types::VcpuId;
+
+/// A set of vCPUs of one domain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VcpuSet(u128);
+
+impl VcpuSet {
+    /// vCPUs with this number or a higher one cannot be members.
+    pub const CAPACITY: u16 = 128;
+
+    /// Adds a vCPU; one beyond the capacity is left out.
+    pub fn insert(&mut self, vcpu: VcpuId) {
+        self.0 |= bit(vcpu);
+    }
+
+    /// Removes a vCPU.
+    pub fn remove(&mut self, vcpu: VcpuId) {
+        self.0 &= !bit(vcpu);
+    }
+
+    /// Whether the vCPU is in the set.
+    pub fn contains(self, vcpu: VcpuId) -> bool {
+        self.0 & bit(vcpu) != 0
+    }
+
+    /// Whether the set has no member.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The members, lowest number first.
+    pub fn iter(self) -> impl Iterator<Item = VcpuId> {
+        let mut rest = self.0;
+        core::iter::from_fn(move || {
+            let lowest = u16::try_from(rest.trailing_zeros()).ok().filter(|_| rest != 0)?;
+            rest &= rest.wrapping_sub(1);
+            Some(VcpuId(lowest))
+        })
+    }
+}
+
+impl BitOrAssign for VcpuSet {
+    fn bitor_assign(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+}
+
+fn bit(vcpu: VcpuId) -> u128 {
+    1u128.checked_shl(u32::from(vcpu.0)).unwrap_or(0)
+}
+
+/// What follows from events that reached a guest.
+#[must_use]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EventActions {
+    /// vCPUs whose `evtchn_upcall_pending` went from 0 to 1: raise the event interrupt of each.
+    pub notify: VcpuSet,
+    /// vCPUs whose poll ended: let each run again.
+    pub wake: VcpuSet,
+}
+
+impl BitOrAssign for EventActions {
+    fn bitor_assign(&mut self, other: Self) {
+        self.notify |= other.notify;
+        self.wake |= other.wake;
+    }
+}
+
+/// What became of a send, in the sender's table.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// The port has no other end: there is nothing to do.
+    Nowhere,
+    /// The event was for the sender's own domain.
+    Here(EventActions),
+    /// Unlock, lock this domain's table, and call `deliver` there.
+    To(Peer),
+}
+
+/// What became of an event at the receiving end.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// It went to the guest.
+    Guest(EventActions),
+    /// It is for a part of the hypervisor, which acts for this vCPU.
+    Consumer(ConsumerTag, VcpuId),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_come_back_in_order() {
+        let mut set = VcpuSet::default();
+        for vcpu in [127, 3, 64, 0, 128, u16::MAX] {
+            set.insert(VcpuId(vcpu));
+        }
+        set.remove(VcpuId(3));
+        set.remove(VcpuId(500));
+        assert!(set.iter().eq([0, 64, 127].map(VcpuId)));
+        assert!(!set.contains(VcpuId(128)));
+    }
+}

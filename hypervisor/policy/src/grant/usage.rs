@@ -1,0 +1,178 @@
+//! Using what a domain grants: from the first use of an entry to the end of the last one.
+
+use xenolith_abi::grant::{ENTRIES_PER_FRAME, GrantStatus, entry};
+
+use super::entry::SharedEntry;
+use super::{GrantTable, Rights, SharedFrame};
+use xenolith_core::types::{DomId, Gfn, Mfn};
+use xenolith_memory::page::Page;
+
+/// A frame of the granting domain, found by its number.
+#[derive(Debug)]
+pub struct Resolved<F> {
+    /// The reference to it.
+    pub frame: F,
+    /// Whether that domain may write it.
+    pub writable: bool,
+}
+
+/// A grant in use, or not.
+#[derive(Debug)]
+pub(super) struct Grant<F> {
+    /// The frame of the first use, until the last use ends.
+    frame: Option<Resolved<F>>,
+    /// Who uses it.
+    by: DomId,
+    readers: u32,
+    writers: u32,
+}
+
+impl<F> Grant<F> {
+    pub(super) const UNUSED: Grant<F> = Grant { frame: None, by: DomId::INVALID, readers: 0, writers: 0 };
+
+    fn count(&mut self, rights: Rights) -> &mut u32 {
+        match rights {
+            Rights::ReadOnly => &mut self.readers,
+            Rights::ReadWrite => &mut self.writers,
+        }
+    }
+
+    /// The marks that the entry should not have by these counts.
+    fn surplus(&self) -> u16 {
+        match (self.readers, self.writers) {
+            (0, 0) => entry::READING | entry::WRITING,
+            (_, 0) => entry::WRITING,
+            _ => 0,
+        }
+    }
+}
+
+/// An answer of [`GrantTable::lends`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lent {
+    /// It does.
+    Yes,
+    /// It does not.
+    No,
+    /// Not found yet; to be asked again from this reference on.
+    Unknown(u32),
+}
+
+impl<F: SharedFrame> GrantTable<F> {
+    fn grant(&self, reference: u32) -> Option<&Grant<F>> {
+        let (piece, index) = place(reference)?;
+        self.grants.get(piece)?.get(index)
+    }
+
+    /// The state of a grant, and its entry while the table has the frame for it.
+    fn find(&mut self, reference: u32) -> Option<(&mut Grant<F>, Option<SharedEntry>)> {
+        let (piece, index) = place(reference)?;
+        let shared = self.frames.get(piece);
+        let entry = shared.and_then(|shared| SharedEntry::of(shared.frame.page(), index));
+        Some((self.grants.get_mut(piece)?.get_mut(index)?, entry))
+    }
+
+    /// Begins a use of a grant by the domain `by`, and returns the frame, which stays until [`GrantTable::release`].
+    /// `resolve` is asked at the first use.
+    ///
+    /// `BadDomain`: the granter dies. `BadReference`: the table has no such entry. `GeneralError`: the entry does not
+    /// grant this to `by`, another domain uses it, or the granter keeps changing it. `BadPage`: the frame is not the
+    /// granter's to give.
+    pub fn acquire(
+        &mut self,
+        reference: u32,
+        by: DomId,
+        rights: Rights,
+        resolve: impl FnOnce(Gfn, Rights) -> Option<Resolved<F>>,
+    ) -> Result<Page, GrantStatus> {
+        if self.closed {
+            return Err(GrantStatus::BadDomain);
+        }
+        let (grant, entry) = self.find(reference).ok_or(GrantStatus::BadReference)?;
+        let entry = entry.ok_or(GrantStatus::BadReference)?;
+        if grant.frame.is_some() && grant.by != by {
+            return Err(GrantStatus::GeneralError);
+        }
+        let count = grant.count(rights).checked_add(1).ok_or(GrantStatus::GeneralError)?;
+        let writes = rights == Rights::ReadWrite;
+        let (page, first) = match &grant.frame {
+            Some(kept) => {
+                if writes && !kept.writable {
+                    return Err(GrantStatus::BadPage);
+                }
+                if writes && grant.writers == 0 {
+                    entry.mark(by, rights)?;
+                }
+                (kept.frame.page(), 0)
+            }
+            None => {
+                let gfn = entry.mark(by, rights)?;
+                let Some(found) = resolve(gfn, rights) else {
+                    entry.unmark(grant.surplus());
+                    return Err(GrantStatus::BadPage);
+                };
+                let page = found.frame.page();
+                (grant.frame, grant.by) = (Some(found), by);
+                (page, 1)
+            }
+        };
+        *grant.count(rights) = count;
+        self.in_use = self.in_use.saturating_add(first);
+        Ok(page)
+    }
+
+    /// Ends a use that [`GrantTable::acquire`] began with the same rights. After the last one the reference to the
+    /// frame comes back.
+    #[must_use]
+    pub fn release(&mut self, reference: u32, rights: Rights) -> Option<F> {
+        let (grant, entry) = self.find(reference)?;
+        *grant.count(rights) = grant.count(rights).checked_sub(1)?;
+        if let Some(entry) = entry {
+            entry.unmark(grant.surplus());
+        }
+        if grant.readers != 0 || grant.writers != 0 {
+            return None;
+        }
+        let kept = grant.frame.take()?;
+        self.in_use = self.in_use.saturating_sub(1);
+        Some(kept.frame)
+    }
+
+    /// Whether `to` has a use of the frame `mfn` that began by this table. At most `budget` entries are looked at,
+    /// beginning with `from`.
+    pub fn lends(&self, mfn: Mfn, to: DomId, from: u32, budget: u32) -> Lent {
+        let end = from.saturating_add(budget);
+        for reference in from..end {
+            let Some(grant) = self.grant(reference) else { return Lent::No };
+            let kept = grant.frame.as_ref().filter(|_| grant.by == to);
+            if kept.is_some_and(|kept| kept.frame.page().mfn() == mfn) {
+                return Lent::Yes;
+            }
+        }
+        Lent::Unknown(end)
+    }
+
+    /// Exchanges two entries of the table (`GNTTABOP_swap_grant_ref`), for its owner. `BadReference`: the table has
+    /// no such entry. `TryAgain`: one is in use.
+    pub fn swap(&mut self, a: u32, b: u32) -> GrantStatus {
+        let entries = [a, b].map(|reference| self.find(reference).and_then(|(_, entry)| entry));
+        let [Some(first), Some(second)] = entries else { return GrantStatus::BadReference };
+        if [a, b].iter().any(|&reference| self.grant(reference).is_some_and(|grant| grant.frame.is_some())) {
+            return GrantStatus::TryAgain;
+        }
+        first.exchange(&second);
+        GrantStatus::Okay
+    }
+
+    /// How often a grant is in use for reading only, and for writing.
+    #[cfg(test)]
+    pub fn uses(&self, reference: u32) -> (u32, u32) {
+        self.grant(reference).map_or((0, 0), |grant| (grant.readers, grant.writers))
+    }
+}
+
+/// Which piece of the table, and which entry of it.
+fn place(reference: u32) -> Option<(usize, usize)> {
+    let piece = usize::try_from(reference / ENTRIES_PER_FRAME).ok()?;
+    Some((piece, usize::try_from(reference % ENTRIES_PER_FRAME).ok()?))
+}

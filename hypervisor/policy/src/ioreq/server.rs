@@ -1,0 +1,112 @@
+//! One server: its owner, its ports and its pages.
+
+use alloc::vec::Vec;
+
+use xenolith_abi::Errno;
+use xenolith_abi::ioreq::SLOTS_PER_PAGE;
+
+use super::buffered::Ring;
+use super::slot::SlotPlace;
+use crate::event::{Port, SharedFrame, VcpuSet};
+use xenolith_core::types::{DomId, VcpuId};
+
+/// Synchronous pages that the most vCPUs need.
+pub(super) const SYNC_PAGES: usize = (VcpuSet::CAPACITY as usize).div_ceil(SLOTS_PER_PAGE as usize);
+
+/// A server.
+pub(super) struct Server<F> {
+    /// The domain that made it and answers.
+    pub owner: DomId,
+    /// How many servers were made before it.
+    pub generation: u32,
+    /// Whether accesses go to it.
+    pub enabled: bool,
+    /// A port for each vCPU, then the one for buffered requests if there is a ring.
+    pub ports: Vec<Port>,
+    /// vCPUs to whose port the owner is bound.
+    pub bound: VcpuSet,
+    /// vCPUs to whose port the owner was bound and is no longer: nobody would answer them.
+    pub lost: VcpuSet,
+    /// Ranges in all spaces.
+    pub ranges: u16,
+    /// The pages with slots, once made.
+    pub pages: [Option<F>; SYNC_PAGES],
+    /// The ring of buffered requests, if the server has one.
+    pub ring: Option<Ring<F>>,
+}
+
+impl<F: SharedFrame> Server<F> {
+    /// How many frames are held.
+    pub(super) fn held_frames(&self) -> usize {
+        let ring = self.ring.as_ref().is_some_and(|ring| ring.frame.is_some());
+        self.pages.iter().flatten().count() + usize::from(ring)
+    }
+
+    /// The vCPU's slot, if its page exists.
+    pub(super) fn slot(&self, vcpu: VcpuId) -> Option<SlotPlace> {
+        let page = usize::from(vcpu.0) / SLOTS_PER_PAGE as usize;
+        Some(SlotPlace::new(self.pages.get(page)?.as_ref()?.page(), vcpu.0))
+    }
+
+    /// The vCPU's port and slot, if the owner can be asked there.
+    pub(super) fn reachable(&self, vcpu: VcpuId) -> Option<(Port, SlotPlace)> {
+        if !self.enabled || self.lost.contains(vcpu) {
+            return None;
+        }
+        Some((*self.ports.get(usize::from(vcpu.0))?, self.slot(vcpu)?))
+    }
+
+    /// Whether the owner was bound to some ports and is bound to none: the program that served has ended.
+    pub(super) fn is_deserted(&self) -> bool {
+        self.bound.is_empty() && !self.lost.is_empty()
+    }
+
+    /// The page with this index, made if need be. `ENOMEM`: no memory. `EINVAL`: no such page.
+    pub(super) fn sync_page(
+        &mut self,
+        index: usize,
+        vcpus: u16,
+        alloc: impl FnMut() -> Option<F>,
+    ) -> Result<&F, Errno> {
+        if index >= usize::from(vcpus).div_ceil(SLOTS_PER_PAGE as usize) {
+            return Err(Errno::EINVAL);
+        }
+        let place = self.pages.get_mut(index).ok_or(Errno::EINVAL)?;
+        if place.is_none() {
+            *place = Some(zeroed(alloc)?);
+            self.announce_ports(vcpus);
+        }
+        self.pages.get(index).and_then(Option::as_ref).ok_or(Errno::EINVAL)
+    }
+
+    /// Makes the pages that are missing. `ENOMEM`: no memory; those that were made stay.
+    pub(super) fn make_pages(
+        &mut self,
+        vcpus: u16,
+        mut alloc: impl FnMut() -> Option<F>,
+    ) -> Result<(), Errno> {
+        for index in 0..usize::from(vcpus).div_ceil(SLOTS_PER_PAGE as usize) {
+            self.sync_page(index, vcpus, &mut alloc)?;
+        }
+        if let Some(ring) = &mut self.ring {
+            ring.page(&mut alloc)?;
+        }
+        Ok(())
+    }
+
+    /// Writes each vCPU's port into its slot, as far as there are pages.
+    pub(super) fn announce_ports(&self, vcpus: u16) {
+        for (vcpu, &port) in (0..vcpus).map(VcpuId).zip(&self.ports) {
+            if let Some(slot) = self.slot(vcpu) {
+                slot.announce(port);
+            }
+        }
+    }
+}
+
+/// A new frame with nothing in it. `ENOMEM`: there is none.
+pub(super) fn zeroed<F: SharedFrame>(mut alloc: impl FnMut() -> Option<F>) -> Result<F, Errno> {
+    let frame = alloc().ok_or(Errno::ENOMEM)?;
+    frame.page().zero();
+    Ok(frame)
+}

@@ -1,0 +1,14 @@
+//! Xen's rules, without an architecture: event channels, grants, ioreq servers, scheduling, device slots.
+//!
+//! Each part is plain data with `&mut self` methods that say what is to be done; the layers above do it.
+#![cfg_attr(target_os = "none", no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod event;
+pub mod grant;
+#[cfg(feature = "ioreq")]
+pub mod ioreq;
+pub mod sched;
+pub mod slots;

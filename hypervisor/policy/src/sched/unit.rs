@@ -1,0 +1,260 @@
+//! What the scheduler knows of one unit, and the slab that holds all units.
+//!
+//! A unit is found by its index without a lock, because the placement from an interrupt to the unit that waits for it must
+//! not pass a lock that all CPUs share. Its content is changed only under the lock of the run queue named by
+//! [`Slot::home`]; the mutex around it, taken after that lock, is waited for only while somebody reads.
+
+use alloc::{boxed::Box, vec::Vec};
+use core::sync::atomic::{AtomicU16, Ordering};
+
+use xenolith_abi::Errno;
+
+use super::{CpuMask, UnitId, queue::Vtime};
+use xenolith_core::{
+    sync::{Mutex, Once},
+    types::CpuId,
+};
+
+/// Where a unit stands between rest and a CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The slot holds no unit.
+    Free,
+    /// On no queue.
+    Rest,
+    /// Waits on its home queue.
+    Ready,
+    /// Runs on its home CPU.
+    Running,
+    /// In the hands of one CPU, which saves its registers or moves it to another queue. Only that CPU takes it out
+    /// of this stage, by what the unit wants then.
+    Migrating,
+}
+
+/// A unit's state as `VCPUOP_register_runstate_memory_area` reports it (`public/vcpu.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum State {
+    /// On a CPU.
+    Running = 0,
+    /// Could run, and waits for a CPU.
+    Runnable = 1,
+    /// Sleeps until it is woken.
+    Blocked = 2,
+    /// Paused or switched off.
+    Offline = 3,
+}
+
+/// How long a unit has been in each state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// Its state now.
+    pub state: State,
+    /// Since when, in counter ticks.
+    pub since: u64,
+    /// Ticks spent in each state up to `since`, indexed by [`State`].
+    pub spent: [u64; 4],
+}
+
+impl Times {
+    /// Ticks spent in `state` up to `now`.
+    pub fn total(&self, state: State, now: u64) -> u64 {
+        let booked = self.spent.get(state as usize).copied().unwrap_or(0);
+        let open = if state == self.state { now.saturating_sub(self.since) } else { 0 };
+        booked.saturating_add(open)
+    }
+
+    fn enter(&mut self, state: State, now: u64) {
+        if state == self.state {
+            return;
+        }
+        let total = self.total(self.state, now);
+        if let Some(spent) = self.spent.get_mut(self.state as usize) {
+            *spent = total;
+        }
+        (self.state, self.since) = (state, self.since.max(now));
+    }
+}
+
+/// One unit.
+#[derive(Debug)]
+pub struct Unit {
+    pub stage: Stage,
+    pub weight: u16,
+    /// Where its owner lets it run.
+    pub affinity: CpuMask,
+    /// Where it may run now: [`Unit::affinity`], or under the pinned policy the CPU that it has, if any.
+    pub allowed: CpuMask,
+    /// It has been started and not stopped since.
+    pub online: bool,
+    /// It sleeps, or wants to as soon as its CPU asks.
+    pub blocked: bool,
+    /// How many want it not to run.
+    pub pauses: u32,
+    /// While on no queue: its virtual time when it left its home queue.
+    pub vtime: Vtime,
+    /// It left its CPU because its turn was used up.
+    pub used_up: bool,
+    pub times: Times,
+}
+
+impl Unit {
+    const FREE: Unit = Unit {
+        stage: Stage::Free,
+        weight: 0,
+        affinity: CpuMask::NONE,
+        allowed: CpuMask::NONE,
+        online: false,
+        blocked: false,
+        pauses: 0,
+        vtime: Vtime::ZERO,
+        used_up: false,
+        times: Times { state: State::Offline, since: 0, spent: [0; 4] },
+    };
+
+    /// A unit that has not been started.
+    pub fn offline(weight: u16, affinity: CpuMask, now: u64) -> Self {
+        let times = Times { since: now, ..Unit::FREE.times };
+        Unit { stage: Stage::Rest, weight: weight.max(1), affinity, times, ..Unit::FREE }
+    }
+
+    /// Whether it wants a CPU, and there is one for it.
+    pub fn wants_to_run(&self) -> bool {
+        self.stage != Stage::Free
+            && self.online
+            && !self.blocked
+            && self.pauses == 0
+            && !self.allowed.is_empty()
+    }
+
+    /// Books the time up to `now` and the state that follows. A blocked unit counts as blocked even while paused, as
+    /// on Xen.
+    #[inline]
+    pub fn account(&mut self, now: u64) {
+        let state = if self.stage == Stage::Running {
+            State::Running
+        } else if self.blocked {
+            State::Blocked
+        } else if !self.online || self.pauses > 0 {
+            State::Offline
+        } else {
+            State::Runnable
+        };
+        self.times.enter(state, now);
+    }
+}
+
+/// Says in [`Slot::registers`] that no CPU holds them.
+const NOWHERE: u16 = u16::MAX;
+
+/// A unit's place in the slab.
+#[derive(Debug)]
+pub struct Slot {
+    home: AtomicU16,
+    registers: AtomicU16,
+    pub unit: Mutex<Unit>,
+}
+
+impl Slot {
+    fn free() -> Self {
+        Slot { home: AtomicU16::new(0), registers: AtomicU16::new(NOWHERE), unit: Mutex::new(Unit::FREE) }
+    }
+
+    /// The CPU whose queue's lock covers the unit.
+    pub fn home(&self) -> CpuId {
+        CpuId(self.home.load(Ordering::Acquire))
+    }
+
+    /// Moves the unit under another queue's lock; the caller holds the old one.
+    pub fn set_home(&self, cpu: CpuId) {
+        self.home.store(cpu.0, Ordering::Release);
+    }
+
+    /// The CPU that runs the unit or has not saved its registers yet.
+    pub fn registers(&self) -> Option<CpuId> {
+        Some(self.registers.load(Ordering::SeqCst)).filter(|&cpu| cpu != NOWHERE).map(CpuId)
+    }
+
+    pub fn set_registers(&self, cpu: Option<CpuId>) {
+        self.registers.store(cpu.map_or(NOWHERE, |cpu| cpu.0), Ordering::SeqCst);
+    }
+}
+
+/// Units in a chunk of the slab: one bit each in a word.
+const CHUNK: u32 = u64::BITS;
+/// Chunks, hence 4096 units.
+const CHUNKS: usize = 64;
+
+/// All units. It grows by chunks and never shrinks, so that a slot's address stays.
+pub struct Slab {
+    chunks: [Once<Box<[Slot; CHUNK as usize]>>; CHUNKS],
+    used: Mutex<[u64; CHUNKS]>,
+}
+
+impl Slab {
+    pub fn new() -> Self {
+        Slab { chunks: [const { Once::new() }; CHUNKS], used: Mutex::new([0; CHUNKS]) }
+    }
+
+    pub fn get(&self, id: UnitId) -> Option<&Slot> {
+        let chunk = self.chunks.get(usize::try_from(id.0 / CHUNK).ok()?)?.get()?;
+        chunk.get(usize::try_from(id.0 % CHUNK).ok()?)
+    }
+
+    /// Takes a free slot; `prepare` learns how many are used then, and may refuse.
+    pub fn take(&self, prepare: impl FnOnce(usize) -> Result<(), Errno>) -> Result<UnitId, Errno> {
+        let mut used = self.used.lock();
+        let count: u32 = used.iter().map(|word| word.count_ones()).sum();
+        prepare(usize::try_from(count).map_err(|_| Errno::ENOMEM)?.saturating_add(1))?;
+        let free = (0..).zip(used.iter_mut()).zip(&self.chunks).find(|((_, word), _)| **word != u64::MAX);
+        let ((number, word), chunk) = free.ok_or(Errno::ENOMEM)?;
+        chunk.try_call_once(|| {
+            let mut slots = Vec::new();
+            slots.try_reserve_exact(CHUNK as usize).map_err(|_| Errno::ENOMEM)?;
+            slots.resize_with(CHUNK as usize, Slot::free);
+            slots.into_boxed_slice().try_into().map_err(|_| Errno::ENOMEM)
+        })?;
+        let bit = word.trailing_ones();
+        *word |= 1 << bit;
+        Ok(UnitId(number * CHUNK + bit))
+    }
+
+    /// Gives a slot back; its unit is [`Stage::Free`].
+    pub fn give_back(&self, id: UnitId) {
+        let number = usize::try_from(id.0 / CHUNK).unwrap_or(CHUNKS);
+        if let Some(word) = self.used.lock().get_mut(number) {
+            *word &= !(1 << (id.0 % CHUNK));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_reused_and_end_at_the_limit() {
+        let slab = Slab::new();
+        let all: Vec<_> = (0..4096).map(|_| slab.take(|_| Ok(())).unwrap()).collect();
+        assert_eq!(all.last(), Some(&UnitId(4095)));
+        assert!(slab.take(|_| Ok(())).is_err());
+        slab.give_back(UnitId(77));
+        assert_eq!(slab.take(|used| (used == 4096).then_some(()).ok_or(Errno::ENOMEM)), Ok(UnitId(77)));
+        assert!(slab.get(UnitId(4096)).is_none());
+    }
+
+    #[test]
+    fn every_tick_is_in_one_state() {
+        let mut unit = Unit::offline(256, CpuMask::ALL, 100);
+        unit.online = true;
+        unit.account(110);
+        unit.stage = Stage::Running;
+        unit.account(130);
+        unit.stage = Stage::Rest;
+        unit.blocked = true;
+        unit.account(170);
+        assert_eq!(unit.times, Times { state: State::Blocked, since: 170, spent: [40, 20, 0, 10] });
+        assert_eq!(unit.times.total(State::Blocked, 200), 30);
+        assert_eq!(unit.times.total(State::Running, 200), 40);
+    }
+}

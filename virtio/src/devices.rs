@@ -1,0 +1,3 @@
+//! Kinds of devices, a file for each.
+
+pub mod block;

@@ -1,0 +1,218 @@
+//! Disk images: where the bytes of a block device are.
+//!
+//! Two traits. An [`Image`] does one operation and returns when it is done. An [`Engine`] takes many and says later
+//! which are done; it is what a device uses. Any image makes an engine, by doing operations where they are submitted
+//! ([`Inline`]) or in threads ([`workers::Workers`]); raw images have one of their own ([`uring::Uring`]).
+//!
+//! Principle: an engine touches guest memory only between an operation's submission and its completion, and what it
+//! is given keeps that memory mapped meanwhile.
+
+pub mod open;
+pub mod qcow2;
+pub mod raw;
+pub mod uring;
+pub mod workers;
+
+mod direct;
+mod stage;
+mod vectored;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use crate::core::memory::Buffers;
+
+/// What an image says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Bytes.
+    pub size: u64,
+    /// Bytes of a logical block: what can be written without reading first.
+    pub block: u32,
+    /// Bytes of a physical block, a power of two times the logical one.
+    pub physical: u32,
+    /// Bytes of a good size for transfers. Zero: none is better.
+    pub optimal: u32,
+    /// Bytes that discards should be aligned to. Zero: unknown.
+    pub discard: u32,
+    /// Whether it may only be read.
+    pub read_only: bool,
+}
+
+/// An operation on an image. Offsets and lengths are in bytes and within the image.
+#[derive(Clone, Debug)]
+pub enum Operation {
+    /// Read at an offset.
+    Read {
+        /// From here on.
+        offset: u64,
+        /// Until this is full.
+        into: Buffers,
+    },
+    /// Write at an offset.
+    Write {
+        /// From here on.
+        offset: u64,
+        /// All of this.
+        from: Buffers,
+        /// Done only when it is on stable storage.
+        durable: bool,
+    },
+    /// Bring all that was written to stable storage.
+    Flush,
+    /// A range is no longer needed. What it reads as afterwards is open.
+    Discard {
+        /// From here on.
+        offset: u64,
+        /// Bytes.
+        len: u64,
+    },
+    /// A range is to read as zeroes.
+    WriteZeroes {
+        /// From here on.
+        offset: u64,
+        /// Bytes.
+        len: u64,
+        /// Its room may be given back.
+        unmap: bool,
+        /// Done only when it is on stable storage.
+        durable: bool,
+    },
+}
+
+/// An image whose operations return when they are done.
+pub trait Image: Send + Sync {
+    /// What it says of itself; the same each time.
+    fn geometry(&self) -> Geometry;
+
+    /// Fills `into` from `offset` on.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn read(&self, offset: u64, into: &Buffers) -> io::Result<()>;
+
+    /// Writes all of `from` from `offset` on.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn write(&self, offset: u64, from: &Buffers, durable: bool) -> io::Result<()>;
+
+    /// Brings all that was written to stable storage.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn flush(&self) -> io::Result<()>;
+
+    /// Gives a range's room back, where that is possible.
+    ///
+    /// # Errors
+    /// What the system says; not that it is impossible.
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()>;
+
+    /// Makes a range read as zeroes.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn write_zeroes(&self, offset: u64, len: u64, unmap: bool) -> io::Result<()>;
+
+    /// Does any operation.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn run(&self, operation: &Operation) -> io::Result<()> {
+        match *operation {
+            Operation::Read { offset, ref into } => self.read(offset, into),
+            Operation::Write { offset, ref from, durable } => self.write(offset, from, durable),
+            Operation::Flush => self.flush(),
+            Operation::Discard { offset, len } => self.discard(offset, len),
+            Operation::WriteZeroes { offset, len, unmap, durable } => {
+                self.write_zeroes(offset, len, unmap)?;
+                if durable { self.flush() } else { Ok(()) }
+            }
+        }
+    }
+}
+
+/// An operation, with the name under which it will be reported.
+#[derive(Debug)]
+pub struct Job {
+    /// The name, which the submitter chooses.
+    pub token: usize,
+    /// What is to be done.
+    pub operation: Operation,
+}
+
+/// A job that is done.
+#[derive(Debug)]
+pub struct Done {
+    /// Its name.
+    pub token: usize,
+    /// How it went.
+    pub result: io::Result<()>,
+}
+
+/// An image that does many operations at a time. Their order is open.
+pub trait Engine: Send {
+    /// What the image says of itself; the same each time.
+    fn geometry(&self) -> Geometry;
+
+    /// Takes a job. It need not start before [`Engine::start`].
+    fn submit(&mut self, job: Job);
+
+    /// Starts all jobs that were submitted.
+    fn start(&mut self);
+
+    /// Adds the jobs that are done to `done`, each once. Does not wait.
+    fn completed(&mut self, done: &mut Vec<Done>);
+
+    /// The same, and waits for at least one if any is under way.
+    fn wait(&mut self, done: &mut Vec<Done>);
+
+    /// Bytes that went past the host's page cache.
+    fn past_cache(&self) -> u64 {
+        0
+    }
+
+    /// Becomes readable when a job is done. `None`: all are done when [`Engine::start`] returns.
+    fn wake(&self) -> Option<BorrowedFd<'_>>;
+}
+
+/// An engine that does each job when it is submitted. The submitter waits.
+pub struct Inline<I> {
+    image: I,
+    done: Vec<Done>,
+}
+
+impl<I: Image> Inline<I> {
+    /// An engine of `image`.
+    pub fn new(image: I) -> Inline<I> {
+        Inline { image, done: Vec::new() }
+    }
+}
+
+impl<I: Image> Engine for Inline<I> {
+    fn geometry(&self) -> Geometry {
+        self.image.geometry()
+    }
+
+    fn submit(&mut self, Job { token, operation }: Job) {
+        self.done.push(Done { token, result: self.image.run(&operation) });
+    }
+
+    fn start(&mut self) {}
+
+    fn completed(&mut self, done: &mut Vec<Done>) {
+        done.append(&mut self.done);
+    }
+
+    fn wait(&mut self, done: &mut Vec<Done>) {
+        self.completed(done);
+    }
+
+    fn wake(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
