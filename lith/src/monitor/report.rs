@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::command::line;
 use crate::config::GuestConfig;
-use crate::xen::DomainId;
+use xenolith_abi::DomId;
 
 /// What the monitor is to make.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ pub enum Report {
     /// A step begins.
     Step(String),
     /// The guest is there.
-    Ready(DomainId),
+    Ready(DomId),
     /// It is not, and why.
     Failed(String),
 }

@@ -22,7 +22,7 @@ use super::{life, report};
 use crate::config::{Action, GuestConfig};
 use crate::output::explain;
 use crate::registry::{FOLDER, Record, Registry};
-use crate::xen::{RealXen, Xen};
+use crate::xen::{Control, Domains, RealXen, Xen};
 
 /// Connections at once.
 const MAX_CLIENTS: usize = 32;
@@ -71,10 +71,11 @@ fn prepare() -> Result<Monitor> {
     registry.remove(&config.name);
     let built = life::make(&xen, &registry, &config, &mut |step| report::send(&Report::Step(step.into())))?;
     let monitor = Monitor::start(xen, events, registry, config, built, lock);
-    let monitor =
-        monitor.inspect_err(|(xen, _)| drop(xen.destroy(built.domain))).map_err(|(_, error)| error)?;
+    let monitor = monitor
+        .inspect_err(|(xen, _)| drop(xen.control(built.domain, Control::Destroy)))
+        .map_err(|(_, error)| error)?;
     if !paused {
-        monitor.xen.unpause(built.domain).inspect_err(|_| monitor.give_up())?;
+        monitor.xen.control(built.domain, Control::Unpause).inspect_err(|_| monitor.give_up())?;
     }
     Ok(monitor)
 }
@@ -284,7 +285,7 @@ impl Monitor {
     }
 
     fn destroy(&mut self) -> Answer {
-        match self.xen.destroy(self.guest.built.domain) {
+        match self.xen.control(self.guest.built.domain, Control::Destroy) {
             Ok(()) => Answer::Done,
             Err(error) => Answer::Refused(error.to_string()),
         }
@@ -318,7 +319,7 @@ impl Monitor {
             }
             Action::Destroy => {
                 self.say(&words);
-                self.xen.destroy(self.guest.built.domain)?;
+                self.xen.control(self.guest.built.domain, Control::Destroy)?;
                 Ok(false)
             }
             Action::Restart => {
@@ -333,7 +334,10 @@ impl Monitor {
         let old = self.guest.built.domain;
         self.guest.release(&self.events);
         if !life::destroy(&self.xen, old)? {
-            self.say(&format!("others still have pages of its old domain {old}; going on without waiting"));
+            self.say(&format!(
+                "others still have pages of its old domain {}; going on without waiting",
+                old.0
+            ));
         }
         if end != End::Reboot && self.started.elapsed() < EARLY {
             self.xen.wait(PAUSE);
@@ -342,17 +346,17 @@ impl Monitor {
         let built =
             built.inspect_err(|error| self.say(&format!("cannot be started again: {}", explain(error))))?;
         let guest = Attached::new(&self.xen, &self.events, &self.config, built);
-        self.guest = guest.inspect_err(|_| drop(self.xen.destroy(built.domain)))?;
+        self.guest = guest.inspect_err(|_| drop(self.xen.control(built.domain, Control::Destroy)))?;
         self.restarts = self.restarts.saturating_add(1);
         self.started = Instant::now();
         self.record()?;
-        Ok(self.xen.unpause(built.domain)?)
+        Ok(self.xen.control(built.domain, Control::Unpause)?)
     }
 
     /// Tells the log and those at the console about the guest.
     fn say(&mut self, what: &str) {
         let name = &self.config.name;
-        eprintln!("{name} (domain {}): {what}", self.guest.built.domain);
+        eprintln!("{name} (domain {}): {what}", self.guest.built.domain.0);
         let line = format!("\r\n[lith: {name} {what}]\r\n");
         self.backlog.push(line.as_bytes());
         self.clients.iter_mut().for_each(|client| client.print(line.as_bytes()));
@@ -360,7 +364,7 @@ impl Monitor {
 
     /// Undoes the start.
     fn give_up(&self) {
-        let _ = self.xen.destroy(self.guest.built.domain);
+        let _ = self.xen.control(self.guest.built.domain, Control::Destroy);
         self.registry.remove(&self.config.name);
     }
 
