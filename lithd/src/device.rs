@@ -135,7 +135,7 @@ impl Work<'_> {
 impl Duty for Work<'_> {
     fn look(&mut self) -> Result<bool> {
         // Both, each time. The vCPU has its answer before its requests are looked at.
-        let busy = self.server.look(self.mmio)?.is_some() | self.mmio.transport.poll_once();
+        let busy = self.server.poll_once(self.mmio)?.is_some() | self.mmio.transport.poll_once();
         if busy {
             self.complain();
         }
@@ -146,13 +146,13 @@ impl Duty for Work<'_> {
         let more = self.mmio.transport.poll_until_idle();
         self.complain();
         if !more {
-            self.server.release()?;
+            self.server.arm_notifications()?;
         }
         Ok(more)
     }
 
     fn hear(&mut self) -> Result<bool> {
-        Ok(self.server.hear(self.mmio)?.is_some())
+        Ok(self.server.drain_events(self.mmio)?.is_some())
     }
 
     fn events(&self) -> (BorrowedFd<'_>, Option<BorrowedFd<'_>>) {

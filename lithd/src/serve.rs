@@ -40,7 +40,7 @@ pub fn run() -> Result<()> {
         }
         supervisor.wait(&watch)?;
         supervisor.listen();
-        watch.heard()?;
+        watch.drain()?;
     }
 }
 
