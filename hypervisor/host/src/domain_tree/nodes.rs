@@ -74,7 +74,7 @@ pub fn memory(style: &Style, bank: (Ipa, u64)) -> Result<DeviceTreeNode, TreeErr
 }
 
 /// Adds nodes for what the domain has in common with others to `/reserved-memory`, whose cells are the root's.
-pub fn add_common(style: &Style, node: &mut DeviceTreeNode, all: &[Common<'_>]) -> Result<(), TreeError> {
+pub fn add_common(style: &Style, node: &mut DeviceTreeNode, all: &[StaticShm<'_>]) -> Result<(), TreeError> {
     for (name, cells) in ["#address-cells", "#size-cells"].into_iter().zip(style.root_cells) {
         put(node, name, Cell(u32::try_from(cells).unwrap_or(u32::MAX)));
     }
