@@ -46,7 +46,7 @@ pub struct Built {
     pub console_port: Port,
     /// The domain's end of the store's event channel.
     pub store_port: Port,
-    /// What the domain is told apart by.
+    /// The domain's UUID, which Xen calls its handle.
     pub handle: Uuid,
 }
 
@@ -86,8 +86,10 @@ pub fn build(
         progress("loading kernel and ramdisk");
         let plan = Plan::new(xen, config, files, &plan::Facts::new(version, &granted.arch, &info, &banks))?;
         plan.load(xen, domain, files)?;
+        // Behind the memory: the rings that the parameters name are in it.
         announce(xen, &built)?;
         xen.set_context(domain, VcpuId(0), &first_context(&plan))?;
+        // Last, so that a backend that maps the guest's memory at once finds it complete.
         let slots = devices::make(xen, config, domain, &banks, &backends)?;
         if !slots.is_empty() {
             progress(&format!("waiting for the {}' backends", devices::nouns(config)));
@@ -124,7 +126,7 @@ fn request(config: &GuestConfig, handle: Uuid) -> CreateDomain {
     }
 }
 
-/// Gives the domain all but memory.
+/// Configures the domain: all but its memory.
 fn configure(xen: &dyn Xen, config: &GuestConfig, domain: DomId, handle: Uuid) -> Result<Built> {
     xen.control(domain, Control::MaxVcpus(config.vcpus.into()))?;
     xen.control(domain, Control::MaxMemory(memory::limit_kib(config)))?;

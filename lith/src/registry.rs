@@ -29,7 +29,7 @@ pub struct Record {
     pub uuid: Uuid,
     /// The process that looks after it.
     pub monitor: u32,
-    /// How often it was started again.
+    /// Times that it was started again.
     pub restarts: u32,
     /// As its file describes it.
     pub config: GuestConfig,

@@ -293,7 +293,7 @@ impl<'a> Builder<'_, 'a> {
         let Builder { hv, platform, node, .. } = *self;
         let frequency = platform.timer.frequency;
         let seed = platform.seed.of(self.id);
-        let common: Vec<tree::Common<'_>> =
+        let common: Vec<tree::StaticShm<'_>> =
             node.common.memory.iter().map(crate::static_shm::for_tree).collect();
         let uart = layout.uart.map(|uart| alloc::format!("/sbsa-pl011@{:x}", uart.registers.start));
         let spec = Spec {
@@ -317,7 +317,7 @@ impl<'a> Builder<'_, 'a> {
                 event_ppi: Intid(layout.event_ppi),
             }),
             virtio: &[],
-            common: &common,
+            static_shm: &common,
             uart: layout.uart,
             partial,
         };

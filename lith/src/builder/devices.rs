@@ -12,8 +12,8 @@ use crate::xen::Xen;
 use xenolith_abi::DomId;
 
 /// How long a backend may take to open an image.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How often it is asked.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// How often the slots are read meanwhile.
 const PERIOD: Duration = Duration::from_millis(20);
 
 /// Makes the slots; returns their numbers.
@@ -58,12 +58,12 @@ pub fn wait(xen: &dyn Xen, config: &GuestConfig, slots: &[u32], backends: &[DomI
             }
         }
         let Some((device, backend)) = waits else { return Ok(()) };
-        if waited >= PATIENCE {
+        if waited >= TIMEOUT {
             bail!(
                 "{}: nobody serves it in {} after {} s; is `lithd serve` running there?",
                 device.label(),
                 domain_name(backend),
-                PATIENCE.as_secs()
+                TIMEOUT.as_secs()
             );
         }
         xen.wait(PERIOD);

@@ -139,7 +139,7 @@ fn device_tree(
             event_ppi: layout::EVENTS,
         }),
         virtio: &virtio,
-        common: &[],
+        static_shm: &[],
         uart: None,
         partial: None,
     };

@@ -20,7 +20,7 @@ pub struct GuestDisk {
     pub guest_domain: DomId,
     /// The name of the domain that serves it.
     pub backend: String,
-    /// That domain.
+    /// The number of the domain that serves it.
     pub backend_domain: DomId,
     /// The image, in that domain.
     pub image: String,
@@ -28,7 +28,7 @@ pub struct GuestDisk {
     pub format: &'static str,
     /// Whether the guest may only read.
     pub read_only: bool,
-    /// How the serving goes, in a word.
+    /// The slot's state, in a word.
     pub state: &'static str,
     /// What the backend said last.
     pub message: String,

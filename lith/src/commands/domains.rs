@@ -24,12 +24,12 @@ pub struct Domain {
     pub vcpus: u32,
     /// MiB of memory.
     pub memory_mib: u64,
-    /// How it is, in a word.
+    /// Its state, in a word.
     pub state: &'static str,
     /// Seconds that its vCPUs have run, in tenths.
     #[serde(serialize_with = "tenths")]
     pub cpu_seconds: u64,
-    /// What it is told apart by.
+    /// Its UUID: numbers of domains are used again.
     pub uuid: Uuid,
 }
 
@@ -67,7 +67,7 @@ pub fn all(xen: &dyn Xen, registry: &Registry) -> Result<Vec<Domain>> {
     Ok(xen.domains()?.iter().map(describe).collect())
 }
 
-/// How a domain is, in a word.
+/// A domain's state, in a word.
 pub fn state(flags: u32) -> &'static str {
     use crate::monitor::End;
     let is = |flag: u32| flags & flag != 0;

@@ -135,7 +135,7 @@ impl Attached {
     /// # Errors
     ///
     /// It does not listen for that.
-    pub fn ask_to_end(&mut self, command: Command) -> Result<()> {
+    pub fn request_shutdown(&mut self, command: Command) -> Result<()> {
         let Some(request) = command.shutdown_request() else { return Ok(()) };
         if let Some(how) = self.connection.broken() {
             bail!("its connection to its store is broken: {how}");
@@ -213,7 +213,7 @@ mod tests {
         guest.type_in(b"root\n");
         let mut output = Vec::new();
         assert!(!guest.serve(&events, &mut output) && output.is_empty());
-        let error = guest.ask_to_end(Command::Shutdown).unwrap_err().to_string();
+        let error = guest.request_shutdown(Command::Shutdown).unwrap_err().to_string();
         assert!(error.starts_with("it does not listen"), "{error}");
         assert_eq!(guest.newly_broken(), None);
         guest.release(&events);

@@ -13,8 +13,8 @@ use crate::xen::{Control, Error, Xen};
 use xenolith_abi::DomId;
 
 /// How long others may take to let go of a guest that was destroyed.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How often that is asked.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the hypervisor is asked for that.
 const PERIOD: Duration = Duration::from_millis(20);
 
 /// Whether no guest has a name, not even one whose monitor was killed.
@@ -70,7 +70,7 @@ pub fn destroy(xen: &dyn Xen, domain: DomId) -> Result<bool, Error> {
     }
     let mut waited = Duration::ZERO;
     while xen.domain(domain)?.is_some() {
-        if waited >= PATIENCE {
+        if waited >= TIMEOUT {
             return Ok(false);
         }
         xen.wait(PERIOD);

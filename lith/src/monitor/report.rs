@@ -8,7 +8,7 @@ use super::command::line;
 use crate::config::GuestConfig;
 use xenolith_abi::DomId;
 
-/// What the monitor is to make.
+/// The guest that the monitor is to make.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
     /// The guest.
@@ -17,7 +17,7 @@ pub struct Order {
     pub paused: bool,
 }
 
-/// How that goes.
+/// A step of making the guest, or its outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Report {

@@ -28,10 +28,10 @@ use crate::xen::{Control, Domains, RealXen, Xen};
 const MAX_CLIENTS: usize = 32;
 /// A guest that crashes earlier than this is started again only after a pause.
 const EARLY: Duration = Duration::from_secs(10);
-/// That pause.
+/// The pause before a guest that crashed early is started again.
 const PAUSE: Duration = Duration::from_secs(5);
-/// How long the last bytes may take to reach those who are connected.
-const FAREWELL: Duration = Duration::from_millis(500);
+/// How long the last bytes of the console may take to reach the clients.
+const DRAIN: Duration = Duration::from_millis(500);
 
 /// Makes the guest that standard input orders, says on standard output how that goes, and looks after it to its end.
 ///
@@ -52,7 +52,7 @@ pub fn main() -> Result<()> {
     if let Err(error) = &result {
         eprintln!("the monitor of {} ends: {}", monitor.config.name, explain(error));
     }
-    monitor.farewell();
+    monitor.close();
     result
 }
 
@@ -179,12 +179,12 @@ impl Monitor {
             is_busy = self.serve();
             self.events.unmask(&ports)?;
             self.accept();
-            if self.listen_to_clients() {
+            if self.serve_clients() {
                 return Ok(());
             }
             if looked.elapsed() >= PERIOD {
                 looked = Instant::now();
-                if !self.look()? {
+                if !self.check_guest()? {
                     return Ok(());
                 }
             }
@@ -239,12 +239,12 @@ impl Monitor {
         }
     }
 
-    /// Does what clients want. Returns whether that was the guest's end.
-    fn listen_to_clients(&mut self) -> bool {
+    /// Does what clients ask for. Returns whether that was the guest's end.
+    fn serve_clients(&mut self) -> bool {
         let mut is_end = false;
         for mut client in std::mem::take(&mut self.clients) {
             if !is_end {
-                is_end = self.listen_to(&mut client);
+                is_end = self.serve_client(&mut client);
             }
             client.flush();
             if !client.is_gone() {
@@ -255,7 +255,7 @@ impl Monitor {
         is_end
     }
 
-    fn listen_to(&mut self, client: &mut Client) -> bool {
+    fn serve_client(&mut self, client: &mut Client) -> bool {
         match client.receive(self.guest.wants_input()) {
             Input::Nothing => {}
             Input::Typed(bytes) => self.guest.type_in(&bytes),
@@ -267,7 +267,7 @@ impl Monitor {
                 return is_end;
             }
             Input::Command(command) => {
-                let answer = match self.ask_to_end(command) {
+                let answer = match self.request_shutdown(command) {
                     Ok(()) => Answer::Done,
                     Err(error) => Answer::Refused(explain(&error)),
                 };
@@ -277,11 +277,11 @@ impl Monitor {
         false
     }
 
-    fn ask_to_end(&mut self, command: Command) -> Result<()> {
+    fn request_shutdown(&mut self, command: Command) -> Result<()> {
         if self.is_preserved {
             bail!("it has ended already and is preserved: `lith destroy {}` removes it", self.config.name);
         }
-        self.guest.ask_to_end(command)
+        self.guest.request_shutdown(command)
     }
 
     fn destroy(&mut self) -> Answer {
@@ -291,8 +291,8 @@ impl Monitor {
         }
     }
 
-    /// Looks how the guest is, and acts if it has ended. Returns whether there is a guest still.
-    fn look(&mut self) -> Result<bool> {
+    /// Asks for the guest's state, and acts if it has ended. Returns whether there is a guest still.
+    fn check_guest(&mut self) -> Result<bool> {
         let state = State::of(self.xen.domain(self.guest.built.domain)?.as_ref());
         match state {
             State::Alive => Ok(true),
@@ -368,12 +368,12 @@ impl Monitor {
         self.registry.remove(&self.config.name);
     }
 
-    /// Removes the guest's files, and lets its last words reach those at the console.
-    fn farewell(mut self) {
+    /// Removes the guest's files, and lets the last of its output reach the clients.
+    fn close(mut self) {
         self.registry.remove(&self.config.name);
         self.guest.release(&self.events);
         let begun = Instant::now();
-        while begun.elapsed() < FAREWELL && self.clients.iter().any(Client::has_output) {
+        while begun.elapsed() < DRAIN && self.clients.iter().any(Client::has_output) {
             self.clients.iter_mut().for_each(Client::flush);
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -41,7 +41,7 @@ pub struct FakeXen {
     pub slot_becomes: RefCell<Option<(SlotState, String)>>,
     /// Domains that there are.
     pub domains: RefCell<BTreeMap<DomId, DomainInfo>>,
-    /// How much time has passed.
+    /// Time that has passed.
     pub time: Cell<Duration>,
 }
 
