@@ -18,14 +18,14 @@ use virtio::core::queue::QueueError;
 use virtio::devices::block::Block;
 use virtio::transport::mmio::Transport;
 
-use crate::attend::{Duty, attend};
 use crate::confine;
 use crate::disk::Disk;
+use crate::event_loop::{EventLoop, run as run_loop};
 use crate::job::Job;
 use crate::report::{Report, log, tell};
 
 /// The guest can misuse its queues at any rate; the log hears of the first few times.
-const COMPLAINTS: u32 = 10;
+const WARNINGS: u32 = 10;
 /// The control domain may hear of the device at the same time as this domain, and let it serve the guest only then.
 const PATIENCE: Duration = Duration::from_secs(8);
 const PAUSE: Duration = Duration::from_millis(50);
@@ -78,8 +78,8 @@ fn serve(slot: Option<u32>, text: Option<&str>) -> Result<()> {
     server.map_mmio(job.base..=job.last()?)?;
     Report::Ready(format!("{text} to guest {}", job.guest)).send();
     let (server, job) = (&mut server, &job);
-    let mut work = Work { server, mmio: &mut mmio, job, broken: None, complaints: COMPLAINTS };
-    attend(&mut work, std::io::stdin().as_fd())?;
+    let mut work = Work { server, mmio: &mut mmio, job, broken: None, warnings_left: WARNINGS };
+    run_loop(&mut work, std::io::stdin().as_fd())?;
     mmio.transport.quiesce();
     if let Some(summary) = mmio.transport.device().summary() {
         log!("{}: {summary}", job.name);
@@ -114,45 +114,45 @@ struct Work<'a> {
     mmio: &'a mut VirtioMmio<Block>,
     job: &'a Job,
     broken: Option<QueueError>,
-    complaints: u32,
+    warnings_left: u32,
 }
 
 impl Work<'_> {
     /// Tells people that the guest misuses a queue.
-    fn complain(&mut self) {
+    fn warn_ratelimited(&mut self) {
         if self.mmio.transport.error() == self.broken {
             return;
         }
         self.broken = self.mmio.transport.error();
-        if let Some(error) = self.broken.filter(|_| self.complaints > 0) {
-            self.complaints = self.complaints.saturating_sub(1);
+        if let Some(error) = self.broken.filter(|_| self.warnings_left > 0) {
+            self.warnings_left = self.warnings_left.saturating_sub(1);
             let Job { name, guest, .. } = self.job;
             log!("{name}: guest {guest} misuses a queue: {error}; the disk is off until the guest resets it");
         }
     }
 }
 
-impl Duty for Work<'_> {
-    fn look(&mut self) -> Result<bool> {
+impl EventLoop for Work<'_> {
+    fn poll_once(&mut self) -> Result<bool> {
         // Both, each time. The vCPU has its answer before its requests are looked at.
-        let busy = self.server.look(self.mmio)?.is_some() | self.mmio.transport.poll_once();
+        let busy = self.server.poll_once(self.mmio)?.is_some() | self.mmio.transport.poll_once();
         if busy {
-            self.complain();
+            self.warn_ratelimited();
         }
         Ok(busy)
     }
 
-    fn listen(&mut self) -> Result<bool> {
+    fn arm_notifications(&mut self) -> Result<bool> {
         let more = self.mmio.transport.poll_until_idle();
-        self.complain();
+        self.warn_ratelimited();
         if !more {
-            self.server.release()?;
+            self.server.arm_notifications()?;
         }
         Ok(more)
     }
 
-    fn hear(&mut self) -> Result<bool> {
-        Ok(self.server.hear(self.mmio)?.is_some())
+    fn drain_events(&mut self) -> Result<bool> {
+        Ok(self.server.drain_events(self.mmio)?.is_some())
     }
 
     fn events(&self) -> (BorrowedFd<'_>, Option<BorrowedFd<'_>>) {

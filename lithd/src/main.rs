@@ -6,12 +6,12 @@
 
 #![forbid(unsafe_code)]
 
-mod attend;
+mod adaptive_poll;
 mod confine;
 mod device;
 mod disk;
+mod event_loop;
 mod job;
-mod pace;
 mod process;
 mod report;
 mod serve;

@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use virtio::config::DiskConfig;
 
-use crate::process::{Child, Word};
+use crate::process::{Child, ChildEvent};
 use crate::report::{log, tell};
 
 /// How often to look for changes that nobody announces.
@@ -35,12 +35,12 @@ pub fn run() -> Result<()> {
     log!("serves the device slots of this domain");
     let mut supervisor = Supervisor { slots, children: BTreeMap::new(), settled: BTreeSet::new() };
     loop {
-        if let Err(error) = supervisor.look() {
+        if let Err(error) = supervisor.reconcile() {
             log!("{}; tries again at the next change", tell(&error));
         }
         supervisor.wait(&watch)?;
-        supervisor.listen();
-        watch.heard()?;
+        supervisor.drain_events();
+        watch.drain()?;
     }
 }
 
@@ -79,7 +79,7 @@ struct Supervisor {
 
 impl Supervisor {
     /// Brings processes and slots in line.
-    fn look(&mut self) -> Result<()> {
+    fn reconcile(&mut self) -> Result<()> {
         let slots = self.slots.list().context("cannot list the device slots")?;
         let there: BTreeSet<u32> = slots.iter().map(|slot| slot.number).collect();
         self.settled.retain(|number| there.contains(number));
@@ -152,17 +152,17 @@ impl Supervisor {
     }
 
     /// Hears what the processes say, and passes it on.
-    fn listen(&mut self) {
-        let mut words = Vec::new();
+    fn drain_events(&mut self) {
+        let mut events = Vec::new();
         for (&number, child) in &mut self.children {
-            words.extend(child.listen().into_iter().map(|word| (number, word)));
+            events.extend(child.drain_events().into_iter().map(|event| (number, event)));
         }
-        for (number, word) in words {
-            match word {
-                Word::Ready(text) => self.report(number, SlotState::Ready, &text),
-                Word::Failed(text) => self.settle(number, SlotState::Failed, &text),
-                Word::Gone(text) => self.settle(number, SlotState::Gone, &text),
-                Word::Ended => {
+        for (number, event) in events {
+            match event {
+                ChildEvent::Ready(text) => self.report(number, SlotState::Ready, &text),
+                ChildEvent::Failed(text) => self.settle(number, SlotState::Failed, &text),
+                ChildEvent::Gone(text) => self.settle(number, SlotState::Gone, &text),
+                ChildEvent::Ended => {
                     self.children.remove(&number);
                     self.settled.insert(number);
                 }

@@ -81,7 +81,7 @@ impl Supervisor {
             while let Some(event) = store.event()? {
                 self.follow(store, &event)?;
             }
-            self.devices.listen(Some(store))?;
+            self.devices.drain_events(Some(store))?;
             self.wait(store)?;
         }
     }
@@ -137,7 +137,7 @@ impl Supervisor {
         loop {
             thread::sleep(INTERVAL);
             // Without a store there is nothing that can be lost.
-            let _ = self.devices.listen(None);
+            let _ = self.devices.drain_events(None);
             if let Ok(store) = Client::open() {
                 return store;
             }

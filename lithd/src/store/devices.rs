@@ -15,7 +15,7 @@ use super::place::{Kind, Place};
 use super::plan::{Held, Seen, Stage, Step, plan};
 use super::{places, snapshot, states};
 use crate::job::Job;
-use crate::process::{Child, Word};
+use crate::process::{Child, ChildEvent};
 use crate::report::{log, tell};
 
 /// Steps that are taken with a device without a change from outside, at most.
@@ -191,14 +191,14 @@ impl Devices {
     ///
     /// # Errors
     /// The store is lost.
-    pub fn listen(&mut self, store: Option<&mut Client>) -> Result<(), Error> {
+    pub fn drain_events(&mut self, store: Option<&mut Client>) -> Result<(), Error> {
         let mut changed = Vec::new();
         for (place, device) in &mut self.devices {
-            let words = device.child.as_mut().map(Child::listen).unwrap_or_default();
-            if !words.is_empty() {
+            let events = device.child.as_mut().map(Child::drain_events).unwrap_or_default();
+            if !events.is_empty() {
                 changed.push(*place);
             }
-            words.into_iter().for_each(|word| device.hear(place, word));
+            events.into_iter().for_each(|event| device.note(place, event));
         }
         let Some(store) = store else { return Ok(()) };
         changed.into_iter().try_for_each(|place| self.look_at(store, place))
@@ -226,12 +226,12 @@ impl Devices {
 }
 
 impl Device {
-    fn hear(&mut self, place: &Place, word: Word) {
-        let (stage, text) = match word {
-            Word::Ready(text) => (Stage::Serving, text),
-            Word::Failed(text) => (Stage::Failed, format!("failed: {text}")),
-            Word::Gone(text) => (Stage::Gone, format!("gone: {text}")),
-            Word::Ended => {
+    fn note(&mut self, place: &Place, event: ChildEvent) {
+        let (stage, text) = match event {
+            ChildEvent::Ready(text) => (Stage::Serving, text),
+            ChildEvent::Failed(text) => (Stage::Failed, format!("failed: {text}")),
+            ChildEvent::Gone(text) => (Stage::Gone, format!("gone: {text}")),
+            ChildEvent::Ended => {
                 self.child = None;
                 return;
             }

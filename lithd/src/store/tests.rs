@@ -168,7 +168,7 @@ impl World {
         while let Some(event) = self.lithd.event().unwrap() {
             self.supervisor.follow(&mut self.lithd, &event).unwrap();
         }
-        self.supervisor.devices.listen(Some(&mut self.lithd)).unwrap();
+        self.supervisor.devices.drain_events(Some(&mut self.lithd)).unwrap();
     }
 
     fn until(&mut self, mut is_so: impl FnMut(&mut World) -> bool) {
