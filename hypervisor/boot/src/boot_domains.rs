@@ -31,8 +31,8 @@ use xenolith_vdev::vuart::Vuart;
 use crate::load::{Plan, Ready};
 use crate::static_shm::{StaticShm, reserve_port};
 use xenolith_domain::domain::Domain;
-use xenolith_domain::domain::build::{DomainConfig, stage2};
-use xenolith_domain::domain::destroy::Progress;
+use xenolith_domain::life::build::{DomainConfig, stage2};
+use xenolith_domain::life::destroy::Progress;
 
 pub use error::BootError;
 use layout::{Controller, Layout};

@@ -19,7 +19,7 @@ use xenolith_memory::p2m::MapKind;
 use crate::load::{LoadError, Plan, Ready};
 use crate::static_shm::StaticShm;
 use xenolith_domain::domain::Domain;
-use xenolith_domain::domain::build::{DomainConfig, stage2};
+use xenolith_domain::life::build::{DomainConfig, stage2};
 
 pub use error::FirstError;
 

@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering;
 use arrayvec::ArrayVec;
 use xenolith_abi::event::{EventStatus, Status};
 
-use crate::domain::crash;
+use crate::life::crash;
 use crate::hypervisor::Hypervisor;
 use xenolith_core::types::DomId;
 

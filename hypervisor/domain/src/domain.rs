@@ -4,12 +4,7 @@
 //! `xenolith_core::sync`; the files under `domain/` join them: what follows from a change in one for the others, for the vCPUs,
 //! and for the machine.
 
-pub mod build;
 mod cache;
-mod control;
-pub mod crash;
-pub mod create;
-pub mod destroy;
 pub mod device_model;
 mod events;
 mod foreign;
@@ -18,14 +13,11 @@ mod info;
 mod interrupts;
 #[cfg(feature = "ioreq")]
 pub mod io;
-pub mod layout;
 pub mod memory;
 #[cfg(not(feature = "ioreq"))]
 mod no_io;
 mod permits;
 mod pool;
-mod power;
-mod release;
 pub mod runstate;
 mod shared;
 mod uart;
@@ -82,13 +74,13 @@ impl Parameters {
 
 /// What a domain keeps of its own shutdown.
 #[derive(Debug, Default)]
-struct Ending {
+pub(crate) struct Ending {
     /// The reason that `sched_op` shutdown_code announced.
-    announced: Option<ShutdownReason>,
+    pub(crate) announced: Option<ShutdownReason>,
     /// The reason for which it has shut down, or is about to.
-    reason: Option<ShutdownReason>,
+    pub(crate) reason: Option<ShutdownReason>,
     /// All its vCPUs have stopped, and the control domain has been told.
-    complete: bool,
+    pub(crate) complete: bool,
 }
 
 /// A domain.
@@ -134,9 +126,9 @@ pub struct Domain {
     /// It may write lines to the hypervisor's console though it is not the control domain.
     pub may_log: AtomicBool,
     /// Who hears in the console's output that its kernel panics.
-    pub panic_detector: Mutex<crash::PanicDetector>,
+    pub panic_detector: Mutex<crate::life::crash::PanicDetector>,
     /// Watchdogs that it feeds.
-    pub watchdogs: Mutex<crash::Watchdogs>,
+    pub watchdogs: Mutex<crate::life::crash::Watchdogs>,
     /// What its accesses to addresses where nothing is become: a data abort, or all ones and nothing.
     pub trap_unmapped: bool,
     /// How often the control domain has paused it and not let it go on. While this is not zero, each of its vCPUs has one
@@ -147,20 +139,20 @@ pub struct Domain {
     /// Its ioreq servers.
     pub io: io::Io,
     /// Messages about it.
-    complaints: AtomicU32,
+    pub(crate) complaints: AtomicU32,
     /// The UART that it sees.
     pub vuart: Once<Mutex<Vuart<FrameRef>>>,
-    ending: Mutex<Ending>,
+    pub(crate) ending: Mutex<Ending>,
     /// It shuts down, and a vCPU may still be in a CPU.
-    stopping: AtomicBool,
+    pub(crate) stopping: AtomicBool,
     /// Which of the machine's devices it may be given.
-    permits: Mutex<permits::Permits>,
+    pub(crate) permits: Mutex<permits::Permits>,
     /// How much of it is left (`destroy::Life`).
-    life: AtomicU8,
+    pub(crate) life: AtomicU8,
     /// How far its destruction has come.
-    teardown: Mutex<destroy::Teardown>,
+    pub(crate) teardown: Mutex<crate::life::destroy::Teardown>,
     /// Frames that it has given up and others still refer to. Below zero for a moment, when one goes while it is counted.
-    lingering: AtomicI64,
+    pub(crate) lingering: AtomicI64,
 }
 
 /// What became of an access that was to go to a device model.

@@ -11,6 +11,7 @@ pub mod debug_keys;
 pub mod domain;
 pub mod heap;
 pub mod hypervisor;
+pub mod life;
 pub mod list_registers;
 pub mod timers;
 pub mod vcpu;

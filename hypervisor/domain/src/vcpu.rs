@@ -55,7 +55,7 @@ pub struct Vcpu {
     pub cleaned_to: AtomicU64,
     /// The CPUs on which it should run rather than on others, by the toolstack's word; the scheduler does not ask.
     pub soft_affinity: AtomicU64,
-    /// When its kernel, which seems to have panicked, counts as crashed (`domain::crash`); 0 = there is no suspicion.
+    /// When its kernel, which seems to have panicked, counts as crashed (`life::crash`); 0 = there is no suspicion.
     suspect_until: AtomicU64,
     /// Its registers when that suspicion arose.
     suspect_regs: Mutex<GuestRegs>,

@@ -27,7 +27,7 @@ use xenolith_arch::sim;
 use xenolith_core::types::{CpuId, DomId, Gfn, Ipa, Mfn, PAGE_SHIFT, VcpuId};
 use xenolith_cpu::{self as run, Cpu, Event, Next};
 use xenolith_domain::domain::Domain;
-use xenolith_domain::domain::build::{DomainConfig, stage2};
+use xenolith_domain::life::build::{DomainConfig, stage2};
 use xenolith_domain::hypervisor::{Hypervisor, Lines, VcpuRef};
 use xenolith_host::command_line::{self, Options};
 use xenolith_isa::regs::GuestRegs;

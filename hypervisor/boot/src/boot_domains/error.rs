@@ -9,7 +9,7 @@ use xenolith_abi::Errno;
 use crate::load::LoadError;
 use crate::static_shm::NotTaken;
 use xenolith_core::types::Pa;
-use xenolith_domain::domain::build::BuildError;
+use xenolith_domain::life::build::BuildError;
 use xenolith_host::passthrough::PassthroughError;
 use xenolith_host::platform::PlatformError;
 use xenolith_isa::vgic::ConfigError;

@@ -7,7 +7,7 @@ use xenolith_abi::Errno;
 
 use crate::load::LoadError;
 use xenolith_core::types::Pa;
-use xenolith_domain::domain::build::BuildError;
+use xenolith_domain::life::build::BuildError;
 use xenolith_host::command_line::InvalidOptions;
 use xenolith_host::domain_tree::TreeError;
 use xenolith_isa::vgic::ConfigError;

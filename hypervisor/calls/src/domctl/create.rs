@@ -7,7 +7,7 @@ use xenolith_abi::domctl::{
 
 use crate::Caller;
 use xenolith_core::types::DomId;
-use xenolith_domain::domain::create::{Controller, NewDomain};
+use xenolith_domain::life::create::{Controller, NewDomain};
 
 use super::{Outcome, Version};
 

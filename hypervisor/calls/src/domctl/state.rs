@@ -8,7 +8,7 @@ use xenolith_abi::domctl::{Domctl, SetDomainHandle};
 use crate::{Arguments, Caller};
 use xenolith_core::types::DomId;
 use xenolith_domain::domain::Domain;
-use xenolith_domain::domain::destroy::Progress;
+use xenolith_domain::life::destroy::Progress;
 use xenolith_domain::hypervisor::Hypervisor;
 
 use super::{Outcome, Version};

@@ -157,7 +157,7 @@ impl Domain {
     }
 
     /// Looks a frame up, and keeps it mapped, and so from being freed, while `with` uses it.
-    pub(super) fn with_page<T>(
+    pub(crate) fn with_page<T>(
         &self,
         hv: &Hypervisor,
         gfn: Gfn,

@@ -7,12 +7,12 @@ use crate::hypervisor::Hypervisor;
 use xenolith_core::types::{PAGE_SHIFT, PAGE_SIZE};
 
 use super::Domain;
-use super::destroy::Progress;
+use crate::life::destroy::Progress;
 use super::memory::Memory;
 
 impl Memory {
     /// Pages of the pool, those in use as tables included; the root does not count.
-    pub(super) fn pool_pages(&self) -> u64 {
+    pub(crate) fn pool_pages(&self) -> u64 {
         self.p2m.tables().saturating_add(self.p2m.pool().len())
     }
 }

@@ -53,7 +53,7 @@ impl Domain {
     }
 
     /// Lets go of the areas of a domain whose vCPUs run no more.
-    pub(super) fn forget_runstates(&self, hv: &Hypervisor) {
+    pub(crate) fn forget_runstates(&self, hv: &Hypervisor) {
         for vcpu in &self.vcpus {
             self.replace_runstate(hv, vcpu, RunstateArea::None);
         }

@@ -6,9 +6,9 @@ use super::super::*;
 use super::foreign::HOLE;
 use super::support::*;
 use xenolith_core::types::Pa;
-use xenolith_domain::domain::create::{Controller, NewDomain};
-use xenolith_domain::domain::destroy::Progress;
-use xenolith_domain::domain::layout;
+use xenolith_domain::life::create::{Controller, NewDomain};
+use xenolith_domain::life::destroy::Progress;
+use xenolith_domain::life::layout;
 use xenolith_memory::p2m::MapKind;
 
 pub(super) fn request() -> NewDomain {

@@ -13,7 +13,7 @@ use xenolith_arch::context::Context;
 use xenolith_isa::physical_timer::PhysicalTimer;
 use xenolith_isa::regs::{El1Registers, GuestRegs, Pstate};
 
-use super::Domain;
+use crate::domain::Domain;
 
 impl Domain {
     /// Stops the domain until it is let go on as often as it was stopped. Its vCPUs may still run for a moment.

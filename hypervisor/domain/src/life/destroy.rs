@@ -19,8 +19,9 @@ use xenolith_memory::p2m::{MapKind, RUNS, Run};
 use xenolith_policy::event::Closing;
 use xenolith_policy::grant;
 
-use super::memory::holds_reference;
-use super::{Domain, GrantContext, build};
+use crate::domain::memory::holds_reference;
+use super::build;
+use crate::domain::{Domain, GrantContext};
 
 /// How far a call has come that is made again until it is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +35,7 @@ pub enum Progress {
 
 /// How much of a domain is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Life {
+pub(crate) enum Life {
     /// All of it.
     Alive,
     /// It is being taken apart, and gets nothing any more.
@@ -71,7 +72,7 @@ enum Phase {
 }
 
 /// How far the destruction of a domain has come.
-pub(super) struct Teardown {
+pub(crate) struct Teardown {
     phase: Phase,
     /// What has been taken out of its tables, and not been let go of yet. There is room for what one call takes out.
     unmapped: Vec<Run>,
@@ -172,7 +173,7 @@ impl Hypervisor {
     }
 
     /// Takes a domain off the list if it is dead and nobody refers to its frames any more.
-    pub(super) fn forget_if_over(&self, domain: &Domain) {
+    pub(crate) fn forget_if_over(&self, domain: &Domain) {
         if domain.is_dead() && domain.lingering.load(Ordering::SeqCst) == 0 && self.unlink(domain) {
             self.raise_global_virq(Virq::DomExc);
         }

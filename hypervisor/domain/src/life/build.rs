@@ -22,9 +22,9 @@ use xenolith_policy::grant::{GrantTable, Maptrack};
 use xenolith_policy::sched::CpuMask;
 
 use super::destroy::{Life, Teardown};
-use super::io::Io;
-use super::memory::Memory;
-use super::{Domain, Ending, Parameters};
+use crate::domain::io::Io;
+use crate::domain::memory::Memory;
+use crate::domain::{Domain, Ending, Parameters};
 
 /// What a domain is to be.
 #[derive(Clone, Debug)]
@@ -139,7 +139,7 @@ fn discard_stage2(hv: &Hypervisor, id: DomId, p2m: &mut P2m<TableList, HardwareT
 
 /// Gives the root and the VMID back of a stage 2 that maps nothing any more, and on which no CPU runs a vCPU. Nothing
 /// happens when it maps something, or when this was done before.
-pub(super) fn end_stage2(hv: &Hypervisor, id: DomId, p2m: &mut P2m<TableList, HardwareTlb>) {
+pub(crate) fn end_stage2(hv: &Hypervisor, id: DomId, p2m: &mut P2m<TableList, HardwareTlb>) {
     if let Some(root) = p2m.take_root() {
         HardwareTlb.flush_all(p2m.vttbr());
         let _ = hv.frames.free_root(root, id);
@@ -274,7 +274,7 @@ impl Domain {
 }
 
 /// Takes vCPUs out of the scheduler that no CPU runs.
-pub(super) fn remove_units(hv: &Hypervisor, vcpus: &[Vcpu]) {
+pub(crate) fn remove_units(hv: &Hypervisor, vcpus: &[Vcpu]) {
     for vcpu in vcpus {
         if let Ok(kicks) = hv.scheduler.remove(vcpu.unit, arch::now()) {
             hv.kick(kicks);

@@ -14,7 +14,7 @@ use xenolith_host::command_line::CrashAction;
 use xenolith_isa::physical_timer::PhysicalTimer;
 use xenolith_isa::regs::{GuestRegs, Pstate};
 
-use super::Domain;
+use crate::domain::Domain;
 
 impl Domain {
     /// Starts a vCPU that is off at `entry`, MMU off, with `context` in x0. False when it is on.
@@ -123,7 +123,7 @@ impl Domain {
             if !ending.complete {
                 return Err(Errno::EINVAL);
             }
-            *ending = super::Ending::default();
+            *ending = crate::domain::Ending::default();
         }
         let now = arch::now();
         for vcpu in &self.vcpus {

@@ -15,7 +15,7 @@ use crate::timers::TimerKind;
 use xenolith_arch as arch;
 use xenolith_isa::regs::GuestRegs;
 
-use super::Domain;
+use crate::domain::Domain;
 
 /// What Linux writes first when it panics (kernel/panic.c).
 const LAST_WORDS: &[u8] = b"Kernel panic - not syncing";
