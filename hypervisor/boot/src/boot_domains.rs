@@ -32,7 +32,7 @@ use crate::load::{Plan, Ready};
 use crate::static_shm::{StaticShm, reserve_port};
 use xenolith_domain::domain::Domain;
 use xenolith_domain::life::build::{DomainConfig, stage2};
-use xenolith_domain::life::destroy::Progress;
+use xenolith_domain::parts::progress::Progress;
 
 pub use error::BootError;
 use layout::{Controller, Layout};

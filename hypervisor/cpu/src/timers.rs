@@ -3,8 +3,8 @@
 use core::sync::atomic::Ordering;
 
 use xenolith_domain::cpu::Local;
-use xenolith_domain::life::crash;
 use xenolith_domain::hypervisor::Hypervisor;
+use xenolith_domain::life::crash;
 use xenolith_domain::timers::TimerKind;
 use xenolith_domain::vcpu::Vcpu;
 

@@ -8,8 +8,8 @@ use core::sync::atomic::Ordering;
 use arrayvec::ArrayVec;
 use xenolith_abi::event::{EventStatus, Status};
 
-use crate::life::crash;
 use crate::hypervisor::Hypervisor;
+use crate::life::crash;
 use xenolith_core::types::DomId;
 
 /// Event channels shown of each domain.

@@ -12,13 +12,13 @@ mod grants;
 mod info;
 mod interrupts;
 #[cfg(feature = "ioreq")]
-pub mod io;
-pub mod memory;
+mod io;
+mod memory;
 #[cfg(not(feature = "ioreq"))]
 mod no_io;
-mod permits;
+mod passthrough;
 mod pool;
-pub mod runstate;
+mod runstate;
 mod shared;
 mod uart;
 mod warn_ratelimited;
@@ -26,9 +26,15 @@ mod warn_ratelimited;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32};
 
-use xenolith_abi::hvm::HvmParam;
-use xenolith_abi::sched::ShutdownReason;
-
+use crate::parts::device_models::DeviceModels;
+use crate::parts::ending::Ending;
+use crate::parts::io::Io;
+use crate::parts::memory::Memory;
+use crate::parts::panic_detector::PanicDetector;
+use crate::parts::parameters::Parameters;
+use crate::parts::permits::Permits;
+use crate::parts::teardown::Teardown;
+use crate::parts::watchdogs::Watchdogs;
 use crate::vcpu::Vcpu;
 use xenolith_arch::Stage2;
 use xenolith_core::sync::{Mutex, Once};
@@ -41,47 +47,6 @@ use xenolith_policy::grant::{GrantTable, Maptrack};
 use xenolith_vdev::vuart::Vuart;
 
 pub use grants::GrantContext;
-use memory::Memory;
-#[cfg(not(feature = "ioreq"))]
-use no_io as io;
-
-/// The parameters that `hvm_op` keeps for a domain.
-#[derive(Debug, Default)]
-pub struct Parameters([u64; 6]);
-
-impl Parameters {
-    fn index(parameter: HvmParam) -> usize {
-        match parameter {
-            HvmParam::CallbackIrq => 0,
-            HvmParam::StorePfn => 1,
-            HvmParam::StoreEvtchn => 2,
-            HvmParam::ConsolePfn => 3,
-            HvmParam::ConsoleEvtchn => 4,
-            HvmParam::MonitorRingPfn => 5,
-        }
-    }
-
-    /// A parameter's value; zero until it is set.
-    pub fn get(&self, parameter: HvmParam) -> u64 {
-        self.0[Self::index(parameter)]
-    }
-
-    /// Sets a parameter.
-    pub fn set(&mut self, parameter: HvmParam, value: u64) {
-        self.0[Self::index(parameter)] = value;
-    }
-}
-
-/// What a domain keeps of its own shutdown.
-#[derive(Debug, Default)]
-pub(crate) struct Ending {
-    /// The reason that `sched_op` shutdown_code announced.
-    pub(crate) announced: Option<ShutdownReason>,
-    /// The reason for which it has shut down, or is about to.
-    pub(crate) reason: Option<ShutdownReason>,
-    /// All its vCPUs have stopped, and the control domain has been told.
-    pub(crate) complete: bool,
-}
 
 /// A domain.
 pub struct Domain {
@@ -126,18 +91,18 @@ pub struct Domain {
     /// It may write lines to the hypervisor's console though it is not the control domain.
     pub may_log: AtomicBool,
     /// Who hears in the console's output that its kernel panics.
-    pub panic_detector: Mutex<crate::life::crash::PanicDetector>,
+    pub panic_detector: Mutex<PanicDetector>,
     /// Watchdogs that it feeds.
-    pub watchdogs: Mutex<crate::life::crash::Watchdogs>,
+    pub watchdogs: Mutex<Watchdogs>,
     /// What its accesses to addresses where nothing is become: a data abort, or all ones and nothing.
     pub trap_unmapped: bool,
     /// How often the control domain has paused it and not let it go on. While this is not zero, each of its vCPUs has one
     /// pause of the scheduler for it, taken when this leaves zero and given back when it is zero again.
     pub controller_pauses: Mutex<u32>,
     /// The domains that may be its device model.
-    pub device_models: Mutex<device_model::DeviceModels>,
+    pub device_models: Mutex<DeviceModels>,
     /// Its ioreq servers.
-    pub io: io::Io,
+    pub io: Io,
     /// Messages about it.
     pub(crate) complaints: AtomicU32,
     /// The UART that it sees.
@@ -146,24 +111,13 @@ pub struct Domain {
     /// It shuts down, and a vCPU may still be in a CPU.
     pub(crate) stopping: AtomicBool,
     /// Which of the machine's devices it may be given.
-    pub(crate) permits: Mutex<permits::Permits>,
-    /// How much of it is left (`destroy::Life`).
+    pub(crate) permits: Mutex<Permits>,
+    /// How much of it is left ([`Life`](crate::parts::teardown::Life)).
     pub(crate) life: AtomicU8,
     /// How far its destruction has come.
-    pub(crate) teardown: Mutex<crate::life::destroy::Teardown>,
+    pub(crate) teardown: Mutex<Teardown>,
     /// Frames that it has given up and others still refer to. Below zero for a moment, when one goes while it is counted.
     pub(crate) lingering: AtomicI64,
-}
-
-/// What became of an access that was to go to a device model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IoState {
-    /// No device model has the address.
-    Unhandled,
-    /// One has it, and does not answer: a load gives all ones, a store goes nowhere.
-    Dropped,
-    /// It has been asked, and the vCPU is paused until it answers.
-    Pending,
 }
 
 impl Domain {

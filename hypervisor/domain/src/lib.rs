@@ -13,5 +13,6 @@ pub mod heap;
 pub mod hypervisor;
 pub mod life;
 pub mod list_registers;
+pub mod parts;
 pub mod timers;
 pub mod vcpu;

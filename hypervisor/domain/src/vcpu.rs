@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
 
-use crate::domain::runstate::RunstateArea;
+use crate::parts::runstate::RunstateArea;
 use xenolith_arch::context::Context;
 use xenolith_core::sync::Mutex;
 use xenolith_core::types::VcpuId;

@@ -16,7 +16,7 @@ use xenolith_core::types::{Gfn, Mfn};
 use xenolith_memory::p2m::MapKind;
 
 use super::Domain;
-use super::memory::frame_error;
+use crate::parts::memory::frame_error;
 
 impl Domain {
     /// Takes a reference to a page of the domain's RAM, for another domain to map. `EINVAL`: there is no RAM of its own at

@@ -21,10 +21,12 @@ use xenolith_policy::event::EventChannels;
 use xenolith_policy::grant::{GrantTable, Maptrack};
 use xenolith_policy::sched::CpuMask;
 
-use super::destroy::{Life, Teardown};
-use crate::domain::io::Io;
-use crate::domain::memory::Memory;
-use crate::domain::{Domain, Ending, Parameters};
+use crate::domain::Domain;
+use crate::parts::ending::Ending;
+use crate::parts::io::Io;
+use crate::parts::memory::Memory;
+use crate::parts::parameters::Parameters;
+use crate::parts::teardown::{Life, Teardown};
 
 /// What a domain is to be.
 #[derive(Clone, Debug)]

@@ -12,9 +12,9 @@ use xenolith_core::types::{DomId, PAGE_SHIFT};
 use xenolith_isa::vgic::{ConfigError, MAX_SPIS, MAX_VCPUS_V2, MAX_VCPUS_V3, Model};
 use xenolith_memory::p2m::MapKind;
 
-use crate::domain::Domain;
 use super::build::{BuildError, DomainConfig, empty_stage2};
 use super::layout;
+use crate::domain::Domain;
 
 /// Frames of grant table when a request does not say (Xen's default).
 const GRANT_FRAMES: u32 = 64;

@@ -123,7 +123,7 @@ impl Domain {
             if !ending.complete {
                 return Err(Errno::EINVAL);
             }
-            *ending = crate::domain::Ending::default();
+            *ending = crate::parts::ending::Ending::default();
         }
         let now = arch::now();
         for vcpu in &self.vcpus {

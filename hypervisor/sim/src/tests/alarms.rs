@@ -7,7 +7,7 @@ use xenolith_abi::sched::{Poll, SchedOp};
 use super::super::*;
 use super::support::*;
 use xenolith_domain::life::create::NewDomain;
-use xenolith_domain::life::destroy::Progress;
+use xenolith_domain::parts::progress::Progress;
 use xenolith_domain::timers::TimerKind;
 use xenolith_policy::sched::CpuMask;
 

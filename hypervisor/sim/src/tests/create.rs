@@ -7,8 +7,8 @@ use super::foreign::HOLE;
 use super::support::*;
 use xenolith_core::types::Pa;
 use xenolith_domain::life::create::{Controller, NewDomain};
-use xenolith_domain::life::destroy::Progress;
 use xenolith_domain::life::layout;
+use xenolith_domain::parts::progress::Progress;
 use xenolith_memory::p2m::MapKind;
 
 pub(super) fn request() -> NewDomain {

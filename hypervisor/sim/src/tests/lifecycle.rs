@@ -10,7 +10,7 @@ use super::create::request;
 use super::support::*;
 use xenolith_domain::domain::GrantContext;
 use xenolith_domain::life::create::NewDomain;
-use xenolith_domain::life::destroy::Progress;
+use xenolith_domain::parts::progress::Progress;
 use xenolith_policy::event::Port;
 use xenolith_policy::grant;
 
