@@ -10,7 +10,6 @@ mod events;
 mod foreign;
 mod grants;
 mod info;
-mod interrupts;
 #[cfg(feature = "ioreq")]
 mod io;
 mod memory;
@@ -26,6 +25,7 @@ mod warn_ratelimited;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32};
 
+use crate::arch::DomainArch;
 use crate::parts::device_models::DeviceModels;
 use crate::parts::ending::Ending;
 use crate::parts::io::Io;
@@ -36,11 +36,8 @@ use crate::parts::permits::Permits;
 use crate::parts::teardown::Teardown;
 use crate::parts::watchdogs::Watchdogs;
 use crate::vcpu::Vcpu;
-use xenolith_arch::Stage2;
 use xenolith_core::sync::{Mutex, Once};
 use xenolith_core::types::{DomId, VcpuId};
-use xenolith_isa::sysreg::FilteredIds;
-use xenolith_isa::vgic::Vgic;
 use xenolith_memory::frames::FrameRef;
 use xenolith_policy::event::EventChannels;
 use xenolith_policy::grant::{GrantTable, Maptrack};
@@ -60,18 +57,8 @@ pub struct Domain {
     pub direct_mapped: bool,
     /// Its vCPUs, by number.
     pub vcpus: Vec<Vcpu>,
-    /// What its CPUs can do.
-    pub ids: FilteredIds,
-    /// Its interrupt controller has system registers (GICv3).
-    pub gic_system_registers: bool,
-    /// The private interrupt of the virtual timer.
-    pub guest_timer: u32,
-    /// The private interrupt of the EL1 physical timer.
-    pub physical_timer: u32,
-    /// The private interrupt that announces events.
-    pub event_ppi: u32,
-    /// The registers that select its stage 2.
-    pub stage2: Stage2,
+    /// What only the architecture knows of it.
+    pub arch: DomainArch,
     /// Its guest physical memory.
     pub memory: Mutex<Memory>,
     /// The page of shared info.
@@ -82,8 +69,6 @@ pub struct Domain {
     pub maptrack: Mutex<Maptrack>,
     /// Its event channels.
     pub events: Mutex<EventChannels<FrameRef>>,
-    /// Its interrupt controller.
-    pub vgic: Mutex<Vgic>,
     /// `hvm_op` parameters.
     pub parameters: Mutex<Parameters>,
     /// `vm_assist`: run states carry the update flag.

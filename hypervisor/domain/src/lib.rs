@@ -5,6 +5,7 @@
 extern crate alloc;
 
 pub mod accounting;
+pub mod arch;
 pub mod console;
 pub mod cpu;
 pub mod debug_keys;
@@ -12,7 +13,8 @@ pub mod domain;
 pub mod heap;
 pub mod hypervisor;
 pub mod life;
-pub mod list_registers;
 pub mod parts;
 pub mod timers;
 pub mod vcpu;
+
+pub use arch::list_registers;

@@ -8,6 +8,5 @@ mod control;
 pub mod crash;
 pub mod create;
 pub mod destroy;
-pub mod layout;
 mod power;
 mod release;

@@ -103,7 +103,7 @@ pub enum BootError {
 impl From<BuildError> for BootError {
     fn from(error: BuildError) -> Self {
         match error {
-            BuildError::Controller(error) => BootError::Controller(error),
+            BuildError::Arch(error) => BootError::Controller(error),
             BuildError::Map(start, error) => BootError::Map(start, error),
             BuildError::Call(Errno::ENOMEM) => BootError::NoHypervisorMemory,
             BuildError::Call(errno) => BootError::Call(errno),

@@ -51,7 +51,7 @@ pub enum FirstError {
 impl From<BuildError> for FirstError {
     fn from(error: BuildError) -> Self {
         match error {
-            BuildError::Controller(error) => FirstError::Controller(error),
+            BuildError::Arch(error) => FirstError::Controller(error),
             BuildError::Map(start, error) => FirstError::Map(start, error),
             BuildError::Call(Errno::ENOMEM) => FirstError::NoHypervisorMemory,
             BuildError::Call(errno) => FirstError::Call(errno),

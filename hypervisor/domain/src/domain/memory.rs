@@ -2,8 +2,8 @@
 
 use xenolith_abi::Errno;
 
+use crate::arch::HardwareTlb;
 use crate::hypervisor::Hypervisor;
-use xenolith_arch::HardwareTlb;
 use xenolith_core::types::{DomId, Gfn, Ipa, Mfn, PAGE_SIZE};
 use xenolith_memory::frames::{Content, FrameRange, FrameRef, Kind};
 use xenolith_memory::p2m::{Access, Entry, MapKind, P2m, P2mError, Run};

@@ -129,18 +129,18 @@ impl Domain {
             let in_use = hv.owner_of_interrupt(intid) == Some(giver.id);
             return Err(if in_use { Errno::EBUSY } else { Errno::EPERM });
         }
-        if intid >= self.vgic.lock().interrupts() {
+        if !self.arch.has_shared_interrupt(intid) {
             return Err(Errno::EINVAL);
         }
         // What is on its way through the giver's controller must end there.
-        if hv.owner_of_interrupt(intid) != Some(giver.id) || giver.vgic.lock().in_flight(None, intid) {
+        if hv.owner_of_interrupt(intid) != Some(giver.id) || giver.arch.is_in_flight(intid) {
             return Err(Errno::EBUSY);
         }
-        giver.change_vgic(hv, |vgic| vgic.back_by_hardware(None, intid, None));
+        giver.detach_interrupt(hv, intid);
         if !hv.move_interrupt(intid, giver.id, self.id) {
             return Err(Errno::EBUSY);
         }
-        self.change_vgic(hv, |vgic| vgic.back_by_hardware(None, intid, Some(intid)));
+        self.attach_interrupt(hv, intid);
         // Its end gives it back, unless that has been by already.
         if self.is_dying() {
             self.give_interrupt_back(hv, giver, intid)?;
@@ -156,18 +156,18 @@ impl Domain {
             return Err(Errno::EINVAL);
         }
         // The end of it in this domain would deactivate what is the taker's by then.
-        if self.vgic.lock().in_flight(None, intid) {
+        if self.arch.is_in_flight(intid) {
             return Err(Errno::EBUSY);
         }
         self.give_interrupt_back(hv, taker, intid)
     }
 
     fn give_interrupt_back(&self, hv: &Hypervisor, taker: &Domain, intid: u32) -> Result<(), Errno> {
-        self.change_vgic(hv, |vgic| vgic.back_by_hardware(None, intid, None));
+        self.detach_interrupt(hv, intid);
         if !hv.move_interrupt(intid, self.id, taker.id) {
             return Err(Errno::EINVAL);
         }
-        taker.change_vgic(hv, |vgic| vgic.back_by_hardware(None, intid, Some(intid)));
+        taker.attach_interrupt(hv, intid);
         Ok(())
     }
 

@@ -1,72 +1,88 @@
-//! Putting a domain together from its parts.
+//! The one builder of domains: what a new domain needs is taken here, in one order, and given back in the other when a
+//! part is missing.
+//!
+//! Three front ends say what a domain is to be: the boot for the first domain, the boot for those of the device tree, and
+//! the control domain's `createdomain`. Each describes it by a [`DomainConfig`], adds to the [`DomainBuilder`] what only
+//! it knows, and publishes it. Nobody finds a domain before that.
 
-use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Deref;
+use core::sync::atomic::AtomicUsize;
 
 use xenolith_abi::Errno;
 
+use crate::arch::{ArchConfig, ArchError, DomainArch, HardwareTlb, flush_tables};
+use crate::domain::Domain;
 use crate::heap::require_heap;
 use crate::hypervisor::Hypervisor;
-use crate::vcpu::Vcpu;
-use xenolith_arch::{self as arch, HardwareTlb, Stage2};
-use xenolith_core::sync::{Mutex, Once};
-use xenolith_core::types::{DomId, Gfn, Mfn, Pa, VcpuId};
-use xenolith_isa::psci;
-use xenolith_isa::sysreg::{FilteredIds, Guest};
-use xenolith_isa::vgic::{Config, ConfigError, Model, Vgic};
-use xenolith_memory::frames::{Content, FrameRange, FrameRef, Kind};
-use xenolith_memory::p2m::{MapKind, P2m, P2mError, Tlb};
-use xenolith_memory::table::TableList;
-use xenolith_policy::event::EventChannels;
-use xenolith_policy::grant::{GrantTable, Maptrack};
-use xenolith_policy::sched::CpuMask;
-
-use crate::domain::Domain;
 use crate::parts::ending::Ending;
 use crate::parts::io::Io;
 use crate::parts::memory::Memory;
 use crate::parts::parameters::Parameters;
 use crate::parts::teardown::{Life, Teardown};
+use crate::vcpu::Vcpu;
+use xenolith_arch as arch;
+use xenolith_core::sync::{Mutex, Once};
+use xenolith_core::types::{DomId, Gfn, Mfn, Pa, VcpuId};
+use xenolith_memory::frames::{Content, FrameRange, FrameRef, Kind};
+use xenolith_memory::p2m::{MapKind, P2m, P2mError};
+use xenolith_memory::table::TableList;
+use xenolith_policy::event::EventChannels;
+use xenolith_policy::grant::{GrantTable, Maptrack};
+use xenolith_policy::sched::CpuMask;
+
+/// Frames of grant table of a domain whose description does not say (Xen's default).
+pub const GRANT_FRAMES: u32 = 64;
+/// Frames of handles for grants of others, likewise.
+pub const MAPTRACK_FRAMES: u32 = 1024;
+/// The most frames of either: 2^21 grants.
+pub const MAX_GRANT_FRAMES: u32 = 4096;
+/// Pages for tables of what is mapped besides RAM: devices, and frames of others.
+pub const MORE_TABLES: u64 = 64;
+
+/// log2 of the pages that one table maps.
+const TABLE_ORDER: u32 = 9;
+/// Xen's default share of a vCPU.
+const WEIGHT: u16 = 256;
 
 /// What a domain is to be.
 #[derive(Clone, Debug)]
-pub struct DomainConfig {
+pub struct DomainConfig<'a> {
     /// Its number.
     pub id: DomId,
+    /// Its UUID.
+    pub handle: [u8; 16],
     /// It may control the machine and all other domains.
     pub is_control: bool,
     /// Guest frames and machine frames have the same numbers.
     pub direct_mapped: bool,
     /// vCPUs.
     pub vcpus: u16,
-    /// Pages of RAM that it owns from the start.
-    pub pages: u64,
-    /// Pages of RAM that it may own.
-    pub max_pages: u64,
+    /// RAM that it owns from the start, and where it finds it. It stays with who allocated it until the domain is published.
+    pub ram: &'a [(Gfn, FrameRange)],
+    /// Pages for tables, besides those that split all its RAM into pages.
+    pub tables: u64,
     /// The highest event channel that it may have.
     pub max_port: u32,
     /// Frames of grant table that it may have.
     pub grant_frames: u32,
     /// Frames of handles for grants of others.
     pub maptrack_frames: u32,
-    /// Its interrupt controller.
-    pub controller: Model,
-    /// Shared interrupts.
-    pub spis: u16,
-    /// The private interrupt that announces events.
-    pub event_ppi: u32,
-    /// The private interrupt of the virtual timer.
-    pub guest_timer: u32,
-    /// The private interrupt of the EL1 physical timer.
-    pub physical_timer: u32,
+    /// What its accesses to addresses where nothing is become: a data abort, or all ones and nothing.
+    pub trap_unmapped: bool,
+    /// It starts paused, once, by the control domain.
+    pub paused: bool,
+    /// What only the architecture knows of it.
+    pub arch: ArchConfig,
 }
 
 /// Why a domain cannot be put together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BuildError {
-    /// The interrupt controller cannot be as the config says.
-    Controller(ConfigError),
-    /// RAM cannot be mapped.
+    /// The architecture's part cannot be as the config says.
+    Arch(ArchError),
+    /// RAM, or a register of a device, cannot be mapped.
     Map(Pa, P2mError),
     /// No memory, or a number that is out of its range.
     Call(Errno),
@@ -78,31 +94,86 @@ impl From<Errno> for BuildError {
     }
 }
 
-/// log2 of the pages that one table maps.
-const TABLE_ORDER: u32 = 9;
-/// Tables for what is mapped besides RAM: devices, and frames of others.
-const MORE_TABLES: u64 = 64;
-
-/// The stage 2 of a domain, with its RAM mapped in the largest blocks that fit. There are tables enough to split all of
-/// it into pages.
-pub fn stage2(
-    hv: &Hypervisor,
-    id: DomId,
-    ram: &[(Gfn, FrameRange)],
-) -> Result<P2m<TableList, HardwareTlb>, BuildError> {
-    let pages: u64 = ram.iter().map(|(_, range)| range.pages).sum();
-    let mut p2m = empty_stage2(hv, id, (pages >> TABLE_ORDER) + MORE_TABLES)?;
-    for &(gfn, range) in ram {
-        if let Err(error) = p2m.map(gfn, range.first, range.pages, MapKind::Ram) {
-            discard_stage2(hv, id, &mut p2m);
-            return Err(BuildError::Map(range.first.base(), error));
+impl From<BuildError> for Errno {
+    fn from(error: BuildError) -> Errno {
+        match error {
+            BuildError::Call(errno) => errno,
+            BuildError::Map(_, error) => error.into(),
+            BuildError::Arch(ArchError::Memory) => Errno::ENOMEM,
+            BuildError::Arch(_) => Errno::EINVAL,
         }
     }
-    Ok(p2m)
 }
 
-/// A stage 2 that maps nothing yet, with so many tables in its pool. `ENOMEM`: no memory. `EBUSY`: no VMID is free.
-pub fn empty_stage2(hv: &Hypervisor, id: DomId, tables: u64) -> Result<P2m<TableList, HardwareTlb>, Errno> {
+/// A domain that nobody can find yet, and whose vCPUs are off. Dropped, it is taken apart, and its RAM stays with who
+/// allocated it.
+pub struct DomainBuilder<'h> {
+    hv: &'h Hypervisor,
+    domain: Arc<Domain>,
+    published: bool,
+}
+
+impl<'h> DomainBuilder<'h> {
+    /// Takes all that the domain needs. After an error nothing is taken.
+    ///
+    /// `ENOMEM`: no memory. `EBUSY`: no VMID is free. `EINVAL`: a number is out of its range.
+    #[inline(never)]
+    pub fn new(hv: &'h Hypervisor, config: &DomainConfig<'_>) -> Result<Self, BuildError> {
+        let mut p2m = new_p2m(hv, config)?;
+        let parts = match map_all(config, &mut p2m).and_then(|()| Parts::new(hv, config, &p2m)) {
+            Ok(parts) => parts,
+            Err(error) => {
+                discard_p2m(hv, config.id, &mut p2m);
+                return Err(error);
+            }
+        };
+        let builder = DomainBuilder { hv, domain: assemble(hv, config, parts, p2m), published: false };
+        if config.paused {
+            for vcpu in &builder.vcpus {
+                // It runs nowhere, so nobody has to be kicked.
+                let _ = hv.scheduler.pause(vcpu.unit, arch::now());
+            }
+        }
+        Ok(builder)
+    }
+
+    /// Lets everybody find the domain, complete as it is, and the scheduler run its vCPUs. `ENOMEM`: no memory. `EEXIST`:
+    /// another has its number.
+    pub fn publish(mut self) -> Result<Arc<Domain>, Errno> {
+        self.hv.add_domain(&self.domain)?;
+        self.published = true;
+        Ok(self.domain.clone())
+    }
+}
+
+impl Deref for DomainBuilder<'_> {
+    type Target = Domain;
+
+    fn deref(&self) -> &Domain {
+        &self.domain
+    }
+}
+
+impl Drop for DomainBuilder<'_> {
+    fn drop(&mut self) {
+        if !self.published {
+            let Domain { id, vcpus, shared_info, memory, .. } = &*self.domain;
+            remove_units(self.hv, vcpus);
+            end_shared_info(self.hv, *id, shared_info.mfn());
+            discard_p2m(self.hv, *id, &mut memory.lock().p2m);
+        }
+    }
+}
+
+/// Pages of RAM that a domain has from the start.
+fn pages_of(config: &DomainConfig<'_>) -> u64 {
+    config.ram.iter().map(|(_, range)| range.pages).sum()
+}
+
+/// Tables that map nothing yet, with enough in their pool to split all RAM into pages. `ENOMEM`: no memory. `EBUSY`: no
+/// VMID is free.
+fn new_p2m(hv: &Hypervisor, config: &DomainConfig<'_>) -> Result<P2m<TableList, HardwareTlb>, Errno> {
+    let id = config.id;
     let root = hv.frames.alloc_root(hv.geometry.root_order(), id).ok_or(Errno::ENOMEM)?;
     let Some(vmid) = hv.vmids.lock().take() else {
         let _ = hv.frames.free_root(root, id);
@@ -111,9 +182,9 @@ pub fn empty_stage2(hv: &Hypervisor, id: DomId, tables: u64) -> Result<P2m<Table
     // The geometry that the root was made for is the one that it is used with.
     let p2m = P2m::new(hv.geometry, vmid, root, TableList::default(), HardwareTlb);
     let mut p2m = p2m.ok_or(Errno::ENOMEM)?;
-    for _ in 0..tables {
+    for _ in 0..(pages_of(config) >> TABLE_ORDER).saturating_add(config.tables) {
         let Some(table) = hv.frames.alloc_table(id) else {
-            discard_stage2(hv, id, &mut p2m);
+            discard_p2m(hv, id, &mut p2m);
             return Err(Errno::ENOMEM);
         };
         p2m.pool_mut().push(table);
@@ -121,8 +192,17 @@ pub fn empty_stage2(hv: &Hypervisor, id: DomId, tables: u64) -> Result<P2m<Table
     Ok(p2m)
 }
 
-/// Gives all tables back of a stage 2 that no vCPU has used. What it maps stays with who has it.
-fn discard_stage2(hv: &Hypervisor, id: DomId, p2m: &mut P2m<TableList, HardwareTlb>) {
+/// Maps the domain's RAM in the largest blocks that fit, and what it may reach of the interrupt controller.
+fn map_all(config: &DomainConfig<'_>, p2m: &mut P2m<TableList, HardwareTlb>) -> Result<(), BuildError> {
+    for &(gfn, range) in config.ram {
+        p2m.map(gfn, range.first, range.pages, MapKind::Ram)
+            .map_err(|error| BuildError::Map(range.first.base(), error))?;
+    }
+    config.arch.map_registers(p2m).map_err(|(at, error)| BuildError::Map(at, error))
+}
+
+/// Gives all tables back that no vCPU has used. What they map stays with who has it.
+fn discard_p2m(hv: &Hypervisor, id: DomId, p2m: &mut P2m<TableList, HardwareTlb>) {
     let end = hv.geometry.end().0;
     let mut from = 0;
     while let Ok((_, done)) = p2m.unmap(Gfn(from), end - from)
@@ -136,14 +216,15 @@ fn discard_stage2(hv: &Hypervisor, id: DomId, p2m: &mut P2m<TableList, HardwareT
     while let Some(table) = p2m.pool_mut().pop() {
         let _ = hv.frames.free_table(table, id);
     }
-    end_stage2(hv, id, p2m);
+    end_p2m(hv, id, p2m);
 }
 
-/// Gives the root and the VMID back of a stage 2 that maps nothing any more, and on which no CPU runs a vCPU. Nothing
-/// happens when it maps something, or when this was done before.
-pub(crate) fn end_stage2(hv: &Hypervisor, id: DomId, p2m: &mut P2m<TableList, HardwareTlb>) {
+/// Gives the root and the VMID back of tables that map nothing any more, and on which no CPU runs a vCPU. Nothing happens
+/// when they map something, or when this was done before.
+pub(crate) fn end_p2m(hv: &Hypervisor, id: DomId, p2m: &mut P2m<TableList, HardwareTlb>) {
     if let Some(root) = p2m.take_root() {
-        HardwareTlb.flush_all(p2m.vttbr());
+        // Before the VMID goes to another domain, no TLB may know anything under it.
+        flush_tables(p2m);
         let _ = hv.frames.free_root(root, id);
         hv.vmids.lock().give_back(p2m.vmid());
     }
@@ -151,7 +232,7 @@ pub(crate) fn end_stage2(hv: &Hypervisor, id: DomId, p2m: &mut P2m<TableList, Ha
 
 /// How large the pool of tables may grow by itself. The control domain is trusted. One that has devices of its own may
 /// be the device model of others, and map as much as the machine has. Any other has what the control domain gives it.
-fn pool_limit(hv: &Hypervisor, config: &DomainConfig) -> u64 {
+fn pool_limit(hv: &Hypervisor, config: &DomainConfig<'_>) -> u64 {
     match (config.is_control, config.direct_mapped) {
         (true, _) => u64::MAX,
         (false, true) => (hv.frames.total() >> TABLE_ORDER).saturating_add(2 * MORE_TABLES),
@@ -164,23 +245,27 @@ struct Parts {
     shared_info: FrameRef,
     events: EventChannels<FrameRef>,
     vcpus: Vec<Vcpu>,
-    vgic: Vgic,
+    arch: DomainArch,
     io: Io,
     teardown: Teardown,
 }
 
 impl Parts {
     /// Makes them all, or none.
-    fn new(hv: &Hypervisor, config: &DomainConfig) -> Result<Parts, BuildError> {
+    fn new(
+        hv: &Hypervisor,
+        config: &DomainConfig<'_>,
+        p2m: &P2m<TableList, HardwareTlb>,
+    ) -> Result<Parts, BuildError> {
         let id = config.id;
-        let vgic = controller(hv, config)?;
+        let arch = DomainArch::new(&config.arch, config.vcpus, p2m, hv.lines()).map_err(BuildError::Arch)?;
         let io = Io::new(config.vcpus)?;
         let teardown = Teardown::new()?;
         let shared = hv.frames.alloc(0, id, Kind::Shared, Content::Zeroed).ok_or(Errno::ENOMEM)?;
         let shared_info = hv.frames.get_frame(shared, id).map_err(|_| Errno::ENOMEM)?;
         let events = EventChannels::new(id, config.vcpus, config.max_port, shared_info.page());
         match events.and_then(|events| Ok((events, vcpus(hv, config.vcpus)?))) {
-            Ok((events, vcpus)) => Ok(Parts { shared_info, events, vcpus, vgic, io, teardown }),
+            Ok((events, vcpus)) => Ok(Parts { shared_info, events, vcpus, arch, io, teardown }),
             Err(errno) => {
                 end_shared_info(hv, id, shared);
                 Err(errno.into())
@@ -195,84 +280,54 @@ fn end_shared_info(hv: &Hypervisor, id: DomId, page: Mfn) {
     let _ = hv.frames.free(page, 0, id);
 }
 
-impl Domain {
-    /// Puts a domain together around its stage 2. Its vCPUs are off, and nobody can find it yet. After an error its
-    /// tables are given back; its RAM stays with who allocated it.
-    #[inline(never)]
-    pub fn new(
-        hv: &Hypervisor,
-        config: DomainConfig,
-        mut p2m: P2m<TableList, HardwareTlb>,
-    ) -> Result<Box<Domain>, BuildError> {
-        let id = config.id;
-        let gic_system_registers = matches!(config.controller, Model::V3 { .. });
-        let guest = Guest { gic_system_registers, ipa_bits: hv.geometry.bits() as u8 };
-        let Parts { shared_info, events, vcpus, vgic, io, teardown } = match Parts::new(hv, &config) {
-            Ok(parts) => parts,
-            Err(error) => {
-                discard_stage2(hv, id, &mut p2m);
-                return Err(error);
-            }
-        };
-        if let Err(errno) = require_heap::<Domain>() {
-            remove_units(hv, &vcpus);
-            end_shared_info(hv, id, shared_info.mfn());
-            discard_stage2(hv, id, &mut p2m);
-            return Err(errno.into());
-        }
-        // The stacks are small: nothing but this function has a whole domain on its own.
-        Ok(Box::new(Domain {
-            id,
-            handle: Mutex::new([0; 16]),
-            is_control: config.is_control,
-            direct_mapped: config.direct_mapped,
-            vcpus,
-            ids: FilteredIds::new(&arch::id_registers(), &guest),
-            gic_system_registers,
-            guest_timer: config.guest_timer,
-            physical_timer: config.physical_timer,
-            event_ppi: config.event_ppi,
-            stage2: Stage2 { vttbr: p2m.vttbr(), vtcr: hv.geometry.vtcr(false) },
-            memory: Mutex::new(Memory {
-                p2m,
-                pages: config.pages,
-                max_pages: config.max_pages,
-                shared_info_gfn: None,
-                pool_limit: pool_limit(hv, &config),
-                closed: false,
-            }),
-            shared_info,
-            grants: Mutex::new(GrantTable::new(config.grant_frames)),
-            maptrack: Mutex::new(Maptrack::new(config.maptrack_frames)),
-            events: Mutex::new(events),
-            vgic: Mutex::new(vgic),
-            parameters: Mutex::new(Parameters::default()),
-            runstate_update_flag: false.into(),
-            may_log: hv.options.guest_console.into(),
-            panic_detector: Mutex::default(),
-            watchdogs: Mutex::default(),
-            // The first domain has the machine's devices, and finds what hardware would say.
-            trap_unmapped: config.is_control,
-            controller_pauses: Mutex::default(),
-            device_models: Mutex::default(),
-            io,
-            vuart: Once::new(),
-            complaints: 0.into(),
-            ending: Mutex::new(Ending::default()),
-            stopping: false.into(),
-            permits: Mutex::default(),
-            life: Life::Alive.into(),
-            teardown: Mutex::new(teardown),
-            lingering: 0.into(),
-        }))
-    }
-
-    /// Takes a domain apart that nobody could find yet. Its RAM stays with who allocated it.
-    pub(crate) fn discard(mut self: Box<Self>, hv: &Hypervisor) {
-        remove_units(hv, &self.vcpus);
-        end_shared_info(hv, self.id, self.shared_info.mfn());
-        discard_stage2(hv, self.id, &mut self.memory.get_mut().p2m);
-    }
+/// Puts the parts together; there is room for a domain. The stacks are small: nothing but this function has a whole domain
+/// on its own.
+#[inline(never)]
+fn assemble(
+    hv: &Hypervisor,
+    config: &DomainConfig<'_>,
+    parts: Parts,
+    p2m: P2m<TableList, HardwareTlb>,
+) -> Arc<Domain> {
+    let Parts { shared_info, events, vcpus, arch, io, teardown } = parts;
+    let pages = pages_of(config);
+    Arc::new(Domain {
+        id: config.id,
+        handle: Mutex::new(config.handle),
+        is_control: config.is_control,
+        direct_mapped: config.direct_mapped,
+        vcpus,
+        arch,
+        memory: Mutex::new(Memory {
+            p2m,
+            pages,
+            max_pages: pages,
+            shared_info_gfn: None,
+            pool_limit: pool_limit(hv, config),
+            closed: false,
+        }),
+        shared_info,
+        grants: Mutex::new(GrantTable::new(config.grant_frames)),
+        maptrack: Mutex::new(Maptrack::new(config.maptrack_frames)),
+        events: Mutex::new(events),
+        parameters: Mutex::new(Parameters::default()),
+        runstate_update_flag: false.into(),
+        may_log: hv.options.guest_console.into(),
+        panic_detector: Mutex::default(),
+        watchdogs: Mutex::default(),
+        trap_unmapped: config.trap_unmapped,
+        controller_pauses: Mutex::new(config.paused.into()),
+        device_models: Mutex::default(),
+        io,
+        vuart: Once::new(),
+        complaints: 0.into(),
+        ending: Mutex::new(Ending::default()),
+        stopping: false.into(),
+        permits: Mutex::default(),
+        life: Life::Alive.into(),
+        teardown: Mutex::new(teardown),
+        lingering: 0.into(),
+    })
 }
 
 /// Takes vCPUs out of the scheduler that no CPU runs.
@@ -285,13 +340,11 @@ pub(crate) fn remove_units(hv: &Hypervisor, vcpus: &[Vcpu]) {
 }
 
 fn vcpus(hv: &Hypervisor, count: u16) -> Result<Vec<Vcpu>, Errno> {
-    /// Xen's default share of a vCPU.
-    const WEIGHT: u16 = 256;
     let mut vcpus = Vec::new();
     vcpus.try_reserve_exact(count.into()).map_err(|_| Errno::ENOMEM)?;
     for id in (0..count).map(VcpuId) {
         match hv.scheduler.add(WEIGHT, CpuMask::below(64), arch::now()) {
-            Ok(unit) => vcpus.push(Vcpu::new(id, unit, psci::mpidr_of(id))),
+            Ok(unit) => vcpus.push(Vcpu::new(id, unit)),
             Err(errno) => {
                 remove_units(hv, &vcpus);
                 return Err(errno);
@@ -299,25 +352,11 @@ fn vcpus(hv: &Hypervisor, count: u16) -> Result<Vec<Vcpu>, Errno> {
         }
     }
     let last = vcpus.iter().map(|vcpu| vcpu.unit).max();
-    if let Some(Err(errno)) = last.map(|unit| hv.timers.reserve(unit)) {
+    let room = last.map_or(Ok(()), |unit| hv.timers.reserve(unit));
+    // The next step cannot fail: the domain moves to where its references are counted.
+    if let Err(errno) = room.and_then(|()| require_heap::<(AtomicUsize, AtomicUsize, Domain)>()) {
         remove_units(hv, &vcpus);
         return Err(errno);
     }
     Ok(vcpus)
-}
-
-/// The interrupt controller, the virtual timer's interrupt backed by the machine's.
-fn controller(hv: &Hypervisor, config: &DomainConfig) -> Result<Vgic, BuildError> {
-    let parts = Config {
-        model: config.controller.clone(),
-        vcpus: config.vcpus,
-        spis: config.spis,
-        event_ppi: config.event_ppi,
-        priority_bits: arch::gic::priority_bits(),
-    };
-    let mut vgic = Vgic::new(parts).map_err(BuildError::Controller)?;
-    for id in (0..config.vcpus).map(VcpuId) {
-        vgic.back_by_hardware(Some(id), config.guest_timer, Some(hv.lines().guest_timer));
-    }
-    Ok(vgic)
 }

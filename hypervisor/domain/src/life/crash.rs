@@ -8,11 +8,11 @@
 
 use xenolith_abi::sched::ShutdownReason;
 
+use crate::arch::GuestRegs;
 use crate::cpu::Local;
 use crate::hypervisor::{Hypervisor, VcpuRef};
 use crate::timers::TimerKind;
 use xenolith_arch as arch;
-use xenolith_isa::regs::GuestRegs;
 
 use crate::domain::Domain;
 

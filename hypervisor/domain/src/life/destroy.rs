@@ -283,7 +283,7 @@ fn free_tables(hv: &Hypervisor, domain: &Domain, budget: &mut Budget) -> Option<
         let _ = hv.frames.free_table(table, domain.id);
         budget.spend(1)?;
     }
-    build::end_stage2(hv, domain.id, &mut memory.p2m);
+    build::end_p2m(hv, domain.id, &mut memory.p2m);
     Some(())
 }
 

@@ -5,7 +5,7 @@
 
 use xenolith_abi::Errno;
 
-use xenolith_arch::HardwareTlb;
+use crate::arch::HardwareTlb;
 use xenolith_core::types::Gfn;
 use xenolith_memory::frames::FrameError;
 use xenolith_memory::p2m::{MapKind, P2m};
