@@ -203,7 +203,7 @@ impl<'a> Builder<'_, 'a> {
             placement.map_err(|error| BootError::Load { module: node.kernel.path.clone(), error })?;
         // Static channels have the ports that the tree says; the store's comes where there is room.
         for end in &node.common.events {
-            let reserved = reserve_port(&domain, end);
+            let reserved = reserve_port(domain, end);
             reserved.map_err(|error| BootError::Port { node: end.path.clone(), port: end.port, error })?;
         }
         self.connect_store(domain)?;
@@ -288,7 +288,7 @@ impl<'a> Builder<'_, 'a> {
         let Builder { hv, platform, node, .. } = *self;
         let frequency = platform.timer.frequency;
         let seed = platform.seed.of(self.id);
-        let common: Vec<tree::Common<'_>> =
+        let common: Vec<tree::StaticShm<'_>> =
             node.common.memory.iter().map(crate::static_shm::for_tree).collect();
         let uart = layout.uart.map(|uart| alloc::format!("/sbsa-pl011@{:x}", uart.registers.start));
         let spec = Spec {
@@ -312,7 +312,7 @@ impl<'a> Builder<'_, 'a> {
                 event_ppi: Intid(layout.event_ppi),
             }),
             virtio: &[],
-            common: &common,
+            static_shm: &common,
             uart: layout.uart,
             partial,
         };

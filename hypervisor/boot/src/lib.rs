@@ -12,4 +12,4 @@ mod static_shm;
 pub use boot_domains::build_boot_domains;
 pub use first::{FirstError, GRANT_FRAMES, Modules, build_first};
 pub use load::{LoadError, Ready};
-pub use static_shm::StaticShm;
+pub use static_shm::{NotTaken, StaticShm};

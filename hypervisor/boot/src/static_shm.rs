@@ -153,9 +153,9 @@ impl StaticShm {
 }
 
 /// A node for memory that domains have in common, as the domain's tree has it.
-pub(super) fn for_tree(memory: &StaticShmNode) -> tree::Common<'_> {
+pub(super) fn for_tree(memory: &StaticShmNode) -> tree::StaticShm<'_> {
     let place = machine_model::Region::new(memory.guest.0, memory.size);
-    tree::Common { id: &memory.id, place }
+    tree::StaticShm { id: &memory.id, place }
 }
 
 #[cold]

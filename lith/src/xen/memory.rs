@@ -6,22 +6,42 @@ use backend::xen::privcmd::Batch;
 use backend::xen::{Argument, Buffer, Mapping, PAGE_SIZE};
 use rustix::io::Errno;
 use vm_memory::Bytes;
-use xenolith_abi::control::Payload;
-use xenolith_abi::domctl::{CacheFlush, Domctl, DomctlOp, VERSION_4_20};
 use xenolith_abi::hypercall::Hypercall;
 use xenolith_abi::memory::{MemoryOp, Reservation};
-
-use super::{Failed, RealXen};
-use crate::xen::{DomainId, Error, Result};
+use xenolith_abi::{DomId, Gfn};
 use xenstore::page::SharedPage;
+
+use super::real::{Failed, RealXen};
+use super::{Control, Domains, Error, Result};
 
 /// Pages that are mapped at once to be filled: Linux takes as many of its own for that.
 const BATCH: usize = 2048;
 /// Extents in one call: one page of frame numbers.
 const EXTENTS: usize = 512;
 
-impl RealXen {
-    pub(super) fn populate_frames(&self, domain: DomainId, order: u32, frames: &[u64]) -> Result<usize> {
+/// The calls about a domain's memory.
+pub trait Memory {
+    /// Puts fresh memory at frames, 2^`order` pages at each; returns at how many of them, from the first on.
+    ///
+    /// # Errors
+    /// What the hypervisor or Linux answers.
+    fn populate(&self, domain: DomId, order: u32, frames: &[Gfn]) -> Result<usize>;
+
+    /// Copies bytes into a domain's memory, from the start of a frame on, and writes them back from the caches.
+    ///
+    /// # Errors
+    /// What the hypervisor or Linux answers.
+    fn load(&self, domain: DomId, frame: Gfn, bytes: &[u8]) -> Result<()>;
+
+    /// Maps a page of a domain.
+    ///
+    /// # Errors
+    /// What the hypervisor or Linux answers.
+    fn map(&self, domain: DomId, frame: Gfn) -> Result<Box<dyn SharedPage>>;
+}
+
+impl Memory for RealXen {
+    fn populate(&self, domain: DomId, order: u32, frames: &[Gfn]) -> Result<usize> {
         let mut done = 0usize;
         for some in frames.chunks(EXTENTS) {
             let extents = self.populate_some(domain, order, some);
@@ -34,16 +54,34 @@ impl RealXen {
         Ok(done)
     }
 
-    fn populate_some(
-        &self,
-        domain: DomainId,
-        order: u32,
-        frames: &[u64],
-    ) -> std::result::Result<usize, Failed> {
+    fn load(&self, domain: DomId, frame: Gfn, bytes: &[u8]) -> Result<()> {
+        let mut first = frame;
+        for piece in bytes.chunks(BATCH * PAGE_SIZE) {
+            let pages = piece.len().div_ceil(PAGE_SIZE) as u64;
+            let end = first.0.checked_add(pages).ok_or_else(|| Error::Unfit("frames past the end".into()))?;
+            let frames: Vec<u64> = (first.0..end).collect();
+            let mapping = self.map_frames(domain, &frames)?;
+            let copied = mapping.slice().write_slice(piece, 0);
+            copied.map_err(|_| Error::Unfit("a mapping smaller than what it was made for".into()))?;
+            drop(mapping);
+            // The guest begins with its own caches turned off.
+            self.control(domain, Control::CacheFlush(first, pages))?;
+            first = Gfn(end);
+        }
+        Ok(())
+    }
+
+    fn map(&self, domain: DomId, frame: Gfn) -> Result<Box<dyn SharedPage>> {
+        Ok(Box::new(MappedPage(self.map_frames(domain, &[frame.0])?)))
+    }
+}
+
+impl RealXen {
+    fn populate_some(&self, domain: DomId, order: u32, frames: &[Gfn]) -> std::result::Result<usize, Failed> {
         let argument = Reservation {
             nr_extents: frames.len() as u64,
             extent_order: order,
-            domid: domain,
+            domid: domain.0,
             ..Reservation::default()
         };
         let mut buffer = Buffer::of(&argument)?;
@@ -54,47 +92,14 @@ impl RealXen {
         Ok(usize::try_from(done).unwrap_or(0))
     }
 
-    pub(super) fn copy_in(&self, domain: DomainId, frame: u64, bytes: &[u8]) -> Result<()> {
-        let mut first = frame;
-        for piece in bytes.chunks(BATCH * PAGE_SIZE) {
-            let pages = piece.len().div_ceil(PAGE_SIZE) as u64;
-            let end = first.checked_add(pages).ok_or_else(|| Error::Unfit("frames past the end".into()))?;
-            let frames: Vec<u64> = (first..end).collect();
-            let mapping = self.map_frames(domain, &frames)?;
-            let copied = mapping.slice().write_slice(piece, 0);
-            copied.map_err(|_| Error::Unfit("a mapping smaller than what it was made for".into()))?;
-            drop(mapping);
-            self.flush(domain, first, pages)?;
-            first = end;
-        }
-        Ok(())
-    }
-
-    /// Writes frames back from the caches: the guest begins with its own turned off.
-    fn flush(&self, domain: DomainId, first: u64, pages: u64) -> Result<()> {
-        let call = Domctl {
-            cmd: DomctlOp::CacheFlush.number(),
-            interface_version: VERSION_4_20,
-            domain,
-            pad: [0; 3],
-            payload: Payload::of(&CacheFlush { start_pfn: first, nr_pfns: pages }),
-        };
-        let flush = || -> std::result::Result<(), Failed> {
-            let mut buffer = Buffer::of(&call)?;
-            self.privcmd.hypercall(Hypercall::Domctl.number(), &mut [Argument::Buffer(&mut buffer)])?;
-            Ok(())
-        };
-        flush().map_err(|failed| failed.of(domain, "write its memory back from the caches"))
-    }
-
-    fn map_frames(&self, domain: DomainId, frames: &[u64]) -> Result<Mapping> {
+    fn map_frames(&self, domain: DomId, frames: &[u64]) -> Result<Mapping> {
         let page = |index: usize, source: Errno| Error::Page {
-            domain,
+            domain: domain.0,
             frame: frames.get(index).copied().unwrap_or(0),
             source,
             advice: "",
         };
-        match self.privcmd.map_foreign(domain, frames) {
+        match self.privcmd.map_foreign(domain.0, frames) {
             Ok(Batch::Mapped(mapping)) => Ok(mapping),
             Ok(Batch::Refused(refused)) => {
                 let &(index, source) = refused.first().unwrap_or(&(0, Errno::IO));
@@ -102,10 +107,6 @@ impl RealXen {
             }
             Err(source) => Err(page(0, source)),
         }
-    }
-
-    pub(super) fn map_page(&self, domain: DomainId, frame: u64) -> Result<Box<dyn SharedPage>> {
-        Ok(Box::new(MappedPage(self.map_frames(domain, &[frame])?)))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The loop of a device's process: it looks for what there is to do, for a while, and then waits for an event.
+//! The event loop of a device's process: it busy-polls for a while, and then waits for an event.
 //!
 //! Principle: nothing that the guest does keeps the loop from seeing the sign to stop. A guest that always has something
 //! to do is served for [`TURN`] at a time.
@@ -10,31 +10,31 @@ use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::pace::Pace;
+use crate::adaptive_poll::AdaptivePoll;
 
 /// A busy guest is served for so long before the sign to stop is looked for.
 const TURN: Duration = Duration::from_millis(10);
 
-/// What is attended to: a guest's accesses and its queues. Each call does a bounded amount of work.
-pub trait Duty {
-    /// Does what is to do at the moment, whether an event told of it or not. Returns whether there was anything.
+/// What the loop serves: a guest's accesses and its queues. Each call does a bounded amount of work.
+pub trait EventLoop {
+    /// Does what there is to do at the moment, whether an event told of it or not. Returns whether there was anything.
     ///
     /// # Errors
     /// The guest cannot be served any more.
-    fn look(&mut self) -> Result<bool>;
+    fn poll_once(&mut self) -> Result<bool>;
 
     /// Makes sure that events tell of all that comes from here on. Returns whether there is something to do already, of
     /// which none may tell.
     ///
     /// # Errors
     /// The guest cannot be served any more.
-    fn listen(&mut self) -> Result<bool>;
+    fn arm_notifications(&mut self) -> Result<bool>;
 
     /// Does what events tell of. Returns whether there was anything.
     ///
     /// # Errors
     /// The guest cannot be served any more.
-    fn hear(&mut self) -> Result<bool>;
+    fn drain_events(&mut self) -> Result<bool>;
 
     /// What becomes readable with an event: of accesses, and of the device if that has any.
     fn events(&self) -> (BorrowedFd<'_>, Option<BorrowedFd<'_>>);
@@ -44,34 +44,34 @@ pub trait Duty {
 ///
 /// # Errors
 /// The guest cannot be served any more.
-pub fn attend(duty: &mut impl Duty, stop: BorrowedFd<'_>) -> Result<()> {
+pub fn run(handler: &mut impl EventLoop, stop: BorrowedFd<'_>) -> Result<()> {
     let begun = Instant::now();
-    let mut pace = Pace::new(begun.elapsed());
+    let mut adaptive = AdaptivePoll::new(begun.elapsed());
     loop {
-        let quiet = look(duty, &mut pace, begun)?;
+        let quiet = busy_poll(handler, &mut adaptive, begun)?;
         // While the guest is busy nothing is waited for: it is only seen whether to stop.
-        let more = !quiet || duty.listen()?;
-        if wait(duty, stop, more)? {
+        let more = !quiet || handler.arm_notifications()?;
+        if wait(handler, stop, more)? {
             return Ok(());
         }
         let found = begun.elapsed();
-        if duty.hear()? {
-            pace.busy(found, begun.elapsed());
+        if handler.drain_events()? {
+            adaptive.busy(found, begun.elapsed());
         }
     }
 }
 
-/// Does what there is to do without an event, until that was nothing for as long as `pace` says. Returns whether that is
+/// Does what there is to do without an event, until that was nothing for as long as `adaptive` says. Returns whether that is
 /// why it ended: it does so after a while in any case.
-fn look(duty: &mut impl Duty, pace: &mut Pace, begun: Instant) -> Result<bool> {
+fn busy_poll(handler: &mut impl EventLoop, adaptive: &mut AdaptivePoll, begun: Instant) -> Result<bool> {
     let first = begun.elapsed();
     let mut now = first;
     loop {
-        if duty.look()? {
+        if handler.poll_once()? {
             let done = begun.elapsed();
-            pace.busy(now, done);
+            adaptive.busy(now, done);
             now = done;
-        } else if pace.is_over(now) {
+        } else if adaptive.is_over(now) {
             return Ok(true);
         } else {
             std::hint::spin_loop();
@@ -84,8 +84,8 @@ fn look(duty: &mut impl Duty, pace: &mut Pace, begun: Instant) -> Result<bool> {
 }
 
 /// Waits for something to do, unless there is `more` already. Returns whether to stop.
-fn wait(duty: &impl Duty, stop: BorrowedFd<'_>, more: bool) -> Result<bool> {
-    let (accesses, device) = duty.events();
+fn wait(handler: &impl EventLoop, stop: BorrowedFd<'_>, more: bool) -> Result<bool> {
+    let (accesses, device) = handler.events();
     let mut files = [
         PollFd::from_borrowed_fd(stop, PollFlags::IN),
         PollFd::from_borrowed_fd(accesses, PollFlags::IN),

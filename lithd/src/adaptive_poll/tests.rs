@@ -27,13 +27,13 @@ impl Sum {
 }
 
 /// A guest visits, each time as long after the last visit as `quiet` says, which hears how long it is looked for.
-fn visit(pace: &mut Pace, visits: u32, mut quiet: impl FnMut(Duration) -> Duration) -> Sum {
+fn visit(adaptive: &mut AdaptivePoll, visits: u32, mut quiet: impl FnMut(Duration) -> Duration) -> Sum {
     let mut sum = Sum::default();
-    let mut now = pace.quiet_since;
+    let mut now = adaptive.quiet_since;
     for _ in 0..visits {
-        let limit = pace.limit();
+        let limit = adaptive.limit();
         let quiet = quiet(limit);
-        assert_eq!(pace.is_over(now + quiet), quiet >= limit);
+        assert_eq!(adaptive.is_over(now + quiet), quiet >= limit);
         if quiet < limit {
             sum.seen += 1;
         } else {
@@ -42,7 +42,7 @@ fn visit(pace: &mut Pace, visits: u32, mut quiet: impl FnMut(Duration) -> Durati
         now += quiet;
         sum.total += quiet;
         sum.visits += 1;
-        pace.busy(now, now + micros(3));
+        adaptive.busy(now, now + micros(3));
         now += micros(3);
     }
     sum
@@ -60,41 +60,41 @@ fn chance() -> impl FnMut() -> f64 {
 
 #[test]
 fn it_looks_long_for_a_busy_guest_and_hardly_for_a_quiet_one() {
-    let mut pace = Pace::new(Duration::ZERO);
-    assert_eq!(pace.limit(), Duration::ZERO);
-    visit(&mut pace, 20, |_| LONGEST - micros(1));
-    assert_eq!(pace.limit(), LONGEST);
-    visit(&mut pace, 20, |_| LONGEST + micros(1));
-    assert!(pace.span <= LONGEST / RATE + micros(1), "{pace:?}");
+    let mut adaptive = AdaptivePoll::new(Duration::ZERO);
+    assert_eq!(adaptive.limit(), Duration::ZERO);
+    visit(&mut adaptive, 20, |_| LONGEST - micros(1));
+    assert_eq!(adaptive.limit(), LONGEST);
+    visit(&mut adaptive, 20, |_| LONGEST + micros(1));
+    assert!(adaptive.span <= LONGEST / RATE + micros(1), "{adaptive:?}");
 }
 
 #[test]
 fn what_it_finds_while_it_looks_does_not_change_the_time() {
-    let mut pace = Pace::new(Duration::ZERO);
-    visit(&mut pace, 1, |_| micros(1));
-    visit(&mut pace, 1, |_| micros(15));
-    assert_eq!(pace.limit(), FIRST * 2);
-    visit(&mut pace, 5, |limit| limit - micros(1));
-    assert_eq!(pace.limit(), FIRST * 2);
+    let mut adaptive = AdaptivePoll::new(Duration::ZERO);
+    visit(&mut adaptive, 1, |_| micros(1));
+    visit(&mut adaptive, 1, |_| micros(15));
+    assert_eq!(adaptive.limit(), FIRST * 2);
+    visit(&mut adaptive, 5, |limit| limit - micros(1));
+    assert_eq!(adaptive.limit(), FIRST * 2);
 }
 
 #[test]
 fn what_takes_long_to_do_is_no_quiet_time() {
-    let mut pace = Pace::new(Duration::ZERO);
-    pace.busy(micros(1), micros(50_000));
-    assert!(!pace.is_over(micros(50_000) + FIRST / 2));
-    assert!(pace.is_over(micros(50_000) + FIRST));
+    let mut adaptive = AdaptivePoll::new(Duration::ZERO);
+    adaptive.busy(micros(1), micros(50_000));
+    assert!(!adaptive.is_over(micros(50_000) + FIRST / 2));
+    assert!(adaptive.is_over(micros(50_000) + FIRST));
 }
 
 #[test]
 fn a_guest_that_comes_back_within_a_millisecond_is_seen_nearly_always() {
     let mut chance = chance();
-    let mut pace = Pace::new(Duration::ZERO);
-    visit(&mut pace, 20, |_| micros(1000));
-    let sum = visit(&mut pace, 10_000, |_| micros((chance() * 1000.0) as u64));
+    let mut adaptive = AdaptivePoll::new(Duration::ZERO);
+    visit(&mut adaptive, 20, |_| micros(1000));
+    let sum = visit(&mut adaptive, 10_000, |_| micros((chance() * 1000.0) as u64));
     assert_eq!((sum.seen, sum.wasted), (sum.visits, Duration::ZERO));
     // With a longer pause now and then.
-    let sum = visit(&mut pace, 10_000, |_| micros(if chance() < 0.01 { 20_000 } else { 700 }));
+    let sum = visit(&mut adaptive, 10_000, |_| micros(if chance() < 0.01 { 20_000 } else { 700 }));
     assert!(sum.seen > sum.visits * 97 / 100, "{sum:?}");
 }
 
@@ -102,7 +102,7 @@ fn a_guest_that_comes_back_within_a_millisecond_is_seen_nearly_always() {
 fn a_guest_that_looking_keeps_away_is_rarely_looked_for() {
     // It comes so long after the end of the look.
     for after in [1, 10, 100, 1000] {
-        let sum = visit(&mut Pace::new(Duration::ZERO), 100_000, |limit| limit + micros(after));
+        let sum = visit(&mut AdaptivePoll::new(Duration::ZERO), 100_000, |limit| limit + micros(after));
         assert_eq!(sum.seen, 0);
         assert!(sum.wasted <= sum.total / RATE + CREDIT + LONGEST, "{sum:?}");
     }
@@ -110,14 +110,14 @@ fn a_guest_that_looking_keeps_away_is_rarely_looked_for() {
 
 #[test]
 fn such_a_guest_is_seen_again_soon_after_it_got_a_cpu_of_its_own() {
-    let mut pace = Pace::new(Duration::ZERO);
-    visit(&mut pace, 10_000, |limit| limit + micros(100));
+    let mut adaptive = AdaptivePoll::new(Duration::ZERO);
+    visit(&mut adaptive, 10_000, |limit| limit + micros(100));
     let mut waited = Duration::ZERO;
-    while visit(&mut pace, 1, |_| micros(100)).seen == 0 {
+    while visit(&mut adaptive, 1, |_| micros(100)).seen == 0 {
         waited += micros(100);
         assert!(waited <= LONGEST * RATE + CREDIT);
     }
-    let sum = visit(&mut pace, 1000, |_| micros(100));
+    let sum = visit(&mut adaptive, 1000, |_| micros(100));
     assert_eq!(sum.seen, sum.visits);
 }
 
@@ -126,7 +126,7 @@ fn a_guest_that_comes_at_random_is_rarely_looked_for_in_vain() {
     for (mean, limit) in [(300, 20), (1_000, 300), (2_000, 150), (5_000, 50), (10_000, 25), (100_000, 5)] {
         let mut chance = chance();
         let quiet = |_| Duration::from_secs_f64(-(1.0 - chance()).ln() * f64::from(mean) / 1e6);
-        let sum = visit(&mut Pace::new(Duration::ZERO), 50_000, quiet);
+        let sum = visit(&mut AdaptivePoll::new(Duration::ZERO), 50_000, quiet);
         assert!(sum.waste() <= limit, "{mean}: {} thousandths: {sum:?}", sum.waste());
     }
 }
@@ -135,7 +135,7 @@ fn a_guest_that_comes_at_random_is_rarely_looked_for_in_vain() {
 fn short_steps_between_long_waits_are_seen_for_little() {
     // A request in three steps, and a slow disk.
     let mut step = 0;
-    let sum = visit(&mut Pace::new(Duration::ZERO), 40_000, |_| {
+    let sum = visit(&mut AdaptivePoll::new(Duration::ZERO), 40_000, |_| {
         step += 1;
         micros(if step % 4 == 0 { 8000 } else { 15 })
     });
@@ -149,7 +149,7 @@ proptest! {
     ) {
         let mut visits = visits.into_iter();
         let count = u32::try_from(visits.len()).unwrap();
-        let sum = visit(&mut Pace::new(Duration::ZERO), count, |limit| {
+        let sum = visit(&mut AdaptivePoll::new(Duration::ZERO), count, |limit| {
             let (after, time) = visits.next().unwrap();
             micros(time) + if after { limit } else { Duration::ZERO }
         });

@@ -1,7 +1,7 @@
 //! The server's loop without its surroundings: pages, ports and events come from Xen's files or from a test.
 //!
-//! An event that was read stays masked: what the guest asks for meanwhile is found by [`Turns::look`], which costs no
-//! system call and no interrupt. [`Turns::release`] lets events come again, which is to be done before waiting for one.
+//! An event that was read stays masked: what the guest asks for meanwhile is found by [`RequestLoop::poll_once`], which costs no
+//! system call and no interrupt. [`RequestLoop::arm_notifications`] lets events come again, which is to be done before waiting for one.
 
 use std::sync::Arc;
 
@@ -76,7 +76,7 @@ impl Served {
 
 /// Pages, ports and events of one server.
 #[derive(Debug)]
-pub struct Turns<E> {
+pub struct RequestLoop<E> {
     page: Arc<Mapping>,
     /// Of each vCPU: its port, and where its slot begins. In the order of the ports.
     slots: Vec<(u32, usize)>,
@@ -85,12 +85,12 @@ pub struct Turns<E> {
     held: Vec<u32>,
 }
 
-impl<E: Events> Turns<E> {
+impl<E: Events> RequestLoop<E> {
     /// Puts them together; `ports` are those of vCPU 0, 1 and so on.
     ///
     /// # Errors
     /// Two vCPUs have the same port, or more vCPUs than slots.
-    pub fn new(page: Arc<Mapping>, ports: Vec<u32>, events: E) -> Result<Turns<E>, Error> {
+    pub fn new(page: Arc<Mapping>, ports: Vec<u32>, events: E) -> Result<RequestLoop<E>, Error> {
         let mut slots = Vec::with_capacity(ports.len());
         for (vcpu, port) in (0..).zip(ports) {
             let offset = slot::offset(vcpu).filter(|&offset| offset < page.len());
@@ -101,7 +101,7 @@ impl<E: Events> Turns<E> {
         if let Some([(port, _), _]) = slots.array_windows().find(|[one, next]| one.0 == next.0) {
             return Err(Error::unfit(format!("two vCPUs on event channel {port}")));
         }
-        Ok(Turns { page, slots, events, held: Vec::new() })
+        Ok(RequestLoop { page, slots, events, held: Vec::new() })
     }
 
     /// Where the events come from.
@@ -114,17 +114,17 @@ impl<E: Events> Turns<E> {
     /// # Errors
     /// The events fail.
     pub fn serve_ready(&mut self, device: &mut dyn Mmio) -> Result<Served, Error> {
-        let served = self.hear(device);
-        let released = self.release();
-        served.and_then(|served| released.map(|()| served))
+        let served = self.drain_events(device);
+        let armed = self.arm_notifications();
+        served.and_then(|served| armed.map(|()| served))
     }
 
-    /// The same, and holds further events of these vCPUs back until [`Turns::release`]. One that comes meanwhile makes the
+    /// The same, and holds further events of these vCPUs back until [`RequestLoop::arm_notifications`]. One that comes meanwhile makes the
     /// file readable then.
     ///
     /// # Errors
     /// The events fail.
-    pub fn hear(&mut self, device: &mut dyn Mmio) -> Result<Served, Error> {
+    pub fn drain_events(&mut self, device: &mut dyn Mmio) -> Result<Served, Error> {
         let mut served = Served::default();
         let mut held = std::mem::take(&mut self.held);
         let result = self.serve_some(device, &mut held, &mut served);
@@ -137,7 +137,7 @@ impl<E: Events> Turns<E> {
     ///
     /// # Errors
     /// The events fail.
-    pub fn look(&mut self, device: &mut dyn Mmio) -> Result<Served, Error> {
+    pub fn poll_once(&mut self, device: &mut dyn Mmio) -> Result<Served, Error> {
         let mut served = Served::default();
         // One vCPU's trouble leaves the others their turn.
         let mut result = Ok(());
@@ -155,7 +155,7 @@ impl<E: Events> Turns<E> {
     ///
     /// # Errors
     /// The events fail.
-    pub fn release(&mut self) -> Result<(), Error> {
+    pub fn arm_notifications(&mut self) -> Result<(), Error> {
         if self.held.is_empty() {
             return Ok(());
         }

@@ -44,16 +44,16 @@ impl Guest {
     }
 }
 
-impl Duty for Guest {
-    fn look(&mut self) -> Result<bool> {
+impl EventLoop for Guest {
+    fn poll_once(&mut self) -> Result<bool> {
         self.wish(Always::Access)
     }
 
-    fn listen(&mut self) -> Result<bool> {
+    fn arm_notifications(&mut self) -> Result<bool> {
         self.wish(Always::Request)
     }
 
-    fn hear(&mut self) -> Result<bool> {
+    fn drain_events(&mut self) -> Result<bool> {
         self.wish(Always::Event)
     }
 
@@ -63,14 +63,14 @@ impl Duty for Guest {
 }
 
 /// Attends to a guest until it is told to stop after so many wishes. Returns how many it served.
-fn attend_to(always: Always, last: u32) -> u32 {
+fn serve(always: Always, last: u32) -> u32 {
     let (stop, writer) = pipe().unwrap();
     let (event, mut sender) = pipe().unwrap();
     if always == Always::Event {
         sender.write_all(&[0]).unwrap();
     }
     let mut guest = Guest { always, wishes: 0, last, stop: Some(writer), event };
-    attend(&mut guest, stop.as_fd()).unwrap();
+    run(&mut guest, stop.as_fd()).unwrap();
     guest.wishes
 }
 
@@ -78,19 +78,19 @@ fn attend_to(always: Always, last: u32) -> u32 {
 fn a_guest_that_hammers_a_register_is_left_within_a_turn() {
     let turn = u32::try_from(TURN.as_millis() / STEP.as_millis()).unwrap();
     for last in [1, 5, 25] {
-        let served = attend_to(Always::Access, last);
+        let served = serve(Always::Access, last);
         assert!(served >= last && served < last + turn, "{served} after {last}");
     }
 }
 
 #[test]
 fn requests_and_events_without_end_do_not_hold_up_the_end() {
-    assert_eq!(attend_to(Always::Request, 5), 5);
-    let served = attend_to(Always::Event, 5);
+    assert_eq!(serve(Always::Request, 5), 5);
+    let served = serve(Always::Event, 5);
     assert_eq!(served, 5);
 }
 
 #[test]
 fn a_wait_ends_with_the_sign_to_stop() {
-    assert_eq!(attend_to(Always::Nothing, 0), 0);
+    assert_eq!(serve(Always::Nothing, 0), 0);
 }

@@ -7,8 +7,8 @@ use xenolith_abi::hypercall::Hypercall;
 use xenolith_abi::sysctl::{GetDomainInfoList, INTERFACE_VERSION, PhysInfo, ReadConsole, Sysctl, SysctlOp};
 use xenolith_abi::version::{CHANGE_SET_SIZE, COMMAND_LINE_SIZE, CompileInfo, EXTRA_VERSION_SIZE, VersionOp};
 
-use super::{Failed, RealXen};
-use crate::xen::{Result, Version};
+use super::Result;
+use super::real::{Failed, RealXen};
 
 /// Domains that one call lists.
 const DOMAINS: usize = 512;
@@ -16,6 +16,54 @@ const DOMAINS: usize = 512;
 const CONSOLE: usize = 16 << 10;
 /// The most that is read of the console: its ring is smaller.
 const MAX_CONSOLE: usize = 16 << 20;
+
+/// What is known of the hypervisor and its build.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Version {
+    /// Major and minor number of the interface: Xen's.
+    pub number: (u16, u16),
+    /// What follows them.
+    pub extra: String,
+    /// What it was built from.
+    pub changeset: String,
+    /// Its command line.
+    pub command_line: String,
+    /// What built it.
+    pub compiler: String,
+}
+
+/// The calls about the machine and the hypervisor.
+pub trait System {
+    /// The version (major, minor) of the interface.
+    ///
+    /// # Errors
+    /// What the hypervisor or Linux answers.
+    fn version_number(&self) -> Result<(u16, u16)>;
+
+    /// All about the hypervisor's build.
+    ///
+    /// # Errors
+    /// What the hypervisor or Linux answers.
+    fn version(&self) -> Result<Version>;
+
+    /// Describes the machine.
+    ///
+    /// # Errors
+    /// What the hypervisor or Linux answers.
+    fn machine(&self) -> Result<PhysInfo>;
+
+    /// What the hypervisor has written to its console.
+    ///
+    /// # Errors
+    /// What the hypervisor or Linux answers.
+    fn console(&self) -> Result<Vec<u8>>;
+
+    /// Describes all domains, in the order of their numbers.
+    ///
+    /// # Errors
+    /// What the hypervisor or Linux answers.
+    fn domains(&self) -> Result<Vec<DomainInfo>>;
+}
 
 impl RealXen {
     /// Makes a `sysctl` whose payload has the address of a buffer at an offset; returns payload and buffer.
@@ -36,53 +84,18 @@ impl RealXen {
         Ok((buffer.read::<Sysctl>(0)?.payload, Some(list)))
     }
 
-    pub(super) fn ask_machine(&self) -> Result<PhysInfo> {
-        let answer = self.sysctl(SysctlOp::PhysInfo, Payload::EMPTY, None);
-        let (payload, _) = answer.map_err(|failed| failed.call("describe the machine"))?;
-        Ok(payload.get())
-    }
-
-    pub(super) fn read_console(&self) -> Result<Vec<u8>> {
-        let action = "read the hypervisor's console";
-        let mut text = Vec::new();
-        let mut index = 0;
-        while text.len() < MAX_CONSOLE {
-            let (bytes, next) = self.read_console_from(index).map_err(|failed| failed.call(action))?;
-            if bytes.is_empty() {
-                break;
-            }
-            text.extend(bytes);
-            index = next;
-        }
-        Ok(text)
-    }
-
     fn read_console_from(&self, index: u32) -> std::result::Result<(Vec<u8>, u32), Failed> {
-        let wish = ReadConsole { incremental: 1, index, count: CONSOLE as u32, ..ReadConsole::default() };
+        let request = ReadConsole { incremental: 1, index, count: CONSOLE as u32, ..ReadConsole::default() };
         let list = (std::mem::offset_of!(ReadConsole, buffer), Buffer::new(CONSOLE)?);
-        let (payload, buffer) = self.sysctl(SysctlOp::ReadConsole, Payload::of(&wish), Some(list))?;
+        let (payload, buffer) = self.sysctl(SysctlOp::ReadConsole, Payload::of(&request), Some(list))?;
         let answer: ReadConsole = payload.get();
         let count = usize::try_from(answer.count).unwrap_or(CONSOLE).min(CONSOLE);
         let bytes = buffer.map(|buffer| buffer.read_bytes(0, count)).transpose()?.unwrap_or_default();
         Ok((bytes, answer.index))
     }
 
-    pub(super) fn list_domains(&self) -> Result<Vec<DomainInfo>> {
-        let mut domains: Vec<DomainInfo> = Vec::new();
-        loop {
-            let first = domains.last().map_or(0, |domain| domain.domain.saturating_add(1));
-            let some = self.list_from(first).map_err(|failed| failed.call("list the domains"))?;
-            let in_order = some.first().is_none_or(|domain| domain.domain >= first);
-            let is_last = some.len() < DOMAINS || !in_order;
-            domains.extend(some);
-            if is_last {
-                return Ok(domains);
-            }
-        }
-    }
-
     fn list_from(&self, first: u16) -> std::result::Result<Vec<DomainInfo>, Failed> {
-        let wish = GetDomainInfoList {
+        let request = GetDomainInfoList {
             first_domain: first,
             max_domains: DOMAINS as u32,
             ..GetDomainInfoList::default()
@@ -90,14 +103,16 @@ impl RealXen {
         let list = Buffer::new(DOMAINS * size_of::<DomainInfo>())?;
         let offset = std::mem::offset_of!(GetDomainInfoList, buffer);
         let (payload, list) =
-            self.sysctl(SysctlOp::GetDomainInfoList, Payload::of(&wish), Some((offset, list)))?;
+            self.sysctl(SysctlOp::GetDomainInfoList, Payload::of(&request), Some((offset, list)))?;
         let count = usize::try_from(payload.get::<GetDomainInfoList>().num_domains).unwrap_or(0).min(DOMAINS);
         let Some(list) = list else { return Ok(Vec::new()) };
         let element = |index: usize| list.read(index.saturating_mul(size_of::<DomainInfo>()));
         Ok((0..count).map(element).collect::<Result<Vec<DomainInfo>>>()?)
     }
+}
 
-    pub(super) fn ask_version_number(&self) -> Result<(u16, u16)> {
+impl System for RealXen {
+    fn version_number(&self) -> Result<(u16, u16)> {
         let mut arguments = [Argument::Value(VersionOp::Version.number().into()), Argument::Value(0)];
         let number = self.privcmd.hypercall(Hypercall::XenVersion.number(), &mut arguments);
         let number =
@@ -106,7 +121,7 @@ impl RealXen {
         Ok((half(16), half(0)))
     }
 
-    pub(super) fn ask_version(&self) -> Result<Version> {
+    fn version(&self) -> Result<Version> {
         let text = |op: VersionOp, size: usize| -> Result<String> {
             // What this caller may not see, or an older hypervisor lacks, is left out.
             let mut buffer = Buffer::new(size)?;
@@ -123,12 +138,47 @@ impl RealXen {
         let compiler =
             if known { until_zero(&compile.read::<CompileInfo>(0)?.compiler) } else { String::new() };
         Ok(Version {
-            number: self.ask_version_number()?,
+            number: self.version_number()?,
             extra: text(VersionOp::ExtraVersion, EXTRA_VERSION_SIZE)?,
             changeset: text(VersionOp::ChangeSet, CHANGE_SET_SIZE)?,
             command_line: text(VersionOp::CommandLine, COMMAND_LINE_SIZE)?,
             compiler,
         })
+    }
+
+    fn machine(&self) -> Result<PhysInfo> {
+        let answer = self.sysctl(SysctlOp::PhysInfo, Payload::EMPTY, None);
+        let (payload, _) = answer.map_err(|failed| failed.call("describe the machine"))?;
+        Ok(payload.get())
+    }
+
+    fn console(&self) -> Result<Vec<u8>> {
+        let action = "read the hypervisor's console";
+        let mut text = Vec::new();
+        let mut index = 0;
+        while text.len() < MAX_CONSOLE {
+            let (bytes, next) = self.read_console_from(index).map_err(|failed| failed.call(action))?;
+            if bytes.is_empty() {
+                break;
+            }
+            text.extend(bytes);
+            index = next;
+        }
+        Ok(text)
+    }
+
+    fn domains(&self) -> Result<Vec<DomainInfo>> {
+        let mut domains: Vec<DomainInfo> = Vec::new();
+        loop {
+            let first = domains.last().map_or(0, |domain| domain.domain.saturating_add(1));
+            let some = self.list_from(first).map_err(|failed| failed.call("list the domains"))?;
+            let in_order = some.first().is_none_or(|domain| domain.domain >= first);
+            let is_last = some.len() < DOMAINS || !in_order;
+            domains.extend(some);
+            if is_last {
+                return Ok(domains);
+            }
+        }
     }
 }
 
