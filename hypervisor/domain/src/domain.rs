@@ -39,6 +39,7 @@ use crate::vcpu::Vcpu;
 use xenolith_core::sync::{Mutex, Once};
 use xenolith_core::types::{DomId, VcpuId};
 use xenolith_memory::frames::FrameRef;
+use xenolith_memory::page::Page;
 use xenolith_policy::event::EventChannels;
 use xenolith_policy::grant::{GrantTable, Maptrack};
 use xenolith_vdev::vuart::Vuart;
@@ -61,8 +62,8 @@ pub struct Domain {
     pub arch: DomainArch,
     /// Its guest physical memory.
     pub memory: Mutex<Memory>,
-    /// The page of shared info.
-    pub shared_info: FrameRef,
+    /// The page of shared info. The domain's end gives its reference back; nobody uses the page after that.
+    pub shared_info: Page,
     /// Its grant table.
     pub grants: Mutex<GrantTable<FrameRef>>,
     /// The grants of others that it has mapped.

@@ -27,6 +27,7 @@ use xenolith_core::sync::{Mutex, Once};
 use xenolith_core::types::{DomId, Gfn, Mfn, Pa, VcpuId};
 use xenolith_memory::frames::{Content, FrameRange, FrameRef, Kind};
 use xenolith_memory::p2m::{MapKind, P2m, P2mError};
+use xenolith_memory::page::Page;
 use xenolith_memory::table::TableList;
 use xenolith_policy::event::EventChannels;
 use xenolith_policy::grant::{GrantTable, Maptrack};
@@ -242,7 +243,7 @@ fn pool_limit(hv: &Hypervisor, config: &DomainConfig<'_>) -> u64 {
 
 /// The parts of a domain that need more than the heap's memory, or can fail.
 struct Parts {
-    shared_info: FrameRef,
+    shared_info: Page,
     events: EventChannels<FrameRef>,
     vcpus: Vec<Vcpu>,
     arch: DomainArch,
@@ -262,8 +263,8 @@ impl Parts {
         let io = Io::new(config.vcpus)?;
         let teardown = Teardown::new()?;
         let shared = hv.frames.alloc(0, id, Kind::Shared, Content::Zeroed).ok_or(Errno::ENOMEM)?;
-        let shared_info = hv.frames.get_frame(shared, id).map_err(|_| Errno::ENOMEM)?;
-        let events = EventChannels::new(id, config.vcpus, config.max_port, shared_info.page());
+        let shared_info = hv.frames.get_frame(shared, id).map_err(|_| Errno::ENOMEM)?.into_page();
+        let events = EventChannels::new(id, config.vcpus, config.max_port, shared_info);
         match events.and_then(|events| Ok((events, vcpus(hv, config.vcpus)?))) {
             Ok((events, vcpus)) => Ok(Parts { shared_info, events, vcpus, arch, io, teardown }),
             Err(errno) => {

@@ -23,7 +23,7 @@ impl Hypervisor {
 
     /// Drops the reference of a frame, as [`Self::release_frame`] does.
     pub fn put_frame(&self, frame: FrameRef) {
-        self.release_frame(frame.mfn());
+        self.release_frame(frame.into_page().mfn());
     }
 
     /// Ends a domain's allocation of frames of its own. Those that others refer to stay until they let go. Returns how

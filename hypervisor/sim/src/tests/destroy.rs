@@ -44,7 +44,7 @@ fn is_listed(machine: &Machine, id: u16) -> bool {
 
 /// How often the control domain has heard of the end of a domain: its port is pending or not.
 fn hears(machine: &Machine, guest: &Guest, port: Port) -> bool {
-    let words = guest.domain.shared_info.page();
+    let words = guest.domain.shared_info;
     let pending =
         words.word64(core::mem::offset_of!(xenolith_abi::shared::SharedInfo, evtchn_pending)).unwrap();
     let was = pending.load() & 1 << port.0 != 0;
