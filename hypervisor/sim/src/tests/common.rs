@@ -7,7 +7,7 @@ use xenolith_abi::hypercall::Hypercall;
 use super::super::*;
 use super::boot_domains::{booted, booted_with, guest, small};
 use super::support::*;
-use xenolith_domain::domain::destroy::Progress;
+use xenolith_domain::parts::progress::Progress;
 use xenolith_host::platform::fixtures::domains::{KERNEL, event_end, shared_memory};
 use xenolith_host::platform::fixtures::{cells, string};
 use xenolith_memory::frames::State;

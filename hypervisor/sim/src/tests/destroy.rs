@@ -8,8 +8,8 @@ use super::super::*;
 use super::create::request;
 use super::foreign::{HOLE, map_foreign, unmap};
 use super::support::*;
-use xenolith_domain::domain::create::NewDomain;
-use xenolith_domain::domain::destroy::Progress;
+use xenolith_domain::life::create::NewDomain;
+use xenolith_domain::parts::progress::Progress;
 use xenolith_memory::p2m::MapKind;
 use xenolith_policy::event::{ConsumerTag, Port};
 

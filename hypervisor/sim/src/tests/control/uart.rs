@@ -6,7 +6,7 @@ use xenolith_abi::domctl::VuartOp;
 use xenolith_abi::event::{AllocUnbound, BindInterdomain, PortArgument};
 
 use super::*;
-use xenolith_domain::domain::destroy::Progress;
+use xenolith_domain::parts::progress::Progress;
 
 /// The page with the ring, among the guest's.
 const RING: u64 = 20;

@@ -10,7 +10,7 @@ use crate::hypervisor::Hypervisor;
 use xenolith_core::types::{DomId, Mfn};
 use xenolith_memory::frames::{FrameError, FrameRange, FrameRef, Release};
 
-use super::Domain;
+use crate::domain::Domain;
 
 impl Hypervisor {
     /// Drops a reference to a frame, whoever owns it. It may be the last one of a domain that is dead: then that domain
