@@ -1,9 +1,10 @@
-//! What every layer names: numbers with types of their own, locks, timer queues, the image's symbols.
+//! What every layer names: numbers with types of their own, sets of ranges, locks, timer queues, the image's symbols.
 #![cfg_attr(target_os = "none", no_std)]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+pub mod intervals;
 pub mod symbols;
 pub mod sync;
 pub mod timer_queue;
