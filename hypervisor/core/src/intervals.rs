@@ -7,8 +7,6 @@
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-use arrayvec::ArrayVec;
-
 /// A range, both ends included, and what stands for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interval<T = ()> {
@@ -38,14 +36,6 @@ pub enum IntervalError {
 /// The set. Between two calls its ranges ascend, do not overlap, and no two that touch have the same value.
 #[derive(Clone, Debug)]
 pub struct Intervals<T = ()>(Vec<Interval<T>>);
-
-/// A change that has been worked out: these ranges take the place of those from `start` to before `end`.
-struct Change<T> {
-    start: usize,
-    end: usize,
-    /// What is left in front, what is set, and what is left behind.
-    new: ArrayVec<Interval<T>, 3>,
-}
 
 impl<T> Default for Intervals<T> {
     fn default() -> Self {
@@ -91,7 +81,7 @@ impl<T: Copy + Eq> Intervals<T> {
 
     /// The ranges that have a number of `first..=last`, in ascending order.
     pub fn overlapping(&self, first: u64, last: u64) -> &[Interval<T>] {
-        let (start, end) = self.touched(first, last);
+        let (start, end) = self.between(first, last);
         self.0.get(start..end).unwrap_or_default()
     }
 
@@ -145,14 +135,33 @@ impl<T: Copy + Eq> Intervals<T> {
         if last < first {
             return Err(IntervalError::Empty);
         }
-        let change = self.plan(first, last, value);
-        let more = change.new.len().saturating_sub(change.end.saturating_sub(change.start));
-        if more > room {
-            return Err(IntervalError::Full);
+        // All ranges that reach into it or touch it: at most the first and the last of them leave something, and a neighbour
+        // is left whole or becomes part of the new one.
+        let (start, end) = self.between(first.saturating_sub(1), last.saturating_add(1));
+        let old = self.0.get(start..end).unwrap_or_default();
+        let mut middle = value.map(|value| Interval { first, last, value });
+        let mut head = old.first().filter(|range| range.first < first).copied();
+        let mut tail = old.last().filter(|range| range.last > last).copied();
+        if let Some(middle) = &mut middle {
+            if let Some(range) = head.take_if(|range| range.value == middle.value) {
+                middle.first = range.first;
+            }
+            if let Some(range) = tail.take_if(|range| range.value == middle.value) {
+                middle.last = range.last;
+            }
         }
-        self.0.try_reserve(more).map_err(|_| IntervalError::Memory)?;
-        self.carry_out(change);
-        Ok(())
+        if let Some(range) = &mut head {
+            range.last = range.last.min(first.saturating_sub(1));
+        }
+        if let Some(range) = &mut tail {
+            range.first = range.first.max(last.saturating_add(1));
+        }
+        self.replace(start, end, [head, middle, tail], room)
+    }
+
+    /// Makes room for `more` ranges, so that changes which take no more cannot fail for want of memory.
+    pub fn reserve(&mut self, more: usize) -> Result<(), IntervalError> {
+        self.0.try_reserve(more).map_err(|_| IntervalError::Memory)
     }
 
     /// Takes out all ranges that `keep` does not want.
@@ -164,65 +173,36 @@ impl<T: Copy + Eq> Intervals<T> {
     }
 
     /// The indices of the ranges that have a number of `first..=last`: from the first to before the second.
-    fn touched(&self, first: u64, last: u64) -> (usize, usize) {
+    fn between(&self, first: u64, last: u64) -> (usize, usize) {
         let start = self.0.partition_point(|range| range.last < first);
         let end = self.0.partition_point(|range| range.first <= last);
         (start, end.max(start))
     }
 
-    /// What becomes of the ranges at `first..=last`.
-    fn plan(&self, first: u64, last: u64, value: Option<T>) -> Change<T> {
-        let (mut start, mut end) = self.touched(first, last);
-        let mut middle = value.map(|value| Interval { first, last, value });
-        let mut before = self.0.get(start).filter(|range| range.first < first).copied();
-        let mut behind = end.checked_sub(1).and_then(|index| self.0.get(index)).copied();
-        behind = behind.filter(|range| range.last > last);
-        // Where the range ends at another, that one may be its continuation: then it is taken along.
-        let whole_before = start.checked_sub(1).and_then(|index| self.0.get(index)).copied();
-        let whole_behind = self.0.get(end).copied();
-        if let Some(middle) = &mut middle {
-            let continues = |range: &Interval<T>, from: u64, at: u64| {
-                range.value == middle.value && from.checked_add(1) == Some(at)
-            };
-            if before.is_none()
-                && let Some(range) = whole_before.filter(|range| continues(range, range.last, first))
-            {
-                before = Some(range);
-                start = start.saturating_sub(1);
-            }
-            if behind.is_none()
-                && let Some(range) = whole_behind.filter(|range| continues(range, last, range.first))
-            {
-                behind = Some(range);
-                end = end.saturating_add(1);
-            }
-            if let Some(range) = before.take_if(|range| range.value == middle.value) {
-                middle.first = range.first;
-            }
-            if let Some(range) = behind.take_if(|range| range.value == middle.value) {
-                middle.last = range.last;
+    /// Puts these in the places from `start` to before `end`.
+    fn replace(
+        &mut self,
+        start: usize,
+        end: usize,
+        new: [Option<Interval<T>>; 3],
+        room: usize,
+    ) -> Result<(), IntervalError> {
+        let count = new.iter().flatten().count();
+        let old = end.saturating_sub(start);
+        let more = count.saturating_sub(old);
+        if more > room {
+            return Err(IntervalError::Full);
+        }
+        self.0.try_reserve(more).map_err(|_| IntervalError::Memory)?;
+        self.0.drain(start.saturating_add(count).min(end)..end);
+        for (n, range) in new.into_iter().flatten().enumerate() {
+            let place = start.saturating_add(n);
+            match self.0.get_mut(place).filter(|_| n < old) {
+                Some(place) => *place = range,
+                None => self.0.insert(place, range),
             }
         }
-        // Cut where the new one begins and ends; neither is at an end of the numbers, because something is left there.
-        let before = before.map(|range| Interval { last: first.wrapping_sub(1), ..range });
-        let behind = behind.map(|range| Interval { first: last.wrapping_add(1), ..range });
-        Change { start, end, new: [before, middle, behind].into_iter().flatten().collect() }
-    }
-
-    /// Makes the change, for which there is room.
-    fn carry_out(&mut self, change: Change<T>) {
-        let Change { start, end, new } = change;
-        let kept = new.len().min(end.saturating_sub(start));
-        if let Some(places) = self.0.get_mut(start..) {
-            for (place, range) in places.iter_mut().zip(new.iter().take(kept)) {
-                *place = *range;
-            }
-        }
-        let next = start.saturating_add(kept);
-        self.0.drain(next..end.max(next));
-        for (index, range) in (next..).zip(new.into_iter().skip(kept)) {
-            self.0.insert(index, range);
-        }
+        Ok(())
     }
 }
 

@@ -20,6 +20,7 @@ mod interrupts;
 pub mod io;
 pub mod layout;
 pub mod memory;
+pub mod mmio;
 #[cfg(not(feature = "ioreq"))]
 mod no_io;
 mod permits;
@@ -144,6 +145,8 @@ pub struct Domain {
     pub controller_pauses: Mutex<u32>,
     /// The domains that may be its device model.
     pub device_models: Mutex<device_model::DeviceModels>,
+    /// Who answers at which of its addresses.
+    pub addresses: mmio::Addresses,
     /// Its ioreq servers.
     pub io: io::Io,
     /// Messages about it.
@@ -161,17 +164,6 @@ pub struct Domain {
     teardown: Mutex<destroy::Teardown>,
     /// Frames that it has given up and others still refer to. Below zero for a moment, when one goes while it is counted.
     lingering: AtomicI64,
-}
-
-/// What became of an access that was to go to a device model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IoState {
-    /// No device model has the address.
-    Unhandled,
-    /// One has it, and does not answer: a load gives all ones, a store goes nowhere.
-    Dropped,
-    /// It has been asked, and the vCPU is paused until it answers.
-    Pending,
 }
 
 impl Domain {

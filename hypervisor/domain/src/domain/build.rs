@@ -24,6 +24,7 @@ use xenolith_policy::sched::CpuMask;
 use super::destroy::{Life, Teardown};
 use super::io::Io;
 use super::memory::Memory;
+use super::mmio::Addresses;
 use super::{Domain, Ending, Parameters};
 
 /// What a domain is to be.
@@ -163,6 +164,7 @@ struct Parts {
     events: EventChannels<FrameRef>,
     vcpus: Vec<Vcpu>,
     vgic: Vgic,
+    addresses: Addresses,
     io: Io,
     teardown: Teardown,
 }
@@ -172,13 +174,14 @@ impl Parts {
     fn new(hv: &Hypervisor, config: &DomainConfig) -> Result<Parts, BuildError> {
         let id = config.id;
         let vgic = controller(hv, config)?;
+        let addresses = Addresses::new(&config.controller)?;
         let io = Io::new(config.vcpus)?;
         let teardown = Teardown::new()?;
         let shared = hv.frames.alloc(0, id, Kind::Shared, Content::Zeroed).ok_or(Errno::ENOMEM)?;
         let shared_info = hv.frames.get_frame(shared, id).map_err(|_| Errno::ENOMEM)?;
         let events = EventChannels::new(id, config.vcpus, config.max_port, shared_info.page());
         match events.and_then(|events| Ok((events, vcpus(hv, config.vcpus)?))) {
-            Ok((events, vcpus)) => Ok(Parts { shared_info, events, vcpus, vgic, io, teardown }),
+            Ok((events, vcpus)) => Ok(Parts { shared_info, events, vcpus, vgic, addresses, io, teardown }),
             Err(errno) => {
                 end_shared_info(hv, id, shared);
                 Err(errno.into())
@@ -205,13 +208,14 @@ impl Domain {
         let id = config.id;
         let gic_system_registers = matches!(config.controller, Model::V3 { .. });
         let guest = Guest { gic_system_registers, ipa_bits: hv.geometry.bits() as u8 };
-        let Parts { shared_info, events, vcpus, vgic, io, teardown } = match Parts::new(hv, &config) {
-            Ok(parts) => parts,
-            Err(error) => {
-                discard_stage2(hv, id, &mut p2m);
-                return Err(error);
-            }
-        };
+        let Parts { shared_info, events, vcpus, vgic, addresses, io, teardown } =
+            match Parts::new(hv, &config) {
+                Ok(parts) => parts,
+                Err(error) => {
+                    discard_stage2(hv, id, &mut p2m);
+                    return Err(error);
+                }
+            };
         if let Err(errno) = require_heap::<Domain>() {
             remove_units(hv, &vcpus);
             end_shared_info(hv, id, shared_info.mfn());
@@ -253,6 +257,7 @@ impl Domain {
             trap_unmapped: config.is_control,
             controller_pauses: Mutex::default(),
             device_models: Mutex::default(),
+            addresses,
             io,
             vuart: Once::new(),
             complaints: 0.into(),

@@ -10,19 +10,22 @@ use xenolith_abi::Errno;
 
 use crate::hypervisor::Hypervisor;
 use xenolith_arch as arch;
-use xenolith_core::sync::Mutex;
+use xenolith_core::sync::{Mutex, RwLockReadGuard};
 use xenolith_core::types::{DomId, Ipa, Mfn, VcpuId};
 use xenolith_memory::frames::{Content, FrameRange, FrameRef, Kind};
 use xenolith_policy::event::{ConsumerTag, Port};
 use xenolith_policy::ioreq::{Info, Outcome, Posted, Removed, Request, ServerId, Servers, Space};
+use xenolith_vdev::address_table::AddressTable;
 
+use super::Domain;
 use super::memory::frame_error;
-use super::{Domain, IoState};
+use super::mmio::IoState;
 
-/// A domain's ioreq servers.
+/// A domain's ioreq servers. What they claim of its addresses stands in [`Domain::addresses`] too, and both are changed
+/// under both locks, the addresses' first.
 pub struct Io {
     servers: Mutex<Servers<FrameRef>>,
-    /// Whether there is any: asked without the lock on every access that nobody else has answered.
+    /// Whether there is any: asked without the lock whenever pages leave the domain's memory.
     any: AtomicBool,
 }
 
@@ -45,24 +48,31 @@ impl Io {
 }
 
 impl Domain {
-    /// Asks the device model that has the address, if one has. `write` is what the guest stores.
-    pub fn ask_device_model(
+    /// Asks the ioreq server that has claimed the addresses from `at` to `last`, of which the access may reach beyond.
+    /// `write` is what the guest stores. The table of addresses is locked until the servers are: meanwhile no other server
+    /// can get the number of this one.
+    // What an access is takes as many words.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn forward(
         &self,
         hv: &Hypervisor,
         id: VcpuId,
+        server: ServerId,
         at: Ipa,
+        last: Ipa,
         size: u8,
         write: Option<u64>,
+        table: RwLockReadGuard<'_, AddressTable>,
     ) -> IoState {
-        if !self.io.any.load(Ordering::Acquire) {
-            return IoState::Unhandled;
-        }
-        let (Some(vcpu), Some(last)) = (self.vcpu(id), at.0.checked_add(u64::from(size).saturating_sub(1)))
-        else {
+        let end = at.0.checked_add(u64::from(size).saturating_sub(1));
+        let (Some(vcpu), true) = (self.vcpu(id), end.is_some_and(|end| end <= last.0)) else {
             return IoState::Unhandled;
         };
         let mut servers = self.io.servers.lock();
-        let Some(server) = servers.route(Space::Mmio, at.0, last) else { return IoState::Unhandled };
+        drop(table);
+        if !servers.is_enabled(server) {
+            return IoState::Unhandled;
+        }
         let request = Request {
             space: Space::Mmio,
             address: at.0,
@@ -123,11 +133,15 @@ impl Domain {
     /// all ports to which it was bound is one that nobody will ever end: it ends here.
     pub fn device_model_changed(&self, hv: &Hypervisor, tag: ConsumerTag, id: VcpuId, port: Port) {
         let (outcome, deserted) = {
+            let mut addresses = self.addresses.change();
             let mut servers = self.io.servers.lock();
             if self.events.lock().consumer_peer(port).is_some() {
                 return servers.on_peer_bound(tag, id);
             }
             let lost = (servers.on_peer_closed(tag, id), servers.destroy_deserted(tag));
+            if let Some((server, _)) = &lost.1 {
+                addresses.remove_server(*server);
+            }
             self.io.any.store(servers.has_servers(), Ordering::Release);
             lost
         };
@@ -176,8 +190,10 @@ impl Domain {
     /// Ends a server; nobody waits for it any more. Errors: those of [`Servers::destroy`].
     pub fn destroy_server(&self, hv: &Hypervisor, server: ServerId, by: Option<DomId>) -> Result<(), Errno> {
         let removed = {
+            let mut addresses = self.addresses.change();
             let mut servers = self.io.servers.lock();
             let removed = servers.destroy(server, by)?;
+            addresses.remove_server(server);
             self.io.any.store(servers.has_servers(), Ordering::Release);
             removed
         };
@@ -243,12 +259,19 @@ impl Domain {
 
     /// Gives device addresses `first..=last` to a server. Errors: those of [`Servers::map_range`].
     pub fn map_range(&self, server: ServerId, by: DomId, first: u64, last: u64) -> Result<(), Errno> {
-        self.io.servers.lock().map_range(server, by, Space::Mmio, first, last)
+        let mut addresses = self.addresses.change();
+        // Room first: both are changed, or neither.
+        addresses.reserve(first, last)?;
+        self.io.servers.lock().map_range(server, by, Space::Mmio, first, last)?;
+        addresses.claim(first, last, server)
     }
 
     /// Takes them back. Errors: those of [`Servers::unmap_range`].
     pub fn unmap_range(&self, server: ServerId, by: DomId, first: u64, last: u64) -> Result<(), Errno> {
-        self.io.servers.lock().unmap_range(server, by, Space::Mmio, first, last)
+        let mut addresses = self.addresses.change();
+        addresses.reserve(first, last)?;
+        self.io.servers.lock().unmap_range(server, by, Space::Mmio, first, last)?;
+        addresses.unclaim(first, last)
     }
 
     /// Frames that [`Self::server_frames`] counts.

@@ -3,10 +3,10 @@
 use xenolith_abi::Errno;
 
 use crate::hypervisor::Hypervisor;
-use xenolith_core::types::{DomId, Ipa, VcpuId};
+use xenolith_core::types::{DomId, VcpuId};
 use xenolith_policy::event::{ConsumerTag, Port};
 
-use super::{Domain, IoState};
+use super::Domain;
 
 /// A domain's ioreq servers, of which there are none.
 pub struct Io;
@@ -30,11 +30,6 @@ impl Io {
 }
 
 impl Domain {
-    /// No device model has the address.
-    pub fn ask_device_model(&self, _: &Hypervisor, _: VcpuId, _: Ipa, _: u8, _: Option<u64>) -> IoState {
-        IoState::Unhandled
-    }
-
     /// No vCPU waits for an answer.
     pub fn take_answer(&self, _: VcpuId) -> Option<u64> {
         None

@@ -38,6 +38,12 @@ impl<F: SharedFrame> Servers<F> {
         self.server(id)?.enabled.then_some(id)
     }
 
+    /// Whether accesses go to the server.
+    #[inline]
+    pub fn is_enabled(&self, id: ServerId) -> bool {
+        self.server(id).is_some_and(|server| server.enabled)
+    }
+
     /// Asks a server. Refused if there is no such server or it is not enabled, its owner has closed this vCPU's port,
     /// the vCPU waits already, or the size is none of 1, 2, 4 and 8. An earlier result that was not fetched is lost.
     pub fn post(&mut self, vcpu: VcpuId, id: ServerId, request: &Request) -> Posted {
