@@ -14,7 +14,7 @@ use xenolith_core::sync::{Mutex, RwLockReadGuard};
 use xenolith_core::types::{DomId, Ipa, Mfn, VcpuId};
 use xenolith_memory::frames::{Content, FrameRange, FrameRef, Kind};
 use xenolith_policy::event::{ConsumerTag, Port};
-use xenolith_policy::ioreq::{Info, Outcome, Posted, Removed, Request, ServerId, Servers, Space};
+use xenolith_policy::ioreq::{Outcome, Posted, Removed, Request, ServerId, Servers};
 use xenolith_vdev::address_table::AddressTable;
 
 use super::Domain;
@@ -73,13 +73,8 @@ impl Domain {
         if !servers.is_enabled(server) {
             return IoState::Unhandled;
         }
-        let request = Request {
-            space: Space::Mmio,
-            address: at.0,
-            size,
-            write: write.is_some(),
-            data: write.unwrap_or_default(),
-        };
+        let request =
+            Request { address: at.0, size, write: write.is_some(), data: write.unwrap_or_default() };
         // The answer may come as soon as the question is out. No kick: the vCPU runs on this CPU.
         let _ = hv.scheduler.pause(vcpu.unit, arch::now());
         let posted = servers.post(id, server, &request);
@@ -177,8 +172,7 @@ impl Domain {
             return Err(Errno::EPERM);
         }
         let owner = owner.id;
-        let made =
-            servers.create(owner, None, |vcpu, tag| self.events.lock().alloc_consumer(vcpu, owner, tag));
+        let made = servers.create(owner, |vcpu, tag| self.events.lock().alloc_consumer(vcpu, owner, tag));
         self.io.any.store(servers.has_servers(), Ordering::Release);
         drop(servers);
         made.map_err(|error| {
@@ -241,9 +235,9 @@ impl Domain {
         }
     }
 
-    /// What a server's owner may know of it. Errors: those of [`Servers::info`].
-    pub fn server_info(&self, server: ServerId, by: DomId) -> Result<Info, Errno> {
-        self.io.servers.lock().info(server, by)
+    /// Whether a server is there and is this domain's. Errors: those of [`Servers::require`].
+    pub fn require_server(&self, server: ServerId, by: DomId) -> Result<(), Errno> {
+        self.io.servers.lock().require(server, by)
     }
 
     /// Lets accesses go to a server, or not. Errors: those of [`Servers::set_enabled`].
@@ -262,7 +256,7 @@ impl Domain {
         let mut addresses = self.addresses.change();
         // Room first: both are changed, or neither.
         addresses.reserve(first, last)?;
-        self.io.servers.lock().map_range(server, by, Space::Mmio, first, last)?;
+        self.io.servers.lock().map_range(server, by, first, last)?;
         addresses.claim(first, last, server)
     }
 
@@ -270,7 +264,7 @@ impl Domain {
     pub fn unmap_range(&self, server: ServerId, by: DomId, first: u64, last: u64) -> Result<(), Errno> {
         let mut addresses = self.addresses.change();
         addresses.reserve(first, last)?;
-        self.io.servers.lock().unmap_range(server, by, Space::Mmio, first, last)?;
+        self.io.servers.lock().unmap_range(server, by, first, last)?;
         addresses.unclaim(first, last)
     }
 
