@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use libfuzzer_sys::fuzz_target;
 use xenolith_policy::event::{ConsumerTag, Port, SharedFrame};
 use xenolith_policy::ioreq::{
-    Buffered, Buffering, Completed, Outcome, Posted, Removed, Request, ServerId, Servers, Space,
+    Completed, Outcome, Posted, Removed, Request, ServerId, Servers,
 };
 use xenolith_memory::arena;
 use xenolith_memory::page::Page;
@@ -75,15 +75,11 @@ impl Bytes<'_> {
         }
     }
 
-    fn space(&mut self) -> Space {
-        Space::ALL[usize::from(self.byte() % 3)]
-    }
-
     fn request(&mut self) -> Request {
-        let (space, address) = (self.space(), self.word());
+        let address = self.word();
         let what = self.byte();
         let size = if what & 0x80 == 0 { 1 << (what & 3) } else { what };
-        Request { space, address, size, write: what & 4 != 0, data: self.word() }
+        Request { address, size, write: what & 4 != 0, data: self.word() }
     }
 }
 
@@ -97,24 +93,24 @@ struct World {
 }
 
 impl World {
-    /// Two device models at work, one with a ring.
+    /// Two device models at work.
     fn new() -> Option<Self> {
         let servers = Servers::new(VCPUS).ok()?;
         let (asked, waits) = ([None; VCPUS as usize], [false; VCPUS as usize]);
         let mut world = World { servers, ports: Vec::new(), asked, waits };
         for (number, owner) in (0..).zip(OWNERS) {
             let id = ServerId(number);
-            world.create(owner, (number == 1).then_some(Buffering::Atomic));
-            let space = Space::ALL[usize::from(number)];
-            world.servers.map_range(id, owner, space, 0x10, 0xff).ok()?;
+            world.create(owner);
+            let first = 0x100 * u64::from(number);
+            world.servers.map_range(id, owner, first, first + 0xff).ok()?;
             world.servers.set_enabled(id, owner, true, || Some(Frame::new())).ok()?;
         }
         Some(world)
     }
 
-    fn create(&mut self, owner: DomId, buffering: Option<Buffering>) {
+    fn create(&mut self, owner: DomId) {
         let ports = &mut self.ports;
-        let _ = self.servers.create(owner, buffering, |vcpu, tag| {
+        let _ = self.servers.create(owner, |vcpu, tag| {
             ports.push((vcpu, tag));
             Ok(Port(ports.len() as u32))
         });
@@ -128,10 +124,8 @@ impl World {
             return;
         }
         self.fetch(vcpu);
-        let last = request.address.saturating_add(u64::from(request.size).saturating_sub(1));
-        let Some(server) = self.servers.route(request.space, request.address, last) else { return };
-        if bytes.byte() & 1 != 0 && self.servers.post_buffered(server, &request) != Buffered::Refused {
-            assert!(!self.servers.is_waiting(vcpu));
+        let (server, _) = bytes.party();
+        if !self.servers.is_enabled(server) {
             return;
         }
         if let Posted::Notify(_) = self.servers.post(vcpu, server, &request) {
@@ -205,7 +199,7 @@ impl World {
         let slot = usize::from(vcpu.0) * 32;
         assert!(page.write(slot + 8, &[bytes.byte(); 8]) && page.write(slot + 30, &[state]));
         let Some(&(vcpu, tag)) = self.ports.get(usize::from(number * VCPUS + vcpu.0)) else { return };
-        let outcome = self.servers.answered(tag, vcpu);
+        let outcome = self.servers.on_response(tag, vcpu);
         self.ended(vcpu, outcome);
     }
 
@@ -214,17 +208,17 @@ impl World {
         let Some(&(vcpu, tag)) = self.ports.get(port) else { return };
         match bytes.byte() % 8 {
             0 => {
-                let outcome = self.servers.lost(tag, vcpu);
+                let outcome = self.servers.on_peer_closed(tag, vcpu);
                 self.ended(vcpu, outcome);
             }
-            1 => self.servers.connected(tag, vcpu),
+            1 => self.servers.on_peer_bound(tag, vcpu),
             2 => {
                 if let Some((_, removed)) = self.servers.destroy_deserted(tag) {
                     self.removed(removed);
                 }
             }
             _ => {
-                let outcome = self.servers.answered(tag, vcpu);
+                let outcome = self.servers.on_response(tag, vcpu);
                 self.ended(vcpu, outcome);
             }
         }
@@ -233,10 +227,7 @@ impl World {
     fn control(&mut self, bytes: &mut Bytes<'_>) {
         let (id, owner) = bytes.party();
         match bytes.byte() % 8 {
-            0 => {
-                let ring = usize::from(bytes.byte() % 3);
-                self.create(owner, [None, Some(Buffering::Legacy), Some(Buffering::Atomic)][ring]);
-            }
+            0 => self.create(owner),
             1 => {
                 if let Ok(removed) = self.servers.destroy(id, Some(owner)) {
                     self.removed(removed);
@@ -251,12 +242,12 @@ impl World {
                 };
                 let _ = self.servers.set_enabled(id, owner, bytes.byte() % 4 != 0, alloc);
             }
-            4 => drop(self.servers.info(id, owner)),
+            4 => drop(self.servers.require(id, owner)),
             5 => {
-                let _ = self.servers.unmap_range(id, owner, bytes.space(), bytes.word(), bytes.word());
+                let _ = self.servers.unmap_range(id, owner, bytes.word(), bytes.word());
             }
             _ => {
-                let _ = self.servers.map_range(id, owner, bytes.space(), bytes.word(), bytes.word());
+                let _ = self.servers.map_range(id, owner, bytes.word(), bytes.word());
             }
         }
     }

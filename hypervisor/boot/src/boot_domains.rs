@@ -15,7 +15,6 @@ use xenolith_abi::Intid;
 use xenolith_abi::hvm::HvmParam;
 
 use xenolith_arch as arch;
-use xenolith_core::sync::Mutex;
 use xenolith_core::types::{DomId, Gfn, Ipa, PAGE_SHIFT, PAGE_SIZE};
 use xenolith_domain::arch::{ArchConfig, CpuInterface};
 use xenolith_domain::hypervisor::Hypervisor;
@@ -26,7 +25,6 @@ use xenolith_host::platform::{BootDomain, Enhanced, FIRST_SPI, GicLayout, Platfo
 use xenolith_isa::vgic::{MAX_SPIS, Model};
 use xenolith_memory::frames::FrameRange;
 use xenolith_memory::p2m::MapKind;
-use xenolith_vdev::vuart::Vuart;
 
 use crate::load::{Plan, Ready};
 use crate::static_shm::{StaticShm, reserve_port};
@@ -185,12 +183,7 @@ impl<'a> Builder<'_, 'a> {
     /// The domain with its memory and without anything in it.
     #[inline(never)]
     fn domain(&self, parts: &Parts<'_>) -> Result<DomainBuilder<'_>, BootError> {
-        let domain = DomainBuilder::new(self.hv, &self.config(parts))?;
-        if let Some(uart) = parts.layout.uart {
-            let made = || Mutex::new(Vuart::on_console(Ipa(uart.registers.start), uart.interrupt.0));
-            domain.vuart.call_once(made);
-        }
-        Ok(domain)
+        Ok(DomainBuilder::new(self.hv, &self.config(parts))?)
     }
 
     /// Gives it its devices and its files.
@@ -198,6 +191,9 @@ impl<'a> Builder<'_, 'a> {
     fn fill(&self, domain: &Domain, parts: &Parts<'_>, granted: &Granted) -> Result<Placement, BootError> {
         let Builder { hv, node, id, .. } = *self;
         map_devices(domain, granted)?;
+        if let Some(uart) = parts.layout.uart {
+            domain.make_console_uart(Ipa(uart.registers.start), uart.interrupt.0).map_err(BootError::Call)?;
+        }
         let placement = parts.plan.load(hv, domain, &parts.tree);
         let placement =
             placement.map_err(|error| BootError::Load { module: node.kernel.path.clone(), error })?;

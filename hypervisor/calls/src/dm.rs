@@ -81,12 +81,11 @@ fn perform(caller: &Caller<'_>, guest: &Domain, op: DmOp, payload: Payload) -> R
             if request.flags & !INFO_NO_GFNS != 0 {
                 return Err(Errno::EINVAL);
             }
-            let info = guest.server_info(ServerId(request.id), own)?;
+            guest.require_server(ServerId(request.id), own)?;
             if request.flags & INFO_NO_GFNS == 0 {
                 return Err(Errno::EOPNOTSUPP);
             }
-            let bufioreq_port = info.buffered_port.map_or(0, |port| port.0);
-            payload.write(caller, &ServerInfo { bufioreq_port, ..request })
+            payload.write(caller, &ServerInfo { bufioreq_port: 0, ..request })
         }
         DmOp::MapRange | DmOp::UnmapRange => {
             let request: Range = payload.read(caller)?;

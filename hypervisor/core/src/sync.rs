@@ -1,12 +1,13 @@
 //! Locks. Interrupts stay masked at EL2, so a lock needs no interrupt handling; a waiter tells the machine that it
 //! waits (`yield`), which keeps emulated runs repeatable and helps the sibling thread on real cores.
 //!
-//! Order, outermost first: a domain's destruction (never waited for), the making of domains, p2m, grant table, emulated
-//! UART, ioreq servers, event channels (two domains: lower number first), vGIC, a domain's pauses, a vCPU's power state,
-//! its saved registers, its run state area, run queue, frame allocator, console. A lock is taken only while holding those
-//! before it. Under all others (a domain's handle, parameters, maptrack, watchdogs, panic_detector, permits, device models and
-//! ending; device slots; a vCPU's access that waits; a vCPU's timer; a CPU's alarms; the lists of units and of interrupt
-//! routes; the VMIDs) no lock is taken but the console's, and under that of device slots a domain's device models.
+//! Order, outermost first: a domain's destruction (never waited for), the making of domains, a domain's addresses, p2m,
+//! grant table, emulated UART, ioreq servers, event channels (two domains: lower number first), vGIC, a domain's pauses, a
+//! vCPU's power state, its saved registers, its run state area, run queue, frame allocator, console. A lock is taken only
+//! while holding those before it. Under all others (a domain's handle, parameters, maptrack, watchdogs, panic_detector,
+//! permits, device models and ending; device slots; a vCPU's access that waits; a vCPU's timer; a CPU's alarms; the lists
+//! of units and of interrupt routes; the VMIDs) no lock is taken but the console's, and under that of device slots a
+//! domain's device models.
 //!
 //! The list of domains may be taken under any of them but a run queue's: under it only the wall clock, the list of units
 //! and the list of ended domains are taken, and under that one run queues.
@@ -66,7 +67,12 @@ impl<T> Mutex<T> {
 
 /// What the holder of a [`Mutex`] has.
 pub type MutexGuard<'a, T> = FairMutexGuard<'a, T, Yield>;
-/// A lock with many readers or one writer.
+/// A lock with many readers or one writer. Who writes takes `upgradeable_read().upgrade()` where readers may come without
+/// end: it keeps those out that come later.
 pub type RwLock<T> = spin::rwlock::RwLock<T, Yield>;
+/// What a reader of a [`RwLock`] has.
+pub type RwLockReadGuard<'a, T> = spin::rwlock::RwLockReadGuard<'a, T, Yield>;
+/// What the writer of a [`RwLock`] has.
+pub type RwLockWriteGuard<'a, T> = spin::rwlock::RwLockWriteGuard<'a, T, Yield>;
 /// A value that is set once.
 pub type Once<T> = spin::once::Once<T, Yield>;

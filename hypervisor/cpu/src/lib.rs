@@ -8,15 +8,13 @@
 
 extern crate alloc;
 
-mod device_access;
-mod exit;
-mod firmware;
+mod aarch64;
 mod idle;
-mod inject;
 mod interrupts;
 mod switch;
 mod timers;
 
+use aarch64::{device_access, exit, inject};
 use xenolith_core::types::CpuId;
 use xenolith_domain::cpu::Local;
 use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};

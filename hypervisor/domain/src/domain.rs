@@ -13,6 +13,7 @@ mod info;
 #[cfg(feature = "ioreq")]
 mod io;
 mod memory;
+mod mmio;
 #[cfg(not(feature = "ioreq"))]
 mod no_io;
 mod passthrough;
@@ -26,6 +27,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32};
 
 use crate::arch::DomainArch;
+use crate::parts::addresses::Addresses;
 use crate::parts::device_models::DeviceModels;
 use crate::parts::ending::Ending;
 use crate::parts::io::Io;
@@ -87,6 +89,8 @@ pub struct Domain {
     pub controller_pauses: Mutex<u32>,
     /// The domains that may be its device model.
     pub device_models: Mutex<DeviceModels>,
+    /// Who answers at which of its addresses.
+    pub addresses: Addresses,
     /// Its ioreq servers.
     pub io: Io,
     /// Messages about it.

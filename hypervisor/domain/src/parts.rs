@@ -2,6 +2,7 @@
 //!
 //! Nothing here names a domain, a vCPU or the hypervisor: those are made of these parts, and the files above join them.
 
+pub mod addresses;
 pub mod device_models;
 pub mod ending;
 #[cfg(feature = "ioreq")]

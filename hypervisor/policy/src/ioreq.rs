@@ -3,19 +3,19 @@
 //!
 //! One [`Servers`] holds the ioreq servers of one domain, and its caller keeps it behind one lock. A server belongs to
 //! the domain that made it; it has ranges of addresses, a page with a slot for each vCPU, and a port for each vCPU.
-//! An access goes [`route`](Servers::route), [`post`](Servers::post), then the caller notifies the port and blocks the
-//! vCPU; an event at that port goes to [`answered`](Servers::on_response), which may end the wait, and the vCPU fetches
-//! the value with [`take_result`](Servers::take_result).
+//! An access to a range of an [enabled](Servers::is_enabled) server goes [`post`](Servers::post), then the caller notifies
+//! the port and blocks the vCPU; an event at that port goes to [`on_response`](Servers::on_response), which may end the
+//! wait, and the vCPU fetches the value with [`take_result`](Servers::take_result). The caller keeps a table of its own by
+//! which it finds the server of an address; what stands here is who has claimed which range.
 //!
 //! The owner of a server is trusted with nothing but its device. Of a slot only the state and the data are read, once
 //! each; what was asked stands in our own books. Whatever the owner does (a wrong state, an event without cause, no
 //! answer and a lost port, the end of the server) a wait either goes on or ends: a read then gives all ones, a write is
 //! dropped. Nothing here allocates on the way of an access, and nothing touches hardware.
 
-mod buffered;
 mod control;
 mod forward;
-mod ranges;
+mod request;
 mod server;
 mod slot;
 mod tag;
@@ -25,76 +25,20 @@ mod wait;
 mod tests;
 
 use alloc::vec::Vec;
-use core::fmt;
 
 use xenolith_abi::Errno;
-use xenolith_abi::ioreq::RequestType;
 
-pub use buffered::{Buffered, Buffering};
-pub use control::{CreateError, Info, Removed};
+pub use control::{CreateError, RANGES_PER_SERVER, Removed};
 pub use forward::{Outcome, Posted};
-pub use ranges::RANGES_PER_SERVER;
+pub use request::{Request, SERVERS, ServerId};
 pub use tag::is_ours;
 pub use wait::Completed;
 
-use self::ranges::Ranges;
 use self::server::Server;
 use self::wait::Wait;
 use crate::event::{SharedFrame, VcpuSet};
+use xenolith_core::intervals::Intervals;
 use xenolith_core::types::{DomId, VcpuId};
-
-/// Servers that a domain may have at once.
-pub const SERVERS: usize = 16;
-
-/// A server's number within the domain it serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServerId(pub u16);
-
-impl fmt::Display for ServerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ioreq server {}", self.0)
-    }
-}
-
-/// What an address is an address of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Space {
-    /// I/O ports: not on Arm.
-    Port,
-    /// Guest physical addresses.
-    Mmio,
-    /// PCI functions, each by segment, bus, device and function in one number. Not on Arm.
-    PciConfig,
-}
-
-impl Space {
-    /// Every space, in the order of the ABI's numbers for ranges.
-    pub const ALL: [Space; 3] = [Space::Port, Space::Mmio, Space::PciConfig];
-
-    /// How a slot names the space.
-    fn request_type(self) -> RequestType {
-        match self {
-            Space::Port => RequestType::Port,
-            Space::Mmio => RequestType::Copy,
-            Space::PciConfig => RequestType::PciConfig,
-        }
-    }
-}
-
-/// One access of a vCPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// Where.
-    pub space: Space,
-    /// The first byte. For [`Space::PciConfig`] the function in the upper half and the register in the lower.
-    pub address: u64,
-    /// Bytes: 1, 2, 4 or 8.
-    pub size: u8,
-    /// Whether the guest writes.
-    pub write: bool,
-    /// What it writes; bits beyond the size are not passed on.
-    pub data: u64,
-}
 
 /// The ioreq servers of one domain. `F` keeps a shared page allocated.
 pub struct Servers<F> {
@@ -105,8 +49,8 @@ pub struct Servers<F> {
     places: Vec<Option<Server<F>>>,
     /// Empty until the first server is made, then one for each vCPU.
     waits: Vec<Wait>,
-    /// The ranges of all servers, for each space.
-    ranges: [Ranges; Space::ALL.len()],
+    /// The addresses that servers have claimed.
+    ranges: Intervals<ServerId>,
     /// How many servers were ever made, modulo 2^32.
     generation: u32,
 }
@@ -119,7 +63,7 @@ impl<F: SharedFrame> Servers<F> {
         if vcpus == 0 || vcpus > VcpuSet::CAPACITY {
             return Err(Errno::EINVAL);
         }
-        let ranges = Default::default();
+        let ranges = Intervals::default();
         Ok(Servers { vcpus, count: 0, places: Vec::new(), waits: Vec::new(), ranges, generation: 0 })
     }
 
@@ -148,11 +92,11 @@ impl<F: SharedFrame> Servers<F> {
     }
 
     fn server(&self, id: ServerId) -> Option<&Server<F>> {
-        self.places.get(place(id)?)?.as_ref()
+        self.places.get(id.place()?)?.as_ref()
     }
 
     fn server_mut(&mut self, id: ServerId) -> Option<&mut Server<F>> {
-        self.places.get_mut(place(id)?)?.as_mut()
+        self.places.get_mut(id.place()?)?.as_mut()
     }
 
     /// The server, if this domain made it. `ENOENT`: no such server. `EPERM`: another domain made it.
@@ -168,10 +112,4 @@ impl<F: SharedFrame> Servers<F> {
     fn wait_mut(&mut self, vcpu: VcpuId) -> Option<&mut Wait> {
         self.waits.get_mut(usize::from(vcpu.0))
     }
-}
-
-/// The index of a server's place. What is returned is masked too, so that a mispredicted branch leads nowhere else.
-fn place(id: ServerId) -> Option<usize> {
-    let index = usize::from(id.0);
-    (index < SERVERS).then_some(index % SERVERS)
 }

@@ -15,7 +15,6 @@ use alloc::collections::VecDeque;
 pub use output::Output;
 pub use ring::Ring;
 
-use xenolith_core::types::Ipa;
 use xenolith_memory::page::SharedFrame;
 use xenolith_policy::event::{ConsumerTag, Port};
 
@@ -85,7 +84,6 @@ enum Wire<F> {
 /// The UART of one domain. `F` keeps a page of another domain's end allocated.
 #[derive(Debug)]
 pub struct Vuart<F> {
-    base: Ipa,
     intid: u32,
     mask: u32,
     raw: u32,
@@ -95,18 +93,18 @@ pub struct Vuart<F> {
 }
 
 impl<F: SharedFrame> Vuart<F> {
-    /// A UART at an address, with a shared interrupt, on the machine's console.
-    pub fn on_console(base: Ipa, intid: u32) -> Self {
-        Vuart::new(base, intid, Wire::Console { typed: VecDeque::new() })
+    /// A UART with a shared interrupt, on the machine's console.
+    pub fn on_console(intid: u32) -> Self {
+        Vuart::new(intid, Wire::Console { typed: VecDeque::new() })
     }
 
     /// One whose other end is in another domain, which connects to the port.
-    pub fn on_ring(base: Ipa, intid: u32, frame: F, port: Port) -> Self {
-        Vuart::new(base, intid, Wire::Ring { ring: Ring::new(frame), port, listens: false })
+    pub fn on_ring(intid: u32, frame: F, port: Port) -> Self {
+        Vuart::new(intid, Wire::Ring { ring: Ring::new(frame), port, listens: false })
     }
 
-    fn new(base: Ipa, intid: u32, wire: Wire<F>) -> Self {
-        Vuart { base, intid, mask: 0, raw: 0, wire, output: Output::default() }
+    fn new(intid: u32, wire: Wire<F>) -> Self {
+        Vuart { intid, mask: 0, raw: 0, wire, output: Output::default() }
     }
 
     /// What is sent and is to go to the machine's console.
@@ -153,12 +151,9 @@ impl<F: SharedFrame> Vuart<F> {
         self.raw & self.mask != 0
     }
 
-    /// A guest's load. `None`: the address is not the UART's.
-    pub fn read(&mut self, ipa: Ipa, size: u8) -> Option<Result<u64, Fault>> {
-        let (register, shift) = match self.find(ipa, size)? {
-            Ok(found) => found,
-            Err(fault) => return Some(Err(fault)),
-        };
+    /// A guest's load at an offset of the page.
+    pub fn read(&mut self, offset: u64, size: u8) -> Result<u64, Fault> {
+        let (register, shift) = register_at(offset, size)?;
         let value = match register {
             register::DATA => self.take().map_or(0, u32::from),
             register::ERROR | register::CLEAR => 0,
@@ -166,17 +161,14 @@ impl<F: SharedFrame> Vuart<F> {
             register::MASK => self.mask,
             register::RAW => self.raw,
             register::MASKED => self.raw & self.mask,
-            _ => return Some(Err(Fault)),
+            _ => return Err(Fault),
         };
-        Some(Ok(u64::from(value >> shift)))
+        Ok(u64::from(value >> shift))
     }
 
-    /// A guest's store; the byte that it sends by it, if it does. `None`: the address is not the UART's.
-    pub fn write(&mut self, ipa: Ipa, size: u8, value: u64) -> Option<Result<Option<u8>, Fault>> {
-        let (register, shift) = match self.find(ipa, size)? {
-            Ok(found) => found,
-            Err(fault) => return Some(Err(fault)),
-        };
+    /// A guest's store at an offset of the page; the byte that is for the machine's console, if it sends one.
+    pub fn write(&mut self, offset: u64, size: u8, value: u64) -> Result<Option<u8>, Fault> {
+        let (register, shift) = register_at(offset, size)?;
         let bits: u32 = match size {
             1 => 0xff,
             2 => 0xffff,
@@ -185,15 +177,13 @@ impl<F: SharedFrame> Vuart<F> {
         let value = ((value & u64::from(u32::MAX)) as u32 & bits) << shift;
         let written = bits << shift;
         match register {
-            register::DATA => {
-                return Some(Ok(self.send((value & 0xff) as u8)));
-            }
+            register::DATA => return Ok(self.send((value & 0xff) as u8)),
             register::MASK => self.mask = (self.mask & !written | value) & INTERRUPTS,
             register::CLEAR => self.raw &= !value,
             register::ERROR | register::FLAGS | register::RAW | register::MASKED => (),
-            _ => return Some(Err(Fault)),
+            _ => return Err(Fault),
         }
-        Some(Ok(None))
+        Ok(None)
     }
 
     /// Bytes have been typed on the machine's console. What finds no room is dropped.
@@ -291,13 +281,13 @@ impl<F: SharedFrame> Vuart<F> {
         let transmitter = if self.room() > 0 { FLAG_TX_EMPTY } else { FLAG_TX_FULL };
         transmitter | receiver
     }
+}
 
-    /// The register that holds an address, and the bit of it where the access begins. A byte or a half of a register
-    /// may be accessed, as Xen allows it; nothing wider than a register.
-    fn find(&self, ipa: Ipa, size: u8) -> Option<Result<(u64, u32), Fault>> {
-        let offset = ipa.0.checked_sub(self.base.0).filter(|&offset| offset < SIZE)?;
-        let is_sound = matches!(size, 1 | 2 | 4) && offset.is_multiple_of(size.into());
-        let shift = (offset & 3) as u32 * 8;
-        Some(if is_sound { Ok((offset & !3, shift)) } else { Err(Fault) })
+/// The register that an access begins in, and the bit of it. A byte or a half of a register may be accessed, as Xen allows
+/// it; nothing wider than a register.
+fn register_at(offset: u64, size: u8) -> Result<(u64, u32), Fault> {
+    match size {
+        1 | 2 | 4 if offset.is_multiple_of(size.into()) => Ok((offset & !3, (offset & 3) as u32 * 8)),
+        _ => Err(Fault),
     }
 }

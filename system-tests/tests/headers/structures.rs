@@ -466,10 +466,6 @@ fn all() -> Vec<Structure> {
             flags = None, both;
             kind = Some("type"), both;
         }
-        ioreq::BufferedSlot, [Some("struct buf_ioreq"), Some("struct buf_ioreq")], None, {
-            head = Some("type"), both;
-            data = Some("data"), both;
-        }
         sched::Shutdown, [Some("struct sched_shutdown"), Some("struct sched_shutdown")], None, {
             reason = Some("reason"), both;
         }

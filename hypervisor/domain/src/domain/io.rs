@@ -10,41 +10,45 @@ use xenolith_abi::Errno;
 
 use crate::hypervisor::Hypervisor;
 use xenolith_arch as arch;
+use xenolith_core::sync::RwLockReadGuard;
 use xenolith_core::types::{DomId, Ipa, Mfn, VcpuId};
 use xenolith_memory::frames::{Content, FrameRange, FrameRef, Kind};
 use xenolith_policy::event::{ConsumerTag, Port};
-use xenolith_policy::ioreq::{Info, Outcome, Posted, Removed, Request, ServerId, Space};
+use xenolith_policy::ioreq::{Outcome, Posted, Removed, Request, ServerId};
+use xenolith_vdev::address_table::AddressTable;
 
 use super::Domain;
 use crate::parts::io_state::IoState;
 use crate::parts::memory::frame_error;
 
 impl Domain {
-    /// Asks the device model that has the address, if one has. `write` is what the guest stores.
-    pub fn ask_device_model(
+    /// Asks the ioreq server that has claimed the addresses from `at` to `last`, of which the access may reach beyond.
+    /// `write` is what the guest stores. The table of addresses is locked until the servers are: meanwhile no other server
+    /// can get the number of this one.
+    // What an access is takes as many words.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn forward(
         &self,
         hv: &Hypervisor,
         id: VcpuId,
+        server: ServerId,
         at: Ipa,
+        last: Ipa,
         size: u8,
         write: Option<u64>,
+        table: RwLockReadGuard<'_, AddressTable>,
     ) -> IoState {
-        if !self.io.any.load(Ordering::Acquire) {
-            return IoState::Unhandled;
-        }
-        let (Some(vcpu), Some(last)) = (self.vcpu(id), at.0.checked_add(u64::from(size).saturating_sub(1)))
-        else {
+        let end = at.0.checked_add(u64::from(size).saturating_sub(1));
+        let (Some(vcpu), true) = (self.vcpu(id), end.is_some_and(|end| end <= last.0)) else {
             return IoState::Unhandled;
         };
         let mut servers = self.io.servers.lock();
-        let Some(server) = servers.route(Space::Mmio, at.0, last) else { return IoState::Unhandled };
-        let request = Request {
-            space: Space::Mmio,
-            address: at.0,
-            size,
-            write: write.is_some(),
-            data: write.unwrap_or_default(),
-        };
+        drop(table);
+        if !servers.is_enabled(server) {
+            return IoState::Unhandled;
+        }
+        let request =
+            Request { address: at.0, size, write: write.is_some(), data: write.unwrap_or_default() };
         // The answer may come as soon as the question is out. No kick: the vCPU runs on this CPU.
         let _ = hv.scheduler.pause(vcpu.unit, arch::now());
         let posted = servers.post(id, server, &request);
@@ -98,11 +102,15 @@ impl Domain {
     /// all ports to which it was bound is one that nobody will ever end: it ends here.
     pub fn device_model_changed(&self, hv: &Hypervisor, tag: ConsumerTag, id: VcpuId, port: Port) {
         let (outcome, deserted) = {
+            let mut addresses = self.addresses.change();
             let mut servers = self.io.servers.lock();
             if self.events.lock().consumer_peer(port).is_some() {
                 return servers.on_peer_bound(tag, id);
             }
             let lost = (servers.on_peer_closed(tag, id), servers.destroy_deserted(tag));
+            if let Some((server, _)) = &lost.1 {
+                addresses.remove_server(*server);
+            }
             self.io.any.store(servers.has_servers(), Ordering::Release);
             lost
         };
@@ -138,8 +146,7 @@ impl Domain {
             return Err(Errno::EPERM);
         }
         let owner = owner.id;
-        let made =
-            servers.create(owner, None, |vcpu, tag| self.events.lock().alloc_consumer(vcpu, owner, tag));
+        let made = servers.create(owner, |vcpu, tag| self.events.lock().alloc_consumer(vcpu, owner, tag));
         self.io.any.store(servers.has_servers(), Ordering::Release);
         drop(servers);
         made.map_err(|error| {
@@ -151,8 +158,10 @@ impl Domain {
     /// Ends a server; nobody waits for it any more. Errors: those of [`Servers::destroy`].
     pub fn destroy_server(&self, hv: &Hypervisor, server: ServerId, by: Option<DomId>) -> Result<(), Errno> {
         let removed = {
+            let mut addresses = self.addresses.change();
             let mut servers = self.io.servers.lock();
             let removed = servers.destroy(server, by)?;
+            addresses.remove_server(server);
             self.io.any.store(servers.has_servers(), Ordering::Release);
             removed
         };
@@ -200,9 +209,9 @@ impl Domain {
         }
     }
 
-    /// What a server's owner may know of it. Errors: those of [`Servers::info`].
-    pub fn server_info(&self, server: ServerId, by: DomId) -> Result<Info, Errno> {
-        self.io.servers.lock().info(server, by)
+    /// Whether a server is there and is this domain's. Errors: those of [`Servers::require`].
+    pub fn require_server(&self, server: ServerId, by: DomId) -> Result<(), Errno> {
+        self.io.servers.lock().require(server, by)
     }
 
     /// Lets accesses go to a server, or not. Errors: those of [`Servers::set_enabled`].
@@ -218,12 +227,19 @@ impl Domain {
 
     /// Gives device addresses `first..=last` to a server. Errors: those of [`Servers::map_range`].
     pub fn map_range(&self, server: ServerId, by: DomId, first: u64, last: u64) -> Result<(), Errno> {
-        self.io.servers.lock().map_range(server, by, Space::Mmio, first, last)
+        let mut addresses = self.addresses.change();
+        // Room first: both are changed, or neither.
+        addresses.reserve(first, last)?;
+        self.io.servers.lock().map_range(server, by, first, last)?;
+        addresses.claim(first, last, server)
     }
 
     /// Takes them back. Errors: those of [`Servers::unmap_range`].
     pub fn unmap_range(&self, server: ServerId, by: DomId, first: u64, last: u64) -> Result<(), Errno> {
-        self.io.servers.lock().unmap_range(server, by, Space::Mmio, first, last)
+        let mut addresses = self.addresses.change();
+        addresses.reserve(first, last)?;
+        self.io.servers.lock().unmap_range(server, by, first, last)?;
+        addresses.unclaim(first, last)
     }
 
     /// Frames that [`Self::server_frames`] counts.

@@ -1,18 +1,12 @@
 //! A hypervisor that was built without I/O forwarding: no domain has an ioreq server.
 
 use crate::hypervisor::Hypervisor;
-use xenolith_core::types::{DomId, Ipa, VcpuId};
+use xenolith_core::types::{DomId, VcpuId};
 use xenolith_policy::event::{ConsumerTag, Port};
 
 use super::Domain;
-use crate::parts::io_state::IoState;
 
 impl Domain {
-    /// No device model has the address.
-    pub fn ask_device_model(&self, _: &Hypervisor, _: VcpuId, _: Ipa, _: u8, _: Option<u64>) -> IoState {
-        IoState::Unhandled
-    }
-
     /// No vCPU waits for an answer.
     pub fn take_answer(&self, _: VcpuId) -> Option<u64> {
         None

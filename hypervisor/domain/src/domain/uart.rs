@@ -11,9 +11,11 @@ use xenolith_core::sync::Mutex;
 use xenolith_core::types::{DomId, Gfn, Ipa, VcpuId};
 use xenolith_memory::frames::FrameRef;
 use xenolith_policy::event::{ConsumerTag, Port};
+use xenolith_vdev::address_table::Handler;
 use xenolith_vdev::vuart::{self, Fault, Output, Vuart};
 
 use super::Domain;
+use crate::parts::io_state::IoState;
 
 impl Domain {
     /// Changes the UART, then sets its interrupt line and notifies its other end.
@@ -33,33 +35,61 @@ impl Domain {
         Some(result)
     }
 
+    /// Gives a domain a UART on the machine's console. `EEXIST`: something else is emulated in its page. `ENOMEM`: no
+    /// memory. A domain that has one keeps it as it is.
+    pub fn make_console_uart(&self, base: Ipa, intid: u32) -> Result<(), Errno> {
+        let mut addresses = self.addresses.change();
+        if self.vuart.get().is_none() {
+            addresses.emulate(base, vuart::SIZE, Handler::Vuart)?;
+            self.vuart.call_once(|| Mutex::new(Vuart::on_console(intid)));
+        }
+        Ok(())
+    }
+
     /// Gives a domain a UART whose other end is a program in domain `console`, which finds it in a page of the domain's RAM
     /// and at the port that is returned.
     ///
-    /// `EINVAL`: it has one, there is no such page, it has no such interrupt, or it is dying. `ENOSPC`, `ENOMEM`: no port.
+    /// `EINVAL`: it has one, there is no such page, it has no such interrupt, or it is dying. `EEXIST`: something else is
+    /// emulated in its page. `ENOSPC`, `ENOMEM`: no port, or no memory.
     pub fn make_uart(&self, hv: &Hypervisor, gfn: Gfn, console: DomId) -> Result<Port, Errno> {
         if !self.arch.vgic.lock().is_free_line(PL011_SPI.0) {
             return Err(Errno::EINVAL);
         }
         let port = self.events.lock().alloc_consumer(VcpuId(0), console, vuart::TAG)?;
-        let made = self.with_frame_ref(hv, gfn, |frame| {
-            let mut frame = Some(frame);
-            self.vuart.call_once(|| {
-                let ring =
-                    frame.take().map(|frame| Vuart::on_ring(Ipa(PL011.start), PL011_SPI.0, frame, port));
-                Mutex::new(ring.unwrap_or_else(|| Vuart::on_console(Ipa(PL011.start), PL011_SPI.0)))
-            });
-            frame
+        match self.connect_uart(hv, gfn, port) {
+            Ok(()) => Ok(port),
+            Err(errno) => {
+                let closed = self.events.lock().close_consumer(port);
+                if let Ok(Some(peer)) = closed {
+                    hv.disconnect_event(peer);
+                }
+                Err(errno)
+            }
+        }
+    }
+
+    fn connect_uart(&self, hv: &Hypervisor, gfn: Gfn, port: Port) -> Result<(), Errno> {
+        // Held to the end: whoever else makes a UART waits, and then finds this one.
+        let mut addresses = self.addresses.change();
+        if self.vuart.get().is_some() {
+            return Err(Errno::EINVAL);
+        }
+        // Under the memory's lock: the domain's end comes by there before it looks for a UART.
+        let refused = self.with_frame_ref(hv, gfn, |frame| {
+            if let Err(errno) = addresses.emulate(Ipa(PL011.start), vuart::SIZE, Handler::Vuart) {
+                return Some((errno, frame));
+            }
+            self.vuart.call_once(|| Mutex::new(Vuart::on_ring(PL011_SPI.0, frame, port)));
+            None
         });
-        let left = made.map(|frame| frame.map(|frame| hv.put_frame(frame)));
-        if let Ok(None) = left {
-            return Ok(port);
+        drop(addresses);
+        match refused? {
+            None => Ok(()),
+            Some((errno, frame)) => {
+                hv.put_frame(frame);
+                Err(errno)
+            }
         }
-        let closed = self.events.lock().close_consumer(port);
-        if let Ok(Some(peer)) = closed {
-            hv.disconnect_event(peer);
-        }
-        Err(left.err().unwrap_or(Errno::EINVAL))
     }
 
     /// The other end of the UART has connected, sent an event, or gone. Which of these is asked of the port under the
@@ -81,23 +111,26 @@ impl Domain {
         if tag == vuart::TAG { self.uart_event(hv) } else { self.device_model_changed(hv, tag, id, port) }
     }
 
-    /// A guest's load from the UART. `None`: it has none at this address.
-    pub fn read_uart(&self, hv: &Hypervisor, ipa: Ipa, size: u8) -> Option<Result<u64, Fault>> {
-        self.change_uart(hv, |uart| uart.read(ipa, size))?
+    /// A guest's load, or its store of a value, at an offset of the UART's page.
+    pub(super) fn access_uart(&self, hv: &Hypervisor, offset: u64, size: u8, write: Option<u64>) -> IoState {
+        let done = match write {
+            Some(value) => self.write_uart(hv, offset, size, value).map(|sent| sent.map(|()| 0)),
+            None => self.change_uart(hv, |uart| uart.read(offset, size)),
+        };
+        // The page is found only where a UART is.
+        done.map_or(IoState::Unhandled, |done| done.map_or(IoState::Refused, IoState::Done))
     }
 
-    /// A guest's store to the UART. `None`: it has none at this address.
-    pub fn write_uart(&self, hv: &Hypervisor, ipa: Ipa, size: u8, value: u64) -> Option<Result<(), Fault>> {
+    fn write_uart(&self, hv: &Hypervisor, offset: u64, size: u8, value: u64) -> Option<Result<(), Fault>> {
         let at_once = console().focus() == self.id;
         self.change_uart(hv, |uart| {
-            let sent = uart.write(ipa, size, value)?;
-            Some(sent.map(|byte| {
-                let output = byte.zip(uart.output());
-                if let Some(piece) = output.and_then(|(byte, output)| output.push(byte, at_once)) {
-                    console().write_for(self.id, &piece);
-                }
-            }))
-        })?
+            let byte = uart.write(offset, size, value)?;
+            let output = byte.zip(uart.output());
+            if let Some(piece) = output.and_then(|(byte, output)| output.push(byte, at_once)) {
+                console().write_for(self.id, &piece);
+            }
+            Ok(())
+        })
     }
 
     /// Writes what the domain has sent of a line that has not ended.

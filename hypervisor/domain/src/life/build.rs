@@ -16,6 +16,7 @@ use crate::arch::{ArchConfig, ArchError, DomainArch, HardwareTlb, flush_tables};
 use crate::domain::Domain;
 use crate::heap::require_heap;
 use crate::hypervisor::Hypervisor;
+use crate::parts::addresses::Addresses;
 use crate::parts::ending::Ending;
 use crate::parts::io::Io;
 use crate::parts::memory::Memory;
@@ -247,6 +248,7 @@ struct Parts {
     events: EventChannels<FrameRef>,
     vcpus: Vec<Vcpu>,
     arch: DomainArch,
+    addresses: Addresses,
     io: Io,
     teardown: Teardown,
 }
@@ -260,13 +262,14 @@ impl Parts {
     ) -> Result<Parts, BuildError> {
         let id = config.id;
         let arch = DomainArch::new(&config.arch, config.vcpus, p2m, hv.lines()).map_err(BuildError::Arch)?;
+        let addresses = Addresses::new(config.arch.windows())?;
         let io = Io::new(config.vcpus)?;
         let teardown = Teardown::new()?;
         let shared = hv.frames.alloc(0, id, Kind::Shared, Content::Zeroed).ok_or(Errno::ENOMEM)?;
         let shared_info = hv.frames.get_frame(shared, id).map_err(|_| Errno::ENOMEM)?.into_page();
         let events = EventChannels::new(id, config.vcpus, config.max_port, shared_info);
         match events.and_then(|events| Ok((events, vcpus(hv, config.vcpus)?))) {
-            Ok((events, vcpus)) => Ok(Parts { shared_info, events, vcpus, arch, io, teardown }),
+            Ok((events, vcpus)) => Ok(Parts { shared_info, events, vcpus, arch, addresses, io, teardown }),
             Err(errno) => {
                 end_shared_info(hv, id, shared);
                 Err(errno.into())
@@ -290,7 +293,7 @@ fn assemble(
     parts: Parts,
     p2m: P2m<TableList, HardwareTlb>,
 ) -> Arc<Domain> {
-    let Parts { shared_info, events, vcpus, arch, io, teardown } = parts;
+    let Parts { shared_info, events, vcpus, arch, addresses, io, teardown } = parts;
     let pages = pages_of(config);
     Arc::new(Domain {
         id: config.id,
@@ -319,6 +322,7 @@ fn assemble(
         trap_unmapped: config.trap_unmapped,
         controller_pauses: Mutex::new(config.paused.into()),
         device_models: Mutex::default(),
+        addresses,
         io,
         vuart: Once::new(),
         complaints: 0.into(),

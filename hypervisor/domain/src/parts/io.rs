@@ -10,11 +10,12 @@ use xenolith_core::types::DomId;
 use xenolith_memory::frames::FrameRef;
 use xenolith_policy::ioreq::Servers;
 
-/// A domain's ioreq servers.
+/// A domain's ioreq servers. What they claim of its addresses stands in the domain's table of addresses too, and both are
+/// changed under both locks, the table's first.
 pub struct Io {
     /// The servers.
     pub servers: Mutex<Servers<FrameRef>>,
-    /// Whether there is any: asked without the lock on every access that nobody else has answered.
+    /// Whether there is any: asked without the lock whenever pages leave the domain's memory.
     pub any: AtomicBool,
 }
 

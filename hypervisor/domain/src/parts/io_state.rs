@@ -1,12 +1,16 @@
-//! The outcome of asking for an emulated device.
+//! The outcome of a guest's access to an address where it has no memory.
 
-/// What became of an access that was to go to a device model.
+/// What became of an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IoState {
-    /// No device model has the address.
+    /// It is done. What a load read; of a store nothing.
+    Done(u64),
+    /// The device does not take such an access.
+    Refused,
+    /// Nobody has the address.
     Unhandled,
-    /// One has it, and does not answer: a load gives all ones, a store goes nowhere.
+    /// An ioreq server has it, and does not answer: a load gives all ones, a store goes nowhere.
     Dropped,
-    /// It has been asked, and the vCPU is paused until it answers.
+    /// An ioreq server has been asked, and the vCPU is paused until it answers.
     Pending,
 }

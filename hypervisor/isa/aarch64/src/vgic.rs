@@ -74,6 +74,39 @@ pub enum Model {
     },
 }
 
+/// One of the controller's frames: where the guest finds a part of its registers. Who has found the frame of an address
+/// says which it is, and the offset in it; the controller itself knows no address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame(
+    /// 0 is GICD. GICv3: 1 and those that follow are the redistributor regions, in their order.
+    pub u8,
+);
+
+impl Frame {
+    /// GICD.
+    pub const DISTRIBUTOR: Frame = Frame(0);
+
+    /// The index of a redistributor region; `None` for GICD.
+    fn region(self) -> Option<usize> {
+        self.0.checked_sub(1).map(usize::from)
+    }
+}
+
+impl Model {
+    /// Its frames: which, the first byte, and the size in bytes.
+    pub fn frames(&self) -> impl Iterator<Item = (Frame, Ipa, u64)> {
+        let (distributor, size, redistributors) = match self {
+            Model::V2 { distributor } => (*distributor, DISTRIBUTOR_SIZE_V2, None),
+            Model::V3 { distributor, redistributors } => {
+                (*distributor, DISTRIBUTOR_SIZE_V3, Some(redistributors))
+            }
+        };
+        let regions = (1..).zip(redistributors.into_iter().flatten());
+        let regions = regions.map(|(number, &(base, size))| (Frame(number), base, size));
+        core::iter::once((Frame::DISTRIBUTOR, distributor, size)).chain(regions)
+    }
+}
+
 /// What a domain's controller is made of.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -138,7 +171,6 @@ struct Cpu {
 /// The interrupt controller of one domain.
 pub struct Vgic {
     version: Version,
-    distributor: Ipa,
     regions: ArrayVec<Region, MAX_REGIONS>,
     event_ppi: u32,
     priority_mask: u8,
@@ -152,21 +184,12 @@ pub struct Vgic {
     dirty: effects::Dirty,
 }
 
-/// Where an address lies.
-enum Frame {
-    Distributor,
-    /// A redistributor, or a place for one that no vCPU has.
-    Redistributor(Option<VcpuId>),
-}
-
 impl Vgic {
     /// A controller in its reset state, all vCPUs off line.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
-        let (version, distributor, windows, max_vcpus) = match config.model {
-            Model::V2 { distributor } => (Version::V2, distributor, Windows::new(), MAX_VCPUS_V2),
-            Model::V3 { distributor, redistributors } => {
-                (Version::V3, distributor, redistributors, MAX_VCPUS_V3)
-            }
+        let (version, max_vcpus) = match config.model {
+            Model::V2 { .. } => (Version::V2, MAX_VCPUS_V2),
+            Model::V3 { .. } => (Version::V3, MAX_VCPUS_V3),
         };
         if config.vcpus == 0 || config.vcpus > max_vcpus {
             return Err(ConfigError::Vcpus);
@@ -180,19 +203,17 @@ impl Vgic {
         if !(4..=8).contains(&config.priority_bits) {
             return Err(ConfigError::PriorityBits);
         }
-        let regions = match version {
-            Version::V2 => ArrayVec::new(),
-            Version::V3 => Region::lay_out(&windows, config.vcpus)?,
+        let regions = match &config.model {
+            Model::V2 { .. } => ArrayVec::new(),
+            Model::V3 { redistributors, .. } => Region::lay_out(redistributors, config.vcpus)?,
         };
-        let size = distributor_size(version);
-        check_windows(distributor, size, &windows)?;
+        check_windows(&config.model)?;
 
         let cpus = collect((0..config.vcpus).map(|_| Cpu::new(version)))?;
         let banks = 0..config.spis.div_ceil(BANK_SIZE as u16);
         let shared = collect(banks.map(|n| Shared::new(version, config.spis, n)))?;
         Ok(Vgic {
             version,
-            distributor,
             regions,
             event_ppi: config.event_ppi,
             priority_mask: !(0xff_u8.checked_shr(config.priority_bits.into()).unwrap_or(0)),
@@ -224,35 +245,33 @@ impl Vgic {
         u32::from(self.spis).saturating_add(32)
     }
 
-    /// A guest's load from a register. `None`: the address is not the controller's.
-    pub fn read(&mut self, vcpu: VcpuId, ipa: Ipa, size: u8) -> Option<Result<u64, Fault>> {
-        let (frame, offset) = self.find(ipa)?;
-        Some(Access::new(offset, size).and_then(|access| match frame {
-            Frame::Distributor => self.read_distributor(vcpu, access),
-            Frame::Redistributor(owner) => self.read_redistributor(owner, access),
-        }))
-    }
-
-    /// A guest's store to a register. `None`: the address is not the controller's.
-    pub fn write(&mut self, vcpu: VcpuId, ipa: Ipa, size: u8, value: u64) -> Option<Result<(), Fault>> {
-        let (frame, offset) = self.find(ipa)?;
-        Some(Access::new(offset, size).and_then(|access| match frame {
-            Frame::Distributor => self.write_distributor(vcpu, access, value),
-            Frame::Redistributor(owner) => self.write_redistributor(owner, access, value),
-        }))
-    }
-
-    /// The frame that holds an address, and the offset in it.
-    #[inline]
-    fn find(&self, ipa: Ipa) -> Option<(Frame, u32)> {
-        let offset = ipa.0.wrapping_sub(self.distributor.0);
-        if offset < distributor_size(self.version) {
-            return Some((Frame::Distributor, u32::try_from(offset).ok()?));
+    /// A guest's load from a register: `offset` is in the frame.
+    pub fn read(&mut self, vcpu: VcpuId, frame: Frame, offset: u64, size: u8) -> Result<u64, Fault> {
+        match frame.region() {
+            None => self.read_distributor(vcpu, Access::new(offset, size)?),
+            Some(region) => {
+                let (owner, offset) = self.redistributor(region, offset);
+                self.read_redistributor(owner, Access::new(offset, size)?)
+            }
         }
-        self.regions
-            .iter()
-            .find_map(|region| region.find(ipa))
-            .map(|(vcpu, offset)| (Frame::Redistributor(vcpu), offset))
+    }
+
+    /// A guest's store to a register: `offset` is in the frame.
+    pub fn write(
+        &mut self,
+        vcpu: VcpuId,
+        frame: Frame,
+        offset: u64,
+        size: u8,
+        value: u64,
+    ) -> Result<(), Fault> {
+        match frame.region() {
+            None => self.write_distributor(vcpu, Access::new(offset, size)?, value),
+            Some(region) => {
+                let (owner, offset) = self.redistributor(region, offset);
+                self.write_redistributor(owner, Access::new(offset, size)?, value)
+            }
+        }
     }
 
     fn bank(&self, id: BankId) -> Option<&Bank> {
@@ -290,13 +309,6 @@ impl Cpu {
     }
 }
 
-const fn distributor_size(version: Version) -> u64 {
-    match version {
-        Version::V2 => DISTRIBUTOR_SIZE_V2,
-        Version::V3 => DISTRIBUTOR_SIZE_V3,
-    }
-}
-
 /// A list of exactly these. `Memory`: there is none.
 fn collect<T>(parts: impl ExactSizeIterator<Item = T>) -> Result<Vec<T>, ConfigError> {
     let mut all = Vec::new();
@@ -306,13 +318,12 @@ fn collect<T>(parts: impl ExactSizeIterator<Item = T>) -> Result<Vec<T>, ConfigE
 }
 
 /// Each window starts on its boundary, ends within the address space and touches no other.
-fn check_windows(distributor: Ipa, size: u64, regions: &Windows) -> Result<(), ConfigError> {
-    if distributor.offset() != 0 || regions.iter().any(|(base, _)| base.offset() != 0) {
+fn check_windows(model: &Model) -> Result<(), ConfigError> {
+    let mut windows: ArrayVec<(u64, u64), { MAX_REGIONS + 1 }> =
+        model.frames().map(|(_, base, size)| (base.0, size)).collect();
+    if windows.iter().any(|&(base, _)| Ipa(base).offset() != 0) {
         return Err(ConfigError::Window);
     }
-    let mut windows = ArrayVec::<(u64, u64), { MAX_REGIONS + 1 }>::new();
-    windows.push((distributor.0, size));
-    windows.extend(regions.iter().map(|(base, size)| (base.0, *size)));
     windows.sort_unstable();
     let mut end = 0;
     for (base, size) in windows {

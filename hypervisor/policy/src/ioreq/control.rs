@@ -6,17 +6,17 @@ use arrayvec::ArrayVec;
 use xenolith_abi::Errno;
 use xenolith_abi::ioreq::SLOTS_PER_PAGE;
 
-use super::buffered::{Buffering, Ring};
-use super::ranges::Ranges;
+use super::Servers;
+use super::request::{SERVERS, ServerId};
 use super::server::{SYNC_PAGES, Server};
 use super::tag::Tag;
 use super::wait::{Wait, end_all};
-use super::{SERVERS, ServerId, Servers, Space, place};
 use crate::event::{ConsumerTag, Port, SharedFrame, VcpuSet};
+use xenolith_core::intervals::{IntervalError, Intervals};
 use xenolith_core::types::{DomId, VcpuId};
 
-/// Resource frames of one server: the ring, and the pages with slots.
-pub const FRAMES: usize = 1 + SYNC_PAGES;
+/// Ranges that one server may have.
+pub const RANGES_PER_SERVER: u16 = 1024;
 
 /// A server that could not be made.
 #[derive(Debug)]
@@ -40,29 +40,19 @@ pub struct Removed<F> {
     /// Its ports, for the caller to close.
     pub ports: Vec<Port>,
     /// Its frames, for the caller to let go of.
-    pub frames: ArrayVec<F, FRAMES>,
+    pub frames: ArrayVec<F, SYNC_PAGES>,
     /// vCPUs that waited for this server, and for no other, and wait no longer: let each run.
     pub released: VcpuSet,
 }
 
-/// What an owner may ask about its server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Info {
-    /// Whether accesses go to it.
-    pub enabled: bool,
-    /// The guest's port for buffered requests, if it has a ring.
-    pub buffered_port: Option<Port>,
-}
-
 impl<F: SharedFrame> Servers<F> {
     /// Makes a server for a domain, not enabled, without ranges or pages. `make_port` makes a port of the guest which
-    /// waits for `owner` to connect, and whose events come here: one for each vCPU, then one for the ring.
+    /// waits for `owner` to connect, and whose events come here: one for each vCPU.
     ///
     /// `ENOSPC`: there are [`SERVERS`] already. `ENOMEM`: no memory. Others: from `make_port`.
     pub fn create(
         &mut self,
         owner: DomId,
-        buffering: Option<Buffering>,
         mut make_port: impl FnMut(VcpuId, ConsumerTag) -> Result<Port, Errno>,
     ) -> Result<ServerId, CreateError> {
         self.make_room()?;
@@ -70,16 +60,14 @@ impl<F: SharedFrame> Servers<F> {
         let (id, _) = id.ok_or(Errno::ENOSPC)?;
         let generation = self.generation;
         let mut ports = Vec::new();
-        let count = usize::from(self.vcpus) + usize::from(buffering.is_some());
-        ports.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
-        let wanted = (0..self.vcpus).map(|vcpu| (VcpuId(vcpu), false));
-        for (vcpu, buffered) in wanted.chain(buffering.map(|_| (VcpuId(0), true))) {
-            match make_port(vcpu, Tag::new(id, generation, buffered).pack()) {
+        ports.try_reserve_exact(usize::from(self.vcpus)).map_err(|_| Errno::ENOMEM)?;
+        for vcpu in (0..self.vcpus).map(VcpuId) {
+            match make_port(vcpu, Tag::new(id, generation).pack()) {
                 Ok(port) => ports.push(port),
                 Err(errno) => return Err(CreateError { errno, ports }),
             }
         }
-        if let Some(place) = place(id).and_then(|index| self.places.get_mut(index)) {
+        if let Some(place) = id.place().and_then(|index| self.places.get_mut(index)) {
             *place = Some(Server {
                 owner,
                 generation,
@@ -89,7 +77,6 @@ impl<F: SharedFrame> Servers<F> {
                 lost: VcpuSet::default(),
                 ranges: 0,
                 pages: [const { None }; SYNC_PAGES],
-                ring: buffering.map(Ring::new),
             });
             self.count += 1;
         }
@@ -114,7 +101,7 @@ impl<F: SharedFrame> Servers<F> {
     ///
     /// `ENOENT`: no such server. `EPERM`: another domain made it.
     pub fn destroy(&mut self, id: ServerId, by: Option<DomId>) -> Result<Removed<F>, Errno> {
-        let place = self.places.get_mut(place(id).ok_or(Errno::ENOENT)?).ok_or(Errno::ENOENT)?;
+        let place = self.places.get_mut(id.place().ok_or(Errno::ENOENT)?).ok_or(Errno::ENOENT)?;
         let owner = place.as_ref().ok_or(Errno::ENOENT)?.owner;
         if by.is_some_and(|by| by != owner) {
             return Err(Errno::EPERM);
@@ -122,11 +109,10 @@ impl<F: SharedFrame> Servers<F> {
         let server = place.take().ok_or(Errno::ENOENT)?;
         self.count = self.count.saturating_sub(1);
         if server.ranges != 0 {
-            self.ranges.iter_mut().for_each(|ranges| ranges.remove_server(id));
+            self.ranges.retain(|range| range.value != id);
         }
         let released = end_all(&mut self.waits, id);
-        let ring = server.ring.and_then(|ring| ring.frame);
-        let frames = ring.into_iter().chain(server.pages.into_iter().flatten()).collect();
+        let frames = server.pages.into_iter().flatten().collect();
         Ok(Removed { ports: server.ports, frames, released })
     }
 
@@ -138,11 +124,9 @@ impl<F: SharedFrame> Servers<F> {
         Some((id, self.destroy(id, None).ok()?))
     }
 
-    /// What the owner may know. `ENOENT`, `EPERM` as for [`destroy`](Self::destroy).
-    pub fn info(&mut self, id: ServerId, by: DomId) -> Result<Info, Errno> {
-        let vcpus = usize::from(self.vcpus);
-        let server = self.owned(id, by)?;
-        Ok(Info { enabled: server.enabled, buffered_port: server.ports.get(vcpus).copied() })
+    /// Whether there is such a server, and this domain made it. `ENOENT`, `EPERM` as for [`destroy`](Self::destroy).
+    pub fn require(&mut self, id: ServerId, by: DomId) -> Result<(), Errno> {
+        self.owned(id, by).map(|_| ())
     }
 
     /// Lets accesses go to the server, or not. Enabling makes the pages that are missing, with frames from `alloc`, and
@@ -169,17 +153,9 @@ impl<F: SharedFrame> Servers<F> {
     /// Gives the server the addresses `first..=last`.
     ///
     /// `ENOENT`, `EPERM` as for [`destroy`](Self::destroy). `EINVAL`: they end before they begin. `EEXIST`: some server
-    /// of the domain has one of them. `ENOMEM`: the server has [`RANGES_PER_SERVER`](super::RANGES_PER_SERVER) ranges,
-    /// or there is no memory.
-    pub fn map_range(
-        &mut self,
-        id: ServerId,
-        by: DomId,
-        space: Space,
-        first: u64,
-        last: u64,
-    ) -> Result<(), Errno> {
-        self.change_ranges(id, by, space, |ranges, held| ranges.map(id, first, last, held))
+    /// of the domain has one of them. `ENOMEM`: the server has [`RANGES_PER_SERVER`] ranges, or there is no memory.
+    pub fn map_range(&mut self, id: ServerId, by: DomId, first: u64, last: u64) -> Result<(), Errno> {
+        self.change_ranges(id, by, |ranges, room| ranges.insert(first, last, id, room))
     }
 
     /// Takes the addresses `first..=last` from the server. Requests in flight go on.
@@ -187,36 +163,37 @@ impl<F: SharedFrame> Servers<F> {
     /// `ENOENT`, `EPERM` as for [`destroy`](Self::destroy); `ENOENT` also if not all of them are the server's.
     /// `EINVAL`: they end before they begin. `ENOMEM`: a range would become two, and that is one too many, or there is
     /// no memory.
-    pub fn unmap_range(
-        &mut self,
-        id: ServerId,
-        by: DomId,
-        space: Space,
-        first: u64,
-        last: u64,
-    ) -> Result<(), Errno> {
-        self.change_ranges(id, by, space, |ranges, held| ranges.unmap(id, first, last, held))
+    pub fn unmap_range(&mut self, id: ServerId, by: DomId, first: u64, last: u64) -> Result<(), Errno> {
+        self.change_ranges(id, by, |ranges, room| ranges.remove(first, last, id, room))
     }
 
-    /// Changes the ranges of a space, and with them how many the server has.
+    /// Changes the ranges, and with them how many the server has. `change` is told how many more it may make.
     fn change_ranges(
         &mut self,
         id: ServerId,
         by: DomId,
-        space: Space,
-        change: impl FnOnce(&mut Ranges, &mut u16) -> Result<(), Errno>,
+        change: impl FnOnce(&mut Intervals<ServerId>, usize) -> Result<(), IntervalError>,
     ) -> Result<(), Errno> {
-        let mut held = self.owned(id, by)?.ranges;
-        change(&mut self.ranges[space as usize], &mut held)?;
-        self.owned(id, by)?.ranges = held;
+        let held = usize::from(self.owned(id, by)?.ranges);
+        let others = self.ranges.len().saturating_sub(held);
+        change(&mut self.ranges, usize::from(RANGES_PER_SERVER).saturating_sub(held)).map_err(|error| {
+            match error {
+                IntervalError::Empty => Errno::EINVAL,
+                IntervalError::Overlap => Errno::EEXIST,
+                IntervalError::Absent => Errno::ENOENT,
+                IntervalError::Full | IntervalError::Memory => Errno::ENOMEM,
+            }
+        })?;
+        // At most `RANGES_PER_SERVER`.
+        let held = self.ranges.len().saturating_sub(others);
+        self.owned(id, by)?.ranges = u16::try_from(held).unwrap_or(RANGES_PER_SERVER);
         Ok(())
     }
 
-    /// A frame that the owner may map: 0 is the ring's, then come those with slots. A missing one is made, with a frame
-    /// from `alloc`.
+    /// A frame with slots that the owner may map: 1 is the first. 0 is the page of buffered requests, which exist on x86
+    /// only. A missing one is made, with a frame from `alloc`.
     ///
-    /// `ENOENT`: no such server, or it has no ring. `EPERM`: another domain made it. `EINVAL`: no such frame.
-    /// `ENOMEM`: no memory.
+    /// `ENOENT`: no such server, or frame 0. `EPERM`: another domain made it. `EINVAL`: no such frame. `ENOMEM`: no memory.
     pub fn frame(
         &mut self,
         id: ServerId,
@@ -226,13 +203,11 @@ impl<F: SharedFrame> Servers<F> {
     ) -> Result<&F, Errno> {
         let vcpus = self.vcpus;
         let server = self.owned(id, by)?;
-        match index.checked_sub(1) {
-            None => server.ring.as_mut().ok_or(Errno::ENOENT)?.page(alloc),
-            Some(page) => server.sync_page(usize::try_from(page).map_err(|_| Errno::EINVAL)?, vcpus, alloc),
-        }
+        let page = index.checked_sub(1).ok_or(Errno::ENOENT)?;
+        server.sync_page(usize::try_from(page).map_err(|_| Errno::EINVAL)?, vcpus, alloc)
     }
 
-    /// How many frames [`frame`](Self::frame) counts, the ring's included whether there is one or not.
+    /// How many frames [`frame`](Self::frame) counts, the one of buffered requests included.
     pub fn resource_frames(&self) -> u32 {
         1 + u32::from(self.vcpus).div_ceil(SLOTS_PER_PAGE)
     }

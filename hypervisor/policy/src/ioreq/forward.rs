@@ -3,10 +3,11 @@
 use arrayvec::ArrayVec;
 use xenolith_abi::ioreq::RequestType;
 
+use super::Servers;
+use super::request::{Request, SERVERS, ServerId};
 use super::slot::{Content, Response, mask};
 use super::tag::Tag;
 use super::wait::{Completed, Wait, bit};
-use super::{Request, SERVERS, ServerId, Servers, Space};
 use crate::event::{ConsumerTag, Port, SharedFrame};
 use xenolith_core::types::VcpuId;
 
@@ -31,11 +32,10 @@ pub enum Outcome {
 }
 
 impl<F: SharedFrame> Servers<F> {
-    /// The enabled server that has all of `first..=last`. For [`Space::PciConfig`] both are the function's number.
-    /// Takes a number of steps that grows with the logarithm of the number of ranges.
-    pub fn route(&self, space: Space, first: u64, last: u64) -> Option<ServerId> {
-        let id = self.ranges[space as usize].find(first, last)?;
-        self.server(id)?.enabled.then_some(id)
+    /// Whether accesses go to the server.
+    #[inline]
+    pub fn is_enabled(&self, id: ServerId) -> bool {
+        self.server(id).is_some_and(|server| server.enabled)
     }
 
     /// Asks a server. Refused if there is no such server or it is not enabled, its owner has closed this vCPU's port,
@@ -48,7 +48,7 @@ impl<F: SharedFrame> Servers<F> {
         let Some(wait) = self.wait_mut(vcpu).filter(|wait| wait.is_over()) else { return Posted::Refused };
         *wait = Wait::Access { server: id, mask: if request.write { 0 } else { mask } };
         slot.post(&Content {
-            kind: request.space.request_type(),
+            kind: RequestType::Copy,
             address: request.address,
             data: if request.write { request.data & mask } else { 0 },
             size: request.size,
@@ -92,9 +92,7 @@ impl<F: SharedFrame> Servers<F> {
     /// an answer ends the request, a state that no sound device model leaves there fails it, and a slot that is still
     /// being worked on changes nothing.
     pub fn on_response(&mut self, tag: ConsumerTag, vcpu: VcpuId) -> Outcome {
-        let Some(id) = self.tagged(tag).filter(|tag| !tag.buffered).map(|tag| tag.server) else {
-            return Outcome::Nothing;
-        };
+        let Some(id) = self.tagged(tag).map(|tag| tag.server) else { return Outcome::Nothing };
         if !self.wait(vcpu).is_some_and(|wait| wait.is_for(id)) {
             return Outcome::Nothing;
         }
@@ -110,16 +108,10 @@ impl<F: SharedFrame> Servers<F> {
 
     /// The owner has closed its end of a port with this mark, or has died. The vCPU's request fails if it is this
     /// server's, and the server is not asked again for this vCPU until the port is
-    /// [`connected`](Self::connected).
+    /// [bound](Self::on_peer_bound).
     pub fn on_peer_closed(&mut self, tag: ConsumerTag, vcpu: VcpuId) -> Outcome {
-        let Some(Tag { server: id, buffered, .. }) = self.tagged(tag) else { return Outcome::Nothing };
+        let Some(id) = self.tagged(tag).map(|tag| tag.server) else { return Outcome::Nothing };
         let Some(server) = self.server_mut(id) else { return Outcome::Nothing };
-        if buffered {
-            if let Some(ring) = &mut server.ring {
-                ring.lost = true;
-            }
-            return Outcome::Nothing;
-        }
         server.bound.remove(vcpu);
         server.lost.insert(vcpu);
         if let Some(slot) = server.slot(vcpu) {
@@ -131,14 +123,10 @@ impl<F: SharedFrame> Servers<F> {
     /// The owner has bound a port with this mark. A server whose port was never bound is asked, and the vCPU waits: the
     /// owner finds the event when it binds. One whose port was closed is asked again from now on.
     pub fn on_peer_bound(&mut self, tag: ConsumerTag, vcpu: VcpuId) {
-        let Some(Tag { server, buffered, .. }) = self.tagged(tag) else { return };
-        let Some(server) = self.server_mut(server) else { return };
-        if !buffered {
-            server.lost.remove(vcpu);
-            server.bound.insert(vcpu);
-        } else if let Some(ring) = &mut server.ring {
-            ring.lost = false;
-        }
+        let Some(id) = self.tagged(tag).map(|tag| tag.server) else { return };
+        let Some(server) = self.server_mut(id) else { return };
+        server.lost.remove(vcpu);
+        server.bound.insert(vcpu);
     }
 
     /// Whether the vCPU must not run until a server has answered.

@@ -5,7 +5,6 @@ use alloc::vec::Vec;
 use xenolith_abi::Errno;
 use xenolith_abi::ioreq::SLOTS_PER_PAGE;
 
-use super::buffered::Ring;
 use super::slot::SlotPlace;
 use crate::event::{Port, SharedFrame, VcpuSet};
 use xenolith_core::types::{DomId, VcpuId};
@@ -21,25 +20,22 @@ pub(super) struct Server<F> {
     pub generation: u32,
     /// Whether accesses go to it.
     pub enabled: bool,
-    /// A port for each vCPU, then the one for buffered requests if there is a ring.
+    /// A port for each vCPU.
     pub ports: Vec<Port>,
     /// vCPUs to whose port the owner is bound.
     pub bound: VcpuSet,
     /// vCPUs to whose port the owner was bound and is no longer: nobody would answer them.
     pub lost: VcpuSet,
-    /// Ranges in all spaces.
+    /// How many ranges it has.
     pub ranges: u16,
     /// The pages with slots, once made.
     pub pages: [Option<F>; SYNC_PAGES],
-    /// The ring of buffered requests, if the server has one.
-    pub ring: Option<Ring<F>>,
 }
 
 impl<F: SharedFrame> Server<F> {
     /// How many frames are held.
     pub(super) fn held_frames(&self) -> usize {
-        let ring = self.ring.as_ref().is_some_and(|ring| ring.frame.is_some());
-        self.pages.iter().flatten().count() + usize::from(ring)
+        self.pages.iter().flatten().count()
     }
 
     /// The vCPU's slot, if its page exists.
@@ -88,9 +84,6 @@ impl<F: SharedFrame> Server<F> {
         for index in 0..usize::from(vcpus).div_ceil(SLOTS_PER_PAGE as usize) {
             self.sync_page(index, vcpus, &mut alloc)?;
         }
-        if let Some(ring) = &mut self.ring {
-            ring.page(&mut alloc)?;
-        }
         Ok(())
     }
 
@@ -105,7 +98,7 @@ impl<F: SharedFrame> Server<F> {
 }
 
 /// A new frame with nothing in it. `ENOMEM`: there is none.
-pub(super) fn zeroed<F: SharedFrame>(mut alloc: impl FnMut() -> Option<F>) -> Result<F, Errno> {
+fn zeroed<F: SharedFrame>(mut alloc: impl FnMut() -> Option<F>) -> Result<F, Errno> {
     let frame = alloc().ok_or(Errno::ENOMEM)?;
     frame.page().zero();
     Ok(frame)

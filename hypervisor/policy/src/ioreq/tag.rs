@@ -3,18 +3,16 @@
 //! A mark is never given out twice, so that news of an old server's port cannot reach a server that has its number
 //! now.
 
-use super::{SERVERS, ServerId};
+use super::request::{SERVERS, ServerId};
 use crate::event::ConsumerTag;
 
 /// Set in every mark of this module, and in no other part's.
 const OURS: u32 = 1 << 31;
-/// The mark of the port for buffered requests.
-const BUFFERED: u32 = 1 << 4;
-/// Where the server's generation begins; it ends below [`OURS`].
-const GENERATION_SHIFT: u32 = 5;
+/// Where the server's generation begins, behind its number; it ends below [`OURS`].
+const GENERATION_SHIFT: u32 = 4;
 const GENERATION_MASK: u32 = (OURS - 1) >> GENERATION_SHIFT;
 
-const _: () = assert!(SERVERS == BUFFERED as usize);
+const _: () = assert!(SERVERS == 1 << GENERATION_SHIFT);
 
 /// Whether the events of a port with this mark go to an ioreq server.
 pub fn is_ours(tag: ConsumerTag) -> bool {
@@ -25,16 +23,14 @@ pub fn is_ours(tag: ConsumerTag) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tag {
     pub server: ServerId,
-    /// Which of the servers that had this number, modulo 2^26.
+    /// How many servers were made before it, modulo 2^27.
     generation: u32,
-    /// The port is the one for buffered requests, not a vCPU's.
-    pub buffered: bool,
 }
 
 impl Tag {
     /// The mark of a port of the server that was made as number `generation`.
-    pub(super) fn new(server: ServerId, generation: u32, buffered: bool) -> Self {
-        Tag { server, generation: generation & GENERATION_MASK, buffered }
+    pub(super) fn new(server: ServerId, generation: u32) -> Self {
+        Tag { server, generation: generation & GENERATION_MASK }
     }
 
     /// Whether the server made as number `generation` has this mark.
@@ -44,16 +40,14 @@ impl Tag {
 
     /// As the event channels keep it.
     pub(super) fn pack(self) -> ConsumerTag {
-        let buffered = if self.buffered { BUFFERED } else { 0 };
-        ConsumerTag(OURS | self.generation << GENERATION_SHIFT | buffered | u32::from(self.server.0))
+        ConsumerTag(OURS | self.generation << GENERATION_SHIFT | u32::from(self.server.0))
     }
 
     /// The way back, if the mark is ours.
     pub(super) fn unpack(tag: ConsumerTag) -> Option<Self> {
         is_ours(tag).then_some(Tag {
-            server: ServerId((tag.0 & (BUFFERED - 1)) as u16),
+            server: ServerId((tag.0 & ((1 << GENERATION_SHIFT) - 1)) as u16),
             generation: tag.0 >> GENERATION_SHIFT & GENERATION_MASK,
-            buffered: tag.0 & BUFFERED != 0,
         })
     }
 }
@@ -65,12 +59,10 @@ mod tests {
     #[test]
     fn marks_keep_what_they_say() {
         for server in (0..SERVERS as u16).map(ServerId) {
-            for generation in [0, 1, 0x1234567, GENERATION_MASK, u32::MAX] {
-                for buffered in [false, true] {
-                    let tag = Tag::new(server, generation, buffered);
-                    assert_eq!(Tag::unpack(tag.pack()), Some(tag));
-                    assert!(tag.is_of(generation) && !tag.is_of(generation ^ 1));
-                }
+            for generation in [0, 1, 0x0123_4567, GENERATION_MASK, u32::MAX] {
+                let tag = Tag::new(server, generation);
+                assert_eq!(Tag::unpack(tag.pack()), Some(tag));
+                assert!(tag.is_of(generation) && !tag.is_of(generation ^ 1));
             }
         }
         assert_eq!(Tag::unpack(ConsumerTag(OURS - 1)), None);

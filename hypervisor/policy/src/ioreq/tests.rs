@@ -1,4 +1,4 @@
-//! Tests of I/O requests: each call and its errors, the ring, and a model that all orders of small cases and random
+//! Tests of I/O requests: each call and its errors, and a model that all orders of small cases and random
 //! orders of large ones are compared with.
 
 mod control;
@@ -6,5 +6,5 @@ mod exhaustive;
 mod forward;
 mod model;
 mod random;
-mod ring;
+mod ranges;
 mod support;

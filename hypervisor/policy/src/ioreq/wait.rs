@@ -3,7 +3,7 @@
 use crate::event::VcpuSet;
 use xenolith_core::types::VcpuId;
 
-use super::ServerId;
+use super::request::ServerId;
 
 /// How an access ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,9 +6,10 @@ use xenolith_arch::{self as machine, HardwareTlb, Stage2};
 use xenolith_core::sync::Mutex;
 use xenolith_core::types::{Ipa, PAGE_SHIFT, Pa, VcpuId};
 use xenolith_isa::sysreg::{FilteredIds, Guest};
-use xenolith_isa::vgic::{Config, ConfigError, MAX_SPIS, MAX_VCPUS_V2, MAX_VCPUS_V3, Model, Vgic};
+use xenolith_isa::vgic::{Config, ConfigError, Frame, MAX_SPIS, MAX_VCPUS_V2, MAX_VCPUS_V3, Model, Vgic};
 use xenolith_memory::p2m::{MapKind, P2m, P2mError, Tlb};
 use xenolith_memory::table::TableList;
+use xenolith_vdev::address_table::Handler;
 
 use super::{DomainArch, Lines, layout};
 
@@ -83,6 +84,13 @@ impl ArchConfig {
             physical_timer: layout::PHYSICAL_TIMER,
         };
         Ok((config, most))
+    }
+
+    /// The windows of addresses that the hypervisor emulates for it: first address, bytes, who answers. [`DomainArch::new`]
+    /// makes sure that they do not overlap.
+    pub fn windows(&self) -> impl Iterator<Item = (Ipa, u64, Handler)> {
+        let frames = self.controller.frames().filter(|&(_, _, size)| size > 0);
+        frames.map(|(Frame(number), first, size)| (first, size, Handler::Vgic(number)))
     }
 
     /// Maps what the guest may reach of the machine's interrupt controller itself. After an error: where, and why.

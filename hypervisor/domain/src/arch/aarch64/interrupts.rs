@@ -8,9 +8,10 @@ use crate::hypervisor::Hypervisor;
 use xenolith_arch::gic;
 use xenolith_core::sync::MutexGuard;
 use xenolith_core::types::{CpuId, VcpuId};
-use xenolith_isa::vgic::{LineChange, Vgic};
+use xenolith_isa::vgic::{Frame, LineChange, Vgic};
 
 use crate::domain::Domain;
+use crate::parts::io_state::IoState;
 
 impl Domain {
     /// Changes the interrupt controller, then does what the change asks for.
@@ -22,6 +23,27 @@ impl Domain {
             self.follow_vgic(hv, vgic);
         }
         result
+    }
+
+    /// A load, or a store of `write`, at an offset of one of the controller's frames ([`Model::frames`] numbers them).
+    ///
+    /// [`Model::frames`]: xenolith_isa::vgic::Model::frames
+    #[inline]
+    pub(crate) fn access_interrupt_controller(
+        &self,
+        hv: &Hypervisor,
+        id: VcpuId,
+        frame: u8,
+        offset: u64,
+        size: u8,
+        write: Option<u64>,
+    ) -> IoState {
+        let frame = Frame(frame);
+        let done = self.change_vgic(hv, |vgic| match write {
+            Some(value) => vgic.write(id, frame, offset, size, value).map(|()| 0),
+            None => vgic.read(id, frame, offset, size),
+        });
+        done.map_or(IoState::Refused, IoState::Done)
     }
 
     #[inline(never)]

@@ -5,7 +5,7 @@ use arrayvec::ArrayVec;
 use super::distributor::{IIDR_V3, PIDR2_V3};
 use super::register::{Access, Field};
 use super::{ConfigError, Fault, MAX_REGIONS, Vgic, Windows};
-use xenolith_core::types::{Ipa, VcpuId};
+use xenolith_core::types::VcpuId;
 
 /// log2 of the bytes for one vCPU.
 const SHIFT: u32 = 17;
@@ -28,8 +28,6 @@ const TYPER_LAST: u64 = 1 << 4;
 /// A run of redistributors.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Region {
-    base: Ipa,
-    size: u64,
     /// The vCPUs that have theirs here.
     first: u16,
     end: u16,
@@ -43,10 +41,10 @@ impl Region {
     ) -> Result<ArrayVec<Region, MAX_REGIONS>, ConfigError> {
         let mut first = 0;
         let mut regions = ArrayVec::new();
-        for &(base, size) in windows {
+        for &(_, size) in windows {
             let room = u16::try_from(size >> SHIFT).unwrap_or(u16::MAX);
             let end = vcpus.min(u16::saturating_add(first, room));
-            regions.push(Region { base, size, first, end });
+            regions.push(Region { first, end });
             first = end;
         }
         if first < vcpus {
@@ -54,23 +52,19 @@ impl Region {
         }
         Ok(regions)
     }
-
-    /// The vCPU whose frames hold an address of this region, and the offset in them.
-    pub(super) fn find(&self, ipa: Ipa) -> Option<(Option<VcpuId>, u32)> {
-        let offset = ipa.0.wrapping_sub(self.base.0);
-        if offset >= self.size {
-            return None;
-        }
-        let within = u32::try_from(offset & ((1 << SHIFT) - 1)).ok()?;
-        let vcpu = u16::try_from(offset >> SHIFT)
-            .ok()
-            .and_then(|n| self.first.checked_add(n))
-            .filter(|vcpu| *vcpu < self.end);
-        Some((vcpu.map(VcpuId), within))
-    }
 }
 
 impl Vgic {
+    /// The vCPU whose frames have an offset of a region, and the offset in them. There may be none: a region may have room
+    /// for more than there are.
+    pub(super) fn redistributor(&self, region: usize, offset: u64) -> (Option<VcpuId>, u64) {
+        let owner = self.regions.get(region).and_then(|region| {
+            let vcpu = region.first.checked_add(u16::try_from(offset >> SHIFT).ok()?)?;
+            (vcpu < region.end).then_some(VcpuId(vcpu))
+        });
+        (owner, offset & ((1 << SHIFT) - 1))
+    }
+
     /// A load from the redistributor of `owner`, by whichever vCPU. Where no vCPU is, there is nothing.
     pub(super) fn read_redistributor(&mut self, owner: Option<VcpuId>, access: Access) -> Result<u64, Fault> {
         let Some(owner) = owner else { return Ok(0) };

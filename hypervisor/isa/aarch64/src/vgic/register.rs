@@ -17,7 +17,8 @@ pub(super) struct Access {
 
 impl Access {
     #[inline]
-    pub(super) fn new(offset: u32, size: u8) -> Result<Self, Fault> {
+    pub(super) fn new(offset: u64, size: u8) -> Result<Self, Fault> {
+        let offset = u32::try_from(offset).map_err(|_| Fault)?;
         match size {
             1 | 2 | 4 | 8 if offset.is_multiple_of(size.into()) => Ok(Access { offset, size }),
             _ => Err(Fault),

@@ -2,7 +2,7 @@
 
 use super::support::*;
 use crate::event::Port;
-use crate::ioreq::{Completed, Outcome, Posted, Request, ServerId, Space};
+use crate::ioreq::{Completed, Outcome, Posted, Request, ServerId};
 use xenolith_abi::ioreq::Slot;
 use xenolith_core::types::VcpuId;
 
@@ -24,11 +24,6 @@ fn the_slot_says_what_is_asked() {
     let (mut domain, id, _) = asked(&read(0x18, 8));
     let slot = Slot { addr: 0x18, data: 0, size: 8, flags: 0x21, ..slot };
     assert_eq!(domain.slot(id, V0), slot);
-    for (space, kind) in [(Space::Port, 0), (Space::PciConfig, 2)] {
-        let (mut domain, id, _) = asked(&Request { space, ..read(0xa0, 1) });
-        let slot = Slot { addr: 0xa0, size: 1, kind, ..slot };
-        assert_eq!(domain.slot(id, V0), slot);
-    }
 }
 
 #[test]
@@ -112,7 +107,7 @@ fn one_request_at_a_time_for_each_vcpu() {
 #[test]
 fn what_nobody_would_answer_is_refused() {
     let mut domain = Domain::new(GUEST_VCPUS);
-    let id = domain.create(OWNER, None);
+    let id = domain.create(OWNER);
     assert_eq!(domain.servers.post(V0, id, &read(0, 1)), Posted::Refused);
     domain.enable(id).unwrap();
     for size in (0..=u8::MAX).filter(|size| ![1, 2, 4, 8].contains(size)) {
@@ -215,7 +210,7 @@ fn a_server_that_is_turned_off_still_answers() {
 fn an_invalidation_waits_for_every_enabled_server() {
     let mut domain = Domain::new(GUEST_VCPUS);
     let servers: Vec<ServerId> = (0..3).map(|_| domain.serve()).collect();
-    let off = domain.create(OWNER, None);
+    let off = domain.create(OWNER);
     let ports = domain.servers.post_invalidate(V1);
     assert_eq!(ports.as_slice(), [Port(2), Port(4), Port(6)]);
     let slot = Slot { addr: 0, data: u64::MAX, count: 1, size: 4, vp_eport: 4, pad: 0, flags: 1, kind: 8 };
@@ -238,7 +233,7 @@ fn an_invalidation_waits_for_every_enabled_server() {
 fn with_no_enabled_server_an_invalidation_is_nothing() {
     let mut domain = Domain::new(1);
     assert!(domain.servers.post_invalidate(V0).is_empty());
-    domain.create(OWNER, None);
+    domain.create(OWNER);
     assert!(domain.servers.post_invalidate(V0).is_empty());
     assert!(!domain.servers.is_waiting(V0));
 }

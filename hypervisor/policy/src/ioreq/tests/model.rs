@@ -2,7 +2,7 @@
 //! be seen from outside must agree.
 
 use crate::event::{ConsumerTag, Port, VcpuSet};
-use crate::ioreq::{Completed, Outcome, Posted, Removed, ServerId, Space};
+use crate::ioreq::{Completed, Outcome, Posted, Removed, ServerId};
 use xenolith_core::types::{DomId, VcpuId};
 
 use super::support::*;
@@ -264,7 +264,7 @@ impl World {
         match op {
             Op::Create => {
                 let Some(index) = self.model.servers.iter().position(Option::is_none) else { return };
-                let id = self.domain.create(owner(index), None);
+                let id = self.domain.create(owner(index));
                 assert_eq!(id, ServerId(index as u16));
                 self.model.servers[index] = Some(Server {
                     enabled: false,
@@ -356,9 +356,9 @@ impl World {
         let (id, by, first) = (ServerId(server as u16), owner(server), base(server));
         let servers = &mut self.domain.servers;
         let result = if map {
-            servers.map_range(id, by, Space::Mmio, first, first + 0xff)
+            servers.map_range(id, by, first, first + 0xff)
         } else {
-            servers.unmap_range(id, by, Space::Mmio, first, first + 0xff)
+            servers.unmap_range(id, by, first, first + 0xff)
         };
         let known = self.model.servers[server].as_mut().filter(|known| known.mapped != map);
         assert_eq!(result.is_ok(), known.is_some());
@@ -374,7 +374,7 @@ impl World {
         }
         self.fetch(vcpu);
         let request = if write { super::support::write(base(server), 4, 1) } else { read(base(server), 4) };
-        let route = self.domain.servers.route(Space::Mmio, request.address, request.address + 3);
+        let route = self.domain.route(request.address);
         let known = self.model.servers[server].as_mut().filter(|known| known.enabled && known.mapped);
         assert_eq!(route.is_some(), known.is_some());
         let (Some(id), Some(known)) = (route, known) else { return };

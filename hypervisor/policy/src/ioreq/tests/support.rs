@@ -10,7 +10,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::event::{ConsumerTag, Port, SharedFrame};
 use crate::ioreq::server::Server;
-use crate::ioreq::{Buffering, Request, ServerId, Servers, Space};
+use crate::ioreq::{Request, ServerId, Servers};
 use xenolith_core::types::{DomId, VcpuId};
 use xenolith_memory::arena::page;
 use xenolith_memory::page::Page;
@@ -67,18 +67,22 @@ impl Domain {
         Domain { servers: Servers::new(vcpus).unwrap(), held: Arc::default(), ports: Vec::new() }
     }
 
-    pub fn create(&mut self, owner: DomId, buffering: Option<Buffering>) -> ServerId {
+    pub fn create(&mut self, owner: DomId) -> ServerId {
         let ports = &mut self.ports;
-        self.servers.create(owner, buffering, |vcpu, tag| Ok(make_port(ports, vcpu, tag))).unwrap()
+        self.servers.create(owner, |vcpu, tag| Ok(make_port(ports, vcpu, tag))).unwrap()
     }
 
-    /// A server of [`OWNER`] that is enabled and has 0x100 bytes of each space, at 0x1000 times its number.
+    /// The enabled server that has claimed an address.
+    pub fn route(&self, address: u64) -> Option<ServerId> {
+        let id = self.servers.ranges.find(address)?.value;
+        self.servers.is_enabled(id).then_some(id)
+    }
+
+    /// A server of [`OWNER`] that is enabled and has 0x100 bytes at 0x1000 times its number.
     pub fn serve(&mut self) -> ServerId {
-        let id = self.create(OWNER, None);
-        for space in Space::ALL {
-            let first = u64::from(id.0) * 0x1000;
-            self.servers.map_range(id, OWNER, space, first, first + 0xff).unwrap();
-        }
+        let id = self.create(OWNER);
+        let first = u64::from(id.0) * 0x1000;
+        self.servers.map_range(id, OWNER, first, first + 0xff).unwrap();
         self.enable(id).unwrap();
         id
     }
@@ -130,11 +134,11 @@ pub fn make_port(ports: &mut Vec<(VcpuId, ConsumerTag)>, vcpu: VcpuId, tag: Cons
 }
 
 pub fn read(address: u64, size: u8) -> Request {
-    Request { space: Space::Mmio, address, size, write: false, data: 0x5555 }
+    Request { address, size, write: false, data: 0x5555 }
 }
 
 pub fn write(address: u64, size: u8, data: u64) -> Request {
-    Request { space: Space::Mmio, address, size, write: true, data }
+    Request { address, size, write: true, data }
 }
 
 impl Domain {
@@ -158,7 +162,6 @@ impl Domain {
                 lost: server.lost,
                 ranges: server.ranges,
                 pages: server.pages.each_ref().map(|page| page.as_ref().map(copy)),
-                ring: None,
             })
         });
         let servers = Servers {

@@ -12,9 +12,24 @@ fn every_offset_takes_every_size() {
             for offset in 0..0x2_0000 {
                 for size in [0, 1, 2, 4, 8, 255] {
                     for value in [0, u64::MAX] {
-                        let _ = machine.vgic.write(VcpuId(0), Ipa(base + offset), size, value);
+                        let _ = machine.try_write(0, base + offset, size, value);
                     }
-                    let _ = machine.vgic.read(VcpuId(0), Ipa(base + offset), size);
+                    let _ = machine.try_read(0, base + offset, size);
+                }
+            }
+        }
+        machine.settle();
+    }
+}
+
+#[test]
+fn any_frame_and_offset_is_answered() {
+    for mut machine in [Machine::v2(8, 988), Machine::v3(128, 988)] {
+        for frame in [0, 1, 2, u8::MAX].map(Frame) {
+            for offset in [0, 4, 0x1000, 0x1_0000, 0x100_0000, u64::MAX - 7] {
+                for size in [0, 4, 8] {
+                    let _ = machine.vgic.write(VcpuId(0), frame, offset, size, u64::MAX);
+                    let _ = machine.vgic.read(VcpuId(0), frame, offset, size);
                 }
             }
         }
@@ -30,11 +45,11 @@ proptest! {
     ) {
         let mut machine = if v2 { Machine::v2(3, 50) } else { Machine::v3(3, 50) };
         for (vcpu, offset, size, value, store) in accesses {
-            let ipa = Ipa(DISTRIBUTOR.wrapping_add(offset));
+            let address = DISTRIBUTOR.wrapping_add(offset);
             if store {
-                machine.vgic.write(VcpuId(vcpu), ipa, size, value);
+                machine.try_write(vcpu, address, size, value);
             } else {
-                machine.vgic.read(VcpuId(vcpu), ipa, size);
+                machine.try_read(vcpu, address, size);
             }
         }
         machine.settle();

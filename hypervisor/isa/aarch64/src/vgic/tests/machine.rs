@@ -37,6 +37,8 @@ pub struct Interface {
 
 pub struct Machine {
     pub vgic: Vgic,
+    /// Where the frames are.
+    frames: Vec<(Frame, Ipa, u64)>,
     pub cpus: Vec<Interface>,
     pub physical: BTreeMap<Line, Physical>,
     /// What the last [`settle`](Machine::settle) was told.
@@ -84,11 +86,13 @@ impl Machine {
             maintenance: false,
         };
         let vcpus = config.vcpus;
+        let frames = config.model.frames().collect();
         let mut vgic = Vgic::new(config).unwrap();
         for n in 0..vcpus {
             vgic.set_online(VcpuId(n), true);
         }
-        Machine { vgic, cpus: vec![interface; vcpus.into()], physical: BTreeMap::new(), event_ppi_enabled: 0 }
+        let cpus = vec![interface; vcpus.into()];
+        Machine { vgic, frames, cpus, physical: BTreeMap::new(), event_ppi_enabled: 0 }
     }
 
     /// A GICv3 with both groups enabled, as Linux leaves it.
@@ -106,11 +110,31 @@ impl Machine {
     }
 
     pub fn read(&mut self, vcpu: u16, address: u64, size: u8) -> u64 {
-        self.vgic.read(VcpuId(vcpu), Ipa(address), size).unwrap().unwrap()
+        self.try_read(vcpu, address, size).unwrap().unwrap()
     }
 
     pub fn write(&mut self, vcpu: u16, address: u64, size: u8, value: u64) {
-        self.vgic.write(VcpuId(vcpu), Ipa(address), size, value).unwrap().unwrap();
+        self.try_write(vcpu, address, size, value).unwrap().unwrap();
+    }
+
+    /// The frame that has an address, and the offset in it.
+    fn find(&self, address: u64) -> Option<(Frame, u64)> {
+        self.frames.iter().find_map(|&(frame, base, size)| {
+            let offset = address.checked_sub(base.0).filter(|&offset| offset < size)?;
+            Some((frame, offset))
+        })
+    }
+
+    /// A load; `None` where no frame is.
+    pub fn try_read(&mut self, vcpu: u16, address: u64, size: u8) -> Option<Result<u64, Fault>> {
+        let (frame, offset) = self.find(address)?;
+        Some(self.vgic.read(VcpuId(vcpu), frame, offset, size))
+    }
+
+    /// A store; `None` where no frame is.
+    pub fn try_write(&mut self, vcpu: u16, address: u64, size: u8, value: u64) -> Option<Result<(), Fault>> {
+        let (frame, offset) = self.find(address)?;
+        Some(self.vgic.write(VcpuId(vcpu), frame, offset, size, value))
     }
 
     pub fn back(&mut self, line: Line, physical: u32) {

@@ -12,7 +12,7 @@ fn distributor_describes_itself() {
     assert_eq!(machine.read(0, DISTRIBUTOR, 4), 0);
     machine.write(0, DISTRIBUTOR, 4, 1);
     assert_eq!(machine.read(0, DISTRIBUTOR, 4), 1);
-    assert_eq!(machine.vgic.read(VcpuId(0), Ipa(DISTRIBUTOR + 0x1000), 4), None, "the CPU interface");
+    assert_eq!(machine.try_read(0, DISTRIBUTOR + 0x1000, 4), None, "the CPU interface");
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn linux_gets_group_0() {
 #[test]
 fn the_request_register_takes_words_only() {
     let mut machine = Machine::v2(2, 32);
-    assert_eq!(machine.vgic.write(VcpuId(0), Ipa(DISTRIBUTOR + 0xf00), 1, 0), Some(Err(Fault)));
-    assert_eq!(machine.vgic.write(VcpuId(0), Ipa(DISTRIBUTOR + 0xf10), 2, 0), Some(Err(Fault)));
+    assert_eq!(machine.try_write(0, DISTRIBUTOR + 0xf00, 1, 0), Some(Err(Fault)));
+    assert_eq!(machine.try_write(0, DISTRIBUTOR + 0xf10, 2, 0), Some(Err(Fault)));
     assert_eq!(machine.read(0, DISTRIBUTOR + 0xf00, 4), 0);
 }

@@ -1,9 +1,9 @@
 //! A guest's load or store where no memory is: which instruction it is, who answers it, and how it ends.
 //!
-//! The order of those who may answer is fixed: what the hypervisor emulates, then the device models of the domain, then
-//! nobody (loads read all ones and stores go nowhere, or the guest gets an abort if its domain was made so). An
-//! instruction that moves two registers asks once for each. While a device model has the question, the vCPU is paused and
-//! the instruction waits in it; nothing of it is done again when the answer comes.
+//! The domain's table of addresses says who answers; where nobody does, loads read all ones and stores go nowhere, or the
+//! guest gets an abort if its domain was made so. An instruction that moves two registers asks once for each. While an
+//! ioreq server has the question, the vCPU is paused and the instruction waits in it; nothing of it is done again when the
+//! answer comes.
 
 use xenolith_arch::{self as arch, context};
 use xenolith_core::types::{Gva, Ipa};
@@ -16,21 +16,6 @@ use xenolith_isa::regs::{GuestRegs, Length};
 use xenolith_isa::trap::DataAbort;
 
 use super::{exit, inject};
-
-/// Who answered one transfer, and what.
-enum Answer {
-    /// Done. A load got this value.
-    Value(u64),
-    /// A device model has been asked; the vCPU is paused.
-    Later,
-    /// The device does not take such an access.
-    Refused,
-    /// Nobody is there.
-    Nobody,
-}
-
-/// The device does not take such an access.
-struct Refused;
 
 /// What is answered where nothing is.
 const NOTHING: u64 = u64::MAX;
@@ -80,25 +65,25 @@ pub fn begin(
         }
         return;
     }
-    // The common case needs no record of how far it has come.
-    if let Some(access) = abort.access
-        && let Some(done) = emulated(hv, vcpu, regs, MmioAccess { at: ipa, access }, abort.write)
-    {
-        return match done {
-            Ok(value) => {
-                if !abort.write {
-                    access.complete_load(regs, value, inject::byte_order(regs));
-                }
-                regs.advance(length);
+    // What the hypervisor emulates itself needs no record of how far it has come.
+    let asked = abort.access.map(|access| ask(hv, vcpu, regs, &MmioAccess { at: ipa, access }, abort.write));
+    match (asked, abort.access) {
+        (Some(IoState::Done(value)), Some(access)) => {
+            if !abort.write {
+                access.complete_load(regs, value, inject::byte_order(regs));
             }
-            Err(Refused) => inject::data_abort(regs, abort),
-        };
+            regs.advance(length);
+        }
+        (Some(IoState::Refused), _) => inject::data_abort(regs, abort),
+        (asked, _) => begin_other(hv, vcpu, local, regs, abort, ipa, length, asked),
     }
-    begin_other(hv, vcpu, local, regs, abort, ipa, length);
 }
 
 /// What is left: nothing that the hypervisor emulates is at the address, or the syndrome does not say what is moved.
+/// `asked` is what became of the access that the syndrome describes.
 #[inline(never)]
+// A cold path, which has the arguments of its caller and one more.
+#[allow(clippy::too_many_arguments)]
 fn begin_other(
     hv: &Hypervisor,
     vcpu: &VcpuRef,
@@ -107,13 +92,14 @@ fn begin_other(
     abort: &DataAbort,
     ipa: Ipa,
     length: Length,
+    asked: Option<IoState>,
 ) {
     let mut access = match abort.access {
         Some(access) => Some(DeviceAccess::described(abort, MmioAccess { at: ipa, access }, length)),
         None => decoded(vcpu, hv, regs, abort, ipa, length),
     };
     match &mut access {
-        Some(access) => carry_on(hv, vcpu, local, regs, access),
+        Some(access) => carry_on(hv, vcpu, local, regs, access, asked),
         None if exit::may_retry(vcpu, &abort.fault, abort.write) => (),
         None => inject::data_abort(regs, abort),
     }
@@ -127,82 +113,42 @@ pub fn resume(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, regs: &mut Gue
     // Without an instruction the wait was for something else, and is over now.
     let Some(mut access) = vcpu.vcpu().access.lock().take() else { return };
     complete(&mut access, regs, value);
-    carry_on(hv, vcpu, local, regs, &mut access);
+    carry_on(hv, vcpu, local, regs, &mut access, None);
 }
 
+/// Makes the transfers that are left. `asked` is what became of the first of them, if it has been asked for.
 fn carry_on(
     hv: &Hypervisor,
     vcpu: &VcpuRef,
     local: &mut Local,
     regs: &mut GuestRegs,
     access: &mut DeviceAccess,
+    mut asked: Option<IoState>,
 ) {
     while let Some(current) = access.current() {
-        // What the syndrome describes is one transfer, and `begin` has found that it is not the hypervisor's.
-        let own = match access.is_decoded() {
-            true => emulated(hv, vcpu, regs, *current, access.write),
-            false => None,
-        };
-        let answer = match own {
-            Some(Ok(value)) => Answer::Value(value),
-            Some(Err(Refused)) => Answer::Refused,
-            None => ask(hv, vcpu, regs, current, access.write),
-        };
-        match answer {
-            Answer::Value(value) => complete(access, regs, value),
-            Answer::Later => {
+        let state = asked.take().unwrap_or_else(|| ask(hv, vcpu, regs, current, access.write));
+        match state {
+            IoState::Done(value) => complete(access, regs, value),
+            IoState::Dropped => complete(access, regs, NOTHING),
+            IoState::Pending => {
                 // Locked first, so that it is copied once.
                 let mut waiting = vcpu.vcpu().access.lock();
                 *waiting = Some(*access);
                 return local.choose();
             }
             // Another CPU was changing the entry when the guest came by: the instruction is made again.
-            Answer::Nobody if exit::may_retry(vcpu, &access.abort.fault, access.write) => return,
-            Answer::Nobody if !vcpu.domain.trap_unmapped => complete(access, regs, NOTHING),
-            Answer::Nobody | Answer::Refused => return inject::data_abort(regs, &access.abort),
+            IoState::Unhandled if exit::may_retry(vcpu, &access.abort.fault, access.write) => return,
+            IoState::Unhandled if !vcpu.domain.trap_unmapped => complete(access, regs, NOTHING),
+            IoState::Unhandled | IoState::Refused => return inject::data_abort(regs, &access.abort),
         }
     }
     finish(access, regs);
 }
 
-/// Asks the domain's device models for one transfer.
-fn ask(hv: &Hypervisor, vcpu: &VcpuRef, regs: &GuestRegs, current: &MmioAccess, write: bool) -> Answer {
-    let size = current.access.size.bytes();
-    match vcpu.domain.ask_device_model(
-        hv,
-        vcpu.id,
-        current.at,
-        size,
-        current.stored(regs, write, inject::byte_order),
-    ) {
-        IoState::Unhandled => Answer::Nobody,
-        IoState::Dropped => Answer::Value(NOTHING),
-        IoState::Pending => Answer::Later,
-    }
-}
-
-/// A device that the hypervisor emulates: `None` if there is none at the address, `Err` if it refuses the access.
-fn emulated(
-    hv: &Hypervisor,
-    vcpu: &VcpuRef,
-    regs: &GuestRegs,
-    current: MmioAccess,
-    write: bool,
-) -> Option<Result<u64, Refused>> {
-    let MmioAccess { at, access } = current;
-    let size = access.size.bytes();
-    if let Some(value) = current.stored(regs, write, inject::byte_order) {
-        if let Some(done) = vcpu.domain.write_uart(hv, at, size, value) {
-            return Some(done.map(|()| 0).map_err(|_| Refused));
-        }
-        let done = vcpu.domain.change_vgic(hv, |vgic| vgic.write(vcpu.id, at, size, value))?;
-        return Some(done.map(|()| 0).map_err(|_| Refused));
-    }
-    if let Some(done) = vcpu.domain.read_uart(hv, at, size) {
-        return Some(done.map_err(|_| Refused));
-    }
-    let done = vcpu.domain.change_vgic(hv, |vgic| vgic.read(vcpu.id, at, size))?;
-    Some(done.map_err(|_| Refused))
+/// Makes one transfer, if somebody answers at its address.
+fn ask(hv: &Hypervisor, vcpu: &VcpuRef, regs: &GuestRegs, current: &MmioAccess, write: bool) -> IoState {
+    let stored = current.stored(regs, write, inject::byte_order);
+    vcpu.domain.access(hv, vcpu.id, current.at, current.access.size.bytes(), stored)
 }
 
 /// The A64 instruction at the program counter. The guest may have changed it since it was executed.

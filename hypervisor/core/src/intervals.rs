@@ -1,0 +1,210 @@
+//! Sets of ranges: sorted, disjoint, each with a value, and found by one binary search.
+//!
+//! Ranges have both their ends in them, so that the last address there is can be in one. Neighbours of the same value are
+//! one range: how many there are depends on what is in the set and not on how it came there, which is what makes a limit
+//! on their number fair. Growth is fallible, and a change that fails changes nothing.
+
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+
+/// A range, both ends included, and what stands for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interval<T = ()> {
+    /// The first number.
+    pub first: u64,
+    /// The last number, not below the first.
+    pub last: u64,
+    /// Its value.
+    pub value: T,
+}
+
+/// Why a set was not changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IntervalError {
+    /// The range ends before it begins.
+    Empty,
+    /// Some of the range is in the set.
+    Overlap,
+    /// The range is not part of one range with this value.
+    Absent,
+    /// The set would get more ranges than it may.
+    Full,
+    /// There is no memory.
+    Memory,
+}
+
+/// The set. Between two calls its ranges ascend, do not overlap, and no two that touch have the same value.
+#[derive(Clone, Debug)]
+pub struct Intervals<T = ()>(Vec<Interval<T>>);
+
+impl<T> Default for Intervals<T> {
+    fn default() -> Self {
+        Intervals(Vec::new())
+    }
+}
+
+impl<T: Copy + Eq> Intervals<T> {
+    /// How many ranges there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The ranges, in ascending order.
+    pub fn as_slice(&self) -> &[Interval<T>] {
+        &self.0
+    }
+
+    /// The range that has this number.
+    #[inline]
+    pub fn find(&self, number: u64) -> Option<&Interval<T>> {
+        self.find_with(number, || ())
+    }
+
+    /// As [`find`](Self::find), calling `step` for each range that is looked at.
+    #[inline]
+    fn find_with(&self, number: u64, mut step: impl FnMut()) -> Option<&Interval<T>> {
+        let index = self.0.binary_search_by(|range| {
+            step();
+            match () {
+                () if range.first > number => Ordering::Greater,
+                () if range.last < number => Ordering::Less,
+                () => Ordering::Equal,
+            }
+        });
+        self.0.get(index.ok()?)
+    }
+
+    /// The ranges that have a number of `first..=last`, in ascending order.
+    pub fn overlapping(&self, first: u64, last: u64) -> &[Interval<T>] {
+        let (start, end) = self.between(first, last);
+        self.0.get(start..end).unwrap_or_default()
+    }
+
+    /// Whether each number of `first..=last` is in the set, whatever its value.
+    pub fn covers(&self, first: u64, last: u64) -> bool {
+        let mut next = Some(first);
+        for range in self.overlapping(first, last) {
+            if next.is_none_or(|next| range.first > next) {
+                return false;
+            }
+            next = range.last.checked_add(1);
+        }
+        // Nothing behind the last number there is.
+        last < first || next.is_none_or(|next| next > last)
+    }
+
+    /// Adds a range that is in nobody's. At most `room` more ranges than before may be the outcome.
+    ///
+    /// [`Empty`](IntervalError::Empty), [`Overlap`](IntervalError::Overlap), [`Full`](IntervalError::Full),
+    /// [`Memory`](IntervalError::Memory).
+    pub fn insert(&mut self, first: u64, last: u64, value: T, room: usize) -> Result<(), IntervalError> {
+        if last < first {
+            return Err(IntervalError::Empty);
+        }
+        if !self.overlapping(first, last).is_empty() {
+            return Err(IntervalError::Overlap);
+        }
+        self.set(first, last, Some(value), room)
+    }
+
+    /// Takes out a range all of which is in one range with this value. At most `room` more ranges than before may be the
+    /// outcome: out of a middle two are left.
+    ///
+    /// [`Empty`](IntervalError::Empty), [`Absent`](IntervalError::Absent), [`Full`](IntervalError::Full),
+    /// [`Memory`](IntervalError::Memory).
+    pub fn remove(&mut self, first: u64, last: u64, value: T, room: usize) -> Result<(), IntervalError> {
+        if last < first {
+            return Err(IntervalError::Empty);
+        }
+        match self.find(first) {
+            Some(range) if range.last >= last && range.value == value => self.set(first, last, None, room),
+            _ => Err(IntervalError::Absent),
+        }
+    }
+
+    /// Gives every number of `first..=last` this value, whatever it had before; `None` takes them all out. At most `room`
+    /// more ranges than before may be the outcome.
+    ///
+    /// [`Empty`](IntervalError::Empty), [`Full`](IntervalError::Full), [`Memory`](IntervalError::Memory).
+    pub fn set(&mut self, first: u64, last: u64, value: Option<T>, room: usize) -> Result<(), IntervalError> {
+        if last < first {
+            return Err(IntervalError::Empty);
+        }
+        // All ranges that reach into it or touch it: at most the first and the last of them leave something, and a neighbour
+        // is left whole or becomes part of the new one.
+        let (start, end) = self.between(first.saturating_sub(1), last.saturating_add(1));
+        let old = self.0.get(start..end).unwrap_or_default();
+        let mut middle = value.map(|value| Interval { first, last, value });
+        let mut head = old.first().filter(|range| range.first < first).copied();
+        let mut tail = old.last().filter(|range| range.last > last).copied();
+        if let Some(middle) = &mut middle {
+            if let Some(range) = head.take_if(|range| range.value == middle.value) {
+                middle.first = range.first;
+            }
+            if let Some(range) = tail.take_if(|range| range.value == middle.value) {
+                middle.last = range.last;
+            }
+        }
+        if let Some(range) = &mut head {
+            range.last = range.last.min(first.saturating_sub(1));
+        }
+        if let Some(range) = &mut tail {
+            range.first = range.first.max(last.saturating_add(1));
+        }
+        self.replace(start, end, [head, middle, tail], room)
+    }
+
+    /// Makes room for `more` ranges, so that changes which take no more cannot fail for want of memory.
+    pub fn reserve(&mut self, more: usize) -> Result<(), IntervalError> {
+        self.0.try_reserve(more).map_err(|_| IntervalError::Memory)
+    }
+
+    /// Takes out all ranges that `keep` does not want.
+    pub fn retain(&mut self, keep: impl FnMut(&Interval<T>) -> bool) {
+        self.0.retain(keep);
+        if self.0.is_empty() {
+            self.0 = Vec::new();
+        }
+    }
+
+    /// The indices of the ranges that have a number of `first..=last`: from the first to before the second.
+    fn between(&self, first: u64, last: u64) -> (usize, usize) {
+        let start = self.0.partition_point(|range| range.last < first);
+        let end = self.0.partition_point(|range| range.first <= last);
+        (start, end.max(start))
+    }
+
+    /// Puts these in the places from `start` to before `end`.
+    fn replace(
+        &mut self,
+        start: usize,
+        end: usize,
+        new: [Option<Interval<T>>; 3],
+        room: usize,
+    ) -> Result<(), IntervalError> {
+        let count = new.iter().flatten().count();
+        let old = end.saturating_sub(start);
+        let more = count.saturating_sub(old);
+        if more > room {
+            return Err(IntervalError::Full);
+        }
+        self.0.try_reserve(more).map_err(|_| IntervalError::Memory)?;
+        self.0.drain(start.saturating_add(count).min(end)..end);
+        for (n, range) in new.into_iter().flatten().enumerate() {
+            let place = start.saturating_add(n);
+            match self.0.get_mut(place).filter(|_| n < old) {
+                Some(place) => *place = range,
+                None => self.0.insert(place, range),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! Who answers a guest's access to an address where it has no memory: one table for a domain, sorted, one look-up for an
+//! access.
+//!
+//! The rows are disjoint. What the hypervisor emulates comes before what a device model claims: of a claim over an
+//! emulated window the rest becomes rows, and the claim itself stays in the books of the ioreq servers
+//! (`xenolith_policy::ioreq`), from which it is taken back as it was given.
+//!
+//! A new emulated window is these places and no more:
+//! 1. a variant of [`Handler`];
+//! 2. the device itself, as a file beside this one, which is given offsets and knows no address;
+//! 3. the call of [`AddressTable::emulate`] where a domain gets the device;
+//! 4. an arm of `Domain::emulate` in `xenolith-domain`, which takes the device's lock and does what follows.
+
+use xenolith_abi::Errno;
+use xenolith_core::intervals::{IntervalError, Intervals};
+use xenolith_core::types::Ipa;
+#[cfg(feature = "ioreq")]
+use xenolith_policy::ioreq::ServerId;
+
+/// As many more rows as there is memory for: claims are counted where they are made.
+const ANY: usize = usize::MAX;
+
+/// Who answers an access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handler {
+    /// The emulated UART.
+    Vuart,
+    /// A frame of the emulated interrupt controller, by the number that the controller gives its frames.
+    Vgic(u8),
+    /// An ioreq server.
+    #[cfg(feature = "ioreq")]
+    Server(ServerId),
+}
+
+impl Handler {
+    /// Whether the hypervisor answers itself.
+    fn is_emulated(self) -> bool {
+        match self {
+            Handler::Vuart | Handler::Vgic(_) => true,
+            #[cfg(feature = "ioreq")]
+            Handler::Server(_) => false,
+        }
+    }
+}
+
+/// Where an address was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Who answers.
+    pub handler: Handler,
+    /// How far from the first address of its row: for what is emulated, the offset in its window.
+    pub offset: u64,
+    /// The last address of the row.
+    pub last: Ipa,
+}
+
+/// The table of one domain.
+#[derive(Clone, Debug, Default)]
+pub struct AddressTable(Intervals<Handler>);
+
+impl AddressTable {
+    /// The row that has an address.
+    #[inline]
+    pub fn find(&self, at: Ipa) -> Option<Found> {
+        let row = self.0.find(at.0)?;
+        Some(Found { handler: row.value, offset: at.0.wrapping_sub(row.first), last: Ipa(row.last) })
+    }
+
+    /// Adds a window of `size` bytes that the hypervisor emulates; claims of ioreq servers give way to it.
+    ///
+    /// `EINVAL`: it is empty, or wraps. `EEXIST`: another emulated window has a part of it, or the handler has one already.
+    /// `ENOMEM`: no memory. After an error nothing has changed.
+    pub fn emulate(&mut self, first: Ipa, size: u64, handler: Handler) -> Result<(), Errno> {
+        let last = size.checked_sub(1).and_then(|more| first.0.checked_add(more)).ok_or(Errno::EINVAL)?;
+        let taken = self.0.overlapping(first.0, last).iter().any(|row| row.value.is_emulated());
+        // A second window could become one with the first, and its offsets would be wrong.
+        if taken || self.0.as_slice().iter().any(|row| row.value == handler) {
+            return Err(Errno::EEXIST);
+        }
+        self.0.set(first.0, last, Some(handler), ANY).map_err(errno)
+    }
+}
+
+/// What ioreq servers claim.
+#[cfg(feature = "ioreq")]
+impl AddressTable {
+    /// Makes room for a change at `first..=last`, so that the claim or its end cannot fail. `ENOMEM`: no memory.
+    pub fn reserve(&mut self, first: u64, last: u64) -> Result<(), Errno> {
+        // A claim has pieces before, between and behind the windows; the end of one may leave something at both sides.
+        let pieces = self.0.overlapping(first, last).len().saturating_add(2);
+        self.0.reserve(pieces).map_err(errno)
+    }
+
+    /// Has a server answer at `first..=last`, which no other server has claimed, but where a window is emulated.
+    ///
+    /// `ENOMEM`: room was not [reserved](Self::reserve), and there is no memory.
+    pub fn claim(&mut self, first: u64, last: u64, server: ServerId) -> Result<(), Errno> {
+        self.change(first, last, Some(Handler::Server(server)))
+    }
+
+    /// Has a server no longer answer at `first..=last`, all of which it has claimed. `ENOMEM` as for [`claim`](Self::claim).
+    pub fn unclaim(&mut self, first: u64, last: u64) -> Result<(), Errno> {
+        self.change(first, last, None)
+    }
+
+    /// Takes out all rows of a server.
+    pub fn remove_server(&mut self, server: ServerId) {
+        self.0.retain(|row| row.value != Handler::Server(server));
+    }
+
+    /// Sets what is in `first..=last` but the emulated windows.
+    fn change(&mut self, first: u64, last: u64, value: Option<Handler>) -> Result<(), Errno> {
+        let mut next = Some(first);
+        // Each round goes beyond one window, of which there are few.
+        while let Some(from) = next.filter(|&from| from <= last) {
+            let window = self.0.overlapping(from, last).iter().find(|row| row.value.is_emulated()).copied();
+            let end = window.map_or(Some(last), |window| window.first.checked_sub(1));
+            if let Some(end) = end.filter(|&end| end >= from) {
+                self.0.set(from, end, value, ANY).map_err(errno)?;
+            }
+            next = window.and_then(|window| window.last.checked_add(1));
+        }
+        Ok(())
+    }
+}
+
+/// The number of an error.
+fn errno(error: IntervalError) -> Errno {
+    match error {
+        IntervalError::Empty | IntervalError::Absent => Errno::EINVAL,
+        IntervalError::Overlap => Errno::EEXIST,
+        IntervalError::Full | IntervalError::Memory => Errno::ENOMEM,
+    }
+}
+
+#[cfg(test)]
+mod tests;
