@@ -113,7 +113,7 @@ impl Devices {
                     }
                     return Ok(());
                 }
-                // The tools do the rest, which is heard of.
+                // The tools do the rest, of which a watch tells.
                 Step::Close => return states::close(store, &path, self.own != 0),
                 Step::Forget => drop(self.devices.remove(&place)),
             }
@@ -205,7 +205,7 @@ impl Devices {
         changed.into_iter().try_for_each(|place| self.look_at(store, place))
     }
 
-    /// Where processes are heard.
+    /// The processes' pipes, to wait on.
     pub fn pipes(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.children().filter_map(Child::pipe)
     }

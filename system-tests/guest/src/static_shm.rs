@@ -1,4 +1,4 @@
-//! Memory and event channels that the domain has in common with another from its start: both domains run this, one asks
+//! Memory and event channels that the domain shares with another from its start (static shared memory): both domains run this, one asks
 //! and the other answers. A question and its answer fill the whole memory, each round with another pattern.
 
 use std::fs::{self, File, OpenOptions};

@@ -1,13 +1,13 @@
-//! Domains that start with the machine, and have memory and event channels in common from then on: one asks, the other
+//! Domains that start with the machine, and share static memory and event channels from then on: one asks, the other
 //! answers, in the memory that Linux finds in its device tree.
 
 use anyhow::{Result, ensure};
-use system_tests::assets::COMMON;
+use system_tests::assets::STATIC_SHM;
 use system_tests::harness::{Lab, Scenario};
 use system_tests::setup::Setup;
 use system_tests::shell::READY;
 use testbed::kernel::Series;
-use testbed::qemu::{BootDomain, Common, SharedMemory, StaticPort};
+use testbed::qemu::{BootDomain, SharedMemory, StaticPort, StaticShared};
 
 /// Linux opens ports that are there from the start since 6.5.
 const SERIES: Series = Series::V6_12;
@@ -21,17 +21,17 @@ const SIZE: u64 = 0x20_1000;
 /// The scenarios of this file.
 pub fn all() -> Vec<Scenario> {
     vec![
-        Scenario::new("common/memory-of-nobody-anywhere", anywhere),
-        Scenario::new("common/memory-of-an-owner-at-its-address", at_its_address),
-        Scenario::new("common/wrong-nodes-are-named", wrong_nodes),
+        Scenario::new("static-shm/memory-of-nobody-anywhere", anywhere),
+        Scenario::new("static-shm/memory-of-an-owner-at-its-address", at_its_address),
+        Scenario::new("static-shm/wrong-nodes-are-named", wrong_nodes),
     ]
 }
 
-/// A domain that plays a role by the first memory and the port that it has in common.
-fn domain(lab: &Lab, name: &str, role: &str, common: Common) -> Result<BootDomain> {
-    let memory = common.memory.first().map_or("nothing", |memory| &memory.id);
-    let port = common.ports.first().map_or(0, |end| end.port);
-    let bootargs = format!("console=ttyAMA0 quiet run={COMMON} role={role} memory={memory} port={port}");
+/// A domain that plays a role by the first memory and the port that it has in static_shared.
+fn domain(lab: &Lab, name: &str, role: &str, static_shared: StaticShared) -> Result<BootDomain> {
+    let memory = static_shared.memory.first().map_or("nothing", |memory| &memory.id);
+    let port = static_shared.ports.first().map_or(0, |end| end.port);
+    let bootargs = format!("console=ttyAMA0 quiet run={STATIC_SHM} role={role} memory={memory} port={port}");
     Ok(BootDomain {
         name: name.into(),
         kernel: lab.assets.kernel(SERIES)?.image(),
@@ -40,7 +40,7 @@ fn domain(lab: &Lab, name: &str, role: &str, common: Common) -> Result<BootDomai
         memory_mib: 128,
         vcpus: 1,
         vpl011: true,
-        common,
+        static_shared,
         ..BootDomain::default()
     })
 }
@@ -62,12 +62,12 @@ fn anywhere(lab: &Lab) -> Result<()> {
     let ends = [(10, 0x7001, 0x7002, GUEST), (1023, 0x7002, 0x7001, GUEST + 0x1000)];
     for (role, (port, phandle, peer, guest)) in ["asks", "answers"].into_iter().zip(ends) {
         let ports = vec![StaticPort { port, phandle, peer }];
-        let common = Common { memory: vec![frames(None, guest)], ports };
-        setup.domains.push(domain(lab, role, role, common)?);
+        let static_shared = StaticShared { memory: vec![frames(None, guest)], ports };
+        setup.domains.push(domain(lab, role, role, static_shared)?);
     }
     let mut machine = lab.start(&setup)?;
     for _ in 0..setup.domains.len() {
-        machine.expect("common: ")?;
+        machine.expect("static-shm: ")?;
         let role = machine.expect(" ended with ")?;
         let status = machine.expect(" .")?;
         ensure!(status == "0", "the domain that {role} ended with {status}");
@@ -85,16 +85,16 @@ fn at_its_address(lab: &Lab) -> Result<()> {
             role: Some(role.into()),
             ..frames(Some(at), guest)
         };
-        setup.common.memory.push(memory(at, "owner"));
-        setup.common.ports.push(StaticPort { port, phandle, peer });
+        setup.static_shared.memory.push(memory(at, "owner"));
+        setup.static_shared.ports.push(StaticPort { port, phandle, peer });
         let ports = vec![StaticPort { port: 10, phandle: peer, peer: phandle }];
-        let common = Common { memory: vec![memory(GUEST, "borrower")], ports };
-        setup.domains.push(domain(lab, name, "answers", common)?);
+        let static_shared = StaticShared { memory: vec![memory(GUEST, "borrower")], ports };
+        setup.domains.push(domain(lab, name, "answers", static_shared)?);
     }
     let mut machine = lab.start(&setup)?;
     let mut shell = machine.shell()?;
     for (name, _, port, ..) in ends {
-        let outcome = shell.run(&format!("guest-tests common asks {name} {port}"))?;
+        let outcome = shell.run(&format!("guest-tests static-shm asks {name} {port}"))?;
         ensure!(outcome.status == 0, "asking {name}:\n{}", outcome.output);
     }
     shell.last("poweroff -f")?;
@@ -107,12 +107,14 @@ fn wrong_nodes(lab: &Lab) -> Result<()> {
     // Registers of the UART.
     const NO_RAM: u64 = 0x900_0000;
     let mut setup = machine(lab)?;
-    setup.common.memory.push(SharedMemory { id: "uart".into(), ..frames(Some(NO_RAM), NO_RAM) });
-    setup.common.ports.push(StaticPort { port: 60, phandle: 0x7001, peer: 0x7fff });
+    setup.static_shared.memory.push(SharedMemory { id: "uart".into(), ..frames(Some(NO_RAM), NO_RAM) });
+    setup.static_shared.ports.push(StaticPort { port: 60, phandle: 0x7001, peer: 0x7fff });
     let owner = |machine| SharedMemory { role: Some("owner".into()), ..frames(machine, GUEST) };
-    let port =
-        |port, phandle, peer| Common { ports: vec![StaticPort { port, phandle, peer }], ..Common::default() };
-    let memory = |memory| Common { memory: vec![memory], ..Common::default() };
+    let port = |port, phandle, peer| StaticShared {
+        ports: vec![StaticPort { port, phandle, peer }],
+        ..StaticShared::default()
+    };
+    let memory = |memory| StaticShared { memory: vec![memory], ..StaticShared::default() };
     let half = SharedMemory { id: "half".into(), size: 0x800, ..frames(None, GUEST) };
     let uart = SharedMemory { id: "uart".into(), ..frames(Some(NO_RAM), GUEST) };
     // Each with what the error names, besides the domain's node.
@@ -128,11 +130,11 @@ fn wrong_nodes(lab: &Lab) -> Result<()> {
         ("first domain".into(), &["/chosen/shared-memory@9000000", "`xen,shared-mem`"]),
         ("first domain".into(), &["/chosen/evtchn@3c", "`xen,evtchn`"]),
     ];
-    for (name, common, names) in nodes {
+    for (name, static_shared, names) in nodes {
         if !names.is_empty() {
             errors.push((format!("/chosen/{name}"), names));
         }
-        setup.domains.push(domain(lab, name, "answers", common)?);
+        setup.domains.push(domain(lab, name, "answers", static_shared)?);
     }
     let mut machine = lab.start(&setup)?;
     let said = machine.expect(READY)?;

@@ -1,20 +1,20 @@
-//! What domains that start with the machine have in common from then on, by Xen's bindings: memory and event channels.
+//! What domains share from the start of the machine on, by Xen's bindings: static shared memory and static event channels.
 
 use anyhow::Result;
 use dtoolkit::model::DeviceTreeNode;
 
 use super::tree::{pair, set};
 
-/// What one domain has in common with others.
+/// What one domain shares with others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Common {
+pub struct StaticShared {
     /// Memory.
     pub memory: Vec<SharedMemory>,
     /// Its ends of event channels.
     pub ports: Vec<StaticPort>,
 }
 
-/// Memory that domains have in common (`xen,domain-shared-memory-v1`).
+/// Static shared memory (`xen,domain-shared-memory-v1`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharedMemory {
     /// Its name, the same in all its domains.
@@ -40,8 +40,8 @@ pub struct StaticPort {
     pub peer: u32,
 }
 
-impl Common {
-    /// Whether there is nothing in common.
+impl StaticShared {
+    /// Whether there is nothing in static_shared.
     pub fn is_empty(&self) -> bool {
         self.memory.is_empty() && self.ports.is_empty()
     }
