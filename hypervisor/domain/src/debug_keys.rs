@@ -7,8 +7,8 @@ use core::sync::atomic::Ordering;
 
 use xenolith_abi::event::{EventStatus, Status};
 
+use crate::arch::log_registers;
 use crate::hypervisor::Hypervisor;
-use crate::life::crash;
 use xenolith_core::types::DomId;
 
 /// Event channels shown of each domain.
@@ -22,7 +22,7 @@ type Key = (u8, &'static str, fn(&Hypervisor));
 /// The keys. Where Xen has one for the subject, it is the same.
 const KEYS: [Key; 8] = [
     (b'd', "registers of vCPUs that do not run", registers),
-    (b'E', "what EL2 cost, where that is counted", |hv| hv.accounts.show(hv.cpus())),
+    (b'E', "what the hypervisor cost, where that is counted", |hv| hv.accounts.show(hv.cpus())),
     (b'e', "event channels", events),
     (b'g', "grants", grants),
     (b'h', "these keys", |_| help()),
@@ -85,7 +85,7 @@ fn registers(hv: &Hypervisor) {
             let kept = vcpu.saved.try_lock().filter(|saved| !saved.loaded).map(|saved| saved.regs);
             if let Some(regs) = kept {
                 log::info!("{} {}:", domain.id, vcpu.id);
-                crash::report(log::Level::Info, &regs);
+                log_registers(log::Level::Info, &regs);
             }
         }
     }

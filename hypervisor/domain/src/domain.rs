@@ -1,8 +1,8 @@
 //! A domain: its memory, its vCPUs, and everything that they share with the hypervisor.
 //!
-//! The parts are policy of their own (`p2m`, `vgic`, `event`, `grant`), each behind its own lock in the order of
-//! `xenolith_core::sync`; the files under `domain/` join them: what follows from a change in one for the others, for the vCPUs,
-//! and for the machine.
+//! The parts (`parts`, `arch`, and those of `xenolith_policy`) are plain data, each behind its own lock in the order of
+//! `xenolith_core::sync`. The files under `domain/` join them: what follows from a change in one for the others, for the
+//! vCPUs, and for the machine. Those under `life/` build a domain and take it apart.
 
 mod cache;
 pub mod device_model;
@@ -78,14 +78,14 @@ pub struct Domain {
     pub runstate_update_flag: AtomicBool,
     /// It may write lines to the hypervisor's console though it is not the control domain.
     pub may_log: AtomicBool,
-    /// Who hears in the console's output that its kernel panics.
+    /// Finds in its console output that its kernel panics.
     pub panic_detector: Mutex<PanicDetector>,
     /// Watchdogs that it feeds.
     pub watchdogs: Mutex<Watchdogs>,
     /// What its accesses to addresses where nothing is become: a data abort, or all ones and nothing.
     pub trap_unmapped: bool,
-    /// How often the control domain has paused it and not let it go on. While this is not zero, each of its vCPUs has one
-    /// pause of the scheduler for it, taken when this leaves zero and given back when it is zero again.
+    /// The pause count of the control domain (`pausedomain`). While it is not zero, each vCPU holds one pause of the
+    /// scheduler, taken when the count leaves zero and given back when it returns there.
     pub controller_pauses: Mutex<u32>,
     /// The domains that may be its device model.
     pub device_models: Mutex<DeviceModels>,
@@ -93,12 +93,12 @@ pub struct Domain {
     pub addresses: Addresses,
     /// Its ioreq servers.
     pub io: Io,
-    /// Messages about it.
+    /// How many messages have been logged about it, to keep to a rate limit.
     pub(crate) complaints: AtomicU32,
     /// The UART that it sees.
     pub vuart: Once<Mutex<Vuart<FrameRef>>>,
     pub(crate) ending: Mutex<Ending>,
-    /// It shuts down, and a vCPU may still be in a CPU.
+    /// It is shutting down, and one of its vCPUs may still run on a CPU.
     pub(crate) stopping: AtomicBool,
     /// Which of the machine's devices it may be given.
     pub(crate) permits: Mutex<Permits>,
@@ -106,7 +106,8 @@ pub struct Domain {
     pub(crate) life: AtomicU8,
     /// How far its destruction has come.
     pub(crate) teardown: Mutex<Teardown>,
-    /// Frames that it has given up and others still refer to. Below zero for a moment, when one goes while it is counted.
+    /// Frames that it has freed and others still hold references to. It is below zero for a moment when the last reference
+    /// to a frame is dropped before the frame has been counted.
     pub(crate) lingering: AtomicI64,
 }
 

@@ -13,6 +13,7 @@ use crate::domain::Domain;
 use crate::timers::VcpuTimers;
 use crate::vcpu::Vcpu;
 use xenolith_arch as arch;
+use xenolith_core::bug;
 use xenolith_core::sync::{Mutex, RwLock};
 use xenolith_core::types::{CpuId, DomId, VcpuId};
 use xenolith_host::command_line::Options;
@@ -51,7 +52,7 @@ pub struct Hypervisor {
     pub timers: VcpuTimers,
     /// The command line, as it was.
     pub command_line: String,
-    /// The shape of every domain's stage 2.
+    /// The shape of every domain's second-stage tables.
     pub geometry: Geometry,
     cpus: AtomicU16,
     lines: Lines,
@@ -376,7 +377,7 @@ impl Hypervisor {
 
     /// Has a vCPU look at its interrupts: wakes it when it sleeps, makes it leave the guest when it runs elsewhere.
     pub fn notify(&self, domain: &Domain, id: VcpuId) {
-        let Some(vcpu) = domain.vcpu(id) else { return };
+        let Some(vcpu) = domain.vcpu(id) else { return bug!("{}: there is no {id}", domain.id) };
         vcpu.mark_interrupts_changed();
         self.wake(vcpu.unit);
         if let Some(cpu) = self.scheduler.running_on(vcpu.unit)

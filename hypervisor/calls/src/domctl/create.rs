@@ -5,7 +5,7 @@ use xenolith_abi::domctl::{
     CreateDomain, CreateDomainV15, Domctl, GRANT_VERSION_MASK, GicVersion, create_flag,
 };
 
-use crate::Caller;
+use crate::caller::Caller;
 use xenolith_core::types::DomId;
 use xenolith_domain::arch::Controller;
 use xenolith_domain::life::create::NewDomain;

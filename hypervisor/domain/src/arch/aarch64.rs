@@ -21,7 +21,7 @@ use xenolith_isa::sysreg::FilteredIds;
 use xenolith_isa::vgic::Vgic;
 
 pub use build::{ArchConfig, Controller, CpuInterface, flush_tables};
-pub use guest_context::{WrittenContext, entry_registers, read_context};
+pub use guest_context::{WrittenContext, entry_registers, log_registers, read_context, unmask_interrupts};
 pub use xenolith_arch::context::Context;
 pub use xenolith_arch::gic::kick as kick_cpu;
 pub use xenolith_arch::{HardwareTlb, Stage2};
@@ -29,6 +29,9 @@ pub use xenolith_isa::device_access::DeviceAccess;
 pub use xenolith_isa::hypercall::HypercallAbi;
 pub use xenolith_isa::regs::GuestRegs;
 pub use xenolith_isa::vgic::ConfigError as ArchError;
+
+/// The kinds of guest that can run, as `xen_version` tells them.
+pub const CAPABILITIES: &str = "xen-3.0-aarch64 ";
 
 /// The lowest number of an interrupt that all CPUs share: an SPI (GIC, INTID 32 and above).
 pub const FIRST_SHARED_INTERRUPT: u32 = 32;

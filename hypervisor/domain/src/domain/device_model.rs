@@ -10,6 +10,7 @@ use xenolith_abi::event::Virq;
 use xenolith_abi::xenolith::Slot;
 
 use crate::hypervisor::Hypervisor;
+use xenolith_core::bug;
 use xenolith_core::types::{DomId, Gfn};
 use xenolith_memory::p2m::MapKind;
 use xenolith_policy::slots::Parties;
@@ -115,7 +116,9 @@ impl Hypervisor {
         if !backend.is_control
             && let Err(errno) = guest.permit_device_model(backend, false)
         {
-            let _ = slots.destroy(number);
+            if slots.destroy(number).is_err() {
+                bug!("slot {number} was made, and does not exist");
+            }
             return Err(errno);
         }
         Ok(number)

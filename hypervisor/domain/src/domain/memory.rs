@@ -4,6 +4,7 @@ use xenolith_abi::Errno;
 
 use crate::arch::HardwareTlb;
 use crate::hypervisor::Hypervisor;
+use xenolith_core::bug;
 use xenolith_core::types::{DomId, Gfn, Ipa, Mfn, PAGE_SIZE};
 use xenolith_memory::frames::{Content, FrameRange, FrameRef, Kind};
 use xenolith_memory::p2m::{Access, Entry, MapKind, P2m, P2mError, Run};
@@ -220,7 +221,9 @@ impl Domain {
         }
         let mfn = hv.frames.alloc(order, self.id, Kind::Ram, Content::Zeroed).ok_or(Errno::ENOMEM)?;
         if let Err(errno) = self.map_ram(hv, &mut memory, gfn, mfn, pages) {
-            let _ = hv.frames.free(mfn, order, self.id);
+            if hv.frames.free(mfn, order, self.id).is_err() {
+                bug!("{}: {mfn} was allocated, and cannot be freed", self.id);
+            }
             return Err(errno);
         }
         memory.pages = owned;

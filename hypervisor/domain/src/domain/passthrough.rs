@@ -1,6 +1,6 @@
 //! Devices of the machine that the control domain passes on to others: their registers and their interrupts.
 //!
-//! Nobody can pass on more than it has: the control domain's own stage 2 and the routes of interrupts say what that is.
+//! Nobody can pass on more than it has: the control domain's own p2m and the routes of interrupts say what that is.
 //! RAM, the interrupt controller and the hypervisor's own devices are in neither.
 
 use xenolith_abi::Errno;

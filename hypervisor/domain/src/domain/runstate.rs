@@ -1,6 +1,6 @@
 //! Where a vCPU reads how its time was spent (`vcpu_op` register_runstate_memory_area).
 //!
-//! The area is named by an address of the guest. As on Xen for Arm it is translated when it is registered, so that each
+//! The area is named by an address of the guest. It is translated when it is registered, so that each
 //! later turn of the vCPU costs a few stores and depends on no tables of the guest; the page is held meanwhile. An area
 //! that cannot be held, because it crosses a page or belongs to a vCPU that is not the caller, is looked up each time.
 
@@ -13,6 +13,7 @@ use zerocopy::IntoBytes;
 use crate::hypervisor::{Hypervisor, VcpuRef};
 use crate::vcpu::Vcpu;
 use xenolith_arch as arch;
+use xenolith_core::bug;
 use xenolith_core::types::{Gva, PAGE_SIZE};
 use xenolith_memory::page::Page;
 use xenolith_policy::sched::State;
@@ -90,7 +91,10 @@ impl Hypervisor {
 
     /// A vCPU's run state, and whether the guest wants to see from [`RUNSTATE_UPDATE`] that it is being written.
     fn runstate(&self, vcpu: &VcpuRef) -> Option<(RunStateInfo, bool)> {
-        let times = self.scheduler.times(vcpu.vcpu().unit)?;
+        let Some(times) = self.scheduler.times(vcpu.vcpu().unit) else {
+            bug!("{} {}: the scheduler does not know it", vcpu.domain.id, vcpu.id);
+            return None;
+        };
         let info = RunStateInfo {
             state: state_number(times.state),
             pad: 0,
@@ -122,9 +126,10 @@ fn whole_page(area: Gva) -> bool {
 /// Writes a run state into a page word by word, each after those before it.
 fn store(page: Page, at: usize, info: &RunStateInfo, flagged: bool) {
     let word = |offset: usize, value: u64| {
-        // `whole_page` has seen that it is there.
-        if let Some(word) = page.word64(at.saturating_add(offset)) {
-            word.store(value);
+        match page.word64(at.saturating_add(offset)) {
+            Some(word) => word.store(value),
+            // `whole_page` has seen that it is there.
+            None => bug!("a run state that is held crosses its page"),
         }
     };
     let entry = offset_of!(RunStateInfo, state_entry_time);

@@ -24,6 +24,7 @@ use crate::parts::parameters::Parameters;
 use crate::parts::teardown::{Life, Teardown};
 use crate::vcpu::Vcpu;
 use xenolith_arch as arch;
+use xenolith_core::bug;
 use xenolith_core::sync::{Mutex, Once};
 use xenolith_core::types::{DomId, Gfn, Mfn, Pa, VcpuId};
 use xenolith_memory::frames::{Content, FrameRange, FrameRef, Kind};
@@ -178,12 +179,13 @@ fn new_p2m(hv: &Hypervisor, config: &DomainConfig<'_>) -> Result<P2m<TableList, 
     let id = config.id;
     let root = hv.frames.alloc_root(hv.geometry.root_order(), id).ok_or(Errno::ENOMEM)?;
     let Some(vmid) = hv.vmids.lock().take() else {
-        let _ = hv.frames.free_root(root, id);
+        hv.free_root(root, id);
         return Err(Errno::EBUSY);
     };
-    // The geometry that the root was made for is the one that it is used with.
-    let p2m = P2m::new(hv.geometry, vmid, root, TableList::default(), HardwareTlb);
-    let mut p2m = p2m.ok_or(Errno::ENOMEM)?;
+    let Some(mut p2m) = P2m::new(hv.geometry, vmid, root, TableList::default(), HardwareTlb) else {
+        bug!("the root of {id} was not made for the geometry");
+        return Err(Errno::ENOMEM);
+    };
     for _ in 0..(pages_of(config) >> TABLE_ORDER).saturating_add(config.tables) {
         let Some(table) = hv.frames.alloc_table(id) else {
             discard_p2m(hv, id, &mut p2m);
@@ -216,7 +218,7 @@ fn discard_p2m(hv: &Hypervisor, id: DomId, p2m: &mut P2m<TableList, HardwareTlb>
         }
     }
     while let Some(table) = p2m.pool_mut().pop() {
-        let _ = hv.frames.free_table(table, id);
+        hv.free_table(table, id);
     }
     end_p2m(hv, id, p2m);
 }
@@ -227,7 +229,7 @@ pub(crate) fn end_p2m(hv: &Hypervisor, id: DomId, p2m: &mut P2m<TableList, Hardw
     if let Some(root) = p2m.take_root() {
         // Before the VMID goes to another domain, no TLB may know anything under it.
         flush_tables(p2m);
-        let _ = hv.frames.free_root(root, id);
+        hv.free_root(root, id);
         hv.vmids.lock().give_back(p2m.vmid());
     }
 }
@@ -280,8 +282,9 @@ impl Parts {
 
 /// Gives back the page of shared info of a domain that nobody could find.
 fn end_shared_info(hv: &Hypervisor, id: DomId, page: Mfn) {
-    let _ = hv.frames.release(page);
-    let _ = hv.frames.free(page, 0, id);
+    if hv.frames.release(page).is_err() || hv.frames.free(page, 0, id).is_err() {
+        bug!("{id}: its shared page is not its own");
+    }
 }
 
 /// Puts the parts together; there is room for a domain. The stacks are small: nothing but this function has a whole domain
@@ -338,8 +341,9 @@ fn assemble(
 /// Takes vCPUs out of the scheduler that no CPU runs.
 pub(crate) fn remove_units(hv: &Hypervisor, vcpus: &[Vcpu]) {
     for vcpu in vcpus {
-        if let Ok(kicks) = hv.scheduler.remove(vcpu.unit, arch::now()) {
-            hv.kick(kicks);
+        match hv.scheduler.remove(vcpu.unit, arch::now()) {
+            Ok(kicks) => hv.kick(kicks),
+            Err(_) => bug!("a vCPU that goes runs, or is not in the scheduler"),
         }
     }
 }

@@ -14,6 +14,7 @@ use xenolith_abi::event::Virq;
 
 use crate::hypervisor::Hypervisor;
 use xenolith_arch as arch;
+use xenolith_core::bug;
 use xenolith_core::types::{DomId, Gfn, Mfn};
 use xenolith_memory::frames::{FrameRange, Search};
 use xenolith_memory::p2m::MapKind;
@@ -248,8 +249,9 @@ fn let_go(hv: &Hypervisor, domain: &Domain, kind: MapKind, frames: FrameRange) {
 }
 
 fn give_up_ram(hv: &Hypervisor, domain: &Domain, frames: FrameRange) {
-    // What is mapped as RAM is the domain's own, so all of it is given up.
-    let _ = hv.give_up(domain, frames);
+    if hv.give_up(domain, frames).is_err() {
+        bug!("{}: what it has mapped as RAM from {} on is not its own", domain.id, frames.first);
+    }
     let mut memory = domain.memory.lock();
     memory.pages = memory.pages.saturating_sub(frames.pages);
 }
@@ -280,7 +282,7 @@ fn free_tables(hv: &Hypervisor, domain: &Domain, budget: &mut Budget) -> Option<
     }
     let mut memory = domain.memory.lock();
     while let Some(table) = memory.p2m.pool_mut().pop() {
-        let _ = hv.frames.free_table(table, domain.id);
+        hv.free_table(table, domain.id);
         budget.spend(1)?;
     }
     build::end_p2m(hv, domain.id, &mut memory.p2m);
@@ -292,7 +294,9 @@ fn finish(hv: &Hypervisor, domain: &Domain) {
     // Who is writing the time to the page of a domain that was alive a moment ago is done after this.
     drop(hv.wall_clock.lock());
     let shared = domain.shared_info.mfn();
-    let _ = hv.give_up(domain, FrameRange { first: shared, pages: 1 });
+    if hv.give_up(domain, FrameRange { first: shared, pages: 1 }).is_err() {
+        bug!("{}: its shared page is not its own", domain.id);
+    }
     // The frame stays where it is, and nobody uses it any more: events are closed, and the time is not written.
     hv.release_frame(shared);
     domain.life.store(Life::Dead as u8, Ordering::SeqCst);

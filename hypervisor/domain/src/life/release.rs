@@ -7,8 +7,10 @@
 use core::sync::atomic::Ordering;
 
 use crate::hypervisor::Hypervisor;
+use xenolith_core::bug;
 use xenolith_core::types::{DomId, Mfn};
-use xenolith_memory::frames::{FrameError, FrameRange, FrameRef, Release};
+use xenolith_memory::frames::{Content, FrameError, FrameRange, FrameRef, Kind, Release};
+use xenolith_memory::table::{RootPages, TablePage};
 
 use crate::domain::Domain;
 
@@ -38,6 +40,31 @@ impl Hypervisor {
         let lingering = i64::try_from(done.saturating_sub(freed)).unwrap_or(i64::MAX);
         owner.lingering.fetch_add(lingering, Ordering::SeqCst);
         result.map(|()| freed).map_err(|(error, _)| error)
+    }
+
+    /// A zeroed frame that the hypervisor shares with others on behalf of `owner`, who pays for it. It is held by what is
+    /// returned alone.
+    pub fn new_shared_frame(&self, owner: &Domain) -> Option<FrameRef> {
+        let mfn = self.frames.alloc(0, owner.id, Kind::Shared, Content::Zeroed)?;
+        let frame = self.frames.get_frame(mfn, owner.id).ok();
+        if frame.is_none() || self.give_up(owner, FrameRange { first: mfn, pages: 1 }).is_err() {
+            bug!("{}: {mfn} was allocated, and is not its own", owner.id);
+        }
+        frame
+    }
+
+    /// Frees a frame of a domain's tables that no table links any more.
+    pub(crate) fn free_table(&self, table: TablePage, owner: DomId) {
+        if self.frames.free_table(table, owner).is_err() {
+            bug!("a table of {owner} is not its own");
+        }
+    }
+
+    /// Frees the root of a domain's tables, which maps nothing any more.
+    pub(crate) fn free_root(&self, root: RootPages, owner: DomId) {
+        if self.frames.free_root(root, owner).is_err() {
+            bug!("the root of {owner} is not its own");
+        }
     }
 
     /// A frame is free that its owner had given up before.

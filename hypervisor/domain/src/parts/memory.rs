@@ -11,7 +11,7 @@ use xenolith_memory::frames::FrameError;
 use xenolith_memory::p2m::{MapKind, P2m};
 use xenolith_memory::table::TableList;
 
-/// The stage 2 of a domain, and the account of its pages.
+/// The p2m of a domain, and the account of its pages.
 pub struct Memory {
     /// Guest frames to machine frames.
     pub p2m: P2m<TableList, HardwareTlb>,

@@ -1,6 +1,6 @@
-//! How far a long call has come.
+//! How far a hypercall continuation has come.
 
-/// How far a call has come that is made again until it is done.
+/// How far an operation has come that is called again until it is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Progress {

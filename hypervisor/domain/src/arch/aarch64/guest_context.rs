@@ -4,6 +4,7 @@ use xenolith_abi::Errno;
 use xenolith_abi::domctl::{CONTEXT_ONLINE, VcpuGuestContext, VcpuGuestCoreRegs};
 
 use xenolith_arch::context::Context;
+use xenolith_core::bug;
 use xenolith_isa::regs::{El1Registers, GuestRegs, Pstate};
 
 /// A vCPU that is turned on by PSCI: it begins at `entry` in EL1, MMU off, with `argument` in x0.
@@ -68,5 +69,26 @@ impl WrittenContext {
     pub fn store(&self, regs: &mut GuestRegs, context: &mut Context) {
         *regs = self.regs;
         context.set_el1(&self.el1);
+    }
+}
+
+/// Lets the vCPU take interrupts: clears PSTATE.I.
+pub fn unmask_interrupts(regs: &mut GuestRegs) {
+    regs.pstate.0 &= !Pstate::I;
+}
+
+/// Writes a vCPU's registers to the log.
+pub fn log_registers(level: log::Level, regs: &GuestRegs) {
+    log::log!(level, "  pc {:#018x}  pstate {:#x}", regs.pc, regs.pstate.0);
+    for (row, values) in regs.x.chunks(4).enumerate() {
+        let mut line = arrayvec::ArrayString::<128>::new();
+        for (column, value) in values.iter().enumerate() {
+            let written =
+                core::fmt::write(&mut line, format_args!("  x{:<2} {value:#018x}", row * 4 + column));
+            if written.is_err() {
+                bug!("four registers do not fit a line");
+            }
+        }
+        log::log!(level, "{line}");
     }
 }
