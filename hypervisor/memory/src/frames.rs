@@ -12,6 +12,7 @@ use core::sync::atomic::AtomicU64;
 use arrayvec::ArrayVec;
 
 use crate::page::Page;
+use xenolith_core::bug;
 use xenolith_core::sync::Mutex;
 use xenolith_core::types::{DomId, Mfn};
 
@@ -209,7 +210,10 @@ impl Frames {
     fn hand_out(&self, range: FrameRange, owner: DomId, kind: Kind, content: Content) {
         for number in range.first.0..range.end() {
             let mfn = Mfn(number);
-            let Ok(entry) = self.entry(mfn) else { continue };
+            let Ok(entry) = self.entry(mfn) else {
+                bug!("a frame of the allocator is not RAM");
+                continue;
+            };
             if content == Content::Zeroed && entry.state() == (State::Free { dirty: true }) {
                 self.wipe(mfn);
             }
@@ -291,16 +295,18 @@ impl Frames {
     /// Says of frames on their way into the allocator that they are wiped.
     fn mark_wiped(&self, run: FrameRange) {
         for number in run.first.0..run.end() {
-            if let Ok(entry) = self.entry(Mfn(number)) {
-                entry.set(State::Free { dirty: false });
+            match self.entry(Mfn(number)) {
+                Ok(entry) => entry.set(State::Free { dirty: false }),
+                Err(_) => bug!("a frame of the allocator is not RAM"),
             }
         }
     }
 
     /// Wipes a frame that is on its way into or out of the allocator.
     fn wipe(&self, mfn: Mfn) {
-        if let Ok(page) = self.page(mfn) {
-            self.scrub.scrub(page);
+        match self.page(mfn) {
+            Ok(page) => self.scrub.scrub(page),
+            Err(_) => bug!("a frame of the allocator is not RAM"),
         }
     }
 
