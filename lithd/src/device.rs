@@ -12,17 +12,15 @@ use backend::VirtioMmio;
 use backend::xen::dm::DeviceModel;
 use backend::xen::{Domain, Line, Privcmd, Server, layout};
 use rustix::io::Errno;
-use virtio::config::MAX_QUEUES;
-use virtio::core::device::Device as _;
+use virtio::core::device::Device;
 use virtio::core::queue::QueueError;
-use virtio::devices::block::Block;
 use virtio::transport::mmio::Transport;
 
 use crate::confine;
-use crate::disk::Disk;
 use crate::event_loop::{EventLoop, run as run_loop};
 use crate::job::Job;
-use crate::report::{Report, log, tell};
+use crate::kinds;
+use crate::report::{Report, tell};
 
 /// The guest can misuse its queues at any rate; the log hears of the first few times.
 const WARNINGS: u32 = 10;
@@ -53,9 +51,10 @@ fn serve(slot: Option<u32>, text: Option<&str>) -> Result<()> {
         (None, Some(number)) => Job::of_slot(&privcmd, number)?,
         (None, None) => bail!("there is nothing to serve"),
     };
-    let disk = Disk::open(&job)?;
+    let last = job.last()?;
+    let opened = (job.kind()?.open)(job.config.as_bytes()).map_err(anyhow::Error::from_boxed)?;
     let model = DeviceModel::new(Arc::clone(&privcmd), job.guest);
-    prepare(&mut job, &model)?;
+    let queues = prepare(&mut job, &model)?;
     let guest = Arc::new(Domain::attach(model.clone(), &job.banks())?);
     let line = Arc::new(Line::new(model.clone(), job.irq));
     let mut server = Server::create(model)?;
@@ -67,28 +66,29 @@ fn serve(slot: Option<u32>, text: Option<&str>) -> Result<()> {
     confine::allow_locked_memory();
     confine::give_up_root()?;
     lacks.extend(confine::leave_file_system()?.map(str::to_owned));
-    let (device, text) = disk.start(&job)?;
+    let (device, text) = opened.start(queues).map_err(anyhow::Error::from_boxed)?;
     let transport = Transport::new(device, guest, line).context("cannot make the device")?;
     let mut mmio = VirtioMmio::new(job.base, transport);
     confine::filter_system_calls()?;
     if !lacks.is_empty() {
-        log!("{}: confined with less than usual: {}", job.name, lacks.join(", "));
+        log::warn!("{}: confined with less than usual: {}", job.name, lacks.join(", "));
     }
 
-    server.map_mmio(job.base..=job.last()?)?;
+    server.map_mmio(job.base..=last)?;
     Report::Ready(format!("{text} to guest {}", job.guest)).send();
     let (server, job) = (&mut server, &job);
     let mut work = Work { server, mmio: &mut mmio, job, broken: None, warnings_left: WARNINGS };
     run_loop(&mut work, std::io::stdin().as_fd())?;
     mmio.transport.quiesce();
     if let Some(summary) = mmio.transport.device().summary() {
-        log!("{}: {summary}", job.name);
+        log::info!("{}: {summary}", job.name);
     }
     Ok(())
 }
 
-/// Finds out what the job does not say of the guest.
-fn prepare(job: &mut Job, model: &DeviceModel) -> Result<()> {
+/// Finds out what the job does not say of the guest. Returns how many queues the device is to have, if that depends on the
+/// guest.
+fn prepare(job: &mut Job, model: &DeviceModel) -> Result<Option<u16>> {
     let begun = Instant::now();
     let vcpus = loop {
         match model.vcpus() {
@@ -98,20 +98,17 @@ fn prepare(job: &mut Job, model: &DeviceModel) -> Result<()> {
             result => break result?,
         }
     };
-    if job.queue_each {
-        job.disk.queues = u16::try_from(vcpus).unwrap_or(MAX_QUEUES).clamp(1, MAX_QUEUES);
-    }
     if job.ram.is_empty() {
         let banks = layout::banks(model.privcmd(), job.guest)?;
         job.ram = banks.iter().map(|bank| (bank.base, bank.size)).collect();
     }
-    Ok(())
+    Ok(job.queue_each.then(|| u16::try_from(vcpus).unwrap_or(u16::MAX)))
 }
 
 /// The guest's accesses and the device's queues.
 struct Work<'a> {
     server: &'a mut Server,
-    mmio: &'a mut VirtioMmio<Block>,
+    mmio: &'a mut VirtioMmio<Box<dyn Device>>,
     job: &'a Job,
     broken: Option<QueueError>,
     warnings_left: u32,
@@ -127,7 +124,10 @@ impl Work<'_> {
         if let Some(error) = self.broken.filter(|_| self.warnings_left > 0) {
             self.warnings_left = self.warnings_left.saturating_sub(1);
             let Job { name, guest, .. } = self.job;
-            log!("{name}: guest {guest} misuses a queue: {error}; the disk is off until the guest resets it");
+            let kind = kinds::find(self.job.device_id).map_or("device", |kind| kind.name);
+            log::warn!(
+                "{name}: guest {guest} misuses a queue: {error}; the {kind} is off until the guest resets it"
+            );
         }
     }
 }

@@ -132,7 +132,7 @@ impl Child {
         let mut events = Vec::new();
         if !self.closed && self.read() {
             self.closed = true;
-            // One that has not come to its end by itself has no other way to be heard of.
+            // One that has not come to its end by itself has no other way to tell.
             self.deadline.get_or_insert(Instant::now().checked_add(LINGER).unwrap_or_else(Instant::now));
         }
         while let Some(end) = self.text.iter().position(|&byte| byte == b'\n') {

@@ -22,8 +22,8 @@ use xenolith_policy::event::Port;
 
 use crate::load::Ready;
 use xenolith_domain::domain::Domain;
-use xenolith_domain::domain::destroy::Progress;
-use xenolith_domain::domain::memory::frame_error;
+use xenolith_domain::parts::memory::frame_error;
+use xenolith_domain::parts::progress::Progress;
 
 /// log2 of the pages in 2 MiB, in which memory is placed that has no address of its own.
 const BLOCK: u8 = 9;

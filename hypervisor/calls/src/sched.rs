@@ -7,7 +7,7 @@ use xenolith_abi::Errno;
 use xenolith_abi::sched::{POLL_PORTS, Poll, RemoteShutdown, SchedOp, Shutdown, ShutdownReason, Watchdog};
 
 use xenolith_arch as arch;
-use xenolith_domain::domain::crash;
+use xenolith_domain::life::crash;
 use xenolith_domain::list_registers::{interrupt_waits, wait_for_interrupt};
 use xenolith_domain::timers::TimerKind;
 use xenolith_isa::regs::Pstate;

@@ -80,12 +80,12 @@ fn system_register(
 ) {
     let view = VcpuView {
         el0: regs.pstate.is_el0(),
-        gic_system_registers: vcpu.domain.gic_system_registers,
-        actlr: hv.actlr,
+        gic_system_registers: vcpu.domain.arch.gic_system_registers,
+        actlr: hv.arch.actlr,
     };
     let written = regs.get(access.register);
     let mut result = 0;
-    match sysreg::emulate(access, written, &view, &vcpu.domain.ids) {
+    match sysreg::emulate(access, written, &view, &vcpu.domain.arch.ids) {
         Outcome::Value(value) => result = value,
         Outcome::Ignored => (),
         Outcome::Undefined => return inject::undefined(regs),
@@ -122,7 +122,7 @@ fn system_register(
 /// Cleans the next part of the domain's memory, which is what a set/way operation means where caches are shared.
 /// True at the end.
 fn clean_step(vcpu: &VcpuRef) -> bool {
-    let progress = &vcpu.vcpu().cleaned_to;
+    let progress = &vcpu.vcpu().arch.cleaned_to;
     let next = vcpu.domain.clean_memory(Gfn(progress.load(Ordering::Relaxed)));
     progress.store(next.map_or(0, |gfn| gfn.0), Ordering::Relaxed);
     next.is_none()
@@ -137,23 +137,23 @@ fn physical_timer(
 ) -> u64 {
     let now = arch::now();
     let timer = {
-        let mut timer = vcpu.vcpu().timer.lock();
+        let mut timer = vcpu.vcpu().arch.timer.lock();
         let Some(value) = write else { return timer.read(register, now) };
         timer.write(register, value, now);
         *timer
     };
     local.set_timer(vcpu.vcpu().unit, TimerKind::Physical, timer.deadline(now));
     local.choose();
-    vcpu.domain.set_private_level(hv, vcpu.id, vcpu.domain.physical_timer, timer.line(now));
+    vcpu.domain.set_private_level(hv, vcpu.id, vcpu.domain.arch.physical_timer, timer.line(now));
     0
 }
 
 /// The emulated physical timer of a vCPU, which may not be running, has come to its time.
 pub fn physical_timer_due(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, now: u64) {
-    let timer = *vcpu.vcpu().timer.lock();
+    let timer = *vcpu.vcpu().arch.timer.lock();
     local.set_timer(vcpu.vcpu().unit, TimerKind::Physical, timer.deadline(now));
     if timer.line(now) {
-        vcpu.domain.set_private_level(hv, vcpu.id, vcpu.domain.physical_timer, true);
+        vcpu.domain.set_private_level(hv, vcpu.id, vcpu.domain.arch.physical_timer, true);
     }
 }
 

@@ -5,11 +5,10 @@
 
 use core::sync::atomic::Ordering;
 
-use arrayvec::ArrayVec;
 use xenolith_abi::event::{EventStatus, Status};
 
-use crate::domain::crash;
 use crate::hypervisor::Hypervisor;
+use crate::life::crash;
 use xenolith_core::types::DomId;
 
 /// Event channels shown of each domain.
@@ -96,8 +95,7 @@ fn interrupts(hv: &Hypervisor) {
     for domain in hv.domains() {
         for vcpu in &domain.vcpus {
             // The console is slow, and the domain's CPUs wait for the lock.
-            let in_hand: ArrayVec<_, INTERRUPTS> =
-                domain.vgic.lock().in_hand(vcpu.id).take(INTERRUPTS).collect();
+            let in_hand = domain.arch.interrupts_in_hand::<INTERRUPTS>(vcpu.id);
             for (intid, state) in in_hand {
                 log::info!("{} {}: interrupt {intid}: {state}", domain.id, vcpu.id);
             }

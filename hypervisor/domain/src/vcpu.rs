@@ -2,13 +2,10 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
 
-use crate::domain::runstate::RunstateArea;
-use xenolith_arch::context::Context;
+use crate::arch::{Context, DeviceAccess, GuestRegs, VcpuArch};
+use crate::parts::runstate::RunstateArea;
 use xenolith_core::sync::Mutex;
 use xenolith_core::types::VcpuId;
-use xenolith_isa::device_access::DeviceAccess;
-use xenolith_isa::physical_timer::PhysicalTimer;
-use xenolith_isa::regs::GuestRegs;
 use xenolith_policy::sched::UnitId;
 
 /// The registers of a vCPU that is not running, and whether it is.
@@ -31,14 +28,10 @@ pub struct Vcpu {
     pub id: VcpuId,
     /// Its number in the scheduler.
     pub unit: UnitId,
-    /// What it reads in MPIDR_EL1.
-    pub mpidr: u64,
+    /// What only the architecture knows of it.
+    pub arch: VcpuArch,
     /// Registers while it does not run.
     pub saved: Mutex<Saved>,
-    /// The emulated EL1 physical timer.
-    pub timer: Mutex<PhysicalTimer>,
-    /// The physical interrupt of the virtual timer may be active on the CPU that it runs on.
-    pub timer_raised: AtomicBool,
     /// A CPU has an alarm for its virtual timer: the one that it left last.
     pub timer_watched: AtomicBool,
     /// PSCI: between CPU_ON and CPU_OFF.
@@ -51,11 +44,9 @@ pub struct Vcpu {
     pub polling: AtomicBool,
     /// When that ends, as a counter value; 0 = never.
     pub poll_until: AtomicU64,
-    /// How far cleaning the domain's memory for a set/way operation of this vCPU has come, as a guest frame.
-    pub cleaned_to: AtomicU64,
     /// The CPUs on which it should run rather than on others, by the toolstack's word; the scheduler does not ask.
     pub soft_affinity: AtomicU64,
-    /// When its kernel, which seems to have panicked, counts as crashed (`domain::crash`); 0 = there is no suspicion.
+    /// When its kernel, which seems to have panicked, counts as crashed (`life::crash`); 0 = there is no suspicion.
     suspect_until: AtomicU64,
     /// Its registers when that suspicion arose.
     suspect_regs: Mutex<GuestRegs>,
@@ -102,26 +93,20 @@ pub enum Power {
 
 impl Vcpu {
     /// A vCPU that is off.
-    pub fn new(id: VcpuId, unit: UnitId, mpidr: u64) -> Self {
+    pub fn new(id: VcpuId, unit: UnitId) -> Self {
+        let arch = VcpuArch::new(id);
+        let context = arch.reset();
         Vcpu {
             id,
             unit,
-            mpidr,
-            saved: Mutex::new(Saved {
-                regs: GuestRegs::default(),
-                context: Context::new(mpidr),
-                loaded: false,
-                defined: false,
-            }),
-            timer: Mutex::new(PhysicalTimer::default()),
-            timer_raised: AtomicBool::new(false),
+            arch,
+            saved: Mutex::new(Saved { regs: GuestRegs::default(), context, loaded: false, defined: false }),
             timer_watched: AtomicBool::new(false),
             power: Mutex::new(Power::Off),
             runstate: Mutex::default(),
             last_cpu: AtomicU16::new(0),
             polling: AtomicBool::new(false),
             poll_until: AtomicU64::new(0),
-            cleaned_to: AtomicU64::new(0),
             soft_affinity: AtomicU64::new(u64::MAX),
             suspect_until: AtomicU64::new(0),
             suspect_regs: Mutex::default(),

@@ -6,7 +6,7 @@ use xenolith_abi::domctl::{AddressSize, CacheFlush, Domctl, MaxMem, PagingMempoo
 use crate::{Arguments, Caller};
 use xenolith_core::types::Gfn;
 use xenolith_domain::domain::Domain;
-use xenolith_domain::domain::destroy::Progress;
+use xenolith_domain::parts::progress::Progress;
 
 use super::Outcome;
 

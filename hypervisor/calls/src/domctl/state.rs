@@ -8,8 +8,8 @@ use xenolith_abi::domctl::{Domctl, SetDomainHandle};
 use crate::{Arguments, Caller};
 use xenolith_core::types::DomId;
 use xenolith_domain::domain::Domain;
-use xenolith_domain::domain::destroy::Progress;
 use xenolith_domain::hypervisor::Hypervisor;
+use xenolith_domain::parts::progress::Progress;
 
 use super::{Outcome, Version};
 

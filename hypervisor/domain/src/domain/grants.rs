@@ -11,7 +11,7 @@ use xenolith_memory::p2m::MapKind;
 use xenolith_policy::grant::{Domains, GrantTable, Maptrack, Resolved, Resolver, Rights};
 
 use super::Domain;
-use super::memory::Memory;
+use crate::parts::memory::Memory;
 
 impl Domain {
     /// A new frame for the domain's grant table.

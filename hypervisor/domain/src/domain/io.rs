@@ -4,45 +4,20 @@
 //! A vCPU that asks is paused before its question can be seen, and resumed by whatever ends its wait: an answer, the loss
 //! of the device model's port, or the end of the server.
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::Ordering;
 
 use xenolith_abi::Errno;
 
 use crate::hypervisor::Hypervisor;
 use xenolith_arch as arch;
-use xenolith_core::sync::Mutex;
 use xenolith_core::types::{DomId, Ipa, Mfn, VcpuId};
 use xenolith_memory::frames::{Content, FrameRange, FrameRef, Kind};
 use xenolith_policy::event::{ConsumerTag, Port};
-use xenolith_policy::ioreq::{Info, Outcome, Posted, Removed, Request, ServerId, Servers, Space};
+use xenolith_policy::ioreq::{Info, Outcome, Posted, Removed, Request, ServerId, Space};
 
-use super::memory::frame_error;
-use super::{Domain, IoState};
-
-/// A domain's ioreq servers.
-pub struct Io {
-    servers: Mutex<Servers<FrameRef>>,
-    /// Whether there is any: asked without the lock on every access that nobody else has answered.
-    any: AtomicBool,
-}
-
-impl Io {
-    /// No server. `EINVAL`: a number of vCPUs that no domain has.
-    pub fn new(vcpus: u16) -> Result<Self, Errno> {
-        Ok(Io { servers: Mutex::new(Servers::new(vcpus)?), any: AtomicBool::new(false) })
-    }
-
-    /// How many frames the servers hold.
-    pub fn held_frames(&self) -> usize {
-        self.servers.lock().held_frames()
-    }
-
-    /// Whether a domain has made one of them.
-    #[cfg(not(target_os = "none"))]
-    pub fn has_server_of(&self, maker: DomId) -> bool {
-        self.servers.lock().owned_by(maker).is_some()
-    }
-}
+use super::Domain;
+use crate::parts::io_state::IoState;
+use crate::parts::memory::frame_error;
 
 impl Domain {
     /// Asks the device model that has the address, if one has. `write` is what the guest stores.

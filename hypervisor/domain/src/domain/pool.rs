@@ -7,15 +7,7 @@ use crate::hypervisor::Hypervisor;
 use xenolith_core::types::{PAGE_SHIFT, PAGE_SIZE};
 
 use super::Domain;
-use super::destroy::Progress;
-use super::memory::Memory;
-
-impl Memory {
-    /// Pages of the pool, those in use as tables included; the root does not count.
-    pub(super) fn pool_pages(&self) -> u64 {
-        self.p2m.tables().saturating_add(self.p2m.pool().len())
-    }
-}
+use crate::parts::progress::Progress;
 
 impl Domain {
     /// The size of the pool in bytes (`XEN_DOMCTL_get_paging_mempool_size`).

@@ -14,28 +14,16 @@ use crate::hypervisor::{Hypervisor, VcpuRef};
 use crate::vcpu::Vcpu;
 use xenolith_arch as arch;
 use xenolith_core::types::{Gva, PAGE_SIZE};
-use xenolith_memory::frames::FrameRef;
 use xenolith_memory::page::Page;
 use xenolith_policy::sched::State;
 
 use super::Domain;
+use crate::parts::runstate::RunstateArea;
 
 /// Bytes of the area.
 const SIZE: u64 = size_of::<RunStateInfo>() as u64;
 /// The byte of [`RUNSTATE_UPDATE`] in the area.
 const FLAG: usize = offset_of!(RunStateInfo, state_entry_time) + 7;
-
-/// The area of a vCPU.
-#[derive(Debug, Default)]
-pub enum RunstateArea {
-    /// None is registered.
-    #[default]
-    None,
-    /// It lies in a page that is held.
-    Page(FrameRef, usize),
-    /// It has to be looked up.
-    Address(Gva),
-}
 
 impl Domain {
     /// Registers the area of a vCPU at `address`, 0 for none. `own`: the vCPU is the caller, so that its translation
@@ -53,7 +41,7 @@ impl Domain {
     }
 
     /// Lets go of the areas of a domain whose vCPUs run no more.
-    pub(super) fn forget_runstates(&self, hv: &Hypervisor) {
+    pub(crate) fn forget_runstates(&self, hv: &Hypervisor) {
         for vcpu in &self.vcpus {
             self.replace_runstate(hv, vcpu, RunstateArea::None);
         }

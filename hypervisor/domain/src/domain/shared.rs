@@ -30,7 +30,7 @@ impl Domain {
     /// Publishes the wall-clock time, in nanoseconds since 1970, at which the counter was zero. The version is odd
     /// while the words do not belong together.
     pub fn write_wall_clock(&self, at_boot: u64) {
-        let page = self.shared_info.page();
+        let page = self.shared_info;
         let (Some(version), Some(seconds), Some(nanoseconds), Some(seconds_high)) =
             (page.word32(WC_VERSION), page.word32(WC_SEC), page.word32(WC_NSEC), page.word32(WC_SEC_HI))
         else {

@@ -38,7 +38,7 @@ impl Domain {
     ///
     /// `EINVAL`: it has one, there is no such page, it has no such interrupt, or it is dying. `ENOSPC`, `ENOMEM`: no port.
     pub fn make_uart(&self, hv: &Hypervisor, gfn: Gfn, console: DomId) -> Result<Port, Errno> {
-        if !self.vgic.lock().is_free_line(PL011_SPI.0) {
+        if !self.arch.vgic.lock().is_free_line(PL011_SPI.0) {
             return Err(Errno::EINVAL);
         }
         let port = self.events.lock().alloc_consumer(VcpuId(0), console, vuart::TAG)?;

@@ -1,19 +1,17 @@
 //! What the control domain does to a running domain: stops it, lets it go on, and sets its vCPUs' registers.
 //!
 //! A pause is asked of the scheduler, and takes effect when each CPU has put its vCPU's registers away. Nobody waits for
-//! that at EL2: whoever needs a domain that stands still asks again ([`Domain::is_stopped`]).
+//! that here: whoever needs a domain that stands still asks again ([`Domain::is_stopped`]).
 
 use xenolith_abi::Errno;
-use xenolith_abi::domctl::{CONTEXT_ONLINE, VcpuGuestContext, VcpuGuestCoreRegs};
+use xenolith_abi::domctl::{CONTEXT_ONLINE, VcpuGuestContext};
 
+use crate::arch::{GuestRegs, WrittenContext, read_context};
 use crate::hypervisor::Hypervisor;
-use crate::vcpu::{Power, Vcpu};
+use crate::vcpu::{Power, Saved, Vcpu};
 use xenolith_arch as arch;
-use xenolith_arch::context::Context;
-use xenolith_isa::physical_timer::PhysicalTimer;
-use xenolith_isa::regs::{El1Registers, GuestRegs, Pstate};
 
-use super::Domain;
+use crate::domain::Domain;
 
 impl Domain {
     /// Stops the domain until it is let go on as often as it was stopped. Its vCPUs may still run for a moment.
@@ -63,61 +61,27 @@ impl Domain {
         if saved.loaded {
             return Err(Errno::EBUSY);
         }
-        let el1 = saved.context.el1();
-        Ok(VcpuGuestContext {
-            flags: if *power == Power::On { CONTEXT_ONLINE } else { 0 },
-            user_regs: VcpuGuestCoreRegs {
-                x: saved.regs.x,
-                pc: saved.regs.pc,
-                cpsr: saved.regs.pstate.0,
-                spsr_el1: el1.spsr,
-                sp_el0: el1.sp_el0,
-                sp_el1: el1.sp_el1,
-                elr_el1: el1.elr,
-                ..VcpuGuestCoreRegs::default()
-            },
-            sctlr: el1.sctlr,
-            ttbcr: el1.tcr,
-            ttbr0: el1.ttbr0,
-            ttbr1: el1.ttbr1,
-            ..VcpuGuestContext::default()
-        })
+        Ok(read_context(&saved.regs, &saved.context, *power == Power::On))
     }
 
-    /// Sets a vCPU's registers, and turns it on or off as the context says. `EINVAL`: a PSTATE that is not of AArch64
-    /// below EL2. `EBUSY`: a CPU holds them.
+    /// Sets a vCPU's registers, and turns it on or off as the context says. `EINVAL`: a state that a guest's
+    /// CPU cannot be in. `EBUSY`: a CPU holds them.
     pub fn set_vcpu_context(
         &self,
         hv: &Hypervisor,
         vcpu: &Vcpu,
         new: &VcpuGuestContext,
     ) -> Result<(), Errno> {
-        let user = &new.user_regs;
-        // The upper half of SPSR_EL2 holds nothing that a vCPU may begin with.
-        let pstate = Pstate(user.cpsr & u64::from(u32::MAX));
-        if !pstate.is_guest() || pstate.is_aarch32() {
-            return Err(Errno::EINVAL);
-        }
-        let el1 = El1Registers {
-            sctlr: new.sctlr,
-            tcr: new.ttbcr,
-            ttbr0: new.ttbr0,
-            ttbr1: new.ttbr1,
-            sp_el0: user.sp_el0,
-            sp_el1: user.sp_el1,
-            elr: user.elr_el1,
-            spsr: user.spsr_el1,
-        };
+        let written = WrittenContext::new(new)?;
         let power = if new.flags & CONTEXT_ONLINE != 0 { Power::On } else { Power::Off };
         self.redefine(hv, vcpu, power, |vcpu| {
             let mut saved = vcpu.saved.lock();
             if !saved.defined {
-                saved.context = Context::new(vcpu.mpidr);
-                *vcpu.timer.lock() = PhysicalTimer::default();
+                saved.context = vcpu.arch.reset();
             }
-            saved.regs = GuestRegs { x: user.x, pc: user.pc, pstate };
-            saved.context.set_el1(&el1);
-            saved.defined = true;
+            let Saved { regs, context, defined, .. } = &mut *saved;
+            written.store(regs, context);
+            *defined = true;
         })
     }
 
@@ -126,9 +90,8 @@ impl Domain {
         self.redefine(hv, vcpu, Power::Off, |vcpu| {
             let mut saved = vcpu.saved.lock();
             saved.regs = GuestRegs::default();
-            saved.context = Context::new(vcpu.mpidr);
+            saved.context = vcpu.arch.reset();
             saved.defined = false;
-            *vcpu.timer.lock() = PhysicalTimer::default();
         })
     }
 
@@ -152,7 +115,7 @@ impl Domain {
         };
         hv.wake(vcpu.unit);
         if from != to {
-            self.change_vgic(hv, |vgic| vgic.set_online(vcpu.id, to == Power::On));
+            self.set_interrupts_online(hv, vcpu.id, to == Power::On);
             let now = arch::now();
             hv.kick(match to {
                 Power::On => hv.scheduler.start(vcpu.unit, now),

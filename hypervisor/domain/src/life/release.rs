@@ -10,7 +10,7 @@ use crate::hypervisor::Hypervisor;
 use xenolith_core::types::{DomId, Mfn};
 use xenolith_memory::frames::{FrameError, FrameRange, FrameRef, Release};
 
-use super::Domain;
+use crate::domain::Domain;
 
 impl Hypervisor {
     /// Drops a reference to a frame, whoever owns it. It may be the last one of a domain that is dead: then that domain
@@ -23,7 +23,7 @@ impl Hypervisor {
 
     /// Drops the reference of a frame, as [`Self::release_frame`] does.
     pub fn put_frame(&self, frame: FrameRef) {
-        self.release_frame(frame.mfn());
+        self.release_frame(frame.into_page().mfn());
     }
 
     /// Ends a domain's allocation of frames of its own. Those that others refer to stay until they let go. Returns how

@@ -6,33 +6,29 @@ use xenolith_abi::Errno;
 use xenolith_abi::event::Virq;
 use xenolith_abi::sched::ShutdownReason;
 
+use crate::arch::entry_registers;
 use crate::hypervisor::Hypervisor;
 use crate::vcpu::{Power, Vcpu};
 use xenolith_arch as arch;
-use xenolith_arch::context::Context;
 use xenolith_host::command_line::CrashAction;
-use xenolith_isa::physical_timer::PhysicalTimer;
-use xenolith_isa::regs::{GuestRegs, Pstate};
 
-use super::Domain;
+use crate::domain::Domain;
 
 impl Domain {
-    /// Starts a vCPU that is off at `entry`, MMU off, with `context` in x0. False when it is on.
-    pub fn start_vcpu(&self, hv: &Hypervisor, vcpu: &Vcpu, entry: u64, context: u64) -> bool {
+    /// Starts a vCPU that is off at `entry`, with an argument for it. False when it is on.
+    pub fn start_vcpu(&self, hv: &Hypervisor, vcpu: &Vcpu, entry: u64, argument: u64) -> bool {
         {
             let mut power = vcpu.power.lock();
             let mut saved = vcpu.saved.lock();
             if *power == Power::On || saved.loaded {
                 return false;
             }
-            saved.regs = GuestRegs { pc: entry, pstate: Pstate::EL1_ENTRY, ..GuestRegs::default() };
-            saved.regs.x[0] = context;
-            saved.context = Context::new(vcpu.mpidr);
+            saved.regs = entry_registers(entry, argument);
+            saved.context = vcpu.arch.reset();
             saved.defined = true;
-            *vcpu.timer.lock() = PhysicalTimer::default();
             *power = Power::On;
         }
-        self.change_vgic(hv, |vgic| vgic.set_online(vcpu.id, true));
+        self.set_interrupts_online(hv, vcpu.id, true);
         hv.kick(hv.scheduler.start(vcpu.unit, arch::now()));
         true
     }
@@ -40,7 +36,7 @@ impl Domain {
     /// Stops a vCPU, which runs on the calling CPU, until it is started again.
     pub fn stop_vcpu(&self, hv: &Hypervisor, vcpu: &Vcpu) {
         *vcpu.power.lock() = Power::Off;
-        self.change_vgic(hv, |vgic| vgic.set_online(vcpu.id, false));
+        self.set_interrupts_online(hv, vcpu.id, false);
         hv.kick(hv.scheduler.stop(vcpu.unit, arch::now()));
     }
 
@@ -123,7 +119,7 @@ impl Domain {
             if !ending.complete {
                 return Err(Errno::EINVAL);
             }
-            *ending = super::Ending::default();
+            *ending = crate::parts::ending::Ending::default();
         }
         let now = arch::now();
         for vcpu in &self.vcpus {

@@ -5,8 +5,9 @@
 //! dead, but on the list. The last reference takes it off (`release`).
 
 use alloc::sync::Arc;
+#[cfg(not(target_os = "none"))]
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::Ordering;
 
 use xenolith_abi::Errno;
 use xenolith_abi::event::Virq;
@@ -15,76 +16,15 @@ use crate::hypervisor::Hypervisor;
 use xenolith_arch as arch;
 use xenolith_core::types::{DomId, Gfn, Mfn};
 use xenolith_memory::frames::{FrameRange, Search};
-use xenolith_memory::p2m::{MapKind, RUNS, Run};
+use xenolith_memory::p2m::MapKind;
 use xenolith_policy::event::Closing;
 use xenolith_policy::grant;
 
-use super::memory::holds_reference;
-use super::{Domain, GrantContext, build};
-
-/// How far a call has come that is made again until it is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Progress {
-    /// More is to be done.
-    Again,
-    /// All is done.
-    Done,
-}
-
-/// How much of a domain is left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Life {
-    /// All of it.
-    Alive,
-    /// It is being taken apart, and gets nothing any more.
-    Dying,
-    /// Only frames are left that others refer to.
-    Dead,
-}
-
-impl From<Life> for AtomicU8 {
-    fn from(life: Life) -> Self {
-        AtomicU8::new(life as u8)
-    }
-}
-
-/// What is done next to a domain that is being destroyed. What a later one takes away, an earlier one may still need.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// Nothing has been done.
-    Start,
-    /// Its vCPUs are paused; some may still be on their CPUs.
-    Quiesce,
-    /// Its event channels are being closed.
-    Events,
-    /// The grants of others that it has mapped are being unmapped, from this handle on.
-    Grants(u32),
-    /// Its memory is being unmapped, from this guest frame on, and freed.
-    Memory(u64),
-    /// RAM that it owned without having it mapped is being freed, from this machine frame on.
-    Strays(Mfn),
-    /// The frames of its grant table and of its pool are being freed.
-    Tables,
-    /// All is done.
-    Over,
-}
-
-/// How far the destruction of a domain has come.
-pub(super) struct Teardown {
-    phase: Phase,
-    /// What has been taken out of its tables, and not been let go of yet. There is room for what one call takes out.
-    unmapped: Vec<Run>,
-}
-
-impl Teardown {
-    /// Nothing has been done yet, and what is to be done needs no memory. `ENOMEM`: there is none now.
-    pub fn new() -> Result<Self, Errno> {
-        let mut unmapped = Vec::new();
-        unmapped.try_reserve_exact(RUNS).map_err(|_| Errno::ENOMEM)?;
-        Ok(Teardown { phase: Phase::Start, unmapped })
-    }
-}
+use super::build;
+use crate::domain::{Domain, GrantContext};
+use crate::parts::memory::holds_reference;
+use crate::parts::progress::Progress;
+use crate::parts::teardown::{Life, Phase, Teardown};
 
 /// The work that one call may still do, in about as many pages.
 struct Budget(u32);
@@ -172,7 +112,7 @@ impl Hypervisor {
     }
 
     /// Takes a domain off the list if it is dead and nobody refers to its frames any more.
-    pub(super) fn forget_if_over(&self, domain: &Domain) {
+    pub(crate) fn forget_if_over(&self, domain: &Domain) {
         if domain.is_dead() && domain.lingering.load(Ordering::SeqCst) == 0 && self.unlink(domain) {
             self.raise_global_virq(Virq::DomExc);
         }
@@ -343,7 +283,7 @@ fn free_tables(hv: &Hypervisor, domain: &Domain, budget: &mut Budget) -> Option<
         let _ = hv.frames.free_table(table, domain.id);
         budget.spend(1)?;
     }
-    build::end_stage2(hv, domain.id, &mut memory.p2m);
+    build::end_p2m(hv, domain.id, &mut memory.p2m);
     Some(())
 }
 

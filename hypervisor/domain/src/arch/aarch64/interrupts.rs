@@ -10,12 +10,12 @@ use xenolith_core::sync::MutexGuard;
 use xenolith_core::types::{CpuId, VcpuId};
 use xenolith_isa::vgic::{LineChange, Vgic};
 
-use super::Domain;
+use crate::domain::Domain;
 
 impl Domain {
     /// Changes the interrupt controller, then does what the change asks for.
     pub fn change_vgic<T>(&self, hv: &Hypervisor, change: impl FnOnce(&mut Vgic) -> T) -> T {
-        let mut vgic = self.vgic.lock();
+        let mut vgic = self.arch.vgic.lock();
         let result = change(&mut vgic);
         // The generic part is short: there is one for each kind of change.
         if vgic.has_consequences() {
@@ -72,16 +72,31 @@ impl Domain {
         if hv.scheduler.running_on(vcpu.unit) == Some(xenolith_arch::this_cpu()) {
             gic::set_active(change.physical, active);
             if active {
-                vcpu.timer_raised.store(true, Ordering::Relaxed);
+                vcpu.arch.timer_raised.store(true, Ordering::Relaxed);
             }
         } else {
             hv.notify(self, id);
         }
     }
 
+    /// Has the physical interrupt of the same number come as this shared one.
+    pub fn attach_interrupt(&self, hv: &Hypervisor, intid: u32) {
+        self.change_vgic(hv, |vgic| vgic.back_by_hardware(None, intid, Some(intid)));
+    }
+
+    /// No physical interrupt comes as this shared one any more.
+    pub fn detach_interrupt(&self, hv: &Hypervisor, intid: u32) {
+        self.change_vgic(hv, |vgic| vgic.back_by_hardware(None, intid, None));
+    }
+
+    /// Turns a vCPU's part of the interrupt controller on or off.
+    pub fn set_interrupts_online(&self, hv: &Hypervisor, id: VcpuId, online: bool) {
+        self.change_vgic(hv, |vgic| vgic.set_online(id, online));
+    }
+
     /// Makes the event interrupt of a vCPU pending.
     pub fn raise_event(&self, hv: &Hypervisor, id: VcpuId) {
-        self.change_vgic(hv, |vgic| vgic.pend(Some(id), self.event_ppi));
+        self.change_vgic(hv, |vgic| vgic.pend(Some(id), self.arch.event_ppi));
     }
 
     /// Makes a private interrupt of a vCPU pending.

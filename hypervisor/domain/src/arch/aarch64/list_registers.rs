@@ -18,7 +18,7 @@ pub fn present_interrupts(hv: &Hypervisor, vcpu: &VcpuRef) {
             refill(vcpu.id, vgic);
         }
         // The timer's physical interrupt is active while the virtual one is anywhere between its cause and its end.
-        keep_timer_line(hv, vcpu.vcpu(), vgic.in_flight(Some(vcpu.id), vcpu.domain.guest_timer));
+        keep_timer_line(hv, vcpu.vcpu(), vgic.in_flight(Some(vcpu.id), vcpu.domain.arch.guest_timer));
     });
 }
 
@@ -74,9 +74,9 @@ fn free_list(registers: Range<usize>) {
 /// left alone only where nobody can have made it active since it was last made inactive, whatever the guest has written
 /// about the virtual one.
 pub fn keep_timer_line(hv: &Hypervisor, vcpu: &Vcpu, active: bool) {
-    if active || vcpu.timer_raised.load(Ordering::Relaxed) {
+    if active || vcpu.arch.timer_raised.load(Ordering::Relaxed) {
         arch::gic::set_active(hv.lines().guest_timer, active);
-        vcpu.timer_raised.store(active, Ordering::Relaxed);
+        vcpu.arch.timer_raised.store(active, Ordering::Relaxed);
     }
 }
 
