@@ -39,6 +39,11 @@ impl Tally {
         self.left += count as u64;
     }
 
+    /// So many of them are no longer to run: they have, or what they need could not be made.
+    pub fn no_longer_expect(&mut self, count: usize) {
+        self.left = self.left.saturating_sub(count as u64);
+    }
+
     /// Runs a suite whose tests' names are to begin with `name`, passes on what it says of failures, and adds its tests.
     ///
     /// `seconds` finds the time of a test that the suite does not tell. A suite that fails without a failed test, because
@@ -68,7 +73,7 @@ impl Tally {
                     let full = format!("{name}::{test}");
                     let time = told.or_else(|| seconds(test));
                     self.times.extend(time.map(|time| (time, full.clone())));
-                    self.left = self.left.saturating_sub(1);
+                    self.no_longer_expect(1);
                     match outcome {
                         Outcome::Passed => {
                             self.passed += 1;
@@ -103,7 +108,7 @@ impl Tally {
     /// Adds one test by its outcome, and prints the reason of a failure.
     pub fn count(&mut self, name: &str, took: Duration, outcome: Result<()>) {
         self.times.push((took.as_secs_f32(), name.to_owned()));
-        self.left = self.left.saturating_sub(1);
+        self.no_longer_expect(1);
         let outcome = match outcome {
             Ok(()) => {
                 self.passed += 1;
@@ -208,6 +213,9 @@ mod tests {
         assert_eq!(tally.left, 1);
         tally.count("fuzz::x", Duration::from_secs(20), Ok(()));
         assert_eq!(tally.left, 0);
+        tally.expect(3);
+        tally.no_longer_expect(2);
+        assert_eq!(tally.left, 1);
         assert_eq!(closing_line(&tally), "4 passed, 1 failed");
         let text = tally.to_string();
         assert!(text.contains("failed: b::y"), "{text}");
