@@ -5,7 +5,6 @@
 //! on their number fair. Growth is fallible, and a change that fails changes nothing.
 
 use alloc::vec::Vec;
-use core::cmp::Ordering;
 
 /// A range, both ends included, and what stands for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,15 +67,12 @@ impl<T: Copy + Eq> Intervals<T> {
     /// As [`find`](Self::find), calling `step` for each range that is looked at.
     #[inline]
     fn find_with(&self, number: u64, mut step: impl FnMut()) -> Option<&Interval<T>> {
-        let index = self.0.binary_search_by(|range| {
+        // One comparison a step: the ranges are disjoint, so that only the first that does not end before the number can have it.
+        let index = self.0.partition_point(|range| {
             step();
-            match () {
-                () if range.first > number => Ordering::Greater,
-                () if range.last < number => Ordering::Less,
-                () => Ordering::Equal,
-            }
+            range.last < number
         });
-        self.0.get(index.ok()?)
+        self.0.get(index).filter(|range| range.first <= number)
     }
 
     /// The ranges that have a number of `first..=last`, in ascending order.

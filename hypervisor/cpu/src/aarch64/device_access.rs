@@ -126,7 +126,7 @@ fn carry_on(
     mut asked: Option<IoState>,
 ) {
     while let Some(current) = access.current() {
-        let state = asked.take().unwrap_or_else(|| ask(hv, vcpu, regs, current, access.write));
+        let state = asked.take().unwrap_or_else(|| ask_again(hv, vcpu, regs, current, access.write));
         match state {
             IoState::Done(value) => complete(access, regs, value),
             IoState::Dropped => complete(access, regs, NOTHING),
@@ -145,10 +145,23 @@ fn carry_on(
     finish(access, regs);
 }
 
-/// Makes one transfer, if somebody answers at its address.
+/// Makes one transfer, if somebody answers at its address. Part of its caller: most accesses to what is emulated end there.
+#[inline(always)]
 fn ask(hv: &Hypervisor, vcpu: &VcpuRef, regs: &GuestRegs, current: &MmioAccess, write: bool) -> IoState {
     let stored = current.stored(regs, write, inject::byte_order);
     vcpu.domain.access(hv, vcpu.id, current.at, current.access.size.bytes(), stored)
+}
+
+/// The same out of line, for the transfers of an instruction that moves two registers, and those that were put off.
+#[inline(never)]
+fn ask_again(
+    hv: &Hypervisor,
+    vcpu: &VcpuRef,
+    regs: &GuestRegs,
+    current: &MmioAccess,
+    write: bool,
+) -> IoState {
+    ask(hv, vcpu, regs, current, write)
 }
 
 /// The A64 instruction at the program counter. The guest may have changed it since it was executed.
