@@ -39,6 +39,7 @@ number!(/// A guest frame: an [`Ipa`] without its page offset.
     Gfn(u64), "gfn {:#x}");
 number!(/// A domain's number.
     #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+    #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
     DomId(u16), "d{}");
 number!(/// A virtual CPU's number within its domain.
     #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]

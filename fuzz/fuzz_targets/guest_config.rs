@@ -10,7 +10,7 @@ fuzz_target!(|text: &str| {
     match GuestConfig::parse(Path::new("/guest.toml"), text) {
         Ok(config) => {
             assert!(config.memory != 0 && config.vcpus != 0 && !config.name.contains('/'));
-            assert!(config.disks.iter().all(|disk| disk.config.check().is_ok()));
+            assert!(config.devices.disks.iter().all(|disk| disk.config.check().is_ok()));
         }
         Err(error) => assert!(error.to_string().starts_with("/guest.toml")),
     }

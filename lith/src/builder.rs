@@ -1,9 +1,9 @@
 //! Making a guest, step by step, and taking it back if a step fails.
 //!
-//! The steps are those of Xen's tools, in their order. Either the guest is there in the end, with all its disks served
+//! The steps are those of Xen's tools, in their order. Either the guest is there in the end, with all its devices served
 //! and its first vCPU ready, or nothing is left of it and the error says which step failed and why.
 
-mod disks;
+mod devices;
 mod kernel;
 mod memory;
 mod plan;
@@ -22,8 +22,9 @@ use xenolith_abi::hvm::{HvmParam, callback_ppi};
 pub use kernel::Files;
 pub use plan::Plan;
 
-use crate::config::{Backend, GuestConfig};
-use crate::xen::{DomainId, Xen};
+use crate::config::{Device, GuestConfig};
+use crate::xen::{Control, Xen};
+use xenolith_abi::{DomId, Port, VcpuId};
 
 /// Event channels of a guest, at most; as Xen's tools set it.
 const MAX_EVENT_CHANNEL: u32 = 1023;
@@ -40,17 +41,17 @@ const SCTLR: u64 = 0x00c5_0078;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Built {
     /// Its domain.
-    pub domain: DomainId,
+    pub domain: DomId,
     /// The domain's end of the console's event channel.
-    pub console_port: u32,
+    pub console_port: Port,
     /// The domain's end of the store's event channel.
-    pub store_port: u32,
-    /// What the domain is told apart by.
+    pub store_port: Port,
+    /// The domain's UUID, which Xen calls its handle.
     pub handle: Uuid,
 }
 
-/// Finds a domain that is named as a backend.
-pub type Resolve<'a> = dyn Fn(&Backend) -> Result<DomainId> + 'a;
+/// Finds the domain that is named as a device's backend.
+pub type Resolve<'a> = dyn Fn(&dyn Device) -> Result<DomId> + 'a;
 
 /// Makes a guest; it is paused then. `progress` is told each step.
 ///
@@ -66,46 +67,48 @@ pub fn build(
 ) -> Result<Built> {
     // What can be refused is refused before anything is made.
     let version = xen.version_number()?;
-    if let Some(disk) = config.disks.first()
+    if let Some(device) = config.devices.iter().next()
         && !xen.has_slots()?
     {
-        bail!("disk {}: the hypervisor is one without I/O forwarding, which disks need", disk.config.image);
+        let (_, plural) = device.nouns();
+        bail!("{}: the hypervisor is one without I/O forwarding, which {plural} need", device.label());
     }
-    let backends = config.disks.iter().map(|disk| resolve(&disk.backend)).collect::<Result<Vec<_>>>()?;
+    let backends = config.devices.iter().map(resolve).collect::<Result<Vec<_>>>()?;
     let handle = random_uuid(xen);
 
     progress("making the domain");
-    let wish = wish(config, handle);
-    let (domain, met) = xen.create(&wish)?;
+    let (domain, granted) = xen.create(&request(config, handle))?;
     let mut steps = || -> Result<Built> {
-        let built = equip(xen, config, domain, handle)?;
+        let built = configure(xen, config, domain, handle)?;
         progress("giving it memory");
         let banks = memory::give(xen, config, domain)?;
         let info = xen.domain(domain)?.context("the domain has gone while it was made")?;
         progress("loading kernel and ramdisk");
-        let plan = Plan::new(xen, config, files, &plan::Facts::new(version, &met.arch, &info, &banks))?;
+        let plan = Plan::new(xen, config, files, &plan::Facts::new(version, &granted.arch, &info, &banks))?;
         plan.load(xen, domain, files)?;
+        // Behind the memory: the rings that the parameters name are in it.
         announce(xen, &built)?;
-        xen.set_context(domain, 0, &first_context(&plan))?;
-        let slots = disks::make(xen, config, domain, &banks, &backends)?;
+        xen.set_context(domain, VcpuId(0), &first_context(&plan))?;
+        // Last, so that a backend that maps the guest's memory at once finds it complete.
+        let slots = devices::make(xen, config, domain, &banks, &backends)?;
         if !slots.is_empty() {
-            progress("waiting for the disks' backends");
+            progress(&format!("waiting for the {}' backends", devices::nouns(config)));
         }
-        disks::wait(xen, config, &slots, &backends)?;
+        devices::wait(xen, config, &slots, &backends)?;
         Ok(built)
     };
     let result = steps();
     if result.is_err() {
         // The first error is the one that counts. A domain that cannot even be destroyed stays in `lith list`.
-        if let Err(error) = xen.destroy(domain) {
+        if let Err(error) = xen.control(domain, Control::Destroy) {
             progress(&format!("what was made could not be destroyed: {error}"));
         }
     }
     result
 }
 
-/// What the guest is asked for.
-fn wish(config: &GuestConfig, handle: Uuid) -> CreateDomain {
+/// What the hypervisor is asked for.
+fn request(config: &GuestConfig, handle: Uuid) -> CreateDomain {
     CreateDomain {
         handle: handle.into_bytes(),
         flags: create_flag::HVM | create_flag::HAP,
@@ -123,15 +126,15 @@ fn wish(config: &GuestConfig, handle: Uuid) -> CreateDomain {
     }
 }
 
-/// Gives the domain all but memory.
-fn equip(xen: &dyn Xen, config: &GuestConfig, domain: DomainId, handle: Uuid) -> Result<Built> {
-    xen.set_vcpus(domain, config.vcpus.into())?;
-    xen.set_max_memory(domain, memory::limit_kib(config))?;
+/// Configures the domain: all but its memory.
+fn configure(xen: &dyn Xen, config: &GuestConfig, domain: DomId, handle: Uuid) -> Result<Built> {
+    xen.control(domain, Control::MaxVcpus(config.vcpus.into()))?;
+    xen.control(domain, Control::MaxMemory(memory::limit_kib(config)))?;
     let store_port = xen.make_event_channel(domain)?;
     let console_port = xen.make_event_channel(domain)?;
-    xen.set_paging_pool(domain, memory::paging_pool(config))?;
+    xen.control(domain, Control::PagingPool(memory::paging_pool(config)))?;
     xen.set_parameter(domain, HvmParam::CallbackIrq, callback_ppi(EVENT_PPI))?;
-    xen.set_64_bit(domain)?;
+    xen.control(domain, Control::AddressSize64)?;
     Ok(Built { domain, console_port, store_port, handle })
 }
 
@@ -143,8 +146,8 @@ fn announce(xen: &dyn Xen, built: &Built) -> Result<()> {
     let parameters = [
         (HvmParam::ConsolePfn, layout::CONSOLE_PAGE.0),
         (HvmParam::StorePfn, layout::STORE_PAGE.0),
-        (HvmParam::ConsoleEvtchn, built.console_port.into()),
-        (HvmParam::StoreEvtchn, built.store_port.into()),
+        (HvmParam::ConsoleEvtchn, built.console_port.0.into()),
+        (HvmParam::StoreEvtchn, built.store_port.0.into()),
     ];
     for (parameter, value) in parameters {
         xen.set_parameter(built.domain, parameter, value)?;

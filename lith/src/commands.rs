@@ -17,7 +17,7 @@ use crate::cli::{Cli, Command, DiskCommand};
 use crate::monitor;
 use crate::output::print;
 use crate::registry::{FOLDER, Registry};
-use crate::xen::{RealXen, Xen};
+use crate::xen::{RealXen, System, Xen};
 
 /// Does what the command line says.
 ///

@@ -5,6 +5,7 @@
 
 mod disk;
 mod error;
+mod kinds;
 mod reader;
 mod size;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use disk::{Backend, Disk};
 pub use error::ConfigError;
+pub use kinds::{Device, Devices};
 pub use size::parse_size;
 
 use machine_model::layout;
@@ -23,8 +25,8 @@ use reader::Table;
 
 /// The most vCPUs of a guest.
 pub const MAX_VCPUS: u16 = layout::MAX_VCPUS_GICV3;
-/// The most disks of a guest: as many as virtio-mmio devices have interrupts.
-pub const MAX_DISKS: usize = layout::MAX_VIRTIO_MMIO as usize;
+/// The most devices of a guest: as many as virtio-mmio devices have interrupts.
+pub const MAX_DEVICES: usize = layout::MAX_VIRTIO_MMIO as usize;
 /// The least memory of a guest.
 const MIN_MEMORY: u64 = 16 << 20;
 /// Memory comes in units of this.
@@ -74,8 +76,9 @@ pub struct GuestConfig {
     pub memory: u64,
     /// vCPUs.
     pub vcpus: u16,
-    /// Disks, in the order in which the guest finds them.
-    pub disks: Vec<Disk>,
+    /// Devices that other domains serve.
+    #[serde(flatten)]
+    pub devices: Devices,
     /// What to do when it turns itself off.
     pub on_poweroff: Action,
     /// What to do when it reboots.
@@ -84,18 +87,10 @@ pub struct GuestConfig {
     pub on_crash: Action,
 }
 
-const KEYS: [&str; 10] = [
-    "name",
-    "kernel",
-    "ramdisk",
-    "cmdline",
-    "memory",
-    "vcpus",
-    "disk",
-    "on_poweroff",
-    "on_reboot",
-    "on_crash",
-];
+/// Keys before those of devices.
+const HEAD: [&str; 6] = ["name", "kernel", "ramdisk", "cmdline", "memory", "vcpus"];
+/// Keys behind them.
+const TAIL: [&str; 3] = ["on_poweroff", "on_reboot", "on_crash"];
 
 impl GuestConfig {
     /// Reads a file. Relative paths of kernel and ramdisk begin at the file's folder.
@@ -116,7 +111,8 @@ impl GuestConfig {
     /// As [`GuestConfig::read`].
     pub fn parse(file: &Path, text: &str) -> Result<GuestConfig, ConfigError> {
         let (source, root) = reader::parse(file, text)?;
-        let table = Table::root(&source, &root, &KEYS)?;
+        let keys = [HEAD.as_slice(), Devices::KEYS, &TAIL].concat();
+        let table = Table::root(&source, &root, &keys)?;
         let folder = file.parent().unwrap_or(Path::new(""));
         let config = GuestConfig {
             name: name(&table, file)?,
@@ -125,13 +121,13 @@ impl GuestConfig {
             cmdline: cmdline(&table)?,
             memory: memory(&table)?,
             vcpus: table.number("vcpus", 1, MAX_VCPUS)?.unwrap_or(1),
-            disks: Vec::new(),
+            devices: Devices::default(),
             on_poweroff: action(&table, "on_poweroff", Action::Destroy)?,
             on_reboot: action(&table, "on_reboot", Action::Restart)?,
             on_crash: action(&table, "on_crash", Action::Destroy)?,
         };
-        let disks = disk::read(&table, config.vcpus)?;
-        Ok(GuestConfig { disks, ..config })
+        let devices = Devices::read(&table, config.vcpus)?;
+        Ok(GuestConfig { devices, ..config })
     }
 }
 

@@ -44,8 +44,8 @@ impl ConsoleRing {
         true
     }
 
-    /// Gives the guest as much of `input` as there is room for; returns how many bytes. Unless that is 0, the guest is to
-    /// be told.
+    /// Gives the guest as much of `input` as there is room for; returns the number of bytes. Unless that
+    /// is 0, the guest is to be told.
     pub fn feed(&mut self, page: &dyn SharedPage, input: &[u8]) -> usize {
         let waiting = self.in_prod.wrapping_sub(page.load(IN_CONS));
         let room = usize::try_from(IN.1.saturating_sub(waiting)).unwrap_or(0);

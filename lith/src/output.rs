@@ -52,7 +52,7 @@ pub fn explain(error: &anyhow::Error) -> String {
     text
 }
 
-/// How a column stands.
+/// To which side a column is aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Align {
     /// At its left end.

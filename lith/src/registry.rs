@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::config::{CONTROL_DOMAIN, GuestConfig};
-use crate::xen::{CONTROL, DomainId};
+use xenolith_abi::DomId;
 
 /// Where the files are.
 pub const FOLDER: &str = "/run/lith";
@@ -24,12 +24,12 @@ pub const FOLDER: &str = "/run/lith";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// Its domain now: a restart gives it another one.
-    pub domain: DomainId,
+    pub domain: DomId,
     /// The domain's UUID.
     pub uuid: Uuid,
     /// The process that looks after it.
     pub monitor: u32,
-    /// How often it was started again.
+    /// Times that it was started again.
     pub restarts: u32,
     /// As its file describes it.
     pub config: GuestConfig,
@@ -138,9 +138,9 @@ impl Registry {
     /// # Errors
     ///
     /// No domain has it.
-    pub fn domain_called(&self, name: &str) -> Result<DomainId> {
+    pub fn domain_called(&self, name: &str) -> Result<DomId> {
         if name == CONTROL_DOMAIN {
-            return Ok(CONTROL);
+            return Ok(DomId::CONTROL);
         }
         let record = self.get(name);
         let record = record.with_context(|| {
@@ -175,7 +175,7 @@ pub(crate) mod tests {
         }
     }
 
-    fn record(name: &str, domain: DomainId) -> Record {
+    fn record(name: &str, domain: DomId) -> Record {
         let text = format!("name = \"{name}\"\nkernel = \"/k\"\nmemory = \"64M\"\n");
         let config = GuestConfig::parse(Path::new("/x.toml"), &text).unwrap();
         Record { domain, uuid: Uuid::from_bytes([1; 16]), monitor: 1, restarts: 0, config }
@@ -185,14 +185,14 @@ pub(crate) mod tests {
     fn records_are_kept_listed_and_removed() {
         let folder = Folder::new("registry");
         let registry = Registry::open(&folder.0).unwrap();
-        registry.write(&record("web", 4)).unwrap();
-        registry.write(&record("db", 5)).unwrap();
-        registry.write(&record("web", 6)).unwrap();
-        let names: Vec<(String, u16)> =
+        registry.write(&record("web", DomId(4))).unwrap();
+        registry.write(&record("db", DomId(5))).unwrap();
+        registry.write(&record("web", DomId(6))).unwrap();
+        let names: Vec<(String, DomId)> =
             registry.list().unwrap().into_iter().map(|record| (record.config.name, record.domain)).collect();
-        assert_eq!(names, [("db".into(), 5), ("web".into(), 6)]);
-        assert_eq!(registry.domain_called("web").unwrap(), 6);
-        assert_eq!(registry.domain_called("control").unwrap(), 0);
+        assert_eq!(names, [("db".into(), DomId(5)), ("web".into(), DomId(6))]);
+        assert_eq!(registry.domain_called("web").unwrap(), DomId(6));
+        assert_eq!(registry.domain_called("control").unwrap(), DomId::CONTROL);
         assert!(registry.domain_called("mail").unwrap_err().to_string().contains("`lith list`"));
         registry.remove("web");
         assert_eq!(registry.get("web"), None);
@@ -212,7 +212,7 @@ pub(crate) mod tests {
     #[test]
     fn a_uuid_is_written_as_people_do() {
         let handle: [u8; 16] = std::array::from_fn(|index| u8::try_from(index).unwrap() * 0x11);
-        let record = Record { uuid: Uuid::from_bytes(handle), ..record("web", 4) };
+        let record = Record { uuid: Uuid::from_bytes(handle), ..record("web", DomId(4)) };
         assert_eq!(record.uuid.to_string(), "00112233-4455-6677-8899-aabbccddeeff");
         assert_eq!(serde_json::to_value(record).unwrap()["uuid"], "00112233-4455-6677-8899-aabbccddeeff");
     }

@@ -12,20 +12,18 @@ use backend::VirtioMmio;
 use backend::xen::dm::DeviceModel;
 use backend::xen::{Domain, Line, Privcmd, Server, layout};
 use rustix::io::Errno;
-use virtio::config::MAX_QUEUES;
-use virtio::core::device::Device as _;
+use virtio::core::device::Device;
 use virtio::core::queue::QueueError;
-use virtio::devices::block::Block;
 use virtio::transport::mmio::Transport;
 
-use crate::attend::{Duty, attend};
 use crate::confine;
-use crate::disk::Disk;
+use crate::event_loop::{EventLoop, run as run_loop};
 use crate::job::Job;
-use crate::report::{Report, log, tell};
+use crate::kinds;
+use crate::report::{Report, tell};
 
 /// The guest can misuse its queues at any rate; the log hears of the first few times.
-const COMPLAINTS: u32 = 10;
+const WARNINGS: u32 = 10;
 /// The control domain may hear of the device at the same time as this domain, and let it serve the guest only then.
 const PATIENCE: Duration = Duration::from_secs(8);
 const PAUSE: Duration = Duration::from_millis(50);
@@ -53,9 +51,10 @@ fn serve(slot: Option<u32>, text: Option<&str>) -> Result<()> {
         (None, Some(number)) => Job::of_slot(&privcmd, number)?,
         (None, None) => bail!("there is nothing to serve"),
     };
-    let disk = Disk::open(&job)?;
+    let last = job.last()?;
+    let opened = (job.kind()?.open)(job.config.as_bytes()).map_err(anyhow::Error::from_boxed)?;
     let model = DeviceModel::new(Arc::clone(&privcmd), job.guest);
-    prepare(&mut job, &model)?;
+    let queues = prepare(&mut job, &model)?;
     let guest = Arc::new(Domain::attach(model.clone(), &job.banks())?);
     let line = Arc::new(Line::new(model.clone(), job.irq));
     let mut server = Server::create(model)?;
@@ -67,28 +66,29 @@ fn serve(slot: Option<u32>, text: Option<&str>) -> Result<()> {
     confine::allow_locked_memory();
     confine::give_up_root()?;
     lacks.extend(confine::leave_file_system()?.map(str::to_owned));
-    let (device, text) = disk.start(&job)?;
+    let (device, text) = opened.start(queues).map_err(anyhow::Error::from_boxed)?;
     let transport = Transport::new(device, guest, line).context("cannot make the device")?;
     let mut mmio = VirtioMmio::new(job.base, transport);
     confine::filter_system_calls()?;
     if !lacks.is_empty() {
-        log!("{}: confined with less than usual: {}", job.name, lacks.join(", "));
+        log::warn!("{}: confined with less than usual: {}", job.name, lacks.join(", "));
     }
 
-    server.map_mmio(job.base..=job.last()?)?;
+    server.map_mmio(job.base..=last)?;
     Report::Ready(format!("{text} to guest {}", job.guest)).send();
     let (server, job) = (&mut server, &job);
-    let mut work = Work { server, mmio: &mut mmio, job, broken: None, complaints: COMPLAINTS };
-    attend(&mut work, std::io::stdin().as_fd())?;
+    let mut work = Work { server, mmio: &mut mmio, job, broken: None, warnings_left: WARNINGS };
+    run_loop(&mut work, std::io::stdin().as_fd())?;
     mmio.transport.quiesce();
     if let Some(summary) = mmio.transport.device().summary() {
-        log!("{}: {summary}", job.name);
+        log::info!("{}: {summary}", job.name);
     }
     Ok(())
 }
 
-/// Finds out what the job does not say of the guest.
-fn prepare(job: &mut Job, model: &DeviceModel) -> Result<()> {
+/// Finds out what the job does not say of the guest. Returns how many queues the device is to have, if that depends on the
+/// guest.
+fn prepare(job: &mut Job, model: &DeviceModel) -> Result<Option<u16>> {
     let begun = Instant::now();
     let vcpus = loop {
         match model.vcpus() {
@@ -98,61 +98,61 @@ fn prepare(job: &mut Job, model: &DeviceModel) -> Result<()> {
             result => break result?,
         }
     };
-    if job.queue_each {
-        job.disk.queues = u16::try_from(vcpus).unwrap_or(MAX_QUEUES).clamp(1, MAX_QUEUES);
-    }
     if job.ram.is_empty() {
         let banks = layout::banks(model.privcmd(), job.guest)?;
         job.ram = banks.iter().map(|bank| (bank.base, bank.size)).collect();
     }
-    Ok(())
+    Ok(job.queue_each.then(|| u16::try_from(vcpus).unwrap_or(u16::MAX)))
 }
 
 /// The guest's accesses and the device's queues.
 struct Work<'a> {
     server: &'a mut Server,
-    mmio: &'a mut VirtioMmio<Block>,
+    mmio: &'a mut VirtioMmio<Box<dyn Device>>,
     job: &'a Job,
     broken: Option<QueueError>,
-    complaints: u32,
+    warnings_left: u32,
 }
 
 impl Work<'_> {
     /// Tells people that the guest misuses a queue.
-    fn complain(&mut self) {
+    fn warn_ratelimited(&mut self) {
         if self.mmio.transport.error() == self.broken {
             return;
         }
         self.broken = self.mmio.transport.error();
-        if let Some(error) = self.broken.filter(|_| self.complaints > 0) {
-            self.complaints = self.complaints.saturating_sub(1);
+        if let Some(error) = self.broken.filter(|_| self.warnings_left > 0) {
+            self.warnings_left = self.warnings_left.saturating_sub(1);
             let Job { name, guest, .. } = self.job;
-            log!("{name}: guest {guest} misuses a queue: {error}; the disk is off until the guest resets it");
+            let kind = kinds::find(self.job.device_id).map_or("device", |kind| kind.name);
+            log::warn!(
+                "{name}: guest {guest} misuses a queue: {error}; the {kind} is off until the guest resets it"
+            );
         }
     }
 }
 
-impl Duty for Work<'_> {
-    fn look(&mut self) -> Result<bool> {
+impl EventLoop for Work<'_> {
+    fn poll_once(&mut self) -> Result<bool> {
         // Both, each time. The vCPU has its answer before its requests are looked at.
-        let busy = self.server.look(self.mmio)?.is_some() | self.mmio.transport.poll_once();
+        let busy = self.server.poll_once(self.mmio)?.is_some() | self.mmio.transport.poll_once();
         if busy {
-            self.complain();
+            self.warn_ratelimited();
         }
         Ok(busy)
     }
 
-    fn listen(&mut self) -> Result<bool> {
+    fn arm_notifications(&mut self) -> Result<bool> {
         let more = self.mmio.transport.poll_until_idle();
-        self.complain();
+        self.warn_ratelimited();
         if !more {
-            self.server.release()?;
+            self.server.arm_notifications()?;
         }
         Ok(more)
     }
 
-    fn hear(&mut self) -> Result<bool> {
-        Ok(self.server.hear(self.mmio)?.is_some())
+    fn drain_events(&mut self) -> Result<bool> {
+        Ok(self.server.drain_events(self.mmio)?.is_some())
     }
 
     fn events(&self) -> (BorrowedFd<'_>, Option<BorrowedFd<'_>>) {

@@ -6,12 +6,13 @@
 
 #![forbid(unsafe_code)]
 
-mod attend;
+mod adaptive_poll;
 mod confine;
 mod device;
-mod disk;
+mod event_loop;
 mod job;
-mod pace;
+mod kinds;
+mod logger;
 mod process;
 mod report;
 mod serve;
@@ -57,6 +58,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    logger::start();
     let result = match Arguments::parse().command {
         Command::Serve => serve::run(),
         Command::Xenstore { disks } => store::run(disks),
@@ -65,7 +67,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            report::log!("{}", report::tell(&error));
+            log::error!("{}", report::tell(&error));
             ExitCode::FAILURE
         }
     }

@@ -18,7 +18,7 @@ const LINE: usize = 4096;
 
 /// What happened to a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Word {
+pub enum ChildEvent {
     /// It serves.
     Ready(String),
     /// It could not begin.
@@ -36,7 +36,7 @@ pub struct Child {
     life: Option<ChildStdin>,
     pipe: ChildStdout,
     text: Vec<u8>,
-    story: Story,
+    log: ChildLog,
     deadline: Option<Instant>,
     /// It has closed its pipe: it is at its end.
     closed: bool,
@@ -44,33 +44,33 @@ pub struct Child {
 
 /// What a process has said so far, to judge what its end means.
 #[derive(Debug, Default)]
-struct Story {
+struct ChildLog {
     ready: bool,
     last: bool,
 }
 
-impl Story {
+impl ChildLog {
     /// A line of the process.
-    fn line(&mut self, line: &str) -> Option<Word> {
+    fn line(&mut self, line: &str) -> Option<ChildEvent> {
         match Report::parse(line)? {
             Report::Ready(text) => {
                 self.ready = true;
-                Some(Word::Ready(text))
+                Some(ChildEvent::Ready(text))
             }
             Report::Failed(text) => {
                 self.last = true;
-                Some(if self.ready { Word::Gone(text) } else { Word::Failed(text) })
+                Some(if self.ready { ChildEvent::Gone(text) } else { ChildEvent::Failed(text) })
             }
         }
     }
 
     /// The end of the process, which was told to stop if `stopping`.
-    fn end(&mut self, status: &str, stopping: bool) -> Option<Word> {
+    fn end(&mut self, status: &str, stopping: bool) -> Option<ChildEvent> {
         if self.last || stopping {
             return None;
         }
         let text = format!("its process ended: {status}");
-        Some(if self.ready { Word::Gone(text) } else { Word::Failed(text) })
+        Some(if self.ready { ChildEvent::Gone(text) } else { ChildEvent::Failed(text) })
     }
 }
 
@@ -99,7 +99,7 @@ impl Child {
             life,
             pipe,
             text: Vec::new(),
-            story: Story::default(),
+            log: ChildLog::default(),
             deadline: None,
             closed: false,
         })
@@ -128,26 +128,26 @@ impl Child {
     }
 
     /// What it said since the last call, and whether it ended.
-    pub fn listen(&mut self) -> Vec<Word> {
-        let mut words = Vec::new();
+    pub fn drain_events(&mut self) -> Vec<ChildEvent> {
+        let mut events = Vec::new();
         if !self.closed && self.read() {
             self.closed = true;
-            // One that has not come to its end by itself has no other way to be heard of.
+            // One that has not come to its end by itself has no other way to tell.
             self.deadline.get_or_insert(Instant::now().checked_add(LINGER).unwrap_or_else(Instant::now));
         }
         while let Some(end) = self.text.iter().position(|&byte| byte == b'\n') {
             let line: Vec<u8> = self.text.drain(..=end).collect();
-            words.extend(self.story.line(String::from_utf8_lossy(&line).trim_end()));
+            events.extend(self.log.line(String::from_utf8_lossy(&line).trim_end()));
         }
         if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             // Nobody waits any more for what it has in hand.
             let _ = self.process.kill();
         }
         if let Ok(Some(status)) = self.process.try_wait() {
-            words.extend(self.story.end(&describe(status), self.life.is_none()));
-            words.push(Word::Ended);
+            events.extend(self.log.end(&describe(status), self.life.is_none()));
+            events.push(ChildEvent::Ended);
         }
-        words
+        events
     }
 
     /// Reads what there is. Returns whether the pipe is closed.
@@ -186,38 +186,44 @@ mod tests {
     use super::*;
 
     /// Runs a shell script to its end; returns what it said.
-    fn hear(script: &str, stop: bool) -> Vec<Word> {
+    fn events_of(script: &str, stop: bool) -> Vec<ChildEvent> {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]);
         let mut child = Child::spawn(command).unwrap();
-        let mut words = Vec::new();
+        let mut events = Vec::new();
         if stop {
             child.stop();
         }
-        while words.last() != Some(&Word::Ended) {
-            words.extend(child.listen());
+        while events.last() != Some(&ChildEvent::Ended) {
+            events.extend(child.drain_events());
             std::thread::sleep(Duration::from_millis(2));
         }
-        words.pop();
-        words
+        events.pop();
+        events
     }
 
     #[test]
     fn what_a_process_says_is_passed_on() {
-        let ready = Word::Ready("serves".into());
-        assert_eq!(hear("echo failed no such file; exit 1", false), [Word::Failed("no such file".into())]);
-        assert_eq!(hear("exit 3", false), [Word::Failed("its process ended: exit status 3".into())]);
+        let ready = ChildEvent::Ready("serves".into());
         assert_eq!(
-            hear("echo ready serves; echo noise; kill -9 $$", false),
-            [ready.clone(), Word::Gone("its process ended: killed by signal 9".into())]
+            events_of("echo failed no such file; exit 1", false),
+            [ChildEvent::Failed("no such file".into())]
         );
-        let both = [ready.clone(), Word::Gone("the disk broke".into())];
-        assert_eq!(hear("echo ready serves; echo failed the disk broke; exit 1", false), both);
-        assert_eq!(hear("echo ready serves; read line; exit 0", true), [ready]);
+        assert_eq!(
+            events_of("exit 3", false),
+            [ChildEvent::Failed("its process ended: exit status 3".into())]
+        );
+        assert_eq!(
+            events_of("echo ready serves; echo noise; kill -9 $$", false),
+            [ready.clone(), ChildEvent::Gone("its process ended: killed by signal 9".into())]
+        );
+        let both = [ready.clone(), ChildEvent::Gone("the disk broke".into())];
+        assert_eq!(events_of("echo ready serves; echo failed the disk broke; exit 1", false), both);
+        assert_eq!(events_of("echo ready serves; read line; exit 0", true), [ready]);
     }
 
     #[test]
     fn noise_is_bounded() {
-        assert_eq!(hear("head -c 100000 /dev/zero; echo; exit 0", false).len(), 1);
+        assert_eq!(events_of("head -c 100000 /dev/zero; echo; exit 0", false).len(), 1);
     }
 }

@@ -1,19 +1,8 @@
-//! What processes say: a device's to its supervisor, by lines on a pipe, and both to people, by lines of a log.
+//! What a device's process says to its supervisor, by lines on a pipe.
 //!
 //! A device's process has no way to make hypercalls once it is confined, so the supervisor passes its word on.
 
 use std::fmt;
-
-/// Writes a line of the log to standard error, in one piece: other processes write there, too. A log that nobody takes is
-/// no reason to stop serving.
-macro_rules! log {
-    ($($text:tt)*) => {{
-        use std::io::Write;
-        let line = format!("lithd: {}\n", format_args!($($text)*));
-        let _ = std::io::stderr().write_all(line.as_bytes());
-    }};
-}
-pub(crate) use log;
 
 /// An error with its causes, for people. A cause that the text before it already tells is left out.
 pub fn tell(error: &anyhow::Error) -> String {

@@ -13,10 +13,11 @@ use backend::xen::Privcmd;
 use backend::xen::slots::{FEATURE_SLOTS, Slot, SlotState, Slots, Watch};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use virtio::config::DiskConfig;
 
-use crate::process::{Child, Word};
-use crate::report::{log, tell};
+use crate::kinds;
+
+use crate::process::{Child, ChildEvent};
+use crate::report::tell;
 
 /// How often to look for changes that nobody announces.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -32,15 +33,15 @@ pub fn run() -> Result<()> {
         "the hypervisor has no device slots: it is not Xenolith, or one without them"
     );
     let watch = Watch::new()?;
-    log!("serves the device slots of this domain");
+    log::info!("serves the device slots of this domain");
     let mut supervisor = Supervisor { slots, children: BTreeMap::new(), settled: BTreeSet::new() };
     loop {
-        if let Err(error) = supervisor.look() {
-            log!("{}; tries again at the next change", tell(&error));
+        if let Err(error) = supervisor.reconcile() {
+            log::warn!("{}; tries again at the next change", tell(&error));
         }
         supervisor.wait(&watch)?;
-        supervisor.listen();
-        watch.heard()?;
+        supervisor.drain_events();
+        watch.drain()?;
     }
 }
 
@@ -63,7 +64,7 @@ fn plan(slot: &Slot, running: bool, settled: &BTreeSet<u32>) -> Plan {
         return Plan::Nothing;
     }
     match slot.state {
-        Some(SlotState::Waiting) if slot.device.device_id != DiskConfig::DEVICE_ID => Plan::Unknown,
+        Some(SlotState::Waiting) if kinds::find(slot.device.device_id).is_none() => Plan::Unknown,
         Some(SlotState::Waiting) => Plan::Start,
         Some(SlotState::Ready) => Plan::Abandoned,
         _ => Plan::Nothing,
@@ -79,7 +80,7 @@ struct Supervisor {
 
 impl Supervisor {
     /// Brings processes and slots in line.
-    fn look(&mut self) -> Result<()> {
+    fn reconcile(&mut self) -> Result<()> {
         let slots = self.slots.list().context("cannot list the device slots")?;
         let there: BTreeSet<u32> = slots.iter().map(|slot| slot.number).collect();
         self.settled.retain(|number| there.contains(number));
@@ -113,7 +114,7 @@ impl Supervisor {
         }
         match Child::start(&["--slot", &slot.number.to_string()]) {
             Ok(child) => {
-                log!("slot {}: process {} for guest {}", slot.number, child.id(), slot.device.guest);
+                log::info!("slot {}: process {} for guest {}", slot.number, child.id(), slot.device.guest);
                 self.children.insert(slot.number, child);
             }
             Err(error) => {
@@ -130,10 +131,10 @@ impl Supervisor {
 
     fn report(&self, number: u32, state: SlotState, text: &str) {
         match self.slots.report(number, state, text) {
-            Ok(()) => log!("slot {number}: {text}"),
+            Ok(()) => log::info!("slot {number}: {text}"),
             // It is another domain's, or gone.
             Err(error) if error.errno() == Some(Errno::NOENT) => {}
-            Err(error) => log!("slot {number}: {text}; and it cannot be reported: {error}"),
+            Err(error) => log::warn!("slot {number}: {text}; and it cannot be reported: {error}"),
         }
     }
 
@@ -152,17 +153,17 @@ impl Supervisor {
     }
 
     /// Hears what the processes say, and passes it on.
-    fn listen(&mut self) {
-        let mut words = Vec::new();
+    fn drain_events(&mut self) {
+        let mut events = Vec::new();
         for (&number, child) in &mut self.children {
-            words.extend(child.listen().into_iter().map(|word| (number, word)));
+            events.extend(child.drain_events().into_iter().map(|event| (number, event)));
         }
-        for (number, word) in words {
-            match word {
-                Word::Ready(text) => self.report(number, SlotState::Ready, &text),
-                Word::Failed(text) => self.settle(number, SlotState::Failed, &text),
-                Word::Gone(text) => self.settle(number, SlotState::Gone, &text),
-                Word::Ended => {
+        for (number, event) in events {
+            match event {
+                ChildEvent::Ready(text) => self.report(number, SlotState::Ready, &text),
+                ChildEvent::Failed(text) => self.settle(number, SlotState::Failed, &text),
+                ChildEvent::Gone(text) => self.settle(number, SlotState::Gone, &text),
+                ChildEvent::Ended => {
                     self.children.remove(&number);
                     self.settled.insert(number);
                 }

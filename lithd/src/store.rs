@@ -21,7 +21,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use xenstore::{Client, Error, Event, Nodes};
 
-use crate::report::{log, tell};
+use crate::report::tell;
 use devices::Devices;
 use permit::Permits;
 use place::{Kind, Place};
@@ -44,13 +44,13 @@ pub fn run(disks: PathBuf) -> Result<()> {
     let permits = Permits::open()?;
     let devices = Devices::new(own, disks, Box::new(devices::start));
     let mut supervisor = Supervisor { own, devices, permits };
-    log!("serves the virtio disks that xenstore gives to domain {own}");
+    log::info!("serves the virtio disks that xenstore gives to domain {own}");
     loop {
         match supervisor.serve(&mut store) {
             Err(error) if error.downcast_ref::<Error>().is_some_and(Error::is_loss) => {
-                log!("{}; tries again", tell(&error));
+                log::warn!("{}; tries again", tell(&error));
                 store = supervisor.find_store();
-                log!("there is a xenstore again");
+                log::info!("there is a xenstore again");
             }
             result => return result,
         }
@@ -81,7 +81,7 @@ impl Supervisor {
             while let Some(event) = store.event()? {
                 self.follow(store, &event)?;
             }
-            self.devices.listen(Some(store))?;
+            self.devices.drain_events(Some(store))?;
             self.wait(store)?;
         }
     }
@@ -137,7 +137,7 @@ impl Supervisor {
         loop {
             thread::sleep(INTERVAL);
             // Without a store there is nothing that can be lost.
-            let _ = self.devices.listen(None);
+            let _ = self.devices.drain_events(None);
             if let Ok(store) = Client::open() {
                 return store;
             }

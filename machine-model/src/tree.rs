@@ -48,8 +48,8 @@ pub struct Spec<'a> {
     pub hypervisor: Option<Hypervisor<'a>>,
     /// Its virtio-mmio devices.
     pub virtio: &'a [VirtioMmio],
-    /// Memory that it has in common with other guests.
-    pub common: &'a [Common<'a>],
+    /// Static shared memory, which other guests have too.
+    pub static_shm: &'a [StaticShm<'a>],
     /// The UART that the hypervisor emulates.
     pub uart: Option<Pl011>,
     /// Nodes for devices passed through.
@@ -142,10 +142,10 @@ pub struct VirtioMmio {
     pub interrupt: Intid,
 }
 
-/// Memory that guests have in common (Linux's `reserved-memory/xen,shared-memory.txt`).
+/// Static shared memory: what several guests have (Linux's `reserved-memory/xen,shared-memory.txt`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Common<'a> {
-    /// Its name, by which guests know what they have in common.
+pub struct StaticShm<'a> {
+    /// Its name, by which guests know what they share.
     pub id: &'a str,
     /// Where the guest has it.
     pub place: Region,

@@ -110,13 +110,13 @@ mount -t ext4 /dev/vda /mnt && guest-tests disk /mnt && umount /mnt
 echo \"driver: done, with status $?\"
 ";
 
-/// The program of a boot-time domain that has memory and an event channel in common with another. `role=`, `memory=` and
-/// `port=` on the kernel's command line say what it does. It says how it ended: `common: ROLE ended with STATUS .`
-pub const COMMON: &str = "/bin/common";
+/// The program of a boot-time domain that shares memory and an event channel with another. `role=`, `memory=` and
+/// `port=` on the kernel's command line say what it does. It says how it ended: `static-shm: ROLE ended with STATUS .`
+pub const STATIC_SHM: &str = "/bin/static-shm";
 
-const COMMON_SCRIPT: &str = "#!/bin/sh
-guest-tests common \"$role\" \"$memory\" \"$port\"
-echo \"common: $role ended with $? .\"
+const STATIC_SHM_SCRIPT: &str = "#!/bin/sh
+guest-tests static-shm \"$role\" \"$memory\" \"$port\"
+echo \"static-shm: $role ended with $? .\"
 ";
 
 fn initramfs(series: Series, guest_tests: &Path) -> Result<Vec<u8>> {
@@ -125,7 +125,7 @@ fn initramfs(series: Series, guest_tests: &Path) -> Result<Vec<u8>> {
     add_tests(&mut files, guest_tests)?;
     files.file("bin/to-disk", 0o755, TO_DISK.into());
     files.file(DRIVER.trim_start_matches('/'), 0o755, DRIVER_SCRIPT.into());
-    files.file(COMMON.trim_start_matches('/'), 0o755, COMMON_SCRIPT.into());
+    files.file(STATIC_SHM.trim_start_matches('/'), 0o755, STATIC_SHM_SCRIPT.into());
     files.to_gzip()
 }
 

@@ -22,13 +22,13 @@ const FATAL: [&str; 4] = ["Kernel panic - not syncing", "hypervisor panic", "hyp
 
 /// Both directions of a machine's serial line.
 pub struct Console {
-    heard: Arc<Heard>,
+    received: Arc<Received>,
     cursor: usize,
     input: Box<dyn Write + Send>,
 }
 
 #[derive(Default)]
-struct Heard {
+struct Received {
     text: Mutex<Text>,
     news: Condvar,
 }
@@ -39,7 +39,7 @@ struct Text {
     closed: bool,
 }
 
-impl Heard {
+impl Received {
     fn lock(&self) -> MutexGuard<'_, Text> {
         self.text.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -69,8 +69,8 @@ impl Console {
         log: &Path,
     ) -> Result<Self> {
         let mut log = File::create(log).with_context(|| format!("console log {}", log.display()))?;
-        let heard = Arc::new(Heard::default());
-        let theirs = Arc::clone(&heard);
+        let received = Arc::new(Received::default());
+        let theirs = Arc::clone(&received);
         thread::spawn(move || {
             let mut chunk = [0; 4096];
             while let Ok(count @ 1..) = output.read(&mut chunk) {
@@ -83,7 +83,7 @@ impl Console {
             theirs.lock().closed = true;
             theirs.news.notify_all();
         });
-        Ok(Self { heard, cursor: 0, input: Box::new(input) })
+        Ok(Self { received, cursor: 0, input: Box::new(input) })
     }
 
     /// Waits for `word` and moves the cursor behind it. Returns what came before it.
@@ -96,7 +96,7 @@ impl Console {
     /// Fails when the machine ends, panics or hangs first.
     pub fn expect_any(&mut self, words: &[&str]) -> Result<Match> {
         let start = Instant::now();
-        let mut text = self.heard.lock();
+        let mut text = self.received.lock();
         loop {
             let new = &text.bytes[self.cursor..];
             let found = (0..words.len())
@@ -113,16 +113,16 @@ impl Console {
             if text.closed {
                 bail!("waited for {words:?} but the machine ended");
             }
-            text = self.heard.wait(text, start).with_context(|| format!("waiting for {words:?}"))?;
+            text = self.received.wait(text, start).with_context(|| format!("waiting for {words:?}"))?;
         }
     }
 
     /// Waits until the machine has closed its console, and returns all that came since the cursor.
     pub fn rest(&mut self) -> Result<String> {
         let start = Instant::now();
-        let mut text = self.heard.lock();
+        let mut text = self.received.lock();
         while !text.closed {
-            text = self.heard.wait(text, start).context("the machine was to end")?;
+            text = self.received.wait(text, start).context("the machine was to end")?;
         }
         let rest = String::from_utf8_lossy(&text.bytes[self.cursor..]).into_owned();
         self.cursor = text.bytes.len();
@@ -138,7 +138,7 @@ impl Console {
 
     /// The last lines of all that was printed, for a report.
     pub fn tail(&self, lines: usize) -> String {
-        let text = self.heard.lock();
+        let text = self.received.lock();
         let all = String::from_utf8_lossy(&text.bytes);
         let mut tail: Vec<&str> = all.lines().rev().take(lines).collect();
         tail.reverse();

@@ -1,5 +1,8 @@
-//! From a scenario to a trial: a folder of its own, the console's tail on failure.
+//! From a scenario to a trial: its turn, a folder of its own, the console's tail on failure.
 
+mod schedule;
+
+use std::env;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -13,6 +16,7 @@ use crate::shell::PROGRAM;
 use anyhow::{Context, Result};
 use libtest_mimic::{Arguments, Failed, Trial};
 use testbed::kernel::Series;
+use testbed::paths;
 
 use crate::turns::{Running, Turn};
 
@@ -20,6 +24,9 @@ use crate::turns::{Running, Turn};
 const MACHINES: usize = 2;
 /// Lines of the console that a failed test shows.
 const TAIL: usize = 50;
+
+/// The file that says how long a scenario took.
+const SECONDS: &str = "seconds";
 
 /// What a scenario does.
 type Run = Box<dyn FnOnce(&Lab) -> Result<()> + Send>;
@@ -67,12 +74,22 @@ impl Lab {
     }
 }
 
-/// A test program: makes a trial of each scenario that its arguments name, or lists them.
+/// A test program: makes a trial of each scenario that its arguments name, or lists them. `--only NAME` takes a whole name,
+/// and may be there several times; all other arguments are libtest's.
 pub fn main(scenarios: impl FnOnce() -> Result<Vec<Scenario>>) -> ExitCode {
-    let mut arguments = Arguments::from_args();
+    let (only, rest) = whole_names(env::args());
+    let mut arguments = Arguments::from_iter(rest);
     arguments.test_threads.get_or_insert(MACHINES);
     let assets = if arguments.list { Ok(None) } else { Assets::prepare().map(Some) };
-    match assets.and_then(|assets| Ok(trials(assets, scenarios()?))) {
+    let chosen = |assets| {
+        let mut scenarios = scenarios()?;
+        scenarios.retain(|scenario| only.is_empty() || only.contains(&scenario.name));
+        if !arguments.list {
+            schedule::longest_first(&mut scenarios);
+        }
+        Ok(trials(assets, scenarios))
+    };
+    match assets.and_then(chosen) {
         Ok(trials) => libtest_mimic::run(&arguments, trials).exit_code(),
         Err(error) => {
             eprintln!("system-tests: {error:#}");
@@ -81,25 +98,38 @@ pub fn main(scenarios: impl FnOnce() -> Result<Vec<Scenario>>) -> ExitCode {
     }
 }
 
+/// The names behind each `--only`, and what else there is.
+fn whole_names(arguments: impl Iterator<Item = String>) -> (Vec<String>, Vec<String>) {
+    let (mut only, mut rest) = (Vec::new(), Vec::new());
+    let mut arguments = arguments.into_iter();
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--only" => only.extend(arguments.next()),
+            _ => rest.push(argument),
+        }
+    }
+    (only, rest)
+}
+
 /// Turns scenarios into trials. Without assets they can be listed only.
 fn trials(assets: Option<Assets>, scenarios: Vec<Scenario>) -> Vec<Trial> {
     let assets = assets.map(Arc::new);
     let trial = |Scenario { name, run }| {
-        let lab =
-            assets.clone().map(|assets| Lab { folder: assets.output.join(name_of_folder(&name)), assets });
+        let lab = assets.clone().map(|assets| Lab { folder: folder_of(&name), assets });
         Trial::test(name, move || lab.map_or(Ok(()), |lab| attempt(&lab, run)))
     };
     scenarios.into_iter().map(trial).collect()
 }
 
-fn name_of_folder(name: &str) -> String {
-    name.replace('/', ".")
+/// The folder of the scenario of that name.
+fn folder_of(name: &str) -> PathBuf {
+    paths::target().join("system-tests").join(name.replace('/', "."))
 }
 
 fn attempt(lab: &Lab, run: Run) -> Result<(), Failed> {
     let start = Instant::now();
     let result = prepare(lab).and_then(|()| run(lab));
-    let _ = fs::write(lab.folder.join("seconds"), format!("{:.1}\n", start.elapsed().as_secs_f32()));
+    let _ = fs::write(lab.folder.join(SECONDS), format!("{:.1}\n", start.elapsed().as_secs_f32()));
     result.map_err(|error| {
         let log = log_file(&lab.folder);
         let console = fs::read(&log).unwrap_or_default();
@@ -116,4 +146,17 @@ fn prepare(lab: &Lab) -> Result<()> {
         fs::remove_dir_all(&lab.folder)?;
     }
     fs::create_dir_all(&lab.folder).with_context(|| format!("creating {}", lab.folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_names_are_told_from_the_other_arguments() {
+        let arguments = ["machines", "--only", "boot/gzip", "--list", "--only", "xen/grants-6.1", "xen"];
+        let (only, rest) = whole_names(arguments.into_iter().map(str::to_owned));
+        assert_eq!(only, ["boot/gzip", "xen/grants-6.1"]);
+        assert_eq!(rest, ["machines", "--list", "xen"]);
+    }
 }

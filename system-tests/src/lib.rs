@@ -13,6 +13,7 @@ pub mod guests;
 pub mod harness;
 pub mod machine;
 pub mod setup;
+pub mod shared;
 pub mod shell;
 pub mod transcript;
 pub mod tree;

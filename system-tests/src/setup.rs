@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use testbed::qemu::{Boot, BootDomain, Common, Console, Disk, Gic, Machine};
+use testbed::qemu::{Boot, BootDomain, Console, Disk, Gic, Machine, StaticShared};
 
 use crate::assets::Assets;
 
@@ -57,8 +57,8 @@ pub struct Setup {
     pub bootargs: String,
     /// Domains that the hypervisor starts beside the first.
     pub domains: Vec<BootDomain>,
-    /// What the first domain has in common with those.
-    pub common: Common,
+    /// What the first domain shares with those.
+    pub static_shared: StaticShared,
     /// Disks.
     pub disks: Vec<Disk>,
     /// Further QEMU arguments.
@@ -80,7 +80,7 @@ impl Setup {
             initrd: None,
             bootargs: "console=hvc0".to_string(),
             domains: Vec::new(),
-            common: Common::default(),
+            static_shared: StaticShared::default(),
             disks: Vec::new(),
             extra: Vec::new(),
         }
@@ -142,7 +142,7 @@ impl Setup {
                 initrd: self.initrd.clone(),
                 bootargs: self.bootargs.clone(),
                 domains: self.domains.clone(),
-                common: self.common.clone(),
+                static_shared: self.static_shared.clone(),
             },
         };
         let mut machine = Machine::new(boot);

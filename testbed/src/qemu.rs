@@ -1,17 +1,17 @@
 //! The machine that everything boots in: QEMU's `virt` board, as a command line made from a typed description.
 
 mod boot;
-mod common;
 mod disk;
 mod domains;
 mod layout;
 mod machine;
 mod passthrough;
+mod static_shm;
 mod tree;
 
 pub use boot::{Boot, BootDomain};
-pub use common::{Common, SharedMemory, StaticPort};
 pub use disk::{Disk, DiskBus, DiskFormat};
 pub use layout::{Layout, RAM_BASE};
 pub use machine::{Console, Gic, Machine, PROGRAM};
+pub use static_shm::{SharedMemory, StaticPort, StaticShared};
 pub use tree::read as read_tree;

@@ -20,7 +20,7 @@ use crate::{Error, error};
 pub use transaction::Transaction;
 
 /// How long the store may take for an answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// Changes that are kept at most; of more than that only the fact is.
 const MAX_EVENTS: usize = 4096;
 /// Bytes that are read at once at most.
@@ -45,8 +45,10 @@ pub enum Event {
 pub struct Client {
     link: Link,
     assembler: Assembler,
+    /// The number of the last request, which its answer repeats.
     last: u32,
     events: VecDeque<Event>,
+    /// Why the connection is lost.
     broken: Option<String>,
 }
 
@@ -56,15 +58,15 @@ impl Client {
     /// # Errors
     /// [`Error::NoStore`]
     pub fn open() -> Result<Client, Error> {
-        Ok(Client::over(Link::open(PATIENCE)?))
+        Ok(Client::over(Link::open(TIMEOUT)?))
     }
 
     /// Talks to a store over an open stream.
     ///
     /// # Errors
     /// The file cannot be read without waiting.
-    pub fn from_stream(stream: impl Into<OwnedFd>, patience: Duration) -> Result<Client, Error> {
-        Ok(Client::over(Link::new(stream.into(), patience)?))
+    pub fn from_stream(stream: impl Into<OwnedFd>, timeout: Duration) -> Result<Client, Error> {
+        Ok(Client::over(Link::new(stream.into(), timeout)?))
     }
 
     fn over(link: Link) -> Client {
@@ -81,9 +83,9 @@ impl Client {
     /// # Errors
     /// [`Error::Lost`]
     pub fn event(&mut self) -> Result<Option<Event>, Error> {
-        self.sound()?;
-        while let Some(message) = self.keep(Client::receive)? {
-            self.keep(|client| client.unasked(message))?;
+        self.check_connected()?;
+        while let Some(message) = self.or_lose(Client::receive)? {
+            self.or_lose(|client| client.on_watch_event(message))?;
         }
         Ok(self.events.pop_front())
     }
@@ -138,12 +140,12 @@ impl Client {
 
     /// Sends a request and returns the answer's payload.
     pub(crate) fn call(&mut self, transaction: u32, request: &Request<'_>) -> Result<Vec<u8>, Error> {
-        self.sound()?;
+        self.check_connected()?;
         let number = self.last.wrapping_add(1);
         self.last = number;
         let payload = request.payload()?;
         let message = Message { kind: request.kind, request: number, transaction, payload };
-        let answer = self.keep(|client| client.exchange(&message))?;
+        let answer = self.or_lose(|client| client.exchange(&message))?;
         if answer.kind != kind::ERROR {
             return Ok(answer.payload);
         }
@@ -165,7 +167,7 @@ impl Client {
                 continue;
             };
             if message.kind == kind::WATCH_EVENT {
-                self.unasked(message)?;
+                self.on_watch_event(message)?;
                 continue;
             }
             let is_answer = message.request == request.request
@@ -193,8 +195,8 @@ impl Client {
         }
     }
 
-    /// Takes a message that is no answer: it must tell of a change.
-    fn unasked(&mut self, message: Message) -> Result<(), Error> {
+    /// Queues a message that is no answer, which must be a watch event.
+    fn on_watch_event(&mut self, message: Message) -> Result<(), Error> {
         let event = change(&message).ok_or_else(|| Error::lost("it said something that nobody asked for"))?;
         if self.events.contains(&event) {
             return Ok(());
@@ -208,8 +210,8 @@ impl Client {
         Ok(())
     }
 
-    /// Does something after whose failure the connection is of no use.
-    fn keep<T>(&mut self, work: impl FnOnce(&mut Client) -> Result<T, Error>) -> Result<T, Error> {
+    /// Does something; if that loses the connection, no later request is sent: nobody could tell which answer is whose.
+    fn or_lose<T>(&mut self, work: impl FnOnce(&mut Client) -> Result<T, Error>) -> Result<T, Error> {
         let result = work(self);
         if let Err(Error::Lost(why)) = &result {
             self.broken = Some(why.clone());
@@ -217,11 +219,11 @@ impl Client {
         result
     }
 
-    fn sound(&self) -> Result<(), Error> {
+    fn check_connected(&self) -> Result<(), Error> {
         self.broken.as_ref().map_or(Ok(()), |why| Err(Error::Lost(why.clone())))
     }
 
-    /// A request whose answer says no more than that it is done.
+    /// Sends a request whose answer says no more than that it is done.
     fn done(&mut self, request: Request<'_>) -> Result<(), Error> {
         self.call(0, &request).map(drop)
     }

@@ -22,27 +22,27 @@ const DEVICE: &str = "/dev/xen/xenbus";
 pub(crate) struct Link {
     file: File,
     /// How long the other end may say nothing while it is waited for.
-    patience: Duration,
+    timeout: Duration,
 }
 
 impl Link {
     /// Opens the daemon's socket, or else the kernel's device.
-    pub(crate) fn open(patience: Duration) -> Result<Link, Error> {
+    pub(crate) fn open(timeout: Duration) -> Result<Link, Error> {
         if let Ok(stream) = UnixStream::connect(SOCKET) {
-            return Link::new(stream.into(), patience);
+            return Link::new(stream.into(), timeout);
         }
         // Without waiting: the device may have nobody behind it.
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file = rustix::fs::open(DEVICE, flags, Mode::empty());
         let file = file.map_err(|source| Error::NoStore { socket: SOCKET, device: DEVICE, source })?;
-        Link::new(file, patience)
+        Link::new(file, timeout)
     }
 
     /// Over an open file.
-    pub(crate) fn new(file: OwnedFd, patience: Duration) -> Result<Link, Error> {
+    pub(crate) fn new(file: OwnedFd, timeout: Duration) -> Result<Link, Error> {
         let set = fcntl_getfl(&file).and_then(|flags| fcntl_setfl(&file, flags | OFlags::NONBLOCK));
         set.map_err(|error| Error::lost(error.to_string()))?;
-        Ok(Link { file: file.into(), patience })
+        Ok(Link { file: file.into(), timeout })
     }
 
     /// Sends all of these bytes.
@@ -74,17 +74,17 @@ impl Link {
         }
     }
 
-    /// Waits until there is something to read; not longer than its patience, counted from `begun`.
+    /// Waits until there is something to read; not longer than its timeout, counted from `begun`.
     pub(crate) fn wait_to_receive(&self, begun: Instant) -> Result<(), Error> {
         self.wait(PollFlags::IN, begun)
     }
 
     fn wait(&self, what: PollFlags, begun: Instant) -> Result<(), Error> {
-        let left = self.patience.saturating_sub(begun.elapsed());
+        let left = self.timeout.saturating_sub(begun.elapsed());
         let limit = Timespec::try_from(left).map_err(|_| Error::lost("a wait that is too long"))?;
         match poll(&mut [PollFd::new(&self.file, what)], Some(&limit)) {
-            Ok(0) if begun.elapsed() >= self.patience => {
-                Err(Error::lost(format!("no answer for {} seconds", self.patience.as_secs())))
+            Ok(0) if begun.elapsed() >= self.timeout => {
+                Err(Error::lost(format!("no answer for {} seconds", self.timeout.as_secs())))
             }
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(Error::lost(error.to_string())),

@@ -16,7 +16,7 @@ use crate::wire::{Assembler, MAX_PAYLOAD, Message, kind, payload};
 use crate::{Client, Error, error};
 
 /// How long a client of the mock waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The store. A clone is the same store.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ impl Mock {
     /// # Errors
     /// The system has no sockets to give.
     pub fn connect(&self, domain: impl Into<DomId>) -> Result<Client, Error> {
-        Client::from_stream(self.stream(domain)?, PATIENCE)
+        Client::from_stream(self.stream(domain)?, TIMEOUT)
     }
 
     /// The client's end of a new connection.

@@ -8,7 +8,7 @@ use crate::{Error, MAX_PATH, Permissions};
 /// Parts of a list that are asked for at most: a node with more below it than that is not listed.
 const MAX_PARTS: usize = 4096;
 /// How often a list that changes while it is read is read again.
-const MAX_ANEW: usize = 16;
+const MAX_RESTARTS: usize = 16;
 
 /// A request, before it has a number.
 #[derive(Debug)]
@@ -178,7 +178,7 @@ fn present<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
 /// A list that is too long for one message. It is read anew when it changes meanwhile, of which a number tells.
 fn in_parts(nodes: &mut (impl Nodes + ?Sized), path: &str) -> Result<Vec<String>, Error> {
     let (mut names, mut state) = (String::new(), None);
-    let mut anew = 0;
+    let mut restarts = 0;
     for _ in 0..MAX_PARTS {
         let offset = names.len().to_string();
         let list = [path, offset.as_str()];
@@ -187,8 +187,8 @@ fn in_parts(nodes: &mut (impl Nodes + ?Sized), path: &str) -> Result<Vec<String>
         let text = std::str::from_utf8(&payload).map_err(|_| request.value("names that are no UTF-8"))?;
         let (now, part) = text.split_once('\0').ok_or_else(|| request.value("a list without its state"))?;
         if state.as_deref().is_some_and(|before| before != now) {
-            anew += 1;
-            if anew > MAX_ANEW {
+            restarts += 1;
+            if restarts > MAX_RESTARTS {
                 return Err(request.value("its list changes all the time"));
             }
             (names, state) = (String::new(), None);

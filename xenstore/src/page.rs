@@ -40,7 +40,7 @@ pub fn write_ring(page: &dyn SharedPage, ring: (usize, u32), index: u32, bytes: 
     page.write(ring.0, tail);
 }
 
-/// Where in the page to begin, and how many bytes come before the ring's end.
+/// Splits a copy at the ring's end: its offset in the page, and the bytes before the end.
 fn split((offset, size): (usize, u32), index: u32, count: usize) -> (usize, usize) {
     let at = index & size.wrapping_sub(1);
     let behind = usize::try_from(size.wrapping_sub(at)).unwrap_or(0);

@@ -63,11 +63,11 @@ const HEADER: usize = size_of::<Header>();
 pub struct Message {
     /// A number of [`kind`].
     pub kind: u32,
-    /// What the client calls the request; the answer repeats it.
+    /// The request's number, chosen by the client; the answer repeats it.
     pub request: u32,
-    /// The transaction, or 0.
+    /// The transaction's number, or 0 for none.
     pub transaction: u32,
-    /// The rest.
+    /// The payload: for most kinds, words that end with zero bytes.
     pub payload: Vec<u8>,
 }
 
@@ -96,7 +96,7 @@ pub struct Assembler {
 }
 
 impl Assembler {
-    /// How many bytes it takes now, at least 1.
+    /// Bytes that it takes now, at least 1: never more than belong to the message that is begun.
     ///
     /// # Errors
     /// The header says more than a message may have.

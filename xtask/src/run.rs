@@ -14,7 +14,7 @@ use testbed::host::{self, Need};
 use testbed::initramfs::Initramfs;
 use testbed::kernel::{self, Kernel, Series};
 use testbed::paths;
-use testbed::qemu::{Boot, Common, Disk, DiskBus, DiskFormat, Gic, Machine};
+use testbed::qemu::{Boot, Disk, DiskBus, DiskFormat, Gic, Machine, StaticShared};
 
 /// Port on which QEMU waits for a debugger.
 const GDB_PORT: u16 = 1234;
@@ -140,7 +140,7 @@ impl Options {
             initrd: Some(initrd),
             bootargs: self.bootargs.clone(),
             domains,
-            common: Common::default(),
+            static_shared: StaticShared::default(),
         })
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use xenolith_abi::ioreq::{READ, RequestType, STATE_MASK, Slot, State};
 
-use crate::xen::server::{Events, Turns, offset, peek, poke};
+use crate::xen::server::{Events, RequestLoop, offset, peek, poke};
 use crate::xen::{Mapping, PAGE_SIZE};
 use crate::{Error, Mmio};
 
@@ -38,19 +38,19 @@ impl Hypervisor {
     ///
     /// # Errors
     /// More vCPUs than one page has slots.
-    pub fn new(vcpus: u32) -> Result<(Hypervisor, Turns<MockEvents>), Error> {
+    pub fn new(vcpus: u32) -> Result<(Hypervisor, RequestLoop<MockEvents>), Error> {
         let page = Mapping::anonymous(PAGE_SIZE).map_err(|source| Error::call("make memory", source))?;
         let page = Arc::new(page);
         let wires = Arc::new(Mutex::new(Wires::default()));
         let ports = (0..vcpus).map(|vcpu| FIRST_PORT.saturating_add(vcpu)).collect();
-        let turns = Turns::new(Arc::clone(&page), ports, MockEvents(Arc::clone(&wires)))?;
-        Ok((Hypervisor { page, wires }, turns))
+        let requests = RequestLoop::new(Arc::clone(&page), ports, MockEvents(Arc::clone(&wires)))?;
+        Ok((Hypervisor { page, wires }, requests))
     }
 
     /// Has a vCPU read, from the trap to the value that it sees; `None` if the device's side did not answer.
     pub fn read(
         &self,
-        turns: &mut Turns<MockEvents>,
+        requests: &mut RequestLoop<MockEvents>,
         device: &mut dyn Mmio,
         vcpu: u32,
         address: u64,
@@ -58,14 +58,14 @@ impl Hypervisor {
     ) -> Option<u64> {
         self.put(vcpu, &access(address, size, READ, 0));
         self.send(vcpu);
-        turns.serve_ready(device).ok()?;
+        requests.serve_ready(device).ok()?;
         self.take(vcpu)
     }
 
     /// Has a vCPU write; `None` if the device's side did not answer.
     pub fn write(
         &self,
-        turns: &mut Turns<MockEvents>,
+        requests: &mut RequestLoop<MockEvents>,
         device: &mut dyn Mmio,
         vcpu: u32,
         address: u64,
@@ -74,16 +74,21 @@ impl Hypervisor {
     ) -> Option<()> {
         self.put(vcpu, &access(address, size, 0, value));
         self.send(vcpu);
-        turns.serve_ready(device).ok()?;
+        requests.serve_ready(device).ok()?;
         self.take(vcpu).map(drop)
     }
 
     /// Tells the server that pages left the guest; `None` if the device's side did not answer.
-    pub fn invalidate(&self, turns: &mut Turns<MockEvents>, device: &mut dyn Mmio, vcpu: u32) -> Option<()> {
+    pub fn invalidate(
+        &self,
+        requests: &mut RequestLoop<MockEvents>,
+        device: &mut dyn Mmio,
+        vcpu: u32,
+    ) -> Option<()> {
         let kind = RequestType::Invalidate.number();
         self.put(vcpu, &Slot { kind, size: 4, data: u64::MAX, ..access(0, 4, 0, 0) });
         self.send(vcpu);
-        turns.serve_ready(device).ok()?;
+        requests.serve_ready(device).ok()?;
         self.take(vcpu).map(drop)
     }
 

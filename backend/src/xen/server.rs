@@ -4,8 +4,8 @@
 //! a slot is copied once and looked at before it is used, and whatever is there gets an answer or is left alone: no
 //! content of the page stops the server.
 
+mod request_loop;
 mod slot;
-mod turn;
 
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -20,8 +20,8 @@ use crate::xen::dm::DeviceModel;
 use crate::xen::{Evtchn, Mapping};
 use crate::{Error, Mmio};
 
+pub use request_loop::{Events, RequestLoop, Served};
 pub(crate) use slot::{offset, peek, poke};
-pub use turn::{Events, Served, Turns};
 
 /// Resource type of ioreq pages (`XENMEM_resource_ioreq_server`).
 const RESOURCE_IOREQ: u32 = 0;
@@ -33,7 +33,7 @@ const FIRST_PAGE: u32 = 1;
 pub struct Server {
     model: DeviceModel,
     id: u16,
-    turns: Turns<Evtchn>,
+    requests: RequestLoop<Evtchn>,
 }
 
 impl Server {
@@ -45,8 +45,8 @@ impl Server {
         let events = Evtchn::open()?;
         let vcpus = model.vcpus()?;
         let id = model.create_server()?;
-        match turns(&model, id, vcpus, events) {
-            Ok(turns) => Ok(Server { model, id, turns }),
+        match requests(&model, id, vcpus, events) {
+            Ok(requests) => Ok(Server { model, id, requests }),
             Err(error) => {
                 // The first error counts.
                 let _ = model.destroy_server(id);
@@ -83,7 +83,7 @@ impl Server {
 
     /// What becomes readable when there is something to serve: for `epoll`, edge- or level-triggered.
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.turns.events().as_fd()
+        self.requests.events().as_fd()
     }
 
     /// Serves all that is there, without waiting.
@@ -91,16 +91,16 @@ impl Server {
     /// # Errors
     /// The event channels fail. What the guest or the page says never is an error.
     pub fn serve_ready(&mut self, device: &mut dyn Mmio) -> Result<Served, Error> {
-        self.turns.serve_ready(device)
+        self.requests.serve_ready(device)
     }
 
-    /// Serves all that is there, and holds further events back: until [`Server::release`], [`Server::fd`] does not become
+    /// Serves all that is there, and holds further events back: until [`Server::arm_notifications`], [`Server::fd`] does not become
     /// readable for a vCPU that was served.
     ///
     /// # Errors
     /// As [`Server::serve_ready`].
-    pub fn hear(&mut self, device: &mut dyn Mmio) -> Result<Served, Error> {
-        self.turns.hear(device)
+    pub fn drain_events(&mut self, device: &mut dyn Mmio) -> Result<Served, Error> {
+        self.requests.drain_events(device)
     }
 
     /// Serves what the guest asks for at the moment, whether an event told of it or not: for a loop that looks again and
@@ -108,16 +108,16 @@ impl Server {
     ///
     /// # Errors
     /// As [`Server::serve_ready`].
-    pub fn look(&mut self, device: &mut dyn Mmio) -> Result<Served, Error> {
-        self.turns.look(device)
+    pub fn poll_once(&mut self, device: &mut dyn Mmio) -> Result<Served, Error> {
+        self.requests.poll_once(device)
     }
 
-    /// Lets the events come again that [`Server::hear`] holds back.
+    /// Lets the events come again that [`Server::drain_events`] holds back.
     ///
     /// # Errors
     /// As [`Server::serve_ready`].
-    pub fn release(&mut self) -> Result<(), Error> {
-        self.turns.release()
+    pub fn arm_notifications(&mut self) -> Result<(), Error> {
+        self.requests.arm_notifications()
     }
 
     /// Serves until `stop` becomes readable.
@@ -127,7 +127,7 @@ impl Server {
     pub fn run(&mut self, device: &mut dyn Mmio, stop: BorrowedFd<'_>) -> Result<(), Error> {
         loop {
             let mut files = [
-                PollFd::new(self.turns.events(), PollFlags::IN),
+                PollFd::new(self.requests.events(), PollFlags::IN),
                 PollFd::from_borrowed_fd(stop, PollFlags::IN),
             ];
             match poll(&mut files, None) {
@@ -150,7 +150,7 @@ impl Drop for Server {
 }
 
 /// Maps a server's pages, enables it, and binds the channel of each vCPU.
-fn turns(model: &DeviceModel, id: u16, vcpus: u32, events: Evtchn) -> Result<Turns<Evtchn>, Error> {
+fn requests(model: &DeviceModel, id: u16, vcpus: u32, events: Evtchn) -> Result<RequestLoop<Evtchn>, Error> {
     let pages = usize::try_from(vcpus.div_ceil(SLOTS_PER_PAGE).max(1))
         .map_err(|_| Error::unfit("a guest with more vCPUs than fit"))?;
     let page = model
@@ -164,7 +164,7 @@ fn turns(model: &DeviceModel, id: u16, vcpus: u32, events: Evtchn) -> Result<Tur
         let remote = vcpu_port(&page, vcpu)?;
         ports.push(events.bind_interdomain(model.domain(), remote)?);
     }
-    Turns::new(Arc::new(page), ports, events)
+    RequestLoop::new(Arc::new(page), ports, events)
 }
 
 /// The guest's port of a vCPU's channel.

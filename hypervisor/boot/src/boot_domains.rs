@@ -8,7 +8,6 @@ mod error;
 mod layout;
 mod memory;
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use machine_model::tree::{self, Gic, Hypervisor as HypervisorNode, Partial, Spec};
@@ -16,7 +15,8 @@ use xenolith_abi::Intid;
 use xenolith_abi::hvm::HvmParam;
 
 use xenolith_arch as arch;
-use xenolith_core::types::{DomId, Gfn, Ipa, Mfn, PAGE_SHIFT, PAGE_SIZE};
+use xenolith_core::types::{DomId, Gfn, Ipa, PAGE_SHIFT, PAGE_SIZE};
+use xenolith_domain::arch::{ArchConfig, CpuInterface};
 use xenolith_domain::hypervisor::Hypervisor;
 use xenolith_host::domain_tree::free_ppi;
 use xenolith_host::image::Placement;
@@ -29,18 +29,14 @@ use xenolith_memory::p2m::MapKind;
 use crate::load::{Plan, Ready};
 use crate::static_shm::{StaticShm, reserve_port};
 use xenolith_domain::domain::Domain;
-use xenolith_domain::domain::build::{DomainConfig, stage2};
-use xenolith_domain::domain::destroy::Progress;
+use xenolith_domain::life::build::{
+    DomainBuilder, DomainConfig, GRANT_FRAMES, MAPTRACK_FRAMES, MAX_GRANT_FRAMES, MORE_TABLES,
+};
+use xenolith_domain::parts::progress::Progress;
 
 pub use error::BootError;
 use layout::{Controller, Layout};
 
-/// Frames of grant table when the node does not say (Xen's default).
-const GRANT_FRAMES: u32 = 64;
-/// Frames of handles for grants of others when the node does not say (Xen's default).
-const MAPTRACK_FRAMES: u32 = 1024;
-/// The most frames of either: 2^21 grants.
-const MAX_GRANT_FRAMES: u32 = 4096;
 /// Event channels of a domain: as many as Xen gives to one that no toolstack has made.
 const MAX_PORT: u32 = 1023;
 
@@ -144,7 +140,7 @@ impl<'a> Builder<'_, 'a> {
         };
         let parts = self.parts(owners, fragment.as_ref(), &granted, vcpus, &area).map_err(not_made)?;
         let domain = self.domain(&parts).map_err(not_made)?;
-        let domain = hv.add_domain(domain).map_err(|errno| not_made(BootError::Call(errno)))?;
+        let domain = domain.publish().map_err(|errno| not_made(BootError::Call(errno)))?;
         // From here on the domain has all that was taken for it, and gives it back by its end.
         match self.fill(&domain, &parts, &granted) {
             Ok(placement) => {
@@ -186,16 +182,15 @@ impl<'a> Builder<'_, 'a> {
 
     /// The domain with its memory and without anything in it.
     #[inline(never)]
-    fn domain(&self, parts: &Parts<'_>) -> Result<Box<Domain>, BootError> {
-        let p2m = stage2(self.hv, self.id, &parts.ram)?;
-        Ok(Domain::new(self.hv, self.config(parts), p2m)?)
+    fn domain(&self, parts: &Parts<'_>) -> Result<DomainBuilder<'_>, BootError> {
+        Ok(DomainBuilder::new(self.hv, &self.config(parts))?)
     }
 
     /// Gives it its devices and its files.
     #[inline(never)]
     fn fill(&self, domain: &Domain, parts: &Parts<'_>, granted: &Granted) -> Result<Placement, BootError> {
-        let Builder { hv, platform, node, id, .. } = *self;
-        map_devices(domain, platform, &parts.layout, granted)?;
+        let Builder { hv, node, id, .. } = *self;
+        map_devices(domain, granted)?;
         if let Some(uart) = parts.layout.uart {
             domain.make_console_uart(Ipa(uart.registers.start), uart.interrupt.0).map_err(BootError::Call)?;
         }
@@ -204,13 +199,13 @@ impl<'a> Builder<'_, 'a> {
             placement.map_err(|error| BootError::Load { module: node.kernel.path.clone(), error })?;
         // Static channels have the ports that the tree says; the store's comes where there is room.
         for end in &node.common.events {
-            let reserved = reserve_port(&domain, end);
+            let reserved = reserve_port(domain, end);
             reserved.map_err(|error| BootError::Port { node: end.path.clone(), port: end.port, error })?;
         }
         self.connect_store(domain)?;
         for (_, line) in &granted.interrupts {
             hv.give_interrupt(line.intid, id).map_err(BootError::Call)?;
-            domain.change_vgic(hv, |vgic| vgic.back_by_hardware(None, line.intid, Some(line.intid)));
+            domain.attach_interrupt(hv, line.intid);
         }
         Ok(placement)
     }
@@ -289,7 +284,7 @@ impl<'a> Builder<'_, 'a> {
         let Builder { hv, platform, node, .. } = *self;
         let frequency = platform.timer.frequency;
         let seed = platform.seed.of(self.id);
-        let common: Vec<tree::Common<'_>> =
+        let common: Vec<tree::StaticShm<'_>> =
             node.common.memory.iter().map(crate::static_shm::for_tree).collect();
         let uart = layout.uart.map(|uart| alloc::format!("/sbsa-pl011@{:x}", uart.registers.start));
         let spec = Spec {
@@ -313,42 +308,59 @@ impl<'a> Builder<'_, 'a> {
                 event_ppi: Intid(layout.event_ppi),
             }),
             virtio: &[],
-            common: &common,
+            static_shm: &common,
             uart: layout.uart,
             partial,
         };
         tree::build(&spec).map_err(BootError::Tree)
     }
 
-    fn config(&self, parts: &Parts<'_>) -> DomainConfig {
+    fn config<'p>(&self, parts: &'p Parts<'_>) -> DomainConfig<'p> {
         let node = self.node;
         let Parts { layout, ram, vcpus, spis, .. } = parts;
-        let pages: u64 = ram.iter().map(|(_, range)| range.pages).sum();
         let frames = |asked: Option<u32>, default| asked.unwrap_or(default).clamp(1, MAX_GRANT_FRAMES);
         DomainConfig {
             id: self.id,
+            handle: [0; 16],
             is_control: false,
             direct_mapped: node.direct_map,
             vcpus: *vcpus,
-            pages,
-            max_pages: pages,
+            ram,
+            tables: MORE_TABLES,
             max_port: MAX_PORT,
             grant_frames: frames(node.grant_frames, GRANT_FRAMES),
             maptrack_frames: frames(node.maptrack_frames, MAPTRACK_FRAMES),
-            controller: match &layout.controller {
-                Controller::V2 { distributor, .. } => Model::V2 { distributor: Ipa(distributor.start) },
-                Controller::V3 { distributor, redistributors } => Model::V3 {
-                    distributor: Ipa(distributor.start),
-                    redistributors: redistributors
-                        .iter()
-                        .map(|region| (Ipa(region.start), region.size))
-                        .collect(),
+            trap_unmapped: false,
+            paused: false,
+            arch: ArchConfig {
+                controller: match &layout.controller {
+                    Controller::V2 { distributor, .. } => Model::V2 { distributor: Ipa(distributor.start) },
+                    Controller::V3 { distributor, redistributors } => Model::V3 {
+                        distributor: Ipa(distributor.start),
+                        redistributors: redistributors
+                            .iter()
+                            .map(|region| (Ipa(region.start), region.size))
+                            .collect(),
+                    },
                 },
+                cpu_interface: self.cpu_interface(layout),
+                spis: *spis,
+                event_ppi: layout.event_ppi,
+                guest_timer: layout.timer.r#virtual.0,
+                physical_timer: layout.timer.physical.0,
             },
-            spis: *spis,
-            event_ppi: layout.event_ppi,
-            guest_timer: layout.timer.r#virtual.0,
-            physical_timer: layout.timer.physical.0,
+        }
+    }
+
+    /// The virtual CPU interface, where a GICv2 has one.
+    fn cpu_interface(&self, layout: &Layout) -> Option<CpuInterface> {
+        match (&self.platform.gic.layout, &layout.controller) {
+            (GicLayout::V2 { virtual_cpu_interface, .. }, Controller::V2 { cpu, .. }) => Some(CpuInterface {
+                guest: Ipa(cpu.start),
+                machine: virtual_cpu_interface.start(),
+                size: cpu.size.min(virtual_cpu_interface.size()),
+            }),
+            _ => None,
         }
     }
 
@@ -365,29 +377,17 @@ impl<'a> Builder<'_, 'a> {
     }
 }
 
-/// Maps what is passed through, and the virtual CPU interface of a GICv2.
-fn map_devices(
-    domain: &Domain,
-    platform: &Platform,
-    layout: &Layout,
-    granted: &Granted,
-) -> Result<(), BootError> {
+/// Maps what is passed through.
+fn map_devices(domain: &Domain, granted: &Granted) -> Result<(), BootError> {
     let mut memory = domain.memory.lock();
-    let mut map = |gfn: Gfn, mfn: Mfn, bytes: u64| {
-        let mapped = memory.p2m.map(gfn, mfn, bytes >> PAGE_SHIFT, MapKind::Device);
-        mapped.map_err(|error| BootError::Map(mfn.base(), error))
-    };
     for (index, (_, window)) in granted.windows.iter().enumerate() {
         // Two devices in one page have the same window.
         if !granted.windows.iter().take(index).any(|(_, earlier)| earlier == window) {
-            map(window.guest.frame(), window.machine.start().frame(), window.machine.size())?;
+            let mfn = window.machine.start().frame();
+            let pages = window.machine.size() >> PAGE_SHIFT;
+            let mapped = memory.p2m.map(window.guest.frame(), mfn, pages, MapKind::Device);
+            mapped.map_err(|error| BootError::Map(mfn.base(), error))?;
         }
-    }
-    if let (GicLayout::V2 { virtual_cpu_interface, .. }, Controller::V2 { cpu, .. }) =
-        (&platform.gic.layout, &layout.controller)
-    {
-        let bytes = cpu.size.min(virtual_cpu_interface.size());
-        map(Ipa(cpu.start).frame(), virtual_cpu_interface.start().frame(), bytes)?;
     }
     Ok(())
 }

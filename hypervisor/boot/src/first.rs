@@ -10,16 +10,18 @@ use alloc::vec::Vec;
 
 use xenolith_arch as arch;
 use xenolith_core::types::{DomId, Gfn, Ipa, Mfn, PAGE_SHIFT};
+use xenolith_domain::arch::{ArchConfig, CpuInterface};
 use xenolith_domain::hypervisor::Hypervisor;
 use xenolith_host::domain_tree::{self, HardwareDomainSpec, HardwareDomainTree};
 use xenolith_host::platform::{GicLayout, Platform, Region, StaticShmNode, merge, subtract};
 use xenolith_isa::vgic::Model;
+use xenolith_memory::frames::FrameRange;
 use xenolith_memory::p2m::MapKind;
 
 use crate::load::{LoadError, Plan, Ready};
 use crate::static_shm::StaticShm;
 use xenolith_domain::domain::Domain;
-use xenolith_domain::domain::build::{DomainConfig, stage2};
+use xenolith_domain::life::build::{DomainBuilder, DomainConfig, MAPTRACK_FRAMES, MORE_TABLES};
 
 pub use error::FirstError;
 
@@ -27,8 +29,6 @@ pub use error::FirstError;
 const DEFAULT_MEMORY: u64 = 512 << 20;
 /// Frames of grant table that the first domain may have.
 pub const GRANT_FRAMES: u32 = 64;
-/// Frames of handles for grants of others.
-const MAPTRACK_FRAMES: u32 = 1024;
 /// Event channels: as many as the FIFO form has.
 const MAX_PORT: u32 = xenolith_abi::event::fifo::PORTS - 1;
 
@@ -57,10 +57,8 @@ pub fn build_first(
     let area = memory::allocate(hv, hv.options.dom0_memory.unwrap_or(DEFAULT_MEMORY))?;
     let event_ppi =
         domain_tree::free_ppi(modules.device_tree, platform).ok_or(FirstError::NoEventInterrupt)?;
-    let pages = area.iter().map(|range| range.pages).sum();
     let ram: Vec<_> = area.iter().map(|&range| (Gfn(range.first.0), range)).collect();
-    let p2m = stage2(hv, DomId::CONTROL, &ram)?;
-    let domain = Domain::new(hv, config(platform, vcpus, event_ppi, pages), p2m)?;
+    let domain = DomainBuilder::new(hv, &config(platform, vcpus, event_ppi, &ram))?;
     let banks: Vec<(Ipa, u64)> =
         area.iter().map(|range| (Gfn(range.first.0).base(), range.pages << PAGE_SHIFT)).collect();
     let module = || platform.kernel().map(|kernel| kernel.path.clone()).unwrap_or_default();
@@ -83,10 +81,10 @@ pub fn build_first(
     };
     let tree =
         domain_tree::hardware_domain(modules.device_tree, platform, &spec).map_err(FirstError::Tree)?;
-    map_devices(&domain, platform, &tree, &banks)?;
+    map_devices(&domain, &tree, &banks)?;
     route_interrupts(hv, &domain, &tree)?;
     let placement = plan.load(hv, &domain, &tree.dtb).map_err(not_loaded)?;
-    let domain = hv.add_domain(domain).map_err(FirstError::Call)?;
+    let domain = domain.publish().map_err(FirstError::Call)?;
     log::info!(
         "first domain: {} MiB, {vcpus} vCPUs, kernel at {:#x}, device tree at {:#x}",
         area.iter().map(|range| range.pages).sum::<u64>() >> (20 - PAGE_SHIFT),
@@ -111,41 +109,58 @@ fn number_of_vcpus(hv: &Hypervisor, platform: &Platform) -> Result<u16, FirstErr
     Ok(u16::try_from(wanted).unwrap_or(limit))
 }
 
-/// What the first domain is: in its interrupt controller and its timers it is like the machine.
-fn config(platform: &Platform, vcpus: u16, event_ppi: u32, pages: u64) -> DomainConfig {
+/// What the first domain is: in its interrupt controller and its timers it is like the machine, and where nothing is it
+/// finds what hardware would say.
+fn config<'a>(
+    platform: &Platform,
+    vcpus: u16,
+    event_ppi: u32,
+    ram: &'a [(Gfn, FrameRange)],
+) -> DomainConfig<'a> {
     let ipa = |region: &Region| Ipa(region.start().0);
-    let controller = match &platform.gic.layout {
-        GicLayout::V2 { distributor, .. } => Model::V2 { distributor: ipa(distributor) },
-        GicLayout::V3 { distributor, redistributors, .. } => Model::V3 {
-            distributor: ipa(distributor),
-            redistributors: redistributors.iter().map(|region| (ipa(region), region.size())).collect(),
-        },
+    let (controller, cpu_interface) = match &platform.gic.layout {
+        GicLayout::V2 { distributor, cpu_interface, virtual_cpu_interface, .. } => (
+            Model::V2 { distributor: ipa(distributor) },
+            Some(CpuInterface {
+                guest: ipa(cpu_interface),
+                machine: virtual_cpu_interface.start(),
+                size: cpu_interface.size().min(virtual_cpu_interface.size()),
+            }),
+        ),
+        GicLayout::V3 { distributor, redistributors, .. } => (
+            Model::V3 {
+                distributor: ipa(distributor),
+                redistributors: redistributors.iter().map(|region| (ipa(region), region.size())).collect(),
+            },
+            None,
+        ),
     };
     DomainConfig {
         id: DomId::CONTROL,
+        handle: [0; 16],
         is_control: true,
         direct_mapped: true,
         vcpus,
-        pages,
-        max_pages: pages,
+        ram,
+        tables: MORE_TABLES,
         max_port: MAX_PORT,
         grant_frames: GRANT_FRAMES,
         maptrack_frames: MAPTRACK_FRAMES,
-        controller,
-        spis: arch::gic::shared_interrupts().min(xenolith_isa::vgic::MAX_SPIS.into()) as u16,
-        event_ppi,
-        guest_timer: platform.timer.r#virtual,
-        physical_timer: platform.timer.physical,
+        trap_unmapped: true,
+        paused: false,
+        arch: ArchConfig {
+            controller,
+            cpu_interface,
+            spis: arch::gic::shared_interrupts().min(xenolith_isa::vgic::MAX_SPIS.into()) as u16,
+            event_ppi,
+            guest_timer: platform.timer.r#virtual,
+            physical_timer: platform.timer.physical,
+        },
     }
 }
 
-/// Maps the devices' registers where the machine has them, and the virtual CPU interface of a GICv2.
-fn map_devices(
-    domain: &Domain,
-    platform: &Platform,
-    tree: &HardwareDomainTree,
-    banks: &[(Ipa, u64)],
-) -> Result<(), FirstError> {
+/// Maps the devices' registers where the machine has them.
+fn map_devices(domain: &Domain, tree: &HardwareDomainTree, banks: &[(Ipa, u64)]) -> Result<(), FirstError> {
     let mut memory = domain.memory.lock();
     let end = memory.p2m.geometry().end().base().0;
     let taken: Vec<Region> = banks
@@ -165,12 +180,6 @@ fn map_devices(
             .map(gfn, mfn, count, MapKind::Device)
             .map_err(|error| FirstError::Map(region.start(), error))?;
     }
-    if let GicLayout::V2 { cpu_interface, virtual_cpu_interface, .. } = &platform.gic.layout {
-        let count = cpu_interface.size().min(virtual_cpu_interface.size()) >> PAGE_SHIFT;
-        let (gfn, mfn) = (Gfn(cpu_interface.start().0 >> PAGE_SHIFT), virtual_cpu_interface.start().frame());
-        let mapped = memory.p2m.map(gfn, mfn, count, MapKind::Device);
-        mapped.map_err(|error| FirstError::Map(cpu_interface.start(), error))?;
-    }
     Ok(())
 }
 
@@ -178,7 +187,7 @@ fn map_devices(
 fn route_interrupts(hv: &Hypervisor, domain: &Domain, tree: &HardwareDomainTree) -> Result<(), FirstError> {
     for interrupt in &tree.spis {
         hv.give_interrupt(interrupt.intid, domain.id).map_err(FirstError::Call)?;
-        domain.change_vgic(hv, |vgic| vgic.back_by_hardware(None, interrupt.intid, Some(interrupt.intid)));
+        domain.attach_interrupt(hv, interrupt.intid);
     }
     Ok(())
 }

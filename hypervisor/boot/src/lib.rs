@@ -1,4 +1,5 @@
-//! From a parsed machine to running domains.
+//! From a parsed machine to running domains, the same for every architecture: what only the architecture can do, the caller
+//! of [`boot`] hands in as a [`Machine`].
 #![cfg_attr(target_os = "none", no_std)]
 #![forbid(unsafe_code)]
 
@@ -7,9 +8,15 @@ extern crate alloc;
 mod boot_domains;
 mod first;
 mod load;
+mod machine;
+mod memory_layout;
+mod start;
 mod static_shm;
 
 pub use boot_domains::build_boot_domains;
 pub use first::{FirstError, GRANT_FRAMES, Modules, build_first};
 pub use load::{LoadError, Ready};
-pub use static_shm::StaticShm;
+pub use machine::{Image, Machine};
+pub use memory_layout::{MemoryLayout, NoRoom};
+pub use start::boot;
+pub use static_shm::{NotTaken, StaticShm};

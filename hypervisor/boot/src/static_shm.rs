@@ -22,8 +22,8 @@ use xenolith_policy::event::Port;
 
 use crate::load::Ready;
 use xenolith_domain::domain::Domain;
-use xenolith_domain::domain::destroy::Progress;
-use xenolith_domain::domain::memory::frame_error;
+use xenolith_domain::parts::memory::frame_error;
+use xenolith_domain::parts::progress::Progress;
 
 /// log2 of the pages in 2 MiB, in which memory is placed that has no address of its own.
 const BLOCK: u8 = 9;
@@ -153,9 +153,9 @@ impl StaticShm {
 }
 
 /// A node for memory that domains have in common, as the domain's tree has it.
-pub(super) fn for_tree(memory: &StaticShmNode) -> tree::Common<'_> {
+pub(super) fn for_tree(memory: &StaticShmNode) -> tree::StaticShm<'_> {
     let place = machine_model::Region::new(memory.guest.0, memory.size);
-    tree::Common { id: &memory.id, place }
+    tree::StaticShm { id: &memory.id, place }
 }
 
 #[cold]

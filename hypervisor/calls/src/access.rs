@@ -10,7 +10,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use xenolith_arch as arch;
 use xenolith_core::types::{Gva, PAGE_SIZE};
 
-use super::Caller;
+use crate::caller::Caller;
 
 impl Caller<'_> {
     /// Copies a structure in.

@@ -6,14 +6,15 @@ use arrayvec::ArrayVec;
 use xenolith_abi::Errno;
 use xenolith_abi::console::ConsoleOp;
 
+use xenolith_core::bug;
 use xenolith_domain::console::console;
 
-use super::{Answer, Arguments, Caller, Reply, value};
+use crate::caller::{Answer, Arguments, Caller, Reply, value};
 
 /// Bytes taken at a time.
 const CHUNK: usize = 128;
 
-/// x0: what to do; x1: bytes; x2: where.
+/// Arguments: what to do; bytes; where.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [op, count, buffer, ..] = arguments;
     if !caller.domain().is_control && !caller.domain().may_log.load(Ordering::Relaxed) {
@@ -46,7 +47,7 @@ fn write(caller: &mut Caller<'_>, op: u64, count: u64, buffer: u64) -> Answer {
         }
         done += length;
         if done < count && caller.should_pause() {
-            return Ok(Reply::Again([op, count - done, address.wrapping_add(length), 0, 0]));
+            return Ok(Reply::Continue([op, count - done, address.wrapping_add(length), 0, 0]));
         }
     }
     value(0_u64)
@@ -61,8 +62,9 @@ fn harmless(bytes: &[u8]) -> ArrayVec<u8, { 2 * CHUNK }> {
             b'\t' | b' '..=b'~' => &[byte],
             _ => &[],
         };
-        // Each byte becomes two at most.
-        let _ = text.try_extend_from_slice(piece);
+        if text.try_extend_from_slice(piece).is_err() {
+            bug!("a byte has become more than two");
+        }
     }
     text
 }

@@ -10,7 +10,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use xenolith_domain::domain::Domain;
 use xenolith_policy::ioreq::ServerId;
 
-use super::{Answer, Arguments, Caller, DONE};
+use crate::caller::{Answer, Arguments, Caller, DONE};
 
 /// The operation's structure in the first buffer, behind the header.
 #[derive(Clone, Copy)]
@@ -37,7 +37,7 @@ impl Payload {
     }
 }
 
-/// x0: the guest; x1: the number of buffers; x2: their array.
+/// Arguments: the guest; the number of buffers; their array.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [guest, buffers, array, ..] = arguments;
     match buffers {

@@ -19,7 +19,7 @@ use xenolith_abi::domctl::{Domctl, DomctlOp, VERSION_4_17, VERSION_4_18, VERSION
 use xenolith_core::types::DomId;
 use xenolith_domain::domain::Domain;
 
-use super::{Answer, Arguments, Caller, DONE, Reply};
+use crate::caller::{Answer, Arguments, Caller, DONE, Reply};
 
 pub use bitmap::write_bitmap;
 
@@ -46,7 +46,7 @@ enum Outcome {
     Rest,
 }
 
-/// x0: the structure. x1 is the mark of a call made again, see [`state`].
+/// Arguments: the structure; the mark of a call made again, see [`state`].
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [address, ..] = arguments;
     caller.require_control()?;
@@ -73,10 +73,10 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
             caller.write(address, &request)?;
             DONE
         }
-        Outcome::Again(arguments) => Ok(Reply::Again(arguments)),
+        Outcome::Again(arguments) => Ok(Reply::Continue(arguments)),
         Outcome::Rest => {
             caller.write(address, &request)?;
-            Ok(Reply::Again(arguments))
+            Ok(Reply::Continue(arguments))
         }
     }
 }

@@ -12,12 +12,12 @@ use xenolith_core::types::{DomId, Gfn, VcpuId};
 use xenolith_domain::domain::Domain;
 use xenolith_policy::event::Port;
 
-use super::{Answer, Arguments, Caller, DONE, Reply};
+use crate::caller::{Answer, Arguments, Caller, DONE, Reply};
 
 /// Ports closed before a reset looks for an interrupt.
 const RESET_STEP: u32 = 256;
 
-/// x0: what to do; x1: its argument.
+/// Arguments: what to do; its argument.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [op, address, ..] = arguments;
     let op = u32::try_from(op).ok().and_then(EventOp::from_number).ok_or(Errno::ENOSYS)?;
@@ -67,7 +67,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
             let target = caller.target(request.dom)?;
             while !target.reset_events(hv, RESET_STEP) {
                 if caller.should_pause() {
-                    return Ok(Reply::Again(arguments));
+                    return Ok(Reply::Continue(arguments));
                 }
             }
         }
@@ -85,7 +85,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
             let request: SetPriority = caller.read(address)?;
             domain.events.lock().set_priority(Port(request.port), request.priority)?;
         }
-        // Physical interrupts reach domains through their interrupt controller, as in Xen on Arm.
+        // Physical interrupts reach domains through their interrupt controller.
         EventOp::BindPirq => return Err(Errno::ENOSYS),
     }
     DONE

@@ -14,12 +14,12 @@ use xenolith_core::types::{PAGE_SIZE, Pa};
 use xenolith_domain::domain::{Domain, GrantContext};
 use xenolith_policy::grant::{self, Flush, Lent};
 
-use super::{Answer, Arguments, Caller, DONE, Reply, value};
+use crate::caller::{Answer, Arguments, Caller, DONE, Reply, value};
 
 /// Grants looked at in the search for one that lends a frame.
 const LENDS_STEP: u32 = 256;
 
-/// x0: what to do; x1: an array; x2: its length.
+/// Arguments: what to do; an array; its length.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [op, array, count, ..] = arguments;
     let op = u32::try_from(op).ok().and_then(GrantOp::from_number).ok_or(Errno::ENOSYS)?;
@@ -53,7 +53,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
             DONE
         }
         GrantOp::CacheFlush => cache_flush(caller, array, count),
-        // What a mapping is replaced by is an entry of a page table of the caller's, and Arm's domains have their own.
+        // What a mapping is replaced by is an entry of a page table of the caller's, and domains have their own here.
         GrantOp::UnmapAndReplace => each(caller, op, array, count, |op: &mut UnmapAndReplace| {
             op.status = GrantStatus::GeneralError.number();
         }),
@@ -79,7 +79,7 @@ fn each<T: FromBytes + IntoBytes + Immutable>(
     for index in 0..count {
         let address = Caller::element::<T>(array, index.into())?;
         if index > 0 && caller.should_pause() {
-            return Ok(Reply::Again([op.number().into(), address, (count - index).into(), 0, 0]));
+            return Ok(Reply::Continue([op.number().into(), address, (count - index).into(), 0, 0]));
         }
         let mut element: T = caller.read(address)?;
         act(&mut element);
@@ -148,12 +148,12 @@ fn cache_flush(caller: &Caller<'_>, array: u64, count: u32) -> Answer {
         let address = Caller::element::<CacheFlush>(array, index.into())?;
         if index > 0 && caller.should_pause() {
             let op = GrantOp::CacheFlush.number().into();
-            return Ok(Reply::Again([op, address, (count - index).into(), 0, 0]));
+            return Ok(Reply::Continue([op, address, (count - index).into(), 0, 0]));
         }
         let request: CacheFlush = caller.read(address)?;
         if let Some(flush) = grant::flush_request(&request)? {
             may_flush(caller, &flush)?;
-            // Cleaning and invalidating at once is what both requests may become (Arm ARM, DC IVAC and CIVAC).
+            // Cleaning and invalidating at once is what both requests may become.
             let start = Pa(flush.mfn.base().0 + u64::from(flush.offset));
             xenolith_hw::clean_to_memory(start.0, u64::from(flush.length).min(PAGE_SIZE));
         }

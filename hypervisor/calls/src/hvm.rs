@@ -7,9 +7,9 @@ use xenolith_abi::hvm::{HvmOp, HvmParam, HvmParamArgument};
 
 use xenolith_domain::domain::Domain;
 
-use super::{Answer, Arguments, Caller, DONE};
+use crate::caller::{Answer, Arguments, Caller, DONE};
 
-/// x0: what to do; x1: its argument.
+/// Arguments: what to do; its argument.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [op, argument, ..] = arguments;
     match u32::try_from(op).ok().and_then(HvmOp::from_number).ok_or(Errno::ENOSYS)? {

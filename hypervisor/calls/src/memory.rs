@@ -13,13 +13,13 @@ use xenolith_abi::memory::{
 use xenolith_core::types::{DomId, Gfn};
 use xenolith_domain::domain::Domain;
 
-use super::{Answer, Arguments, Caller, DONE, Reply, value};
+use crate::caller::{Answer, Arguments, Caller, DONE, Reply, value};
 
 /// log2 of the pages in the largest extent, 2 MiB: an extent is done in one go, so it must not take long. Callers that
 /// ask for more fall back to this.
 const MAX_ORDER: u32 = 9;
 
-/// x0: what to do, and above it how much of it a call made anew has done; x1: the argument.
+/// Arguments: what to do, and above it how much of it a call made anew has done; the argument.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [command, address, ..] = arguments;
     let op = u32::try_from(command & OP_MASK).ok().and_then(MemoryOp::from_number).ok_or(Errno::ENOSYS)?;
@@ -103,7 +103,7 @@ fn reservation(
     }
     for index in first..request.nr_extents {
         if index > first && caller.should_pause() {
-            return Ok(Reply::Again([u64::from(op.number()) | index << OP_BITS, address, 0, 0, 0]));
+            return Ok(Reply::Continue([u64::from(op.number()) | index << OP_BITS, address, 0, 0, 0]));
         }
         let done = Caller::element::<u64>(request.extent_start, index)
             .and_then(|element| caller.read::<u64>(element))
@@ -156,7 +156,7 @@ fn batch_pages(
     for index in first..request.size.into() {
         if index > first && caller.should_pause() {
             let command = u64::from(MemoryOp::AddToPhysmapBatch.number()) | index << OP_BITS;
-            return Ok(Reply::Again([command, address, 0, 0, 0]));
+            return Ok(Reply::Continue([command, address, 0, 0, 0]));
         }
         let from: u64 = caller.read(Caller::element::<u64>(request.idxs, index)?)?;
         let to: u64 = caller.read(Caller::element::<u64>(request.gpfns, index)?)?;

@@ -5,14 +5,17 @@ use xenolith_abi::hypercall::Hypercall;
 use xenolith_abi::multicall::MulticallEntry;
 use zerocopy::IntoBytes;
 
-use super::{Answer, Arguments, Caller, DONE, Reply, dispatch};
+use crate::caller::{Answer, Arguments, Caller, DONE, Reply};
 
-/// x0: the list; x1: its length. What is done is taken off both when the call is made again.
-pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
+/// Makes one call, by number.
+type Dispatch = fn(&mut Caller<'_>, u64, Arguments) -> Answer;
+
+/// Arguments: the list; its length. What is done is taken off both when the call is made again.
+pub fn call(caller: &mut Caller<'_>, arguments: Arguments, dispatch: Dispatch) -> Answer {
     let [list, count, ..] = arguments;
     for index in 0..count {
         let address = Caller::element::<MulticallEntry>(list, index)?;
-        let again = Ok(Reply::Again([address, count - index, 0, 0, 0]));
+        let again = Ok(Reply::Continue([address, count - index, 0, 0, 0]));
         if index > 0 && caller.should_pause() {
             return again;
         }
@@ -26,7 +29,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         match answer {
             Ok(Reply::Value(value)) => entry.result = value,
             Err(errno) => entry.result = errno.to_register(),
-            Ok(Reply::Again(rest)) => {
+            Ok(Reply::Continue(rest)) => {
                 entry.args[..rest.len()].copy_from_slice(&rest);
                 caller.write(address, &entry)?;
                 return again;

@@ -7,15 +7,14 @@ use xenolith_abi::Errno;
 use xenolith_abi::sched::{POLL_PORTS, Poll, RemoteShutdown, SchedOp, Shutdown, ShutdownReason, Watchdog};
 
 use xenolith_arch as arch;
-use xenolith_domain::domain::crash;
+use xenolith_domain::arch::{log_registers, unmask_interrupts};
 use xenolith_domain::list_registers::{interrupt_waits, wait_for_interrupt};
 use xenolith_domain::timers::TimerKind;
-use xenolith_isa::regs::Pstate;
 use xenolith_policy::event::Port;
 
-use super::{Answer, Arguments, Caller, DONE, Reply, value};
+use crate::caller::{Answer, Arguments, Caller, DONE, Reply, value};
 
-/// x0: what to do; x1: its argument.
+/// Arguments: what to do; its argument.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [op, argument, ..] = arguments;
     match u32::try_from(op).ok().and_then(SchedOp::from_number) {
@@ -25,7 +24,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
             DONE
         }
         Some(SchedOp::Block) => {
-            caller.regs.pstate.0 &= !Pstate::I;
+            unmask_interrupts(caller.regs);
             wait_for_interrupt(caller.hv, caller.vcpu, caller.local);
             DONE
         }
@@ -38,7 +37,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
                     caller.domain().id,
                     caller.vcpu.id
                 );
-                crash::report(log::Level::Error, caller.regs);
+                log_registers(log::Level::Error, caller.regs);
             }
             caller.domain().shut_down(caller.hv, reason);
             caller.local.choose();

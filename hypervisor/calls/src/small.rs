@@ -6,9 +6,9 @@ use xenolith_abi::vm_assist::{VmAssist, VmAssistOp};
 
 use core::sync::atomic::Ordering;
 
-use super::{Answer, Arguments, Caller, DONE};
+use crate::caller::{Answer, Arguments, Caller, DONE};
 
-/// `platform_op`. x0: the argument, whose head says what to do.
+/// `platform_op`. Arguments: a structure, whose head says what to do.
 pub fn platform_op(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     caller.require_control()?;
     let [argument, ..] = arguments;
@@ -38,7 +38,7 @@ pub fn physdev_op(_caller: &mut Caller<'_>, _arguments: Arguments) -> Answer {
     Err(Errno::ENOSYS)
 }
 
-/// `vm_assist`. x0: on or off; x1: which option.
+/// `vm_assist`. Arguments: on or off; which option.
 pub fn vm_assist(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [op, option, ..] = arguments;
     let on = match u32::try_from(op).ok().and_then(VmAssistOp::from_number) {

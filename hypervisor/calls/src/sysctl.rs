@@ -12,9 +12,9 @@ use xenolith_abi::sysctl::{INTERFACE_VERSION, Sysctl, SysctlOp};
 
 use xenolith_host::command_line::XenVersion;
 
-use super::{Answer, Arguments, Caller, DONE};
+use crate::caller::{Answer, Arguments, Caller, DONE, Reply};
 
-/// x0: the structure.
+/// Arguments: the structure.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [address, ..] = arguments;
     caller.require_control()?;
@@ -25,7 +25,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let payload = &mut request.payload;
     match SysctlOp::from_number(request.cmd).ok_or(Errno::ENOSYS)? {
         SysctlOp::ReadConsole => console::read(caller, payload)?,
-        SysctlOp::DebugKeys => return console::press_keys(caller, payload).map(|()| super::Reply::Value(0)),
+        SysctlOp::DebugKeys => return console::press_keys(caller, payload).map(|()| Reply::Value(0)),
         SysctlOp::GetDomainInfoList => domains::list(caller, payload)?,
         SysctlOp::PhysInfo => machine::describe(caller, payload),
         SysctlOp::GetCpuInfo => machine::idle_times(caller, payload)?,

@@ -5,9 +5,9 @@ use xenolith_abi::vcpu::{RegisterRunstateMemoryArea, RegisterVcpuInfo, VcpuOp};
 
 use xenolith_core::types::{Gfn, VcpuId};
 
-use super::{Answer, Arguments, Caller, DONE};
+use crate::caller::{Answer, Arguments, Caller, DONE};
 
-/// x0: what to do; x1: the vCPU; x2: the argument.
+/// Arguments: what to do; the vCPU; the argument.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [op, vcpu, argument, ..] = arguments;
     let id = u16::try_from(vcpu).map(VcpuId).ok().filter(|&id| caller.domain().vcpu(id).is_some());

@@ -4,19 +4,18 @@ use xenolith_abi::Errno;
 use xenolith_abi::version::{self, CompileInfo, FeatureInfo, VariableBuffer, VersionOp, feature};
 
 use xenolith_core::types::PAGE_SIZE;
+use xenolith_domain::arch::CAPABILITIES;
 use xenolith_domain::domain::Domain;
 
-use super::{Answer, Arguments, Caller, DONE, value};
+use crate::caller::{Answer, Arguments, Caller, DONE, value};
 
 /// What follows major and minor version.
 const EXTRA: &str = ".xenolith";
-/// The kinds of guest that can run.
-const CAPABILITIES: &str = "xen-3.0-aarch64 ";
 
 /// What Xen tells in place of what a domain may not know.
 const DENIED: &str = "<denied>";
 
-/// x0: what to tell; x1: where to put it.
+/// Arguments: what to tell; where to put it.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [op, buffer, ..] = arguments;
     let (major, minor) = caller.hv.options.xen_version.numbers();

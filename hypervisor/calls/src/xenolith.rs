@@ -6,12 +6,12 @@ use xenolith_abi::xenolith::{DeviceModel, FEATURE_SLOTS, Slot, SlotNumber, SlotR
 
 use xenolith_core::types::DomId;
 
-use super::{Answer, Arguments, Caller, DONE, Reply, value};
+use crate::caller::{Answer, Arguments, Caller, DONE, Reply, value};
 
 /// What there is. A slot is of no use to a backend that can have no ioreq server.
 const FEATURES: u64 = if cfg!(feature = "ioreq") { FEATURE_SLOTS } else { 0 };
 
-/// x0: what to do; x1: its argument; x2: how far a call made anew has come.
+/// Arguments: what to do; its argument; how far a call made anew has come.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [op, argument, progress, ..] = arguments;
     match XenolithOp::from_number(op).ok_or(Errno::ENOSYS)? {
@@ -48,7 +48,7 @@ fn parties(caller: &Caller<'_>, argument: u64) -> Result<(DomId, DomId), Errno> 
 
 /// What was done in part goes on where it stopped.
 fn done_or_again([op, argument, ..]: Arguments, rest: Option<u64>) -> Answer {
-    rest.map_or(DONE, |progress| Ok(Reply::Again([op, argument, progress, 0, 0])))
+    rest.map_or(DONE, |progress| Ok(Reply::Continue([op, argument, progress, 0, 0])))
 }
 
 fn create_slot(caller: &Caller<'_>, argument: u64) -> Answer {

@@ -1,9 +1,11 @@
-//! What every layer names: numbers with types of their own, sets of ranges, locks, timer queues, the image's symbols.
+//! What every layer names: numbers with types of their own, sets of ranges, locks, timer queues, the image's symbols, and
+//! a word for what cannot happen.
 #![cfg_attr(target_os = "none", no_std)]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+pub mod bug;
 pub mod intervals;
 pub mod symbols;
 pub mod sync;

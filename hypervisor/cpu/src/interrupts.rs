@@ -35,8 +35,8 @@ fn take(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local, intid: u3
         match running {
             // It stays active until the guest ends it.
             Some(vcpu) => {
-                vcpu.vcpu().timer_raised.store(true, Ordering::Relaxed);
-                vcpu.domain.raise_private(hv, vcpu.id, vcpu.domain.guest_timer);
+                vcpu.vcpu().arch.timer_raised.store(true, Ordering::Relaxed);
+                vcpu.domain.raise_private(hv, vcpu.id, vcpu.domain.arch.guest_timer);
             }
             None => gic::deactivate(intid),
         }

@@ -82,7 +82,7 @@ fn save(hv: &Hypervisor, of: &VcpuRef, vcpu: &Vcpu, frame: &GuestRegs) -> Option
 /// Puts a vCPU into this CPU.
 fn load(of: &VcpuRef, vcpu: &Vcpu, frame: &mut GuestRegs) {
     let mut saved = vcpu.saved.lock();
-    arch::activate_stage2(of.domain.stage2);
+    arch::activate_stage2(of.domain.arch.stage2);
     *frame = saved.regs;
     saved.context.load();
     saved.loaded = true;

@@ -3,8 +3,8 @@
 use core::sync::atomic::Ordering;
 
 use xenolith_domain::cpu::Local;
-use xenolith_domain::domain::crash;
 use xenolith_domain::hypervisor::Hypervisor;
+use xenolith_domain::life::crash;
 use xenolith_domain::timers::TimerKind;
 use xenolith_domain::vcpu::Vcpu;
 
@@ -29,7 +29,7 @@ pub fn expire(hv: &Hypervisor, local: &mut Local, now: u64) {
                     !saved.loaded && saved.context.timer_deadline().is_some_and(|deadline| deadline <= now)
                 };
                 if due {
-                    vcpu.domain.raise_private(hv, vcpu.id, vcpu.domain.guest_timer);
+                    vcpu.domain.raise_private(hv, vcpu.id, vcpu.domain.arch.guest_timer);
                 }
             }
             TimerKind::Physical => super::guest::timer_due(hv, &vcpu, local, now),

@@ -1,4 +1,4 @@
-//! What EL2 costs: ticks of the counter between a CPU's coming from a guest and its return to one, and how often it came.
+//! What the hypervisor costs: ticks of the counter between a CPU's coming from a guest and its return to one, and how often it came.
 //!
 //! It is for benchmarks, and off unless the crate is built with the feature `accounting`: nothing else pays for it. The
 //! saving and loading of the general registers in the vectors is not seen.

@@ -5,10 +5,9 @@
 
 use core::sync::atomic::Ordering;
 
-use arrayvec::ArrayVec;
 use xenolith_abi::event::{EventStatus, Status};
 
-use crate::domain::crash;
+use crate::arch::log_registers;
 use crate::hypervisor::Hypervisor;
 use xenolith_core::types::DomId;
 
@@ -23,7 +22,7 @@ type Key = (u8, &'static str, fn(&Hypervisor));
 /// The keys. Where Xen has one for the subject, it is the same.
 const KEYS: [Key; 8] = [
     (b'd', "registers of vCPUs that do not run", registers),
-    (b'E', "what EL2 cost, where that is counted", |hv| hv.accounts.show(hv.cpus())),
+    (b'E', "what the hypervisor cost, where that is counted", |hv| hv.accounts.show(hv.cpus())),
     (b'e', "event channels", events),
     (b'g', "grants", grants),
     (b'h', "these keys", |_| help()),
@@ -86,7 +85,7 @@ fn registers(hv: &Hypervisor) {
             let kept = vcpu.saved.try_lock().filter(|saved| !saved.loaded).map(|saved| saved.regs);
             if let Some(regs) = kept {
                 log::info!("{} {}:", domain.id, vcpu.id);
-                crash::report(log::Level::Info, &regs);
+                log_registers(log::Level::Info, &regs);
             }
         }
     }
@@ -96,8 +95,7 @@ fn interrupts(hv: &Hypervisor) {
     for domain in hv.domains() {
         for vcpu in &domain.vcpus {
             // The console is slow, and the domain's CPUs wait for the lock.
-            let in_hand: ArrayVec<_, INTERRUPTS> =
-                domain.vgic.lock().in_hand(vcpu.id).take(INTERRUPTS).collect();
+            let in_hand = domain.arch.interrupts_in_hand::<INTERRUPTS>(vcpu.id);
             for (intid, state) in in_hand {
                 log::info!("{} {}: interrupt {intid}: {state}", domain.id, vcpu.id);
             }

@@ -1,40 +1,26 @@
 //! The whole of the hypervisor's state: one value, made at boot, that everything else is given by reference.
 
-use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use xenolith_abi::Errno;
 
 use crate::accounting::Accounts;
+use crate::arch::{FIRST_SHARED_INTERRUPT, HypervisorArch, kick_cpu, silence_interrupt};
 use crate::domain::Domain;
-use crate::heap::require_heap;
 use crate::timers::VcpuTimers;
 use crate::vcpu::Vcpu;
 use xenolith_arch as arch;
+use xenolith_core::bug;
 use xenolith_core::sync::{Mutex, RwLock};
 use xenolith_core::types::{CpuId, DomId, VcpuId};
 use xenolith_host::command_line::Options;
-use xenolith_isa::psci::Mitigations;
 use xenolith_memory::frames::{Frames, ScrubCursor};
 use xenolith_memory::p2m::{Geometry, Vmids};
 use xenolith_policy::sched::{CpuMask, Scheduler, UnitId};
 use xenolith_policy::slots::Slots;
-
-/// The interrupts that EL2 itself uses, by INTID.
-#[derive(Clone, Copy, Debug)]
-pub struct Lines {
-    /// EL2's own timer.
-    pub timer: u32,
-    /// The virtual timer of the vCPU that runs.
-    pub guest_timer: u32,
-    /// A list register has become free.
-    pub maintenance: u32,
-    /// The console's UART.
-    pub console: Option<u32>,
-}
 
 /// A vCPU by the objects that it belongs to.
 #[derive(Clone)]
@@ -52,6 +38,8 @@ impl VcpuRef {
     }
 }
 
+pub use crate::arch::Lines;
+
 /// The hypervisor.
 pub struct Hypervisor {
     /// What the command line asked for.
@@ -64,7 +52,7 @@ pub struct Hypervisor {
     pub timers: VcpuTimers,
     /// The command line, as it was.
     pub command_line: String,
-    /// The shape of every domain's stage 2.
+    /// The shape of every domain's second-stage tables.
     pub geometry: Geometry,
     cpus: AtomicU16,
     lines: Lines,
@@ -82,17 +70,15 @@ pub struct Hypervisor {
     watching: AtomicU64,
     /// Wall-clock nanoseconds since 1970 at the moment when the counter was zero.
     pub wall_clock: Mutex<u64>,
-    /// Shared interrupts: which domain has each one. Indexed by INTID - 32.
+    /// Shared interrupts: which domain has each one. Indexed by number, from the first shared one on.
     routes: RwLock<Vec<Option<DomId>>>,
     /// How far the memory that was free at boot has been wiped; nothing before that begins, and when it is done.
     scrubbing: Mutex<Option<ScrubCursor>>,
     /// Devices of guests, and who serves them.
     pub slots: Mutex<Slots>,
-    /// What the machine does against speculation, as guests are told when they ask.
-    pub mitigations: Mitigations,
-    /// ACTLR_EL1 of the machine, which guests may read.
-    pub actlr: u64,
-    /// What EL2 costs, where that is counted.
+    /// What only the architecture knows of the machine's CPUs.
+    pub arch: HypervisorArch,
+    /// What the hypervisor costs, where that is counted.
     pub accounts: Accounts,
 }
 
@@ -126,8 +112,7 @@ impl Hypervisor {
             routes: RwLock::new(Vec::new()),
             scrubbing: Mutex::new(None),
             slots: Mutex::default(),
-            mitigations: Mitigations::default(),
-            actlr: arch::auxiliary_control(),
+            arch: HypervisorArch::new(),
             accounts: Accounts::default(),
         }
     }
@@ -142,7 +127,7 @@ impl Hypervisor {
         self.cpus.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The interrupts that EL2 itself uses.
+    /// The interrupts that the hypervisor itself uses.
     pub fn lines(&self) -> Lines {
         self.lines
     }
@@ -167,41 +152,23 @@ impl Hypervisor {
     }
 
     /// Adds a domain that is complete: its vCPUs can be scheduled from now on. `ENOMEM`: no memory. `EEXIST`: another has
-    /// its number. After an error the domain is taken apart again; its RAM stays with who allocated it.
-    pub fn add_domain(&self, domain: Box<Domain>) -> Result<Arc<Domain>, Errno> {
+    /// its number.
+    pub(crate) fn add_domain(&self, domain: &Arc<Domain>) -> Result<(), Errno> {
         let end = domain.vcpus.iter().map(|vcpu| vcpu.unit.0 as usize + 1).max().unwrap_or(0);
-        let room = || {
-            let mut domains = self.domains.write();
-            domains.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-            // Room in the zombies for every domain there is, so that the way into it does not fail.
-            let mut zombies = self.zombies.lock();
-            zombies.try_reserve(domains.len() + 1).map_err(|_| Errno::ENOMEM)?;
-            let mut units = self.units.write();
-            let more = end.saturating_sub(units.len());
-            units.try_reserve(more).map_err(|_| Errno::ENOMEM)?;
-            if more > 0 {
-                units.resize(end, None);
-            }
-            // The domain moves to where its references are counted, which cannot fail.
-            require_heap::<(AtomicUsize, AtomicUsize, Domain)>()?;
-            Ok((domains, units))
-        };
-        let (mut domains, mut units) = match room() {
-            Ok(room) => room,
-            Err(errno) => {
-                domain.discard(self);
-                return Err(errno);
-            }
-        };
+        let mut domains = self.domains.write();
+        domains.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         let place = match domains.binary_search_by_key(&domain.id, |other| other.id) {
             Err(place) => place,
-            Ok(_) => {
-                drop((domains, units));
-                domain.discard(self);
-                return Err(Errno::EEXIST);
-            }
+            Ok(_) => return Err(Errno::EEXIST),
         };
-        let domain: Arc<Domain> = domain.into();
+        // Room in the zombies for every domain there is, so that the way into it does not fail.
+        self.zombies.lock().try_reserve(domains.len() + 1).map_err(|_| Errno::ENOMEM)?;
+        let mut units = self.units.write();
+        let more = end.saturating_sub(units.len());
+        units.try_reserve(more).map_err(|_| Errno::ENOMEM)?;
+        if more > 0 {
+            units.resize(end, None);
+        }
         for vcpu in &domain.vcpus {
             if let Some(unit) = units.get_mut(vcpu.unit.0 as usize) {
                 *unit = Some(VcpuRef { domain: domain.clone(), id: vcpu.id });
@@ -210,7 +177,7 @@ impl Hypervisor {
         drop(units);
         domain.write_wall_clock(*self.wall_clock.lock());
         domains.insert(place, domain.clone());
-        Ok(domain)
+        Ok(())
     }
 
     /// The domain of a number, also when it is dying ([`Domain::is_dying`]).
@@ -301,7 +268,7 @@ impl Hypervisor {
 
     /// Gives a shared interrupt to a domain.
     pub fn give_interrupt(&self, intid: u32, to: DomId) -> Result<(), Errno> {
-        let index = intid.checked_sub(32).ok_or(Errno::EINVAL)? as usize;
+        let index = intid.checked_sub(FIRST_SHARED_INTERRUPT).ok_or(Errno::EINVAL)? as usize;
         let mut routes = self.routes.write();
         if index >= routes.len() {
             let more = index + 1 - routes.len();
@@ -317,9 +284,10 @@ impl Hypervisor {
     /// Takes a domain's shared interrupts away, and switches them off.
     pub(crate) fn release_interrupts(&self, from: DomId) {
         let mut routes = self.routes.write();
-        for (intid, route) in (32..).zip(routes.iter_mut()).filter(|(_, route)| **route == Some(from)) {
-            arch::gic::disable(intid);
-            arch::gic::set_active(intid, false);
+        for (intid, route) in
+            (FIRST_SHARED_INTERRUPT..).zip(routes.iter_mut()).filter(|(_, route)| **route == Some(from))
+        {
+            silence_interrupt(intid);
             *route = None;
         }
     }
@@ -327,12 +295,11 @@ impl Hypervisor {
     /// Takes a shared interrupt from one domain and gives it to another, masked and inactive. False: it was not the
     /// first one's.
     pub fn move_interrupt(&self, intid: u32, from: DomId, to: DomId) -> bool {
-        let Some(index) = intid.checked_sub(32) else { return false };
+        let Some(index) = intid.checked_sub(FIRST_SHARED_INTERRUPT) else { return false };
         let mut routes = self.routes.write();
         match routes.get_mut(index as usize) {
             Some(route) if *route == Some(from) => {
-                arch::gic::disable(intid);
-                arch::gic::set_active(intid, false);
+                silence_interrupt(intid);
                 *route = Some(to);
                 true
             }
@@ -343,15 +310,17 @@ impl Hypervisor {
     /// The lowest shared interrupt from `intid` on that belongs to a domain.
     pub fn next_interrupt_of(&self, owner: DomId, intid: u32) -> Option<u32> {
         let routes = self.routes.read();
-        let start = intid.saturating_sub(32);
+        let start = intid.saturating_sub(FIRST_SHARED_INTERRUPT);
         let mut numbers = (start..).zip(routes.iter().skip(start as usize));
-        numbers.find(|(_, route)| **route == Some(owner)).and_then(|(index, _)| index.checked_add(32))
+        numbers
+            .find(|(_, route)| **route == Some(owner))
+            .and_then(|(index, _)| index.checked_add(FIRST_SHARED_INTERRUPT))
     }
 
     /// The domain that a shared interrupt belongs to.
     #[inline]
     pub fn owner_of_interrupt(&self, intid: u32) -> Option<DomId> {
-        let index = intid.checked_sub(32)? as usize;
+        let index = intid.checked_sub(FIRST_SHARED_INTERRUPT)? as usize;
         self.routes.read().get(index).copied().flatten()
     }
 
@@ -367,7 +336,7 @@ impl Hypervisor {
             if cpu == own {
                 self.kicks.fetch_or(CpuMask::one(own).0, Ordering::Relaxed);
             } else if !self.kick_watching(cpu) {
-                arch::gic::kick(cpu);
+                kick_cpu(cpu);
             }
         }
     }
@@ -408,13 +377,13 @@ impl Hypervisor {
 
     /// Has a vCPU look at its interrupts: wakes it when it sleeps, makes it leave the guest when it runs elsewhere.
     pub fn notify(&self, domain: &Domain, id: VcpuId) {
-        let Some(vcpu) = domain.vcpu(id) else { return };
+        let Some(vcpu) = domain.vcpu(id) else { return bug!("{}: there is no {id}", domain.id) };
         vcpu.mark_interrupts_changed();
         self.wake(vcpu.unit);
         if let Some(cpu) = self.scheduler.running_on(vcpu.unit)
             && cpu != arch::this_cpu()
         {
-            arch::gic::kick(cpu);
+            kick_cpu(cpu);
         }
     }
 

@@ -5,12 +5,16 @@
 extern crate alloc;
 
 pub mod accounting;
+pub mod arch;
 pub mod console;
 pub mod cpu;
 pub mod debug_keys;
 pub mod domain;
 pub mod heap;
 pub mod hypervisor;
-pub mod list_registers;
+pub mod life;
+pub mod parts;
 pub mod timers;
 pub mod vcpu;
+
+pub use arch::list_registers;

@@ -1,14 +1,15 @@
 //! Timers that a CPU keeps for vCPUs which do not run, or which wait for a time.
 //!
-//! An alarm says when to look, and at what; what is due then, the vCPU knows. Whoever gives a vCPU a deadline sets an alarm
-//! for it on its own CPU, and one that comes for nothing does nothing. So an alarm may stay behind when its vCPU moves to
-//! another CPU, or ends and its number in the scheduler goes to another.
+//! A timer says when to look, and at which vCPU; what is due then, the vCPU's own state says. Whoever gives a vCPU a deadline
+//! sets a timer for it on the calling CPU, and one that expires with nothing due does nothing. So a timer may stay behind when
+//! its vCPU moves to another CPU, or ends and its number in the scheduler goes to another vCPU.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use xenolith_abi::Errno;
 
+use xenolith_core::bug;
 use xenolith_core::sync::Mutex;
 use xenolith_core::timer_queue::TimerQueue;
 use xenolith_core::types::CpuId;
@@ -28,7 +29,7 @@ pub struct VcpuTimer {
 pub enum TimerKind {
     /// The virtual timer, while the vCPU does not run.
     Virtual,
-    /// The emulated EL1 physical timer.
+    /// The emulated physical timer.
     Physical,
     /// The end of `sched_op` poll.
     Poll,
@@ -44,7 +45,7 @@ impl TimerKind {
         [TimerKind::Virtual, TimerKind::Physical, TimerKind::Poll, TimerKind::Crash, TimerKind::Watchdog];
 }
 
-/// One CPU's alarms, at most one of each kind for each vCPU's number. Others take the lock only to make room.
+/// One CPU's timers of vCPUs, at most one of each kind for each vCPU's number. Others take the lock only to make room.
 #[derive(Debug, Default)]
 pub struct CpuTimers(Mutex<TimerQueue<VcpuTimer>>);
 
@@ -55,9 +56,11 @@ impl CpuTimers {
         let alarm = VcpuTimer { unit, kind };
         let mut queue = self.0.lock();
         match deadline {
-            // There is room for the alarms of all numbers that vCPUs have ([`VcpuTimers::reserve`]), so this does not fail.
             Some(deadline) => {
-                let _ = queue.insert(deadline, alarm);
+                // There is room for the timers of all numbers that vCPUs have ([`VcpuTimers::reserve`]).
+                if queue.insert(deadline, alarm).is_err() {
+                    bug!("no room for a timer of {unit:?}");
+                }
             }
             None => {
                 queue.cancel(&alarm);
@@ -76,7 +79,7 @@ impl CpuTimers {
     }
 }
 
-/// The alarms of all CPUs.
+/// The timers of vCPUs on all CPUs.
 #[derive(Debug)]
 pub struct VcpuTimers(Box<[Arc<CpuTimers>]>);
 
@@ -86,12 +89,12 @@ impl VcpuTimers {
         VcpuTimers((0..cpus).map(|_| Arc::default()).collect())
     }
 
-    /// The alarms of a CPU. A CPU that there is not has a queue of its own, without room.
+    /// The timers on a CPU. A CPU that does not exist has an empty queue of its own, without room.
     pub fn of(&self, cpu: CpuId) -> Arc<CpuTimers> {
         self.0.get(usize::from(cpu.0)).cloned().unwrap_or_default()
     }
 
-    /// Makes room on every CPU for all alarms of vCPUs whose numbers are up to `unit`. `ENOMEM`: no memory.
+    /// Makes room on every CPU for all timers of vCPUs whose numbers are up to `unit`. `ENOMEM`: no memory.
     pub fn reserve(&self, unit: UnitId) -> Result<(), Errno> {
         let units = usize::try_from(unit.0).unwrap_or(usize::MAX).saturating_add(1);
         let keys = units.saturating_mul(TimerKind::ALL.len());

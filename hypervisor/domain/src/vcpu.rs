@@ -2,25 +2,22 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
 
-use crate::domain::runstate::RunstateArea;
-use xenolith_arch::context::Context;
+use crate::arch::{Context, DeviceAccess, GuestRegs, VcpuArch};
+use crate::parts::runstate::RunstateArea;
 use xenolith_core::sync::Mutex;
 use xenolith_core::types::VcpuId;
-use xenolith_isa::device_access::DeviceAccess;
-use xenolith_isa::physical_timer::PhysicalTimer;
-use xenolith_isa::regs::GuestRegs;
 use xenolith_policy::sched::UnitId;
 
 /// The registers of a vCPU that is not running, and whether it is.
 #[derive(Debug)]
 pub struct Saved {
-    /// General registers, PC and PSTATE.
+    /// What a trap saves: general registers, program counter and state.
     pub regs: GuestRegs,
     /// Everything else that the CPU holds for it.
     pub context: Context,
     /// The state is in a physical CPU; what stands here is old.
     pub loaded: bool,
-    /// Somebody has said how the vCPU begins: the toolstack, or another vCPU by PSCI.
+    /// Somebody has said how the vCPU begins: the toolstack, or another vCPU by way of the firmware.
     pub defined: bool,
 }
 
@@ -31,17 +28,13 @@ pub struct Vcpu {
     pub id: VcpuId,
     /// Its number in the scheduler.
     pub unit: UnitId,
-    /// What it reads in MPIDR_EL1.
-    pub mpidr: u64,
+    /// What only the architecture knows of it.
+    pub arch: VcpuArch,
     /// Registers while it does not run.
     pub saved: Mutex<Saved>,
-    /// The emulated EL1 physical timer.
-    pub timer: Mutex<PhysicalTimer>,
-    /// The physical interrupt of the virtual timer may be active on the CPU that it runs on.
-    pub timer_raised: AtomicBool,
     /// A CPU has an alarm for its virtual timer: the one that it left last.
     pub timer_watched: AtomicBool,
-    /// PSCI: between CPU_ON and CPU_OFF.
+    /// Whether it has been turned on.
     pub power: Mutex<Power>,
     /// Where the guest wants to read how its time was spent.
     pub runstate: Mutex<RunstateArea>,
@@ -51,22 +44,20 @@ pub struct Vcpu {
     pub polling: AtomicBool,
     /// When that ends, as a counter value; 0 = never.
     pub poll_until: AtomicU64,
-    /// How far cleaning the domain's memory for a set/way operation of this vCPU has come, as a guest frame.
-    pub cleaned_to: AtomicU64,
     /// The CPUs on which it should run rather than on others, by the toolstack's word; the scheduler does not ask.
     pub soft_affinity: AtomicU64,
-    /// When its kernel, which seems to have panicked, counts as crashed (`domain::crash`); 0 = there is no suspicion.
+    /// When its kernel, which seems to have panicked, counts as crashed (`life::crash`); 0 = there is no suspicion.
     suspect_until: AtomicU64,
     /// Its registers when that suspicion arose.
     suspect_regs: Mutex<GuestRegs>,
     /// The instruction that waits for a device model, if one does.
     pub access: Mutex<Option<DeviceAccess>>,
-    /// Pages of RAM have gone from where they were ([`Vcpu::take_mapcache_stale`]).
+    /// The mapcache-invalidate flag ([`Vcpu::take_mapcache_stale`]).
     mapcache_stale: AtomicBool,
     pending: AtomicU8,
 }
 
-/// What is to be done for a vCPU before it is entered.
+/// Work that is pending for a vCPU's next entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PendingWork(u8);
 
@@ -91,37 +82,31 @@ impl PendingWork {
     }
 }
 
-/// Whether a vCPU is on, in the sense of PSCI (DEN0022, CPU_ON).
+/// Whether a vCPU is on, in the sense of the firmware that a guest sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Power {
     /// It runs, or waits to.
     On,
-    /// It waits for CPU_ON.
+    /// It waits to be turned on.
     Off,
 }
 
 impl Vcpu {
     /// A vCPU that is off.
-    pub fn new(id: VcpuId, unit: UnitId, mpidr: u64) -> Self {
+    pub fn new(id: VcpuId, unit: UnitId) -> Self {
+        let arch = VcpuArch::new(id);
+        let context = arch.reset();
         Vcpu {
             id,
             unit,
-            mpidr,
-            saved: Mutex::new(Saved {
-                regs: GuestRegs::default(),
-                context: Context::new(mpidr),
-                loaded: false,
-                defined: false,
-            }),
-            timer: Mutex::new(PhysicalTimer::default()),
-            timer_raised: AtomicBool::new(false),
+            arch,
+            saved: Mutex::new(Saved { regs: GuestRegs::default(), context, loaded: false, defined: false }),
             timer_watched: AtomicBool::new(false),
             power: Mutex::new(Power::Off),
             runstate: Mutex::default(),
             last_cpu: AtomicU16::new(0),
             polling: AtomicBool::new(false),
             poll_until: AtomicU64::new(0),
-            cleaned_to: AtomicU64::new(0),
             soft_affinity: AtomicU64::new(u64::MAX),
             suspect_until: AtomicU64::new(0),
             suspect_regs: Mutex::default(),
@@ -131,17 +116,17 @@ impl Vcpu {
         }
     }
 
-    /// Notes that the interrupts to be presented to it may have changed since it was last entered.
+    /// Marks its interrupts as changed: the list of those that it is shown is made anew before it is entered.
     pub fn mark_interrupts_changed(&self) {
         self.pending.fetch_or(PendingWork::INTERRUPTS.0, Ordering::Release);
     }
 
-    /// Notes that what it waited for from a device model is there.
+    /// Marks an ioreq response as there: the access that waits for it is completed before the vCPU is entered.
     pub fn mark_answered(&self) {
         self.pending.fetch_or(PendingWork::ANSWER.0, Ordering::Release);
     }
 
-    /// What is to be done before it is entered, once.
+    /// Takes the work that is pending for its next entry.
     pub fn take_pending(&self) -> PendingWork {
         // A plain load keeps the common way into the guest free of atomic writes.
         if self.pending.load(Ordering::Relaxed) == 0 {
@@ -184,13 +169,13 @@ impl Vcpu {
         self.polling.load(Ordering::Relaxed) && (1..=now).contains(&self.poll_until.load(Ordering::Relaxed))
     }
 
-    /// Notes that pages of RAM have gone from where they were.
+    /// Sets the mapcache-invalidate flag: a RAM page has left the p2m.
     pub fn mark_mapcache_stale(&self) {
         self.mapcache_stale.store(true, Ordering::Release);
     }
 
-    /// Whether pages of RAM have gone from where they were, by the vCPU's doing or another domain's, since this was last
-    /// asked. It goes on when whoever maps the domain's memory has dropped what it keeps of it.
+    /// Tests and clears the mapcache-invalidate flag, set when a RAM page leaves the p2m. The vCPU stays paused until every
+    /// ioreq server has acknowledged that it has dropped its mappings.
     pub fn take_mapcache_stale(&self) -> bool {
         // A plain load keeps calls that take nothing away free of atomic writes.
         self.mapcache_stale.load(Ordering::Acquire) && self.mapcache_stale.swap(false, Ordering::AcqRel)

@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 
 use dtoolkit::model::DeviceTree;
 use machine_model::layout::{MAX_VCPUS_GICV2, REDISTRIBUTOR_SIZE};
-use machine_model::tree::Common;
+use machine_model::tree::StaticShm;
 
 pub use error::TreeError;
 pub use extended::extended_regions;
@@ -50,7 +50,7 @@ pub struct HardwareDomainSpec<'a> {
     /// The PPI (as INTID) of event channels; [`free_ppi`] finds one.
     pub event_ppi: u32,
     /// Memory that it has in common with other domains.
-    pub common: &'a [Common<'a>],
+    pub common: &'a [StaticShm<'a>],
     /// Full paths of nodes that the hypervisor keeps for itself, as the UART of its console.
     pub hidden: &'a [&'a str],
 }

@@ -14,6 +14,7 @@ mod error;
 pub mod fixtures;
 mod gic;
 mod interrupt;
+mod module;
 mod region;
 mod seed;
 #[cfg(test)]
@@ -26,13 +27,14 @@ use alloc::vec::Vec;
 
 use arrayvec::ArrayVec;
 
-pub use boot::{MAX_MODULES, Module, ModuleKind};
+pub use boot::{MAX_MODULES, Module};
 pub use common::{Common, EventEnd, StaticShmNode};
 pub use cpus::{Conduit, MAX_CPUS, Mpidr, Psci, Timer};
 pub use domains::{BootDomain, Enhanced, MAX_BOOT_DOMAINS};
 pub use error::PlatformError;
 pub use gic::{Gic, GicLayout, MAX_REDISTRIBUTOR_REGIONS};
 pub use interrupt::{FIRST_PPI, FIRST_SPI, Interrupt, Trigger};
+pub use module::ModuleKind;
 pub use region::{Region, merge, subtract};
 pub use seed::Seed;
 pub use uart::Uart;

@@ -159,8 +159,8 @@ early_tree:     .space 4096
     udf     #0
 
     // A CPU that PSCI CPU_ON started: x0 = its `Start` record (secondary.rs), MMU off.
-    .global {secondary}
-{secondary}:
+    .global _start_secondary
+_start_secondary:
     msr     daifset, #0xf
     ldp     x1, x2, [x0]                // tables, TCR
     ldp     x3, x4, [x0, #16]           // MAIR, SCTLR
@@ -186,7 +186,6 @@ early_tree:     .space 4096
     boot = sym crate::boot::main,
     wrong_level = sym crate::boot::wrong_level,
     vectors = sym crate::vectors::vectors,
-    secondary = sym start_secondary,
     secondary_main = sym crate::secondary::main,
     mair = const MAIR,
     tcr = const TCR,
@@ -196,7 +195,4 @@ early_tree:     .space 4096
 unsafe extern "C" {
     #[link_name = "_start"]
     fn start();
-    /// The physical address that PSCI CPU_ON is given for further CPUs.
-    #[link_name = "_start_secondary"]
-    pub fn start_secondary();
 }

@@ -1,7 +1,7 @@
 //! The bootable image: the way into EL2 and out of it, and what begins there.
 //!
-//! Boot loader → `entry` → `boot` → `vectors`, and from then on `vectors` → `traps` → `xenolith_cpu` → `vectors`. On a host
-//! there is nothing to start.
+//! Boot loader → `entry` → `boot` → `xenolith_boot` (for which `machine` does what the architecture must) → `vectors`, and from
+//! then on `vectors` → `traps` → `xenolith_cpu` → `vectors`. On a host there is nothing to start.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]
@@ -18,6 +18,10 @@ mod copy;
 mod entry;
 #[cfg(target_os = "none")]
 mod heap;
+#[cfg(target_os = "none")]
+mod hypervisor;
+#[cfg(target_os = "none")]
+mod machine;
 #[cfg(target_os = "none")]
 mod panic;
 #[cfg(target_os = "none")]

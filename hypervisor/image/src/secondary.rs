@@ -8,7 +8,7 @@ use xenolith_cpu::Cpu;
 
 use xenolith_arch::aarch64::{mmu, power};
 
-use crate::{entry, percpu};
+use crate::percpu;
 
 /// What a starting CPU loads before it can reach anything else. `entry.rs` reads the first six fields.
 #[repr(C, align(64))]
@@ -30,6 +30,13 @@ const UP: u8 = 1;
 /// The boot CPU has lost patience: a CPU that comes now stops.
 const LEFT_OUT: u8 = 2;
 
+unsafe extern "C" {
+    /// The physical address that PSCI CPU_ON is given, in `entry.rs`, which ends in [`main`]; a symbol, because the way up from
+    /// there to here is the other one.
+    #[link_name = "_start_secondary"]
+    fn start_secondary();
+}
+
 /// How long a CPU may take to report itself, in nanoseconds: an emulated one may have to wait for a turn.
 const PATIENCE: u64 = 5_000_000_000;
 
@@ -48,7 +55,7 @@ pub fn start(id: CpuId, mpidr: u64) -> bool {
     let address = core::ptr::from_mut(record) as u64;
     // The new CPU reads the record with its caches off.
     xenolith_hw::clean_to_memory(address, size_of::<Start>() as u64);
-    let entry = entry::start_secondary as *const () as u64;
+    let entry = start_secondary as *const () as u64;
     if let Err(error) = power::cpu_on(mpidr, entry, address) {
         log::warn!("cpu{} (mpidr {mpidr:#x}) does not start: PSCI CPU_ON says {error}; it is left out", id.0);
         return false;
@@ -77,7 +84,7 @@ impl Start {
 
 /// The first Rust on a further CPU.
 pub extern "C" fn main(record: &'static Start) -> ! {
-    let hypervisor = crate::boot::hypervisor();
+    let hypervisor = crate::hypervisor::get();
     percpu::install(Cpu::new(hypervisor, record.id));
     crate::traps::init_cpu();
     xenolith_arch::aarch64::gic::init_cpu(record.id);

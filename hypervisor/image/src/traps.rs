@@ -6,7 +6,16 @@ use xenolith_isa::trap::Syndrome;
 
 use xenolith_hw::isb;
 
-use crate::{percpu, vectors};
+use crate::percpu;
+
+/// Why a guest stopped, as the vector tells it: synchronous exception.
+pub const SYNCHRONOUS: u64 = 0;
+/// A physical interrupt.
+pub const INTERRUPT: u64 = 1;
+/// A system error (asynchronous external abort).
+pub const SERROR: u64 = 2;
+/// No guest has run yet on this CPU.
+pub const START: u64 = 3;
 
 /// CPTR_EL2 without VHE: its RES1 bits, and traps for everything but FP and SIMD (SVE, SME, AMU, trace).
 const CPTR: u64 = 0x33ff & !(1 << 10) | 1 << 30 | 1 << 20;
@@ -31,7 +40,7 @@ pub fn init_cpu() {
 
 /// Lets this CPU's own interrupts come: its kick, its timer, the guests' timer, list register maintenance.
 pub fn enable_interrupts() {
-    let lines = crate::boot::hypervisor().lines();
+    let lines = crate::hypervisor::get().lines();
     for intid in [xenolith_arch::aarch64::gic::KICK, lines.timer, lines.guest_timer, lines.maintenance] {
         xenolith_arch::aarch64::gic::enable(intid);
     }
@@ -40,16 +49,16 @@ pub fn enable_interrupts() {
 /// Every trap from a guest comes here, and the first entry too. On return `frame` holds what runs next.
 pub extern "C" fn from_guest(frame: &mut GuestRegs, kind: u64) {
     let event = match kind {
-        vectors::SYNCHRONOUS => Event::Trap(Syndrome {
+        SYNCHRONOUS => Event::Trap(Syndrome {
             esr: read_sysreg!("esr_el2"),
             far: read_sysreg!("far_el2"),
             hpfar: read_sysreg!("hpfar_el2"),
         }),
-        vectors::INTERRUPT => Event::Interrupt,
-        vectors::SERROR => Event::SystemError(Syndrome::of_system_error(read_sysreg!("esr_el2"))),
+        INTERRUPT => Event::Interrupt,
+        SERROR => Event::SystemError(Syndrome::of_system_error(read_sysreg!("esr_el2"))),
         _ => Event::Start,
     };
     // SAFETY: the vectors enter here from a guest only, never nested.
     let state = unsafe { percpu::run_state() };
-    run::run(crate::boot::hypervisor(), state, frame, event);
+    run::run(crate::hypervisor::get(), state, frame, event);
 }

@@ -9,14 +9,7 @@
 
 use core::arch::global_asm;
 
-/// Why a guest stopped, as the vector tells it: synchronous exception.
-pub const SYNCHRONOUS: u64 = 0;
-/// A physical interrupt.
-pub const INTERRUPT: u64 = 1;
-/// A system error (asynchronous external abort).
-pub const SERROR: u64 = 2;
-/// No guest has run yet on this CPU.
-pub const START: u64 = 3;
+use crate::traps;
 
 /// Bytes of the guest's frame at the top of a stack.
 pub const FRAME: u64 = size_of::<xenolith_isa::regs::GuestRegs>() as u64;
@@ -154,12 +147,12 @@ own_fault:
 "#,
     vectors = sym vectors,
     run_guests = sym run_guests,
-    handler = sym crate::traps::from_guest,
+    handler = sym traps::from_guest,
     fatal = sym crate::panic::fatal,
-    synchronous = const SYNCHRONOUS,
-    interrupt = const INTERRUPT,
-    serror = const SERROR,
-    start = const START,
+    synchronous = const traps::SYNCHRONOUS,
+    interrupt = const traps::INTERRUPT,
+    serror = const traps::SERROR,
+    start = const traps::START,
     frame = const FRAME,
 );
 

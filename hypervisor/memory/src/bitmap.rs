@@ -3,6 +3,8 @@
 //! Level 0 has a bit for each number. A bit of each level above says that a word of the level below is not zero, up to
 //! a level of a single word. Searching, adding and removing touch one word a level: four for a terabyte of frames.
 
+use xenolith_core::bug;
+
 /// Bits in a word.
 const WORD: usize = u64::BITS as usize;
 /// Levels that any set can have: 64 to the power of 11 exceeds a `usize`.
@@ -75,7 +77,9 @@ impl Bitmap {
         for offset in self.offsets().into_iter().flatten() {
             let bit = 1 << (position % WORD);
             position /= WORD;
-            let Some(word) = self.words.get_mut(offset + position) else { return };
+            let Some(word) = self.words.get_mut(offset + position) else {
+                return bug!("a bitmap without a word");
+            };
             if !change(word, bit) {
                 return;
             }

@@ -11,7 +11,8 @@ use core::sync::atomic::AtomicU64;
 
 use arrayvec::ArrayVec;
 
-use crate::page::{Page, SharedFrame};
+use crate::page::Page;
+use xenolith_core::bug;
 use xenolith_core::sync::Mutex;
 use xenolith_core::types::{DomId, Mfn};
 
@@ -19,6 +20,7 @@ mod area;
 mod audit;
 mod buddy;
 mod entry;
+mod reference;
 mod scrub;
 mod search;
 mod setup;
@@ -29,6 +31,7 @@ mod tests;
 pub use area::Area;
 pub use audit::{Census, Inconsistent};
 pub use entry::{State, Used};
+pub use reference::FrameRef;
 pub use scrub::{Scrub, ScrubCursor, ZeroAndClean};
 pub use search::Search;
 pub use setup::{SetupError, Storage, StorageNeeded, storage_needed};
@@ -135,30 +138,6 @@ pub enum Release {
     StillUsed,
 }
 
-/// One reference to a frame, which keeps it allocated. It goes back through [`Frames::put_frame`]; a `FrameRef` that is merely
-/// dropped keeps its frame for ever.
-#[derive(Debug, PartialEq, Eq)]
-#[must_use]
-pub struct FrameRef(Page);
-
-impl FrameRef {
-    /// Access to the frame, good for as long as the frame is held.
-    pub fn page(&self) -> Page {
-        self.0
-    }
-
-    /// The frame.
-    pub fn mfn(&self) -> Mfn {
-        self.0.mfn()
-    }
-}
-
-impl SharedFrame for FrameRef {
-    fn page(&self) -> Page {
-        FrameRef::page(self)
-    }
-}
-
 /// A bank of RAM and where its entries begin in the frame table.
 struct Bank {
     range: FrameRange,
@@ -174,6 +153,8 @@ pub struct Frames {
     /// The host's memory that plays the RAM, if it goes back with these frames.
     #[cfg(not(target_os = "none"))]
     pub(crate) loan: Option<crate::arena::Loan>,
+    #[cfg(not(target_os = "none"))]
+    exists: reference::Exists,
 }
 
 impl Frames {
@@ -229,7 +210,10 @@ impl Frames {
     fn hand_out(&self, range: FrameRange, owner: DomId, kind: Kind, content: Content) {
         for number in range.first.0..range.end() {
             let mfn = Mfn(number);
-            let Ok(entry) = self.entry(mfn) else { continue };
+            let Ok(entry) = self.entry(mfn) else {
+                bug!("a frame of the allocator is not RAM");
+                continue;
+            };
             if content == Content::Zeroed && entry.state() == (State::Free { dirty: true }) {
                 self.wipe(mfn);
             }
@@ -311,16 +295,18 @@ impl Frames {
     /// Says of frames on their way into the allocator that they are wiped.
     fn mark_wiped(&self, run: FrameRange) {
         for number in run.first.0..run.end() {
-            if let Ok(entry) = self.entry(Mfn(number)) {
-                entry.set(State::Free { dirty: false });
+            match self.entry(Mfn(number)) {
+                Ok(entry) => entry.set(State::Free { dirty: false }),
+                Err(_) => bug!("a frame of the allocator is not RAM"),
             }
         }
     }
 
     /// Wipes a frame that is on its way into or out of the allocator.
     fn wipe(&self, mfn: Mfn) {
-        if let Ok(page) = self.page(mfn) {
-            self.scrub.scrub(page);
+        match self.page(mfn) {
+            Ok(page) => self.scrub.scrub(page),
+            Err(_) => bug!("a frame of the allocator is not RAM"),
         }
     }
 
@@ -338,17 +324,6 @@ impl Frames {
         self.wipe(mfn);
         self.give_back(FrameRange { first: mfn, pages: 1 });
         Ok(Release::Freed { owner })
-    }
-
-    /// Takes a reference as [`Self::reference`] does, and gives access to the frame while it is held.
-    pub fn get_frame(&self, mfn: Mfn, owner: DomId) -> Result<FrameRef, FrameError> {
-        self.reference(mfn, owner)?;
-        self.page(mfn).map(FrameRef)
-    }
-
-    /// Drops the reference of a frame.
-    pub fn put_frame(&self, frame: FrameRef) -> Result<Release, FrameError> {
-        self.release(frame.mfn())
     }
 
     /// Access to a frame that a mapping keeps in use, with no reference taken for it. `mapping` is where the mapping was

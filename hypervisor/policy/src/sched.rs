@@ -31,6 +31,7 @@ use queue::{Entry, Queue, Turn, Vtime};
 use unit::{Slab, Slot, Stage, Unit};
 pub use unit::{State, Times};
 
+use xenolith_core::bug;
 use xenolith_core::{sync::Mutex, types::CpuId};
 
 /// A unit's number: small, dense, and used again after [`Scheduler::remove`].
@@ -149,7 +150,7 @@ impl Scheduler {
     /// of less merit, or has no timer set.
     #[must_use]
     pub fn wake(&self, id: UnitId, now: u64) -> CpuMask {
-        self.requeue_if(id, now, true, |unit| unit.blocked = false)
+        self.requeue_changed(id, now, true, |unit| unit.blocked = false)
     }
 
     /// The unit, which runs on the calling CPU, wants to sleep; it does from the next pick on, unless it is woken
@@ -165,7 +166,7 @@ impl Scheduler {
     /// CPUs to kick.
     #[must_use]
     pub fn start(&self, id: UnitId, now: u64) -> CpuMask {
-        self.requeue_if(id, now, false, |unit| {
+        self.requeue_if(id, now, &|unit| {
             unit.online = true;
             self.claim_cpu(id, unit);
         })
@@ -196,7 +197,7 @@ impl Scheduler {
     /// Takes one pause back. Returns the CPUs to kick.
     #[must_use]
     pub fn resume(&self, id: UnitId, now: u64) -> CpuMask {
-        self.requeue_if(id, now, false, |unit| unit.pauses = unit.pauses.saturating_sub(1))
+        self.requeue_if(id, now, &|unit| unit.pauses = unit.pauses.saturating_sub(1))
     }
 
     /// Changes where the unit may run; returns the CPUs to kick. `EINVAL`: no CPU in the mask. `ENOENT`: no such
@@ -218,7 +219,7 @@ impl Scheduler {
             (kicks, successor)
         });
         let (kicks, successor) = result.ok_or(Errno::ENOENT)?;
-        Ok(kicks.or(self.requeue_if(id, now, false, |_| {})).or(self.requeue_successor(successor, now)))
+        Ok(kicks.or(self.requeue_if(id, now, &|_| {})).or(self.requeue_successor(successor, now)))
     }
 
     /// Changes the unit's share from `now` on; 0 counts as 1.
@@ -361,7 +362,7 @@ impl Scheduler {
     /// Takes the running unit off its CPU, into that CPU's hands until its registers are saved.
     fn retire(&self, queue: &mut Queue, now: u64) {
         let Some((entry, used_up)) = queue.retire(now) else { return };
-        let Some(slot) = self.units.get(entry.id) else { return };
+        let Some(slot) = self.units.get(entry.id) else { return bug!("a unit ran that is none") };
         let mut unit = slot.unit.lock();
         unit.stage = Stage::Migrating;
         (unit.vtime, unit.used_up) = (entry.vtime, used_up);
@@ -370,7 +371,7 @@ impl Scheduler {
 
     /// Lets a unit of this queue run on its CPU.
     fn dispatch(&self, queue: &mut Queue, id: UnitId, vtime: Vtime, cpu: CpuId, now: u64) {
-        let Some(slot) = self.units.get(id) else { return };
+        let Some(slot) = self.units.get(id) else { return bug!("a unit waited that is none") };
         let mut unit = slot.unit.lock();
         unit.stage = Stage::Running;
         unit.account(now);

@@ -7,8 +7,8 @@ use alloc::sync::Arc;
 use xenolith_core::types::{DomId, Gfn, Mfn};
 use xenolith_domain::domain::Domain;
 use xenolith_domain::domain::device_model::is_others;
-use xenolith_domain::domain::memory::holds_reference;
-use xenolith_domain::domain::runstate::RunstateArea;
+use xenolith_domain::parts::memory::holds_reference;
+use xenolith_domain::parts::runstate::RunstateArea;
 use xenolith_memory::frames::{Kind, State};
 use xenolith_memory::p2m::MapKind;
 

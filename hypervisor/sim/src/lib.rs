@@ -26,9 +26,10 @@ use core::ops::Range;
 use xenolith_arch::sim;
 use xenolith_core::types::{CpuId, DomId, Gfn, Ipa, Mfn, PAGE_SHIFT, VcpuId};
 use xenolith_cpu::{self as run, Cpu, Event, Next};
+use xenolith_domain::arch::ArchConfig;
 use xenolith_domain::domain::Domain;
-use xenolith_domain::domain::build::{DomainConfig, stage2};
 use xenolith_domain::hypervisor::{Hypervisor, Lines, VcpuRef};
+use xenolith_domain::life::build::{DomainBuilder, DomainConfig, MORE_TABLES};
 use xenolith_host::command_line::{self, Options};
 use xenolith_isa::regs::GuestRegs;
 use xenolith_isa::vgic::Model;
@@ -129,28 +130,33 @@ impl Machine {
     pub fn add(&mut self, plan: Plan) -> Arc<Domain> {
         let id = DomId(plan.id);
         let ram = self.ram_for(id, &plan);
-        let p2m = stage2(&self.hv, id, &ram).expect("RAM and tables");
         let config = DomainConfig {
             id,
+            handle: [0; 16],
             is_control: id == DomId::CONTROL,
             direct_mapped: plan.direct_mapped,
             vcpus: plan.vcpus,
-            pages: plan.pages,
-            max_pages: plan.pages,
+            ram: &ram,
+            tables: MORE_TABLES,
             max_port: 4095,
             grant_frames: 4,
             maptrack_frames: 4,
-            controller: Model::V3 {
-                distributor: Ipa(DISTRIBUTOR),
-                redistributors: [(Ipa(REDISTRIBUTORS), 0x100_0000)].into_iter().collect(),
+            trap_unmapped: id == DomId::CONTROL,
+            paused: false,
+            arch: ArchConfig {
+                controller: Model::V3 {
+                    distributor: Ipa(DISTRIBUTOR),
+                    redistributors: [(Ipa(REDISTRIBUTORS), 0x100_0000)].into_iter().collect(),
+                },
+                cpu_interface: None,
+                spis: 64,
+                event_ppi: EVENT_PPI,
+                guest_timer: sim::gic::GUEST_TIMER,
+                physical_timer: PHYSICAL_TIMER,
             },
-            spis: 64,
-            event_ppi: EVENT_PPI,
-            guest_timer: sim::gic::GUEST_TIMER,
-            physical_timer: PHYSICAL_TIMER,
         };
-        let domain = Domain::new(&self.hv, config, p2m).expect("a sound config");
-        self.hv.add_domain(domain).expect("room for a domain")
+        let domain = DomainBuilder::new(&self.hv, &config).expect("a sound config");
+        domain.publish().expect("room for a domain")
     }
 
     fn ram_for(&self, id: DomId, plan: &Plan) -> Vec<(Gfn, FrameRange)> {

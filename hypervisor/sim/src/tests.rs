@@ -32,3 +32,4 @@ mod poll;
 mod power;
 mod scheduling;
 mod support;
+mod whole_boot;

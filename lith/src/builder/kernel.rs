@@ -12,14 +12,14 @@ use crate::config::GuestConfig;
 
 /// The largest kernel or ramdisk that is read, unpacked.
 const MAX_FILE: u64 = 1 << 30;
-/// How gzip's data begin.
+/// The first bytes of a gzip file.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// What stands where the header of a kernel for another machine, or of another form, would have other things.
 const ELF: [u8; 4] = *b"\x7fELF";
 /// How an EFI program that unpacks itself says so, at byte 4.
 const ZBOOT: [u8; 4] = *b"zimg";
 
-/// What a guest begins with.
+/// The files that a guest starts with.
 #[derive(Clone, Debug)]
 pub struct Files {
     /// The kernel, unpacked.

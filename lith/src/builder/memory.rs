@@ -4,7 +4,8 @@ use anyhow::{Result, bail};
 use machine_model::{Region, layout};
 
 use crate::config::GuestConfig;
-use crate::xen::{DomainId, Xen};
+use crate::xen::Xen;
+use xenolith_abi::{DomId, Gfn};
 
 /// log2 of the pages in a block of 2 MiB.
 const LARGE_ORDER: u32 = 9;
@@ -13,7 +14,7 @@ const LARGE_PAGES: u64 = 1 << LARGE_ORDER;
 /// What a domain may own besides its RAM, in KiB; as Xen's tools set it.
 const SLACK_KIB: u64 = 1024;
 
-/// How many KiB the domain may own.
+/// KiB that the domain may own.
 pub fn limit_kib(config: &GuestConfig) -> u64 {
     (config.memory >> 10).saturating_add(SLACK_KIB)
 }
@@ -26,7 +27,7 @@ pub fn paging_pool(config: &GuestConfig) -> u64 {
 }
 
 /// Gives the domain its RAM and the pages that it shares with us from its start. Returns the banks of RAM.
-pub fn give(xen: &dyn Xen, config: &GuestConfig, domain: DomainId) -> Result<Vec<Region>> {
+pub fn give(xen: &dyn Xen, config: &GuestConfig, domain: DomId) -> Result<Vec<Region>> {
     let Some(banks) = layout::banks(config.memory) else {
         bail!("{} MiB of memory are more than a guest has addresses for", config.memory >> 20);
     };
@@ -38,24 +39,24 @@ pub fn give(xen: &dyn Xen, config: &GuestConfig, domain: DomainId) -> Result<Vec
         bail!("{}", too_little(xen, config, given));
     }
     let first = layout::MAGIC.first_frame().0;
-    let magic: Vec<u64> = (first..first.saturating_add(layout::MAGIC_PAGES)).collect();
+    let magic: Vec<Gfn> = (first..first.saturating_add(layout::MAGIC_PAGES)).map(Gfn).collect();
     if xen.populate(domain, 0, &magic)? < magic.len() {
         bail!("{}", too_little(xen, config, given));
     }
     Ok(banks)
 }
 
-/// Gives the domain a bank, in large blocks where that goes. Returns how many pages it got.
-fn fill(xen: &dyn Xen, domain: DomainId, bank: Region) -> Result<u64> {
-    let first = bank.start / layout::PAGE_SIZE;
+/// Gives the domain a bank, in large blocks where that goes. Returns the number of pages that it got.
+fn fill(xen: &dyn Xen, domain: DomId, bank: Region) -> Result<u64> {
+    let first = bank.first_frame().0;
     let pages = bank.size / layout::PAGE_SIZE;
-    let blocks: Vec<u64> = (0..pages / LARGE_PAGES).map(|block| first + block * LARGE_PAGES).collect();
+    let blocks: Vec<Gfn> = (0..pages / LARGE_PAGES).map(|block| Gfn(first + block * LARGE_PAGES)).collect();
     let large = xen.populate(domain, LARGE_ORDER, &blocks)? as u64 * LARGE_PAGES;
     // Where no large blocks are left there may be single pages.
     let mut given = large;
     while given < pages {
         let end = pages.min(given + LARGE_PAGES);
-        let frames: Vec<u64> = (given..end).map(|page| first + page).collect();
+        let frames: Vec<Gfn> = (given..end).map(|page| Gfn(first + page)).collect();
         let some = xen.populate(domain, 0, &frames)?;
         given += some as u64;
         if some < frames.len() {

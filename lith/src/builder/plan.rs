@@ -8,7 +8,8 @@ use xenolith_abi::domctl::{ArchDomainConfig, DomainInfo, GicVersion};
 
 use super::kernel::Files;
 use crate::config::GuestConfig;
-use crate::xen::{DomainId, Xen};
+use crate::xen::Xen;
+use xenolith_abi::{DomId, Ipa};
 
 /// Bytes that seed the guest's random number generator.
 const SEED: usize = 128;
@@ -87,11 +88,10 @@ impl Plan {
     /// # Errors
     ///
     /// The domain's memory cannot be mapped.
-    pub fn load(&self, xen: &dyn Xen, domain: DomainId, files: &Files) -> Result<()> {
+    pub fn load(&self, xen: &dyn Xen, domain: DomId, files: &Files) -> Result<()> {
         let load = |what: &'static str, address: u64, bytes: &[u8]| {
             // A kernel may begin inside of a page; the others never do.
-            let inside = usize::try_from(address % layout::PAGE_SIZE).unwrap_or(0);
-            let frame = address / layout::PAGE_SIZE;
+            let (frame, inside) = (Ipa(address).frame(), Ipa(address).offset());
             let padded;
             let bytes = if inside == 0 {
                 bytes
@@ -118,7 +118,7 @@ fn device_tree(
     let is_v2 = facts.arch.gic_version == GicVersion::V2.number();
     let frequency = Some(facts.arch.clock_frequency).filter(|&frequency| frequency != 0);
     let virtio: Vec<VirtioMmio> = (0u32..)
-        .zip(&config.disks)
+        .zip(config.devices.iter())
         .filter_map(|(index, _)| layout::virtio_mmio(index))
         .map(|(registers, interrupt)| VirtioMmio { registers, interrupt })
         .collect();
@@ -139,7 +139,7 @@ fn device_tree(
             event_ppi: layout::EVENTS,
         }),
         virtio: &virtio,
-        common: &[],
+        static_shm: &[],
         uart: None,
         partial: None,
     };

@@ -2,9 +2,11 @@ use std::path::Path;
 
 use backend::xen::slots::SlotState;
 use machine_model::image::ImageHeader;
+use xenolith_abi::Gfn;
 
 use super::kernel::tests::image;
 use super::*;
+use crate::config::Backend;
 use crate::xen::fake::{FIRST, FakeXen};
 
 const DISKS: &str =
@@ -24,14 +26,14 @@ fn files() -> Files {
     Files { kernel, header, ramdisk: Some(vec![0x11; 0xfe123]) }
 }
 
-fn resolve(backend: &Backend) -> Result<DomainId> {
-    match backend {
+fn resolve(device: &dyn Device) -> Result<DomId> {
+    match device.backend() {
         Backend::Number(number) => Ok(*number),
         Backend::Name(name) => bail_name(name),
     }
 }
 
-fn bail_name(name: &str) -> Result<DomainId> {
+fn bail_name(name: &str) -> Result<DomId> {
     Err(anyhow::anyhow!("no domain is called {name}"))
 }
 
@@ -43,7 +45,7 @@ fn make(xen: &FakeXen, config: &GuestConfig) -> Result<Built> {
 fn the_steps_are_those_of_xens_tools() {
     let xen = FakeXen::new();
     let built = make(&xen, &config(DISKS)).unwrap();
-    assert_eq!((built.domain, built.store_port, built.console_port), (FIRST, 1, 2));
+    assert_eq!((built.domain, built.store_port, built.console_port), (FIRST, Port(1), Port(2)));
     assert_eq!(
         *xen.calls.borrow(),
         [
@@ -73,8 +75,8 @@ fn the_steps_are_those_of_xens_tools() {
     assert_eq!((context.user_regs.pc, context.user_regs.x[0]), (0x4000_0000, 0x47c0_0000));
     assert_eq!((context.user_regs.cpsr, context.sctlr, context.flags), (0x1c5, 0x00c5_0078, 1));
     let loaded = xen.loaded.borrow();
-    assert_eq!((loaded[&0x40000] == files().kernel, loaded[&0x47e00].len()), (true, 0xfe123));
-    assert!(loaded[&0x47c00].starts_with(&[0xd0, 0x0d, 0xfe, 0xed]));
+    assert_eq!((loaded[&Gfn(0x40000)] == files().kernel, loaded[&Gfn(0x47e00)].len()), (true, 0xfe123));
+    assert!(loaded[&Gfn(0x47c00)].starts_with(&[0xd0, 0x0d, 0xfe, 0xed]));
     let slots = xen.slots.borrow();
     assert_eq!(slots[0].device.ram, [backend::Bank { base: 0x4000_0000, size: 128 << 20 }]);
     let expected = r#"{"image":"/a.img","format":"raw","read_only":false,"queues":2}"#;

@@ -10,7 +10,8 @@ use super::domains::{find, find_monitored};
 use crate::monitor::{Answer, Command, line};
 use crate::output::explain;
 use crate::registry::Registry;
-use crate::xen::{CONTROL, Xen};
+use crate::xen::{Control, Xen};
+use xenolith_abi::DomId;
 
 /// How often someone who waits for a guest's end looks.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -52,13 +53,13 @@ pub fn ask(registry: &Registry, name: &str, command: Command) -> Result<BufReade
 /// `lith pause`.
 pub fn pause(xen: &dyn Xen, registry: &Registry, who: &str) -> Result<()> {
     let domain = find(xen, registry, who)?;
-    if domain.domain == CONTROL {
+    if domain.domain == DomId::CONTROL {
         bail!("the control domain cannot pause itself");
     }
     if domain.state == "paused" {
         bail!("guest {} is paused already: `lith unpause {}` lets it go on", domain.name, domain.name);
     }
-    Ok(xen.pause(domain.domain)?)
+    Ok(xen.control(domain.domain, Control::Pause)?)
 }
 
 /// `lith unpause`.
@@ -67,7 +68,7 @@ pub fn unpause(xen: &dyn Xen, registry: &Registry, who: &str) -> Result<()> {
     if domain.state != "paused" {
         bail!("guest {} is not paused: it is {}", domain.name, domain.state);
     }
-    Ok(xen.unpause(domain.domain)?)
+    Ok(xen.control(domain.domain, Control::Unpause)?)
 }
 
 /// `lith shutdown`; with `xen`, waits until the guest is off.
@@ -107,14 +108,14 @@ pub fn destroy(xen: &dyn Xen, registry: &Registry, who: &str) -> Result<()> {
             return destroy_by_monitor(registry, &name).map(drop);
         }
     };
-    if domain.domain == CONTROL {
+    if domain.domain == DomId::CONTROL {
         bail!("this is the control domain; turn it off with `poweroff`");
     }
     // With its monitor gone, or for a domain that never had one, the hypervisor does it alone.
     if destroy_by_monitor(registry, &domain.name)? {
         return Ok(());
     }
-    Ok(xen.destroy(domain.domain)?)
+    Ok(xen.control(domain.domain, Control::Destroy)?)
 }
 
 /// Lets a guest's monitor end it, and returns true; without a monitor only its record is removed.
@@ -133,6 +134,7 @@ fn destroy_by_monitor(registry: &Registry, name: &str) -> Result<bool> {
 mod tests {
     use super::*;
     use crate::registry::tests::Folder;
+    use crate::xen::Domains;
     use crate::xen::fake::FakeXen;
     use std::path::Path;
 
@@ -176,8 +178,13 @@ mod tests {
         let (xen, registry, _folder) = world("gone");
         let text = "name = \"web\"\nkernel = \"/k\"\nmemory = \"64M\"\n";
         let config = crate::config::GuestConfig::parse(Path::new("/x.toml"), text).unwrap();
-        let record =
-            crate::registry::Record { domain: 99, uuid: uuid::Uuid::nil(), monitor: 1, restarts: 0, config };
+        let record = crate::registry::Record {
+            domain: xenolith_abi::DomId(99),
+            uuid: uuid::Uuid::nil(),
+            monitor: 1,
+            restarts: 0,
+            config,
+        };
         registry.write(&record).unwrap();
         destroy(&xen, &registry, "web").unwrap();
         assert!(registry.get("web").is_none());

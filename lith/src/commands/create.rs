@@ -12,12 +12,12 @@ use crate::config::GuestConfig;
 use crate::monitor::{Order, Report};
 use crate::output::{print, print_json, tell};
 use crate::registry::Registry;
-use crate::xen::DomainId;
+use xenolith_abi::DomId;
 
 #[derive(Serialize)]
 struct Created<'a> {
     name: &'a str,
-    domain: DomainId,
+    domain: DomId,
     paused: bool,
 }
 
@@ -36,7 +36,7 @@ pub fn run(registry: &Registry, file: &Path, paused: bool, connect: bool, json: 
         (false, true) => ("running", "its console follows".into()),
         (false, false) => ("running", format!("its console is `lith console {name}`")),
     };
-    print(&format!("Guest {name} is domain {domain}, {state}; {next}.\n"))?;
+    print(&format!("Guest {name} is domain {}, {state}; {next}.\n", domain.0))?;
     if connect { console::run(registry, &name) } else { Ok(()) }
 }
 
@@ -58,7 +58,7 @@ fn start_monitor() -> Result<Child> {
 }
 
 /// Gives the order and listens to the reports; returns the guest's domain.
-fn follow(monitor: &mut Child, order: &Order) -> Result<DomainId> {
+fn follow(monitor: &mut Child, order: &Order) -> Result<DomId> {
     let mut input = monitor.stdin.take().context("no way to the monitor")?;
     let output = monitor.stdout.take().context("no way from the monitor")?;
     input.write_all(&serde_json::to_vec(order)?).context("cannot give the monitor its order")?;

@@ -8,7 +8,8 @@ use virtio::config::DiskConfig;
 use super::domains::{Domain, all};
 use crate::output::{Align, print, print_json, table};
 use crate::registry::Registry;
-use crate::xen::{DomainId, Xen};
+use crate::xen::Xen;
+use xenolith_abi::DomId;
 
 /// A disk of a guest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -16,18 +17,18 @@ pub struct GuestDisk {
     /// The guest's name.
     pub guest: String,
     /// The guest's domain.
-    pub guest_domain: DomainId,
+    pub guest_domain: DomId,
     /// The name of the domain that serves it.
     pub backend: String,
-    /// That domain.
-    pub backend_domain: DomainId,
+    /// The number of the domain that serves it.
+    pub backend_domain: DomId,
     /// The image, in that domain.
     pub image: String,
     /// Its format.
     pub format: &'static str,
     /// Whether the guest may only read.
     pub read_only: bool,
-    /// How the serving goes, in a word.
+    /// The slot's state, in a word.
     pub state: &'static str,
     /// What the backend said last.
     pub message: String,
@@ -35,17 +36,18 @@ pub struct GuestDisk {
 
 /// All disks, in the order of their slots.
 pub fn all_disks(xen: &dyn Xen, domains: &[Domain]) -> Result<Vec<GuestDisk>> {
-    let name = |number: DomainId| {
+    let name = |number: DomId| {
         let domain = domains.iter().find(|domain| domain.domain == number);
-        domain.map_or_else(|| format!("({number})"), |domain| domain.name.clone())
+        domain.map_or_else(|| format!("({})", number.0), |domain| domain.name.clone())
     };
     let disk = |slot: &Slot| {
         let config = DiskConfig::from_blob(&slot.device.config).ok();
+        let [guest, backend] = [slot.device.guest, slot.device.backend].map(DomId);
         GuestDisk {
-            guest: name(slot.device.guest),
-            guest_domain: slot.device.guest,
-            backend: name(slot.device.backend),
-            backend_domain: slot.device.backend,
+            guest: name(guest),
+            guest_domain: guest,
+            backend: name(backend),
+            backend_domain: backend,
             format: config.as_ref().map_or("", |config| config.format.name()),
             read_only: config.as_ref().is_some_and(|config| config.read_only),
             image: config.map_or_else(String::new, |config| config.image),
@@ -53,7 +55,7 @@ pub fn all_disks(xen: &dyn Xen, domains: &[Domain]) -> Result<Vec<GuestDisk>> {
             message: slot.message.clone(),
         }
     };
-    Ok(xen.slots()?.iter().map(disk).collect())
+    Ok(xen.slots()?.iter().filter(|slot| slot.device.device_id == DiskConfig::DEVICE_ID).map(disk).collect())
 }
 
 fn state(state: Option<SlotState>) -> &'static str {
@@ -91,6 +93,7 @@ pub fn as_table(disks: &[GuestDisk]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::xen::Devices;
     use crate::xen::fake::FakeXen;
     use backend::Bank;
     use backend::xen::slots::{Device, Interrupt, Transport};

@@ -10,7 +10,8 @@ use xenolith_abi::domctl::{DomainInfo, info_flag};
 use crate::config::{CONTROL_DOMAIN, NAMELESS};
 use crate::output::{Align, print, print_json, table};
 use crate::registry::{Record, Registry};
-use crate::xen::{CONTROL, DomainId, Xen};
+use crate::xen::Xen;
+use xenolith_abi::DomId;
 
 /// A domain, with what is known of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -18,17 +19,17 @@ pub struct Domain {
     /// What it is called; domains that nobody has named are called by their number.
     pub name: String,
     /// Its number.
-    pub domain: DomainId,
+    pub domain: DomId,
     /// vCPUs that are on.
     pub vcpus: u32,
     /// MiB of memory.
     pub memory_mib: u64,
-    /// How it is, in a word.
+    /// Its state, in a word.
     pub state: &'static str,
     /// Seconds that its vCPUs have run, in tenths.
     #[serde(serialize_with = "tenths")]
     pub cpu_seconds: u64,
-    /// What it is told apart by.
+    /// Its UUID: numbers of domains are used again.
     pub uuid: Uuid,
 }
 
@@ -43,19 +44,19 @@ fn seconds(tenths: u64) -> String {
 
 /// All domains.
 pub fn all(xen: &dyn Xen, registry: &Registry) -> Result<Vec<Domain>> {
-    let records: BTreeMap<(DomainId, Uuid), Record> =
+    let records: BTreeMap<(DomId, Uuid), Record> =
         registry.list()?.into_iter().map(|record| ((record.domain, record.uuid), record)).collect();
     let describe = |info: &DomainInfo| {
-        let uuid = Uuid::from_bytes(info.handle);
+        let (domain, uuid) = (DomId(info.domain), Uuid::from_bytes(info.handle));
         // A record counts only for the very domain that it is about: numbers are used again.
-        let name = match records.get(&(info.domain, uuid)) {
+        let name = match records.get(&(domain, uuid)) {
             Some(record) => record.config.name.clone(),
-            None if info.domain == CONTROL => CONTROL_DOMAIN.into(),
+            None if domain == DomId::CONTROL => CONTROL_DOMAIN.into(),
             None => format!("{NAMELESS}{}", info.domain),
         };
         Domain {
             name,
-            domain: info.domain,
+            domain,
             vcpus: info.nr_online_vcpus,
             memory_mib: info.tot_pages >> 8,
             state: state(info.flags),
@@ -66,7 +67,7 @@ pub fn all(xen: &dyn Xen, registry: &Registry) -> Result<Vec<Domain>> {
     Ok(xen.domains()?.iter().map(describe).collect())
 }
 
-/// How a domain is, in a word.
+/// A domain's state, in a word.
 pub fn state(flags: u32) -> &'static str {
     use crate::monitor::End;
     let is = |flag: u32| flags & flag != 0;
@@ -92,10 +93,15 @@ pub fn state(flags: u32) -> &'static str {
     }
 }
 
+/// The number of a domain, if that is how someone calls it.
+fn number(who: &str) -> Option<DomId> {
+    who.parse().ok().map(DomId)
+}
+
 /// The domain that someone means by a name or a number.
 pub fn find(xen: &dyn Xen, registry: &Registry, who: &str) -> Result<Domain> {
     let domains = all(xen, registry)?;
-    let number: Option<DomainId> = who.parse().ok();
+    let number = number(who);
     let found =
         domains.iter().find(|domain| number.map_or(domain.name == who, |number| domain.domain == number));
     found.cloned().with_context(|| unknown(who, domains.iter().map(|domain| domain.name.as_str())))
@@ -104,13 +110,13 @@ pub fn find(xen: &dyn Xen, registry: &Registry, who: &str) -> Result<Domain> {
 /// The name of the guest that someone means: one that has a monitor.
 pub fn find_monitored(registry: &Registry, who: &str) -> Result<String> {
     let records = registry.list()?;
-    let number: Option<DomainId> = who.parse().ok();
+    let number = number(who);
     let is_meant =
         |record: &&Record| number.map_or(record.config.name == who, |number| record.domain == number);
     if let Some(record) = records.iter().find(is_meant) {
         return Ok(record.config.name.clone());
     }
-    if who == CONTROL_DOMAIN || number == Some(CONTROL) {
+    if who == CONTROL_DOMAIN || number == Some(DomId::CONTROL) {
         bail!("this is the control domain itself, not a guest");
     }
     bail!("{}", unknown(who, records.iter().map(|record| record.config.name.as_str())))
@@ -144,7 +150,7 @@ fn as_table(domains: &[Domain]) -> String {
     let row = |domain: &Domain| {
         vec![
             domain.name.clone(),
-            domain.domain.to_string(),
+            domain.domain.0.to_string(),
             domain.vcpus.to_string(),
             format!("{} MiB", domain.memory_mib),
             format!("{} s", seconds(domain.cpu_seconds)),
@@ -175,13 +181,13 @@ mod tests {
                 handle: [handle; 16],
                 ..DomainInfo::default()
             };
-            xen.domains.borrow_mut().insert(domain, info);
+            xen.domains.borrow_mut().insert(DomId(domain), info);
         }
         for (name, domain) in [("web", 3), ("old", 4)] {
             let text = format!("name = \"{name}\"\nkernel = \"/k\"\nmemory = \"64M\"\n");
             let config = GuestConfig::parse(Path::new("/x.toml"), &text).unwrap();
             let uuid = Uuid::from_bytes([3; 16]);
-            registry.write(&Record { domain, uuid, monitor: 1, restarts: 0, config }).unwrap();
+            registry.write(&Record { domain: DomId(domain), uuid, monitor: 1, restarts: 0, config }).unwrap();
         }
         (xen, registry, folder)
     }
@@ -203,9 +209,9 @@ mod tests {
     #[test]
     fn a_domain_is_found_by_name_and_number() {
         let (xen, registry, _folder) = world("find");
-        assert_eq!(find(&xen, &registry, "web").unwrap().domain, 3);
-        assert_eq!(find(&xen, &registry, "4").unwrap().domain, 4);
-        assert_eq!(find(&xen, &registry, "domain-4").unwrap().domain, 4);
+        assert_eq!(find(&xen, &registry, "web").unwrap().domain, DomId(3));
+        assert_eq!(find(&xen, &registry, "4").unwrap().domain, DomId(4));
+        assert_eq!(find(&xen, &registry, "domain-4").unwrap().domain, DomId(4));
         let error = find(&xen, &registry, "mail").unwrap_err().to_string();
         assert_eq!(error, "no guest is called mail: there are control, web, domain-4");
         assert_eq!(find_monitored(&registry, "3").unwrap(), "web");

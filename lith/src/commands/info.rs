@@ -71,7 +71,7 @@ fn as_text(guest: &Guest, registry: &Registry) -> String {
     let domain = &guest.domain;
     let mut lines = vec![
         ("Name", domain.name.clone()),
-        ("Domain", domain.domain.to_string()),
+        ("Domain", domain.domain.0.to_string()),
         ("UUID", domain.uuid.to_string()),
         ("State", domain.state.to_owned()),
         ("vCPUs", domain.vcpus.to_string()),

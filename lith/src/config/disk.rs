@@ -1,17 +1,18 @@
-//! The disks of a guest.
+//! A guest's disks: the kind of device whose section is `[[disk]]`.
 
 use backend::xen::slots::CONFIG_SIZE;
 use serde::{Deserialize, Serialize};
 use virtio::config::{DiskConfig, Format, Layer, MAX_BACKING, MAX_QUEUES, SERIAL_LEN};
+use xenolith_abi::DomId;
 
 use super::error::ConfigError;
+use super::kinds::{Device, Section};
 use super::reader::Table;
-use super::{CONTROL_DOMAIN, MAX_DISKS, check_name};
+use super::{CONTROL_DOMAIN, check_name};
 
-/// Domain numbers behind this one are reserved.
-const MAX_DOMAIN: u16 = 0x7fef;
+/// The highest number of a domain.
+const MAX_DOMAIN: u16 = DomId::FIRST_RESERVED.0 - 1;
 
-const KEYS: [&str; 7] = ["image", "format", "read_only", "backend", "serial", "queues", "backing"];
 const LAYER_KEYS: [&str; 2] = ["image", "format"];
 
 /// The domain that serves a disk.
@@ -19,7 +20,7 @@ const LAYER_KEYS: [&str; 2] = ["image", "format"];
 #[serde(untagged)]
 pub enum Backend {
     /// By its number; the control domain's is 0.
-    Number(u16),
+    Number(DomId),
     /// By its name.
     Name(String),
 }
@@ -33,13 +34,38 @@ pub struct Disk {
     pub config: DiskConfig,
 }
 
-/// Reads the disks. Those that do not say how many queues they have get one for each vCPU.
-pub fn read(root: &Table<'_>, vcpus: u16) -> Result<Vec<Disk>, ConfigError> {
-    let tables = root.tables("disk", &KEYS)?;
-    if tables.len() > MAX_DISKS {
-        return Err(root.bad("disk", format!("must be at most {MAX_DISKS} disks")));
+impl Section for Disk {
+    const KEY: &'static str = "disk";
+    const KEYS: &'static [&'static str] =
+        &["image", "format", "read_only", "backend", "serial", "queues", "backing"];
+    const PLURAL: &'static str = "disks";
+
+    /// One that does not say how many queues it has gets one for each vCPU.
+    fn read(table: &Table<'_>, vcpus: u16) -> Result<Disk, ConfigError> {
+        disk(table, vcpus)
     }
-    tables.iter().map(|table| disk(table, vcpus)).collect()
+}
+
+impl Device for Disk {
+    fn device_id(&self) -> u32 {
+        DiskConfig::DEVICE_ID
+    }
+
+    fn label(&self) -> String {
+        format!("disk {}", self.config.image)
+    }
+
+    fn nouns(&self) -> (&'static str, &'static str) {
+        (Disk::KEY, Disk::PLURAL)
+    }
+
+    fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
+    fn to_blob(&self) -> anyhow::Result<Vec<u8>> {
+        Ok(self.config.to_blob()?)
+    }
 }
 
 fn disk(table: &Table<'_>, vcpus: u16) -> Result<Disk, ConfigError> {
@@ -49,7 +75,7 @@ fn disk(table: &Table<'_>, vcpus: u16) -> Result<Disk, ConfigError> {
         return Err(table.bad("serial", "must be at most 20 printable ASCII characters"));
     }
     let config = DiskConfig {
-        read_only: table.truth("read_only")?.unwrap_or(false),
+        read_only: table.bool("read_only")?.unwrap_or(false),
         queues: table.number("queues", 1, MAX_QUEUES)?.unwrap_or(vcpus.clamp(1, MAX_QUEUES)),
         serial,
         backing: backing(table, format)?,
@@ -84,11 +110,12 @@ fn format(table: &Table<'_>) -> Result<Format, ConfigError> {
 
 fn backend(table: &Table<'_>) -> Result<Backend, ConfigError> {
     if table.is_number("backend") {
-        return Ok(Backend::Number(table.number("backend", 0, MAX_DOMAIN)?.unwrap_or(0)));
+        let number = table.number("backend", 0, MAX_DOMAIN)?;
+        return Ok(Backend::Number(number.map_or(DomId::CONTROL, DomId)));
     }
-    let Some(name) = table.text("backend")? else { return Ok(Backend::Number(0)) };
+    let Some(name) = table.text("backend")? else { return Ok(Backend::Number(DomId::CONTROL)) };
     if name == CONTROL_DOMAIN {
-        return Ok(Backend::Number(0));
+        return Ok(Backend::Number(DomId::CONTROL));
     }
     check_name(&name).map_err(|reason| table.bad("backend", format!("a domain's name {reason}")))?;
     Ok(Backend::Name(name))

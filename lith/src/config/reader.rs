@@ -96,10 +96,10 @@ impl<'a> Table<'a> {
     /// # Errors
     ///
     /// It is neither `true` nor `false`.
-    pub fn truth(&self, key: &'static str) -> Result<Option<bool>, ConfigError> {
+    pub fn bool(&self, key: &'static str) -> Result<Option<bool>, ConfigError> {
         let Some(value) = self.table.get(key) else { return Ok(None) };
-        let truth = value.get_ref().as_bool();
-        truth.map(Some).ok_or_else(|| self.wrong_kind(key, "true or false", value))
+        let is_set = value.get_ref().as_bool();
+        is_set.map(Some).ok_or_else(|| self.wrong_kind(key, "true or false", value))
     }
 
     /// A whole number in a range; none if the key is not there.

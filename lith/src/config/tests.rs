@@ -1,6 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 use virtio::config::{Format, Layer};
+use xenolith_abi::DomId;
 
 const SMALL: &str = "kernel = \"Image\"\nmemory = \"256M\"\n";
 
@@ -21,7 +22,7 @@ fn little_is_needed() {
         cmdline: String::new(),
         memory: 256 << 20,
         vcpus: 1,
-        disks: vec![],
+        devices: Devices::default(),
         on_poweroff: Action::Destroy,
         on_reboot: Action::Restart,
         on_crash: Action::Destroy,
@@ -63,13 +64,13 @@ fn everything_can_be_said() {
         [config.on_poweroff, config.on_reboot, config.on_crash],
         [Action::Preserve, Action::Destroy, Action::Restart]
     );
-    let [first, second] = config.disks.try_into().unwrap();
+    let [first, second] = config.devices.disks.try_into().unwrap();
     assert_eq!((first.config.format, first.config.queues, first.config.read_only), (Format::Qcow2, 4, false));
     assert_eq!(first.backend, Backend::Name("driver".into()));
     assert_eq!(first.config.backing, [Layer { image: "/images/base.img".into(), format: Format::Raw }]);
     assert_eq!(
         (second.config.queues, second.config.read_only, second.backend),
-        (1, true, Backend::Number(3))
+        (1, true, Backend::Number(DomId(3)))
     );
 }
 
@@ -155,5 +156,7 @@ proptest! {
         let config = parse(&format!("kernel = \"k\"\nmemory = \"{memory}M\"\nvcpus = {vcpus}\n[[disk]]\nimage = \"/d\"\n")).unwrap();
         let json = serde_json::to_string(&config).unwrap();
         prop_assert_eq!(serde_json::from_str::<GuestConfig>(&json).unwrap(), config);
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        prop_assert_eq!(&json["disks"][0]["config"]["image"], "/d");
     }
 }

@@ -10,8 +10,8 @@ use super::command::Command;
 use crate::builder::Built;
 use crate::config::GuestConfig;
 use crate::console::ConsoleRing;
-use crate::xen::{DomainId, Result as XenResult, Xen};
-use xenolith_abi::{DomId, Gfn};
+use crate::xen::{Result as XenResult, Xen};
+use xenolith_abi::{DomId, Gfn, Port};
 use xenstore::page::SharedPage;
 use xenstore::server::{GuestStore, RingConnection};
 
@@ -26,26 +26,26 @@ pub trait Events {
     ///
     /// # Errors
     /// It is not ours to bind.
-    fn bind(&self, domain: DomainId, port: u32) -> XenResult<u32>;
+    fn bind(&self, domain: DomId, port: Port) -> XenResult<Port>;
 
     /// Signals the other end. That it has none any more is found out elsewhere.
-    fn notify(&self, port: u32);
+    fn notify(&self, port: Port);
 
     /// Closes a port.
-    fn unbind(&self, port: u32);
+    fn unbind(&self, port: Port);
 }
 
 impl Events for Evtchn {
-    fn bind(&self, domain: DomainId, port: u32) -> XenResult<u32> {
-        self.bind_interdomain(domain, port)
+    fn bind(&self, domain: DomId, port: Port) -> XenResult<Port> {
+        self.bind_interdomain(domain.0, port.0).map(Port)
     }
 
-    fn notify(&self, port: u32) {
-        let _ = Evtchn::notify(self, port);
+    fn notify(&self, port: Port) {
+        let _ = Evtchn::notify(self, port.0);
     }
 
-    fn unbind(&self, port: u32) {
-        let _ = Evtchn::unbind(self, port);
+    fn unbind(&self, port: Port) {
+        let _ = Evtchn::unbind(self, port.0);
     }
 }
 
@@ -56,9 +56,9 @@ pub struct Attached {
     /// The console's page and the store's; none after the guest was let go.
     pages: Option<[Box<dyn SharedPage>; 2]>,
     ring: ConsoleRing,
-    console_port: u32,
+    console_port: Port,
     connection: RingConnection,
-    store_port: u32,
+    store_port: Port,
     input: Vec<u8>,
     said_broken: bool,
 }
@@ -70,7 +70,7 @@ impl Attached {
     ///
     /// Its pages cannot be mapped, or its event channels not bound.
     pub fn new(xen: &dyn Xen, events: &dyn Events, config: &GuestConfig, built: Built) -> Result<Attached> {
-        let page = |frame: Gfn| xen.map(built.domain, frame.0);
+        let page = |frame: Gfn| xen.map(built.domain, frame);
         let console = page(layout::CONSOLE_PAGE).context("cannot reach the guest's console")?;
         let store = page(layout::STORE_PAGE).context("cannot reach the guest's store")?;
         let console_port = events.bind(built.domain, built.console_port)?;
@@ -113,7 +113,7 @@ impl Attached {
         printed || served.more
     }
 
-    /// How much more may be typed now.
+    /// Bytes that may be typed now.
     pub fn wants_input(&self) -> usize {
         INPUT.saturating_sub(self.input.len())
     }
@@ -135,15 +135,15 @@ impl Attached {
     /// # Errors
     ///
     /// It does not listen for that.
-    pub fn ask_to_end(&mut self, command: Command) -> Result<()> {
-        let Some(wish) = command.wish() else { return Ok(()) };
+    pub fn request_shutdown(&mut self, command: Command) -> Result<()> {
+        let Some(request) = command.shutdown_request() else { return Ok(()) };
         if let Some(how) = self.connection.broken() {
             bail!("its connection to its store is broken: {how}");
         }
         if !self.connection.store().is_watched(SHUTDOWN) {
             bail!("it does not listen: it has not come up yet, or its kernel has no driver for xenbus");
         }
-        if self.connection.set(SHUTDOWN, wish).is_err() {
+        if self.connection.set(SHUTDOWN, request).is_err() {
             bail!("it has filled its store");
         }
         Ok(())
@@ -152,7 +152,7 @@ impl Attached {
 
 /// What a guest's drivers look for when they start.
 fn nodes(config: &GuestConfig, built: &Built) -> GuestStore {
-    let domain = built.domain.to_string();
+    let domain = built.domain.0.to_string();
     let memory = (config.memory >> 10).to_string();
     let uuid = format!("/vm/{}", built.handle);
     let mut nodes: Vec<(String, &str)> = vec![
@@ -166,7 +166,7 @@ fn nodes(config: &GuestConfig, built: &Built) -> GuestStore {
         ("memory/target".into(), &memory),
     ];
     nodes.extend((0..config.vcpus).map(|vcpu| (format!("cpu/{vcpu}/availability"), "online")));
-    GuestStore::new(DomId(built.domain), nodes.iter().map(|(name, value)| (name.as_str(), *value)))
+    GuestStore::new(built.domain, nodes.iter().map(|(name, value)| (name.as_str(), *value)))
 }
 
 /// How long a monitor sleeps if nothing happens: so late it sees at most that its guest has ended.
@@ -176,6 +176,7 @@ pub const PERIOD: Duration = Duration::from_millis(200);
 mod tests {
     use super::*;
     use crate::config::GuestConfig;
+    use crate::xen::Domains;
     use crate::xen::fake::FakeXen;
     use std::cell::RefCell;
     use std::path::Path;
@@ -186,17 +187,17 @@ mod tests {
     }
 
     impl Events for FakeEvents {
-        fn bind(&self, domain: DomainId, port: u32) -> XenResult<u32> {
-            self.calls.borrow_mut().push(format!("bind {domain}:{port}"));
-            Ok(port + 40)
+        fn bind(&self, domain: DomId, port: Port) -> XenResult<Port> {
+            self.calls.borrow_mut().push(format!("bind {}:{}", domain.0, port.0));
+            Ok(Port(port.0 + 40))
         }
 
-        fn notify(&self, port: u32) {
-            self.calls.borrow_mut().push(format!("notify {port}"));
+        fn notify(&self, port: Port) {
+            self.calls.borrow_mut().push(format!("notify {}", port.0));
         }
 
-        fn unbind(&self, port: u32) {
-            self.calls.borrow_mut().push(format!("unbind {port}"));
+        fn unbind(&self, port: Port) {
+            self.calls.borrow_mut().push(format!("unbind {}", port.0));
         }
     }
 
@@ -207,12 +208,12 @@ mod tests {
             GuestConfig::parse(Path::new("/web.toml"), "kernel = \"k\"\nmemory = \"64M\"\nvcpus = 2\n")
                 .unwrap();
         let (domain, _) = xen.create(&Default::default()).unwrap();
-        let built = Built { domain, console_port: 2, store_port: 1, handle: uuid::Uuid::nil() };
+        let built = Built { domain, console_port: Port(2), store_port: Port(1), handle: uuid::Uuid::nil() };
         let mut guest = Attached::new(&xen, &events, &config, built).unwrap();
         guest.type_in(b"root\n");
         let mut output = Vec::new();
         assert!(!guest.serve(&events, &mut output) && output.is_empty());
-        let error = guest.ask_to_end(Command::Shutdown).unwrap_err().to_string();
+        let error = guest.request_shutdown(Command::Shutdown).unwrap_err().to_string();
         assert!(error.starts_with("it does not listen"), "{error}");
         assert_eq!(guest.newly_broken(), None);
         guest.release(&events);
@@ -226,8 +227,15 @@ mod tests {
         let config =
             GuestConfig::parse(Path::new("/web.toml"), "kernel = \"k\"\nmemory = \"64M\"\nvcpus = 2\n")
                 .unwrap();
-        let store =
-            nodes(&config, &Built { domain: 9, console_port: 2, store_port: 1, handle: uuid::Uuid::nil() });
+        let store = nodes(
+            &config,
+            &Built {
+                domain: DomId(9),
+                console_port: Port(2),
+                store_port: Port(1),
+                handle: uuid::Uuid::nil(),
+            },
+        );
         for (name, value) in [("domid", "9"), ("cpu/1/availability", "online"), ("memory/target", "65536")] {
             assert_eq!(store.get(name), Some(value.as_bytes()), "{name}");
         }

@@ -1,4 +1,4 @@
-//! Someone at the monitor's socket.
+//! A connection to the monitor's socket: one command and its answer, or the console.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -17,21 +17,21 @@ pub struct Client {
     stream: UnixStream,
     line: Vec<u8>,
     waiting: Tail,
-    /// Whether it has the console's bytes.
+    /// It is connected to the console.
     is_console: bool,
-    /// Whether it goes when all was sent.
+    /// It ends when all was sent.
     is_last: bool,
     is_gone: bool,
 }
 
-/// What came from a client.
+/// Input from a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
     /// Nothing to act on.
     Nothing,
     /// A command.
     Command(Command),
-    /// What was typed.
+    /// Bytes for the guest's console.
     Typed(Vec<u8>),
 }
 
@@ -58,12 +58,12 @@ impl Client {
         !self.waiting.is_empty()
     }
 
-    /// Whether it is there no more.
+    /// Whether it has ended.
     pub fn is_gone(&self) -> bool {
         self.is_gone || self.is_last && self.waiting.is_empty()
     }
 
-    /// Whether it types.
+    /// Whether it is connected to the console.
     pub fn is_console(&self) -> bool {
         self.is_console
     }

@@ -29,8 +29,8 @@ pub enum Answer {
 }
 
 impl Command {
-    /// What the guest finds in its store as the wish to end.
-    pub fn wish(self) -> Option<&'static str> {
+    /// What the guest finds in its `control/shutdown` when it is asked to end.
+    pub fn shutdown_request(self) -> Option<&'static str> {
         match self {
             Command::Shutdown => Some("poweroff"),
             Command::Reboot => Some("reboot"),
@@ -55,7 +55,7 @@ mod tests {
         assert_eq!(line(&Command::Shutdown), b"{\"command\":\"shutdown\"}\n");
         assert_eq!(line(&Answer::Refused("no".into())), b"{\"refused\":\"no\"}\n");
         let command: Command = serde_json::from_str("{\"command\":\"console\"}").unwrap();
-        assert_eq!((command, command.wish()), (Command::Console, None));
+        assert_eq!((command, command.shutdown_request()), (Command::Console, None));
         assert!(serde_json::from_str::<Command>("{\"command\":\"halt\"}").is_err());
     }
 }

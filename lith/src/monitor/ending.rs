@@ -5,7 +5,7 @@ use xenolith_abi::sched::ShutdownReason;
 
 use crate::config::{Action, GuestConfig};
 
-/// How a domain is.
+/// A domain's state, as far as its monitor acts on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// It lives.
@@ -16,7 +16,7 @@ pub enum State {
     Gone,
 }
 
-/// How a guest ended.
+/// Why a guest ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// It turned itself off.
@@ -61,7 +61,7 @@ impl End {
         }
     }
 
-    /// What its file wants to be done.
+    /// The action that the guest's file names for it.
     pub fn action(self, config: &GuestConfig) -> Action {
         match self {
             End::Poweroff => config.on_poweroff,

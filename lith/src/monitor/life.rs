@@ -7,13 +7,14 @@ use uuid::Uuid;
 
 use super::ending::State;
 use crate::builder::{Built, Files, build};
-use crate::config::{Backend, GuestConfig};
+use crate::config::{Backend, Device, GuestConfig};
 use crate::registry::Registry;
-use crate::xen::{DomainId, Error, Xen};
+use crate::xen::{Control, Error, Xen};
+use xenolith_abi::DomId;
 
 /// How long others may take to let go of a guest that was destroyed.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How often that is asked.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the hypervisor is asked for that.
 const PERIOD: Duration = Duration::from_millis(20);
 
 /// Whether no guest has a name, not even one whose monitor was killed.
@@ -27,7 +28,7 @@ pub fn check_free(xen: &dyn Xen, registry: &Registry, name: &str) -> Result<()> 
     if Uuid::from_bytes(info.handle) == record.uuid && State::of(Some(&info)) != State::Gone {
         bail!(
             "there is a guest {name} already, domain {}, which nobody looks after; `lith destroy {name}` removes it",
-            record.domain
+            record.domain.0
         );
     }
     Ok(())
@@ -46,28 +47,30 @@ pub fn make(
 ) -> Result<Built> {
     progress("reading kernel and ramdisk");
     let files = Files::read(config)?;
-    let resolve = |backend: &Backend| match backend {
+    let resolve = |device: &dyn Device| match device.backend() {
         Backend::Number(number) => Ok(*number),
-        Backend::Name(name) => registry.domain_called(name).context("a disk's backend"),
+        Backend::Name(name) => {
+            registry.domain_called(name).with_context(|| format!("a {}'s backend", device.nouns().0))
+        }
     };
     build(xen, config, &files, &resolve, progress)
 }
 
-/// Destroys a domain and waits until all others have let go of it, its disks' backends first of all: only then are its
+/// Destroys a domain and waits until all others have let go of it, its devices' backends first of all: only then are its
 /// images free. Returns whether they have.
 ///
 /// # Errors
 ///
 /// The hypervisor refuses to destroy it.
-pub fn destroy(xen: &dyn Xen, domain: DomainId) -> Result<bool, Error> {
-    match xen.destroy(domain) {
+pub fn destroy(xen: &dyn Xen, domain: DomId) -> Result<bool, Error> {
+    match xen.control(domain, Control::Destroy) {
         // Another was faster.
         Err(error) if xen.domain(domain)?.is_some() => return Err(error),
         _ => {}
     }
     let mut waited = Duration::ZERO;
     while xen.domain(domain)?.is_some() {
-        if waited >= PATIENCE {
+        if waited >= TIMEOUT {
             return Ok(false);
         }
         xen.wait(PERIOD);
@@ -81,6 +84,7 @@ mod tests {
     use super::*;
     use crate::registry::Record;
     use crate::registry::tests::Folder;
+    use crate::xen::Domains;
     use crate::xen::fake::FakeXen;
     use std::path::Path;
 

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::command::line;
 use crate::config::GuestConfig;
-use crate::xen::DomainId;
+use xenolith_abi::DomId;
 
-/// What the monitor is to make.
+/// The guest that the monitor is to make.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
     /// The guest.
@@ -17,14 +17,14 @@ pub struct Order {
     pub paused: bool,
 }
 
-/// How that goes.
+/// A step of making the guest, or its outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Report {
     /// A step begins.
     Step(String),
     /// The guest is there.
-    Ready(DomainId),
+    Ready(DomId),
     /// It is not, and why.
     Failed(String),
 }

@@ -22,16 +22,16 @@ use super::{life, report};
 use crate::config::{Action, GuestConfig};
 use crate::output::explain;
 use crate::registry::{FOLDER, Record, Registry};
-use crate::xen::{RealXen, Xen};
+use crate::xen::{Control, Domains, RealXen, Xen};
 
 /// Connections at once.
 const MAX_CLIENTS: usize = 32;
 /// A guest that crashes earlier than this is started again only after a pause.
 const EARLY: Duration = Duration::from_secs(10);
-/// That pause.
+/// The pause before a guest that crashed early is started again.
 const PAUSE: Duration = Duration::from_secs(5);
-/// How long the last bytes may take to reach those who are connected.
-const FAREWELL: Duration = Duration::from_millis(500);
+/// How long the last bytes of the console may take to reach the clients.
+const DRAIN: Duration = Duration::from_millis(500);
 
 /// Makes the guest that standard input orders, says on standard output how that goes, and looks after it to its end.
 ///
@@ -52,7 +52,7 @@ pub fn main() -> Result<()> {
     if let Err(error) = &result {
         eprintln!("the monitor of {} ends: {}", monitor.config.name, explain(error));
     }
-    monitor.farewell();
+    monitor.close();
     result
 }
 
@@ -71,10 +71,11 @@ fn prepare() -> Result<Monitor> {
     registry.remove(&config.name);
     let built = life::make(&xen, &registry, &config, &mut |step| report::send(&Report::Step(step.into())))?;
     let monitor = Monitor::start(xen, events, registry, config, built, lock);
-    let monitor =
-        monitor.inspect_err(|(xen, _)| drop(xen.destroy(built.domain))).map_err(|(_, error)| error)?;
+    let monitor = monitor
+        .inspect_err(|(xen, _)| drop(xen.control(built.domain, Control::Destroy)))
+        .map_err(|(_, error)| error)?;
     if !paused {
-        monitor.xen.unpause(built.domain).inspect_err(|_| monitor.give_up())?;
+        monitor.xen.control(built.domain, Control::Unpause).inspect_err(|_| monitor.give_up())?;
     }
     Ok(monitor)
 }
@@ -178,12 +179,12 @@ impl Monitor {
             is_busy = self.serve();
             self.events.unmask(&ports)?;
             self.accept();
-            if self.listen_to_clients() {
+            if self.serve_clients() {
                 return Ok(());
             }
             if looked.elapsed() >= PERIOD {
                 looked = Instant::now();
-                if !self.look()? {
+                if !self.check_guest()? {
                     return Ok(());
                 }
             }
@@ -238,12 +239,12 @@ impl Monitor {
         }
     }
 
-    /// Does what clients want. Returns whether that was the guest's end.
-    fn listen_to_clients(&mut self) -> bool {
+    /// Does what clients ask for. Returns whether that was the guest's end.
+    fn serve_clients(&mut self) -> bool {
         let mut is_end = false;
         for mut client in std::mem::take(&mut self.clients) {
             if !is_end {
-                is_end = self.listen_to(&mut client);
+                is_end = self.serve_client(&mut client);
             }
             client.flush();
             if !client.is_gone() {
@@ -254,7 +255,7 @@ impl Monitor {
         is_end
     }
 
-    fn listen_to(&mut self, client: &mut Client) -> bool {
+    fn serve_client(&mut self, client: &mut Client) -> bool {
         match client.receive(self.guest.wants_input()) {
             Input::Nothing => {}
             Input::Typed(bytes) => self.guest.type_in(&bytes),
@@ -266,7 +267,7 @@ impl Monitor {
                 return is_end;
             }
             Input::Command(command) => {
-                let answer = match self.ask_to_end(command) {
+                let answer = match self.request_shutdown(command) {
                     Ok(()) => Answer::Done,
                     Err(error) => Answer::Refused(explain(&error)),
                 };
@@ -276,22 +277,22 @@ impl Monitor {
         false
     }
 
-    fn ask_to_end(&mut self, command: Command) -> Result<()> {
+    fn request_shutdown(&mut self, command: Command) -> Result<()> {
         if self.is_preserved {
             bail!("it has ended already and is preserved: `lith destroy {}` removes it", self.config.name);
         }
-        self.guest.ask_to_end(command)
+        self.guest.request_shutdown(command)
     }
 
     fn destroy(&mut self) -> Answer {
-        match self.xen.destroy(self.guest.built.domain) {
+        match self.xen.control(self.guest.built.domain, Control::Destroy) {
             Ok(()) => Answer::Done,
             Err(error) => Answer::Refused(error.to_string()),
         }
     }
 
-    /// Looks how the guest is, and acts if it has ended. Returns whether there is a guest still.
-    fn look(&mut self) -> Result<bool> {
+    /// Asks for the guest's state, and acts if it has ended. Returns whether there is a guest still.
+    fn check_guest(&mut self) -> Result<bool> {
         let state = State::of(self.xen.domain(self.guest.built.domain)?.as_ref());
         match state {
             State::Alive => Ok(true),
@@ -318,7 +319,7 @@ impl Monitor {
             }
             Action::Destroy => {
                 self.say(&words);
-                self.xen.destroy(self.guest.built.domain)?;
+                self.xen.control(self.guest.built.domain, Control::Destroy)?;
                 Ok(false)
             }
             Action::Restart => {
@@ -333,7 +334,10 @@ impl Monitor {
         let old = self.guest.built.domain;
         self.guest.release(&self.events);
         if !life::destroy(&self.xen, old)? {
-            self.say(&format!("others still have pages of its old domain {old}; going on without waiting"));
+            self.say(&format!(
+                "others still have pages of its old domain {}; going on without waiting",
+                old.0
+            ));
         }
         if end != End::Reboot && self.started.elapsed() < EARLY {
             self.xen.wait(PAUSE);
@@ -342,17 +346,17 @@ impl Monitor {
         let built =
             built.inspect_err(|error| self.say(&format!("cannot be started again: {}", explain(error))))?;
         let guest = Attached::new(&self.xen, &self.events, &self.config, built);
-        self.guest = guest.inspect_err(|_| drop(self.xen.destroy(built.domain)))?;
+        self.guest = guest.inspect_err(|_| drop(self.xen.control(built.domain, Control::Destroy)))?;
         self.restarts = self.restarts.saturating_add(1);
         self.started = Instant::now();
         self.record()?;
-        Ok(self.xen.unpause(built.domain)?)
+        Ok(self.xen.control(built.domain, Control::Unpause)?)
     }
 
     /// Tells the log and those at the console about the guest.
     fn say(&mut self, what: &str) {
         let name = &self.config.name;
-        eprintln!("{name} (domain {}): {what}", self.guest.built.domain);
+        eprintln!("{name} (domain {}): {what}", self.guest.built.domain.0);
         let line = format!("\r\n[lith: {name} {what}]\r\n");
         self.backlog.push(line.as_bytes());
         self.clients.iter_mut().for_each(|client| client.print(line.as_bytes()));
@@ -360,16 +364,16 @@ impl Monitor {
 
     /// Undoes the start.
     fn give_up(&self) {
-        let _ = self.xen.destroy(self.guest.built.domain);
+        let _ = self.xen.control(self.guest.built.domain, Control::Destroy);
         self.registry.remove(&self.config.name);
     }
 
-    /// Removes the guest's files, and lets its last words reach those at the console.
-    fn farewell(mut self) {
+    /// Removes the guest's files, and lets the last of its output reach the clients.
+    fn close(mut self) {
         self.registry.remove(&self.config.name);
         self.guest.release(&self.events);
         let begun = Instant::now();
-        while begun.elapsed() < FAREWELL && self.clients.iter().any(Client::has_output) {
+        while begun.elapsed() < DRAIN && self.clients.iter().any(Client::has_output) {
             self.clients.iter_mut().for_each(Client::flush);
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -9,13 +9,14 @@ use rustix::io::Errno;
 use xenolith_abi::domctl::{CreateDomain, DomainInfo, GicVersion, VcpuGuestContext, info_flag};
 use xenolith_abi::hvm::HvmParam;
 use xenolith_abi::sysctl::PhysInfo;
+use xenolith_abi::{DomId, Gfn, Port, VcpuId};
 
-use super::{DomainId, Error, Result, Version, Xen};
+use super::{Control, Devices, Domains, Error, Memory, Result, System, Version, Xen};
 use xenstore::page::SharedPage;
 use xenstore::page::mock::MockPage;
 
 /// The number of the domain that it makes first.
-pub const FIRST: DomainId = 7;
+pub const FIRST: DomId = DomId(7);
 
 /// What it was asked and what there is.
 #[derive(Default)]
@@ -29,7 +30,7 @@ pub struct FakeXen {
     /// Whether there are blocks of 2 MiB.
     pub has_large: Cell<bool>,
     /// What was loaded, by frame.
-    pub loaded: RefCell<BTreeMap<u64, Vec<u8>>>,
+    pub loaded: RefCell<BTreeMap<Gfn, Vec<u8>>>,
     /// The first vCPU's registers.
     pub context: Cell<Option<VcpuGuestContext>>,
     /// Device slots.
@@ -39,8 +40,8 @@ pub struct FakeXen {
     /// What becomes of a slot after some time.
     pub slot_becomes: RefCell<Option<(SlotState, String)>>,
     /// Domains that there are.
-    pub domains: RefCell<BTreeMap<DomainId, DomainInfo>>,
-    /// How much time has passed.
+    pub domains: RefCell<BTreeMap<DomId, DomainInfo>>,
+    /// Time that has passed.
     pub time: Cell<Duration>,
 }
 
@@ -74,7 +75,7 @@ impl FakeXen {
     }
 }
 
-impl Xen for FakeXen {
+impl System for FakeXen {
     fn version_number(&self) -> Result<(u16, u16)> {
         Ok((4, 17))
     }
@@ -94,70 +95,67 @@ impl Xen for FakeXen {
     fn domains(&self) -> Result<Vec<DomainInfo>> {
         Ok(self.domains.borrow().values().copied().collect())
     }
+}
 
-    fn domain(&self, domain: DomainId) -> Result<Option<DomainInfo>> {
-        Ok(self.domains.borrow().get(&domain).copied())
-    }
-
-    fn create(&self, wish: &CreateDomain) -> Result<(DomainId, CreateDomain)> {
-        self.note(format!("create {} vCPUs, {} SPIs", wish.max_vcpus, wish.arch.nr_spis))?;
+impl Domains for FakeXen {
+    fn create(&self, request: &CreateDomain) -> Result<(DomId, CreateDomain)> {
+        self.note(format!("create {} vCPUs, {} SPIs", request.max_vcpus, request.arch.nr_spis))?;
         let taken = self.domains.borrow().keys().last().copied();
-        let domain = taken.map_or(FIRST, |last| last + 1);
+        let domain = taken.map_or(FIRST, |last| DomId(last.0 + 1));
         let info = DomainInfo {
-            domain,
+            domain: domain.0,
             gpaddr_bits: 40,
             flags: info_flag::PAUSED,
-            handle: wish.handle,
+            handle: request.handle,
             ..DomainInfo::default()
         };
         self.domains.borrow_mut().insert(domain, info);
-        let mut met = *wish;
-        met.arch.gic_version = GicVersion::V3.number();
-        Ok((domain, met))
+        let mut granted = *request;
+        granted.arch.gic_version = GicVersion::V3.number();
+        Ok((domain, granted))
     }
 
-    fn destroy(&self, domain: DomainId) -> Result<()> {
-        self.domains.borrow_mut().remove(&domain);
-        self.slots.borrow_mut().retain(|slot| slot.device.guest != domain);
-        self.note(format!("destroy {domain}"))
+    fn control(&self, domain: DomId, control: Control) -> Result<()> {
+        if control == Control::Destroy {
+            self.domains.borrow_mut().remove(&domain);
+            self.slots.borrow_mut().retain(|slot| slot.device.guest != domain.0);
+        }
+        self.note(match control {
+            Control::Destroy => format!("destroy {}", domain.0),
+            Control::Pause => format!("pause {}", domain.0),
+            Control::Unpause => format!("unpause {}", domain.0),
+            Control::MaxVcpus(vcpus) => format!("max_vcpus {vcpus}"),
+            Control::MaxMemory(kib) => format!("max_mem {kib:#x}"),
+            Control::AddressSize64 => "64 bits".into(),
+            Control::PagingPool(bytes) => format!("paging pool {bytes:#x}"),
+            Control::CacheFlush(first, frames) => format!("flush {frames} from {:#x}", first.0),
+        })
     }
 
-    fn pause(&self, domain: DomainId) -> Result<()> {
-        self.note(format!("pause {domain}"))
+    fn domain(&self, domain: DomId) -> Result<Option<DomainInfo>> {
+        Ok(self.domains.borrow().get(&domain).copied())
     }
 
-    fn unpause(&self, domain: DomainId) -> Result<()> {
-        self.note(format!("unpause {domain}"))
+    fn set_context(&self, _: DomId, vcpu: VcpuId, context: &VcpuGuestContext) -> Result<()> {
+        self.note(format!("context of {}", vcpu.0))?;
+        self.context.set(Some(*context));
+        Ok(())
     }
 
-    fn set_vcpus(&self, _: DomainId, vcpus: u32) -> Result<()> {
-        self.note(format!("max_vcpus {vcpus}"))
-    }
-
-    fn set_max_memory(&self, _: DomainId, kib: u64) -> Result<()> {
-        self.note(format!("max_mem {kib:#x}"))
-    }
-
-    fn set_64_bit(&self, _: DomainId) -> Result<()> {
-        self.note("64 bits".into())
-    }
-
-    fn set_paging_pool(&self, _: DomainId, bytes: u64) -> Result<()> {
-        self.note(format!("paging pool {bytes:#x}"))
-    }
-
-    fn make_event_channel(&self, _: DomainId) -> Result<u32> {
+    fn make_event_channel(&self, _: DomId) -> Result<Port> {
         let made = self.calls.borrow().iter().filter(|call| *call == "event channel").count();
         self.note("event channel".into())?;
-        Ok(u32::try_from(made).unwrap() + 1)
+        Ok(Port(u32::try_from(made).unwrap() + 1))
     }
 
-    fn set_parameter(&self, _: DomainId, parameter: HvmParam, value: u64) -> Result<()> {
+    fn set_parameter(&self, _: DomId, parameter: HvmParam, value: u64) -> Result<()> {
         self.note(format!("parameter {} = {value:#x}", parameter.number()))
     }
+}
 
-    fn populate(&self, _: DomainId, order: u32, frames: &[u64]) -> Result<usize> {
-        let first = frames.first().copied().unwrap_or(0);
+impl Memory for FakeXen {
+    fn populate(&self, _: DomId, order: u32, frames: &[Gfn]) -> Result<usize> {
+        let first = frames.first().map_or(0, |frame| frame.0);
         self.note(format!("populate {} of order {order} from {first:#x}", frames.len()))?;
         if order != 0 && !self.has_large.get() {
             return Ok(0);
@@ -165,25 +163,21 @@ impl Xen for FakeXen {
         Ok(frames.iter().take_while(|_| self.take(1 << order)).count())
     }
 
-    fn load(&self, _: DomainId, frame: u64, bytes: &[u8]) -> Result<()> {
-        self.note(format!("load {frame:#x}"))?;
+    fn load(&self, _: DomId, frame: Gfn, bytes: &[u8]) -> Result<()> {
+        self.note(format!("load {:#x}", frame.0))?;
         self.loaded.borrow_mut().insert(frame, bytes.to_vec());
         Ok(())
     }
 
-    fn set_context(&self, _: DomainId, vcpu: u32, context: &VcpuGuestContext) -> Result<()> {
-        self.note(format!("context of {vcpu}"))?;
-        self.context.set(Some(*context));
-        Ok(())
-    }
-
-    fn map(&self, domain: DomainId, frame: u64) -> Result<Box<dyn SharedPage>> {
+    fn map(&self, domain: DomId, frame: Gfn) -> Result<Box<dyn SharedPage>> {
         if self.domains.borrow().contains_key(&domain) {
             return Ok(Box::new(MockPage::default()));
         }
-        Err(Error::Page { domain, frame, source: Errno::SRCH, advice: "" })
+        Err(Error::Page { domain: domain.0, frame: frame.0, source: Errno::SRCH, advice: "" })
     }
+}
 
+impl Devices for FakeXen {
     fn has_slots(&self) -> Result<bool> {
         Ok(!self.no_slots.get())
     }
@@ -207,7 +201,9 @@ impl Xen for FakeXen {
     fn slots(&self) -> Result<Vec<Slot>> {
         Ok(self.slots.borrow().clone())
     }
+}
 
+impl Xen for FakeXen {
     fn random(&self, bytes: &mut [u8]) {
         bytes.fill(0xff);
     }

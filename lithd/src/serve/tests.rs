@@ -19,7 +19,7 @@ fn slot(state: Option<SlotState>, device_id: u32) -> Slot {
 #[test]
 fn a_slot_is_started_once() {
     let none = BTreeSet::new();
-    let waiting = slot(Some(SlotState::Waiting), DiskConfig::DEVICE_ID);
+    let waiting = slot(Some(SlotState::Waiting), 2);
     assert_eq!(plan(&waiting, false, &none), Plan::Start);
     assert_eq!(plan(&waiting, true, &none), Plan::Nothing);
     assert_eq!(plan(&waiting, false, &BTreeSet::from([7])), Plan::Nothing);

@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow};
-use virtio::config::DiskConfig;
+use virtio::devices::Kind as DeviceKind;
 use xenstore::{Client, DomId, Error, Nodes};
 
 use super::keys::{self, Keys};
@@ -15,8 +15,8 @@ use super::place::{Kind, Place};
 use super::plan::{Held, Seen, Stage, Step, plan};
 use super::{places, snapshot, states};
 use crate::job::Job;
-use crate::process::{Child, Word};
-use crate::report::{log, tell};
+use crate::process::{Child, ChildEvent};
+use crate::report::tell;
 
 /// Steps that are taken with a device without a change from outside, at most.
 const STEPS: usize = 8;
@@ -67,7 +67,7 @@ impl Devices {
             match places(store, kind, self.own) {
                 Ok(places) => all.extend(places),
                 Err(error) if error.is_loss() => return Err(error),
-                Err(error) => log!("{error}"),
+                Err(error) => log::warn!("{error}"),
             }
         }
         all.sort();
@@ -82,7 +82,7 @@ impl Devices {
     pub fn look_at(&mut self, store: &mut Client, place: Place) -> Result<(), Error> {
         match self.bring_in_line(store, place) {
             Err(error) if !error.is_loss() => {
-                log!("{place}: {error}");
+                log::warn!("{place}: {error}");
                 Ok(())
             }
             result => result,
@@ -113,7 +113,7 @@ impl Devices {
                     }
                     return Ok(());
                 }
-                // The tools do the rest, which is heard of.
+                // The tools do the rest, of which a watch tells.
                 Step::Close => return states::close(store, &path, self.own != 0),
                 Step::Forget => drop(self.devices.remove(&place)),
             }
@@ -131,16 +131,16 @@ impl Devices {
                 name => name.ok().flatten(),
             },
         };
-        let job = keys::job(&place, keys, || self.described(name.as_deref(), place.device));
+        let job = keys::job(&place, keys, |kind| self.described(kind, name.as_deref(), place.device));
         let child = job.and_then(|job| (self.start)(&job).context("cannot start a process"));
         let device = match child {
             Ok(child) => {
-                log!("{place}: process {}", child.id());
+                log::info!("{place}: process {}", child.id());
                 Device { child: Some(child), stage: Stage::Starting, text: String::new() }
             }
             Err(error) => {
                 let text = tell(&error);
-                log!("{place}: {text}");
+                log::info!("{place}: {text}");
                 Device { child: None, stage: Stage::Failed, text }
             }
         };
@@ -148,8 +148,8 @@ impl Devices {
         Ok(())
     }
 
-    /// The disk that a file describes, for a device whose keys name no image: the guest's own file, or one for all.
-    fn described(&self, guest: Option<&str>, device: u32) -> Result<DiskConfig> {
+    /// The configuration in a file, for a device whose keys have none: the guest's own file, or one for all.
+    fn described(&self, kind: &DeviceKind, guest: Option<&str>, device: u32) -> Result<Vec<u8>> {
         let plain = |name: &&str| !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0']);
         let own = guest.filter(plain).map(|name| format!("{name}.{device}.json"));
         let names: Vec<String> = own.into_iter().chain([format!("{device}.json")]).collect();
@@ -157,7 +157,8 @@ impl Devices {
             let path = self.disks.join(name);
             match fs::read(&path) {
                 Ok(bytes) => {
-                    return DiskConfig::from_blob(&bytes).with_context(|| path.display().to_string());
+                    let checked = (kind.check)(&bytes).map_err(anyhow::Error::from_boxed);
+                    return checked.map(|()| bytes).with_context(|| path.display().to_string());
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error).with_context(|| path.display().to_string()),
@@ -181,7 +182,7 @@ impl Devices {
                     child.stop();
                 }
                 Err(error) if error.is_loss() => return Err(error),
-                Err(error) => log!("{place}: {error}"),
+                Err(error) => log::warn!("{place}: {error}"),
             }
         }
         Ok(())
@@ -191,20 +192,20 @@ impl Devices {
     ///
     /// # Errors
     /// The store is lost.
-    pub fn listen(&mut self, store: Option<&mut Client>) -> Result<(), Error> {
+    pub fn drain_events(&mut self, store: Option<&mut Client>) -> Result<(), Error> {
         let mut changed = Vec::new();
         for (place, device) in &mut self.devices {
-            let words = device.child.as_mut().map(Child::listen).unwrap_or_default();
-            if !words.is_empty() {
+            let events = device.child.as_mut().map(Child::drain_events).unwrap_or_default();
+            if !events.is_empty() {
                 changed.push(*place);
             }
-            words.into_iter().for_each(|word| device.hear(place, word));
+            events.into_iter().for_each(|event| device.note(place, event));
         }
         let Some(store) = store else { return Ok(()) };
         changed.into_iter().try_for_each(|place| self.look_at(store, place))
     }
 
-    /// Where processes are heard.
+    /// The processes' pipes, to wait on.
     pub fn pipes(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.children().filter_map(Child::pipe)
     }
@@ -226,17 +227,17 @@ impl Devices {
 }
 
 impl Device {
-    fn hear(&mut self, place: &Place, word: Word) {
-        let (stage, text) = match word {
-            Word::Ready(text) => (Stage::Serving, text),
-            Word::Failed(text) => (Stage::Failed, format!("failed: {text}")),
-            Word::Gone(text) => (Stage::Gone, format!("gone: {text}")),
-            Word::Ended => {
+    fn note(&mut self, place: &Place, event: ChildEvent) {
+        let (stage, text) = match event {
+            ChildEvent::Ready(text) => (Stage::Serving, text),
+            ChildEvent::Failed(text) => (Stage::Failed, format!("failed: {text}")),
+            ChildEvent::Gone(text) => (Stage::Gone, format!("gone: {text}")),
+            ChildEvent::Ended => {
                 self.child = None;
                 return;
             }
         };
-        log!("{place}: {text}");
+        log::info!("{place}: {text}");
         (self.stage, self.text) = (stage, text);
     }
 }

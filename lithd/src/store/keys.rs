@@ -4,25 +4,27 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 use virtio::config::{DiskConfig, Format, SERIAL_LEN};
+use virtio::devices::Kind as DeviceKind;
 use virtio::transport::mmio::registers;
 
 use super::place::{Kind, Place};
 use crate::job::Job;
+use crate::kinds;
 
 /// Keys that are looked at, at most; libxl writes half as many.
 pub const MANY: usize = 64;
 
-/// The type of a generic device that is a disk: virtio's number for block devices is 2.
-const BLOCK: &str = "virtio,device2";
+/// What the type of a generic device begins with. Virtio's number for its kind follows, in hexadecimal digits.
+const TYPE: &str = "virtio,device";
 
 /// The keys of a device.
 pub type Keys = BTreeMap<String, String>;
 
-/// What to do for a device. `disk` says what the disk is where the keys do not.
+/// What to do for a device. `config` has its configuration where the keys do not.
 ///
 /// # Errors
 /// A key is missing, or its value is of no use here.
-pub fn job(place: &Place, keys: &Keys, disk: impl FnOnce() -> Result<DiskConfig>) -> Result<Job> {
+pub fn job(place: &Place, keys: &Keys, config: impl FnOnce(&DeviceKind) -> Result<Vec<u8>>) -> Result<Job> {
     let word = |name: &str| keys.get(name).map(String::as_str);
     let must_be = |name: &str, value: &str| {
         let found = word(name);
@@ -38,20 +40,31 @@ pub fn job(place: &Place, keys: &Keys, disk: impl FnOnce() -> Result<DiskConfig>
     must_be("specification", "virtio")?;
     let base = number(keys, "base")?;
     let irq = u32::try_from(number(keys, "irq")?).context("irq is no interrupt")?;
-    let (disk, queue_each) = match place.kind {
+    let (kind, config, queue_each) = match place.kind {
         Kind::Disk => {
             must_be("type", "standalone")?;
-            (of_keys(keys)?, true)
+            (kinds::get(DiskConfig::DEVICE_ID)?, of_keys(keys)?.to_blob()?, true)
         }
         Kind::Generic => {
-            must_be("type", BLOCK)?;
-            (disk()?, false)
+            let kind = generic(keys)?;
+            (kind, config(kind)?, false)
         }
     };
-    disk.check()?;
+    (kind.check)(&config).map_err(anyhow::Error::from_boxed)?;
+    let config = String::from_utf8(config).context("its configuration is no text")?;
+    let device_id = kind.device_id;
     let size = registers::WINDOW;
     let name = place.to_string();
-    Ok(Job { name, guest: place.guest, base, size, irq, ram: Vec::new(), disk, queue_each })
+    Ok(Job { name, guest: place.guest, base, size, irq, ram: Vec::new(), device_id, config, queue_each })
+}
+
+/// The kind of a generic device: a disk, where the keys do not say.
+fn generic(keys: &Keys) -> Result<&'static DeviceKind> {
+    let Some(text) = keys.get("type") else { return kinds::get(DiskConfig::DEVICE_ID) };
+    let digits = text.strip_prefix(TYPE).filter(|digits| !digits.starts_with('+'));
+    let number = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+    let number = number.with_context(|| format!("type is {text:?}, not \"{TYPE}N\""))?;
+    kinds::get(number).with_context(|| format!("type is {text:?}"))
 }
 
 /// The disk of keys that libxl writes for `disk=`.
@@ -116,20 +129,22 @@ mod tests {
         ])
     }
 
-    fn none() -> Result<DiskConfig> {
+    fn none(_: &DeviceKind) -> Result<Vec<u8>> {
         anyhow::bail!("nobody says")
     }
 
     #[test]
     fn the_keys_of_a_disk_are_a_job() {
         let job = job(&DISK, &disk(), none).unwrap();
+        let disk_of = |job: &Job| DiskConfig::from_blob(job.config.as_bytes()).unwrap();
+        let disk = disk_of(&job);
         assert_eq!((job.guest, job.base, job.size, job.irq), (1, 0x200_0000, 0x200, 33));
-        assert_eq!((job.disk.image.as_str(), job.disk.serial.as_str()), ("/images/a.img", "xvda"));
-        assert!(!job.disk.read_only && job.disk.discard && job.queue_each && job.ram.is_empty());
+        assert_eq!((disk.image.as_str(), disk.serial.as_str()), ("/images/a.img", "xvda"));
+        assert!(!disk.read_only && disk.discard && job.queue_each && job.ram.is_empty());
         let with = |name: &str, value: &str| {
-            let mut keys = disk();
+            let mut keys = self::disk();
             keys.insert(name.into(), value.into());
-            super::job(&DISK, &keys, none).unwrap().disk
+            disk_of(&super::job(&DISK, &keys, none).unwrap())
         };
         assert!(with("mode", "r").read_only && with("device-type", "cdrom").read_only);
         assert!(!with("discard-enable", "0").discard);
@@ -169,13 +184,21 @@ mod tests {
 
     #[test]
     fn a_generic_device_is_a_disk_that_somebody_else_describes() {
-        let generic = [("irq", "33"), ("base", "0x2000000"), ("type", BLOCK), ("transport", "mmio")];
-        let config = || Ok(DiskConfig { queues: 3, ..DiskConfig::new("/q", Format::Qcow2) });
+        let generic =
+            [("irq", "33"), ("base", "0x2000000"), ("type", "virtio,device2"), ("transport", "mmio")];
+        let config = |kind: &DeviceKind| {
+            assert_eq!(kind.name, "disk");
+            Ok(DiskConfig { queues: 3, ..DiskConfig::new("/q", Format::Qcow2) }.to_blob()?)
+        };
         let job = job(&GENERIC, &keys(&generic), config).unwrap();
-        assert_eq!((job.base, job.disk.queues, job.queue_each), (0x200_0000, 3, false));
+        let disk = DiskConfig::from_blob(job.config.as_bytes()).unwrap();
+        assert_eq!((job.base, job.device_id, disk.queues, job.queue_each), (0x200_0000, 2, 3, false));
         assert!(super::job(&GENERIC, &keys(&generic), none).is_err());
-        let other = [("irq", "33"), ("base", "0x2000000"), ("type", "virtio,device26")];
-        assert!(super::job(&GENERIC, &keys(&other), config).unwrap_err().to_string().contains("device26"));
+        for other in ["virtio,device26", "virtio,device", "virtio,device+2", "virtio,devicex", "disk"] {
+            let keys = keys(&[("irq", "33"), ("base", "0x2000000"), ("type", other)]);
+            let error = super::job(&GENERIC, &keys, config).unwrap_err();
+            assert!(error.to_string().contains(other), "{error}");
+        }
     }
 
     proptest! {

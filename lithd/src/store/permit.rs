@@ -14,7 +14,6 @@ use rustix::io::Errno;
 use xenstore::{Client, Error, Nodes};
 
 use super::place::{Kind, Place};
-use crate::report::log;
 
 /// Where the tools keep their own notes.
 pub const BASE: &str = "/libxl";
@@ -87,7 +86,7 @@ impl Permits {
             Err(error) if error.errno() == Some(Errno::ACCESS) => Ok(()),
             Err(error) if error.is_loss() => Err(error),
             Err(error) => {
-                log!("{error}");
+                log::warn!("{error}");
                 Ok(())
             }
         }
@@ -117,7 +116,7 @@ impl Permits {
             Ok(path) => path.and_then(|path| backend(&path, place)),
             Err(error) if error.is_loss() => return Err(error),
             Err(error) => {
-                log!("{place}: {error}");
+                log::warn!("{place}: {error}");
                 None
             }
         };
@@ -149,11 +148,11 @@ impl Permits {
         let Some(calls) = &self.calls else { return };
         let told = if allow { calls.allow(place.guest, backend) } else { calls.forbid(place.guest, backend) };
         match told {
-            Ok(()) if allow => log!("{place}: domain {backend} may serve it"),
+            Ok(()) if allow => log::info!("{place}: domain {backend} may serve it"),
             Ok(()) => {}
             // It went with its guest.
             Err(error) if !allow && error.errno() == Some(Errno::SRCH) => {}
-            Err(error) => log!("{place}: {error}"),
+            Err(error) => log::warn!("{place}: {error}"),
         }
     }
 }

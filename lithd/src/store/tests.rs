@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use tempfile::TempDir;
+use virtio::config::DiskConfig;
 use xenstore::Permissions as Allowed;
 use xenstore::mock::Mock;
 
@@ -13,6 +14,11 @@ use super::permit::Permissions;
 use super::*;
 use crate::job::Job;
 use crate::process::Child;
+
+/// The disk that a job is about.
+fn disk(job: &Job) -> DiskConfig {
+    DiskConfig::from_blob(job.config.as_bytes()).unwrap()
+}
 
 /// A process that serves until it is told to end.
 const SERVES: &str = "echo ready serves it; read line; exit 0";
@@ -168,7 +174,7 @@ impl World {
         while let Some(event) = self.lithd.event().unwrap() {
             self.supervisor.follow(&mut self.lithd, &event).unwrap();
         }
-        self.supervisor.devices.listen(Some(&mut self.lithd)).unwrap();
+        self.supervisor.devices.drain_events(Some(&mut self.lithd)).unwrap();
     }
 
     fn until(&mut self, mut is_so: impl FnMut(&mut World) -> bool) {
@@ -229,7 +235,7 @@ fn a_disk_is_served_from_its_making_to_its_end() {
         world.until_state(&path, "2");
         assert_eq!(world.mark(&path).as_deref(), Some("serves it"));
         let jobs = world.jobs();
-        assert_eq!((jobs.len(), jobs[0].guest, jobs[0].disk.image.as_str()), (1, 5, "/images/a.img"));
+        assert_eq!((jobs.len(), jobs[0].guest, disk(&jobs[0]).image.as_str()), (1, 5, "/images/a.img"));
         world.detach(&path);
         assert!(!world.mock.paths().contains(&path));
     }
@@ -413,7 +419,14 @@ fn a_generic_device_is_what_a_file_says() {
         let path = put(&mut world, device);
         world.until_state(&path, "2");
     }
-    let images: Vec<_> = world.jobs().into_iter().map(|job| (job.disk.image, job.disk.queues)).collect();
+    let images: Vec<_> = world
+        .jobs()
+        .into_iter()
+        .map(|job| {
+            let disk = disk(&job);
+            (disk.image, disk.queues)
+        })
+        .collect();
     assert_eq!(images, [("/any.img".to_owned(), 1), ("/web.qcow2".to_owned(), 2)]);
     let path = put(&mut world, 2);
     world.until(|world| world.state(&path).is_none());

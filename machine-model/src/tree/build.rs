@@ -57,8 +57,8 @@ fn root(spec: &Spec<'_>) -> Result<DeviceTreeNode, TreeError> {
     for &bank in spec.memory {
         root.add_child(nodes::memory(bank)?);
     }
-    if !spec.common.is_empty() {
-        root.add_child(nodes::reserved_memory(spec.common)?);
+    if !spec.static_shm.is_empty() {
+        root.add_child(nodes::reserved_memory(spec.static_shm)?);
     }
     root.add_child(nodes::interrupt_controller(&spec.gic, phandle)?);
     root.add_child(nodes::timer(&spec.timer)?);

@@ -60,16 +60,16 @@ pub fn put(node: &mut DeviceTreeNode, name: &str, value: Value<'_>) {
     node.add_property(DeviceTreeProperty::new_unchecked(name, value.to_bytes()));
 }
 
-/// What a domain has in common with others, as a child of `/reserved-memory` (Linux,
+/// Static shared memory of a domain, as a child of `/reserved-memory` (Linux,
 /// `reserved-memory/xen,shared-memory.txt`). It sees all of it, so that its offset is 0.
-pub fn put_common(parent: &mut DeviceTreeNode, common: &super::Common<'_>, reg: &[u8]) {
+pub fn put_static_shm(parent: &mut DeviceTreeNode, memory: &super::StaticShm<'_>, reg: &[u8]) {
     parent.add_child(node(
-        &alloc::format!("xen-shmem@{:x}", common.place.start),
+        &alloc::format!("xen-shmem@{:x}", memory.place.start),
         &[
             ("compatible", Value::Text("xen,shared-memory-v1")),
             ("reg", Value::Bytes(reg)),
             ("xen,offset", Value::Long(0)),
-            ("xen,id", Value::Text(common.id)),
+            ("xen,id", Value::Text(memory.id)),
         ],
     ));
 }

@@ -7,8 +7,8 @@ use dtoolkit::model::DeviceTreeNode;
 use xenolith_abi::Intid;
 
 use super::node::Value::{Bytes, Cell, Cells, Flag, Long, Text, Texts};
-use super::node::{node, put, put_common};
-use super::{Common, Gic, Hypervisor, Pl011, Spec, Timer, TreeError, VirtioMmio};
+use super::node::{node, put, put_static_shm};
+use super::{Gic, Hypervisor, Pl011, Spec, StaticShm, Timer, TreeError, VirtioMmio};
 use crate::Region;
 use crate::layout::vcpu_affinity;
 
@@ -79,12 +79,12 @@ pub fn memory(bank: Region) -> Result<DeviceTreeNode, TreeError> {
     Ok(node(&name, &[("device_type", Text("memory")), ("reg", Bytes(&reg))]))
 }
 
-/// `/reserved-memory`, with what the guest has in common with others.
-pub fn reserved_memory(all: &[Common<'_>]) -> Result<DeviceTreeNode, TreeError> {
+/// `/reserved-memory`, with the guest's static shared memory.
+pub fn reserved_memory(all: &[StaticShm<'_>]) -> Result<DeviceTreeNode, TreeError> {
     let properties = [("#address-cells", Cell(2)), ("#size-cells", Cell(2)), ("ranges", Flag)];
     let mut reserved = node("reserved-memory", &properties);
-    for common in all {
-        put_common(&mut reserved, common, &reg("common memory", &[common.place])?);
+    for memory in all {
+        put_static_shm(&mut reserved, memory, &reg("static shared memory", &[memory.place])?);
     }
     Ok(reserved)
 }

@@ -32,7 +32,7 @@ fn spec<'a>() -> Spec<'a> {
             event_ppi: Intid(31),
         }),
         virtio: &[DISK],
-        common: &[],
+        static_shm: &[],
         uart: None,
         partial: None,
     }

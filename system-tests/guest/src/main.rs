@@ -6,7 +6,6 @@
 #![deny(unsafe_code)]
 
 mod attack;
-mod common;
 mod device_model;
 mod disk;
 mod events;
@@ -19,6 +18,7 @@ mod pages;
 mod probe;
 mod report;
 mod smp;
+mod static_shm;
 mod xen;
 
 use std::process::ExitCode;
@@ -32,7 +32,7 @@ const USAGE: &str = "usage: guest-tests grants | events | hypercalls | memory | 
                      smp [SECONDS] | hotplug [ROUNDS] | echo-model GUEST | last-echo-model GUEST | \
                      hostile-model GUEST [SEED] | hostile-backend VCPU | stranger GUEST | held-requests GUEST | \
                      hold-request GUEST STATE | leave-request GUEST STATE | shut-down GUEST | \
-                     common asks|answers MEMORY PORT";
+                     static-shm asks|answers MEMORY PORT";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -93,10 +93,10 @@ fn main() -> ExitCode {
             let (Some(at), Some(len)) = (number(), number()) else { return usage() };
             report.test("a range is cleared", || disk::clear(file.as_ref(), at, len, what == "punch"));
         }
-        ("common", Some(role)) => {
+        ("static-shm", Some(role)) => {
             let (memory, port) = (arguments.next(), arguments.next().and_then(|text| text.parse().ok()));
             let (Some(memory), Some(port)) = (memory, port) else { return usage() };
-            report.test("memory and events pass between domains", || common::run(role, &memory, port));
+            report.test("memory and events pass between domains", || static_shm::run(role, &memory, port));
         }
         ("give-back", Some(kib)) => match kib.parse() {
             Ok(kib) => report.test("the balloon reaches its target", || memory::give_back(kib)),

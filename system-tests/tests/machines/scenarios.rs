@@ -4,7 +4,6 @@ mod attack;
 mod backend;
 mod bad_input;
 mod boot;
-mod common;
 mod disk;
 mod domain;
 mod driver;
@@ -13,6 +12,7 @@ mod guest;
 mod hostile;
 mod power;
 mod run;
+mod static_shm;
 
 use system_tests::harness::Scenario;
 
@@ -24,7 +24,7 @@ pub fn all() -> Vec<Scenario> {
         domain::all(),
         disk::all(),
         driver::all(),
-        common::all(),
+        static_shm::all(),
         guest::all(),
         backend::all(),
         attack::all(),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::common::Common;
+use super::static_shm::StaticShared;
 
 /// What the machine starts.
 #[derive(Clone, Debug)]
@@ -21,8 +21,8 @@ pub enum Boot {
         bootargs: String,
         /// Domains that start beside the first one, with no toolstack.
         domains: Vec<BootDomain>,
-        /// What the first domain has in common with those.
-        common: Common,
+        /// What the first domain shares with those.
+        static_shared: StaticShared,
     },
     /// Linux itself, with nothing under it: what the hypervisor is measured against.
     Linux {
@@ -58,6 +58,6 @@ pub struct BootDomain {
     pub passthrough: Vec<u32>,
     /// It is told about xenstore, too.
     pub xenstore: bool,
-    /// What it has in common with others.
-    pub common: Common,
+    /// What it shares with others.
+    pub static_shared: StaticShared,
 }

@@ -10,10 +10,10 @@ use anyhow::{Context, Result};
 use dtoolkit::model::{DeviceTree, DeviceTreeNode};
 
 use super::boot::BootDomain;
-use super::common::Common;
 use super::layout::Layout;
 use super::machine::{escaped, size_of};
 use super::passthrough;
+use super::static_shm::StaticShared;
 use super::tree::{mark, pair, set};
 use crate::paths::write_whole;
 
@@ -53,14 +53,14 @@ struct Plan<'a> {
 
 /// Adds tree and modules of a boot with `domains` to a command line.
 ///
-/// `host` is the machine's own tree, `first` the first domain's kernel, ramdisk and command line, `common` what that has
-/// in common with `domains`, and `scratch` the folder for the trees.
+/// `host` is the machine's own tree, `first` the first domain's kernel, ramdisk and command line, `static_shared` what that
+/// shares with `domains`, and `scratch` the folder for the trees.
 pub fn add_to(
     command: &mut Command,
     mut host: DeviceTree,
     memory_mib: u64,
     first: (Option<&Path>, Option<&Path>, &str),
-    (domains, common): (&[BootDomain], &Common),
+    (domains, static_shared): (&[BootDomain], &StaticShared),
     scratch: &Path,
 ) -> Result<()> {
     let plan = plan(&mut host, first, domains, scratch)?;
@@ -72,7 +72,7 @@ pub fn add_to(
         let loader = format!("loader,file={},addr={address:#x},force-raw=on", escaped(file)?);
         command.arg("-device").arg(loader);
     }
-    plan.describe(&mut host, common, &places)?;
+    plan.describe(&mut host, static_shared, &places)?;
     let tree = scratch.join("machine.dtb");
     write_whole(&tree, &host.to_dtb())?;
     command.arg("-dtb").arg(tree);
@@ -110,7 +110,12 @@ impl Plan<'_> {
     }
 
     /// Adds the nodes under /chosen, with the modules at these places (address, size).
-    fn describe(&self, host: &mut DeviceTree, common: &Common, places: &[(u64, u64)]) -> Result<()> {
+    fn describe(
+        &self,
+        host: &mut DeviceTree,
+        static_shared: &StaticShared,
+        places: &[(u64, u64)],
+    ) -> Result<()> {
         let chosen = host.root.child_mut("chosen").context("QEMU's device tree has no /chosen")?;
         set_cells(chosen)?;
         let mut places = places.iter();
@@ -121,7 +126,7 @@ impl Plan<'_> {
         for module in &self.first {
             chosen.add_child(next(module)?);
         }
-        common.add_to(chosen)?;
+        static_shared.add_to(chosen)?;
         for (domain, modules) in &self.others {
             let mut node = domain_node(domain)?;
             for module in modules {
@@ -150,7 +155,7 @@ fn domain_node(domain: &BootDomain) -> Result<DeviceTreeNode> {
     if domain.direct_map {
         mark(&mut node, "direct-map")?;
     }
-    domain.common.add_to(&mut node)?;
+    domain.static_shared.add_to(&mut node)?;
     Ok(node)
 }
 

@@ -182,9 +182,9 @@ impl Machine {
             Boot::Linux { kernel, initrd, bootargs } => {
                 command.arg("-kernel").arg(kernel).arg("-initrd").arg(initrd).arg("-append").arg(bootargs);
             }
-            Boot::Hypervisor { image, args, kernel, initrd, bootargs, domains, common } => {
+            Boot::Hypervisor { image, args, kernel, initrd, bootargs, domains, static_shared } => {
                 command.arg("-kernel").arg(image).arg("-append").arg(args);
-                if domains.is_empty() && common.is_empty() {
+                if domains.is_empty() && static_shared.is_empty() {
                     return self.add_first(command, kernel.as_deref(), initrd.as_deref(), bootargs);
                 }
                 let mut bare = self.board();
@@ -192,7 +192,14 @@ impl Machine {
                 fs::create_dir_all(&self.scratch)?;
                 let host = tree::read(bare, &self.scratch.join("board.dtb"))?;
                 let first = (kernel.as_deref(), initrd.as_deref(), bootargs.as_str());
-                domains::add_to(command, host, self.memory_mib, first, (domains, common), &self.scratch)?;
+                domains::add_to(
+                    command,
+                    host,
+                    self.memory_mib,
+                    first,
+                    (domains, static_shared),
+                    &self.scratch,
+                )?;
             }
         }
         Ok(())
@@ -246,7 +253,7 @@ fn prefixed(prefix: &str, path: &Path, suffix: &str) -> OsString {
 mod tests {
     use super::*;
     use crate::process::line_of;
-    use crate::qemu::Common;
+    use crate::qemu::StaticShared;
 
     fn hypervisor(dir: &Path) -> Machine {
         let file = |name: &str| {
@@ -261,7 +268,7 @@ mod tests {
             initrd: Some(file("initrd")),
             bootargs: "console=hvc0 isolcpus=1,2".into(),
             domains: Vec::new(),
-            common: Common::default(),
+            static_shared: StaticShared::default(),
         })
     }
 
@@ -307,7 +314,7 @@ mod tests {
             initrd: None,
             bootargs: String::new(),
             domains: Vec::new(),
-            common: Common::default(),
+            static_shared: StaticShared::default(),
         };
         assert!(Machine::new(boot).command().unwrap_err().to_string().contains("/no/such/kernel"));
     }

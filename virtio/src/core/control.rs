@@ -377,6 +377,10 @@ impl<D: Device> Control<D> {
         if !status.is_negotiated() && state.queues.iter().any(|queue| *queue != SavedQueue::default()) {
             return Err(StateError::Value("queues before features"));
         }
+        let unused = |queue: &&SavedQueue| !queue.ready || status.is_broken();
+        if state.queues.iter().filter(unused).any(|queue| queue.state != QueueState::default()) {
+            return Err(StateError::Value("where a queue is that is not used"));
+        }
         self.reset();
         (self.status, self.features) = (status, DriverFeatures::from_bits(features));
         self.generation = state.generation;

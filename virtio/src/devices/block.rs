@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod flight;
+pub mod kind;
 mod layout;
 mod request;
 #[cfg(test)]

@@ -1,9 +1,8 @@
 //! Image files for tests, and engines for them.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::Path;
-use std::sync::Once;
 
 use imago::qcow2::Qcow2;
 use imago::{FormatCreateBuilder, file::File as ImageFile};
@@ -34,25 +33,87 @@ pub fn qcow2(path: &Path, size: u64, backing: Option<&str>) {
     image.create().expect("there is room");
 }
 
-/// An io_uring engine for an image. `None` if the host's kernel has no io_uring or lets nobody have one, which standard
-/// error is told; whatever else keeps it away is a fault of ours.
+/// Why this host lets nobody have an io_uring. `None`: it does, or what keeps it away is no refusal and a test that needs
+/// one is to fail.
+pub fn ring_refusal() -> Option<io::Error> {
+    IoUring::new(1).err().filter(is_refusal)
+}
+
+/// A kernel that has no io_uring, or one where the administrator or a filter keeps it from us.
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM))
+}
+
+/// An io_uring engine for an image. `None`: the host refuses rings ([`ring_refusal`]).
 ///
 /// # Panics
-/// The host gives a ring, and the engine gets none.
+/// The host gives rings, and the engine gets none.
 pub fn ring(image: RawImage) -> Option<Uring> {
-    match IoUring::new(1) {
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
-            // Not by the macro, whose output a test harness keeps to itself; and once a program is enough.
-            static TOLD: Once = Once::new();
-            let mut errors = std::io::stderr();
-            TOLD.call_once(|| {
-                drop(writeln!(errors, "not tested: io_uring, which this host refuses ({error})"))
-            });
-            None
+    match (ring_refusal(), Uring::new(image)) {
+        (Some(_), _) => None,
+        (None, Ok(engine)) => Some(engine),
+        (None, Err((_, error))) => panic!("the host gives a ring, and the engine gets none: {error}"),
+    }
+}
+
+/// Says that a test, or a part of it, cannot run here, in the form that `cargo xtask test` counts.
+pub fn skip(test: &str, reason: impl std::fmt::Display) {
+    // In one piece, and not by the macro, whose output the test harness keeps to itself.
+    let line = format!("skipped: {test}: {reason}\n");
+    io::stderr().write_all(line.as_bytes()).expect("standard error takes a line");
+}
+
+/// For tests of devices by an engine with a ring and one without: `[false, true]`, or without the second where the host
+/// refuses rings, which is said.
+pub fn with_and_without_ring(test: &str) -> &'static [bool] {
+    match ring_refusal() {
+        None => &[false, true],
+        Some(error) => {
+            skip(&format!("{test} with io_uring"), error);
+            &[false]
         }
-        _ => match Uring::new(image) {
-            Ok(engine) => Some(engine),
-            Err((_, error)) => panic!("the host gives a ring, and the engine gets none: {error}"),
-        },
+    }
+}
+
+/// The name of the test that it stands in, as the test harness has it.
+#[macro_export]
+macro_rules! test_name {
+    () => {{
+        fn here() {}
+        let path = std::any::type_name_of_val(&here);
+        let path = path.strip_suffix("::here").unwrap_or(path);
+        path.split_once("::").map_or(path, |(_, name)| name)
+    }};
+}
+
+/// Ends the test that it stands in, and says so, where the host refuses rings.
+#[macro_export]
+macro_rules! needs_ring {
+    () => {
+        if let Some(error) = $crate::driver::files::ring_refusal() {
+            $crate::driver::files::skip($crate::test_name!(), format_args!("no io_uring: {error}"));
+            return;
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_refusal_excuses_a_test() {
+        for (errno, excuses) in
+            [(libc::ENOSYS, true), (libc::EPERM, true), (libc::EMFILE, false), (libc::ENOMEM, false)]
+        {
+            assert_eq!(is_refusal(&io::Error::from_raw_os_error(errno)), excuses, "{errno}");
+        }
+        assert!(!is_refusal(&io::Error::other("something else")));
+    }
+
+    #[test]
+    fn a_test_knows_its_name() {
+        assert_eq!(test_name!(), "driver::files::tests::a_test_knows_its_name");
+        assert_eq!(std::thread::current().name().map_or(test_name!(), |name| name), test_name!());
     }
 }

@@ -67,6 +67,26 @@ pub fn disk() -> Checked {
     Checked { jobs: Arc::default() }
 }
 
+/// Has a disk take up a state of which `bytes` are the body, in a frame that is right, and plays on with it.
+///
+/// # Panics
+/// The device did what it must not.
+pub fn take_up(bytes: &[u8]) {
+    let guest = guest();
+    let mut mmio = attach(Block::new(Box::new(Inline::new(disk())), 2, "state"), &guest);
+    let Ok(state) = MmioState::from_body(bytes) else { return };
+    assert_eq!(MmioState::from_bytes(&state.to_bytes()).as_ref(), Ok(&state));
+    if mmio.restore(&state).is_err() {
+        assert_eq!(read(&mut mmio, 0x70), 0, "as after a reset");
+    } else {
+        assert_eq!(mmio.save(), state);
+    }
+    for _ in 0..4 {
+        let _ = mmio.poll_until_idle();
+    }
+    mmio.quiesce();
+}
+
 /// A source of small decisions.
 struct Bytes8<'a>(&'a [u8]);
 

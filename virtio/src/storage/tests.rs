@@ -20,6 +20,7 @@ use crate::config::Format;
 use crate::config::{DiskConfig, Layer};
 use crate::core::memory::Part;
 use crate::driver::{Driver, HIGH, files, guest};
+use crate::test_name;
 
 fn open(config: &DiskConfig) -> Result<Box<dyn Engine>, OpenError> {
     open::open(config, Duration::ZERO)?.start()
@@ -41,7 +42,8 @@ fn finish(engine: &mut dyn Engine, jobs: usize) -> Vec<Done> {
     done
 }
 
-fn engines(bytes: u64) -> Vec<(Box<dyn Engine>, File)> {
+/// Each kind of engine; where the host refuses rings, `test` says so.
+fn engines(bytes: u64, test: &str) -> Vec<(Box<dyn Engine>, File)> {
     let mut engines: Vec<(Box<dyn Engine>, File)> = Vec::new();
     let raw = |file: &File| RawImage::new(file.try_clone().unwrap(), false).unwrap();
     let one = file(bytes);
@@ -49,15 +51,15 @@ fn engines(bytes: u64) -> Vec<(Box<dyn Engine>, File)> {
     let one = file(bytes);
     engines.push((Box::new(Workers::new(raw(&one), 2).unwrap()), one));
     let one = file(bytes);
-    if let Some(engine) = files::ring(raw(&one)) {
-        engines.push((Box::new(engine), one));
+    if files::with_and_without_ring(test).contains(&true) {
+        engines.push((Box::new(files::ring(raw(&one)).expect("the host gives rings")), one));
     }
     engines
 }
 
 #[test]
 fn many_jobs_at_once() {
-    for (mut engine, file) in engines(4 << 20) {
+    for (mut engine, file) in engines(4 << 20, test_name!()) {
         let guest = guest();
         let ram = guest.memory();
         let mut driver = Driver::new(&guest);
@@ -105,7 +107,7 @@ fn many_jobs_at_once() {
 /// A loop that waits for the descriptor must come to rest when all is done, however it took note of that.
 #[test]
 fn nothing_is_announced_when_nothing_is_left() {
-    for (mut engine, _file) in engines(1 << 20) {
+    for (mut engine, _file) in engines(1 << 20, test_name!()) {
         let mut done = Vec::new();
         for round in 0..40 {
             engine.submit(Job { token: 0, operation: Operation::Flush });
@@ -132,7 +134,7 @@ fn is_readable(fd: BorrowedFd<'_>) -> bool {
 
 #[test]
 fn a_file_that_shrinks_gives_errors() {
-    for (mut engine, file) in engines(1 << 20) {
+    for (mut engine, file) in engines(1 << 20, test_name!()) {
         file.set_len(4096).unwrap();
         let guest = guest();
         let ram = guest.memory();
@@ -147,7 +149,7 @@ fn a_file_that_shrinks_gives_errors() {
 
 #[test]
 fn an_engine_that_goes_has_let_go_of_memory() {
-    for (mut engine, _file) in engines(4 << 20) {
+    for (mut engine, _file) in engines(4 << 20, test_name!()) {
         let guest = guest();
         let ram = guest.memory();
         for token in 0..64 {
@@ -162,7 +164,7 @@ fn an_engine_that_goes_has_let_go_of_memory() {
 
 #[test]
 fn holes_and_zeroes() {
-    for (mut engine, file) in engines(1 << 20) {
+    for (mut engine, file) in engines(1 << 20, test_name!()) {
         file.write_all_at(&[0xff; 1 << 16], 0).unwrap();
         let zero = |offset, unmap, durable| Operation::WriteZeroes { offset, len: 4096, unmap, durable };
         engine.submit(Job { token: 0, operation: zero(0, false, true) });
@@ -192,8 +194,8 @@ fn a_raw_image_is_served_by_a_ring_and_others_by_threads() {
         let engine = open(&DiskConfig::new(path.to_str().unwrap(), format)).ok().unwrap();
         kind(engine.wake().unwrap())
     };
-    let ring = files::ring(RawImage::new(file(1 << 20), true).unwrap());
-    let expected = ring.as_ref().map_or("anon_inode:[eventfd]", |_| "anon_inode:[io_uring]");
+    let rings = files::with_and_without_ring(test_name!()).contains(&true);
+    let expected = if rings { "anon_inode:[io_uring]" } else { "anon_inode:[eventfd]" };
     assert_eq!(wakes_by(&raw, Format::Raw), expected);
     assert_eq!(wakes_by(&qcow2, Format::Qcow2), "anon_inode:[eventfd]");
 }

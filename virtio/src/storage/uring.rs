@@ -7,7 +7,7 @@
 //! Small operations that the page cache can take are done by a plain system call: writes, which most file systems would
 //! hand to a thread of the ring's, and reads of what is in the cache. Either costs more by the ring than the copy.
 //!
-//! Large ones go past the cache where that is possible, by memory of our own ([`super::stage`]).
+//! Large ones go past the cache where that is possible, by memory of our own (`stage.rs`).
 #![allow(unsafe_code)]
 
 mod entry;

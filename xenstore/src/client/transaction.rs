@@ -13,7 +13,7 @@ use crate::wire::kind;
 /// How often a transaction is done again when others come between.
 const TRIES: u32 = 100;
 /// After as many tries, others get a moment to come to an end.
-const POLITE: u32 = 5;
+const TRIES_AT_ONCE: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// The store as it was when the transaction began, with what the transaction changed.
@@ -35,7 +35,7 @@ pub(super) fn run<T>(
     work: &mut impl FnMut(&mut Transaction<'_>) -> Result<T, Error>,
 ) -> Result<T, Error> {
     for round in 0..TRIES {
-        if round >= POLITE {
+        if round >= TRIES_AT_ONCE {
             thread::sleep(PAUSE);
         }
         let start = Request::of(kind::TRANSACTION_START, "begin", "a transaction", &[""]);

@@ -37,6 +37,8 @@ pub struct RingConnection {
     store: GuestStore,
     assembler: Assembler,
     waiting: VecDeque<u8>,
+    /// Bytes of requests that were taken and of answers that were given. The page has these numbers too, for the guest,
+    /// which can write them: they are never read back.
     req_cons: u32,
     rsp_prod: u32,
     broken: Option<&'static str>,
@@ -125,6 +127,7 @@ impl RingConnection {
         let mut bytes = vec![0; count];
         read_ring(page, REQUESTS, self.req_cons, &mut bytes);
         self.req_cons = self.req_cons.wrapping_add(u32::try_from(count).unwrap_or(0));
+        // Only now, with the bytes copied out, may the guest write over them.
         page.store(REQ_CONS, self.req_cons);
         Ok((true, self.assembler.add(&bytes)?))
     }
@@ -143,6 +146,7 @@ impl RingConnection {
         }
         let bytes: Vec<u8> = self.waiting.drain(..count).collect();
         write_ring(page, ANSWERS, self.rsp_prod, &bytes);
+        // The bytes are there before the index that tells of them.
         self.rsp_prod = self.rsp_prod.wrapping_add(u32::try_from(count).unwrap_or(0));
         page.store(RSP_PROD, self.rsp_prod);
         Ok(true)
@@ -150,6 +154,8 @@ impl RingConnection {
 
     fn queue(&mut self, messages: Vec<Message>) {
         for message in messages {
+            // An answer is never dropped: requests wait long before. What is dropped are events, of which Linux's driver
+            // expects no count.
             if self.waiting.len() <= TOO_MUCH_WAITING {
                 self.waiting.extend(message.to_bytes());
             }

@@ -299,7 +299,7 @@ impl Store {
 struct Done {
     /// The answer's payload.
     answer: Vec<u8>,
-    /// What changed for all.
+    /// Changes of the tree that all connections see.
     changes: Vec<Change>,
     /// The first event of a new watch, which comes at once.
     first_event: Option<Vec<u8>>,

@@ -11,7 +11,7 @@ use super::tree::Tree;
 pub(super) struct Change {
     /// The node.
     pub(super) path: String,
-    /// Whether it was removed.
+    /// The node was removed.
     pub(super) removed: bool,
 }
 
@@ -20,7 +20,7 @@ pub(super) struct Change {
 pub(super) struct Transaction {
     /// The nodes as it sees them.
     pub(super) tree: Tree,
-    /// What it did.
+    /// Changes to tell of when it is committed, each once.
     changes: Vec<Change>,
     /// The generation of the tree that it was copied from.
     generation: u64,

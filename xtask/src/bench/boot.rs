@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use testbed::initramfs::Initramfs;
 use testbed::kernel::{self, Kernel, Series};
 use testbed::paths;
-use testbed::qemu::{Boot, Common};
+use testbed::qemu::{Boot, StaticShared};
 
 use super::guests::Guests;
 use super::run::{self, Run};
@@ -34,7 +34,7 @@ pub fn measure(series: Series, guests: &Guests, table: &mut Table, clock: &mut T
         initrd: Some(initrd.clone()),
         bootargs: bootargs("hvc0"),
         domains: Vec::new(),
-        common: Common::default(),
+        static_shared: StaticShared::default(),
     };
     let [alone_run, hosted_run] = [("alone", &alone), ("as a domain", &hosted)].map(|(how, boot)| {
         run::run(&format!("Boot Linux {series} {how}, counted"), &run::counting(boot.clone()))

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use testbed::kernel::{Kernel, Series};
 use testbed::programs::{self, Extra};
-use testbed::qemu::{Boot, Common, Disk, DiskBus, Machine};
+use testbed::qemu::{Boot, Disk, DiskBus, Machine, StaticShared};
 use testbed::{disk_image, paths};
 
 use super::run::{self, Run};
@@ -89,7 +89,7 @@ pub fn measure(series: Series, table: &mut Table) -> Result<()> {
             initrd: Some(files.control),
             bootargs: format!("console=hvc0 quiet run=/{SESSION}"),
             domains: vec![files.driver],
-            common: Common::default(),
+            static_shared: StaticShared::default(),
         },
     );
     let mut rounds = Vec::new();

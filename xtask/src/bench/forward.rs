@@ -6,7 +6,7 @@ use std::fs;
 use anyhow::{Context, Result};
 use testbed::initramfs::Initramfs;
 use testbed::kernel::{self, Kernel, Series};
-use testbed::qemu::{Boot, Common};
+use testbed::qemu::{Boot, StaticShared};
 use testbed::toolchain::{Cross, Target};
 use testbed::{image, paths, programs};
 
@@ -49,7 +49,7 @@ pub fn measure(series: Series, guests: &Guests, table: &mut Table) -> Result<()>
         initrd: Some(initrd),
         bootargs: format!("console=hvc0 quiet run=/{SESSION}"),
         domains: Vec::new(),
-        common: Common::default(),
+        static_shared: StaticShared::default(),
     });
     let run = run::run("Count the instructions of forwarded accesses", &machine)?;
     show(&rounds(&run)?, table)

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use testbed::qemu::{Boot, Common};
+use testbed::qemu::{Boot, StaticShared};
 use testbed::toolchain::{Cross, Target};
 use testbed::{image, paths};
 
@@ -49,7 +49,7 @@ fn count(what: &str, guests: &Guests, image: PathBuf) -> Result<Vec<f64>> {
         initrd: None,
         bootargs: String::new(),
         domains: Vec::new(),
-        common: Common::default(),
+        static_shared: StaticShared::default(),
     });
     let run = run::run(what, &machine)?;
     let cost = |(name, _): (&str, &str)| {

@@ -79,7 +79,7 @@ impl Table {
         let mut ranks =
             self.layers.iter().enumerate().filter(|(_, layer)| has_part(layer)).map(|(rank, _)| rank);
         let lowest = ranks.next()?;
-        Some((lowest, ranks.last().unwrap_or(lowest)))
+        Some((lowest, ranks.next_back().unwrap_or(lowest)))
     }
 }
 

@@ -19,7 +19,7 @@ const FLAGS: usize = offset_of!(Slot, flags);
 pub enum Found {
     /// An access, which the device answered.
     Access,
-    /// Word that pages left the guest, which the device heard.
+    /// Pages left the guest, and the device was told.
     Invalidate,
     /// A request that makes no sense; it is answered with all ones.
     Garbage,

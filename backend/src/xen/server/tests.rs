@@ -1,7 +1,7 @@
 use crate::Mmio;
 use crate::mock::Hypervisor;
 use crate::xen::Mapping;
-use crate::xen::server::{Served, Turns};
+use crate::xen::server::{RequestLoop, Served};
 use proptest::prelude::*;
 use std::sync::Arc;
 use xenolith_abi::ioreq::{READ, RequestType, STATE_MASK, Slot, State};
@@ -30,13 +30,13 @@ impl Mmio for Device {
 
 #[test]
 fn an_access_goes_to_the_device_and_back() {
-    let (hypervisor, mut turns) = Hypervisor::new(4).unwrap();
+    let (hypervisor, mut requests) = Hypervisor::new(4).unwrap();
     let mut device = Device { value: 0x1122_3344_5566_7788, ..Device::default() };
-    assert_eq!(hypervisor.read(&mut turns, &mut device, 3, 0x200_0000, 4), Some(0x5566_7788));
-    assert_eq!(hypervisor.read(&mut turns, &mut device, 0, 0x200_0001, 1), Some(0x88));
-    assert_eq!(hypervisor.read(&mut turns, &mut device, 0, 0x200_0008, 8), Some(device.value));
-    assert_eq!(hypervisor.write(&mut turns, &mut device, 1, 0x200_0050, 2, 0xabcd_1234), Some(()));
-    assert_eq!(hypervisor.invalidate(&mut turns, &mut device, 1), Some(()));
+    assert_eq!(hypervisor.read(&mut requests, &mut device, 3, 0x200_0000, 4), Some(0x5566_7788));
+    assert_eq!(hypervisor.read(&mut requests, &mut device, 0, 0x200_0001, 1), Some(0x88));
+    assert_eq!(hypervisor.read(&mut requests, &mut device, 0, 0x200_0008, 8), Some(device.value));
+    assert_eq!(hypervisor.write(&mut requests, &mut device, 1, 0x200_0050, 2, 0xabcd_1234), Some(()));
+    assert_eq!(hypervisor.invalidate(&mut requests, &mut device, 1), Some(()));
     assert_eq!(
         device.asked,
         [
@@ -61,13 +61,13 @@ fn ready() -> Slot {
 
 #[test]
 fn only_a_ready_slot_is_served() {
-    let (hypervisor, mut turns) = Hypervisor::new(1).unwrap();
+    let (hypervisor, mut requests) = Hypervisor::new(1).unwrap();
     let mut device = Device::default();
     for state in 0..=STATE_MASK {
         let slot = Slot { flags: READ | state, data: 5, ..ready() };
         hypervisor.put(0, &slot);
         hypervisor.send(0);
-        let served = turns.serve_ready(&mut device).unwrap();
+        let served = requests.serve_ready(&mut device).unwrap();
         if state == State::Ready.number() {
             assert_eq!(served.accesses, 1);
             assert_eq!(hypervisor.take_notified(), [0]);
@@ -83,7 +83,7 @@ fn only_a_ready_slot_is_served() {
 
 #[test]
 fn garbage_is_answered_with_all_ones_and_reaches_no_device() {
-    let (hypervisor, mut turns) = Hypervisor::new(1).unwrap();
+    let (hypervisor, mut requests) = Hypervisor::new(1).unwrap();
     let mut device = Device::default();
     for garbage in [
         Slot { size: 0, ..ready() },
@@ -97,7 +97,7 @@ fn garbage_is_answered_with_all_ones_and_reaches_no_device() {
     ] {
         hypervisor.put(0, &garbage);
         hypervisor.send(0);
-        let served = turns.serve_ready(&mut device).unwrap();
+        let served = requests.serve_ready(&mut device).unwrap();
         assert_eq!(served, Served { garbage: 1, ..Served::default() }, "{garbage:?}");
         let answer = hypervisor.slot(0).unwrap();
         assert_eq!(answer.flags & STATE_MASK, State::ResponseReady.number());
@@ -109,7 +109,7 @@ fn garbage_is_answered_with_all_ones_and_reaches_no_device() {
 
 #[test]
 fn events_of_no_vcpu_and_repeated_ones_are_counted_only() {
-    let (hypervisor, mut turns) = Hypervisor::new(2).unwrap();
+    let (hypervisor, mut requests) = Hypervisor::new(2).unwrap();
     let mut device = Device::default();
     hypervisor.put(1, &ready());
     for port in [7, u32::MAX] {
@@ -117,52 +117,52 @@ fn events_of_no_vcpu_and_repeated_ones_are_counted_only() {
     }
     hypervisor.send(1);
     hypervisor.send(1);
-    let served = turns.serve_ready(&mut device).unwrap();
+    let served = requests.serve_ready(&mut device).unwrap();
     assert_eq!((served.accesses, served.spurious), (1, 3));
     assert_eq!(hypervisor.take_notified(), [1]);
-    assert_eq!(turns.serve_ready(&mut device).unwrap(), Served::default());
+    assert_eq!(requests.serve_ready(&mut device).unwrap(), Served::default());
 }
 
 #[test]
 fn a_look_serves_every_slot_and_needs_no_event() {
-    let (hypervisor, mut turns) = Hypervisor::new(3).unwrap();
+    let (hypervisor, mut requests) = Hypervisor::new(3).unwrap();
     let mut device = Device::default();
-    assert!(!turns.look(&mut device).unwrap().is_some());
+    assert!(!requests.poll_once(&mut device).unwrap().is_some());
     hypervisor.put(0, &ready());
     hypervisor.put(2, &ready());
-    let served = turns.look(&mut device).unwrap();
+    let served = requests.poll_once(&mut device).unwrap();
     assert_eq!(served, Served { accesses: 2, ..Served::default() });
     assert_eq!(hypervisor.take_notified(), [0, 2]);
     // The events come late, and find nothing.
     hypervisor.send(0);
     hypervisor.send(2);
-    assert_eq!(turns.serve_ready(&mut device).unwrap(), Served { spurious: 2, ..Served::default() });
+    assert_eq!(requests.serve_ready(&mut device).unwrap(), Served { spurious: 2, ..Served::default() });
 }
 
 #[test]
-fn events_that_are_held_back_come_after_the_release() {
-    let (hypervisor, mut turns) = Hypervisor::new(2).unwrap();
+fn events_that_are_held_back_come_when_they_are_armed_again() {
+    let (hypervisor, mut requests) = Hypervisor::new(2).unwrap();
     let mut device = Device::default();
     for vcpu in [0, 1] {
         hypervisor.put(vcpu, &ready());
     }
     hypervisor.send(0);
-    assert_eq!(turns.hear(&mut device).unwrap().accesses, 1);
+    assert_eq!(requests.drain_events(&mut device).unwrap().accesses, 1);
     hypervisor.put(0, &ready());
     hypervisor.send(0);
     hypervisor.send(1);
-    assert_eq!(turns.hear(&mut device).unwrap().accesses, 1, "the other vCPU");
-    assert_eq!(turns.hear(&mut device).unwrap(), Served::default());
-    turns.release().unwrap();
-    assert_eq!(turns.hear(&mut device).unwrap().accesses, 1);
+    assert_eq!(requests.drain_events(&mut device).unwrap().accesses, 1, "the other vCPU");
+    assert_eq!(requests.drain_events(&mut device).unwrap(), Served::default());
+    requests.arm_notifications().unwrap();
+    assert_eq!(requests.drain_events(&mut device).unwrap().accesses, 1);
     assert_eq!(hypervisor.take_notified(), [0, 1, 0]);
 }
 
 #[test]
 fn ports_and_slots_must_fit() {
     let page = || Arc::new(Mapping::anonymous(4096).unwrap());
-    let (_, turns) = Hypervisor::new(128).unwrap();
-    drop(turns);
+    let (_, requests) = Hypervisor::new(128).unwrap();
+    drop(requests);
     assert!(Hypervisor::new(129).is_err());
     struct None;
     impl crate::xen::server::Events for None {
@@ -176,7 +176,7 @@ fn ports_and_slots_must_fit() {
             Ok(())
         }
     }
-    assert!(Turns::new(page(), vec![4, 5, 4], None).is_err());
+    assert!(RequestLoop::new(page(), vec![4, 5, 4], None).is_err());
 }
 
 proptest! {
@@ -184,11 +184,11 @@ proptest! {
     fn any_slot_is_answered_or_left_alone(
         addr: u64, data: u64, count in 0u32..3, size in 0u32..10, vp_eport: u32, pad: u16, flags: u8, kind in 0u8..10,
     ) {
-        let (hypervisor, mut turns) = Hypervisor::new(1).unwrap();
+        let (hypervisor, mut requests) = Hypervisor::new(1).unwrap();
         let slot = Slot { addr, data, count, size, vp_eport, pad, flags, kind };
         hypervisor.put(0, &slot);
         hypervisor.send(0);
-        let served = turns.serve_ready(&mut Device { value: 1, ..Device::default() }).unwrap();
+        let served = requests.serve_ready(&mut Device { value: 1, ..Device::default() }).unwrap();
         let after = hypervisor.slot(0).unwrap();
         if flags & STATE_MASK == State::Ready.number() {
             prop_assert_eq!(served.spurious, 0);

@@ -52,7 +52,7 @@ impl Watch {
         let limit = Timespec::try_from(limit).ok();
         match poll(&mut [PollFd::new(events, PollFlags::IN)], limit.as_ref()) {
             Ok(0) | Err(Errno::INTR) => Ok(false),
-            Ok(_) => self.heard(),
+            Ok(_) => self.drain(),
             Err(source) => Err(Error::call("wait for device slots", source)),
         }
     }
@@ -61,7 +61,7 @@ impl Watch {
     ///
     /// # Errors
     /// The event channel fails.
-    pub fn heard(&self) -> Result<bool, Error> {
+    pub fn drain(&self) -> Result<bool, Error> {
         let Some(events) = &self.events else { return Ok(true) };
         let mut ports = Vec::new();
         while events.pending(&mut ports)? {}

@@ -1,21 +1,6 @@
 //! The console: what is written is kept for the test, what is read is what the test typed.
 
-use std::collections::VecDeque;
-
-use super::with;
-
-/// Both directions.
-#[derive(Default)]
-pub(super) struct Uart {
-    output: Vec<u8>,
-    input: VecDeque<u8>,
-}
-
-impl Uart {
-    pub fn has_input(&self) -> bool {
-        !self.input.is_empty()
-    }
-}
+use super::machine::with;
 
 /// Bytes of output that are kept: a test that never looks must not fill the memory.
 const KEPT: usize = 1 << 20;

@@ -3,47 +3,12 @@
 use xenolith_isa::exception::{El1State, Taken};
 use xenolith_isa::regs::{El1Registers, Pstate};
 
-use super::{time, with};
+use super::machine::with;
+
+pub use super::machine::registers::Registers;
 
 /// SCTLR_EL1 when a vCPU starts: as in `arch/aarch64`.
 const SCTLR_RESET: u64 = 0x00c5_0078;
-
-/// What a CPU holds for a vCPU, named as the registers are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Registers {
-    /// SCTLR_EL1.
-    pub sctlr: u64,
-    /// TCR_EL1.
-    pub tcr: u64,
-    /// TTBR0_EL1.
-    pub ttbr0: u64,
-    /// TTBR1_EL1.
-    pub ttbr1: u64,
-    /// SP_EL0.
-    pub sp_el0: u64,
-    /// SP_EL1.
-    pub sp_el1: u64,
-    /// VBAR_EL1.
-    pub vbar: u64,
-    /// ELR_EL1.
-    pub elr: u64,
-    /// SPSR_EL1.
-    pub spsr: u64,
-    /// ESR_EL1.
-    pub esr: u64,
-    /// FAR_EL1.
-    pub far: u64,
-    /// SP_EL0 and SP_EL1.
-    pub sp: [u64; 2],
-    /// TPIDR_EL1: stands for all the registers that are only kept.
-    pub tpidr: u64,
-    /// CNTV_CVAL_EL0.
-    pub timer_compare: u64,
-    /// CNTV_CTL_EL0.
-    pub timer_control: u64,
-    /// VMPIDR_EL2.
-    pub vmpidr: u64,
-}
 
 /// The state of a vCPU that is not running.
 #[derive(Clone, Debug)]
@@ -88,7 +53,7 @@ impl Context {
 
     /// When the virtual timer will fire, if it is on and not masked.
     pub fn timer_deadline(&self) -> Option<u64> {
-        time::guest_deadline(&self.0)
+        self.0.timer_deadline()
     }
 }
 

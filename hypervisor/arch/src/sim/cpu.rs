@@ -4,29 +4,8 @@ use xenolith_core::types::CpuId;
 use xenolith_isa::sysreg::IdRegisters;
 use xenolith_isa::sysreg::ids::samples;
 
-use super::context::Registers;
-use super::memory::Stage2;
-use super::{Machine, gic, power, time, with};
-
-/// One CPU.
-#[derive(Default)]
-pub(super) struct Cpu {
-    /// What the vCPU on it has in its registers.
-    pub registers: Registers,
-    /// The stage 2 under which a guest would run.
-    pub stage2: Option<Stage2>,
-    /// EL2's own timer.
-    pub timer: Option<u64>,
-    /// Its part of the interrupt controller.
-    pub gic: gic::Interface,
-}
-
-/// When [`interrupt_waits`] says yes though nothing waits.
-#[derive(Default)]
-pub(super) struct Pause {
-    every: Option<u32>,
-    asked: u32,
-}
+use super::machine::{Pause, with};
+use super::power;
 
 /// Has the calling thread play this CPU from now on.
 pub fn on_cpu(cpu: CpuId) {
@@ -66,14 +45,6 @@ pub fn wait_for_interrupt() {
     });
     if !woken {
         power::end(power::Ending::Asleep);
-    }
-}
-
-impl Machine {
-    /// When the next of the CPU's timers fires, if one is set.
-    fn next_timer(&mut self) -> Option<u64> {
-        let cpu = self.cpu();
-        [cpu.timer, time::guest_deadline(&cpu.registers)].into_iter().flatten().min()
     }
 }
 

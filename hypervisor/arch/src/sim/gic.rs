@@ -2,55 +2,13 @@
 //!
 //! All interrupts have one priority: while one is taken and its priority not dropped, no other is.
 
-use std::collections::BTreeMap;
-
 use xenolith_core::types::{CpuId, Pa};
 use xenolith_isa::vgic::{Fill, ListRegister};
 
-use super::{Machine, time, with};
+use super::machine::interrupts::{LIST_REGISTERS, PRIORITY_BITS, SHARED};
+use super::machine::{Machine, with};
 
-/// The software interrupt that makes a CPU look at its scheduler.
-pub const KICK: u32 = 1;
-/// The private line of EL2's own timer.
-pub const TIMER: u32 = 26;
-/// The private line of the virtual timer.
-pub const GUEST_TIMER: u32 = 27;
-/// The private line by which list registers ask for service.
-pub const MAINTENANCE: u32 = 25;
-
-/// The console's shared line: it is up while there is input.
-pub const CONSOLE: u32 = 33;
-
-/// Shared interrupts.
-const SHARED: u32 = 256;
-/// List registers of each CPU.
-const LIST_REGISTERS: usize = 4;
-/// Priority bits of the virtual interface.
-const PRIORITY_BITS: u8 = 5;
-
-/// One interrupt line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Line {
-    /// It may come to a CPU.
-    pub enabled: bool,
-    /// It is edge-triggered.
-    pub edge: bool,
-    /// It has been taken and not been deactivated.
-    pub active: bool,
-    /// An edge, or a software interrupt, has come.
-    pub latched: bool,
-    /// The device holds the line.
-    pub level: bool,
-    /// The CPU that gets it, if it is shared.
-    pub target: CpuId,
-}
-
-/// The shared lines, and what a GICv2 has for guests.
-#[derive(Default)]
-pub(super) struct Distributor {
-    lines: BTreeMap<u32, Line>,
-    virtual_interface: Option<(Pa, u64)>,
-}
+pub use super::machine::interrupts::{CONSOLE, GUEST_TIMER, KICK, Line, MAINTENANCE, TIMER};
 
 /// Makes the controller a GICv2 whose virtual CPU interface is here, of so many bytes.
 pub fn be_version_2(start: Pa, size: u64) {
@@ -60,91 +18,6 @@ pub fn be_version_2(start: Pa, size: u64) {
 /// Where the virtual CPU interface of a GICv2 is, and its size in bytes; `None` for a GICv3.
 pub fn virtual_cpu_interface() -> Option<(Pa, u64)> {
     with(|machine| machine.gic.virtual_interface)
-}
-
-/// What belongs to one CPU.
-#[derive(Default)]
-pub(super) struct Interface {
-    private: BTreeMap<u32, Line>,
-    /// Taken, its priority not dropped yet.
-    handling: Option<u32>,
-    /// A vCPU is loaded.
-    pub on: bool,
-    /// Its list registers.
-    pub list: [Option<ListRegister>; LIST_REGISTERS],
-    /// The maintenance interrupts that are wanted.
-    pub fill: Fill,
-    /// Interrupts that the guest has ended and that no list register has.
-    pub unlisted_ends: u32,
-    /// A list register that asked for it has become free.
-    pub ended: bool,
-}
-
-impl Interface {
-    pub fn turn_off(&mut self) {
-        self.on = false;
-        self.fill = Fill::default();
-        self.ended = false;
-    }
-
-    pub fn turn_on(&mut self) {
-        self.on = true;
-        self.unlisted_ends = 0;
-    }
-
-    /// ICH_MISR_EL2: a maintenance interrupt is due.
-    fn wants_maintenance(&self) -> bool {
-        let pending = || self.list.iter().flatten().any(|register| register.state.is_pending());
-        self.on
-            && (self.ended
-                || self.fill.no_pending && !pending()
-                || self.fill.unlisted_active && self.unlisted_ends > 0)
-    }
-}
-
-impl Machine {
-    /// A line of this CPU, or a shared one.
-    pub(super) fn line(&mut self, intid: u32) -> &mut Line {
-        self.line_of(self.this, intid)
-    }
-
-    fn line_of(&mut self, cpu: usize, intid: u32) -> &mut Line {
-        assert!(intid < 32 + SHARED, "there is no interrupt {intid}");
-        let lines = if intid < 32 { &mut self.cpu_at(cpu).gic.private } else { &mut self.gic.lines };
-        lines.entry(intid).or_insert(Line { enabled: intid < 16, ..Line::default() })
-    }
-
-    /// Whether a line asks for attention, whatever its enable says.
-    fn asserted(&mut self, intid: u32) -> bool {
-        let now = self.counter;
-        let typed = self.console.has_input();
-        let cpu = self.cpu();
-        let wired = match intid {
-            TIMER => cpu.timer.is_some_and(|deadline| deadline <= now),
-            GUEST_TIMER => time::guest_deadline(&cpu.registers).is_some_and(|deadline| deadline <= now),
-            MAINTENANCE => cpu.gic.wants_maintenance(),
-            CONSOLE => typed,
-            _ => false,
-        };
-        let line = self.line(intid);
-        wired || line.latched || line.level && !line.edge
-    }
-
-    /// The interrupt that this CPU would take now.
-    fn highest(&mut self) -> Option<u32> {
-        let this = CpuId(self.this as u16);
-        let shared: Vec<u32> =
-            self.gic.lines.iter().filter(|(_, line)| line.target == this).map(|(&intid, _)| intid).collect();
-        (0..32).chain(shared).find(|&intid| {
-            let line = *self.line(intid);
-            line.enabled && !line.active && self.asserted(intid)
-        })
-    }
-
-    /// Whether an interrupt waits for this CPU.
-    pub(super) fn interrupt_pending(&mut self) -> bool {
-        self.cpu().gic.handling.is_none() && self.highest().is_some()
-    }
 }
 
 /// Takes the highest pending interrupt, if there is one.

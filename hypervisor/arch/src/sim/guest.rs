@@ -3,9 +3,8 @@
 use xenolith_isa::vgic::list_register::ListState;
 use xenolith_isa::vgic::{ListRegister, Origin};
 
-use super::context::Registers;
-use super::memory::Stage2;
-use super::with;
+use super::machine::registers::{Registers, Stage2};
+use super::machine::with;
 
 /// The stage 2 under which the CPU would run a guest now.
 pub fn stage2() -> Option<Stage2> {

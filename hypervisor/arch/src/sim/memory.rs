@@ -1,25 +1,13 @@
 //! Stage 2, TLBs, caches, and the guest's own tables: a virtual address is the guest physical one, unless the test
 //! says that the page is not mapped.
 
-use std::collections::BTreeSet;
-
 use xenolith_core::types::{Gva, Ipa, PAGE_SHIFT};
 use xenolith_memory::p2m::{Depth, Tlb, Vttbr};
 
-use super::with;
+use super::machine::with;
 
-/// The registers that select a domain's stage 2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stage2 {
-    /// VTTBR_EL2: root table and VMID.
-    pub vttbr: Vttbr,
-    /// VTCR_EL2.
-    pub vtcr: u64,
-}
-
-/// The pages that the guest's own tables do not map.
-#[derive(Default)]
-pub(super) struct GuestTables(BTreeSet<u64>);
+pub use super::machine::Flushes;
+pub use super::machine::registers::Stage2;
 
 /// The address bits that a guest's tables translate.
 const VIRTUAL_BITS: u32 = 48;
@@ -39,31 +27,22 @@ pub fn trap_wait_for_event(_trap: bool) {}
 
 /// What the guest's tables make of a virtual address.
 pub fn translate(address: Gva, _write: bool) -> Option<Ipa> {
-    let mapped = with(|machine| !machine.guest_tables.0.contains(&(address.0 >> PAGE_SHIFT)));
+    let mapped = with(|machine| !machine.unmapped.contains(&(address.0 >> PAGE_SHIFT)));
     (mapped && address.0 >> VIRTUAL_BITS == 0).then_some(Ipa(address.0))
 }
 
 /// Takes the page of an address out of the guests' tables.
 pub fn unmap(address: Gva) {
-    with(|machine| machine.guest_tables.0.insert(address.0 >> PAGE_SHIFT));
+    with(|machine| machine.unmapped.insert(address.0 >> PAGE_SHIFT));
 }
 
 /// Puts all pages back into the guests' tables.
 pub fn map_again() {
-    with(|machine| machine.guest_tables.0.clear());
+    with(|machine| machine.unmapped.clear());
 }
 
 /// Makes instructions written to memory visible to fetches, of which there are none here.
 pub fn sync_instructions() {}
-
-/// How often TLBs were flushed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Flushes {
-    /// By address.
-    pub addresses: u64,
-    /// Of all that a domain has.
-    pub all: u64,
-}
 
 /// What the TLBs were told since the machine was switched on.
 pub fn flushes() -> Flushes {

@@ -1,7 +1,6 @@
 //! The counter and the timers. Time passes by a tick with every look, and as the test says.
 
-use super::context::Registers;
-use super::with;
+use super::machine::with;
 
 /// Ticks in a second: as in QEMU.
 const FREQUENCY: u64 = 62_500_000;
@@ -27,9 +26,4 @@ pub fn set_timer(deadline: Option<u64>) {
 /// Lets time pass.
 pub fn advance(ticks: u64) {
     with(|machine| machine.counter = machine.counter.saturating_add(ticks));
-}
-
-/// When the virtual timer fires, if it is on and not masked (CNTV_CTL_EL0: bit 0 ENABLE, bit 1 IMASK).
-pub(super) fn guest_deadline(registers: &Registers) -> Option<u64> {
-    (registers.timer_control & 3 == 1).then_some(registers.timer_compare)
 }

@@ -9,7 +9,7 @@ use xenolith_abi::Errno;
 use crate::load::LoadError;
 use crate::static_shm::NotTaken;
 use xenolith_core::types::Pa;
-use xenolith_domain::domain::build::BuildError;
+use xenolith_domain::life::build::BuildError;
 use xenolith_host::passthrough::PassthroughError;
 use xenolith_host::platform::PlatformError;
 use xenolith_isa::vgic::ConfigError;
@@ -103,7 +103,7 @@ pub enum BootError {
 impl From<BuildError> for BootError {
     fn from(error: BuildError) -> Self {
         match error {
-            BuildError::Controller(error) => BootError::Controller(error),
+            BuildError::Arch(error) => BootError::Controller(error),
             BuildError::Map(start, error) => BootError::Map(start, error),
             BuildError::Call(Errno::ENOMEM) => BootError::NoHypervisorMemory,
             BuildError::Call(errno) => BootError::Call(errno),

@@ -7,7 +7,7 @@ use xenolith_abi::Errno;
 
 use crate::load::LoadError;
 use xenolith_core::types::Pa;
-use xenolith_domain::domain::build::BuildError;
+use xenolith_domain::life::build::BuildError;
 use xenolith_host::command_line::InvalidOptions;
 use xenolith_host::domain_tree::TreeError;
 use xenolith_isa::vgic::ConfigError;
@@ -51,7 +51,7 @@ pub enum FirstError {
 impl From<BuildError> for FirstError {
     fn from(error: BuildError) -> Self {
         match error {
-            BuildError::Controller(error) => FirstError::Controller(error),
+            BuildError::Arch(error) => FirstError::Controller(error),
             BuildError::Map(start, error) => FirstError::Map(start, error),
             BuildError::Call(Errno::ENOMEM) => FirstError::NoHypervisorMemory,
             BuildError::Call(errno) => FirstError::Call(errno),

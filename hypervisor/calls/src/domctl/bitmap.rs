@@ -3,7 +3,8 @@
 use xenolith_abi::Errno;
 use xenolith_abi::control::Bitmap;
 
-use crate::Caller;
+use crate::caller::Caller;
+use xenolith_core::bug;
 
 /// Bits that a word holds.
 const WORD: u32 = u64::BITS;
@@ -15,7 +16,10 @@ pub fn read_bitmap(caller: &Caller<'_>, bitmap: &Bitmap) -> Result<u64, Errno> {
     let bits = bitmap.nr_bits.min(WORD);
     let mut bytes = [0; 8];
     let count = bits.div_ceil(8) as usize;
-    let Some(wanted) = bytes.get_mut(..count) else { return Err(Errno::EINVAL) };
+    let Some(wanted) = bytes.get_mut(..count) else {
+        bug!("64 bits are more than 8 bytes");
+        return Err(Errno::EINVAL);
+    };
     caller.read_bytes(bitmap.bitmap, wanted)?;
     let mask = 1_u64.checked_shl(bits).map_or(u64::MAX, |bit| bit - 1);
     Ok(u64::from_le_bytes(bytes) & mask)

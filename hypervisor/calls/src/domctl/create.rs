@@ -5,9 +5,10 @@ use xenolith_abi::domctl::{
     CreateDomain, CreateDomainV15, Domctl, GRANT_VERSION_MASK, GicVersion, create_flag,
 };
 
-use crate::Caller;
+use crate::caller::Caller;
 use xenolith_core::types::DomId;
-use xenolith_domain::domain::create::{Controller, NewDomain};
+use xenolith_domain::arch::Controller;
+use xenolith_domain::life::create::NewDomain;
 
 use super::{Outcome, Version};
 
@@ -21,8 +22,7 @@ pub fn create(caller: &Caller<'_>, version: Version, request: &mut Domctl) -> Re
     };
     let id = Some(DomId(request.domain)).filter(|id| (1..DomId::FIRST_RESERVED.0).contains(&id.0));
     let domain = caller.hv.create_domain(&plan(&wanted, id)?)?;
-    let gic_version = if domain.gic_system_registers { GicVersion::V3 } else { GicVersion::V2 };
-    wanted.arch.gic_version = gic_version.number();
+    wanted.arch.gic_version = domain.arch.info().gic_version;
     // The guest reads the frequency from its own register.
     wanted.arch.clock_frequency = 0;
     request.domain = domain.id.0;

@@ -6,7 +6,7 @@ use xenolith_abi::domctl::{
     SetTarget, VUART_INIT, VUART_VPL011, VuartOp,
 };
 
-use crate::Caller;
+use crate::caller::Caller;
 use xenolith_core::types::{DomId, Gfn, Mfn};
 use xenolith_domain::domain::Domain;
 

@@ -3,10 +3,10 @@
 use xenolith_abi::Errno;
 use xenolith_abi::domctl::{AddressSize, CacheFlush, Domctl, MaxMem, PagingMempool};
 
-use crate::{Arguments, Caller};
+use crate::caller::{Arguments, Caller};
 use xenolith_core::types::Gfn;
 use xenolith_domain::domain::Domain;
-use xenolith_domain::domain::destroy::Progress;
+use xenolith_domain::parts::progress::Progress;
 
 use super::Outcome;
 
@@ -22,7 +22,7 @@ pub fn max_mem(domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {
     Ok(Outcome::Done)
 }
 
-/// Domains are AArch64. `EBUSY`: it has memory already. `EINVAL`: anything else.
+/// Domains have 64-bit addresses. `EBUSY`: it has memory already. `EINVAL`: anything else.
 pub fn set_address_size(domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {
     let asked: AddressSize = request.payload.get();
     match asked.size {

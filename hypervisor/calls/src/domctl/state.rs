@@ -5,16 +5,16 @@ use alloc::sync::Arc;
 use xenolith_abi::Errno;
 use xenolith_abi::domctl::{Domctl, SetDomainHandle};
 
-use crate::{Arguments, Caller};
+use crate::caller::{Arguments, Caller};
 use xenolith_core::types::DomId;
 use xenolith_domain::domain::Domain;
-use xenolith_domain::domain::destroy::Progress;
 use xenolith_domain::hypervisor::Hypervisor;
+use xenolith_domain::parts::progress::Progress;
 
 use super::{Outcome, Version};
 
-/// In x1: the call has paused the domain and waits until its vCPUs have left their CPUs. Only the control domain can
-/// put it there by itself, and then the call merely does not pause.
+/// The second argument of the continuation that has paused the domain and waits until its vCPUs have left their CPUs. Only
+/// the control domain can put it there by itself, and then the call merely does not pause.
 const PAUSED: u64 = 0x7061_7573_6564_0001;
 
 /// Pauses a domain, unless the call has before. Nothing when no CPU holds a vCPU of it any more; else how the call goes

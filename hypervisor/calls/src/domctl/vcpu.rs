@@ -9,7 +9,7 @@ use xenolith_abi::domctl::{
 };
 use xenolith_abi::sysctl::SCHEDULER_CREDIT2;
 
-use crate::{Arguments, Caller};
+use crate::caller::{Arguments, Caller};
 use xenolith_arch as arch;
 use xenolith_core::types::VcpuId;
 use xenolith_domain::domain::Domain;
@@ -98,7 +98,7 @@ pub fn nodes(caller: &Caller<'_>, request: &Domctl) -> Result<Outcome, Errno> {
     Ok(Outcome::Done)
 }
 
-/// Sets registers while the domain stands still. `EINVAL`: no such vCPU, a bad PSTATE, the caller's own domain.
+/// Sets registers while the domain stands still. `EINVAL`: no such vCPU, a state that a guest's CPU cannot be in, the caller's own domain.
 pub fn set_context(
     caller: &Caller<'_>,
     arguments: Arguments,

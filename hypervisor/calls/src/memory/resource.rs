@@ -6,7 +6,7 @@ use xenolith_abi::memory::{AcquireResource, MemoryOp, OP_BITS, Resource};
 use xenolith_core::types::{DomId, Gfn};
 use xenolith_domain::domain::Domain;
 
-use super::super::{Answer, Caller, DONE, Reply};
+use crate::caller::{Answer, Caller, DONE, Reply};
 
 /// `id` of the frames of the grant table that its entries are in (`XENMEM_resource_grant_table_id_shared`).
 const GRANT_SHARED: u32 = 0;
@@ -90,7 +90,7 @@ fn pages(
     for index in first..request.nr_frames.into() {
         if index > first && caller.should_pause() {
             let command = u64::from(MemoryOp::AcquireResource.number()) | index << OP_BITS;
-            return Ok(Reply::Again([command, address, 0, 0, 0]));
+            return Ok(Reply::Continue([command, address, 0, 0, 0]));
         }
         let place = gfn(caller, request, index);
         // The sum is below the object's size.

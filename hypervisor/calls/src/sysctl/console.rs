@@ -4,7 +4,7 @@ use xenolith_abi::Errno;
 use xenolith_abi::control::Payload;
 use xenolith_abi::sysctl::{DebugKeys, ReadConsole};
 
-use crate::Caller;
+use crate::caller::Caller;
 use xenolith_domain::console::{RING, console};
 use xenolith_domain::debug_keys;
 

@@ -5,7 +5,7 @@ use xenolith_abi::control::Payload;
 use xenolith_abi::domctl::DomainInfo;
 use xenolith_abi::sysctl::GetDomainInfoList;
 
-use crate::Caller;
+use crate::caller::Caller;
 use xenolith_core::types::DomId;
 
 /// All domains from a number on, in the order of their numbers, as many as fit.

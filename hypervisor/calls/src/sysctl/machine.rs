@@ -7,7 +7,7 @@ use xenolith_abi::sysctl::{
     AvailHeap, CpuIdle, CpuTopo, CpuTopoInfo, GetCpuInfo, NodeMemory, NumaInfo, PhysInfo, capability,
 };
 
-use crate::Caller;
+use crate::caller::Caller;
 use xenolith_arch as arch;
 use xenolith_core::types::{CpuId, PAGE_SIZE};
 use xenolith_host::command_line::XenVersion;

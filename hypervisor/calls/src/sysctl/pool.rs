@@ -7,7 +7,7 @@ use xenolith_abi::sysctl::{
     CpuPoolOp, CpuPoolOpKind, Credit2, SCHEDULER_CREDIT2, SchedId, SchedulerAction, SystemSchedulerOp,
 };
 
-use crate::Caller;
+use crate::caller::Caller;
 use crate::domctl::write_bitmap;
 use xenolith_policy::sched::CpuMask;
 

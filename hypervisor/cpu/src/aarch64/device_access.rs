@@ -8,8 +8,8 @@
 use xenolith_arch::{self as arch, context};
 use xenolith_core::types::{Gva, Ipa};
 use xenolith_domain::cpu::Local;
-use xenolith_domain::domain::mmio::IoState;
 use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
+use xenolith_domain::parts::io_state::IoState;
 use xenolith_isa::device_access::{DeviceAccess, MmioAccess};
 use xenolith_isa::instruction;
 use xenolith_isa::regs::{GuestRegs, Length};

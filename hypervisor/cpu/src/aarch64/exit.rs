@@ -89,12 +89,12 @@ fn system_register(
 ) {
     let view = VcpuView {
         el0: regs.pstate.is_el0(),
-        gic_system_registers: vcpu.domain.gic_system_registers,
-        actlr: hv.actlr,
+        gic_system_registers: vcpu.domain.arch.gic_system_registers,
+        actlr: hv.arch.actlr,
     };
     let written = regs.get(access.register);
     let mut result = 0;
-    match sysreg::emulate(access, written, &view, &vcpu.domain.ids) {
+    match sysreg::emulate(access, written, &view, &vcpu.domain.arch.ids) {
         Outcome::Value(value) => result = value,
         Outcome::Ignored => (),
         Outcome::Undefined => return inject::undefined(regs),
@@ -131,7 +131,7 @@ fn system_register(
 /// Cleans the next part of the domain's memory, which is what a set/way operation means where caches are shared.
 /// True at the end.
 fn clean_step(vcpu: &VcpuRef) -> bool {
-    let progress = &vcpu.vcpu().cleaned_to;
+    let progress = &vcpu.vcpu().arch.cleaned_to;
     let next = vcpu.domain.clean_memory(Gfn(progress.load(Ordering::Relaxed)));
     progress.store(next.map_or(0, |gfn| gfn.0), Ordering::Relaxed);
     next.is_none()

@@ -41,7 +41,7 @@ fn answer(hv: &Hypervisor, call: Call, regs: &mut GuestRegs) {
         XenVersion::V4_17 => psci::SMCCC_1_1,
         XenVersion::V4_20 => psci::SMCCC_1_2,
     };
-    if let Some(answer) = psci::answer(call, smccc, &hv.mitigations) {
+    if let Some(answer) = psci::answer(call, smccc, &hv.arch.mitigations) {
         answer.store(regs);
     }
 }

@@ -16,22 +16,22 @@ pub fn access(
 ) -> u64 {
     let now = arch::now();
     let timer = {
-        let mut timer = vcpu.vcpu().timer.lock();
+        let mut timer = vcpu.vcpu().arch.timer.lock();
         let Some(value) = write else { return timer.read(register, now) };
         timer.write(register, value, now);
         *timer
     };
     local.set_timer(vcpu.vcpu().unit, TimerKind::Physical, timer.deadline(now));
     local.choose();
-    vcpu.domain.set_private_level(hv, vcpu.id, vcpu.domain.physical_timer, timer.line(now));
+    vcpu.domain.set_private_level(hv, vcpu.id, vcpu.domain.arch.physical_timer, timer.line(now));
     0
 }
 
 /// The timer of a vCPU, which may not be running, has come to its time.
 pub fn due(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, now: u64) {
-    let timer = *vcpu.vcpu().timer.lock();
+    let timer = *vcpu.vcpu().arch.timer.lock();
     local.set_timer(vcpu.vcpu().unit, TimerKind::Physical, timer.deadline(now));
     if timer.line(now) {
-        vcpu.domain.set_private_level(hv, vcpu.id, vcpu.domain.physical_timer, true);
+        vcpu.domain.set_private_level(hv, vcpu.id, vcpu.domain.arch.physical_timer, true);
     }
 }

@@ -6,7 +6,7 @@ use xenolith_core::types::{Gfn, PAGE_SHIFT};
 use xenolith_memory::p2m::MapKind;
 
 use super::Domain;
-use super::memory::Memory;
+use crate::parts::memory::Memory;
 
 /// Pages cleaned in one go: 4 MiB.
 const STEP: u64 = 1024;

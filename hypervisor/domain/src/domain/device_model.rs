@@ -5,32 +5,18 @@
 //! under the lock of what is changed by that, and taking it back comes by there afterwards: so nothing is left that was
 //! begun before.
 
-use arrayvec::ArrayVec;
 use xenolith_abi::Errno;
 use xenolith_abi::event::Virq;
 use xenolith_abi::xenolith::Slot;
 
 use crate::hypervisor::Hypervisor;
+use xenolith_core::bug;
 use xenolith_core::types::{DomId, Gfn};
 use xenolith_memory::p2m::MapKind;
 use xenolith_policy::slots::Parties;
 
 use super::Domain;
-
-/// Device models that one domain may have, the control domain not counted.
-pub const DEVICE_MODELS: usize = 16;
-
-/// The domains that may be a guest's device model.
-pub type DeviceModels = ArrayVec<Permission, DEVICE_MODELS>;
-
-/// That a domain may be a guest's device model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Permission {
-    /// The domain.
-    pub to: DomId,
-    /// Whether it was given for itself; if not, it stands as long as a slot carries it.
-    pub stays: bool,
-}
+use crate::parts::device_models::Permission;
 
 impl Domain {
     /// Whether `other` may use this domain's memory and answer its accesses. The control domain may for every domain;
@@ -130,7 +116,9 @@ impl Hypervisor {
         if !backend.is_control
             && let Err(errno) = guest.permit_device_model(backend, false)
         {
-            let _ = slots.destroy(number);
+            if slots.destroy(number).is_err() {
+                bug!("slot {number} was made, and does not exist");
+            }
             return Err(errno);
         }
         Ok(number)

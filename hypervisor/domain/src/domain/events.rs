@@ -36,7 +36,7 @@ impl Domain {
     }
 
     /// Signals through a port of the hypervisor. A port to which nobody has connected is found pending when somebody does.
-    pub(super) fn notify_peer(&self, hv: &Hypervisor, port: Port) {
+    pub(crate) fn notify_peer(&self, hv: &Hypervisor, port: Port) {
         let peer = self.events.lock().consumer_peer(port);
         if let Some(peer) = peer {
             hv.deliver_event(peer);

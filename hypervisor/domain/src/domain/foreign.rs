@@ -16,7 +16,7 @@ use xenolith_core::types::{Gfn, Mfn};
 use xenolith_memory::p2m::MapKind;
 
 use super::Domain;
-use super::memory::frame_error;
+use crate::parts::memory::frame_error;
 
 impl Domain {
     /// Takes a reference to a page of the domain's RAM, for another domain to map. `EINVAL`: there is no RAM of its own at
@@ -123,7 +123,7 @@ impl Domain {
     /// Notes that a page of RAM has gone from where it was: ballooned away, removed, or replaced by something else. Whoever
     /// maps the domain's memory has to drop what it keeps of it, for which the vCPU waits that runs on the calling CPU. If
     /// it was another domain's doing, each of the domain's vCPUs waits.
-    pub(super) fn mark_mapcache_stale(&self, hv: &Hypervisor) {
+    pub(crate) fn mark_mapcache_stale(&self, hv: &Hypervisor) {
         let here = Some(arch::this_cpu());
         match self.vcpus.iter().find(|vcpu| hv.scheduler.running_on(vcpu.unit) == here) {
             Some(vcpu) => vcpu.mark_mapcache_stale(),

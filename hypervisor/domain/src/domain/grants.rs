@@ -6,21 +6,17 @@ use xenolith_abi::Errno;
 
 use crate::hypervisor::Hypervisor;
 use xenolith_core::types::{DomId, Gfn, Mfn};
-use xenolith_memory::frames::{Content, FrameRange, FrameRef, Frames, Kind};
+use xenolith_memory::frames::{FrameRef, Frames};
 use xenolith_memory::p2m::MapKind;
 use xenolith_policy::grant::{Domains, GrantTable, Maptrack, Resolved, Resolver, Rights};
 
 use super::Domain;
-use super::memory::Memory;
+use crate::parts::memory::Memory;
 
 impl Domain {
     /// A new frame for the domain's grant table.
     pub fn new_grant_frame(&self, hv: &Hypervisor) -> Option<FrameRef> {
-        let mfn = hv.frames.alloc(0, self.id, Kind::Shared, Content::Zeroed)?;
-        let frame = hv.frames.get_frame(mfn, self.id).ok();
-        // The table holds its frame by the `FrameRef` alone.
-        let _ = hv.give_up(self, FrameRange { first: mfn, pages: 1 });
-        frame
+        hv.new_shared_frame(self)
     }
 
     /// Maps a frame of the grant table, which grows as far as it may (`XENMAPSPACE_grant_table`). A frame that is mapped

@@ -1,8 +1,6 @@
 //! What a domain and its vCPUs are doing, in the words of the toolstack.
 
-use xenolith_abi::domctl::{
-    ArchDomainInfo, DomainInfo, GicVersion, SHUTDOWN_REASON_NONE, SHUTDOWN_REASON_SHIFT, VcpuInfo, info_flag,
-};
+use xenolith_abi::domctl::{DomainInfo, SHUTDOWN_REASON_NONE, SHUTDOWN_REASON_SHIFT, VcpuInfo, info_flag};
 
 use crate::hypervisor::Hypervisor;
 use crate::vcpu::{Power, Vcpu};
@@ -42,7 +40,6 @@ impl Domain {
         ];
         let flags = flags.iter().filter(|(holds, _)| *holds).fold(0, |all, (_, flag)| all | flag);
         let memory = self.memory.lock();
-        let gic_version = if self.gic_system_registers { GicVersion::V3 } else { GicVersion::V2 };
         DomainInfo {
             domain: self.id.0,
             flags,
@@ -54,7 +51,7 @@ impl Domain {
             max_vcpu_id: u32::try_from(self.vcpus.len()).unwrap_or(u32::MAX).wrapping_sub(1),
             handle: *self.handle.lock(),
             gpaddr_bits: u8::try_from(hv.geometry.bits()).unwrap_or(u8::MAX),
-            arch: ArchDomainInfo { gic_version: gic_version.number(), ..ArchDomainInfo::default() },
+            arch: self.arch.info(),
             ..DomainInfo::default()
         }
     }

@@ -4,48 +4,22 @@
 //! A vCPU that asks is paused before its question can be seen, and resumed by whatever ends its wait: an answer, the loss
 //! of the device model's port, or the end of the server.
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::Ordering;
 
 use xenolith_abi::Errno;
 
 use crate::hypervisor::Hypervisor;
 use xenolith_arch as arch;
-use xenolith_core::sync::{Mutex, RwLockReadGuard};
+use xenolith_core::sync::RwLockReadGuard;
 use xenolith_core::types::{DomId, Ipa, Mfn, VcpuId};
 use xenolith_memory::frames::{Content, FrameRange, FrameRef, Kind};
 use xenolith_policy::event::{ConsumerTag, Port};
-use xenolith_policy::ioreq::{Outcome, Posted, Removed, Request, ServerId, Servers};
+use xenolith_policy::ioreq::{Outcome, Posted, Removed, Request, ServerId};
 use xenolith_vdev::address_table::AddressTable;
 
 use super::Domain;
-use super::memory::frame_error;
-use super::mmio::IoState;
-
-/// A domain's ioreq servers. What they claim of its addresses stands in [`Domain::addresses`] too, and both are changed
-/// under both locks, the addresses' first.
-pub struct Io {
-    servers: Mutex<Servers<FrameRef>>,
-    /// Whether there is any: asked without the lock whenever pages leave the domain's memory.
-    any: AtomicBool,
-}
-
-impl Io {
-    /// No server. `EINVAL`: a number of vCPUs that no domain has.
-    pub fn new(vcpus: u16) -> Result<Self, Errno> {
-        Ok(Io { servers: Mutex::new(Servers::new(vcpus)?), any: AtomicBool::new(false) })
-    }
-
-    /// How many frames the servers hold.
-    pub fn held_frames(&self) -> usize {
-        self.servers.lock().held_frames()
-    }
-
-    /// Whether a domain has made one of them.
-    #[cfg(not(target_os = "none"))]
-    pub fn has_server_of(&self, maker: DomId) -> bool {
-        self.servers.lock().owned_by(maker).is_some()
-    }
-}
+use crate::parts::io_state::IoState;
+use crate::parts::memory::frame_error;
 
 impl Domain {
     /// Asks the ioreq server that has claimed the addresses from `at` to `last`, of which the access may reach beyond.

@@ -1,44 +1,17 @@
 //! A domain's guest physical memory: what is mapped where, reading and writing it, and giving pages back.
-//!
-//! Rule of references: a frame of the domain's own RAM is kept by the domain's allocation; every other mapping (shared
-//! pages, and what belongs to others) holds one reference of its own, which goes after the flush that follows its removal.
 
 use xenolith_abi::Errno;
 
+use crate::arch::HardwareTlb;
 use crate::hypervisor::Hypervisor;
-use xenolith_arch::HardwareTlb;
+use xenolith_core::bug;
 use xenolith_core::types::{DomId, Gfn, Ipa, Mfn, PAGE_SIZE};
-use xenolith_memory::frames::{Content, FrameError, FrameRange, FrameRef, Kind};
+use xenolith_memory::frames::{Content, FrameRange, FrameRef, Kind};
 use xenolith_memory::p2m::{Access, Entry, MapKind, P2m, P2mError, Run};
 use xenolith_memory::table::TableList;
 
 use super::Domain;
-
-/// The stage 2 of a domain, and the account of its pages.
-pub struct Memory {
-    /// Guest frames to machine frames.
-    pub p2m: P2m<TableList, HardwareTlb>,
-    /// Pages of RAM that the domain owns, mapped or not.
-    pub pages: u64,
-    /// Pages that it may own.
-    pub max_pages: u64,
-    /// Where the shared info page is mapped.
-    pub shared_info_gfn: Option<Gfn>,
-    /// Up to how many pages the pool of tables grows by itself when it is used up: for domains that map the memory of
-    /// others, for which nobody could say beforehand how much that will be.
-    pub pool_limit: u64,
-    /// The domain is dying: nothing is given to it or mapped any more.
-    pub closed: bool,
-}
-
-/// The error of the frame table, as hypercalls tell it.
-pub fn frame_error(error: FrameError) -> Errno {
-    match error {
-        FrameError::WrongOwner => Errno::EPERM,
-        FrameError::Saturated => Errno::ENOMEM,
-        _ => Errno::EINVAL,
-    }
-}
+use crate::parts::memory::{Memory, frame_error, holds_reference};
 
 /// Tables that the pool gets at a time when it may grow by itself: more than any single page needs.
 const MORE_TABLES: u64 = 8;
@@ -111,11 +84,6 @@ impl Memory {
         }
     }
 
-    /// Refuses a domain that is dying.
-    pub fn require_open(&self) -> Result<(), Errno> {
-        if self.closed { Err(Errno::EINVAL) } else { Ok(()) }
-    }
-
     /// Changes a page or a block of the tables; when the pool is used up and may grow, it does, once.
     fn with_tables<T>(
         &mut self,
@@ -135,20 +103,6 @@ impl Memory {
     }
 }
 
-/// Whether a mapping of this kind holds a reference of its own.
-pub fn holds_reference(kind: MapKind) -> bool {
-    match kind {
-        MapKind::Ram | MapKind::RamReadOnly | MapKind::Device | MapKind::StrictDevice => false,
-        MapKind::Foreign
-        | MapKind::ForeignReadOnly
-        | MapKind::Grant
-        | MapKind::GrantReadOnly
-        | MapKind::Shared
-        | MapKind::SharedReadOnly
-        | MapKind::StaticShm => true,
-    }
-}
-
 impl Domain {
     /// Whether the guest may access a frame now.
     pub fn is_mapped(&self, gfn: Gfn, write: bool) -> bool {
@@ -157,7 +111,7 @@ impl Domain {
     }
 
     /// Looks a frame up, and keeps it mapped, and so from being freed, while `with` uses it.
-    pub(super) fn with_page<T>(
+    pub(crate) fn with_page<T>(
         &self,
         hv: &Hypervisor,
         gfn: Gfn,
@@ -267,7 +221,9 @@ impl Domain {
         }
         let mfn = hv.frames.alloc(order, self.id, Kind::Ram, Content::Zeroed).ok_or(Errno::ENOMEM)?;
         if let Err(errno) = self.map_ram(hv, &mut memory, gfn, mfn, pages) {
-            let _ = hv.frames.free(mfn, order, self.id);
+            if hv.frames.free(mfn, order, self.id).is_err() {
+                bug!("{}: {mfn} was allocated, and cannot be freed", self.id);
+            }
             return Err(errno);
         }
         memory.pages = owned;

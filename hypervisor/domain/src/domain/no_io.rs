@@ -1,33 +1,10 @@
 //! A hypervisor that was built without I/O forwarding: no domain has an ioreq server.
 
-use xenolith_abi::Errno;
-
 use crate::hypervisor::Hypervisor;
 use xenolith_core::types::{DomId, VcpuId};
 use xenolith_policy::event::{ConsumerTag, Port};
 
 use super::Domain;
-
-/// A domain's ioreq servers, of which there are none.
-pub struct Io;
-
-impl Io {
-    /// No server.
-    pub fn new(_vcpus: u16) -> Result<Self, Errno> {
-        Ok(Io)
-    }
-
-    /// How many frames the servers hold.
-    pub fn held_frames(&self) -> usize {
-        0
-    }
-
-    /// Nobody has made one.
-    #[cfg(not(target_os = "none"))]
-    pub fn has_server_of(&self, _: DomId) -> bool {
-        false
-    }
-}
 
 impl Domain {
     /// No vCPU waits for an answer.

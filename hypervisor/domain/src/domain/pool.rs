@@ -1,4 +1,4 @@
-//! The pages that a domain's stage-2 tables are made of: a pool of its own, so that one that has its memory split into the
+//! The pages that a domain's second-stage tables are made of: a pool of its own, so that one that has its memory split into the
 //! smallest pieces, or mapped at far-off addresses, uses up no other's (Xen's advisory 409).
 
 use xenolith_abi::Errno;
@@ -7,15 +7,7 @@ use crate::hypervisor::Hypervisor;
 use xenolith_core::types::{PAGE_SHIFT, PAGE_SIZE};
 
 use super::Domain;
-use super::destroy::Progress;
-use super::memory::Memory;
-
-impl Memory {
-    /// Pages of the pool, those in use as tables included; the root does not count.
-    pub(super) fn pool_pages(&self) -> u64 {
-        self.p2m.tables().saturating_add(self.p2m.pool().len())
-    }
-}
+use crate::parts::progress::Progress;
 
 impl Domain {
     /// The size of the pool in bytes (`XEN_DOMCTL_get_paging_mempool_size`).
@@ -47,7 +39,7 @@ impl Domain {
                 memory.p2m.pool_mut().push(table);
             } else {
                 let table = memory.p2m.pool_mut().pop().ok_or(Errno::ENOMEM)?;
-                let _ = hv.frames.free_table(table, self.id);
+                hv.free_table(table, self.id);
             }
         }
         let is_done = self.memory.lock().pool_pages() == wanted;

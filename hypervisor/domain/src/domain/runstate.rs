@@ -1,6 +1,6 @@
 //! Where a vCPU reads how its time was spent (`vcpu_op` register_runstate_memory_area).
 //!
-//! The area is named by an address of the guest. As on Xen for Arm it is translated when it is registered, so that each
+//! The area is named by an address of the guest. It is translated when it is registered, so that each
 //! later turn of the vCPU costs a few stores and depends on no tables of the guest; the page is held meanwhile. An area
 //! that cannot be held, because it crosses a page or belongs to a vCPU that is not the caller, is looked up each time.
 
@@ -13,29 +13,18 @@ use zerocopy::IntoBytes;
 use crate::hypervisor::{Hypervisor, VcpuRef};
 use crate::vcpu::Vcpu;
 use xenolith_arch as arch;
+use xenolith_core::bug;
 use xenolith_core::types::{Gva, PAGE_SIZE};
-use xenolith_memory::frames::FrameRef;
 use xenolith_memory::page::Page;
 use xenolith_policy::sched::State;
 
 use super::Domain;
+use crate::parts::runstate::RunstateArea;
 
 /// Bytes of the area.
 const SIZE: u64 = size_of::<RunStateInfo>() as u64;
 /// The byte of [`RUNSTATE_UPDATE`] in the area.
 const FLAG: usize = offset_of!(RunStateInfo, state_entry_time) + 7;
-
-/// The area of a vCPU.
-#[derive(Debug, Default)]
-pub enum RunstateArea {
-    /// None is registered.
-    #[default]
-    None,
-    /// It lies in a page that is held.
-    Page(FrameRef, usize),
-    /// It has to be looked up.
-    Address(Gva),
-}
 
 impl Domain {
     /// Registers the area of a vCPU at `address`, 0 for none. `own`: the vCPU is the caller, so that its translation
@@ -53,7 +42,7 @@ impl Domain {
     }
 
     /// Lets go of the areas of a domain whose vCPUs run no more.
-    pub(super) fn forget_runstates(&self, hv: &Hypervisor) {
+    pub(crate) fn forget_runstates(&self, hv: &Hypervisor) {
         for vcpu in &self.vcpus {
             self.replace_runstate(hv, vcpu, RunstateArea::None);
         }
@@ -102,7 +91,10 @@ impl Hypervisor {
 
     /// A vCPU's run state, and whether the guest wants to see from [`RUNSTATE_UPDATE`] that it is being written.
     fn runstate(&self, vcpu: &VcpuRef) -> Option<(RunStateInfo, bool)> {
-        let times = self.scheduler.times(vcpu.vcpu().unit)?;
+        let Some(times) = self.scheduler.times(vcpu.vcpu().unit) else {
+            bug!("{} {}: the scheduler does not know it", vcpu.domain.id, vcpu.id);
+            return None;
+        };
         let info = RunStateInfo {
             state: state_number(times.state),
             pad: 0,
@@ -134,9 +126,10 @@ fn whole_page(area: Gva) -> bool {
 /// Writes a run state into a page word by word, each after those before it.
 fn store(page: Page, at: usize, info: &RunStateInfo, flagged: bool) {
     let word = |offset: usize, value: u64| {
-        // `whole_page` has seen that it is there.
-        if let Some(word) = page.word64(at.saturating_add(offset)) {
-            word.store(value);
+        match page.word64(at.saturating_add(offset)) {
+            Some(word) => word.store(value),
+            // `whole_page` has seen that it is there.
+            None => bug!("a run state that is held crosses its page"),
         }
     };
     let entry = offset_of!(RunStateInfo, state_entry_time);

@@ -4,6 +4,7 @@ use xenolith_abi::Errno;
 use xenolith_abi::shared::SharedInfo;
 
 use crate::hypervisor::Hypervisor;
+use xenolith_core::bug;
 use xenolith_core::types::Gfn;
 
 use super::Domain;
@@ -30,11 +31,11 @@ impl Domain {
     /// Publishes the wall-clock time, in nanoseconds since 1970, at which the counter was zero. The version is odd
     /// while the words do not belong together.
     pub fn write_wall_clock(&self, at_boot: u64) {
-        let page = self.shared_info.page();
+        let page = self.shared_info;
         let (Some(version), Some(seconds), Some(nanoseconds), Some(seconds_high)) =
             (page.word32(WC_VERSION), page.word32(WC_SEC), page.word32(WC_NSEC), page.word32(WC_SEC_HI))
         else {
-            return;
+            return bug!("the wall clock lies outside of the shared page");
         };
         let whole = at_boot / 1_000_000_000;
         let odd = version.load() | 1;

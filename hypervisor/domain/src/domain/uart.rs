@@ -15,7 +15,7 @@ use xenolith_vdev::address_table::Handler;
 use xenolith_vdev::vuart::{self, Fault, Output, Vuart};
 
 use super::Domain;
-use super::mmio::IoState;
+use crate::parts::io_state::IoState;
 
 impl Domain {
     /// Changes the UART, then sets its interrupt line and notifies its other end.
@@ -52,7 +52,7 @@ impl Domain {
     /// `EINVAL`: it has one, there is no such page, it has no such interrupt, or it is dying. `EEXIST`: something else is
     /// emulated in its page. `ENOSPC`, `ENOMEM`: no port, or no memory.
     pub fn make_uart(&self, hv: &Hypervisor, gfn: Gfn, console: DomId) -> Result<Port, Errno> {
-        if !self.vgic.lock().is_free_line(PL011_SPI.0) {
+        if !self.arch.vgic.lock().is_free_line(PL011_SPI.0) {
             return Err(Errno::EINVAL);
         }
         let port = self.events.lock().alloc_consumer(VcpuId(0), console, vuart::TAG)?;

@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 use dtoolkit::model::DeviceTreeNode;
 pub use machine_model::layout::vcpu_affinity;
 use machine_model::tree::node::Value::{Bytes, Cell, Cells, Flag, Text, Texts};
-use machine_model::tree::node::{node, put, put_common};
-use machine_model::tree::{Common, PPI_FLAGS};
+use machine_model::tree::node::{node, put, put_static_shm};
+use machine_model::tree::{PPI_FLAGS, StaticShm};
 
 use super::{HardwareDomainSpec, TreeError};
 use crate::platform::tree::{Place, Tree};
@@ -74,14 +74,14 @@ pub fn memory(style: &Style, bank: (Ipa, u64)) -> Result<DeviceTreeNode, TreeErr
 }
 
 /// Adds nodes for what the domain has in common with others to `/reserved-memory`, whose cells are the root's.
-pub fn add_common(style: &Style, node: &mut DeviceTreeNode, all: &[Common<'_>]) -> Result<(), TreeError> {
+pub fn add_common(style: &Style, node: &mut DeviceTreeNode, all: &[StaticShm<'_>]) -> Result<(), TreeError> {
     for (name, cells) in ["#address-cells", "#size-cells"].into_iter().zip(style.root_cells) {
         put(node, name, Cell(u32::try_from(cells).unwrap_or(u32::MAX)));
     }
     put(node, "ranges", Flag);
     for common in all {
         let reg = style.reg("common memory", &[(Ipa(common.place.start), common.place.size)])?;
-        put_common(node, common, &reg);
+        put_static_shm(node, common, &reg);
     }
     Ok(())
 }

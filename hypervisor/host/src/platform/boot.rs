@@ -4,11 +4,11 @@
 //! is counts, as with Xen, as the kernel if it is the first such one, and as the ramdisk if it is the second.
 
 use alloc::string::String;
-use core::fmt;
 
 use arrayvec::ArrayVec;
 
 use super::error::PlatformError;
+use super::module::ModuleKind;
 use super::region::Region;
 use super::seed::Seed;
 use super::tree::{Place, Tree, entries};
@@ -16,30 +16,6 @@ use xenolith_core::types::Pa;
 
 /// Boot modules that are kept.
 pub const MAX_MODULES: usize = 16;
-
-/// What a boot module is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ModuleKind {
-    /// A kernel image.
-    Kernel,
-    /// An initial ramdisk.
-    Ramdisk,
-    /// A device tree blob.
-    DeviceTree,
-    /// Something that the hypervisor has no use for.
-    Other,
-}
-
-impl fmt::Display for ModuleKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ModuleKind::Kernel => "kernel",
-            ModuleKind::Ramdisk => "ramdisk",
-            ModuleKind::DeviceTree => "device tree",
-            ModuleKind::Other => "other",
-        })
-    }
-}
 
 /// A file that the boot loader put into memory.
 #[derive(Clone, Debug, PartialEq, Eq)]

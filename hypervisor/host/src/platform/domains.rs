@@ -7,9 +7,10 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::boot::{Module, ModuleKind, cells_below, is_module, kind, module};
+use super::boot::{Module, cells_below, is_module, kind, module};
 use super::common::{self, Common, EventEnd};
 use super::error::PlatformError;
+use super::module::ModuleKind;
 use super::region::Region;
 use super::tree::{Place, Tree, entries};
 use xenolith_core::types::DomId;

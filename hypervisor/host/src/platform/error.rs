@@ -4,7 +4,7 @@
 use alloc::string::String;
 use core::fmt;
 
-use super::boot::ModuleKind;
+use super::module::ModuleKind;
 use super::region::Region;
 
 /// Why the host's device tree does not describe a machine that the hypervisor can run on.

@@ -8,6 +8,7 @@ extern crate alloc;
 
 pub mod device_access;
 pub mod exception;
+pub mod hypercall;
 pub mod instruction;
 pub mod physical_timer;
 pub mod psci;

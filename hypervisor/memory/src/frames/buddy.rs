@@ -10,6 +10,7 @@ use arrayvec::ArrayVec;
 
 use super::{FrameRange, MAX_ORDER};
 use crate::bitmap::Bitmap;
+use xenolith_core::bug;
 use xenolith_core::types::Mfn;
 
 const ORDERS: usize = MAX_ORDER as usize + 1;
@@ -173,6 +174,8 @@ impl Buddy {
             for (frame, order) in pieces(inside) {
                 if zone.give(frame, order) {
                     self.free = self.free.saturating_add(1 << order);
+                } else {
+                    bug!("frame {frame:#x} is given back and free");
                 }
             }
         }

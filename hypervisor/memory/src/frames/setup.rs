@@ -98,6 +98,8 @@ impl Frames {
             scrub,
             #[cfg(not(target_os = "none"))]
             loan: None,
+            #[cfg(not(target_os = "none"))]
+            exists: Default::default(),
         };
         for &bank in banks {
             frames.free_the_gaps(bank, reserved);

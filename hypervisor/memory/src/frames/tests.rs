@@ -167,6 +167,25 @@ fn a_frame_lives_until_its_last_reference_and_is_wiped_then() {
 }
 
 #[test]
+#[should_panic(expected = "mfn 0x40 is dropped and not given back")]
+fn a_reference_that_is_dropped_is_noticed() {
+    let (frames, _) = numbers(&[range(64, 1)], &[]);
+    let mfn = frames.alloc(0, A, Kind::Ram, Content::Zeroed).unwrap();
+    drop(frames.get_frame(mfn, A).unwrap());
+}
+
+#[test]
+fn a_reference_may_go_after_the_whole_machine_or_be_left_to_its_number() {
+    let (frames, _) = numbers(&[range(64, 1)], &[]);
+    let mfn = frames.alloc(0, A, Kind::Ram, Content::Zeroed).unwrap();
+    let page = frames.get_frame(mfn, A).unwrap().into_page();
+    assert_eq!(frames.release(page.mfn()), Ok(Release::StillUsed));
+    let frame = frames.get_frame(mfn, A).unwrap();
+    drop(frames);
+    assert_eq!(frame.mfn(), mfn);
+}
+
+#[test]
 fn content_of_before_never_reaches_an_owner() {
     let frames = arena::frames(256, &ZeroAndClean);
     let holds = |mfn: Mfn| {

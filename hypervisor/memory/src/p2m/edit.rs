@@ -7,6 +7,7 @@ use super::split::{discard, without};
 use super::tlb::Stale;
 use super::{MapKind, P2m, P2mError, Run, Runs, TablePool, Tlb, Vttbr};
 use crate::table::{Index, Leaf, Slot, Table, TableMut};
+use xenolith_core::bug;
 use xenolith_core::types::{Gfn, Mfn};
 
 /// How many slots one call looks at before it returns to the caller, who may have to let others run.
@@ -129,7 +130,10 @@ impl<P: TablePool, T: Tlb> Removal<'_, P, T> {
     /// left empty by a removal from its middle stays, for the mappings that are likely to follow.
     fn remove_below(&mut self, table: &mut TableMut<'_>, index: Index, part: Piece) -> Result<(), Stop> {
         let level = table.view().level();
-        let Some(mut child) = table.child(index) else { return Ok(()) };
+        let Some(mut child) = table.child(index) else {
+            bug!("no table behind a table's slot");
+            return Ok(());
+        };
         self.remove(&mut child, part)?;
         let first = slot_start(level, part.first);
         if part.end != first + level.slot_pages() || !child.view().is_empty() {

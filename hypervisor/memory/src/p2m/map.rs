@@ -5,6 +5,7 @@ use super::piece::{Backing, Piece};
 use super::pool::{give_all, take_all};
 use super::{MapKind, P2m, P2mError, TablePool, Tlb};
 use crate::table::{Level, Slot, Table, TableList, TableMut, View};
+use xenolith_core::bug;
 use xenolith_core::types::{Gfn, Mfn};
 
 impl<P: TablePool, T: Tlb> P2m<P, T> {
@@ -74,7 +75,9 @@ fn fill(table: &mut TableMut<'_>, piece: Piece, backing: Backing, kind: MapKind,
             continue;
         }
         if slot == Slot::Empty {
-            let (Some(next), Some(page)) = (level.next(), spare.pop()) else { return };
+            let (Some(next), Some(page)) = (level.next(), spare.pop()) else {
+                return bug!("fewer tables than were counted");
+            };
             // Filled before it is linked: a walk sees all of it or nothing.
             let mut new = Table::new(page, next);
             fill(&mut new.borrow(), part, backing, kind, spare);

@@ -17,6 +17,7 @@ use xenolith_abi::event::fifo::{
 use super::port::{FifoPort, Port, Queue};
 use super::table::confine;
 use super::{Raised, Refused, SharedFrame, barrier};
+use xenolith_core::bug;
 use xenolith_core::types::{PAGE_SIZE, VcpuId};
 use xenolith_memory::page::{Contended, Page, Word};
 
@@ -127,7 +128,10 @@ impl<F: SharedFrame> Fifo<F> {
             *tail = NONE;
         }
         state.queue = queue;
-        let Some(tail) = self.tail_mut(queue) else { return false };
+        let Some(tail) = self.tail_mut(queue) else {
+            bug!("no such queue");
+            return false;
+        };
         let old_tail = core::mem::replace(tail, port.0);
         if old_tail != NONE && self.word(Port(old_tail)).is_some_and(|word| link(&word, port)) {
             return false;
@@ -163,7 +167,7 @@ impl<F: SharedFrame> Fifo<F> {
     /// Forgets the event of a port that is being closed. A guest that fights over the word keeps a stale bit.
     pub(super) fn clear_pending(&self, port: Port) {
         if let Some(word) = self.word(port) {
-            let _ = word.clear(PENDING);
+            let _contended = word.clear(PENDING);
         }
     }
 
@@ -218,10 +222,10 @@ fn link(tail: &Word<AtomicU32>, port: Port) -> bool {
             .map(|word| word & LINKED != 0)
     };
     try_link().unwrap_or_else(|Contended| {
-        let _ = tail.set(BUSY);
+        let _contended = tail.set(BUSY);
         let linked = try_link();
         if linked != Ok(true) {
-            let _ = tail.clear(BUSY);
+            let _contended = tail.clear(BUSY);
         }
         linked.unwrap_or(false)
     })

@@ -7,6 +7,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use xenolith_abi::Errno;
+use xenolith_core::bug;
 
 use xenolith_hw::index_nospec;
 
@@ -95,8 +96,9 @@ impl PortTable {
             return Err(Errno::EEXIST);
         }
         bucket.used |= bit;
-        if let Some(channel) = self.get_mut(port) {
-            *channel = fresh(channel, binding);
+        match self.get_mut(port) {
+            Some(channel) => *channel = fresh(channel, binding),
+            None => bug!("no such port"),
         }
         Ok(())
     }
@@ -148,7 +150,7 @@ impl PortTable {
 
     /// Gives a port back.
     pub(super) fn release(&mut self, port: Port) {
-        let Some(channel) = self.get_mut(port) else { return };
+        let Some(channel) = self.get_mut(port) else { return bug!("no such port") };
         *channel = fresh(channel, Binding::Free);
         let index = (port.0 / BUCKET) as usize;
         if let Some(bucket) = self.bucket_of(port).filter(|_| port.0 != 0) {

@@ -69,7 +69,7 @@ impl TwoLevel {
     /// Forgets the event of a port that is being closed. A guest that fights over the word keeps a stale bit.
     pub(super) fn clear_pending(&self, port: Port) {
         if let Some((word, bit)) = self.bit(PENDING, port) {
-            let _ = word.clear(bit);
+            let _contended = word.clear(bit);
         }
     }
 

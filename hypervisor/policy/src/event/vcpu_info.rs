@@ -13,6 +13,7 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use super::table::confine;
 use super::{Refused, SharedFrame};
+use xenolith_core::bug;
 use xenolith_core::types::{PAGE_SIZE, VcpuId};
 use xenolith_memory::page::{Contended, Page, Word};
 
@@ -57,8 +58,10 @@ impl<F: SharedFrame> VcpuInfos<F> {
         let offset = offset as usize;
         let mut content = VcpuInfo::new_zeroed();
         if let Some((page, old)) = self.place(vcpu) {
-            // A place lies in its page, so that this copies.
-            let _ = page.read(old, content.as_mut_bytes());
+            let copied = page.read(old, content.as_mut_bytes());
+            if !copied {
+                bug!("a vcpu_info leaves its page");
+            }
         }
         content.evtchn_pending_sel = u64::MAX;
         content.evtchn_upcall_pending = 1;

@@ -4,6 +4,7 @@ use xenolith_abi::grant::{CopySide, GrantCopy, GrantStatus, copy as flag};
 
 use super::map::{acquire, may_use, release};
 use super::{Domains, Rights, SharedFrame};
+use xenolith_core::bug;
 use xenolith_core::types::{DomId, Gfn, PAGE_SIZE};
 use xenolith_memory::page::Page;
 
@@ -94,6 +95,7 @@ fn transfer(from: Page, to: Page, op: &GrantCopy) -> Result<(), GrantStatus> {
         let count = buffer.len().min(len - done);
         let Some(piece) = buffer.get_mut(..count) else { return Err(GrantStatus::GeneralError) };
         if !from.read(source + done, piece) || !to.write(dest + done, piece) {
+            bug!("a copy that fits leaves its page");
             return Err(GrantStatus::BadCopyArgument);
         }
     }

@@ -43,7 +43,7 @@ impl SharedEntry {
 
     /// Takes marks away. A granter that keeps changing the word meanwhile keeps the marks, to its own loss only.
     pub fn unmark(&self, marks: u16) {
-        let _ = self.head.clear(marks.into());
+        let _contended = self.head.clear(marks.into());
     }
 
     /// Exchanges two entries, for their owner: what it writes meanwhile may be lost.

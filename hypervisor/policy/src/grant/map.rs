@@ -96,6 +96,7 @@ pub fn release_held<D: Domains>(domains: &D, from: u32, budget: u32) -> Option<u
     while next < end {
         match domains.with_maptrack(|maptrack| maptrack.next_live(next, end.saturating_sub(next))) {
             Ok(live) => {
+                // A call that the domain made before may have had it since it was found.
                 let _ = take_away(domains, live, |_| Ok(()));
                 next = live.saturating_add(1);
             }

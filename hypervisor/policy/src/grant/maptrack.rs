@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use xenolith_abi::grant::GrantStatus;
 
 use super::Rights;
+use xenolith_core::bug;
 use xenolith_core::types::{DomId, Gfn, Mfn};
 
 /// A mapping.
@@ -97,7 +98,10 @@ impl Maptrack {
         }
         let number = self.free.ok_or(GrantStatus::NoSpace)?;
         let slot = self.slot(number).ok_or(GrantStatus::NoSpace)?;
-        let Slot::Free { next } = *slot else { return Err(GrantStatus::NoSpace) };
+        let Slot::Free { next } = *slot else {
+            bug!("a handle on the free list is in use");
+            return Err(GrantStatus::NoSpace);
+        };
         *slot = Slot::Taken;
         self.free = next;
         Ok(Handle(number))
@@ -105,10 +109,9 @@ impl Maptrack {
 
     /// Makes the handle stand for a mapping.
     pub fn fill(&mut self, handle: Handle, mapping: Mapping) {
-        if let Some(slot) = self.slot(handle.0) {
-            *slot = Slot::Live(mapping);
-            self.live = self.live.saturating_add(1);
-        }
+        let Some(slot) = self.slot(handle.0) else { return bug!("a handle without a slot") };
+        *slot = Slot::Live(mapping);
+        self.live = self.live.saturating_add(1);
     }
 
     /// Takes the mapping that a handle stands for, if `wanted` says that it is meant: nobody else can take it then.
@@ -137,10 +140,9 @@ impl Maptrack {
     /// Makes the handle free.
     pub fn give_back(&mut self, handle: Handle) {
         let next = self.free;
-        if let Some(slot) = self.slot(handle.0) {
-            *slot = Slot::Free { next };
-            self.free = Some(handle.0);
-        }
+        let Some(slot) = self.slot(handle.0) else { return bug!("a handle without a slot") };
+        *slot = Slot::Free { next };
+        self.free = Some(handle.0);
     }
 
     /// The first handle from `from` on that stands for a mapping, among the next `budget` ones; or else where to go

@@ -6,6 +6,7 @@
 use alloc::{collections::TryReserveError, vec::Vec};
 
 use super::{CpuMask, UnitId};
+use xenolith_core::bug;
 use xenolith_core::types::CpuId;
 
 /// Which CPU belongs to which unit.
@@ -48,8 +49,9 @@ impl Assignments {
             }
             return None;
         };
-        if let Some(owner) = self.owners.get_mut(usize::from(cpu.0)) {
-            *owner = Some(id);
+        match self.owners.get_mut(usize::from(cpu.0)) {
+            Some(owner) => *owner = Some(id),
+            None => bug!("a CPU without a place for its owner"),
         }
         Some(cpu)
     }

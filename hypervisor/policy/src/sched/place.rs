@@ -30,9 +30,17 @@ enum Step {
 }
 
 impl Scheduler {
-    /// Changes a unit, and if it was at rest and now wants to run, queues it. `boost`: it has been woken. Returns the CPUs
-    /// to kick.
-    pub(super) fn requeue_if(
+    /// Changes a unit, and if it was at rest and now wants to run, queues it. Returns the CPUs to kick.
+    ///
+    /// One function for all callers: what is changed is little beside what follows. Only waking has a copy of its own.
+    #[inline(never)]
+    pub(super) fn requeue_if(&self, id: UnitId, now: u64, change: &dyn Fn(&mut Unit)) -> CpuMask {
+        self.requeue_changed(id, now, false, change)
+    }
+
+    /// The same. `boost`: the unit has been woken.
+    #[inline(always)]
+    pub(super) fn requeue_changed(
         &self,
         id: UnitId,
         now: u64,
@@ -202,7 +210,7 @@ impl Scheduler {
 
     /// Pinned: a unit that waited for a CPU has got one, unless it went offline again meanwhile.
     pub(super) fn requeue_successor(&self, successor: Option<UnitId>, now: u64) -> CpuMask {
-        let requeue = |id| self.requeue_if(id, now, false, |unit| self.claim_cpu(id, unit));
+        let requeue = |id| self.requeue_if(id, now, &|unit| self.claim_cpu(id, unit));
         successor.map_or(CpuMask::NONE, requeue)
     }
 }

@@ -6,8 +6,8 @@ use xenolith_abi::sched::{Poll, SchedOp};
 
 use super::super::*;
 use super::support::*;
-use xenolith_domain::domain::create::NewDomain;
-use xenolith_domain::domain::destroy::Progress;
+use xenolith_domain::life::create::NewDomain;
+use xenolith_domain::parts::progress::Progress;
 use xenolith_domain::timers::TimerKind;
 use xenolith_policy::sched::CpuMask;
 

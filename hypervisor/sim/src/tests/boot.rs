@@ -11,6 +11,6 @@ fn a_domain_starts_as_the_boot_protocol_says() {
     assert_eq!(machine.running(0), Some((DomId(0), VcpuId(0))));
     let regs = *machine.regs(0);
     assert_eq!((regs.pc, regs.pstate, regs.x[0]), (ENTRY, Pstate::EL1_ENTRY, 0));
-    assert_eq!(sim::guest::stage2(), Some(domain.stage2));
+    assert_eq!(sim::guest::stage2(), Some(domain.arch.stage2));
     assert_eq!(machine.audit(), Ok(()));
 }

@@ -270,7 +270,7 @@ fn the_control_domain_connects_a_store_afterwards() {
         let op = EventOp::Send.number().into();
         assert_eq!(from.call(&mut machine, Hypercall::EventChannelOp, op, &mut send), 0);
         let pending = core::mem::offset_of!(xenolith_abi::shared::SharedInfo, evtchn_pending);
-        let word = to.domain.shared_info.page().word64(pending).unwrap().load();
+        let word = to.domain.shared_info.word64(pending).unwrap().load();
         assert_ne!(word & 1 << remote, 0, "d{}", to.domain.id.0);
     }
     assert_eq!(machine.audit(), Ok(()));

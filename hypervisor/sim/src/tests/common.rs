@@ -7,7 +7,7 @@ use xenolith_abi::hypercall::Hypercall;
 use super::super::*;
 use super::boot_domains::{booted, booted_with, guest, small};
 use super::support::*;
-use xenolith_domain::domain::destroy::Progress;
+use xenolith_domain::parts::progress::Progress;
 use xenolith_host::platform::fixtures::domains::{KERNEL, event_end, shared_memory};
 use xenolith_host::platform::fixtures::{cells, string};
 use xenolith_memory::frames::State;
@@ -74,7 +74,7 @@ fn status(machine: &mut Machine, of: &Guest, port: u32) -> (u32, u32, u32) {
 /// Whether a port is pending, which is forgotten.
 fn take_event(of: &Guest, port: u32) -> bool {
     let pending = core::mem::offset_of!(xenolith_abi::shared::SharedInfo, evtchn_pending);
-    let word = of.domain.shared_info.page().word64(pending + 8 * (port as usize / 64)).unwrap();
+    let word = of.domain.shared_info.word64(pending + 8 * (port as usize / 64)).unwrap();
     let found = word.load();
     word.store(found & !(1 << (port % 64)));
     found & 1 << (port % 64) != 0

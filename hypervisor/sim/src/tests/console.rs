@@ -28,7 +28,7 @@ fn what_is_typed_is_announced_and_read() {
     assert_eq!(guest.call(&mut machine, Hypercall::EventChannelOp, 1, &mut bind), 0);
     sim::type_on_console(b"ls\r");
     machine.settle();
-    let pending = guest.domain.shared_info.page().word64(48).unwrap().load();
+    let pending = guest.domain.shared_info.word64(48).unwrap().load();
     assert_eq!(pending, 1 << bind.port);
     let at = guest.page(&machine, 3) - 2;
     assert_eq!(guest.plain(&mut machine, Hypercall::ConsoleIo, [1, 16, at, 0, 0]), 3);

@@ -6,9 +6,9 @@ use super::super::*;
 use super::foreign::HOLE;
 use super::support::*;
 use xenolith_core::types::Pa;
-use xenolith_domain::domain::create::{Controller, NewDomain};
-use xenolith_domain::domain::destroy::Progress;
-use xenolith_domain::domain::layout;
+use xenolith_domain::arch::{Controller, layout};
+use xenolith_domain::life::create::NewDomain;
+use xenolith_domain::parts::progress::Progress;
 use xenolith_memory::p2m::MapKind;
 
 pub(super) fn request() -> NewDomain {
@@ -22,7 +22,7 @@ fn a_new_domain_is_empty_and_paused() {
     assert_eq!((domain.id, *domain.handle.lock(), domain.vcpus.len()), (DomId(1), [7; 16], 2));
     assert_eq!(*domain.controller_pauses.lock(), 1);
     assert_eq!(domain.grants.lock().size(), (0, 64));
-    assert!(domain.gic_system_registers && domain.trap_unmapped && !domain.is_dying());
+    assert!(domain.arch.gic_system_registers && domain.trap_unmapped && !domain.is_dying());
     assert_eq!(domain.memory.lock().pages, 0);
     assert_eq!(domain.memory.lock().p2m.highest(), None);
     assert_eq!(machine.audit(), Ok(()));
@@ -75,7 +75,7 @@ fn a_gicv2_has_the_machine_s_virtual_interface() {
     assert_eq!(create(9, Controller::Native).map(drop), Err(Errno::EINVAL));
     assert_eq!(create(1, Controller::V3).map(drop), Err(Errno::ENODEV));
     let domain = create(8, Controller::V2).unwrap();
-    assert!(!domain.gic_system_registers);
+    assert!(!domain.arch.gic_system_registers);
     let entry = domain.lookup(Gfn(layout::CPU_INTERFACE.frame().0 + 1)).unwrap();
     assert_eq!((entry.mfn, entry.kind), (Mfn(0x8041), MapKind::Device));
     assert_eq!(machine.audit(), Ok(()));

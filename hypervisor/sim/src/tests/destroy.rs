@@ -8,8 +8,8 @@ use super::super::*;
 use super::create::request;
 use super::foreign::{HOLE, map_foreign, unmap};
 use super::support::*;
-use xenolith_domain::domain::create::NewDomain;
-use xenolith_domain::domain::destroy::Progress;
+use xenolith_domain::life::create::NewDomain;
+use xenolith_domain::parts::progress::Progress;
 use xenolith_memory::p2m::MapKind;
 use xenolith_policy::event::{ConsumerTag, Port};
 
@@ -44,7 +44,7 @@ fn is_listed(machine: &Machine, id: u16) -> bool {
 
 /// How often the control domain has heard of the end of a domain: its port is pending or not.
 fn hears(machine: &Machine, guest: &Guest, port: Port) -> bool {
-    let words = guest.domain.shared_info.page();
+    let words = guest.domain.shared_info;
     let pending =
         words.word64(core::mem::offset_of!(xenolith_abi::shared::SharedInfo, evtchn_pending)).unwrap();
     let was = pending.load() & 1 << port.0 != 0;

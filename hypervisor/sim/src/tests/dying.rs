@@ -5,7 +5,7 @@ use xenolith_abi::Errno;
 
 use super::super::*;
 use super::support::*;
-use xenolith_domain::domain::destroy::Progress;
+use xenolith_domain::parts::progress::Progress;
 
 /// A shared interrupt of the control domain.
 const LINE: u32 = 40;

@@ -7,8 +7,8 @@ use xenolith_abi::sysctl::{self, DebugKeys, Sysctl, SysctlOp};
 
 use super::super::*;
 use super::support::*;
-use xenolith_domain::domain::create::NewDomain;
-use xenolith_domain::domain::destroy::Progress;
+use xenolith_domain::life::create::NewDomain;
+use xenolith_domain::parts::progress::Progress;
 
 /// Does something again and again, each time with just enough heap for one allocation more, until it succeeds.
 /// `after_failure` looks at what is left of the attempt.

@@ -7,7 +7,7 @@ use xenolith_abi::hypercall::Hypercall;
 use super::super::*;
 use super::support::*;
 use xenolith_arch::machine::Ending;
-use xenolith_domain::domain::crash::PATIENCE;
+use xenolith_domain::life::crash::PATIENCE;
 use xenolith_isa::regs::Pstate;
 use xenolith_policy::sched::CpuMask;
 

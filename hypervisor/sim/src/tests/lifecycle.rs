@@ -9,8 +9,8 @@ use super::super::*;
 use super::create::request;
 use super::support::*;
 use xenolith_domain::domain::GrantContext;
-use xenolith_domain::domain::create::NewDomain;
-use xenolith_domain::domain::destroy::Progress;
+use xenolith_domain::life::create::NewDomain;
+use xenolith_domain::parts::progress::Progress;
 use xenolith_policy::event::Port;
 use xenolith_policy::grant;
 

@@ -13,8 +13,8 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 use super::super::*;
 use super::foreign::{HOLE, map_foreign};
 use super::support::*;
-use xenolith_domain::domain::destroy::Progress;
-use xenolith_domain::domain::device_model::DEVICE_MODELS;
+use xenolith_domain::parts::device_models::DEVICE_MODELS;
+use xenolith_domain::parts::progress::Progress;
 use xenolith_memory::p2m::MapKind;
 use xenolith_policy::slots::SLOTS_PER_GUEST;
 

@@ -196,8 +196,8 @@ fn killed(lab: &Lab) -> Result<()> {
 
 /// The process that serves the disk has given up all that it does not need, in each of its threads.
 fn confined(rig: &mut Rig) -> Result<()> {
-    let complaints = rig.control().run("grep 'less than usual' /tmp/lithd.log")?;
-    ensure!(complaints.status == 1, "lithd says {}", complaints.output);
+    let warnings = rig.control().run("grep 'less than usual' /tmp/lithd.log")?;
+    ensure!(warnings.status == 1, "lithd says {}", warnings.output);
     let status = rig.control().check(&format!("cat /proc/{DEVICE}/task/*/status"))?;
     for (field, wanted) in [
         ("Uid", "65534 65534 65534 65534"),

@@ -2,6 +2,8 @@
 
 use anyhow::{Result, ensure};
 use system_tests::setup::Setup;
+use system_tests::shared::Shared;
+use system_tests::shell::Shell;
 use testbed::kernel::Series;
 use testbed::qemu::Gic;
 
@@ -10,7 +12,6 @@ use system_tests::harness::{Lab, Scenario};
 /// The scenarios of this file.
 pub fn all() -> Vec<Scenario> {
     let mut all = vec![
-        Scenario::new("console/both-directions", console),
         Scenario::new("smp/stress-more-vcpus-than-cpus-gicv3", |lab| stress(lab, Gic::V3)),
         Scenario::new("smp/stress-more-vcpus-than-cpus-gicv2", |lab| stress(lab, Gic::V2)),
         Scenario::new("smp/stress-pinned", stress_pinned),
@@ -18,10 +19,13 @@ pub fn all() -> Vec<Scenario> {
         Scenario::new("smp/many-vcpus", many_vcpus),
     ];
     for series in Series::ALL {
-        all.push(Scenario::new(format!("xen/interfaces-{series}"), move |lab| interfaces(lab, series)));
+        let machines = Shared::new(format!("linux-{series}"), move |lab| lab.linux(series));
+        all.push(machines.scenario(format!("xen/interfaces-{series}"), interfaces));
         for test in ["grants", "events", "hypercalls", "memory"] {
-            let name = format!("xen/{test}-{series}");
-            all.push(Scenario::new(name, move |lab| program(lab, &lab.linux(series)?, &[test])));
+            all.push(machines.scenario(format!("xen/{test}-{series}"), move |shell| passes(shell, test)));
+        }
+        if series == Series::V6_1 {
+            all.push(machines.scenario("console/both-directions", console));
         }
     }
     all
@@ -32,18 +36,22 @@ fn program(lab: &Lab, setup: &Setup, tests: &[&str]) -> Result<()> {
     let mut machine = lab.start(setup)?;
     let mut shell = machine.shell()?;
     for test in tests {
-        let outcome = shell.run(&format!("guest-tests {test}"))?;
-        ensure!(outcome.status == 0, "guest-tests {test} ended with {}:\n{}", outcome.status, outcome.output);
+        passes(&mut shell, test)?;
     }
     shell.last("poweroff -f")?;
     machine.wait_for_end()?;
     Ok(())
 }
 
+/// Runs a test of our program, which must pass.
+fn passes(shell: &mut Shell, test: &str) -> Result<()> {
+    let outcome = shell.run(&format!("guest-tests {test}"))?;
+    ensure!(outcome.status == 0, "guest-tests {test} ended with {}:\n{}", outcome.status, outcome.output);
+    Ok(())
+}
+
 /// Linux talks to the hypervisor by the ABI's newer forms, and its device files open.
-fn interfaces(lab: &Lab, series: Series) -> Result<()> {
-    let mut machine = lab.start(&lab.linux(series)?)?;
-    let mut shell = machine.shell()?;
+fn interfaces(shell: &mut Shell) -> Result<()> {
     let log = shell.check("dmesg")?;
     for line in
         ["Xen 4.17 support found", "xen:events: Using FIFO-based ABI", "Grant tables using version 1 layout"]
@@ -68,9 +76,7 @@ fn interfaces(lab: &Lab, series: Series) -> Result<()> {
 }
 
 /// Long output comes whole and in order, and so does input as fast as it can be typed.
-fn console(lab: &Lab) -> Result<()> {
-    let mut machine = lab.start(&lab.linux(Series::V6_1)?)?;
-    let mut shell = machine.shell()?;
+fn console(shell: &mut Shell) -> Result<()> {
     let numbers = shell.check("seq 1 5000")?;
     let expected: Vec<String> = (1..=5000).map(|number| number.to_string()).collect();
     ensure!(numbers == expected.join("\n"), "5000 lines of output differ");

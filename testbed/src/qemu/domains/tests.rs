@@ -7,8 +7,8 @@ use dtoolkit::{Node, Property};
 
 use super::*;
 use crate::process::line_of;
-use crate::qemu::common::{SharedMemory, StaticPort};
 use crate::qemu::passthrough::tests::host;
+use crate::qemu::static_shm::{SharedMemory, StaticPort};
 use crate::qemu::tree::cells;
 
 fn domain(dir: &Path) -> BootDomain {
@@ -32,11 +32,16 @@ fn domain(dir: &Path) -> BootDomain {
 }
 
 /// The command line, and the tree that it names.
-fn command(dir: &Path, memory_mib: u64, domain: BootDomain, common: &Common) -> Result<(String, DeviceTree)> {
+fn command(
+    dir: &Path,
+    memory_mib: u64,
+    domain: BootDomain,
+    static_shared: &StaticShared,
+) -> Result<(String, DeviceTree)> {
     let mut command = Command::new("qemu");
     let kernel = domain.kernel.clone();
     let first = (Some(kernel.as_path()), None, "console=hvc0");
-    add_to(&mut command, host(), memory_mib, first, (&[domain], common), dir)?;
+    add_to(&mut command, host(), memory_mib, first, (&[domain], static_shared), dir)?;
     let tree = fs::read(dir.join("machine.dtb"))?;
     Ok((line_of(&command), DeviceTree::from_fdt(&Fdt::new(&tree).unwrap())))
 }
@@ -44,7 +49,7 @@ fn command(dir: &Path, memory_mib: u64, domain: BootDomain, common: &Common) -> 
 #[test]
 fn every_module_is_loaded_where_the_tree_says() {
     let dir = tempfile::tempdir().unwrap();
-    let (line, tree) = command(dir.path(), 2048, domain(dir.path()), &Common::default()).unwrap();
+    let (line, tree) = command(dir.path(), 2048, domain(dir.path()), &StaticShared::default()).unwrap();
     let chosen = tree.find_node("/chosen").unwrap();
     let driver = chosen.child("driver").unwrap();
     let nodes: Vec<&DeviceTreeNode> = chosen
@@ -65,7 +70,7 @@ fn every_module_is_loaded_where_the_tree_says() {
 #[test]
 fn a_domain_has_the_properties_of_its_description() {
     let dir = tempfile::tempdir().unwrap();
-    let (_, tree) = command(dir.path(), 2048, domain(dir.path()), &Common::default()).unwrap();
+    let (_, tree) = command(dir.path(), 2048, domain(dir.path()), &StaticShared::default()).unwrap();
     let driver = tree.find_node("/chosen/driver").unwrap();
     assert_eq!(cells(driver, "memory").unwrap(), [0, 512 * 1024]);
     assert_eq!(cells(driver, "cpus").unwrap(), [2]);
@@ -85,7 +90,7 @@ fn a_domain_has_the_properties_of_its_description() {
 fn what_cannot_be_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let refusal = |memory, domain| {
-        let refused = command(dir.path(), memory, domain, &Common::default()).map(|_| ());
+        let refused = command(dir.path(), memory, domain, &StaticShared::default()).map(|_| ());
         format!("{:#}", refused.unwrap_err())
     };
     assert!(refusal(48, domain(dir.path())).contains("--memory"));
@@ -96,7 +101,7 @@ fn what_cannot_be_is_refused() {
 }
 
 #[test]
-fn what_domains_have_in_common_stands_below_their_nodes() {
+fn what_domains_share_stands_below_their_nodes() {
     let dir = tempfile::tempdir().unwrap();
     let memory = |machine, role: Option<&str>| SharedMemory {
         id: "frames".into(),
@@ -106,10 +111,12 @@ fn what_domains_have_in_common_stands_below_their_nodes() {
         role: role.map(Into::into),
     };
     let ends = |port, phandle, peer| vec![StaticPort { port, phandle, peer }];
-    let of_first =
-        Common { memory: vec![memory(Some(0x1_7000_0000), Some("owner"))], ports: ends(60, 0x7002, 0x7001) };
-    let its = Common { memory: vec![memory(None, None)], ports: ends(10, 0x7001, 0x7002) };
-    let domain = BootDomain { common: its, xenstore: true, ..domain(dir.path()) };
+    let of_first = StaticShared {
+        memory: vec![memory(Some(0x1_7000_0000), Some("owner"))],
+        ports: ends(60, 0x7002, 0x7001),
+    };
+    let its = StaticShared { memory: vec![memory(None, None)], ports: ends(10, 0x7001, 0x7002) };
+    let domain = BootDomain { static_shared: its, xenstore: true, ..domain(dir.path()) };
     let (_, tree) = command(dir.path(), 2048, domain, &of_first).unwrap();
     let expected = [
         (

@@ -12,6 +12,7 @@ use super::*;
 use crate::driver::{self, Driver, EVENT_IDX, HIGH, INDIRECT, LOW, NEXT, WRITE, files, hostile};
 use crate::storage::raw::RawImage;
 use crate::storage::{Image, Inline};
+use crate::test_name;
 use crate::transport::mmio::Transport;
 
 const SIZE: u64 = 1 << 20;
@@ -31,11 +32,7 @@ fn guest_on(read_only: bool, ring: bool, features: u64) -> Guest {
     let image = RawImage::new(file.try_clone().unwrap(), read_only).unwrap();
     let engine: Box<dyn Engine> = match ring {
         false => Box::new(Inline::new(image)),
-        // A second descriptor of the same file, for the host that refuses rings.
-        true => match files::ring(RawImage::new(file.try_clone().unwrap(), read_only).unwrap()) {
-            Some(engine) => Box::new(engine),
-            None => Box::new(Inline::new(image)),
-        },
+        true => Box::new(files::ring(image).expect("the host gives rings")),
     };
     let host = driver::guest();
     let mut mmio = driver::attach(Block::new(engine, 2, "serial-1"), &host);
@@ -87,7 +84,7 @@ const UNSUPP: u8 = 2;
 
 #[test]
 fn what_is_written_is_read_by_either_engine() {
-    for ring in [false, true] {
+    for &ring in files::with_and_without_ring(test_name!()) {
         let mut guest = guest_on(false, ring, u64::MAX);
         let pattern: Vec<u8> = (0..300_000u32).map(|byte| (byte % 251) as u8).collect();
         let len = 512 * 400;
@@ -205,7 +202,7 @@ fn a_read_only_disk_is_not_written() {
 
 #[test]
 fn ranges_are_cleared() {
-    for ring in [false, true] {
+    for &ring in files::with_and_without_ring(test_name!()) {
         let mut guest = guest_on(false, ring, u64::MAX);
         guest.file.write_all_at(&[0xaa; 16384], 0).unwrap();
         let range = guest.driver.allocate(16);
@@ -534,7 +531,11 @@ proptest! {
     }
 
     #[test]
-    fn a_disk_is_a_disk(steps in proptest::collection::vec((0..3u8, 0..64u64, 1..8u64, any::<u8>(), any::<bool>()), 1..30), ring in any::<bool>()) {
+    fn a_disk_is_a_disk(
+        steps in proptest::collection::vec((0..3u8, 0..64u64, 1..8u64, any::<u8>(), any::<bool>()), 1..30),
+        // Once for all cases.
+        ring in proptest::sample::select(files::with_and_without_ring("devices::block::tests::a_disk_is_a_disk")),
+    ) {
         let mut guest = guest_on(false, ring, u64::MAX);
         let mut model = vec![0u8; 80 * 512];
         let data = guest.driver.allocate(8 * 512);

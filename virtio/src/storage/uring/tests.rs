@@ -10,19 +10,20 @@ use vm_memory::GuestAddress;
 use super::*;
 use crate::core::memory::{Buffers, Part};
 use crate::core::ram::Ram;
-use crate::driver::{HIGH, guest};
+use crate::driver::{HIGH, files, guest};
+use crate::needs_ring;
 
 const LARGE: u32 = 1 << 20;
 
-/// An engine with direct I/O, and its file. `None`: there is no io_uring, or no direct I/O in this folder.
-fn engine() -> Option<(Uring, File)> {
+/// An engine with direct I/O, and its file. A test that calls this asks before whether the host gives rings.
+fn engine() -> (Uring, File) {
     let named = tempfile::NamedTempFile::new_in(env!("CARGO_MANIFEST_DIR")).unwrap();
     let file = named.as_file().try_clone().unwrap();
     file.set_len(16 << 20).unwrap();
     let mut options = OpenOptions::new();
-    let direct = options.read(true).write(true).custom_flags(libc::O_DIRECT).open(named.path()).ok()?;
-    let image = RawImage::new(file.try_clone().unwrap(), false).unwrap().with_direct(Some(direct));
-    Some((Uring::new(image).ok()?, file))
+    let direct = options.read(true).write(true).custom_flags(libc::O_DIRECT).open(named.path());
+    let image = RawImage::new(file.try_clone().unwrap(), false).unwrap().with_direct(Some(direct.unwrap()));
+    (files::ring(image).expect("the host gives rings"), file)
 }
 
 fn part(ram: &Arc<Ram>, at: u64, len: u32) -> Buffers {
@@ -52,7 +53,8 @@ fn settle(engine: &mut Uring) {
 
 #[test]
 fn large_writes_are_direct_and_others_find_them() {
-    let Some((mut engine, file)) = engine() else { return };
+    needs_ring!();
+    let (mut engine, file) = engine();
     let ram = guest().memory();
     let pattern: Vec<u8> = (0..LARGE).map(|at| (at / 512) as u8 ^ at as u8).collect();
     part(&ram, 0, LARGE).copy_in(&pattern).unwrap();
@@ -85,7 +87,8 @@ fn ended(engine: &mut Uring, job: Job) -> DirectWrite {
 
 #[test]
 fn what_cannot_be_direct_is_done_by_the_cache() {
-    let Some((mut engine, file)) = engine() else { return };
+    needs_ring!();
+    let (mut engine, file) = engine();
     let ram = guest().memory();
     part(&ram, 0, LARGE).copy_in(&[0x5a; LARGE as usize]).unwrap();
     for (token, error) in [(0, Errno::FAULT), (1, Errno::INVAL)] {
@@ -107,7 +110,8 @@ fn what_cannot_be_direct_is_done_by_the_cache() {
 
 #[test]
 fn the_cache_waits_for_direct_writes_nearby() {
-    let Some((mut engine, _file)) = engine() else { return };
+    needs_ring!();
+    let (mut engine, _file) = engine();
     let ram = guest().memory();
     engine.submit(write(&ram, 0, 0, LARGE));
     engine.submit(write(&ram, 1, u64::from(LARGE), 512));
@@ -130,7 +134,8 @@ fn the_cache_waits_for_direct_writes_nearby() {
 
 #[test]
 fn a_direct_write_does_not_meet_what_goes_by_the_cache() {
-    let Some((mut engine, _file)) = engine() else { return };
+    needs_ring!();
+    let (mut engine, _file) = engine();
     let ram = guest().memory();
     engine.submit(write(&ram, 0, 512, LARGE));
     engine.submit(write(&ram, 1, 0, LARGE));
@@ -143,7 +148,8 @@ fn a_direct_write_does_not_meet_what_goes_by_the_cache() {
 
 #[test]
 fn there_are_never_more_direct_writes_than_stages() {
-    let Some((mut engine, _file)) = engine() else { return };
+    needs_ring!();
+    let (mut engine, _file) = engine();
     let ram = guest().memory();
     for token in 0..12 {
         engine.submit(write(&ram, token, token as u64 * u64::from(LARGE), LARGE));
@@ -155,17 +161,18 @@ fn there_are_never_more_direct_writes_than_stages() {
 }
 
 /// An engine whose direct writes are done for the guest before they are.
-fn proven() -> Option<(Uring, File)> {
-    let (mut engine, file) = engine()?;
+fn proven() -> (Uring, File) {
+    let (mut engine, file) = engine();
     let ram = guest().memory();
     engine.submit(write(&ram, 0, 0, LARGE));
     finish(&mut engine, 1).remove(0).result.unwrap();
-    Some((engine, file))
+    (engine, file)
 }
 
 #[test]
 fn a_write_is_done_for_the_guest_when_the_kernel_has_it_and_a_flush_when_it_is_done() {
-    let Some((mut engine, file)) = proven() else { return };
+    needs_ring!();
+    let (mut engine, file) = proven();
     let ram = guest().memory();
     let held = Arc::strong_count(&ram);
     let mut done = Vec::new();
@@ -193,7 +200,8 @@ fn a_write_is_done_for_the_guest_when_the_kernel_has_it_and_a_flush_when_it_is_d
 
 #[test]
 fn a_durable_write_is_not_done_before_it_is() {
-    let Some((mut engine, _file)) = proven() else { return };
+    needs_ring!();
+    let (mut engine, _file) = proven();
     let ram = guest().memory();
     let operation = Operation::Write { offset: 0, from: part(&ram, 0, LARGE), durable: true };
     engine.submit(Job { token: 1, operation });
@@ -204,7 +212,8 @@ fn a_durable_write_is_not_done_before_it_is() {
 
 #[test]
 fn the_next_flush_tells_of_lost_bytes_once() {
-    let Some((mut engine, _file)) = proven() else { return };
+    needs_ring!();
+    let (mut engine, _file) = proven();
     let ram = guest().memory();
     let mut write = ended(&mut engine, write(&ram, 1, 0, LARGE));
     write.job = None;
@@ -220,7 +229,8 @@ fn the_next_flush_tells_of_lost_bytes_once() {
 /// Small and large operations in any order, some of which are waited for: what was done is what is read.
 #[test]
 fn what_is_done_is_what_is_read() {
-    let Some((mut engine, file)) = proven() else { return };
+    needs_ring!();
+    let (mut engine, file) = proven();
     let ram = guest().memory();
     let size = 16usize << 20;
     let mut model = vec![0u8; size];
@@ -273,7 +283,8 @@ fn what_is_done_is_what_is_read() {
 
 #[test]
 fn an_engine_that_goes_with_jobs_held_back_lets_go_of_memory() {
-    let Some((mut engine, _file)) = engine() else { return };
+    needs_ring!();
+    let (mut engine, _file) = engine();
     let ram = guest().memory();
     let held = Arc::strong_count(&ram);
     engine.submit(write(&ram, 0, 0, LARGE));

@@ -10,6 +10,7 @@ use super::effects::mask_of;
 use super::interrupt::{Bank, BankId, bit, bits, slot};
 use super::list_register::{ListRegister, ListState, Origin};
 use super::{Cpu, MAX_LIST_REGISTERS, Version, Vgic};
+use xenolith_core::bug;
 use xenolith_core::types::VcpuId;
 
 /// What a vCPU's list registers need of the hardware. `ICH_HCR_EL2` and `GICH_HCR` have the same bits for it.
@@ -57,8 +58,9 @@ impl Urgent {
             }
             self.keys.pop();
         }
-        // There is room, and `at` is within it.
-        let _ = self.keys.try_insert(at, key);
+        if self.keys.try_insert(at, key).is_err() {
+            bug!("no room among the urgent");
+        }
     }
 
     fn limit(&mut self, limit: usize) {
@@ -104,7 +106,7 @@ impl Vgic {
             }
             _ => None,
         };
-        let Some(bank) = self.bank_mut(id) else { return };
+        let Some(bank) = self.bank_mut(id) else { return bug!("no such interrupt") };
         let counts = bank.offered & mask != 0;
         let overruled = bank.overruled & mask != 0;
         let reactivate = bank.reactivate & mask;
@@ -151,7 +153,10 @@ impl Vgic {
         capacity: usize,
         mut write: impl FnMut(usize, ListRegister),
     ) -> Fill {
-        let Some(cpu) = self.cpus.get(usize::from(vcpu.0)) else { return Fill::default() };
+        let Some(cpu) = self.cpus.get(usize::from(vcpu.0)) else {
+            bug!("no such vCPU");
+            return Fill::default();
+        };
         if !cpu.listed.is_empty() {
             return Fill { used: cpu.listed.len(), ..Fill::default() };
         }
@@ -192,10 +197,13 @@ impl Vgic {
         index: usize,
         write: &mut impl FnMut(usize, ListRegister),
     ) -> bool {
-        let Some((listed, register)) = self.list(vcpu, intid, merge) else { return false };
+        let Some((listed, register)) = self.list(vcpu, intid, merge) else {
+            bug!("no such interrupt");
+            return false;
+        };
         let cpu = self.cpus.get_mut(usize::from(vcpu.0));
-        // There is room: no more are listed than there are registers.
         if cpu.is_none_or(|cpu| cpu.listed.try_push(listed).is_err()) {
+            bug!("more is listed than there are registers");
             return false;
         }
         write(index, register);
@@ -206,7 +214,10 @@ impl Vgic {
     fn candidates(&self, vcpu: VcpuId, cpu: &Cpu, active: &mut Urgent, waiting: &mut Urgent) {
         for (n, queued) in cpu.queue.words() {
             let id = BankId::of_word(vcpu, n);
-            let Some(bank) = self.bank(id) else { continue };
+            let Some(bank) = self.bank(id) else {
+                bug!("no such interrupt");
+                continue;
+            };
             for n in bits(queued & self.eligible(bank)) {
                 let priority = bank.priority.get(slot(n)).copied().unwrap_or(u8::MAX);
                 let list = if bank.active & bit(n) != 0 { &mut *active } else { &mut *waiting };
@@ -272,10 +283,14 @@ impl Vgic {
 
     /// The sender for whom an SGI goes into a list register: if `next`, the lowest of those who wait.
     fn take_sender(&mut self, vcpu: VcpuId, intid: u32, next: bool) -> u8 {
-        let Some(cpu) = self.cpus.get_mut(usize::from(vcpu.0)) else { return 0 };
+        let Some(cpu) = self.cpus.get_mut(usize::from(vcpu.0)) else {
+            bug!("no such vCPU");
+            return 0;
+        };
         let (Some(senders), Some(current)) =
             (cpu.senders.get_mut(slot(intid)), cpu.current_sender.get_mut(slot(intid)))
         else {
+            bug!("no such interrupt");
             return 0;
         };
         if next {
@@ -300,7 +315,10 @@ impl Vgic {
     /// interface's own mask is not known here. What list registers hold counts as pending if they were filled so; the
     /// answer is exact after a fold.
     pub fn deliverable(&self, vcpu: VcpuId) -> bool {
-        let Some(cpu) = self.cpus.get(usize::from(vcpu.0)) else { return false };
+        let Some(cpu) = self.cpus.get(usize::from(vcpu.0)) else {
+            bug!("no such vCPU");
+            return false;
+        };
         let signalled = |id, mask| {
             self.bank(id).is_some_and(|bank| {
                 let pending = bank.offered | (bank.waiting() & !bank.active);
@@ -316,9 +334,10 @@ impl Vgic {
     /// priority, because that is the order in which it must drop them. To be called before the fold.
     pub fn drop_unlisted(&mut self, vcpu: VcpuId, count: u32) {
         for _ in 0..count.min(31) {
-            let Some(cpu) = self.cpus.get(usize::from(vcpu.0)) else { return };
+            let Some(cpu) = self.cpus.get(usize::from(vcpu.0)) else { return bug!("no such vCPU") };
             let (mut active, mut waiting) = (Urgent::new(1), Urgent::new(1));
             self.candidates(vcpu, cpu, &mut active, &mut waiting);
+            // A guest can end interrupts more often than it has any.
             let Some(key) = active.keys.first() else { return };
             self.deactivate(vcpu, key & 0xffff);
         }

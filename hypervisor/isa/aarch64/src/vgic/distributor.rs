@@ -3,6 +3,7 @@
 use super::interrupt::{BankId, bit, slot};
 use super::register::{Access, Field, low_word};
 use super::{Fault, Version, Vgic};
+use xenolith_core::bug;
 use xenolith_core::types::VcpuId;
 
 /// Register offsets.
@@ -182,7 +183,7 @@ impl Vgic {
         let (Some(old_route), Some(old_target)) =
             (shared.route.get_mut(slot(intid)), shared.target.get_mut(slot(intid)))
         else {
-            return;
+            return bug!("no such interrupt");
         };
         *old_route = route;
         if *old_target == target {

@@ -3,6 +3,7 @@
 
 use super::Vgic;
 use super::interrupt::{BankId, bit, bits, slot};
+use xenolith_core::bug;
 use xenolith_core::types::VcpuId;
 
 /// SGIs have no input: the lowest INTID that a device can raise.
@@ -161,7 +162,9 @@ impl Vgic {
     pub(super) fn requeue(&mut self, id: BankId, mask: u32) {
         match id {
             BankId::Private(vcpu) => {
-                let Some(cpu) = self.cpus.get_mut(usize::from(vcpu.0)) else { return };
+                let Some(cpu) = self.cpus.get_mut(usize::from(vcpu.0)) else {
+                    return bug!("no such vCPU");
+                };
                 let queueable = cpu.private.queueable() & mask;
                 let new = cpu.queue.replace(0, mask, queueable);
                 if new | (queueable & !cpu.private.active) != 0 {
@@ -177,7 +180,7 @@ impl Vgic {
     }
 
     fn requeue_shared(&mut self, n: usize, intid: u32) {
-        let Some(shared) = self.shared.get_mut(n) else { return };
+        let Some(shared) = self.shared.get_mut(n) else { return bug!("no such interrupt") };
         if shared.bank.listed & bit(intid) != 0 {
             return;
         }

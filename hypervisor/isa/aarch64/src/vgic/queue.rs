@@ -2,6 +2,7 @@
 //! empty. Finding them costs in proportion to their number; an empty set is one comparison.
 
 use super::interrupt::{BANK_SIZE, bit, bits};
+use xenolith_core::bug;
 
 /// Words of a set that holds INTIDs 0 to 1023.
 const WORDS: usize = 32;
@@ -21,7 +22,10 @@ impl Queue {
 
     /// Replaces the bits of `mask` in word `n`. Returns those that are new.
     pub(super) fn replace(&mut self, n: usize, mask: u32, with: u32) -> u32 {
-        let Some(word) = self.words.get_mut(n) else { return 0 };
+        let Some(word) = self.words.get_mut(n) else {
+            bug!("no such interrupt");
+            return 0;
+        };
         let old = *word;
         *word = (old & !mask) | (with & mask);
         let occupied = 1_u32 << (n % WORDS);

@@ -6,6 +6,7 @@
 use super::interrupt::{BankId, bit, bits, slot};
 use super::register::Access;
 use super::{Fault, Version, Vgic};
+use xenolith_core::bug;
 use xenolith_core::types::VcpuId;
 
 /// The system register that the guest wrote.
@@ -52,7 +53,7 @@ impl Vgic {
 
     fn receive_sgi(&mut self, target: VcpuId, register: SgiRegister, intid: u32) {
         let id = BankId::Private(target);
-        let Some(bank) = self.bank_mut(id) else { return };
+        let Some(bank) = self.bank_mut(id) else { return bug!("no such vCPU") };
         let mask = bit(intid);
         if register == SgiRegister::Sgi1R || bank.group1 & mask == 0 {
             let changed = bank.latch(mask);
@@ -61,6 +62,7 @@ impl Vgic {
     }
 
     /// GICv2's SGI registers; what is none of them reads as zero.
+    #[inline(never)]
     pub(super) fn read_sgi_register(&mut self, vcpu: VcpuId, access: Access) -> Result<u64, Fault> {
         match access.offset {
             SGIR => access.word().map(|()| 0),
@@ -76,6 +78,7 @@ impl Vgic {
     }
 
     /// GICv2's SGI registers; what is none of them ignores writes.
+    #[inline(never)]
     pub(super) fn write_sgi_register(
         &mut self,
         vcpu: VcpuId,
@@ -122,8 +125,9 @@ impl Vgic {
     fn add_senders(&mut self, vcpu: VcpuId, intid: u32, senders: u8) {
         let exist = (1_u32 << self.vcpus().min(8)) - 1;
         let senders = u8::try_from(u32::from(senders) & exist).unwrap_or(0);
+        // The guest's mask may name more targets than there are vCPUs.
         let Some(cpu) = self.cpus.get_mut(usize::from(vcpu.0)) else { return };
-        let Some(pending) = cpu.senders.get_mut(slot(intid)) else { return };
+        let Some(pending) = cpu.senders.get_mut(slot(intid)) else { return bug!("no such interrupt") };
         if senders & !*pending == 0 {
             return;
         }
@@ -135,11 +139,11 @@ impl Vgic {
 
     /// Takes back an SGI that `vcpu` has not acknowledged, for some of its senders.
     fn remove_senders(&mut self, vcpu: VcpuId, intid: u32, senders: u8) {
-        let Some(cpu) = self.cpus.get_mut(usize::from(vcpu.0)) else { return };
+        let Some(cpu) = self.cpus.get_mut(usize::from(vcpu.0)) else { return bug!("no such vCPU") };
         let (Some(pending), Some(current)) =
             (cpu.senders.get_mut(slot(intid)), cpu.current_sender.get(slot(intid)))
         else {
-            return;
+            return bug!("no such interrupt");
         };
         *pending &= !senders;
         let mask = bit(intid);
@@ -158,7 +162,10 @@ impl Vgic {
 
     /// The senders of an SGI that is pending on `vcpu`, also in a list register.
     fn pending_senders(&self, vcpu: VcpuId, intid: u32) -> u8 {
-        let Some(cpu) = self.cpus.get(usize::from(vcpu.0)) else { return 0 };
+        let Some(cpu) = self.cpus.get(usize::from(vcpu.0)) else {
+            bug!("no such vCPU");
+            return 0;
+        };
         let waiting = cpu.senders.get(slot(intid)).copied().unwrap_or(0);
         let offered = cpu.private.offered & bit(intid) != 0;
         let current = cpu.current_sender.get(slot(intid)).copied().unwrap_or(0);

@@ -6,7 +6,7 @@ use xenolith_abi::domctl::VuartOp;
 use xenolith_abi::event::{AllocUnbound, BindInterdomain, PortArgument};
 
 use super::*;
-use xenolith_domain::domain::destroy::Progress;
+use xenolith_domain::parts::progress::Progress;
 
 /// The page with the ring, among the guest's.
 const RING: u64 = 20;
@@ -45,7 +45,7 @@ fn event_op(machine: &mut Machine, guest: &Guest, op: u64, port: u32) -> i64 {
 
 /// Whether an event waits for the control domain, once.
 fn heard(machine: &mut Machine, tools: &Toolstack, port: u32) -> bool {
-    let pending = tools.guest.domain.shared_info.page().word64(48).unwrap();
+    let pending = tools.guest.domain.shared_info.word64(48).unwrap();
     machine.settle();
     pending.clear(1 << port).unwrap() & 1 << port != 0
 }

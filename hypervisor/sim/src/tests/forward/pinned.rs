@@ -55,7 +55,7 @@ fn a_vcpu_that_is_turned_off_or_destroyed_makes_room() {
     assert_eq!(machine.cpu_of(&model.guest.domain, 0), None);
     // The frames that somebody still holds do not keep the CPU.
     let frame = third.get_frame(&machine.hv, super::super::super::RAM_BASE).unwrap();
-    while machine.hv.destroy_domain(&third, 0) == Ok(xenolith_domain::domain::destroy::Progress::Again) {
+    while machine.hv.destroy_domain(&third, 0) == Ok(xenolith_domain::parts::progress::Progress::Again) {
         machine.settle();
     }
     machine.settle();

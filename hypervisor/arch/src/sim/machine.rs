@@ -1,0 +1,113 @@
+//! What a machine consists of, below the functions that drive it.
+
+pub(super) mod interrupts;
+pub(super) mod registers;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, VecDeque};
+
+use interrupts::{Distributor, Interface};
+use registers::{Registers, Stage2};
+
+/// One CPU.
+#[derive(Default)]
+pub(super) struct Cpu {
+    /// What the vCPU on it has in its registers.
+    pub registers: Registers,
+    /// The stage 2 under which a guest would run.
+    pub stage2: Option<Stage2>,
+    /// EL2's own timer.
+    pub timer: Option<u64>,
+    /// Its part of the interrupt controller.
+    pub gic: Interface,
+}
+
+/// When [`super::interrupt_waits`] says yes though nothing waits.
+#[derive(Default)]
+pub(super) struct Pause {
+    /// Every how many calls; `None`: never.
+    pub every: Option<u32>,
+    /// Calls until now.
+    pub asked: u32,
+}
+
+/// Both directions.
+#[derive(Default)]
+pub(super) struct Uart {
+    /// What was written and not looked at.
+    pub output: Vec<u8>,
+    /// What was typed and not read.
+    pub input: VecDeque<u8>,
+}
+
+impl Uart {
+    pub fn has_input(&self) -> bool {
+        !self.input.is_empty()
+    }
+}
+
+/// How often TLBs were flushed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flushes {
+    /// By address.
+    pub addresses: u64,
+    /// Of all that a domain has.
+    pub all: u64,
+}
+
+/// The machine of a thread.
+#[derive(Default)]
+pub(super) struct Machine {
+    pub(super) cpus: Vec<Cpu>,
+    pub(super) this: usize,
+    pub(super) counter: u64,
+    pub(super) pause: Pause,
+    pub(super) gic: Distributor,
+    /// The pages that the guest's own tables do not map.
+    pub(super) unmapped: BTreeSet<u64>,
+    pub(super) flushes: Flushes,
+    pub(super) console: Uart,
+}
+
+thread_local! {
+    static MACHINE: RefCell<Machine> = RefCell::default();
+    static PLAYS_HARDWARE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does something with the calling thread's machine. Calls do not nest.
+pub(super) fn with<T>(action: impl FnOnce(&mut Machine) -> T) -> T {
+    /// Ends the play, also when the model finds a fault and panics.
+    struct Play;
+    impl Drop for Play {
+        fn drop(&mut self) {
+            PLAYS_HARDWARE.set(false);
+        }
+    }
+    PLAYS_HARDWARE.set(true);
+    let _play = Play;
+    MACHINE.with_borrow_mut(action)
+}
+
+/// Whether the calling thread is in the model: what it allocates there stands for hardware, and is not the hypervisor's.
+pub fn plays_hardware() -> bool {
+    PLAYS_HARDWARE.try_with(Cell::get).unwrap_or(false)
+}
+
+impl Machine {
+    /// The CPU that the thread plays. CPUs come into being when they are first played or sent an interrupt.
+    pub(super) fn cpu(&mut self) -> &mut Cpu {
+        self.cpu_at(self.this)
+    }
+
+    pub(super) fn cpu_at(&mut self, index: usize) -> &mut Cpu {
+        if index >= self.cpus.len() {
+            self.cpus.resize_with(index + 1, Default::default);
+        }
+        &mut self.cpus[index]
+    }
+}
+
+/// Puts the calling thread's machine back to how it is switched on.
+pub fn power_on() {
+    with(|machine| *machine = Machine::default());
+}

@@ -1,0 +1,144 @@
+//! What a domain, a vCPU and the hypervisor keep for AArch64: a virtual GIC, stage-2 and ID registers, timers, PSCI.
+//!
+//! This file has the types, which name nothing that they are part of; those under `aarch64/` join them with the rest.
+
+mod build;
+mod guest_context;
+mod interrupts;
+pub mod layout;
+pub mod list_registers;
+
+use core::sync::atomic::{AtomicBool, AtomicU64};
+
+use arrayvec::ArrayVec;
+use xenolith_abi::domctl::{ArchDomainInfo, GicVersion};
+
+use xenolith_core::sync::Mutex;
+use xenolith_core::types::VcpuId;
+use xenolith_isa::physical_timer::PhysicalTimer;
+use xenolith_isa::psci::{self, Mitigations};
+use xenolith_isa::sysreg::FilteredIds;
+use xenolith_isa::vgic::Vgic;
+
+pub use build::{ArchConfig, Controller, CpuInterface, flush_tables};
+pub use guest_context::{WrittenContext, entry_registers, log_registers, read_context, unmask_interrupts};
+pub use xenolith_arch::context::Context;
+pub use xenolith_arch::gic::kick as kick_cpu;
+pub use xenolith_arch::{HardwareTlb, Stage2};
+pub use xenolith_isa::device_access::DeviceAccess;
+pub use xenolith_isa::hypercall::HypercallAbi;
+pub use xenolith_isa::regs::GuestRegs;
+pub use xenolith_isa::vgic::ConfigError as ArchError;
+
+/// The kinds of guest that can run, as `xen_version` tells them.
+pub const CAPABILITIES: &str = "xen-3.0-aarch64 ";
+
+/// The lowest number of an interrupt that all CPUs share: an SPI (GIC, INTID 32 and above).
+pub const FIRST_SHARED_INTERRUPT: u32 = 32;
+
+/// The interrupts that EL2 itself uses, by INTID.
+#[derive(Clone, Copy, Debug)]
+pub struct Lines {
+    /// EL2's own timer.
+    pub timer: u32,
+    /// The virtual timer of the vCPU that runs.
+    pub guest_timer: u32,
+    /// A list register has become free.
+    pub maintenance: u32,
+    /// The console's UART.
+    pub console: Option<u32>,
+}
+
+/// What the hypervisor knows of the machine's CPUs.
+#[derive(Debug)]
+pub struct HypervisorArch {
+    /// What the machine does against speculation, as guests are told when they ask.
+    pub mitigations: Mitigations,
+    /// ACTLR_EL1 of the machine, which guests may read.
+    pub actlr: u64,
+}
+
+impl HypervisorArch {
+    /// Reads it on the calling CPU.
+    pub fn new() -> Self {
+        HypervisorArch { mitigations: Mitigations::default(), actlr: xenolith_arch::auxiliary_control() }
+    }
+}
+
+/// The architecture's part of a domain.
+pub struct DomainArch {
+    /// What its CPUs can do.
+    pub ids: FilteredIds,
+    /// Its interrupt controller has system registers (GICv3).
+    pub gic_system_registers: bool,
+    /// The private interrupt of the virtual timer.
+    pub guest_timer: u32,
+    /// The private interrupt of the EL1 physical timer.
+    pub physical_timer: u32,
+    /// The private interrupt that announces events.
+    pub event_ppi: u32,
+    /// The registers that select its stage 2.
+    pub stage2: Stage2,
+    /// Its interrupt controller.
+    pub vgic: Mutex<Vgic>,
+}
+
+impl DomainArch {
+    /// What the toolstack is told of it (`xen_arch_domainconfig`).
+    pub fn info(&self) -> ArchDomainInfo {
+        let version = if self.gic_system_registers { GicVersion::V3 } else { GicVersion::V2 };
+        ArchDomainInfo { gic_version: version.number(), ..ArchDomainInfo::default() }
+    }
+
+    /// Whether it has a shared interrupt of this number.
+    pub fn has_shared_interrupt(&self, intid: u32) -> bool {
+        intid < self.vgic.lock().interrupts()
+    }
+
+    /// Whether a shared interrupt is anywhere between its cause and its end.
+    pub fn is_in_flight(&self, intid: u32) -> bool {
+        self.vgic.lock().in_flight(None, intid)
+    }
+
+    /// The first interrupts of a vCPU that wait or are served, with their states, for a person to read.
+    pub fn interrupts_in_hand<const N: usize>(&self, vcpu: VcpuId) -> ArrayVec<(u32, &'static str), N> {
+        self.vgic.lock().in_hand(vcpu).take(N).collect()
+    }
+}
+
+/// The architecture's part of a vCPU.
+#[derive(Debug)]
+pub struct VcpuArch {
+    /// What it reads in MPIDR_EL1.
+    pub mpidr: u64,
+    /// The emulated EL1 physical timer.
+    pub timer: Mutex<PhysicalTimer>,
+    /// The physical interrupt of the virtual timer may be active on the CPU that it runs on.
+    pub timer_raised: AtomicBool,
+    /// How far cleaning the domain's memory for a set/way operation of this vCPU has come, as a guest frame.
+    pub cleaned_to: AtomicU64,
+}
+
+impl VcpuArch {
+    /// That of a vCPU which has not run.
+    pub fn new(id: VcpuId) -> Self {
+        VcpuArch {
+            mpidr: psci::mpidr_of(id),
+            timer: Mutex::new(PhysicalTimer::default()),
+            timer_raised: AtomicBool::new(false),
+            cleaned_to: AtomicU64::new(0),
+        }
+    }
+
+    /// Resets it: the state that its CPU begins with.
+    pub fn reset(&self) -> Context {
+        *self.timer.lock() = PhysicalTimer::default();
+        Context::new(self.mpidr)
+    }
+}
+
+/// Switches a shared interrupt of the machine off, and makes it inactive.
+pub fn silence_interrupt(intid: u32) {
+    xenolith_arch::gic::disable(intid);
+    xenolith_arch::gic::set_active(intid, false);
+}

@@ -1,0 +1,158 @@
+//! What follows from a change of a domain's interrupt controller: for its vCPUs, and for the physical lines behind it.
+
+use core::sync::atomic::Ordering;
+
+use xenolith_abi::Errno;
+
+use crate::hypervisor::Hypervisor;
+use xenolith_arch::gic;
+use xenolith_core::sync::MutexGuard;
+use xenolith_core::types::{CpuId, VcpuId};
+use xenolith_isa::vgic::{Frame, LineChange, Vgic};
+
+use crate::domain::Domain;
+use crate::parts::io_state::IoState;
+
+impl Domain {
+    /// Changes the interrupt controller, then does what the change asks for.
+    pub fn change_vgic<T>(&self, hv: &Hypervisor, change: impl FnOnce(&mut Vgic) -> T) -> T {
+        let mut vgic = self.arch.vgic.lock();
+        let result = change(&mut vgic);
+        // The generic part is short: there is one for each kind of change.
+        if vgic.has_consequences() {
+            self.follow_vgic(hv, vgic);
+        }
+        result
+    }
+
+    /// A load, or a store of `write`, at an offset of one of the controller's frames ([`Model::frames`] numbers them).
+    ///
+    /// [`Model::frames`]: xenolith_isa::vgic::Model::frames
+    #[inline]
+    pub(crate) fn access_interrupt_controller(
+        &self,
+        hv: &Hypervisor,
+        id: VcpuId,
+        frame: u8,
+        offset: u64,
+        size: u8,
+        write: Option<u64>,
+    ) -> IoState {
+        let frame = Frame(frame);
+        let done = self.change_vgic(hv, |vgic| match write {
+            Some(value) => vgic.write(id, frame, offset, size, value).map(|()| 0),
+            None => vgic.read(id, frame, offset, size),
+        });
+        done.map_or(IoState::Refused, IoState::Done)
+    }
+
+    #[inline(never)]
+    fn follow_vgic(&self, hv: &Hypervisor, mut vgic: MutexGuard<'_, Vgic>) {
+        // Lines change under the lock, in the order in which the guest asked.
+        while let Some(change) = vgic.take_line_change() {
+            self.change_line(hv, &change);
+        }
+        let effects = vgic.take_effects();
+        drop(vgic);
+        for id in vcpus_in(effects.kick) {
+            hv.notify(self, id);
+        }
+        for id in vcpus_in(effects.event_ppi_enabled) {
+            if self.events.lock().needs_upcall(id) {
+                self.raise_event(hv, id);
+            }
+        }
+    }
+
+    fn change_line(&self, hv: &Hypervisor, change: &LineChange) {
+        if let Some(id) = change.vcpu {
+            self.change_private_line(hv, id, change);
+            return;
+        }
+        let line = change.physical;
+        if change.enabled == Some(false) {
+            gic::disable(line);
+        }
+        if let Some(edge) = change.edge {
+            gic::set_trigger(line, edge);
+        }
+        if let Some(vcpu) = change.target.and_then(|id| self.vcpu(id)) {
+            gic::route(line, CpuId(vcpu.last_cpu.load(Ordering::Relaxed)));
+        }
+        if let Some(active) = change.active {
+            gic::set_active(line, active);
+        }
+        if change.enabled == Some(true) {
+            gic::enable(line);
+        }
+    }
+
+    /// The only private line with hardware behind it is the virtual timer's, which EL2 leaves enabled; its active state
+    /// counts on the CPU where the vCPU runs. Elsewhere than here that CPU puts it right, when it presents the interrupts.
+    fn change_private_line(&self, hv: &Hypervisor, id: VcpuId, change: &LineChange) {
+        let Some((vcpu, active)) = self.vcpu(id).zip(change.active) else { return };
+        if hv.scheduler.running_on(vcpu.unit) == Some(xenolith_arch::this_cpu()) {
+            gic::set_active(change.physical, active);
+            if active {
+                vcpu.arch.timer_raised.store(true, Ordering::Relaxed);
+            }
+        } else {
+            hv.notify(self, id);
+        }
+    }
+
+    /// Has the physical interrupt of the same number come as this shared one.
+    pub fn attach_interrupt(&self, hv: &Hypervisor, intid: u32) {
+        self.change_vgic(hv, |vgic| vgic.back_by_hardware(None, intid, Some(intid)));
+    }
+
+    /// No physical interrupt comes as this shared one any more.
+    pub fn detach_interrupt(&self, hv: &Hypervisor, intid: u32) {
+        self.change_vgic(hv, |vgic| vgic.back_by_hardware(None, intid, None));
+    }
+
+    /// Turns a vCPU's part of the interrupt controller on or off.
+    pub fn set_interrupts_online(&self, hv: &Hypervisor, id: VcpuId, online: bool) {
+        self.change_vgic(hv, |vgic| vgic.set_online(id, online));
+    }
+
+    /// Makes the event interrupt of a vCPU pending.
+    pub fn raise_event(&self, hv: &Hypervisor, id: VcpuId) {
+        self.change_vgic(hv, |vgic| vgic.pend(Some(id), self.arch.event_ppi));
+    }
+
+    /// Makes a private interrupt of a vCPU pending.
+    pub fn raise_private(&self, hv: &Hypervisor, id: VcpuId, intid: u32) {
+        self.change_vgic(hv, |vgic| vgic.pend(Some(id), intid));
+    }
+
+    /// Sets the level of a private interrupt's line.
+    pub fn set_private_level(&self, hv: &Hypervisor, id: VcpuId, intid: u32, asserted: bool) {
+        self.change_vgic(hv, |vgic| vgic.set_level(Some(id), intid, asserted));
+    }
+
+    /// A device model drives a shared line. `EINVAL`: there is no such line, or a physical device has it.
+    pub fn drive_line(&self, hv: &Hypervisor, intid: u32, asserted: bool) -> Result<(), Errno> {
+        self.change_vgic(hv, |vgic| {
+            if !vgic.is_free_line(intid) {
+                return Err(Errno::EINVAL);
+            }
+            vgic.set_level(None, intid, asserted);
+            Ok(())
+        })
+    }
+
+    /// A physical interrupt that belongs to the domain has come.
+    pub fn raise_shared(&self, hv: &Hypervisor, intid: u32) {
+        self.change_vgic(hv, |vgic| vgic.pend(None, intid));
+    }
+}
+
+/// The vCPUs whose bits are set.
+fn vcpus_in(mut mask: u128) -> impl Iterator<Item = VcpuId> {
+    core::iter::from_fn(move || {
+        let id = mask.trailing_zeros();
+        mask &= mask.checked_sub(1)?;
+        u16::try_from(id).ok().map(VcpuId)
+    })
+}

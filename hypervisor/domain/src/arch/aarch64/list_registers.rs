@@ -1,0 +1,91 @@
+//! The list registers of this CPU: they hold what the vCPU that runs here sees of its interrupts.
+
+use core::ops::Range;
+use core::sync::atomic::Ordering;
+
+use xenolith_arch as arch;
+use xenolith_core::types::VcpuId;
+use xenolith_isa::vgic::{Fill, ListRegister, Vgic};
+
+use crate::cpu::Local;
+use crate::hypervisor::{Hypervisor, VcpuRef};
+use crate::vcpu::Vcpu;
+
+/// Brings the list registers of the vCPU that runs here up to date.
+pub fn present_interrupts(hv: &Hypervisor, vcpu: &VcpuRef) {
+    vcpu.domain.change_vgic(hv, |vgic| {
+        if !vgic.is_quiet(vcpu.id) {
+            refill(vcpu.id, vgic);
+        }
+        // The timer's physical interrupt is active while the virtual one is anywhere between its cause and its end.
+        keep_timer_line(hv, vcpu.vcpu(), vgic.in_flight(Some(vcpu.id), vcpu.domain.arch.guest_timer));
+    });
+}
+
+/// Whether an interrupt waits for the vCPU that runs here. Its list registers are free afterwards, until
+/// [`present_interrupts`].
+pub fn interrupt_waits(hv: &Hypervisor, vcpu: &VcpuRef) -> bool {
+    vcpu.vcpu().mark_interrupts_changed();
+    vcpu.domain.change_vgic(hv, |vgic| {
+        empty_list(vcpu.id, vgic);
+        vgic.deliverable(vcpu.id)
+    })
+}
+
+/// Fills the list registers anew.
+#[inline(never)]
+fn refill(vcpu: VcpuId, vgic: &mut Vgic) {
+    let before = vgic.listed(vcpu);
+    take_interrupts_back(vcpu, vgic);
+    let fill = vgic.fill(vcpu, arch::gic::list_registers(), arch::gic::write_list);
+    free_list(fill.used..before);
+    arch::gic::set_maintenance(&fill);
+}
+
+/// Reads the list registers back and frees them: whoever fills them next writes no more than it needs, and must not
+/// find these.
+#[inline]
+pub fn empty_list(vcpu: VcpuId, vgic: &mut Vgic) {
+    let used = vgic.listed(vcpu);
+    if used > 0 {
+        take_interrupts_back(vcpu, vgic);
+        free_list(0..used);
+    }
+}
+
+/// Reads the list registers back.
+fn take_interrupts_back(vcpu: VcpuId, vgic: &mut Vgic) {
+    let ended = arch::gic::unlisted_ends();
+    if ended > 0 {
+        vgic.drop_unlisted(vcpu, ended);
+        // It counts from zero again, so that none is taken twice.
+        arch::gic::set_maintenance(&Fill::default());
+    }
+    vgic.fold(vcpu, arch::gic::read_list);
+}
+
+fn free_list(registers: Range<usize>) {
+    for index in registers {
+        arch::gic::write_list(index, ListRegister::INVALID);
+    }
+}
+
+/// Makes the physical interrupt of the virtual timer on this CPU active or inactive for the vCPU that runs here. It is
+/// left alone only where nobody can have made it active since it was last made inactive, whatever the guest has written
+/// about the virtual one.
+pub fn keep_timer_line(hv: &Hypervisor, vcpu: &Vcpu, active: bool) {
+    if active || vcpu.arch.timer_raised.load(Ordering::Relaxed) {
+        arch::gic::set_active(hv.lines().guest_timer, active);
+        vcpu.arch.timer_raised.store(active, Ordering::Relaxed);
+    }
+}
+
+/// WFI: the vCPU that runs here sleeps unless an interrupt waits for it.
+pub fn wait_for_interrupt(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local) {
+    vcpu.vcpu().clear_suspicion();
+    hv.scheduler.block(vcpu.vcpu().unit, arch::now());
+    local.choose();
+    if interrupt_waits(hv, vcpu) {
+        hv.wake(vcpu.vcpu().unit);
+    }
+}

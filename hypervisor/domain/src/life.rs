@@ -1,0 +1,12 @@
+//! The life of a domain: built, started, stopped, let go on, and taken apart.
+//!
+//! What stands here joins all parts of a domain and the machine. It is used by hypercalls, by the boot and by traps, and
+//! by nothing below.
+
+pub mod build;
+mod control;
+pub mod crash;
+pub mod create;
+pub mod destroy;
+mod power;
+mod release;

@@ -1,0 +1,371 @@
+//! The one builder of domains: what a new domain needs is taken here, in one order, and given back in the other when a
+//! part is missing.
+//!
+//! Three front ends say what a domain is to be: the boot for the first domain, the boot for those of the device tree, and
+//! the control domain's `createdomain`. Each describes it by a [`DomainConfig`], adds to the [`DomainBuilder`] what only
+//! it knows, and publishes it. Nobody finds a domain before that.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::Deref;
+use core::sync::atomic::AtomicUsize;
+
+use xenolith_abi::Errno;
+
+use crate::arch::{ArchConfig, ArchError, DomainArch, HardwareTlb, flush_tables};
+use crate::domain::Domain;
+use crate::heap::require_heap;
+use crate::hypervisor::Hypervisor;
+use crate::parts::addresses::Addresses;
+use crate::parts::ending::Ending;
+use crate::parts::io::Io;
+use crate::parts::memory::Memory;
+use crate::parts::parameters::Parameters;
+use crate::parts::teardown::{Life, Teardown};
+use crate::vcpu::Vcpu;
+use xenolith_arch as arch;
+use xenolith_core::bug;
+use xenolith_core::sync::{Mutex, Once};
+use xenolith_core::types::{DomId, Gfn, Mfn, Pa, VcpuId};
+use xenolith_memory::frames::{Content, FrameRange, FrameRef, Kind};
+use xenolith_memory::p2m::{MapKind, P2m, P2mError};
+use xenolith_memory::page::Page;
+use xenolith_memory::table::TableList;
+use xenolith_policy::event::EventChannels;
+use xenolith_policy::grant::{GrantTable, Maptrack};
+use xenolith_policy::sched::CpuMask;
+
+/// Frames of grant table of a domain whose description does not say (Xen's default).
+pub const GRANT_FRAMES: u32 = 64;
+/// Frames of handles for grants of others, likewise.
+pub const MAPTRACK_FRAMES: u32 = 1024;
+/// The most frames of either: 2^21 grants.
+pub const MAX_GRANT_FRAMES: u32 = 4096;
+/// Pages for tables of what is mapped besides RAM: devices, and frames of others.
+pub const MORE_TABLES: u64 = 64;
+
+/// log2 of the pages that one table maps.
+const TABLE_ORDER: u32 = 9;
+/// Xen's default share of a vCPU.
+const WEIGHT: u16 = 256;
+
+/// What a domain is to be.
+#[derive(Clone, Debug)]
+pub struct DomainConfig<'a> {
+    /// Its number.
+    pub id: DomId,
+    /// Its UUID.
+    pub handle: [u8; 16],
+    /// It may control the machine and all other domains.
+    pub is_control: bool,
+    /// Guest frames and machine frames have the same numbers.
+    pub direct_mapped: bool,
+    /// vCPUs.
+    pub vcpus: u16,
+    /// RAM that it owns from the start, and where it finds it. It stays with who allocated it until the domain is published.
+    pub ram: &'a [(Gfn, FrameRange)],
+    /// Pages for tables, besides those that split all its RAM into pages.
+    pub tables: u64,
+    /// The highest event channel that it may have.
+    pub max_port: u32,
+    /// Frames of grant table that it may have.
+    pub grant_frames: u32,
+    /// Frames of handles for grants of others.
+    pub maptrack_frames: u32,
+    /// What its accesses to addresses where nothing is become: a data abort, or all ones and nothing.
+    pub trap_unmapped: bool,
+    /// It starts paused, once, by the control domain.
+    pub paused: bool,
+    /// What only the architecture knows of it.
+    pub arch: ArchConfig,
+}
+
+/// Why a domain cannot be put together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BuildError {
+    /// The architecture's part cannot be as the config says.
+    Arch(ArchError),
+    /// RAM, or a register of a device, cannot be mapped.
+    Map(Pa, P2mError),
+    /// No memory, or a number that is out of its range.
+    Call(Errno),
+}
+
+impl From<Errno> for BuildError {
+    fn from(errno: Errno) -> Self {
+        BuildError::Call(errno)
+    }
+}
+
+impl From<BuildError> for Errno {
+    fn from(error: BuildError) -> Errno {
+        match error {
+            BuildError::Call(errno) => errno,
+            BuildError::Map(_, error) => error.into(),
+            BuildError::Arch(ArchError::Memory) => Errno::ENOMEM,
+            BuildError::Arch(_) => Errno::EINVAL,
+        }
+    }
+}
+
+/// A domain that nobody can find yet, and whose vCPUs are off. Dropped, it is taken apart, and its RAM stays with who
+/// allocated it.
+pub struct DomainBuilder<'h> {
+    hv: &'h Hypervisor,
+    domain: Arc<Domain>,
+    published: bool,
+}
+
+impl<'h> DomainBuilder<'h> {
+    /// Takes all that the domain needs. After an error nothing is taken.
+    ///
+    /// `ENOMEM`: no memory. `EBUSY`: no VMID is free. `EINVAL`: a number is out of its range.
+    #[inline(never)]
+    pub fn new(hv: &'h Hypervisor, config: &DomainConfig<'_>) -> Result<Self, BuildError> {
+        let mut p2m = new_p2m(hv, config)?;
+        let parts = match map_all(config, &mut p2m).and_then(|()| Parts::new(hv, config, &p2m)) {
+            Ok(parts) => parts,
+            Err(error) => {
+                discard_p2m(hv, config.id, &mut p2m);
+                return Err(error);
+            }
+        };
+        let builder = DomainBuilder { hv, domain: assemble(hv, config, parts, p2m), published: false };
+        if config.paused {
+            for vcpu in &builder.vcpus {
+                // It runs nowhere, so nobody has to be kicked.
+                let _ = hv.scheduler.pause(vcpu.unit, arch::now());
+            }
+        }
+        Ok(builder)
+    }
+
+    /// Lets everybody find the domain, complete as it is, and the scheduler run its vCPUs. `ENOMEM`: no memory. `EEXIST`:
+    /// another has its number.
+    pub fn publish(mut self) -> Result<Arc<Domain>, Errno> {
+        self.hv.add_domain(&self.domain)?;
+        self.published = true;
+        Ok(self.domain.clone())
+    }
+}
+
+impl Deref for DomainBuilder<'_> {
+    type Target = Domain;
+
+    fn deref(&self) -> &Domain {
+        &self.domain
+    }
+}
+
+impl Drop for DomainBuilder<'_> {
+    fn drop(&mut self) {
+        if !self.published {
+            let Domain { id, vcpus, shared_info, memory, .. } = &*self.domain;
+            remove_units(self.hv, vcpus);
+            end_shared_info(self.hv, *id, shared_info.mfn());
+            discard_p2m(self.hv, *id, &mut memory.lock().p2m);
+        }
+    }
+}
+
+/// Pages of RAM that a domain has from the start.
+fn pages_of(config: &DomainConfig<'_>) -> u64 {
+    config.ram.iter().map(|(_, range)| range.pages).sum()
+}
+
+/// Tables that map nothing yet, with enough in their pool to split all RAM into pages. `ENOMEM`: no memory. `EBUSY`: no
+/// VMID is free.
+fn new_p2m(hv: &Hypervisor, config: &DomainConfig<'_>) -> Result<P2m<TableList, HardwareTlb>, Errno> {
+    let id = config.id;
+    let root = hv.frames.alloc_root(hv.geometry.root_order(), id).ok_or(Errno::ENOMEM)?;
+    let Some(vmid) = hv.vmids.lock().take() else {
+        hv.free_root(root, id);
+        return Err(Errno::EBUSY);
+    };
+    let Some(mut p2m) = P2m::new(hv.geometry, vmid, root, TableList::default(), HardwareTlb) else {
+        bug!("the root of {id} was not made for the geometry");
+        return Err(Errno::ENOMEM);
+    };
+    for _ in 0..(pages_of(config) >> TABLE_ORDER).saturating_add(config.tables) {
+        let Some(table) = hv.frames.alloc_table(id) else {
+            discard_p2m(hv, id, &mut p2m);
+            return Err(Errno::ENOMEM);
+        };
+        p2m.pool_mut().push(table);
+    }
+    Ok(p2m)
+}
+
+/// Maps the domain's RAM in the largest blocks that fit, and what it may reach of the interrupt controller.
+fn map_all(config: &DomainConfig<'_>, p2m: &mut P2m<TableList, HardwareTlb>) -> Result<(), BuildError> {
+    for &(gfn, range) in config.ram {
+        p2m.map(gfn, range.first, range.pages, MapKind::Ram)
+            .map_err(|error| BuildError::Map(range.first.base(), error))?;
+    }
+    config.arch.map_registers(p2m).map_err(|(at, error)| BuildError::Map(at, error))
+}
+
+/// Gives all tables back that no vCPU has used. What they map stays with who has it.
+fn discard_p2m(hv: &Hypervisor, id: DomId, p2m: &mut P2m<TableList, HardwareTlb>) {
+    let end = hv.geometry.end().0;
+    let mut from = 0;
+    while let Ok((_, done)) = p2m.unmap(Gfn(from), end - from)
+        && done > 0
+    {
+        from += done;
+        if from >= end {
+            break;
+        }
+    }
+    while let Some(table) = p2m.pool_mut().pop() {
+        hv.free_table(table, id);
+    }
+    end_p2m(hv, id, p2m);
+}
+
+/// Gives the root and the VMID back of tables that map nothing any more, and on which no CPU runs a vCPU. Nothing happens
+/// when they map something, or when this was done before.
+pub(crate) fn end_p2m(hv: &Hypervisor, id: DomId, p2m: &mut P2m<TableList, HardwareTlb>) {
+    if let Some(root) = p2m.take_root() {
+        // Before the VMID goes to another domain, no TLB may know anything under it.
+        flush_tables(p2m);
+        hv.free_root(root, id);
+        hv.vmids.lock().give_back(p2m.vmid());
+    }
+}
+
+/// How large the pool of tables may grow by itself. The control domain is trusted. One that has devices of its own may
+/// be the device model of others, and map as much as the machine has. Any other has what the control domain gives it.
+fn pool_limit(hv: &Hypervisor, config: &DomainConfig<'_>) -> u64 {
+    match (config.is_control, config.direct_mapped) {
+        (true, _) => u64::MAX,
+        (false, true) => (hv.frames.total() >> TABLE_ORDER).saturating_add(2 * MORE_TABLES),
+        (false, false) => 0,
+    }
+}
+
+/// The parts of a domain that need more than the heap's memory, or can fail.
+struct Parts {
+    shared_info: Page,
+    events: EventChannels<FrameRef>,
+    vcpus: Vec<Vcpu>,
+    arch: DomainArch,
+    addresses: Addresses,
+    io: Io,
+    teardown: Teardown,
+}
+
+impl Parts {
+    /// Makes them all, or none.
+    fn new(
+        hv: &Hypervisor,
+        config: &DomainConfig<'_>,
+        p2m: &P2m<TableList, HardwareTlb>,
+    ) -> Result<Parts, BuildError> {
+        let id = config.id;
+        let arch = DomainArch::new(&config.arch, config.vcpus, p2m, hv.lines()).map_err(BuildError::Arch)?;
+        let addresses = Addresses::new(config.arch.windows())?;
+        let io = Io::new(config.vcpus)?;
+        let teardown = Teardown::new()?;
+        let shared = hv.frames.alloc(0, id, Kind::Shared, Content::Zeroed).ok_or(Errno::ENOMEM)?;
+        let shared_info = hv.frames.get_frame(shared, id).map_err(|_| Errno::ENOMEM)?.into_page();
+        let events = EventChannels::new(id, config.vcpus, config.max_port, shared_info);
+        match events.and_then(|events| Ok((events, vcpus(hv, config.vcpus)?))) {
+            Ok((events, vcpus)) => Ok(Parts { shared_info, events, vcpus, arch, addresses, io, teardown }),
+            Err(errno) => {
+                end_shared_info(hv, id, shared);
+                Err(errno.into())
+            }
+        }
+    }
+}
+
+/// Gives back the page of shared info of a domain that nobody could find.
+fn end_shared_info(hv: &Hypervisor, id: DomId, page: Mfn) {
+    if hv.frames.release(page).is_err() || hv.frames.free(page, 0, id).is_err() {
+        bug!("{id}: its shared page is not its own");
+    }
+}
+
+/// Puts the parts together; there is room for a domain. The stacks are small: nothing but this function has a whole domain
+/// on its own.
+#[inline(never)]
+fn assemble(
+    hv: &Hypervisor,
+    config: &DomainConfig<'_>,
+    parts: Parts,
+    p2m: P2m<TableList, HardwareTlb>,
+) -> Arc<Domain> {
+    let Parts { shared_info, events, vcpus, arch, addresses, io, teardown } = parts;
+    let pages = pages_of(config);
+    Arc::new(Domain {
+        id: config.id,
+        handle: Mutex::new(config.handle),
+        is_control: config.is_control,
+        direct_mapped: config.direct_mapped,
+        vcpus,
+        arch,
+        memory: Mutex::new(Memory {
+            p2m,
+            pages,
+            max_pages: pages,
+            shared_info_gfn: None,
+            pool_limit: pool_limit(hv, config),
+            closed: false,
+        }),
+        shared_info,
+        grants: Mutex::new(GrantTable::new(config.grant_frames)),
+        maptrack: Mutex::new(Maptrack::new(config.maptrack_frames)),
+        events: Mutex::new(events),
+        parameters: Mutex::new(Parameters::default()),
+        runstate_update_flag: false.into(),
+        may_log: hv.options.guest_console.into(),
+        panic_detector: Mutex::default(),
+        watchdogs: Mutex::default(),
+        trap_unmapped: config.trap_unmapped,
+        controller_pauses: Mutex::new(config.paused.into()),
+        device_models: Mutex::default(),
+        addresses,
+        io,
+        vuart: Once::new(),
+        complaints: 0.into(),
+        ending: Mutex::new(Ending::default()),
+        stopping: false.into(),
+        permits: Mutex::default(),
+        life: Life::Alive.into(),
+        teardown: Mutex::new(teardown),
+        lingering: 0.into(),
+    })
+}
+
+/// Takes vCPUs out of the scheduler that no CPU runs.
+pub(crate) fn remove_units(hv: &Hypervisor, vcpus: &[Vcpu]) {
+    for vcpu in vcpus {
+        match hv.scheduler.remove(vcpu.unit, arch::now()) {
+            Ok(kicks) => hv.kick(kicks),
+            Err(_) => bug!("a vCPU that goes runs, or is not in the scheduler"),
+        }
+    }
+}
+
+fn vcpus(hv: &Hypervisor, count: u16) -> Result<Vec<Vcpu>, Errno> {
+    let mut vcpus = Vec::new();
+    vcpus.try_reserve_exact(count.into()).map_err(|_| Errno::ENOMEM)?;
+    for id in (0..count).map(VcpuId) {
+        match hv.scheduler.add(WEIGHT, CpuMask::below(64), arch::now()) {
+            Ok(unit) => vcpus.push(Vcpu::new(id, unit)),
+            Err(errno) => {
+                remove_units(hv, &vcpus);
+                return Err(errno);
+            }
+        }
+    }
+    let last = vcpus.iter().map(|vcpu| vcpu.unit).max();
+    let room = last.map_or(Ok(()), |unit| hv.timers.reserve(unit));
+    // The next step cannot fail: the domain moves to where its references are counted.
+    if let Err(errno) = room.and_then(|()| require_heap::<(AtomicUsize, AtomicUsize, Domain)>()) {
+        remove_units(hv, &vcpus);
+        return Err(errno);
+    }
+    Ok(vcpus)
+}

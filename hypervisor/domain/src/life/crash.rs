@@ -1,0 +1,62 @@
+//! Finding out that the first domain's kernel is dead.
+//!
+//! A Linux that panics tells nobody: it writes its last words and spins. So the console's output is watched for
+//! those words, and if the vCPU that wrote them then neither sleeps nor enters user mode for [`PATIENCE`], the domain counts as
+//! crashed, and the registers that it had are reported. A program that merely prints the words goes on running, which
+//! clears the suspicion, and nothing is said: what a guest's console shows in a terminal of the domain comes by the same
+//! call as what its own kernel writes, timestamps and all. Besides, a domain may ask to be watched (`sched_op` watchdog).
+
+use xenolith_abi::sched::ShutdownReason;
+
+use crate::arch::{GuestRegs, log_registers};
+use crate::cpu::Local;
+use crate::hypervisor::{Hypervisor, VcpuRef};
+use crate::timers::TimerKind;
+use xenolith_arch as arch;
+
+use crate::domain::Domain;
+
+/// How long a suspected vCPU may do nothing but run its kernel, in nanoseconds.
+pub const PATIENCE: u64 = 10_000_000_000;
+impl Domain {
+    /// Hears the domain's output to the machine's console.
+    pub fn watch_output(&self, vcpu: &VcpuRef, local: &mut Local, regs: &GuestRegs, bytes: &[u8]) {
+        let deadline = arch::now().saturating_add(arch::ticks(PATIENCE));
+        // Linux says it again when it is done; once is enough.
+        if !self.panic_detector.lock().scan(bytes) || !vcpu.vcpu().suspect(deadline, regs) {
+            return;
+        }
+        local.set_timer(vcpu.vcpu().unit, TimerKind::Crash, Some(deadline));
+        local.choose();
+    }
+}
+
+/// The time of a suspected vCPU may be up. An older suspicion's is none of the one that there is now.
+pub fn confirm(hv: &Hypervisor, vcpu: &VcpuRef, now: u64) {
+    if let Some(regs) = vcpu.vcpu().confirm_suspicion(now) {
+        log::error!(
+            "{} {}: its kernel has panicked; the registers with which it said so:",
+            vcpu.domain.id,
+            vcpu.id
+        );
+        log_registers(log::Level::Error, &regs);
+        vcpu.domain.shut_down(hv, ShutdownReason::Crash);
+    }
+}
+
+/// A watchdog may have bitten: true if it has, and the domain is shut down.
+pub fn check_watchdogs(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, now: u64) {
+    let Some(first) = vcpu.domain.watchdogs.lock().first() else { return };
+    if first > now {
+        local.set_timer(vcpu.vcpu().unit, TimerKind::Watchdog, Some(first));
+        return;
+    }
+    log::error!("{}: its watchdog was not fed in time", vcpu.domain.id);
+    for other in &vcpu.domain.vcpus {
+        if let Some(saved) = other.saved.try_lock().filter(|saved| !saved.loaded) {
+            log::error!("{} {}:", vcpu.domain.id, other.id);
+            log_registers(log::Level::Error, &saved.regs);
+        }
+    }
+    vcpu.domain.shut_down(hv, ShutdownReason::Watchdog);
+}

@@ -1,0 +1,305 @@
+//! The end of a domain: taken apart in steps, each short, until nothing of it is left that nobody else uses.
+//!
+//! First it stops: nothing is given to it or taken from it, and its vCPUs leave their CPUs. Then what it has of others goes
+//! back, then its own memory. Frames that others still refer to outlive it, and keep its number taken: such a domain is
+//! dead, but on the list. The last reference takes it off (`release`).
+
+use alloc::sync::Arc;
+#[cfg(not(target_os = "none"))]
+use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
+
+use xenolith_abi::Errno;
+use xenolith_abi::event::Virq;
+
+use crate::hypervisor::Hypervisor;
+use xenolith_arch as arch;
+use xenolith_core::bug;
+use xenolith_core::types::{DomId, Gfn, Mfn};
+use xenolith_memory::frames::{FrameRange, Search};
+use xenolith_memory::p2m::MapKind;
+use xenolith_policy::event::Closing;
+use xenolith_policy::grant;
+
+use super::build;
+use crate::domain::{Domain, GrantContext};
+use crate::parts::memory::holds_reference;
+use crate::parts::progress::Progress;
+use crate::parts::teardown::{Life, Phase, Teardown};
+
+/// The work that one call may still do, in about as many pages.
+struct Budget(u32);
+
+impl Budget {
+    /// Takes off what a step costs, if that is left.
+    fn spend(&mut self, cost: u32) -> Option<()> {
+        self.0 = self.0.checked_sub(cost)?;
+        Some(())
+    }
+
+    /// Takes off up to `wanted` pages: how many. `None`: nothing is left.
+    fn take(&mut self, wanted: u64) -> Option<u64> {
+        let taken = wanted.min(self.0.into());
+        self.0 = self.0.checked_sub(u32::try_from(taken).ok()?)?;
+        (taken > 0).then_some(taken)
+    }
+}
+
+/// The least that a call may be allowed: more than any single step costs.
+const LEAST_BUDGET: u32 = 128;
+/// Handles that are looked at in a step.
+const HANDLES: u32 = 64;
+/// What it costs to look for mappings once.
+const SEARCH: u32 = 64;
+/// Machine frames that are looked at in a step, in the search for RAM that is not mapped.
+const FRAMES_IN_STEP: u32 = 1024;
+
+impl Domain {
+    /// Whether its destruction has begun: it gets no memory, grants, events or mappings any more, and nobody gets any of
+    /// its own.
+    pub fn is_dying(&self) -> bool {
+        self.life.load(Ordering::SeqCst) >= Life::Dying as u8
+    }
+
+    /// Whether its destruction is complete, but for frames that others refer to. This is the `dying` that the control
+    /// domain is told of (`XEN_DOMINF_dying`).
+    pub fn is_dead(&self) -> bool {
+        self.life.load(Ordering::SeqCst) >= Life::Dead as u8
+    }
+
+    /// Frames that were mapped with a reference, and whose reference is not dropped yet.
+    #[cfg(not(target_os = "none"))]
+    pub fn unmapped_references(&self) -> Vec<Mfn> {
+        let teardown = self.teardown.lock();
+        let runs = teardown.unmapped.iter().filter(|run| holds_reference(run.kind));
+        runs.flat_map(|run| (run.mfn.0..run.mfn.0.saturating_add(run.pages)).map(Mfn)).collect()
+    }
+
+    /// Frames that it has given up and others still refer to.
+    #[cfg(not(target_os = "none"))]
+    pub fn lingering(&self) -> i64 {
+        self.lingering.load(Ordering::SeqCst)
+    }
+}
+
+impl Hypervisor {
+    /// What a call of [`Self::destroy_domain`] is allowed when nothing else speaks for more or less: about as long as a
+    /// guest may be kept from its interrupts.
+    pub const DESTROY_BUDGET: u32 = 1024;
+
+    /// Destroys a domain (`XEN_DOMCTL_destroydomain`), or goes on with that; `budget` limits the work of one call, in
+    /// about as many pages. It may be called on several CPUs at once; each is to call again until all is done.
+    /// [`Progress::Done`] also for a domain that has been destroyed.
+    ///
+    /// Its vCPUs stop, what it has of others is given back, and its own memory is freed as far as nobody else refers to
+    /// it. The control domain is told (`VIRQ_DOM_EXC`) when the domain is dead, and when it is gone: as long as others
+    /// refer to its frames it can still be found.
+    ///
+    /// `EINVAL`: the control domain cannot be destroyed.
+    pub fn destroy_domain(&self, domain: &Arc<Domain>, budget: u32) -> Result<Progress, Errno> {
+        if domain.is_control {
+            return Err(Errno::EINVAL);
+        }
+        self.reap();
+        // Another CPU may be at it; waiting for it here would hold up this one's guests.
+        let Some(mut teardown) = domain.teardown.try_lock() else { return Ok(Progress::Again) };
+        let mut budget = Budget(budget.max(LEAST_BUDGET));
+        while teardown.phase != Phase::Over {
+            if teardown.step(self, domain, &mut budget)?.is_none() {
+                return Ok(Progress::Again);
+            }
+        }
+        Ok(Progress::Done)
+    }
+
+    /// Takes a domain off the list if it is dead and nobody refers to its frames any more.
+    pub(crate) fn forget_if_over(&self, domain: &Domain) {
+        if domain.is_dead() && domain.lingering.load(Ordering::SeqCst) == 0 && self.unlink(domain) {
+            self.raise_global_virq(Virq::DomExc);
+        }
+    }
+
+    /// Ends what is left of domains that were taken off the list and that nobody refers to any more: their vCPUs leave the
+    /// scheduler.
+    pub fn reap(&self) {
+        self.reap_zombies(|domain| build::remove_units(self, &domain.vcpus));
+    }
+}
+
+impl Teardown {
+    /// The next step. `None`: it is to be made again, by another call.
+    fn step(
+        &mut self,
+        hv: &Hypervisor,
+        domain: &Arc<Domain>,
+        budget: &mut Budget,
+    ) -> Result<Option<()>, Errno> {
+        let next = match self.phase {
+            Phase::Start => {
+                begin(hv, domain);
+                Some(Phase::Quiesce)
+            }
+            Phase::Quiesce => quiesce(hv, domain).then_some(Phase::Events),
+            Phase::Events => close_events(hv, domain, budget).map(|()| Phase::Grants(0)),
+            Phase::Grants(from) => budget.spend(HANDLES).map(|()| {
+                let rest = grant::release_held(&GrantContext { hv, caller: domain }, from, HANDLES);
+                rest.map_or(Phase::Memory(0), Phase::Grants)
+            }),
+            Phase::Memory(from) => self.free_memory(hv, domain, from, budget)?,
+            Phase::Strays(from) => free_strays(hv, domain, from, budget),
+            Phase::Tables => free_tables(hv, domain, budget).map(|()| {
+                finish(hv, domain);
+                Phase::Over
+            }),
+            Phase::Over => Some(Phase::Over),
+        };
+        if let Some(next) = next {
+            self.phase = next;
+        }
+        Ok(next.map(|_| ()))
+    }
+
+    /// Lets go of a part of what has been unmapped, or unmaps more. The next phase, or this one again further on.
+    fn free_memory(
+        &mut self,
+        hv: &Hypervisor,
+        domain: &Domain,
+        from: u64,
+        budget: &mut Budget,
+    ) -> Result<Option<Phase>, Errno> {
+        if let Some(run) = self.unmapped.last_mut() {
+            let Some(pages) = budget.take(run.pages) else { return Ok(None) };
+            let part = FrameRange { first: run.mfn, pages };
+            (run.mfn, run.pages) = (Mfn(run.mfn.0.saturating_add(pages)), run.pages.saturating_sub(pages));
+            let kind = run.kind;
+            if run.pages == 0 {
+                self.unmapped.pop();
+            }
+            let_go(hv, domain, kind, part);
+            return Ok(Some(Phase::Memory(from)));
+        }
+        if budget.spend(SEARCH).is_none() {
+            return Ok(None);
+        }
+        let mut memory = domain.memory.lock();
+        // To the very end, so that no table is left linked.
+        let end = memory.p2m.geometry().end().0;
+        let Some(left) = end.checked_sub(from).filter(|&left| left > 0) else {
+            let stray = memory.pages > 0;
+            return Ok(Some(if stray { Phase::Strays(Mfn(0)) } else { Phase::Tables }));
+        };
+        let (runs, done) = memory.p2m.unmap(Gfn(from), left)?;
+        self.unmapped.extend(runs);
+        Ok(Some(Phase::Memory(from.saturating_add(done))))
+    }
+}
+
+/// From now on nothing is given to the domain, and nothing of it to others; and it runs no more.
+fn begin(hv: &Hypervisor, domain: &Domain) {
+    domain.life.store(Life::Dying as u8, Ordering::SeqCst);
+    domain.memory.lock().closed = true;
+    domain.grants.lock().close();
+    for vcpu in &domain.vcpus {
+        hv.kick(hv.scheduler.pause(vcpu.unit, arch::now()));
+    }
+}
+
+/// Whether all vCPUs have left their CPUs. Then they are off and found no more, and its devices and interrupts are nobody's:
+/// no call of its own is left that could make or report one.
+fn quiesce(hv: &Hypervisor, domain: &Domain) -> bool {
+    if domain.vcpus.iter().any(|vcpu| hv.scheduler.running_on(vcpu.unit).is_some()) {
+        return false;
+    }
+    hv.forget_vcpus(domain);
+    // What is left of the domain may stay for long: it keeps no CPU from others.
+    for vcpu in &domain.vcpus {
+        hv.kick(hv.scheduler.stop(vcpu.unit, arch::now()));
+    }
+    domain.forget_runstates(hv);
+    hv.end_devices_of(domain);
+    if let Some(control) = hv.domain(DomId::CONTROL) {
+        domain.give_interrupts_back(hv, &control);
+    }
+    hv.release_interrupts(domain.id);
+    hv.withdraw_console(domain);
+    true
+}
+
+fn close_events(hv: &Hypervisor, domain: &Domain, budget: &mut Budget) -> Option<()> {
+    loop {
+        let step = domain.events.lock().teardown_step(&mut budget.0);
+        match step {
+            Closing::Disconnect(peer) => hv.disconnect_event(peer),
+            Closing::Release(frame) => hv.put_frame(frame),
+            Closing::Again => return None,
+            Closing::Done => return Some(()),
+        }
+    }
+}
+
+/// Lets go of frames that were mapped.
+fn let_go(hv: &Hypervisor, domain: &Domain, kind: MapKind, frames: FrameRange) {
+    if kind.is_ram() {
+        give_up_ram(hv, domain, frames);
+    } else if holds_reference(kind) {
+        for mfn in frames.first.0..frames.end() {
+            hv.release_frame(Mfn(mfn));
+        }
+    }
+}
+
+fn give_up_ram(hv: &Hypervisor, domain: &Domain, frames: FrameRange) {
+    if hv.give_up(domain, frames).is_err() {
+        bug!("{}: what it has mapped as RAM from {} on is not its own", domain.id, frames.first);
+    }
+    let mut memory = domain.memory.lock();
+    memory.pages = memory.pages.saturating_sub(frames.pages);
+}
+
+/// Frees RAM that is mapped nowhere: what was mapped in its place took only the mapping. Each step looks at a part of the
+/// machine's memory.
+fn free_strays(hv: &Hypervisor, domain: &Domain, from: Mfn, budget: &mut Budget) -> Option<Phase> {
+    if domain.memory.lock().pages == 0 {
+        return Some(Phase::Tables);
+    }
+    budget.spend(1)?;
+    Some(match hv.frames.find_ram_of(domain.id, from, FRAMES_IN_STEP) {
+        Search::Found(mfn) => {
+            give_up_ram(hv, domain, FrameRange { first: mfn, pages: 1 });
+            Phase::Strays(mfn)
+        }
+        Search::Later(next) => Phase::Strays(next),
+        Search::End => Phase::Tables,
+    })
+}
+
+fn free_tables(hv: &Hypervisor, domain: &Domain, budget: &mut Budget) -> Option<()> {
+    loop {
+        let frame = domain.grants.lock().take_frame();
+        let Some(frame) = frame else { break };
+        hv.put_frame(frame);
+        budget.spend(1)?;
+    }
+    let mut memory = domain.memory.lock();
+    while let Some(table) = memory.p2m.pool_mut().pop() {
+        hv.free_table(table, domain.id);
+        budget.spend(1)?;
+    }
+    build::end_p2m(hv, domain.id, &mut memory.p2m);
+    Some(())
+}
+
+/// The last things, in the order in which others may still come by.
+fn finish(hv: &Hypervisor, domain: &Domain) {
+    // Who is writing the time to the page of a domain that was alive a moment ago is done after this.
+    drop(hv.wall_clock.lock());
+    let shared = domain.shared_info.mfn();
+    if hv.give_up(domain, FrameRange { first: shared, pages: 1 }).is_err() {
+        bug!("{}: its shared page is not its own", domain.id);
+    }
+    // The frame stays where it is, and nobody uses it any more: events are closed, and the time is not written.
+    hv.release_frame(shared);
+    domain.life.store(Life::Dead as u8, Ordering::SeqCst);
+    hv.raise_global_virq(Virq::DomExc);
+    hv.forget_if_over(domain);
+}

@@ -1,0 +1,93 @@
+//! Which devices of the machine a domain may be given: frames of registers, and interrupts.
+
+use arrayvec::ArrayVec;
+use xenolith_abi::Errno;
+use xenolith_core::intervals::{IntervalError, Intervals};
+
+/// Ranges of frames that a domain may have permissions for.
+const RANGES: usize = 64;
+/// Interrupts that a domain may have permissions for.
+const INTERRUPTS: usize = 64;
+
+/// Frames from the first number to before the second.
+pub type Range = (u64, u64);
+
+/// What a domain may be given.
+#[derive(Debug, Default)]
+pub struct Permits {
+    /// Machine frames.
+    frames: Intervals,
+    interrupts: ArrayVec<u32, INTERRUPTS>,
+}
+
+impl Permits {
+    /// Whether all frames of the range are permitted.
+    pub fn covers(&self, (first, end): Range) -> bool {
+        end.checked_sub(1).is_none_or(|last| self.frames.covers(first, last))
+    }
+
+    /// Permits the frames, of which there is at least one, or no longer. `ENOSPC`: too many ranges. `ENOMEM`: no memory.
+    /// After an error nothing has changed.
+    pub fn set_frames(&mut self, (first, end): Range, allow: bool) -> Result<(), Errno> {
+        let last = end.checked_sub(1).ok_or(Errno::EINVAL)?;
+        let room = RANGES.saturating_sub(self.frames.len());
+        self.frames.set(first, last, allow.then_some(()), room).map_err(|error| match error {
+            IntervalError::Full => Errno::ENOSPC,
+            IntervalError::Memory => Errno::ENOMEM,
+            IntervalError::Empty | IntervalError::Overlap | IntervalError::Absent => Errno::EINVAL,
+        })
+    }
+
+    /// Whether the interrupt is permitted.
+    pub fn has_interrupt(&self, intid: u32) -> bool {
+        self.interrupts.contains(&intid)
+    }
+
+    /// Permits an interrupt, or no longer. `ENOSPC`: too many.
+    pub fn set_interrupt(&mut self, intid: u32, allow: bool) -> Result<(), Errno> {
+        self.interrupts.retain(|other| *other != intid);
+        if allow { self.interrupts.try_push(intid).map_err(|_| Errno::ENOSPC) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn ranges_are_as_a_set(steps in prop::collection::vec((0_u64..40, 1_u64..12, any::<bool>()), 0..30)) {
+            let mut permits = Permits::default();
+            let mut model = [false; 64];
+            for (first, pages, allow) in steps {
+                prop_assert_eq!(permits.set_frames((first, first + pages), allow), Ok(()));
+                model[first as usize..(first + pages) as usize].fill(allow);
+                for (from, to) in [(first, first + pages), (0, 3), (first, first + 1), (5, 40)] {
+                    let all = model[from as usize..to as usize].iter().all(|&allowed| allowed);
+                    prop_assert_eq!(permits.covers((from, to)), all);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn room_is_limited_and_a_refusal_changes_nothing() {
+        let mut permits = Permits::default();
+        for number in 0..RANGES as u64 {
+            assert_eq!(permits.set_frames((number * 4, number * 4 + 3), true), Ok(()));
+        }
+        assert_eq!(permits.set_frames((9000, 9001), true), Err(Errno::ENOSPC));
+        assert_eq!(permits.set_frames((1, 2), false), Err(Errno::ENOSPC));
+        assert!(permits.covers((0, 3)));
+        assert_eq!(permits.set_frames((0, u64::MAX), true), Ok(()));
+        assert!(permits.covers((0, u64::MAX)));
+        for intid in 0..INTERRUPTS as u32 {
+            assert_eq!(permits.set_interrupt(intid, true), Ok(()));
+        }
+        assert_eq!(permits.set_interrupt(99, true), Err(Errno::ENOSPC));
+        assert_eq!(permits.set_interrupt(7, false), Ok(()));
+        assert_eq!((permits.has_interrupt(7), permits.has_interrupt(8)), (false, true));
+    }
+}

@@ -1,0 +1,96 @@
+//! A guest's devices: a slot for each, and a backend that serves it.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use backend::Bank;
+use backend::xen::slots::{Device as SlotDevice, Interrupt, Slot, SlotState, Transport};
+use machine_model::{Region, layout};
+
+use crate::config::{Device, GuestConfig};
+use crate::xen::Xen;
+use xenolith_abi::DomId;
+
+/// How long a backend may take to open an image.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// How often the slots are read meanwhile.
+const PERIOD: Duration = Duration::from_millis(20);
+
+/// Makes the slots; returns their numbers.
+pub fn make(
+    xen: &dyn Xen,
+    config: &GuestConfig,
+    guest: DomId,
+    banks: &[Region],
+    backends: &[DomId],
+) -> Result<Vec<u32>> {
+    let ram: Vec<Bank> = banks.iter().map(|bank| Bank { base: bank.start, size: bank.size }).collect();
+    let mut slots = Vec::new();
+    for (index, (wanted, &backend)) in (0u32..).zip(config.devices.iter().zip(backends)) {
+        let (registers, irq) =
+            layout::virtio_mmio(index).context("more devices than there are places for")?;
+        let device = SlotDevice {
+            guest: guest.0,
+            backend: backend.0,
+            transport: Transport::VirtioMmio.number(),
+            device_id: wanted.device_id(),
+            interrupt: Interrupt::Line { intid: irq.0 }.into(),
+            registers: Bank { base: registers.start, size: registers.size },
+            ram: ram.clone(),
+            config: wanted.to_blob()?,
+        };
+        let slot = xen.create_slot(&device);
+        slots.push(slot.with_context(|| format!("{} in {}", wanted.label(), domain_name(backend)))?);
+    }
+    Ok(slots)
+}
+
+/// Waits until all slots are served.
+pub fn wait(xen: &dyn Xen, config: &GuestConfig, slots: &[u32], backends: &[DomId]) -> Result<()> {
+    let mut waited = Duration::ZERO;
+    loop {
+        let all = if slots.is_empty() { Vec::new() } else { xen.slots()? };
+        let state = |number: &u32| all.iter().find(|slot| slot.number == *number);
+        let mut waits = None;
+        for ((device, &backend), slot) in config.devices.iter().zip(backends).zip(slots.iter().map(state)) {
+            if !is_ready(device, backend, slot)? {
+                waits = waits.or(Some((device, backend)));
+            }
+        }
+        let Some((device, backend)) = waits else { return Ok(()) };
+        if waited >= TIMEOUT {
+            bail!(
+                "{}: nobody serves it in {} after {} s; is `lithd serve` running there?",
+                device.label(),
+                domain_name(backend),
+                TIMEOUT.as_secs()
+            );
+        }
+        xen.wait(PERIOD);
+        waited = waited.saturating_add(PERIOD);
+    }
+}
+
+/// What a guest's devices are called together: its kinds.
+pub fn nouns(config: &GuestConfig) -> String {
+    let mut nouns: Vec<&str> = config.devices.iter().map(|device| device.nouns().1).collect();
+    nouns.dedup();
+    nouns.join(" and ")
+}
+
+fn is_ready(device: &dyn Device, backend: DomId, slot: Option<&Slot>) -> Result<bool> {
+    let Some(slot) = slot else {
+        bail!("{}: its slot has gone, as if {} had ended", device.label(), domain_name(backend));
+    };
+    match slot.state {
+        Some(SlotState::Ready) => Ok(true),
+        Some(SlotState::Failed | SlotState::Gone) => {
+            bail!("{}: {} cannot serve it: {}", device.label(), domain_name(backend), slot.message)
+        }
+        Some(SlotState::Waiting) | None => Ok(false),
+    }
+}
+
+fn domain_name(domain: DomId) -> String {
+    if domain == DomId::CONTROL { "the control domain".into() } else { format!("domain {}", domain.0) }
+}

@@ -1,0 +1,91 @@
+//! The registry of device kinds.
+//!
+//! A kind is its section of a guest's file: a type that reads it ([`Section`]) and says what the builder needs
+//! ([`Device`]), in a file of its own, and one line in [`kinds!`] below. Everything else goes over the registry.
+
+use std::fmt::Debug;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use super::MAX_DEVICES;
+use super::disk::{Backend, Disk};
+use super::error::ConfigError;
+use super::reader::Table;
+
+/// How a kind of device is described.
+pub(super) trait Section: Device + Sized {
+    /// The key of its tables in a guest's file.
+    const KEY: &'static str;
+    /// The keys in such a table.
+    const KEYS: &'static [&'static str];
+    /// What several of them are called.
+    const PLURAL: &'static str;
+
+    /// Reads one, for a guest with so many vCPUs.
+    fn read(table: &Table<'_>, vcpus: u16) -> Result<Self, ConfigError>;
+}
+
+/// A device of any kind, as the builder sees it.
+pub trait Device: Debug {
+    /// What it is: virtio's number for it (virtio 1.2, section 5).
+    fn device_id(&self) -> u32;
+
+    /// What it is called in messages: its kind and what tells it apart, such as `disk /a.img`.
+    fn label(&self) -> String;
+
+    /// What its kind is called in messages, one and several.
+    fn nouns(&self) -> (&'static str, &'static str);
+
+    /// Who serves it.
+    fn backend(&self) -> &Backend;
+
+    /// What the backend is to know of it, as a slot carries it.
+    ///
+    /// # Errors
+    ///
+    /// A value is out of its range.
+    fn to_blob(&self) -> Result<Vec<u8>>;
+}
+
+/// Declares the kinds, each by the name of its list in records and its section's type.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $list:ident: $section:ty,)*) => {
+        /// A guest's devices, of each kind in the order in which the guest finds them.
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        pub struct Devices {
+            $($(#[$doc])* #[serde(default)] pub $list: Vec<$section>,)*
+        }
+
+        impl Devices {
+            /// The keys of all kinds.
+            pub(super) const KEYS: &'static [&'static str] = &[$(<$section>::KEY,)*];
+
+            /// Reads the sections of all kinds.
+            pub(super) fn read(root: &Table<'_>, vcpus: u16) -> Result<Devices, ConfigError> {
+                let mut left = MAX_DEVICES;
+                Ok(Devices { $($list: read_all::<$section>(root, vcpus, &mut left)?,)* })
+            }
+
+            /// All of them, kind by kind: a device's place in this order is its place in the guest.
+            pub fn iter(&self) -> impl Iterator<Item = &dyn Device> {
+                std::iter::empty()$(.chain(self.$list.iter().map(|device| device as &dyn Device)))*
+            }
+        }
+    };
+}
+
+kinds! {
+    /// Disks.
+    disks: Disk,
+}
+
+/// Reads all sections of a kind, of which there may be as many as places are `left`.
+fn read_all<S: Section>(root: &Table<'_>, vcpus: u16, left: &mut usize) -> Result<Vec<S>, ConfigError> {
+    let tables = root.tables(S::KEY, S::KEYS)?;
+    let Some(rest) = left.checked_sub(tables.len()) else {
+        return Err(root.bad(S::KEY, format!("must be at most {left} {}", S::PLURAL)));
+    };
+    *left = rest;
+    tables.iter().map(|table| S::read(table, vcpus)).collect()
+}

@@ -1,0 +1,72 @@
+//! Adaptive busy-polling: how long to poll for the next thing to do before waiting for an event.
+//!
+//! A guest that uses its disk comes back soon: it takes its interrupt, asks why it came, and sends the next request. To
+//! be found polling spares it, and this domain, an event and a wait each time. So the time to poll is doubled when a wait
+//! was short, and halved when a wait was so long that polling was a waste: more than one part in [`RATE`].
+//!
+//! Polling may also be what keeps the guest away, where both have to share a CPU. So a poll that found nothing makes a
+//! debt, which only time pays, [`RATE`] times as much. With too much debt there is no polling. A poll that finds something
+//! ends the debt, as then polling is worth its time.
+//!
+//! Principle: this is arithmetic on times that the caller measures, counted from any moment that stays the same.
+
+use std::time::Duration;
+
+/// The first time that is tried.
+const FIRST: Duration = Duration::from_micros(10);
+/// The longest time, and what counts as a short wait: a guest that takes longer than this with what it got does not gain
+/// much.
+const LONGEST: Duration = Duration::from_millis(2);
+/// With that much debt there is no polling.
+const CREDIT: Duration = LONGEST.saturating_mul(2);
+/// So much time pays for a unit of polling in vain.
+const RATE: u32 = 32;
+
+/// The time, which changes with experience.
+#[derive(Debug, Default)]
+pub struct AdaptivePoll {
+    span: Duration,
+    debt: Duration,
+    quiet_since: Duration,
+}
+
+impl AdaptivePoll {
+    /// No polling at first, at the time `now`.
+    pub fn new(now: Duration) -> AdaptivePoll {
+        AdaptivePoll { quiet_since: now, ..AdaptivePoll::default() }
+    }
+
+    /// There was something to do: it was found at `found` and done by `done`.
+    pub fn busy(&mut self, found: Duration, done: Duration) {
+        self.update(found.saturating_sub(self.quiet_since));
+        self.quiet_since = done;
+    }
+
+    /// Whether there was nothing to do for so long by `now` that an event is to be waited for.
+    pub fn is_over(&self, now: Duration) -> bool {
+        now.saturating_sub(self.quiet_since) >= self.limit()
+    }
+
+    /// How long to poll this time.
+    fn limit(&self) -> Duration {
+        if self.debt < CREDIT { self.span } else { Duration::ZERO }
+    }
+
+    /// There was nothing to do for that long.
+    fn update(&mut self, quiet: Duration) {
+        let limit = self.limit();
+        if quiet < limit {
+            self.debt = Duration::ZERO;
+            return;
+        }
+        self.debt = self.debt.saturating_add(limit).saturating_sub(quiet / RATE);
+        if quiet <= LONGEST {
+            self.span = self.span.saturating_mul(2).clamp(FIRST, LONGEST);
+        } else if self.span > quiet / RATE {
+            self.span /= 2;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

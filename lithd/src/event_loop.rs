@@ -1,0 +1,104 @@
+//! The event loop of a device's process: it busy-polls for a while, and then waits for an event.
+//!
+//! Principle: nothing that the guest does keeps the loop from seeing the sign to stop. A guest that always has something
+//! to do is served for [`TURN`] at a time.
+
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::adaptive_poll::AdaptivePoll;
+
+/// A busy guest is served for so long before the sign to stop is looked for.
+const TURN: Duration = Duration::from_millis(10);
+
+/// What the loop serves: a guest's accesses and its queues. Each call does a bounded amount of work.
+pub trait EventLoop {
+    /// Does what there is to do at the moment, whether an event told of it or not. Returns whether there was anything.
+    ///
+    /// # Errors
+    /// The guest cannot be served any more.
+    fn poll_once(&mut self) -> Result<bool>;
+
+    /// Makes sure that events tell of all that comes from here on. Returns whether there is something to do already, of
+    /// which none may tell.
+    ///
+    /// # Errors
+    /// The guest cannot be served any more.
+    fn arm_notifications(&mut self) -> Result<bool>;
+
+    /// Does what events tell of. Returns whether there was anything.
+    ///
+    /// # Errors
+    /// The guest cannot be served any more.
+    fn drain_events(&mut self) -> Result<bool>;
+
+    /// What becomes readable with an event: of accesses, and of the device if that has any.
+    fn events(&self) -> (BorrowedFd<'_>, Option<BorrowedFd<'_>>);
+}
+
+/// Does what there is to do until `stop` is readable or closed.
+///
+/// # Errors
+/// The guest cannot be served any more.
+pub fn run(handler: &mut impl EventLoop, stop: BorrowedFd<'_>) -> Result<()> {
+    let begun = Instant::now();
+    let mut adaptive = AdaptivePoll::new(begun.elapsed());
+    loop {
+        let quiet = busy_poll(handler, &mut adaptive, begun)?;
+        // While the guest is busy nothing is waited for: it is only seen whether to stop.
+        let more = !quiet || handler.arm_notifications()?;
+        if wait(handler, stop, more)? {
+            return Ok(());
+        }
+        let found = begun.elapsed();
+        if handler.drain_events()? {
+            adaptive.busy(found, begun.elapsed());
+        }
+    }
+}
+
+/// Does what there is to do without an event, until that was nothing for as long as `adaptive` says. Returns whether that is
+/// why it ended: it does so after a while in any case.
+fn busy_poll(handler: &mut impl EventLoop, adaptive: &mut AdaptivePoll, begun: Instant) -> Result<bool> {
+    let first = begun.elapsed();
+    let mut now = first;
+    loop {
+        if handler.poll_once()? {
+            let done = begun.elapsed();
+            adaptive.busy(now, done);
+            now = done;
+        } else if adaptive.is_over(now) {
+            return Ok(true);
+        } else {
+            std::hint::spin_loop();
+            now = begun.elapsed();
+        }
+        if now.saturating_sub(first) >= TURN {
+            return Ok(false);
+        }
+    }
+}
+
+/// Waits for something to do, unless there is `more` already. Returns whether to stop.
+fn wait(handler: &impl EventLoop, stop: BorrowedFd<'_>, more: bool) -> Result<bool> {
+    let (accesses, device) = handler.events();
+    let mut files = [
+        PollFd::from_borrowed_fd(stop, PollFlags::IN),
+        PollFd::from_borrowed_fd(accesses, PollFlags::IN),
+        // Where nothing is to be waited for, the same once more.
+        PollFd::from_borrowed_fd(device.unwrap_or(accesses), PollFlags::IN),
+    ];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    match poll(&mut files, more.then_some(&at_once)) {
+        // A ring whose thread is asked to look for completions ends the wait like a signal.
+        Ok(_) | Err(Errno::INTR) => Ok(files.first().is_some_and(|stop| !stop.revents().is_empty())),
+        Err(error) => Err(error).context("cannot wait for events"),
+    }
+}
+
+#[cfg(test)]
+mod tests;
