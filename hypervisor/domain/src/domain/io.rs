@@ -27,16 +27,15 @@ impl Domain {
     /// can get the number of this one.
     // What an access is takes as many words.
     #[allow(clippy::too_many_arguments)]
-    #[inline(never)]
     pub(super) fn forward(
         &self,
         hv: &Hypervisor,
         id: VcpuId,
         server: ServerId,
         at: Ipa,
-        last: Ipa,
         size: u8,
         write: Option<u64>,
+        last: Ipa,
         table: RwLockReadGuard<'_, AddressTable>,
     ) -> IoState {
         let end = at.0.checked_add(u64::from(size).saturating_sub(1));

@@ -1,7 +1,8 @@
 //! A guest's access to an address where it has no memory: one look-up says who answers, and here it is asked.
 
+use xenolith_core::sync::RwLockReadGuard;
 use xenolith_core::types::{Ipa, VcpuId};
-use xenolith_vdev::address_table::Handler;
+use xenolith_vdev::address_table::{AddressTable, Found, Handler};
 
 use super::Domain;
 use crate::hypervisor::Hypervisor;
@@ -14,33 +15,42 @@ impl Domain {
     pub fn access(&self, hv: &Hypervisor, id: VcpuId, at: Ipa, size: u8, write: Option<u64>) -> IoState {
         let table = self.addresses.read();
         let Some(found) = table.find(at) else { return IoState::Unhandled };
-        match found.handler {
-            // The servers are locked before the table is free, so that this one still has the address when it is asked.
-            #[cfg(feature = "ioreq")]
-            Handler::Server(server) => self.forward(hv, id, server, at, found.last, size, write, table),
-            handler => {
-                drop(table);
-                self.emulate(hv, id, handler, found.offset, size, write)
-            }
+        // The most frequent one first, and by one comparison.
+        if let Handler::Vgic(number) = found.handler {
+            drop(table);
+            return self.access_interrupt_controller(hv, id, number, found.offset, size, write);
         }
+        self.access_other(hv, id, at, size, write, found, table)
     }
 
-    /// The same, at an offset of a window that the hypervisor emulates.
-    #[inline(always)]
-    fn emulate(
+    // What an access is takes as many words.
+    #[allow(clippy::too_many_arguments)]
+    #[inline(never)]
+    fn access_other(
         &self,
         hv: &Hypervisor,
         id: VcpuId,
-        handler: Handler,
-        offset: u64,
+        at: Ipa,
         size: u8,
         write: Option<u64>,
+        found: Found,
+        table: RwLockReadGuard<'_, AddressTable>,
     ) -> IoState {
-        match handler {
-            Handler::Vuart => self.access_uart(hv, offset, size, write),
-            Handler::Vgic(number) => self.access_interrupt_controller(hv, id, number, offset, size, write),
+        // Only a server is told the address.
+        #[cfg(not(feature = "ioreq"))]
+        let _ = at;
+        match found.handler {
+            // The servers are locked before the table is free, so that this one still has the address when it is asked.
             #[cfg(feature = "ioreq")]
-            Handler::Server(_) => IoState::Unhandled,
+            Handler::Server(server) => self.forward(hv, id, server, at, size, write, found.last, table),
+            Handler::Vuart => {
+                drop(table);
+                self.access_uart(hv, found.offset, size, write)
+            }
+            Handler::Vgic(number) => {
+                drop(table);
+                self.access_interrupt_controller(hv, id, number, found.offset, size, write)
+            }
         }
     }
 }
