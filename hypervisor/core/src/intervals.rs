@@ -3,8 +3,11 @@
 //! Ranges have both their ends in them, so that the last address there is can be in one. Neighbours of the same value are
 //! one range: how many there are depends on what is in the set and not on how it came there, which is what makes a limit
 //! on their number fair. Growth is fallible, and a change that fails changes nothing.
+//!
+//! A set keeps its values as numbers, so that sets of all kinds share the code that changes them.
 
 use alloc::vec::Vec;
+use core::marker::PhantomData;
 
 /// A range, both ends included, and what stands for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,66 +35,79 @@ pub enum IntervalError {
     Memory,
 }
 
-/// The set. Between two calls its ranges ascend, do not overlap, and no two that touch have the same value.
+/// What can stand for a range.
+pub trait Value: Copy + Eq {
+    /// The value as a number; equal values, and only those, have equal numbers.
+    fn to_number(self) -> u32;
+
+    /// The value with this number, which comes from [`to_number`](Self::to_number).
+    fn from_number(number: u32) -> Self;
+}
+
+/// Of a set without values.
+impl Value for () {
+    fn to_number(self) -> u32 {
+        0
+    }
+
+    fn from_number(_: u32) -> Self {}
+}
+
+/// The set.
 #[derive(Clone, Debug)]
-pub struct Intervals<T = ()>(Vec<Interval<T>>);
+pub struct Intervals<T = ()> {
+    ranges: Ranges,
+    values: PhantomData<T>,
+}
+
+/// The ranges of a set. Between two calls they ascend, do not overlap, and no two that touch have the same value.
+#[derive(Clone, Debug, Default)]
+struct Ranges(Vec<Interval<u32>>);
 
 impl<T> Default for Intervals<T> {
     fn default() -> Self {
-        Intervals(Vec::new())
+        Intervals { ranges: Ranges::default(), values: PhantomData }
     }
 }
 
-impl<T: Copy + Eq> Intervals<T> {
+impl<T: Value> Interval<T> {
+    /// The range with its value instead of the number.
+    #[inline]
+    fn of(range: &Interval<u32>) -> Self {
+        Interval { first: range.first, last: range.last, value: T::from_number(range.value) }
+    }
+}
+
+impl<T: Value> Intervals<T> {
     /// How many ranges there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.ranges.0.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.ranges.0.is_empty()
     }
 
     /// The ranges, in ascending order.
-    pub fn as_slice(&self) -> &[Interval<T>] {
-        &self.0
+    pub fn iter(&self) -> impl Iterator<Item = Interval<T>> {
+        self.ranges.0.iter().map(Interval::of)
     }
 
     /// The range that has this number.
     #[inline]
-    pub fn find(&self, number: u64) -> Option<&Interval<T>> {
-        self.find_with(number, || ())
-    }
-
-    /// As [`find`](Self::find), calling `step` for each range that is looked at.
-    #[inline]
-    fn find_with(&self, number: u64, mut step: impl FnMut()) -> Option<&Interval<T>> {
-        // One comparison a step: the ranges are disjoint, so that only the first that does not end before the number can have it.
-        let index = self.0.partition_point(|range| {
-            step();
-            range.last < number
-        });
-        self.0.get(index).filter(|range| range.first <= number)
+    pub fn find(&self, number: u64) -> Option<Interval<T>> {
+        self.ranges.find(number, || ()).map(Interval::of)
     }
 
     /// The ranges that have a number of `first..=last`, in ascending order.
-    pub fn overlapping(&self, first: u64, last: u64) -> &[Interval<T>] {
-        let (start, end) = self.between(first, last);
-        self.0.get(start..end).unwrap_or_default()
+    pub fn overlapping(&self, first: u64, last: u64) -> impl ExactSizeIterator<Item = Interval<T>> {
+        self.ranges.overlapping(first, last).iter().map(Interval::of)
     }
 
     /// Whether each number of `first..=last` is in the set, whatever its value.
     pub fn covers(&self, first: u64, last: u64) -> bool {
-        let mut next = Some(first);
-        for range in self.overlapping(first, last) {
-            if next.is_none_or(|next| range.first > next) {
-                return false;
-            }
-            next = range.last.checked_add(1);
-        }
-        // Nothing behind the last number there is.
-        last < first || next.is_none_or(|next| next > last)
+        self.ranges.covers(first, last)
     }
 
     /// Adds a range that is in nobody's. At most `room` more ranges than before may be the outcome.
@@ -102,7 +118,7 @@ impl<T: Copy + Eq> Intervals<T> {
         if last < first {
             return Err(IntervalError::Empty);
         }
-        if !self.overlapping(first, last).is_empty() {
+        if !self.ranges.overlapping(first, last).is_empty() {
             return Err(IntervalError::Overlap);
         }
         self.set(first, last, Some(value), room)
@@ -128,6 +144,50 @@ impl<T: Copy + Eq> Intervals<T> {
     ///
     /// [`Empty`](IntervalError::Empty), [`Full`](IntervalError::Full), [`Memory`](IntervalError::Memory).
     pub fn set(&mut self, first: u64, last: u64, value: Option<T>, room: usize) -> Result<(), IntervalError> {
+        self.ranges.set(first, last, value.map(T::to_number), room)
+    }
+
+    /// Makes room for `more` ranges, so that changes which take no more cannot fail for want of memory.
+    pub fn reserve(&mut self, more: usize) -> Result<(), IntervalError> {
+        self.ranges.reserve(more)
+    }
+
+    /// Takes out all ranges with this value.
+    pub fn remove_all(&mut self, value: T) {
+        self.ranges.remove_all(value.to_number());
+    }
+}
+
+impl Ranges {
+    /// The range that has this number. `step` is called for each range that is looked at.
+    #[inline]
+    fn find(&self, number: u64, mut step: impl FnMut()) -> Option<&Interval<u32>> {
+        // One comparison a step: of disjoint ranges only the first that does not end before the number can have it.
+        let index = self.0.partition_point(|range| {
+            step();
+            range.last < number
+        });
+        self.0.get(index).filter(|range| range.first <= number)
+    }
+
+    fn overlapping(&self, first: u64, last: u64) -> &[Interval<u32>] {
+        let (start, end) = self.between(first, last);
+        self.0.get(start..end).unwrap_or_default()
+    }
+
+    fn covers(&self, first: u64, last: u64) -> bool {
+        let mut next = Some(first);
+        for range in self.overlapping(first, last) {
+            if next.is_none_or(|next| range.first > next) {
+                return false;
+            }
+            next = range.last.checked_add(1);
+        }
+        // Nothing behind the last number there is.
+        last < first || next.is_none_or(|next| next > last)
+    }
+
+    fn set(&mut self, first: u64, last: u64, value: Option<u32>, room: usize) -> Result<(), IntervalError> {
         if last < first {
             return Err(IntervalError::Empty);
         }
@@ -155,14 +215,12 @@ impl<T: Copy + Eq> Intervals<T> {
         self.replace(start, end, [head, middle, tail], room)
     }
 
-    /// Makes room for `more` ranges, so that changes which take no more cannot fail for want of memory.
-    pub fn reserve(&mut self, more: usize) -> Result<(), IntervalError> {
+    fn reserve(&mut self, more: usize) -> Result<(), IntervalError> {
         self.0.try_reserve(more).map_err(|_| IntervalError::Memory)
     }
 
-    /// Takes out all ranges that `keep` does not want.
-    pub fn retain(&mut self, keep: impl FnMut(&Interval<T>) -> bool) {
-        self.0.retain(keep);
+    fn remove_all(&mut self, value: u32) {
+        self.0.retain(|range| range.value != value);
         if self.0.is_empty() {
             self.0 = Vec::new();
         }
@@ -180,7 +238,7 @@ impl<T: Copy + Eq> Intervals<T> {
         &mut self,
         start: usize,
         end: usize,
-        new: [Option<Interval<T>>; 3],
+        new: [Option<Interval<u32>>; 3],
         room: usize,
     ) -> Result<(), IntervalError> {
         let count = new.iter().flatten().count();

@@ -6,13 +6,13 @@
 //! (`xenolith_policy::ioreq`), from which it is taken back as it was given.
 //!
 //! A new emulated window is these places and no more:
-//! 1. a variant of [`Handler`];
+//! 1. a variant of [`Handler`], and its number;
 //! 2. the device itself, as a file beside this one, which is given offsets and knows no address;
 //! 3. the call of [`AddressTable::emulate`] where a domain gets the device;
 //! 4. an arm of `Domain::emulate` in `xenolith-domain`, which takes the device's lock and does what follows.
 
 use xenolith_abi::Errno;
-use xenolith_core::intervals::{IntervalError, Intervals};
+use xenolith_core::intervals::{IntervalError, Intervals, Value};
 use xenolith_core::types::Ipa;
 #[cfg(feature = "ioreq")]
 use xenolith_policy::ioreq::ServerId;
@@ -39,6 +39,34 @@ impl Handler {
             Handler::Vuart | Handler::Vgic(_) => true,
             #[cfg(feature = "ioreq")]
             Handler::Server(_) => false,
+        }
+    }
+}
+
+/// The kind in the upper half of a handler's number, which of it in the lower.
+const KIND_SHIFT: u32 = u16::BITS;
+const KIND_VUART: u32 = 0;
+const KIND_VGIC: u32 = 1;
+#[cfg(feature = "ioreq")]
+const KIND_SERVER: u32 = 2;
+
+impl Value for Handler {
+    fn to_number(self) -> u32 {
+        match self {
+            Handler::Vuart => KIND_VUART << KIND_SHIFT,
+            Handler::Vgic(frame) => KIND_VGIC << KIND_SHIFT | u32::from(frame),
+            #[cfg(feature = "ioreq")]
+            Handler::Server(id) => KIND_SERVER << KIND_SHIFT | u32::from(id.0),
+        }
+    }
+
+    #[inline]
+    fn from_number(number: u32) -> Self {
+        match number >> KIND_SHIFT {
+            KIND_VGIC => Handler::Vgic((number & 0xff) as u8),
+            #[cfg(feature = "ioreq")]
+            KIND_SERVER => Handler::Server(ServerId((number & 0xffff) as u16)),
+            _ => Handler::Vuart,
         }
     }
 }
@@ -72,9 +100,9 @@ impl AddressTable {
     /// `ENOMEM`: no memory. After an error nothing has changed.
     pub fn emulate(&mut self, first: Ipa, size: u64, handler: Handler) -> Result<(), Errno> {
         let last = size.checked_sub(1).and_then(|more| first.0.checked_add(more)).ok_or(Errno::EINVAL)?;
-        let taken = self.0.overlapping(first.0, last).iter().any(|row| row.value.is_emulated());
+        let taken = self.0.overlapping(first.0, last).any(|row| row.value.is_emulated());
         // A second window could become one with the first, and its offsets would be wrong.
-        if taken || self.0.as_slice().iter().any(|row| row.value == handler) {
+        if taken || self.0.iter().any(|row| row.value == handler) {
             return Err(Errno::EEXIST);
         }
         self.0.set(first.0, last, Some(handler), ANY).map_err(errno)
@@ -105,7 +133,7 @@ impl AddressTable {
 
     /// Takes out all rows of a server.
     pub fn remove_server(&mut self, server: ServerId) {
-        self.0.retain(|row| row.value != Handler::Server(server));
+        self.0.remove_all(Handler::Server(server));
     }
 
     /// Sets what is in `first..=last` but the emulated windows.
@@ -113,7 +141,7 @@ impl AddressTable {
         let mut next = Some(first);
         // Each round goes beyond one window, of which there are few.
         while let Some(from) = next.filter(|&from| from <= last) {
-            let window = self.0.overlapping(from, last).iter().find(|row| row.value.is_emulated()).copied();
+            let window = self.0.overlapping(from, last).find(|row| row.value.is_emulated());
             let end = window.map_or(Some(last), |window| window.first.checked_sub(1));
             if let Some(end) = end.filter(|&end| end >= from) {
                 self.0.set(from, end, value, ANY).map_err(errno)?;

@@ -109,7 +109,7 @@ impl<F: SharedFrame> Servers<F> {
         let server = place.take().ok_or(Errno::ENOENT)?;
         self.count = self.count.saturating_sub(1);
         if server.ranges != 0 {
-            self.ranges.retain(|range| range.value != id);
+            self.ranges.remove_all(id);
         }
         let released = end_all(&mut self.waits, id);
         let frames = server.pages.into_iter().flatten().collect();

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use xenolith_core::intervals::Value;
+
 /// Servers that a domain may have at once.
 pub const SERVERS: usize = 16;
 
@@ -14,6 +16,16 @@ impl ServerId {
     pub(super) fn place(self) -> Option<usize> {
         let index = usize::from(self.0);
         (index < SERVERS).then_some(index % SERVERS)
+    }
+}
+
+impl Value for ServerId {
+    fn to_number(self) -> u32 {
+        self.0.into()
+    }
+
+    fn from_number(number: u32) -> Self {
+        ServerId((number & 0xffff) as u16)
     }
 }
 

@@ -30,7 +30,7 @@ impl Domain {
     /// How many ranges a server has, by its own count and by the list.
     fn held(&self, server: ServerId) -> u16 {
         let held = self.servers.server(server).unwrap().ranges;
-        let listed = self.servers.ranges.as_slice().iter().filter(|range| range.value == server);
+        let listed = self.servers.ranges.iter().filter(|range| range.value == server);
         assert_eq!(listed.count(), usize::from(held));
         held
     }
