@@ -5,7 +5,6 @@
 //! on their number fair. Growth is fallible, and a change that fails changes nothing.
 
 use alloc::vec::Vec;
-use core::cmp::Ordering;
 
 /// A range, both ends included, and what stands for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,15 +67,12 @@ impl<T: Copy + Eq> Intervals<T> {
     /// As [`find`](Self::find), calling `step` for each range that is looked at.
     #[inline]
     fn find_with(&self, number: u64, mut step: impl FnMut()) -> Option<&Interval<T>> {
-        let index = self.0.binary_search_by(|range| {
+        // One comparison a step: the ranges are disjoint, so that only the first that does not end before the number can have it.
+        let index = self.0.partition_point(|range| {
             step();
-            match () {
-                () if range.first > number => Ordering::Greater,
-                () if range.last < number => Ordering::Less,
-                () => Ordering::Equal,
-            }
+            range.last < number
         });
-        self.0.get(index.ok()?)
+        self.0.get(index).filter(|range| range.first <= number)
     }
 
     /// The ranges that have a number of `first..=last`, in ascending order.
@@ -179,7 +175,7 @@ impl<T: Copy + Eq> Intervals<T> {
         (start, end.max(start))
     }
 
-    /// Puts these in the places from `start` to before `end`.
+    /// Puts these in the places from `start` to before `end`, which are in the list.
     fn replace(
         &mut self,
         start: usize,
@@ -193,14 +189,17 @@ impl<T: Copy + Eq> Intervals<T> {
         if more > room {
             return Err(IntervalError::Full);
         }
-        self.0.try_reserve(more).map_err(|_| IntervalError::Memory)?;
-        self.0.drain(start.saturating_add(count).min(end)..end);
-        for (n, range) in new.into_iter().flatten().enumerate() {
-            let place = start.saturating_add(n);
-            match self.0.get_mut(place).filter(|_| n < old) {
-                Some(place) => *place = range,
-                None => self.0.insert(place, range),
-            }
+        self.reserve(more)?;
+        let len = self.0.len();
+        // Any range will do to fill the places up to the new end: what is behind moves there.
+        if let Some(&filler) = new.iter().flatten().next() {
+            self.0.resize(len.saturating_add(more), filler);
+        }
+        let next = start.saturating_add(count);
+        self.0.copy_within(end..len, next);
+        self.0.truncate(next.saturating_add(len.saturating_sub(end)));
+        for (place, range) in self.0.iter_mut().skip(start).zip(new.into_iter().flatten()) {
+            *place = range;
         }
         Ok(())
     }

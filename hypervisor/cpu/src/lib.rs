@@ -11,37 +11,32 @@ extern crate alloc;
 mod aarch64;
 mod idle;
 mod interrupts;
+mod step;
 mod switch;
 mod timers;
 
-use aarch64::{device_access, exit, inject};
+// The guests' architecture. Nothing beside that module names what only one has.
+use aarch64 as guest;
+
 use xenolith_core::types::CpuId;
 use xenolith_domain::cpu::Local;
 use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
-use xenolith_domain::list_registers::present_interrupts;
 use xenolith_isa::regs::GuestRegs;
+use xenolith_isa::trap::Syndrome;
+
+pub use step::step;
 
 /// Why the CPU came to EL2.
 #[derive(Clone, Copy, Debug)]
 pub enum Event {
     /// It starts.
     Start,
-    /// A synchronous exception of the guest: ESR_EL2, FAR_EL2, HPFAR_EL2.
-    Trap {
-        /// Syndrome.
-        esr: u64,
-        /// Virtual address.
-        far: u64,
-        /// Guest physical page.
-        hpfar: u64,
-    },
+    /// The guest did what the hypervisor answers.
+    Trap(Syndrome),
     /// A physical interrupt.
     Interrupt,
-    /// An asynchronous external abort while the guest ran.
-    SystemError {
-        /// Syndrome.
-        esr: u64,
-    },
+    /// An asynchronous error of the memory system while the guest ran.
+    SystemError(Syndrome),
 }
 
 /// What a CPU keeps to itself.
@@ -88,58 +83,4 @@ pub fn run(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event) 
         event = Event::Interrupt;
     }
     hv.accounts.leave(cpu.id);
-}
-
-/// Handles one event and chooses what comes next. Kept out of the loop around it: for nearly all events it runs once.
-#[inline(never)]
-pub fn step(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event) -> Next {
-    handle(hv, cpu, frame, event);
-    loop {
-        if hv.is_kicked(cpu.id) {
-            hv.take_kick(cpu.id);
-            cpu.local.choose();
-        }
-        if cpu.local.is_to_choose() {
-            switch::choose(hv, cpu, frame);
-        }
-        let Cpu { running, local, .. } = cpu;
-        let Some(running) = running else {
-            if hv.is_kicked(local.id()) {
-                continue;
-            }
-            // Whatever ends the wait may have made a vCPU runnable.
-            local.choose();
-            return Next::Idle;
-        };
-        let pending = running.vcpu().take_pending();
-        if pending.answer() {
-            device_access::resume(hv, running, local, frame);
-        }
-        if pending.interrupts() {
-            present_interrupts(hv, running);
-        }
-        // The same instruction may ask a device model again, at most once. A vCPU that has just left may be the better
-        // choice, which is found by choosing once more.
-        if !local.is_to_choose() && !hv.is_kicked(local.id()) {
-            return Next::Guest;
-        }
-    }
-}
-
-fn handle(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event) {
-    let Cpu { running, local, .. } = cpu;
-    let running = running.as_ref();
-    if let Some(vcpu) = running.map(VcpuRef::vcpu)
-        && frame.pstate.is_el0()
-    {
-        vcpu.clear_suspicion();
-    }
-    match (event, running) {
-        (Event::Interrupt, _) => interrupts::take_all(hv, running, local),
-        (Event::Trap { esr, far, hpfar }, Some(running)) => {
-            exit::handle(hv, running, local, frame, esr, far, hpfar);
-        }
-        (Event::SystemError { esr }, Some(running)) => inject::system_error(running, frame, esr),
-        (Event::Start | Event::Trap { .. } | Event::SystemError { .. }, _) => (),
-    }
 }

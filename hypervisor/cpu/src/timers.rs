@@ -32,7 +32,7 @@ pub fn expire(hv: &Hypervisor, local: &mut Local, now: u64) {
                     vcpu.domain.raise_private(hv, vcpu.id, vcpu.domain.arch.guest_timer);
                 }
             }
-            TimerKind::Physical => super::exit::physical_timer_due(hv, &vcpu, local, now),
+            TimerKind::Physical => super::guest::timer_due(hv, &vcpu, local, now),
             TimerKind::Poll => {
                 if vcpu.vcpu().has_polled_until(now) {
                     vcpu.domain.end_poll(hv, vcpu.id);

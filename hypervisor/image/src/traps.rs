@@ -2,6 +2,7 @@
 
 use xenolith_cpu::{self as run, Event};
 use xenolith_isa::regs::GuestRegs;
+use xenolith_isa::trap::Syndrome;
 
 use xenolith_hw::isb;
 
@@ -48,13 +49,13 @@ pub fn enable_interrupts() {
 /// Every trap from a guest comes here, and the first entry too. On return `frame` holds what runs next.
 pub extern "C" fn from_guest(frame: &mut GuestRegs, kind: u64) {
     let event = match kind {
-        SYNCHRONOUS => Event::Trap {
+        SYNCHRONOUS => Event::Trap(Syndrome {
             esr: read_sysreg!("esr_el2"),
             far: read_sysreg!("far_el2"),
             hpfar: read_sysreg!("hpfar_el2"),
-        },
+        }),
         INTERRUPT => Event::Interrupt,
-        SERROR => Event::SystemError { esr: read_sysreg!("esr_el2") },
+        SERROR => Event::SystemError(Syndrome::of_system_error(read_sysreg!("esr_el2"))),
         _ => Event::Start,
     };
     // SAFETY: the vectors enter here from a guest only, never nested.

@@ -16,6 +16,7 @@ use zerocopy::{FromZeros, IntoBytes};
 use xenolith_core::types::{DomId, PAGE_SIZE};
 use xenolith_cpu::Event;
 use xenolith_domain::domain::Domain;
+use xenolith_isa::trap::Syndrome;
 use xenolith_policy::ioreq::SERVERS;
 
 use super::hostile::Bytes;
@@ -174,7 +175,7 @@ impl Player {
             1 => self.machine.store(cpu, address, 1 << bytes.below(4), bytes.word()),
             _ => {
                 let esr = 0x24 << 26 | 1 << 25 | bytes.below(2) << 6 | 7;
-                let trap = Event::Trap { esr, far: address, hpfar: address >> 12 << 4 };
+                let trap = Event::Trap(Syndrome { esr, far: address, hpfar: address >> 12 << 4 });
                 self.machine.event(cpu, trap);
             }
         }

@@ -14,6 +14,7 @@ use xenolith_arch::sim;
 use xenolith_core::types::{CpuId, DomId, Gfn, Gva, Ipa, PAGE_SIZE};
 use xenolith_cpu::Event;
 use xenolith_domain::domain::Domain;
+use xenolith_isa::trap::Syndrome;
 
 use super::{DISTRIBUTOR, EVENT_PPI, Machine, Plan, REDISTRIBUTORS};
 
@@ -231,7 +232,7 @@ fn step(machine: &mut Machine, attackers: &[Attacker], bytes: &mut Bytes<'_>) {
         7 => hypercall(machine, attacker, cpu, bytes),
         8 => {
             let (esr, far, hpfar) = (bytes.word(), attacker.value(bytes), bytes.word());
-            machine.event(cpu, Event::Trap { esr, far, hpfar });
+            machine.event(cpu, Event::Trap(Syndrome { esr, far, hpfar }));
         }
         9 => {
             let functions = [0x8400_0000, 0xc400_0003, 0xc400_0004, 0x8000_0000, 0x8400_0002, 0xc400_0001];
@@ -276,7 +277,7 @@ fn step(machine: &mut Machine, attackers: &[Attacker], bytes: &mut Bytes<'_>) {
             }
         }
         _ => {
-            machine.event(cpu, Event::SystemError { esr: bytes.word() });
+            machine.event(cpu, Event::SystemError(Syndrome::of_system_error(bytes.word())));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use xenolith_cpu::{Event, Next};
 use xenolith_isa::trap;
+use xenolith_isa::trap::Syndrome;
 
 use super::Machine;
 
@@ -11,7 +12,7 @@ const IL: u64 = 1 << 25;
 impl Machine {
     /// The guest on a CPU traps.
     pub fn trap(&mut self, cpu: u16, esr: u64) -> Next {
-        self.event(cpu, Event::Trap { esr, far: 0, hpfar: 0 })
+        self.event(cpu, Event::Trap(Syndrome { esr, far: 0, hpfar: 0 }))
     }
 
     /// The guest on a CPU executes HVC with this immediate. What it finds in x0 when it goes on; `None` if it does
@@ -93,7 +94,7 @@ impl Machine {
             | u64::from(size == 3) << 15
             | u64::from(write) << 6
             | TRANSLATION_LEVEL_3;
-        self.event(cpu, Event::Trap { esr, far: address, hpfar: address >> 12 << 4 });
+        self.event(cpu, Event::Trap(Syndrome { esr, far: address, hpfar: address >> 12 << 4 }));
     }
 }
 

@@ -13,9 +13,10 @@ use xenolith_domain::parts::io_state::IoState;
 use xenolith_isa::device_access::{DeviceAccess, MmioAccess};
 use xenolith_isa::instruction;
 use xenolith_isa::regs::{GuestRegs, Length};
-use xenolith_isa::trap::DataAbort;
+use xenolith_isa::trap::{DataAbort, Syndrome};
 
-use super::{exit, inject};
+use super::fault::may_retry;
+use super::inject;
 
 /// What is answered where nothing is.
 const NOTHING: u64 = u64::MAX;
@@ -48,7 +49,44 @@ fn finish(access: &DeviceAccess, regs: &mut GuestRegs) {
     }
 }
 
-/// Handles a translation fault at `ipa`.
+/// Handles an access of which the syndrome says everything.
+pub fn described(
+    hv: &Hypervisor,
+    vcpu: &VcpuRef,
+    local: &mut Local,
+    regs: &mut GuestRegs,
+    syndrome: &Syndrome,
+    current: MmioAccess,
+    write: bool,
+) {
+    match ask(hv, vcpu, regs, &current, write) {
+        // What the hypervisor emulates itself needs no record of how far it has come.
+        IoState::Done(value) => {
+            if !write {
+                current.access.complete_load(regs, value, inject::byte_order(regs));
+            }
+            regs.advance(syndrome.length());
+        }
+        state => conclude(hv, vcpu, local, regs, syndrome, current, state),
+    }
+}
+
+/// Ends an access for which another domain has been asked, or which nobody takes.
+#[inline(never)]
+fn conclude(
+    hv: &Hypervisor,
+    vcpu: &VcpuRef,
+    local: &mut Local,
+    regs: &mut GuestRegs,
+    syndrome: &Syndrome,
+    current: MmioAccess,
+    state: IoState,
+) {
+    let mut access = DeviceAccess::described(&syndrome.data_abort(), current, syndrome.length());
+    carry_on(hv, vcpu, local, regs, &mut access, Some(state));
+}
+
+/// Handles any other translation fault at `ipa`; mostly, the syndrome does not say what is moved.
 pub fn begin(
     hv: &Hypervisor,
     vcpu: &VcpuRef,
@@ -60,47 +98,18 @@ pub fn begin(
 ) {
     if abort.cache_maintenance {
         // There is no cache over a device. Where memory has come up meanwhile, the instruction is made again.
-        if !exit::may_retry(vcpu, &abort.fault, false) {
+        if !may_retry(vcpu, &abort.fault, false) {
             regs.advance(length);
         }
         return;
     }
-    // What the hypervisor emulates itself needs no record of how far it has come.
-    let asked = abort.access.map(|access| ask(hv, vcpu, regs, &MmioAccess { at: ipa, access }, abort.write));
-    match (asked, abort.access) {
-        (Some(IoState::Done(value)), Some(access)) => {
-            if !abort.write {
-                access.complete_load(regs, value, inject::byte_order(regs));
-            }
-            regs.advance(length);
-        }
-        (Some(IoState::Refused), _) => inject::data_abort(regs, abort),
-        (asked, _) => begin_other(hv, vcpu, local, regs, abort, ipa, length, asked),
-    }
-}
-
-/// What is left: nothing that the hypervisor emulates is at the address, or the syndrome does not say what is moved.
-/// `asked` is what became of the access that the syndrome describes.
-#[inline(never)]
-// A cold path, which has the arguments of its caller and one more.
-#[allow(clippy::too_many_arguments)]
-fn begin_other(
-    hv: &Hypervisor,
-    vcpu: &VcpuRef,
-    local: &mut Local,
-    regs: &mut GuestRegs,
-    abort: &DataAbort,
-    ipa: Ipa,
-    length: Length,
-    asked: Option<IoState>,
-) {
-    let mut access = match abort.access {
+    let access = match abort.access {
         Some(access) => Some(DeviceAccess::described(abort, MmioAccess { at: ipa, access }, length)),
         None => decoded(vcpu, hv, regs, abort, ipa, length),
     };
-    match &mut access {
-        Some(access) => carry_on(hv, vcpu, local, regs, access, asked),
-        None if exit::may_retry(vcpu, &abort.fault, abort.write) => (),
+    match access {
+        Some(mut access) => carry_on(hv, vcpu, local, regs, &mut access, None),
+        None if may_retry(vcpu, &abort.fault, abort.write) => (),
         None => inject::data_abort(regs, abort),
     }
 }
@@ -126,7 +135,7 @@ fn carry_on(
     mut asked: Option<IoState>,
 ) {
     while let Some(current) = access.current() {
-        let state = asked.take().unwrap_or_else(|| ask(hv, vcpu, regs, current, access.write));
+        let state = asked.take().unwrap_or_else(|| ask_again(hv, vcpu, regs, current, access.write));
         match state {
             IoState::Done(value) => complete(access, regs, value),
             IoState::Dropped => complete(access, regs, NOTHING),
@@ -137,7 +146,7 @@ fn carry_on(
                 return local.choose();
             }
             // Another CPU was changing the entry when the guest came by: the instruction is made again.
-            IoState::Unhandled if exit::may_retry(vcpu, &access.abort.fault, access.write) => return,
+            IoState::Unhandled if may_retry(vcpu, &access.abort.fault, access.write) => return,
             IoState::Unhandled if !vcpu.domain.trap_unmapped => complete(access, regs, NOTHING),
             IoState::Unhandled | IoState::Refused => return inject::data_abort(regs, &access.abort),
         }
@@ -145,10 +154,23 @@ fn carry_on(
     finish(access, regs);
 }
 
-/// Makes one transfer, if somebody answers at its address.
+/// Makes one transfer, if somebody answers at its address. Part of its caller: most accesses to what is emulated end there.
+#[inline(always)]
 fn ask(hv: &Hypervisor, vcpu: &VcpuRef, regs: &GuestRegs, current: &MmioAccess, write: bool) -> IoState {
     let stored = current.stored(regs, write, inject::byte_order);
     vcpu.domain.access(hv, vcpu.id, current.at, current.access.size.bytes(), stored)
+}
+
+/// The same out of line, for the transfers of an instruction that moves two registers, and those that were put off.
+#[inline(never)]
+fn ask_again(
+    hv: &Hypervisor,
+    vcpu: &VcpuRef,
+    regs: &GuestRegs,
+    current: &MmioAccess,
+    write: bool,
+) -> IoState {
+    ask(hv, vcpu, regs, current, write)
 }
 
 /// The A64 instruction at the program counter. The guest may have changed it since it was executed.

@@ -2,42 +2,51 @@
 
 use core::sync::atomic::Ordering;
 
-use xenolith_arch as arch;
 use xenolith_calls as hypercall;
 use xenolith_core::types::Gfn;
 use xenolith_domain::cpu::Local;
 use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
 use xenolith_domain::list_registers::{self, wait_for_interrupt};
-use xenolith_domain::timers::TimerKind;
-use xenolith_isa::physical_timer::TimerRegister;
 use xenolith_isa::regs::{GuestRegs, Length};
 use xenolith_isa::sysreg::{self, Access, Outcome, SgiGroup, VcpuView};
-use xenolith_isa::trap::{self, DataAbort, Fault, FaultStatus, Trap};
+use xenolith_isa::trap::{self, DataAbort, FaultStatus, Syndrome, Trap};
 use xenolith_isa::vgic::SgiRegister;
 
-use super::{device_access, firmware, inject};
+use super::fault::may_retry;
+use super::{device_access, firmware, inject, physical_timer};
 
 /// Handles a synchronous exception of the vCPU that runs here.
-pub fn handle(
+pub fn handle(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, regs: &mut GuestRegs, syndrome: &Syndrome) {
+    if syndrome.is_xen_hypercall() {
+        // The return address of HVC lies behind it already.
+        hypercall::call(hv, vcpu, local, regs);
+    } else if let Some((access, write)) = syndrome.described_access() {
+        device_access::described(hv, vcpu, local, regs, syndrome, access, write);
+    } else {
+        handle_other(hv, vcpu, local, regs, syndrome);
+    }
+}
+
+/// Handles those that are not frequent. Kept out of line, so that those that are need no more of the stack than they use.
+#[inline(never)]
+fn handle_other(
     hv: &Hypervisor,
     vcpu: &VcpuRef,
     local: &mut Local,
     regs: &mut GuestRegs,
-    esr: u64,
-    far: u64,
-    hpfar: u64,
+    syndrome: &Syndrome,
 ) {
+    let length = syndrome.length();
     // By reference: what describes an abort is large enough to be copied by a call.
-    match &trap::decode(esr, far, hpfar) {
-        // The return address of HVC lies behind it, that of a trapped SMC at it.
-        Trap::Hypercall { immediate: trap::IMMEDIATE_XEN } => hypercall::call(hv, vcpu, local, regs),
+    match &syndrome.decode() {
         Trap::Hypercall { immediate: trap::IMMEDIATE_SMCCC } => firmware::call(hv, vcpu, local, regs),
         Trap::Smc { immediate: trap::IMMEDIATE_SMCCC } => {
+            // The return address of a trapped SMC lies at it.
             regs.advance(Length::Four);
             firmware::call(hv, vcpu, local, regs);
         }
-        Trap::SystemRegister(access) => system_register(hv, vcpu, local, regs, *access, trap::length(esr)),
-        Trap::DataAbort(abort) => data_abort(hv, vcpu, local, regs, abort, trap::length(esr)),
+        Trap::SystemRegister(access) => system_register(hv, vcpu, local, regs, *access, length),
+        Trap::DataAbort(abort) => data_abort(hv, vcpu, local, regs, abort, length),
         Trap::InstructionAbort(fault) => {
             if !may_retry(vcpu, fault, false) {
                 inject::instruction_abort(regs, fault);
@@ -46,7 +55,7 @@ pub fn handle(
         Trap::Wait { event, condition } => {
             // A trapped instruction of AArch32 may have failed its condition: then it does nothing.
             let runs = condition.passes(regs.pstate);
-            regs.advance(trap::length(esr));
+            regs.advance(length);
             match (runs, *event) {
                 (false, _) => (),
                 (true, true) => {
@@ -56,8 +65,8 @@ pub fn handle(
                 (true, false) => wait_for_interrupt(hv, vcpu, local),
             }
         }
-        Trap::SError { .. } => inject::system_error(vcpu, regs, esr),
-        // HVC with another number: the program counter is behind it.
+        Trap::SError { .. } => inject::system_error(vcpu, regs, syndrome),
+        // HVC with another number, and never Xen's: the program counter is behind it.
         Trap::Hypercall { .. } => inject::undefined_behind(regs),
         Trap::Coprocessor { .. }
         | Trap::Smc { .. }
@@ -98,7 +107,7 @@ fn system_register(
             vcpu.domain.change_vgic(hv, |vgic| vgic.send_sgi(vcpu.id, register, value));
         }
         Outcome::PhysicalTimer { register, write } => {
-            result = physical_timer(hv, vcpu, local, register, write)
+            result = physical_timer::access(hv, vcpu, local, register, write);
         }
         Outcome::Deactivate { value } => {
             list_registers::present_interrupts(hv, vcpu);
@@ -128,35 +137,6 @@ fn clean_step(vcpu: &VcpuRef) -> bool {
     next.is_none()
 }
 
-fn physical_timer(
-    hv: &Hypervisor,
-    vcpu: &VcpuRef,
-    local: &mut Local,
-    register: TimerRegister,
-    write: Option<u64>,
-) -> u64 {
-    let now = arch::now();
-    let timer = {
-        let mut timer = vcpu.vcpu().arch.timer.lock();
-        let Some(value) = write else { return timer.read(register, now) };
-        timer.write(register, value, now);
-        *timer
-    };
-    local.set_timer(vcpu.vcpu().unit, TimerKind::Physical, timer.deadline(now));
-    local.choose();
-    vcpu.domain.set_private_level(hv, vcpu.id, vcpu.domain.arch.physical_timer, timer.line(now));
-    0
-}
-
-/// The emulated physical timer of a vCPU, which may not be running, has come to its time.
-pub fn physical_timer_due(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, now: u64) {
-    let timer = *vcpu.vcpu().arch.timer.lock();
-    local.set_timer(vcpu.vcpu().unit, TimerKind::Physical, timer.deadline(now));
-    if timer.line(now) {
-        vcpu.domain.set_private_level(hv, vcpu.id, vcpu.domain.arch.physical_timer, true);
-    }
-}
-
 fn data_abort(
     hv: &Hypervisor,
     vcpu: &VcpuRef,
@@ -172,13 +152,4 @@ fn data_abort(
     if !may_retry(vcpu, &abort.fault, abort.write) {
         inject::data_abort(regs, abort);
     }
-}
-
-/// Whether the fault has gone away by itself: another CPU was changing the entry when the guest came by.
-pub fn may_retry(vcpu: &VcpuRef, fault: &Fault, write: bool) -> bool {
-    if !matches!(fault.status, FaultStatus::Translation { .. }) {
-        return false;
-    }
-    let Some(ipa) = fault.ipa else { return false };
-    vcpu.domain.is_mapped(ipa.frame(), write)
 }

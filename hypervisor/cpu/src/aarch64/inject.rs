@@ -4,7 +4,7 @@ use xenolith_arch::context;
 use xenolith_domain::hypervisor::VcpuRef;
 use xenolith_isa::exception::{self, Cause, Exception};
 use xenolith_isa::regs::{ByteOrder, GuestRegs};
-use xenolith_isa::trap::{DataAbort, Fault, FaultStatus};
+use xenolith_isa::trap::{DataAbort, Fault, FaultStatus, Syndrome};
 
 fn give(regs: &mut GuestRegs, exception: Exception) {
     let entry = exception::take(exception, regs.pc, regs.pstate, &context::el1_state());
@@ -45,7 +45,8 @@ fn cause(fault: &Fault) -> Cause {
 }
 
 /// An asynchronous abort came while the guest ran: it is the guest's, and only the guest hears of it.
-pub fn system_error(vcpu: &VcpuRef, regs: &mut GuestRegs, esr: u64) {
+pub fn system_error(vcpu: &VcpuRef, regs: &mut GuestRegs, syndrome: &Syndrome) {
+    let esr = syndrome.esr;
     vcpu.domain.warn_ratelimited(format_args!(
         "{}: SError at pc {:#x}, esr {esr:#x}; given to the domain",
         vcpu.id, regs.pc

@@ -27,6 +27,7 @@ impl Domain {
     /// can get the number of this one.
     // What an access is takes as many words.
     #[allow(clippy::too_many_arguments)]
+    #[inline(never)]
     pub(super) fn forward(
         &self,
         hv: &Hypervisor,

@@ -10,6 +10,7 @@ use crate::parts::io_state::IoState;
 impl Domain {
     /// A load or store of this vCPU, which runs on the calling CPU, at an address where the domain has no memory. `write` is
     /// what is stored.
+    #[inline(always)]
     pub fn access(&self, hv: &Hypervisor, id: VcpuId, at: Ipa, size: u8, write: Option<u64>) -> IoState {
         let table = self.addresses.read();
         let Some(found) = table.find(at) else { return IoState::Unhandled };
@@ -25,7 +26,7 @@ impl Domain {
     }
 
     /// The same, at an offset of a window that the hypervisor emulates.
-    #[inline]
+    #[inline(always)]
     fn emulate(
         &self,
         hv: &Hypervisor,

@@ -35,7 +35,7 @@ impl Domain {
     }
 
     /// Permits this domain to have device registers of the domain `giver`, or no longer. `EINVAL`: the range wraps.
-    /// `EPERM`: they are not the giver's. `ENOSPC`: too many ranges.
+    /// `EPERM`: they are not the giver's. `ENOSPC`: too many ranges. `ENOMEM`: no memory.
     pub fn permit_frames(&self, giver: &Domain, first: Mfn, pages: u64, allow: bool) -> Result<(), Errno> {
         let range = (first.0, first.0.checked_add(pages).ok_or(Errno::EINVAL)?);
         if pages == 0 {

@@ -112,6 +112,7 @@ impl Domain {
     }
 
     /// A guest's load, or its store of a value, at an offset of the UART's page.
+    #[inline(never)]
     pub(super) fn access_uart(&self, hv: &Hypervisor, offset: u64, size: u8, write: Option<u64>) -> IoState {
         let done = match write {
             Some(value) => self.write_uart(hv, offset, size, value).map(|sent| sent.map(|()| 0)),

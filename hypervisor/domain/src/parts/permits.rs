@@ -2,6 +2,7 @@
 
 use arrayvec::ArrayVec;
 use xenolith_abi::Errno;
+use xenolith_core::intervals::{IntervalError, Intervals};
 
 /// Ranges of frames that a domain may have permissions for.
 const RANGES: usize = 64;
@@ -14,33 +15,27 @@ pub type Range = (u64, u64);
 /// What a domain may be given.
 #[derive(Debug, Default)]
 pub struct Permits {
-    /// Machine frames; no two ranges overlap.
-    frames: ArrayVec<Range, RANGES>,
+    /// Machine frames.
+    frames: Intervals,
     interrupts: ArrayVec<u32, INTERRUPTS>,
 }
 
 impl Permits {
     /// Whether all frames of the range are permitted.
     pub fn covers(&self, (first, end): Range) -> bool {
-        let mut reached = first;
-        while reached < end {
-            match self.frames.iter().find(|range| range.0 <= reached && reached < range.1) {
-                Some(range) => reached = range.1,
-                None => return false,
-            }
-        }
-        true
+        end.checked_sub(1).is_none_or(|last| self.frames.covers(first, last))
     }
 
-    /// Permits the frames, or no longer. `ENOSPC`: too many ranges, and nothing changed.
+    /// Permits the frames, of which there is at least one, or no longer. `ENOSPC`: too many ranges. `ENOMEM`: no memory.
+    /// After an error nothing has changed.
     pub fn set_frames(&mut self, (first, end): Range, allow: bool) -> Result<(), Errno> {
-        let mut new = ArrayVec::<Range, RANGES>::new();
-        let rest = self.frames.iter().flat_map(|&(from, to)| [(from, to.min(first)), (from.max(end), to)]);
-        for range in rest.chain(allow.then_some((first, end))).filter(|range| range.0 < range.1) {
-            new.try_push(range).map_err(|_| Errno::ENOSPC)?;
-        }
-        self.frames = new;
-        Ok(())
+        let last = end.checked_sub(1).ok_or(Errno::EINVAL)?;
+        let room = RANGES.saturating_sub(self.frames.len());
+        self.frames.set(first, last, allow.then_some(()), room).map_err(|error| match error {
+            IntervalError::Full => Errno::ENOSPC,
+            IntervalError::Memory => Errno::ENOMEM,
+            IntervalError::Empty | IntervalError::Overlap | IntervalError::Absent => Errno::EINVAL,
+        })
     }
 
     /// Whether the interrupt is permitted.

@@ -5,8 +5,10 @@
 
 pub mod abort;
 pub mod mmio;
+mod syndrome;
 
 pub use abort::{DataAbort, Fault, FaultStatus};
+pub use syndrome::Syndrome;
 
 use crate::regs::{Condition, Length};
 use crate::sysreg::{Access, Encoding};

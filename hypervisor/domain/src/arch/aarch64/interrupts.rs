@@ -39,10 +39,13 @@ impl Domain {
         write: Option<u64>,
     ) -> IoState {
         let frame = Frame(frame);
-        let done = self.change_vgic(hv, |vgic| match write {
-            Some(value) => vgic.write(id, frame, offset, size, value).map(|()| 0),
-            None => vgic.read(id, frame, offset, size),
-        });
+        // Two changes, so that neither carries the other's registers through the lock.
+        let done = match write {
+            None => self.change_vgic(hv, |vgic| vgic.read(id, frame, offset, size)),
+            Some(value) => {
+                self.change_vgic(hv, |vgic| vgic.write(id, frame, offset, size, value)).map(|()| 0)
+            }
+        };
         done.map_or(IoState::Refused, IoState::Done)
     }
 

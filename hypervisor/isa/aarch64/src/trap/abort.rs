@@ -88,7 +88,7 @@ pub struct Fault {
 
 impl Fault {
     const FNV: u64 = 1 << 10;
-    const S1PTW: u64 = 1 << 7;
+    pub(super) const S1PTW: u64 = 1 << 7;
 
     #[inline]
     pub(super) fn decode(esr: u64, far: u64, hpfar: u64) -> Fault {
@@ -107,7 +107,7 @@ impl Fault {
 }
 
 /// HPFAR_EL2.FIPA, bits 47 to 4, is the address from bit 12 up (Arm ARM, D24.2.62).
-const fn ipa_page(hpfar: u64) -> u64 {
+pub(super) const fn ipa_page(hpfar: u64) -> u64 {
     (hpfar & 0xffff_ffff_fff0) << 8
 }
 
@@ -125,24 +125,30 @@ pub struct DataAbort {
 }
 
 impl DataAbort {
-    const ISV: u64 = 1 << 24;
+    pub(super) const ISV: u64 = 1 << 24;
     const SSE: u64 = 1 << 21;
     const SF: u64 = 1 << 15;
-    const CM: u64 = 1 << 8;
-    const WNR: u64 = 1 << 6;
+    pub(super) const CM: u64 = 1 << 8;
+    pub(super) const WNR: u64 = 1 << 6;
 
     #[inline]
     pub(super) fn decode(esr: u64, far: u64, hpfar: u64) -> DataAbort {
         let fault = Fault::decode(esr, far, hpfar);
         let cache_maintenance = esr & Self::CM != 0;
         let described = esr & Self::ISV != 0 && !fault.stage1_walk && !cache_maintenance;
-        let access = described.then(|| Access {
+        let access = described.then(|| Self::register_transfer(esr));
+        DataAbort { fault, write: esr & Self::WNR != 0, cache_maintenance, access }
+    }
+
+    /// The transfer of a register, which a syndrome with ISV describes.
+    #[inline]
+    pub(super) fn register_transfer(esr: u64) -> Access {
+        Access {
             size: Size::from_log2(bits(esr, 22, 2)),
             sign_extend: esr & Self::SSE != 0,
             sixty_four: esr & Self::SF != 0,
             register: bits(esr, 16, 5),
-        });
-        DataAbort { fault, write: esr & Self::WNR != 0, cache_maintenance, access }
+        }
     }
 }
 

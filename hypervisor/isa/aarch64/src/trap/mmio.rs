@@ -33,12 +33,8 @@ impl Size {
 
     /// The width in bytes.
     pub const fn bytes(self) -> u8 {
-        match self {
-            Size::Byte => 1,
-            Size::Half => 2,
-            Size::Word => 4,
-            Size::Double => 8,
-        }
+        // Each variant is the logarithm of its width.
+        1 << self as u8
     }
 
     /// The bits of a value of this width.

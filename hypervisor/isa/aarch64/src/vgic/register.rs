@@ -19,9 +19,10 @@ impl Access {
     #[inline]
     pub(super) fn new(offset: u64, size: u8) -> Result<Self, Fault> {
         let offset = u32::try_from(offset).map_err(|_| Fault)?;
-        match size {
-            1 | 2 | 4 | 8 if offset.is_multiple_of(size.into()) => Ok(Access { offset, size }),
-            _ => Err(Fault),
+        if size.is_power_of_two() && size <= 8 && offset.is_multiple_of(size.into()) {
+            Ok(Access { offset, size })
+        } else {
+            Err(Fault)
         }
     }
 

@@ -11,6 +11,7 @@ use super::model::*;
 use xenolith_arch::sim;
 use xenolith_core::types::DomId;
 use xenolith_cpu::{Event, Next};
+use xenolith_isa::trap::Syndrome;
 
 #[test]
 fn a_load_waits_for_its_answer() {
@@ -238,7 +239,7 @@ fn cache_maintenance_of_a_device_does_nothing() {
     let (mut machine, model) = Model::new();
     let cpu = model.guest.cpu;
     let before = machine.regs(cpu).pc;
-    machine.event(cpu, Event::Trap { esr: CACHE, far: REGISTER, hpfar: REGISTER >> 12 << 4 });
+    machine.event(cpu, Event::Trap(Syndrome { esr: CACHE, far: REGISTER, hpfar: REGISTER >> 12 << 4 }));
     assert_eq!((machine.regs(cpu).pc, model.state(&machine, 0)), (before + 4, Some(State::None)));
 }
 

@@ -11,6 +11,7 @@ use super::super::super::Machine;
 use super::super::support::{Guest, SELF};
 use xenolith_core::types::PAGE_SIZE;
 use xenolith_cpu::Event;
+use xenolith_isa::trap::Syndrome;
 
 /// Where the device is.
 pub const DEVICE: u64 = 0x0200_0000;
@@ -68,7 +69,7 @@ pub fn undescribed(machine: &mut Machine, cpu: u16, address: u64, write: bool) {
     const CLASS_DATA_ABORT: u64 = 0x24 << 26;
     const TRANSLATION_LEVEL_3: u64 = 7;
     let esr = CLASS_DATA_ABORT | 1 << 25 | u64::from(write) << 6 | TRANSLATION_LEVEL_3;
-    machine.event(cpu, Event::Trap { esr, far: address, hpfar: address >> 12 << 4 });
+    machine.event(cpu, Event::Trap(Syndrome { esr, far: address, hpfar: address >> 12 << 4 }));
 }
 
 /// Puts an instruction where the guest's program counter then points.

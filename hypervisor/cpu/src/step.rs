@@ -1,0 +1,59 @@
+//! One turn of a physical CPU: what has happened is handled to its end, then it is settled who runs.
+
+use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
+use xenolith_domain::list_registers::present_interrupts;
+use xenolith_isa::regs::GuestRegs;
+
+use super::{Cpu, Event, Next, guest, interrupts, switch};
+
+/// Handles one event and chooses what comes next. Kept out of the loop around it: for nearly all events it runs once.
+#[inline(never)]
+pub fn step(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event) -> Next {
+    handle(hv, cpu, frame, &event);
+    loop {
+        if hv.is_kicked(cpu.id) {
+            hv.take_kick(cpu.id);
+            cpu.local.choose();
+        }
+        if cpu.local.is_to_choose() {
+            switch::choose(hv, cpu, frame);
+        }
+        let Cpu { running, local, .. } = cpu;
+        let Some(running) = running else {
+            if hv.is_kicked(local.id()) {
+                continue;
+            }
+            // Whatever ends the wait may have made a vCPU runnable.
+            local.choose();
+            return Next::Idle;
+        };
+        let pending = running.vcpu().take_pending();
+        if pending.answer() {
+            guest::resume(hv, running, local, frame);
+        }
+        if pending.interrupts() {
+            present_interrupts(hv, running);
+        }
+        // The same instruction may ask a device model again, at most once. A vCPU that has just left may be the better
+        // choice, which is found by choosing once more.
+        if !local.is_to_choose() && !hv.is_kicked(local.id()) {
+            return Next::Guest;
+        }
+    }
+}
+
+fn handle(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: &Event) {
+    let Cpu { running, local, .. } = cpu;
+    let running = running.as_ref();
+    if let Some(vcpu) = running.map(VcpuRef::vcpu)
+        && guest::runs_program(frame)
+    {
+        vcpu.clear_suspicion();
+    }
+    match (event, running) {
+        (Event::Interrupt, _) => interrupts::take_all(hv, running, local),
+        (Event::Trap(syndrome), Some(running)) => guest::handle(hv, running, local, frame, syndrome),
+        (Event::SystemError(syndrome), Some(running)) => guest::system_error(running, frame, syndrome),
+        (Event::Start | Event::Trap(_) | Event::SystemError(_), _) => (),
+    }
+}
