@@ -6,8 +6,10 @@
 extern crate alloc;
 
 pub mod bug;
+pub mod cpu_mask;
 pub mod intervals;
 pub mod symbols;
 pub mod sync;
 pub mod timer_queue;
 pub mod types;
+pub mod vcpu_set;

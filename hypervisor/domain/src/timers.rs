@@ -53,17 +53,17 @@ impl CpuTimers {
     /// Sets or cancels a timer of a vCPU.
     #[inline]
     pub fn set(&self, unit: UnitId, kind: TimerKind, deadline: Option<u64>) {
-        let alarm = VcpuTimer { unit, kind };
+        let timer = VcpuTimer { unit, kind };
         let mut queue = self.0.lock();
         match deadline {
             Some(deadline) => {
                 // There is room for the timers of all numbers that vCPUs have ([`VcpuTimers::reserve`]).
-                if queue.insert(deadline, alarm).is_err() {
+                if queue.insert(deadline, timer).is_err() {
                     bug!("no room for a timer of {unit:?}");
                 }
             }
             None => {
-                queue.cancel(&alarm);
+                queue.cancel(&timer);
             }
         }
     }

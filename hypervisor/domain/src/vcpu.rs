@@ -32,7 +32,7 @@ pub struct Vcpu {
     pub arch: VcpuArch,
     /// Registers while it does not run.
     pub saved: Mutex<Saved>,
-    /// A CPU has an alarm for its virtual timer: the one that it left last.
+    /// A CPU has a timer set for its virtual timer: the one that it ran on last.
     pub timer_watched: AtomicBool,
     /// Whether it has been turned on.
     pub power: Mutex<Power>,

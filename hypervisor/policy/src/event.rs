@@ -28,7 +28,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{Ordering, fence};
 
 pub use bind::Ends;
-pub use effects::{Delivery, EventActions, Sent, VcpuSet};
+pub use effects::{Delivery, EventActions, Sent};
 pub use port::{ConsumerTag, Link, Peer, Port};
 pub use teardown::Closing;
 pub use vcpu_info::vcpu_info_fits;
@@ -42,6 +42,7 @@ use self::table::PortTable;
 use self::two_level::TwoLevel;
 use self::vcpu_info::VcpuInfos;
 use xenolith_core::types::{DomId, VcpuId};
+use xenolith_core::vcpu_set::VcpuSet;
 use xenolith_memory::page::Page;
 pub use xenolith_memory::page::SharedFrame;
 

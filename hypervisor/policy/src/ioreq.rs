@@ -36,9 +36,10 @@ pub use wait::Completed;
 
 use self::server::Server;
 use self::wait::Wait;
-use crate::event::{SharedFrame, VcpuSet};
+use crate::event::SharedFrame;
 use xenolith_core::intervals::Intervals;
 use xenolith_core::types::{DomId, VcpuId};
+use xenolith_core::vcpu_set::VcpuSet;
 
 /// The ioreq servers of one domain. `F` keeps a shared page allocated.
 pub struct Servers<F> {

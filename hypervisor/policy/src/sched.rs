@@ -12,7 +12,6 @@
 //! go on moves to where the least weight runs or waits, and an idle CPU takes waiting units from others.
 
 mod idle;
-mod mask;
 mod pinned;
 mod place;
 mod queue;
@@ -25,11 +24,11 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use xenolith_abi::Errno;
 
-pub use mask::CpuMask;
 use pinned::Assignments;
 use queue::{Entry, Queue, Turn, Vtime};
 use unit::{Slab, Slot, Stage, Unit};
 pub use unit::{State, Times};
+pub use xenolith_core::cpu_mask::CpuMask;
 
 use xenolith_core::bug;
 use xenolith_core::{sync::Mutex, types::CpuId};

@@ -95,6 +95,11 @@ impl DomainArch {
         intid < self.vgic.lock().interrupts()
     }
 
+    /// Whether it has a shared interrupt of this number that no physical one comes as.
+    pub fn is_free_line(&self, intid: u32) -> bool {
+        self.vgic.lock().is_free_line(intid)
+    }
+
     /// Whether a shared interrupt is anywhere between its cause and its end.
     pub fn is_in_flight(&self, intid: u32) -> bool {
         self.vgic.lock().in_flight(None, intid)

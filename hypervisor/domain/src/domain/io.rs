@@ -12,7 +12,7 @@ use crate::hypervisor::Hypervisor;
 use xenolith_arch as arch;
 use xenolith_core::sync::RwLockReadGuard;
 use xenolith_core::types::{DomId, Ipa, Mfn, VcpuId};
-use xenolith_memory::frames::{Content, FrameRange, FrameRef, Kind};
+use xenolith_memory::frames::FrameRef;
 use xenolith_policy::event::{ConsumerTag, Port};
 use xenolith_policy::ioreq::{Outcome, Posted, Removed, Request, ServerId};
 use xenolith_vdev::address_table::AddressTable;
@@ -222,7 +222,7 @@ impl Domain {
         by: DomId,
         enabled: bool,
     ) -> Result<(), Errno> {
-        self.io.servers.lock().set_enabled(server, by, enabled, || self.new_server_frame(hv))
+        self.io.servers.lock().set_enabled(server, by, enabled, || hv.new_shared_frame(self))
     }
 
     /// Gives device addresses `first..=last` to a server. Errors: those of [`Servers::map_range`].
@@ -256,17 +256,8 @@ impl Domain {
         index: u64,
     ) -> Result<Mfn, Errno> {
         let mut servers = self.io.servers.lock();
-        let frame = servers.frame(server, by, index, || self.new_server_frame(hv))?;
+        let frame = servers.frame(server, by, index, || hv.new_shared_frame(self))?;
         hv.frames.reference(frame.mfn(), self.id).map_err(frame_error)?;
         Ok(frame.mfn())
-    }
-
-    /// A frame for slots: the guest's to pay for, and never the guest's to see.
-    fn new_server_frame(&self, hv: &Hypervisor) -> Option<FrameRef> {
-        let mfn = hv.frames.alloc(0, self.id, Kind::Shared, Content::Zeroed)?;
-        let frame = hv.frames.get_frame(mfn, self.id).ok();
-        // The server holds its frame by the `FrameRef` alone.
-        let _ = hv.give_up(self, FrameRange { first: mfn, pages: 1 });
-        frame
     }
 }

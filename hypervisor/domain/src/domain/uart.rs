@@ -25,7 +25,7 @@ impl Domain {
         let result = change(&mut uart);
         let (intid, line) = (uart.intid(), uart.line());
         if line != before {
-            self.change_vgic(hv, |vgic| vgic.set_level(None, intid, line));
+            self.set_shared_level(hv, intid, line);
         }
         let news = uart.take_news();
         drop(uart);
@@ -52,7 +52,7 @@ impl Domain {
     /// `EINVAL`: it has one, there is no such page, it has no such interrupt, or it is dying. `EEXIST`: something else is
     /// emulated in its page. `ENOSPC`, `ENOMEM`: no port, or no memory.
     pub fn make_uart(&self, hv: &Hypervisor, gfn: Gfn, console: DomId) -> Result<Port, Errno> {
-        if !self.arch.vgic.lock().is_free_line(PL011_SPI.0) {
+        if !self.arch.is_free_line(PL011_SPI.0) {
             return Err(Errno::EINVAL);
         }
         let port = self.events.lock().alloc_consumer(VcpuId(0), console, vuart::TAG)?;

@@ -4,55 +4,7 @@ use core::ops::BitOrAssign;
 
 use super::port::{ConsumerTag, Peer};
 use xenolith_core::types::VcpuId;
-
-/// A set of vCPUs of one domain.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct VcpuSet(u128);
-
-impl VcpuSet {
-    /// vCPUs with this number or a higher one cannot be members.
-    pub const CAPACITY: u16 = 128;
-
-    /// Adds a vCPU; one beyond the capacity is left out.
-    pub fn insert(&mut self, vcpu: VcpuId) {
-        self.0 |= bit(vcpu);
-    }
-
-    /// Removes a vCPU.
-    pub fn remove(&mut self, vcpu: VcpuId) {
-        self.0 &= !bit(vcpu);
-    }
-
-    /// Whether the vCPU is in the set.
-    pub fn contains(self, vcpu: VcpuId) -> bool {
-        self.0 & bit(vcpu) != 0
-    }
-
-    /// Whether the set has no member.
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// The members, lowest number first.
-    pub fn iter(self) -> impl Iterator<Item = VcpuId> {
-        let mut rest = self.0;
-        core::iter::from_fn(move || {
-            let lowest = u16::try_from(rest.trailing_zeros()).ok().filter(|_| rest != 0)?;
-            rest &= rest.wrapping_sub(1);
-            Some(VcpuId(lowest))
-        })
-    }
-}
-
-impl BitOrAssign for VcpuSet {
-    fn bitor_assign(&mut self, other: Self) {
-        self.0 |= other.0;
-    }
-}
-
-fn bit(vcpu: VcpuId) -> u128 {
-    1u128.checked_shl(u32::from(vcpu.0)).unwrap_or(0)
-}
+use xenolith_core::vcpu_set::VcpuSet;
 
 /// What follows from events that reached a guest.
 #[must_use]

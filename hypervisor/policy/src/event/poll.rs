@@ -7,10 +7,10 @@ use alloc::vec::Vec;
 
 use xenolith_abi::Errno;
 
-use super::effects::VcpuSet;
 use super::port::Port;
 use super::table::confine;
 use xenolith_core::types::VcpuId;
+use xenolith_core::vcpu_set::VcpuSet;
 
 /// Who waits for what.
 pub(super) struct Pollers {

@@ -11,9 +11,10 @@ use super::request::{SERVERS, ServerId};
 use super::server::{SYNC_PAGES, Server};
 use super::tag::Tag;
 use super::wait::{Wait, end_all};
-use crate::event::{ConsumerTag, Port, SharedFrame, VcpuSet};
+use crate::event::{ConsumerTag, Port, SharedFrame};
 use xenolith_core::intervals::{IntervalError, Intervals};
 use xenolith_core::types::{DomId, VcpuId};
+use xenolith_core::vcpu_set::VcpuSet;
 
 /// Ranges that one server may have.
 pub const RANGES_PER_SERVER: u16 = 1024;

@@ -6,8 +6,9 @@ use xenolith_abi::Errno;
 use xenolith_abi::ioreq::SLOTS_PER_PAGE;
 
 use super::slot::SlotPlace;
-use crate::event::{Port, SharedFrame, VcpuSet};
+use crate::event::{Port, SharedFrame};
 use xenolith_core::types::{DomId, VcpuId};
+use xenolith_core::vcpu_set::VcpuSet;
 
 /// Synchronous pages that the most vCPUs need.
 pub(super) const SYNC_PAGES: usize = (VcpuSet::CAPACITY as usize).div_ceil(SLOTS_PER_PAGE as usize);

@@ -1,7 +1,7 @@
 //! For what a vCPU waits.
 
-use crate::event::VcpuSet;
 use xenolith_core::types::VcpuId;
+use xenolith_core::vcpu_set::VcpuSet;
 
 use super::request::ServerId;
 

@@ -57,10 +57,10 @@ impl Domain {
         }
         let effects = vgic.take_effects();
         drop(vgic);
-        for id in vcpus_in(effects.kick) {
+        for id in effects.kick.iter() {
             hv.notify(self, id);
         }
-        for id in vcpus_in(effects.event_ppi_enabled) {
+        for id in effects.event_ppi_enabled.iter() {
             if self.events.lock().needs_upcall(id) {
                 self.raise_event(hv, id);
             }
@@ -134,6 +134,11 @@ impl Domain {
         self.change_vgic(hv, |vgic| vgic.set_level(Some(id), intid, asserted));
     }
 
+    /// Sets the level of a shared interrupt's line.
+    pub fn set_shared_level(&self, hv: &Hypervisor, intid: u32, asserted: bool) {
+        self.change_vgic(hv, |vgic| vgic.set_level(None, intid, asserted));
+    }
+
     /// A device model drives a shared line. `EINVAL`: there is no such line, or a physical device has it.
     pub fn drive_line(&self, hv: &Hypervisor, intid: u32, asserted: bool) -> Result<(), Errno> {
         self.change_vgic(hv, |vgic| {
@@ -149,13 +154,4 @@ impl Domain {
     pub fn raise_shared(&self, hv: &Hypervisor, intid: u32) {
         self.change_vgic(hv, |vgic| vgic.pend(None, intid));
     }
-}
-
-/// The vCPUs whose bits are set.
-fn vcpus_in(mut mask: u128) -> impl Iterator<Item = VcpuId> {
-    core::iter::from_fn(move || {
-        let id = mask.trailing_zeros();
-        mask &= mask.checked_sub(1)?;
-        u16::try_from(id).ok().map(VcpuId)
-    })
 }

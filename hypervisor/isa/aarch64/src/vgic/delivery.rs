@@ -6,7 +6,6 @@
 
 use arrayvec::ArrayVec;
 
-use super::effects::mask_of;
 use super::interrupt::{Bank, BankId, bit, bits, slot};
 use super::list_register::{ListRegister, ListState, Origin};
 use super::{Cpu, MAX_LIST_REGISTERS, Version, Vgic};
@@ -84,7 +83,7 @@ impl Vgic {
     /// Takes back what the list registers of a vCPU hold after it ran. `read` gives each of those that
     /// [`fill`](Self::fill) used, as the hardware left it.
     pub fn fold(&mut self, vcpu: VcpuId, mut read: impl FnMut(usize) -> ListRegister) {
-        let kicked = self.effects.kick;
+        let kicked = self.effects.kick.contains(vcpu);
         for index in 0..self.listed(vcpu) {
             let cpu = self.cpus.get(usize::from(vcpu.0));
             let Some(&listed) = cpu.and_then(|cpu| cpu.listed.get(index)) else { break };
@@ -94,7 +93,9 @@ impl Vgic {
             cpu.listed.clear();
         }
         // This vCPU needs no kick for what it brings along itself.
-        self.effects.kick &= kicked | !mask_of(vcpu);
+        if !kicked {
+            self.effects.kick.remove(vcpu);
+        }
     }
 
     fn unlist(&mut self, vcpu: VcpuId, listed: Listed, state: ListState) {

@@ -1,22 +1,23 @@
 //! What the caller must do after it has changed the controller.
 //!
-//! [`VgicActions`] are masks of vCPUs: merging two is harmless, and they may be carried out after the lock is released.
+//! [`VgicActions`] are sets of vCPUs: merging two is harmless, and they may be carried out after the lock is released.
 //! [`LineChange`]s set physical lines to what the guest wants now. They must be carried out in the order in which they
 //! were taken, that is under the lock: otherwise one CPU's late "enable" could undo another's "disable".
 
 use super::Vgic;
 use super::interrupt::{BankId, bit, bits};
 use xenolith_core::types::VcpuId;
+use xenolith_core::vcpu_set::VcpuSet;
 
-/// What to do for vCPUs. Bit *n* of a mask stands for vCPU *n*.
+/// What to do for vCPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VgicActions {
     /// On-line vCPUs for which something changed. One that waits for an interrupt looks at [`Vgic::deliverable`]
     /// again; one that runs in the guest leaves it, to fold and fill its list registers.
-    pub kick: u128,
+    pub kick: VcpuSet,
     /// vCPUs on which the guest enabled the event-channel interrupt: if events are pending there, it must be
     /// [made pending](Vgic::pend), since its line has no other memory.
-    pub event_ppi_enabled: u128,
+    pub event_ppi_enabled: VcpuSet,
 }
 
 /// What a physical interrupt that backs a virtual one must become. `None` leaves a property alone. To be applied in
@@ -43,7 +44,7 @@ pub struct LineChange {
 /// The banks with line changes: bit *n* for the private bank of vCPU *n*, for shared bank *n*.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Dirty {
-    private: u128,
+    private: VcpuSet,
     shared: u32,
 }
 
@@ -51,7 +52,7 @@ impl Vgic {
     /// Whether there is anything to take: effects or line changes.
     pub fn has_consequences(&self) -> bool {
         let VgicActions { kick, event_ppi_enabled } = self.effects;
-        self.dirty.shared != 0 || self.dirty.private | kick | event_ppi_enabled != 0
+        self.dirty.shared != 0 || !(self.dirty.private | kick | event_ppi_enabled).is_empty()
     }
 
     /// Takes what is to be done for vCPUs.
@@ -65,9 +66,8 @@ impl Vgic {
         loop {
             let id = if self.dirty.shared != 0 {
                 BankId::Shared(self.dirty.shared.trailing_zeros() as usize)
-            } else if self.dirty.private != 0 {
-                // At most 127.
-                BankId::Private(VcpuId(self.dirty.private.trailing_zeros() as u16))
+            } else if let Some(vcpu) = self.dirty.private.first() {
+                BankId::Private(vcpu)
             } else {
                 return None;
             };
@@ -76,7 +76,7 @@ impl Vgic {
                 return change;
             }
             match id {
-                BankId::Private(_) => self.dirty.private &= self.dirty.private.wrapping_sub(1),
+                BankId::Private(vcpu) => self.dirty.private.remove(vcpu),
                 BankId::Shared(_) => self.dirty.shared &= self.dirty.shared.wrapping_sub(1),
             }
         }
@@ -134,7 +134,7 @@ impl Vgic {
         let any = self.bank(id).is_some_and(|bank| bank.changes.any() != 0);
         if any {
             match id {
-                BankId::Private(vcpu) => self.dirty.private |= mask_of(vcpu),
+                BankId::Private(vcpu) => self.dirty.private.insert(vcpu),
                 BankId::Shared(n) => self.dirty.shared |= bit(n as u32),
             }
         }
@@ -143,12 +143,7 @@ impl Vgic {
     /// Asks for a vCPU's attention, if it can pay any.
     pub(super) fn kick(&mut self, vcpu: VcpuId) {
         if self.cpus.get(usize::from(vcpu.0)).is_some_and(|cpu| cpu.online) {
-            self.effects.kick |= mask_of(vcpu);
+            self.effects.kick.insert(vcpu);
         }
     }
-}
-
-/// A vCPU's bit in a mask, none if there is no such vCPU.
-pub(super) fn mask_of(vcpu: VcpuId) -> u128 {
-    1_u128.checked_shl(vcpu.0.into()).unwrap_or(0)
 }

@@ -230,7 +230,7 @@ impl Vgic {
                 if let BankId::Private(vcpu) = id
                     && changed & event_ppi != 0
                 {
-                    self.effects.event_ppi_enabled |= super::effects::mask_of(vcpu);
+                    self.effects.event_ppi_enabled.insert(vcpu);
                 }
                 changed
             }

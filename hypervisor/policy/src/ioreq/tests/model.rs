@@ -1,9 +1,10 @@
 //! What requests must do, said as simply as possible, beside the real thing. Every step is made on both, and what can
 //! be seen from outside must agree.
 
-use crate::event::{ConsumerTag, Port, VcpuSet};
+use crate::event::{ConsumerTag, Port};
 use crate::ioreq::{Completed, Outcome, Posted, Removed, ServerId};
 use xenolith_core::types::{DomId, VcpuId};
+use xenolith_core::vcpu_set::VcpuSet;
 
 use super::support::*;
 

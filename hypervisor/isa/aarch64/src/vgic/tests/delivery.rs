@@ -33,7 +33,7 @@ fn an_edge_is_delivered_once() {
     let mut machine = edges(1);
     machine.vgic.set_level(None, UART, true);
     assert!(machine.vgic.deliverable(VcpuId(0)));
-    assert_eq!(machine.settle().kick, 1);
+    assert_eq!(machine.settle().kick.0, 1);
     assert_eq!(machine.take(0), Some(UART));
     machine.sync(0);
     assert_eq!(machine.take(0), None);
@@ -51,7 +51,7 @@ fn a_level_that_no_line_holds_asks_for_no_maintenance() {
     assert_eq!(machine.cpus[0].lrs[0].origin, Origin::Software { eoi_maintenance: false, source: 0 });
     machine.acknowledge(0);
     machine.vgic.set_level(None, UART, true);
-    assert_eq!(machine.settle().kick, 1, "the register has to be filled anew");
+    assert_eq!(machine.settle().kick.0, 1, "the register has to be filled anew");
     assert_eq!(machine.cpus[0].lrs[0].origin, Origin::Software { eoi_maintenance: true, source: 0 });
     machine.end(0);
     machine.settle();
@@ -130,7 +130,7 @@ fn private_hardware_belongs_to_each_vcpu() {
     assert!(
         machine.vgic.in_flight(Some(VcpuId(1)), TIMER) && !machine.vgic.in_flight(Some(VcpuId(0)), TIMER)
     );
-    assert_eq!(machine.settle().kick, 0b10);
+    assert_eq!(machine.settle().kick.0, 0b10);
     assert_eq!(machine.take(0), None);
     assert_eq!(machine.take(1), Some(TIMER));
     machine.sync(1);
@@ -198,7 +198,7 @@ fn what_is_disabled_stays_pending_and_leaves_the_list_register() {
     machine.vgic.pend(None, UART);
     machine.settle();
     machine.write(0, DISTRIBUTOR + 0x184, 4, 2);
-    assert_eq!(machine.vgic.take_effects().kick, 1, "it is in a list register");
+    assert_eq!(machine.vgic.take_effects().kick.0, 1, "it is in a list register");
     machine.sync(0);
     assert_eq!(machine.take(0), None);
     assert_eq!(machine.read(0, DISTRIBUTOR + 0x204, 4), 2);
@@ -304,7 +304,7 @@ fn a_reader_of_the_active_state_learns_the_truth() {
     machine.end(0);
     // vCPU 0 runs on with no reason to leave the guest; vCPU 1 waits in synchronize_irq.
     assert_eq!(machine.read(1, DISTRIBUTOR + 0x304, 4), 2);
-    assert_eq!(machine.settle().kick, 1);
+    assert_eq!(machine.settle().kick.0, 1);
     assert_eq!(machine.read(1, DISTRIBUTOR + 0x304, 4), 0);
 }
 
@@ -324,7 +324,7 @@ fn groups_and_power_hold_interrupts_back() {
     assert_eq!(machine.take(0), None);
     assert!(!machine.vgic.deliverable(VcpuId(0)));
     machine.vgic.pend(None, 34);
-    assert_eq!(machine.vgic.take_effects().kick, 0);
+    assert_eq!(machine.vgic.take_effects().kick.0, 0);
     machine.vgic.set_online(VcpuId(0), true);
     machine.sync(0);
     assert_eq!(machine.take(0), Some(UART));

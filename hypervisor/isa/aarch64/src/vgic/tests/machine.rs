@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::effects::VgicActions;
 use super::super::list_register::{ListState, Origin};
 use super::super::*;
+use xenolith_core::vcpu_set::VcpuSet;
 
 pub const DISTRIBUTOR: u64 = 0x0300_1000;
 pub const REDISTRIBUTORS: u64 = 0x0302_0000;
@@ -42,7 +43,7 @@ pub struct Machine {
     pub cpus: Vec<Interface>,
     pub physical: BTreeMap<Line, Physical>,
     /// What the last [`settle`](Machine::settle) was told.
-    pub event_ppi_enabled: u128,
+    pub event_ppi_enabled: VcpuSet,
 }
 
 pub fn config_v3(vcpus: u16, spis: u16) -> Config {
@@ -92,7 +93,7 @@ impl Machine {
             vgic.set_online(VcpuId(n), true);
         }
         let cpus = vec![interface; vcpus.into()];
-        Machine { vgic, frames, cpus, physical: BTreeMap::new(), event_ppi_enabled: 0 }
+        Machine { vgic, frames, cpus, physical: BTreeMap::new(), event_ppi_enabled: VcpuSet::default() }
     }
 
     /// A GICv3 with both groups enabled, as Linux leaves it.
@@ -210,7 +211,7 @@ impl Machine {
             all.event_ppi_enabled |= effects.event_ppi_enabled;
             let due: Vec<u16> = (0..self.vgic.vcpus())
                 .filter(|n| {
-                    effects.kick >> n & 1 != 0 || Self::wants_maintenance(&self.cpus[usize::from(*n)])
+                    effects.kick.contains(VcpuId(*n)) || Self::wants_maintenance(&self.cpus[usize::from(*n)])
                 })
                 .collect();
             if due.is_empty() {

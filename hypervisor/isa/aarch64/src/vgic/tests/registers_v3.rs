@@ -164,11 +164,11 @@ fn enabling_the_event_interrupt_is_reported() {
     let mut machine = fresh(2, 32);
     let enable = redistributor(1) + SGI_FRAME + 0x100;
     machine.write(0, enable, 4, 1 << 27);
-    assert_eq!(machine.vgic.take_effects().event_ppi_enabled, 0);
+    assert_eq!(machine.vgic.take_effects().event_ppi_enabled.0, 0);
     machine.write(0, enable, 4, 1 << 31);
-    assert_eq!(machine.vgic.take_effects().event_ppi_enabled, 0b10);
+    assert_eq!(machine.vgic.take_effects().event_ppi_enabled.0, 0b10);
     machine.write(0, enable, 4, 1 << 31);
-    assert_eq!(machine.vgic.take_effects().event_ppi_enabled, 0, "it was enabled already");
+    assert_eq!(machine.vgic.take_effects().event_ppi_enabled.0, 0, "it was enabled already");
 }
 
 #[test]

@@ -110,7 +110,7 @@ proptest! {
             machine.vgic.send_sgi(VcpuId(sender), SgiRegister::Sgi1R, value);
             prop_assert_eq!(waiting(&machine), expected(vcpus, sender, value));
             let beyond = u128::MAX.checked_shl(vcpus.into()).unwrap_or(0);
-            prop_assert_eq!(machine.vgic.take_effects().kick & beyond, 0);
+            prop_assert_eq!(machine.vgic.take_effects().kick.0 & beyond, 0);
             for vcpu in 0..vcpus {
                 machine.write(0, REDISTRIBUTORS + u64::from(vcpu) * 0x2_0000 + 0x1_0280, 4, 0xffff);
             }

@@ -1,6 +1,6 @@
 //! Sets of CPUs.
 
-use xenolith_core::types::CpuId;
+use crate::types::CpuId;
 
 /// A set of up to 64 physical CPUs, bit n being CPU n.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
