@@ -11,7 +11,7 @@ use xenolith_domain::list_registers::{self, wait_for_interrupt};
 use xenolith_domain::timers::TimerKind;
 use xenolith_isa::physical_timer::TimerRegister;
 use xenolith_isa::regs::{GuestRegs, Length};
-use xenolith_isa::sysreg::{self, Access, Outcome, SgiGroup, VcpuView};
+use xenolith_isa::sysreg::{self, Outcome, SgiGroup, SysregAccess, VcpuView};
 use xenolith_isa::trap::{self, DataAbort, Fault, FaultStatus, Trap};
 use xenolith_isa::vgic::SgiRegister;
 
@@ -75,7 +75,7 @@ fn system_register(
     vcpu: &VcpuRef,
     local: &mut Local,
     regs: &mut GuestRegs,
-    access: Access,
+    access: SysregAccess,
     length: Length,
 ) {
     let view = VcpuView {
