@@ -14,11 +14,11 @@ use xenolith_host::command_line::{CrashAction, Options, Scheduler as SchedulerOp
 use xenolith_host::platform::{
     self, BootDomain, Conduit, GicLayout, Mpidr, Platform, Region, Trigger, subtract,
 };
+use xenolith_isa::stage2;
 use xenolith_memory::account::Account;
 use xenolith_memory::frames::{
     Content, FrameRange, Frames, Kind, Storage, StorageNeeded, ZeroAndClean, storage_needed,
 };
-use xenolith_memory::p2m::Geometry;
 use xenolith_policy::sched::{Policy, Scheduler};
 
 use xenolith_arch::aarch64::{gic, mmu, power, uart};
@@ -279,7 +279,7 @@ fn assemble(
             .map(|line| line.intid),
     };
     let range = read_sysreg!("id_aa64mmfr0_el1");
-    let geometry = Geometry::physical_bits(range).and_then(Geometry::for_physical);
+    let geometry = stage2::physical_bits(range).and_then(stage2::geometry);
     let Some(geometry) = geometry else {
         panic!("ID_AA64MMFR0_EL1 {range:#x}: an unknown physical address size")
     };

@@ -12,6 +12,7 @@ use xenolith_arch::{self as arch, HardwareTlb, Stage2};
 use xenolith_core::sync::{Mutex, Once};
 use xenolith_core::types::{DomId, Gfn, Mfn, Pa, VcpuId};
 use xenolith_isa::psci;
+use xenolith_isa::stage2::{Vttbr, vtcr};
 use xenolith_isa::sysreg::{FilteredIds, Guest};
 use xenolith_isa::vgic::{Config, ConfigError, Model, Vgic};
 use xenolith_memory::frames::{Content, FrameRange, FrameRef, Kind};
@@ -142,7 +143,7 @@ fn discard_stage2(hv: &Hypervisor, id: DomId, p2m: &mut P2m<TableList, HardwareT
 /// happens when it maps something, or when this was done before.
 pub(super) fn end_stage2(hv: &Hypervisor, id: DomId, p2m: &mut P2m<TableList, HardwareTlb>) {
     if let Some(root) = p2m.take_root() {
-        HardwareTlb.flush_all(p2m.vttbr());
+        HardwareTlb.flush_all(p2m.space());
         let _ = hv.frames.free_root(root, id);
         hv.vmids.lock().give_back(p2m.vmid());
     }
@@ -231,7 +232,7 @@ impl Domain {
             guest_timer: config.guest_timer,
             physical_timer: config.physical_timer,
             event_ppi: config.event_ppi,
-            stage2: Stage2 { vttbr: p2m.vttbr(), vtcr: hv.geometry.vtcr(false) },
+            stage2: Stage2 { vttbr: Vttbr::new(p2m.space()), vtcr: vtcr(hv.geometry, false) },
             memory: Mutex::new(Memory {
                 p2m,
                 pages: config.pages,

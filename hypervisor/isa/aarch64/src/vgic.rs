@@ -5,7 +5,7 @@
 //! out. The principle: the state of an interrupt is in one place at a time. While a list register holds it, that
 //! register's pending and active bits are the truth, and [`Vgic::fold`] brings them back here.
 //!
-//! Interrupts are kept in [banks](interrupt::Bank) of 32, the unit of the registers: a guest's access is an operation
+//! Interrupts are kept in banks of 32, the unit of the registers: a guest's access is an operation
 //! on words. Each vCPU has a queue of the interrupts that concern it now, so that the way into a
 //! guest costs nothing when nothing is pending.
 //!
@@ -37,8 +37,8 @@ use interrupt::{BANK_SIZE, Bank, BankId, Shared};
 pub use list_register::{ListRegister, Origin};
 pub use machine_model::layout::{MAX_VCPUS_GICV2 as MAX_VCPUS_V2, MAX_VCPUS_GICV3 as MAX_VCPUS_V3};
 use queue::Queue;
-use redistributor::Region;
-use register::Access;
+use redistributor::RedistributorRegion;
+use register::GicAccess;
 pub use sgi::SgiRegister;
 use xenolith_core::types::{Ipa, VcpuId};
 
@@ -139,7 +139,7 @@ struct Cpu {
 pub struct Vgic {
     version: Version,
     distributor: Ipa,
-    regions: ArrayVec<Region, MAX_REGIONS>,
+    regions: ArrayVec<RedistributorRegion, MAX_REGIONS>,
     event_ppi: u32,
     priority_mask: u8,
     spis: u16,
@@ -182,7 +182,7 @@ impl Vgic {
         }
         let regions = match version {
             Version::V2 => ArrayVec::new(),
-            Version::V3 => Region::lay_out(&windows, config.vcpus)?,
+            Version::V3 => RedistributorRegion::lay_out(&windows, config.vcpus)?,
         };
         let size = distributor_size(version);
         check_windows(distributor, size, &windows)?;
@@ -227,7 +227,7 @@ impl Vgic {
     /// A guest's load from a register. `None`: the address is not the controller's.
     pub fn read(&mut self, vcpu: VcpuId, ipa: Ipa, size: u8) -> Option<Result<u64, Fault>> {
         let (frame, offset) = self.find(ipa)?;
-        Some(Access::new(offset, size).and_then(|access| match frame {
+        Some(GicAccess::new(offset, size).and_then(|access| match frame {
             Frame::Distributor => self.read_distributor(vcpu, access),
             Frame::Redistributor(owner) => self.read_redistributor(owner, access),
         }))
@@ -236,7 +236,7 @@ impl Vgic {
     /// A guest's store to a register. `None`: the address is not the controller's.
     pub fn write(&mut self, vcpu: VcpuId, ipa: Ipa, size: u8, value: u64) -> Option<Result<(), Fault>> {
         let (frame, offset) = self.find(ipa)?;
-        Some(Access::new(offset, size).and_then(|access| match frame {
+        Some(GicAccess::new(offset, size).and_then(|access| match frame {
             Frame::Distributor => self.write_distributor(vcpu, access, value),
             Frame::Redistributor(owner) => self.write_redistributor(owner, access, value),
         }))
