@@ -147,7 +147,7 @@ pub struct SetIrqLevel {
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct NrVcpus {
-    /// Out: how many.
+    /// Out: number of vCPUs.
     pub vcpus: u32,
 }
 

@@ -56,7 +56,7 @@ pub struct Shutdown {
 pub struct Poll {
     /// Guest virtual address of the ports, 4 bytes each.
     pub ports: u64,
-    /// How many.
+    /// Number of ports.
     pub nr_ports: u32,
     /// Ignored.
     pub pad: u32,

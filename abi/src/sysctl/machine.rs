@@ -110,7 +110,7 @@ pub struct AvailHeap {
 pub struct DebugKeys {
     /// Guest virtual address of the characters.
     pub keys: u64,
-    /// How many.
+    /// Number of characters.
     pub nr_keys: u32,
     /// Ignored.
     pub pad: u32,

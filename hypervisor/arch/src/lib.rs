@@ -51,6 +51,7 @@ mod interface {
     use xenolith_core::types::{CpuId, Gva, Ipa, Pa};
     use xenolith_isa::exception::{El1State, Taken};
     use xenolith_isa::regs::{El1Registers, Pstate};
+    use xenolith_isa::stage2::Stage2Descriptor;
     use xenolith_isa::sysreg::IdRegisters;
     use xenolith_isa::vgic::{Fill, ListRegister};
     use xenolith_memory::p2m::Tlb;
@@ -78,7 +79,7 @@ mod interface {
     const ACTIVATE_STAGE2: fn(Stage2) = machine::activate_stage2;
     const DEACTIVATE_STAGE2: fn() = machine::deactivate_stage2;
     const TRAP_WAIT_FOR_EVENT: fn(bool) = machine::trap_wait_for_event;
-    const TLB: &dyn Tlb = &HardwareTlb;
+    const TLB: &dyn Tlb<Format = Stage2Descriptor> = &HardwareTlb;
     const TRANSLATE: fn(Gva, bool) -> Option<Ipa> = machine::translate;
     const SYNC_INSTRUCTIONS: fn() = machine::sync_instructions;
 

@@ -5,6 +5,7 @@ use xenolith_domain::hypervisor::Hypervisor;
 use xenolith_host::command_line::Options;
 use xenolith_host::platform::Region;
 use xenolith_memory::frames::{FrameRange, Frames};
+use xenolith_memory::p2m::Geometry;
 
 use crate::memory_layout::MemoryLayout;
 
@@ -23,8 +24,8 @@ pub trait Machine {
     /// Makes RAM and, if the options want one, the console usable.
     fn prepare(&self, options: &Options);
 
-    /// Physical address bits of the CPUs; `None` when they name a size that nobody knows.
-    fn physical_address_bits(&self) -> Option<u32>;
+    /// The shape of every domain's stage 2; `None` when the CPUs name a size of physical addresses that nobody knows.
+    fn stage2_geometry(&self) -> Option<Geometry>;
 
     /// Takes charge of RAM as the layout says. Called once.
     fn take_memory(&self, layout: MemoryLayout) -> Frames;

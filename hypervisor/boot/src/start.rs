@@ -11,7 +11,6 @@ use xenolith_domain::hypervisor::{Hypervisor, Lines};
 use xenolith_host::command_line::{Options, Scheduler as SchedulerOption};
 use xenolith_host::platform::{GicLayout, MAX_CPUS, Platform, Region, Trigger};
 use xenolith_memory::account::Account;
-use xenolith_memory::p2m::Geometry;
 use xenolith_policy::sched::{Policy, Scheduler};
 
 use crate::boot_domains::build_boot_domains;
@@ -120,8 +119,9 @@ fn assemble(
         maintenance: platform.gic.maintenance,
         console: console.map(|line| line.intid),
     };
-    let geometry = machine.physical_address_bits().and_then(Geometry::for_physical);
-    let Some(geometry) = geometry else { panic!("the CPU has an unknown physical address size") };
+    let Some(geometry) = machine.stage2_geometry() else {
+        panic!("the CPU has an unknown physical address size")
+    };
     let command_line = platform.command_line.clone();
     let hypervisor = Hypervisor::new(options, command_line, frames, scheduler, geometry, lines);
     (Box::leak(Box::new(hypervisor)), common)

@@ -10,6 +10,7 @@ use xenolith_cpu::Cpu;
 use xenolith_domain::hypervisor::Hypervisor;
 use xenolith_host::command_line::{CrashAction, Options};
 use xenolith_host::platform::{Conduit, Mpidr, Platform, Region};
+use xenolith_isa::stage2;
 use xenolith_memory::frames::{Content, FrameRange, Frames, Kind, Storage, StorageNeeded, ZeroAndClean};
 use xenolith_memory::p2m::Geometry;
 
@@ -71,8 +72,8 @@ impl Machine for Aarch64<'_> {
         }
     }
 
-    fn physical_address_bits(&self) -> Option<u32> {
-        Geometry::physical_bits(read_sysreg!("id_aa64mmfr0_el1"))
+    fn stage2_geometry(&self) -> Option<Geometry> {
+        stage2::physical_bits(read_sysreg!("id_aa64mmfr0_el1")).and_then(stage2::geometry)
     }
 
     fn take_memory(&self, layout: MemoryLayout) -> Frames {

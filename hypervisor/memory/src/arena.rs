@@ -66,7 +66,7 @@ pub fn frames(pages: u64, scrub: &'static dyn Scrub) -> Frames {
 
 /// RAM that goes back when the [`Frames`] that were made of it are dropped, with the storage for their tables: what many
 /// machines use, one after the other.
-pub(crate) struct Loan(Parts);
+struct Loan(Parts);
 
 #[derive(Clone, Copy)]
 struct Parts {
@@ -100,7 +100,7 @@ pub fn borrowed_frames(pages: u64, scrub: &'static dyn Scrub) -> Frames {
     // SAFETY: leaked memory of its own, by the same rule.
     let frames = unsafe { Frames::new(&[parts.bank], &[], storage, scrub) };
     let mut frames = frames.expect("the storage has the size asked for");
-    frames.loan = Some(Loan(parts));
+    frames.loan = Some(Box::new(Loan(parts)));
     frames
 }
 

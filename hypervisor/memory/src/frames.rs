@@ -30,7 +30,7 @@ mod tests;
 
 pub use area::Area;
 pub use audit::{Census, Inconsistent};
-pub use entry::{State, Used};
+pub use entry::{FrameState, Used};
 pub use reference::FrameRef;
 pub use scrub::{Scrub, ScrubCursor, ZeroAndClean};
 pub use search::Search;
@@ -49,7 +49,7 @@ pub const MAX_BANKS: usize = 16;
 pub struct FrameRange {
     /// The first of them.
     pub first: Mfn,
-    /// How many.
+    /// Number of frames.
     pub pages: u64,
 }
 
@@ -131,7 +131,7 @@ pub enum FrameError {
 pub enum Release {
     /// That was the last reference: the frame is wiped and free.
     Freed {
-        /// Who owned it.
+        /// The domain that owned it.
         owner: DomId,
     },
     /// Others still refer to it.
@@ -150,9 +150,9 @@ pub struct Frames {
     table: &'static [AtomicU64],
     buddy: Mutex<Buddy>,
     scrub: &'static dyn Scrub,
-    /// The host's memory that plays the RAM, if it goes back with these frames.
+    /// What goes with these frames: the host's memory that plays the RAM, for example.
     #[cfg(not(target_os = "none"))]
-    pub(crate) loan: Option<crate::arena::Loan>,
+    pub(crate) loan: Option<Box<dyn core::any::Any + Send + Sync>>,
     #[cfg(not(target_os = "none"))]
     exists: reference::Exists,
 }
@@ -201,6 +201,7 @@ impl Frames {
         if order > MAX_ORDER {
             return None;
         }
+        // The lock goes before the frames are wiped: a block of 1 GiB takes long, and all CPUs allocate under it.
         let first = self.buddy.lock().take(order, &within)?;
         self.hand_out(FrameRange { first, pages: 1 << order }, owner, kind, content);
         Some(first)
@@ -214,10 +215,12 @@ impl Frames {
                 bug!("a frame of the allocator is not RAM");
                 continue;
             };
-            if content == Content::Zeroed && entry.state() == (State::Free { dirty: true }) {
+            // Wiped before the entry names an owner: from then on others may refer to the frame. The entry is simply set,
+            // because nobody looks at a frame between the allocator and its owner.
+            if content == Content::Zeroed && entry.state() == (FrameState::Free { dirty: true }) {
                 self.wipe(mfn);
             }
-            entry.set(State::Used(Used { owner, kind, allocated: true, references: 1 }));
+            entry.set(FrameState::Used(Used { owner, kind, allocated: true, references: 1 }));
         }
     }
 
@@ -296,7 +299,7 @@ impl Frames {
     fn mark_wiped(&self, run: FrameRange) {
         for number in run.first.0..run.end() {
             match self.entry(Mfn(number)) {
-                Ok(entry) => entry.set(State::Free { dirty: false }),
+                Ok(entry) => entry.set(FrameState::Free { dirty: false }),
                 Err(_) => bug!("a frame of the allocator is not RAM"),
             }
         }
@@ -320,6 +323,8 @@ impl Frames {
 
     /// Drops a reference that [`Self::reference`] took.
     pub fn release(&self, mfn: Mfn) -> Result<Release, FrameError> {
+        // The entry says `Scrubbing` from the moment when the last reference goes: nobody can take a new one while the
+        // frame is wiped, and no other CPU wipes it too.
         let Some(owner) = self.entry(mfn)?.release()? else { return Ok(Release::StillUsed) };
         self.wipe(mfn);
         self.give_back(FrameRange { first: mfn, pages: 1 });
@@ -343,14 +348,14 @@ impl Frames {
     }
 
     /// What a frame is at the moment.
-    pub fn state(&self, mfn: Mfn) -> Result<State, FrameError> {
+    pub fn state(&self, mfn: Mfn) -> Result<FrameState, FrameError> {
         self.entry(mfn).map(Entry::state)
     }
 
     /// Who owns a frame in use. The answer lasts only while the caller holds a reference.
     pub fn owner_of(&self, mfn: Mfn) -> Result<DomId, FrameError> {
         match self.state(mfn)? {
-            State::Used(used) => Ok(used.owner),
+            FrameState::Used(used) => Ok(used.owner),
             _ => Err(FrameError::NotInUse),
         }
     }
@@ -358,7 +363,7 @@ impl Frames {
     /// Whether a frame is a page of `owner`'s RAM that it has not given up: not one of its tables, for example, which
     /// are its own too.
     pub fn is_ram_of(&self, mfn: Mfn, owner: DomId) -> bool {
-        matches!(self.state(mfn), Ok(State::Used(used))
+        matches!(self.state(mfn), Ok(FrameState::Used(used))
             if used.owner == owner && used.kind == Kind::Ram && used.allocated)
     }
 

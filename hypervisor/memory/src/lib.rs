@@ -8,7 +8,9 @@ pub mod account;
 #[cfg(not(target_os = "none"))]
 pub mod arena;
 mod bitmap;
+pub mod descriptor;
 pub mod frames;
+mod map_kind;
 #[forbid(unsafe_code)]
 pub mod p2m;
 pub mod page;

@@ -12,22 +12,19 @@ use xenolith_core::types::{Gfn, Mfn};
 
 mod edit;
 mod geometry;
-mod kind;
 mod map;
 mod piece;
 mod pool;
 mod scan;
 mod split;
-#[cfg(test)]
-mod tests;
 mod tlb;
 mod vmid;
 
+pub use crate::map_kind::MapKind;
 pub use edit::Edit;
-pub use geometry::{Geometry, MAX_BITS};
-pub use kind::MapKind;
+pub use geometry::Geometry;
 pub use pool::TablePool;
-pub use tlb::{Depth, FLUSH_BY_ADDRESS, Tlb, Vmid, Vttbr};
+pub use tlb::{AddressSpace, Depth, FLUSH_BY_ADDRESS, Tlb, Vmid};
 pub use vmid::Vmids;
 
 use piece::Piece;
@@ -64,7 +61,7 @@ impl From<P2mError> for Errno {
 
 /// What a guest does with a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
+pub enum P2mAccess {
     /// It loads.
     Read,
     /// It stores.
@@ -91,7 +88,7 @@ pub struct Run {
     pub gfn: Gfn,
     /// The machine frame behind it.
     pub mfn: Mfn,
-    /// How many frames.
+    /// Number of frames on either side.
     pub pages: u64,
     /// What they are to the domain.
     pub kind: MapKind,
@@ -118,7 +115,7 @@ impl Run {
 /// The stage-2 tables of one domain.
 pub struct P2m<P: TablePool, T: Tlb> {
     geometry: Geometry,
-    root: Root,
+    root: Root<T::Format>,
     vmid: Vmid,
     pool: P,
     tlb: T,
@@ -146,9 +143,9 @@ impl<P: TablePool, T: Tlb> P2m<P, T> {
         self.vmid
     }
 
-    /// VTTBR_EL2 while one of the domain's vCPUs runs.
-    pub fn vttbr(&self) -> Vttbr {
-        self.geometry.vttbr(self.root.mfn(), self.vmid)
+    /// What the hardware walks while one of the domain's vCPUs runs.
+    pub fn space(&self) -> AddressSpace {
+        AddressSpace { root: self.root.mfn(), vmid: self.vmid }
     }
 
     /// Where the tables come from.
@@ -197,7 +194,7 @@ impl<P: TablePool, T: Tlb> P2m<P, T> {
     }
 
     /// Maps one frame in place of what is there, if anything, and returns what was there, flushed. While it is being
-    /// replaced the guest finds nothing there: break before make (Arm ARM D8.16).
+    /// replaced the guest finds nothing there: break before make, which some architectures ask for and none forbids.
     ///
     /// Errors, with nothing changed: [`P2mError::OutOfRange`], [`P2mError::NoTables`].
     pub fn replace(&mut self, gfn: Gfn, mfn: Mfn, kind: MapKind) -> Result<Option<Entry>, P2mError> {

@@ -2,12 +2,16 @@
 //!
 //! A table is owned by exactly one slot of another table, or by whoever holds its token. Only [`TableMut::link`] makes
 //! a descriptor that leads on, out of a token, and only [`View::child`] and [`TableMut::unlink`] follow one. So walking
-//! needs no trust in what the bits say, and a table that is still linked cannot be freed. Descriptors: Arm ARM D8.3.
+//! needs no trust in what the bits say, and a table that is still linked cannot be freed. What the bits are is the
+//! [`Descriptor`]'s.
 
 use core::marker::PhantomData;
 
+use crate::descriptor::Descriptor;
+use crate::map_kind::MapKind;
 use crate::page::Page;
-use xenolith_core::types::{Mfn, PAGE_SHIFT, Pa};
+use xenolith_core::bug;
+use xenolith_core::types::{Mfn, PAGE_SIZE, Pa};
 
 mod list;
 mod root;
@@ -19,11 +23,6 @@ pub use root::{Root, RootPages};
 pub const ENTRIES: usize = 512;
 /// Address bits that one level resolves.
 pub const BITS_PER_LEVEL: u32 = 9;
-
-const VALID: u64 = 1 << 0;
-/// With [`VALID`]: a table at levels 0 to 2, a page at level 3. Without it: a block.
-const TABLE_OR_PAGE: u64 = 1 << 1;
-const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
 
 /// A frame for a table, held by nobody else. Not linked anywhere; its content means nothing yet.
 #[derive(Debug, PartialEq, Eq)]
@@ -76,7 +75,7 @@ impl Level {
         1 << self.order()
     }
 
-    /// Whether a slot can be a leaf. Level 0 knows no blocks with this granule.
+    /// Whether a slot can be a leaf. No architecture has blocks of 512 GiB with this granule.
     pub const fn has_leaves(self) -> bool {
         self.0 > 0
     }
@@ -84,6 +83,11 @@ impl Level {
     /// Which slot leads to a frame number.
     pub const fn index(self, frame: u64) -> Index {
         Index((frame >> self.order()) as u16 & (ENTRIES as u16 - 1))
+    }
+
+    /// Whether its slots lead no further.
+    pub const fn is_last(self) -> bool {
+        self.0 == 3
     }
 
     /// The number, as a TLB maintenance hint or a register field needs it.
@@ -110,7 +114,7 @@ impl Index {
 
 /// What a slot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Slot {
+pub enum TableSlot {
     /// Nothing: the walk ends in a fault.
     Empty,
     /// A block or page.
@@ -119,36 +123,59 @@ pub enum Slot {
     Table,
 }
 
-/// A block or page descriptor without the bits that say that it is one: address and attributes.
+/// What a block or a page maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Leaf(u64);
-
-impl Leaf {
-    /// A leaf for the frames from `mfn`, with bits of the descriptor outside the address.
-    pub const fn new(mfn: Mfn, attributes: u64) -> Self {
-        Leaf(mfn.0 << PAGE_SHIFT & ADDRESS | attributes & !(ADDRESS | VALID | TABLE_OR_PAGE))
-    }
-
+pub struct Leaf {
     /// The first frame.
-    pub const fn mfn(self) -> Mfn {
-        Pa(self.0 & ADDRESS).frame()
-    }
+    pub mfn: Mfn,
+    /// What it is to the domain.
+    pub kind: MapKind,
+}
 
-    /// The bits outside the address.
-    pub const fn attributes(self) -> u64 {
-        self.0 & !ADDRESS
+/// The bits of a leaf's descriptor that are neither address nor attributes.
+const fn leaf_bits<D: Descriptor>(level: Level) -> u64 {
+    if level.is_last() { D::PAGE } else { D::BLOCK }
+}
+
+/// Whether a word leads to another table.
+const fn is_table<D: Descriptor>(level: Level, word: u64) -> bool {
+    const {
+        assert!(
+            D::ADDRESS & (PAGE_SIZE - 1) == 0 && D::VALID & D::ADDRESS == 0 && D::TABLE & D::ADDRESS == 0
+        );
+        assert!(D::TABLE & D::VALID != 0);
+    }
+    !level.is_last() && word & D::VALID != 0 && word & D::TABLE_MASK == D::TABLE & D::TABLE_MASK
+}
+
+/// What a word of a table of `level` says.
+#[inline(always)]
+fn decode<D: Descriptor>(level: Level, word: u64) -> TableSlot {
+    if word & D::VALID == 0 {
+        TableSlot::Empty
+    } else if is_table::<D>(level, word) {
+        TableSlot::Table
+    } else {
+        TableSlot::Leaf(Leaf { mfn: Pa(word & D::ADDRESS).frame(), kind: D::kind(word) })
     }
 }
 
 /// A table that can be read for as long as the borrow lasts.
-#[derive(Clone, Copy)]
-pub struct View<'a> {
+pub struct View<'a, D> {
     page: Page,
     level: Level,
-    linked: PhantomData<&'a ()>,
+    linked: PhantomData<(&'a (), D)>,
 }
 
-impl<'a> View<'a> {
+impl<D> Clone for View<'_, D> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<D> Copy for View<'_, D> {}
+
+impl<'a, D: Descriptor> View<'a, D> {
     fn load(self, index: Index) -> u64 {
         // An index is below 512, so the word exists.
         self.page.word64(usize::from(index.0) * 8).map_or(0, |word| word.load())
@@ -160,24 +187,18 @@ impl<'a> View<'a> {
     }
 
     /// What the slot holds.
-    pub fn slot(self, index: Index) -> Slot {
-        let value = self.load(index);
-        if value & VALID == 0 {
-            Slot::Empty
-        } else if self.level != Level::L3 && value & TABLE_OR_PAGE != 0 {
-            Slot::Table
-        } else {
-            Slot::Leaf(Leaf(value & !(VALID | TABLE_OR_PAGE)))
-        }
+    pub fn slot(self, index: Index) -> TableSlot {
+        decode::<D>(self.level, self.load(index))
     }
 
     /// The table that the slot leads to, if it holds one.
-    pub fn child(self, index: Index) -> Option<View<'a>> {
-        if self.slot(index) != Slot::Table {
+    pub fn child(self, index: Index) -> Option<View<'a, D>> {
+        let word = self.load(index);
+        if !is_table::<D>(self.level, word) {
             return None;
         }
-        let mfn = Pa(self.load(index) & ADDRESS).frame();
-        // SAFETY: only `link` writes such a descriptor, from a token that it consumed. The frame is a table for as
+        let mfn = Pa(word & D::ADDRESS).frame();
+        // SAFETY: only `link` writes such a word, from a token that it consumed, and `set` none. The frame is a table for as
         // long as it is linked, and unlinking it needs this table to be borrowed for writing, which `'a` excludes.
         let page = unsafe { Page::new(mfn) };
         Some(View { page, level: self.level.next()?, linked: PhantomData })
@@ -185,21 +206,21 @@ impl<'a> View<'a> {
 
     /// Whether no slot holds anything.
     pub fn is_empty(self) -> bool {
-        Index::all().all(|index| self.slot(index) == Slot::Empty)
+        Index::all().all(|index| self.slot(index) == TableSlot::Empty)
     }
 }
 
 /// A table that can be changed for as long as the borrow lasts.
-pub struct TableMut<'a>(View<'a>);
+pub struct TableMut<'a, D>(View<'a, D>);
 
-impl TableMut<'_> {
+impl<D: Descriptor> TableMut<'_, D> {
     /// The same table, to read.
-    pub fn view(&self) -> View<'_> {
+    pub fn view(&self) -> View<'_, D> {
         self.0
     }
 
     /// The table that the slot leads to, if it holds one.
-    pub fn child(&mut self, index: Index) -> Option<TableMut<'_>> {
+    pub fn child(&mut self, index: Index) -> Option<TableMut<'_, D>> {
         self.0.child(index).map(TableMut)
     }
 
@@ -213,61 +234,77 @@ impl TableMut<'_> {
     /// a table or the level has no leaves.
     #[must_use]
     pub fn set(&mut self, index: Index, leaf: Leaf) -> bool {
-        if self.0.slot(index) == Slot::Table || !self.0.level.has_leaves() {
+        if self.0.slot(index) == TableSlot::Table || !self.0.level.has_leaves() {
             return false;
         }
-        let page = if self.0.level == Level::L3 { TABLE_OR_PAGE } else { 0 };
-        self.store(index, leaf.0 | VALID | page);
+        let word = D::attributes(leaf.kind) & !D::ADDRESS
+            | leaf.mfn.base().0 & D::ADDRESS
+            | leaf_bits::<D>(self.0.level);
+        if is_table::<D>(self.0.level, word) {
+            bug!("a leaf that reads as a table");
+            return false;
+        }
+        self.store(index, word);
         true
     }
 
     /// Empties a slot and returns the leaf that it held, if it held one.
     pub fn take(&mut self, index: Index) -> Option<Leaf> {
-        let Slot::Leaf(leaf) = self.0.slot(index) else { return None };
+        let TableSlot::Leaf(leaf) = self.0.slot(index) else { return None };
         self.store(index, 0);
         Some(leaf)
     }
 
     /// Makes an empty slot lead to `table`. Gives the table back when the slot is not empty or the table is not of the
     /// level below.
-    pub fn link(&mut self, index: Index, table: Table) -> Result<(), Table> {
-        if self.0.slot(index) != Slot::Empty || self.0.level.next() != Some(table.level) {
+    pub fn link(&mut self, index: Index, table: Table<D>) -> Result<(), Table<D>> {
+        if self.0.slot(index) != TableSlot::Empty || self.0.level.next() != Some(table.level) {
             return Err(table);
         }
-        self.store(index, table.page.mfn().base().0 & ADDRESS | VALID | TABLE_OR_PAGE);
+        let address = table.page.mfn().base().0;
+        if address & !D::ADDRESS != 0 {
+            bug!("a table that no descriptor can name");
+            return Err(table);
+        }
+        self.store(index, address | D::TABLE);
         Ok(())
     }
 
     /// Empties a slot that leads to a table and returns the table. The hardware may know it until the TLB is flushed.
-    pub fn unlink(&mut self, index: Index) -> Option<Table> {
+    pub fn unlink(&mut self, index: Index) -> Option<Table<D>> {
         let child = self.0.child(index)?;
         self.store(index, 0);
-        Some(Table { page: TablePage(child.page), level: child.level })
+        Some(Table { page: TablePage(child.page), level: child.level, format: PhantomData })
     }
 }
 
 /// A table that is not linked anywhere.
 #[must_use]
-pub struct Table {
+pub struct Table<D> {
     page: TablePage,
     level: Level,
+    format: PhantomData<D>,
 }
 
-impl Table {
+impl<D: Descriptor> Table<D> {
     /// An empty table for a step of the walk.
     pub fn new(page: TablePage, level: Level) -> Self {
         page.0.zero();
-        Table { page, level }
+        Table { page, level, format: PhantomData }
     }
 
     /// The table, to change.
-    pub fn borrow(&mut self) -> TableMut<'_> {
+    pub fn borrow(&mut self) -> TableMut<'_, D> {
         TableMut(View { page: self.page.0, level: self.level, linked: PhantomData })
     }
 
     /// The frame of a table that leads nowhere; the table itself when it leads to others.
-    pub fn into_page(mut self) -> Result<TablePage, Table> {
+    pub fn into_page(mut self) -> Result<TablePage, Self> {
         let table = self.borrow();
-        if Index::all().any(|index| table.0.slot(index) == Slot::Table) { Err(self) } else { Ok(self.page) }
+        if Index::all().any(|index| table.0.slot(index) == TableSlot::Table) {
+            Err(self)
+        } else {
+            Ok(self.page)
+        }
     }
 }

@@ -15,6 +15,7 @@ mod copy;
 mod entry;
 mod map;
 mod maptrack;
+mod record;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -24,8 +25,9 @@ pub use control::{Flush, flush_request, set_version};
 pub use copy::copy;
 pub use map::{map, release_held, unmap};
 pub use maptrack::{Handle, Mapping, Maptrack};
+pub use record::Resolved;
 pub use table::GrantTable;
-pub use usage::{Lent, Resolved};
+pub use usage::Lent;
 
 use xenolith_abi::Errno;
 

@@ -8,7 +8,7 @@
 //! is held by one CPU ([`Stage::Migrating`]); what others want of it meanwhile they write down, and that CPU acts on it.
 //! The pick path takes the lock of its own queue, and those of others only when it has nothing to run.
 //!
-//! Within a CPU, time is shared by weight ([`queue`]). Between CPUs, a unit that is taken off its CPU while it could
+//! Within a CPU, time is shared by weight (`sched/queue.rs`). Between CPUs, a unit that is taken off its CPU while it could
 //! go on moves to where the least weight runs or waits, and an idle CPU takes waiting units from others.
 
 mod idle;
@@ -26,8 +26,8 @@ use xenolith_abi::Errno;
 
 use pinned::Assignments;
 use queue::{Entry, Queue, Turn, Vtime};
-use unit::{Slab, Slot, Stage, Unit};
-pub use unit::{State, Times};
+pub use unit::{RunState, Times};
+use unit::{Slab, Stage, Unit, UnitSlot};
 pub use xenolith_core::cpu_mask::CpuMask;
 
 use xenolith_core::bug;
@@ -67,6 +67,7 @@ impl Cpu {
     fn with<R>(&self, work: impl FnOnce(&mut Queue) -> R) -> R {
         let mut queue = self.queue.lock();
         let result = work(&mut queue);
+        // A hint for the placement of units: an old value costs balance and nothing else.
         self.load.store(queue.load(), Ordering::Relaxed);
         // Ordered against the idle mask: see `Scheduler::pick`.
         self.waiting.store(queue.waiting(), Ordering::SeqCst);
@@ -267,6 +268,7 @@ impl Scheduler {
     pub fn pick(&self, cpu: CpuId, now: u64) -> Pick {
         let Some(own) = self.cpu(cpu) else { return Pick::default() };
         let bit = CpuMask::one(cpu).0;
+        // Only this CPU sets its bit, once; the others' writes are to other bits of the word.
         if self.online.load(Ordering::Relaxed) & bit == 0 {
             self.online.fetch_or(bit, Ordering::Relaxed);
         }
@@ -330,7 +332,7 @@ impl Scheduler {
         &self,
         id: UnitId,
         now: u64,
-        work: impl FnOnce(&mut Unit, &mut Queue, &Slot) -> R,
+        work: impl FnOnce(&mut Unit, &mut Queue, &UnitSlot) -> R,
     ) -> Option<R> {
         let slot = self.units.get(id)?;
         let mut work = Some(work);
@@ -338,6 +340,7 @@ impl Scheduler {
         loop {
             let home = slot.home();
             let done = self.cpu(home)?.with(|queue| {
+                // The home changes only under the lock of the queue that it names: once it is right under the lock, it stays.
                 if slot.home() != home {
                     return None;
                 }
@@ -381,7 +384,7 @@ impl Scheduler {
 
 /// Takes a unit that should not wait any longer off its queue; when it runs, its CPU has to be kicked.
 #[inline]
-fn withdraw(id: UnitId, unit: &mut Unit, queue: &mut Queue, slot: &Slot) -> CpuMask {
+fn withdraw(id: UnitId, unit: &mut Unit, queue: &mut Queue, slot: &UnitSlot) -> CpuMask {
     match unit.stage {
         Stage::Running => return CpuMask::one(slot.home()),
         Stage::Ready => {

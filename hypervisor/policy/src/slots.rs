@@ -49,7 +49,8 @@ pub struct Parties {
 impl Slots {
     /// Makes a slot, which waits for its backend and carries the permission. Returns its number.
     ///
-    /// `EINVAL` or `EOPNOTSUPP`: as [`check_kind`] says. `EINVAL`: an empty or wrapping range, or a text that is too long.
+    /// `EINVAL`: a transport, device or interrupt that there is none of, an empty or wrapping range, or a text that is too
+    /// long. `EOPNOTSUPP`: a transport or interrupt that the ABI has, and this hypervisor does not serve.
     /// `EEXIST`: the guest has another device at the address. `ENOSPC`: too many slots. `ENOMEM`: no memory.
     pub fn create(&mut self, wanted: &Slot) -> Result<u32, Errno> {
         check_kind(wanted)?;

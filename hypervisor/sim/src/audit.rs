@@ -9,7 +9,7 @@ use xenolith_domain::domain::Domain;
 use xenolith_domain::domain::device_model::is_others;
 use xenolith_domain::parts::memory::holds_reference;
 use xenolith_domain::parts::runstate::RunstateArea;
-use xenolith_memory::frames::{Kind, State};
+use xenolith_memory::frames::{FrameState, Kind};
 use xenolith_memory::p2m::MapKind;
 
 use super::Machine;
@@ -69,7 +69,7 @@ impl Machine {
     /// Every frame in use is the hypervisor's, or that of a domain on the list.
     fn check_owners(&self, domains: &[Arc<Domain>]) -> Result<(), Imbalance> {
         for mfn in self.all_frames() {
-            let Ok(State::Used(used)) = self.hv.frames.state(mfn) else { continue };
+            let Ok(FrameState::Used(used)) = self.hv.frames.state(mfn) else { continue };
             if ![DomId::XEN, DomId::IO].contains(&used.owner)
                 && !domains.iter().any(|domain| domain.id == used.owner)
             {
@@ -82,7 +82,7 @@ impl Machine {
     /// Whether a domain may have this frame mapped as this kind.
     fn may_map(&self, domain: DomId, mfn: Mfn, kind: MapKind) -> bool {
         let used = match self.hv.frames.state(mfn) {
-            Ok(State::Used(used)) => used,
+            Ok(FrameState::Used(used)) => used,
             _ => return kind.is_device(),
         };
         match kind {
@@ -137,7 +137,7 @@ impl Machine {
     fn balance(&self, domain: &Domain, mapped: &BTreeMap<u64, u64>) -> Result<(), Imbalance> {
         let (mut found, mut expected, mut pages, mut tables, mut lingering) = (0, 0, 0, 0, 0);
         for mfn in self.all_frames() {
-            let Ok(State::Used(used)) = self.hv.frames.state(mfn) else { continue };
+            let Ok(FrameState::Used(used)) = self.hv.frames.state(mfn) else { continue };
             if used.owner != domain.id {
                 continue;
             }

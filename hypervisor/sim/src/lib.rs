@@ -35,7 +35,6 @@ use xenolith_isa::regs::GuestRegs;
 use xenolith_isa::vgic::Model;
 use xenolith_memory::arena;
 use xenolith_memory::frames::{Content, FrameRange, Kind, ZeroAndClean};
-use xenolith_memory::p2m::Geometry;
 use xenolith_policy::sched::{Policy, Scheduler};
 
 pub use audit::Imbalance;
@@ -101,7 +100,9 @@ impl Machine {
             maintenance: sim::gic::MAINTENANCE,
             console: Some(sim::gic::CONSOLE),
         };
-        let Some(geometry) = Geometry::for_physical(48) else { unreachable!("48 bits have a geometry") };
+        let Some(geometry) = xenolith_isa::stage2::geometry(48) else {
+            unreachable!("48 bits have a geometry")
+        };
         let hv = Hypervisor::new(options, String::from("test"), frames, scheduler, geometry, lines);
         let mut played = Vec::new();
         for number in 0..cpus {

@@ -3,7 +3,8 @@
 use core::sync::atomic::AtomicU64;
 
 use xenolith_core::types::{Gva, Ipa, PAGE_SIZE};
-use xenolith_memory::p2m::{Depth, Tlb, Vttbr};
+use xenolith_isa::stage2::{Stage2Descriptor, Vttbr};
+use xenolith_memory::p2m::{AddressSpace, Depth, Tlb};
 
 use xenolith_hw::{dsb, isb};
 
@@ -53,7 +54,7 @@ pub fn activate_stage2(stage2: Stage2) {
 }
 
 /// Tables for a CPU that runs no guest: nothing is mapped, whatever the shape of the walk. A walk begins in at most 8
-/// tables here (`p2m::Geometry`), aligned to their size. Nobody writes them; a constant would be 32 KiB of the image's file.
+/// tables here (`xenolith_isa::stage2`), aligned to their size. Nobody writes them; a constant would be 32 KiB of the image's file.
 #[repr(C, align(32768))]
 struct NoTables([AtomicU64; 4096]);
 
@@ -90,7 +91,11 @@ pub fn trap_wait_for_event(trap: bool) {
 pub struct HardwareTlb;
 
 /// Runs `flush` with the TLB operations meaning the VMID of `space`.
-fn under(space: Vttbr, flush: impl FnOnce()) {
+///
+/// They mean the VMID in VTTBR_EL2, of which the whole is loaded: a CPU that walks ahead of its program must find that
+/// domain's own tables with that VMID.
+fn under(space: AddressSpace, flush: impl FnOnce()) {
+    let space = Vttbr::new(space);
     let current = read_sysreg!("vttbr_el2");
     let other = current != space.0;
     if other {
@@ -111,12 +116,14 @@ fn under(space: Vttbr, flush: impl FnOnce()) {
 }
 
 impl Tlb for HardwareTlb {
+    type Format = Stage2Descriptor;
+
     fn publish(&self) {
         dsb();
         isb();
     }
 
-    fn flush_addresses(&self, space: Vttbr, addresses: &[Ipa], depth: Depth) {
+    fn flush_addresses(&self, space: AddressSpace, addresses: &[Ipa], depth: Depth) {
         under(space, || {
             for address in addresses {
                 let page = address.frame().0 & 0xf_ffff_ffff;
@@ -139,7 +146,7 @@ impl Tlb for HardwareTlb {
         });
     }
 
-    fn flush_all(&self, space: Vttbr) {
+    fn flush_all(&self, space: AddressSpace) {
         // SAFETY: as above.
         under(space, || unsafe { core::arch::asm!("tlbi vmalls12e1is", options(nostack, preserves_flags)) });
     }

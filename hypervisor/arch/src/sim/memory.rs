@@ -2,7 +2,8 @@
 //! says that the page is not mapped.
 
 use xenolith_core::types::{Gva, Ipa, PAGE_SHIFT};
-use xenolith_memory::p2m::{Depth, Tlb, Vttbr};
+use xenolith_isa::stage2::Stage2Descriptor;
+use xenolith_memory::p2m::{AddressSpace, Depth, Tlb};
 
 use super::machine::with;
 
@@ -54,13 +55,15 @@ pub fn flushes() -> Flushes {
 pub struct HardwareTlb;
 
 impl Tlb for HardwareTlb {
+    type Format = Stage2Descriptor;
+
     fn publish(&self) {}
 
-    fn flush_addresses(&self, _space: Vttbr, addresses: &[Ipa], _depth: Depth) {
+    fn flush_addresses(&self, _space: AddressSpace, addresses: &[Ipa], _depth: Depth) {
         with(|machine| machine.flushes.addresses += addresses.len() as u64);
     }
 
-    fn flush_all(&self, _space: Vttbr) {
+    fn flush_all(&self, _space: AddressSpace) {
         with(|machine| machine.flushes.all += 1);
     }
 }

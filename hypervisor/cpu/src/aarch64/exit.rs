@@ -8,7 +8,7 @@ use xenolith_domain::cpu::Local;
 use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
 use xenolith_domain::list_registers::{self, wait_for_interrupt};
 use xenolith_isa::regs::{GuestRegs, Length};
-use xenolith_isa::sysreg::{self, Access, Outcome, SgiGroup, VcpuView};
+use xenolith_isa::sysreg::{self, Outcome, SgiGroup, SysregAccess, VcpuView};
 use xenolith_isa::trap::{self, DataAbort, FaultStatus, Syndrome, Trap};
 use xenolith_isa::vgic::SgiRegister;
 
@@ -84,7 +84,7 @@ fn system_register(
     vcpu: &VcpuRef,
     local: &mut Local,
     regs: &mut GuestRegs,
-    access: Access,
+    access: SysregAccess,
     length: Length,
 ) {
     let view = VcpuView {

@@ -5,13 +5,13 @@ use xenolith_abi::domctl::{DomainInfo, SHUTDOWN_REASON_NONE, SHUTDOWN_REASON_SHI
 use crate::hypervisor::Hypervisor;
 use crate::vcpu::{Power, Vcpu};
 use xenolith_arch as arch;
-use xenolith_policy::sched::{State, Times};
+use xenolith_policy::sched::{RunState, Times};
 
 use super::Domain;
 
 /// Nanoseconds that a vCPU has run.
 fn run_time(times: Option<Times>, now: u64) -> u64 {
-    arch::nanoseconds(times.map_or(0, |times| times.total(State::Running, now)))
+    arch::nanoseconds(times.map_or(0, |times| times.total(RunState::Running, now)))
 }
 
 impl Domain {
@@ -24,9 +24,9 @@ impl Domain {
             cpu_time = cpu_time.saturating_add(run_time(times, now));
             if *vcpu.power.lock() == Power::On {
                 online += 1;
-                let state = times.map_or(State::Offline, |times| times.state);
-                running |= state == State::Running;
-                blocked &= state == State::Blocked;
+                let state = times.map_or(RunState::Offline, |times| times.state);
+                running |= state == RunState::Running;
+                blocked &= state == RunState::Blocked;
             }
         }
         let reason = self.shutdown_reason().map_or(SHUTDOWN_REASON_NONE, |reason| reason.number());
@@ -64,8 +64,8 @@ impl Domain {
         VcpuInfo {
             vcpu: vcpu.id.0.into(),
             online: u8::from(*vcpu.power.lock() == Power::On),
-            blocked: is(State::Blocked),
-            running: is(State::Running),
+            blocked: is(RunState::Blocked),
+            running: is(RunState::Running),
             cpu_time: run_time(times, arch::now()),
             cpu: hv.scheduler.running_on(vcpu.unit).map_or(last, |cpu| cpu.0).into(),
             ..VcpuInfo::default()

@@ -7,7 +7,7 @@ use crate::hypervisor::Hypervisor;
 use xenolith_core::bug;
 use xenolith_core::types::{DomId, Gfn, Ipa, Mfn, PAGE_SIZE};
 use xenolith_memory::frames::{Content, FrameRange, FrameRef, Kind};
-use xenolith_memory::p2m::{Access, Entry, MapKind, P2m, P2mError, Run};
+use xenolith_memory::p2m::{Entry, MapKind, P2m, P2mAccess, P2mError, Run};
 use xenolith_memory::table::TableList;
 
 use super::Domain;
@@ -106,7 +106,7 @@ impl Memory {
 impl Domain {
     /// Whether the guest may access a frame now.
     pub fn is_mapped(&self, gfn: Gfn, write: bool) -> bool {
-        let access = if write { Access::Write } else { Access::Read };
+        let access = if write { P2mAccess::Write } else { P2mAccess::Read };
         self.memory.lock().p2m.lookup_for(gfn, access).is_ok()
     }
 
@@ -115,7 +115,7 @@ impl Domain {
         &self,
         hv: &Hypervisor,
         gfn: Gfn,
-        access: Access,
+        access: P2mAccess,
         with: impl FnOnce(xenolith_memory::page::Page) -> T,
     ) -> Result<T, Errno> {
         let memory = self.memory.lock();
@@ -128,13 +128,15 @@ impl Domain {
 
     /// Copies bytes out of guest memory. They lie in one page.
     pub fn read_memory(&self, hv: &Hypervisor, from: Ipa, into: &mut [u8]) -> Result<(), Errno> {
-        let copied = self.with_page(hv, from.frame(), Access::Read, |page| page.read(from.offset(), into))?;
+        let copied =
+            self.with_page(hv, from.frame(), P2mAccess::Read, |page| page.read(from.offset(), into))?;
         if copied { Ok(()) } else { Err(Errno::EFAULT) }
     }
 
     /// Copies bytes into guest memory. They lie in one page.
     pub fn write_memory(&self, hv: &Hypervisor, to: Ipa, from: &[u8]) -> Result<(), Errno> {
-        let copied = self.with_page(hv, to.frame(), Access::Write, |page| page.write(to.offset(), from))?;
+        let copied =
+            self.with_page(hv, to.frame(), P2mAccess::Write, |page| page.write(to.offset(), from))?;
         if copied { Ok(()) } else { Err(Errno::EFAULT) }
     }
 
@@ -145,7 +147,7 @@ impl Domain {
         while !rest.is_empty() {
             let room = PAGE_SIZE as usize - to.offset();
             let (now, later) = rest.split_at(room.min(rest.len()));
-            self.with_page(hv, to.frame(), Access::Write, |page| {
+            self.with_page(hv, to.frame(), P2mAccess::Write, |page| {
                 let copied = page.write(to.offset(), now);
                 xenolith_hw::clean_to_memory(page.mfn().base().0, PAGE_SIZE);
                 copied
@@ -171,7 +173,7 @@ impl Domain {
     ) -> Result<T, Errno> {
         let memory = self.memory.lock();
         memory.require_open()?;
-        let entry = memory.p2m.lookup_for(gfn, Access::Write).map_err(|_| Errno::EINVAL)?;
+        let entry = memory.p2m.lookup_for(gfn, P2mAccess::Write).map_err(|_| Errno::EINVAL)?;
         if entry.kind != MapKind::Ram {
             return Err(Errno::EINVAL);
         }

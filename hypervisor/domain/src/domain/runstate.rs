@@ -16,7 +16,7 @@ use xenolith_arch as arch;
 use xenolith_core::bug;
 use xenolith_core::types::{Gva, PAGE_SIZE};
 use xenolith_memory::page::Page;
-use xenolith_policy::sched::State;
+use xenolith_policy::sched::RunState;
 
 use super::Domain;
 use crate::parts::runstate::RunstateArea;
@@ -144,11 +144,11 @@ fn store(page: Page, at: usize, info: &RunStateInfo, flagged: bool) {
 }
 
 /// `RUNSTATE_*` of Xen's `vcpu.h`.
-fn state_number(state: State) -> u32 {
+fn state_number(state: RunState) -> u32 {
     match state {
-        State::Running => 0,
-        State::Runnable => 1,
-        State::Blocked => 2,
-        State::Offline => 3,
+        RunState::Running => 0,
+        RunState::Runnable => 1,
+        RunState::Blocked => 2,
+        RunState::Offline => 3,
     }
 }

@@ -8,7 +8,7 @@ use xenolith_core::types::{Ipa, PAGE_SIZE};
 use crate::instruction::DecodedAccess;
 use crate::regs::{ByteOrder, GuestRegs, Length};
 use crate::trap::DataAbort;
-use crate::trap::mmio::Access;
+use crate::trap::mmio::LoadStore;
 
 /// The transfer of one register.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +16,7 @@ pub struct MmioAccess {
     /// Where the device has it.
     pub at: Ipa,
     /// Which register, and how much of it.
-    pub access: Access,
+    pub access: LoadStore,
 }
 
 impl MmioAccess {

@@ -5,7 +5,7 @@
 //! [`DecodedAccess::explains`] checks it against the fault. Encodings: Arm ARM, C4.1.95 "Loads and Stores".
 
 use crate::regs::GuestRegs;
-use crate::trap::mmio::{Access, Size};
+use crate::trap::mmio::{LoadStore, Size};
 
 /// When the offset counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +24,9 @@ pub struct DecodedAccess {
     /// A store.
     pub write: bool,
     /// The register that is moved at [`Self::address`].
-    pub first: Access,
+    pub first: LoadStore,
     /// In a pair, the register that is moved right after it.
-    pub second: Option<Access>,
+    pub second: Option<LoadStore>,
     /// The register that holds the base address; 31 is the stack pointer.
     pub base: u8,
     /// In bytes.
@@ -101,7 +101,7 @@ fn single(word: u32) -> Option<DecodedAccess> {
         (0b11, Size::Byte | Size::Half) => (false, true, false),
         _ => return None,
     };
-    let first = Access { size, sign_extend, sixty_four, register: bits(word, 0, 5) };
+    let first = LoadStore { size, sign_extend, sixty_four, register: bits(word, 0, 5) };
     let offset = signed(word, 12, 9);
     Some(DecodedAccess { write, first, second: None, base: bits(word, 5, 5), offset, index })
 }
@@ -122,7 +122,7 @@ fn pair(word: u32) -> Option<DecodedAccess> {
         0b10 => (Size::Double, false, true),
         _ => return None,
     };
-    let access = |register| Access { size, sign_extend, sixty_four, register };
+    let access = |register| LoadStore { size, sign_extend, sixty_four, register };
     Some(DecodedAccess {
         write,
         first: access(bits(word, 0, 5)),

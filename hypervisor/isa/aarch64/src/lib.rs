@@ -13,6 +13,7 @@ pub mod instruction;
 pub mod physical_timer;
 pub mod psci;
 pub mod regs;
+pub mod stage2;
 pub mod sysreg;
 pub mod trap;
 pub mod vgic;

@@ -5,7 +5,7 @@
 
 mod answer;
 
-pub use answer::{Answer, Mitigations, Workaround, answer};
+pub use answer::{Mitigations, PsciAnswer, Workaround, answer};
 
 use xenolith_core::types::VcpuId;
 
@@ -110,7 +110,7 @@ pub enum Service {
 pub struct CpuOn {
     /// The target's affinity, in the layout of MPIDR_EL1.
     pub target: u64,
-    /// Where it starts.
+    /// The address of its first instruction.
     pub entry: u64,
     /// Its X0.
     pub context: u64,

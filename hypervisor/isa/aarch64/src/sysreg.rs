@@ -5,46 +5,17 @@
 //! set; and the traps of ICC_SGI*_EL1 that come with HCR_EL2.IMO and FMO.
 
 mod debug;
+mod encoding;
 pub mod fields;
+mod guest;
 pub mod ids;
 mod pmu;
 
-pub use ids::{FilteredIds, Guest, IdRegisters};
+pub use encoding::{Encoding, SysregAccess};
+pub use guest::Guest;
+pub use ids::{FilteredIds, IdRegisters};
 
 use crate::physical_timer::TimerRegister;
-
-/// The name of a system register or instruction: op0, op1, CRn, CRm and op2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Encoding(u16);
-
-impl Encoding {
-    /// From the numbers of the generic form `S<op0>_<op1>_C<crn>_C<crm>_<op2>`; excess bits are dropped.
-    pub const fn new(op0: u8, op1: u8, crn: u8, crm: u8, op2: u8) -> Encoding {
-        let (op0, op1, crn) = (op0 as u16 & 3, op1 as u16 & 7, crn as u16 & 15);
-        let (crm, op2) = (crm as u16 & 15, op2 as u16 & 7);
-        Encoding(op0 << 14 | op1 << 11 | crn << 7 | crm << 3 | op2)
-    }
-
-    /// op0, op1, CRn, CRm and op2.
-    pub const fn parts(self) -> (u8, u8, u8, u8, u8) {
-        (self.part(14, 3), self.part(11, 7), self.part(7, 15), self.part(3, 15), self.part(0, 7))
-    }
-
-    const fn part(self, low: u32, mask: u16) -> u8 {
-        (self.0 >> low & mask) as u8
-    }
-}
-
-/// One trapped access.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Access {
-    /// What is accessed.
-    pub encoding: Encoding,
-    /// The general-purpose register; 31 is the zero register.
-    pub register: u8,
-    /// MRS, not MSR or a system instruction.
-    pub is_read: bool,
-}
 
 /// What the answers depend on, besides the identification registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,14 +52,14 @@ pub enum Outcome {
     SendSgi {
         /// The group.
         group: SgiGroup,
-        /// What was written.
+        /// The value written to the register.
         value: u64,
     },
     /// An access to the emulated EL1 physical timer.
     PhysicalTimer {
-        /// Which register.
+        /// The timer's register.
         register: TimerRegister,
-        /// What was written; `None` for a read.
+        /// The value written; `None` for a read.
         write: Option<u64>,
     },
     /// The guest deactivates an interrupt by its number (ICC_DIR_EL1, which traps only on request).
@@ -114,7 +85,7 @@ const DC_CSW: Encoding = Encoding::new(1, 0, 7, 10, 2);
 const DC_CISW: Encoding = Encoding::new(1, 0, 7, 14, 2);
 
 /// Decides an access. `written` is the value of the general-purpose register, and counts for writes only.
-pub fn emulate(access: Access, written: u64, vcpu: &VcpuView, ids: &FilteredIds) -> Outcome {
+pub fn emulate(access: SysregAccess, written: u64, vcpu: &VcpuView, ids: &FilteredIds) -> Outcome {
     if let Some(answer) = el0_registers(access, written) {
         return answer;
     }
@@ -139,7 +110,7 @@ pub fn emulate(access: Access, written: u64, vcpu: &VcpuView, ids: &FilteredIds)
 }
 
 /// Registers that EL0 reaches too, when the guest kernel's own controls allow it: those are checked by hardware first.
-fn el0_registers(access: Access, written: u64) -> Option<Outcome> {
+fn el0_registers(access: SysregAccess, written: u64) -> Option<Outcome> {
     let register = match access.encoding {
         CNTP_TVAL_EL0 => TimerRegister::TimerValue,
         CNTP_CTL_EL0 => TimerRegister::Control,
@@ -150,12 +121,12 @@ fn el0_registers(access: Access, written: u64) -> Option<Outcome> {
 }
 
 /// A register that reads as `value` and ignores writes.
-const fn read_only(access: Access, value: u64) -> Outcome {
+const fn read_only(access: SysregAccess, value: u64) -> Outcome {
     if access.is_read { Outcome::Value(value) } else { Outcome::Ignored }
 }
 
 /// A write-only register of the interrupt controller.
-const fn sgi(access: Access, vcpu: &VcpuView, group: SgiGroup, value: u64) -> Outcome {
+const fn sgi(access: SysregAccess, vcpu: &VcpuView, group: SgiGroup, value: u64) -> Outcome {
     if access.is_read || !vcpu.gic_system_registers {
         return Outcome::Undefined;
     }

@@ -11,7 +11,7 @@ pub use abort::{DataAbort, Fault, FaultStatus};
 pub use syndrome::Syndrome;
 
 use crate::regs::{Condition, Length};
-use crate::sysreg::{Access, Encoding};
+use crate::sysreg::{Encoding, SysregAccess};
 
 /// The immediate of an HVC or SMC that carries an SMCCC call.
 pub const IMMEDIATE_SMCCC: u16 = 0;
@@ -32,7 +32,7 @@ pub enum Trap {
         immediate: u16,
     },
     /// A trapped MSR, MRS or system instruction.
-    SystemRegister(Access),
+    SystemRegister(SysregAccess),
     /// A fault, or an emulated access, of a load, store or cache instruction.
     DataAbort(DataAbort),
     /// A fault of an instruction fetch.
@@ -56,7 +56,7 @@ pub enum Trap {
     IllegalState,
     /// A trapped coprocessor access of AArch32 EL0.
     Coprocessor {
-        /// Which space.
+        /// The coprocessor that it names.
         space: Coprocessor,
         /// Whether the instruction executes at all.
         condition: Condition,
@@ -134,13 +134,13 @@ const fn condition(esr: u64) -> Condition {
 }
 
 /// ISS of class 0x18.
-const fn system_register(esr: u64) -> Access {
+const fn system_register(esr: u64) -> SysregAccess {
     let op0 = bits(esr, 20, 2);
     let op2 = bits(esr, 17, 3);
     let op1 = bits(esr, 14, 3);
     let crn = bits(esr, 10, 4);
     let crm = bits(esr, 1, 4);
-    Access {
+    SysregAccess {
         encoding: Encoding::new(op0, op1, crn, crm, op2),
         register: bits(esr, 5, 5),
         is_read: esr & 1 != 0,

@@ -5,7 +5,7 @@
 //! out. The principle: the state of an interrupt is in one place at a time. While a list register holds it, that
 //! register's pending and active bits are the truth, and [`Vgic::fold`] brings them back here.
 //!
-//! Interrupts are kept in [banks](interrupt::Bank) of 32, the unit of the registers: a guest's access is an operation
+//! Interrupts are kept in banks of 32, the unit of the registers: a guest's access is an operation
 //! on words. Each vCPU has a queue of the interrupts that concern it now, so that the way into a
 //! guest costs nothing when nothing is pending.
 //!
@@ -37,8 +37,8 @@ use interrupt::{BANK_SIZE, Bank, BankId, Shared};
 pub use list_register::{ListRegister, Origin};
 pub use machine_model::layout::{MAX_VCPUS_GICV2 as MAX_VCPUS_V2, MAX_VCPUS_GICV3 as MAX_VCPUS_V3};
 use queue::Queue;
-use redistributor::Region;
-use register::Access;
+use redistributor::RedistributorRegion;
+use register::GicAccess;
 pub use sgi::SgiRegister;
 use xenolith_core::types::{Ipa, VcpuId};
 
@@ -171,7 +171,7 @@ struct Cpu {
 /// The interrupt controller of one domain.
 pub struct Vgic {
     version: Version,
-    regions: ArrayVec<Region, MAX_REGIONS>,
+    regions: ArrayVec<RedistributorRegion, MAX_REGIONS>,
     event_ppi: u32,
     priority_mask: u8,
     spis: u16,
@@ -205,7 +205,7 @@ impl Vgic {
         }
         let regions = match &config.model {
             Model::V2 { .. } => ArrayVec::new(),
-            Model::V3 { redistributors, .. } => Region::lay_out(redistributors, config.vcpus)?,
+            Model::V3 { redistributors, .. } => RedistributorRegion::lay_out(redistributors, config.vcpus)?,
         };
         check_windows(&config.model)?;
 
@@ -248,10 +248,10 @@ impl Vgic {
     /// A guest's load from a register: `offset` is in the frame.
     pub fn read(&mut self, vcpu: VcpuId, frame: Frame, offset: u64, size: u8) -> Result<u64, Fault> {
         match frame.region() {
-            None => self.read_distributor(vcpu, Access::new(offset, size)?),
+            None => self.read_distributor(vcpu, GicAccess::new(offset, size)?),
             Some(region) => {
                 let (owner, offset) = self.redistributor(region, offset);
-                self.read_redistributor(owner, Access::new(offset, size)?)
+                self.read_redistributor(owner, GicAccess::new(offset, size)?)
             }
         }
     }
@@ -266,10 +266,10 @@ impl Vgic {
         value: u64,
     ) -> Result<(), Fault> {
         match frame.region() {
-            None => self.write_distributor(vcpu, Access::new(offset, size)?, value),
+            None => self.write_distributor(vcpu, GicAccess::new(offset, size)?, value),
             Some(region) => {
                 let (owner, offset) = self.redistributor(region, offset);
-                self.write_redistributor(owner, Access::new(offset, size)?, value)
+                self.write_redistributor(owner, GicAccess::new(offset, size)?, value)
             }
         }
     }

@@ -3,7 +3,7 @@
 //! It walks all frames, so it is for tests, for the first boot and for the books at a domain's death, and only when
 //! no other CPU changes anything meanwhile.
 
-use super::{FrameRange, Frames, State};
+use super::{FrameRange, FrameState, Frames};
 use xenolith_core::types::{DomId, Mfn};
 
 /// The frames of the machine by what they are.
@@ -35,20 +35,20 @@ impl Frames {
         for FrameRange { first, pages } in self.banks.iter().map(|bank| bank.range) {
             for mfn in (first.0..first.0.saturating_add(pages)).map(Mfn) {
                 let state = self.state(mfn).map_err(|_| Inconsistent(mfn))?;
-                if buddy.is_free(mfn.0) != matches!(state, State::Free { .. }) {
+                if buddy.is_free(mfn.0) != matches!(state, FrameState::Free { .. }) {
                     return Err(Inconsistent(mfn));
                 }
                 match state {
-                    State::Free { .. } => census.free += 1,
-                    State::Reserved => census.reserved += 1,
-                    State::Scrubbing => return Err(Inconsistent(mfn)),
-                    State::Used(used) if used.owner == owner => {
+                    FrameState::Free { .. } => census.free += 1,
+                    FrameState::Reserved => census.reserved += 1,
+                    FrameState::Scrubbing => return Err(Inconsistent(mfn)),
+                    FrameState::Used(used) if used.owner == owner => {
                         let own = u64::from(used.allocated);
                         census.allocated += own;
                         census.lingering += 1 - own;
                         census.foreign_references += u64::from(used.references).saturating_sub(own);
                     }
-                    State::Used(_) => census.others += 1,
+                    FrameState::Used(_) => census.others += 1,
                 }
             }
         }

@@ -10,7 +10,7 @@ use xenolith_core::types::DomId;
 
 /// What a frame is at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum FrameState {
     /// In the allocator, or on the way out of it. `dirty` frames have not been scrubbed since boot.
     Free {
         /// May hold what was there before the hypervisor started.
@@ -48,13 +48,13 @@ const OWNER_SHIFT: u32 = 48;
 const ALLOCATED: u64 = 1 << FLAG_SHIFT;
 const DIRTY: u64 = 1 << (FLAG_SHIFT + 1);
 
-impl State {
+impl FrameState {
     fn encode(self) -> u64 {
         match self {
-            State::Free { dirty } => u64::from(FREE) << KIND_SHIFT | if dirty { DIRTY } else { 0 },
-            State::Reserved => u64::from(RESERVED) << KIND_SHIFT,
-            State::Scrubbing => u64::from(SCRUBBING) << KIND_SHIFT,
-            State::Used(used) => {
+            FrameState::Free { dirty } => u64::from(FREE) << KIND_SHIFT | if dirty { DIRTY } else { 0 },
+            FrameState::Reserved => u64::from(RESERVED) << KIND_SHIFT,
+            FrameState::Scrubbing => u64::from(SCRUBBING) << KIND_SHIFT,
+            FrameState::Used(used) => {
                 let code =
                     KINDS.iter().find(|(_, kind)| *kind == used.kind).map_or(RESERVED, |&(code, _)| code);
                 u64::from(used.owner.0) << OWNER_SHIFT
@@ -68,7 +68,7 @@ impl State {
     fn decode(word: u64) -> Self {
         let [r0, r1, r2, r3, code, _, o0, o1] = word.to_le_bytes();
         if let Some(&(_, kind)) = KINDS.iter().find(|&&(known, _)| known == code) {
-            return State::Used(Used {
+            return FrameState::Used(Used {
                 owner: DomId(u16::from_le_bytes([o0, o1])),
                 kind,
                 allocated: word & ALLOCATED != 0,
@@ -76,9 +76,9 @@ impl State {
             });
         }
         match code {
-            FREE => State::Free { dirty: word & DIRTY != 0 },
-            SCRUBBING => State::Scrubbing,
-            _ => State::Reserved,
+            FREE => FrameState::Free { dirty: word & DIRTY != 0 },
+            SCRUBBING => FrameState::Scrubbing,
+            _ => FrameState::Reserved,
         }
     }
 }
@@ -88,8 +88,8 @@ impl State {
 pub(super) struct Entry<'a>(pub &'a AtomicU64);
 
 impl Entry<'_> {
-    pub fn state(self) -> State {
-        State::decode(self.0.load(Ordering::Acquire))
+    pub fn state(self) -> FrameState {
+        FrameState::decode(self.0.load(Ordering::Acquire))
     }
 
     /// Whether the frame is in use, and of a kind that domains map.
@@ -99,7 +99,7 @@ impl Entry<'_> {
     }
 
     /// Changes the state of a frame that no other CPU can reach: one just taken from the allocator, or not yet there.
-    pub fn set(self, state: State) {
+    pub fn set(self, state: FrameState) {
         self.0.store(state.encode(), Ordering::Release);
     }
 
@@ -107,10 +107,13 @@ impl Entry<'_> {
     ///
     /// It is repeated only when another CPU completed a step of its own, and no guest can write these words, so each
     /// CPU waits for at most as many steps as there are other CPUs in a trap.
-    fn change(self, mut step: impl FnMut(State) -> Result<State, FrameError>) -> Result<State, FrameError> {
+    fn change(
+        self,
+        mut step: impl FnMut(FrameState) -> Result<FrameState, FrameError>,
+    ) -> Result<FrameState, FrameError> {
         let mut found = self.0.load(Ordering::Acquire);
         loop {
-            let next = step(State::decode(found))?;
+            let next = step(FrameState::decode(found))?;
             let swap =
                 self.0.compare_exchange_weak(found, next.encode(), Ordering::AcqRel, Ordering::Acquire);
             match swap {
@@ -124,7 +127,7 @@ impl Entry<'_> {
     /// Takes one more reference, if `owner` owns the frame at that moment.
     pub fn reference(self, owner: DomId) -> Result<(), FrameError> {
         self.change(|state| {
-            let State::Used(used) = state else { return Err(FrameError::NotInUse) };
+            let FrameState::Used(used) = state else { return Err(FrameError::NotInUse) };
             if used.owner != owner {
                 return Err(FrameError::WrongOwner);
             }
@@ -132,7 +135,7 @@ impl Entry<'_> {
                 return Err(FrameError::NotShareable);
             }
             let references = used.references.checked_add(1).ok_or(FrameError::Saturated)?;
-            Ok(State::Used(Used { references, ..used }))
+            Ok(FrameState::Used(Used { references, ..used }))
         })
         .map(drop)
     }
@@ -143,20 +146,20 @@ impl Entry<'_> {
         // The owner of a frame that others refer to never changes, so what the last round of `change` saw is right.
         let mut owner = DomId::INVALID;
         self.change(|state| {
-            let State::Used(used) = state else { return Err(FrameError::NotInUse) };
+            let FrameState::Used(used) = state else { return Err(FrameError::NotInUse) };
             if used.references <= u32::from(used.allocated) {
                 return Err(FrameError::NoReference);
             }
             owner = used.owner;
             Ok(Self::less_one(used))
         })
-        .map(|state| (state == State::Scrubbing).then_some(owner))
+        .map(|state| (state == FrameState::Scrubbing).then_some(owner))
     }
 
     /// Ends the owner's allocation of a frame of the right kind. True as for [`Self::release`].
     pub fn give_up(self, owner: DomId, right_kind: impl Fn(Kind) -> bool) -> Result<bool, FrameError> {
         self.change(|state| {
-            let State::Used(used) = state else { return Err(FrameError::NotInUse) };
+            let FrameState::Used(used) = state else { return Err(FrameError::NotInUse) };
             if used.owner != owner {
                 return Err(FrameError::WrongOwner);
             }
@@ -168,13 +171,13 @@ impl Entry<'_> {
             }
             Ok(Self::less_one(Used { allocated: false, ..used }))
         })
-        .map(|state| state == State::Scrubbing)
+        .map(|state| state == FrameState::Scrubbing)
     }
 
     /// Makes `to` the owner of RAM that only `from`, its owner, refers to.
     pub fn transfer(self, from: DomId, to: DomId) -> Result<(), FrameError> {
         self.change(|state| {
-            let State::Used(used) = state else { return Err(FrameError::NotInUse) };
+            let FrameState::Used(used) = state else { return Err(FrameError::NotInUse) };
             if used.owner != from {
                 return Err(FrameError::WrongOwner);
             }
@@ -184,7 +187,7 @@ impl Entry<'_> {
             if !used.allocated || used.references != 1 {
                 return Err(FrameError::StillUsed);
             }
-            Ok(State::Used(Used { owner: to, ..used }))
+            Ok(FrameState::Used(Used { owner: to, ..used }))
         })
         .map(drop)
     }
@@ -192,16 +195,16 @@ impl Entry<'_> {
     /// Takes a reserved frame for the caller, who has to free it.
     pub fn reclaim(self) -> Result<(), FrameError> {
         self.change(|state| match state {
-            State::Reserved => Ok(State::Scrubbing),
+            FrameState::Reserved => Ok(FrameState::Scrubbing),
             _ => Err(FrameError::NotReserved),
         })
         .map(drop)
     }
 
-    fn less_one(used: Used) -> State {
+    fn less_one(used: Used) -> FrameState {
         match used.references.saturating_sub(1) {
-            0 => State::Scrubbing,
-            references => State::Used(Used { references, ..used }),
+            0 => FrameState::Scrubbing,
+            references => FrameState::Used(Used { references, ..used }),
         }
     }
 }
@@ -219,49 +222,52 @@ mod tests {
     proptest! {
         #[test]
         fn states_survive_encoding(owner: u16, kind in 0_usize..4, allocated: bool, references in 1_u32..) {
-            let state = State::Used(Used { owner: DomId(owner), kind: KINDS[kind].1, allocated, references });
-            prop_assert_eq!(State::decode(state.encode()), state);
+            let state = FrameState::Used(Used { owner: DomId(owner), kind: KINDS[kind].1, allocated, references });
+            prop_assert_eq!(FrameState::decode(state.encode()), state);
         }
     }
 
     #[test]
     fn states_without_an_owner_survive_encoding() {
-        for state in
-            [State::Free { dirty: true }, State::Free { dirty: false }, State::Reserved, State::Scrubbing]
-        {
-            assert_eq!(State::decode(state.encode()), state);
+        for state in [
+            FrameState::Free { dirty: true },
+            FrameState::Free { dirty: false },
+            FrameState::Reserved,
+            FrameState::Scrubbing,
+        ] {
+            assert_eq!(FrameState::decode(state.encode()), state);
         }
     }
 
     #[test]
     fn a_full_count_refuses_and_does_not_wrap() {
-        let word = AtomicU64::new(State::Used(used(u32::MAX - 1)).encode());
+        let word = AtomicU64::new(FrameState::Used(used(u32::MAX - 1)).encode());
         let entry = Entry(&word);
         assert_eq!(entry.reference(DomId(3)), Ok(()));
         assert_eq!(entry.reference(DomId(3)), Err(FrameError::Saturated));
-        assert_eq!(entry.state(), State::Used(used(u32::MAX)));
+        assert_eq!(entry.state(), FrameState::Used(used(u32::MAX)));
         assert_eq!(entry.release(), Ok(None));
     }
 
     #[test]
     fn only_ram_that_nobody_else_uses_gets_another_owner() {
-        let word = AtomicU64::new(State::Used(used(1)).encode());
+        let word = AtomicU64::new(FrameState::Used(used(1)).encode());
         let entry = Entry(&word);
         assert_eq!(entry.transfer(DomId(4), DomId(5)), Err(FrameError::WrongOwner));
         assert_eq!(entry.reference(DomId(3)), Ok(()));
         assert_eq!(entry.transfer(DomId(3), DomId(5)), Err(FrameError::StillUsed));
         assert_eq!(entry.release(), Ok(None));
         assert_eq!(entry.transfer(DomId(3), DomId(5)), Ok(()));
-        assert_eq!(entry.state(), State::Used(Used { owner: DomId(5), ..used(1) }));
-        entry.set(State::Used(Used { kind: Kind::Table, ..used(1) }));
+        assert_eq!(entry.state(), FrameState::Used(Used { owner: DomId(5), ..used(1) }));
+        entry.set(FrameState::Used(Used { kind: Kind::Table, ..used(1) }));
         assert_eq!(entry.transfer(DomId(3), DomId(5)), Err(FrameError::WrongKind));
-        entry.set(State::Free { dirty: false });
+        entry.set(FrameState::Free { dirty: false });
         assert_eq!(entry.transfer(DomId(3), DomId(5)), Err(FrameError::NotInUse));
     }
 
     #[test]
     fn the_owner_s_reference_is_only_the_owner_s_to_drop() {
-        let word = AtomicU64::new(State::Used(used(1)).encode());
+        let word = AtomicU64::new(FrameState::Used(used(1)).encode());
         let entry = Entry(&word);
         assert_eq!(entry.release(), Err(FrameError::NoReference));
         assert_eq!(entry.give_up(DomId(4), |_| true), Err(FrameError::WrongOwner));
@@ -269,7 +275,7 @@ mod tests {
         assert_eq!(entry.give_up(DomId(3), |_| true), Ok(false));
         assert_eq!(entry.give_up(DomId(3), |_| true), Err(FrameError::NotAllocated));
         assert_eq!(entry.release(), Ok(Some(DomId(3))));
-        assert_eq!(entry.state(), State::Scrubbing);
+        assert_eq!(entry.state(), FrameState::Scrubbing);
         assert_eq!(entry.release(), Err(FrameError::NotInUse));
         assert_eq!(entry.reference(DomId(3)), Err(FrameError::NotInUse));
     }

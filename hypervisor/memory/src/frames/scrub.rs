@@ -3,7 +3,7 @@
 //! The zeroes must reach memory itself, because the next owner may look with its caches off (Xen's advisory 364), and
 //! RAM that was free at boot may hold what ran on the machine before (advisory 245).
 
-use super::{Frames, State};
+use super::{FrameState, Frames};
 use crate::page::Page;
 use xenolith_core::types::{Mfn, PAGE_SIZE};
 
@@ -45,7 +45,7 @@ impl Frames {
             block
         };
         for number in chunk.first.0..chunk.end() {
-            if self.state(Mfn(number)) == Ok(State::Free { dirty: true }) {
+            if self.state(Mfn(number)) == Ok(FrameState::Free { dirty: true }) {
                 self.wipe(Mfn(number));
             }
         }

@@ -5,7 +5,7 @@ use core::sync::atomic::AtomicU64;
 use arrayvec::ArrayVec;
 
 use super::buddy::{self, Buddy};
-use super::entry::{Entry, State};
+use super::entry::{Entry, FrameState};
 use super::{Bank, FrameError, FrameRange, Frames, MAX_BANKS, Scrub};
 use xenolith_core::sync::Mutex;
 use xenolith_core::types::Mfn;
@@ -88,7 +88,7 @@ impl Frames {
         let table: &'static [AtomicU64] = storage.table;
         let table = table.get(..entries).ok_or(SetupError::StorageTooSmall)?;
         for word in table {
-            Entry(word).set(State::Reserved);
+            Entry(word).set(FrameState::Reserved);
         }
         let buddy = Buddy::new(banks, storage.bitmaps).ok_or(SetupError::StorageTooSmall)?;
         let frames = Frames {
@@ -121,7 +121,7 @@ impl Frames {
             let stop = next.unwrap_or(end).min(end);
             for number in at..stop {
                 if let Ok(entry) = self.entry(Mfn(number)) {
-                    entry.set(State::Free { dirty: true });
+                    entry.set(FrameState::Free { dirty: true });
                 }
             }
             self.buddy.lock().give(FrameRange { first: Mfn(at), pages: stop.saturating_sub(at) });
@@ -154,7 +154,7 @@ impl Frames {
     fn reclaim_one(&self, mfn: Mfn) -> Result<(), FrameError> {
         let entry = self.entry(mfn)?;
         entry.reclaim()?;
-        entry.set(State::Free { dirty: true });
+        entry.set(FrameState::Free { dirty: true });
         Ok(())
     }
 }

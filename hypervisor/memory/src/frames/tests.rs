@@ -80,7 +80,7 @@ fn reserved_frames_and_frame_0_are_never_given_out() {
     }
     assert_eq!(frames.free_frames(), 0);
     assert_eq!(frames.audit(A).unwrap().allocated, 308);
-    assert_eq!(frames.state(Mfn(10)), Ok(State::Reserved));
+    assert_eq!(frames.state(Mfn(10)), Ok(FrameState::Reserved));
     assert_eq!(frames.state(Mfn(300)), Err(FrameError::NotRam));
     assert_eq!(frames.reference(Mfn(u64::MAX), A), Err(FrameError::NotRam));
     // SAFETY: no frame is touched.
@@ -305,8 +305,8 @@ impl Ledger {
         for bank in frames.banks.iter().map(|bank| bank.range) {
             for frame in bank.first.0..bank.end() {
                 match (self.0.get(&frame), frames.state(Mfn(frame)).unwrap()) {
-                    (Some(expected), State::Used(used)) => assert_eq!(*expected, used, "{frame:#x}"),
-                    (None, State::Free { .. } | State::Reserved) => {}
+                    (Some(expected), FrameState::Used(used)) => assert_eq!(*expected, used, "{frame:#x}"),
+                    (None, FrameState::Free { .. } | FrameState::Reserved) => {}
                     (expected, state) => panic!("{frame:#x}: {expected:?}, {state:?}"),
                 }
             }

@@ -4,9 +4,9 @@ use arrayvec::ArrayVec;
 
 use super::piece::{Piece, slot_start};
 use super::split::{discard, without};
-use super::tlb::Stale;
-use super::{MapKind, P2m, P2mError, Run, Runs, TablePool, Tlb, Vttbr};
-use crate::table::{Index, Leaf, Slot, Table, TableMut};
+use super::tlb::{AddressSpace, Stale};
+use super::{P2m, P2mError, Run, Runs, TablePool, Tlb};
+use crate::table::{Index, Leaf, Table, TableMut, TableSlot};
 use xenolith_core::bug;
 use xenolith_core::types::{Gfn, Mfn};
 
@@ -44,7 +44,7 @@ impl<'a, P: TablePool, T: Tlb> Edit<'a, P, T> {
         if self.p2m.has_ended() {
             return Ok(pages);
         }
-        let space = self.p2m.vttbr();
+        let space = self.p2m.space();
         let mut steps = STEPS;
         let mut reached = whole.first;
         while reached < whole.end {
@@ -84,7 +84,7 @@ impl<'a, P: TablePool, T: Tlb> Edit<'a, P, T> {
     }
 
     fn flush(&mut self) {
-        self.stale.flush(self.p2m.vttbr(), &self.p2m.tlb, &mut self.p2m.pool);
+        self.stale.flush(self.p2m.space(), &self.p2m.tlb, &mut self.p2m.pool);
     }
 }
 
@@ -99,7 +99,7 @@ struct Removal<'a, P: TablePool, T: Tlb> {
     pool: &'a mut P,
     tables: &'a mut u64,
     tlb: &'a T,
-    space: Vttbr,
+    space: AddressSpace,
     stale: &'a mut Stale,
     removed: &'a mut Runs,
     steps: &'a mut u32,
@@ -107,19 +107,19 @@ struct Removal<'a, P: TablePool, T: Tlb> {
 }
 
 impl<P: TablePool, T: Tlb> Removal<'_, P, T> {
-    fn remove(&mut self, table: &mut TableMut<'_>, piece: Piece) -> Result<(), Stop> {
+    fn remove(&mut self, table: &mut TableMut<'_, T::Format>, piece: Piece) -> Result<(), Stop> {
         let level = table.view().level();
         for (index, part) in piece.cut(level) {
             *self.steps = self.steps.checked_sub(1).ok_or(Stop::Later)?;
             match table.view().slot(index) {
-                Slot::Empty => {}
-                Slot::Table => self.remove_below(table, index, part)?,
-                Slot::Leaf(leaf) if part.fills_slot(level) => {
+                TableSlot::Empty => {}
+                TableSlot::Table => self.remove_below(table, index, part)?,
+                TableSlot::Leaf(leaf) if part.fills_slot(level) => {
                     self.note(part, leaf, part.first)?;
                     table.take(index);
                     self.stale.leaf(part.first);
                 }
-                Slot::Leaf(leaf) => self.remove_part(table, index, part, leaf)?,
+                TableSlot::Leaf(leaf) => self.remove_part(table, index, part, leaf)?,
             }
             *self.reached = part.end;
         }
@@ -128,7 +128,12 @@ impl<P: TablePool, T: Tlb> Removal<'_, P, T> {
 
     /// Goes down one level, and unlinks the table there if the removal passed its end and left it empty. One that is
     /// left empty by a removal from its middle stays, for the mappings that are likely to follow.
-    fn remove_below(&mut self, table: &mut TableMut<'_>, index: Index, part: Piece) -> Result<(), Stop> {
+    fn remove_below(
+        &mut self,
+        table: &mut TableMut<'_, T::Format>,
+        index: Index,
+        part: Piece,
+    ) -> Result<(), Stop> {
         let level = table.view().level();
         let Some(mut child) = table.child(index) else {
             bug!("no table behind a table's slot");
@@ -150,7 +155,7 @@ impl<P: TablePool, T: Tlb> Removal<'_, P, T> {
     /// before the block goes, so a failure to build it leaves all as it was.
     fn remove_part(
         &mut self,
-        table: &mut TableMut<'_>,
+        table: &mut TableMut<'_, T::Format>,
         index: Index,
         part: Piece,
         leaf: Leaf,
@@ -175,9 +180,9 @@ impl<P: TablePool, T: Tlb> Removal<'_, P, T> {
     fn note(&mut self, part: Piece, leaf: Leaf, first: u64) -> Result<(), Stop> {
         let run = Run {
             gfn: Gfn(part.first),
-            mfn: Mfn(leaf.mfn().0 + (part.first - first)),
+            mfn: Mfn(leaf.mfn.0 + (part.first - first)),
             pages: part.pages(),
-            kind: MapKind::of(leaf),
+            kind: leaf.kind,
         };
         if Run::append(self.removed, run) { Ok(()) } else { Err(Stop::Later) }
     }

@@ -4,7 +4,8 @@
 use super::piece::{Backing, Piece};
 use super::pool::{give_all, take_all};
 use super::{MapKind, P2m, P2mError, TablePool, Tlb};
-use crate::table::{Level, Slot, Table, TableList, TableMut, View};
+use crate::descriptor::Descriptor;
+use crate::table::{Leaf, Level, Table, TableList, TableMut, TableSlot, View};
 use xenolith_core::bug;
 use xenolith_core::types::{Gfn, Mfn};
 
@@ -42,19 +43,19 @@ impl<P: TablePool, T: Tlb> P2m<P, T> {
 }
 
 /// How many tables are missing for a range that no slot may already map. Without a table, all of it is missing.
-fn tables_needed(
-    table: Option<View<'_>>,
+fn tables_needed<D: Descriptor>(
+    table: Option<View<'_, D>>,
     level: Level,
     piece: Piece,
     backing: Backing,
 ) -> Result<u64, P2mError> {
     let mut need = 0;
     for (index, part) in piece.cut(level) {
-        match table.map_or(Slot::Empty, |table| table.slot(index)) {
-            Slot::Leaf(_) => return Err(P2mError::Occupied),
-            Slot::Empty if backing.fits_leaf(level, part) => {}
+        match table.map_or(TableSlot::Empty, |table| table.slot(index)) {
+            TableSlot::Leaf(_) => return Err(P2mError::Occupied),
+            TableSlot::Empty if backing.fits_leaf(level, part) => {}
             slot => {
-                need += u64::from(slot == Slot::Empty);
+                need += u64::from(slot == TableSlot::Empty);
                 if let Some(next) = level.next() {
                     let child = table.and_then(|table| table.child(index));
                     need += tables_needed(child, next, part, backing)?;
@@ -66,15 +67,21 @@ fn tables_needed(
 }
 
 /// Writes the leaves of a range that [`tables_needed`] found free, with tables from `spare`.
-fn fill(table: &mut TableMut<'_>, piece: Piece, backing: Backing, kind: MapKind, spare: &mut TableList) {
+fn fill<D: Descriptor>(
+    table: &mut TableMut<'_, D>,
+    piece: Piece,
+    backing: Backing,
+    kind: MapKind,
+    spare: &mut TableList,
+) {
     let level = table.view().level();
     for (index, part) in piece.cut(level) {
         let slot = table.view().slot(index);
-        if slot == Slot::Empty && backing.fits_leaf(level, part) {
-            let _set = table.set(index, kind.leaf(backing.of(part.first)));
+        if slot == TableSlot::Empty && backing.fits_leaf(level, part) {
+            let _set = table.set(index, Leaf { mfn: backing.of(part.first), kind });
             continue;
         }
-        if slot == Slot::Empty {
+        if slot == TableSlot::Empty {
             let (Some(next), Some(page)) = (level.next(), spare.pop()) else {
                 return bug!("fewer tables than were counted");
             };

@@ -1,8 +1,9 @@
 //! Looking at the tables without changing them.
 
 use super::piece::Piece;
-use super::{Access, Entry, MapKind, P2m, P2mError, Run, Runs, TablePool, Tlb};
-use crate::table::{Slot, View};
+use super::{Entry, P2m, P2mAccess, P2mError, Run, Runs, TablePool, Tlb};
+use crate::descriptor::Descriptor;
+use crate::table::{TableSlot, View};
 use xenolith_core::types::{Gfn, Mfn};
 
 /// How many slots one call looks at.
@@ -17,12 +18,12 @@ impl<P: TablePool, T: Tlb> P2m<P, T> {
             let level = table.level();
             let index = level.index(gfn.0);
             match table.slot(index) {
-                Slot::Empty => return Err(P2mError::NotMapped),
-                Slot::Table => table = table.child(index).ok_or(P2mError::NotMapped)?,
-                Slot::Leaf(leaf) => {
+                TableSlot::Empty => return Err(P2mError::NotMapped),
+                TableSlot::Table => table = table.child(index).ok_or(P2mError::NotMapped)?,
+                TableSlot::Leaf(leaf) => {
                     return Ok(Entry {
-                        mfn: Mfn(leaf.mfn().0 | (gfn.0 & (level.slot_pages() - 1))),
-                        kind: MapKind::of(leaf),
+                        mfn: Mfn(leaf.mfn.0 | (gfn.0 & (level.slot_pages() - 1))),
+                        kind: leaf.kind,
                         order: level.order() as u8,
                     });
                 }
@@ -35,12 +36,12 @@ impl<P: TablePool, T: Tlb> P2m<P, T> {
     ///
     /// A fault on a frame for which this succeeds is none: another CPU was splitting a block at that moment, and the
     /// guest just runs the instruction again.
-    pub fn lookup_for(&self, gfn: Gfn, access: Access) -> Result<Entry, P2mError> {
+    pub fn lookup_for(&self, gfn: Gfn, access: P2mAccess) -> Result<Entry, P2mError> {
         let entry = self.lookup(gfn)?;
         let allowed = match access {
-            Access::Read => true,
-            Access::Write => entry.kind.writable(),
-            Access::Execute => entry.kind.executable(),
+            P2mAccess::Read => true,
+            P2mAccess::Write => entry.kind.writable(),
+            P2mAccess::Execute => entry.kind.executable(),
         };
         if allowed { Ok(entry) } else { Err(P2mError::NotAllowed) }
     }
@@ -71,20 +72,20 @@ struct Scan {
 
 impl Scan {
     /// `None`: it ends here.
-    fn visit(&mut self, table: View<'_>, piece: Piece) -> Option<()> {
+    fn visit<D: Descriptor>(&mut self, table: View<'_, D>, piece: Piece) -> Option<()> {
         let level = table.level();
         for (index, part) in piece.cut(level) {
             self.steps = self.steps.checked_sub(1)?;
             match table.slot(index) {
-                Slot::Empty => {}
-                Slot::Table => self.visit(table.child(index)?, part)?,
-                Slot::Leaf(leaf) => {
+                TableSlot::Empty => {}
+                TableSlot::Table => self.visit(table.child(index)?, part)?,
+                TableSlot::Leaf(leaf) => {
                     let within = part.first & (level.slot_pages() - 1);
                     let run = Run {
                         gfn: Gfn(part.first),
-                        mfn: Mfn(leaf.mfn().0 | within),
+                        mfn: Mfn(leaf.mfn.0 | within),
                         pages: part.pages(),
-                        kind: MapKind::of(leaf),
+                        kind: leaf.kind,
                     };
                     Run::append(&mut self.runs, run).then_some(())?;
                 }

@@ -2,23 +2,24 @@
 
 use super::TablePool;
 use super::piece::{Piece, slot_start};
+use crate::descriptor::Descriptor;
 use crate::table::{Index, Leaf, Level, Table};
 use xenolith_core::types::Mfn;
 
 /// A table that maps what the block `leaf` of `level` maps, except `hole`, and the number of frames that it took from
 /// the pool. `None`, and nothing taken, when the pool has too few.
-pub(super) fn without(
+pub(super) fn without<D: Descriptor>(
     leaf: Leaf,
     level: Level,
     hole: Piece,
     pool: &mut impl TablePool,
-) -> Option<(Table, u64)> {
+) -> Option<(Table<D>, u64)> {
     let below = level.next()?;
     let mut table = Table::new(pool.take()?, below);
     let mut used = 1;
     let first = slot_start(level, hole.first);
     for (index, slot) in (Piece { first, end: first + level.slot_pages() }).cut(below) {
-        let part = Leaf::new(Mfn(leaf.mfn().0 + (slot.first - first)), leaf.attributes());
+        let part = Leaf { mfn: Mfn(leaf.mfn.0 + (slot.first - first)), ..leaf };
         let cut = Piece { first: slot.first.max(hole.first), end: slot.end.min(hole.end) };
         if cut.first >= cut.end {
             let _set = table.borrow().set(index, part);
@@ -35,7 +36,7 @@ pub(super) fn without(
 }
 
 /// Gives back the frames of a table that was never linked to live ones.
-pub(super) fn discard(mut table: Table, pool: &mut impl TablePool) {
+pub(super) fn discard<D: Descriptor>(mut table: Table<D>, pool: &mut impl TablePool) {
     for index in Index::all() {
         if let Some(child) = table.borrow().unlink(index) {
             discard(child, pool);

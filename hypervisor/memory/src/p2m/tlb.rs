@@ -7,22 +7,21 @@
 use arrayvec::ArrayVec;
 
 use super::TablePool;
+use crate::descriptor::Descriptor;
 use crate::table::{Level, TableList, TablePage};
-use xenolith_core::types::{Gfn, Ipa};
+use xenolith_core::types::{Gfn, Ipa, Mfn};
 
 /// What tells the TLB entries of one guest from another's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Vmid(pub u16);
 
-/// The value of VTTBR_EL2 for a domain: where its walks begin, and its VMID.
+/// What the hardware walks for a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Vttbr(pub u64);
-
-impl Vttbr {
-    /// What the domain's TLB entries are marked with.
-    pub const fn vmid(self) -> Vmid {
-        Vmid((self.0 >> 48) as u16)
-    }
+pub struct AddressSpace {
+    /// Where its walks begin.
+    pub root: Mfn,
+    /// What its TLB entries are marked with.
+    pub vmid: Vmid,
 }
 
 /// Up to this many leaves are flushed one by one. Each costs a broadcast to all CPUs, and the guest pays for walks that
@@ -32,37 +31,40 @@ pub const FLUSH_BY_ADDRESS: usize = 16;
 /// Which levels of a walk a flush concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// Only leaves changed (`TLBI IPAS2LE1IS`).
+    /// Only leaves changed.
     Leaves,
-    /// Tables were unlinked too (`TLBI IPAS2E1IS`).
+    /// Tables were unlinked too.
     AllLevels,
 }
 
-/// TLB maintenance for stage 2.
+/// What walks the tables of stage 2 and keeps what it found.
 ///
-/// An implementation orders earlier table writes before the flush, broadcasts it, also drops translations that combine
-/// both stages (`TLBI VMALLE1IS` under the same VMID), and returns when all CPUs are done. The operations mean the VMID
-/// in VTTBR_EL2, so it loads the whole value that it is given: a CPU that walks ahead of its program must find that
-/// domain's own tables with that VMID.
+/// An implementation orders earlier table writes before a flush, reaches all CPUs with it, also drops translations that
+/// combine both stages, and returns when all CPUs are done.
 pub trait Tlb {
-    /// Makes new descriptors visible to table walks (`DSB ISHST`, `ISB`). Nothing is flushed.
+    /// The format that it reads.
+    type Format: Descriptor;
+
+    /// Makes new descriptors visible to table walks. Nothing is flushed.
     fn publish(&self);
     /// Flushes what the TLBs hold for these addresses. One address inside a block stands for all of the block.
-    fn flush_addresses(&self, space: Vttbr, addresses: &[Ipa], depth: Depth);
+    fn flush_addresses(&self, space: AddressSpace, addresses: &[Ipa], depth: Depth);
     /// Flushes all that the TLBs hold for the domain.
-    fn flush_all(&self, space: Vttbr);
+    fn flush_all(&self, space: AddressSpace);
 }
 
 impl<T: Tlb + ?Sized> Tlb for &T {
+    type Format = T::Format;
+
     fn publish(&self) {
         (**self).publish();
     }
 
-    fn flush_addresses(&self, space: Vttbr, addresses: &[Ipa], depth: Depth) {
+    fn flush_addresses(&self, space: AddressSpace, addresses: &[Ipa], depth: Depth) {
         (**self).flush_addresses(space, addresses, depth);
     }
 
-    fn flush_all(&self, space: Vttbr) {
+    fn flush_all(&self, space: AddressSpace) {
         (**self).flush_all(space);
     }
 }
@@ -93,7 +95,7 @@ impl Stale {
     }
 
     /// Flushes what there is, if anything. Only then do the frames of unlinked tables go back.
-    pub fn flush(&mut self, space: Vttbr, tlb: &impl Tlb, pool: &mut impl TablePool) {
+    pub fn flush(&mut self, space: AddressSpace, tlb: &impl Tlb, pool: &mut impl TablePool) {
         if self.addresses.is_empty() && !self.many {
             return;
         }

@@ -1,11 +1,11 @@
 //! A list of frames for tables that needs no memory of its own.
 
-use super::{ADDRESS, TablePage};
+use super::TablePage;
 use crate::page::Page;
 use xenolith_core::types::Pa;
 
 /// Frames for tables, the last one in being the first one out. Each holds the address of the next one in its first
-/// word, which as a descriptor is not valid: a table walk that still reaches the frame through a stale TLB entry
+/// word, which as a descriptor holds nothing: a table walk that still reaches the frame through a stale TLB entry
 /// ends in a fault.
 #[derive(Debug, Default)]
 pub struct TableList {
@@ -28,7 +28,7 @@ impl TableList {
     pub fn push(&mut self, page: TablePage) {
         let next = self.head.take().map_or(0, |next| next.mfn().base().0);
         if let Some(word) = page.0.word64(0) {
-            word.store(next & ADDRESS);
+            word.store(next);
         }
         self.head = Some(page);
         self.length = self.length.saturating_add(1);

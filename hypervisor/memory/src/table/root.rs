@@ -1,9 +1,9 @@
-//! The first tables of a walk: up to 16 in a row, which the hardware takes as one (Arm ARM D8.2, concatenated
-//! translation tables).
+//! The first tables of a walk: up to 16 in a row, which the hardware takes as one.
 
 use core::marker::PhantomData;
 
 use super::{ENTRIES, Level, TableMut, View};
+use crate::descriptor::Descriptor;
 use crate::page::Page;
 use xenolith_core::types::Mfn;
 
@@ -36,16 +36,17 @@ impl RootPages {
 }
 
 /// The tables where a walk begins.
-pub struct Root {
+pub struct Root<D> {
     first: Mfn,
     pages: Option<RootPages>,
     level: Level,
+    format: PhantomData<D>,
 }
 
-impl Root {
+impl<D: Descriptor> Root<D> {
     /// Empty tables for a walk that begins at `level`.
     pub fn new(pages: RootPages, level: Level) -> Self {
-        let root = Root { first: pages.first, pages: Some(pages), level };
+        let root = Root { first: pages.first, pages: Some(pages), level, format: PhantomData };
         for number in 0..root.tables() {
             root.page(number).zero();
         }
@@ -75,7 +76,7 @@ impl Root {
 
     /// The table that a walk for `frame` begins in.
     #[inline]
-    pub fn table(&self, frame: u64) -> Option<View<'_>> {
+    pub fn table(&self, frame: u64) -> Option<View<'_, D>> {
         let number = frame / self.table_pages();
         (number < self.tables()).then(|| View {
             page: self.page(number),
@@ -85,7 +86,7 @@ impl Root {
     }
 
     /// The same, to change.
-    pub fn table_mut(&mut self, frame: u64) -> Option<TableMut<'_>> {
+    pub fn table_mut(&mut self, frame: u64) -> Option<TableMut<'_, D>> {
         self.table(frame).map(TableMut)
     }
 

@@ -37,7 +37,7 @@ impl Handle {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Slot {
+enum HandleSlot {
     Free {
         next: Option<u32>,
     },
@@ -52,7 +52,7 @@ const PIECE: u32 = 256;
 /// The list. It grows by pieces up to its limit, and never shrinks.
 #[derive(Debug)]
 pub struct Maptrack {
-    pieces: Vec<Box<[Slot]>>,
+    pieces: Vec<Box<[HandleSlot]>>,
     free: Option<u32>,
     max_pieces: u32,
     live: u32,
@@ -64,7 +64,7 @@ impl Maptrack {
         Maptrack { pieces: Vec::new(), free: None, max_pieces: max_frames, live: 0 }
     }
 
-    fn slot(&mut self, number: u32) -> Option<&mut Slot> {
+    fn slot(&mut self, number: u32) -> Option<&mut HandleSlot> {
         let piece = self.pieces.get_mut(usize::try_from(number / PIECE).ok()?)?;
         piece.get_mut(usize::try_from(number % PIECE).ok()?)
     }
@@ -83,7 +83,8 @@ impl Maptrack {
         let mut piece = Vec::new();
         piece.try_reserve_exact(PIECE as usize).ok()?;
         piece.extend(
-            (first..end).map(|number| Slot::Free { next: number.checked_add(1).filter(|&next| next < end) }),
+            (first..end)
+                .map(|number| HandleSlot::Free { next: number.checked_add(1).filter(|&next| next < end) }),
         );
         self.pieces.try_reserve(1).ok()?;
         self.pieces.push(piece.into_boxed_slice());
@@ -98,11 +99,11 @@ impl Maptrack {
         }
         let number = self.free.ok_or(GrantStatus::NoSpace)?;
         let slot = self.slot(number).ok_or(GrantStatus::NoSpace)?;
-        let Slot::Free { next } = *slot else {
+        let HandleSlot::Free { next } = *slot else {
             bug!("a handle on the free list is in use");
             return Err(GrantStatus::NoSpace);
         };
-        *slot = Slot::Taken;
+        *slot = HandleSlot::Taken;
         self.free = next;
         Ok(Handle(number))
     }
@@ -110,7 +111,7 @@ impl Maptrack {
     /// Makes the handle stand for a mapping.
     pub fn fill(&mut self, handle: Handle, mapping: Mapping) {
         let Some(slot) = self.slot(handle.0) else { return bug!("a handle without a slot") };
-        *slot = Slot::Live(mapping);
+        *slot = HandleSlot::Live(mapping);
         self.live = self.live.saturating_add(1);
     }
 
@@ -122,9 +123,9 @@ impl Maptrack {
         wanted: impl FnOnce(&Mapping) -> Result<(), GrantStatus>,
     ) -> Result<(Handle, Mapping), GrantStatus> {
         let slot = self.slot(number).ok_or(GrantStatus::BadHandle)?;
-        let Slot::Live(mapping) = *slot else { return Err(GrantStatus::BadHandle) };
+        let HandleSlot::Live(mapping) = *slot else { return Err(GrantStatus::BadHandle) };
         wanted(&mapping)?;
-        *slot = Slot::Taken;
+        *slot = HandleSlot::Taken;
         self.live = self.live.saturating_sub(1);
         Ok((Handle(number), mapping))
     }
@@ -132,7 +133,7 @@ impl Maptrack {
     /// Whether the handle stands for a mapping: `BadHandle` if not.
     pub fn check(&mut self, number: u32) -> Result<(), GrantStatus> {
         match self.slot(number) {
-            Some(Slot::Live(_)) => Ok(()),
+            Some(HandleSlot::Live(_)) => Ok(()),
             _ => Err(GrantStatus::BadHandle),
         }
     }
@@ -141,7 +142,7 @@ impl Maptrack {
     pub fn give_back(&mut self, handle: Handle) {
         let next = self.free;
         let Some(slot) = self.slot(handle.0) else { return bug!("a handle without a slot") };
-        *slot = Slot::Free { next };
+        *slot = HandleSlot::Free { next };
         self.free = Some(handle.0);
     }
 
@@ -152,7 +153,7 @@ impl Maptrack {
         let live = |&number: &u32| {
             let piece = self.pieces.get((number / PIECE) as usize);
             let slot = piece.and_then(|piece| piece.get((number % PIECE) as usize));
-            matches!(slot, Some(Slot::Live(_)))
+            matches!(slot, Some(HandleSlot::Live(_)))
         };
         (from..end).find(live).ok_or((end < self.len()).then_some(end))
     }
@@ -165,7 +166,7 @@ impl Maptrack {
     /// How many handles some call has.
     #[cfg(test)]
     pub fn taken(&self) -> usize {
-        self.pieces.iter().flatten().filter(|slot| matches!(slot, Slot::Taken)).count()
+        self.pieces.iter().flatten().filter(|slot| matches!(slot, HandleSlot::Taken)).count()
     }
 }
 

@@ -7,7 +7,7 @@ use xenolith_abi::Errno;
 use xenolith_abi::grant::ENTRIES_PER_FRAME;
 
 use super::SharedFrame;
-use super::usage::Grant;
+use super::record::Grant;
 use xenolith_core::types::Gfn;
 use xenolith_memory::page::Page;
 

@@ -1,51 +1,12 @@
 //! Using what a domain grants: from the first use of an entry to the end of the last one.
 
-use xenolith_abi::grant::{ENTRIES_PER_FRAME, GrantStatus, entry};
+use xenolith_abi::grant::{ENTRIES_PER_FRAME, GrantStatus};
 
 use super::entry::SharedEntry;
+use super::record::{Grant, Resolved};
 use super::{GrantTable, Rights, SharedFrame};
 use xenolith_core::types::{DomId, Gfn, Mfn};
 use xenolith_memory::page::Page;
-
-/// A frame of the granting domain, found by its number.
-#[derive(Debug)]
-pub struct Resolved<F> {
-    /// The reference to it.
-    pub frame: F,
-    /// Whether that domain may write it.
-    pub writable: bool,
-}
-
-/// A grant in use, or not.
-#[derive(Debug)]
-pub(super) struct Grant<F> {
-    /// The frame of the first use, until the last use ends.
-    frame: Option<Resolved<F>>,
-    /// Who uses it.
-    by: DomId,
-    readers: u32,
-    writers: u32,
-}
-
-impl<F> Grant<F> {
-    pub(super) const UNUSED: Grant<F> = Grant { frame: None, by: DomId::INVALID, readers: 0, writers: 0 };
-
-    fn count(&mut self, rights: Rights) -> &mut u32 {
-        match rights {
-            Rights::ReadOnly => &mut self.readers,
-            Rights::ReadWrite => &mut self.writers,
-        }
-    }
-
-    /// The marks that the entry should not have by these counts.
-    fn surplus(&self) -> u16 {
-        match (self.readers, self.writers) {
-            (0, 0) => entry::READING | entry::WRITING,
-            (_, 0) => entry::WRITING,
-            _ => 0,
-        }
-    }
-}
 
 /// An answer of [`GrantTable::lends`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

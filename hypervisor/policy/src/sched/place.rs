@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 use super::{CpuMask, Scheduler, UnitId};
 use super::{
     queue::{Entry, Queue},
-    unit::{Slot, Stage, Unit},
+    unit::{Stage, Unit, UnitSlot},
 };
 use xenolith_core::types::CpuId;
 
@@ -67,7 +67,7 @@ impl Scheduler {
         id: UnitId,
         now: u64,
         boost: bool,
-        held: impl FnOnce(&mut Unit, &mut Queue, &Slot) -> bool,
+        held: impl FnOnce(&mut Unit, &mut Queue, &UnitSlot) -> bool,
     ) -> CpuMask {
         let mut placement = Placement { boost, kicks: CpuMask::NONE, lag: None };
         let mut step = self.with_unit(id, now, |unit, queue, slot| match held(unit, queue, slot) {
@@ -99,7 +99,7 @@ impl Scheduler {
         now: u64,
         unit: &mut Unit,
         queue: &mut Queue,
-        slot: &Slot,
+        slot: &UnitSlot,
     ) -> Step {
         let home = slot.home();
         let arrived = placement.lag.take();
@@ -222,7 +222,7 @@ fn rest(unit: &mut Unit) -> Step {
 }
 
 /// Puts a held unit on its home queue.
-fn wait(id: UnitId, unit: &mut Unit, queue: &mut Queue, slot: &Slot, now: u64, boost: bool) -> Step {
+fn wait(id: UnitId, unit: &mut Unit, queue: &mut Queue, slot: &UnitSlot, now: u64, boost: bool) -> Step {
     queue.charge(now);
     unit.stage = Stage::Ready;
     let entry = Entry { id, vtime: unit.vtime, weight: unit.weight, allowed: unit.allowed };

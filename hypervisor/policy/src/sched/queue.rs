@@ -49,7 +49,7 @@ pub fn cost(ticks: u64, weight: u16) -> i64 {
 /// A unit as its queue sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
-    /// Who.
+    /// The unit.
     pub id: UnitId,
     /// Its virtual time on this queue.
     pub vtime: Vtime,
@@ -131,7 +131,7 @@ impl Queue {
         self.current.map(|current| current.entry.id)
     }
 
-    /// How many wait.
+    /// Number of units that wait, the running one not among them.
     pub fn waiting(&self) -> usize {
         self.ready.len()
     }
@@ -162,6 +162,7 @@ impl Queue {
     /// The mean virtual time of those who run or wait here, by weight.
     #[inline]
     fn mean(&self) -> Vtime {
+        // A virtual time may be 2^63 ahead in theory, and is multiplied by 16 bits of weight for each of many units.
         let weights = i128::from(self.load()).max(1);
         let ahead = |entry: &Entry| i128::from(entry.vtime.ahead_of(self.floor)) * i128::from(entry.weight);
         let sum: i128 = self.entries().map(ahead).sum();
@@ -195,10 +196,12 @@ impl Queue {
     #[must_use]
     pub fn insert(&mut self, entry: Entry, now: u64, boost: bool) -> bool {
         self.charge(now);
+        // The next one stands last, where it is taken off without moving the others.
         let place = self.ready.partition_point(|other| other.vtime.ahead_of(entry.vtime) > 0);
         self.ready.insert(place, entry);
         self.load = self.load.wrapping_add(entry.weight.into());
         let Some(current) = &self.current else { return true };
+        // Without a margin, two units that wake each other by turns would change at each wake-up.
         let margin = cost(self.slice / 8, entry.weight);
         if boost && current.entry.vtime.ahead_of(entry.vtime) > margin {
             self.preempt = true;
@@ -272,6 +275,7 @@ impl Queue {
         };
         if let Some(current) = self.current.as_mut().filter(|_| willing) {
             if yielded {
+                // Level with the next one and not behind all: who yields in a loop would else never come back.
                 current.entry.vtime = current.entry.vtime.max(first.vtime);
             }
             let used_up = now >= current.slice_end;

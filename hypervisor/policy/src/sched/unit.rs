@@ -2,7 +2,7 @@
 //!
 //! A unit is found by its index without a lock, because the placement from an interrupt to the unit that waits for it must
 //! not pass a lock that all CPUs share. Its content is changed only under the lock of the run queue named by
-//! [`Slot::home`]; the mutex around it, taken after that lock, is waited for only while somebody reads.
+//! [`UnitSlot::home`]; the mutex around it, taken after that lock, is waited for only while somebody reads.
 
 use alloc::{boxed::Box, vec::Vec};
 use core::sync::atomic::{AtomicU16, Ordering};
@@ -34,7 +34,7 @@ pub enum Stage {
 /// A unit's state as `VCPUOP_register_runstate_memory_area` reports it (`public/vcpu.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum State {
+pub enum RunState {
     /// On a CPU.
     Running = 0,
     /// Could run, and waits for a CPU.
@@ -49,22 +49,22 @@ pub enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Times {
     /// Its state now.
-    pub state: State,
+    pub state: RunState,
     /// Since when, in counter ticks.
     pub since: u64,
-    /// Ticks spent in each state up to `since`, indexed by [`State`].
+    /// Ticks spent in each state up to `since`, indexed by [`RunState`].
     pub spent: [u64; 4],
 }
 
 impl Times {
     /// Ticks spent in `state` up to `now`.
-    pub fn total(&self, state: State, now: u64) -> u64 {
+    pub fn total(&self, state: RunState, now: u64) -> u64 {
         let booked = self.spent.get(state as usize).copied().unwrap_or(0);
         let open = if state == self.state { now.saturating_sub(self.since) } else { 0 };
         booked.saturating_add(open)
     }
 
-    fn enter(&mut self, state: State, now: u64) {
+    fn enter(&mut self, state: RunState, now: u64) {
         if state == self.state {
             return;
         }
@@ -89,7 +89,7 @@ pub struct Unit {
     pub online: bool,
     /// It sleeps, or wants to as soon as its CPU asks.
     pub blocked: bool,
-    /// How many want it not to run.
+    /// Pauses of it that have not been resumed: calls of `pause` less those of `resume`.
     pub pauses: u32,
     /// While on no queue: its virtual time when it left its home queue.
     pub vtime: Vtime,
@@ -109,7 +109,7 @@ impl Unit {
         pauses: 0,
         vtime: Vtime::ZERO,
         used_up: false,
-        times: Times { state: State::Offline, since: 0, spent: [0; 4] },
+        times: Times { state: RunState::Offline, since: 0, spent: [0; 4] },
     };
 
     /// A unit that has not been started.
@@ -132,32 +132,32 @@ impl Unit {
     #[inline]
     pub fn account(&mut self, now: u64) {
         let state = if self.stage == Stage::Running {
-            State::Running
+            RunState::Running
         } else if self.blocked {
-            State::Blocked
+            RunState::Blocked
         } else if !self.online || self.pauses > 0 {
-            State::Offline
+            RunState::Offline
         } else {
-            State::Runnable
+            RunState::Runnable
         };
         self.times.enter(state, now);
     }
 }
 
-/// Says in [`Slot::registers`] that no CPU holds them.
+/// Says in [`UnitSlot::registers`] that no CPU holds them.
 const NOWHERE: u16 = u16::MAX;
 
 /// A unit's place in the slab.
 #[derive(Debug)]
-pub struct Slot {
+pub struct UnitSlot {
     home: AtomicU16,
     registers: AtomicU16,
     pub unit: Mutex<Unit>,
 }
 
-impl Slot {
+impl UnitSlot {
     fn free() -> Self {
-        Slot { home: AtomicU16::new(0), registers: AtomicU16::new(NOWHERE), unit: Mutex::new(Unit::FREE) }
+        UnitSlot { home: AtomicU16::new(0), registers: AtomicU16::new(NOWHERE), unit: Mutex::new(Unit::FREE) }
     }
 
     /// The CPU whose queue's lock covers the unit.
@@ -187,7 +187,7 @@ const CHUNKS: usize = 64;
 
 /// All units. It grows by chunks and never shrinks, so that a slot's address stays.
 pub struct Slab {
-    chunks: [Once<Box<[Slot; CHUNK as usize]>>; CHUNKS],
+    chunks: [Once<Box<[UnitSlot; CHUNK as usize]>>; CHUNKS],
     used: Mutex<[u64; CHUNKS]>,
 }
 
@@ -196,7 +196,7 @@ impl Slab {
         Slab { chunks: [const { Once::new() }; CHUNKS], used: Mutex::new([0; CHUNKS]) }
     }
 
-    pub fn get(&self, id: UnitId) -> Option<&Slot> {
+    pub fn get(&self, id: UnitId) -> Option<&UnitSlot> {
         let chunk = self.chunks.get(usize::try_from(id.0 / CHUNK).ok()?)?.get()?;
         chunk.get(usize::try_from(id.0 % CHUNK).ok()?)
     }
@@ -211,7 +211,7 @@ impl Slab {
         chunk.try_call_once(|| {
             let mut slots = Vec::new();
             slots.try_reserve_exact(CHUNK as usize).map_err(|_| Errno::ENOMEM)?;
-            slots.resize_with(CHUNK as usize, Slot::free);
+            slots.resize_with(CHUNK as usize, UnitSlot::free);
             slots.into_boxed_slice().try_into().map_err(|_| Errno::ENOMEM)
         })?;
         let bit = word.trailing_ones();
@@ -253,8 +253,8 @@ mod tests {
         unit.stage = Stage::Rest;
         unit.blocked = true;
         unit.account(170);
-        assert_eq!(unit.times, Times { state: State::Blocked, since: 170, spent: [40, 20, 0, 10] });
-        assert_eq!(unit.times.total(State::Blocked, 200), 30);
-        assert_eq!(unit.times.total(State::Running, 200), 40);
+        assert_eq!(unit.times, Times { state: RunState::Blocked, since: 170, spent: [40, 20, 0, 10] });
+        assert_eq!(unit.times.total(RunState::Blocked, 200), 30);
+        assert_eq!(unit.times.total(RunState::Running, 200), 40);
     }
 }

@@ -10,7 +10,7 @@ use super::support::*;
 use xenolith_domain::parts::progress::Progress;
 use xenolith_host::platform::fixtures::domains::{KERNEL, event_end, shared_memory};
 use xenolith_host::platform::fixtures::{cells, string};
-use xenolith_memory::frames::State;
+use xenolith_memory::frames::FrameState;
 use xenolith_memory::p2m::MapKind;
 
 /// Where the memory is for the domains.
@@ -127,7 +127,7 @@ fn two_domains_have_memory_in_common_that_is_nobodys() {
     assert_eq!(machine.audit(), Ok(()));
     destroy(&mut machine, &two.domain);
     for mfn in frames {
-        let Ok(State::Used(used)) = machine.hv.frames.state(mfn) else { panic!("{mfn:?} is free") };
+        let Ok(FrameState::Used(used)) = machine.hv.frames.state(mfn) else { panic!("{mfn:?} is free") };
         assert_eq!((used.owner, used.references), (DomId::IO, 1));
     }
     assert_eq!(machine.audit(), Ok(()));
@@ -157,7 +157,7 @@ fn a_role_says_whose_memory_it_is() {
         assert_eq!(machine.hv.domain(dies.domain.id).is_some(), owner_ends_first, "its frames are in use");
         destroy(&mut machine, &lives.domain);
         assert!(machine.hv.domain(DomId(1)).is_none() && machine.hv.domain(DomId(2)).is_none());
-        assert_eq!(machine.hv.frames.state(frame), Ok(State::Free { dirty: false }));
+        assert_eq!(machine.hv.frames.state(frame), Ok(FrameState::Free { dirty: false }));
     }
 }
 

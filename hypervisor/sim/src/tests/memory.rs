@@ -6,7 +6,7 @@ use xenolith_abi::memory::{AddToPhysmap, MemoryDomain, RemoveFromPhysmap, Reserv
 
 use super::super::*;
 use super::support::*;
-use xenolith_memory::frames::State;
+use xenolith_memory::frames::FrameState;
 use xenolith_memory::p2m::MapKind;
 
 const DECREASE: u64 = 1;
@@ -71,7 +71,7 @@ fn a_direct_mapped_domain_cannot_map_its_own_tables_or_shared_frames_as_ram() {
     let owned: Vec<Mfn> = machine
         .all_frames()
         .filter(|&mfn| {
-            matches!(machine.hv.frames.state(mfn), Ok(State::Used(used))
+            matches!(machine.hv.frames.state(mfn), Ok(FrameState::Used(used))
                 if used.owner == guest.domain.id && used.kind != Kind::Ram)
         })
         .collect();

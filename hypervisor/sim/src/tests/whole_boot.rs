@@ -12,7 +12,9 @@ use xenolith_host::command_line::Options;
 use xenolith_host::platform::fixtures::domains::{boot_domain, module};
 use xenolith_host::platform::fixtures::{GICV3, cells, edited, string};
 use xenolith_host::platform::{Platform, Region};
-use xenolith_memory::frames::{FrameRange, Frames, State, Storage, ZeroAndClean};
+use xenolith_isa::stage2;
+use xenolith_memory::frames::{FrameRange, FrameState, Frames, Storage, ZeroAndClean};
+use xenolith_memory::p2m::Geometry;
 
 use super::first::kernel;
 
@@ -63,8 +65,8 @@ impl Machine for Model<'_> {
         self.note("prepare");
     }
 
-    fn physical_address_bits(&self) -> Option<u32> {
-        Some(48)
+    fn stage2_geometry(&self) -> Option<Geometry> {
+        stage2::geometry(48)
     }
 
     fn take_memory(&self, layout: MemoryLayout) -> Frames {
@@ -202,9 +204,9 @@ fn a_machine_boots_from_its_device_tree() {
     // The boot loader's files are gone, the image stays, and so does the table of frames at the end of RAM.
     let state = |offset: u64| hypervisor.frames.state(Pa(start + offset).frame()).unwrap();
     for offset in [OTHER_KERNEL, TREE, OTHER_KERNEL + FILE - 1] {
-        assert!(matches!(state(offset), State::Free { .. }), "{offset:#x}: {:?}", state(offset));
+        assert!(matches!(state(offset), FrameState::Free { .. }), "{offset:#x}: {:?}", state(offset));
     }
     for offset in [IMAGE, IMAGE + FILE - 1, RAM - 1] {
-        assert_eq!(state(offset), State::Reserved, "{offset:#x}");
+        assert_eq!(state(offset), FrameState::Reserved, "{offset:#x}");
     }
 }

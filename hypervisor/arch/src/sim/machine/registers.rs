@@ -1,6 +1,6 @@
 //! What a CPU holds in its registers for a vCPU.
 
-use xenolith_memory::p2m::Vttbr;
+use xenolith_isa::stage2::Vttbr;
 
 /// What a CPU holds for a vCPU, named as the registers are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

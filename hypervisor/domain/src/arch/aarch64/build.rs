@@ -5,6 +5,7 @@ use xenolith_abi::Errno;
 use xenolith_arch::{self as machine, HardwareTlb, Stage2};
 use xenolith_core::sync::Mutex;
 use xenolith_core::types::{Ipa, PAGE_SHIFT, Pa, VcpuId};
+use xenolith_isa::stage2::{Vttbr, vtcr};
 use xenolith_isa::sysreg::{FilteredIds, Guest};
 use xenolith_isa::vgic::{Config, ConfigError, Frame, MAX_SPIS, MAX_VCPUS_V2, MAX_VCPUS_V3, Model, Vgic};
 use xenolith_memory::p2m::{MapKind, P2m, P2mError, Tlb};
@@ -130,7 +131,7 @@ impl DomainArch {
             guest_timer: config.guest_timer,
             physical_timer: config.physical_timer,
             event_ppi: config.event_ppi,
-            stage2: Stage2 { vttbr: p2m.vttbr(), vtcr: geometry.vtcr(false) },
+            stage2: Stage2 { vttbr: Vttbr::new(p2m.space()), vtcr: vtcr(geometry, false) },
             vgic: Mutex::new(vgic),
         })
     }
@@ -138,5 +139,5 @@ impl DomainArch {
 
 /// Has all CPUs forget what they know of tables that no vCPU uses any more.
 pub fn flush_tables(p2m: &P2m<TableList, HardwareTlb>) {
-    HardwareTlb.flush_all(p2m.vttbr());
+    HardwareTlb.flush_all(p2m.space());
 }

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod oracle;
+
 /// Size, sign extension, X register, as the name of the instruction and its registers have it.
 type Form = (Size, bool, bool);
 
@@ -12,8 +14,8 @@ const H: Form = (Size::Half, false, false);
 const W: Form = (Size::Word, false, false);
 const X: Form = (Size::Double, false, true);
 
-fn access((size, sign_extend, sixty_four): Form, register: u8) -> Access {
-    Access { size, sign_extend, sixty_four, register }
+fn access((size, sign_extend, sixty_four): Form, register: u8) -> LoadStore {
+    LoadStore { size, sign_extend, sixty_four, register }
 }
 
 fn one(write: bool, form: Form, register: u8, base: u8, offset: i16, index: Index) -> Option<DecodedAccess> {

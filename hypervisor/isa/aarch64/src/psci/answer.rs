@@ -29,7 +29,7 @@ pub struct Mitigations {
 
 /// What the guest's registers get. Registers that are not named keep their values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum PsciAnswer {
     /// Nothing.
     None,
     /// X0.
@@ -38,13 +38,13 @@ pub enum Answer {
     X0To3([u64; 4]),
 }
 
-impl Answer {
+impl PsciAnswer {
     /// Leaves the answer in the guest's registers.
     pub fn store(&self, regs: &mut GuestRegs) {
         let values: &[u64] = match self {
-            Answer::None => &[],
-            Answer::X0(value) => core::slice::from_ref(value),
-            Answer::X0To3(values) => values,
+            PsciAnswer::None => &[],
+            PsciAnswer::X0(value) => core::slice::from_ref(value),
+            PsciAnswer::X0To3(values) => values,
         };
         for (register, value) in regs.x.iter_mut().zip(values) {
             *register = *value;
@@ -64,7 +64,7 @@ const STANDARD_UUID: u128 = 0xf863386f_4b39_4cbd_9220_ce1641e59f6f;
 const HYPERVISOR_UUID: u128 = 0xa71812dc_c698_4369_9acf_79d18ddee667;
 
 /// Answers `call`; `None` if it concerns the domain's vCPUs, or the domain itself.
-pub fn answer(call: Call, smccc_version: u32, mitigations: &Mitigations) -> Option<Answer> {
+pub fn answer(call: Call, smccc_version: u32, mitigations: &Mitigations) -> Option<PsciAnswer> {
     Some(match call {
         Call::CpuSuspend
         | Call::CpuOff
@@ -72,18 +72,18 @@ pub fn answer(call: Call, smccc_version: u32, mitigations: &Mitigations) -> Opti
         | Call::AffinityInfo { .. }
         | Call::SystemOff
         | Call::SystemReset => return None,
-        Call::Version => Answer::X0(PSCI_1_1.into()),
-        Call::MigrateInfoType => Answer::X0(MIGRATION_NOT_REQUIRED.into()),
-        Call::Features(function) => Answer::X0(psci_features(function).x0()),
-        Call::SmcccVersion => Answer::X0(smccc_version.into()),
-        Call::ArchFeatures(function) => Answer::X0(arch_features(function, mitigations)),
-        Call::Workaround => Answer::None,
-        Call::CallCount(Service::Standard) => Answer::X0(STANDARD_FUNCTIONS),
-        Call::CallCount(Service::Hypervisor) => Answer::X0(HYPERVISOR_FUNCTIONS),
-        Call::Uuid(Service::Standard) => Answer::X0To3(uuid(STANDARD_UUID)),
-        Call::Uuid(Service::Hypervisor) => Answer::X0To3(uuid(HYPERVISOR_UUID)),
-        Call::Revision(_) => Answer::X0To3(REVISION),
-        Call::Unknown => Answer::X0(Status::NotSupported.x0()),
+        Call::Version => PsciAnswer::X0(PSCI_1_1.into()),
+        Call::MigrateInfoType => PsciAnswer::X0(MIGRATION_NOT_REQUIRED.into()),
+        Call::Features(function) => PsciAnswer::X0(psci_features(function).x0()),
+        Call::SmcccVersion => PsciAnswer::X0(smccc_version.into()),
+        Call::ArchFeatures(function) => PsciAnswer::X0(arch_features(function, mitigations)),
+        Call::Workaround => PsciAnswer::None,
+        Call::CallCount(Service::Standard) => PsciAnswer::X0(STANDARD_FUNCTIONS),
+        Call::CallCount(Service::Hypervisor) => PsciAnswer::X0(HYPERVISOR_FUNCTIONS),
+        Call::Uuid(Service::Standard) => PsciAnswer::X0To3(uuid(STANDARD_UUID)),
+        Call::Uuid(Service::Hypervisor) => PsciAnswer::X0To3(uuid(HYPERVISOR_UUID)),
+        Call::Revision(_) => PsciAnswer::X0To3(REVISION),
+        Call::Unknown => PsciAnswer::X0(Status::NotSupported.x0()),
     })
 }
 

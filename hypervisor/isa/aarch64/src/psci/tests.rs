@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::regs::GuestRegs;
 
-fn reply(function: u32, argument: u64) -> Answer {
+fn reply(function: u32, argument: u64) -> PsciAnswer {
     let mitigations = Mitigations {
         branch_predictor: Workaround::Effective,
         store_bypass: Workaround::NotNeeded,
@@ -12,13 +12,13 @@ fn reply(function: u32, argument: u64) -> Answer {
     answer(decode([function.into(), argument, 0, 0]), SMCCC_1_1, &mitigations).unwrap()
 }
 
-const MINUS_ONE: Answer = Answer::X0(u64::MAX);
+const MINUS_ONE: PsciAnswer = PsciAnswer::X0(u64::MAX);
 
 #[test]
 fn versions() {
-    assert_eq!(reply(0x8400_0000, 0), Answer::X0(0x1_0001));
-    assert_eq!(reply(0x8000_0000, 0), Answer::X0(0x1_0001));
-    assert_eq!(reply(0x8400_0006, 0), Answer::X0(2));
+    assert_eq!(reply(0x8400_0000, 0), PsciAnswer::X0(0x1_0001));
+    assert_eq!(reply(0x8000_0000, 0), PsciAnswer::X0(0x1_0001));
+    assert_eq!(reply(0x8400_0006, 0), PsciAnswer::X0(2));
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn features_of_psci() {
         0x8000_0000,
     ];
     for function in known {
-        assert_eq!(reply(0x8400_000a, function), Answer::X0(0), "{function:#x}");
+        assert_eq!(reply(0x8400_000a, function), PsciAnswer::X0(0), "{function:#x}");
     }
     for function in [1, 2, 0x8400_0005, 0x8400_0007, 0xc400_0002, 0xc400_000e, 0x8400_ff01, 0x8000_0001] {
         assert_eq!(reply(0x8400_000a, function), MINUS_ONE, "{function:#x}");
@@ -48,11 +48,11 @@ fn features_of_psci() {
 
 #[test]
 fn features_of_the_architecture() {
-    assert_eq!(reply(0x8000_0001, 0x8000_8000), Answer::X0(0));
-    assert_eq!(reply(0x8000_0001, 0x8000_7fff), Answer::X0(1));
+    assert_eq!(reply(0x8000_0001, 0x8000_8000), PsciAnswer::X0(0));
+    assert_eq!(reply(0x8000_0001, 0x8000_7fff), PsciAnswer::X0(1));
     assert_eq!(reply(0x8000_0001, 0x8000_3fff), MINUS_ONE);
     assert_eq!(reply(0x8000_0001, 0x8000_0050), MINUS_ONE);
-    assert_eq!(reply(0x8000_8000, 0), Answer::None);
+    assert_eq!(reply(0x8000_8000, 0), PsciAnswer::None);
 }
 
 #[test]
@@ -64,10 +64,16 @@ fn probes_of_other_services_find_nothing() {
 
 #[test]
 fn identities_of_the_services() {
-    assert_eq!(reply(0x8500_ff01, 0), Answer::X0To3([0xdc12_18a7, 0x6943_98c6, 0xd179_cf9a, 0x67e6_de8d]));
-    assert_eq!(reply(0x8400_ff01, 0), Answer::X0To3([0x6f38_63f8, 0xbd4c_394b, 0x16ce_2092, 0x6f9f_e541]));
-    assert_eq!(reply(0x8500_ff00, 0), Answer::X0(3));
-    assert_eq!(reply(0x8500_ff03, 0), Answer::X0To3([0, 1, 0, 0]));
+    assert_eq!(
+        reply(0x8500_ff01, 0),
+        PsciAnswer::X0To3([0xdc12_18a7, 0x6943_98c6, 0xd179_cf9a, 0x67e6_de8d])
+    );
+    assert_eq!(
+        reply(0x8400_ff01, 0),
+        PsciAnswer::X0To3([0x6f38_63f8, 0xbd4c_394b, 0x16ce_2092, 0x6f9f_e541])
+    );
+    assert_eq!(reply(0x8500_ff00, 0), PsciAnswer::X0(3));
+    assert_eq!(reply(0x8500_ff03, 0), PsciAnswer::X0To3([0, 1, 0, 0]));
 }
 
 #[test]
@@ -83,14 +89,14 @@ fn a_narrow_call_has_narrow_arguments() {
 
 #[test]
 fn an_answer_changes_only_its_registers() {
-    let stored = |answer: Answer| {
+    let stored = |answer: PsciAnswer| {
         let mut regs = GuestRegs { x: [7; 31], ..Default::default() };
         answer.store(&mut regs);
         (regs.x[..5].to_vec(), regs.x[5..].iter().all(|x| *x == 7))
     };
-    assert_eq!(stored(Answer::None), (vec![7; 5], true));
-    assert_eq!(stored(Answer::X0(1)), (vec![1, 7, 7, 7, 7], true));
-    assert_eq!(stored(Answer::X0To3([1, 2, 3, 4])), (vec![1, 2, 3, 4, 7], true));
+    assert_eq!(stored(PsciAnswer::None), (vec![7; 5], true));
+    assert_eq!(stored(PsciAnswer::X0(1)), (vec![1, 7, 7, 7, 7], true));
+    assert_eq!(stored(PsciAnswer::X0To3([1, 2, 3, 4])), (vec![1, 2, 3, 4, 7], true));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Breakpoints and watchpoints of a guest would be state of the physical CPU that nobody switches, so none can be
 //! set. The debug communications channel is always full, so that a kernel's probe of it gives up.
 
-use super::{Access, Encoding, Outcome, read_only};
+use super::{Encoding, Outcome, SysregAccess, read_only};
 
 const OSDTRRX_EL1: Encoding = Encoding::new(2, 0, 0, 0, 2);
 const MDCCINT_EL1: Encoding = Encoding::new(2, 0, 0, 2, 0);
@@ -28,7 +28,7 @@ const OS_LOCK_FREE: u64 = 1 << 3;
 const TRANSMIT_FULL: u64 = 1 << 29;
 
 /// Registers of EL1; `None` if `access` is to none of them.
-pub(super) fn el1(access: Access) -> Option<Outcome> {
+pub(super) fn el1(access: SysregAccess) -> Option<Outcome> {
     Some(match access.encoding {
         MDSCR_EL1 | MDCCINT_EL1 | OSDTRRX_EL1 | OSDTRTX_EL1 | OSECCR_EL1 | OSDLR_EL1 | DBGPRCR_EL1
         | DBGCLAIMSET_EL1 | DBGCLAIMCLR_EL1 => read_only(access, 0),
@@ -41,7 +41,7 @@ pub(super) fn el1(access: Access) -> Option<Outcome> {
 }
 
 /// The communications channel, which EL0 may use while MDSCR_EL1.TDCC is 0, as it always is here.
-pub(super) fn el0(access: Access) -> Option<Outcome> {
+pub(super) fn el0(access: SysregAccess) -> Option<Outcome> {
     match access.encoding {
         MDCCSR_EL0 if access.is_read => Some(Outcome::Value(TRANSMIT_FULL)),
         DBGDTR_EL0 | DBGDTRRX_TX_EL0 => Some(read_only(access, 0)),

@@ -13,7 +13,7 @@
 mod aarch32;
 mod aarch64;
 
-use super::ids::Guest;
+use super::guest::Guest;
 
 /// How the value that a guest reads follows from the CPU's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,8 +3,9 @@
 //! The filter is an allow-list. A feature that a later CPU adds stays hidden until someone has looked at what it
 //! needs from EL2.
 
-use super::Encoding;
+use super::encoding::Encoding;
 use super::fields::{self, Field};
+use super::guest::Guest;
 
 /// Encodings with op0 3, op1 0, CRn 0, CRm 1 to 7: allocated or not, HCR_EL2.TID3 traps their reads.
 pub const COUNT: usize = 7 * 8;
@@ -20,15 +21,6 @@ pub const fn index(encoding: Encoding) -> Option<usize> {
 /// The registers of one physical CPU as EL2 reads them, by [`index`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdRegisters(pub [u64; COUNT]);
-
-/// What the identification registers say of the virtual machine rather than of the CPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Guest {
-    /// The interrupt controller has a system register interface (GICv3).
-    pub gic_system_registers: bool,
-    /// Width of a guest physical address at stage 2, in bits.
-    pub ipa_bits: u8,
-}
 
 /// The registers as a guest reads them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,11 +13,11 @@ fn ids() -> FilteredIds {
 }
 
 fn read(vcpu: &VcpuView, encoding: Encoding) -> Outcome {
-    emulate(Access { encoding, register: 0, is_read: true }, 0xdead, vcpu, &ids())
+    emulate(SysregAccess { encoding, register: 0, is_read: true }, 0xdead, vcpu, &ids())
 }
 
 fn write(vcpu: &VcpuView, encoding: Encoding, value: u64) -> Outcome {
-    emulate(Access { encoding, register: 0, is_read: false }, value, vcpu, &ids())
+    emulate(SysregAccess { encoding, register: 0, is_read: false }, value, vcpu, &ids())
 }
 
 const ZERO: Outcome = Outcome::Value(0);
@@ -125,7 +125,7 @@ proptest! {
     #[test]
     fn every_access_has_an_answer_of_its_kind(code: [u8; 5], written: u64, is_read: bool, el0: bool, v3: bool) {
         let [op0, op1, crn, crm, op2] = code;
-        let access = Access { encoding: Encoding::new(op0, op1, crn, crm, op2), register: 0, is_read };
+        let access = SysregAccess { encoding: Encoding::new(op0, op1, crn, crm, op2), register: 0, is_read };
         let vcpu = VcpuView { el0, gic_system_registers: v3, actlr: 0 };
         match emulate(access, written, &vcpu, &ids()) {
             Outcome::Value(_) => prop_assert!(is_read),

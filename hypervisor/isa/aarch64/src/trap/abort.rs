@@ -1,7 +1,7 @@
 //! Instruction and data aborts from a guest (Arm ARM, D24.2.40, "ISS encoding for an exception from a Data Abort").
 
 use super::bits;
-use super::mmio::{Access, Size};
+use super::mmio::{LoadStore, Size};
 use xenolith_core::types::{Gva, Ipa, PAGE_SIZE};
 
 /// What went wrong: the fault status code, with the level of the table walk where it has one.
@@ -75,7 +75,7 @@ impl FaultStatus {
 /// What instruction and data aborts have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// What went wrong.
+    /// The kind of fault, and the level of the walk that it ended.
     pub status: FaultStatus,
     /// The guest's own translation tables were being read or updated, not the address of the instruction.
     pub stage1_walk: bool,
@@ -114,14 +114,14 @@ pub(super) const fn ipa_page(hpfar: u64) -> u64 {
 /// A fault of a load, store, or cache instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DataAbort {
-    /// What and where.
+    /// The fault itself: its kind and address.
     pub fault: Fault,
     /// A write. Also true for cache and address translation instructions.
     pub write: bool,
     /// A cache maintenance or address translation instruction.
     pub cache_maintenance: bool,
     /// The register transfer, when the hardware describes it (ISV). Without it the instruction has to be decoded.
-    pub access: Option<Access>,
+    pub access: Option<LoadStore>,
 }
 
 impl DataAbort {
@@ -142,8 +142,8 @@ impl DataAbort {
 
     /// The transfer of a register, which a syndrome with ISV describes.
     #[inline]
-    pub(super) fn register_transfer(esr: u64) -> Access {
-        Access {
+    pub(super) fn register_transfer(esr: u64) -> LoadStore {
+        LoadStore {
             size: Size::from_log2(bits(esr, 22, 2)),
             sign_extend: esr & Self::SSE != 0,
             sixty_four: esr & Self::SF != 0,

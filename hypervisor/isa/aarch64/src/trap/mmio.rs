@@ -69,7 +69,7 @@ impl Size {
 
 /// The transfer of one general-purpose register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Access {
+pub struct LoadStore {
     /// The width in memory.
     pub size: Size,
     /// A load copies the sign bit upwards (LDRSB, LDRSH, LDRSW).
@@ -80,7 +80,7 @@ pub struct Access {
     pub register: u8,
 }
 
-impl Access {
+impl LoadStore {
     /// What a store gives to the device.
     pub fn store_data(&self, regs: &GuestRegs, order: ByteOrder) -> u64 {
         self.size.order(regs.get(self.register), order)
@@ -109,8 +109,8 @@ mod tests {
 
     const LITTLE: ByteOrder = ByteOrder::Little;
 
-    fn access(size: Size, sign_extend: bool, sixty_four: bool) -> Access {
-        Access { size, sign_extend, sixty_four, register: 4 }
+    fn access(size: Size, sign_extend: bool, sixty_four: bool) -> LoadStore {
+        LoadStore { size, sign_extend, sixty_four, register: 4 }
     }
 
     #[test]
@@ -151,15 +151,15 @@ mod tests {
     #[test]
     fn the_zero_register_stores_zero_and_loads_nothing() {
         let mut regs = GuestRegs { x: [u64::MAX; 31], ..Default::default() };
-        let access = Access { register: 31, ..access(Size::Double, false, true) };
+        let access = LoadStore { register: 31, ..access(Size::Double, false, true) };
         assert_eq!(access.store_data(&regs, LITTLE), 0);
         access.complete_load(&mut regs, 5, LITTLE);
         assert_eq!(regs.x, [u64::MAX; 31]);
     }
 
-    fn any_access() -> impl Strategy<Value = Access> {
+    fn any_access() -> impl Strategy<Value = LoadStore> {
         (0u8..4, any::<bool>(), any::<bool>(), 0u8..32).prop_map(
-            |(log2, sign_extend, sixty_four, register)| Access {
+            |(log2, sign_extend, sixty_four, register)| LoadStore {
                 size: Size::from_log2(log2),
                 sign_extend,
                 sixty_four,

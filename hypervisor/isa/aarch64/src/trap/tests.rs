@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::mmio::{Access, Size};
+use super::mmio::{LoadStore, Size};
 use super::*;
-use crate::sysreg::Access as RegisterAccess;
+use crate::sysreg::SysregAccess;
 use xenolith_core::types::{Gva, Ipa};
 
 fn esr(class: u64, iss: u64) -> u64 {
@@ -29,11 +29,11 @@ fn wfi_and_wfe() {
 fn system_register_fields() {
     // mrs x5, id_aa64mmfr0_el1
     let iss = 3 << 20 | 7 << 1 | 5 << 5 | 1;
-    let access = RegisterAccess { encoding: Encoding::new(3, 0, 0, 7, 0), register: 5, is_read: true };
+    let access = SysregAccess { encoding: Encoding::new(3, 0, 0, 7, 0), register: 5, is_read: true };
     assert_eq!(decode(esr(0x18, iss), 0, 0), Trap::SystemRegister(access));
     // dc cisw, xzr
     let iss = 1 << 20 | 2 << 17 | 7 << 10 | 14 << 1 | 31 << 5;
-    let access = RegisterAccess { encoding: Encoding::new(1, 0, 7, 14, 2), register: 31, is_read: false };
+    let access = SysregAccess { encoding: Encoding::new(1, 0, 7, 14, 2), register: 31, is_read: false };
     assert_eq!(decode(esr(0x18, iss), 0, 0), Trap::SystemRegister(access));
 }
 
@@ -42,7 +42,7 @@ fn translation_fault_of_a_store() {
     // str w3, [x0]: ISV, word, SRT 3, write, translation fault at level 3.
     let iss = 1 << 24 | 2 << 22 | 3 << 16 | 1 << 6 | 0b000111;
     let trap = decode(esr(0x24, iss), 0xffff_8000_0900_0018, 0x9_0000);
-    let access = Access { size: Size::Word, sign_extend: false, sixty_four: false, register: 3 };
+    let access = LoadStore { size: Size::Word, sign_extend: false, sixty_four: false, register: 3 };
     let fault = Fault {
         status: FaultStatus::Translation { level: 3 },
         stage1_walk: false,

@@ -158,6 +158,7 @@ impl Vgic {
             bug!("no such vCPU");
             return Fill::default();
         };
+        // What is listed has its state in the registers: filling over it would lose what the guest did.
         if !cpu.listed.is_empty() {
             return Fill { used: cpu.listed.len(), ..Fill::default() };
         }
@@ -278,6 +279,7 @@ impl Vgic {
             origin,
         };
         let cpu = self.cpus.get_mut(usize::from(vcpu.0))?;
+        // Out of the queue until it is folded: its state is in one place at a time.
         cpu.queue.remove(intid);
         Some((Listed { intid, moved, origin }, register))
     }
@@ -295,6 +297,7 @@ impl Vgic {
             return 0;
         };
         if next {
+            // A list register names one sender (`GICH_LR.CPUID`); the others wait, and the interrupt stays pending for them.
             *current = (senders.trailing_zeros() & 7) as u8;
             *senders &= senders.wrapping_sub(1);
             if *senders != 0 {
@@ -334,6 +337,7 @@ impl Vgic {
     /// The guest deactivated `count` interrupts that were in no list register (`EOIcount`): those with the highest
     /// priority, because that is the order in which it must drop them. To be called before the fold.
     pub fn drop_unlisted(&mut self, vcpu: VcpuId, count: u32) {
+        // The field has five bits.
         for _ in 0..count.min(31) {
             let Some(cpu) = self.cpus.get(usize::from(vcpu.0)) else { return bug!("no such vCPU") };
             let (mut active, mut waiting) = (Urgent::new(1), Urgent::new(1));

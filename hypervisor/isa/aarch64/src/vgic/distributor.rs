@@ -1,7 +1,7 @@
 //! The distributor's registers, as both versions have them, and where shared interrupts go.
 
 use super::interrupt::{BankId, bit, slot};
-use super::register::{Access, Field, low_word};
+use super::register::{Field, GicAccess, low_word};
 use super::{Fault, Version, Vgic};
 use xenolith_core::bug;
 use xenolith_core::types::VcpuId;
@@ -35,7 +35,7 @@ const TYPER_ID_BITS: u32 = 9 << 19;
 const TYPER_NO_1_OF_N: u32 = 1 << 25;
 
 impl Vgic {
-    pub(super) fn read_distributor(&mut self, vcpu: VcpuId, access: Access) -> Result<u64, Fault> {
+    pub(super) fn read_distributor(&mut self, vcpu: VcpuId, access: GicAccess) -> Result<u64, Fault> {
         let word = match access.offset {
             offset::CTLR => self.control(),
             offset::TYPER => self.kind(),
@@ -62,7 +62,7 @@ impl Vgic {
     pub(super) fn write_distributor(
         &mut self,
         vcpu: VcpuId,
-        access: Access,
+        access: GicAccess,
         value: u64,
     ) -> Result<(), Fault> {
         match access.offset {

@@ -12,7 +12,7 @@ pub(super) const BANK_SIZE: u32 = 32;
 /// The SGIs of a private bank.
 pub(super) const SGIS: u32 = 0xffff;
 
-/// Which bank.
+/// A bank's place: a vCPU's own, or one of those that all share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BankId {
     /// INTIDs 0 to 31 of one vCPU.

@@ -3,7 +3,7 @@
 use arrayvec::ArrayVec;
 
 use super::distributor::{IIDR_V3, PIDR2_V3};
-use super::register::{Access, Field};
+use super::register::{Field, GicAccess};
 use super::{ConfigError, Fault, MAX_REGIONS, Vgic, Windows};
 use xenolith_core::types::VcpuId;
 
@@ -27,24 +27,24 @@ const TYPER_LAST: u64 = 1 << 4;
 
 /// A run of redistributors.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Region {
+pub(super) struct RedistributorRegion {
     /// The vCPUs that have theirs here.
     first: u16,
     end: u16,
 }
 
-impl Region {
+impl RedistributorRegion {
     /// Gives the vCPUs their places, in order.
     pub(super) fn lay_out(
         windows: &Windows,
         vcpus: u16,
-    ) -> Result<ArrayVec<Region, MAX_REGIONS>, ConfigError> {
+    ) -> Result<ArrayVec<RedistributorRegion, MAX_REGIONS>, ConfigError> {
         let mut first = 0;
         let mut regions = ArrayVec::new();
         for &(_, size) in windows {
             let room = u16::try_from(size >> SHIFT).unwrap_or(u16::MAX);
             let end = vcpus.min(u16::saturating_add(first, room));
-            regions.push(Region { first, end });
+            regions.push(RedistributorRegion { first, end });
             first = end;
         }
         if first < vcpus {
@@ -66,7 +66,11 @@ impl Vgic {
     }
 
     /// A load from the redistributor of `owner`, by whichever vCPU. Where no vCPU is, there is nothing.
-    pub(super) fn read_redistributor(&mut self, owner: Option<VcpuId>, access: Access) -> Result<u64, Fault> {
+    pub(super) fn read_redistributor(
+        &mut self,
+        owner: Option<VcpuId>,
+        access: GicAccess,
+    ) -> Result<u64, Fault> {
         let Some(owner) = owner else { return Ok(0) };
         if let Some(field) = private_field(access.offset) {
             return self.read_field(owner, field, access);
@@ -88,7 +92,7 @@ impl Vgic {
     pub(super) fn write_redistributor(
         &mut self,
         owner: Option<VcpuId>,
-        access: Access,
+        access: GicAccess,
         value: u64,
     ) -> Result<(), Fault> {
         let Some(owner) = owner else { return Ok(()) };

@@ -10,17 +10,17 @@ use xenolith_core::types::VcpuId;
 
 /// An access to a frame: naturally aligned, of 1, 2, 4 or 8 bytes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Access {
+pub(super) struct GicAccess {
     pub(super) offset: u32,
     size: u8,
 }
 
-impl Access {
+impl GicAccess {
     #[inline]
     pub(super) fn new(offset: u64, size: u8) -> Result<Self, Fault> {
         let offset = u32::try_from(offset).map_err(|_| Fault)?;
         if size.is_power_of_two() && size <= 8 && offset.is_multiple_of(size.into()) {
-            Ok(Access { offset, size })
+            Ok(GicAccess { offset, size })
         } else {
             Err(Fault)
         }
@@ -140,7 +140,7 @@ impl Field {
 
 impl Vgic {
     /// A load, by `vcpu` or from its redistributor.
-    pub(super) fn read_field(&mut self, vcpu: VcpuId, field: Field, access: Access) -> Result<u64, Fault> {
+    pub(super) fn read_field(&mut self, vcpu: VcpuId, field: Field, access: GicAccess) -> Result<u64, Fault> {
         match field {
             Field::Bits(kind, bank) => {
                 access.word()?;
@@ -169,7 +169,7 @@ impl Vgic {
         &mut self,
         vcpu: VcpuId,
         field: Field,
-        access: Access,
+        access: GicAccess,
         value: u64,
     ) -> Result<(), Fault> {
         match field {

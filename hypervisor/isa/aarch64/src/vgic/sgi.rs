@@ -4,7 +4,7 @@
 //! What the guest names as targets is looked up among the vCPUs that there are; nothing else is done with it.
 
 use super::interrupt::{BankId, bit, bits, slot};
-use super::register::Access;
+use super::register::GicAccess;
 use super::{Fault, Version, Vgic};
 use xenolith_core::bug;
 use xenolith_core::types::VcpuId;
@@ -63,7 +63,7 @@ impl Vgic {
 
     /// GICv2's SGI registers; what is none of them reads as zero.
     #[inline(never)]
-    pub(super) fn read_sgi_register(&mut self, vcpu: VcpuId, access: Access) -> Result<u64, Fault> {
+    pub(super) fn read_sgi_register(&mut self, vcpu: VcpuId, access: GicAccess) -> Result<u64, Fault> {
         match access.offset {
             SGIR => access.word().map(|()| 0),
             CPENDSGIR..SPENDSGIR_END => {
@@ -82,7 +82,7 @@ impl Vgic {
     pub(super) fn write_sgi_register(
         &mut self,
         vcpu: VcpuId,
-        access: Access,
+        access: GicAccess,
         value: u64,
     ) -> Result<(), Fault> {
         match access.offset {

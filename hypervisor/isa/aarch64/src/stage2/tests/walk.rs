@@ -1,8 +1,8 @@
 //! A stage-2 walk from VTTBR_EL2 and VTCR_EL2 alone, after the pseudocode of Arm ARM D8.2: an independent reading of
 //! the tables.
 
-use crate::arena;
 use xenolith_core::types::{Ipa, Pa};
+use xenolith_memory::arena;
 
 /// What a walk ended in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

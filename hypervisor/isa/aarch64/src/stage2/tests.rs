@@ -5,12 +5,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::arena;
-use crate::table::{TableList, TablePage};
-use xenolith_core::types::{Ipa, Pa};
+use xenolith_core::types::{Gfn, Ipa};
+use xenolith_memory::arena;
+use xenolith_memory::p2m::{
+    Depth, Entry, FLUSH_BY_ADDRESS, P2m, P2mAccess, P2mError, RUNS, Run, TablePool, Tlb, Vmid,
+};
+use xenolith_memory::table::{TableList, TablePage};
 
 mod calls;
 mod model;
+mod registers;
 mod walk;
 use walk::{Walked, walk};
 
@@ -39,15 +43,21 @@ impl State {
 struct Recorder(Arc<Mutex<State>>);
 
 impl Tlb for Recorder {
+    type Format = Stage2Descriptor;
+
     fn publish(&self) {
         self.0.lock().unwrap().published += 1;
     }
 
-    fn flush_addresses(&self, space: Vttbr, addresses: &[Ipa], depth: Depth) {
+    fn flush_addresses(&self, space: AddressSpace, addresses: &[Ipa], depth: Depth) {
         let mut state = self.0.lock().unwrap();
         assert!(!addresses.is_empty() && addresses.len() <= FLUSH_BY_ADDRESS);
         for address in addresses {
-            assert_eq!(walk(space.0, state.vtcr, *address), None, "flushed while it is still there");
+            assert_eq!(
+                walk(Vttbr::new(space).0, state.vtcr, *address),
+                None,
+                "flushed while it is still there"
+            );
             let frame = address.frame().0;
             let hit = state.cached.range(..=frame).next_back().map(|(&first, &(pages, _))| (first, pages));
             if let Some((first, pages)) = hit
@@ -59,7 +69,7 @@ impl Tlb for Recorder {
         state.by_address.push((addresses.to_vec(), depth));
     }
 
-    fn flush_all(&self, _space: Vttbr) {
+    fn flush_all(&self, _space: AddressSpace) {
         let mut state = self.0.lock().unwrap();
         state.cached.clear();
         state.all += 1;
@@ -94,9 +104,9 @@ struct Machine {
 
 impl Machine {
     fn new(bits: u32, tables: u64) -> Self {
-        let geometry = Geometry::for_physical(bits).unwrap();
+        let geometry = geometry(bits).unwrap();
         let recorder = Recorder::default();
-        recorder.0.lock().unwrap().vtcr = geometry.vtcr(false);
+        recorder.0.lock().unwrap().vtcr = vtcr(geometry, false);
         let pool = Pool { list: arena::tables(tables), recorder: recorder.clone() };
         let root = arena::root(geometry.root_order());
         let p2m = P2m::new(geometry, Vmid(7), root, pool, recorder.clone()).unwrap();
@@ -111,7 +121,7 @@ impl Machine {
     }
 
     fn walk(&self, frame: u64) -> Option<Walked> {
-        walk(self.p2m.vttbr().0, self.p2m.geometry().vtcr(false), Gfn(frame).base())
+        walk(Vttbr::new(self.p2m.space()).0, vtcr(self.p2m.geometry(), false), Gfn(frame).base())
     }
 
     /// All that is mapped, with neighbours joined.

@@ -8,7 +8,7 @@ const MIB2: u64 = 1 << 9;
 
 #[test]
 fn the_root_has_the_size_that_the_geometry_asks_for() {
-    let geometry = Geometry::for_physical(40).unwrap();
+    let geometry = geometry(40).unwrap();
     let new = |order| P2m::new(geometry, Vmid(1), arena::root(order), arena::tables(1), Recorder::default());
     assert!(new(1).is_some());
     assert!(new(0).is_none());
@@ -48,7 +48,7 @@ fn arguments_beyond_the_guest_s_addresses_are_errors_everywhere() {
             assert_eq!(p2m.edit().unmap(gfn, u64::MAX), Err(P2mError::OutOfRange));
             assert_eq!(p2m.replace(gfn, Mfn(1), RAM), Err(P2mError::OutOfRange));
             assert_eq!(p2m.lookup(gfn), Err(P2mError::OutOfRange));
-            assert_eq!(p2m.lookup_for(gfn, Access::Read), Err(P2mError::OutOfRange));
+            assert_eq!(p2m.lookup_for(gfn, P2mAccess::Read), Err(P2mError::OutOfRange));
             assert_eq!(p2m.scan(gfn, 1).err(), Some(P2mError::OutOfRange));
         }
         for pages in [2, end, u64::MAX - end, u64::MAX] {
@@ -245,11 +245,11 @@ fn access_is_checked_by_kind() {
     for (frame, kind) in (0_u64..).zip(MapKind::ALL) {
         machine.p2m.map(Gfn(frame), Mfn(100), 1, kind).unwrap();
         let allowed = |access| machine.p2m.lookup_for(Gfn(frame), access).is_ok();
-        assert!(allowed(Access::Read));
-        assert_eq!(allowed(Access::Write), kind.writable());
-        assert_eq!(allowed(Access::Execute), kind.executable());
+        assert!(allowed(P2mAccess::Read));
+        assert_eq!(allowed(P2mAccess::Write), kind.writable());
+        assert_eq!(allowed(P2mAccess::Execute), kind.executable());
         let walked = machine.walk(frame).unwrap();
         assert_eq!((walked.write, walked.execute), (kind.writable(), kind.executable()));
     }
-    assert_eq!(machine.p2m.lookup_for(Gfn(99), Access::Read), Err(P2mError::NotMapped));
+    assert_eq!(machine.p2m.lookup_for(Gfn(99), P2mAccess::Read), Err(P2mError::NotMapped));
 }
