@@ -113,7 +113,7 @@ proptest! {
                 for last in [number, (number + 5).min(END - 1)] {
                     let part = &model[number as usize..=last as usize];
                     prop_assert_eq!(set.covers(number, last), part.iter().all(Option::is_some));
-                    prop_assert_eq!((set.overlapping(number, last).len() == 0), part.iter().all(Option::is_none));
+                    prop_assert_eq!(set.overlapping(number, last).len() == 0, part.iter().all(Option::is_none));
                 }
             }
         }
