@@ -28,6 +28,7 @@ mod power;
 mod release;
 pub mod runstate;
 mod shared;
+mod time;
 mod uart;
 mod warn_ratelimited;
 
@@ -117,6 +118,8 @@ pub struct Domain {
     pub stage2: Stage2,
     /// Its guest physical memory.
     pub memory: Mutex<Memory>,
+    /// CNTVOFF_EL2 of its vCPUs, once it has started (`time`).
+    counter_offset: Once<u64>,
     /// The page of shared info.
     pub shared_info: FrameRef,
     /// Its grant table.

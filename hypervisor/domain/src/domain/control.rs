@@ -9,7 +9,6 @@ use xenolith_abi::domctl::{CONTEXT_ONLINE, VcpuGuestContext, VcpuGuestCoreRegs};
 use crate::hypervisor::Hypervisor;
 use crate::vcpu::{Power, Vcpu};
 use xenolith_arch as arch;
-use xenolith_arch::context::Context;
 use xenolith_isa::physical_timer::PhysicalTimer;
 use xenolith_isa::regs::{El1Registers, GuestRegs, Pstate};
 
@@ -35,6 +34,7 @@ impl Domain {
         let mut pauses = self.controller_pauses.lock();
         *pauses = pauses.checked_sub(1).ok_or(Errno::EINVAL)?;
         if *pauses == 0 {
+            self.begin_time(hv);
             let now = arch::now();
             for vcpu in &self.vcpus {
                 hv.kick(hv.scheduler.resume(vcpu.unit, now));
@@ -112,7 +112,7 @@ impl Domain {
         self.redefine(hv, vcpu, power, |vcpu| {
             let mut saved = vcpu.saved.lock();
             if !saved.defined {
-                saved.context = Context::new(vcpu.mpidr);
+                saved.context = self.new_context(vcpu);
                 *vcpu.timer.lock() = PhysicalTimer::default();
             }
             saved.regs = GuestRegs { x: user.x, pc: user.pc, pstate };
@@ -126,7 +126,7 @@ impl Domain {
         self.redefine(hv, vcpu, Power::Off, |vcpu| {
             let mut saved = vcpu.saved.lock();
             saved.regs = GuestRegs::default();
-            saved.context = Context::new(vcpu.mpidr);
+            saved.context = self.new_context(vcpu);
             saved.defined = false;
             *vcpu.timer.lock() = PhysicalTimer::default();
         })

@@ -17,6 +17,15 @@ use xenolith_isa::regs::{GuestRegs, Pstate};
 use super::Domain;
 
 impl Domain {
+    /// What a CPU holds for a vCPU that has not run.
+    pub(super) fn new_context(&self, vcpu: &Vcpu) -> Context {
+        let mut context = Context::new(vcpu.mpidr);
+        if let Some(offset) = self.counter_offset() {
+            context.set_counter_offset(offset);
+        }
+        context
+    }
+
     /// Starts a vCPU that is off at `entry`, MMU off, with `context` in x0. False when it is on.
     pub fn start_vcpu(&self, hv: &Hypervisor, vcpu: &Vcpu, entry: u64, context: u64) -> bool {
         {
@@ -27,10 +36,13 @@ impl Domain {
             }
             saved.regs = GuestRegs { pc: entry, pstate: Pstate::EL1_ENTRY, ..GuestRegs::default() };
             saved.regs.x[0] = context;
-            saved.context = Context::new(vcpu.mpidr);
+            saved.context = self.new_context(vcpu);
             saved.defined = true;
             *vcpu.timer.lock() = PhysicalTimer::default();
             *power = Power::On;
+        }
+        if !self.is_paused() {
+            self.begin_time(hv);
         }
         self.change_vgic(hv, |vgic| vgic.set_online(vcpu.id, true));
         hv.kick(hv.scheduler.start(vcpu.unit, arch::now()));
