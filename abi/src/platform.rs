@@ -36,7 +36,7 @@ pub struct SetTime64 {
     pub nsecs: u32,
     /// Zero, else the call is refused.
     pub mbz: u32,
-    /// The moment: nanoseconds since boot.
+    /// The moment: nanoseconds of the caller's own time.
     pub system_time: u64,
 }
 

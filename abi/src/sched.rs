@@ -60,7 +60,7 @@ pub struct Poll {
     pub nr_ports: u32,
     /// Ignored.
     pub pad: u32,
-    /// Until when to wait, in nanoseconds since boot; 0: for ever.
+    /// Until when to wait, in nanoseconds of the domain's own time; 0: for ever.
     pub timeout: u64,
 }
 

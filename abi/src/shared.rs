@@ -86,7 +86,7 @@ pub struct RunStateInfo {
     pub state: u32,
     /// Unused.
     pub pad: u32,
-    /// Since when, in nanoseconds since boot; [`RUNSTATE_UPDATE`] is set while the rest is being written.
+    /// Since when, in nanoseconds of the domain's own time; [`RUNSTATE_UPDATE`] is set while the rest is being written.
     pub state_entry_time: u64,
     /// Nanoseconds in each state before the present one.
     pub time: [u64; 4],

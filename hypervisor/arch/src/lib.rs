@@ -85,6 +85,7 @@ mod interface {
 
     // The registers of the vCPU on the calling CPU, but for those that a trap saves.
     const NEW_CONTEXT: fn(u64) -> Context = Context::new;
+    const SET_COUNTER_OFFSET: fn(&mut Context, u64) = Context::set_counter_offset;
     const SAVE: fn(&mut Context) = Context::save;
     const LOAD: fn(&Context) = Context::load;
     const EL1_REGISTERS: fn(&Context) -> El1Registers = Context::el1;

@@ -81,7 +81,7 @@ fn watchdog(caller: &mut Caller<'_>, argument: u64) -> Answer {
     value(id)
 }
 
-/// Sleeps until one of the ports is pending, the time (nanoseconds since boot; 0 = never) has come, or an interrupt waits.
+/// Sleeps until one of the ports is pending, the time (nanoseconds since the domain began; 0 = never) has come, or an interrupt waits.
 fn poll(caller: &mut Caller<'_>, argument: u64) -> Answer {
     let request: Poll = caller.read(argument)?;
     if request.nr_ports > POLL_PORTS {
@@ -105,7 +105,7 @@ fn poll(caller: &mut Caller<'_>, argument: u64) -> Answer {
         caller.domain().end_poll(caller.hv, vcpu.id);
         return DONE;
     }
-    let deadline = (request.timeout != 0).then(|| arch::ticks(request.timeout).max(1));
+    let deadline = (request.timeout != 0).then(|| caller.domain().counter_at(request.timeout).max(1));
     vcpu.poll_until.store(deadline.unwrap_or(0), Ordering::Relaxed);
     vcpu.polling.store(true, Ordering::Relaxed);
     caller.local.set_timer(vcpu.unit, TimerKind::Poll, deadline);

@@ -24,8 +24,8 @@ pub fn platform_op(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
                 return Err(Errno::EINVAL);
             }
             let now = time.secs.checked_mul(1_000_000_000).and_then(|ns| ns.checked_add(time.nsecs.into()));
-            let boot = now.and_then(|now| now.checked_sub(time.system_time)).ok_or(Errno::EINVAL)?;
-            caller.hv.set_wall_clock(boot);
+            let reset = now.and_then(|now| caller.domain().wall_clock_at_reset(now, time.system_time));
+            caller.hv.set_wall_clock(reset.ok_or(Errno::EINVAL)?);
             DONE
         }
         None => Err(Errno::ENOSYS),

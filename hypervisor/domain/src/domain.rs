@@ -20,6 +20,7 @@ mod passthrough;
 mod pool;
 mod runstate;
 mod shared;
+mod time;
 mod uart;
 mod warn_ratelimited;
 
@@ -64,6 +65,8 @@ pub struct Domain {
     pub arch: DomainArch,
     /// Its guest physical memory.
     pub memory: Mutex<Memory>,
+    /// CNTVOFF_EL2 of its vCPUs, once it has started (`time`).
+    pub(crate) counter_offset: Once<u64>,
     /// The page of shared info. The domain's end gives its reference back; nobody uses the page after that.
     pub shared_info: Page,
     /// Its grant table.

@@ -68,8 +68,9 @@ pub struct Hypervisor {
     kicks: AtomicU64,
     /// CPUs that have nothing to run and watch for kicks. Each CPU changes its own bit only.
     watching: AtomicU64,
-    /// Wall-clock nanoseconds since 1970 at the moment when the counter was zero.
-    pub wall_clock: Mutex<u64>,
+    /// Wall-clock nanoseconds since 1970 at the machine's reset, when the counter was zero. They may be below zero where no
+    /// clock was ever set.
+    pub wall_clock: Mutex<i64>,
     /// Shared interrupts: which domain has each one. Indexed by number, from the first shared one on.
     routes: RwLock<Vec<Option<DomId>>>,
     /// How far the memory that was free at boot has been wiped; nothing before that begins, and when it is done.
@@ -387,14 +388,14 @@ impl Hypervisor {
         }
     }
 
-    /// Publishes the wall-clock time (nanoseconds since 1970) at which the counter was zero to every domain.
-    pub fn set_wall_clock(&self, at_boot: u64) {
+    /// Publishes the wall-clock time to every domain, given as that of the machine's reset (nanoseconds since 1970).
+    pub fn set_wall_clock(&self, at_reset: i64) {
         let domains = self.domains.read();
         // Held while the time is written, so that two callers do not mix theirs.
         let mut wall_clock = self.wall_clock.lock();
-        *wall_clock = at_boot;
+        *wall_clock = at_reset;
         for domain in domains.iter().filter(|domain| !domain.is_dying()) {
-            domain.write_wall_clock(at_boot);
+            domain.write_wall_clock(at_reset);
         }
     }
 }

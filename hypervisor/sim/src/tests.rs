@@ -32,4 +32,5 @@ mod poll;
 mod power;
 mod scheduling;
 mod support;
+mod time;
 mod whole_boot;

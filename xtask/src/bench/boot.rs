@@ -62,12 +62,20 @@ pub fn measure(series: Series, guests: &Guests, table: &mut Table, clock: &mut T
     report::kernel_version(&fs::read(kernel.image())?)
 }
 
-/// When the first process ran, in the machine's time since reset.
+/// When the first process ran, in the machine's time since reset. A domain's own time begins when it starts, which the
+/// hypervisor tells.
 fn seconds(run: &Run) -> Result<f64> {
     let ticks = run.number_after("bench: init at ")?;
     let frequency = run.number_after(&format!("bench: init at {ticks} of "))?;
     if frequency == 0 {
         bail!("the machine's counter has no frequency");
     }
-    Ok(ticks as f64 / frequency as f64)
+    Ok(start(run)? + ticks as f64 / frequency as f64)
+}
+
+/// When the counter of Linux showed zero: at reset, but for a domain.
+fn start(run: &Run) -> Result<f64> {
+    let Ok(told) = run.after("the domains start ") else { return Ok(0.0) };
+    let seconds = told.split_whitespace().next().unwrap_or_default();
+    seconds.parse().with_context(|| format!("no time follows `the domains start`: {told}"))
 }

@@ -151,6 +151,8 @@ unsafe extern "C" {
 #[derive(Clone, Debug)]
 pub struct Context {
     system: System,
+    /// CNTVOFF_EL2: the virtual counter lags behind the physical one by this.
+    counter_offset: u64,
     floating_point: FloatingPoint,
     interface: InterfaceState,
 }
@@ -168,7 +170,12 @@ impl Context {
             vpidr: read_sysreg!("midr_el1"),
             ..System::default()
         };
-        Context { system, floating_point, interface: InterfaceState::default() }
+        Context { system, counter_offset: 0, floating_point, interface: InterfaceState::default() }
+    }
+
+    /// Sets what the virtual counter lags behind the physical one by.
+    pub fn set_counter_offset(&mut self, ticks: u64) {
+        self.counter_offset = ticks;
     }
 
     /// Takes the state out of the calling CPU.
@@ -188,6 +195,10 @@ impl Context {
         // SAFETY: EL2 uses none of these registers itself.
         unsafe {
             load_floating_point(&self.floating_point);
+            // Before the timer, which compares with the counter that this makes.
+            if read_sysreg!("cntvoff_el2") != self.counter_offset {
+                write_sysreg!("cntvoff_el2", self.counter_offset);
+            }
             self.system.load();
         }
         isb();
@@ -208,8 +219,9 @@ impl Context {
 
     /// When the virtual timer will fire, if it is on and not masked: a value of the physical counter.
     pub fn timer_deadline(&self) -> Option<u64> {
-        // CNTV_CTL: bit 0 ENABLE, bit 1 IMASK. CNTVOFF is zero, so virtual and physical count agree.
-        (self.system.timer_control & 3 == 1).then_some(self.system.timer_compare)
+        // CNTV_CTL: bit 0 ENABLE, bit 1 IMASK. A virtual count that the sum has no room for comes after all time.
+        let deadline = self.system.timer_compare.saturating_add(self.counter_offset);
+        (self.system.timer_control & 3 == 1).then_some(deadline)
     }
 }
 

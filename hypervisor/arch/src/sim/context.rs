@@ -20,6 +20,11 @@ impl Context {
         Context(Registers { sctlr: SCTLR_RESET, vmpidr: mpidr, ..Registers::default() })
     }
 
+    /// Sets what the virtual counter lags behind the physical one by.
+    pub fn set_counter_offset(&mut self, ticks: u64) {
+        self.0.counter_offset = ticks;
+    }
+
     /// Takes the state out of the CPU.
     pub fn save(&mut self) {
         with(|machine| {

@@ -21,6 +21,12 @@ pub fn change_registers(change: impl FnOnce(&mut Registers)) {
     with(|machine| change(&mut machine.cpu().registers));
 }
 
+/// The virtual counter (CNTVCT_EL0). Time passes by a tick with every look.
+pub fn counter() -> u64 {
+    let now = super::time::now();
+    with(|machine| now.wrapping_sub(machine.cpu().registers.counter_offset))
+}
+
 /// The guest takes its most urgent virtual interrupt, if there is one (ICC_IAR1_EL1).
 pub fn acknowledge() -> Option<u32> {
     with(|machine| {

@@ -98,7 +98,7 @@ impl Hypervisor {
         let info = RunStateInfo {
             state: state_number(times.state),
             pad: 0,
-            state_entry_time: arch::nanoseconds(times.since),
+            state_entry_time: vcpu.domain.system_time(times.since),
             time: times.spent.map(arch::nanoseconds),
         };
         Some((info, vcpu.domain.runstate_update_flag.load(Ordering::Relaxed)))

@@ -28,21 +28,23 @@ impl Domain {
         Ok(())
     }
 
-    /// Publishes the wall-clock time, in nanoseconds since 1970, at which the counter was zero. The version is odd
-    /// while the words do not belong together.
-    pub fn write_wall_clock(&self, at_boot: u64) {
+    /// Publishes the wall-clock time at which the domain's own time was zero: Linux adds its time since then (as on Xen, whose
+    /// `time_offset` moves the words of each domain). `at_reset` is the wall-clock time of the machine's reset. The version is
+    /// odd while the words do not belong together.
+    pub fn write_wall_clock(&self, at_reset: i64) {
         let page = self.shared_info;
         let (Some(version), Some(seconds), Some(nanoseconds), Some(seconds_high)) =
             (page.word32(WC_VERSION), page.word32(WC_SEC), page.word32(WC_NSEC), page.word32(WC_SEC_HI))
         else {
             return bug!("the wall clock lies outside of the shared page");
         };
-        let whole = at_boot / 1_000_000_000;
+        let at_start = self.wall_clock_at_start(at_reset);
+        let whole = at_start / 1_000_000_000;
         let odd = version.load() | 1;
         version.store(odd);
         seconds.store(whole as u32);
         seconds_high.store((whole >> 32) as u32);
-        nanoseconds.store((at_boot % 1_000_000_000) as u32);
+        nanoseconds.store((at_start % 1_000_000_000) as u32);
         version.store(odd.wrapping_add(1));
     }
 }

@@ -313,6 +313,7 @@ fn assemble(
             pool_limit: pool_limit(hv, config),
             closed: false,
         }),
+        counter_offset: Once::new(),
         shared_info,
         grants: Mutex::new(GrantTable::new(config.grant_frames)),
         maptrack: Mutex::new(Maptrack::new(config.maptrack_frames)),

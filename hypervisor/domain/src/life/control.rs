@@ -33,6 +33,7 @@ impl Domain {
         let mut pauses = self.controller_pauses.lock();
         *pauses = pauses.checked_sub(1).ok_or(Errno::EINVAL)?;
         if *pauses == 0 {
+            self.begin_time(hv);
             let now = arch::now();
             for vcpu in &self.vcpus {
                 hv.kick(hv.scheduler.resume(vcpu.unit, now));
@@ -77,7 +78,7 @@ impl Domain {
         self.redefine(hv, vcpu, power, |vcpu| {
             let mut saved = vcpu.saved.lock();
             if !saved.defined {
-                saved.context = vcpu.arch.reset();
+                saved.context = self.new_context(vcpu);
             }
             let Saved { regs, context, defined, .. } = &mut *saved;
             written.store(regs, context);
@@ -90,7 +91,7 @@ impl Domain {
         self.redefine(hv, vcpu, Power::Off, |vcpu| {
             let mut saved = vcpu.saved.lock();
             saved.regs = GuestRegs::default();
-            saved.context = vcpu.arch.reset();
+            saved.context = self.new_context(vcpu);
             saved.defined = false;
         })
     }

@@ -6,7 +6,7 @@ use xenolith_abi::Errno;
 use xenolith_abi::event::Virq;
 use xenolith_abi::sched::ShutdownReason;
 
-use crate::arch::entry_registers;
+use crate::arch::{Context, entry_registers};
 use crate::hypervisor::Hypervisor;
 use crate::vcpu::{Power, Vcpu};
 use xenolith_arch as arch;
@@ -15,6 +15,15 @@ use xenolith_host::command_line::CrashAction;
 use crate::domain::Domain;
 
 impl Domain {
+    /// What a CPU holds for a vCPU that has not run.
+    pub(super) fn new_context(&self, vcpu: &Vcpu) -> Context {
+        let mut context = vcpu.arch.reset();
+        if let Some(offset) = self.counter_offset() {
+            context.set_counter_offset(offset);
+        }
+        context
+    }
+
     /// Starts a vCPU that is off at `entry`, with an argument for it. False when it is on.
     pub fn start_vcpu(&self, hv: &Hypervisor, vcpu: &Vcpu, entry: u64, argument: u64) -> bool {
         {
@@ -24,9 +33,12 @@ impl Domain {
                 return false;
             }
             saved.regs = entry_registers(entry, argument);
-            saved.context = vcpu.arch.reset();
+            saved.context = self.new_context(vcpu);
             saved.defined = true;
             *power = Power::On;
+        }
+        if !self.is_paused() {
+            self.begin_time(hv);
         }
         self.set_interrupts_online(hv, vcpu.id, true);
         hv.kick(hv.scheduler.start(vcpu.unit, arch::now()));

@@ -18,7 +18,7 @@ fn sleep(machine: &mut Machine, guest: &Guest, until: u64) {
     assert_eq!(guest.call(machine, Hypercall::EventChannelOp, op, &mut offer), 0);
     let (at, ports) = (guest.scratch(machine), guest.page(machine, 2));
     machine.poke(&guest.domain, ports, &offer.port);
-    let timeout = xenolith_arch::nanoseconds(until);
+    let timeout = if until == 0 { 0 } else { guest.domain.system_time(until) };
     machine.poke(&guest.domain, at, &Poll { ports, nr_ports: 1, timeout, ..Poll::default() });
     let arguments = [SchedOp::Poll.number().into(), at, 0, 0, 0];
     assert_eq!(machine.hypercall(guest.cpu, Hypercall::SchedOp.number(), arguments), None);

@@ -92,7 +92,7 @@ fn two_hundred_rounds_leave_nothing() {
     for round in 0..200_u16 {
         let domain = built(&machine, 8);
         assert_eq!(domain.id, DomId(round + 1));
-        machine.hv.set_wall_clock(u64::from(round));
+        machine.hv.set_wall_clock(i64::from(round));
         let page = RAM_BASE.0 + 3;
         assert_eq!(map_foreign(&mut machine, &first, domain.id.0, &[(page, HOLE)]), Ok(vec![0]));
         units.push(domain.vcpus[0].unit.0);

@@ -166,7 +166,7 @@ fn a_poll_ends_with_its_event_or_its_time() {
     assert!(!upcall(&mut machine, &second));
     machine.poke(&second.domain, pending, &0_u64);
 
-    let soon = xenolith_arch::nanoseconds(xenolith_arch::now()) + 1_000_000;
+    let soon = second.domain.system_time(xenolith_arch::now()) + 1_000_000;
     assert_eq!(poll(&mut machine, &second, there, soon), None);
     machine.settle();
     assert_eq!(machine.next(second.cpu), Next::Idle);
@@ -189,7 +189,7 @@ fn the_time_of_a_poll_that_its_event_ended_means_nothing() {
     let (pending, mask) = (second.page(&machine, 10) + 48, second.page(&machine, 10) + 560);
     machine.poke(&second.domain, mask, &u64::MAX);
     machine.poke(&second.domain, pending, &0_u64);
-    let soon = xenolith_arch::nanoseconds(xenolith_arch::now()) + 1_000_000;
+    let soon = second.domain.system_time(xenolith_arch::now()) + 1_000_000;
     assert_eq!(poll(&mut machine, &second, there, soon), None);
     assert_eq!(send(&mut machine, &first, here), 0);
     machine.poke(&second.domain, pending, &0_u64);

@@ -51,7 +51,7 @@ fn vcpus_interrupt_each_other() {
 /// Has the timer of the vCPU that a CPU runs fire, with everything that follows from it.
 fn let_timer_fire(machine: &mut Machine, cpu: u16) {
     sim::on_cpu(CpuId(cpu));
-    let compare = xenolith_arch::now() + 10;
+    let compare = sim::guest::counter() + 10;
     sim::guest::change_registers(|registers| {
         (registers.timer_control, registers.timer_compare) = (1, compare);
     });
@@ -94,7 +94,7 @@ fn the_virtual_timer_fires_while_its_vcpu_runs_and_while_it_sleeps() {
     let (mut machine, _guest) = Guest::alone();
     enable_interrupts(&mut machine, 0);
     let set = |after: u64| {
-        let compare = xenolith_arch::now() + after;
+        let compare = sim::guest::counter() + after;
         sim::guest::change_registers(|registers| {
             (registers.timer_control, registers.timer_compare) = (1, compare);
         });
@@ -181,7 +181,7 @@ fn timers_of_vcpus_that_do_not_run_wake_them_in_time() {
     for vcpu in 1..3 {
         assert_eq!(machine.firmware(0, [CPU_ON, vcpu, 0x1000, 0]), Some(0));
     }
-    let start = xenolith_arch::now();
+    let start = sim::guest::counter();
     for _ in 0..3 {
         let (_, vcpu) = machine.running(0).unwrap();
         enable_interrupts(&mut machine, 0);

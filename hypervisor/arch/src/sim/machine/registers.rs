@@ -37,12 +37,14 @@ pub struct Registers {
     pub timer_control: u64,
     /// VMPIDR_EL2.
     pub vmpidr: u64,
+    /// CNTVOFF_EL2.
+    pub counter_offset: u64,
 }
 
 impl Registers {
-    /// When the virtual timer fires, by the counter, if it is on and not masked (CNTV_CTL_EL0: bit 0 ENABLE, bit 1 IMASK).
+    /// When the virtual timer fires, by the physical counter, if it is on and not masked (CNTV_CTL_EL0: bit 0 ENABLE, bit 1 IMASK).
     pub fn timer_deadline(&self) -> Option<u64> {
-        (self.timer_control & 3 == 1).then_some(self.timer_compare)
+        (self.timer_control & 3 == 1).then(|| self.timer_compare.saturating_add(self.counter_offset))
     }
 }
 
