@@ -11,7 +11,7 @@ use crate::timers::{CpuTimers, TimerKind};
 pub struct Local {
     id: CpuId,
     timers: Arc<CpuTimers>,
-    /// The next vCPU is to be chosen anew.
+    /// The CPU is to reschedule.
     choose: bool,
 }
 
@@ -26,17 +26,17 @@ impl Local {
         self.id
     }
 
-    /// Has the CPU choose again before it enters a guest.
+    /// Has the CPU reschedule before it enters a guest.
     pub fn choose(&mut self) {
         self.choose = true;
     }
 
-    /// Whether the CPU is to choose before it enters a guest.
+    /// Whether the CPU is to reschedule before it enters a guest.
     pub fn is_to_choose(&self) -> bool {
         self.choose
     }
 
-    /// The CPU chooses now.
+    /// Clears the mark: the CPU reschedules now.
     pub fn begin_choice(&mut self) {
         self.choose = false;
     }

@@ -22,7 +22,7 @@ use xenolith_memory::p2m::{Geometry, Vmids};
 use xenolith_policy::sched::{CpuMask, Scheduler, UnitId};
 use xenolith_policy::slots::Slots;
 
-/// A vCPU by the objects that it belongs to.
+/// A reference to a vCPU: its domain, kept alive, and its number there.
 #[derive(Clone)]
 pub struct VcpuRef {
     /// Its domain.
@@ -48,9 +48,9 @@ pub struct Hypervisor {
     pub frames: Frames,
     /// Which vCPU runs where.
     pub scheduler: Scheduler,
-    /// When each CPU looks at which vCPU's timers.
+    /// The timers of vCPUs, on each CPU.
     pub timers: VcpuTimers,
-    /// The command line, as it was.
+    /// The command line, as the boot loader gave it.
     pub command_line: String,
     /// The shape of every domain's second-stage tables.
     pub geometry: Geometry,
@@ -59,21 +59,21 @@ pub struct Hypervisor {
     domains: RwLock<Vec<Arc<Domain>>>,
     /// The VMIDs of domains.
     pub vmids: Mutex<Vmids>,
-    /// The number that a domain got last; held while one is made, so that no two get the same.
+    /// The number that was given to the newest domain; locked while a domain is created, so that no two get the same.
     pub(crate) creating: Mutex<DomId>,
-    /// Domains that are gone but for somebody's reference: their vCPUs are still in the scheduler.
+    /// Domains that were unlinked and to which somebody still holds a reference: their vCPUs are still in the scheduler.
     zombies: Mutex<Vec<Arc<Domain>>>,
     units: RwLock<Vec<Option<VcpuRef>>>,
-    /// CPUs that were kicked with no interrupt, by themselves or while they watched, and have not chosen since.
+    /// CPUs that were kicked without an interrupt, by themselves or while they busy-polled, and have not rescheduled since.
     kicks: AtomicU64,
-    /// CPUs that have nothing to run and watch for kicks. Each CPU changes its own bit only.
+    /// Idle CPUs that busy-poll for kicks. Each CPU changes its own bit only.
     watching: AtomicU64,
     /// Wall-clock nanoseconds since 1970 at the machine's reset, when the counter was zero. They may be below zero where no
     /// clock was ever set.
     pub wall_clock: Mutex<i64>,
     /// Shared interrupts: which domain has each one. Indexed by number, from the first shared one on.
     routes: RwLock<Vec<Option<DomId>>>,
-    /// How far the memory that was free at boot has been wiped; nothing before that begins, and when it is done.
+    /// How far scrubbing of the memory that was free at boot has come; `None` before it starts and once it is done.
     scrubbing: Mutex<Option<ScrubCursor>>,
     /// Devices of guests, and who serves them.
     pub slots: Mutex<Slots>,
@@ -84,7 +84,7 @@ pub struct Hypervisor {
 }
 
 impl Hypervisor {
-    /// Puts the parts together; there is one CPU, and no domain yet.
+    /// The hypervisor with one CPU up and no domain.
     pub fn new(
         options: Options,
         command_line: String,
@@ -118,12 +118,12 @@ impl Hypervisor {
         }
     }
 
-    /// Physical CPUs that are up.
+    /// The number of physical CPUs that are up.
     pub fn cpus(&self) -> u16 {
         self.cpus.load(Ordering::Relaxed)
     }
 
-    /// Another CPU is up.
+    /// Counts another CPU that is up.
     pub fn count_cpu(&self) {
         self.cpus.fetch_add(1, Ordering::Relaxed);
     }
@@ -133,16 +133,15 @@ impl Hypervisor {
         self.lines
     }
 
-    /// Has idle CPUs wipe the memory that was free at boot, if the options say so. Not before the first domain has its
-    /// memory: what is being wiped is out of the allocator, and would be a hole in the domain's.
+    /// Has idle CPUs scrub the memory that was free at boot, if the options say so. It starts after the first domain has its
+    /// memory: frames being scrubbed are out of the allocator, and would be a hole in the domain's RAM.
     pub fn start_scrubbing(&self) {
         *self.scrubbing.lock() = self.options.scrub.then(ScrubCursor::default);
     }
 
-    /// Wipes a little of the memory that was free at boot. False when there is nothing to do, or another CPU is at it.
+    /// Scrubs a little of the memory that was free at boot. False when nothing is left to do, or another CPU is at it.
     ///
-    /// It is for CPUs that are idle, so that nobody waits for it: a domain's memory is wiped when it is given, if it
-    /// was not before.
+    /// For idle CPUs: nobody waits for it, since a frame that is not scrubbed yet is zeroed when it is allocated.
     pub fn scrub_a_little(&self) -> bool {
         let Some(mut scrubbing) = self.scrubbing.try_lock() else { return false };
         let more = scrubbing.as_mut().is_some_and(|cursor| self.frames.scrub_some(cursor));
@@ -181,7 +180,7 @@ impl Hypervisor {
         Ok(())
     }
 
-    /// The domain of a number, also when it is dying ([`Domain::is_dying`]).
+    /// The domain with this number, dying ones included ([`Domain::is_dying`]).
     #[inline(never)]
     pub fn domain(&self, id: DomId) -> Option<Arc<Domain>> {
         self.domains.read().iter().find(|domain| domain.id == id).cloned()
@@ -195,19 +194,19 @@ impl Hypervisor {
         domains.get(place).cloned()
     }
 
-    /// How many domains there are.
+    /// The number of domains, dying ones included.
     pub fn domain_count(&self) -> usize {
         self.domains.read().len()
     }
 
-    /// The domain of a number, if it is not dying.
+    /// The domain with this number, unless it is dying.
     #[inline]
     pub fn live_domain(&self, id: DomId) -> Option<Arc<Domain>> {
         self.domain(id).filter(|domain| !domain.is_dying())
     }
 
-    /// All domains, in the order of their numbers. No lock is held between two of them: one that is made meanwhile comes if
-    /// its number is higher than that of the last.
+    /// All domains, in the order of their numbers. No lock is held between two steps: a domain that is added meanwhile is
+    /// found if its number is higher than that of the domain returned last.
     pub fn domains(&self) -> impl Iterator<Item = Arc<Domain>> {
         let mut next = Some(DomId(0));
         core::iter::from_fn(move || {
@@ -230,7 +229,7 @@ impl Hypervisor {
         self.units.read().get(unit.0 as usize).cloned().flatten()
     }
 
-    /// Makes a domain's vCPUs found no more by their numbers in the scheduler.
+    /// Removes a domain's vCPUs from the table by which the scheduler's numbers are looked up.
     pub(crate) fn forget_vcpus(&self, domain: &Domain) {
         let mut units = self.units.write();
         for vcpu in &domain.vcpus {
@@ -240,7 +239,8 @@ impl Hypervisor {
         }
     }
 
-    /// Takes a domain off the list: true for the one who does. It is kept until nobody refers to it.
+    /// Takes a domain off the list of domains, and keeps it as a zombie until nobody refers to it. True for the caller who
+    /// did so, false if another was first.
     pub(crate) fn unlink(&self, domain: &Domain) -> bool {
         let mut domains = self.domains.write();
         let Some(place) = domains.iter().position(|other| core::ptr::eq(Arc::as_ptr(other), domain)) else {
@@ -251,7 +251,7 @@ impl Hypervisor {
         true
     }
 
-    /// Ends domains that were taken off the list, once nobody refers to them any more.
+    /// Reaps zombies: calls `end` on each domain that was unlinked and that nobody refers to any more, and drops it.
     pub(crate) fn reap_zombies(&self, end: impl Fn(&Domain)) {
         let mut zombies = self.zombies.lock();
         let mut index = 0;
@@ -282,7 +282,7 @@ impl Hypervisor {
         Ok(())
     }
 
-    /// Takes a domain's shared interrupts away, and switches them off.
+    /// Takes all shared interrupts from a domain, and disables them.
     pub(crate) fn release_interrupts(&self, from: DomId) {
         let mut routes = self.routes.write();
         for (intid, route) in
@@ -325,8 +325,8 @@ impl Hypervisor {
         self.routes.read().get(index).copied().flatten()
     }
 
-    /// Makes CPUs choose anew. The calling CPU does so before it enters a guest or sleeps, and one that watches does so at
-    /// once; both with no interrupt.
+    /// Makes CPUs reschedule. The calling CPU does so before it enters a guest or sleeps, and a CPU that busy-polls does so at
+    /// once; all others are sent an interrupt.
     #[inline]
     pub fn kick(&self, cpus: CpuMask) {
         if cpus.is_empty() {
@@ -342,7 +342,8 @@ impl Hypervisor {
         }
     }
 
-    /// Kicks a CPU if it watches. One that ends its watch meanwhile either sees the kick or is found to watch no more.
+    /// Kicks a CPU if it busy-polls. The mark is set first and the CPU's bit read again after that, while the CPU clears its
+    /// bit first and reads the mark after that: so one of the two sees the other's write, and no kick is lost.
     fn kick_watching(&self, cpu: CpuId) -> bool {
         let watches = || CpuMask(self.watching.load(Ordering::SeqCst)).contains(cpu);
         if !watches() {
@@ -352,7 +353,7 @@ impl Hypervisor {
         watches()
     }
 
-    /// Says whether the calling CPU watches for kicks. After the end of that it looks once more before it sleeps.
+    /// Says whether the calling CPU busy-polls for kicks. After it has stopped it must look once more before it sleeps.
     pub fn set_watching(&self, own: CpuId, watching: bool) {
         let bit = CpuMask::one(own).0;
         match watching {
@@ -361,12 +362,13 @@ impl Hypervisor {
         };
     }
 
-    /// Whether the calling CPU was kicked with no interrupt, and has not chosen since.
+    /// Whether the calling CPU was kicked without an interrupt, and has not rescheduled since.
     pub fn is_kicked(&self, own: CpuId) -> bool {
         CpuMask(self.kicks.load(Ordering::SeqCst)).contains(own)
     }
 
-    /// The calling CPU chooses now: after this in every respect, so that it finds what the kick was for.
+    /// Clears the calling CPU's kick before it reschedules. Sequentially consistent, so that the scheduler's state as it was
+    /// when the kick was sent is seen by what follows.
     pub fn take_kick(&self, own: CpuId) {
         self.kicks.fetch_and(!CpuMask::one(own).0, Ordering::SeqCst);
     }

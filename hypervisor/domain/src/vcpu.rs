@@ -8,14 +8,14 @@ use xenolith_core::sync::Mutex;
 use xenolith_core::types::VcpuId;
 use xenolith_policy::sched::UnitId;
 
-/// The registers of a vCPU that is not running, and whether it is.
+/// The registers of a vCPU while no CPU holds them.
 #[derive(Debug)]
 pub struct Saved {
     /// What a trap saves: general registers, program counter and state.
     pub regs: GuestRegs,
     /// Everything else that the CPU holds for it.
     pub context: Context,
-    /// The state is in a physical CPU; what stands here is old.
+    /// The registers are in a physical CPU, and those here are stale.
     pub loaded: bool,
     /// Somebody has said how the vCPU begins: the toolstack, or another vCPU by way of the firmware.
     pub defined: bool,
@@ -44,11 +44,11 @@ pub struct Vcpu {
     pub polling: AtomicBool,
     /// When that ends, as a counter value; 0 = never.
     pub poll_until: AtomicU64,
-    /// The CPUs on which it should run rather than on others, by the toolstack's word; the scheduler does not ask.
+    /// The soft affinity that the toolstack set: kept for it, without effect on the scheduler.
     pub soft_affinity: AtomicU64,
-    /// When its kernel, which seems to have panicked, counts as crashed (`life::crash`); 0 = there is no suspicion.
+    /// The counter value at which its kernel, suspected of a panic, counts as crashed (`life::crash`); 0 = not suspected.
     suspect_until: AtomicU64,
-    /// Its registers when that suspicion arose.
+    /// Its registers when it was suspected.
     suspect_regs: Mutex<GuestRegs>,
     /// The instruction that waits for a device model, if one does.
     pub access: Mutex<Option<DeviceAccess>>,

@@ -48,16 +48,16 @@ impl Domain {
         allowed.try_push(Permission { to: other.id, stays }).map_err(|_| Errno::ENOSPC)
     }
 
-    /// No slot carries a permission any more: it goes, unless it was given for itself. True if there is none now. The
-    /// control domain needs none.
+    /// Withdraws the permission that the last slot of `other` has carried, unless it was also given for itself. True if
+    /// `other` is no device model of this domain any more; the control domain always is one.
     fn end_slot_permission(&self, other: DomId) -> bool {
         let mut allowed = self.device_models.lock();
         allowed.retain(|permission| permission.to != other || permission.stays);
         other != DomId::CONTROL && !allowed.iter().any(|permission| permission.to == other)
     }
 
-    /// Takes that back, however it was given, and with it the ioreq servers that the other has here. Its mappings of this
-    /// domain's memory are another matter ([`Domain::unmap_foreign_of`]).
+    /// Revokes the permission of `other`, however it was given, and destroys the ioreq servers that it has here. Its
+    /// mappings of this domain's memory are another matter ([`Domain::unmap_foreign_of`]).
     pub fn forbid_device_model(&self, hv: &Hypervisor, other: DomId) {
         {
             let mut slots = hv.slots.lock();

@@ -59,7 +59,7 @@ impl Domain {
         self.with_ends(remote, |mut ends| ends.connect(port, remote_port))
     }
 
-    /// Both tables at once, the lower number's lock first.
+    /// Locks both tables, that of the domain with the lower number first, so that two calls never wait for each other.
     fn with_ends<T>(&self, remote: &Domain, work: impl FnOnce(Ends<'_, FrameRef>) -> T) -> T {
         if self.id == remote.id {
             return work(Ends::Loopback(&mut self.events.lock()));
@@ -151,7 +151,7 @@ impl Domain {
         }
     }
 
-    /// A vCPU has another reason to go on than the event that it polls for.
+    /// Ends a vCPU's poll for another reason than an event: its time is up, or an interrupt waits.
     pub fn end_poll(&self, hv: &Hypervisor, id: VcpuId) {
         self.events.lock().stop_polling(id);
         if let Some(vcpu) = self.vcpu(id) {

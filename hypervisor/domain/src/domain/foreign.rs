@@ -120,9 +120,9 @@ impl Domain {
         }
     }
 
-    /// Notes that a page of RAM has gone from where it was: ballooned away, removed, or replaced by something else. Whoever
-    /// maps the domain's memory has to drop what it keeps of it, for which the vCPU waits that runs on the calling CPU. If
-    /// it was another domain's doing, each of the domain's vCPUs waits.
+    /// Sets the mapcache-invalidate flag: a page of RAM was ballooned away, removed or replaced. It is set on the vCPU that
+    /// runs on the calling CPU, which then waits until every ioreq server has dropped its mappings; when another domain
+    /// did it, it is set on all vCPUs of this one.
     pub(crate) fn mark_mapcache_stale(&self, hv: &Hypervisor) {
         let here = Some(arch::this_cpu());
         match self.vcpus.iter().find(|vcpu| hv.scheduler.running_on(vcpu.unit) == here) {

@@ -194,7 +194,8 @@ impl Teardown {
     }
 }
 
-/// From now on nothing is given to the domain, and nothing of it to others; and it runs no more.
+/// Marks the domain as dying: from now on it gets no memory, grants or mappings, others get none of its own, and its vCPUs
+/// are paused.
 fn begin(hv: &Hypervisor, domain: &Domain) {
     domain.life.store(Life::Dying as u8, Ordering::SeqCst);
     domain.memory.lock().closed = true;
@@ -289,7 +290,7 @@ fn free_tables(hv: &Hypervisor, domain: &Domain, budget: &mut Budget) -> Option<
     Some(())
 }
 
-/// The last things, in the order in which others may still come by.
+/// Gives back the shared page, and marks the domain as dead. The order matters where another CPU may still be using a part.
 fn finish(hv: &Hypervisor, domain: &Domain) {
     // Who is writing the time to the page of a domain that was alive a moment ago is done after this.
     drop(hv.wall_clock.lock());

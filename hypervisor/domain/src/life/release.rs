@@ -67,7 +67,7 @@ impl Hypervisor {
         }
     }
 
-    /// A frame is free that its owner had given up before.
+    /// The last reference to a frame has gone that its owner had given up before.
     fn frame_gone(&self, owner: DomId) {
         let Some(domain) = self.domain(owner) else { return };
         domain.lingering.fetch_sub(1, Ordering::SeqCst);

@@ -25,7 +25,7 @@ impl From<Life> for AtomicU8 {
     }
 }
 
-/// What is done next to a domain that is being destroyed. What a later one takes away, an earlier one may still need.
+/// The next phase of a domain's destruction. The order matters: an earlier phase may need what a later one takes away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Nothing has been done.
@@ -50,7 +50,8 @@ pub enum Phase {
 pub struct Teardown {
     /// What is done next.
     pub phase: Phase,
-    /// What has been taken out of its tables, and not been let go of yet. There is room for what one call takes out.
+    /// Mappings that were removed from its tables, and whose frames have not been released yet. There is room for what one
+    /// call removes.
     pub unmapped: Vec<Run>,
 }
 

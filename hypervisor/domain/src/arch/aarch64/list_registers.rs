@@ -42,8 +42,8 @@ fn refill(vcpu: VcpuId, vgic: &mut Vgic) {
     arch::gic::set_maintenance(&fill);
 }
 
-/// Reads the list registers back and frees them: whoever fills them next writes no more than it needs, and must not
-/// find these.
+/// Reads the list registers back and invalidates them: whoever fills them next writes only those that it needs, and must
+/// find no stale ones behind them.
 #[inline]
 pub fn empty_list(vcpu: VcpuId, vgic: &mut Vgic) {
     let used = vgic.listed(vcpu);
