@@ -9,7 +9,7 @@ use xenolith_host::platform::{Platform, console};
 use xenolith_core::types::{DomId, Ipa};
 
 /// A host whose devices can be asked for.
-const HOST: &[u8] = include_bytes!("../../hypervisor/tests/data/virt-gicv3.dtb");
+const HOST: &[u8] = include_bytes!("../../hypervisor/host/tests/data/virt-gicv3.dtb");
 
 fuzz_target!(|tree: &[u8]| {
     console(tree);

@@ -113,7 +113,7 @@ impl Hypervisor {
             routes: RwLock::new(Vec::new()),
             scrubbing: Mutex::new(None),
             slots: Mutex::default(),
-            arch: HypervisorArch::new(),
+            arch: HypervisorArch::of_machine(),
             accounts: Accounts::default(),
         }
     }

@@ -3,7 +3,7 @@
 //! A wrong option must not keep a machine from booting: [`Options::parse`] always gives options, the defaults for all
 //! that it could not understand, and says by name what it did not understand and what it would have. The few values
 //! with which no domain can be built are found by [`Options::validate`]. The options are described for users in
-//! docs/command-line.md; [`OPTIONS`] is the list.
+//! docs/command-line.md; `OPTIONS` is the list.
 
 mod complaint;
 #[cfg(test)]

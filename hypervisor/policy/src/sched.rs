@@ -5,7 +5,7 @@
 //! "kicks"; the caller's own CPU may be among them). An idle CPU and a CPU with one unit get no tick at all.
 //!
 //! Locks: one per run queue, and inside it one per unit; never two queues at once. A unit on its placement between queues
-//! is held by one CPU ([`Stage::Migrating`]); what others want of it meanwhile they write down, and that CPU acts on it.
+//! is held by one CPU (`Stage::Migrating`); what others want of it meanwhile they write down, and that CPU acts on it.
 //! The pick path takes the lock of its own queue, and those of others only when it has nothing to run.
 //!
 //! Within a CPU, time is shared by weight (`sched/queue.rs`). Between CPUs, a unit that is taken off its CPU while it could

@@ -1,7 +1,7 @@
 //! The UART that a domain sees: the part of a PL011 that SBSA describes (Arm DEN0029, appendix "Generic UART"; PL011
 //! manual DDI 0183, chapter 3). It is what Linux's `arm,sbsa-uart` driver and its early console use.
 //!
-//! Pure policy. The UART's line leads to the machine's console, or to another domain ([`Wire`]). What is typed waits, and the
+//! Pure policy. The UART's line leads to the machine's console, or to another domain (`Wire`). What is typed waits, and the
 //! first 32 bytes of it are the FIFO; what is sent is gone at once, unless another domain is slow to take it. The interrupt
 //! line is a level, which the caller carries to the interrupt controller.
 

@@ -60,7 +60,7 @@ pub struct HypervisorArch {
 
 impl HypervisorArch {
     /// Reads it on the calling CPU.
-    pub fn new() -> Self {
+    pub fn of_machine() -> Self {
         HypervisorArch { mitigations: Mitigations::default(), actlr: xenolith_arch::auxiliary_control() }
     }
 }

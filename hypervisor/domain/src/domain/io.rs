@@ -134,7 +134,7 @@ impl Domain {
         }
     }
 
-    /// Makes an ioreq server for `owner`. Errors: those of [`Servers::create`]; `ESRCH`: the domain is dying; `EPERM`:
+    /// Makes an ioreq server for `owner`. Errors: those of `Servers::create`; `ESRCH`: the domain is dying; `EPERM`:
     /// `owner` is not its device model.
     pub fn create_server(&self, hv: &Hypervisor, owner: &Domain) -> Result<ServerId, Errno> {
         let mut servers = self.io.servers.lock();
@@ -155,7 +155,7 @@ impl Domain {
         })
     }
 
-    /// Ends a server; nobody waits for it any more. Errors: those of [`Servers::destroy`].
+    /// Ends a server; nobody waits for it any more. Errors: those of `Servers::destroy`.
     pub fn destroy_server(&self, hv: &Hypervisor, server: ServerId, by: Option<DomId>) -> Result<(), Errno> {
         let removed = {
             let mut addresses = self.addresses.change();
@@ -209,12 +209,12 @@ impl Domain {
         }
     }
 
-    /// Whether a server is there and is this domain's. Errors: those of [`Servers::require`].
+    /// Whether a server is there and is this domain's. Errors: those of `Servers::require`.
     pub fn require_server(&self, server: ServerId, by: DomId) -> Result<(), Errno> {
         self.io.servers.lock().require(server, by)
     }
 
-    /// Lets accesses go to a server, or not. Errors: those of [`Servers::set_enabled`].
+    /// Lets accesses go to a server, or not. Errors: those of `Servers::set_enabled`.
     pub fn enable_server(
         &self,
         hv: &Hypervisor,
@@ -225,7 +225,7 @@ impl Domain {
         self.io.servers.lock().set_enabled(server, by, enabled, || hv.new_shared_frame(self))
     }
 
-    /// Gives device addresses `first..=last` to a server. Errors: those of [`Servers::map_range`].
+    /// Gives device addresses `first..=last` to a server. Errors: those of `Servers::map_range`.
     pub fn map_range(&self, server: ServerId, by: DomId, first: u64, last: u64) -> Result<(), Errno> {
         let mut addresses = self.addresses.change();
         // Room first: both are changed, or neither.
@@ -234,7 +234,7 @@ impl Domain {
         addresses.claim(first, last, server)
     }
 
-    /// Takes them back. Errors: those of [`Servers::unmap_range`].
+    /// Takes them back. Errors: those of `Servers::unmap_range`.
     pub fn unmap_range(&self, server: ServerId, by: DomId, first: u64, last: u64) -> Result<(), Errno> {
         let mut addresses = self.addresses.change();
         addresses.reserve(first, last)?;
@@ -242,12 +242,12 @@ impl Domain {
         addresses.unclaim(first, last)
     }
 
-    /// Frames that [`Self::server_frames`] counts.
+    /// Frames that `server_frames` counts.
     pub fn server_resource_size(&self) -> u32 {
         self.io.servers.lock().resource_frames()
     }
 
-    /// Takes a reference to a frame of a server, for its owner `by` to map. Errors: those of [`Servers::frame`].
+    /// Takes a reference to a frame of a server, for its owner `by` to map. Errors: those of `Servers::frame`.
     pub fn lend_server_frame(
         &self,
         hv: &Hypervisor,

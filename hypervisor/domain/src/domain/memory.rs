@@ -164,7 +164,7 @@ impl Domain {
     }
 
     /// The same, and puts it in its place before the domain's end can begin to look there. Errors: those of
-    /// [`Self::frame`].
+    /// `Self::frame`.
     pub fn with_frame_ref<T>(
         &self,
         hv: &Hypervisor,

@@ -3,7 +3,7 @@
 /// What Linux writes first when it panics (kernel/panic.c).
 const LAST_WORDS: &[u8] = b"Kernel panic - not syncing";
 
-/// Looks for [`LAST_WORDS`] in output that comes in pieces.
+/// Looks for `LAST_WORDS` in output that comes in pieces.
 #[derive(Debug, Default)]
 pub struct PanicDetector {
     matched: usize,

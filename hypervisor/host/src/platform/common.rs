@@ -59,7 +59,7 @@ pub struct EventEnd {
     pub port: u32,
     /// The phandle of the other end's node.
     pub peer: u32,
-    /// The other end's domain, which [`agree`] finds.
+    /// The other end's domain, which `agree` finds.
     pub remote: DomId,
     /// The other end's port.
     pub remote_port: u32,
