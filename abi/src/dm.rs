@@ -5,6 +5,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::GuestPtr;
+
 numbers! {
     /// An operation of `dm_op` that exists on Arm.
     DmOp: u32 {
@@ -34,8 +36,8 @@ pub const MAX_BUFFERS: u64 = 2;
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Buffer {
-    /// Guest virtual address.
-    pub address: u64,
+    /// Its first byte.
+    pub address: GuestPtr<u8>,
     /// Bytes.
     pub size: u64,
 }

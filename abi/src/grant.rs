@@ -3,6 +3,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::{Gfn, GuestPtr};
+
 numbers! {
     /// A sub-operation of `grant_table_op`.
     GrantOp: u32 {
@@ -179,7 +181,7 @@ pub struct SetupTable {
     /// Ignored.
     pub pad2: [u16; 3],
     /// In: where to write the guest frame of each frame of the table.
-    pub frame_list: u64,
+    pub frame_list: GuestPtr<Gfn>,
 }
 
 /// One side of a [`GrantCopy`].
@@ -259,7 +261,7 @@ pub struct GetStatusFrames {
     /// Out: a [`GrantStatus`].
     pub status: i16,
     /// In: where to write the guest frames.
-    pub frame_list: u64,
+    pub frame_list: GuestPtr<Gfn>,
 }
 
 /// Argument of [`GrantOp::SetVersion`].

@@ -2,6 +2,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::GuestPtr;
+
 /// Frames that one `memory_mapping` may have; more is `E2BIG`.
 pub const MEMORY_MAPPING_PAGES: u64 = 64;
 /// [`BindPtIrq::irq_type`] of a shared interrupt.
@@ -83,8 +85,8 @@ pub struct AssignDevice {
     pub size: u32,
     /// Ignored.
     pub pad: u32,
-    /// Guest virtual address of the path.
-    pub path: u64,
+    /// The path.
+    pub path: GuestPtr<u8>,
 }
 
 /// Payload of `set_target`: the header's domain becomes a device model of this one.

@@ -2,6 +2,9 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::GuestPtr;
+use crate::domctl::DomainInfo;
+
 /// Payload of `readconsole`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -14,8 +17,8 @@ pub struct ReadConsole {
     pub pad1: u16,
     /// Position in all that was ever written. Out: behind what was read.
     pub index: u32,
-    /// Guest virtual address of the bytes.
-    pub buffer: u64,
+    /// Where the bytes go.
+    pub buffer: GuestPtr<u8>,
     /// Bytes of the buffer. Out: bytes that were written there.
     pub count: u32,
     /// Ignored.
@@ -32,8 +35,8 @@ pub struct GetDomainInfoList {
     pub pad1: u16,
     /// Elements of the buffer.
     pub max_domains: u32,
-    /// Guest virtual address of [`DomainInfo`](crate::domctl::DomainInfo)s.
-    pub buffer: u64,
+    /// Where the descriptions go.
+    pub buffer: GuestPtr<DomainInfo>,
     /// Out: elements written.
     pub num_domains: u32,
     /// Ignored.

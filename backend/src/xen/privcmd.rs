@@ -111,7 +111,7 @@ impl Privcmd {
     /// Makes a hypercall; returns what it returns, of which Linux hands over 31 bits.
     ///
     /// The hypervisor reads and writes this process's memory where the arguments lead. So an address in an argument or
-    /// inside of a buffer must be that of a [`Buffer`]: by [`Argument::Buffer`] or [`Buffer::link`]. An open privcmd is
+    /// inside of a buffer must be that of a [`Buffer`]: by [`Argument::Buffer`] or [`Buffer::with_array`]. An open privcmd is
     /// as powerful as `/proc/self/mem`: a number in the place of an address can change any memory of the process.
     ///
     /// # Errors
@@ -128,7 +128,7 @@ impl Privcmd {
             };
         }
         // SAFETY: this is privcmd and the structure is its `privcmd_hypercall`. Addresses in it are of buffers that are
-        // exclusively borrowed and, with all that they are linked to, outlive the call; a buffer's memory is only ever
+        // exclusively borrowed and, with the arrays that they keep, outlive the call; a buffer's memory is only ever
         // copied, so no reference into it exists. Values are no addresses by this function's contract.
         let answer = unsafe { call(self.file.as_fd(), HYPERCALL, &mut argument) }?;
         // A result is positive here: the system call turned negative ones into errors.

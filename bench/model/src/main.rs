@@ -4,7 +4,6 @@
 //! more servers and more ranges, so that it shows whether their number counts. `bench-model GUEST` is run in the control
 //! domain; the hypervisor's debug key `e`, which it presses before and after each round, tells what EL2 did of it.
 
-use std::mem::offset_of;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -103,10 +102,11 @@ fn serve_once(server: &mut Server, registers: &mut Registers) -> Result<()> {
 
 /// Has the hypervisor write what EL2 has cost so far.
 fn show_accounts(privcmd: &Privcmd) -> Result<()> {
-    let payload = Payload::of(&DebugKeys { keys: 0, nr_keys: 1, pad: 0 });
-    let call = Sysctl { cmd: SysctlOp::DebugKeys.number(), interface_version: INTERFACE_VERSION, payload };
-    let mut buffer = Buffer::of(&call)?;
-    buffer.link(offset_of!(Sysctl, payload) + offset_of!(DebugKeys, keys), Buffer::of(b"E")?)?;
+    let call = |keys| {
+        let payload = Payload::of(&DebugKeys { keys, nr_keys: 1, pad: 0 });
+        Sysctl { cmd: SysctlOp::DebugKeys.number(), interface_version: INTERFACE_VERSION, payload }
+    };
+    let mut buffer = Buffer::with_array(b"E", call)?;
     privcmd.hypercall(Hypercall::Sysctl.number(), &mut [Argument::Buffer(&mut buffer)])?;
     Ok(())
 }

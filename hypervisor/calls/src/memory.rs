@@ -105,9 +105,9 @@ fn reservation(
         if index > first && caller.should_pause() {
             return Ok(Reply::Continue([u64::from(op.number()) | index << OP_BITS, address, 0, 0, 0]));
         }
-        let done = Caller::element::<u64>(request.extent_start, index)
-            .and_then(|element| caller.read::<u64>(element))
-            .and_then(|gfn| extent(caller, domain, op, Gfn(gfn), request.extent_order as u8));
+        let done = caller
+            .read_element(request.extent_start, index)
+            .and_then(|gfn| extent(caller, domain, op, gfn, request.extent_order as u8));
         if done.is_err() {
             return value(index);
         }
@@ -158,15 +158,15 @@ fn batch_pages(
             let command = u64::from(MemoryOp::AddToPhysmapBatch.number()) | index << OP_BITS;
             return Ok(Reply::Continue([command, address, 0, 0, 0]));
         }
-        let from: u64 = caller.read(Caller::element::<u64>(request.idxs, index)?)?;
-        let to: u64 = caller.read(Caller::element::<u64>(request.gpfns, index)?)?;
+        let from = caller.read_element(request.idxs, index)?;
+        let to = caller.read_element(request.gpfns, index)?;
         let result = match &owner {
-            Some(Ok(owner)) => domain.map_foreign(caller.hv, owner, Gfn(from), Gfn(to)),
+            Some(Ok(owner)) => domain.map_foreign(caller.hv, owner, Gfn(from), to),
             Some(Err(errno)) => Err(*errno),
-            None => add(caller, domain, space, from, Gfn(to)),
+            None => add(caller, domain, space, from, to),
         };
         let code = result.map_or_else(Errno::to_result, |()| 0);
-        caller.write(Caller::element::<i32>(request.errs, index)?, &code)?;
+        caller.write_element(request.errs, index, &code)?;
     }
     DONE
 }

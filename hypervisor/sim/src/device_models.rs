@@ -87,7 +87,7 @@ impl Player {
             0 => bytes.below(40),
             _ => 32,
         };
-        self.machine.poke(&self.domains[2], array, &Buffer { address: at, size });
+        self.machine.poke(&self.domains[2], array, &Buffer { address: at.into(), size });
         self.machine.poke(&self.domains[2], at, &header);
         self.machine.poke(&self.domains[2], at + 8, content.as_slice());
         let guest = if bytes.below(8) == 0 { bytes.below(4) } else { GUEST.into() };
@@ -104,7 +104,7 @@ impl Player {
             let mut request = AcquireResource::new_zeroed();
             (request.domid, request.kind) = (GUEST, Resource::IoreqServer.number());
             (request.id, request.frame) = (bytes.below(SERVERS as u64 + 1) as u32, bytes.below(3));
-            (request.nr_frames, request.frame_list) = (1, list);
+            (request.nr_frames, request.frame_list) = (1, list.into());
             self.machine.poke(&self.domains[2], at, &request);
             let op = MemoryOp::AcquireResource.number().into();
             return self.call(2, Hypercall::MemoryOp, [op, at, 0, 0, 0]);
@@ -112,7 +112,7 @@ impl Player {
         let mut request = AddToPhysmapBatch::new_zeroed();
         (request.domid, request.foreign_domid) = (DomId::SELF.0, bytes.below(3) as u16);
         (request.space, request.size) = (MapSpace::GmfnForeign.number() as u16, 1);
-        (request.gpfns, request.idxs, request.errs) = (list, list + 8, list + 16);
+        (request.gpfns, request.idxs, request.errs) = (list.into(), (list + 8).into(), (list + 16).into());
         self.machine.poke(&self.domains[2], at, &request);
         let op = MemoryOp::AddToPhysmapBatch.number().into();
         self.call(2, Hypercall::MemoryOp, [op, at, 0, 0, 0]);

@@ -139,13 +139,11 @@ impl Domains for RealXen {
 
     fn set_context(&self, domain: DomId, vcpu: VcpuId, context: &VcpuGuestContext) -> Result<()> {
         let set = || -> std::result::Result<(), Failed> {
-            // The call's own structure begins behind its header, and the pointer is the second word of it.
-            const POINTER: usize =
-                std::mem::offset_of!(Domctl, payload) + std::mem::offset_of!(VcpuContext, ctxt);
-            let argument = VcpuContext { vcpu: vcpu.0.into(), ..VcpuContext::default() };
-            let call = message(DomctlOp::SetVcpuContext, domain.0, Payload::of(&argument));
-            let mut buffer = Buffer::of(&call)?;
-            buffer.link(POINTER, Buffer::of(context)?)?;
+            let call = |ctxt| {
+                let argument = VcpuContext { vcpu: vcpu.0.into(), pad: 0, ctxt };
+                message(DomctlOp::SetVcpuContext, domain.0, Payload::of(&argument))
+            };
+            let mut buffer = Buffer::with_array(std::slice::from_ref(context), call)?;
             self.privcmd.hypercall(Hypercall::Domctl.number(), &mut [Argument::Buffer(&mut buffer)])?;
             Ok(())
         };

@@ -78,14 +78,14 @@ impl Memory for RealXen {
 
 impl RealXen {
     fn populate_some(&self, domain: DomId, order: u32, frames: &[Gfn]) -> std::result::Result<usize, Failed> {
-        let argument = Reservation {
+        let argument = |extent_start| Reservation {
+            extent_start,
             nr_extents: frames.len() as u64,
             extent_order: order,
             domid: domain.0,
             ..Reservation::default()
         };
-        let mut buffer = Buffer::of(&argument)?;
-        buffer.link(std::mem::offset_of!(Reservation, extent_start), Buffer::of(frames)?)?;
+        let mut buffer = Buffer::with_array(frames, argument)?;
         let op = Argument::Value(MemoryOp::PopulatePhysmap.number().into());
         let done =
             self.privcmd.hypercall(Hypercall::MemoryOp.number(), &mut [op, Argument::Buffer(&mut buffer)])?;

@@ -2,7 +2,6 @@
 
 use xenolith_abi::Errno;
 use xenolith_abi::control::Payload;
-use xenolith_abi::domctl::DomainInfo;
 use xenolith_abi::sysctl::GetDomainInfoList;
 
 use crate::caller::Caller;
@@ -16,8 +15,7 @@ pub fn list(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Errno> {
     while count < asked.max_domains
         && let Some(domain) = next.and_then(|id| caller.hv.domain_from(id))
     {
-        let place = Caller::element::<DomainInfo>(asked.buffer, count.into())?;
-        caller.write(place, &domain.info(caller.hv))?;
+        caller.write_element(asked.buffer, count.into(), &domain.info(caller.hv))?;
         count += 1;
         next = domain.id.0.checked_add(1).map(DomId);
     }

@@ -19,7 +19,7 @@ fn sleep(machine: &mut Machine, guest: &Guest, until: u64) {
     let (at, ports) = (guest.scratch(machine), guest.page(machine, 2));
     machine.poke(&guest.domain, ports, &offer.port);
     let timeout = if until == 0 { 0 } else { guest.domain.system_time(until) };
-    machine.poke(&guest.domain, at, &Poll { ports, nr_ports: 1, timeout, ..Poll::default() });
+    machine.poke(&guest.domain, at, &Poll { ports: ports.into(), nr_ports: 1, timeout, ..Poll::default() });
     let arguments = [SchedOp::Poll.number().into(), at, 0, 0, 0];
     assert_eq!(machine.hypercall(guest.cpu, Hypercall::SchedOp.number(), arguments), None);
     assert_eq!(machine.next(guest.cpu), Next::Idle);

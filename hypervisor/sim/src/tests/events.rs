@@ -144,7 +144,7 @@ fn an_event_wakes_a_domain_that_sleeps() {
 fn poll(machine: &mut Machine, guest: &Guest, port: u32, timeout: u64) -> Option<i64> {
     let (at, ports) = (guest.scratch(machine), guest.page(machine, 2));
     machine.poke(&guest.domain, ports, &port);
-    machine.poke(&guest.domain, at, &Poll { ports, nr_ports: 1, timeout, ..Poll::default() });
+    machine.poke(&guest.domain, at, &Poll { ports: ports.into(), nr_ports: 1, timeout, ..Poll::default() });
     machine.hypercall(guest.cpu, Hypercall::SchedOp.number(), [3, at, 0, 0, 0])
 }
 

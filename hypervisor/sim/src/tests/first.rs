@@ -165,7 +165,7 @@ fn the_calls_of_linux_have_the_results_that_it_needs() {
         // 20 and 21. Run states, with their flag.
         assert_eq!(guest.plain(machine, Hypercall::VmAssist, [0, 5, 0, 0, 0]), 0);
         let (at, area) = (guest.scratch(machine), guest.page(machine, 610) + 8);
-        machine.poke(&guest.domain, at, &RegisterRunstateMemoryArea { addr: area });
+        machine.poke(&guest.domain, at, &RegisterRunstateMemoryArea { addr: area.into() });
         assert_eq!(guest.plain(machine, Hypercall::VcpuOp, [5, 0, at, 0, 0]), 0);
         let times: RunStateInfo = machine.peek(&guest.domain, area);
         assert_eq!(times.state, 0);

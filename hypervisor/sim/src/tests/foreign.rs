@@ -1,9 +1,9 @@
 //! Pages of a domain that another one maps by privilege.
 
-use xenolith_abi::Errno;
 use xenolith_abi::grant::{EntryV1, MapGrantRef, entry};
 use xenolith_abi::hypercall::Hypercall;
 use xenolith_abi::memory::{AcquireResource, AddToPhysmapBatch, RemoveFromPhysmap};
+use xenolith_abi::{Errno, GuestPtr};
 
 use super::super::*;
 use super::create::request;
@@ -35,9 +35,9 @@ pub(super) fn map_foreign(
         space: 4,
         size: pages.len() as u16,
         foreign_domid: owner,
-        idxs,
-        gpfns,
-        errs,
+        idxs: idxs.into(),
+        gpfns: gpfns.into(),
+        errs: errs.into(),
     };
     match guest.call(machine, Hypercall::MemoryOp, BATCH, &mut batch) {
         0 => Ok((0..pages.len() as u64).map(|index| machine.peek(&guest.domain, errs + 4 * index)).collect()),
@@ -214,13 +214,14 @@ fn acquire(machine: &mut Machine, guest: &Guest, request: AcquireResource, at: &
     if !at.is_empty() {
         machine.poke(&guest.domain, frame_list, at);
     }
-    let mut request = AcquireResource { frame_list, nr_frames: at.len() as u32, ..request };
+    let mut request =
+        AcquireResource { frame_list: frame_list.into(), nr_frames: at.len() as u32, ..request };
     let result = guest.call(machine, Hypercall::MemoryOp, ACQUIRE, &mut request);
     (result, request.nr_frames)
 }
 
 const GRANTS: AcquireResource =
-    AcquireResource { domid: 1, kind: 1, id: 0, nr_frames: 0, pad: 0, frame: 0, frame_list: 0 };
+    AcquireResource { domid: 1, kind: 1, id: 0, nr_frames: 0, pad: 0, frame: 0, frame_list: GuestPtr::NULL };
 
 #[test]
 fn the_grant_table_of_a_new_domain_is_filled_before_it_runs() {

@@ -21,7 +21,7 @@ fn reservation(machine: &mut Machine, guest: &Guest, op: u64, order: u32, frames
     let list = guest.page(machine, 2);
     machine.poke(&guest.domain, list, frames);
     let mut request = Reservation {
-        extent_start: list,
+        extent_start: list.into(),
         nr_extents: frames.len() as u64,
         extent_order: order,
         domid: SELF,

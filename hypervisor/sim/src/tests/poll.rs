@@ -22,7 +22,11 @@ fn quiet_port(machine: &mut Machine, guest: &Guest) -> u32 {
 fn poll(machine: &mut Machine, guest: &Guest, port: u32) -> Option<i64> {
     let (at, ports) = (guest.scratch(machine), guest.page(machine, 2));
     machine.poke(&guest.domain, ports, &port);
-    machine.poke(&guest.domain, at, &Poll { ports, nr_ports: 1, timeout: 0, ..Poll::default() });
+    machine.poke(
+        &guest.domain,
+        at,
+        &Poll { ports: ports.into(), nr_ports: 1, timeout: 0, ..Poll::default() },
+    );
     machine.hypercall(guest.cpu, Hypercall::SchedOp.number(), [SchedOp::Poll.number().into(), at, 0, 0, 0])
 }
 

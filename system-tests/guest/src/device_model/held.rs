@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use backend::xen::slots::Slots;
 use backend::xen::{Argument, Buffer, Privcmd};
+use xenolith_abi::control::Payload;
 use xenolith_abi::domctl::{Domctl, DomctlOp, VERSION_4_20, VcpuContext, VcpuGuestContext};
 use xenolith_abi::hypercall::Hypercall;
 use xenolith_abi::ioreq::STATE_MASK;
@@ -125,15 +126,14 @@ fn leave(guest: u16, state: u8) -> Result<()> {
 
 /// The registers of the guest's first vCPU.
 fn context(guest: u16) -> Result<VcpuGuestContext> {
-    const POINTER: usize = std::mem::offset_of!(Domctl, payload) + std::mem::offset_of!(VcpuContext, ctxt);
-    let call = Domctl {
+    let call = |ctxt| Domctl {
         cmd: DomctlOp::GetVcpuContext.number(),
         interface_version: VERSION_4_20,
         domain: guest,
+        payload: Payload::of(&VcpuContext { vcpu: 0, pad: 0, ctxt }),
         ..Domctl::default()
     };
-    let mut buffer = Buffer::of(&call)?;
-    let registers = buffer.link(POINTER, Buffer::of(&VcpuGuestContext::default())?)?;
+    let mut buffer = Buffer::with_array(&[VcpuGuestContext::default()], call)?;
     Privcmd::open()?.hypercall(Hypercall::Domctl.number(), &mut [Argument::Buffer(&mut buffer)])?;
-    Ok(buffer.linked(registers).context("the buffer of registers")?.read(0)?)
+    buffer.read_array(1)?.pop().context("the registers")
 }

@@ -21,7 +21,7 @@ fn populate(machine: &mut Machine, tools: &Toolstack, domain: u16, order: u32, f
     machine.poke(&tools.guest.domain, list, frames);
     let at = tools.guest.page(machine, 6);
     let reservation = Reservation {
-        extent_start: list,
+        extent_start: list.into(),
         nr_extents: frames.len() as u64,
         extent_order: order,
         domid: domain,
@@ -47,7 +47,7 @@ pub fn build(machine: &mut Machine, tools: &Toolstack) -> u16 {
     assert_eq!(info.flags & info_flag::PAUSED, info_flag::PAUSED);
     assert_eq!(tools.domctl(machine, DomctlOp::MaxVcpus, id, &mut MaxVcpus { max: 2 }), 0);
     for vcpu in 0..2 {
-        let cpumap_soft = Bitmap { bitmap: buffer, nr_bits: 8, pad: 0xa5a5_a5a5 };
+        let cpumap_soft = Bitmap { bitmap: buffer.into(), nr_bits: 8, pad: 0xa5a5_a5a5 };
         machine.poke(&tools.guest.domain, buffer, &[0xff_u8, 0x77]);
         let mut affinity =
             VcpuAffinity { vcpu, flags: AFFINITY_SOFT, cpumap_soft, ..VcpuAffinity::default() };
@@ -59,7 +59,7 @@ pub fn build(machine: &mut Machine, tools: &Toolstack) -> u16 {
         );
     }
     machine.poke(&tools.guest.domain, buffer, &1_u8);
-    let mut nodes = NodeAffinity { nodemap: Bitmap { bitmap: buffer, nr_bits: 8, pad: 0 } };
+    let mut nodes = NodeAffinity { nodemap: Bitmap { bitmap: buffer.into(), nr_bits: 8, pad: 0 } };
     assert_eq!(tools.domctl(machine, DomctlOp::SetNodeAffinity, id, &mut nodes), 0);
     assert_eq!(tools.domctl(machine, DomctlOp::MaxMem, id, &mut MaxMem { max_memkb: 0x800 + 1024 }), 0);
     for port in 1..=2 {
@@ -91,7 +91,7 @@ pub fn build(machine: &mut Machine, tools: &Toolstack) -> u16 {
         ..VcpuGuestContext::default()
     };
     machine.poke(&tools.guest.domain, buffer, &context);
-    let mut set = VcpuContext { vcpu: 0, ctxt: buffer, pad: 0xa5a5_a5a5 };
+    let mut set = VcpuContext { vcpu: 0, ctxt: buffer.into(), pad: 0xa5a5_a5a5 };
     assert_eq!(tools.domctl(machine, DomctlOp::SetVcpuContext, id, &mut set), 0);
     let mut flush = CacheFlush { start_pfn: 0x4_0000, nr_pfns: 0x200 };
     assert_eq!(tools.domctl(machine, DomctlOp::CacheFlush, id, &mut flush), 0);

@@ -253,8 +253,12 @@ fn pages_that_leave_are_announced_once_before_the_guest_goes_on() {
         for index in 0..PAGES {
             machine.poke(&model.guest.domain, list + index * 8, &(page + index));
         }
-        let request =
-            Reservation { extent_start: list, nr_extents: PAGES, domid: DomId::SELF.0, ..Default::default() };
+        let request = Reservation {
+            extent_start: list.into(),
+            nr_extents: PAGES,
+            domid: DomId::SELF.0,
+            ..Default::default()
+        };
         let at = model.guest.scratch(&machine);
         machine.poke(&model.guest.domain, at, &request);
         let arguments = [MemoryOp::DecreaseReservation.number().into(), at, 0, 0, 0];

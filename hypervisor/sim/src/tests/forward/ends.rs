@@ -93,7 +93,7 @@ fn nothing_is_ever_answered() {
         assert!(guest.is_stopped(&machine.hv));
         let buffer = waiting.control.page(machine, 5);
         for vcpu in 0..waiting.vcpus {
-            let asked = VcpuContext { vcpu: vcpu.into(), pad: 0, ctxt: buffer };
+            let asked = VcpuContext { vcpu: vcpu.into(), pad: 0, ctxt: buffer.into() };
             waiting.domctl(machine, DomctlOp::GetVcpuContext, 1, &asked);
             let context: VcpuGuestContext = machine.peek(&waiting.control.domain, buffer);
             assert_eq!(context.user_regs.pc, waiting.pc_of(vcpu), "vCPU {vcpu}");

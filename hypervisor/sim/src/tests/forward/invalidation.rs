@@ -50,7 +50,7 @@ fn rows(list: u64) -> Vec<Row> {
         leaves,
     };
     let reservation =
-        Reservation { extent_start: list, nr_extents: 1, domid: SELF, ..Reservation::default() };
+        Reservation { extent_start: list.into(), nr_extents: 1, domid: SELF, ..Reservation::default() };
     let add = |space: MapSpace, gpfn| AddToPhysmap {
         domid: SELF,
         space: space.number(),
@@ -62,9 +62,9 @@ fn rows(list: u64) -> Vec<Row> {
         space: MapSpace::GrantTable.number() as u16,
         size: 1,
         foreign_domid: 0,
-        idxs: list + 8,
-        gpfns: list,
-        errs: list + 16,
+        idxs: (list + 8).into(),
+        gpfns: list.into(),
+        errs: (list + 16).into(),
     };
     let remove = |gpfn| RemoveFromPhysmap { domid: SELF, gpfn, ..Default::default() };
     vec![

@@ -37,8 +37,15 @@ pub fn acquire(machine: &mut Machine, caller: &Guest, guest: u16, server: u32, f
     let frame_list = caller.page(machine, 2);
     machine.poke(&caller.domain, frame_list, &gfn);
     let kind = Resource::IoreqServer.number();
-    let mut request =
-        AcquireResource { domid: guest, kind, id: server, nr_frames: 1, pad: 0, frame, frame_list };
+    let mut request = AcquireResource {
+        domid: guest,
+        kind,
+        id: server,
+        nr_frames: 1,
+        pad: 0,
+        frame,
+        frame_list: frame_list.into(),
+    };
     let op = MemoryOp::AcquireResource.number().into();
     caller.call(machine, Hypercall::MemoryOp, op, &mut request)
 }
@@ -54,7 +61,7 @@ pub fn dm_op<T: FromBytes + IntoBytes + Immutable>(
     let array = caller.scratch(machine);
     let at = array + 256;
     let size = size_of::<Header>() as u64;
-    let buffer = Buffer { address: at, size: size + size_of::<T>() as u64 };
+    let buffer = Buffer { address: at.into(), size: size + size_of::<T>() as u64 };
     machine.poke(&caller.domain, array, &buffer);
     machine.poke(&caller.domain, at, &Header { op: op.number(), pad: 0 });
     machine.poke(&caller.domain, at + size, argument);

@@ -80,8 +80,12 @@ impl Waiting {
             Wait::Invalidation => {
                 let (list, argument) = (guest.page(&machine, 2), guest.scratch(&machine));
                 machine.poke(&guest.domain, list, &(RAM_BASE.0 + 20));
-                let request =
-                    Reservation { extent_start: list, nr_extents: 1, domid: SELF, ..Reservation::default() };
+                let request = Reservation {
+                    extent_start: list.into(),
+                    nr_extents: 1,
+                    domid: SELF,
+                    ..Reservation::default()
+                };
                 machine.poke(&guest.domain, argument, &request);
                 let arguments = [MemoryOp::DecreaseReservation.number().into(), argument, 0, 0, 0];
                 assert_eq!(machine.hypercall(cpu, Hypercall::MemoryOp.number(), arguments), None);
