@@ -3,6 +3,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::DomId;
+
 numbers! {
     /// A sub-operation of `hvm_op`.
     HvmOp: u32 {
@@ -38,7 +40,7 @@ numbers! {
 #[repr(C)]
 pub struct HvmParamArgument {
     /// The domain.
-    pub domid: u16,
+    pub domid: DomId,
     /// Ignored.
     pub pad: u16,
     /// A [`HvmParam`].

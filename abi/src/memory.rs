@@ -4,7 +4,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{Gfn, GuestPtr};
+use crate::{DomId, Gfn, GuestPtr};
 
 /// The bits of x0 that name the sub-operation.
 pub const OP_MASK: u64 = (1 << OP_BITS) - 1;
@@ -113,7 +113,7 @@ pub struct Reservation {
     /// Address width, node and options.
     pub mem_flags: u32,
     /// The domain.
-    pub domid: u16,
+    pub domid: DomId,
     /// Ignored.
     pub pad: [u8; 6],
 }
@@ -123,7 +123,7 @@ pub struct Reservation {
 #[repr(C)]
 pub struct MemoryDomain {
     /// The domain.
-    pub domid: u16,
+    pub domid: DomId,
 }
 
 /// Argument of [`MemoryOp::AddToPhysmap`].
@@ -131,7 +131,7 @@ pub struct MemoryDomain {
 #[repr(C)]
 pub struct AddToPhysmap {
     /// The domain whose map changes.
-    pub domid: u16,
+    pub domid: DomId,
     /// Pages, for a range.
     pub size: u16,
     /// A [`MapSpace`].
@@ -139,7 +139,7 @@ pub struct AddToPhysmap {
     /// Index in the space.
     pub idx: u64,
     /// The frame at which the page appears.
-    pub gpfn: u64,
+    pub gpfn: Gfn,
 }
 
 /// Argument of [`MemoryOp::AddToPhysmapBatch`].
@@ -147,13 +147,13 @@ pub struct AddToPhysmap {
 #[repr(C)]
 pub struct AddToPhysmapBatch {
     /// The domain whose map changes.
-    pub domid: u16,
+    pub domid: DomId,
     /// A [`MapSpace`].
     pub space: u16,
     /// Pages.
     pub size: u16,
     /// The domain that owns the pages, for [`MapSpace::GmfnForeign`].
-    pub foreign_domid: u16,
+    pub foreign_domid: DomId,
     /// The indexes.
     pub idxs: GuestPtr<u64>,
     /// The frames at which the pages appear.
@@ -167,11 +167,11 @@ pub struct AddToPhysmapBatch {
 #[repr(C)]
 pub struct RemoveFromPhysmap {
     /// The domain whose map changes.
-    pub domid: u16,
+    pub domid: DomId,
     /// Ignored.
     pub pad: [u8; 6],
     /// The frame.
-    pub gpfn: u64,
+    pub gpfn: Gfn,
 }
 
 /// Argument of [`MemoryOp::AcquireResource`].
@@ -179,7 +179,7 @@ pub struct RemoveFromPhysmap {
 #[repr(C)]
 pub struct AcquireResource {
     /// The domain that has the object.
-    pub domid: u16,
+    pub domid: DomId,
     /// A [`Resource`].
     pub kind: u16,
     /// Which object of the kind.

@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{GuestPtr, Port};
+use crate::{DomId, GuestPtr, Port};
 
 numbers! {
     /// A sub-operation of `sched_op`.
@@ -74,7 +74,7 @@ pub const POLL_PORTS: u32 = 128;
 #[repr(C)]
 pub struct RemoteShutdown {
     /// The domain.
-    pub domain_id: u16,
+    pub domain_id: DomId,
     /// Ignored.
     pub pad: u16,
     /// A [`ShutdownReason`].

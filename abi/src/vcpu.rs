@@ -2,8 +2,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::GuestPtr;
 use crate::shared::RunStateInfo;
+use crate::{Gfn, GuestPtr};
 
 numbers! {
     /// A sub-operation of `vcpu_op` that exists on Arm.
@@ -28,7 +28,7 @@ pub struct RegisterRunstateMemoryArea {
 #[repr(C)]
 pub struct RegisterVcpuInfo {
     /// The guest frame.
-    pub gfn: u64,
+    pub gfn: Gfn,
     /// The structure's offset in it.
     pub offset: u32,
     /// Ignored.

@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::GuestPtr;
+use crate::{Gfn, GuestPtr};
 
 /// Payload of `max_mem`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -25,7 +25,7 @@ pub struct AddressSize {
 #[repr(C)]
 pub struct CacheFlush {
     /// The first guest frame.
-    pub start_pfn: u64,
+    pub start_pfn: Gfn,
     /// Frames.
     pub nr_pfns: u64,
 }

@@ -2,8 +2,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::GuestPtr;
 use crate::domctl::DomainInfo;
+use crate::{DomId, GuestPtr};
 
 /// Payload of `readconsole`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -30,7 +30,7 @@ pub struct ReadConsole {
 #[repr(C)]
 pub struct GetDomainInfoList {
     /// The lowest number to list.
-    pub first_domain: u16,
+    pub first_domain: DomId,
     /// Ignored.
     pub pad1: u16,
     /// Elements of the buffer.

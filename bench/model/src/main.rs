@@ -11,6 +11,7 @@ use backend::xen::dm::DeviceModel;
 use backend::xen::{Argument, Buffer, Privcmd};
 use backend::{Mmio, xen::Server};
 use rustix::event::{PollFd, PollFlags, poll};
+use xenolith_abi::DomId;
 use xenolith_abi::control::Payload;
 use xenolith_abi::hypercall::Hypercall;
 use xenolith_abi::sysctl::{DebugKeys, INTERFACE_VERSION, Sysctl, SysctlOp};
@@ -50,7 +51,7 @@ impl Mmio for Registers {
 }
 
 fn main() -> Result<()> {
-    let guest = std::env::args().nth(1).context("usage: bench-model GUEST")?.parse()?;
+    let guest = std::env::args().nth(1).context("usage: bench-model GUEST")?.parse().map(DomId)?;
     let privcmd = Arc::new(Privcmd::open()?);
     let model = DeviceModel::new(Arc::clone(&privcmd), guest);
     let mut first = Server::create(model.clone())?;

@@ -4,7 +4,7 @@ use xenolith_abi::dm::{
     Buffer, CreateServer, DestroyServer, DmOp, Header, INFO_NO_GFNS, MAX_BUFFERS, NrVcpus, Range, RangeType,
     ServerInfo, SetIrqLevel, SetServerState,
 };
-use xenolith_abi::{Errno, GuestPtr};
+use xenolith_abi::{DomId, Errno, GuestPtr};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use xenolith_domain::domain::Domain;
@@ -46,7 +46,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         _ => return Err(Errno::E2BIG),
     }
     let buffer: Buffer = caller.read(array)?;
-    let guest = caller.device_model_target(u16::try_from(guest).map_err(|_| Errno::ESRCH)?)?;
+    let guest = caller.device_model_target(DomId(u16::try_from(guest).map_err(|_| Errno::ESRCH)?))?;
     let size = buffer.size.checked_sub(size_of::<Header>() as u64).ok_or(Errno::EFAULT)?;
     let header = caller.read(buffer.address.cast::<Header>())?;
     let op = DmOp::from_number(header.op).ok_or(Errno::EOPNOTSUPP)?;
@@ -120,7 +120,7 @@ fn perform(caller: &Caller<'_>, guest: &Domain, op: DmOp, payload: Payload) -> R
             if request.pad != [0; 3] || request.level > 1 {
                 return Err(Errno::EINVAL);
             }
-            guest.drive_line(hv, request.irq, request.level == 1)
+            guest.drive_line(hv, request.irq.0, request.level == 1)
         }
         DmOp::NrVcpus => {
             let _: NrVcpus = payload.read(caller)?;

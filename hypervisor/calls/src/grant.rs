@@ -7,7 +7,7 @@ use xenolith_abi::grant::{
     CacheFlush, GetStatusFrames, GetVersion, GrantCopy, GrantOp, GrantStatus, MapGrantRef, QuerySize,
     SetVersion, SetupTable, SwapGrantRef, UnmapAndReplace, UnmapGrantRef,
 };
-use xenolith_abi::{Errno, Gfn, GuestPtr};
+use xenolith_abi::{DomId, Errno, Gfn, GuestPtr};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use xenolith_core::types::{PAGE_SIZE, Pa};
@@ -90,7 +90,7 @@ fn each<T: FromBytes + IntoBytes + Immutable>(
 }
 
 /// The domain that a request is about, or the status of a request for another.
-fn domain_of(caller: &Caller<'_>, id: u16) -> Result<Arc<Domain>, GrantStatus> {
+fn domain_of(caller: &Caller<'_>, id: DomId) -> Result<Arc<Domain>, GrantStatus> {
     caller.target(id).map_err(|errno| match errno {
         Errno::EPERM => GrantStatus::PermissionDenied,
         _ => GrantStatus::BadDomain,

@@ -43,14 +43,14 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
             let domain = caller.target(request.domid)?;
             // A range of none is done.
             if space != Some(MapSpace::GmfnRange) || request.size != 0 {
-                add(caller, &domain, request.space, request.idx, Gfn(request.gpfn))?;
+                add(caller, &domain, request.space, request.idx, request.gpfn)?;
             }
             DONE
         }
         MemoryOp::AddToPhysmapBatch => batch(caller, command, address),
         MemoryOp::RemoveFromPhysmap => {
             let request: RemoveFromPhysmap = caller.read(address)?;
-            caller.target(request.domid)?.remove_mapping(caller.hv, Gfn(request.gpfn))?;
+            caller.target(request.domid)?.remove_mapping(caller.hv, request.gpfn)?;
             DONE
         }
         MemoryOp::CurrentReservation => {
@@ -173,8 +173,8 @@ fn batch_pages(
 
 /// The domain whose pages are to be mapped into `domain`. As on Xen, each page of the batch gets the error. `ESRCH`: there
 /// is none, or it is the one that they are mapped into. `EPERM`: the caller may not.
-fn foreign_owner(caller: &Caller<'_>, domain: &Domain, id: u16) -> Result<Arc<Domain>, Errno> {
-    if DomId(id) == DomId::SELF || DomId(id) == domain.id || DomId(id) == caller.domain().id {
+fn foreign_owner(caller: &Caller<'_>, domain: &Domain, id: DomId) -> Result<Arc<Domain>, Errno> {
+    if id == DomId::SELF || id == domain.id || id == caller.domain().id {
         return Err(Errno::ESRCH);
     }
     caller.device_model_target(id)

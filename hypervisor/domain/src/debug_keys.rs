@@ -106,7 +106,7 @@ fn interrupts(hv: &Hypervisor) {
 fn events(hv: &Hypervisor) {
     for domain in hv.domains() {
         for port in 1..=PORTS {
-            let mut status = Status { dom: domain.id.0, port, ..Status::default() };
+            let mut status = Status { dom: domain.id, port, ..Status::default() };
             let known = domain.events.lock().status(&mut status);
             if known.is_err() {
                 continue;

@@ -42,7 +42,7 @@ pub fn all_disks(xen: &dyn Xen, domains: &[Domain]) -> Result<Vec<GuestDisk>> {
     };
     let disk = |slot: &Slot| {
         let config = DiskConfig::from_blob(&slot.device.config).ok();
-        let [guest, backend] = [slot.device.guest, slot.device.backend].map(DomId);
+        let (guest, backend) = (slot.device.guest, slot.device.backend);
         GuestDisk {
             guest: name(guest),
             guest_domain: guest,
@@ -97,16 +97,17 @@ mod tests {
     use crate::xen::fake::FakeXen;
     use backend::Bank;
     use backend::xen::slots::{Device, Interrupt, Transport};
+    use xenolith_abi::Intid;
 
     #[test]
     fn a_disk_is_shown_with_its_backend_and_how_it_goes() {
         let xen = FakeXen::new();
         let device = Device {
-            guest: 7,
-            backend: 0,
+            guest: DomId(7),
+            backend: DomId(0),
             transport: Transport::VirtioMmio.number(),
             device_id: DiskConfig::DEVICE_ID,
-            interrupt: Interrupt::Line { intid: 33 }.into(),
+            interrupt: Interrupt::Line { intid: Intid(33) }.into(),
             registers: Bank { base: 0x200_0000, size: 0x200 },
             ram: vec![],
             config: br#"{"image":"/a.img","format":"raw","read_only":true}"#.to_vec(),

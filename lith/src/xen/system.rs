@@ -1,6 +1,7 @@
 //! `sysctl` and `xen_version`: the machine, the hypervisor and the list of domains.
 
 use backend::xen::{Argument, Buffer};
+use xenolith_abi::DomId;
 use xenolith_abi::control::Payload;
 use xenolith_abi::domctl::DomainInfo;
 use xenolith_abi::hypercall::Hypercall;
@@ -93,7 +94,7 @@ impl RealXen {
         Ok((buffer.read_array(count)?, answer.index))
     }
 
-    fn list_from(&self, first: u16) -> std::result::Result<Vec<DomainInfo>, Failed> {
+    fn list_from(&self, first: DomId) -> std::result::Result<Vec<DomainInfo>, Failed> {
         let request = |buffer| {
             let asked = GetDomainInfoList {
                 first_domain: first,
@@ -169,9 +170,9 @@ impl System for RealXen {
     fn domains(&self) -> Result<Vec<DomainInfo>> {
         let mut domains: Vec<DomainInfo> = Vec::new();
         loop {
-            let first = domains.last().map_or(0, |domain| domain.domain.saturating_add(1));
-            let some = self.list_from(first).map_err(|failed| failed.call("list the domains"))?;
-            let in_order = some.first().is_none_or(|domain| domain.domain >= first);
+            let first = domains.last().map_or(0, |domain| domain.domain.0.saturating_add(1));
+            let some = self.list_from(DomId(first)).map_err(|failed| failed.call("list the domains"))?;
+            let in_order = some.first().is_none_or(|domain| domain.domain >= DomId(first));
             let is_last = some.len() < DOMAINS || !in_order;
             domains.extend(some);
             if is_last {

@@ -1,6 +1,7 @@
 //! How a chunk is mapped: as a whole, or around the pages that are refused.
 
 use std::sync::atomic::Ordering;
+use xenolith_abi::Gfn;
 
 use rustix::io::Errno;
 
@@ -56,7 +57,7 @@ pub(super) fn map_all(origin: &Origin, bank: Bank) -> Mapped {
             mapped.refuse(stretch.first, stretch.count, Errno::NOMEM);
             continue;
         }
-        let frames: Vec<u64> = (stretch.first..stretch.first + stretch.count).collect();
+        let frames: Vec<Gfn> = (stretch.first..stretch.first + stretch.count).map(Gfn).collect();
         match source.map(domain, &frames) {
             Ok(Batch::Mapped(mapping)) => {
                 let whole = u64::try_from(mapping.len()) == Ok(stretch.count * PAGE);

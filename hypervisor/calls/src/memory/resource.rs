@@ -21,7 +21,7 @@ pub fn acquire(caller: &Caller<'_>, command: u64, address: u64) -> Answer {
     if request.pad != 0 {
         return Err(Errno::EINVAL);
     }
-    if DomId(request.domid) == DomId::SELF || DomId(request.domid) == caller.domain().id {
+    if request.domid == DomId::SELF || request.domid == caller.domain().id {
         return Err(Errno::EPERM);
     }
     let owner = caller.device_model_target(request.domid)?;

@@ -10,7 +10,7 @@ use xenolith_core::types::DomId;
 /// All domains from a number on, in the order of their numbers, as many as fit.
 pub fn list(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Errno> {
     let mut asked: GetDomainInfoList = payload.get();
-    let mut next = Some(DomId(asked.first_domain));
+    let mut next = Some(asked.first_domain);
     let mut count = 0;
     while count < asked.max_domains
         && let Some(domain) = next.and_then(|id| caller.hv.domain_from(id))

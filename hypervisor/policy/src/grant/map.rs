@@ -26,7 +26,7 @@ pub fn map<D: Domains>(domains: &D, op: &mut MapGrantRef) {
 
 fn try_map<D: Domains>(domains: &D, op: &MapGrantRef) -> Result<(u32, Page), GrantStatus> {
     let rights = rights(op.flags)?;
-    let granter = DomId(op.dom);
+    let granter = op.dom;
     may_use(domains, granter)?;
     let handle = domains.with_maptrack(|maptrack| maptrack.reserve())?;
     let number = handle.number();

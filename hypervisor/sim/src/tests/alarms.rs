@@ -13,7 +13,7 @@ use xenolith_policy::sched::CpuMask;
 
 /// Sleeps until a time in ticks, or for ever (0).
 fn sleep(machine: &mut Machine, guest: &Guest, until: u64) {
-    let mut offer = AllocUnbound { dom: SELF, remote_dom: 0, ..AllocUnbound::default() };
+    let mut offer = AllocUnbound { dom: SELF, remote_dom: DomId(0), ..AllocUnbound::default() };
     let op = EventOp::AllocUnbound.number().into();
     assert_eq!(guest.call(machine, Hypercall::EventChannelOp, op, &mut offer), 0);
     let (at, ports) = (guest.scratch(machine), guest.page(machine, 2));

@@ -12,7 +12,7 @@ const LINE: u32 = 40;
 
 /// A port of the guest's that nobody signals.
 fn quiet_port(machine: &mut Machine, guest: &Guest) -> u32 {
-    let mut offer = AllocUnbound { dom: SELF, remote_dom: 1, ..AllocUnbound::default() };
+    let mut offer = AllocUnbound { dom: SELF, remote_dom: DomId(1), ..AllocUnbound::default() };
     let op = EventOp::AllocUnbound.number().into();
     assert_eq!(guest.call(machine, Hypercall::EventChannelOp, op, &mut offer), 0);
     offer.port

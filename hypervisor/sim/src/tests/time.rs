@@ -185,7 +185,7 @@ fn two_domains_on_one_cpu_have_their_own() {
 #[test]
 fn a_poll_ends_by_it() {
     let (mut machine, _, second) = machine();
-    let mut offer = AllocUnbound { dom: SELF, remote_dom: 0, ..AllocUnbound::default() };
+    let mut offer = AllocUnbound { dom: SELF, remote_dom: DomId(0), ..AllocUnbound::default() };
     let op = EventOp::AllocUnbound.number().into();
     assert_eq!(second.call(&mut machine, Hypercall::EventChannelOp, op, &mut offer), 0);
     let (at, ports) = (second.scratch(&machine), second.page(&machine, 2));

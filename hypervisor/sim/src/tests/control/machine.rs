@@ -122,13 +122,13 @@ fn domains_are_listed_in_order() {
         let infos: [DomainInfo; 4] = machine.peek(&tools.guest.domain, buffer);
         infos.iter().take(call.num_domains as usize).map(|info| info.domain).collect::<Vec<_>>()
     };
-    assert_eq!(list(0, 1024), [0, 3, 9]);
-    assert_eq!(list(1, 0x7fef), [3, 9]);
-    assert_eq!(list(4, 1), [9]);
-    assert_eq!(list(0, 2), [0, 3]);
-    assert_eq!(list(10, 9), []);
-    assert_eq!(list(0xffff, 9), []);
-    assert_eq!(list(0, 0), []);
+    assert_eq!(list(DomId(0), 1024), [0, 3, 9].map(DomId));
+    assert_eq!(list(DomId(1), 0x7fef), [3, 9].map(DomId));
+    assert_eq!(list(DomId(4), 1), [DomId(9)]);
+    assert_eq!(list(DomId(0), 2), [0, 3].map(DomId));
+    assert_eq!(list(DomId(10), 9), []);
+    assert_eq!(list(DomId(0xffff), 9), []);
+    assert_eq!(list(DomId(0), 0), []);
     let mut call =
         GetDomainInfoList { max_domains: 1, buffer: GuestPtr::new(8), ..GetDomainInfoList::default() };
     let result = tools.sysctl(&mut machine, SysctlOp::GetDomainInfoList, &mut call);

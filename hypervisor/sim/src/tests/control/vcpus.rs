@@ -42,7 +42,7 @@ fn a_call_that_waits_for_a_vcpu_is_made_again() {
     let request = Domctl {
         cmd: DomctlOp::PauseDomain.number(),
         interface_version: VERSION_4_17,
-        domain: 1,
+        domain: DomId(1),
         ..Domctl::default()
     };
     machine.poke(&tools.guest.domain, at, &request);

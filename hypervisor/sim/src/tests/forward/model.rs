@@ -9,7 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::super::super::Machine;
 use super::super::support::{Guest, SELF};
-use xenolith_core::types::PAGE_SIZE;
+use xenolith_core::types::{DomId, Gfn, PAGE_SIZE};
 use xenolith_cpu::Event;
 use xenolith_isa::trap::Syndrome;
 
@@ -38,7 +38,7 @@ pub fn acquire(machine: &mut Machine, caller: &Guest, guest: u16, server: u32, f
     machine.poke(&caller.domain, frame_list, &gfn);
     let kind = Resource::IoreqServer.number();
     let mut request = AcquireResource {
-        domid: guest,
+        domid: DomId(guest),
         kind,
         id: server,
         nr_frames: 1,
@@ -114,7 +114,7 @@ impl Model {
         let mut model = Model { own, guest, server: made.id, ports: Vec::new() };
         for vcpu in 0..vcpus.vcpus {
             let remote_port = model.slot(machine, vcpu).vp_eport;
-            let mut bind = BindInterdomain { remote_dom: id, remote_port, ..Default::default() };
+            let mut bind = BindInterdomain { remote_dom: DomId(id), remote_port, ..Default::default() };
             let op = EventOp::BindInterdomain.number().into();
             assert_eq!(model.own.call(machine, Hypercall::EventChannelOp, op, &mut bind), 0);
             model.ports.push(bind.local_port);
@@ -170,7 +170,7 @@ impl Model {
     /// Lets go of the page with the slots.
     pub fn let_go(&self, machine: &mut Machine) {
         let gpfn = WINDOW + u64::from(self.server);
-        let mut request = RemoveFromPhysmap { domid: SELF, gpfn, ..Default::default() };
+        let mut request = RemoveFromPhysmap { domid: SELF, gpfn: Gfn(gpfn), ..Default::default() };
         let op = MemoryOp::RemoveFromPhysmap.number().into();
         assert_eq!(self.own.call(machine, Hypercall::MemoryOp, op, &mut request), 0);
     }

@@ -6,7 +6,7 @@ use xenolith_abi::dm::{
 };
 use xenolith_abi::hypercall::Hypercall;
 use xenolith_abi::memory::{AcquireResource, MemoryOp, Resource};
-use xenolith_abi::{Errno, GuestPtr};
+use xenolith_abi::{DomId, Errno, GuestPtr, Intid};
 use zerocopy::{Immutable, IntoBytes};
 
 use super::super::super::{Machine, Plan};
@@ -50,7 +50,7 @@ fn all(id: u16) -> Vec<Call> {
         call(DmOp::UnmapRange, range),
         call(DmOp::SetServerState, SetServerState { id, enabled: 1, pad: 0 }),
         call(DmOp::DestroyServer, DestroyServer { id, pad: 0 }),
-        call(DmOp::SetIrqLevel, SetIrqLevel { irq: 33, level: 1, pad: [0; 3] }),
+        call(DmOp::SetIrqLevel, SetIrqLevel { irq: Intid(33), level: 1, pad: [0; 3] }),
         call(DmOp::NrVcpus, NrVcpus::default()),
     ]
 }
@@ -172,12 +172,12 @@ fn a_server_is_its_maker_s_and_a_number_that_is_nobody_s_is_not_found() {
         assert!(caller.domain.lookup(xenolith_core::types::Gfn(hole)).is_err());
     }
     assert_eq!(acquire(machine, &model.guest, 1, server, SLOTS_FRAME, hole), error(Errno::EPERM));
-    assert_eq!(acquire(machine, &model.own, SELF, server, SLOTS_FRAME, hole), error(Errno::EPERM));
+    assert_eq!(acquire(machine, &model.own, SELF.0, server, SLOTS_FRAME, hole), error(Errno::EPERM));
     assert_eq!(acquire(machine, &model.own, 0, server, SLOTS_FRAME, hole), error(Errno::EPERM));
     // How many there are.
     let kind = Resource::IoreqServer.number();
     let mut size = AcquireResource {
-        domid: 1,
+        domid: DomId(1),
         kind,
         id: server,
         nr_frames: 0,
