@@ -120,7 +120,7 @@ fn perform(caller: &Caller<'_>, guest: &Domain, op: DmOp, payload: Payload) -> R
             if request.pad != [0; 3] || request.level > 1 {
                 return Err(Errno::EINVAL);
             }
-            guest.drive_line(hv, request.irq, request.level == 1)
+            guest.on(hv).drive_line(request.irq, request.level == 1)
         }
         DmOp::NrVcpus => {
             let _: NrVcpus = payload.read(caller)?;

@@ -102,7 +102,7 @@ fn poll(caller: &mut Caller<'_>, argument: u64) -> Answer {
         return pending.map(|_| Reply::Value(0));
     }
     if interrupt_waits(caller.hv, caller.vcpu) {
-        caller.domain().end_poll(caller.hv, vcpu.id);
+        caller.domain().on(caller.hv).end_poll(vcpu.id);
         return DONE;
     }
     let deadline = (request.timeout != 0).then(|| caller.domain().counter_at(request.timeout).max(1));

@@ -15,7 +15,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     match u32::try_from(op).ok().and_then(VcpuOp::from_number) {
         Some(VcpuOp::RegisterVcpuInfo) => {
             let request: RegisterVcpuInfo = caller.read(argument)?;
-            caller.domain().register_vcpu_info(caller.hv, id, Gfn(request.gfn), request.offset)?;
+            caller.domain().on(caller.hv).register_vcpu_info(id, Gfn(request.gfn), request.offset)?;
             DONE
         }
         Some(VcpuOp::RegisterRunstateMemoryArea) => {

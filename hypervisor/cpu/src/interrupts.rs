@@ -36,7 +36,7 @@ fn take(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local, intid: u3
             // It stays active until the guest ends it.
             Some(vcpu) => {
                 vcpu.vcpu().arch.timer_raised.store(true, Ordering::Relaxed);
-                vcpu.domain.raise_private(hv, vcpu.id, vcpu.domain.arch.guest_timer);
+                vcpu.domain.on(hv).raise_private(vcpu.id, vcpu.domain.arch.guest_timer);
             }
             None => gic::deactivate(intid),
         }
@@ -51,7 +51,7 @@ fn take(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local, intid: u3
         gic::deactivate(intid);
     } else {
         match hv.owner_of_interrupt(intid).and_then(|owner| hv.domain(owner)) {
-            Some(domain) => domain.raise_shared(hv, intid),
+            Some(domain) => domain.on(hv).raise_shared(intid),
             None => unexpected(intid),
         }
     }

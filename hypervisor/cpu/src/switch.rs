@@ -68,7 +68,7 @@ fn change(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, unit: Option<Un
 
 /// Takes a vCPU out of this CPU. Returns when its own timer will fire.
 fn save(hv: &Hypervisor, of: &VcpuRef, vcpu: &Vcpu, frame: &GuestRegs) -> Option<u64> {
-    of.domain.change_vgic(hv, |vgic| empty_list(vcpu.id, vgic));
+    of.domain.on(hv).change_vgic(|vgic| empty_list(vcpu.id, vgic));
     let mut saved = vcpu.saved.lock();
     saved.regs = *frame;
     saved.context.save();
@@ -96,6 +96,6 @@ fn load(of: &VcpuRef, vcpu: &Vcpu, frame: &mut GuestRegs) {
 fn follow_interrupts(hv: &Hypervisor, vcpu: &VcpuRef, cpu: CpuId) {
     let last = vcpu.vcpu().last_cpu.swap(cpu.0, Ordering::Relaxed);
     if last != cpu.0 {
-        vcpu.domain.change_vgic(hv, |vgic| vgic.reroute(vcpu.id));
+        vcpu.domain.on(hv).change_vgic(|vgic| vgic.reroute(vcpu.id));
     }
 }

@@ -29,13 +29,13 @@ pub fn expire(hv: &Hypervisor, local: &mut Local, now: u64) {
                     !saved.loaded && saved.context.timer_deadline().is_some_and(|deadline| deadline <= now)
                 };
                 if due {
-                    vcpu.domain.raise_private(hv, vcpu.id, vcpu.domain.arch.guest_timer);
+                    vcpu.domain.on(hv).raise_private(vcpu.id, vcpu.domain.arch.guest_timer);
                 }
             }
             TimerKind::Physical => super::guest::timer_due(hv, &vcpu, local, now),
             TimerKind::Poll => {
                 if vcpu.vcpu().has_polled_until(now) {
-                    vcpu.domain.end_poll(hv, vcpu.id);
+                    vcpu.domain.on(hv).end_poll(vcpu.id);
                 }
             }
             TimerKind::Crash => crash::confirm(hv, &vcpu, now),

@@ -104,7 +104,7 @@ fn system_register(
                 SgiGroup::Group1 => SgiRegister::Sgi1R,
                 SgiGroup::Group1Other => SgiRegister::Asgi1R,
             };
-            vcpu.domain.change_vgic(hv, |vgic| vgic.send_sgi(vcpu.id, register, value));
+            vcpu.domain.on(hv).change_vgic(|vgic| vgic.send_sgi(vcpu.id, register, value));
         }
         Outcome::PhysicalTimer { register, write } => {
             result = physical_timer::access(hv, vcpu, local, register, write);
@@ -112,7 +112,7 @@ fn system_register(
         Outcome::Deactivate { value } => {
             list_registers::present_interrupts(hv, vcpu);
             let intid = (value & 0xff_ffff) as u32;
-            vcpu.domain.change_vgic(hv, |vgic| vgic.deactivate(vcpu.id, intid));
+            vcpu.domain.on(hv).change_vgic(|vgic| vgic.deactivate(vcpu.id, intid));
             vcpu.vcpu().mark_interrupts_changed();
         }
         Outcome::SetWay => {

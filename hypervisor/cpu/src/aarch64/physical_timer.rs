@@ -23,7 +23,7 @@ pub fn access(
     };
     local.set_timer(vcpu.vcpu().unit, TimerKind::Physical, timer.deadline(now));
     local.choose();
-    vcpu.domain.set_private_level(hv, vcpu.id, vcpu.domain.arch.physical_timer, timer.line(now));
+    vcpu.domain.on(hv).set_private_level(vcpu.id, vcpu.domain.arch.physical_timer, timer.line(now));
     0
 }
 
@@ -32,6 +32,6 @@ pub fn due(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, now: u64) {
     let timer = *vcpu.vcpu().arch.timer.lock();
     local.set_timer(vcpu.vcpu().unit, TimerKind::Physical, timer.deadline(now));
     if timer.line(now) {
-        vcpu.domain.set_private_level(hv, vcpu.id, vcpu.domain.arch.physical_timer, true);
+        vcpu.domain.on(hv).set_private_level(vcpu.id, vcpu.domain.arch.physical_timer, true);
     }
 }

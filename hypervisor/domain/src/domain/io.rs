@@ -55,7 +55,7 @@ impl Domain {
         drop(servers);
         match posted {
             Posted::Notify(port) => {
-                self.notify_peer(hv, port);
+                self.on(hv).notify_peer(port);
                 IoState::Pending
             }
             Posted::Refused => {
@@ -86,7 +86,7 @@ impl Domain {
             return false;
         }
         for port in ports {
-            self.notify_peer(hv, port);
+            self.on(hv).notify_peer(port);
         }
         true
     }

@@ -18,7 +18,7 @@ impl Domain {
         // The most frequent one first, and by one comparison.
         if let Handler::Vgic(number) = found.handler {
             drop(table);
-            return self.access_interrupt_controller(hv, id, number, found.offset, size, write);
+            return self.on(hv).access_interrupt_controller(id, number, found.offset, size, write);
         }
         self.access_other(hv, id, at, size, write, found, table)
     }
@@ -49,7 +49,7 @@ impl Domain {
             }
             Handler::Vgic(number) => {
                 drop(table);
-                self.access_interrupt_controller(hv, id, number, found.offset, size, write)
+                self.on(hv).access_interrupt_controller(id, number, found.offset, size, write)
             }
         }
     }

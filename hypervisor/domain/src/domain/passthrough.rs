@@ -136,11 +136,11 @@ impl Domain {
         if hv.owner_of_interrupt(intid) != Some(giver.id) || giver.arch.is_in_flight(intid) {
             return Err(Errno::EBUSY);
         }
-        giver.detach_interrupt(hv, intid);
+        giver.on(hv).detach_interrupt(intid);
         if !hv.move_interrupt(intid, giver.id, self.id) {
             return Err(Errno::EBUSY);
         }
-        self.attach_interrupt(hv, intid);
+        self.on(hv).attach_interrupt(intid);
         // Its end gives it back, unless that has been by already.
         if self.is_dying() {
             self.give_interrupt_back(hv, giver, intid)?;
@@ -163,11 +163,11 @@ impl Domain {
     }
 
     fn give_interrupt_back(&self, hv: &Hypervisor, taker: &Domain, intid: u32) -> Result<(), Errno> {
-        self.detach_interrupt(hv, intid);
+        self.on(hv).detach_interrupt(intid);
         if !hv.move_interrupt(intid, self.id, taker.id) {
             return Err(Errno::EINVAL);
         }
-        taker.attach_interrupt(hv, intid);
+        taker.on(hv).attach_interrupt(intid);
         Ok(())
     }
 

@@ -25,12 +25,12 @@ impl Domain {
         let result = change(&mut uart);
         let (intid, line) = (uart.intid(), uart.line());
         if line != before {
-            self.set_shared_level(hv, intid, line);
+            self.on(hv).set_shared_level(intid, line);
         }
         let news = uart.take_news();
         drop(uart);
         if let Some(port) = news {
-            self.notify_peer(hv, port);
+            self.on(hv).notify_peer(port);
         }
         Some(result)
     }

@@ -116,7 +116,7 @@ impl Domain {
         };
         hv.wake(vcpu.unit);
         if from != to {
-            self.set_interrupts_online(hv, vcpu.id, to == Power::On);
+            self.on(hv).set_interrupts_online(vcpu.id, to == Power::On);
             let now = arch::now();
             hv.kick(match to {
                 Power::On => hv.scheduler.start(vcpu.unit, now),

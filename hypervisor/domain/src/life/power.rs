@@ -40,7 +40,7 @@ impl Domain {
         if !self.is_paused() {
             self.begin_time(hv);
         }
-        self.set_interrupts_online(hv, vcpu.id, true);
+        self.on(hv).set_interrupts_online(vcpu.id, true);
         hv.kick(hv.scheduler.start(vcpu.unit, arch::now()));
         true
     }
@@ -48,7 +48,7 @@ impl Domain {
     /// Stops a vCPU, which runs on the calling CPU, until it is started again.
     pub fn stop_vcpu(&self, hv: &Hypervisor, vcpu: &Vcpu) {
         *vcpu.power.lock() = Power::Off;
-        self.set_interrupts_online(hv, vcpu.id, false);
+        self.on(hv).set_interrupts_online(vcpu.id, false);
         hv.kick(hv.scheduler.stop(vcpu.unit, arch::now()));
     }
 

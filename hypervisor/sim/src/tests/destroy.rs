@@ -211,15 +211,15 @@ fn connections_end_at_both_ends() {
     let (mut machine, first, second) = Guest::two();
     let hv = &machine.hv;
     let offered = first.domain.events.lock().alloc_unbound(DomId(1)).unwrap();
-    second.domain.bind_interdomain(hv, &first.domain, offered).unwrap();
+    second.domain.on(hv).bind_interdomain(&first.domain, offered).unwrap();
     let offered = second.domain.events.lock().alloc_unbound(DomId(0)).unwrap();
-    let own = first.domain.bind_interdomain(hv, &second.domain, offered).unwrap();
+    let own = first.domain.on(hv).bind_interdomain(&second.domain, offered).unwrap();
     let _ = second.domain.events.lock().alloc_consumer(VcpuId(0), DomId(0), ConsumerTag(1)).unwrap();
-    second.domain.register_vcpu_info(hv, VcpuId(0), Gfn(RAM_BASE.0 + 9), 0).unwrap();
+    second.domain.on(hv).register_vcpu_info(VcpuId(0), Gfn(RAM_BASE.0 + 9), 0).unwrap();
     destroy(&mut machine, &second.domain);
     assert!(!is_listed(&machine, 1));
-    assert_eq!(first.domain.send_event(&machine.hv, own), Ok(()), "to nobody");
-    assert_eq!(first.domain.close_port(&machine.hv, own), Ok(()));
+    assert_eq!(first.domain.on(&machine.hv).send_event(own), Ok(()), "to nobody");
+    assert_eq!(first.domain.on(&machine.hv).close_port(own), Ok(()));
     assert_eq!(machine.audit(), Ok(()));
 }
 

@@ -169,18 +169,18 @@ impl World {
                 if let (Some(domain), Some(other)) = (get(slot), get(to)) {
                     let offered = other.events.lock().alloc_unbound(domain.id);
                     if let Ok(port) = offered {
-                        let _ = domain.bind_interdomain(hv, &other, port);
+                        let _ = domain.on(hv).bind_interdomain(&other, port);
                     }
                 }
             }
             Op::Close(slot, port) => {
                 if let Some(domain) = get(slot) {
-                    let _ = domain.close_port(hv, Port(port));
+                    let _ = domain.on(hv).close_port(Port(port));
                 }
             }
             Op::Hold(slot, gfn) => {
                 if let Some(domain) = get(slot) {
-                    let _ = domain.register_vcpu_info(hv, VcpuId(0), Self::gfn(slot, gfn), 64);
+                    let _ = domain.on(hv).register_vcpu_info(VcpuId(0), Self::gfn(slot, gfn), 64);
                 }
             }
             Op::Destroy(slot, steps) => {

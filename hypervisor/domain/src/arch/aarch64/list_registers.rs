@@ -13,7 +13,7 @@ use crate::vcpu::Vcpu;
 
 /// Brings the list registers of the vCPU that runs here up to date.
 pub fn present_interrupts(hv: &Hypervisor, vcpu: &VcpuRef) {
-    vcpu.domain.change_vgic(hv, |vgic| {
+    vcpu.domain.on(hv).change_vgic(|vgic| {
         if !vgic.is_quiet(vcpu.id) {
             refill(vcpu.id, vgic);
         }
@@ -26,7 +26,7 @@ pub fn present_interrupts(hv: &Hypervisor, vcpu: &VcpuRef) {
 /// [`present_interrupts`].
 pub fn interrupt_waits(hv: &Hypervisor, vcpu: &VcpuRef) -> bool {
     vcpu.vcpu().mark_interrupts_changed();
-    vcpu.domain.change_vgic(hv, |vgic| {
+    vcpu.domain.on(hv).change_vgic(|vgic| {
         empty_list(vcpu.id, vgic);
         vgic.deliverable(vcpu.id)
     })
