@@ -68,11 +68,11 @@ fn perform(caller: &Caller<'_>, guest: &Domain, op: DmOp, payload: Payload) -> R
             if request.pad != [0; 3] || request.handle_bufioreq != 0 {
                 return Err(Errno::EINVAL);
             }
-            let server = guest.create_server(hv, caller.domain())?;
+            let server = guest.on(hv).create_server(caller.domain())?;
             let written = payload.write(caller, &CreateServer { id: server.0, ..request });
             if written.is_err() {
                 // The caller would never know its number.
-                let _ = guest.destroy_server(hv, server, None);
+                let _ = guest.on(hv).destroy_server(server, None);
             }
             written
         }
@@ -106,14 +106,14 @@ fn perform(caller: &Caller<'_>, guest: &Domain, op: DmOp, payload: Payload) -> R
             if request.pad != 0 {
                 return Err(Errno::EINVAL);
             }
-            guest.enable_server(hv, ServerId(request.id), own, request.enabled != 0)
+            guest.on(hv).enable_server(ServerId(request.id), own, request.enabled != 0)
         }
         DmOp::DestroyServer => {
             let request: DestroyServer = payload.read(caller)?;
             if request.pad != 0 {
                 return Err(Errno::EINVAL);
             }
-            guest.destroy_server(hv, ServerId(request.id), Some(own))
+            guest.on(hv).destroy_server(ServerId(request.id), Some(own))
         }
         DmOp::SetIrqLevel => {
             let request: SetIrqLevel = payload.read(caller)?;

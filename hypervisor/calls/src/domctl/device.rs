@@ -84,7 +84,7 @@ pub fn make_uart(caller: &Caller<'_>, domain: &Domain, request: &mut Domctl) -> 
     if asked.kind != VUART_VPL011 {
         return Err(Errno::EOPNOTSUPP);
     }
-    asked.evtchn = domain.make_uart(caller.hv, Gfn(asked.gfn), DomId(asked.console_domid))?.0;
+    asked.evtchn = domain.on(caller.hv).make_uart(Gfn(asked.gfn), DomId(asked.console_domid))?.0;
     request.payload.set(&asked);
     Ok(Outcome::Answered)
 }

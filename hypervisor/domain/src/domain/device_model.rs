@@ -15,7 +15,7 @@ use xenolith_core::types::{DomId, Gfn};
 use xenolith_memory::p2m::MapKind;
 use xenolith_policy::slots::Parties;
 
-use super::Domain;
+use super::{Domain, DomainRef};
 use crate::parts::device_models::Permission;
 
 impl Domain {
@@ -55,21 +55,23 @@ impl Domain {
         allowed.retain(|permission| permission.to != other || permission.stays);
         other != DomId::CONTROL && !allowed.iter().any(|permission| permission.to == other)
     }
+}
 
+impl DomainRef<'_> {
     /// Revokes the permission of `other`, however it was given, and destroys the ioreq servers that it has here. Its
     /// mappings of this domain's memory are another matter ([`Domain::unmap_foreign_of`]).
-    pub fn forbid_device_model(&self, hv: &Hypervisor, other: DomId) {
+    pub fn forbid_device_model(self, other: DomId) {
         {
-            let mut slots = hv.slots.lock();
+            let mut slots = self.hv.slots.lock();
             slots.revoke(Parties { guest: self.id, backend: other });
             self.device_models.lock().retain(|permission| permission.to != other);
         }
-        self.end_servers_of(hv, other);
+        self.end_servers_of(other);
     }
 
     /// Takes away what this domain has mapped of `other`'s memory and ioreq pages, from frame `from` on, as much as fits
     /// into one call. Returns where to go on, or nothing at the end. Its grants of the other stay: those were given to it.
-    pub fn unmap_foreign_of(&self, hv: &Hypervisor, other: DomId, from: u64) -> Option<u64> {
+    pub fn unmap_foreign_of(self, other: DomId, from: u64) -> Option<u64> {
         let mut memory = self.memory.lock();
         let end = memory.p2m.highest().map_or(0, |highest| highest.0.saturating_add(1));
         let pages = end.checked_sub(from).filter(|&left| left > 0)?;
@@ -83,8 +85,8 @@ impl Domain {
                 }
                 budget -= 1;
                 let mfn = xenolith_core::types::Mfn(run.mfn.0.saturating_add(page));
-                if hv.frames.owner_of(mfn) == Ok(other) {
-                    let _ = memory.unmap_referenced(hv, self, gfn, mfn);
+                if self.hv.frames.owner_of(mfn) == Ok(other) {
+                    let _ = memory.unmap_referenced(self.hv, self.domain, gfn, mfn);
                 }
             }
         }
@@ -139,9 +141,9 @@ impl Hypervisor {
                 .map(|guest| (guest, parties.backend))
         };
         if let Some((guest, backend)) = ended {
-            guest.end_servers_of(self, backend);
+            guest.on(self).end_servers_of(backend);
             let backend = self.domain(backend);
-            let rest = backend.and_then(|backend| backend.unmap_foreign_of(self, guest.id, from));
+            let rest = backend.and_then(|backend| backend.on(self).unmap_foreign_of(guest.id, from));
             if rest.is_some() {
                 return Ok(rest);
             }
@@ -154,7 +156,7 @@ impl Hypervisor {
     /// A domain is dying and its vCPUs have left their CPUs: its devices are nobody's any more, and what it served is
     /// served no more. Nobody waits for it after that, and it waits for nobody.
     pub fn end_devices_of(&self, domain: &Domain) {
-        domain.end_servers(self);
+        domain.on(self).end_servers();
         loop {
             let ended = self.slots.lock().take_of_guest(domain.id);
             // At most so many as the domain had.
@@ -162,7 +164,7 @@ impl Hypervisor {
             self.raise_virq_of(parties.backend, Virq::DeviceSlots);
         }
         for guest in self.domains().filter(|guest| guest.id != domain.id) {
-            guest.forbid_device_model(self, domain.id);
+            guest.on(self).forbid_device_model(domain.id);
         }
         if self.slots.lock().abandon(domain.id) {
             self.raise_virq_of(DomId::CONTROL, Virq::DeviceSlots);

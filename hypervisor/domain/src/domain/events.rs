@@ -72,7 +72,7 @@ impl DomainRef<'_> {
         self.follow_events(effects);
         let consumer = remote.events.lock().consumer(port);
         if let Some((tag, vcpu)) = consumer {
-            remote.consumer_changed(self.hv, tag, vcpu, port);
+            remote.on(self.hv).consumer_changed(tag, vcpu, port);
         }
         Ok(local_port)
     }
@@ -156,7 +156,7 @@ impl Hypervisor {
         let delivery = domain.events.lock().deliver(peer);
         match delivery {
             Delivery::Guest(effects) => domain.on(self).follow_events(effects),
-            Delivery::Consumer(tag, vcpu) => domain.consumer_event(self, tag, vcpu),
+            Delivery::Consumer(tag, vcpu) => domain.on(self).consumer_event(tag, vcpu),
         }
     }
 
@@ -165,7 +165,7 @@ impl Hypervisor {
         let Some(domain) = self.domain(peer.domain) else { return };
         let consumer = domain.events.lock().disconnect(peer);
         if let Some((tag, vcpu)) = consumer {
-            domain.consumer_changed(self, tag, vcpu, peer.port);
+            domain.on(self).consumer_changed(tag, vcpu, peer.port);
         }
     }
 

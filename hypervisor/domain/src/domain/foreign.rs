@@ -106,7 +106,7 @@ impl Domain {
         index: u64,
         gfn: Gfn,
     ) -> Result<(), Errno> {
-        let mfn = owner.lend_server_frame(hv, server, self.id, index)?;
+        let mfn = owner.on(hv).lend_server_frame(server, self.id, index)?;
         self.map_lent(hv, owner, mfn, MapKind::Shared, gfn)
     }
 
