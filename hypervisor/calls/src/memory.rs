@@ -50,7 +50,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         MemoryOp::AddToPhysmapBatch => batch(caller, command, address),
         MemoryOp::RemoveFromPhysmap => {
             let request: RemoveFromPhysmap = caller.read(address)?;
-            caller.target(request.domid)?.remove_mapping(caller.hv, Gfn(request.gpfn))?;
+            caller.target(request.domid)?.on(caller.hv).remove_mapping(Gfn(request.gpfn))?;
             DONE
         }
         MemoryOp::CurrentReservation => {
@@ -117,10 +117,10 @@ fn reservation(
 
 fn extent(caller: &Caller<'_>, domain: &Domain, op: MemoryOp, gfn: Gfn, order: u8) -> Result<(), Errno> {
     if op == MemoryOp::PopulatePhysmap {
-        return domain.populate(caller.hv, gfn, order);
+        return domain.on(caller.hv).populate(gfn, order);
     }
     for page in 0..1_u64 << order {
-        domain.give_page_back(caller.hv, Gfn(gfn.0.checked_add(page).ok_or(Errno::EINVAL)?))?;
+        domain.on(caller.hv).give_page_back(Gfn(gfn.0.checked_add(page).ok_or(Errno::EINVAL)?))?;
     }
     Ok(())
 }
@@ -128,10 +128,10 @@ fn extent(caller: &Caller<'_>, domain: &Domain, op: MemoryOp, gfn: Gfn, order: u
 /// One page of a space at one frame.
 fn add(caller: &Caller<'_>, domain: &Domain, space: u32, index: u64, gfn: Gfn) -> Result<(), Errno> {
     match MapSpace::from_number(space) {
-        Some(MapSpace::SharedInfo) if index == 0 => domain.map_shared_info(caller.hv, gfn),
+        Some(MapSpace::SharedInfo) if index == 0 => domain.on(caller.hv).map_shared_info(gfn),
         Some(MapSpace::SharedInfo) => Err(Errno::EINVAL),
         Some(MapSpace::GrantTable) if index & GRANT_INDEX_STATUS != 0 => Err(Errno::EINVAL),
-        Some(MapSpace::GrantTable) => domain.map_grant_frame(caller.hv, index, gfn),
+        Some(MapSpace::GrantTable) => domain.on(caller.hv).map_grant_frame(index, gfn),
         _ => Err(Errno::ENOSYS),
     }
 }
@@ -161,7 +161,7 @@ fn batch_pages(
         let from: u64 = caller.read(Caller::element::<u64>(request.idxs, index)?)?;
         let to: u64 = caller.read(Caller::element::<u64>(request.gpfns, index)?)?;
         let result = match &owner {
-            Some(Ok(owner)) => domain.map_foreign(caller.hv, owner, Gfn(from), Gfn(to)),
+            Some(Ok(owner)) => domain.on(caller.hv).map_foreign(owner, Gfn(from), Gfn(to)),
             Some(Err(errno)) => Err(*errno),
             None => add(caller, domain, space, from, Gfn(to)),
         };

@@ -23,7 +23,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
             let vcpu = caller.domain().vcpu(id).ok_or(Errno::ENOENT)?;
             // Another vCPU's tables are not at hand: it is told when it runs next.
             let own = id == caller.vcpu.id;
-            caller.domain().register_runstate(caller.hv, vcpu, request.addr, own);
+            caller.domain().on(caller.hv).register_runstate(vcpu, request.addr, own);
             if own {
                 caller.hv.write_runstate(caller.vcpu);
             }

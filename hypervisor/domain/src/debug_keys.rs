@@ -46,7 +46,7 @@ fn help() {
 
 fn domains(hv: &Hypervisor) {
     for domain in hv.domains() {
-        let info = domain.info(hv);
+        let info = domain.on(hv).info();
         log::info!(
             "{}: {} of at most {} pages, {} of {} vCPUs on, {} ms{}{}{}",
             domain.id,

@@ -49,7 +49,6 @@ use xenolith_policy::grant::{GrantTable, Maptrack};
 use xenolith_vdev::vuart::Vuart;
 
 pub use domain_ref::DomainRef;
-pub use grants::GrantContext;
 
 /// A domain.
 pub struct Domain {

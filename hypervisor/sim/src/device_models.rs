@@ -124,7 +124,7 @@ impl Player {
         let value = if bytes.below(2) == 0 { bytes.below(16) } else { bytes.word() };
         let length = 1 + bytes.below(8) as usize;
         let to = xenolith_core::types::Ipa(at);
-        let _ = self.domains[2].write_memory(&self.machine.hv, to, &value.to_le_bytes()[..length.min(8)]);
+        let _ = self.domains[2].on(&self.machine.hv).write_memory(to, &value.to_le_bytes()[..length.min(8)]);
     }
 
     fn events(&mut self, bytes: &mut Bytes<'_>) {

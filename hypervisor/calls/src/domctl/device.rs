@@ -24,7 +24,7 @@ pub fn set_target(caller: &Caller<'_>, domain: &Domain, request: &Domctl) -> Res
 /// `EPERM`: the interrupt is not the caller's. `ENOSPC`: too many.
 pub fn irq_permission(caller: &Caller<'_>, domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {
     let asked: IrqPermission = request.payload.get();
-    domain.permit_interrupt(caller.hv, caller.domain(), asked.pirq, asked.allow_access != 0)?;
+    domain.on(caller.hv).permit_interrupt(caller.domain(), asked.pirq, asked.allow_access != 0)?;
     Ok(Outcome::Done)
 }
 
@@ -62,14 +62,14 @@ fn shared_interrupt(request: &Domctl) -> Result<u32, Errno> {
 /// without having permitted it to the guest, as `xl` finds it with `irqs=` on a machine whose devices are all in use.
 pub fn bind_interrupt(caller: &Caller<'_>, domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {
     let intid = shared_interrupt(request)?;
-    domain.bind_interrupt(caller.hv, caller.domain(), intid)?;
+    domain.on(caller.hv).bind_interrupt(caller.domain(), intid)?;
     Ok(Outcome::Done)
 }
 
 /// `EINVAL`: the guest does not have it. `EBUSY`: it is handling one.
 pub fn unbind_interrupt(caller: &Caller<'_>, domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {
     let intid = shared_interrupt(request)?;
-    domain.unbind_interrupt(caller.hv, caller.domain(), intid)?;
+    domain.on(caller.hv).unbind_interrupt(caller.domain(), intid)?;
     Ok(Outcome::Done)
 }
 

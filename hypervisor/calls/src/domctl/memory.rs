@@ -69,7 +69,7 @@ pub fn set_paging_pool(
 ) -> Result<Outcome, Errno> {
     let asked: PagingMempool = request.payload.get();
     loop {
-        match domain.set_paging_pool(caller.hv, asked.size, STEP)? {
+        match domain.on(caller.hv).set_paging_pool(asked.size, STEP)? {
             Progress::Done => return Ok(Outcome::Done),
             Progress::Again if caller.should_pause() => return Ok(Outcome::Again(arguments)),
             Progress::Again => {}

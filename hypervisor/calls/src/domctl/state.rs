@@ -68,7 +68,7 @@ pub fn info(caller: &Caller<'_>, version: Version, request: &mut Domctl) -> Resu
         Version::V15 => caller.hv.domain_from(id),
         Version::V16 | Version::V17 => caller.hv.domain(id),
     };
-    let info = domain.ok_or(Errno::ESRCH)?.info(caller.hv);
+    let info = domain.ok_or(Errno::ESRCH)?.on(caller.hv).info();
     request.domain = info.domain;
     request.payload.set(&info);
     Ok(Outcome::Answered)

@@ -150,7 +150,7 @@ fn standing_still(
 pub fn info(caller: &Caller<'_>, domain: &Domain, request: &mut Domctl) -> Result<Outcome, Errno> {
     let asked: VcpuInfo = request.payload.get();
     let vcpu = vcpu(domain, asked.vcpu, Errno::EINVAL)?;
-    request.payload.set(&domain.vcpu_info(caller.hv, vcpu));
+    request.payload.set(&domain.on(caller.hv).vcpu_info(vcpu));
     Ok(Outcome::Answered)
 }
 

@@ -180,6 +180,6 @@ fn fetch(vcpu: &VcpuRef, hv: &Hypervisor, regs: &GuestRegs) -> Option<u32> {
     }
     let at = arch::translate(Gva(regs.pc), false)?;
     let mut word = [0; 4];
-    vcpu.domain.read_memory(hv, at, &mut word).ok()?;
+    vcpu.domain.on(hv).read_memory(at, &mut word).ok()?;
     Some(u32::from_le_bytes(word))
 }

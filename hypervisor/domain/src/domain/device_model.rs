@@ -86,7 +86,7 @@ impl DomainRef<'_> {
                 budget -= 1;
                 let mfn = xenolith_core::types::Mfn(run.mfn.0.saturating_add(page));
                 if self.hv.frames.owner_of(mfn) == Ok(other) {
-                    let _ = memory.unmap_referenced(self.hv, self.domain, gfn, mfn);
+                    let _ = memory.unmap_referenced(self, gfn, mfn);
                 }
             }
         }

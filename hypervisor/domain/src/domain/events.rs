@@ -104,21 +104,21 @@ impl DomainRef<'_> {
         if !vcpu_info_fits(offset) {
             return Err(Errno::ENXIO);
         }
-        let frame = self.get_frame(self.hv, gfn)?;
+        let frame = self.get_frame(gfn)?;
         let registered = self.events.lock().register_vcpu_info(id, frame, offset);
         self.settle(registered)
     }
 
     /// Gives a vCPU its queues of the FIFO form.
     pub fn init_event_control(self, id: VcpuId, gfn: Gfn, offset: u32) -> Result<(), Errno> {
-        let frame = self.get_frame(self.hv, gfn)?;
+        let frame = self.get_frame(gfn)?;
         let done = self.events.lock().init_control(id, frame, offset);
         self.settle(done.map(|()| EventActions::default()))
     }
 
     /// Adds a page of event words of the FIFO form.
     pub fn expand_event_array(self, gfn: Gfn) -> Result<(), Errno> {
-        let frame = self.get_frame(self.hv, gfn)?;
+        let frame = self.get_frame(gfn)?;
         let done = self.events.lock().expand_array(frame);
         self.settle(done)
     }

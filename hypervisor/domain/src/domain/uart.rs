@@ -86,7 +86,7 @@ impl DomainRef<'_> {
             return Err(Errno::EINVAL);
         }
         // Under the memory's lock: the domain's end comes by there before it looks for a UART.
-        let refused = self.with_frame_ref(self.hv, gfn, |frame| {
+        let refused = self.with_frame_ref(gfn, |frame| {
             if let Err(errno) = addresses.emulate(Ipa(PL011.start), vuart::SIZE, Handler::Vuart) {
                 return Some((errno, frame));
             }

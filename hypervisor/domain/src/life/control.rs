@@ -33,7 +33,7 @@ impl Domain {
         let mut pauses = self.controller_pauses.lock();
         *pauses = pauses.checked_sub(1).ok_or(Errno::EINVAL)?;
         if *pauses == 0 {
-            self.begin_time(hv);
+            self.on(hv).begin_time();
             let now = arch::now();
             for vcpu in &self.vcpus {
                 hv.kick(hv.scheduler.resume(vcpu.unit, now));

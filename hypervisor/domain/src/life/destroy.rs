@@ -22,7 +22,7 @@ use xenolith_policy::event::Closing;
 use xenolith_policy::grant;
 
 use super::build;
-use crate::domain::{Domain, GrantContext};
+use crate::domain::Domain;
 use crate::parts::memory::holds_reference;
 use crate::parts::progress::Progress;
 use crate::parts::teardown::{Life, Phase, Teardown};
@@ -142,7 +142,7 @@ impl Teardown {
             Phase::Quiesce => quiesce(hv, domain).then_some(Phase::Events),
             Phase::Events => close_events(hv, domain, budget).map(|()| Phase::Grants(0)),
             Phase::Grants(from) => budget.spend(HANDLES).map(|()| {
-                let rest = grant::release_held(&GrantContext { hv, caller: domain }, from, HANDLES);
+                let rest = grant::release_held(&domain.on(hv), from, HANDLES);
                 rest.map_or(Phase::Memory(0), Phase::Grants)
             }),
             Phase::Memory(from) => self.free_memory(hv, domain, from, budget)?,
@@ -216,10 +216,10 @@ fn quiesce(hv: &Hypervisor, domain: &Domain) -> bool {
     for vcpu in &domain.vcpus {
         hv.kick(hv.scheduler.stop(vcpu.unit, arch::now()));
     }
-    domain.forget_runstates(hv);
+    domain.on(hv).forget_runstates();
     hv.end_devices_of(domain);
     if let Some(control) = hv.domain(DomId::CONTROL) {
-        domain.give_interrupts_back(hv, &control);
+        domain.on(hv).give_interrupts_back(&control);
     }
     hv.release_interrupts(domain.id);
     hv.withdraw_console(domain);

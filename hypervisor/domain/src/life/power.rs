@@ -38,7 +38,7 @@ impl Domain {
             *power = Power::On;
         }
         if !self.is_paused() {
-            self.begin_time(hv);
+            self.on(hv).begin_time();
         }
         self.on(hv).set_interrupts_online(vcpu.id, true);
         hv.kick(hv.scheduler.start(vcpu.unit, arch::now()));

@@ -237,8 +237,8 @@ fn what_was_let_in_before_finds_the_door_closed() {
     let free = hv.frames.free_frames();
     let refused = |gfn| {
         let page = Gfn(RAM_BASE.0 + 20);
-        assert_eq!(driver.domain.map_foreign(hv, &guest.domain, page, gfn), Err(Errno::EPERM));
-        assert_eq!(driver.domain.map_grant_resource(hv, &guest.domain, 0, gfn), Err(Errno::EPERM));
+        assert_eq!(driver.domain.on(hv).map_foreign(&guest.domain, page, gfn), Err(Errno::EPERM));
+        assert_eq!(driver.domain.on(hv).map_grant_resource(&guest.domain, 0, gfn), Err(Errno::EPERM));
         assert!(driver.domain.lookup(gfn).is_err());
     };
     refused(Gfn(HOLE));
@@ -250,7 +250,7 @@ fn what_was_let_in_before_finds_the_door_closed() {
     #[cfg(feature = "ioreq")]
     {
         assert_eq!(guest.domain.on(hv).create_server(&driver.domain), Err(Errno::EPERM));
-        let frame = driver.domain.map_server_frame(hv, &guest.domain, server, 1, Gfn(HOLE));
+        let frame = driver.domain.on(hv).map_server_frame(&guest.domain, server, 1, Gfn(HOLE));
         assert_eq!(frame, Err(Errno::ENOENT));
     }
     // A frame of the guest's grant table was made for the asking.
@@ -270,12 +270,12 @@ fn nothing_is_left_of_what_was_begun_before_it_was_forbidden() {
                 while !over.load(Ordering::Relaxed) {
                     for page in 0..16 {
                         let (from, to) = (Gfn(RAM_BASE.0 + page), Gfn(HOLE + page));
-                        let _ = driver.domain.map_foreign(hv, &guest.domain, from, to);
-                        let _ = driver.domain.map_grant_resource(hv, &guest.domain, 0, Gfn(HOLE + 16));
+                        let _ = driver.domain.on(hv).map_foreign(&guest.domain, from, to);
+                        let _ = driver.domain.on(hv).map_grant_resource(&guest.domain, 0, Gfn(HOLE + 16));
                         #[cfg(feature = "ioreq")]
                         if let Ok(server) = guest.domain.on(hv).create_server(&driver.domain) {
                             let at = Gfn(HOLE + 17 + page);
-                            let _ = driver.domain.map_server_frame(hv, &guest.domain, server, 1, at);
+                            let _ = driver.domain.on(hv).map_server_frame(&guest.domain, server, 1, at);
                         }
                     }
                 }

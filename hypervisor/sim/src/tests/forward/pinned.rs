@@ -54,7 +54,7 @@ fn a_vcpu_that_is_turned_off_or_destroyed_makes_room() {
     machine.settle();
     assert_eq!(machine.cpu_of(&model.guest.domain, 0), None);
     // The frames that somebody still holds do not keep the CPU.
-    let frame = third.get_frame(&machine.hv, super::super::super::RAM_BASE).unwrap();
+    let frame = third.on(&machine.hv).get_frame(super::super::super::RAM_BASE).unwrap();
     while machine.hv.destroy_domain(&third, 0) == Ok(xenolith_domain::parts::progress::Progress::Again) {
         machine.settle();
     }
