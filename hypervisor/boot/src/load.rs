@@ -110,7 +110,7 @@ impl Ready {
     /// Lets the first vCPU start, as the boot protocol of Linux says.
     pub fn start(self, hv: &Hypervisor) -> Arc<Domain> {
         if let Some(boot) = self.domain.vcpu(VcpuId(0)) {
-            self.domain.start_vcpu(hv, boot, self.placement.kernel, self.placement.device_tree);
+            self.domain.on(hv).start_vcpu(boot, self.placement.kernel, self.placement.device_tree);
         }
         self.domain
     }

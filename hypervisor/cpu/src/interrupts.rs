@@ -8,11 +8,12 @@ use xenolith_arch::{self as arch, gic};
 use xenolith_domain::console::console;
 use xenolith_domain::cpu::Local;
 use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
-use xenolith_domain::list_registers;
 
 use super::timers;
 
-/// Takes every interrupt that is pending on this CPU.
+/// Takes every interrupt that is pending on this CPU. Kept out of line, so that traps, which are more frequent, have the
+/// registers to themselves.
+#[inline(never)]
 pub fn take_all(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local) {
     // Bounded by the number of lines: one that is taken stays active, or is EL2's own and has been dealt with.
     while let Some(intid) = gic::acknowledge() {
@@ -43,7 +44,7 @@ fn take(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local, intid: u3
     } else if intid == lines.maintenance {
         // The line stays up until the list registers are served.
         if let Some(vcpu) = running {
-            list_registers::present_interrupts(hv, vcpu);
+            vcpu.domain.on(hv).present_interrupts(vcpu.vcpu());
         }
         gic::deactivate(intid);
     } else if Some(intid) == lines.console {

@@ -59,7 +59,7 @@ impl Domain {
 
 impl DomainRef<'_> {
     /// Revokes the permission of `other`, however it was given, and destroys the ioreq servers that it has here. Its
-    /// mappings of this domain's memory are another matter ([`Domain::unmap_foreign_of`]).
+    /// mappings of this domain's memory are another matter ([`DomainRef::unmap_foreign_of`]).
     pub fn forbid_device_model(self, other: DomId) {
         {
             let mut slots = self.hv.slots.lock();
@@ -92,6 +92,24 @@ impl DomainRef<'_> {
         }
         let next = from.saturating_add(reached.max(1));
         (next < end).then_some(next)
+    }
+
+    /// The domain is dying and its vCPUs have left their CPUs: its devices are nobody's any more, and what it served is
+    /// served no more. Nobody waits for it after that, and it waits for nobody.
+    pub fn end_devices(self) {
+        self.end_servers();
+        loop {
+            let ended = self.hv.slots.lock().take_of_guest(self.id);
+            // At most so many as the domain had.
+            let Some(parties) = ended else { break };
+            self.hv.raise_virq_of(parties.backend, Virq::DeviceSlots);
+        }
+        for guest in self.hv.domains().filter(|guest| guest.id != self.id) {
+            guest.on(self.hv).forbid_device_model(self.id);
+        }
+        if self.hv.slots.lock().abandon(self.id) {
+            self.hv.raise_virq_of(DomId::CONTROL, Virq::DeviceSlots);
+        }
     }
 }
 
@@ -152,27 +170,9 @@ impl Hypervisor {
         self.raise_virq_of(parties.backend, Virq::DeviceSlots);
         Ok(None)
     }
-
-    /// A domain is dying and its vCPUs have left their CPUs: its devices are nobody's any more, and what it served is
-    /// served no more. Nobody waits for it after that, and it waits for nobody.
-    pub fn end_devices_of(&self, domain: &Domain) {
-        domain.on(self).end_servers();
-        loop {
-            let ended = self.slots.lock().take_of_guest(domain.id);
-            // At most so many as the domain had.
-            let Some(parties) = ended else { break };
-            self.raise_virq_of(parties.backend, Virq::DeviceSlots);
-        }
-        for guest in self.domains().filter(|guest| guest.id != domain.id) {
-            guest.on(self).forbid_device_model(domain.id);
-        }
-        if self.slots.lock().abandon(domain.id) {
-            self.raise_virq_of(DomId::CONTROL, Virq::DeviceSlots);
-        }
-    }
 }
 
-/// Pages that [`Domain::unmap_foreign_of`] looks at in one call.
+/// Pages that [`DomainRef::unmap_foreign_of`] looks at in one call.
 pub const PAGES_IN_ONE_GO: u32 = 512;
 
 /// Whether a mapping may be of another domain's memory, without a grant.

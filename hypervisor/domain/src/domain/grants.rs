@@ -13,7 +13,7 @@ use crate::parts::memory::Memory;
 impl DomainRef<'_> {
     /// A new frame for the domain's grant table.
     pub fn new_grant_frame(self) -> Option<FrameRef> {
-        self.hv.new_shared_frame(self.domain)
+        self.new_shared_frame()
     }
 
     /// Maps a frame of the grant table, which grows as far as it may (`XENMAPSPACE_grant_table`). A frame that is mapped

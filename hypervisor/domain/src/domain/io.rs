@@ -238,13 +238,13 @@ impl DomainRef<'_> {
 
     /// Lets accesses go to a server, or not. Errors: those of `Servers::set_enabled`.
     pub fn enable_server(self, server: ServerId, by: DomId, enabled: bool) -> Result<(), Errno> {
-        self.io.servers.lock().set_enabled(server, by, enabled, || self.hv.new_shared_frame(self.domain))
+        self.io.servers.lock().set_enabled(server, by, enabled, || self.new_shared_frame())
     }
 
     /// Takes a reference to a frame of a server, for its owner `by` to map. Errors: those of `Servers::frame`.
     pub fn lend_server_frame(self, server: ServerId, by: DomId, index: u64) -> Result<Mfn, Errno> {
         let mut servers = self.io.servers.lock();
-        let frame = servers.frame(server, by, index, || self.hv.new_shared_frame(self.domain))?;
+        let frame = servers.frame(server, by, index, || self.new_shared_frame())?;
         self.hv.frames.reference(frame.mfn(), self.id).map_err(frame_error)?;
         Ok(frame.mfn())
     }

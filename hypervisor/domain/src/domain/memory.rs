@@ -179,7 +179,7 @@ impl DomainRef<'_> {
         }
         memory.clear(self, gfn)?;
         if !self.direct_mapped {
-            self.hv.give_up(self.domain, FrameRange { first: entry.mfn, pages: 1 }).map_err(frame_error)?;
+            self.give_up(FrameRange { first: entry.mfn, pages: 1 }).map_err(frame_error)?;
             memory.pages = memory.pages.saturating_sub(1);
         }
         Ok(())

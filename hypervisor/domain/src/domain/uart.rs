@@ -37,6 +37,20 @@ impl Domain {
             console().write_for(self.id, &piece);
         }
     }
+
+    /// The domain can have what is typed on the console from now on.
+    pub fn offer_console(&self) {
+        if self.vuart.get().is_none_or(|uart| uart.lock().output().is_none()) {
+            return;
+        }
+        let (key, added) = console().change_focus(|focus| (focus.key(), focus.add(self.id)));
+        match key.map(key_name) {
+            Some(key) if added => {
+                log::info!("{}: press Ctrl-{key} three times to type on its console", self.id);
+            }
+            _ => log::info!("{}: nothing can be typed on its console", self.id),
+        }
+    }
 }
 
 impl DomainRef<'_> {
@@ -144,34 +158,20 @@ impl DomainRef<'_> {
             Ok(())
         })
     }
+
+    /// The domain ends: it can have the console's input no more, and what its UART has of its memory goes back.
+    pub fn withdraw_console(self) {
+        let Some(uart) = self.vuart.get() else { return };
+        self.show_unfinished_line();
+        console().change_focus(|focus| focus.remove(self.id));
+        let frame = uart.lock().cut();
+        if let Some(frame) = frame {
+            self.hv.put_frame(frame);
+        }
+    }
 }
 
 impl Hypervisor {
-    /// A domain can have what is typed on the console from now on.
-    pub fn offer_console(&self, domain: &Domain) {
-        if domain.vuart.get().is_none_or(|uart| uart.lock().output().is_none()) {
-            return;
-        }
-        let (key, added) = console().change_focus(|focus| (focus.key(), focus.add(domain.id)));
-        match key.map(key_name) {
-            Some(key) if added => {
-                log::info!("{}: press Ctrl-{key} three times to type on its console", domain.id);
-            }
-            _ => log::info!("{}: nothing can be typed on its console", domain.id),
-        }
-    }
-
-    /// A domain ends: it can have the console's input no more, and what its UART has of its memory goes back.
-    pub fn withdraw_console(&self, domain: &Domain) {
-        let Some(uart) = domain.vuart.get() else { return };
-        domain.show_unfinished_line();
-        console().change_focus(|focus| focus.remove(domain.id));
-        let frame = uart.lock().cut();
-        if let Some(frame) = frame {
-            self.put_frame(frame);
-        }
-    }
-
     /// What follows from a key that is not for the control domain alone.
     pub fn take_typed(&self, typed: Typed) {
         match typed {

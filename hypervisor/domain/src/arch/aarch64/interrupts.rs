@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering;
 use xenolith_abi::Errno;
 
 use xenolith_arch::gic;
+use xenolith_core::bug;
 use xenolith_core::sync::MutexGuard;
 use xenolith_core::types::{CpuId, VcpuId};
 use xenolith_isa::vgic::{Frame, LineChange, Vgic};
@@ -54,12 +55,24 @@ impl DomainRef<'_> {
         let effects = vgic.take_effects();
         drop(vgic);
         for id in effects.kick.iter() {
-            self.hv.notify(self.domain, id);
+            self.notify(id);
         }
         for id in effects.event_ppi_enabled.iter() {
             if self.events.lock().needs_upcall(id) {
                 self.raise_event(id);
             }
+        }
+    }
+
+    /// Has a vCPU look at its interrupts: wakes it when it sleeps, makes it leave the guest when it runs elsewhere.
+    fn notify(self, id: VcpuId) {
+        let Some(vcpu) = self.vcpu(id) else { return bug!("{}: there is no {id}", self.id) };
+        vcpu.mark_interrupts_changed();
+        self.hv.wake(vcpu.unit);
+        if let Some(cpu) = self.hv.scheduler.running_on(vcpu.unit)
+            && cpu != xenolith_arch::this_cpu()
+        {
+            gic::kick(cpu);
         }
     }
 
@@ -96,7 +109,7 @@ impl DomainRef<'_> {
                 vcpu.arch.timer_raised.store(true, Ordering::Relaxed);
             }
         } else {
-            self.hv.notify(self.domain, id);
+            self.notify(id);
         }
     }
 
