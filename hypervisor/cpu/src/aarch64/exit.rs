@@ -22,6 +22,9 @@ pub fn handle(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, regs: &mut Gue
         hypercall::call(hv, vcpu, local, regs);
     } else if let Some((access, write)) = syndrome.described_access() {
         device_access::described(hv, vcpu, local, regs, syndrome, access, write);
+    } else if syndrome.is_wait_for_interrupt() {
+        regs.advance(syndrome.length());
+        wait_for_interrupt(hv, vcpu, local);
     } else {
         handle_other(hv, vcpu, local, regs, syndrome);
     }
