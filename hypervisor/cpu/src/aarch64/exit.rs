@@ -20,6 +20,9 @@ pub fn handle(exit: &mut Exit<'_>, syndrome: &Syndrome) {
         hypercall::call(Caller { hv: exit.hv, vcpu: exit.vcpu, local: exit.local, regs: exit.regs });
     } else if let Some((access, write)) = syndrome.described_access() {
         device_access::described(exit, syndrome, access, write);
+    } else if syndrome.is_wait_for_interrupt() {
+        exit.regs.advance(syndrome.length());
+        exit.domain().wait_for_interrupt(exit.vcpu.vcpu(), exit.local);
     } else {
         handle_other(&mut exit.reborrow(), syndrome);
     }
