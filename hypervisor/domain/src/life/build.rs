@@ -235,8 +235,8 @@ impl Hypervisor {
         self.end_p2m(id, p2m);
     }
 
-    /// Gives the root and the VMID back of tables that map nothing any more, and on which no CPU runs a vCPU. Nothing happens
-    /// when they map something, or when this was done before.
+    /// Gives the root and the VMID back of tables that map nothing any more, and on which no CPU runs a vCPU. Nothing
+    /// happens when they map something, or when this was done before.
     pub(crate) fn end_p2m(&self, id: DomId, p2m: &mut P2m<TableList, HardwareTlb>) {
         if let Some(root) = p2m.take_root() {
             // Before the VMID goes to another domain, no TLB may know anything under it.
@@ -287,8 +287,8 @@ impl Hypervisor {
         }
     }
 
-    /// Puts the parts together; there is room for a domain. The stacks are small: nothing but this function has a whole domain
-    /// on its own.
+    /// Puts the parts together; there is room for a domain. The stacks are small: nothing but this function has a whole
+    /// domain on its own.
     #[inline(never)]
     fn assemble(
         &self,
