@@ -11,7 +11,7 @@ use xenolith_core::types::{Ipa, VcpuId};
 use xenolith_domain::hypervisor::Hypervisor;
 use xenolith_host::image::{GunzipError, Kernel, KernelError, Placement, PlacementError, Request, place};
 
-use xenolith_domain::domain::Domain;
+use xenolith_domain::domain::{Domain, DomainRef};
 
 /// Room for the device tree: what the machine's own takes and what is added to it.
 const TREE_ROOM: u64 = 2 << 20;
@@ -69,11 +69,11 @@ impl<'a> Plan<'a> {
     }
 
     /// Copies everything into the domain's memory.
-    pub fn load(&self, hv: &Hypervisor, domain: &Domain, tree: &[u8]) -> Result<Placement, LoadError> {
+    pub fn load(&self, domain: DomainRef<'_>, tree: &[u8]) -> Result<Placement, LoadError> {
         let mut next = Ipa(self.placement.kernel);
         let limit = self.bank.1.saturating_sub(next.0.saturating_sub(self.bank.0.0));
         let unpacked = self.kernel.unpack(limit, &mut |piece| {
-            domain.load_memory(hv, next, piece)?;
+            domain.load_memory(next, piece)?;
             next = Ipa(next.0.saturating_add(piece.len() as u64));
             Ok(())
         });
@@ -89,9 +89,9 @@ impl<'a> Plan<'a> {
             })
         })?;
         if let (Some(at), Some(ramdisk)) = (self.placement.initrd, self.ramdisk) {
-            domain.load_memory(hv, Ipa(at), ramdisk).map_err(LoadError::Call)?;
+            domain.load_memory(Ipa(at), ramdisk).map_err(LoadError::Call)?;
         }
-        domain.load_memory(hv, Ipa(self.placement.device_tree), tree).map_err(LoadError::Call)?;
+        domain.load_memory(Ipa(self.placement.device_tree), tree).map_err(LoadError::Call)?;
         xenolith_arch::sync_instructions();
         Ok(self.placement)
     }
@@ -110,7 +110,7 @@ impl Ready {
     /// Lets the first vCPU start, as the boot protocol of Linux says.
     pub fn start(self, hv: &Hypervisor) -> Arc<Domain> {
         if let Some(boot) = self.domain.vcpu(VcpuId(0)) {
-            self.domain.start_vcpu(hv, boot, self.placement.kernel, self.placement.device_tree);
+            self.domain.on(hv).start_vcpu(boot, self.placement.kernel, self.placement.device_tree);
         }
         self.domain
     }

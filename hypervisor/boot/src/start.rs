@@ -38,7 +38,7 @@ pub fn boot(machine: impl Machine, platform: &Platform) {
     let tree = extent(machine.device_tree());
     let (hypervisor, common) = assemble(&machine, platform, options, tree);
     machine.install(hypervisor);
-    enable_console_input(hypervisor, platform);
+    enable_console_input(hypervisor.lines().console, platform);
     for number in 1..machine.cpus() {
         if machine.start_cpu(CpuId(number)) {
             hypervisor.count_cpu();
@@ -63,7 +63,7 @@ pub fn boot(machine: impl Machine, platform: &Platform) {
     log::info!("{}", Account::new(&hypervisor.frames, pages, image.file_pages));
     // Not before the domains have their memory: what is being wiped is out of the allocator.
     hypervisor.start_scrubbing();
-    hypervisor.domains().for_each(|domain| hypervisor.offer_console(&domain));
+    hypervisor.domains().for_each(|domain| domain.offer_console());
     let micros = arch::nanoseconds(arch::now()) / 1000;
     log::info!("the domains start {}.{:06} s after reset", micros / 1_000_000, micros % 1_000_000);
     for ready in core::iter::once(first).chain(others) {
@@ -129,8 +129,8 @@ fn assemble(
     (Box::leak(Box::new(hypervisor)), common)
 }
 
-fn enable_console_input(hypervisor: &Hypervisor, platform: &Platform) {
-    if let Some(intid) = hypervisor.lines().console {
+fn enable_console_input(line: Option<u32>, platform: &Platform) {
+    if let Some(intid) = line {
         let line = platform.uart.as_ref().and_then(|uart| uart.interrupt);
         arch::gic::set_trigger(intid, line.is_some_and(|line| line.trigger == Trigger::Edge));
         arch::gic::route(intid, CpuId(0));

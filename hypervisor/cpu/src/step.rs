@@ -1,9 +1,9 @@
 //! One turn of a physical CPU: what has happened is handled to its end, then it is settled who runs.
 
 use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
-use xenolith_domain::list_registers::present_interrupts;
 use xenolith_isa::regs::GuestRegs;
 
+use super::guest::Exit;
 use super::{Cpu, Event, Next, guest, interrupts, switch};
 
 /// Handles one event and chooses what comes next. Kept out of the loop around it: for nearly all events it runs once.
@@ -29,10 +29,10 @@ pub fn step(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event)
         };
         let pending = running.vcpu().take_pending();
         if pending.answer() {
-            guest::resume(hv, running, local, frame);
+            guest::resume(&mut Exit { hv, vcpu: running, local, regs: frame });
         }
         if pending.interrupts() {
-            present_interrupts(hv, running);
+            running.domain.on(hv).present_interrupts(running.vcpu());
         }
         // The same instruction may ask a device model again, at most once. A vCPU that has just left may be the better
         // choice, which is found by choosing once more.
@@ -52,7 +52,9 @@ fn handle(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: &Event) 
     }
     match (event, running) {
         (Event::Interrupt, _) => interrupts::take_all(hv, running, local),
-        (Event::Trap(syndrome), Some(running)) => guest::handle(hv, running, local, frame, syndrome),
+        (Event::Trap(syndrome), Some(running)) => {
+            guest::handle(&mut Exit { hv, vcpu: running, local, regs: frame }, syndrome)
+        }
         (Event::SystemError(syndrome), Some(running)) => guest::system_error(running, frame, syndrome),
         (Event::Start | Event::Trap(_) | Event::SystemError(_), _) => (),
     }

@@ -113,7 +113,7 @@ impl Machine {
             for line in [lines.timer, lines.guest_timer, lines.maintenance] {
                 sim::gic::enable(line);
             }
-            let cpu = Cpu::new(&hv, CpuId(number));
+            let cpu = Cpu::new(&hv.timers, CpuId(number));
             played.push(Played { cpu, regs: GuestRegs::default(), next: Next::Idle });
         }
         sim::gic::enable(sim::gic::CONSOLE);
@@ -176,7 +176,7 @@ impl Machine {
     pub fn boot(&mut self, plan: Plan) -> Arc<Domain> {
         let domain = self.add(plan);
         let vcpu = domain.vcpu(VcpuId(0)).expect("a domain has a vCPU");
-        assert!(domain.start_vcpu(&self.hv, vcpu, ENTRY, 0));
+        assert!(domain.on(&self.hv).start_vcpu(vcpu, ENTRY, 0));
         self.settle();
         domain
     }

@@ -15,7 +15,7 @@ pub fn list(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Errno> {
     while count < asked.max_domains
         && let Some(domain) = next.and_then(|id| caller.hv.domain_from(id))
     {
-        caller.write_element(asked.buffer, count.into(), &domain.info(caller.hv))?;
+        caller.write_element(asked.buffer, count.into(), &domain.on(caller.hv).info())?;
         count += 1;
         next = domain.id.0.checked_add(1).map(DomId);
     }
