@@ -9,7 +9,8 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::MAX_DEVICES;
-use super::disk::{Backend, Disk};
+use super::backend::Backend;
+use super::disk::Disk;
 use super::error::ConfigError;
 use super::reader::Table;
 
