@@ -25,6 +25,7 @@ impl Section for Disk {
     const KEYS: &'static [&'static str] =
         &["image", "format", "read_only", "backend", "serial", "queues", "backing"];
     const PLURAL: &'static str = "disks";
+    const DEVICE_ID: u32 = DiskConfig::DEVICE_ID;
 
     /// One that does not say how many queues it has gets one for each vCPU.
     fn read(table: &Table<'_>, vcpus: u16) -> Result<Disk, ConfigError> {
@@ -34,7 +35,7 @@ impl Section for Disk {
 
 impl Device for Disk {
     fn device_id(&self) -> u32 {
-        DiskConfig::DEVICE_ID
+        Disk::DEVICE_ID
     }
 
     fn label(&self) -> String {
