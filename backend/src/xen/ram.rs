@@ -84,8 +84,8 @@ impl GuestRam {
             return Ok(GuestRam { origin, chunks, mapped: Mutex::new(mapped) });
         }
         let first = mapped.chunks.iter().find_map(|chunk| chunk.mapped().first_error);
-        let (frame, source) = first.unwrap_or((0, Errno::INVAL));
-        Err(Error::page(domain, Gfn(frame), source))
+        let (frame, source) = first.unwrap_or((Gfn(0), Errno::INVAL));
+        Err(Error::page(domain, frame, source))
     }
 
     /// The memory. What nobody has touched of it is mapped when somebody does.

@@ -27,7 +27,7 @@ pub(super) struct Mapped {
     /// What is not, in order.
     pub(super) holes: Vec<Bank>,
     /// The first frame that was refused, and why.
-    pub(super) first_error: Option<(u64, Errno)>,
+    pub(super) first_error: Option<(Gfn, Errno)>,
 }
 
 /// Frames to be mapped.
@@ -99,8 +99,8 @@ impl Stretch {
 
 impl Mapped {
     fn refuse(&mut self, first: u64, count: u64, error: Errno) {
-        if self.first_error.is_none_or(|(frame, _)| first < frame) {
-            self.first_error = Some((first, error));
+        if self.first_error.is_none_or(|(frame, _)| first < frame.0) {
+            self.first_error = Some((Gfn(first), error));
         }
         self.holes.push(Bank { base: first.saturating_mul(PAGE), size: count.saturating_mul(PAGE) });
     }
