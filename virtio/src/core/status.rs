@@ -86,6 +86,7 @@ impl Status {
         if value == 0 {
             return Change::Reset;
         }
+        // NEEDS_RESET and bits that the specification does not have are in none of the masks below.
         let asked = value & !self.0;
         let mut change = Change::None;
         self.0 |= asked & (ACKNOWLEDGE | DRIVER | FAILED);
