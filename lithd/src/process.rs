@@ -80,6 +80,7 @@ impl Child {
     /// # Errors
     /// The system has no process to give.
     pub fn start(arguments: &[&str]) -> io::Result<Child> {
+        // This program as it runs, also if its file was replaced by another version meanwhile.
         let mut command = Command::new("/proc/self/exe");
         command.arg("device").args(arguments).env_clear();
         Child::spawn(command)
@@ -164,6 +165,7 @@ impl Child {
                 // No report is that long.
                 self.text.clear();
             }
+            // Enough for now: its lines are taken out before more is read.
             if self.text.len() > LINE {
                 return false;
             }

@@ -71,13 +71,17 @@ impl Transactions {
         commit: bool,
         generation: u64,
     ) -> Result<Option<(Tree, Vec<Change>)>, Errno> {
+        // Gone in any case, as in Xen: also one that is refused is not open any more.
         let transaction = self.open.remove(&number).ok_or(Errno::NOENT)?;
         if !commit {
             return Ok(None);
         }
+        // Any change since counts, of a node that the transaction has looked at or of another: so what it has read need
+        // not be kept, and who comes too late tries again.
         if transaction.generation != generation {
             return Err(Errno::AGAIN);
         }
+        // One that only read leaves the generation as it is, and so lets others come through.
         let did_something = !transaction.changes.is_empty();
         Ok(did_something.then_some((transaction.tree, transaction.changes)))
     }
