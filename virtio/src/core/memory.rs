@@ -36,7 +36,7 @@ pub trait GuestMemory: Send + Sync {
 pub struct Part {
     /// Guest physical address of its first byte.
     pub address: GuestAddress,
-    /// Bytes.
+    /// Bytes of the part.
     pub len: u32,
 }
 

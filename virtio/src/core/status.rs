@@ -16,7 +16,7 @@ pub const FAILED: u32 = 128;
 /// What follows from a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Nothing.
+    /// Nothing follows.
     None,
     /// The device is to be reset; the status is zero again afterwards.
     Reset,
@@ -26,12 +26,12 @@ pub enum Change {
     Started,
 }
 
-/// The field.
+/// The value of the device status field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status(u32);
 
 impl Status {
-    /// Its bits.
+    /// The field as the driver reads it.
     pub fn bits(self) -> u32 {
         self.0
     }

@@ -16,7 +16,7 @@ pub struct DirectWrite {
     pub job: Option<Job>,
     /// Where it begins on the image, in bytes.
     pub offset: u64,
-    /// Bytes.
+    /// Bytes of the whole write.
     pub len: u64,
     /// On stable storage before it is done.
     pub durable: bool,
@@ -35,7 +35,7 @@ pub struct Part {
     pub stage: usize,
     /// Where it begins in the write, in bytes.
     pub skip: u64,
-    /// Bytes.
+    /// Bytes of the part.
     pub len: usize,
 }
 
