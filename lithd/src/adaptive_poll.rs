@@ -47,7 +47,7 @@ impl AdaptivePoll {
         now.saturating_sub(self.quiet_since) >= self.limit()
     }
 
-    /// How long to poll this time.
+    /// The time to poll before the next wait: none with too much debt.
     fn limit(&self) -> Duration {
         if self.debt < CREDIT { self.span } else { Duration::ZERO }
     }

@@ -18,7 +18,7 @@ use seccompiler::{
 /// The user and group that own nothing.
 const NOBODY: u32 = 65534;
 
-/// Bytes that all devices of a domain together may have the kernel hold in place for them: 4 MiB each (`virtio`'s stages),
+/// Bytes that all devices of a domain together may have the kernel pin for them: 4 MiB each (`virtio`'s stages),
 /// of which Linux's usual 8 MiB are two disks' worth. It counts by user, and all of them are the same one then.
 const LOCKED: u64 = 1 << 30;
 

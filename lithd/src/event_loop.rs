@@ -17,26 +17,26 @@ const TURN: Duration = Duration::from_millis(10);
 
 /// What the loop serves: a guest's accesses and its queues. Each call does a bounded amount of work.
 pub trait EventLoop {
-    /// Does what there is to do at the moment, whether an event told of it or not. Returns whether there was anything.
+    /// Does the work that there is now, whether or not an event was sent for it. Returns whether there was any.
     ///
     /// # Errors
     /// The guest cannot be served any more.
     fn poll_once(&mut self) -> Result<bool>;
 
-    /// Makes sure that events tell of all that comes from here on. Returns whether there is something to do already, of
-    /// which none may tell.
+    /// Asks for an event for all work that comes from here on. Returns whether there is work already, for which none
+    /// may come.
     ///
     /// # Errors
     /// The guest cannot be served any more.
     fn arm_notifications(&mut self) -> Result<bool>;
 
-    /// Does what events tell of. Returns whether there was anything.
+    /// Reads the events that were sent, and does their work. Returns whether there was any.
     ///
     /// # Errors
     /// The guest cannot be served any more.
     fn drain_events(&mut self) -> Result<bool>;
 
-    /// What becomes readable with an event: of accesses, and of the device if that has any.
+    /// The files that become readable with an event: the accesses' and, if the device has one, the device's.
     fn events(&self) -> (BorrowedFd<'_>, Option<BorrowedFd<'_>>);
 }
 

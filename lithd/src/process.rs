@@ -32,7 +32,7 @@ pub enum ChildEvent {
 /// A process.
 pub struct Child {
     process: process::Child,
-    /// The other end is its sign to go on.
+    /// The write end of its standard input: it serves until this is closed.
     life: Option<ChildStdin>,
     pipe: ChildStdout,
     text: Vec<u8>,
@@ -106,7 +106,7 @@ impl Child {
         })
     }
 
-    /// Its number.
+    /// Its process ID.
     pub fn id(&self) -> u32 {
         self.process.id()
     }

@@ -26,7 +26,7 @@ pub trait Permissions {
     /// The hypervisor refuses.
     fn allow(&self, guest: u16, backend: u16) -> Result<(), backend::Error>;
 
-    /// Takes that back.
+    /// Withdraws that permission.
     ///
     /// # Errors
     /// The hypervisor refuses.
