@@ -98,7 +98,7 @@ impl Client {
         self.done(Request::of(kind::WATCH, "watch", path, &[path, token]))
     }
 
-    /// Takes that back. Events that are here already are still told of.
+    /// Ends a watch. Events that are here already are still told of.
     ///
     /// # Errors
     /// The store refuses, or the connection is lost.

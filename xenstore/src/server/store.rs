@@ -27,7 +27,7 @@ pub struct Store {
     tree: Tree,
     /// Goes up with every change.
     generation: u64,
-    /// Domains that it knows.
+    /// Domains that were introduced.
     domains: BTreeSet<DomId>,
     connections: BTreeMap<ConnectionId, Connection>,
     last: u64,
@@ -76,13 +76,13 @@ impl Store {
         self.connections.remove(&connection);
     }
 
-    /// Has the store know a domain, as when it is made; returns what is to be delivered.
+    /// Introduces a domain to the store, as when it is created; returns what is to be delivered.
     pub fn introduce(&mut self, domain: DomId) -> Vec<Delivery> {
         self.domains.insert(domain);
         self.events(INTRODUCED, false)
     }
 
-    /// Has the store forget a domain, as at its end; returns what is to be delivered.
+    /// Releases a domain, as when it has ended; returns what is to be delivered.
     pub fn release(&mut self, domain: DomId) -> Vec<Delivery> {
         self.domains.remove(&domain);
         self.events(RELEASED, false)

@@ -43,7 +43,7 @@ pub(super) struct Transactions {
 }
 
 impl Transactions {
-    /// Begins one, if fewer than `most` are open; returns its number.
+    /// Begins a transaction, if fewer than `most` are open; returns its number.
     pub(super) fn start(&mut self, tree: &Tree, generation: u64, most: usize) -> Result<u32, Errno> {
         if self.open.len() >= most {
             return Err(Errno::NOSPC);
@@ -64,7 +64,7 @@ impl Transactions {
         self.open.get_mut(&number).ok_or(Errno::NOENT)
     }
 
-    /// Ends one. Returns its changes if it is to count and did anything, with the tree that holds them.
+    /// Ends a transaction. Returns the tree with its changes, and the changes, if it is committed and made any.
     pub(super) fn end(
         &mut self,
         number: u32,
