@@ -210,7 +210,7 @@ impl Privcmd {
         Ok(mapping)
     }
 
-    /// How many pages an object has that belongs to a domain.
+    /// The number of pages of an object that belongs to a domain.
     ///
     /// # Errors
     /// The hypervisor's answer, or Linux's.

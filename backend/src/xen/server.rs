@@ -74,7 +74,7 @@ impl Server {
         self.model.map_mmio(self.id, addresses)
     }
 
-    /// Takes them no more.
+    /// Gives those addresses up.
     ///
     /// # Errors
     /// The hypervisor refuses the call.

@@ -44,7 +44,7 @@ impl Events for Evtchn {
     }
 }
 
-/// How much one round served.
+/// What one round served, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Served {
     /// Accesses that the device answered.
