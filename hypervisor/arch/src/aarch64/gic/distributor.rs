@@ -94,6 +94,7 @@ impl Distributor {
     pub fn route(&self, intid: u32, cpu: CpuId) {
         if self.affinity_routing {
             if let Some(mpidr) = self.mpidrs.get(usize::from(cpu.0)) {
+                // With Interrupt_Routing_Mode (bit 31) 0: to this CPU, and not to any that takes part.
                 self.registers.write64(IROUTER + u64::from(intid) * 8, mpidr & 0xff_00ff_ffff);
             }
         } else if let Some(target) = self.targets.get(usize::from(cpu.0)) {
