@@ -32,7 +32,7 @@ pub enum ChildEvent {
 /// A process.
 pub struct Child {
     process: process::Child,
-    /// The other end is its sign to go on.
+    /// The write end of its standard input: it serves until this is closed.
     life: Option<ChildStdin>,
     pipe: ChildStdout,
     text: Vec<u8>,
@@ -80,6 +80,7 @@ impl Child {
     /// # Errors
     /// The system has no process to give.
     pub fn start(arguments: &[&str]) -> io::Result<Child> {
+        // This program as it runs, also if its file was replaced by another version meanwhile.
         let mut command = Command::new("/proc/self/exe");
         command.arg("device").args(arguments).env_clear();
         Child::spawn(command)
@@ -105,7 +106,7 @@ impl Child {
         })
     }
 
-    /// Its number.
+    /// Its process ID.
     pub fn id(&self) -> u32 {
         self.process.id()
     }
@@ -164,6 +165,7 @@ impl Child {
                 // No report is that long.
                 self.text.clear();
             }
+            // Enough for now: its lines are taken out before more is read.
             if self.text.len() > LINE {
                 return false;
             }

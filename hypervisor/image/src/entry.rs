@@ -90,7 +90,7 @@ early_tree:     .space 4096
     adrp    x0, _head
     adrp    x1, __image_end
     mrs     x2, ctr_el0
-    ubfx    x2, x2, #16, #4
+    ubfx    x2, x2, #16, #4             // CTR_EL0.DminLine: the line's words, as a power of two
     mov     x3, #4
     lsl     x2, x3, x2
 5:  dc      ivac, x0
@@ -136,7 +136,7 @@ early_tree:     .space 4096
     ldr     x0, ={tcr}
     mrs     x1, id_aa64mmfr0_el1
     and     x1, x1, #0xf
-    mov     x2, #5
+    mov     x2, #5                      // more than 48 bits would take other descriptors
     cmp     x1, x2
     csel    x1, x1, x2, lo
     orr     x0, x0, x1, lsl #16

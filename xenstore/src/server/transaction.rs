@@ -43,7 +43,7 @@ pub(super) struct Transactions {
 }
 
 impl Transactions {
-    /// Begins one, if fewer than `most` are open; returns its number.
+    /// Begins a transaction, if fewer than `most` are open; returns its number.
     pub(super) fn start(&mut self, tree: &Tree, generation: u64, most: usize) -> Result<u32, Errno> {
         if self.open.len() >= most {
             return Err(Errno::NOSPC);
@@ -64,20 +64,24 @@ impl Transactions {
         self.open.get_mut(&number).ok_or(Errno::NOENT)
     }
 
-    /// Ends one. Returns its changes if it is to count and did anything, with the tree that holds them.
+    /// Ends a transaction. Returns the tree with its changes, and the changes, if it is committed and made any.
     pub(super) fn end(
         &mut self,
         number: u32,
         commit: bool,
         generation: u64,
     ) -> Result<Option<(Tree, Vec<Change>)>, Errno> {
+        // Gone in any case, as in Xen: also one that is refused is not open any more.
         let transaction = self.open.remove(&number).ok_or(Errno::NOENT)?;
         if !commit {
             return Ok(None);
         }
+        // Any change since counts, of a node that the transaction has looked at or of another: so what it has read need
+        // not be kept, and who comes too late tries again.
         if transaction.generation != generation {
             return Err(Errno::AGAIN);
         }
+        // One that only read leaves the generation as it is, and so lets others come through.
         let did_something = !transaction.changes.is_empty();
         Ok(did_something.then_some((transaction.tree, transaction.changes)))
     }
