@@ -125,6 +125,7 @@ impl Maptrack {
         let slot = self.slot(number).ok_or(GrantStatus::BadHandle)?;
         let HandleSlot::Live(mapping) = *slot else { return Err(GrantStatus::BadHandle) };
         wanted(&mapping)?;
+        // Not free yet: the number must not mean a new mapping while the old one is being taken away.
         *slot = HandleSlot::Taken;
         self.live = self.live.saturating_sub(1);
         Ok((Handle(number), mapping))
