@@ -93,7 +93,7 @@ impl<F: SharedFrame> GrantTable<F> {
     pub fn release(&mut self, reference: u32, rights: Rights) -> Option<F> {
         let (grant, entry) = self.find(reference)?;
         *grant.count(rights) = grant.count(rights).checked_sub(1)?;
-        // No CPU reaches the page by this use any more: once the marks are gone, the granter may use it for something else.
+        // No CPU reaches the page by this use any more: once the marks are gone, the granter may use it otherwise.
         if let Some(entry) = entry {
             entry.unmark(grant.surplus());
         }
