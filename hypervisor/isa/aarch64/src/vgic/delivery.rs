@@ -262,9 +262,9 @@ impl Vgic {
         let sampled = bank.sampled() & mask != 0;
         let asserted = sampled && bank.line & mask != 0;
         let waiting = here && bank.waiting() & bank.enabled & in_enabled_group & mask != 0;
-        // Only an edge without hardware can be pending while active: a level is sampled again when the guest is done, the
-        // architecture leaves "pending and active" to interrupts of software (ICH_LR<n>_EL2.State, GICH_LR<n>.State), and
-        // another sender needs a register of its own.
+        // Only an edge without hardware can be pending while active: a level is sampled again when the guest is done,
+        // the architecture leaves "pending and active" to interrupts of software (ICH_LR<n>_EL2.State,
+        // GICH_LR<n>.State), and another sender needs a register of its own.
         let mergeable = merge && !sampled && !hardware && !per_sender;
         let pending = waiting && (!active || mergeable);
         let moved = pending && bank.latched & mask != 0;
@@ -280,9 +280,9 @@ impl Vgic {
         let bank = self.bank_mut(id)?;
         // What is pending beside what was just listed: it is listed when the guest is done with this one.
         let more = bank.waiting() & mask != 0;
-        // With the HW bit the guest's EOI would deactivate the physical interrupt, on which the next pending state still
-        // rests. Without it the EOI brings the vCPU out if there is then a line to sample, something to list, or hardware
-        // to deactivate.
+        // With the HW bit the guest's EOI would deactivate the physical interrupt, on which the next pending state
+        // still rests. Without it the EOI brings the vCPU out if there is then a line to sample, something to list, or
+        // hardware to deactivate.
         let origin = if hardware && !more && !by_distributor {
             Origin::Hardware(bank.physical.get(slot(intid)).copied()?)
         } else {

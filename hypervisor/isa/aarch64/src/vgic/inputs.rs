@@ -129,8 +129,8 @@ impl Vgic {
         })
     }
 
-    /// After a change of state of the interrupts `mask` of a bank: kicks the vCPUs that have them in list registers, puts
-    /// them into the right queues, and notes what changes for physical lines.
+    /// After a change of state of the interrupts `mask` of a bank: kicks the vCPUs that have them in list registers,
+    /// puts them into the right queues, and notes what changes for physical lines.
     pub(super) fn update(&mut self, id: BankId, mask: u32) {
         if mask == 0 {
             return;
