@@ -153,7 +153,7 @@ impl<P: TablePool, T: Tlb> P2m<P, T> {
         &self.pool
     }
 
-    /// The same, to make it larger or smaller.
+    /// The pool of table frames, to make it larger or smaller.
     pub fn pool_mut(&mut self) -> &mut P {
         &mut self.pool
     }

@@ -96,6 +96,7 @@ impl Stale {
 
     /// Flushes what there is, if anything. Only then do the frames of unlinked tables go back.
     pub fn flush(&mut self, space: AddressSpace, tlb: &impl Tlb, pool: &mut impl TablePool) {
+        // No table is noted without an address.
         if self.addresses.is_empty() && !self.many {
             return;
         }
@@ -107,6 +108,7 @@ impl Stale {
         }
         self.addresses.clear();
         self.many = false;
+        // No walk leads to them any more: they may become tables of something else.
         while let Some(page) = self.tables.pop() {
             pool.give(page);
         }
