@@ -350,7 +350,7 @@ impl Frames {
         Ok(with(unsafe { Page::new(mfn) }))
     }
 
-    /// What a frame is at the moment.
+    /// The state of a frame at this moment; others may change it at once.
     pub fn state(&self, mfn: Mfn) -> Result<FrameState, FrameError> {
         self.entry(mfn).map(Entry::state)
     }

@@ -199,6 +199,7 @@ impl<P: TablePool, T: Tlb> P2m<P, T> {
     /// Errors, with nothing changed: [`P2mError::OutOfRange`], [`P2mError::NoTables`].
     pub fn replace(&mut self, gfn: Gfn, mfn: Mfn, kind: MapKind) -> Result<Option<Entry>, P2mError> {
         let page = Piece::new(self.geometry, gfn, 1)?;
+        // Checked before anything is removed, because a failure changes nothing.
         piece::Backing::new(self.geometry, page, mfn)?;
         let removed = self.remove(gfn)?;
         // What was removed left its table in place or in the pool, so this fails only when nothing was there.

@@ -123,7 +123,7 @@ pub enum TableSlot {
     Table,
 }
 
-/// What a block or a page maps.
+/// The machine frames that a block or page maps, and as what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Leaf {
     /// The first frame.

@@ -236,7 +236,7 @@ impl Scheduler {
         });
     }
 
-    /// Where the unit may run, and its share.
+    /// The unit's affinity and its weight.
     pub fn parameters(&self, id: UnitId) -> Option<(CpuMask, u16)> {
         let unit = self.units.get(id)?.unit.lock();
         (unit.stage != Stage::Free).then_some((unit.affinity, unit.weight))

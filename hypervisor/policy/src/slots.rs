@@ -37,7 +37,7 @@ struct Entry {
     permits: bool,
 }
 
-/// What is known of a slot without its texts.
+/// The two domains that a slot is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parties {
     /// The domain that has the device.

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use super::{FrameError, Kind};
 use xenolith_core::types::DomId;
 
-/// What a frame is at the moment.
+/// The state of a machine frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameState {
     /// In the allocator, or on the way out of it. `dirty` frames have not been scrubbed since boot.

@@ -15,7 +15,7 @@ use xenolith_core::types::{Gfn, Ipa, Mfn};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Vmid(pub u16);
 
-/// What the hardware walks for a domain.
+/// The tables that the hardware walks for a domain, and the mark of its TLB entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AddressSpace {
     /// Where its walks begin.
@@ -80,6 +80,7 @@ pub(super) struct Stale {
 impl Stale {
     /// Notes a leaf that was taken out.
     pub fn leaf(&mut self, first: u64) {
+        // Beyond the limit addresses are not kept: all of the domain is flushed then.
         self.many |= self.addresses.try_push(Gfn(first).base()).is_err();
     }
 

@@ -39,7 +39,7 @@ impl<F> Default for Progress<F> {
 }
 
 impl<F: SharedFrame> Progress<F> {
-    /// How many frames have yet to be handed back.
+    /// How many frames of an ended FIFO form have yet to be handed back.
     pub(super) fn held_frames(&self) -> usize {
         self.retired.as_ref().map_or(0, Fifo::held_frames)
     }

@@ -147,7 +147,7 @@ impl<F: SharedFrame> Servers<F> {
         Some(completed)
     }
 
-    /// What the mark says, if the server it was made for still exists.
+    /// The server that the mark was made for, if it still exists.
     #[inline]
     pub(super) fn tagged(&self, tag: ConsumerTag) -> Option<Tag> {
         let tag = Tag::unpack(tag)?;

@@ -13,7 +13,7 @@ use xenolith_memory::page::Page;
 pub(super) enum Response {
     /// The device model has not answered.
     Pending,
-    /// It has, with this value.
+    /// The device model has answered with this value.
     Ready(u64),
     /// The slot is in a state in which neither we nor a sound device model put it.
     Malformed,
@@ -26,7 +26,7 @@ pub(super) struct SlotPlace {
     offset: usize,
 }
 
-/// What goes into a slot.
+/// The request that goes into a slot.
 #[derive(Clone, Copy)]
 pub(super) struct Content {
     pub kind: RequestType,

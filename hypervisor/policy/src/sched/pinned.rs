@@ -18,7 +18,7 @@ pub struct Assignments {
 }
 
 impl Assignments {
-    /// As many free CPUs as `cpus`.
+    /// For a machine with `cpus` CPUs, none of which is assigned.
     pub fn new(cpus: u16) -> Self {
         Assignments { owners: (0..cpus).map(|_| None).collect(), waiting: Vec::new() }
     }

@@ -11,11 +11,11 @@ use xenolith_core::types::CpuId;
 
 /// A unit that its holder brings to the queue where it belongs: what is known from one step to the next.
 struct Placement {
-    /// It has been woken.
+    /// The unit was woken, and may preempt what runs on its CPU.
     boost: bool,
     /// The CPUs to kick.
     kicks: CpuMask,
-    /// What it takes along from the queue that it has left.
+    /// Its lag on the queue that it has left ([`Queue::lag`]), until it arrives on the next one.
     lag: Option<i64>,
 }
 

@@ -69,7 +69,7 @@ struct Current {
     slice_end: u64,
 }
 
-/// Whose turn it is.
+/// Which unit runs next on a queue's CPU.
 #[derive(Debug)]
 pub enum Turn {
     /// The running unit goes on.
@@ -136,7 +136,7 @@ impl Queue {
         self.ready.len()
     }
 
-    /// Where those who wait may run.
+    /// The CPUs that at least one of the waiting units may run on.
     pub fn allowed(&self) -> CpuMask {
         self.ready.iter().fold(CpuMask::NONE, |mask, entry| mask.or(entry.allowed))
     }

@@ -15,7 +15,7 @@ use xenolith_core::{
     types::CpuId,
 };
 
-/// Where a unit stands between rest and a CPU.
+/// Whether a unit rests, waits on a run queue, runs, or is being moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// The slot holds no unit.
@@ -87,7 +87,7 @@ pub struct Unit {
     pub affinity: CpuMask,
     /// Where it may run now: [`Unit::affinity`], or under the pinned policy the CPU that it has, if any.
     pub allowed: CpuMask,
-    /// It has been started and not stopped since.
+    /// Started (PSCI, the toolstack) and not stopped since.
     pub online: bool,
     /// It sleeps, or wants to as soon as its CPU asks.
     pub blocked: bool,
@@ -120,7 +120,7 @@ impl Unit {
         Unit { stage: Stage::Rest, weight: weight.max(1), affinity, times, ..Unit::FREE }
     }
 
-    /// Whether it wants a CPU, and there is one for it.
+    /// Whether it is runnable: online, neither blocked nor paused, with a CPU that it may run on.
     pub fn wants_to_run(&self) -> bool {
         self.stage != Stage::Free
             && self.online

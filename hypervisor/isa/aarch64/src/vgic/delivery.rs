@@ -25,7 +25,7 @@ pub struct Fill {
     pub unlisted_active: bool,
 }
 
-/// What a list register was filled with.
+/// An interrupt in a list register, as it was filled.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Listed {
     intid: u32,

@@ -91,6 +91,7 @@ impl Vgic {
             *word &= !mask;
             set
         };
+        // All of one interrupt at once, because the caller has to put them in order: disabled first, enabled last.
         let (enable, trigger, route) =
             (take(&mut bank.changes.enable), take(&mut bank.changes.trigger), take(&mut bank.changes.route));
         let (activate, deactivate) = (take(&mut bank.changes.activate), take(&mut bank.changes.deactivate));

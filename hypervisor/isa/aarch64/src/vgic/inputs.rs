@@ -194,6 +194,7 @@ impl Vgic {
         let deliverable = shared.bank.active & bit(intid) == 0;
         let was = shared.home(intid);
         let now = shared.settle(intid);
+        // Out of the old queue first: an interrupt is in one queue at most, so that two vCPUs never list it.
         if let Some(was) = was.filter(|_| was != now)
             && let Some(cpu) = self.cpus.get_mut(usize::from(was.0))
         {

@@ -199,6 +199,7 @@ impl Bank {
 
     /// Makes those of `mask` edge-triggered that have a bit in `edge`, the others level-sensitive.
     pub(super) fn set_edge(&mut self, mask: u32, edge: u32) -> u32 {
+        // What is latched stays: a change of trigger takes no pending state away.
         let changed = (edge ^ self.edge) & mask & self.implemented;
         self.edge ^= changed;
         self.changes.trigger |= changed & self.hardware;
@@ -225,6 +226,8 @@ impl Bank {
     pub(super) fn set_pending(&mut self, mask: u32) -> u32 {
         let changed = self.latch(mask);
         self.changes.activate(changed & self.hardware & !self.listed & !self.active);
+        // That register deactivates the physical interrupt when the guest is done, while this pending state still needs
+        // it.
         self.reactivate |= changed & self.hardware & self.listed;
         changed
     }
@@ -236,6 +239,7 @@ impl Bank {
         // What is listed or active is deactivated with its register, or by the guest.
         let abandoned = changed & self.latched & self.hardware & !self.listed & !self.active;
         self.changes.deactivate(abandoned);
+        // `offered` too: the pending bit in the list register no longer counts when it is folded.
         self.latched &= !changed;
         self.offered &= !changed;
         changed
