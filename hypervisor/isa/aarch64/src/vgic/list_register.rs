@@ -2,7 +2,7 @@
 //!
 //! GICv3's `ICH_LR<n>_EL2`, IHI 0069 chapter 12; GICv2's `GICH_LR<n>`, IHI 0048 chapter 5.
 
-/// The state of an interrupt in a list register (ICH_LR<n>_EL2.State).
+/// The state of an interrupt in a list register (`ICH_LR<n>_EL2.State`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ListState {
     /// The slot is free: never used, or the guest has deactivated the interrupt.
@@ -16,7 +16,7 @@ pub enum ListState {
     PendingActive,
 }
 
-/// Whether a physical interrupt stands behind a virtual one (ICH_LR<n>_EL2.HW).
+/// Whether a physical interrupt stands behind a virtual one (`ICH_LR<n>_EL2.HW`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// Nothing physical.
