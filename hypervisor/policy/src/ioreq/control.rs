@@ -34,7 +34,7 @@ impl From<Errno> for CreateError {
     }
 }
 
-/// What is left of a server.
+/// The ports and frames of a server that has ended, and the vCPUs that no longer wait for it.
 #[must_use]
 #[derive(Debug)]
 pub struct Removed<F> {
