@@ -62,7 +62,11 @@ impl<F: SharedFrame> EventChannels<F> {
     /// One step towards the end of the domain: no event is delivered any more, all ports are closed, all frames are
     /// handed back. `budget` counts the ports and frames that may still be dealt with.
     pub fn teardown_step(&mut self, budget: &mut u32) -> Closing<F> {
-        self.closing.dying = true;
+        if !self.closing.dying {
+            self.closing.dying = true;
+            // A reset that was not continued has left the hypervisor's ports behind it.
+            self.closing.next = Port(1);
+        }
         self.step(budget)
     }
 
