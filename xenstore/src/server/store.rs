@@ -204,7 +204,13 @@ impl Store {
         }
         let tree = match request.transaction {
             0 => &mut self.tree,
-            number => &mut by.transactions.get(number)?.tree,
+            number => {
+                let transaction = by.transactions.get(number)?;
+                if !transaction.has_room(self.limits.changes) {
+                    return Err(Errno::NOSPC);
+                }
+                &mut transaction.tree
+            }
         };
         let did_something = match request.kind {
             kind::WRITE => tree.write(&path, rest, domain).map(|()| true)?,
