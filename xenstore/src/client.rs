@@ -90,6 +90,13 @@ impl Client {
         Ok(self.events.pop_front())
     }
 
+    /// Whether changes are here that came while a request waited for its answer: [`event`](Self::event) returns them, and
+    /// [`fd`](Self::fd) says nothing of them.
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// Asks to be told when a node changes, or any below it. The first event comes at once.
     ///
     /// # Errors
