@@ -39,6 +39,7 @@ early_tree:     .space 4096
     mov     x20, x0                     // the device tree
     adrp    x21, _head                  // where we are
     msr     daifset, #0xf
+    msr     tpidr_el2, xzr              // no record of this CPU yet; out of reset the register is UNKNOWN
 
     // Add our address to every pointer that the linker left in the image. The list is in the packed form of the ELF
     // generic ABI (SHT_RELR): an even word is the address of a pointer; an odd one has a bit for each of the 63 words
@@ -162,6 +163,7 @@ early_tree:     .space 4096
     .global _start_secondary
 _start_secondary:
     msr     daifset, #0xf
+    msr     tpidr_el2, xzr
     ldp     x1, x2, [x0]                // tables, TCR
     ldp     x3, x4, [x0, #16]           // MAIR, SCTLR
     ldp     x5, x6, [x0, #32]           // vectors, stack
