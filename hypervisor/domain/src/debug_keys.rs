@@ -105,7 +105,7 @@ impl Hypervisor {
     fn show_events(&self) {
         for domain in self.domains() {
             for port in 1..=PORTS {
-                let mut status = Status { dom: domain.id.0, port, ..Status::default() };
+                let mut status = Status { dom: domain.id, port, ..Status::default() };
                 let known = domain.events.lock().status(&mut status);
                 if known.is_err() {
                     continue;

@@ -20,12 +20,12 @@ pub fn create(caller: &Caller<'_>, version: Version, request: &mut Domctl) -> Re
         Version::V15 => request.payload.get::<CreateDomainV15>().into(),
         Version::V16 | Version::V17 => request.payload.get(),
     };
-    let id = Some(DomId(request.domain)).filter(|id| (1..DomId::FIRST_RESERVED.0).contains(&id.0));
+    let id = Some(request.domain).filter(|id| (1..DomId::FIRST_RESERVED.0).contains(&id.0));
     let domain = caller.hv.create_domain(&plan(&wanted, id)?)?;
     wanted.arch.gic_version = domain.arch.info().gic_version;
     // The guest reads the frequency from its own register.
     wanted.arch.clock_frequency = 0;
-    request.domain = domain.id.0;
+    request.domain = domain.id;
     match version {
         Version::V15 => request.payload.set(&CreateDomainV15::from(wanted)),
         Version::V16 | Version::V17 => request.payload.set(&wanted),

@@ -243,10 +243,10 @@ fn one_has_as_many_vcpus_as_its_node_says() {
 fn the_control_domain_connects_a_store_afterwards() {
     let (mut machine, first) = booted([with(small("d"), string("xen,enhanced", "enabled"))]);
     let guest = guest(&machine, 1);
-    let mut port = HvmParamArgument { domid: 1, index: 2, ..HvmParamArgument::default() };
+    let mut port = HvmParamArgument { domid: DomId(1), index: 2, ..HvmParamArgument::default() };
     assert_eq!(first.call(&mut machine, Hypercall::HvmOp, 1, &mut port), 0);
     let remote_port = port.value as u32;
-    let mut bind = BindInterdomain { remote_dom: 1, remote_port, ..BindInterdomain::default() };
+    let mut bind = BindInterdomain { remote_dom: DomId(1), remote_port, ..BindInterdomain::default() };
     let op = EventOp::BindInterdomain.number().into();
     assert_eq!(first.call(&mut machine, Hypercall::EventChannelOp, op, &mut bind), 0);
     let mut status = Status { dom: SELF, port: remote_port, ..Status::default() };
@@ -256,7 +256,7 @@ fn the_control_domain_connects_a_store_afterwards() {
     let ring = guest.page(&machine, 30) >> 12;
     let hole = super::foreign::HOLE;
     assert_eq!(super::foreign::map_foreign(&mut machine, &first, 1, &[(ring, hole)]), Ok(vec![0]));
-    let mut page = HvmParamArgument { domid: 1, index: 1, value: ring, ..HvmParamArgument::default() };
+    let mut page = HvmParamArgument { domid: DomId(1), index: 1, value: ring, ..HvmParamArgument::default() };
     assert_eq!(first.call(&mut machine, Hypercall::HvmOp, 0, &mut page), 0);
     machine.poke(&first.domain, hole << 12, b"store");
     let mut told = HvmParamArgument { domid: SELF, index: 1, ..HvmParamArgument::default() };
