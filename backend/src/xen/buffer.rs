@@ -75,7 +75,7 @@ impl Buffer {
         elements.map(|element| element.map_err(|_| past_the_end())).collect()
     }
 
-    /// Bytes.
+    /// Its length in bytes.
     pub fn len(&self) -> usize {
         self.len
     }

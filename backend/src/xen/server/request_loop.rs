@@ -45,7 +45,7 @@ impl Events for Evtchn {
     }
 }
 
-/// How much one round served.
+/// What one round served, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Served {
     /// Accesses that the device answered.
@@ -160,6 +160,8 @@ impl<E: Events> RequestLoop<E> {
         if self.held.is_empty() {
             return Ok(());
         }
+        // An event that came while its port was masked is delivered by this: none is lost between the last look and a
+        // wait.
         let result = self.events.unmask(&self.held);
         self.held.clear();
         result
@@ -173,6 +175,7 @@ impl<E: Events> RequestLoop<E> {
     ) -> Result<(), Error> {
         let mut more = true;
         while more {
+            // Only what this read adds: ports from before are masked, and their events cannot have come again.
             let known = held.len();
             more = self.events.pending(held)?;
             let mut result = Ok(());
@@ -184,8 +187,10 @@ impl<E: Events> RequestLoop<E> {
         Ok(())
     }
 
+    /// Serves the vCPU of a port. There may be nothing to do: the event is that of an access which
+    /// [`RequestLoop::poll_once`] has answered before it was read.
     fn serve_port(&mut self, port: Port, device: &mut dyn Mmio, served: &mut Served) -> Result<(), Error> {
-        let place = self.slots.binary_search_by_key(&port, |&(port, _)| port).ok();
+        let place = self.slots.binary_search_by_key(&port, |slot| slot.0).ok();
         let offset = place.and_then(|place| self.slots.get(place));
         let found =
             offset.map_or(Found::Nothing, |&(_, offset)| slot::serve(&self.page.slice(), offset, device));

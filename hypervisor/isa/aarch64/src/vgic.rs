@@ -74,8 +74,8 @@ pub enum Model {
     },
 }
 
-/// One of the controller's frames: where the guest finds a part of its registers. Who has found the frame of an address
-/// says which it is, and the offset in it; the controller itself knows no address.
+/// A frame of the controller's registers. The domain's address table turns an address into a frame and an offset in it;
+/// the controller itself knows no address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame(
     /// 0 is GICD. GICv3: 1 and those that follow are the redistributor regions, in their order.
@@ -145,7 +145,7 @@ pub enum ConfigError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault;
 
-/// The architecture version, with what only that version has.
+/// The architecture version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Version {
     V2,

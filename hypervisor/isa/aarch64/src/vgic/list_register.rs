@@ -2,7 +2,7 @@
 //!
 //! GICv3's `ICH_LR<n>_EL2`, IHI 0069 chapter 12; GICv2's `GICH_LR<n>`, IHI 0048 chapter 5.
 
-/// Where the hardware is with an interrupt.
+/// The state of an interrupt in a list register (`ICH_LR<n>_EL2.State`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ListState {
     /// The slot is free: never used, or the guest has deactivated the interrupt.
@@ -16,7 +16,7 @@ pub enum ListState {
     PendingActive,
 }
 
-/// What stands behind an interrupt.
+/// Whether a physical interrupt stands behind a virtual one (`ICH_LR<n>_EL2.HW`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// Nothing physical.
@@ -41,7 +41,7 @@ pub struct ListRegister {
     pub priority: u8,
     /// Signalled as Group 1, not Group 0.
     pub group1: bool,
-    /// What stands behind it.
+    /// Its physical interrupt, or what applies when it has none.
     pub origin: Origin,
 }
 
