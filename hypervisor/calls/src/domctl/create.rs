@@ -2,7 +2,7 @@
 
 use xenolith_abi::Errno;
 use xenolith_abi::domctl::{
-    CreateDomain, CreateDomainV15, Domctl, GRANT_VERSION_MASK, GicVersion, create_flag,
+    CreateDomain, CreateDomainV15, Domctl, GIC_NATIVE, GRANT_VERSION_MASK, GicVersion, create_flag,
 };
 
 use crate::caller::Caller;
@@ -35,11 +35,12 @@ pub fn create(caller: &Caller<'_>, version: Version, request: &mut Domctl) -> Re
 
 /// What is asked for, if it can be had. `EINVAL`: what no domain has here. `ENOENT`: no such pool of CPUs.
 fn plan(wanted: &CreateDomain, id: Option<DomId>) -> Result<NewDomain, Errno> {
-    let controller = match GicVersion::from_number(wanted.arch.gic_version) {
-        Some(GicVersion::Native) => Controller::Native,
-        Some(GicVersion::V2) => Controller::V2,
-        Some(GicVersion::V3) => Controller::V3,
-        None => return Err(Errno::EINVAL),
+    let controller = match wanted.arch.gic_version {
+        GIC_NATIVE => Controller::Native,
+        number => match GicVersion::from_number(number).ok_or(Errno::EINVAL)? {
+            GicVersion::V2 => Controller::V2,
+            GicVersion::V3 => Controller::V3,
+        },
     };
     let none = [
         wanted.iommu_opts,
