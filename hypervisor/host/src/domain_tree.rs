@@ -15,16 +15,14 @@ mod tests;
 use alloc::vec::Vec;
 
 use dtoolkit::model::DeviceTree;
-use machine_model::layout::{MAX_VCPUS_GICV2, REDISTRIBUTOR_SIZE};
 use machine_model::tree::StaticShm;
 
 pub use error::TreeError;
 pub use extended::extended_regions;
 pub use filter::PASSED_THROUGH;
-pub use machine_model::layout::MAX_VCPUS_GICV3 as MAX_VCPUS;
 
 use crate::platform::tree::{Then, Tree};
-use crate::platform::{FIRST_PPI, FIRST_SPI, GicLayout, Interrupt, Platform, Region};
+use crate::platform::{FIRST_PPI, FIRST_SPI, Interrupt, Platform, Region};
 use xenolith_core::types::Ipa;
 
 /// Bytes of a tree at most, as for a host's (Linux, Documentation/arch/arm64/booting.rst, section 2).
@@ -33,7 +31,7 @@ const MAX_TREE: usize = 2 << 20;
 /// What the hardware domain is to have. Ranges are (first address, bytes).
 #[derive(Clone, Copy, Debug)]
 pub struct HardwareDomainSpec<'a> {
-    /// How many vCPUs; 1 to [`MAX_VCPUS`].
+    /// How many vCPUs; 1 to [`vcpu_limit`].
     pub vcpus: u16,
     /// RAM; at least one bank.
     pub memory: &'a [(Ipa, u64)],
@@ -137,13 +135,5 @@ fn check(tree: &Tree<'_>, platform: &Platform, spec: &HardwareDomainSpec<'_>) ->
 
 /// vCPUs that a domain with the host's interrupt controller layout may have.
 pub fn vcpu_limit(platform: &Platform) -> u16 {
-    match &platform.gic.layout {
-        GicLayout::V2 { .. } => MAX_VCPUS_GICV2,
-        GicLayout::V3 { redistributors, stride, .. } => {
-            let stride = stride.unwrap_or(REDISTRIBUTOR_SIZE).max(REDISTRIBUTOR_SIZE);
-            let room =
-                redistributors.iter().fold(0u64, |sum, region| sum.saturating_add(region.size() / stride));
-            u16::try_from(room).unwrap_or(u16::MAX).min(MAX_VCPUS)
-        }
-    }
+    platform.gic.layout.max_vcpus()
 }

@@ -10,9 +10,12 @@ mod v3;
 
 use alloc::vec::Vec;
 
+use machine_model::Region as Range;
+use machine_model::gic::Gic;
+
 use xenolith_core::sync::Once;
 use xenolith_core::types::{CpuId, Pa};
-use xenolith_host::platform::{GicLayout, Mpidr, Region};
+use xenolith_host::platform::{GicExtensions, HostGic, Mpidr, Region};
 use xenolith_isa::vgic::{Fill, ListRegister};
 
 use super::mmio::Mmio;
@@ -30,13 +33,13 @@ enum Interface {
     V3(v3::Interface),
 }
 
-struct Gic {
+struct Driver {
     distributor: Distributor,
     interface: Interface,
     virtual_interface: Option<Region>,
 }
 
-static GIC: Once<Gic> = Once::new();
+static GIC: Once<Driver> = Once::new();
 
 /// What a vCPU's virtual interface holds besides its list registers; kept while the vCPU does not run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,34 +50,32 @@ pub struct InterfaceState {
     pub active: [u32; 8],
 }
 
-fn gic() -> &'static Gic {
+fn gic() -> &'static Driver {
     GIC.get()
         .unwrap_or_else(|| unreachable!("the boot sets the interrupt controller up before any CPU uses it"))
 }
 
 /// Takes over the interrupt controller: all interrupts disabled, the distributor on.
-pub fn init(found: &GicLayout, cpus: &[Mpidr]) {
+pub fn init(found: &HostGic, cpus: &[Mpidr]) {
     GIC.call_once(|| {
         // SAFETY: the device tree gives these frames as the interrupt controller's, and `mmu` has mapped them.
-        let mmio = |region: &Region| unsafe { Mmio::new(region.start(), region.size()) };
+        let frame = |start, size| unsafe { Mmio::new(start, size) };
+        let mmio = |region: &Range| frame(Pa(region.start), region.size);
         let mpidrs: Vec<u64> = cpus.iter().map(|mpidr| mpidr.affinity()).collect();
-        let (distributor, interface) = match found {
-            GicLayout::V2 { distributor, cpu_interface, hypervisor_interface, .. } => {
-                let interface = v2::Interface::new(mmio(cpu_interface), mmio(hypervisor_interface));
-                (mmio(distributor), Interface::V2(interface))
+        let interface = match (&found.layout, found.extensions) {
+            (Gic::V2 { cpu, .. }, Some(GicExtensions { control, .. })) => {
+                Interface::V2(v2::Interface::new(mmio(cpu), frame(control.start(), control.size())))
             }
-            GicLayout::V3 { distributor, redistributors, stride } => {
+            (Gic::V2 { .. }, None) => unreachable!("a GICv2 without virtualization is not found"),
+            (Gic::V3 { redistributors, .. }, _) => {
                 let regions: Vec<Mmio> = redistributors.iter().map(mmio).collect();
-                (mmio(distributor), Interface::V3(v3::Interface::new(&regions, *stride, &mpidrs)))
+                Interface::V3(v3::Interface::new(&regions, found.stride, &mpidrs))
             }
         };
         let affinity_routing = matches!(interface, Interface::V3(_));
-        let virtual_interface = match found {
-            GicLayout::V2 { virtual_cpu_interface, .. } => Some(*virtual_cpu_interface),
-            GicLayout::V3 { .. } => None,
-        };
-        let distributor = Distributor::new(distributor, affinity_routing, &mpidrs);
-        Gic { distributor, interface, virtual_interface }
+        let distributor = Distributor::new(mmio(&found.layout.distributor()), affinity_routing, &mpidrs);
+        let virtual_interface = found.extensions.map(|GicExtensions { cpu, .. }| cpu);
+        Driver { distributor, interface, virtual_interface }
     });
 }
 
@@ -131,7 +132,7 @@ pub fn deactivate(intid: u32) {
 }
 
 /// The registers for INTIDs 0..32 are a CPU's own; where they are for the calling CPU.
-fn private(gic: &Gic) -> Mmio {
+fn private(gic: &Driver) -> Mmio {
     match &gic.interface {
         Interface::V2(_) => gic.distributor.registers(),
         Interface::V3(interface) => interface.private_registers(super::this_cpu()),
@@ -139,7 +140,7 @@ fn private(gic: &Gic) -> Mmio {
 }
 
 #[inline]
-fn registers(gic: &Gic, intid: u32) -> Mmio {
+fn registers(gic: &Driver, intid: u32) -> Mmio {
     if intid < 32 { private(gic) } else { gic.distributor.registers() }
 }
 

@@ -7,7 +7,6 @@ use xenolith_abi::domctl::{
 
 use crate::caller::Caller;
 use xenolith_core::types::DomId;
-use xenolith_domain::arch::Controller;
 use xenolith_domain::life::create::NewDomain;
 
 use super::{Outcome, Version};
@@ -35,12 +34,9 @@ pub fn create(caller: &Caller<'_>, version: Version, request: &mut Domctl) -> Re
 
 /// What is asked for, if it can be had. `EINVAL`: what no domain has here. `ENOENT`: no such pool of CPUs.
 fn plan(wanted: &CreateDomain, id: Option<DomId>) -> Result<NewDomain, Errno> {
-    let controller = match wanted.arch.gic_version {
-        GIC_NATIVE => Controller::Native,
-        number => match GicVersion::from_number(number).ok_or(Errno::EINVAL)? {
-            GicVersion::V2 => Controller::V2,
-            GicVersion::V3 => Controller::V3,
-        },
+    let gic = match wanted.arch.gic_version {
+        GIC_NATIVE => None,
+        number => Some(GicVersion::from_number(number).ok_or(Errno::EINVAL)?),
     };
     let none = [
         wanted.iommu_opts,
@@ -66,7 +62,7 @@ fn plan(wanted: &CreateDomain, id: Option<DomId>) -> Result<NewDomain, Errno> {
         max_port: wanted.max_evtchn_port,
         grant_frames: u32::try_from(wanted.max_grant_frames).ok(),
         maptrack_frames: u32::try_from(wanted.max_maptrack_frames).ok(),
-        controller,
+        gic,
         spis: wanted.arch.nr_spis,
         trap_unmapped: wanted.flags & create_flag::TRAP_UNMAPPED != 0,
     })

@@ -5,7 +5,6 @@
 mod build;
 mod guest_context;
 mod interrupts;
-pub mod layout;
 pub mod list_registers;
 
 use core::sync::atomic::{AtomicBool, AtomicU64};
@@ -20,7 +19,7 @@ use xenolith_isa::psci::{self, Mitigations};
 use xenolith_isa::sysreg::FilteredIds;
 use xenolith_isa::vgic::Vgic;
 
-pub use build::{ArchConfig, Controller, CpuInterface, flush_tables};
+pub use build::{ArchConfig, flush_tables};
 pub use guest_context::{WrittenContext, entry_registers, log_registers, read_context, unmask_interrupts};
 pub use xenolith_arch::context::Context;
 pub use xenolith_arch::gic::kick as kick_cpu;

@@ -12,11 +12,11 @@ use machine_model::tree::{PPI_FLAGS, StaticShm};
 
 use super::{HardwareDomainSpec, TreeError};
 use crate::platform::tree::{Place, Tree};
-use crate::platform::{FIRST_PPI, GicLayout, Platform};
+use crate::platform::{FIRST_PPI, Platform};
 use xenolith_core::types::Ipa;
 
 /// What the interrupt controller's node has as the host's does, if that has it.
-const INTERRUPT_CONTROLLER: [&str; 9] = [
+const INTERRUPT_CONTROLLER: [&str; 8] = [
     "compatible",
     "interrupt-controller",
     "#interrupt-cells",
@@ -24,7 +24,6 @@ const INTERRUPT_CONTROLLER: [&str; 9] = [
     "#size-cells",
     "ranges",
     "#redistributor-regions",
-    "redistributor-stride",
     "interrupt-parent",
 ];
 
@@ -127,10 +126,7 @@ pub fn hypervisor(style: &Style, spec: &HardwareDomainSpec<'_>) -> Result<Device
 /// The width of a unit address stays, because entries of `interrupt-map` are written for it.
 pub fn interrupt_controller(style: &Style, platform: &Platform, host: &Place<'_, '_>) -> DeviceTreeNode {
     use dtoolkit::Node;
-    let shown = match &platform.gic.layout {
-        GicLayout::V2 { .. } => 2,
-        GicLayout::V3 { redistributors, .. } => redistributors.len().saturating_add(1),
-    };
+    let shown = platform.gic.layout.regions().count();
     let entry = host.parent().map_or(0, |parent| parent.address_cells().saturating_add(parent.size_cells()));
     let reg = host.bytes("reg").unwrap_or_default();
     let reg = reg.get(..entry.saturating_mul(4).saturating_mul(shown)).unwrap_or(reg);

@@ -140,7 +140,7 @@ impl<'a> Rewriter<'_, 'a> {
             |regions: &[Region]| -> Vec<Region> { regions.iter().map(|region| region.to_pages()).collect() };
         let ram = subtract(&self.platform.memory, &self.platform.reserved);
         let mut owned = pages(&ram);
-        owned.extend(pages(&self.platform.gic.layout.regions()));
+        owned.extend(pages(&self.platform.gic.regions()));
         owned.extend(pages(&self.kept.registers));
         subtract(&pages(&self.given.registers), &owned)
     }

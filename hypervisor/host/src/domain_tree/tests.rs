@@ -119,6 +119,16 @@ fn the_interrupt_controller_keeps_its_place_and_loses_what_is_the_hypervisors() 
 }
 
 #[test]
+fn redistributors_follow_each_other_as_the_vgic_has_them() {
+    // The machine's are twice as far apart; those of the vGIC are not, and their GICR_TYPER says how far.
+    let host = with(GICV3, "intc@8000000", "redistributor-stride", &[0, 0x4_0000]);
+    let tree = rewrite(&host, &spec());
+    assert!(bytes(&find(&tree, "/intc@8000000").unwrap(), "redistributor-stride").is_none());
+    let platform = Platform::parse(&host).unwrap();
+    assert_eq!((platform.gic.stride, vcpu_limit(&platform)), (Some(0x4_0000), 123));
+}
+
+#[test]
 fn what_the_hypervisor_owns_is_neither_shown_nor_mapped_nor_routed() {
     for host in [GICV2, GICV3] {
         let tree = rewrite(host, &spec());
@@ -314,7 +324,7 @@ fn check(platform: &Platform, tree: &HardwareDomainTree) -> Result<(), TestCaseE
     let ram = subtract(&platform.memory, &platform.reserved);
     for region in &tree.mmio {
         prop_assert!(region.start().0 % 0x1000 == 0 && region.end().0 % 0x1000 == 0);
-        prop_assert!(!ram.iter().chain(&platform.gic.layout.regions()).any(|owned| owned.overlaps(*region)));
+        prop_assert!(!ram.iter().chain(&platform.gic.regions()).any(|owned| owned.overlaps(*region)));
     }
     let result = Tree::open(&tree.dtb).unwrap();
     let hypervisor =

@@ -59,7 +59,7 @@ impl Owners {
         owners.claims.push(Claim {
             owner: Owner::Hypervisor,
             node: platform.gic.path.clone(),
-            pages: platform.gic.layout.regions().iter().map(|region| region.to_pages()).collect(),
+            pages: platform.gic.regions().iter().map(|region| region.to_pages()).collect(),
             lines: Vec::new(),
         });
         tree.walk(&mut |place| {

@@ -43,6 +43,9 @@ fn built(tree: &[u8], version: XenVersion) -> (Machine, Guest) {
     };
     let mut machine = Machine::with_options(2, 8192, options);
     let platform = Platform::parse(tree).unwrap();
+    if let Some(extensions) = platform.gic.extensions {
+        sim::gic::be_version_2(extensions.cpu.start(), extensions.cpu.size());
+    }
     let ramdisk = vec![0x5a; 5000];
     let modules = Modules {
         device_tree: tree,

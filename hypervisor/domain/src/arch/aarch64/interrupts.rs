@@ -25,9 +25,9 @@ impl Domain {
         result
     }
 
-    /// A load, or a store of `write`, at an offset of one of the controller's frames ([`Model::frames`] numbers them).
+    /// A load, or a store of `write`, at an offset of one of the controller's frames ([`frames`] numbers them).
     ///
-    /// [`Model::frames`]: xenolith_isa::vgic::Model::frames
+    /// [`frames`]: xenolith_isa::vgic::frames
     #[inline]
     pub(crate) fn access_interrupt_controller(
         &self,

@@ -8,7 +8,8 @@ use arrayvec::ArrayVec;
 
 use super::interrupt::{Bank, BankId, bit, bits, slot};
 use super::list_register::{ListRegister, ListState, Origin};
-use super::{Cpu, MAX_LIST_REGISTERS, Version, Vgic};
+use super::{Cpu, MAX_LIST_REGISTERS, Vgic};
+use xenolith_abi::domctl::GicVersion;
 use xenolith_core::bug;
 use xenolith_core::types::VcpuId;
 
@@ -102,7 +103,7 @@ impl Vgic {
         let id = BankId::of_intid(vcpu, listed.intid);
         let mask = bit(listed.intid);
         let sender = match listed.origin {
-            Origin::Software { source, .. } if self.version == Version::V2 && listed.intid < 16 => {
+            Origin::Software { source, .. } if self.version == GicVersion::V2 && listed.intid < 16 => {
                 Some(source)
             }
             _ => None,
@@ -238,10 +239,10 @@ impl Vgic {
             BankId::Private(_) => true,
             BankId::Shared(n) => self.shared.get(n)?.target(intid) == Some(vcpu),
         };
-        let per_sender = self.version == Version::V2 && intid < 16;
+        let per_sender = self.version == GicVersion::V2 && intid < 16;
         // The virtual interface would end the physical interrupt on the CPU where the vCPU runs then. QEMU's GICv2 takes
         // that only from the CPU that took the interrupt; the distributor ends it from any.
-        let by_distributor = self.version == Version::V2 && matches!(id, BankId::Shared(_));
+        let by_distributor = self.version == GicVersion::V2 && matches!(id, BankId::Shared(_));
         let in_enabled_group = self.in_enabled_group(self.bank(id)?);
 
         let bank = self.bank_mut(id)?;

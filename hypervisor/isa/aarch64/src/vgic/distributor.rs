@@ -2,7 +2,8 @@
 
 use super::interrupt::{BankId, bit, slot};
 use super::register::{Field, GicAccess, low_word};
-use super::{Fault, Version, Vgic};
+use super::{Fault, Vgic};
+use xenolith_abi::domctl::GicVersion;
 use xenolith_core::bug;
 use xenolith_core::types::VcpuId;
 
@@ -40,10 +41,10 @@ impl Vgic {
             offset::CTLR => self.control(),
             offset::TYPER => self.kind(),
             offset::IIDR => match self.version {
-                Version::V2 => IIDR_V2,
-                Version::V3 => IIDR_V3,
+                GicVersion::V2 => IIDR_V2,
+                GicVersion::V3 => IIDR_V3,
             },
-            offset::PIDR2_V2 if self.version == Version::V2 => PIDR2_V2,
+            offset::PIDR2_V2 if self.version == GicVersion::V2 => PIDR2_V2,
             offset::PIDR2_V3 => PIDR2_V3,
             offset::IROUTER_FIRST..offset::IROUTER_END => {
                 return Ok(access.half_or_whole()?.of(self.affinity(access.offset / 8 % 1024)));
@@ -51,7 +52,7 @@ impl Vgic {
             _ => {
                 return match self.distributor_field(access.offset) {
                     Some(field) => self.read_field(vcpu, field, access),
-                    None if self.version == Version::V2 => self.read_sgi_register(vcpu, access),
+                    None if self.version == GicVersion::V2 => self.read_sgi_register(vcpu, access),
                     None => Ok(0),
                 };
             }
@@ -79,7 +80,7 @@ impl Vgic {
             }
             _ => match self.distributor_field(access.offset) {
                 Some(field) => self.write_field(vcpu, field, access, value),
-                None if self.version == Version::V2 => self.write_sgi_register(vcpu, access, value),
+                None if self.version == GicVersion::V2 => self.write_sgi_register(vcpu, access, value),
                 None => Ok(()),
             },
         }
@@ -89,14 +90,14 @@ impl Vgic {
     /// there are no target masks.
     fn distributor_field(&self, offset: u32) -> Option<Field> {
         Field::decode(offset).filter(|field| {
-            self.version == Version::V2 || !(field.is_private() || matches!(field, Field::Targets(_)))
+            self.version == GicVersion::V2 || !(field.is_private() || matches!(field, Field::Targets(_)))
         })
     }
 
     fn control(&self) -> u32 {
         match self.version {
-            Version::V2 => self.groups,
-            Version::V3 => self.groups | CTLR_ARE | CTLR_DS,
+            GicVersion::V2 => self.groups,
+            GicVersion::V3 => self.groups | CTLR_ARE | CTLR_DS,
         }
     }
 
@@ -123,8 +124,8 @@ impl Vgic {
         let cpus: u32 = self.vcpus().clamp(1, 8).into();
         let common = blocks | (cpus - 1) << 5;
         match self.version {
-            Version::V2 => common,
-            Version::V3 => common | TYPER_ID_BITS | TYPER_NO_1_OF_N,
+            GicVersion::V2 => common,
+            GicVersion::V3 => common | TYPER_ID_BITS | TYPER_NO_1_OF_N,
         }
     }
 

@@ -3,7 +3,7 @@
 //! A bank knows nothing of vCPUs or registers. Its methods change state by the architecture's rules and return the
 //! interrupts for which something changed, so that the caller can bring the queues up to date.
 
-use super::Version;
+use xenolith_abi::domctl::GicVersion;
 use xenolith_core::types::VcpuId;
 
 /// Interrupts in a bank.
@@ -127,13 +127,13 @@ impl Changes {
 }
 
 impl Bank {
-    fn new(implemented: u32, version: Version) -> Self {
+    fn new(implemented: u32, version: GicVersion) -> Self {
         Bank {
             implemented,
             enabled: 0,
             // A GICv3 driver expects Group 1, which is all that a non-secure one can use; one for GICv2 that sees no
             // Security Extensions expects Group 0.
-            group1: if version == Version::V3 { implemented } else { 0 },
+            group1: if version == GicVersion::V3 { implemented } else { 0 },
             edge: 0,
             line: 0,
             latched: 0,
@@ -151,8 +151,8 @@ impl Bank {
     }
 
     /// SGIs and PPIs at reset. GICv2's SGIs are enabled from the start, as in Arm's GIC-400.
-    pub(super) fn private(version: Version) -> Self {
-        let enabled = if version == Version::V2 { SGIS } else { 0 };
+    pub(super) fn private(version: GicVersion) -> Self {
+        let enabled = if version == GicVersion::V2 { SGIS } else { 0 };
         Bank { edge: SGIS, enabled, ..Self::new(u32::MAX, version) }
     }
 
@@ -270,12 +270,12 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Bank `n` of a controller with `spis` shared interrupts. All go to vCPU 0 until the guest says otherwise.
-    pub(super) fn new(version: Version, spis: u16, n: u16) -> Self {
+    pub(super) fn new(version: GicVersion, spis: u16, n: u16) -> Self {
         let left = u32::from(spis).saturating_sub(u32::from(n) * BANK_SIZE);
         let implemented = if left >= BANK_SIZE { u32::MAX } else { bit(left) - 1 };
         let route = match version {
-            Version::V2 => 1,
-            Version::V3 => 0,
+            GicVersion::V2 => 1,
+            GicVersion::V3 => 0,
         };
         Shared {
             bank: Bank::new(implemented, version),

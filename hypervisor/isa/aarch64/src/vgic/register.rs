@@ -5,7 +5,8 @@
 //! else is a [`Fault`]. What is reserved reads as zero and ignores writes at any size.
 
 use super::interrupt::{BankId, SGIS, bits, slot};
-use super::{Fault, Version, Vgic};
+use super::{Fault, Vgic};
+use xenolith_abi::domctl::GicVersion;
 use xenolith_core::types::VcpuId;
 
 /// An access to a frame: naturally aligned, of 1, 2, 4 or 8 bytes.
@@ -214,7 +215,7 @@ impl Vgic {
     fn write_bits(&mut self, id: BankId, kind: Bits, word: u32) {
         // GICv2 keeps an SGI's pending state for each sender, in registers of its own.
         let read_only = match id {
-            BankId::Private(_) if self.version == Version::V2 => SGIS,
+            BankId::Private(_) if self.version == GicVersion::V2 => SGIS,
             _ => 0,
         };
         let event_ppi = 1_u32.checked_shl(self.event_ppi).unwrap_or(0);

@@ -5,7 +5,8 @@
 
 use super::interrupt::{BankId, bit, bits, slot};
 use super::register::GicAccess;
-use super::{Fault, Version, Vgic};
+use super::{Fault, Vgic};
+use xenolith_abi::domctl::GicVersion;
 use xenolith_core::bug;
 use xenolith_core::types::VcpuId;
 
@@ -29,7 +30,7 @@ const SPENDSGIR_END: u32 = 0xf30;
 impl Vgic {
     /// A vCPU writes one of GICv3's registers that send SGIs. A target that is no vCPU of the domain gets nothing.
     pub fn send_sgi(&mut self, sender: VcpuId, register: SgiRegister, value: u64) {
-        if self.version == Version::V2 {
+        if self.version == GicVersion::V2 {
             return;
         }
         let [list0, list1, aff1, intid, aff2, control, aff3, _] = value.to_le_bytes();

@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::effects::VgicActions;
 use super::super::list_register::{ListState, Origin};
 use super::super::*;
+use machine_model::Region;
+use machine_model::gic::Redistributors;
 use xenolith_core::vcpu_set::VcpuSet;
 
 pub const DISTRIBUTOR: u64 = 0x0300_1000;
@@ -46,12 +48,20 @@ pub struct Machine {
     pub event_ppi_enabled: VcpuSet,
 }
 
+pub fn gicv3(distributor: u64, redistributors: &[Region]) -> Gic {
+    // The machine may leave a distributor more room than it has registers.
+    let distributor = Region::new(distributor, 0x2_0000);
+    Gic::V3 { distributor, redistributors: Redistributors::new(redistributors).unwrap() }
+}
+
+pub fn gicv2() -> Gic {
+    let distributor = Region::new(DISTRIBUTOR, 0x1_0000);
+    Gic::V2 { distributor, cpu: Region::new(DISTRIBUTOR + 0x1_0000, 0x2000) }
+}
+
 pub fn config_v3(vcpus: u16, spis: u16) -> Config {
     Config {
-        model: Model::V3 {
-            distributor: Ipa(DISTRIBUTOR),
-            redistributors: [(Ipa(REDISTRIBUTORS), 0x100_0000)].into_iter().collect(),
-        },
+        gic: gicv3(DISTRIBUTOR, &[Region::new(REDISTRIBUTORS, 0x100_0000)]),
         vcpus,
         spis,
         event_ppi: EVENT_PPI,
@@ -60,7 +70,7 @@ pub fn config_v3(vcpus: u16, spis: u16) -> Config {
 }
 
 pub fn config_v2(vcpus: u16, spis: u16) -> Config {
-    Config { model: Model::V2 { distributor: Ipa(DISTRIBUTOR) }, ..config_v3(vcpus, spis) }
+    Config { gic: gicv2(), ..config_v3(vcpus, spis) }
 }
 
 fn source(register: &ListRegister) -> u8 {
@@ -87,7 +97,7 @@ impl Machine {
             maintenance: false,
         };
         let vcpus = config.vcpus;
-        let frames = config.model.frames().collect();
+        let frames = frames(&config.gic).collect();
         let mut vgic = Vgic::new(config).unwrap();
         for n in 0..vcpus {
             vgic.set_online(VcpuId(n), true);
