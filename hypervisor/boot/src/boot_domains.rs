@@ -206,7 +206,7 @@ impl<'a> Builder<'_, 'a> {
         self.connect_store(domain)?;
         for (_, line) in &granted.interrupts {
             hv.give_interrupt(line.intid, id).map_err(BootError::Call)?;
-            domain.attach_interrupt(hv, line.intid);
+            domain.on(hv).attach_interrupt(line.intid);
         }
         Ok(placement)
     }

@@ -167,7 +167,7 @@ fn map_devices(domain: &Domain, tree: &HardwareDomainTree, banks: &[(Ipa, u64)])
 fn route_interrupts(hv: &Hypervisor, domain: &Domain, tree: &HardwareDomainTree) -> Result<(), FirstError> {
     for interrupt in &tree.spis {
         hv.give_interrupt(interrupt.intid, domain.id).map_err(FirstError::Call)?;
-        domain.attach_interrupt(hv, interrupt.intid);
+        domain.on(hv).attach_interrupt(interrupt.intid);
     }
     Ok(())
 }

@@ -73,7 +73,7 @@ impl<'a> Plan<'a> {
         let mut next = Ipa(self.placement.kernel);
         let limit = self.bank.1.saturating_sub(next.0.saturating_sub(self.bank.0.0));
         let unpacked = self.kernel.unpack(limit, &mut |piece| {
-            domain.load_memory(hv, next, piece)?;
+            domain.on(hv).load_memory(next, piece)?;
             next = Ipa(next.0.saturating_add(piece.len() as u64));
             Ok(())
         });
@@ -89,9 +89,9 @@ impl<'a> Plan<'a> {
             })
         })?;
         if let (Some(at), Some(ramdisk)) = (self.placement.initrd, self.ramdisk) {
-            domain.load_memory(hv, Ipa(at), ramdisk).map_err(LoadError::Call)?;
+            domain.on(hv).load_memory(Ipa(at), ramdisk).map_err(LoadError::Call)?;
         }
-        domain.load_memory(hv, Ipa(self.placement.device_tree), tree).map_err(LoadError::Call)?;
+        domain.on(hv).load_memory(Ipa(self.placement.device_tree), tree).map_err(LoadError::Call)?;
         xenolith_arch::sync_instructions();
         Ok(self.placement)
     }
@@ -110,7 +110,7 @@ impl Ready {
     /// Lets the first vCPU start, as the boot protocol of Linux says.
     pub fn start(self, hv: &Hypervisor) -> Arc<Domain> {
         if let Some(boot) = self.domain.vcpu(VcpuId(0)) {
-            self.domain.start_vcpu(hv, boot, self.placement.kernel, self.placement.device_tree);
+            self.domain.on(hv).start_vcpu(boot, self.placement.kernel, self.placement.device_tree);
         }
         self.domain
     }

@@ -64,7 +64,7 @@ pub fn boot(machine: impl Machine, platform: &Platform) {
     log::info!("{}", Account::new(&hypervisor.frames, pages, image.file_pages));
     // Not before the domains have their memory: what is being wiped is out of the allocator.
     hypervisor.start_scrubbing();
-    hypervisor.domains().for_each(|domain| hypervisor.offer_console(&domain));
+    hypervisor.domains().for_each(|domain| domain.offer_console());
     let micros = arch::nanoseconds(arch::now()) / 1000;
     log::info!("the domains start {}.{:06} s after reset", micros / 1_000_000, micros % 1_000_000);
     for ready in core::iter::once(first).chain(others) {

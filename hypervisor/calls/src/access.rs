@@ -40,7 +40,7 @@ impl Caller<'_> {
             let length = chunk(address, rest.len());
             let (now, later) = rest.split_at_mut(length);
             let ipa = arch::translate(Gva(address), false).ok_or(Errno::EFAULT)?;
-            self.domain().read_memory(self.hv, ipa, now)?;
+            self.domain().read_memory(ipa, now)?;
             address = next(address, length, later.is_empty())?;
             rest = later;
         }
@@ -56,7 +56,7 @@ impl Caller<'_> {
             let length = chunk(address, rest.len());
             let (now, later) = rest.split_at(length);
             let ipa = arch::translate(Gva(address), true).ok_or(Errno::EFAULT)?;
-            self.domain().write_memory(self.hv, ipa, now)?;
+            self.domain().write_memory(ipa, now)?;
             address = next(address, length, later.is_empty())?;
             rest = later;
         }

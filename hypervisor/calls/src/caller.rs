@@ -11,7 +11,7 @@ use xenolith_arch as arch;
 use xenolith_core::types::DomId;
 use xenolith_domain::arch::GuestRegs;
 use xenolith_domain::cpu::Local;
-use xenolith_domain::domain::Domain;
+use xenolith_domain::domain::{Domain, DomainRef};
 use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
 
 /// The five arguments.
@@ -49,10 +49,10 @@ pub struct Caller<'a> {
     pub regs: &'a mut GuestRegs,
 }
 
-impl Caller<'_> {
+impl<'a> Caller<'a> {
     /// The calling domain.
-    pub fn domain(&self) -> &Domain {
-        &self.vcpu.domain
+    pub fn domain(&self) -> DomainRef<'a> {
+        self.vcpu.domain.on(self.hv)
     }
 
     /// Whether a long call should let the guest take an interrupt first.
@@ -79,7 +79,7 @@ impl Caller<'_> {
             return Err(Errno::EPERM);
         }
         let guest = self.hv.domain(id).ok_or(Errno::ESRCH)?;
-        if guest.has_device_model(self.domain()) { Ok(guest) } else { Err(Errno::EPERM) }
+        if guest.has_device_model(&self.domain()) { Ok(guest) } else { Err(Errno::EPERM) }
     }
 
     /// Refuses everyone but the control domain.

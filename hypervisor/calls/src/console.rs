@@ -41,7 +41,7 @@ fn write(caller: &mut Caller<'_>, op: u64, count: u64, buffer: u64) -> Answer {
         let domain = &caller.vcpu.domain;
         if domain.is_control {
             console().write_control(bytes);
-            domain.watch_output(caller.vcpu, caller.local, caller.regs, bytes);
+            domain.watch_output(caller.vcpu.vcpu(), caller.local, caller.regs, bytes);
         } else {
             console().write_for(domain.id, &harmless(bytes));
         }

@@ -7,7 +7,7 @@ use xenolith_abi::dm::{
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use xenolith_domain::domain::Domain;
+use xenolith_domain::domain::DomainRef;
 use xenolith_policy::ioreq::ServerId;
 
 use crate::caller::{Answer, Arguments, Caller, DONE};
@@ -55,12 +55,12 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     if guest.is_dying() {
         return Err(Errno::ESRCH);
     }
-    perform(caller, &guest, op, payload)?;
+    perform(caller, guest.on(caller.hv), op, payload)?;
     DONE
 }
 
-fn perform(caller: &Caller<'_>, guest: &Domain, op: DmOp, payload: Payload) -> Result<(), Errno> {
-    let (hv, own) = (caller.hv, caller.domain().id);
+fn perform(caller: &Caller<'_>, guest: DomainRef<'_>, op: DmOp, payload: Payload) -> Result<(), Errno> {
+    let own = caller.domain().id;
     match op {
         DmOp::CreateServer => {
             let request: CreateServer = payload.read(caller)?;
@@ -68,11 +68,11 @@ fn perform(caller: &Caller<'_>, guest: &Domain, op: DmOp, payload: Payload) -> R
             if request.pad != [0; 3] || request.handle_bufioreq != 0 {
                 return Err(Errno::EINVAL);
             }
-            let server = guest.create_server(hv, caller.domain())?;
+            let server = guest.create_server(&caller.domain())?;
             let written = payload.write(caller, &CreateServer { id: server.0, ..request });
             if written.is_err() {
                 // The caller would never know its number.
-                let _ = guest.destroy_server(hv, server, None);
+                let _ = guest.destroy_server(server, None);
             }
             written
         }
@@ -106,21 +106,21 @@ fn perform(caller: &Caller<'_>, guest: &Domain, op: DmOp, payload: Payload) -> R
             if request.pad != 0 {
                 return Err(Errno::EINVAL);
             }
-            guest.enable_server(hv, ServerId(request.id), own, request.enabled != 0)
+            guest.enable_server(ServerId(request.id), own, request.enabled != 0)
         }
         DmOp::DestroyServer => {
             let request: DestroyServer = payload.read(caller)?;
             if request.pad != 0 {
                 return Err(Errno::EINVAL);
             }
-            guest.destroy_server(hv, ServerId(request.id), Some(own))
+            guest.destroy_server(ServerId(request.id), Some(own))
         }
         DmOp::SetIrqLevel => {
             let request: SetIrqLevel = payload.read(caller)?;
             if request.pad != [0; 3] || request.level > 1 {
                 return Err(Errno::EINVAL);
             }
-            guest.drive_line(hv, request.irq, request.level == 1)
+            guest.drive_line(request.irq, request.level == 1)
         }
         DmOp::NrVcpus => {
             let _: NrVcpus = payload.read(caller)?;

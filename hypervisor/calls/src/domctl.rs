@@ -11,13 +11,11 @@ mod memory;
 mod state;
 mod vcpu;
 
-use alloc::sync::Arc;
-
 use xenolith_abi::Errno;
 use xenolith_abi::domctl::{Domctl, DomctlOp, VERSION_4_17, VERSION_4_18, VERSION_4_20};
 
 use xenolith_core::types::DomId;
-use xenolith_domain::domain::Domain;
+use xenolith_domain::domain::DomainRef;
 
 use crate::caller::{Answer, Arguments, Caller, DONE, Reply};
 
@@ -64,7 +62,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         op => {
             let domain = caller.hv.domain(DomId(request.domain)).ok_or(Errno::ESRCH)?;
             let op = op.filter(|&op| exists(op, version)).ok_or(Errno::ENOSYS)?;
-            of_domain(caller, arguments, op, &domain, &mut request)
+            of_domain(caller, arguments, op, domain.on(caller.hv), &mut request)
         }
     };
     match outcome? {
@@ -94,36 +92,36 @@ fn of_domain(
     caller: &mut Caller<'_>,
     arguments: Arguments,
     op: DomctlOp,
-    domain: &Arc<Domain>,
+    domain: DomainRef<'_>,
     request: &mut Domctl,
 ) -> Result<Outcome, Errno> {
     match op {
-        DomctlOp::DestroyDomain => state::destroy(caller, arguments, domain),
+        DomctlOp::DestroyDomain => state::destroy(caller, arguments, &domain),
         DomctlOp::PauseDomain => state::pause(caller, arguments, domain),
-        DomctlOp::UnpauseDomain => domain.unpause(caller.hv).map(|()| Outcome::Done),
-        DomctlOp::ResumeDomain => domain.resume_after_shutdown(caller.hv).map(|()| Outcome::Done),
-        DomctlOp::SetDomainHandle => state::set_handle(domain, request),
-        DomctlOp::SetVcpuAffinity => vcpu::set_affinity(caller, domain, request),
-        DomctlOp::GetVcpuAffinity => vcpu::affinity(caller, domain, request),
+        DomctlOp::UnpauseDomain => domain.unpause().map(|()| Outcome::Done),
+        DomctlOp::ResumeDomain => domain.resume_after_shutdown().map(|()| Outcome::Done),
+        DomctlOp::SetDomainHandle => state::set_handle(&domain, request),
+        DomctlOp::SetVcpuAffinity => vcpu::set_affinity(caller, &domain, request),
+        DomctlOp::GetVcpuAffinity => vcpu::affinity(caller, &domain, request),
         DomctlOp::SetNodeAffinity => vcpu::set_nodes(caller, request),
         DomctlOp::GetNodeAffinity => vcpu::nodes(caller, request),
         DomctlOp::SetVcpuContext => vcpu::set_context(caller, arguments, domain, request),
         DomctlOp::GetVcpuContext => vcpu::context(caller, arguments, domain, request),
-        DomctlOp::GetVcpuInfo => vcpu::info(caller, domain, request),
-        DomctlOp::MaxVcpus => vcpu::max_vcpus(domain, request),
-        DomctlOp::SchedulerOp => vcpu::scheduler_op(caller, domain, request),
-        DomctlOp::MaxMem => memory::max_mem(domain, request),
-        DomctlOp::SetAddressSize => memory::set_address_size(domain, request),
-        DomctlOp::CacheFlush => memory::cache_flush(caller, domain, request),
-        DomctlOp::GetPagingMempoolSize => memory::paging_pool(domain, request),
+        DomctlOp::GetVcpuInfo => vcpu::info(domain, request),
+        DomctlOp::MaxVcpus => vcpu::max_vcpus(&domain, request),
+        DomctlOp::SchedulerOp => vcpu::scheduler_op(caller, &domain, request),
+        DomctlOp::MaxMem => memory::max_mem(&domain, request),
+        DomctlOp::SetAddressSize => memory::set_address_size(&domain, request),
+        DomctlOp::CacheFlush => memory::cache_flush(caller, &domain, request),
+        DomctlOp::GetPagingMempoolSize => memory::paging_pool(&domain, request),
         DomctlOp::SetPagingMempoolSize => memory::set_paging_pool(caller, arguments, domain, request),
-        DomctlOp::SetTarget => device::set_target(caller, domain, request),
+        DomctlOp::SetTarget => device::set_target(caller, &domain, request),
         DomctlOp::IrqPermission => device::irq_permission(caller, domain, request),
-        DomctlOp::IomemPermission => device::iomem_permission(caller, domain, request),
-        DomctlOp::MemoryMapping => device::memory_mapping(caller, domain, request),
+        DomctlOp::IomemPermission => device::iomem_permission(caller, &domain, request),
+        DomctlOp::MemoryMapping => device::memory_mapping(caller, &domain, request),
         DomctlOp::BindPtIrq => device::bind_interrupt(caller, domain, request),
         DomctlOp::UnbindPtIrq => device::unbind_interrupt(caller, domain, request),
-        DomctlOp::VuartOp => device::make_uart(caller, domain, request),
+        DomctlOp::VuartOp => device::make_uart(domain, request),
         // As Xen without colours, and without an IOMMU.
         DomctlOp::SetLlcColors
         | DomctlOp::AssignDevice

@@ -21,7 +21,7 @@ const RESET_STEP: u32 = 256;
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [op, address, ..] = arguments;
     let op = u32::try_from(op).ok().and_then(EventOp::from_number).ok_or(Errno::ENOSYS)?;
-    let (hv, domain) = (caller.hv, caller.domain());
+    let domain = caller.domain();
     match op {
         EventOp::AllocUnbound => {
             let mut request: AllocUnbound = caller.read(address)?;
@@ -33,7 +33,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         EventOp::BindInterdomain => {
             let mut request: BindInterdomain = caller.read(address)?;
             let remote = other(caller, request.remote_dom)?;
-            request.local_port = domain.bind_interdomain(hv, &remote, Port(request.remote_port))?.0;
+            request.local_port = domain.bind_interdomain(&remote, Port(request.remote_port))?.0;
             caller.write(address, &request)?;
         }
         EventOp::BindVirq => {
@@ -46,12 +46,12 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
             request.port = domain.events.lock().bind_ipi(vcpu(request.vcpu)?)?.0;
             caller.write(address, &request)?;
         }
-        EventOp::Close => domain.close_port(hv, port(caller, address)?)?,
-        EventOp::Send => domain.send_event(hv, port(caller, address)?)?,
+        EventOp::Close => domain.close_port(port(caller, address)?)?,
+        EventOp::Send => domain.send_event(port(caller, address)?)?,
         EventOp::Unmask => {
             let port = port(caller, address)?;
             let effects = domain.events.lock().unmask(port)?;
-            domain.follow_events(hv, effects);
+            domain.follow_events(effects);
         }
         EventOp::Status => {
             let mut request: Status = caller.read(address)?;
@@ -65,7 +65,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         EventOp::Reset => {
             let request: Reset = caller.read(address)?;
             let target = caller.target(request.dom)?;
-            while !target.reset_events(hv, RESET_STEP) {
+            while !target.on(caller.hv).reset_events(RESET_STEP) {
                 if caller.should_pause() {
                     return Ok(Reply::Continue(arguments));
                 }
@@ -73,13 +73,13 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         }
         EventOp::InitControl => {
             let mut request: InitControl = caller.read(address)?;
-            domain.init_event_control(hv, vcpu(request.vcpu)?, Gfn(request.control_gfn), request.offset)?;
+            domain.init_event_control(vcpu(request.vcpu)?, Gfn(request.control_gfn), request.offset)?;
             request.link_bits = fifo::LINK_BITS as u8;
             caller.write(address, &request)?;
         }
         EventOp::ExpandArray => {
             let request: ExpandArray = caller.read(address)?;
-            domain.expand_event_array(hv, Gfn(request.array_gfn))?;
+            domain.expand_event_array(Gfn(request.array_gfn))?;
         }
         EventOp::SetPriority => {
             let request: SetPriority = caller.read(address)?;

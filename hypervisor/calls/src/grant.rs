@@ -11,7 +11,7 @@ use xenolith_abi::grant::{
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use xenolith_core::types::{PAGE_SIZE, Pa};
-use xenolith_domain::domain::{Domain, GrantContext};
+use xenolith_domain::domain::{Domain, DomainRef};
 use xenolith_policy::grant::{self, Flush, Lent};
 
 use crate::caller::{Answer, Arguments, Caller, DONE, Reply, value};
@@ -24,17 +24,17 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [op, array, count, ..] = arguments;
     let op = u32::try_from(op).ok().and_then(GrantOp::from_number).ok_or(Errno::ENOSYS)?;
     let count = u32::try_from(count).map_err(|_| Errno::EINVAL)?;
-    let grantees = GrantContext { hv: caller.hv, caller: &caller.vcpu.domain };
+    let domain = caller.domain();
     match op {
         GrantOp::MapGrantRef => {
-            each(caller, op, array, count, |op: &mut MapGrantRef| grant::map(&grantees, op))
+            each(caller, op, array, count, |op: &mut MapGrantRef| grant::map(&domain, op))
         }
         GrantOp::UnmapGrantRef => {
-            each(caller, op, array, count, |op: &mut UnmapGrantRef| grant::unmap(&grantees, op))
+            each(caller, op, array, count, |op: &mut UnmapGrantRef| grant::unmap(&domain, op))
         }
-        GrantOp::Copy => each(caller, op, array, count, |op: &mut GrantCopy| grant::copy(&grantees, op)),
+        GrantOp::Copy => each(caller, op, array, count, |op: &mut GrantCopy| grant::copy(&domain, op)),
         GrantOp::SwapGrantRef => each(caller, op, array, count, |op: &mut SwapGrantRef| {
-            op.status = grantees.caller.grants.lock().swap(op.a, op.b).number();
+            op.status = domain.grants.lock().swap(op.a, op.b).number();
         }),
         GrantOp::QuerySize if count == 1 => query_size(caller, array),
         GrantOp::SetupTable if count == 1 => setup_table(caller, array),
@@ -123,7 +123,7 @@ fn status_frames(caller: &Caller<'_>, array: u64) -> Answer {
 fn setup_table(caller: &Caller<'_>, array: u64) -> Answer {
     let mut request: SetupTable = caller.read(array)?;
     let status = match domain_of(caller, request.dom) {
-        Ok(domain) => set_up(caller, &domain, &request)?,
+        Ok(domain) => set_up(caller, domain.on(caller.hv), &request)?,
         Err(status) => status,
     };
     request.status = status.number();
@@ -131,8 +131,8 @@ fn setup_table(caller: &Caller<'_>, array: u64) -> Answer {
     DONE
 }
 
-fn set_up(caller: &Caller<'_>, domain: &Domain, request: &SetupTable) -> Result<GrantStatus, Errno> {
-    let status = domain.grants.lock().setup(request.nr_frames, || domain.new_grant_frame(caller.hv));
+fn set_up(caller: &Caller<'_>, domain: DomainRef<'_>, request: &SetupTable) -> Result<GrantStatus, Errno> {
+    let status = domain.grants.lock().setup(request.nr_frames, || domain.new_grant_frame());
     if status == GrantStatus::Okay {
         for index in 0..u64::from(request.nr_frames) {
             let gfn = domain.grants.lock().gfn_of(index).map_or(u64::MAX, |gfn| gfn.0);

@@ -53,7 +53,7 @@ pub fn call(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, regs: &mut Guest
         Err(errno) => abi.set_result(errno.to_register()),
     }
     // Whoever maps the domain's memory drops the pages that have left it before the guest goes on.
-    if vcpu.vcpu().take_mapcache_stale() && vcpu.domain.invalidate_mappings(hv, vcpu.id) {
+    if vcpu.vcpu().take_mapcache_stale() && vcpu.domain.on(hv).invalidate_mappings(vcpu.id) {
         local.choose();
     }
 }

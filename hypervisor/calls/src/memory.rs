@@ -11,7 +11,7 @@ use xenolith_abi::memory::{
 };
 
 use xenolith_core::types::{DomId, Gfn};
-use xenolith_domain::domain::Domain;
+use xenolith_domain::domain::{Domain, DomainRef};
 
 use crate::caller::{Answer, Arguments, Caller, DONE, Reply, value};
 
@@ -31,7 +31,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
                 return value(0_u64);
             }
             let domain = caller.target(request.domid)?;
-            reservation(caller, &domain, op, &request, [command, address])
+            reservation(caller, domain.on(caller.hv), op, &request, [command, address])
         }
         MemoryOp::AddToPhysmap => {
             let request: AddToPhysmap = caller.read(address)?;
@@ -43,14 +43,14 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
             let domain = caller.target(request.domid)?;
             // A range of none is done.
             if space != Some(MapSpace::GmfnRange) || request.size != 0 {
-                add(caller, &domain, request.space, request.idx, Gfn(request.gpfn))?;
+                add(domain.on(caller.hv), request.space, request.idx, Gfn(request.gpfn))?;
             }
             DONE
         }
         MemoryOp::AddToPhysmapBatch => batch(caller, command, address),
         MemoryOp::RemoveFromPhysmap => {
             let request: RemoveFromPhysmap = caller.read(address)?;
-            caller.target(request.domid)?.remove_mapping(caller.hv, Gfn(request.gpfn))?;
+            caller.target(request.domid)?.on(caller.hv).remove_mapping(Gfn(request.gpfn))?;
             DONE
         }
         MemoryOp::CurrentReservation => {
@@ -92,7 +92,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
 /// Extents go one by one; the result is how many were done, and never an error once one was.
 fn reservation(
     caller: &Caller<'_>,
-    domain: &Domain,
+    domain: DomainRef<'_>,
     op: MemoryOp,
     request: &Reservation,
     [command, address]: [u64; 2],
@@ -107,7 +107,7 @@ fn reservation(
         }
         let done = Caller::element::<u64>(request.extent_start, index)
             .and_then(|element| caller.read::<u64>(element))
-            .and_then(|gfn| extent(caller, domain, op, Gfn(gfn), request.extent_order as u8));
+            .and_then(|gfn| extent(domain, op, Gfn(gfn), request.extent_order as u8));
         if done.is_err() {
             return value(index);
         }
@@ -115,23 +115,23 @@ fn reservation(
     value(request.nr_extents)
 }
 
-fn extent(caller: &Caller<'_>, domain: &Domain, op: MemoryOp, gfn: Gfn, order: u8) -> Result<(), Errno> {
+fn extent(domain: DomainRef<'_>, op: MemoryOp, gfn: Gfn, order: u8) -> Result<(), Errno> {
     if op == MemoryOp::PopulatePhysmap {
-        return domain.populate(caller.hv, gfn, order);
+        return domain.populate(gfn, order);
     }
     for page in 0..1_u64 << order {
-        domain.give_page_back(caller.hv, Gfn(gfn.0.checked_add(page).ok_or(Errno::EINVAL)?))?;
+        domain.give_page_back(Gfn(gfn.0.checked_add(page).ok_or(Errno::EINVAL)?))?;
     }
     Ok(())
 }
 
 /// One page of a space at one frame.
-fn add(caller: &Caller<'_>, domain: &Domain, space: u32, index: u64, gfn: Gfn) -> Result<(), Errno> {
+fn add(domain: DomainRef<'_>, space: u32, index: u64, gfn: Gfn) -> Result<(), Errno> {
     match MapSpace::from_number(space) {
-        Some(MapSpace::SharedInfo) if index == 0 => domain.map_shared_info(caller.hv, gfn),
+        Some(MapSpace::SharedInfo) if index == 0 => domain.map_shared_info(gfn),
         Some(MapSpace::SharedInfo) => Err(Errno::EINVAL),
         Some(MapSpace::GrantTable) if index & GRANT_INDEX_STATUS != 0 => Err(Errno::EINVAL),
-        Some(MapSpace::GrantTable) => domain.map_grant_frame(caller.hv, index, gfn),
+        Some(MapSpace::GrantTable) => domain.map_grant_frame(index, gfn),
         _ => Err(Errno::ENOSYS),
     }
 }
@@ -140,18 +140,18 @@ fn add(caller: &Caller<'_>, domain: &Domain, space: u32, index: u64, gfn: Gfn) -
 fn batch(caller: &Caller<'_>, command: u64, address: u64) -> Answer {
     let request: AddToPhysmapBatch = caller.read(address)?;
     let domain = caller.target(request.domid)?;
-    batch_pages(caller, &domain, &request, [command, address])
+    batch_pages(caller, domain.on(caller.hv), &request, [command, address])
 }
 
 fn batch_pages(
     caller: &Caller<'_>,
-    domain: &Domain,
+    domain: DomainRef<'_>,
     request: &AddToPhysmapBatch,
     [command, address]: [u64; 2],
 ) -> Answer {
     let space = request.space.into();
     let is_foreign = MapSpace::from_number(space) == Some(MapSpace::GmfnForeign);
-    let owner = is_foreign.then(|| foreign_owner(caller, domain, request.foreign_domid));
+    let owner = is_foreign.then(|| foreign_owner(caller, &domain, request.foreign_domid));
     let first = command >> OP_BITS;
     for index in first..request.size.into() {
         if index > first && caller.should_pause() {
@@ -161,9 +161,9 @@ fn batch_pages(
         let from: u64 = caller.read(Caller::element::<u64>(request.idxs, index)?)?;
         let to: u64 = caller.read(Caller::element::<u64>(request.gpfns, index)?)?;
         let result = match &owner {
-            Some(Ok(owner)) => domain.map_foreign(caller.hv, owner, Gfn(from), Gfn(to)),
+            Some(Ok(owner)) => domain.map_foreign(owner, Gfn(from), Gfn(to)),
             Some(Err(errno)) => Err(*errno),
-            None => add(caller, domain, space, from, Gfn(to)),
+            None => add(domain, space, from, Gfn(to)),
         };
         let code = result.map_or_else(Errno::to_result, |()| 0);
         caller.write(Caller::element::<i32>(request.errs, index)?, &code)?;

@@ -8,7 +8,6 @@ use xenolith_abi::sched::{POLL_PORTS, Poll, RemoteShutdown, SchedOp, Shutdown, S
 
 use xenolith_arch as arch;
 use xenolith_domain::arch::{log_registers, unmask_interrupts};
-use xenolith_domain::list_registers::{interrupt_waits, wait_for_interrupt};
 use xenolith_domain::timers::TimerKind;
 use xenolith_policy::event::Port;
 
@@ -25,7 +24,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         }
         Some(SchedOp::Block) => {
             unmask_interrupts(caller.regs);
-            wait_for_interrupt(caller.hv, caller.vcpu, caller.local);
+            caller.domain().wait_for_interrupt(caller.vcpu.vcpu(), caller.local);
             DONE
         }
         Some(SchedOp::Shutdown) => {
@@ -39,7 +38,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
                 );
                 log_registers(log::Level::Error, caller.regs);
             }
-            caller.domain().shut_down(caller.hv, reason);
+            caller.domain().shut_down(reason);
             caller.local.choose();
             DONE
         }
@@ -47,7 +46,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         Some(SchedOp::RemoteShutdown) => {
             let request: RemoteShutdown = caller.read(argument)?;
             let reason = ShutdownReason::from_number(request.reason).ok_or(Errno::EINVAL)?;
-            caller.target(request.domain_id)?.shut_down(caller.hv, reason);
+            caller.target(request.domain_id)?.on(caller.hv).shut_down(reason);
             caller.local.choose();
             DONE
         }
@@ -73,7 +72,8 @@ fn watchdog(caller: &mut Caller<'_>, argument: u64) -> Answer {
     let deadline = (request.timeout != 0)
         .then(|| now.saturating_add(arch::ticks(u64::from(request.timeout).saturating_mul(1_000_000_000))));
     let (id, first) = {
-        let mut watchdogs = caller.domain().watchdogs.lock();
+        let domain = caller.domain();
+        let mut watchdogs = domain.watchdogs.lock();
         (watchdogs.set(request.id, deadline)?, watchdogs.first())
     };
     caller.local.set_timer(caller.vcpu.vcpu().unit, TimerKind::Watchdog, first);
@@ -101,8 +101,8 @@ fn poll(caller: &mut Caller<'_>, argument: u64) -> Answer {
         caller.hv.wake(vcpu.unit);
         return pending.map(|_| Reply::Value(0));
     }
-    if interrupt_waits(caller.hv, caller.vcpu) {
-        caller.domain().end_poll(caller.hv, vcpu.id);
+    if caller.domain().interrupt_waits(vcpu) {
+        caller.domain().end_poll(vcpu.id);
         return DONE;
     }
     let deadline = (request.timeout != 0).then(|| caller.domain().counter_at(request.timeout).max(1));

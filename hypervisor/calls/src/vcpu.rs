@@ -10,20 +10,21 @@ use crate::caller::{Answer, Arguments, Caller, DONE};
 /// Arguments: what to do; the vCPU; the argument.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [op, vcpu, argument, ..] = arguments;
-    let id = u16::try_from(vcpu).map(VcpuId).ok().filter(|&id| caller.domain().vcpu(id).is_some());
+    let domain = caller.domain();
+    let id = u16::try_from(vcpu).map(VcpuId).ok().filter(|&id| domain.vcpu(id).is_some());
     let id = id.ok_or(Errno::ENOENT)?;
     match u32::try_from(op).ok().and_then(VcpuOp::from_number) {
         Some(VcpuOp::RegisterVcpuInfo) => {
             let request: RegisterVcpuInfo = caller.read(argument)?;
-            caller.domain().register_vcpu_info(caller.hv, id, Gfn(request.gfn), request.offset)?;
+            domain.register_vcpu_info(id, Gfn(request.gfn), request.offset)?;
             DONE
         }
         Some(VcpuOp::RegisterRunstateMemoryArea) => {
             let request: RegisterRunstateMemoryArea = caller.read(argument)?;
-            let vcpu = caller.domain().vcpu(id).ok_or(Errno::ENOENT)?;
+            let vcpu = domain.vcpu(id).ok_or(Errno::ENOENT)?;
             // Another vCPU's tables are not at hand: it is told when it runs next.
             let own = id == caller.vcpu.id;
-            caller.domain().register_runstate(caller.hv, vcpu, request.addr, own);
+            domain.register_runstate(vcpu, request.addr, own);
             if own {
                 caller.hv.write_runstate(caller.vcpu);
             }

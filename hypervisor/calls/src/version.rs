@@ -43,7 +43,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
             if asked.submap_idx != 0 {
                 return Err(Errno::EINVAL);
             }
-            caller.write(buffer, &FeatureInfo { submap: features(caller.domain()), ..asked })?;
+            caller.write(buffer, &FeatureInfo { submap: features(&caller.domain()), ..asked })?;
             DONE
         }
         Some(VersionOp::PageSize) if buffer == 0 => value(PAGE_SIZE),

@@ -74,10 +74,10 @@ fn forbid(caller: &Caller<'_>, arguments: Arguments) -> Answer {
     let [_, argument, progress, ..] = arguments;
     let (guest, backend) = parties(caller, argument)?;
     let guest = caller.hv.domain(guest).ok_or(Errno::ESRCH)?;
-    guest.forbid_device_model(caller.hv, backend);
+    guest.on(caller.hv).forbid_device_model(backend);
     let backend = caller.hv.domain(backend);
     done_or_again(
         arguments,
-        backend.and_then(|backend| backend.unmap_foreign_of(caller.hv, guest.id, progress)),
+        backend.and_then(|backend| backend.on(caller.hv).unmap_foreign_of(guest.id, progress)),
     )
 }

@@ -8,11 +8,12 @@ use xenolith_arch::{self as arch, gic};
 use xenolith_domain::console::console;
 use xenolith_domain::cpu::Local;
 use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
-use xenolith_domain::list_registers;
 
 use super::timers;
 
-/// Takes every interrupt that is pending on this CPU.
+/// Takes every interrupt that is pending on this CPU. Kept out of line, so that traps, which are more frequent, have the
+/// registers to themselves.
+#[inline(never)]
 pub fn take_all(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local) {
     // Bounded by the number of lines: one that is taken stays active, or is EL2's own and has been dealt with.
     while let Some(intid) = gic::acknowledge() {
@@ -36,14 +37,14 @@ fn take(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local, intid: u3
             // It stays active until the guest ends it.
             Some(vcpu) => {
                 vcpu.vcpu().arch.timer_raised.store(true, Ordering::Relaxed);
-                vcpu.domain.raise_private(hv, vcpu.id, vcpu.domain.arch.guest_timer);
+                vcpu.domain.on(hv).raise_private(vcpu.id, vcpu.domain.arch.guest_timer);
             }
             None => gic::deactivate(intid),
         }
     } else if intid == lines.maintenance {
         // The line stays up until the list registers are served.
         if let Some(vcpu) = running {
-            list_registers::present_interrupts(hv, vcpu);
+            vcpu.domain.on(hv).present_interrupts(vcpu.vcpu());
         }
         gic::deactivate(intid);
     } else if Some(intid) == lines.console {
@@ -51,7 +52,7 @@ fn take(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local, intid: u3
         gic::deactivate(intid);
     } else {
         match hv.owner_of_interrupt(intid).and_then(|owner| hv.domain(owner)) {
-            Some(domain) => domain.raise_shared(hv, intid),
+            Some(domain) => domain.on(hv).raise_shared(intid),
             None => unexpected(intid),
         }
     }

@@ -1,7 +1,6 @@
 //! One turn of a physical CPU: what has happened is handled to its end, then it is settled who runs.
 
 use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
-use xenolith_domain::list_registers::present_interrupts;
 use xenolith_isa::regs::GuestRegs;
 
 use super::{Cpu, Event, Next, guest, interrupts, switch};
@@ -32,7 +31,7 @@ pub fn step(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event)
             guest::resume(hv, running, local, frame);
         }
         if pending.interrupts() {
-            present_interrupts(hv, running);
+            running.domain.on(hv).present_interrupts(running.vcpu());
         }
         // The same instruction may ask a device model again, at most once. A vCPU that has just left may be the better
         // choice, which is found by choosing once more.

@@ -7,8 +7,8 @@ use xenolith_abi::event::Virq;
 use xenolith_arch as arch;
 use xenolith_core::types::CpuId;
 use xenolith_domain::console::console;
-use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
-use xenolith_domain::list_registers::{empty_list, keep_timer_line};
+use xenolith_domain::domain::{Domain, DomainRef};
+use xenolith_domain::hypervisor::Hypervisor;
 use xenolith_domain::vcpu::Vcpu;
 use xenolith_isa::regs::GuestRegs;
 use xenolith_policy::sched::UnitId;
@@ -42,7 +42,7 @@ fn change(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, unit: Option<Un
     let old = cpu.running.take();
     let old = old.as_ref().map(|old| (old, old.vcpu()));
     if let Some((old, vcpu)) = old {
-        let deadline = save(hv, old, vcpu, frame);
+        let deadline = save(old.domain.on(hv), vcpu, frame);
         timers::set_guest_timer(&mut cpu.local, vcpu, deadline);
     }
     let new = unit.and_then(|unit| hv.vcpu(unit));
@@ -50,52 +50,52 @@ fn change(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, unit: Option<Un
         Some(new) => {
             let vcpu = new.vcpu();
             timers::set_guest_timer(&mut cpu.local, vcpu, None);
-            load(new, vcpu, frame);
+            load(&new.domain, vcpu, frame);
         }
         None => arch::deactivate_stage2(),
     }
     // Only now: its tables may be taken apart as soon as no CPU has it.
     if let Some((old, vcpu)) = old {
         hv.kick(hv.scheduler.saved(cpu.id, vcpu.unit, now));
-        old.domain.complete_shutdown(hv);
+        old.domain.on(hv).complete_shutdown();
     }
     if let Some(new) = new {
         hv.write_runstate(&new);
-        follow_interrupts(hv, &new, cpu.id);
+        follow_interrupts(new.domain.on(hv), new.vcpu(), cpu.id);
         cpu.running = Some(new);
     }
 }
 
 /// Takes a vCPU out of this CPU. Returns when its own timer will fire.
-fn save(hv: &Hypervisor, of: &VcpuRef, vcpu: &Vcpu, frame: &GuestRegs) -> Option<u64> {
-    of.domain.change_vgic(hv, |vgic| empty_list(vcpu.id, vgic));
+fn save(domain: DomainRef<'_>, vcpu: &Vcpu, frame: &GuestRegs) -> Option<u64> {
+    domain.withdraw_interrupts(vcpu);
     let mut saved = vcpu.saved.lock();
     saved.regs = *frame;
     saved.context.save();
     saved.loaded = false;
     vcpu.mark_interrupts_changed();
     // The timer's interrupt stays active until the guest ends it; the next vCPU here needs it inactive.
-    keep_timer_line(hv, vcpu, false);
+    domain.keep_timer_line(vcpu, false);
     saved.context.timer_deadline()
 }
 
 /// Puts a vCPU into this CPU.
-fn load(of: &VcpuRef, vcpu: &Vcpu, frame: &mut GuestRegs) {
+fn load(domain: &Domain, vcpu: &Vcpu, frame: &mut GuestRegs) {
     let mut saved = vcpu.saved.lock();
-    arch::activate_stage2(of.domain.arch.stage2);
+    arch::activate_stage2(domain.arch.stage2);
     *frame = saved.regs;
     saved.context.load();
     saved.loaded = true;
     drop(saved);
     if vcpu.polling.load(Ordering::Relaxed) && vcpu.polling.swap(false, Ordering::Relaxed) {
-        of.domain.events.lock().stop_polling(vcpu.id);
+        domain.events.lock().stop_polling(vcpu.id);
     }
 }
 
 /// Sends the vCPU's shared interrupts to the CPU that it now runs on, if they went elsewhere.
-fn follow_interrupts(hv: &Hypervisor, vcpu: &VcpuRef, cpu: CpuId) {
-    let last = vcpu.vcpu().last_cpu.swap(cpu.0, Ordering::Relaxed);
+fn follow_interrupts(domain: DomainRef<'_>, vcpu: &Vcpu, cpu: CpuId) {
+    let last = vcpu.last_cpu.swap(cpu.0, Ordering::Relaxed);
     if last != cpu.0 {
-        vcpu.domain.change_vgic(hv, |vgic| vgic.reroute(vcpu.id));
+        domain.change_vgic(|vgic| vgic.reroute(vcpu.id));
     }
 }

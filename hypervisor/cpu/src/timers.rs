@@ -4,7 +4,6 @@ use core::sync::atomic::Ordering;
 
 use xenolith_domain::cpu::Local;
 use xenolith_domain::hypervisor::Hypervisor;
-use xenolith_domain::life::crash;
 use xenolith_domain::timers::TimerKind;
 use xenolith_domain::vcpu::Vcpu;
 
@@ -21,25 +20,26 @@ pub fn set_guest_timer(local: &mut Local, vcpu: &Vcpu, deadline: Option<u64>) {
 pub fn expire(hv: &Hypervisor, local: &mut Local, now: u64) {
     while let Some(alarm) = local.take_due(now) {
         let Some(vcpu) = hv.vcpu(alarm.unit) else { continue };
+        let (domain, vcpu) = (vcpu.domain.on(hv), vcpu.vcpu());
         match alarm.kind {
             TimerKind::Virtual => {
                 // The vCPU may run again by now, here or elsewhere: then the hardware has its timer.
                 let due = {
-                    let saved = vcpu.vcpu().saved.lock();
+                    let saved = vcpu.saved.lock();
                     !saved.loaded && saved.context.timer_deadline().is_some_and(|deadline| deadline <= now)
                 };
                 if due {
-                    vcpu.domain.raise_private(hv, vcpu.id, vcpu.domain.arch.guest_timer);
+                    domain.raise_private(vcpu.id, domain.arch.guest_timer);
                 }
             }
-            TimerKind::Physical => super::guest::timer_due(hv, &vcpu, local, now),
+            TimerKind::Physical => super::guest::timer_due(domain, vcpu, local, now),
             TimerKind::Poll => {
-                if vcpu.vcpu().has_polled_until(now) {
-                    vcpu.domain.end_poll(hv, vcpu.id);
+                if vcpu.has_polled_until(now) {
+                    domain.end_poll(vcpu.id);
                 }
             }
-            TimerKind::Crash => crash::confirm(hv, &vcpu, now),
-            TimerKind::Watchdog => crash::check_watchdogs(hv, &vcpu, local, now),
+            TimerKind::Crash => domain.confirm_panic(vcpu, now),
+            TimerKind::Watchdog => domain.check_watchdogs(vcpu, local, now),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod cache;
 pub mod device_model;
+mod domain_ref;
 mod events;
 mod foreign;
 mod grants;
@@ -47,7 +48,7 @@ use xenolith_policy::event::EventChannels;
 use xenolith_policy::grant::{GrantTable, Maptrack};
 use xenolith_vdev::vuart::Vuart;
 
-pub use grants::GrantContext;
+pub use domain_ref::DomainRef;
 
 /// A domain.
 pub struct Domain {

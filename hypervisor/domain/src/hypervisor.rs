@@ -13,7 +13,6 @@ use crate::domain::Domain;
 use crate::timers::VcpuTimers;
 use crate::vcpu::Vcpu;
 use xenolith_arch as arch;
-use xenolith_core::bug;
 use xenolith_core::sync::{Mutex, RwLock};
 use xenolith_core::types::{CpuId, DomId, VcpuId};
 use xenolith_host::command_line::Options;
@@ -376,18 +375,6 @@ impl Hypervisor {
     /// Makes a vCPU that sleeps runnable.
     pub fn wake(&self, unit: UnitId) {
         self.kick(self.scheduler.wake(unit, arch::now()));
-    }
-
-    /// Has a vCPU look at its interrupts: wakes it when it sleeps, makes it leave the guest when it runs elsewhere.
-    pub fn notify(&self, domain: &Domain, id: VcpuId) {
-        let Some(vcpu) = domain.vcpu(id) else { return bug!("{}: there is no {id}", domain.id) };
-        vcpu.mark_interrupts_changed();
-        self.wake(vcpu.unit);
-        if let Some(cpu) = self.scheduler.running_on(vcpu.unit)
-            && cpu != arch::this_cpu()
-        {
-            kick_cpu(cpu);
-        }
     }
 
     /// Publishes the wall-clock time to every domain, given as that of the machine's reset (nanoseconds since 1970).

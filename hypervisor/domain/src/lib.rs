@@ -16,5 +16,3 @@ pub mod life;
 pub mod parts;
 pub mod timers;
 pub mod vcpu;
-
-pub use arch::list_registers;

@@ -124,7 +124,7 @@ impl Player {
         let value = if bytes.below(2) == 0 { bytes.below(16) } else { bytes.word() };
         let length = 1 + bytes.below(8) as usize;
         let to = xenolith_core::types::Ipa(at);
-        let _ = self.domains[2].write_memory(&self.machine.hv, to, &value.to_le_bytes()[..length.min(8)]);
+        let _ = self.domains[2].on(&self.machine.hv).write_memory(to, &value.to_le_bytes()[..length.min(8)]);
     }
 
     fn events(&mut self, bytes: &mut Bytes<'_>) {
@@ -207,10 +207,10 @@ pub fn play(bytes: &[u8]) {
     }
     let Player { mut machine, domains } = player;
     for maker in [&domains[2], &domains[0]] {
-        domains[1].forbid_device_model(&machine.hv, maker.id);
+        domains[1].on(&machine.hv).forbid_device_model(maker.id);
         let mut from = Some(0);
         while let Some(gfn) = from {
-            from = maker.unmap_foreign_of(&machine.hv, domains[1].id, gfn);
+            from = maker.on(&machine.hv).unmap_foreign_of(domains[1].id, gfn);
         }
     }
     machine.settle();

@@ -17,7 +17,7 @@ impl Machine {
         let mut rest = value.as_bytes();
         while !rest.is_empty() {
             let (now, later) = rest.split_at(rest.len().min(PAGE_SIZE as usize - at.offset()));
-            domain.write_memory(&self.hv, at, now).expect("memory of the guest");
+            domain.on(&self.hv).write_memory(at, now).expect("memory of the guest");
             at = Ipa(at.0 + now.len() as u64);
             rest = later;
         }
@@ -33,7 +33,7 @@ impl Machine {
         let mut rest = value.as_mut_bytes();
         while !rest.is_empty() {
             let (now, later) = rest.split_at_mut(rest.len().min(PAGE_SIZE as usize - at.offset()));
-            domain.read_memory(&self.hv, at, now).expect("memory of the guest");
+            domain.on(&self.hv).read_memory(at, now).expect("memory of the guest");
             at = Ipa(at.0 + now.len() as u64);
             rest = later;
         }

@@ -101,18 +101,18 @@ impl Attacker {
                 content.extend_from_slice(&field[..usize::from(size)]);
             }
         }
-        let _ = self.domain.write_memory(&machine.hv, Ipa(self.ram + PAGE_SIZE), &content);
+        let _ = self.domain.on(&machine.hv).write_memory(Ipa(self.ram + PAGE_SIZE), &content);
         if bytes.byte() & 3 == 0 {
             let first = (self.ram >> 12) + bytes.below(self.pages);
             let frames: Vec<u8> = (first..first + bytes.below(9)).flat_map(u64::to_le_bytes).collect();
-            let _ = self.domain.write_memory(&machine.hv, Ipa(self.ram), &frames);
+            let _ = self.domain.on(&machine.hv).write_memory(Ipa(self.ram), &frames);
         }
     }
 
     /// Grants a few of its pages to the other domain.
     fn grant(&self, machine: &Machine) {
         let table = (self.ram >> 12) + 3;
-        assert_eq!(self.domain.map_grant_frame(&machine.hv, 0, Gfn(table)), Ok(()));
+        assert_eq!(self.domain.on(&machine.hv).map_grant_frame(0, Gfn(table)), Ok(()));
         let other = 1 - self.domain.id.0;
         for reference in 0..8_u16 {
             let flags = entry::PERMIT_ACCESS | if reference & 1 == 0 { 0 } else { entry::READ_ONLY };

@@ -178,7 +178,7 @@ impl Machine {
     pub fn boot(&mut self, plan: Plan) -> Arc<Domain> {
         let domain = self.add(plan);
         let vcpu = domain.vcpu(VcpuId(0)).expect("a domain has a vCPU");
-        assert!(domain.start_vcpu(&self.hv, vcpu, ENTRY, 0));
+        assert!(domain.on(&self.hv).start_vcpu(vcpu, ENTRY, 0));
         self.settle();
         domain
     }

@@ -8,7 +8,7 @@ use xenolith_abi::domctl::{
 
 use crate::caller::Caller;
 use xenolith_core::types::{DomId, Gfn, Mfn};
-use xenolith_domain::domain::Domain;
+use xenolith_domain::domain::{Domain, DomainRef};
 
 use super::Outcome;
 
@@ -22,16 +22,20 @@ pub fn set_target(caller: &Caller<'_>, domain: &Domain, request: &Domctl) -> Res
 }
 
 /// `EPERM`: the interrupt is not the caller's. `ENOSPC`: too many.
-pub fn irq_permission(caller: &Caller<'_>, domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {
+pub fn irq_permission(
+    caller: &Caller<'_>,
+    domain: DomainRef<'_>,
+    request: &Domctl,
+) -> Result<Outcome, Errno> {
     let asked: IrqPermission = request.payload.get();
-    domain.permit_interrupt(caller.hv, caller.domain(), asked.pirq, asked.allow_access != 0)?;
+    domain.permit_interrupt(&caller.domain(), asked.pirq, asked.allow_access != 0)?;
     Ok(Outcome::Done)
 }
 
 /// `EINVAL`: the range is empty or wraps. `EPERM`: the frames are not the caller's devices. `ENOSPC`: too many ranges.
 pub fn iomem_permission(caller: &Caller<'_>, domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {
     let asked: IomemPermission = request.payload.get();
-    domain.permit_frames(caller.domain(), Mfn(asked.first_mfn), asked.nr_mfns, asked.allow_access != 0)?;
+    domain.permit_frames(&caller.domain(), Mfn(asked.first_mfn), asked.nr_mfns, asked.allow_access != 0)?;
     Ok(Outcome::Done)
 }
 
@@ -43,7 +47,7 @@ pub fn memory_mapping(caller: &Caller<'_>, domain: &Domain, request: &Domctl) ->
     match asked.nr_mfns {
         0 => return Err(Errno::EINVAL),
         pages if pages > MEMORY_MAPPING_PAGES => return Err(Errno::E2BIG),
-        pages if asked.add_mapping != 0 => domain.map_device(caller.domain(), gfn, mfn, pages)?,
+        pages if asked.add_mapping != 0 => domain.map_device(&caller.domain(), gfn, mfn, pages)?,
         pages => domain.unmap_device(gfn, mfn, pages)?,
     }
     Ok(Outcome::Done)
@@ -60,23 +64,31 @@ fn shared_interrupt(request: &Domctl) -> Result<u32, Errno> {
 
 /// `EPERM`: no permission. `EINVAL`: the guest has no such interrupt. `EBUSY`: another domain has it, or the caller itself
 /// without having permitted it to the guest, as `xl` finds it with `irqs=` on a machine whose devices are all in use.
-pub fn bind_interrupt(caller: &Caller<'_>, domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {
+pub fn bind_interrupt(
+    caller: &Caller<'_>,
+    domain: DomainRef<'_>,
+    request: &Domctl,
+) -> Result<Outcome, Errno> {
     let intid = shared_interrupt(request)?;
-    domain.bind_interrupt(caller.hv, caller.domain(), intid)?;
+    domain.bind_interrupt(&caller.domain(), intid)?;
     Ok(Outcome::Done)
 }
 
 /// `EINVAL`: the guest does not have it. `EBUSY`: it is handling one.
-pub fn unbind_interrupt(caller: &Caller<'_>, domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {
+pub fn unbind_interrupt(
+    caller: &Caller<'_>,
+    domain: DomainRef<'_>,
+    request: &Domctl,
+) -> Result<Outcome, Errno> {
     let intid = shared_interrupt(request)?;
-    domain.unbind_interrupt(caller.hv, caller.domain(), intid)?;
+    domain.unbind_interrupt(&caller.domain(), intid)?;
     Ok(Outcome::Done)
 }
 
 /// Makes an emulated UART whose other end another domain has; the port is told. `EINVAL`: another command, padding that is not
 /// zero, no such page, the domain has a UART already, or no such interrupt. `EOPNOTSUPP`: another kind of UART. `ENOSPC`,
 /// `ENOMEM`: no port.
-pub fn make_uart(caller: &Caller<'_>, domain: &Domain, request: &mut Domctl) -> Result<Outcome, Errno> {
+pub fn make_uart(domain: DomainRef<'_>, request: &mut Domctl) -> Result<Outcome, Errno> {
     let mut asked: VuartOp = request.payload.get();
     if asked.cmd != VUART_INIT || asked.pad != 0 {
         return Err(Errno::EINVAL);
@@ -84,7 +96,7 @@ pub fn make_uart(caller: &Caller<'_>, domain: &Domain, request: &mut Domctl) -> 
     if asked.kind != VUART_VPL011 {
         return Err(Errno::EOPNOTSUPP);
     }
-    asked.evtchn = domain.make_uart(caller.hv, Gfn(asked.gfn), DomId(asked.console_domid))?.0;
+    asked.evtchn = domain.make_uart(Gfn(asked.gfn), DomId(asked.console_domid))?.0;
     request.payload.set(&asked);
     Ok(Outcome::Answered)
 }

@@ -5,7 +5,7 @@ use xenolith_abi::domctl::{AddressSize, CacheFlush, Domctl, MaxMem, PagingMempoo
 
 use crate::caller::{Arguments, Caller};
 use xenolith_core::types::Gfn;
-use xenolith_domain::domain::Domain;
+use xenolith_domain::domain::{Domain, DomainRef};
 use xenolith_domain::parts::progress::Progress;
 
 use super::Outcome;
@@ -64,12 +64,12 @@ pub fn paging_pool(domain: &Domain, request: &mut Domctl) -> Result<Outcome, Err
 pub fn set_paging_pool(
     caller: &Caller<'_>,
     arguments: Arguments,
-    domain: &Domain,
+    domain: DomainRef<'_>,
     request: &Domctl,
 ) -> Result<Outcome, Errno> {
     let asked: PagingMempool = request.payload.get();
     loop {
-        match domain.set_paging_pool(caller.hv, asked.size, STEP)? {
+        match domain.set_paging_pool(asked.size, STEP)? {
             Progress::Done => return Ok(Outcome::Done),
             Progress::Again if caller.should_pause() => return Ok(Outcome::Again(arguments)),
             Progress::Again => {}

@@ -1,13 +1,11 @@
 //! Whether a domain runs, what it does, and its end.
 
-use alloc::sync::Arc;
-
 use xenolith_abi::Errno;
 use xenolith_abi::domctl::{Domctl, SetDomainHandle};
 
 use crate::caller::{Arguments, Caller};
 use xenolith_core::types::DomId;
-use xenolith_domain::domain::Domain;
+use xenolith_domain::domain::{Domain, DomainRef};
 use xenolith_domain::hypervisor::Hypervisor;
 use xenolith_domain::parts::progress::Progress;
 
@@ -19,27 +17,31 @@ const PAUSED: u64 = 0x7061_7573_6564_0001;
 
 /// Pauses a domain, unless the call has before. Nothing when no CPU holds a vCPU of it any more; else how the call goes
 /// on. `EINVAL`: the caller's own.
-pub fn stop(caller: &Caller<'_>, arguments: Arguments, domain: &Domain) -> Result<Option<Outcome>, Errno> {
+pub fn stop(
+    caller: &Caller<'_>,
+    arguments: Arguments,
+    domain: DomainRef<'_>,
+) -> Result<Option<Outcome>, Errno> {
     if domain.id == caller.domain().id {
         return Err(Errno::EINVAL);
     }
     let [address, mark, ..] = arguments;
     if mark != PAUSED {
-        domain.pause(caller.hv)?;
+        domain.pause()?;
     }
-    if domain.is_stopped(caller.hv) {
+    if domain.is_stopped() {
         return Ok(None);
     }
     xenolith_hw::relax();
     Ok(Some(Outcome::Again([address, PAUSED, 0, 0, 0])))
 }
 
-pub fn pause(caller: &Caller<'_>, arguments: Arguments, domain: &Domain) -> Result<Outcome, Errno> {
+pub fn pause(caller: &Caller<'_>, arguments: Arguments, domain: DomainRef<'_>) -> Result<Outcome, Errno> {
     stop(caller, arguments, domain).map(|wait| wait.unwrap_or(Outcome::Done))
 }
 
 /// Destroys a domain step by step. `EINVAL`: the caller's own.
-pub fn destroy(caller: &Caller<'_>, arguments: Arguments, domain: &Arc<Domain>) -> Result<Outcome, Errno> {
+pub fn destroy(caller: &Caller<'_>, arguments: Arguments, domain: &Domain) -> Result<Outcome, Errno> {
     if domain.id == caller.domain().id {
         return Err(Errno::EINVAL);
     }
@@ -68,7 +70,7 @@ pub fn info(caller: &Caller<'_>, version: Version, request: &mut Domctl) -> Resu
         Version::V15 => caller.hv.domain_from(id),
         Version::V16 | Version::V17 => caller.hv.domain(id),
     };
-    let info = domain.ok_or(Errno::ESRCH)?.info(caller.hv);
+    let info = domain.ok_or(Errno::ESRCH)?.on(caller.hv).info();
     request.domain = info.domain;
     request.payload.set(&info);
     Ok(Outcome::Answered)

@@ -12,7 +12,7 @@ use xenolith_abi::sysctl::SCHEDULER_CREDIT2;
 use crate::caller::{Arguments, Caller};
 use xenolith_arch as arch;
 use xenolith_core::types::VcpuId;
-use xenolith_domain::domain::Domain;
+use xenolith_domain::domain::{Domain, DomainRef};
 use xenolith_domain::vcpu::Vcpu;
 use xenolith_policy::sched::CpuMask;
 
@@ -102,17 +102,17 @@ pub fn nodes(caller: &Caller<'_>, request: &Domctl) -> Result<Outcome, Errno> {
 pub fn set_context(
     caller: &Caller<'_>,
     arguments: Arguments,
-    domain: &Domain,
+    domain: DomainRef<'_>,
     request: &Domctl,
 ) -> Result<Outcome, Errno> {
     let asked: VcpuContext = request.payload.get();
-    let vcpu = vcpu(domain, asked.vcpu, Errno::EINVAL)?;
+    let vcpu = vcpu(&domain, asked.vcpu, Errno::EINVAL)?;
     standing_still(caller, arguments, domain, || {
         if asked.ctxt == 0 {
-            return domain.reset_vcpu(caller.hv, vcpu);
+            return domain.reset_vcpu(vcpu);
         }
         let context: VcpuGuestContext = caller.read(asked.ctxt)?;
-        domain.set_vcpu_context(caller.hv, vcpu, &context)
+        domain.set_vcpu_context(vcpu, &context)
     })
 }
 
@@ -120,11 +120,11 @@ pub fn set_context(
 pub fn context(
     caller: &Caller<'_>,
     arguments: Arguments,
-    domain: &Domain,
+    domain: DomainRef<'_>,
     request: &Domctl,
 ) -> Result<Outcome, Errno> {
     let asked: VcpuContext = request.payload.get();
-    let vcpu = vcpu(domain, asked.vcpu, Errno::EINVAL)?;
+    let vcpu = vcpu(&domain, asked.vcpu, Errno::EINVAL)?;
     standing_still(caller, arguments, domain, || {
         let context = domain.vcpu_context(vcpu)?;
         caller.write(asked.ctxt, &context)
@@ -135,22 +135,22 @@ pub fn context(
 fn standing_still(
     caller: &Caller<'_>,
     arguments: Arguments,
-    domain: &Domain,
+    domain: DomainRef<'_>,
     action: impl FnOnce() -> Result<(), Errno>,
 ) -> Result<Outcome, Errno> {
     if let Some(wait) = state::stop(caller, arguments, domain)? {
         return Ok(wait);
     }
     let result = action();
-    domain.unpause(caller.hv)?;
+    domain.unpause()?;
     result.map(|()| Outcome::Done)
 }
 
 /// `EINVAL`: a number that no vCPU can have. `ESRCH`: no such vCPU.
-pub fn info(caller: &Caller<'_>, domain: &Domain, request: &mut Domctl) -> Result<Outcome, Errno> {
+pub fn info(domain: DomainRef<'_>, request: &mut Domctl) -> Result<Outcome, Errno> {
     let asked: VcpuInfo = request.payload.get();
-    let vcpu = vcpu(domain, asked.vcpu, Errno::EINVAL)?;
-    request.payload.set(&domain.vcpu_info(caller.hv, vcpu));
+    let vcpu = vcpu(&domain, asked.vcpu, Errno::EINVAL)?;
+    request.payload.set(&domain.vcpu_info(vcpu));
     Ok(Outcome::Answered)
 }
 

@@ -64,17 +64,11 @@ fn map(
     gfn: Gfn,
 ) -> Result<(), Errno> {
     match Resource::from_number(request.kind) {
-        Some(Resource::GrantTable) => caller.domain().map_grant_resource(caller.hv, owner, index, gfn),
+        Some(Resource::GrantTable) => caller.domain().map_grant_resource(owner, index, gfn),
         #[cfg(feature = "ioreq")]
         Some(Resource::IoreqServer) => {
             let server = u16::try_from(request.id).map_err(|_| Errno::EINVAL)?;
-            caller.domain().map_server_frame(
-                caller.hv,
-                owner,
-                xenolith_policy::ioreq::ServerId(server),
-                index,
-                gfn,
-            )
+            caller.domain().map_server_frame(owner, xenolith_policy::ioreq::ServerId(server), index, gfn)
         }
         _ => Err(Errno::EOPNOTSUPP),
     }
@@ -97,7 +91,7 @@ fn pages(
         let page = request.frame.wrapping_add(index);
         if let Err(errno) = place.and_then(|gfn| map(caller, owner, request, page, gfn)) {
             for gfn in (0..index).map_while(|done| gfn(caller, request, done).ok()) {
-                caller.domain().unmap_resource(caller.hv, gfn);
+                caller.domain().unmap_resource(gfn);
             }
             return Err(if index == 0 { errno } else { Errno::EIO });
         }

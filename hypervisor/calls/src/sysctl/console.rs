@@ -6,7 +6,6 @@ use xenolith_abi::sysctl::{DebugKeys, ReadConsole};
 
 use crate::caller::Caller;
 use xenolith_domain::console::{RING, console};
-use xenolith_domain::debug_keys;
 
 /// Bytes copied at a time.
 const CHUNK: usize = 256;
@@ -41,8 +40,8 @@ pub fn read(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The keys are taken in order; [`debug_keys`] says what they show. Each counts once in a call: many of them would keep
-/// this CPU for as long as the console takes to print the same again and again.
+/// The keys are taken in order; [`debug_keys`](xenolith_domain::debug_keys) says what they show. Each counts once in a call:
+/// many of them would keep this CPU for as long as the console takes to print the same again and again.
 pub fn press_keys(caller: &Caller<'_>, payload: &Payload) -> Result<(), Errno> {
     let asked: DebugKeys = payload.get();
     let mut pressed = [false; 1 << u8::BITS];
@@ -50,7 +49,7 @@ pub fn press_keys(caller: &Caller<'_>, payload: &Payload) -> Result<(), Errno> {
         let key: u8 = caller.read(Caller::element::<u8>(asked.keys, index.into())?)?;
         if let Some(before @ false) = pressed.get_mut(usize::from(key)) {
             *before = true;
-            debug_keys::press(caller.hv, key);
+            caller.hv.press_debug_key(key);
         }
     }
     Ok(())

@@ -17,7 +17,7 @@ pub fn list(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Errno> {
         && let Some(domain) = next.and_then(|id| caller.hv.domain_from(id))
     {
         let place = Caller::element::<DomainInfo>(asked.buffer, count.into())?;
-        caller.write(place, &domain.info(caller.hv))?;
+        caller.write(place, &domain.on(caller.hv).info())?;
         count += 1;
         next = domain.id.0.checked_add(1).map(DomId);
     }

@@ -158,7 +158,7 @@ fn carry_on(
 #[inline(always)]
 fn ask(hv: &Hypervisor, vcpu: &VcpuRef, regs: &GuestRegs, current: &MmioAccess, write: bool) -> IoState {
     let stored = current.stored(regs, write, inject::byte_order);
-    vcpu.domain.access(hv, vcpu.id, current.at, current.access.size.bytes(), stored)
+    vcpu.domain.on(hv).access(vcpu.id, current.at, current.access.size.bytes(), stored)
 }
 
 /// The same out of line, for the transfers of an instruction that moves two registers, and those that were put off.
@@ -180,6 +180,6 @@ fn fetch(vcpu: &VcpuRef, hv: &Hypervisor, regs: &GuestRegs) -> Option<u32> {
     }
     let at = arch::translate(Gva(regs.pc), false)?;
     let mut word = [0; 4];
-    vcpu.domain.read_memory(hv, at, &mut word).ok()?;
+    vcpu.domain.on(hv).read_memory(at, &mut word).ok()?;
     Some(u32::from_le_bytes(word))
 }

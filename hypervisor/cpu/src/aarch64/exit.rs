@@ -6,7 +6,6 @@ use xenolith_calls as hypercall;
 use xenolith_core::types::Gfn;
 use xenolith_domain::cpu::Local;
 use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
-use xenolith_domain::list_registers::{self, wait_for_interrupt};
 use xenolith_isa::regs::{GuestRegs, Length};
 use xenolith_isa::sysreg::{self, Outcome, SgiGroup, SysregAccess, VcpuView};
 use xenolith_isa::trap::{self, DataAbort, FaultStatus, Syndrome, Trap};
@@ -62,7 +61,7 @@ fn handle_other(
                     hv.scheduler.yield_now(local.id());
                     local.choose();
                 }
-                (true, false) => wait_for_interrupt(hv, vcpu, local),
+                (true, false) => vcpu.domain.on(hv).wait_for_interrupt(vcpu.vcpu(), local),
             }
         }
         Trap::SError { .. } => inject::system_error(vcpu, regs, syndrome),
@@ -104,15 +103,15 @@ fn system_register(
                 SgiGroup::Group1 => SgiRegister::Sgi1R,
                 SgiGroup::Group1Other => SgiRegister::Asgi1R,
             };
-            vcpu.domain.change_vgic(hv, |vgic| vgic.send_sgi(vcpu.id, register, value));
+            vcpu.domain.on(hv).change_vgic(|vgic| vgic.send_sgi(vcpu.id, register, value));
         }
         Outcome::PhysicalTimer { register, write } => {
             result = physical_timer::access(hv, vcpu, local, register, write);
         }
         Outcome::Deactivate { value } => {
-            list_registers::present_interrupts(hv, vcpu);
+            vcpu.domain.on(hv).present_interrupts(vcpu.vcpu());
             let intid = (value & 0xff_ffff) as u32;
-            vcpu.domain.change_vgic(hv, |vgic| vgic.deactivate(vcpu.id, intid));
+            vcpu.domain.on(hv).change_vgic(|vgic| vgic.deactivate(vcpu.id, intid));
             vcpu.vcpu().mark_interrupts_changed();
         }
         Outcome::SetWay => {

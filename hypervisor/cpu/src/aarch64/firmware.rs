@@ -4,7 +4,6 @@ use xenolith_abi::sched::ShutdownReason;
 
 use xenolith_domain::cpu::Local;
 use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
-use xenolith_domain::list_registers::wait_for_interrupt;
 use xenolith_host::command_line::XenVersion;
 use xenolith_isa::psci::{self, Call, CpuOn, Status};
 use xenolith_isa::regs::GuestRegs;
@@ -16,20 +15,20 @@ pub fn call(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, regs: &mut Guest
     match call {
         Call::CpuOn(request) => regs.x[0] = request.status(cpu_on(hv, vcpu, &request)).x0(),
         Call::CpuOff => {
-            domain.stop_vcpu(hv, vcpu.vcpu());
+            domain.on(hv).stop_vcpu(vcpu.vcpu());
             local.choose();
         }
         Call::CpuSuspend => {
             regs.x[0] = Status::Success.x0();
-            wait_for_interrupt(hv, vcpu, local);
+            domain.on(hv).wait_for_interrupt(vcpu.vcpu(), local);
         }
         Call::AffinityInfo { target, level } => regs.x[0] = affinity_info(vcpu, target, level),
         Call::SystemOff => {
-            domain.shut_down(hv, ShutdownReason::Poweroff);
+            domain.on(hv).shut_down(ShutdownReason::Poweroff);
             local.choose();
         }
         Call::SystemReset => {
-            domain.shut_down(hv, ShutdownReason::Reboot);
+            domain.on(hv).shut_down(ShutdownReason::Reboot);
             local.choose();
         }
         call => answer(hv, call, regs),
@@ -52,7 +51,7 @@ fn cpu_on(hv: &Hypervisor, vcpu: &VcpuRef, request: &CpuOn) -> Status {
         Err(status) => return status,
     };
     let Some(other) = vcpu.domain.vcpu(id) else { return Status::InvalidParameters };
-    match vcpu.domain.start_vcpu(hv, other, request.entry, request.context) {
+    match vcpu.domain.on(hv).start_vcpu(other, request.entry, request.context) {
         true => Status::Success,
         false => Status::AlreadyOn,
     }

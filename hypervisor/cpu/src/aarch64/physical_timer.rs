@@ -2,8 +2,10 @@
 
 use xenolith_arch as arch;
 use xenolith_domain::cpu::Local;
+use xenolith_domain::domain::DomainRef;
 use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
 use xenolith_domain::timers::TimerKind;
+use xenolith_domain::vcpu::Vcpu;
 use xenolith_isa::physical_timer::TimerRegister;
 
 /// A guest reads a register of the timer, or writes this value to it. What is read.
@@ -23,15 +25,15 @@ pub fn access(
     };
     local.set_timer(vcpu.vcpu().unit, TimerKind::Physical, timer.deadline(now));
     local.choose();
-    vcpu.domain.set_private_level(hv, vcpu.id, vcpu.domain.arch.physical_timer, timer.line(now));
+    vcpu.domain.on(hv).set_private_level(vcpu.id, vcpu.domain.arch.physical_timer, timer.line(now));
     0
 }
 
 /// The timer of a vCPU, which may not be running, has come to its time.
-pub fn due(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, now: u64) {
-    let timer = *vcpu.vcpu().arch.timer.lock();
-    local.set_timer(vcpu.vcpu().unit, TimerKind::Physical, timer.deadline(now));
+pub fn due(domain: DomainRef<'_>, vcpu: &Vcpu, local: &mut Local, now: u64) {
+    let timer = *vcpu.arch.timer.lock();
+    local.set_timer(vcpu.unit, TimerKind::Physical, timer.deadline(now));
     if timer.line(now) {
-        vcpu.domain.set_private_level(hv, vcpu.id, vcpu.domain.arch.physical_timer, true);
+        domain.set_private_level(vcpu.id, domain.arch.physical_timer, true);
     }
 }

@@ -5,7 +5,7 @@
 mod build;
 mod guest_context;
 mod interrupts;
-pub mod list_registers;
+mod list_registers;
 
 use core::sync::atomic::{AtomicBool, AtomicU64};
 

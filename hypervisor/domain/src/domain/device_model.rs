@@ -15,7 +15,7 @@ use xenolith_core::types::{DomId, Gfn};
 use xenolith_memory::p2m::MapKind;
 use xenolith_policy::slots::Parties;
 
-use super::Domain;
+use super::{Domain, DomainRef};
 use crate::parts::device_models::Permission;
 
 impl Domain {
@@ -55,21 +55,23 @@ impl Domain {
         allowed.retain(|permission| permission.to != other || permission.stays);
         other != DomId::CONTROL && !allowed.iter().any(|permission| permission.to == other)
     }
+}
 
+impl DomainRef<'_> {
     /// Revokes the permission of `other`, however it was given, and destroys the ioreq servers that it has here. Its
-    /// mappings of this domain's memory are another matter ([`Domain::unmap_foreign_of`]).
-    pub fn forbid_device_model(&self, hv: &Hypervisor, other: DomId) {
+    /// mappings of this domain's memory are another matter ([`DomainRef::unmap_foreign_of`]).
+    pub fn forbid_device_model(self, other: DomId) {
         {
-            let mut slots = hv.slots.lock();
+            let mut slots = self.hv.slots.lock();
             slots.revoke(Parties { guest: self.id, backend: other });
             self.device_models.lock().retain(|permission| permission.to != other);
         }
-        self.end_servers_of(hv, other);
+        self.end_servers_of(other);
     }
 
     /// Takes away what this domain has mapped of `other`'s memory and ioreq pages, from frame `from` on, as much as fits
     /// into one call. Returns where to go on, or nothing at the end. Its grants of the other stay: those were given to it.
-    pub fn unmap_foreign_of(&self, hv: &Hypervisor, other: DomId, from: u64) -> Option<u64> {
+    pub fn unmap_foreign_of(self, other: DomId, from: u64) -> Option<u64> {
         let mut memory = self.memory.lock();
         let end = memory.p2m.highest().map_or(0, |highest| highest.0.saturating_add(1));
         let pages = end.checked_sub(from).filter(|&left| left > 0)?;
@@ -83,13 +85,31 @@ impl Domain {
                 }
                 budget -= 1;
                 let mfn = xenolith_core::types::Mfn(run.mfn.0.saturating_add(page));
-                if hv.frames.owner_of(mfn) == Ok(other) {
-                    let _ = memory.unmap_referenced(hv, self, gfn, mfn);
+                if self.hv.frames.owner_of(mfn) == Ok(other) {
+                    let _ = memory.unmap_referenced(self, gfn, mfn);
                 }
             }
         }
         let next = from.saturating_add(reached.max(1));
         (next < end).then_some(next)
+    }
+
+    /// The domain is dying and its vCPUs have left their CPUs: its devices are nobody's any more, and what it served is
+    /// served no more. Nobody waits for it after that, and it waits for nobody.
+    pub fn end_devices(self) {
+        self.end_servers();
+        loop {
+            let ended = self.hv.slots.lock().take_of_guest(self.id);
+            // At most so many as the domain had.
+            let Some(parties) = ended else { break };
+            self.hv.raise_virq_of(parties.backend, Virq::DeviceSlots);
+        }
+        for guest in self.hv.domains().filter(|guest| guest.id != self.id) {
+            guest.on(self.hv).forbid_device_model(self.id);
+        }
+        if self.hv.slots.lock().abandon(self.id) {
+            self.hv.raise_virq_of(DomId::CONTROL, Virq::DeviceSlots);
+        }
     }
 }
 
@@ -139,9 +159,9 @@ impl Hypervisor {
                 .map(|guest| (guest, parties.backend))
         };
         if let Some((guest, backend)) = ended {
-            guest.end_servers_of(self, backend);
+            guest.on(self).end_servers_of(backend);
             let backend = self.domain(backend);
-            let rest = backend.and_then(|backend| backend.unmap_foreign_of(self, guest.id, from));
+            let rest = backend.and_then(|backend| backend.on(self).unmap_foreign_of(guest.id, from));
             if rest.is_some() {
                 return Ok(rest);
             }
@@ -150,27 +170,9 @@ impl Hypervisor {
         self.raise_virq_of(parties.backend, Virq::DeviceSlots);
         Ok(None)
     }
-
-    /// A domain is dying and its vCPUs have left their CPUs: its devices are nobody's any more, and what it served is
-    /// served no more. Nobody waits for it after that, and it waits for nobody.
-    pub fn end_devices_of(&self, domain: &Domain) {
-        domain.end_servers(self);
-        loop {
-            let ended = self.slots.lock().take_of_guest(domain.id);
-            // At most so many as the domain had.
-            let Some(parties) = ended else { break };
-            self.raise_virq_of(parties.backend, Virq::DeviceSlots);
-        }
-        for guest in self.domains().filter(|guest| guest.id != domain.id) {
-            guest.forbid_device_model(self, domain.id);
-        }
-        if self.slots.lock().abandon(domain.id) {
-            self.raise_virq_of(DomId::CONTROL, Virq::DeviceSlots);
-        }
-    }
 }
 
-/// Pages that [`Domain::unmap_foreign_of`] looks at in one call.
+/// Pages that [`DomainRef::unmap_foreign_of`] looks at in one call.
 pub const PAGES_IN_ONE_GO: u32 = 512;
 
 /// Whether a mapping may be of another domain's memory, without a grant.

@@ -8,52 +8,9 @@ use xenolith_core::types::{DomId, Gfn, VcpuId};
 use xenolith_memory::frames::FrameRef;
 use xenolith_policy::event::{Closing, Delivery, Ends, EventActions, Peer, Port, vcpu_info_fits};
 
-use super::Domain;
+use super::{Domain, DomainRef};
 
 impl Domain {
-    /// Carries out what follows from events. The domain's event lock is not held.
-    pub fn follow_events(&self, hv: &Hypervisor, effects: EventActions) {
-        for id in effects.notify.iter() {
-            self.raise_event(hv, id);
-        }
-        for id in effects.wake.iter() {
-            if let Some(vcpu) = self.vcpu(id) {
-                hv.wake(vcpu.unit);
-            }
-        }
-    }
-
-    /// Sends the event of a port.
-    pub fn send_event(&self, hv: &Hypervisor, port: Port) -> Result<(), Errno> {
-        use xenolith_policy::event::Sent;
-        let sent = self.events.lock().send(port)?;
-        match sent {
-            Sent::Nowhere => (),
-            Sent::Here(effects) => self.follow_events(hv, effects),
-            Sent::To(peer) => hv.deliver_event(peer),
-        }
-        Ok(())
-    }
-
-    /// Signals through a port of the hypervisor. A port to which nobody has connected is found pending when somebody does.
-    pub(crate) fn notify_peer(&self, hv: &Hypervisor, port: Port) {
-        let peer = self.events.lock().consumer_peer(port);
-        if let Some(peer) = peer {
-            hv.deliver_event(peer);
-        }
-    }
-
-    /// Connects a new port to one that another domain offers.
-    pub fn bind_interdomain(&self, hv: &Hypervisor, remote: &Domain, port: Port) -> Result<Port, Errno> {
-        let (local_port, effects) = self.with_ends(remote, |mut ends| ends.bind_interdomain(port))?;
-        self.follow_events(hv, effects);
-        let consumer = remote.events.lock().consumer(port);
-        if let Some((tag, vcpu)) = consumer {
-            remote.consumer_changed(hv, tag, vcpu, port);
-        }
-        Ok(local_port)
-    }
-
     /// Connects two ports that this domain and another have reserved for each other.
     pub fn connect_ports(&self, port: Port, remote: &Domain, remote_port: Port) -> Result<(), Errno> {
         self.with_ends(remote, |mut ends| ends.connect(port, remote_port))
@@ -74,23 +31,68 @@ impl Domain {
             work(Ends::Two { local: &mut own, remote: &mut other })
         }
     }
+}
+
+impl DomainRef<'_> {
+    /// Carries out what follows from events. The domain's event lock is not held.
+    pub fn follow_events(self, effects: EventActions) {
+        for id in effects.notify.iter() {
+            self.raise_event(id);
+        }
+        for id in effects.wake.iter() {
+            if let Some(vcpu) = self.vcpu(id) {
+                self.hv.wake(vcpu.unit);
+            }
+        }
+    }
+
+    /// Sends the event of a port.
+    pub fn send_event(self, port: Port) -> Result<(), Errno> {
+        use xenolith_policy::event::Sent;
+        let sent = self.events.lock().send(port)?;
+        match sent {
+            Sent::Nowhere => (),
+            Sent::Here(effects) => self.follow_events(effects),
+            Sent::To(peer) => self.hv.deliver_event(peer),
+        }
+        Ok(())
+    }
+
+    /// Signals through a port of the hypervisor. A port to which nobody has connected is found pending when somebody does.
+    pub(crate) fn notify_peer(self, port: Port) {
+        let peer = self.events.lock().consumer_peer(port);
+        if let Some(peer) = peer {
+            self.hv.deliver_event(peer);
+        }
+    }
+
+    /// Connects a new port to one that another domain offers.
+    pub fn bind_interdomain(self, remote: &Domain, port: Port) -> Result<Port, Errno> {
+        let (local_port, effects) = self.with_ends(remote, |mut ends| ends.bind_interdomain(port))?;
+        self.follow_events(effects);
+        let consumer = remote.events.lock().consumer(port);
+        if let Some((tag, vcpu)) = consumer {
+            remote.on(self.hv).consumer_changed(tag, vcpu, port);
+        }
+        Ok(local_port)
+    }
 
     /// Closes a port; the other end, if there is one, waits for a new connection.
-    pub fn close_port(&self, hv: &Hypervisor, port: Port) -> Result<(), Errno> {
+    pub fn close_port(self, port: Port) -> Result<(), Errno> {
         let peer = self.events.lock().close(port)?;
         if let Some(peer) = peer {
-            hv.disconnect_event(peer);
+            self.hv.disconnect_event(peer);
         }
         Ok(())
     }
 
     /// Closes ports until none is left or the budget is used up; true when none is left.
-    pub fn reset_events(&self, hv: &Hypervisor, mut budget: u32) -> bool {
+    pub fn reset_events(self, mut budget: u32) -> bool {
         loop {
             let step = self.events.lock().reset_step(&mut budget);
             match step {
-                Closing::Disconnect(peer) => hv.disconnect_event(peer),
-                Closing::Release(frame) => hv.put_frame(frame),
+                Closing::Disconnect(peer) => self.hv.disconnect_event(peer),
+                Closing::Release(frame) => self.hv.put_frame(frame),
                 Closing::Again => return false,
                 Closing::Done => return true,
             }
@@ -98,64 +100,51 @@ impl Domain {
     }
 
     /// Moves a vCPU's event words to memory of the guest's choice.
-    pub fn register_vcpu_info(
-        &self,
-        hv: &Hypervisor,
-        id: VcpuId,
-        gfn: Gfn,
-        offset: u32,
-    ) -> Result<(), Errno> {
+    pub fn register_vcpu_info(self, id: VcpuId, gfn: Gfn, offset: u32) -> Result<(), Errno> {
         if !vcpu_info_fits(offset) {
             return Err(Errno::ENXIO);
         }
-        let frame = self.get_frame(hv, gfn)?;
+        let frame = self.get_frame(gfn)?;
         let registered = self.events.lock().register_vcpu_info(id, frame, offset);
-        self.settle(hv, registered)
+        self.settle(registered)
     }
 
     /// Gives a vCPU its queues of the FIFO form.
-    pub fn init_event_control(
-        &self,
-        hv: &Hypervisor,
-        id: VcpuId,
-        gfn: Gfn,
-        offset: u32,
-    ) -> Result<(), Errno> {
-        let frame = self.get_frame(hv, gfn)?;
+    pub fn init_event_control(self, id: VcpuId, gfn: Gfn, offset: u32) -> Result<(), Errno> {
+        let frame = self.get_frame(gfn)?;
         let done = self.events.lock().init_control(id, frame, offset);
-        self.settle(hv, done.map(|()| EventActions::default()))
+        self.settle(done.map(|()| EventActions::default()))
     }
 
     /// Adds a page of event words of the FIFO form.
-    pub fn expand_event_array(&self, hv: &Hypervisor, gfn: Gfn) -> Result<(), Errno> {
-        let frame = self.get_frame(hv, gfn)?;
+    pub fn expand_event_array(self, gfn: Gfn) -> Result<(), Errno> {
+        let frame = self.get_frame(gfn)?;
         let done = self.events.lock().expand_array(frame);
-        self.settle(hv, done)
+        self.settle(done)
     }
 
     /// Follows the effects, or gives back the frame that was refused.
     fn settle(
-        &self,
-        hv: &Hypervisor,
+        self,
         done: Result<EventActions, xenolith_policy::event::Refused<FrameRef>>,
     ) -> Result<(), Errno> {
         match done {
             Ok(effects) => {
-                self.follow_events(hv, effects);
+                self.follow_events(effects);
                 Ok(())
             }
             Err(refused) => {
-                hv.put_frame(refused.frame);
+                self.hv.put_frame(refused.frame);
                 Err(refused.errno)
             }
         }
     }
 
     /// Ends a vCPU's poll for another reason than an event: its time is up, or an interrupt waits.
-    pub fn end_poll(&self, hv: &Hypervisor, id: VcpuId) {
+    pub fn end_poll(self, id: VcpuId) {
         self.events.lock().stop_polling(id);
         if let Some(vcpu) = self.vcpu(id) {
-            hv.wake(vcpu.unit);
+            self.hv.wake(vcpu.unit);
         }
     }
 }
@@ -166,8 +155,8 @@ impl Hypervisor {
         let Some(domain) = self.domain(peer.domain) else { return };
         let delivery = domain.events.lock().deliver(peer);
         match delivery {
-            Delivery::Guest(effects) => domain.follow_events(self, effects),
-            Delivery::Consumer(tag, vcpu) => domain.consumer_event(self, tag, vcpu),
+            Delivery::Guest(effects) => domain.on(self).follow_events(effects),
+            Delivery::Consumer(tag, vcpu) => domain.on(self).consumer_event(tag, vcpu),
         }
     }
 
@@ -176,7 +165,7 @@ impl Hypervisor {
         let Some(domain) = self.domain(peer.domain) else { return };
         let consumer = domain.events.lock().disconnect(peer);
         if let Some((tag, vcpu)) = consumer {
-            domain.consumer_changed(self, tag, vcpu, peer.port);
+            domain.on(self).consumer_changed(tag, vcpu, peer.port);
         }
     }
 
@@ -189,7 +178,7 @@ impl Hypervisor {
     pub fn raise_virq_of(&self, id: DomId, virq: Virq) {
         if let Some(domain) = self.domain(id) {
             let effects = domain.events.lock().raise_virq(virq, VcpuId(0));
-            domain.follow_events(self, effects);
+            domain.on(self).follow_events(effects);
         }
     }
 }

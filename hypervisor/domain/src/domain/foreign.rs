@@ -9,19 +9,18 @@
 
 use xenolith_abi::Errno;
 
-use crate::hypervisor::Hypervisor;
 use crate::vcpu::Vcpu;
 use xenolith_arch as arch;
 use xenolith_core::types::{Gfn, Mfn};
 use xenolith_memory::p2m::MapKind;
 
-use super::Domain;
+use super::{Domain, DomainRef};
 use crate::parts::memory::frame_error;
 
-impl Domain {
+impl DomainRef<'_> {
     /// Takes a reference to a page of the domain's RAM, for another domain to map. `EINVAL`: there is no RAM of its own at
     /// the frame. `ESRCH`: it is dying. `ENOMEM`: too many references.
-    fn lend_page(&self, hv: &Hypervisor, gfn: Gfn) -> Result<(Mfn, MapKind), Errno> {
+    fn lend_page(self, gfn: Gfn) -> Result<(Mfn, MapKind), Errno> {
         let memory = self.memory.lock();
         memory.require_open().map_err(|_| Errno::ESRCH)?;
         let entry = memory.p2m.lookup(gfn).map_err(|_| Errno::EINVAL)?;
@@ -30,7 +29,7 @@ impl Domain {
             MapKind::RamReadOnly => MapKind::ForeignReadOnly,
             _ => return Err(Errno::EINVAL),
         };
-        hv.frames.reference(entry.mfn, self.id).map_err(frame_error)?;
+        self.hv.frames.reference(entry.mfn, self.id).map_err(frame_error)?;
         Ok((entry.mfn, kind))
     }
 
@@ -39,30 +38,23 @@ impl Domain {
     ///
     /// `EINVAL`: no RAM there, or `gfn` is beyond the limit. `ESRCH`: the owner is dying, or is the domain itself.
     /// `EPERM`: the domain is not the owner's device model. `ENOMEM`: no table.
-    pub fn map_foreign(&self, hv: &Hypervisor, owner: &Domain, from: Gfn, gfn: Gfn) -> Result<(), Errno> {
+    pub fn map_foreign(self, owner: &Domain, from: Gfn, gfn: Gfn) -> Result<(), Errno> {
         if owner.id == self.id {
             return Err(Errno::ESRCH);
         }
-        let (mfn, kind) = owner.lend_page(hv, from)?;
-        self.map_lent(hv, owner, mfn, kind, gfn)
+        let (mfn, kind) = owner.on(self.hv).lend_page(from)?;
+        self.map_lent(owner, mfn, kind, gfn)
     }
 
     /// Maps a frame of `owner`, with the reference that the caller has taken. Errors: those of [`Self::map_foreign`].
-    fn map_lent(
-        &self,
-        hv: &Hypervisor,
-        owner: &Domain,
-        mfn: Mfn,
-        kind: MapKind,
-        gfn: Gfn,
-    ) -> Result<(), Errno> {
+    fn map_lent(self, owner: &Domain, mfn: Mfn, kind: MapKind, gfn: Gfn) -> Result<(), Errno> {
         {
             let mut memory = self.memory.lock();
-            if !owner.has_device_model(self) {
-                hv.release_frame(mfn);
+            if !owner.has_device_model(self.domain) {
+                self.hv.release_frame(mfn);
                 return Err(Errno::EPERM);
             }
-            memory.map_held(hv, self, gfn, mfn, kind)?;
+            memory.map_held(self, gfn, mfn, kind)?;
         }
         self.grants.lock().forget_gfn(gfn);
         Ok(())
@@ -73,24 +65,18 @@ impl Domain {
     ///
     /// `EINVAL`: the owner's table cannot be so large, or `gfn` is beyond the limit. `ESRCH`: the owner is dying.
     /// `EPERM`: the domain is not the owner's device model. `ENOMEM`: no memory.
-    pub fn map_grant_resource(
-        &self,
-        hv: &Hypervisor,
-        owner: &Domain,
-        index: u64,
-        gfn: Gfn,
-    ) -> Result<(), Errno> {
+    pub fn map_grant_resource(self, owner: &Domain, index: u64, gfn: Gfn) -> Result<(), Errno> {
         if owner.is_dying() {
             return Err(Errno::ESRCH);
         }
         let mfn = {
             // The table keeps its frame while it is locked.
             let mut grants = owner.grants.lock();
-            let page = grants.frame(index, || owner.new_grant_frame(hv))?;
-            hv.frames.reference(page.mfn(), owner.id).map_err(frame_error)?;
+            let page = grants.frame(index, || owner.on(self.hv).new_grant_frame())?;
+            self.hv.frames.reference(page.mfn(), owner.id).map_err(frame_error)?;
             page.mfn()
         };
-        self.map_lent(hv, owner, mfn, MapKind::Shared, gfn)
+        self.map_lent(owner, mfn, MapKind::Shared, gfn)
     }
 
     /// Maps a frame of an ioreq server that the domain has at `owner` (`XENMEM_resource_ioreq_server`).
@@ -99,33 +85,32 @@ impl Domain {
     /// not the owner's device model. `EINVAL`: no such frame, or `gfn` is beyond the limit. `ENOMEM`: no memory.
     #[cfg(feature = "ioreq")]
     pub fn map_server_frame(
-        &self,
-        hv: &Hypervisor,
+        self,
         owner: &Domain,
         server: xenolith_policy::ioreq::ServerId,
         index: u64,
         gfn: Gfn,
     ) -> Result<(), Errno> {
-        let mfn = owner.lend_server_frame(hv, server, self.id, index)?;
-        self.map_lent(hv, owner, mfn, MapKind::Shared, gfn)
+        let mfn = owner.on(self.hv).lend_server_frame(server, self.id, index)?;
+        self.map_lent(owner, mfn, MapKind::Shared, gfn)
     }
 
     /// Takes away what a failed call has mapped at a frame.
-    pub fn unmap_resource(&self, hv: &Hypervisor, gfn: Gfn) {
+    pub fn unmap_resource(self, gfn: Gfn) {
         if let Ok(entry) = self.lookup(gfn)
             && matches!(entry.kind, MapKind::Shared | MapKind::SharedReadOnly)
         {
             // It may be something else by now: then it stays.
-            let _ = self.memory.lock().unmap_referenced(hv, self, gfn, entry.mfn);
+            let _ = self.memory.lock().unmap_referenced(self, gfn, entry.mfn);
         }
     }
 
     /// Sets the mapcache-invalidate flag: a page of RAM was ballooned away, removed or replaced. It is set on the vCPU that
     /// runs on the calling CPU, which then waits until every ioreq server has dropped its mappings; when another domain
     /// did it, it is set on all vCPUs of this one.
-    pub(crate) fn mark_mapcache_stale(&self, hv: &Hypervisor) {
+    pub(crate) fn mark_mapcache_stale(self) {
         let here = Some(arch::this_cpu());
-        match self.vcpus.iter().find(|vcpu| hv.scheduler.running_on(vcpu.unit) == here) {
+        match self.vcpus.iter().find(|vcpu| self.hv.scheduler.running_on(vcpu.unit) == here) {
             Some(vcpu) => vcpu.mark_mapcache_stale(),
             None => self.vcpus.iter().for_each(Vcpu::mark_mapcache_stale),
         }

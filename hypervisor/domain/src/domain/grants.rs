@@ -1,35 +1,32 @@
 //! Grants between domains: where the tables' policy meets memory.
 
-use alloc::sync::Arc;
-
 use xenolith_abi::Errno;
 
-use crate::hypervisor::Hypervisor;
 use xenolith_core::types::{DomId, Gfn, Mfn};
 use xenolith_memory::frames::{FrameRef, Frames};
 use xenolith_memory::p2m::MapKind;
 use xenolith_policy::grant::{Domains, GrantTable, Maptrack, Resolved, Resolver, Rights};
 
-use super::Domain;
+use super::DomainRef;
 use crate::parts::memory::Memory;
 
-impl Domain {
+impl DomainRef<'_> {
     /// A new frame for the domain's grant table.
-    pub fn new_grant_frame(&self, hv: &Hypervisor) -> Option<FrameRef> {
-        hv.new_shared_frame(self)
+    pub fn new_grant_frame(self) -> Option<FrameRef> {
+        self.new_shared_frame()
     }
 
     /// Maps a frame of the grant table, which grows as far as it may (`XENMAPSPACE_grant_table`). A frame that is mapped
     /// elsewhere moves.
-    pub fn map_grant_frame(&self, hv: &Hypervisor, index: u64, gfn: Gfn) -> Result<(), Errno> {
+    pub fn map_grant_frame(self, index: u64, gfn: Gfn) -> Result<(), Errno> {
         let mut memory = self.memory.lock();
         let mut grants = self.grants.lock();
-        let page = grants.frame(index, || self.new_grant_frame(hv))?;
+        let page = grants.frame(index, || self.new_grant_frame())?;
         let old = grants.gfn_of(index).filter(|&old| old != gfn);
-        memory.map_referenced(hv, self, gfn, page.mfn(), self.id, MapKind::Shared)?;
+        memory.map_referenced(self, gfn, page.mfn(), self.id, MapKind::Shared)?;
         if let Some(old) = old {
             // It may have gone by other ways since.
-            let _ = memory.unmap_referenced(hv, self, old, page.mfn());
+            let _ = memory.unmap_referenced(self, old, page.mfn());
         }
         grants.forget_gfn(gfn);
         grants.set_gfn(index, gfn);
@@ -50,28 +47,15 @@ impl Memory {
 }
 
 /// The domains as one of them sees them when it uses grants.
-pub struct GrantContext<'a> {
-    /// The hypervisor.
-    pub hv: &'a Hypervisor,
-    /// Who calls.
-    pub caller: &'a Domain,
-}
-
-impl GrantContext<'_> {
-    fn domain(&self, id: DomId) -> Option<Arc<Domain>> {
-        self.hv.domain(id)
-    }
-}
-
-impl Domains for GrantContext<'_> {
+impl Domains for DomainRef<'_> {
     type Frame = FrameRef;
 
     fn caller(&self) -> DomId {
-        self.caller.id
+        self.id
     }
 
     fn exists(&self, domain: DomId) -> bool {
-        self.domain(domain).is_some()
+        self.hv.domain(domain).is_some()
     }
 
     /// Whom a grant names is the granter's own decision, so that driver domains need no more than that.
@@ -84,7 +68,7 @@ impl Domains for GrantContext<'_> {
         domain: DomId,
         work: impl FnOnce(&mut GrantTable<FrameRef>, &mut Resolver<'_, FrameRef>) -> R,
     ) -> Option<R> {
-        let domain = self.domain(domain)?;
+        let domain = self.hv.domain(domain)?;
         let memory = domain.memory.lock();
         let mut resolve = |gfn: Gfn, rights: Rights| {
             let (frame, writable) = memory.own_ram(&self.hv.frames, domain.id, gfn, rights)?;
@@ -95,12 +79,12 @@ impl Domains for GrantContext<'_> {
     }
 
     fn with_maptrack<R>(&self, work: impl FnOnce(&mut Maptrack) -> R) -> R {
-        work(&mut self.caller.maptrack.lock())
+        work(&mut self.maptrack.lock())
     }
 
     fn own_frame(&self, gfn: Gfn, rights: Rights) -> Option<FrameRef> {
-        let memory = self.caller.memory.lock();
-        memory.own_ram(&self.hv.frames, self.caller.id, gfn, rights).map(|(frame, _)| frame)
+        let memory = self.memory.lock();
+        memory.own_ram(&self.hv.frames, self.id, gfn, rights).map(|(frame, _)| frame)
     }
 
     fn map(&self, gfn: Gfn, mfn: Mfn, granter: DomId, rights: Rights) -> Result<(), Errno> {
@@ -108,14 +92,14 @@ impl Domains for GrantContext<'_> {
             Rights::ReadOnly => MapKind::GrantReadOnly,
             Rights::ReadWrite => MapKind::Grant,
         };
-        self.caller.memory.lock().map_referenced(self.hv, self.caller, gfn, mfn, granter, kind)?;
-        self.caller.grants.lock().forget_gfn(gfn);
+        self.memory.lock().map_referenced(*self, gfn, mfn, granter, kind)?;
+        self.grants.lock().forget_gfn(gfn);
         Ok(())
     }
 
     fn unmap(&self, gfn: Gfn, mfn: Mfn) {
         // Something else may be mapped there by now: then the mapping went, with its reference, when that came.
-        let _ = self.caller.memory.lock().unmap_referenced(self.hv, self.caller, gfn, mfn);
+        let _ = self.memory.lock().unmap_referenced(*self, gfn, mfn);
     }
 
     fn let_go(&self, frame: FrameRef) {

@@ -2,25 +2,24 @@
 
 use xenolith_abi::domctl::{DomainInfo, SHUTDOWN_REASON_NONE, SHUTDOWN_REASON_SHIFT, VcpuInfo, info_flag};
 
-use crate::hypervisor::Hypervisor;
 use crate::vcpu::{Power, Vcpu};
 use xenolith_arch as arch;
 use xenolith_policy::sched::{RunState, Times};
 
-use super::Domain;
+use super::DomainRef;
 
 /// Nanoseconds that a vCPU has run.
 fn run_time(times: Option<Times>, now: u64) -> u64 {
     arch::nanoseconds(times.map_or(0, |times| times.total(RunState::Running, now)))
 }
 
-impl Domain {
+impl DomainRef<'_> {
     /// The domain as `getdomaininfo` describes it.
-    pub fn info(&self, hv: &Hypervisor) -> DomainInfo {
+    pub fn info(self) -> DomainInfo {
         let now = arch::now();
         let (mut cpu_time, mut online, mut running, mut blocked) = (0_u64, 0, false, true);
         for vcpu in &self.vcpus {
-            let times = hv.scheduler.times(vcpu.unit);
+            let times = self.hv.scheduler.times(vcpu.unit);
             cpu_time = cpu_time.saturating_add(run_time(times, now));
             if *vcpu.power.lock() == Power::On {
                 online += 1;
@@ -50,15 +49,15 @@ impl Domain {
             nr_online_vcpus: online,
             max_vcpu_id: u32::try_from(self.vcpus.len()).unwrap_or(u32::MAX).wrapping_sub(1),
             handle: *self.handle.lock(),
-            gpaddr_bits: u8::try_from(hv.geometry.bits()).unwrap_or(u8::MAX),
+            gpaddr_bits: u8::try_from(self.hv.geometry.bits()).unwrap_or(u8::MAX),
             arch: self.arch.info(),
             ..DomainInfo::default()
         }
     }
 
     /// A vCPU as `getvcpuinfo` describes it.
-    pub fn vcpu_info(&self, hv: &Hypervisor, vcpu: &Vcpu) -> VcpuInfo {
-        let times = hv.scheduler.times(vcpu.unit);
+    pub fn vcpu_info(self, vcpu: &Vcpu) -> VcpuInfo {
+        let times = self.hv.scheduler.times(vcpu.unit);
         let is = |state| u8::from(times.is_some_and(|times| times.state == state));
         let last = vcpu.last_cpu.load(core::sync::atomic::Ordering::Relaxed);
         VcpuInfo {
@@ -67,7 +66,7 @@ impl Domain {
             blocked: is(RunState::Blocked),
             running: is(RunState::Running),
             cpu_time: run_time(times, arch::now()),
-            cpu: hv.scheduler.running_on(vcpu.unit).map_or(last, |cpu| cpu.0).into(),
+            cpu: self.hv.scheduler.running_on(vcpu.unit).map_or(last, |cpu| cpu.0).into(),
             ..VcpuInfo::default()
         }
     }

@@ -8,7 +8,6 @@ use core::sync::atomic::Ordering;
 
 use xenolith_abi::Errno;
 
-use crate::hypervisor::Hypervisor;
 use xenolith_arch as arch;
 use xenolith_core::sync::RwLockReadGuard;
 use xenolith_core::types::{DomId, Ipa, Mfn, VcpuId};
@@ -17,212 +16,19 @@ use xenolith_policy::event::{ConsumerTag, Port};
 use xenolith_policy::ioreq::{Outcome, Posted, Removed, Request, ServerId};
 use xenolith_vdev::address_table::AddressTable;
 
-use super::Domain;
+use super::{Domain, DomainRef};
 use crate::parts::io_state::IoState;
 use crate::parts::memory::frame_error;
 
 impl Domain {
-    /// Asks the ioreq server that has claimed the addresses from `at` to `last`, of which the access may reach beyond.
-    /// `write` is what the guest stores. The table of addresses is locked until the servers are: meanwhile no other server
-    /// can get the number of this one.
-    // What an access is takes as many words.
-    #[allow(clippy::too_many_arguments)]
-    pub(super) fn forward(
-        &self,
-        hv: &Hypervisor,
-        id: VcpuId,
-        server: ServerId,
-        at: Ipa,
-        size: u8,
-        write: Option<u64>,
-        last: Ipa,
-        table: RwLockReadGuard<'_, AddressTable>,
-    ) -> IoState {
-        let end = at.0.checked_add(u64::from(size).saturating_sub(1));
-        let (Some(vcpu), true) = (self.vcpu(id), end.is_some_and(|end| end <= last.0)) else {
-            return IoState::Unhandled;
-        };
-        let mut servers = self.io.servers.lock();
-        drop(table);
-        if !servers.is_enabled(server) {
-            return IoState::Unhandled;
-        }
-        let request =
-            Request { address: at.0, size, write: write.is_some(), data: write.unwrap_or_default() };
-        // The answer may come as soon as the question is out. No kick: the vCPU runs on this CPU.
-        let _ = hv.scheduler.pause(vcpu.unit, arch::now());
-        let posted = servers.post(id, server, &request);
-        drop(servers);
-        match posted {
-            Posted::Notify(port) => {
-                self.notify_peer(hv, port);
-                IoState::Pending
-            }
-            Posted::Refused => {
-                hv.kick(hv.scheduler.resume(vcpu.unit, arch::now()));
-                IoState::Dropped
-            }
-        }
-    }
-
     /// What the device model has answered to a vCPU's access, once. Nothing if it waited for no access.
     pub fn take_answer(&self, id: VcpuId) -> Option<u64> {
         self.io.servers.lock().take_result(id).map(|result| result.data)
     }
 
-    /// Pages left the domain's memory by a call of this vCPU, which runs on the calling CPU: it waits until every device
-    /// model has dropped its mappings. True if it has to wait.
-    pub fn invalidate_mappings(&self, hv: &Hypervisor, id: VcpuId) -> bool {
-        if !self.io.any.load(Ordering::Acquire) {
-            return false;
-        }
-        let Some(vcpu) = self.vcpu(id) else { return false };
-        let mut servers = self.io.servers.lock();
-        let _ = hv.scheduler.pause(vcpu.unit, arch::now());
-        let ports = servers.post_invalidate(id);
-        drop(servers);
-        if ports.is_empty() {
-            hv.kick(hv.scheduler.resume(vcpu.unit, arch::now()));
-            return false;
-        }
-        for port in ports {
-            self.notify_peer(hv, port);
-        }
-        true
-    }
-
-    /// A device model has sent an event for this vCPU.
-    pub fn device_model_event(&self, hv: &Hypervisor, tag: ConsumerTag, id: VcpuId) {
-        let outcome = self.io.servers.lock().on_response(tag, id);
-        self.follow_outcome(hv, id, outcome);
-    }
-
-    /// A device model has connected to this vCPU's port, or has closed its end, or has died. Which of these is asked of the
-    /// port under the lock of the servers: word of what was done to it may come in another order. A server that has lost
-    /// all ports to which it was bound is one that nobody will ever end: it ends here.
-    pub fn device_model_changed(&self, hv: &Hypervisor, tag: ConsumerTag, id: VcpuId, port: Port) {
-        let (outcome, deserted) = {
-            let mut addresses = self.addresses.change();
-            let mut servers = self.io.servers.lock();
-            if self.events.lock().consumer_peer(port).is_some() {
-                return servers.on_peer_bound(tag, id);
-            }
-            let lost = (servers.on_peer_closed(tag, id), servers.destroy_deserted(tag));
-            if let Some((server, _)) = &lost.1 {
-                addresses.remove_server(*server);
-            }
-            self.io.any.store(servers.has_servers(), Ordering::Release);
-            lost
-        };
-        self.follow_outcome(hv, id, outcome);
-        if let Some((server, removed)) = deserted {
-            self.warn_ratelimited(format_args!("{server} ends, because its device model is gone"));
-            self.clear_up(hv, removed);
-        }
-    }
-
-    fn follow_outcome(&self, hv: &Hypervisor, id: VcpuId, outcome: Outcome) {
-        if outcome == Outcome::Finished {
-            self.end_wait(hv, id);
-        }
-    }
-
-    fn end_wait(&self, hv: &Hypervisor, id: VcpuId) {
-        if let Some(vcpu) = self.vcpu(id) {
-            vcpu.mark_answered();
-            hv.kick(hv.scheduler.resume(vcpu.unit, arch::now()));
-        }
-    }
-
-    /// Makes an ioreq server for `owner`. Errors: those of `Servers::create`; `ESRCH`: the domain is dying; `EPERM`:
-    /// `owner` is not its device model.
-    pub fn create_server(&self, hv: &Hypervisor, owner: &Domain) -> Result<ServerId, Errno> {
-        let mut servers = self.io.servers.lock();
-        // Both asked under the lock: what ends servers comes by here after that.
-        if self.is_dying() {
-            return Err(Errno::ESRCH);
-        }
-        if !self.has_device_model(owner) {
-            return Err(Errno::EPERM);
-        }
-        let owner = owner.id;
-        let made = servers.create(owner, |vcpu, tag| self.events.lock().alloc_consumer(vcpu, owner, tag));
-        self.io.any.store(servers.has_servers(), Ordering::Release);
-        drop(servers);
-        made.map_err(|error| {
-            self.close_consumers(hv, &error.ports);
-            error.errno
-        })
-    }
-
-    /// Ends a server; nobody waits for it any more. Errors: those of `Servers::destroy`.
-    pub fn destroy_server(&self, hv: &Hypervisor, server: ServerId, by: Option<DomId>) -> Result<(), Errno> {
-        let removed = {
-            let mut addresses = self.addresses.change();
-            let mut servers = self.io.servers.lock();
-            let removed = servers.destroy(server, by)?;
-            addresses.remove_server(server);
-            self.io.any.store(servers.has_servers(), Ordering::Release);
-            removed
-        };
-        self.clear_up(hv, removed);
-        Ok(())
-    }
-
-    /// Lets go of everything that a server held.
-    fn clear_up(&self, hv: &Hypervisor, removed: Removed<FrameRef>) {
-        let Removed { ports, frames, released } = removed;
-        for id in released.iter() {
-            self.end_wait(hv, id);
-        }
-        self.close_consumers(hv, &ports);
-        for frame in frames {
-            hv.put_frame(frame);
-        }
-    }
-
-    fn close_consumers(&self, hv: &Hypervisor, ports: &[Port]) {
-        for &port in ports {
-            let closed = self.events.lock().close_consumer(port);
-            if let Ok(Some(peer)) = closed {
-                hv.disconnect_event(peer);
-            }
-        }
-    }
-
-    /// Ends the servers that a domain has here.
-    pub fn end_servers_of(&self, hv: &Hypervisor, owner: DomId) {
-        loop {
-            let server = self.io.servers.lock().owned_by(owner);
-            // Each round ends one, or finds that another CPU has just done so.
-            let Some(server) = server else { return };
-            let _ = self.destroy_server(hv, server, None);
-        }
-    }
-
-    /// Ends all servers of a domain that is dying.
-    pub fn end_servers(&self, hv: &Hypervisor) {
-        loop {
-            let server = self.io.servers.lock().any();
-            let Some(server) = server else { return };
-            let _ = self.destroy_server(hv, server, None);
-        }
-    }
-
     /// Whether a server is there and is this domain's. Errors: those of `Servers::require`.
     pub fn require_server(&self, server: ServerId, by: DomId) -> Result<(), Errno> {
         self.io.servers.lock().require(server, by)
-    }
-
-    /// Lets accesses go to a server, or not. Errors: those of `Servers::set_enabled`.
-    pub fn enable_server(
-        &self,
-        hv: &Hypervisor,
-        server: ServerId,
-        by: DomId,
-        enabled: bool,
-    ) -> Result<(), Errno> {
-        self.io.servers.lock().set_enabled(server, by, enabled, || hv.new_shared_frame(self))
     }
 
     /// Gives device addresses `first..=last` to a server. Errors: those of `Servers::map_range`.
@@ -246,18 +52,200 @@ impl Domain {
     pub fn server_resource_size(&self) -> u32 {
         self.io.servers.lock().resource_frames()
     }
+}
+
+impl DomainRef<'_> {
+    /// Asks the ioreq server that has claimed the addresses from `at` to `last`, of which the access may reach beyond.
+    /// `write` is what the guest stores. The table of addresses is locked until the servers are: meanwhile no other server
+    /// can get the number of this one.
+    // What an access is takes as many words.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn forward(
+        self,
+        id: VcpuId,
+        server: ServerId,
+        at: Ipa,
+        size: u8,
+        write: Option<u64>,
+        last: Ipa,
+        table: RwLockReadGuard<'_, AddressTable>,
+    ) -> IoState {
+        let end = at.0.checked_add(u64::from(size).saturating_sub(1));
+        let (Some(vcpu), true) = (self.vcpu(id), end.is_some_and(|end| end <= last.0)) else {
+            return IoState::Unhandled;
+        };
+        let mut servers = self.io.servers.lock();
+        drop(table);
+        if !servers.is_enabled(server) {
+            return IoState::Unhandled;
+        }
+        let request =
+            Request { address: at.0, size, write: write.is_some(), data: write.unwrap_or_default() };
+        // The answer may come as soon as the question is out. No kick: the vCPU runs on this CPU.
+        let _ = self.hv.scheduler.pause(vcpu.unit, arch::now());
+        let posted = servers.post(id, server, &request);
+        drop(servers);
+        match posted {
+            Posted::Notify(port) => {
+                self.notify_peer(port);
+                IoState::Pending
+            }
+            Posted::Refused => {
+                self.hv.kick(self.hv.scheduler.resume(vcpu.unit, arch::now()));
+                IoState::Dropped
+            }
+        }
+    }
+
+    /// Pages left the domain's memory by a call of this vCPU, which runs on the calling CPU: it waits until every device
+    /// model has dropped its mappings. True if it has to wait.
+    pub fn invalidate_mappings(self, id: VcpuId) -> bool {
+        if !self.io.any.load(Ordering::Acquire) {
+            return false;
+        }
+        let Some(vcpu) = self.vcpu(id) else { return false };
+        let mut servers = self.io.servers.lock();
+        let _ = self.hv.scheduler.pause(vcpu.unit, arch::now());
+        let ports = servers.post_invalidate(id);
+        drop(servers);
+        if ports.is_empty() {
+            self.hv.kick(self.hv.scheduler.resume(vcpu.unit, arch::now()));
+            return false;
+        }
+        for port in ports {
+            self.notify_peer(port);
+        }
+        true
+    }
+
+    /// A device model has sent an event for this vCPU.
+    pub fn device_model_event(self, tag: ConsumerTag, id: VcpuId) {
+        let outcome = self.io.servers.lock().on_response(tag, id);
+        self.follow_outcome(id, outcome);
+    }
+
+    /// A device model has connected to this vCPU's port, or has closed its end, or has died. Which of these is asked of the
+    /// port under the lock of the servers: word of what was done to it may come in another order. A server that has lost
+    /// all ports to which it was bound is one that nobody will ever end: it ends here.
+    pub fn device_model_changed(self, tag: ConsumerTag, id: VcpuId, port: Port) {
+        let (outcome, deserted) = {
+            let mut addresses = self.addresses.change();
+            let mut servers = self.io.servers.lock();
+            if self.events.lock().consumer_peer(port).is_some() {
+                return servers.on_peer_bound(tag, id);
+            }
+            let lost = (servers.on_peer_closed(tag, id), servers.destroy_deserted(tag));
+            if let Some((server, _)) = &lost.1 {
+                addresses.remove_server(*server);
+            }
+            self.io.any.store(servers.has_servers(), Ordering::Release);
+            lost
+        };
+        self.follow_outcome(id, outcome);
+        if let Some((server, removed)) = deserted {
+            self.warn_ratelimited(format_args!("{server} ends, because its device model is gone"));
+            self.clear_up(removed);
+        }
+    }
+
+    fn follow_outcome(self, id: VcpuId, outcome: Outcome) {
+        if outcome == Outcome::Finished {
+            self.end_wait(id);
+        }
+    }
+
+    fn end_wait(self, id: VcpuId) {
+        if let Some(vcpu) = self.vcpu(id) {
+            vcpu.mark_answered();
+            self.hv.kick(self.hv.scheduler.resume(vcpu.unit, arch::now()));
+        }
+    }
+
+    /// Makes an ioreq server for `owner`. Errors: those of `Servers::create`; `ESRCH`: the domain is dying; `EPERM`:
+    /// `owner` is not its device model.
+    pub fn create_server(self, owner: &Domain) -> Result<ServerId, Errno> {
+        let mut servers = self.io.servers.lock();
+        // Both asked under the lock: what ends servers comes by here after that.
+        if self.is_dying() {
+            return Err(Errno::ESRCH);
+        }
+        if !self.has_device_model(owner) {
+            return Err(Errno::EPERM);
+        }
+        let owner = owner.id;
+        let made = servers.create(owner, |vcpu, tag| self.events.lock().alloc_consumer(vcpu, owner, tag));
+        self.io.any.store(servers.has_servers(), Ordering::Release);
+        drop(servers);
+        made.map_err(|error| {
+            self.close_consumers(&error.ports);
+            error.errno
+        })
+    }
+
+    /// Ends a server; nobody waits for it any more. Errors: those of `Servers::destroy`.
+    pub fn destroy_server(self, server: ServerId, by: Option<DomId>) -> Result<(), Errno> {
+        let removed = {
+            let mut addresses = self.addresses.change();
+            let mut servers = self.io.servers.lock();
+            let removed = servers.destroy(server, by)?;
+            addresses.remove_server(server);
+            self.io.any.store(servers.has_servers(), Ordering::Release);
+            removed
+        };
+        self.clear_up(removed);
+        Ok(())
+    }
+
+    /// Lets go of everything that a server held.
+    fn clear_up(self, removed: Removed<FrameRef>) {
+        let Removed { ports, frames, released } = removed;
+        for id in released.iter() {
+            self.end_wait(id);
+        }
+        self.close_consumers(&ports);
+        for frame in frames {
+            self.hv.put_frame(frame);
+        }
+    }
+
+    fn close_consumers(self, ports: &[Port]) {
+        for &port in ports {
+            let closed = self.events.lock().close_consumer(port);
+            if let Ok(Some(peer)) = closed {
+                self.hv.disconnect_event(peer);
+            }
+        }
+    }
+
+    /// Ends the servers that a domain has here.
+    pub fn end_servers_of(self, owner: DomId) {
+        loop {
+            let server = self.io.servers.lock().owned_by(owner);
+            // Each round ends one, or finds that another CPU has just done so.
+            let Some(server) = server else { return };
+            let _ = self.destroy_server(server, None);
+        }
+    }
+
+    /// Ends all servers of a domain that is dying.
+    pub fn end_servers(self) {
+        loop {
+            let server = self.io.servers.lock().any();
+            let Some(server) = server else { return };
+            let _ = self.destroy_server(server, None);
+        }
+    }
+
+    /// Lets accesses go to a server, or not. Errors: those of `Servers::set_enabled`.
+    pub fn enable_server(self, server: ServerId, by: DomId, enabled: bool) -> Result<(), Errno> {
+        self.io.servers.lock().set_enabled(server, by, enabled, || self.new_shared_frame())
+    }
 
     /// Takes a reference to a frame of a server, for its owner `by` to map. Errors: those of `Servers::frame`.
-    pub fn lend_server_frame(
-        &self,
-        hv: &Hypervisor,
-        server: ServerId,
-        by: DomId,
-        index: u64,
-    ) -> Result<Mfn, Errno> {
+    pub fn lend_server_frame(self, server: ServerId, by: DomId, index: u64) -> Result<Mfn, Errno> {
         let mut servers = self.io.servers.lock();
-        let frame = servers.frame(server, by, index, || hv.new_shared_frame(self))?;
-        hv.frames.reference(frame.mfn(), self.id).map_err(frame_error)?;
+        let frame = servers.frame(server, by, index, || self.new_shared_frame())?;
+        self.hv.frames.reference(frame.mfn(), self.id).map_err(frame_error)?;
         Ok(frame.mfn())
     }
 }

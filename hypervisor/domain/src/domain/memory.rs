@@ -3,14 +3,13 @@
 use xenolith_abi::Errno;
 
 use crate::arch::HardwareTlb;
-use crate::hypervisor::Hypervisor;
 use xenolith_core::bug;
 use xenolith_core::types::{DomId, Gfn, Ipa, Mfn, PAGE_SIZE};
 use xenolith_memory::frames::{Content, FrameRange, FrameRef, Kind};
 use xenolith_memory::p2m::{Entry, MapKind, P2m, P2mAccess, P2mError, Run};
 use xenolith_memory::table::TableList;
 
-use super::Domain;
+use super::{Domain, DomainRef};
 use crate::parts::memory::{Memory, frame_error, holds_reference};
 
 /// Tables that the pool gets at a time when it may grow by itself: more than any single page needs.
@@ -18,14 +17,14 @@ const MORE_TABLES: u64 = 8;
 
 impl Memory {
     /// Takes the mapping at a frame away, if there is one, and drops the reference that it held.
-    fn clear(&mut self, hv: &Hypervisor, domain: &Domain, gfn: Gfn) -> Result<Option<Run>, Errno> {
-        let removed = self.with_tables(hv, domain.id, |p2m| p2m.remove(gfn))?;
+    fn clear(&mut self, domain: DomainRef<'_>, gfn: Gfn) -> Result<Option<Run>, Errno> {
+        let removed = self.with_tables(domain, |p2m| p2m.remove(gfn))?;
         if let Some(run) = removed {
             if holds_reference(run.kind) {
-                hv.release_frame(run.mfn);
+                domain.hv.release_frame(run.mfn);
             }
             if run.kind.is_ram() {
-                domain.mark_mapcache_stale(hv);
+                domain.mark_mapcache_stale();
             }
         }
         if self.shared_info_gfn == Some(gfn) {
@@ -37,47 +36,39 @@ impl Memory {
     /// Maps a frame that somebody owns at `gfn`, in place of what is there. The mapping holds a reference.
     pub fn map_referenced(
         &mut self,
-        hv: &Hypervisor,
-        domain: &Domain,
+        domain: DomainRef<'_>,
         gfn: Gfn,
         mfn: Mfn,
         owner: DomId,
         kind: MapKind,
     ) -> Result<(), Errno> {
-        hv.frames.reference(mfn, owner).map_err(frame_error)?;
-        self.map_held(hv, domain, gfn, mfn, kind)
+        domain.hv.frames.reference(mfn, owner).map_err(frame_error)?;
+        self.map_held(domain, gfn, mfn, kind)
     }
 
     /// As [`Self::map_referenced`], with a reference that the caller has taken for it. After an error it is dropped.
     pub fn map_held(
         &mut self,
-        hv: &Hypervisor,
-        domain: &Domain,
+        domain: DomainRef<'_>,
         gfn: Gfn,
         mfn: Mfn,
         kind: MapKind,
     ) -> Result<(), Errno> {
         let mapped = self.require_open().and_then(|()| {
-            self.clear(hv, domain, gfn)?;
-            Ok(self.with_tables(hv, domain.id, |p2m| p2m.map(gfn, mfn, 1, kind))?)
+            self.clear(domain, gfn)?;
+            Ok(self.with_tables(domain, |p2m| p2m.map(gfn, mfn, 1, kind))?)
         });
         if mapped.is_err() {
-            hv.release_frame(mfn);
+            domain.hv.release_frame(mfn);
         }
         mapped
     }
 
     /// Takes away a mapping of `mfn` that holds a reference; nothing happens when something else is mapped there by now.
-    pub fn unmap_referenced(
-        &mut self,
-        hv: &Hypervisor,
-        domain: &Domain,
-        gfn: Gfn,
-        mfn: Mfn,
-    ) -> Result<(), Errno> {
+    pub fn unmap_referenced(&mut self, domain: DomainRef<'_>, gfn: Gfn, mfn: Mfn) -> Result<(), Errno> {
         match self.p2m.lookup(gfn) {
             Ok(entry) if entry.mfn == mfn && holds_reference(entry.kind) => {
-                self.clear(hv, domain, gfn).map(|_| ())
+                self.clear(domain, gfn).map(|_| ())
             }
             Ok(_) | Err(P2mError::NotMapped) => Err(Errno::ENOENT),
             Err(error) => Err(error.into()),
@@ -87,8 +78,7 @@ impl Memory {
     /// Changes a page or a block of the tables; when the pool is used up and may grow, it does, once.
     fn with_tables<T>(
         &mut self,
-        hv: &Hypervisor,
-        owner: DomId,
+        domain: DomainRef<'_>,
         mut change: impl FnMut(&mut P2m<TableList, HardwareTlb>) -> Result<T, P2mError>,
     ) -> Result<T, P2mError> {
         let result = change(&mut self.p2m);
@@ -96,7 +86,7 @@ impl Memory {
             return result;
         }
         for _ in 0..MORE_TABLES {
-            let table = hv.frames.alloc_table(owner).ok_or(P2mError::NoTables)?;
+            let table = domain.hv.frames.alloc_table(domain.id).ok_or(P2mError::NoTables)?;
             self.p2m.pool_mut().push(table);
         }
         change(&mut self.p2m)
@@ -110,10 +100,16 @@ impl Domain {
         self.memory.lock().p2m.lookup_for(gfn, access).is_ok()
     }
 
+    /// What is mapped at a frame of the domain's RAM or shared pages.
+    pub fn lookup(&self, gfn: Gfn) -> Result<Entry, Errno> {
+        Ok(self.memory.lock().p2m.lookup(gfn)?)
+    }
+}
+
+impl DomainRef<'_> {
     /// Looks a frame up, and keeps it mapped, and so from being freed, while `with` uses it.
     pub(crate) fn with_page<T>(
-        &self,
-        hv: &Hypervisor,
+        self,
         gfn: Gfn,
         access: P2mAccess,
         with: impl FnOnce(xenolith_memory::page::Page) -> T,
@@ -123,31 +119,29 @@ impl Domain {
         if matches!(entry.kind, MapKind::Device | MapKind::StrictDevice) {
             return Err(Errno::EFAULT);
         }
-        hv.frames.with_mapped(&memory.p2m, entry.mfn, with).map_err(|_| Errno::EFAULT)
+        self.hv.frames.with_mapped(&memory.p2m, entry.mfn, with).map_err(|_| Errno::EFAULT)
     }
 
     /// Copies bytes out of guest memory. They lie in one page.
-    pub fn read_memory(&self, hv: &Hypervisor, from: Ipa, into: &mut [u8]) -> Result<(), Errno> {
-        let copied =
-            self.with_page(hv, from.frame(), P2mAccess::Read, |page| page.read(from.offset(), into))?;
+    pub fn read_memory(self, from: Ipa, into: &mut [u8]) -> Result<(), Errno> {
+        let copied = self.with_page(from.frame(), P2mAccess::Read, |page| page.read(from.offset(), into))?;
         if copied { Ok(()) } else { Err(Errno::EFAULT) }
     }
 
     /// Copies bytes into guest memory. They lie in one page.
-    pub fn write_memory(&self, hv: &Hypervisor, to: Ipa, from: &[u8]) -> Result<(), Errno> {
-        let copied =
-            self.with_page(hv, to.frame(), P2mAccess::Write, |page| page.write(to.offset(), from))?;
+    pub fn write_memory(self, to: Ipa, from: &[u8]) -> Result<(), Errno> {
+        let copied = self.with_page(to.frame(), P2mAccess::Write, |page| page.write(to.offset(), from))?;
         if copied { Ok(()) } else { Err(Errno::EFAULT) }
     }
 
     /// Copies bytes into guest memory, page by page, and past the caches: for a guest that starts with them off.
-    pub fn load_memory(&self, hv: &Hypervisor, to: Ipa, from: &[u8]) -> Result<(), Errno> {
+    pub fn load_memory(self, to: Ipa, from: &[u8]) -> Result<(), Errno> {
         let mut to = to;
         let mut rest = from;
         while !rest.is_empty() {
             let room = PAGE_SIZE as usize - to.offset();
             let (now, later) = rest.split_at(room.min(rest.len()));
-            self.with_page(hv, to.frame(), P2mAccess::Write, |page| {
+            self.with_page(to.frame(), P2mAccess::Write, |page| {
                 let copied = page.write(to.offset(), now);
                 xenolith_hw::clean_to_memory(page.mfn().base().0, PAGE_SIZE);
                 copied
@@ -159,43 +153,33 @@ impl Domain {
     }
 
     /// Holds a frame of the domain's own RAM that hypervisor and guest are going to share.
-    pub fn get_frame(&self, hv: &Hypervisor, gfn: Gfn) -> Result<FrameRef, Errno> {
-        self.with_frame_ref(hv, gfn, |frame| frame)
+    pub fn get_frame(self, gfn: Gfn) -> Result<FrameRef, Errno> {
+        self.with_frame_ref(gfn, |frame| frame)
     }
 
     /// The same, and puts it in its place before the domain's end can begin to look there. Errors: those of
-    /// `Self::frame`.
-    pub fn with_frame_ref<T>(
-        &self,
-        hv: &Hypervisor,
-        gfn: Gfn,
-        put: impl FnOnce(FrameRef) -> T,
-    ) -> Result<T, Errno> {
+    /// [`Self::get_frame`].
+    pub fn with_frame_ref<T>(self, gfn: Gfn, put: impl FnOnce(FrameRef) -> T) -> Result<T, Errno> {
         let memory = self.memory.lock();
         memory.require_open()?;
         let entry = memory.p2m.lookup_for(gfn, P2mAccess::Write).map_err(|_| Errno::EINVAL)?;
         if entry.kind != MapKind::Ram {
             return Err(Errno::EINVAL);
         }
-        Ok(put(hv.frames.get_frame(entry.mfn, self.id).map_err(frame_error)?))
-    }
-
-    /// What is mapped at a frame of the domain's RAM or shared pages.
-    pub fn lookup(&self, gfn: Gfn) -> Result<Entry, Errno> {
-        Ok(self.memory.lock().p2m.lookup(gfn)?)
+        Ok(put(self.hv.frames.get_frame(entry.mfn, self.id).map_err(frame_error)?))
     }
 
     /// Gives one page back (`XENMEM_decrease_reservation`). A direct-mapped domain keeps the frame, so that the same
     /// one comes back: devices may know it.
-    pub fn give_page_back(&self, hv: &Hypervisor, gfn: Gfn) -> Result<(), Errno> {
+    pub fn give_page_back(self, gfn: Gfn) -> Result<(), Errno> {
         let mut memory = self.memory.lock();
         let entry = memory.p2m.lookup(gfn)?;
         if !entry.kind.is_ram() {
             return Err(Errno::EINVAL);
         }
-        memory.clear(hv, self, gfn)?;
+        memory.clear(self, gfn)?;
         if !self.direct_mapped {
-            hv.give_up(self, FrameRange { first: entry.mfn, pages: 1 }).map_err(frame_error)?;
+            self.give_up(FrameRange { first: entry.mfn, pages: 1 }).map_err(frame_error)?;
             memory.pages = memory.pages.saturating_sub(1);
         }
         Ok(())
@@ -203,7 +187,7 @@ impl Domain {
 
     /// Puts 2^order pages at `gfn` (`XENMEM_populate_physmap`) in place of what is there: fresh ones, or for a
     /// direct-mapped domain those of the same number, which it must own. RAM that was there stays the domain's own.
-    pub fn populate(&self, hv: &Hypervisor, gfn: Gfn, order: u8) -> Result<(), Errno> {
+    pub fn populate(self, gfn: Gfn, order: u8) -> Result<(), Errno> {
         let pages = 1_u64.checked_shl(order.into()).ok_or(Errno::EINVAL)?;
         if !gfn.0.is_multiple_of(pages) {
             return Err(Errno::EINVAL);
@@ -212,18 +196,18 @@ impl Domain {
         memory.require_open()?;
         if self.direct_mapped {
             let end = gfn.0.checked_add(pages).ok_or(Errno::EINVAL)?;
-            if !(gfn.0..end).all(|mfn| hv.frames.is_ram_of(Mfn(mfn), self.id)) {
+            if !(gfn.0..end).all(|mfn| self.hv.frames.is_ram_of(Mfn(mfn), self.id)) {
                 return Err(Errno::EINVAL);
             }
-            return self.map_ram(hv, &mut memory, gfn, Mfn(gfn.0), pages);
+            return self.map_ram(&mut memory, gfn, Mfn(gfn.0), pages);
         }
         let owned = memory.pages.checked_add(pages).ok_or(Errno::ENOMEM)?;
         if owned > memory.max_pages {
             return Err(Errno::ENOMEM);
         }
-        let mfn = hv.frames.alloc(order, self.id, Kind::Ram, Content::Zeroed).ok_or(Errno::ENOMEM)?;
-        if let Err(errno) = self.map_ram(hv, &mut memory, gfn, mfn, pages) {
-            if hv.frames.free(mfn, order, self.id).is_err() {
+        let mfn = self.hv.frames.alloc(order, self.id, Kind::Ram, Content::Zeroed).ok_or(Errno::ENOMEM)?;
+        if let Err(errno) = self.map_ram(&mut memory, gfn, mfn, pages) {
+            if self.hv.frames.free(mfn, order, self.id).is_err() {
                 bug!("{}: {mfn} was allocated, and cannot be freed", self.id);
             }
             return Err(errno);
@@ -234,29 +218,22 @@ impl Domain {
 
     /// Maps RAM of the domain in place of what is there. The tables of what goes are there for what comes, so that no
     /// error leaves a hole.
-    fn map_ram(
-        &self,
-        hv: &Hypervisor,
-        memory: &mut Memory,
-        gfn: Gfn,
-        mfn: Mfn,
-        pages: u64,
-    ) -> Result<(), Errno> {
+    fn map_ram(self, memory: &mut Memory, gfn: Gfn, mfn: Mfn, pages: u64) -> Result<(), Errno> {
         let mut map = |p2m: &mut P2m<_, _>| p2m.map(gfn, mfn, pages, MapKind::Ram);
-        match memory.with_tables(hv, self.id, &mut map) {
+        match memory.with_tables(self, &mut map) {
             Err(P2mError::Occupied) => {}
             done => return Ok(done?),
         }
         for page in (0..pages).filter_map(|page| Some(Gfn(gfn.0.checked_add(page)?))) {
-            memory.clear(hv, self, page)?;
+            memory.clear(self, page)?;
             self.grants.lock().forget_gfn(page);
         }
-        Ok(memory.with_tables(hv, self.id, map)?)
+        Ok(memory.with_tables(self, map)?)
     }
 
     /// Takes away what the domain has mapped at a frame (`XENMEM_remove_from_physmap`). Its RAM stays its own; a grant
     /// goes only by its handle.
-    pub fn remove_mapping(&self, hv: &Hypervisor, gfn: Gfn) -> Result<(), Errno> {
+    pub fn remove_mapping(self, gfn: Gfn) -> Result<(), Errno> {
         let mut memory = self.memory.lock();
         match memory.p2m.lookup(gfn) {
             Err(P2mError::NotMapped) => return Err(Errno::ENOENT),
@@ -266,7 +243,7 @@ impl Domain {
             }
             Ok(_) => (),
         }
-        memory.clear(hv, self, gfn)?;
+        memory.clear(self, gfn)?;
         self.grants.lock().forget_gfn(gfn);
         Ok(())
     }

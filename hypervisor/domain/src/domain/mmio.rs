@@ -4,31 +4,27 @@ use xenolith_core::sync::RwLockReadGuard;
 use xenolith_core::types::{Ipa, VcpuId};
 use xenolith_vdev::address_table::{AddressTable, Found, Handler};
 
-use super::Domain;
-use crate::hypervisor::Hypervisor;
+use super::DomainRef;
 use crate::parts::io_state::IoState;
 
-impl Domain {
+impl DomainRef<'_> {
     /// A load or store of this vCPU, which runs on the calling CPU, at an address where the domain has no memory. `write` is
     /// what is stored.
     #[inline(always)]
-    pub fn access(&self, hv: &Hypervisor, id: VcpuId, at: Ipa, size: u8, write: Option<u64>) -> IoState {
+    pub fn access(self, id: VcpuId, at: Ipa, size: u8, write: Option<u64>) -> IoState {
         let table = self.addresses.read();
         let Some(found) = table.find(at) else { return IoState::Unhandled };
         // The most frequent one first, and by one comparison.
         if let Handler::Vgic(number) = found.handler {
             drop(table);
-            return self.access_interrupt_controller(hv, id, number, found.offset, size, write);
+            return self.access_interrupt_controller(id, number, found.offset, size, write);
         }
-        self.access_other(hv, id, at, size, write, found, table)
+        self.access_other(id, at, size, write, found, table)
     }
 
-    // What an access is takes as many words.
-    #[allow(clippy::too_many_arguments)]
     #[inline(never)]
     fn access_other(
-        &self,
-        hv: &Hypervisor,
+        self,
         id: VcpuId,
         at: Ipa,
         size: u8,
@@ -42,14 +38,14 @@ impl Domain {
         match found.handler {
             // The servers are locked before the table is free, so that this one still has the address when it is asked.
             #[cfg(feature = "ioreq")]
-            Handler::Server(server) => self.forward(hv, id, server, at, size, write, found.last, table),
+            Handler::Server(server) => self.forward(id, server, at, size, write, found.last, table),
             Handler::Vuart => {
                 drop(table);
-                self.access_uart(hv, found.offset, size, write)
+                self.access_uart(found.offset, size, write)
             }
             Handler::Vgic(number) => {
                 drop(table);
-                self.access_interrupt_controller(hv, id, number, found.offset, size, write)
+                self.access_interrupt_controller(id, number, found.offset, size, write)
             }
         }
     }

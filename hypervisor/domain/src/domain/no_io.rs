@@ -1,31 +1,32 @@
 //! A hypervisor that was built without I/O forwarding: no domain has an ioreq server.
 
-use crate::hypervisor::Hypervisor;
 use xenolith_core::types::{DomId, VcpuId};
 use xenolith_policy::event::{ConsumerTag, Port};
 
-use super::Domain;
+use super::{Domain, DomainRef};
 
 impl Domain {
     /// No vCPU waits for an answer.
     pub fn take_answer(&self, _: VcpuId) -> Option<u64> {
         None
     }
+}
 
+impl DomainRef<'_> {
     /// Nobody has mappings to drop.
-    pub fn invalidate_mappings(&self, _: &Hypervisor, _: VcpuId) -> bool {
+    pub fn invalidate_mappings(self, _: VcpuId) -> bool {
         false
     }
 
     /// No port is a device model's.
-    pub fn device_model_event(&self, _: &Hypervisor, _: ConsumerTag, _: VcpuId) {}
+    pub fn device_model_event(self, _: ConsumerTag, _: VcpuId) {}
 
     /// No port is a device model's.
-    pub fn device_model_changed(&self, _: &Hypervisor, _: ConsumerTag, _: VcpuId, _: Port) {}
+    pub fn device_model_changed(self, _: ConsumerTag, _: VcpuId, _: Port) {}
 
     /// There are no servers.
-    pub fn end_servers_of(&self, _: &Hypervisor, _: DomId) {}
+    pub fn end_servers_of(self, _: DomId) {}
 
     /// There are no servers.
-    pub fn end_servers(&self, _: &Hypervisor) {}
+    pub fn end_servers(self) {}
 }

@@ -5,12 +5,11 @@
 
 use xenolith_abi::Errno;
 
-use crate::hypervisor::Hypervisor;
 use crate::parts::permits::Range;
 use xenolith_core::types::{Gfn, Mfn};
 use xenolith_memory::p2m::MapKind;
 
-use super::Domain;
+use super::{Domain, DomainRef};
 
 impl Domain {
     /// Whether the domain has all these machine frames as device registers, at their own addresses.
@@ -99,17 +98,13 @@ impl Domain {
         }
         Ok(())
     }
+}
 
+impl DomainRef<'_> {
     /// Permits this domain to have an interrupt of `giver`, or no longer. `EPERM`: it is not the giver's. `EBUSY`: the
     /// domain has it, so that the permission cannot go. `ENOSPC`: too many.
-    pub fn permit_interrupt(
-        &self,
-        hv: &Hypervisor,
-        giver: &Domain,
-        intid: u32,
-        allow: bool,
-    ) -> Result<(), Errno> {
-        let owner = hv.owner_of_interrupt(intid);
+    pub fn permit_interrupt(self, giver: &Domain, intid: u32, allow: bool) -> Result<(), Errno> {
+        let owner = self.hv.owner_of_interrupt(intid);
         let given = self.permits.lock().has_interrupt(intid);
         if owner != Some(giver.id) && owner != Some(self.id) && (allow || !given) {
             return Err(Errno::EPERM);
@@ -123,27 +118,27 @@ impl Domain {
     /// Gives the domain a shared interrupt of `giver` under its own number, masked. `EPERM`: not permitted. `EINVAL`: it
     /// has no such interrupt, or is dying. `EBUSY`: another domain has it, such as the giver when it has not permitted this, or
     /// the giver is handling one just now.
-    pub fn bind_interrupt(&self, hv: &Hypervisor, giver: &Domain, intid: u32) -> Result<(), Errno> {
+    pub fn bind_interrupt(self, giver: &Domain, intid: u32) -> Result<(), Errno> {
         let permitted = self.permits.lock().has_interrupt(intid);
         if !permitted {
-            let in_use = hv.owner_of_interrupt(intid) == Some(giver.id);
+            let in_use = self.hv.owner_of_interrupt(intid) == Some(giver.id);
             return Err(if in_use { Errno::EBUSY } else { Errno::EPERM });
         }
         if !self.arch.has_shared_interrupt(intid) {
             return Err(Errno::EINVAL);
         }
         // What is on its way through the giver's controller must end there.
-        if hv.owner_of_interrupt(intid) != Some(giver.id) || giver.arch.is_in_flight(intid) {
+        if self.hv.owner_of_interrupt(intid) != Some(giver.id) || giver.arch.is_in_flight(intid) {
             return Err(Errno::EBUSY);
         }
-        giver.detach_interrupt(hv, intid);
-        if !hv.move_interrupt(intid, giver.id, self.id) {
+        giver.on(self.hv).detach_interrupt(intid);
+        if !self.hv.move_interrupt(intid, giver.id, self.id) {
             return Err(Errno::EBUSY);
         }
-        self.attach_interrupt(hv, intid);
+        self.attach_interrupt(intid);
         // Its end gives it back, unless that has been by already.
         if self.is_dying() {
-            self.give_interrupt_back(hv, giver, intid)?;
+            self.give_interrupt_back(giver, intid)?;
             return Err(Errno::EINVAL);
         }
         Ok(())
@@ -151,34 +146,34 @@ impl Domain {
 
     /// Gives a shared interrupt back to `taker`, masked. `EINVAL`: the domain does not have it. `EBUSY`: it is handling one
     /// just now.
-    pub fn unbind_interrupt(&self, hv: &Hypervisor, taker: &Domain, intid: u32) -> Result<(), Errno> {
-        if hv.owner_of_interrupt(intid) != Some(self.id) {
+    pub fn unbind_interrupt(self, taker: &Domain, intid: u32) -> Result<(), Errno> {
+        if self.hv.owner_of_interrupt(intid) != Some(self.id) {
             return Err(Errno::EINVAL);
         }
         // The end of it in this domain would deactivate what is the taker's by then.
         if self.arch.is_in_flight(intid) {
             return Err(Errno::EBUSY);
         }
-        self.give_interrupt_back(hv, taker, intid)
+        self.give_interrupt_back(taker, intid)
     }
 
-    fn give_interrupt_back(&self, hv: &Hypervisor, taker: &Domain, intid: u32) -> Result<(), Errno> {
-        self.detach_interrupt(hv, intid);
-        if !hv.move_interrupt(intid, self.id, taker.id) {
+    fn give_interrupt_back(self, taker: &Domain, intid: u32) -> Result<(), Errno> {
+        self.detach_interrupt(intid);
+        if !self.hv.move_interrupt(intid, self.id, taker.id) {
             return Err(Errno::EINVAL);
         }
-        taker.attach_interrupt(hv, intid);
+        taker.on(self.hv).attach_interrupt(intid);
         Ok(())
     }
 
     /// Gives all shared interrupts that the domain was permitted to have back to `taker`, masked: for its end, when no CPU
     /// has a vCPU of it.
-    pub fn give_interrupts_back(&self, hv: &Hypervisor, taker: &Domain) {
+    pub fn give_interrupts_back(self, taker: &Domain) {
         let mut from = 0;
-        while let Some(intid) = hv.next_interrupt_of(self.id, from) {
+        while let Some(intid) = self.hv.next_interrupt_of(self.id, from) {
             // Others were never the taker's.
             if self.permits.lock().has_interrupt(intid) {
-                let _ = self.give_interrupt_back(hv, taker, intid);
+                let _ = self.give_interrupt_back(taker, intid);
             }
             from = intid.saturating_add(1);
         }

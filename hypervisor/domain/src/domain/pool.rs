@@ -3,10 +3,9 @@
 
 use xenolith_abi::Errno;
 
-use crate::hypervisor::Hypervisor;
 use xenolith_core::types::{PAGE_SHIFT, PAGE_SIZE};
 
-use super::Domain;
+use super::{Domain, DomainRef};
 use crate::parts::progress::Progress;
 
 impl Domain {
@@ -14,13 +13,15 @@ impl Domain {
     pub fn paging_pool(&self) -> u64 {
         self.memory.lock().pool_pages() << PAGE_SHIFT
     }
+}
 
+impl DomainRef<'_> {
     /// Changes the size of the pool (`XEN_DOMCTL_set_paging_mempool_size`) by no more than `budget` pages;
     /// [`Progress::Again`] when that was not enough, and the same call is to be made again.
     ///
     /// `EINVAL`: not a multiple of 4096 bytes, or the domain is dying. `ENOMEM`: no memory, or more pages are in use as
     /// tables than are to be left; what was done before stays.
-    pub fn set_paging_pool(&self, hv: &Hypervisor, bytes: u64, budget: u32) -> Result<Progress, Errno> {
+    pub fn set_paging_pool(self, bytes: u64, budget: u32) -> Result<Progress, Errno> {
         if !bytes.is_multiple_of(PAGE_SIZE) {
             return Err(Errno::EINVAL);
         }
@@ -35,11 +36,11 @@ impl Domain {
                 return Ok(Progress::Done);
             }
             if pages < wanted {
-                let table = hv.frames.alloc_table(self.id).ok_or(Errno::ENOMEM)?;
+                let table = self.hv.frames.alloc_table(self.id).ok_or(Errno::ENOMEM)?;
                 memory.p2m.pool_mut().push(table);
             } else {
                 let table = memory.p2m.pool_mut().pop().ok_or(Errno::ENOMEM)?;
-                hv.free_table(table, self.id);
+                self.hv.free_table(table, self.id);
             }
         }
         let is_done = self.memory.lock().pool_pages() == wanted;

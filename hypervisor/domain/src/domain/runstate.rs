@@ -18,7 +18,7 @@ use xenolith_core::types::{Gva, PAGE_SIZE};
 use xenolith_memory::page::Page;
 use xenolith_policy::sched::RunState;
 
-use super::Domain;
+use super::DomainRef;
 use crate::parts::runstate::RunstateArea;
 
 /// Bytes of the area.
@@ -26,32 +26,32 @@ const SIZE: u64 = size_of::<RunStateInfo>() as u64;
 /// The byte of [`RUNSTATE_UPDATE`] in the area.
 const FLAG: usize = offset_of!(RunStateInfo, state_entry_time) + 7;
 
-impl Domain {
+impl DomainRef<'_> {
     /// Registers the area of a vCPU at `address`, 0 for none. `own`: the vCPU is the caller, so that its translation
     /// tables are at hand.
-    pub fn register_runstate(&self, hv: &Hypervisor, vcpu: &Vcpu, address: u64, own: bool) {
+    pub fn register_runstate(self, vcpu: &Vcpu, address: u64, own: bool) {
         let held = || {
             let ipa = arch::translate(Gva(address), true).filter(|_| own && whole_page(Gva(address)))?;
-            Some(RunstateArea::Page(self.get_frame(hv, ipa.frame()).ok()?, ipa.offset()))
+            Some(RunstateArea::Page(self.get_frame(ipa.frame()).ok()?, ipa.offset()))
         };
         let area = match address {
             0 => RunstateArea::None,
             _ => held().unwrap_or(RunstateArea::Address(Gva(address))),
         };
-        self.replace_runstate(hv, vcpu, area);
+        self.replace_runstate(vcpu, area);
     }
 
     /// Lets go of the areas of a domain whose vCPUs run no more.
-    pub(crate) fn forget_runstates(&self, hv: &Hypervisor) {
+    pub(crate) fn forget_runstates(self) {
         for vcpu in &self.vcpus {
-            self.replace_runstate(hv, vcpu, RunstateArea::None);
+            self.replace_runstate(vcpu, RunstateArea::None);
         }
     }
 
-    fn replace_runstate(&self, hv: &Hypervisor, vcpu: &Vcpu, area: RunstateArea) {
+    fn replace_runstate(self, vcpu: &Vcpu, area: RunstateArea) {
         let old = core::mem::replace(&mut *vcpu.runstate.lock(), area);
         if let RunstateArea::Page(frame, _) = old {
-            hv.put_frame(frame);
+            self.hv.put_frame(frame);
         }
     }
 }
@@ -112,7 +112,7 @@ impl Hypervisor {
         let write = |at: Gva, bytes: &[u8]| {
             bytes.is_empty()
                 || arch::translate(at, true)
-                    .is_some_and(|ipa| vcpu.domain.write_memory(self, ipa, bytes).is_ok())
+                    .is_some_and(|ipa| vcpu.domain.on(self).write_memory(ipa, bytes).is_ok())
         };
         write(from, first) && write(Gva(from.0.wrapping_add(first.len() as u64)), second)
     }

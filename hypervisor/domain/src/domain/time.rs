@@ -4,31 +4,9 @@
 
 use xenolith_arch as arch;
 
-use crate::hypervisor::Hypervisor;
-
-use super::Domain;
+use super::{Domain, DomainRef};
 
 impl Domain {
-    /// Lets the domain's time begin now, if it has not begun. None of its vCPUs has run before.
-    pub(crate) fn begin_time(&self, hv: &Hypervisor) {
-        if self.counter_offset.get().is_some() {
-            return;
-        }
-        let offset = {
-            // Held while the time is written, so that nobody writes it for another beginning afterwards, and so that it is not
-            // written to a page that is given up.
-            let wall_clock = hv.wall_clock.lock();
-            let offset = *self.counter_offset.call_once(arch::now);
-            if !self.is_dying() {
-                self.write_wall_clock(*wall_clock);
-            }
-            offset
-        };
-        for vcpu in &self.vcpus {
-            vcpu.saved.lock().context.set_counter_offset(offset);
-        }
-    }
-
     /// CNTVOFF_EL2 of its vCPUs: the machine's counter when the domain first started; `None` before that.
     pub fn counter_offset(&self) -> Option<u64> {
         self.counter_offset.get().copied()
@@ -55,5 +33,27 @@ impl Domain {
     pub(crate) fn wall_clock_at_start(&self, at_reset: i64) -> u64 {
         let started = arch::nanoseconds(self.counter_at(0));
         u64::try_from(at_reset.saturating_add_unsigned(started)).unwrap_or(0)
+    }
+}
+
+impl DomainRef<'_> {
+    /// Lets the domain's time begin now, if it has not begun. None of its vCPUs has run before.
+    pub(crate) fn begin_time(self) {
+        if self.counter_offset.get().is_some() {
+            return;
+        }
+        let offset = {
+            // Held while the time is written, so that nobody writes it for another beginning afterwards, and so that it is not
+            // written to a page that is given up.
+            let wall_clock = self.hv.wall_clock.lock();
+            let offset = *self.counter_offset.call_once(arch::now);
+            if !self.is_dying() {
+                self.write_wall_clock(*wall_clock);
+            }
+            offset
+        };
+        for vcpu in &self.vcpus {
+            vcpu.saved.lock().context.set_counter_offset(offset);
+        }
     }
 }

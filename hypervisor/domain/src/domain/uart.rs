@@ -14,27 +14,10 @@ use xenolith_policy::event::{ConsumerTag, Port};
 use xenolith_vdev::address_table::Handler;
 use xenolith_vdev::vuart::{self, Fault, Output, Vuart};
 
-use super::Domain;
+use super::{Domain, DomainRef};
 use crate::parts::io_state::IoState;
 
 impl Domain {
-    /// Changes the UART, then sets its interrupt line and notifies its other end.
-    fn change_uart<T>(&self, hv: &Hypervisor, change: impl FnOnce(&mut Vuart<FrameRef>) -> T) -> Option<T> {
-        let mut uart = self.vuart.get()?.lock();
-        let before = uart.line();
-        let result = change(&mut uart);
-        let (intid, line) = (uart.intid(), uart.line());
-        if line != before {
-            self.set_shared_level(hv, intid, line);
-        }
-        let news = uart.take_news();
-        drop(uart);
-        if let Some(port) = news {
-            self.notify_peer(hv, port);
-        }
-        Some(result)
-    }
-
     /// Gives a domain a UART on the machine's console. `EEXIST`: something else is emulated in its page. `ENOMEM`: no
     /// memory. A domain that has one keeps it as it is.
     pub fn make_console_uart(&self, base: Ipa, intid: u32) -> Result<(), Errno> {
@@ -46,36 +29,78 @@ impl Domain {
         Ok(())
     }
 
+    /// Writes what the domain has sent of a line that has not ended.
+    pub fn show_unfinished_line(&self) {
+        if let Some(uart) = self.vuart.get()
+            && let Some(piece) = uart.lock().output().and_then(Output::take)
+        {
+            console().write_for(self.id, &piece);
+        }
+    }
+
+    /// The domain can have what is typed on the console from now on.
+    pub fn offer_console(&self) {
+        if self.vuart.get().is_none_or(|uart| uart.lock().output().is_none()) {
+            return;
+        }
+        let (key, added) = console().change_focus(|focus| (focus.key(), focus.add(self.id)));
+        match key.map(key_name) {
+            Some(key) if added => {
+                log::info!("{}: press Ctrl-{key} three times to type on its console", self.id);
+            }
+            _ => log::info!("{}: nothing can be typed on its console", self.id),
+        }
+    }
+}
+
+impl DomainRef<'_> {
+    /// Changes the UART, then sets its interrupt line and notifies its other end.
+    fn change_uart<T>(self, change: impl FnOnce(&mut Vuart<FrameRef>) -> T) -> Option<T> {
+        let mut uart = self.vuart.get()?.lock();
+        let before = uart.line();
+        let result = change(&mut uart);
+        let (intid, line) = (uart.intid(), uart.line());
+        if line != before {
+            self.set_shared_level(intid, line);
+        }
+        let news = uart.take_news();
+        drop(uart);
+        if let Some(port) = news {
+            self.notify_peer(port);
+        }
+        Some(result)
+    }
+
     /// Gives a domain a UART whose other end is a program in domain `console`, which finds it in a page of the domain's RAM
     /// and at the port that is returned.
     ///
     /// `EINVAL`: it has one, there is no such page, it has no such interrupt, or it is dying. `EEXIST`: something else is
     /// emulated in its page. `ENOSPC`, `ENOMEM`: no port, or no memory.
-    pub fn make_uart(&self, hv: &Hypervisor, gfn: Gfn, console: DomId) -> Result<Port, Errno> {
+    pub fn make_uart(self, gfn: Gfn, console: DomId) -> Result<Port, Errno> {
         if !self.arch.is_free_line(PL011_SPI.0) {
             return Err(Errno::EINVAL);
         }
         let port = self.events.lock().alloc_consumer(VcpuId(0), console, vuart::TAG)?;
-        match self.connect_uart(hv, gfn, port) {
+        match self.connect_uart(gfn, port) {
             Ok(()) => Ok(port),
             Err(errno) => {
                 let closed = self.events.lock().close_consumer(port);
                 if let Ok(Some(peer)) = closed {
-                    hv.disconnect_event(peer);
+                    self.hv.disconnect_event(peer);
                 }
                 Err(errno)
             }
         }
     }
 
-    fn connect_uart(&self, hv: &Hypervisor, gfn: Gfn, port: Port) -> Result<(), Errno> {
+    fn connect_uart(self, gfn: Gfn, port: Port) -> Result<(), Errno> {
         // Held to the end: whoever else makes a UART waits, and then finds this one.
         let mut addresses = self.addresses.change();
         if self.vuart.get().is_some() {
             return Err(Errno::EINVAL);
         }
         // Under the memory's lock: the domain's end comes by there before it looks for a UART.
-        let refused = self.with_frame_ref(hv, gfn, |frame| {
+        let refused = self.with_frame_ref(gfn, |frame| {
             if let Err(errno) = addresses.emulate(Ipa(PL011.start), vuart::SIZE, Handler::Vuart) {
                 return Some((errno, frame));
             }
@@ -86,7 +111,7 @@ impl Domain {
         match refused? {
             None => Ok(()),
             Some((errno, frame)) => {
-                hv.put_frame(frame);
+                self.hv.put_frame(frame);
                 Err(errno)
             }
         }
@@ -94,37 +119,37 @@ impl Domain {
 
     /// The other end of the UART has connected, sent an event, or gone. Which of these is asked of the port under the
     /// UART's lock: word of what was done to it may come in another order.
-    fn uart_event(&self, hv: &Hypervisor) {
-        self.change_uart(hv, |uart| {
+    fn uart_event(self) {
+        self.change_uart(|uart| {
             let peer = uart.port().and_then(|port| self.events.lock().consumer_peer(port));
             uart.other_end_changed(peer.is_some());
         });
     }
 
     /// An event at a port of the hypervisor, for this vCPU.
-    pub fn consumer_event(&self, hv: &Hypervisor, tag: ConsumerTag, id: VcpuId) {
-        if tag == vuart::TAG { self.uart_event(hv) } else { self.device_model_event(hv, tag, id) }
+    pub fn consumer_event(self, tag: ConsumerTag, id: VcpuId) {
+        if tag == vuart::TAG { self.uart_event() } else { self.device_model_event(tag, id) }
     }
 
     /// Somebody has connected to a port of the hypervisor, or has gone from there.
-    pub fn consumer_changed(&self, hv: &Hypervisor, tag: ConsumerTag, id: VcpuId, port: Port) {
-        if tag == vuart::TAG { self.uart_event(hv) } else { self.device_model_changed(hv, tag, id, port) }
+    pub fn consumer_changed(self, tag: ConsumerTag, id: VcpuId, port: Port) {
+        if tag == vuart::TAG { self.uart_event() } else { self.device_model_changed(tag, id, port) }
     }
 
     /// A guest's load, or its store of a value, at an offset of the UART's page.
     #[inline(never)]
-    pub(super) fn access_uart(&self, hv: &Hypervisor, offset: u64, size: u8, write: Option<u64>) -> IoState {
+    pub(super) fn access_uart(self, offset: u64, size: u8, write: Option<u64>) -> IoState {
         let done = match write {
-            Some(value) => self.write_uart(hv, offset, size, value).map(|sent| sent.map(|()| 0)),
-            None => self.change_uart(hv, |uart| uart.read(offset, size)),
+            Some(value) => self.write_uart(offset, size, value).map(|sent| sent.map(|()| 0)),
+            None => self.change_uart(|uart| uart.read(offset, size)),
         };
         // The page is found only where a UART is.
         done.map_or(IoState::Unhandled, |done| done.map_or(IoState::Refused, IoState::Done))
     }
 
-    fn write_uart(&self, hv: &Hypervisor, offset: u64, size: u8, value: u64) -> Option<Result<(), Fault>> {
+    fn write_uart(self, offset: u64, size: u8, value: u64) -> Option<Result<(), Fault>> {
         let at_once = console().focus() == self.id;
-        self.change_uart(hv, |uart| {
+        self.change_uart(|uart| {
             let byte = uart.write(offset, size, value)?;
             let output = byte.zip(uart.output());
             if let Some(piece) = output.and_then(|(byte, output)| output.push(byte, at_once)) {
@@ -134,48 +159,25 @@ impl Domain {
         })
     }
 
-    /// Writes what the domain has sent of a line that has not ended.
-    pub fn show_unfinished_line(&self) {
-        if let Some(uart) = self.vuart.get()
-            && let Some(piece) = uart.lock().output().and_then(Output::take)
-        {
-            console().write_for(self.id, &piece);
+    /// The domain ends: it can have the console's input no more, and what its UART has of its memory goes back.
+    pub fn withdraw_console(self) {
+        let Some(uart) = self.vuart.get() else { return };
+        self.show_unfinished_line();
+        console().change_focus(|focus| focus.remove(self.id));
+        let frame = uart.lock().cut();
+        if let Some(frame) = frame {
+            self.hv.put_frame(frame);
         }
     }
 }
 
 impl Hypervisor {
-    /// A domain can have what is typed on the console from now on.
-    pub fn offer_console(&self, domain: &Domain) {
-        if domain.vuart.get().is_none_or(|uart| uart.lock().output().is_none()) {
-            return;
-        }
-        let (key, added) = console().change_focus(|focus| (focus.key(), focus.add(domain.id)));
-        match key.map(key_name) {
-            Some(key) if added => {
-                log::info!("{}: press Ctrl-{key} three times to type on its console", domain.id);
-            }
-            _ => log::info!("{}: nothing can be typed on its console", domain.id),
-        }
-    }
-
-    /// A domain ends: it can have the console's input no more, and what its UART has of its memory goes back.
-    pub fn withdraw_console(&self, domain: &Domain) {
-        let Some(uart) = domain.vuart.get() else { return };
-        domain.show_unfinished_line();
-        console().change_focus(|focus| focus.remove(domain.id));
-        let frame = uart.lock().cut();
-        if let Some(frame) = frame {
-            self.put_frame(frame);
-        }
-    }
-
     /// What follows from a key that is not for the control domain alone.
     pub fn take_typed(&self, typed: Typed) {
         match typed {
             Typed::Byte(id, byte) => {
                 if let Some(domain) = self.domain(id) {
-                    domain.change_uart(self, |uart| uart.receive(&[byte]));
+                    domain.on(self).change_uart(|uart| uart.receive(&[byte]));
                 }
             }
             Typed::Switched(id) => {

@@ -7,49 +7,15 @@ use xenolith_abi::Errno;
 use xenolith_abi::domctl::{CONTEXT_ONLINE, VcpuGuestContext};
 
 use crate::arch::{GuestRegs, WrittenContext, read_context};
-use crate::hypervisor::Hypervisor;
 use crate::vcpu::{Power, Saved, Vcpu};
 use xenolith_arch as arch;
 
-use crate::domain::Domain;
+use crate::domain::{Domain, DomainRef};
 
 impl Domain {
-    /// Stops the domain until it is let go on as often as it was stopped. Its vCPUs may still run for a moment.
-    /// `EOVERFLOW`: too often.
-    pub fn pause(&self, hv: &Hypervisor) -> Result<(), Errno> {
-        let mut pauses = self.controller_pauses.lock();
-        *pauses = pauses.checked_add(1).ok_or(Errno::EOVERFLOW)?;
-        if *pauses == 1 {
-            let now = arch::now();
-            for vcpu in &self.vcpus {
-                hv.kick(hv.scheduler.pause(vcpu.unit, now));
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes one pause back. `EINVAL`: there is none.
-    pub fn unpause(&self, hv: &Hypervisor) -> Result<(), Errno> {
-        let mut pauses = self.controller_pauses.lock();
-        *pauses = pauses.checked_sub(1).ok_or(Errno::EINVAL)?;
-        if *pauses == 0 {
-            self.begin_time(hv);
-            let now = arch::now();
-            for vcpu in &self.vcpus {
-                hv.kick(hv.scheduler.resume(vcpu.unit, now));
-            }
-        }
-        Ok(())
-    }
-
     /// Whether the control domain has paused it.
     pub fn is_paused(&self) -> bool {
         *self.controller_pauses.lock() > 0
-    }
-
-    /// Whether no CPU holds a vCPU of it: all registers are in memory.
-    pub fn is_stopped(&self, hv: &Hypervisor) -> bool {
-        self.vcpus.iter().all(|vcpu| hv.scheduler.running_on(vcpu.unit).is_none())
     }
 
     /// A vCPU's registers. `ENODATA`: nobody has said yet how it begins. `EBUSY`: a CPU holds them.
@@ -64,18 +30,48 @@ impl Domain {
         }
         Ok(read_context(&saved.regs, &saved.context, *power == Power::On))
     }
+}
+
+impl DomainRef<'_> {
+    /// Stops the domain until it is let go on as often as it was stopped. Its vCPUs may still run for a moment.
+    /// `EOVERFLOW`: too often.
+    pub fn pause(self) -> Result<(), Errno> {
+        let mut pauses = self.controller_pauses.lock();
+        *pauses = pauses.checked_add(1).ok_or(Errno::EOVERFLOW)?;
+        if *pauses == 1 {
+            let now = arch::now();
+            for vcpu in &self.vcpus {
+                self.hv.kick(self.hv.scheduler.pause(vcpu.unit, now));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes one pause back. `EINVAL`: there is none.
+    pub fn unpause(self) -> Result<(), Errno> {
+        let mut pauses = self.controller_pauses.lock();
+        *pauses = pauses.checked_sub(1).ok_or(Errno::EINVAL)?;
+        if *pauses == 0 {
+            self.begin_time();
+            let now = arch::now();
+            for vcpu in &self.vcpus {
+                self.hv.kick(self.hv.scheduler.resume(vcpu.unit, now));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether no CPU holds a vCPU of it: all registers are in memory.
+    pub fn is_stopped(self) -> bool {
+        self.vcpus.iter().all(|vcpu| self.hv.scheduler.running_on(vcpu.unit).is_none())
+    }
 
     /// Sets a vCPU's registers, and turns it on or off as the context says. `EINVAL`: a state that a guest's
     /// CPU cannot be in. `EBUSY`: a CPU holds them.
-    pub fn set_vcpu_context(
-        &self,
-        hv: &Hypervisor,
-        vcpu: &Vcpu,
-        new: &VcpuGuestContext,
-    ) -> Result<(), Errno> {
+    pub fn set_vcpu_context(self, vcpu: &Vcpu, new: &VcpuGuestContext) -> Result<(), Errno> {
         let written = WrittenContext::new(new)?;
         let power = if new.flags & CONTEXT_ONLINE != 0 { Power::On } else { Power::Off };
-        self.redefine(hv, vcpu, power, |vcpu| {
+        self.redefine(vcpu, power, |vcpu| {
             let mut saved = vcpu.saved.lock();
             if !saved.defined {
                 saved.context = self.new_context(vcpu);
@@ -87,8 +83,8 @@ impl Domain {
     }
 
     /// Turns a vCPU off and forgets its registers. `EBUSY`: a CPU holds them.
-    pub fn reset_vcpu(&self, hv: &Hypervisor, vcpu: &Vcpu) -> Result<(), Errno> {
-        self.redefine(hv, vcpu, Power::Off, |vcpu| {
+    pub fn reset_vcpu(self, vcpu: &Vcpu) -> Result<(), Errno> {
+        self.redefine(vcpu, Power::Off, |vcpu| {
             let mut saved = vcpu.saved.lock();
             saved.regs = GuestRegs::default();
             saved.context = self.new_context(vcpu);
@@ -97,13 +93,7 @@ impl Domain {
     }
 
     /// Changes a vCPU that no CPU holds, and turns it on or off.
-    fn redefine(
-        &self,
-        hv: &Hypervisor,
-        vcpu: &Vcpu,
-        to: Power,
-        change: impl FnOnce(&Vcpu),
-    ) -> Result<(), Errno> {
+    fn redefine(self, vcpu: &Vcpu, to: Power, change: impl FnOnce(&Vcpu)) -> Result<(), Errno> {
         let from = {
             let mut power = vcpu.power.lock();
             if vcpu.saved.lock().loaded {
@@ -114,13 +104,13 @@ impl Domain {
             *vcpu.access.lock() = None;
             core::mem::replace(&mut *power, to)
         };
-        hv.wake(vcpu.unit);
+        self.hv.wake(vcpu.unit);
         if from != to {
-            self.set_interrupts_online(hv, vcpu.id, to == Power::On);
+            self.set_interrupts_online(vcpu.id, to == Power::On);
             let now = arch::now();
-            hv.kick(match to {
-                Power::On => hv.scheduler.start(vcpu.unit, now),
-                Power::Off => hv.scheduler.stop(vcpu.unit, now),
+            self.hv.kick(match to {
+                Power::On => self.hv.scheduler.start(vcpu.unit, now),
+                Power::Off => self.hv.scheduler.stop(vcpu.unit, now),
             });
         }
         Ok(())

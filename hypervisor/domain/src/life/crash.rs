@@ -10,53 +10,56 @@ use xenolith_abi::sched::ShutdownReason;
 
 use crate::arch::{GuestRegs, log_registers};
 use crate::cpu::Local;
-use crate::hypervisor::{Hypervisor, VcpuRef};
 use crate::timers::TimerKind;
+use crate::vcpu::Vcpu;
 use xenolith_arch as arch;
 
-use crate::domain::Domain;
+use crate::domain::{Domain, DomainRef};
 
 /// How long a suspected vCPU may do nothing but run its kernel, in nanoseconds.
 pub const PATIENCE: u64 = 10_000_000_000;
+
 impl Domain {
     /// Hears the domain's output to the machine's console.
-    pub fn watch_output(&self, vcpu: &VcpuRef, local: &mut Local, regs: &GuestRegs, bytes: &[u8]) {
+    pub fn watch_output(&self, vcpu: &Vcpu, local: &mut Local, regs: &GuestRegs, bytes: &[u8]) {
         let deadline = arch::now().saturating_add(arch::ticks(PATIENCE));
         // Linux says it again when it is done; once is enough.
-        if !self.panic_detector.lock().scan(bytes) || !vcpu.vcpu().suspect(deadline, regs) {
+        if !self.panic_detector.lock().scan(bytes) || !vcpu.suspect(deadline, regs) {
             return;
         }
-        local.set_timer(vcpu.vcpu().unit, TimerKind::Crash, Some(deadline));
+        local.set_timer(vcpu.unit, TimerKind::Crash, Some(deadline));
         local.choose();
     }
 }
 
-/// The time of a suspected vCPU may be up. An older suspicion's is none of the one that there is now.
-pub fn confirm(hv: &Hypervisor, vcpu: &VcpuRef, now: u64) {
-    if let Some(regs) = vcpu.vcpu().confirm_suspicion(now) {
-        log::error!(
-            "{} {}: its kernel has panicked; the registers with which it said so:",
-            vcpu.domain.id,
-            vcpu.id
-        );
-        log_registers(log::Level::Error, &regs);
-        vcpu.domain.shut_down(hv, ShutdownReason::Crash);
-    }
-}
-
-/// A watchdog may have bitten: true if it has, and the domain is shut down.
-pub fn check_watchdogs(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, now: u64) {
-    let Some(first) = vcpu.domain.watchdogs.lock().first() else { return };
-    if first > now {
-        local.set_timer(vcpu.vcpu().unit, TimerKind::Watchdog, Some(first));
-        return;
-    }
-    log::error!("{}: its watchdog was not fed in time", vcpu.domain.id);
-    for other in &vcpu.domain.vcpus {
-        if let Some(saved) = other.saved.try_lock().filter(|saved| !saved.loaded) {
-            log::error!("{} {}:", vcpu.domain.id, other.id);
-            log_registers(log::Level::Error, &saved.regs);
+impl DomainRef<'_> {
+    /// The time of a suspected vCPU may be up. An older suspicion's is none of the one that there is now.
+    pub fn confirm_panic(self, vcpu: &Vcpu, now: u64) {
+        if let Some(regs) = vcpu.confirm_suspicion(now) {
+            log::error!(
+                "{} {}: its kernel has panicked; the registers with which it said so:",
+                self.id,
+                vcpu.id
+            );
+            log_registers(log::Level::Error, &regs);
+            self.shut_down(ShutdownReason::Crash);
         }
     }
-    vcpu.domain.shut_down(hv, ShutdownReason::Watchdog);
+
+    /// A watchdog may have bitten: true if it has, and the domain is shut down.
+    pub fn check_watchdogs(self, vcpu: &Vcpu, local: &mut Local, now: u64) {
+        let Some(first) = self.watchdogs.lock().first() else { return };
+        if first > now {
+            local.set_timer(vcpu.unit, TimerKind::Watchdog, Some(first));
+            return;
+        }
+        log::error!("{}: its watchdog was not fed in time", self.id);
+        for other in &self.vcpus {
+            if let Some(saved) = other.saved.try_lock().filter(|saved| !saved.loaded) {
+                log::error!("{} {}:", self.id, other.id);
+                log_registers(log::Level::Error, &saved.regs);
+            }
+        }
+        self.shut_down(ShutdownReason::Watchdog);
+    }
 }

@@ -4,7 +4,6 @@
 //! back, then its own memory. Frames that others still refer to outlive it, and keep its number taken: such a domain is
 //! dead, but on the list. The last reference takes it off (`release`).
 
-use alloc::sync::Arc;
 #[cfg(not(target_os = "none"))]
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
@@ -22,7 +21,7 @@ use xenolith_policy::event::Closing;
 use xenolith_policy::grant;
 
 use super::build;
-use crate::domain::{Domain, GrantContext};
+use crate::domain::{Domain, DomainRef};
 use crate::parts::memory::holds_reference;
 use crate::parts::progress::Progress;
 use crate::parts::teardown::{Life, Phase, Teardown};
@@ -96,7 +95,7 @@ impl Hypervisor {
     /// refer to its frames it can still be found.
     ///
     /// `EINVAL`: the control domain cannot be destroyed.
-    pub fn destroy_domain(&self, domain: &Arc<Domain>, budget: u32) -> Result<Progress, Errno> {
+    pub fn destroy_domain(&self, domain: &Domain, budget: u32) -> Result<Progress, Errno> {
         if domain.is_control {
             return Err(Errno::EINVAL);
         }
@@ -105,18 +104,11 @@ impl Hypervisor {
         let Some(mut teardown) = domain.teardown.try_lock() else { return Ok(Progress::Again) };
         let mut budget = Budget(budget.max(LEAST_BUDGET));
         while teardown.phase != Phase::Over {
-            if teardown.step(self, domain, &mut budget)?.is_none() {
+            if teardown.step(domain.on(self), &mut budget)?.is_none() {
                 return Ok(Progress::Again);
             }
         }
         Ok(Progress::Done)
-    }
-
-    /// Takes a domain off the list if it is dead and nobody refers to its frames any more.
-    pub(crate) fn forget_if_over(&self, domain: &Domain) {
-        if domain.is_dead() && domain.lingering.load(Ordering::SeqCst) == 0 && self.unlink(domain) {
-            self.raise_global_virq(Virq::DomExc);
-        }
     }
 
     /// Ends what is left of domains that were taken off the list and that nobody refers to any more: their vCPUs leave the
@@ -126,29 +118,33 @@ impl Hypervisor {
     }
 }
 
+impl DomainRef<'_> {
+    /// Takes the domain off the list if it is dead and nobody refers to its frames any more.
+    pub(crate) fn forget_if_over(self) {
+        if self.is_dead() && self.lingering.load(Ordering::SeqCst) == 0 && self.hv.unlink(&self) {
+            self.hv.raise_global_virq(Virq::DomExc);
+        }
+    }
+}
+
 impl Teardown {
     /// The next step. `None`: it is to be made again, by another call.
-    fn step(
-        &mut self,
-        hv: &Hypervisor,
-        domain: &Arc<Domain>,
-        budget: &mut Budget,
-    ) -> Result<Option<()>, Errno> {
+    fn step(&mut self, domain: DomainRef<'_>, budget: &mut Budget) -> Result<Option<()>, Errno> {
         let next = match self.phase {
             Phase::Start => {
-                begin(hv, domain);
+                begin(domain);
                 Some(Phase::Quiesce)
             }
-            Phase::Quiesce => quiesce(hv, domain).then_some(Phase::Events),
-            Phase::Events => close_events(hv, domain, budget).map(|()| Phase::Grants(0)),
+            Phase::Quiesce => quiesce(domain).then_some(Phase::Events),
+            Phase::Events => close_events(domain, budget).map(|()| Phase::Grants(0)),
             Phase::Grants(from) => budget.spend(HANDLES).map(|()| {
-                let rest = grant::release_held(&GrantContext { hv, caller: domain }, from, HANDLES);
+                let rest = grant::release_held(&domain, from, HANDLES);
                 rest.map_or(Phase::Memory(0), Phase::Grants)
             }),
-            Phase::Memory(from) => self.free_memory(hv, domain, from, budget)?,
-            Phase::Strays(from) => free_strays(hv, domain, from, budget),
-            Phase::Tables => free_tables(hv, domain, budget).map(|()| {
-                finish(hv, domain);
+            Phase::Memory(from) => self.free_memory(domain, from, budget)?,
+            Phase::Strays(from) => free_strays(domain, from, budget),
+            Phase::Tables => free_tables(domain, budget).map(|()| {
+                finish(domain);
                 Phase::Over
             }),
             Phase::Over => Some(Phase::Over),
@@ -162,8 +158,7 @@ impl Teardown {
     /// Lets go of a part of what has been unmapped, or unmaps more. The next phase, or this one again further on.
     fn free_memory(
         &mut self,
-        hv: &Hypervisor,
-        domain: &Domain,
+        domain: DomainRef<'_>,
         from: u64,
         budget: &mut Budget,
     ) -> Result<Option<Phase>, Errno> {
@@ -175,7 +170,7 @@ impl Teardown {
             if run.pages == 0 {
                 self.unmapped.pop();
             }
-            let_go(hv, domain, kind, part);
+            let_go(domain, kind, part);
             return Ok(Some(Phase::Memory(from)));
         }
         if budget.spend(SEARCH).is_none() {
@@ -196,42 +191,42 @@ impl Teardown {
 
 /// Marks the domain as dying: from now on it gets no memory, grants or mappings, others get none of its own, and its vCPUs
 /// are paused.
-fn begin(hv: &Hypervisor, domain: &Domain) {
+fn begin(domain: DomainRef<'_>) {
     domain.life.store(Life::Dying as u8, Ordering::SeqCst);
     domain.memory.lock().closed = true;
     domain.grants.lock().close();
     for vcpu in &domain.vcpus {
-        hv.kick(hv.scheduler.pause(vcpu.unit, arch::now()));
+        domain.hv.kick(domain.hv.scheduler.pause(vcpu.unit, arch::now()));
     }
 }
 
 /// Whether all vCPUs have left their CPUs. Then they are off and found no more, and its devices and interrupts are nobody's:
 /// no call of its own is left that could make or report one.
-fn quiesce(hv: &Hypervisor, domain: &Domain) -> bool {
-    if domain.vcpus.iter().any(|vcpu| hv.scheduler.running_on(vcpu.unit).is_some()) {
+fn quiesce(domain: DomainRef<'_>) -> bool {
+    if domain.vcpus.iter().any(|vcpu| domain.hv.scheduler.running_on(vcpu.unit).is_some()) {
         return false;
     }
-    hv.forget_vcpus(domain);
+    domain.hv.forget_vcpus(&domain);
     // What is left of the domain may stay for long: it keeps no CPU from others.
     for vcpu in &domain.vcpus {
-        hv.kick(hv.scheduler.stop(vcpu.unit, arch::now()));
+        domain.hv.kick(domain.hv.scheduler.stop(vcpu.unit, arch::now()));
     }
-    domain.forget_runstates(hv);
-    hv.end_devices_of(domain);
-    if let Some(control) = hv.domain(DomId::CONTROL) {
-        domain.give_interrupts_back(hv, &control);
+    domain.forget_runstates();
+    domain.end_devices();
+    if let Some(control) = domain.hv.domain(DomId::CONTROL) {
+        domain.give_interrupts_back(&control);
     }
-    hv.release_interrupts(domain.id);
-    hv.withdraw_console(domain);
+    domain.hv.release_interrupts(domain.id);
+    domain.withdraw_console();
     true
 }
 
-fn close_events(hv: &Hypervisor, domain: &Domain, budget: &mut Budget) -> Option<()> {
+fn close_events(domain: DomainRef<'_>, budget: &mut Budget) -> Option<()> {
     loop {
         let step = domain.events.lock().teardown_step(&mut budget.0);
         match step {
-            Closing::Disconnect(peer) => hv.disconnect_event(peer),
-            Closing::Release(frame) => hv.put_frame(frame),
+            Closing::Disconnect(peer) => domain.hv.disconnect_event(peer),
+            Closing::Release(frame) => domain.hv.put_frame(frame),
             Closing::Again => return None,
             Closing::Done => return Some(()),
         }
@@ -239,18 +234,18 @@ fn close_events(hv: &Hypervisor, domain: &Domain, budget: &mut Budget) -> Option
 }
 
 /// Lets go of frames that were mapped.
-fn let_go(hv: &Hypervisor, domain: &Domain, kind: MapKind, frames: FrameRange) {
+fn let_go(domain: DomainRef<'_>, kind: MapKind, frames: FrameRange) {
     if kind.is_ram() {
-        give_up_ram(hv, domain, frames);
+        give_up_ram(domain, frames);
     } else if holds_reference(kind) {
         for mfn in frames.first.0..frames.end() {
-            hv.release_frame(Mfn(mfn));
+            domain.hv.release_frame(Mfn(mfn));
         }
     }
 }
 
-fn give_up_ram(hv: &Hypervisor, domain: &Domain, frames: FrameRange) {
-    if hv.give_up(domain, frames).is_err() {
+fn give_up_ram(domain: DomainRef<'_>, frames: FrameRange) {
+    if domain.give_up(frames).is_err() {
         bug!("{}: what it has mapped as RAM from {} on is not its own", domain.id, frames.first);
     }
     let mut memory = domain.memory.lock();
@@ -259,14 +254,14 @@ fn give_up_ram(hv: &Hypervisor, domain: &Domain, frames: FrameRange) {
 
 /// Frees RAM that is mapped nowhere: what was mapped in its place took only the mapping. Each step looks at a part of the
 /// machine's memory.
-fn free_strays(hv: &Hypervisor, domain: &Domain, from: Mfn, budget: &mut Budget) -> Option<Phase> {
+fn free_strays(domain: DomainRef<'_>, from: Mfn, budget: &mut Budget) -> Option<Phase> {
     if domain.memory.lock().pages == 0 {
         return Some(Phase::Tables);
     }
     budget.spend(1)?;
-    Some(match hv.frames.find_ram_of(domain.id, from, FRAMES_IN_STEP) {
+    Some(match domain.hv.frames.find_ram_of(domain.id, from, FRAMES_IN_STEP) {
         Search::Found(mfn) => {
-            give_up_ram(hv, domain, FrameRange { first: mfn, pages: 1 });
+            give_up_ram(domain, FrameRange { first: mfn, pages: 1 });
             Phase::Strays(mfn)
         }
         Search::Later(next) => Phase::Strays(next),
@@ -274,33 +269,33 @@ fn free_strays(hv: &Hypervisor, domain: &Domain, from: Mfn, budget: &mut Budget)
     })
 }
 
-fn free_tables(hv: &Hypervisor, domain: &Domain, budget: &mut Budget) -> Option<()> {
+fn free_tables(domain: DomainRef<'_>, budget: &mut Budget) -> Option<()> {
     loop {
         let frame = domain.grants.lock().take_frame();
         let Some(frame) = frame else { break };
-        hv.put_frame(frame);
+        domain.hv.put_frame(frame);
         budget.spend(1)?;
     }
     let mut memory = domain.memory.lock();
     while let Some(table) = memory.p2m.pool_mut().pop() {
-        hv.free_table(table, domain.id);
+        domain.hv.free_table(table, domain.id);
         budget.spend(1)?;
     }
-    build::end_p2m(hv, domain.id, &mut memory.p2m);
+    build::end_p2m(domain.hv, domain.id, &mut memory.p2m);
     Some(())
 }
 
 /// Gives back the shared page, and marks the domain as dead. The order matters where another CPU may still be using a part.
-fn finish(hv: &Hypervisor, domain: &Domain) {
+fn finish(domain: DomainRef<'_>) {
     // Who is writing the time to the page of a domain that was alive a moment ago is done after this.
-    drop(hv.wall_clock.lock());
+    drop(domain.hv.wall_clock.lock());
     let shared = domain.shared_info.mfn();
-    if hv.give_up(domain, FrameRange { first: shared, pages: 1 }).is_err() {
+    if domain.give_up(FrameRange { first: shared, pages: 1 }).is_err() {
         bug!("{}: its shared page is not its own", domain.id);
     }
     // The frame stays where it is, and nobody uses it any more: events are closed, and the time is not written.
-    hv.release_frame(shared);
+    domain.hv.release_frame(shared);
     domain.life.store(Life::Dead as u8, Ordering::SeqCst);
-    hv.raise_global_virq(Virq::DomExc);
-    hv.forget_if_over(domain);
+    domain.hv.raise_global_virq(Virq::DomExc);
+    domain.forget_if_over();
 }

@@ -12,7 +12,7 @@ use crate::vcpu::{Power, Vcpu};
 use xenolith_arch as arch;
 use xenolith_host::command_line::CrashAction;
 
-use crate::domain::Domain;
+use crate::domain::{Domain, DomainRef};
 
 impl Domain {
     /// What a CPU holds for a vCPU that has not run.
@@ -22,34 +22,6 @@ impl Domain {
             context.set_counter_offset(offset);
         }
         context
-    }
-
-    /// Starts a vCPU that is off at `entry`, with an argument for it. False when it is on.
-    pub fn start_vcpu(&self, hv: &Hypervisor, vcpu: &Vcpu, entry: u64, argument: u64) -> bool {
-        {
-            let mut power = vcpu.power.lock();
-            let mut saved = vcpu.saved.lock();
-            if *power == Power::On || saved.loaded {
-                return false;
-            }
-            saved.regs = entry_registers(entry, argument);
-            saved.context = self.new_context(vcpu);
-            saved.defined = true;
-            *power = Power::On;
-        }
-        if !self.is_paused() {
-            self.begin_time(hv);
-        }
-        self.set_interrupts_online(hv, vcpu.id, true);
-        hv.kick(hv.scheduler.start(vcpu.unit, arch::now()));
-        true
-    }
-
-    /// Stops a vCPU, which runs on the calling CPU, until it is started again.
-    pub fn stop_vcpu(&self, hv: &Hypervisor, vcpu: &Vcpu) {
-        *vcpu.power.lock() = Power::Off;
-        self.set_interrupts_online(hv, vcpu.id, false);
-        hv.kick(hv.scheduler.stop(vcpu.unit, arch::now()));
     }
 
     /// Remembers the reason that a crash still to come will have (`sched_op` shutdown_code).
@@ -67,47 +39,6 @@ impl Domain {
         self.ending.lock().complete
     }
 
-    /// Stops the domain; once all its vCPUs have left their CPUs, the control domain is told. The first domain takes the
-    /// machine with it.
-    pub fn shut_down(&self, hv: &Hypervisor, reason: ShutdownReason) {
-        let reason = {
-            let mut ending = self.ending.lock();
-            let reason = ending.announced.unwrap_or(reason);
-            if ending.reason.is_some() {
-                return;
-            }
-            ending.reason = Some(reason);
-            reason
-        };
-        let now = arch::now();
-        for vcpu in &self.vcpus {
-            hv.kick(hv.scheduler.pause(vcpu.unit, now));
-        }
-        if self.is_control {
-            end_machine(hv, reason);
-        }
-        self.stopping.store(true, Ordering::SeqCst);
-        self.complete_shutdown(hv);
-    }
-
-    /// A vCPU of the domain has left its CPU: when it shuts down and this was the last, the control domain is told.
-    pub fn complete_shutdown(&self, hv: &Hypervisor) {
-        if !self.stopping.load(Ordering::SeqCst) {
-            return;
-        }
-        {
-            // Once it is complete, the domain may be let go on and shut down again: asked and said in one step.
-            let mut ending = self.ending.lock();
-            if !self.stopping.load(Ordering::SeqCst) || !self.is_stopped(hv) {
-                return;
-            }
-            self.stopping.store(false, Ordering::SeqCst);
-            ending.complete = true;
-        }
-        self.log_shutdown();
-        hv.raise_global_virq(Virq::DomExc);
-    }
-
     fn log_shutdown(&self) {
         match self.shutdown_reason() {
             Some(ShutdownReason::Poweroff) => log::info!("{} has powered off", self.id),
@@ -120,9 +51,80 @@ impl Domain {
             None => (),
         }
     }
+}
+
+impl DomainRef<'_> {
+    /// Starts a vCPU that is off at `entry`, with an argument for it. False when it is on.
+    pub fn start_vcpu(self, vcpu: &Vcpu, entry: u64, argument: u64) -> bool {
+        {
+            let mut power = vcpu.power.lock();
+            let mut saved = vcpu.saved.lock();
+            if *power == Power::On || saved.loaded {
+                return false;
+            }
+            saved.regs = entry_registers(entry, argument);
+            saved.context = self.new_context(vcpu);
+            saved.defined = true;
+            *power = Power::On;
+        }
+        if !self.is_paused() {
+            self.begin_time();
+        }
+        self.set_interrupts_online(vcpu.id, true);
+        self.hv.kick(self.hv.scheduler.start(vcpu.unit, arch::now()));
+        true
+    }
+
+    /// Stops a vCPU, which runs on the calling CPU, until it is started again.
+    pub fn stop_vcpu(self, vcpu: &Vcpu) {
+        *vcpu.power.lock() = Power::Off;
+        self.set_interrupts_online(vcpu.id, false);
+        self.hv.kick(self.hv.scheduler.stop(vcpu.unit, arch::now()));
+    }
+
+    /// Stops the domain; once all its vCPUs have left their CPUs, the control domain is told. The first domain takes the
+    /// machine with it.
+    pub fn shut_down(self, reason: ShutdownReason) {
+        let reason = {
+            let mut ending = self.ending.lock();
+            let reason = ending.announced.unwrap_or(reason);
+            if ending.reason.is_some() {
+                return;
+            }
+            ending.reason = Some(reason);
+            reason
+        };
+        let now = arch::now();
+        for vcpu in &self.vcpus {
+            self.hv.kick(self.hv.scheduler.pause(vcpu.unit, now));
+        }
+        if self.is_control {
+            self.hv.end_machine(reason);
+        }
+        self.stopping.store(true, Ordering::SeqCst);
+        self.complete_shutdown();
+    }
+
+    /// A vCPU of the domain has left its CPU: when it shuts down and this was the last, the control domain is told.
+    pub fn complete_shutdown(self) {
+        if !self.stopping.load(Ordering::SeqCst) {
+            return;
+        }
+        {
+            // Once it is complete, the domain may be let go on and shut down again: asked and said in one step.
+            let mut ending = self.ending.lock();
+            if !self.stopping.load(Ordering::SeqCst) || !self.is_stopped() {
+                return;
+            }
+            self.stopping.store(false, Ordering::SeqCst);
+            ending.complete = true;
+        }
+        self.log_shutdown();
+        self.hv.raise_global_virq(Virq::DomExc);
+    }
 
     /// Lets a domain go on that has shut down. `EINVAL`: its vCPUs have not stopped yet.
-    pub fn resume_after_shutdown(&self, hv: &Hypervisor) -> Result<(), Errno> {
+    pub fn resume_after_shutdown(self) -> Result<(), Errno> {
         {
             let mut ending = self.ending.lock();
             if ending.reason.is_none() {
@@ -135,32 +137,34 @@ impl Domain {
         }
         let now = arch::now();
         for vcpu in &self.vcpus {
-            hv.kick(hv.scheduler.resume(vcpu.unit, now));
+            self.hv.kick(self.hv.scheduler.resume(vcpu.unit, now));
         }
         Ok(())
     }
 }
 
-/// The first domain is gone: the machine ends as it asked, or as the options say if it crashed.
-fn end_machine(hv: &Hypervisor, reason: ShutdownReason) -> ! {
-    match reason {
-        ShutdownReason::Poweroff => {
-            log::info!("the first domain has powered off; powering the machine off");
-            arch::power_off()
-        }
-        ShutdownReason::Crash | ShutdownReason::Watchdog => match hv.options.after_crash {
-            CrashAction::Reboot => {
-                log::error!("the first domain has crashed; resetting the machine");
+impl Hypervisor {
+    /// The first domain is gone: the machine ends as it asked, or as the options say if it crashed.
+    fn end_machine(&self, reason: ShutdownReason) -> ! {
+        match reason {
+            ShutdownReason::Poweroff => {
+                log::info!("the first domain has powered off; powering the machine off");
+                arch::power_off()
+            }
+            ShutdownReason::Crash | ShutdownReason::Watchdog => match self.options.after_crash {
+                CrashAction::Reboot => {
+                    log::error!("the first domain has crashed; resetting the machine");
+                    arch::reset()
+                }
+                CrashAction::Halt => {
+                    log::error!("the first domain has crashed; the machine is halted");
+                    arch::halt()
+                }
+            },
+            ShutdownReason::Reboot | ShutdownReason::Suspend | ShutdownReason::SoftReset => {
+                log::info!("the first domain reboots; resetting the machine");
                 arch::reset()
             }
-            CrashAction::Halt => {
-                log::error!("the first domain has crashed; the machine is halted");
-                arch::halt()
-            }
-        },
-        ShutdownReason::Reboot | ShutdownReason::Suspend | ShutdownReason::SoftReset => {
-            log::info!("the first domain reboots; resetting the machine");
-            arch::reset()
         }
     }
 }

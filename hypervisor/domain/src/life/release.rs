@@ -12,7 +12,7 @@ use xenolith_core::types::{DomId, Mfn};
 use xenolith_memory::frames::{Content, FrameError, FrameRange, FrameRef, Kind, Release};
 use xenolith_memory::table::{RootPages, TablePage};
 
-use crate::domain::Domain;
+use crate::domain::DomainRef;
 
 impl Hypervisor {
     /// Drops a reference to a frame, whoever owns it. It may be the last one of a domain that is dead: then that domain
@@ -26,31 +26,6 @@ impl Hypervisor {
     /// Drops the reference of a frame, as [`Self::release_frame`] does.
     pub fn put_frame(&self, frame: FrameRef) {
         self.release_frame(frame.into_page().mfn());
-    }
-
-    /// Ends a domain's allocation of frames of its own. Those that others refer to stay until they let go. Returns how
-    /// many are free.
-    pub fn give_up(&self, owner: &Domain, range: FrameRange) -> Result<u64, FrameError> {
-        let mut freed = 0;
-        let result = self.frames.free_counted(range, owner.id, &mut freed);
-        let done = match result {
-            Ok(()) => range.pages,
-            Err((_, done)) => done,
-        };
-        let lingering = i64::try_from(done.saturating_sub(freed)).unwrap_or(i64::MAX);
-        owner.lingering.fetch_add(lingering, Ordering::SeqCst);
-        result.map(|()| freed).map_err(|(error, _)| error)
-    }
-
-    /// A zeroed frame that the hypervisor shares with others on behalf of `owner`, who pays for it. It is held by what is
-    /// returned alone.
-    pub fn new_shared_frame(&self, owner: &Domain) -> Option<FrameRef> {
-        let mfn = self.frames.alloc(0, owner.id, Kind::Shared, Content::Zeroed)?;
-        let frame = self.frames.get_frame(mfn, owner.id).ok();
-        if frame.is_none() || self.give_up(owner, FrameRange { first: mfn, pages: 1 }).is_err() {
-            bug!("{}: {mfn} was allocated, and is not its own", owner.id);
-        }
-        frame
     }
 
     /// Frees a frame of a domain's tables that no table links any more.
@@ -71,6 +46,33 @@ impl Hypervisor {
     fn frame_gone(&self, owner: DomId) {
         let Some(domain) = self.domain(owner) else { return };
         domain.lingering.fetch_sub(1, Ordering::SeqCst);
-        self.forget_if_over(&domain);
+        domain.on(self).forget_if_over();
+    }
+}
+
+impl DomainRef<'_> {
+    /// Ends its allocation of frames of its own. Those that others refer to stay until they let go. Returns how
+    /// many are free.
+    pub fn give_up(self, range: FrameRange) -> Result<u64, FrameError> {
+        let mut freed = 0;
+        let result = self.hv.frames.free_counted(range, self.id, &mut freed);
+        let done = match result {
+            Ok(()) => range.pages,
+            Err((_, done)) => done,
+        };
+        let lingering = i64::try_from(done.saturating_sub(freed)).unwrap_or(i64::MAX);
+        self.lingering.fetch_add(lingering, Ordering::SeqCst);
+        result.map(|()| freed).map_err(|(error, _)| error)
+    }
+
+    /// A zeroed frame that the hypervisor shares with others on behalf of the domain, which pays for it. It is held by what
+    /// is returned alone.
+    pub fn new_shared_frame(self) -> Option<FrameRef> {
+        let mfn = self.hv.frames.alloc(0, self.id, Kind::Shared, Content::Zeroed)?;
+        let frame = self.hv.frames.get_frame(mfn, self.id).ok();
+        if frame.is_none() || self.give_up(FrameRange { first: mfn, pages: 1 }).is_err() {
+            bug!("{}: {mfn} was allocated, and is not its own", self.id);
+        }
+        frame
     }
 }

@@ -63,7 +63,7 @@ fn an_earlier_end_is_not_the_end_of_a_later_poll() {
     let now = xenolith_arch::now();
     sleep(&mut machine, &guest, now + 1_000_000);
     // An interrupt ends it, and it goes on on another CPU.
-    guest.domain.end_poll(&machine.hv, VcpuId(0));
+    guest.domain.on(&machine.hv).end_poll(VcpuId(0));
     machine.settle();
     let queue = machine.hv.timers.of(CpuId(guest.cpu));
     let alarm = guest.domain.vcpus[0].unit;

@@ -68,7 +68,7 @@ impl Player {
         let mut bytes = vec![0; (PAGES * PAGE_SIZE) as usize];
         for (page, bytes) in bytes.chunks_mut(PAGE_SIZE as usize).enumerate() {
             let at = Ipa(self.buffer + page as u64 * PAGE_SIZE);
-            self.guest.domain.read_memory(&self.machine.hv, at, bytes).ok()?;
+            self.guest.domain.on(&self.machine.hv).read_memory(at, bytes).ok()?;
         }
         Some(bytes)
     }
@@ -80,7 +80,7 @@ impl Player {
             for (index, chunk) in bytes.chunks(8).enumerate() {
                 let at = at + 8 * index as u64;
                 if at < end {
-                    self.guest.domain.write_memory(&self.machine.hv, Ipa(at), chunk).ok()?;
+                    self.guest.domain.on(&self.machine.hv).write_memory(Ipa(at), chunk).ok()?;
                 }
             }
         }
@@ -177,12 +177,12 @@ fn a_control_domain_breaks_nothing_by_any_call() {
 
 /// Of a domain what another must not change.
 fn state(machine: &Machine, domain: &Arc<Domain>) -> (DomainInfo, u64, Vec<u8>) {
-    let info = DomainInfo { cpu_time: 0, ..domain.info(&machine.hv) };
+    let info = DomainInfo { cpu_time: 0, ..domain.on(&machine.hv).info() };
     let base = machine.ram_of(domain).base().0;
     let mut ram = vec![0; (CONTROL.pages * PAGE_SIZE) as usize];
     for (page, bytes) in ram.chunks_mut(PAGE_SIZE as usize).enumerate() {
         let at = Ipa(base + page as u64 * PAGE_SIZE);
-        domain.read_memory(&machine.hv, at, bytes).expect("its RAM");
+        domain.on(&machine.hv).read_memory(at, bytes).expect("its RAM");
     }
     (info, domain.paging_pool(), ram)
 }

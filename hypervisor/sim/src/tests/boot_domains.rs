@@ -67,7 +67,7 @@ pub(super) fn booted_with(nodes: impl FnOnce(&Machine) -> Vec<DeviceTreeNode>) -
     let first = first.start(&machine.hv);
     for ready in others {
         let domain = ready.start(&machine.hv);
-        machine.hv.offer_console(&domain);
+        domain.offer_console();
     }
     machine.settle();
     let cpu = machine.cpu_of(&first, 0).unwrap();
@@ -191,7 +191,7 @@ fn lines_and_keys_go_their_ways() {
     let at = first.page(&machine, 3);
     assert_eq!(first.plain(&mut machine, Hypercall::ConsoleIo, [1, 16, at, 0, 0]), 4);
     assert_eq!(machine.peek::<[u8; 4]>(&first.domain, at), *b"a\x01\x01b");
-    machine.hv.withdraw_console(&two.domain);
+    two.domain.on(&machine.hv).withdraw_console();
     sim::type_on_console(b"back");
     machine.settle();
     assert_eq!(first.plain(&mut machine, Hypercall::ConsoleIo, [1, 16, at, 0, 0]), 4);

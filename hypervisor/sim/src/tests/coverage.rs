@@ -117,7 +117,7 @@ impl Prober {
     fn make(&mut self, call: &Call) -> i64 {
         let Prober { machine, guest, .. } = self;
         for (address, bytes) in &call.memory {
-            guest.domain.write_memory(&machine.hv, Ipa(*address), bytes).expect("memory of its own");
+            guest.domain.on(&machine.hv).write_memory(Ipa(*address), bytes).expect("memory of its own");
         }
         let result = machine.hypercall(guest.cpu, call.number, call.arguments);
         result.unwrap_or_else(|| {

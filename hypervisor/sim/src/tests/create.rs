@@ -116,18 +116,18 @@ fn the_pool_of_tables_is_made_larger_and_smaller() {
     let (machine, _) = Guest::alone();
     let domain = machine.hv.create_domain(&request()).unwrap();
     let free = machine.hv.frames.free_frames();
-    let set = |bytes, budget| domain.set_paging_pool(&machine.hv, bytes, budget);
+    let set = |bytes, budget| domain.on(&machine.hv).set_paging_pool(bytes, budget);
     assert_eq!(domain.paging_pool(), 16 << 12);
     assert_eq!(set(4097, 9), Err(Errno::EINVAL));
     assert_eq!(set(32 << 12, 9), Ok(Progress::Again));
     assert_eq!(set(32 << 12, 9), Ok(Progress::Done));
     assert_eq!((domain.paging_pool(), machine.hv.frames.free_frames()), (32 << 12, free - 16));
     domain.memory.lock().max_pages = 1;
-    domain.populate(&machine.hv, RAM_BASE, 0).unwrap();
+    domain.on(&machine.hv).populate(RAM_BASE, 0).unwrap();
     let tables = domain.memory.lock().p2m.tables();
     assert_eq!(set(0, 99), Err(Errno::ENOMEM), "some are in use");
     assert_eq!(domain.paging_pool(), tables << 12);
-    assert_eq!(domain.populate(&machine.hv, Gfn(0), 0), Err(Errno::ENOMEM));
+    assert_eq!(domain.on(&machine.hv).populate(Gfn(0), 0), Err(Errno::ENOMEM));
     assert_eq!(set(1 << 40, u32::MAX), Err(Errno::ENOMEM));
     assert_eq!(machine.hv.frames.free_frames(), 0);
     assert_eq!(machine.audit(), Ok(()));
@@ -140,31 +140,31 @@ fn pages_come_in_place_of_what_is_there() {
     let domain = hv.create_domain(&request()).unwrap();
     domain.memory.lock().max_pages = 16;
     let mfn = |page| domain.lookup(Gfn(RAM_BASE.0 + page)).unwrap().mfn;
-    domain.populate(hv, RAM_BASE, 1).unwrap();
+    domain.on(hv).populate(RAM_BASE, 1).unwrap();
     let old = mfn(1);
     // What others hold of the page stays, and so does what the domain owns: it has one page more.
     first
         .domain
         .memory
         .lock()
-        .map_referenced(hv, &first.domain, Gfn(HOLE), old, domain.id, MapKind::Foreign)
+        .map_referenced(first.domain.on(hv), Gfn(HOLE), old, domain.id, MapKind::Foreign)
         .unwrap();
-    domain.populate(hv, Gfn(RAM_BASE.0 + 1), 0).unwrap();
+    domain.on(hv).populate(Gfn(RAM_BASE.0 + 1), 0).unwrap();
     assert_ne!(mfn(1), old);
     assert_eq!((domain.memory.lock().pages, hv.frames.owner_of(old)), (3, Ok(domain.id)));
     assert_eq!(first.domain.lookup(Gfn(HOLE)).unwrap().mfn, old);
     assert_eq!(machine.audit(), Ok(()));
     // A frame of the grant table gives way, and is found nowhere.
-    domain.map_grant_frame(hv, 0, Gfn(RAM_BASE.0 + 5)).unwrap();
-    domain.populate(hv, Gfn(RAM_BASE.0 + 4), 2).unwrap();
+    domain.on(hv).map_grant_frame(0, Gfn(RAM_BASE.0 + 5)).unwrap();
+    domain.on(hv).populate(Gfn(RAM_BASE.0 + 4), 2).unwrap();
     assert_eq!(domain.lookup(Gfn(RAM_BASE.0 + 5)).unwrap().kind, MapKind::Ram);
     assert_eq!(domain.memory.lock().pages, 7);
-    domain.map_grant_frame(hv, 0, Gfn(RAM_BASE.0 + 9)).unwrap();
+    domain.on(hv).map_grant_frame(0, Gfn(RAM_BASE.0 + 9)).unwrap();
     assert_eq!(domain.lookup(Gfn(RAM_BASE.0 + 5)).unwrap().kind, MapKind::Ram, "it moved from elsewhere");
     assert_eq!(machine.audit(), Ok(()));
     // What it may not own it does not get, and what was there stays.
     domain.memory.lock().max_pages = 7;
     let here = mfn(0);
-    assert_eq!(domain.populate(hv, RAM_BASE, 0), Err(Errno::ENOMEM));
+    assert_eq!(domain.on(hv).populate(RAM_BASE, 0), Err(Errno::ENOMEM));
     assert_eq!(mfn(0), here);
 }

@@ -16,10 +16,10 @@ use xenolith_policy::event::{ConsumerTag, Port};
 /// A domain as a toolstack makes it, with RAM from `RAM_BASE` on.
 fn built(machine: &Machine, pages: u64) -> Arc<Domain> {
     let domain = machine.hv.create_domain(&request()).unwrap();
-    assert_eq!(domain.set_paging_pool(&machine.hv, 32 << 12, 99), Ok(Progress::Done));
+    assert_eq!(domain.on(&machine.hv).set_paging_pool(32 << 12, 99), Ok(Progress::Done));
     domain.memory.lock().max_pages = pages;
     for page in 0..pages {
-        assert_eq!(domain.populate(&machine.hv, Gfn(RAM_BASE.0 + page), 0), Ok(()));
+        assert_eq!(domain.on(&machine.hv).populate(Gfn(RAM_BASE.0 + page), 0), Ok(()));
     }
     domain
 }
@@ -118,7 +118,7 @@ fn a_domain_whose_pages_others_map_is_dead_until_they_let_go() {
     machine.poke(&domain, (page + 5) << 12, b"still here");
     let pages = [(page + 5, HOLE), (page + 5, HOLE + 1), (page + 6, HOLE + 2)];
     assert_eq!(map_foreign(&mut machine, &first, 1, &pages), Ok(vec![0; 3]));
-    first.domain.map_grant_resource(&machine.hv, &domain, 0, Gfn(HOLE + 3)).unwrap();
+    first.domain.on(&machine.hv).map_grant_resource(&domain, 0, Gfn(HOLE + 3)).unwrap();
     destroy(&mut machine, &domain);
     assert!(hears(&machine, &first, port));
     assert!(is_listed(&machine, 1));
@@ -129,11 +129,11 @@ fn a_domain_whose_pages_others_map_is_dead_until_they_let_go() {
     // Nothing more can be done with it.
     let esrch = Errno::ESRCH.to_result();
     assert_eq!(map_foreign(&mut machine, &first, 1, &[(page + 5, HOLE + 9)]), Ok(vec![esrch]));
-    let resource = first.domain.map_grant_resource(&machine.hv, &domain, 0, Gfn(HOLE + 9));
+    let resource = first.domain.on(&machine.hv).map_grant_resource(&domain, 0, Gfn(HOLE + 9));
     assert_eq!(resource, Err(Errno::ESRCH));
-    assert_eq!(domain.populate(&machine.hv, RAM_BASE, 0), Err(Errno::EINVAL));
-    assert_eq!(domain.map_foreign(&machine.hv, &first.domain, RAM_BASE, Gfn(1)), Err(Errno::EPERM));
-    assert_eq!(domain.set_paging_pool(&machine.hv, 4096, 9), Err(Errno::EINVAL));
+    assert_eq!(domain.on(&machine.hv).populate(RAM_BASE, 0), Err(Errno::EINVAL));
+    assert_eq!(domain.on(&machine.hv).map_foreign(&first.domain, RAM_BASE, Gfn(1)), Err(Errno::EPERM));
+    assert_eq!(domain.on(&machine.hv).set_paging_pool(4096, 9), Err(Errno::EINVAL));
     assert_eq!(domain.events.lock().alloc_unbound(DomId(0)), Err(Errno::EINVAL));
     let same = machine.hv.create_domain(&NewDomain { id: Some(DomId(1)), ..request() });
     assert_eq!(same.map(drop), Err(Errno::EEXIST));
@@ -154,7 +154,7 @@ fn a_domain_whose_pages_others_map_is_dead_until_they_let_go() {
 /// Domain `granter` grants its page 20 to domain `to` as reference 5.
 fn grant(machine: &Machine, granter: &Domain, to: u16) {
     let table = machine.ram_of(granter).0 + 10;
-    granter.map_grant_frame(&machine.hv, 0, Gfn(table)).unwrap();
+    granter.on(&machine.hv).map_grant_frame(0, Gfn(table)).unwrap();
     let frame = (machine.ram_of(granter).0 + 20) as u32;
     machine.poke(granter, (table << 12) + 40, &EntryV1 { flags: entry::PERMIT_ACCESS, domid: to, frame });
 }
@@ -196,7 +196,7 @@ fn grants_that_it_has_mapped_end_with_the_mapper() {
     assert_eq!(map_grant(&mut machine, &second, 0, HOLE).status, 0);
     assert_eq!(map_grant(&mut machine, &second, 0, HOLE + 1).status, 0);
     // In the place of the second mapping there is something else by now.
-    second.domain.map_shared_info(&machine.hv, Gfn(HOLE + 1)).unwrap();
+    second.domain.on(&machine.hv).map_shared_info(Gfn(HOLE + 1)).unwrap();
     let entry = (machine.ram_of(&first.domain).0 + 10) << 12;
     assert_ne!(machine.peek::<u16>(&first.domain, entry + 40), entry::PERMIT_ACCESS);
     destroy(&mut machine, &second.domain);
@@ -211,15 +211,15 @@ fn connections_end_at_both_ends() {
     let (mut machine, first, second) = Guest::two();
     let hv = &machine.hv;
     let offered = first.domain.events.lock().alloc_unbound(DomId(1)).unwrap();
-    second.domain.bind_interdomain(hv, &first.domain, offered).unwrap();
+    second.domain.on(hv).bind_interdomain(&first.domain, offered).unwrap();
     let offered = second.domain.events.lock().alloc_unbound(DomId(0)).unwrap();
-    let own = first.domain.bind_interdomain(hv, &second.domain, offered).unwrap();
+    let own = first.domain.on(hv).bind_interdomain(&second.domain, offered).unwrap();
     let _ = second.domain.events.lock().alloc_consumer(VcpuId(0), DomId(0), ConsumerTag(1)).unwrap();
-    second.domain.register_vcpu_info(hv, VcpuId(0), Gfn(RAM_BASE.0 + 9), 0).unwrap();
+    second.domain.on(hv).register_vcpu_info(VcpuId(0), Gfn(RAM_BASE.0 + 9), 0).unwrap();
     destroy(&mut machine, &second.domain);
     assert!(!is_listed(&machine, 1));
-    assert_eq!(first.domain.send_event(&machine.hv, own), Ok(()), "to nobody");
-    assert_eq!(first.domain.close_port(&machine.hv, own), Ok(()));
+    assert_eq!(first.domain.on(&machine.hv).send_event(own), Ok(()), "to nobody");
+    assert_eq!(first.domain.on(&machine.hv).close_port(own), Ok(()));
     assert_eq!(machine.audit(), Ok(()));
 }
 
@@ -230,11 +230,11 @@ fn what_it_has_mapped_of_others_goes_back() {
     assert_eq!(owner.allow_device_model(&mapper), Ok(()));
     let page = |number| Gfn(RAM_BASE.0 + number);
     for number in 0..20 {
-        mapper.map_foreign(&machine.hv, &owner, page(number), Gfn(HOLE + number)).unwrap();
+        mapper.on(&machine.hv).map_foreign(&owner, page(number), Gfn(HOLE + number)).unwrap();
     }
     // Over its own RAM, which then is nowhere.
-    mapper.map_foreign(&machine.hv, &owner, page(0), page(2)).unwrap();
-    mapper.map_shared_info(&machine.hv, page(3)).unwrap();
+    mapper.on(&machine.hv).map_foreign(&owner, page(0), page(2)).unwrap();
+    mapper.on(&machine.hv).map_shared_info(page(3)).unwrap();
     {
         let mut memory = mapper.memory.lock();
         memory.p2m.map(Gfn(HOLE + 100), Mfn(0x900), 4, MapKind::Device).unwrap();
@@ -272,8 +272,8 @@ fn a_direct_mapped_domain_gives_all_its_frames_back() {
     let domain = machine.add(Plan { direct_mapped: true, pages: 64, ..OTHER });
     let ram = machine.ram_of(&domain);
     // It keeps the frames that it balloons away.
-    domain.give_page_back(&machine.hv, Gfn(ram.0 + 7)).unwrap();
-    domain.remove_mapping(&machine.hv, Gfn(ram.0 + 8)).unwrap();
+    domain.on(&machine.hv).give_page_back(Gfn(ram.0 + 7)).unwrap();
+    domain.on(&machine.hv).remove_mapping(Gfn(ram.0 + 8)).unwrap();
     destroy(&mut machine, &domain);
     assert_eq!(machine.hv.frames.free_frames(), free);
     assert!(!is_listed(&machine, 1));
@@ -288,17 +288,17 @@ fn shattered_blocks_use_up_only_the_domain_s_own_pool() {
     let mut blocks = Vec::new();
     for block in 0..4 {
         let gfn = Gfn(RAM_BASE.0 + block * 512);
-        if domain.populate(&machine.hv, gfn, 9).is_ok() {
+        if domain.on(&machine.hv).populate(gfn, 9).is_ok() {
             blocks.push(gfn);
         }
     }
     // One page out of each, and pages far apart, until no table is left.
     let mut errors = 0;
     for gfn in &blocks {
-        errors += u32::from(domain.give_page_back(&machine.hv, Gfn(gfn.0 + 9)).is_err());
+        errors += u32::from(domain.on(&machine.hv).give_page_back(Gfn(gfn.0 + 9)).is_err());
     }
     for far in 1..40_u64 {
-        errors += u32::from(domain.populate(&machine.hv, Gfn(far << 20), 0) == Err(Errno::ENOMEM));
+        errors += u32::from(domain.on(&machine.hv).populate(Gfn(far << 20), 0) == Err(Errno::ENOMEM));
     }
     assert!(errors > 0 && blocks.len() == 4);
     assert_eq!(domain.memory.lock().p2m.pool().len(), 0);

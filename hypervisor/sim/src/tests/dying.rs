@@ -25,12 +25,12 @@ fn with_dying(number: u16) -> (Machine, Arc<Domain>, [Arc<Domain>; 2]) {
 fn an_interrupt_comes_back_at_once() {
     let (mut machine, control, [guest, _]) = with_dying(1);
     machine.hv.give_interrupt(LINE, control.id).unwrap();
-    control.change_vgic(&machine.hv, |vgic| vgic.back_by_hardware(None, LINE, Some(LINE)));
-    guest.permit_interrupt(&machine.hv, &control, LINE, true).unwrap();
-    assert_eq!(guest.bind_interrupt(&machine.hv, &control, LINE), Err(Errno::EINVAL));
+    control.on(&machine.hv).change_vgic(|vgic| vgic.back_by_hardware(None, LINE, Some(LINE)));
+    guest.on(&machine.hv).permit_interrupt(&control, LINE, true).unwrap();
+    assert_eq!(guest.on(&machine.hv).bind_interrupt(&control, LINE), Err(Errno::EINVAL));
     assert_eq!(machine.hv.owner_of_interrupt(LINE), Some(DomId::CONTROL));
     machine.settle();
-    assert_eq!(guest.bind_interrupt(&machine.hv, &control, LINE), Err(Errno::EINVAL));
+    assert_eq!(guest.on(&machine.hv).bind_interrupt(&control, LINE), Err(Errno::EINVAL));
     assert_eq!(machine.hv.owner_of_interrupt(LINE), Some(DomId::CONTROL));
 }
 
@@ -38,11 +38,11 @@ fn an_interrupt_comes_back_at_once() {
 fn an_interrupt_that_is_being_handled_goes_with_its_domain_and_not_before() {
     let (mut machine, control, [guest, _]) = with_dying(2);
     machine.hv.give_interrupt(LINE, control.id).unwrap();
-    control.change_vgic(&machine.hv, |vgic| vgic.back_by_hardware(None, LINE, Some(LINE)));
-    guest.permit_interrupt(&machine.hv, &control, LINE, true).unwrap();
-    assert_eq!(guest.bind_interrupt(&machine.hv, &control, LINE), Ok(()));
-    guest.raise_shared(&machine.hv, LINE);
-    assert_eq!(guest.unbind_interrupt(&machine.hv, &control, LINE), Err(Errno::EBUSY));
+    control.on(&machine.hv).change_vgic(|vgic| vgic.back_by_hardware(None, LINE, Some(LINE)));
+    guest.on(&machine.hv).permit_interrupt(&control, LINE, true).unwrap();
+    assert_eq!(guest.on(&machine.hv).bind_interrupt(&control, LINE), Ok(()));
+    guest.on(&machine.hv).raise_shared(LINE);
+    assert_eq!(guest.on(&machine.hv).unbind_interrupt(&control, LINE), Err(Errno::EBUSY));
     assert_eq!(machine.hv.owner_of_interrupt(LINE), Some(guest.id));
     while machine.hv.destroy_domain(&guest, 0) == Ok(Progress::Again) {
         machine.settle();

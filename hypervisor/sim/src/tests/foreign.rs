@@ -68,7 +68,7 @@ fn a_foreign_page_is_seen_by_both_and_outlives_the_owner_s_mapping() {
     assert!(entry.kind == MapKind::Foreign && !entry.kind.executable());
     assert_eq!(machine.audit(), Ok(()));
 
-    assert_eq!(second.domain.give_page_back(&machine.hv, Gfn(there >> 12)), Ok(()));
+    assert_eq!(second.domain.on(&machine.hv).give_page_back(Gfn(there >> 12)), Ok(()));
     assert_eq!(machine.audit(), Ok(()));
     assert_eq!(machine.peek::<[u8; 10]>(&first.domain, HOLE << 12), *b"from here!");
     let free = machine.hv.frames.free_frames();
@@ -118,13 +118,13 @@ fn what_is_read_only_stays_so_and_what_is_not_ram_is_not_mapped() {
         memory.p2m.map(Gfn(page), mfn, 1, MapKind::RamReadOnly).unwrap();
         memory.p2m.map(Gfn(HOLE + 9), Mfn(0x900), 1, MapKind::Device).unwrap();
     }
-    second.domain.map_shared_info(&machine.hv, Gfn(HOLE)).unwrap();
-    second.domain.map_grant_frame(&machine.hv, 0, Gfn(HOLE + 1)).unwrap();
+    second.domain.on(&machine.hv).map_shared_info(Gfn(HOLE)).unwrap();
+    second.domain.on(&machine.hv).map_grant_frame(0, Gfn(HOLE + 1)).unwrap();
     let pages = [(page, HOLE), (HOLE, HOLE + 1), (HOLE + 1, HOLE + 1), (HOLE + 9, HOLE + 1)];
     let invalid = code(Errno::EINVAL);
     assert_eq!(map_foreign(machine, &first, 1, &pages), Ok(vec![0, invalid, invalid, invalid]));
-    assert_eq!(first.domain.write_memory(&machine.hv, Gfn(HOLE).base(), &[1]), Err(Errno::EFAULT));
-    assert_eq!(first.domain.read_memory(&machine.hv, Gfn(HOLE).base(), &mut [1]), Ok(()));
+    assert_eq!(first.domain.on(&machine.hv).write_memory(Gfn(HOLE).base(), &[1]), Err(Errno::EFAULT));
+    assert_eq!(first.domain.on(&machine.hv).read_memory(Gfn(HOLE).base(), &mut [1]), Ok(()));
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn a_foreign_page_is_not_lent_on() {
     assert_eq!(map_foreign(machine, &first, 1, &[(page, HOLE)]), Ok(vec![0]));
     // By a grant of the mapper.
     let table = first.page(machine, 10);
-    first.domain.map_grant_frame(&machine.hv, 0, Gfn(table >> 12)).unwrap();
+    first.domain.on(&machine.hv).map_grant_frame(0, Gfn(table >> 12)).unwrap();
     let grant = EntryV1 { flags: entry::PERMIT_ACCESS, domid: 1, frame: HOLE as u32 };
     machine.poke(&first.domain, table, &grant);
     let mut map = MapGrantRef {
@@ -148,10 +148,10 @@ fn a_foreign_page_is_not_lent_on() {
     // As foreign memory of a third domain.
     let third = machine.add(Plan { id: 2, ..OTHER });
     assert_eq!(first.domain.allow_device_model(&third), Ok(()));
-    assert_eq!(third.map_foreign(&machine.hv, &first.domain, Gfn(HOLE), Gfn(HOLE)), Err(Errno::EINVAL));
+    assert_eq!(third.on(&machine.hv).map_foreign(&first.domain, Gfn(HOLE), Gfn(HOLE)), Err(Errno::EINVAL));
     // As memory that the hypervisor shares with the guest, or that is given back.
-    assert!(first.domain.get_frame(&machine.hv, Gfn(HOLE)).is_err());
-    assert_eq!(first.domain.give_page_back(&machine.hv, Gfn(HOLE)), Err(Errno::EINVAL));
+    assert!(first.domain.on(&machine.hv).get_frame(Gfn(HOLE)).is_err());
+    assert_eq!(first.domain.on(&machine.hv).give_page_back(Gfn(HOLE)), Err(Errno::EINVAL));
     assert_eq!(machine.audit(), Ok(()));
 }
 
@@ -171,7 +171,7 @@ fn mapping_where_nothing_was_flushes_nothing() {
     assert_eq!(sim::flushes().addresses, before.addresses + 2);
     assert!(!first.domain.vcpus[0].take_mapcache_stale());
     let own = first.page(machine, 30) >> 12;
-    assert_eq!(first.domain.map_foreign(&machine.hv, &second.domain, Gfn(page), Gfn(own)), Ok(()));
+    assert_eq!(first.domain.on(&machine.hv).map_foreign(&second.domain, Gfn(page), Gfn(own)), Ok(()));
     assert!(first.domain.vcpus[0].take_mapcache_stale(), "a page of RAM was replaced");
     assert_eq!(machine.audit(), Ok(()));
 }
@@ -196,10 +196,10 @@ fn the_owner_changes_its_memory_between_any_two_mappings() {
     let machine = &mut machine;
     let page = second.page(machine, 20) >> 12;
     for round in 0..20_u64 {
-        let _ = second.domain.give_page_back(&machine.hv, Gfn(page));
+        let _ = second.domain.on(&machine.hv).give_page_back(Gfn(page));
         let gone = map_foreign(machine, &first, 1, &[(page, HOLE + round)]);
         assert_eq!(gone, Ok(vec![code(Errno::EINVAL)]));
-        assert_eq!(second.domain.populate(&machine.hv, Gfn(page), 0), Ok(()));
+        assert_eq!(second.domain.on(&machine.hv).populate(Gfn(page), 0), Ok(()));
         assert_eq!(map_foreign(machine, &first, 1, &[(page, HOLE + round)]), Ok(vec![0]));
         machine.poke(&first.domain, (HOLE + round) << 12, &round);
         assert_eq!(machine.audit(), Ok(()));
@@ -232,7 +232,7 @@ fn the_grant_table_of_a_new_domain_is_filled_before_it_runs() {
     let grant = EntryV1 { flags: entry::PERMIT_ACCESS, domid: 0, frame: 0x3_9000 };
     machine.poke(&first.domain, HOLE << 12, &grant);
     assert_eq!(machine.audit(), Ok(()));
-    domain.map_grant_frame(&machine.hv, 0, Gfn(0x3_8000)).unwrap();
+    domain.on(&machine.hv).map_grant_frame(0, Gfn(0x3_8000)).unwrap();
     assert_eq!(machine.peek::<[u8; 8]>(&domain, 0x3_8000 << 12), [1, 0, 0, 0, 0, 0x90, 3, 0]);
     assert_eq!(unmap(machine, &first, HOLE), 0);
     assert_eq!(machine.audit(), Ok(()));
@@ -276,14 +276,14 @@ fn the_control_domain_s_tables_grow_and_another_s_do_not() {
     // Each page needs tables of its own.
     let far: Vec<u64> = (2..120).map(|number| number << 18).collect();
     for &gfn in &far {
-        assert_eq!(first.domain.map_foreign(&machine.hv, &second.domain, Gfn(page), Gfn(gfn)), Ok(()));
+        assert_eq!(first.domain.on(&machine.hv).map_foreign(&second.domain, Gfn(page), Gfn(gfn)), Ok(()));
     }
     assert_eq!(machine.audit(), Ok(()));
     let page = first.page(machine, 0) >> 12;
     assert_eq!(first.domain.allow_device_model(&second.domain), Ok(()));
     let results: Vec<_> = far
         .iter()
-        .map(|&gfn| second.domain.map_foreign(&machine.hv, &first.domain, Gfn(page), Gfn(gfn)))
+        .map(|&gfn| second.domain.on(&machine.hv).map_foreign(&first.domain, Gfn(page), Gfn(gfn)))
         .collect();
     assert!(results.contains(&Ok(())) && results.contains(&Err(Errno::ENOMEM)));
     assert_eq!(machine.audit(), Ok(()));

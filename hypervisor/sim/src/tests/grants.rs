@@ -50,14 +50,14 @@ fn a_granted_page_is_seen_by_both_until_it_is_unmapped() {
     assert_eq!(machine.peek::<[u8; 10]>(&second.domain, there), *b"from here!");
 
     // The granter may give the page back meanwhile: the frame stays until the mapping goes.
-    assert_eq!(second.domain.give_page_back(&machine.hv, Ipa(there).frame()), Ok(()));
+    assert_eq!(second.domain.on(&machine.hv).give_page_back(Ipa(there).frame()), Ok(()));
     assert_eq!(machine.audit(), Ok(()));
     assert_eq!(machine.peek::<[u8; 10]>(&first.domain, here), *b"from here!");
 
     let mut end = UnmapGrantRef { host_addr: here, handle: op.handle, ..UnmapGrantRef::default() };
     assert_eq!(first.grant_op(machine, 1, &mut end), 0);
     assert_eq!(end.status, 0);
-    assert_eq!(first.domain.read_memory(&machine.hv, Ipa(here), &mut [0]), Err(Errno::EFAULT));
+    assert_eq!(first.domain.on(&machine.hv).read_memory(Ipa(here), &mut [0]), Err(Errno::EFAULT));
     assert_eq!(machine.peek::<u16>(&second.domain, entry), 1);
     assert_eq!(machine.audit(), Ok(()));
 }
@@ -70,8 +70,8 @@ fn a_page_that_is_lent_for_reading_is_not_written() {
     let here = first.page(machine, 30);
     assert_ne!(map(machine, &first, here, flag::HOST).status, 0);
     assert_eq!(map(machine, &first, here, flag::HOST | flag::READ_ONLY).status, 0);
-    assert_eq!(first.domain.write_memory(&machine.hv, Ipa(here), &[1]), Err(Errno::EFAULT));
-    assert_eq!(first.domain.read_memory(&machine.hv, Ipa(here), &mut [1]), Ok(()));
+    assert_eq!(first.domain.on(&machine.hv).write_memory(Ipa(here), &[1]), Err(Errno::EFAULT));
+    assert_eq!(first.domain.on(&machine.hv).read_memory(Ipa(here), &mut [1]), Ok(()));
     assert_eq!(machine.audit(), Ok(()));
 }
 

@@ -8,7 +8,6 @@ use xenolith_abi::grant::{EntryV1, MapGrantRef, UnmapGrantRef, entry, map as fla
 use super::super::*;
 use super::create::request;
 use super::support::*;
-use xenolith_domain::domain::GrantContext;
 use xenolith_domain::life::create::NewDomain;
 use xenolith_domain::parts::progress::Progress;
 use xenolith_policy::event::Port;
@@ -95,45 +94,45 @@ impl World {
                 let domain = hv.create_domain(&NewDomain { vcpus, ..request() });
                 if let Ok(domain) = &domain {
                     domain.memory.lock().max_pages = 24;
-                    let _ = domain.map_grant_frame(hv, 0, TABLE);
+                    let _ = domain.on(hv).map_grant_frame(0, TABLE);
                 }
                 self.slots[slot] = domain.ok();
             }
             Op::Pool(slot, pages) => {
                 if let Some(domain) = get(slot) {
-                    let _ = domain.set_paging_pool(hv, pages << 12, 16);
+                    let _ = domain.on(hv).set_paging_pool(pages << 12, 16);
                 }
             }
             Op::Populate(slot, gfn, order) => {
                 if let Some(domain) = get(slot) {
-                    let _ = domain.populate(hv, Gfn(Self::gfn(slot, gfn).0 >> order << order), order);
+                    let _ = domain.on(hv).populate(Gfn(Self::gfn(slot, gfn).0 >> order << order), order);
                 }
             }
             Op::Decrease(slot, gfn) => {
                 if let Some(domain) = get(slot) {
-                    let _ = domain.give_page_back(hv, Self::gfn(slot, gfn));
+                    let _ = domain.on(hv).give_page_back(Self::gfn(slot, gfn));
                 }
             }
             Op::Remove(slot, gfn) => {
                 if let Some(domain) = get(slot) {
-                    let _ = domain.remove_mapping(hv, Self::gfn(slot, gfn));
+                    let _ = domain.on(hv).remove_mapping(Self::gfn(slot, gfn));
                 }
             }
             Op::MapForeign(slot, from, gfn, at) => {
                 if let (Some(domain), Some(owner)) = (get(slot), get(from)) {
                     let _ = owner.allow_device_model(&domain);
-                    let _ = domain.map_foreign(hv, &owner, Self::gfn(from, gfn), Self::gfn(slot, at));
+                    let _ = domain.on(hv).map_foreign(&owner, Self::gfn(from, gfn), Self::gfn(slot, at));
                 }
             }
             Op::MapTable(slot, from, at) => {
                 if let (Some(domain), Some(owner)) = (get(slot), get(from)) {
                     let _ = owner.allow_device_model(&domain);
-                    let _ = domain.map_grant_resource(hv, &owner, at % 3, Self::gfn(slot, at));
+                    let _ = domain.on(hv).map_grant_resource(&owner, at % 3, Self::gfn(slot, at));
                 }
             }
             Op::SharedInfo(slot, gfn) => {
                 if let Some(domain) = get(slot) {
-                    let _ = domain.map_shared_info(hv, Self::gfn(slot, gfn));
+                    let _ = domain.on(hv).map_shared_info(Self::gfn(slot, gfn));
                 }
             }
             Op::Grant(slot, to, gfn, reference) => {
@@ -141,7 +140,7 @@ impl World {
                     let frame = Self::gfn(slot, gfn).0 as u32;
                     let grant = EntryV1 { flags: entry::PERMIT_ACCESS, domid: to.id.0, frame };
                     let at = Ipa(TABLE.base().0 + 8 * u64::from(reference));
-                    let _ = domain.write_memory(hv, at, zerocopy::IntoBytes::as_bytes(&grant));
+                    let _ = domain.on(hv).write_memory(at, zerocopy::IntoBytes::as_bytes(&grant));
                 }
             }
             Op::MapGrant(slot, from, reference, at) => {
@@ -155,32 +154,32 @@ impl World {
                         dom: granter.id.0,
                         ..MapGrantRef::default()
                     };
-                    grant::map(&GrantContext { hv, caller: &domain }, &mut op);
+                    grant::map(&domain.on(hv), &mut op);
                 }
             }
             Op::UnmapGrant(slot, handle, gfn) => {
                 if let Some(domain) = get(slot).filter(|domain| !domain.is_dying()) {
                     let host_addr = Self::gfn(slot, gfn).base().0;
                     let mut op = UnmapGrantRef { host_addr, handle, ..UnmapGrantRef::default() };
-                    grant::unmap(&GrantContext { hv, caller: &domain }, &mut op);
+                    grant::unmap(&domain.on(hv), &mut op);
                 }
             }
             Op::Connect(slot, to) => {
                 if let (Some(domain), Some(other)) = (get(slot), get(to)) {
                     let offered = other.events.lock().alloc_unbound(domain.id);
                     if let Ok(port) = offered {
-                        let _ = domain.bind_interdomain(hv, &other, port);
+                        let _ = domain.on(hv).bind_interdomain(&other, port);
                     }
                 }
             }
             Op::Close(slot, port) => {
                 if let Some(domain) = get(slot) {
-                    let _ = domain.close_port(hv, Port(port));
+                    let _ = domain.on(hv).close_port(Port(port));
                 }
             }
             Op::Hold(slot, gfn) => {
                 if let Some(domain) = get(slot) {
-                    let _ = domain.register_vcpu_info(hv, VcpuId(0), Self::gfn(slot, gfn), 64);
+                    let _ = domain.on(hv).register_vcpu_info(VcpuId(0), Self::gfn(slot, gfn), 64);
                 }
             }
             Op::Destroy(slot, steps) => {
@@ -208,11 +207,11 @@ impl World {
             for gfn in 0..FRAMES {
                 let host_addr = World::gfn(0, gfn).base().0;
                 let mut op = UnmapGrantRef { host_addr, handle, ..UnmapGrantRef::default() };
-                grant::unmap(&GrantContext { hv, caller: &control }, &mut op);
+                grant::unmap(&control.on(hv), &mut op);
             }
         }
         for gfn in 0..FRAMES {
-            let _ = control.remove_mapping(hv, World::gfn(0, gfn));
+            let _ = control.on(hv).remove_mapping(World::gfn(0, gfn));
         }
         let left: Vec<_> = hv.domains().map(|domain| domain.id).collect();
         assert_eq!(left, [DomId(0)]);
@@ -246,7 +245,7 @@ fn memory_is_mapped_while_it_changes_and_its_owner_dies() {
         owner.memory.lock().max_pages = 16;
         let page = |number: u64| Gfn(RAM_BASE.0 + number);
         for number in 0..16 {
-            owner.populate(&machine.hv, page(number), 0).unwrap();
+            owner.on(&machine.hv).populate(page(number), 0).unwrap();
         }
         let (hv, control) = (&machine.hv, &first.domain);
         let over = AtomicBool::new(false);
@@ -254,8 +253,8 @@ fn memory_is_mapped_while_it_changes_and_its_owner_dies() {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
                     for number in 0..16 {
-                        let _ = owner.give_page_back(hv, page(number));
-                        let _ = owner.populate(hv, page(number), 0);
+                        let _ = owner.on(hv).give_page_back(page(number));
+                        let _ = owner.on(hv).populate(page(number), 0);
                     }
                 }
             });
@@ -265,14 +264,14 @@ fn memory_is_mapped_while_it_changes_and_its_owner_dies() {
                     let at = |number: u64| Gfn(super::foreign::HOLE + cpu * 16 + number);
                     while !over.load(Ordering::Relaxed) {
                         for number in 0..16 {
-                            let _ = control.map_foreign(hv, owner, page(number), at(number));
+                            let _ = control.on(hv).map_foreign(owner, page(number), at(number));
                         }
                         for number in 0..16 {
-                            let _ = control.remove_mapping(hv, at(number));
+                            let _ = control.on(hv).remove_mapping(at(number));
                         }
                     }
                     for number in 0..16 {
-                        let _ = control.remove_mapping(hv, at(number));
+                        let _ = control.on(hv).remove_mapping(at(number));
                     }
                 });
             }

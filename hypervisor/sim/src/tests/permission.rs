@@ -99,7 +99,7 @@ fn a_slot_whose_backend_cannot_be_allowed_is_not_made() {
     assert!(machine.hv.slots.lock().next(0, None).is_none());
     assert!(!guest.domain.has_device_model(&driver.domain));
     // Nor is one whose number could not be told.
-    guest.domain.forbid_device_model(&machine.hv, DomId(3));
+    guest.domain.on(&machine.hv).forbid_device_model(DomId(3));
     let at = control.page(&machine, 20);
     machine.poke(&control.domain, at, &slot(0));
     {
@@ -237,20 +237,20 @@ fn what_was_let_in_before_finds_the_door_closed() {
     let free = hv.frames.free_frames();
     let refused = |gfn| {
         let page = Gfn(RAM_BASE.0 + 20);
-        assert_eq!(driver.domain.map_foreign(hv, &guest.domain, page, gfn), Err(Errno::EPERM));
-        assert_eq!(driver.domain.map_grant_resource(hv, &guest.domain, 0, gfn), Err(Errno::EPERM));
+        assert_eq!(driver.domain.on(hv).map_foreign(&guest.domain, page, gfn), Err(Errno::EPERM));
+        assert_eq!(driver.domain.on(hv).map_grant_resource(&guest.domain, 0, gfn), Err(Errno::EPERM));
         assert!(driver.domain.lookup(gfn).is_err());
     };
     refused(Gfn(HOLE));
     assert_eq!(guest.domain.allow_device_model(&driver.domain), Ok(()));
     #[cfg(feature = "ioreq")]
-    let server = guest.domain.create_server(hv, &driver.domain).expect("a server");
-    guest.domain.forbid_device_model(hv, driver.domain.id);
+    let server = guest.domain.on(hv).create_server(&driver.domain).expect("a server");
+    guest.domain.on(hv).forbid_device_model(driver.domain.id);
     refused(Gfn(HOLE));
     #[cfg(feature = "ioreq")]
     {
-        assert_eq!(guest.domain.create_server(hv, &driver.domain), Err(Errno::EPERM));
-        let frame = driver.domain.map_server_frame(hv, &guest.domain, server, 1, Gfn(HOLE));
+        assert_eq!(guest.domain.on(hv).create_server(&driver.domain), Err(Errno::EPERM));
+        let frame = driver.domain.on(hv).map_server_frame(&guest.domain, server, 1, Gfn(HOLE));
         assert_eq!(frame, Err(Errno::ENOENT));
     }
     // A frame of the guest's grant table was made for the asking.
@@ -270,12 +270,12 @@ fn nothing_is_left_of_what_was_begun_before_it_was_forbidden() {
                 while !over.load(Ordering::Relaxed) {
                     for page in 0..16 {
                         let (from, to) = (Gfn(RAM_BASE.0 + page), Gfn(HOLE + page));
-                        let _ = driver.domain.map_foreign(hv, &guest.domain, from, to);
-                        let _ = driver.domain.map_grant_resource(hv, &guest.domain, 0, Gfn(HOLE + 16));
+                        let _ = driver.domain.on(hv).map_foreign(&guest.domain, from, to);
+                        let _ = driver.domain.on(hv).map_grant_resource(&guest.domain, 0, Gfn(HOLE + 16));
                         #[cfg(feature = "ioreq")]
-                        if let Ok(server) = guest.domain.create_server(hv, &driver.domain) {
+                        if let Ok(server) = guest.domain.on(hv).create_server(&driver.domain) {
                             let at = Gfn(HOLE + 17 + page);
-                            let _ = driver.domain.map_server_frame(hv, &guest.domain, server, 1, at);
+                            let _ = driver.domain.on(hv).map_server_frame(&guest.domain, server, 1, at);
                         }
                     }
                 }
@@ -283,9 +283,9 @@ fn nothing_is_left_of_what_was_begun_before_it_was_forbidden() {
             for _ in 0..round * 10 {
                 std::thread::yield_now();
             }
-            guest.domain.forbid_device_model(hv, driver.domain.id);
+            guest.domain.on(hv).forbid_device_model(driver.domain.id);
             let mut from = 0;
-            while let Some(next) = driver.domain.unmap_foreign_of(hv, guest.domain.id, from) {
+            while let Some(next) = driver.domain.on(hv).unmap_foreign_of(guest.domain.id, from) {
                 from = next;
             }
             let left: Vec<_> =

@@ -38,10 +38,10 @@ fn an_interrupt_that_waits_ends_a_poll_at_once() {
     let (mut machine, guest) = Guest::alone();
     let port = quiet_port(&mut machine, &guest);
     enable(&mut machine, 0);
-    guest.domain.drive_line(&machine.hv, LINE, true).unwrap();
+    guest.domain.on(&machine.hv).drive_line(LINE, true).unwrap();
     assert_eq!((poll(&mut machine, &guest, port), machine.next(0)), (Some(0), Next::Guest));
     // It has left no trace: a sleep of another kind ends by its own reason only.
-    guest.domain.drive_line(&machine.hv, LINE, false).unwrap();
+    guest.domain.on(&machine.hv).drive_line(LINE, false).unwrap();
     assert_eq!(poll(&mut machine, &guest, port), None);
     assert_eq!(machine.next(0), Next::Idle);
 }
@@ -52,7 +52,7 @@ fn an_interrupt_that_comes_ends_a_poll() {
     let port = quiet_port(&mut machine, &guest);
     enable(&mut machine, 0);
     assert_eq!(poll(&mut machine, &guest, port), None);
-    guest.domain.drive_line(&machine.hv, LINE, true).unwrap();
+    guest.domain.on(&machine.hv).drive_line(LINE, true).unwrap();
     machine.settle();
     assert_eq!((machine.next(0), machine.regs(0).x[0]), (Next::Guest, 0));
 }

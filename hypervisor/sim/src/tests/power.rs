@@ -60,7 +60,7 @@ fn each_vcpu_has_registers_of_its_own() {
     assert_eq!(machine.running(0), Some((DomId(0), VcpuId(1))));
     assert_eq!((sim::guest::registers().tpidr, sim::guest::registers().vmpidr & 0xff), (0, 1));
     assert_eq!(machine.regs(0).x[20], 0);
-    guest.domain.raise_event(&machine.hv, VcpuId(0));
+    guest.domain.on(&machine.hv).raise_event(VcpuId(0));
     machine.wait(0);
     machine.settle();
     assert_eq!(machine.next(0), Next::Idle, "the interrupt controller is off: nothing wakes them");

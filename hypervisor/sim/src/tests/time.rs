@@ -79,20 +79,20 @@ fn it_begins_when_a_paused_domain_is_let_go_on() {
     let mut machine = Machine::new(2, 1024);
     Guest::boot(&mut machine, CONTROL);
     let domain = machine.add(OTHER);
-    domain.pause(&machine.hv).unwrap();
-    assert!(domain.start_vcpu(&machine.hv, domain.vcpu(VcpuId(0)).unwrap(), ENTRY, 0));
+    domain.on(&machine.hv).pause().unwrap();
+    assert!(domain.on(&machine.hv).start_vcpu(domain.vcpu(VcpuId(0)).unwrap(), ENTRY, 0));
     assert_eq!((domain.counter_offset(), domain.system_time(xenolith_arch::now())), (None, 0));
     sim::advance(3600 * SECOND);
-    domain.unpause(&machine.hv).unwrap();
+    domain.on(&machine.hv).unpause().unwrap();
     machine.settle();
     let cpu = machine.cpu_of(&domain, 0).unwrap();
     assert!(counter(cpu) < LITTLE);
     // Another pause does not begin it anew.
     let offset = domain.counter_offset();
-    domain.pause(&machine.hv).unwrap();
+    domain.on(&machine.hv).pause().unwrap();
     machine.settle();
     sim::advance(60 * SECOND);
-    domain.unpause(&machine.hv).unwrap();
+    domain.on(&machine.hv).unpause().unwrap();
     machine.settle();
     assert_eq!(domain.counter_offset(), offset);
     let cpu = machine.cpu_of(&domain, 0).unwrap();
@@ -152,7 +152,7 @@ fn two_domains_on_one_cpu_have_their_own() {
     let first = Guest::boot(&mut machine, CONTROL);
     sim::advance(1000 * SECOND);
     let domain = machine.add(OTHER);
-    assert!(domain.start_vcpu(&machine.hv, domain.vcpu(VcpuId(0)).unwrap(), ENTRY, 0));
+    assert!(domain.on(&machine.hv).start_vcpu(domain.vcpu(VcpuId(0)).unwrap(), ENTRY, 0));
     let second = Guest { domain, cpu: 0 };
     let set = |machine: &mut Machine, guest: &Guest, after: u64| {
         assert_eq!(machine.running(0), Some((guest.domain.id, VcpuId(0))));
@@ -229,7 +229,7 @@ fn the_wall_clock_is_right_in_every_domain() {
     // A domain that starts later has it from the start.
     sim::advance(500 * SECOND);
     let domain = machine.add(Plan { id: 2, ..CONTROL });
-    assert!(domain.start_vcpu(&machine.hv, domain.vcpu(VcpuId(0)).unwrap(), ENTRY, 0));
+    assert!(domain.on(&machine.hv).start_vcpu(domain.vcpu(VcpuId(0)).unwrap(), ENTRY, 0));
     let third = Guest { domain, cpu: 0 };
     let told = wall_clock(&third) + third.domain.system_time(now + 500 * SECOND);
     let late = told - (wall + 500 * BILLION);

@@ -4,23 +4,23 @@ use core::sync::atomic::Ordering;
 
 use xenolith_abi::Errno;
 
-use crate::hypervisor::Hypervisor;
 use xenolith_arch::gic;
+use xenolith_core::bug;
 use xenolith_core::sync::MutexGuard;
 use xenolith_core::types::{CpuId, VcpuId};
 use xenolith_isa::vgic::{Frame, LineChange, Vgic};
 
-use crate::domain::Domain;
+use crate::domain::DomainRef;
 use crate::parts::io_state::IoState;
 
-impl Domain {
+impl DomainRef<'_> {
     /// Changes the interrupt controller, then does what the change asks for.
-    pub fn change_vgic<T>(&self, hv: &Hypervisor, change: impl FnOnce(&mut Vgic) -> T) -> T {
+    pub fn change_vgic<T>(self, change: impl FnOnce(&mut Vgic) -> T) -> T {
         let mut vgic = self.arch.vgic.lock();
         let result = change(&mut vgic);
         // The generic part is short: there is one for each kind of change.
         if vgic.has_consequences() {
-            self.follow_vgic(hv, vgic);
+            self.follow_vgic(vgic);
         }
         result
     }
@@ -30,8 +30,7 @@ impl Domain {
     /// [`frames`]: xenolith_isa::vgic::frames
     #[inline]
     pub(crate) fn access_interrupt_controller(
-        &self,
-        hv: &Hypervisor,
+        self,
         id: VcpuId,
         frame: u8,
         offset: u64,
@@ -41,35 +40,45 @@ impl Domain {
         let frame = Frame(frame);
         // Two changes, so that neither carries the other's registers through the lock.
         let done = match write {
-            None => self.change_vgic(hv, |vgic| vgic.read(id, frame, offset, size)),
-            Some(value) => {
-                self.change_vgic(hv, |vgic| vgic.write(id, frame, offset, size, value)).map(|()| 0)
-            }
+            None => self.change_vgic(|vgic| vgic.read(id, frame, offset, size)),
+            Some(value) => self.change_vgic(|vgic| vgic.write(id, frame, offset, size, value)).map(|()| 0),
         };
         done.map_or(IoState::Refused, IoState::Done)
     }
 
     #[inline(never)]
-    fn follow_vgic(&self, hv: &Hypervisor, mut vgic: MutexGuard<'_, Vgic>) {
+    fn follow_vgic(self, mut vgic: MutexGuard<'_, Vgic>) {
         // Lines change under the lock, in the order in which the guest asked.
         while let Some(change) = vgic.take_line_change() {
-            self.change_line(hv, &change);
+            self.change_line(&change);
         }
         let effects = vgic.take_effects();
         drop(vgic);
         for id in effects.kick.iter() {
-            hv.notify(self, id);
+            self.notify(id);
         }
         for id in effects.event_ppi_enabled.iter() {
             if self.events.lock().needs_upcall(id) {
-                self.raise_event(hv, id);
+                self.raise_event(id);
             }
         }
     }
 
-    fn change_line(&self, hv: &Hypervisor, change: &LineChange) {
+    /// Has a vCPU look at its interrupts: wakes it when it sleeps, makes it leave the guest when it runs elsewhere.
+    fn notify(self, id: VcpuId) {
+        let Some(vcpu) = self.vcpu(id) else { return bug!("{}: there is no {id}", self.id) };
+        vcpu.mark_interrupts_changed();
+        self.hv.wake(vcpu.unit);
+        if let Some(cpu) = self.hv.scheduler.running_on(vcpu.unit)
+            && cpu != xenolith_arch::this_cpu()
+        {
+            gic::kick(cpu);
+        }
+    }
+
+    fn change_line(self, change: &LineChange) {
         if let Some(id) = change.vcpu {
-            self.change_private_line(hv, id, change);
+            self.change_private_line(id, change);
             return;
         }
         let line = change.physical;
@@ -92,56 +101,56 @@ impl Domain {
 
     /// The only private line with hardware behind it is the virtual timer's, which EL2 leaves enabled; its active state
     /// counts on the CPU where the vCPU runs. Elsewhere than here that CPU puts it right, when it presents the interrupts.
-    fn change_private_line(&self, hv: &Hypervisor, id: VcpuId, change: &LineChange) {
+    fn change_private_line(self, id: VcpuId, change: &LineChange) {
         let Some((vcpu, active)) = self.vcpu(id).zip(change.active) else { return };
-        if hv.scheduler.running_on(vcpu.unit) == Some(xenolith_arch::this_cpu()) {
+        if self.hv.scheduler.running_on(vcpu.unit) == Some(xenolith_arch::this_cpu()) {
             gic::set_active(change.physical, active);
             if active {
                 vcpu.arch.timer_raised.store(true, Ordering::Relaxed);
             }
         } else {
-            hv.notify(self, id);
+            self.notify(id);
         }
     }
 
     /// Has the physical interrupt of the same number come as this shared one.
-    pub fn attach_interrupt(&self, hv: &Hypervisor, intid: u32) {
-        self.change_vgic(hv, |vgic| vgic.back_by_hardware(None, intid, Some(intid)));
+    pub fn attach_interrupt(self, intid: u32) {
+        self.change_vgic(|vgic| vgic.back_by_hardware(None, intid, Some(intid)));
     }
 
     /// No physical interrupt comes as this shared one any more.
-    pub fn detach_interrupt(&self, hv: &Hypervisor, intid: u32) {
-        self.change_vgic(hv, |vgic| vgic.back_by_hardware(None, intid, None));
+    pub fn detach_interrupt(self, intid: u32) {
+        self.change_vgic(|vgic| vgic.back_by_hardware(None, intid, None));
     }
 
     /// Turns a vCPU's part of the interrupt controller on or off.
-    pub fn set_interrupts_online(&self, hv: &Hypervisor, id: VcpuId, online: bool) {
-        self.change_vgic(hv, |vgic| vgic.set_online(id, online));
+    pub fn set_interrupts_online(self, id: VcpuId, online: bool) {
+        self.change_vgic(|vgic| vgic.set_online(id, online));
     }
 
     /// Makes the event interrupt of a vCPU pending.
-    pub fn raise_event(&self, hv: &Hypervisor, id: VcpuId) {
-        self.change_vgic(hv, |vgic| vgic.pend(Some(id), self.arch.event_ppi));
+    pub fn raise_event(self, id: VcpuId) {
+        self.change_vgic(|vgic| vgic.pend(Some(id), self.arch.event_ppi));
     }
 
     /// Makes a private interrupt of a vCPU pending.
-    pub fn raise_private(&self, hv: &Hypervisor, id: VcpuId, intid: u32) {
-        self.change_vgic(hv, |vgic| vgic.pend(Some(id), intid));
+    pub fn raise_private(self, id: VcpuId, intid: u32) {
+        self.change_vgic(|vgic| vgic.pend(Some(id), intid));
     }
 
     /// Sets the level of a private interrupt's line.
-    pub fn set_private_level(&self, hv: &Hypervisor, id: VcpuId, intid: u32, asserted: bool) {
-        self.change_vgic(hv, |vgic| vgic.set_level(Some(id), intid, asserted));
+    pub fn set_private_level(self, id: VcpuId, intid: u32, asserted: bool) {
+        self.change_vgic(|vgic| vgic.set_level(Some(id), intid, asserted));
     }
 
     /// Sets the level of a shared interrupt's line.
-    pub fn set_shared_level(&self, hv: &Hypervisor, intid: u32, asserted: bool) {
-        self.change_vgic(hv, |vgic| vgic.set_level(None, intid, asserted));
+    pub fn set_shared_level(self, intid: u32, asserted: bool) {
+        self.change_vgic(|vgic| vgic.set_level(None, intid, asserted));
     }
 
     /// A device model drives a shared line. `EINVAL`: there is no such line, or a physical device has it.
-    pub fn drive_line(&self, hv: &Hypervisor, intid: u32, asserted: bool) -> Result<(), Errno> {
-        self.change_vgic(hv, |vgic| {
+    pub fn drive_line(self, intid: u32, asserted: bool) -> Result<(), Errno> {
+        self.change_vgic(|vgic| {
             if !vgic.is_free_line(intid) {
                 return Err(Errno::EINVAL);
             }
@@ -151,7 +160,7 @@ impl Domain {
     }
 
     /// A physical interrupt that belongs to the domain has come.
-    pub fn raise_shared(&self, hv: &Hypervisor, intid: u32) {
-        self.change_vgic(hv, |vgic| vgic.pend(None, intid));
+    pub fn raise_shared(self, intid: u32) {
+        self.change_vgic(|vgic| vgic.pend(None, intid));
     }
 }

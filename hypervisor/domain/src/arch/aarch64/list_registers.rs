@@ -8,28 +8,56 @@ use xenolith_core::types::VcpuId;
 use xenolith_isa::vgic::{Fill, ListRegister, Vgic};
 
 use crate::cpu::Local;
-use crate::hypervisor::{Hypervisor, VcpuRef};
+use crate::domain::DomainRef;
 use crate::vcpu::Vcpu;
 
-/// Brings the list registers of the vCPU that runs here up to date.
-pub fn present_interrupts(hv: &Hypervisor, vcpu: &VcpuRef) {
-    vcpu.domain.change_vgic(hv, |vgic| {
-        if !vgic.is_quiet(vcpu.id) {
-            refill(vcpu.id, vgic);
-        }
-        // The timer's physical interrupt is active while the virtual one is anywhere between its cause and its end.
-        keep_timer_line(hv, vcpu.vcpu(), vgic.in_flight(Some(vcpu.id), vcpu.domain.arch.guest_timer));
-    });
-}
+impl DomainRef<'_> {
+    /// Brings the list registers of the vCPU that runs here up to date.
+    pub fn present_interrupts(self, vcpu: &Vcpu) {
+        self.change_vgic(|vgic| {
+            if !vgic.is_quiet(vcpu.id) {
+                refill(vcpu.id, vgic);
+            }
+            // The timer's physical interrupt is active while the virtual one is anywhere between its cause and its end.
+            self.keep_timer_line(vcpu, vgic.in_flight(Some(vcpu.id), self.arch.guest_timer));
+        });
+    }
 
-/// Whether an interrupt waits for the vCPU that runs here. Its list registers are free afterwards, until
-/// [`present_interrupts`].
-pub fn interrupt_waits(hv: &Hypervisor, vcpu: &VcpuRef) -> bool {
-    vcpu.vcpu().mark_interrupts_changed();
-    vcpu.domain.change_vgic(hv, |vgic| {
-        empty_list(vcpu.id, vgic);
-        vgic.deliverable(vcpu.id)
-    })
+    /// Takes what the vCPU that runs here has done about its interrupts out of the list registers, which are free afterwards
+    /// for another.
+    pub fn withdraw_interrupts(self, vcpu: &Vcpu) {
+        self.change_vgic(|vgic| empty_list(vcpu.id, vgic));
+    }
+
+    /// Whether an interrupt waits for the vCPU that runs here. Its list registers are free afterwards, until
+    /// [`Self::present_interrupts`].
+    pub fn interrupt_waits(self, vcpu: &Vcpu) -> bool {
+        vcpu.mark_interrupts_changed();
+        self.change_vgic(|vgic| {
+            empty_list(vcpu.id, vgic);
+            vgic.deliverable(vcpu.id)
+        })
+    }
+
+    /// Makes the physical interrupt of the virtual timer on this CPU active or inactive for the vCPU that runs here. It is
+    /// left alone only where nobody can have made it active since it was last made inactive, whatever the guest has written
+    /// about the virtual one.
+    pub fn keep_timer_line(self, vcpu: &Vcpu, active: bool) {
+        if active || vcpu.arch.timer_raised.load(Ordering::Relaxed) {
+            arch::gic::set_active(self.hv.lines().guest_timer, active);
+            vcpu.arch.timer_raised.store(active, Ordering::Relaxed);
+        }
+    }
+
+    /// WFI: the vCPU that runs here sleeps unless an interrupt waits for it.
+    pub fn wait_for_interrupt(self, vcpu: &Vcpu, local: &mut Local) {
+        vcpu.clear_suspicion();
+        self.hv.scheduler.block(vcpu.unit, arch::now());
+        local.choose();
+        if self.interrupt_waits(vcpu) {
+            self.hv.wake(vcpu.unit);
+        }
+    }
 }
 
 /// Fills the list registers anew.
@@ -45,7 +73,7 @@ fn refill(vcpu: VcpuId, vgic: &mut Vgic) {
 /// Reads the list registers back and invalidates them: whoever fills them next writes only those that it needs, and must
 /// find no stale ones behind them.
 #[inline]
-pub fn empty_list(vcpu: VcpuId, vgic: &mut Vgic) {
+fn empty_list(vcpu: VcpuId, vgic: &mut Vgic) {
     let used = vgic.listed(vcpu);
     if used > 0 {
         take_interrupts_back(vcpu, vgic);
@@ -67,25 +95,5 @@ fn take_interrupts_back(vcpu: VcpuId, vgic: &mut Vgic) {
 fn free_list(registers: Range<usize>) {
     for index in registers {
         arch::gic::write_list(index, ListRegister::INVALID);
-    }
-}
-
-/// Makes the physical interrupt of the virtual timer on this CPU active or inactive for the vCPU that runs here. It is
-/// left alone only where nobody can have made it active since it was last made inactive, whatever the guest has written
-/// about the virtual one.
-pub fn keep_timer_line(hv: &Hypervisor, vcpu: &Vcpu, active: bool) {
-    if active || vcpu.arch.timer_raised.load(Ordering::Relaxed) {
-        arch::gic::set_active(hv.lines().guest_timer, active);
-        vcpu.arch.timer_raised.store(active, Ordering::Relaxed);
-    }
-}
-
-/// WFI: the vCPU that runs here sleeps unless an interrupt waits for it.
-pub fn wait_for_interrupt(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local) {
-    vcpu.vcpu().clear_suspicion();
-    hv.scheduler.block(vcpu.vcpu().unit, arch::now());
-    local.choose();
-    if interrupt_waits(hv, vcpu) {
-        hv.wake(vcpu.vcpu().unit);
     }
 }

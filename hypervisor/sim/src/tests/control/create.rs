@@ -227,7 +227,7 @@ fn a_load_from_nowhere_is_an_abort_or_all_ones() {
             .create(&mut machine, CreateDomain { flags: plan().flags | more, ..plan() })
             .expect("a domain");
         let domain = machine.hv.domain(xenolith_core::types::DomId(id)).expect("on the list");
-        assert!(domain.start_vcpu(&machine.hv, &domain.vcpus[0], ENTRY, 0));
+        assert!(domain.on(&machine.hv).start_vcpu(&domain.vcpus[0], ENTRY, 0));
         assert_eq!(tools.simple(&mut machine, DomctlOp::UnpauseDomain, id), 0);
         machine.settle();
         let cpu = machine.cpu_of(&domain, 0).expect("it runs");

@@ -19,7 +19,7 @@ fn with_device() -> (Machine, Toolstack, Arc<Domain>) {
     let control = &tools.guest.domain;
     control.memory.lock().p2m.map(Gfn(DEVICE), Mfn(DEVICE), 4, MapKind::Device).unwrap();
     machine.hv.give_interrupt(LINE, control.id).unwrap();
-    control.change_vgic(&machine.hv, |vgic| vgic.back_by_hardware(None, LINE, Some(LINE)));
+    control.on(&machine.hv).change_vgic(|vgic| vgic.back_by_hardware(None, LINE, Some(LINE)));
     let domain = machine.hv.domain(DomId(id)).unwrap();
     (machine, tools, domain)
 }

@@ -56,7 +56,7 @@ fn the_toolstack_shuts_a_domain_down() {
     let mut request = RemoteShutdown { domain_id: 1, pad: 0xffff, reason: 3 };
     assert_eq!(tools.guest.call(&mut machine, Hypercall::SchedOp, 4, &mut request), 0);
     let flags = tools.info(&mut machine, 1).unwrap().flags;
-    assert!(flags & info_flag::SHUTDOWN == 0 || domain.is_stopped(&machine.hv));
+    assert!(flags & info_flag::SHUTDOWN == 0 || domain.on(&machine.hv).is_stopped());
     machine.settle();
     assert!(told(&tools, port));
     assert_eq!(tools.info(&mut machine, 1).unwrap().flags >> 16, 3);

@@ -24,7 +24,7 @@ fn a_pause_returns_when_the_vcpus_have_stopped() {
     let (mut machine, tools, domain, cpu) = running(VERSION_4_17);
     machine.regs(cpu).x[9] = 99;
     assert_eq!(tools.simple(&mut machine, DomctlOp::PauseDomain, 1), 0);
-    assert!(domain.is_stopped(&machine.hv));
+    assert!(domain.on(&machine.hv).is_stopped());
     assert_eq!(machine.regs_of(&domain, 0).x[9], 99);
     assert_eq!(tools.simple(&mut machine, DomctlOp::PauseDomain, 1), 0);
     assert_eq!(tools.simple(&mut machine, DomctlOp::UnpauseDomain, 1), 0);
@@ -53,12 +53,12 @@ fn a_call_that_waits_for_a_vcpu_is_made_again() {
     machine.regs(cpu).pc = pc.wrapping_add(4);
     machine.trap(cpu, 0x16 << 26 | 1 << 25 | 0xea1);
     assert_eq!(machine.regs(cpu).pc, pc, "the call is made again");
-    assert!(!domain.is_stopped(&machine.hv));
+    assert!(!domain.on(&machine.hv).is_stopped());
     machine.settle();
     machine.regs(cpu).pc = pc.wrapping_add(4);
     machine.trap(cpu, 0x16 << 26 | 1 << 25 | 0xea1);
     assert_eq!((machine.regs(cpu).pc, machine.regs(cpu).x[0]), (pc.wrapping_add(4), 0));
-    assert!(domain.is_stopped(&machine.hv));
+    assert!(domain.on(&machine.hv).is_stopped());
     assert_eq!(*domain.controller_pauses.lock(), 1, "however often it was made");
 }
 

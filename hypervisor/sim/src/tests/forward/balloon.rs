@@ -36,7 +36,7 @@ fn the_vcpu_that_gave_them_up_waits_and_no_other() {
     let (mut machine, model, second) = two_vcpus();
     // In the middle of a call of vCPU 0, the other vCPU makes one.
     sim::on_cpu(CpuId(model.guest.cpu));
-    assert_eq!(model.guest.domain.give_page_back(&machine.hv, PAGE), Ok(()));
+    assert_eq!(model.guest.domain.on(&machine.hv).give_page_back(PAGE), Ok(()));
     assert!(!call_waits(&mut machine, second));
     assert!(call_waits(&mut machine, model.guest.cpu));
     model.answer(&mut machine, 0, 0);
@@ -48,7 +48,7 @@ fn the_vcpu_that_gave_them_up_waits_and_no_other() {
 fn every_vcpu_waits_when_somebody_else_takes_them() {
     let (mut machine, model, second) = two_vcpus();
     sim::on_cpu(CpuId(model.own.cpu));
-    assert_eq!(model.guest.domain.give_page_back(&machine.hv, PAGE), Ok(()));
+    assert_eq!(model.guest.domain.on(&machine.hv).give_page_back(PAGE), Ok(()));
     assert!(!call_waits(&mut machine, model.own.cpu), "the control domain maps its own memory nowhere");
     assert!(call_waits(&mut machine, second));
     assert!(call_waits(&mut machine, model.guest.cpu));

@@ -90,7 +90,7 @@ fn nothing_is_ever_answered() {
     in_every_state(|machine, waiting, _| {
         let guest = &waiting.model.guest.domain;
         waiting.domctl(machine, DomctlOp::PauseDomain, 1, &NOTHING);
-        assert!(guest.is_stopped(&machine.hv));
+        assert!(guest.on(&machine.hv).is_stopped());
         let buffer = waiting.control.page(machine, 5);
         for vcpu in 0..waiting.vcpus {
             let asked = VcpuContext { vcpu: vcpu.into(), pad: 0, ctxt: buffer };

@@ -39,7 +39,7 @@ fn hear_of_port(machine: &Machine, model: &Model) {
     let port = Port(model.slot(machine, 0).vp_eport);
     let (tag, vcpu) = model.guest.domain.events.lock().consumer(port).expect("a port of the server");
     assert_eq!(vcpu, VcpuId(0));
-    model.guest.domain.device_model_changed(&machine.hv, tag, vcpu, port);
+    model.guest.domain.on(&machine.hv).device_model_changed(tag, vcpu, port);
 }
 
 #[test]

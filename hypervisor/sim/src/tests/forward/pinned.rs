@@ -33,10 +33,10 @@ fn a_vcpu_that_waits_for_an_answer_keeps_its_cpu() {
 fn a_paused_vcpu_keeps_its_cpu() {
     let (mut machine, model) = three_on_two();
     let cpu = model.guest.cpu;
-    assert_eq!(model.guest.domain.pause(&machine.hv), Ok(()));
+    assert_eq!(model.guest.domain.on(&machine.hv).pause(), Ok(()));
     machine.settle();
     assert_eq!(machine.running(cpu), None);
-    assert_eq!(model.guest.domain.unpause(&machine.hv), Ok(()));
+    assert_eq!(model.guest.domain.on(&machine.hv).unpause(), Ok(()));
     machine.settle();
     assert_eq!(machine.cpu_of(&model.guest.domain, 0), Some(cpu));
 }
@@ -50,11 +50,11 @@ fn a_vcpu_that_is_turned_off_or_destroyed_makes_room() {
     assert_eq!(machine.firmware(cpu, [CPU_OFF, 0, 0, 0]), None);
     machine.settle();
     assert_eq!(machine.cpu_of(&third, 0), Some(cpu));
-    assert!(model.guest.domain.start_vcpu(&machine.hv, &model.guest.domain.vcpus[0], 0x1000, 0));
+    assert!(model.guest.domain.on(&machine.hv).start_vcpu(&model.guest.domain.vcpus[0], 0x1000, 0));
     machine.settle();
     assert_eq!(machine.cpu_of(&model.guest.domain, 0), None);
     // The frames that somebody still holds do not keep the CPU.
-    let frame = third.get_frame(&machine.hv, super::super::super::RAM_BASE).unwrap();
+    let frame = third.on(&machine.hv).get_frame(super::super::super::RAM_BASE).unwrap();
     while machine.hv.destroy_domain(&third, 0) == Ok(xenolith_domain::parts::progress::Progress::Again) {
         machine.settle();
     }

@@ -42,9 +42,9 @@ fn full() -> (Machine, Guest, Model) {
         assert_eq!(map_foreign(&mut machine, driver, 1, &pages), Ok(vec![0; pages.len()]));
     }
     assert_eq!(map_foreign(&mut machine, driver, 3, &[(RAM_BASE.0, OTHERS)]), Ok(vec![0]));
-    assert_eq!(driver.domain.map_grant_resource(&machine.hv, &guest.domain, 0, Gfn(HOLE - 1)), Ok(()));
+    assert_eq!(driver.domain.on(&machine.hv).map_grant_resource(&guest.domain, 0, Gfn(HOLE - 1)), Ok(()));
     let table = guest.page(&machine, 10);
-    guest.domain.map_grant_frame(&machine.hv, 0, Gfn(table >> 12)).expect("its grant table");
+    guest.domain.on(&machine.hv).map_grant_frame(0, Gfn(table >> 12)).expect("its grant table");
     let frame = (RAM_BASE.0 + 20) as u32;
     machine.poke(&guest.domain, table + 40, &EntryV1 { flags: entry::PERMIT_ACCESS, domid: 2, frame });
     let mut granted = MapGrantRef {

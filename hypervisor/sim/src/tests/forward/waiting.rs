@@ -50,7 +50,7 @@ impl Waiting {
         let guest = Guest::boot(&mut machine, Plan { id: 1, vcpus, ..CONTROL });
         for vcpu in 1..vcpus {
             let vcpu = guest.domain.vcpu(VcpuId(vcpu)).expect("one of them");
-            assert!(guest.domain.start_vcpu(&machine.hv, vcpu, SECOND_ENTRY, 0));
+            assert!(guest.domain.on(&machine.hv).start_vcpu(vcpu, SECOND_ENTRY, 0));
         }
         machine.settle();
         let driver = Guest::boot(&mut machine, Plan { id: 2, ..CONTROL });

@@ -1,0 +1,36 @@
+//! A domain together with the hypervisor that it lives in.
+//!
+//! What changes no more than the domain itself is a method of [`Domain`]. What has consequences for its vCPUs, for other
+//! domains or for the machine is a method of [`DomainRef`]: events, interrupts, mappings, starting and stopping.
+
+use core::ops::Deref;
+
+use crate::hypervisor::Hypervisor;
+
+use super::Domain;
+
+/// A domain of this hypervisor. Two words, to be passed by value.
+#[derive(Clone, Copy)]
+pub struct DomainRef<'a> {
+    /// The hypervisor.
+    pub hv: &'a Hypervisor,
+    /// The domain.
+    pub domain: &'a Domain,
+}
+
+impl Deref for DomainRef<'_> {
+    type Target = Domain;
+
+    #[inline]
+    fn deref(&self) -> &Domain {
+        self.domain
+    }
+}
+
+impl Domain {
+    /// The domain, for what needs the hypervisor too: the one that has made it.
+    #[inline]
+    pub fn on<'a>(&'a self, hv: &'a Hypervisor) -> DomainRef<'a> {
+        DomainRef { hv, domain: self }
+    }
+}
