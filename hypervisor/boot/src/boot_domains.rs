@@ -22,7 +22,7 @@ use xenolith_domain::hypervisor::Hypervisor;
 use xenolith_host::domain_tree::free_ppi;
 use xenolith_host::image::Placement;
 use xenolith_host::passthrough::{Fragment, Granted, Owners};
-use xenolith_host::platform::{BootDomain, Enhanced, FIRST_SPI, Platform, Region};
+use xenolith_host::platform::{BootDomain, Enhanced, Platform, Region};
 use xenolith_isa::vgic::MAX_SPIS;
 use xenolith_memory::frames::FrameRange;
 use xenolith_memory::p2m::MapKind;
@@ -193,7 +193,7 @@ impl<'a> Builder<'_, 'a> {
         let Builder { hv, node, id, .. } = *self;
         map_devices(domain, granted)?;
         if let Some(uart) = parts.layout.uart {
-            domain.make_console_uart(Ipa(uart.registers.start), uart.interrupt.0).map_err(BootError::Call)?;
+            domain.make_console_uart(Ipa(uart.registers.start), uart.interrupt).map_err(BootError::Call)?;
         }
         let placement = parts.plan.load(hv, domain, &parts.tree);
         let placement =
@@ -258,14 +258,13 @@ impl<'a> Builder<'_, 'a> {
         let spis = u16::try_from(self.node.spis.unwrap_or(there)).ok().filter(|&spis| spis <= MAX_SPIS);
         let spis = spis.ok_or(BootError::Property { property: "nr_spis", problem: "is more than 988" })?;
         if let Some(uart) = layout.uart
-            && let Some((node, _)) =
-                granted.interrupts.iter().find(|(_, line)| line.intid == uart.interrupt.0)
+            && let Some((node, _)) = granted.interrupts.iter().find(|(_, line)| line.intid == uart.interrupt)
         {
-            return Err(BootError::InterruptTwice { intid: uart.interrupt.0, node: node.clone() });
+            return Err(BootError::InterruptTwice { intid: uart.interrupt, node: node.clone() });
         }
         let lines = granted.interrupts.iter().map(|(_, line)| line.intid);
-        let highest = lines.chain(layout.uart.map(|uart| uart.interrupt.0)).max().unwrap_or(0);
-        if highest >= FIRST_SPI + u32::from(spis) {
+        let highest = lines.chain(layout.uart.map(|uart| uart.interrupt)).max().unwrap_or_default();
+        if highest.0 >= Intid::FIRST_SPI.0 + u32::from(spis) {
             let problem = "is too small for the domain's devices";
             return Err(BootError::Property { property: "nr_spis", problem });
         }
@@ -299,7 +298,7 @@ impl<'a> Builder<'_, 'a> {
             hypervisor: (node.enhanced != Enhanced::Disabled).then_some(HypervisorNode {
                 grant_window: layout.grant_window,
                 extended_regions: &layout.extended_regions,
-                event_ppi: Intid(layout.event_ppi),
+                event_ppi: layout.event_ppi,
             }),
             virtio: &[],
             static_shm: &common,
@@ -330,8 +329,8 @@ impl<'a> Builder<'_, 'a> {
                 gic: layout.gic,
                 spis: *spis,
                 event_ppi: layout.event_ppi,
-                guest_timer: layout.timer.r#virtual.0,
-                physical_timer: layout.timer.physical.0,
+                guest_timer: layout.timer.r#virtual,
+                physical_timer: layout.timer.physical,
             },
         }
     }

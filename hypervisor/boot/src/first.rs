@@ -9,7 +9,7 @@ mod memory;
 use alloc::vec::Vec;
 
 use xenolith_arch as arch;
-use xenolith_core::types::{DomId, Gfn, Ipa, Mfn, PAGE_SHIFT};
+use xenolith_core::types::{DomId, Gfn, Intid, Ipa, Mfn, PAGE_SHIFT};
 use xenolith_domain::arch::ArchConfig;
 use xenolith_domain::hypervisor::Hypervisor;
 use xenolith_host::domain_tree::{self, HardwareDomainSpec, HardwareDomainTree};
@@ -113,7 +113,7 @@ fn number_of_vcpus(hv: &Hypervisor, platform: &Platform) -> Result<u16, FirstErr
 fn config<'a>(
     platform: &Platform,
     vcpus: u16,
-    event_ppi: u32,
+    event_ppi: Intid,
     ram: &'a [(Gfn, FrameRange)],
 ) -> DomainConfig<'a> {
     DomainConfig {

@@ -5,6 +5,7 @@ use xenolith_abi::dm::{
     Buffer, CreateServer, DestroyServer, DmOp, Header, INFO_NO_GFNS, MAX_BUFFERS, NrVcpus, Range, RangeType,
     ServerInfo, SetIrqLevel, SetServerState,
 };
+use xenolith_core::types::Intid;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use xenolith_domain::domain::DomainRef;
@@ -120,7 +121,7 @@ fn perform(caller: &Caller<'_>, guest: DomainRef<'_>, op: DmOp, payload: Payload
             if request.pad != [0; 3] || request.level > 1 {
                 return Err(Errno::EINVAL);
             }
-            guest.drive_line(request.irq, request.level == 1)
+            guest.drive_line(Intid(request.irq), request.level == 1)
         }
         DmOp::NrVcpus => {
             let _: NrVcpus = payload.read(caller)?;

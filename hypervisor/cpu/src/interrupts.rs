@@ -3,6 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use xenolith_abi::event::Virq;
+use xenolith_core::types::Intid;
 
 use xenolith_arch::{self as arch, gic};
 use xenolith_domain::console::console;
@@ -22,7 +23,7 @@ pub fn take_all(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local) {
     }
 }
 
-fn take(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local, intid: u32) {
+fn take(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local, intid: Intid) {
     let lines = hv.lines();
     if intid == gic::KICK {
         gic::deactivate(intid);
@@ -77,8 +78,8 @@ fn take_typed(hv: &Hypervisor) {
 }
 
 /// Nobody asked for this line: it is switched off, so that it cannot keep the CPU busy.
-fn unexpected(intid: u32) {
+fn unexpected(intid: Intid) {
     gic::disable(intid);
     gic::deactivate(intid);
-    log::warn!("interrupt {intid} belongs to no domain; it is now disabled");
+    log::warn!("interrupt {} belongs to no domain; it is now disabled", intid.0);
 }

@@ -22,8 +22,8 @@ pub use extended::extended_regions;
 pub use filter::PASSED_THROUGH;
 
 use crate::platform::tree::{Then, Tree};
-use crate::platform::{FIRST_PPI, FIRST_SPI, Interrupt, Platform, Region};
-use xenolith_core::types::Ipa;
+use crate::platform::{Interrupt, Platform, Region};
+use xenolith_core::types::{Intid, Ipa};
 
 /// Bytes of a tree at most, as for a host's (Linux, Documentation/arch/arm64/booting.rst, section 2).
 const MAX_TREE: usize = 2 << 20;
@@ -46,7 +46,7 @@ pub struct HardwareDomainSpec<'a> {
     /// Free addresses where it may map other domains' memory, ascending.
     pub extended_regions: &'a [(Ipa, u64)],
     /// The PPI (as INTID) of event channels; [`free_ppi`] finds one.
-    pub event_ppi: u32,
+    pub event_ppi: Intid,
     /// Memory that it has in common with other domains.
     pub common: &'a [StaticShm<'a>],
     /// Full paths of nodes that the hypervisor keeps for itself, as the UART of its console.
@@ -89,10 +89,10 @@ pub fn hardware_domain(
 
 /// A PPI (as INTID) that no node of the host's tree uses: the highest one, which is 31 on most machines, the one that
 /// Xen gives to guests.
-pub fn free_ppi(host: &[u8], platform: &Platform) -> Option<u32> {
+pub fn free_ppi(host: &[u8], platform: &Platform) -> Option<Intid> {
     let tree = Tree::open(host).ok()?;
     let used = used_ppis(&tree, platform);
-    (FIRST_PPI..FIRST_SPI).rev().find(|&intid| used & ppi_bit(intid) == 0)
+    (Intid::FIRST_PPI.0..Intid::FIRST_SPI.0).rev().map(Intid).find(|&intid| used & ppi_bit(intid) == 0)
 }
 
 /// The PPIs in use, one bit each at their INTIDs.
@@ -111,8 +111,8 @@ fn used_ppis(tree: &Tree<'_>, platform: &Platform) -> u32 {
     used
 }
 
-fn ppi_bit(intid: u32) -> u32 {
-    1u32.checked_shl(intid).unwrap_or(0)
+fn ppi_bit(intid: Intid) -> u32 {
+    1u32.checked_shl(intid.0).unwrap_or(0)
 }
 
 fn check(tree: &Tree<'_>, platform: &Platform, spec: &HardwareDomainSpec<'_>) -> Result<(), TreeError> {
@@ -126,7 +126,7 @@ fn check(tree: &Tree<'_>, platform: &Platform, spec: &HardwareDomainSpec<'_>) ->
     if spec.memory.is_empty() {
         return Err(TreeError::NoMemory);
     }
-    let is_ppi = (FIRST_PPI..FIRST_SPI).contains(&spec.event_ppi);
+    let is_ppi = (Intid::FIRST_PPI..Intid::FIRST_SPI).contains(&spec.event_ppi);
     if !is_ppi || used_ppis(tree, platform) & ppi_bit(spec.event_ppi) != 0 {
         return Err(TreeError::EventPpiTaken(spec.event_ppi));
     }

@@ -33,7 +33,7 @@ pub use cpus::{Conduit, MAX_CPUS, Mpidr, Psci, Timer};
 pub use domains::{BootDomain, Enhanced, MAX_BOOT_DOMAINS};
 pub use error::PlatformError;
 pub use gic::{GicExtensions, HostGic};
-pub use interrupt::{FIRST_PPI, FIRST_SPI, Interrupt, Trigger};
+pub use interrupt::{Interrupt, Trigger};
 pub use module::ModuleKind;
 pub use region::{Region, merge, subtract};
 pub use seed::Seed;

@@ -28,7 +28,7 @@ use machine_model::gic::{Gic, Redistributors};
 use xenolith_arch::sim;
 #[cfg(test)]
 use xenolith_core::types::Ipa;
-use xenolith_core::types::{CpuId, DomId, Gfn, Mfn, PAGE_SHIFT, VcpuId};
+use xenolith_core::types::{CpuId, DomId, Gfn, Intid, Mfn, PAGE_SHIFT, VcpuId};
 use xenolith_cpu::{self as run, Cpu, Event, Next};
 use xenolith_domain::arch::ArchConfig;
 use xenolith_domain::domain::Domain;
@@ -51,9 +51,9 @@ pub const DISTRIBUTOR: u64 = 0x0300_1000;
 /// Its redistributors.
 pub const REDISTRIBUTORS: u64 = 0x0302_0000;
 /// The private interrupt of events.
-pub const EVENT_PPI: u32 = 31;
+pub const EVENT_PPI: Intid = Intid(31);
 /// The private interrupt of the emulated physical timer.
-pub const PHYSICAL_TIMER: u32 = 30;
+pub const PHYSICAL_TIMER: Intid = Intid(30);
 
 /// What a CPU played by a test holds.
 struct Played {

@@ -14,7 +14,7 @@ use machine_model::Region as Range;
 use machine_model::gic::Gic;
 
 use xenolith_core::sync::Once;
-use xenolith_core::types::{CpuId, Pa};
+use xenolith_core::types::{CpuId, Intid, Pa};
 use xenolith_host::platform::{GicExtensions, HostGic, Mpidr, Region};
 use xenolith_isa::vgic::{Fill, ListRegister};
 
@@ -22,9 +22,9 @@ use super::mmio::Mmio;
 use distributor::Distributor;
 
 /// The software interrupt that makes a CPU look at its scheduler.
-pub const KICK: u32 = 1;
+pub const KICK: Intid = Intid(1);
 /// Acknowledging returns this or more when nothing is pending.
-const SPURIOUS: u32 = 1020;
+const SPURIOUS: Intid = Intid(1020);
 /// The priority of everything that EL2 takes: the middle, above the mask.
 const PRIORITY: u8 = 0xa0;
 
@@ -107,7 +107,7 @@ pub fn init_cpu(cpu: CpuId) {
 }
 
 /// Takes the highest pending interrupt, if there is one.
-pub fn acknowledge() -> Option<u32> {
+pub fn acknowledge() -> Option<Intid> {
     let intid = match &gic().interface {
         Interface::V2(interface) => interface.acknowledge(),
         Interface::V3(_) => v3::acknowledge(),
@@ -116,7 +116,7 @@ pub fn acknowledge() -> Option<u32> {
 }
 
 /// Ends the handling at EL2: further interrupts may come, this one stays active.
-pub fn drop_priority(intid: u32) {
+pub fn drop_priority(intid: Intid) {
     match &gic().interface {
         Interface::V2(interface) => interface.drop_priority(intid),
         Interface::V3(_) => v3::drop_priority(intid),
@@ -124,7 +124,7 @@ pub fn drop_priority(intid: u32) {
 }
 
 /// Ends an interrupt altogether: it may fire again.
-pub fn deactivate(intid: u32) {
+pub fn deactivate(intid: Intid) {
     match &gic().interface {
         Interface::V2(interface) => interface.deactivate(intid),
         Interface::V3(_) => v3::deactivate(intid),
@@ -140,37 +140,37 @@ fn private(gic: &Driver) -> Mmio {
 }
 
 #[inline]
-fn registers(gic: &Driver, intid: u32) -> Mmio {
-    if intid < 32 { private(gic) } else { gic.distributor.registers() }
+fn registers(gic: &Driver, intid: Intid) -> Mmio {
+    if intid < Intid::FIRST_SPI { private(gic) } else { gic.distributor.registers() }
 }
 
 /// Lets an interrupt come to EL2. A private one (below 32) is the calling CPU's.
-pub fn enable(intid: u32) {
+pub fn enable(intid: Intid) {
     distributor::enable(registers(gic(), intid), intid);
 }
 
 /// Stops an interrupt from coming. A private one (below 32) is the calling CPU's.
-pub fn disable(intid: u32) {
+pub fn disable(intid: Intid) {
     distributor::disable(registers(gic(), intid), intid);
 }
 
 /// Sets or clears an interrupt's active state by hand.
-pub fn set_active(intid: u32, active: bool) {
+pub fn set_active(intid: Intid, active: bool) {
     distributor::set_active(registers(gic(), intid), intid, active);
 }
 
 /// Makes a shared interrupt pending, as an edge would.
-pub fn pend(intid: u32) {
+pub fn pend(intid: Intid) {
     distributor::pend(gic().distributor.registers(), intid);
 }
 
 /// Says whether an interrupt is edge-triggered. It must be disabled.
-pub fn set_trigger(intid: u32, edge: bool) {
+pub fn set_trigger(intid: Intid, edge: bool) {
     distributor::set_trigger(registers(gic(), intid), intid, edge);
 }
 
 /// Sends a shared interrupt to one CPU from now on.
-pub fn route(intid: u32, cpu: CpuId) {
+pub fn route(intid: Intid, cpu: CpuId) {
     gic().distributor.route(intid, cpu);
 }
 

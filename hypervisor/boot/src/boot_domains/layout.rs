@@ -55,7 +55,7 @@ pub struct Layout {
     /// The emulated UART.
     pub uart: Option<Pl011>,
     /// The PPI of events.
-    pub event_ppi: u32,
+    pub event_ppi: Intid,
     /// The timers.
     pub timer: Timer,
 }
@@ -82,7 +82,7 @@ pub fn standard(request: &Request<'_>, bytes: u64) -> Result<Layout, BootError> 
         gic,
         grant_window: map::GRANT_WINDOW,
         uart,
-        event_ppi: map::EVENTS.0,
+        event_ppi: map::EVENTS,
         timer: Timer::guest(None),
     })
 }
@@ -96,7 +96,7 @@ pub fn standard(request: &Request<'_>, bytes: u64) -> Result<Layout, BootError> 
 pub fn direct(
     request: &Request<'_>,
     banks: Vec<Region>,
-    event_ppi: u32,
+    event_ppi: Intid,
     devices: &[platform::Region],
 ) -> Result<Layout, BootError> {
     let platform = request.platform;
@@ -118,9 +118,9 @@ pub fn direct(
         uart,
         event_ppi,
         timer: Timer {
-            secure_physical: Intid(platform.timer.secure_physical),
-            physical: Intid(platform.timer.physical),
-            r#virtual: Intid(platform.timer.r#virtual),
+            secure_physical: platform.timer.secure_physical,
+            physical: platform.timer.physical,
+            r#virtual: platform.timer.r#virtual,
             frequency: None,
         },
     })
@@ -129,7 +129,7 @@ pub fn direct(
 /// The emulated UART in the place of the machine's, which is the hypervisor's own; without that, in a guest's place.
 fn host_uart(platform: &Platform) -> Pl011 {
     let there = platform.uart.as_ref().and_then(|uart| {
-        let interrupt = Intid(uart.interrupt.filter(|line| !line.is_private())?.intid);
+        let interrupt = uart.interrupt.filter(|line| !line.is_private())?.intid;
         Some(Pl011 { registers: Region::new(uart.registers.start().0, UART_SIZE), interrupt })
     });
     there.unwrap_or(Pl011::GUEST)

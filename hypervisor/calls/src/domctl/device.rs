@@ -7,7 +7,7 @@ use xenolith_abi::domctl::{
 };
 
 use crate::caller::Caller;
-use xenolith_core::types::{DomId, Gfn, Mfn};
+use xenolith_core::types::{DomId, Gfn, Intid, Mfn};
 use xenolith_domain::domain::{Domain, DomainRef};
 
 use super::Outcome;
@@ -28,7 +28,7 @@ pub fn irq_permission(
     request: &Domctl,
 ) -> Result<Outcome, Errno> {
     let asked: IrqPermission = request.payload.get();
-    domain.permit_interrupt(&caller.domain(), asked.pirq, asked.allow_access != 0)?;
+    domain.permit_interrupt(&caller.domain(), Intid(asked.pirq), asked.allow_access != 0)?;
     Ok(Outcome::Done)
 }
 
@@ -54,12 +54,12 @@ pub fn memory_mapping(caller: &Caller<'_>, domain: &Domain, request: &Domctl) ->
 }
 
 /// A shared interrupt under the number that it has in the machine. `EOPNOTSUPP`: another kind. `EINVAL`: two numbers.
-fn shared_interrupt(request: &Domctl) -> Result<u32, Errno> {
+fn shared_interrupt(request: &Domctl) -> Result<Intid, Errno> {
     let asked: BindPtIrq = request.payload.get();
     if asked.irq_type != PT_IRQ_SPI {
         return Err(Errno::EOPNOTSUPP);
     }
-    if asked.machine_irq != asked.spi.into() { Err(Errno::EINVAL) } else { Ok(asked.machine_irq) }
+    if asked.machine_irq != asked.spi.into() { Err(Errno::EINVAL) } else { Ok(Intid(asked.machine_irq)) }
 }
 
 /// `EPERM`: no permission. `EINVAL`: the guest has no such interrupt. `EBUSY`: another domain has it, or the caller itself

@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use xenolith_calls as hypercall;
-use xenolith_core::types::Gfn;
+use xenolith_core::types::{Gfn, Intid};
 use xenolith_domain::cpu::Local;
 use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
 use xenolith_isa::regs::{GuestRegs, Length};
@@ -110,7 +110,7 @@ fn system_register(
         }
         Outcome::Deactivate { value } => {
             vcpu.domain.on(hv).present_interrupts(vcpu.vcpu());
-            let intid = (value & 0xff_ffff) as u32;
+            let intid = Intid((value & 0xff_ffff) as u32);
             vcpu.domain.on(hv).change_vgic(|vgic| vgic.deactivate(vcpu.id, intid));
             vcpu.vcpu().mark_interrupts_changed();
         }

@@ -11,9 +11,9 @@ use machine_model::tree::node::{node, put, put_static_shm};
 use machine_model::tree::{PPI_FLAGS, StaticShm};
 
 use super::{HardwareDomainSpec, TreeError};
+use crate::platform::Platform;
 use crate::platform::tree::{Place, Tree};
-use crate::platform::{FIRST_PPI, Platform};
-use xenolith_core::types::Ipa;
+use xenolith_core::types::{Intid, Ipa};
 
 /// What the interrupt controller's node has as the host's does, if that has it.
 const INTERRUPT_CONTROLLER: [&str; 8] = [
@@ -144,8 +144,8 @@ pub fn interrupt_controller(style: &Style, platform: &Platform, host: &Place<'_,
 
 impl Style {
     /// A PPI as the interrupt controller's children write it.
-    fn ppi(&self, intid: u32) -> Vec<u32> {
-        let mut specifier = Vec::from([1, intid.saturating_sub(FIRST_PPI), PPI_FLAGS]);
+    fn ppi(&self, intid: Intid) -> Vec<u32> {
+        let mut specifier = Vec::from([1, intid.0.saturating_sub(Intid::FIRST_PPI.0), PPI_FLAGS]);
         specifier.resize(self.interrupt_cells.max(specifier.len()), 0);
         specifier
     }

@@ -14,7 +14,7 @@ use super::nodes::{self, Style};
 use super::{HardwareDomainSpec, TreeError};
 use crate::platform::tree::{Place, Tree, number};
 use crate::platform::{Interrupt, Platform, Region, Trigger, subtract};
-use xenolith_core::types::DomId;
+use xenolith_core::types::{DomId, Intid};
 
 /// What the walk gives.
 pub struct Rewritten {
@@ -30,7 +30,7 @@ pub struct Rewritten {
 #[derive(Default)]
 struct Resources {
     registers: Vec<Region>,
-    spis: BTreeMap<u32, Trigger>,
+    spis: BTreeMap<Intid, Trigger>,
 }
 
 struct Rewriter<'t, 'a> {

@@ -9,6 +9,7 @@ use super::error::PlatformError;
 use super::interrupt::Interrupt;
 use super::region::Region;
 use super::tree::{Place, Then, Tree, cells};
+use xenolith_core::types::Intid;
 
 const V2: [&str; 4] = ["arm,gic-400", "arm,cortex-a15-gic", "arm,cortex-a7-gic", "arm,gic-v2"];
 const V3: [&str; 1] = ["arm,gic-v3"];
@@ -21,7 +22,7 @@ pub struct HostGic {
     /// The number by which other nodes name it.
     pub phandle: Option<u32>,
     /// The PPI (as INTID) by which it asks the hypervisor for maintenance.
-    pub maintenance: u32,
+    pub maintenance: Intid,
     /// What a guest finds of it that is shown the machine's own layout.
     pub layout: Gic,
     /// GICv2: its virtualization extensions. A GICv3 has them in system registers.

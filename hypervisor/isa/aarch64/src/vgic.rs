@@ -42,7 +42,7 @@ use redistributor::RedistributorRegion;
 use register::GicAccess;
 pub use sgi::SgiRegister;
 use xenolith_abi::domctl::GicVersion;
-use xenolith_core::types::{Ipa, VcpuId};
+use xenolith_core::types::{Intid, Ipa, VcpuId};
 
 /// The most shared interrupts: INTIDs 32 to 1019.
 pub const MAX_SPIS: u16 = 988;
@@ -90,7 +90,7 @@ pub struct Config {
     /// Number of shared interrupts, at most [`MAX_SPIS`].
     pub spis: u16,
     /// The private interrupt (16 to 31) that carries event channels.
-    pub event_ppi: u32,
+    pub event_ppi: Intid,
     /// Priority bits that the virtual CPU interface implements: 4 to 8. Lower bits read as zero.
     pub priority_bits: u8,
 }
@@ -136,7 +136,7 @@ struct Cpu {
 pub struct Vgic {
     version: GicVersion,
     regions: ArrayVec<RedistributorRegion, MAX_REDISTRIBUTOR_REGIONS>,
-    event_ppi: u32,
+    event_ppi: Intid,
     priority_mask: u8,
     spis: u16,
     /// `GICD_CTLR`'s enables: bit 0 for Group 0, bit 1 for Group 1.
@@ -157,7 +157,7 @@ impl Vgic {
         if config.spis > MAX_SPIS {
             return Err(ConfigError::Spis);
         }
-        if !(16..BANK_SIZE).contains(&config.event_ppi) {
+        if !(Intid::FIRST_PPI..Intid::FIRST_SPI).contains(&config.event_ppi) {
             return Err(ConfigError::EventPpi);
         }
         if !(4..=8).contains(&config.priority_bits) {

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use super::{InterfaceState, distributor};
 use crate::aarch64::mmio::Mmio;
-use xenolith_core::types::CpuId;
+use xenolith_core::types::{CpuId, Intid};
 use xenolith_hw::isb;
 
 const GICR_WAKER: u64 = 0x14;
@@ -103,7 +103,7 @@ impl Interface {
     }
 
     /// ICC_SGI1R_EL1: a software interrupt for one CPU.
-    pub fn send_sgi(&self, cpu: CpuId, intid: u32) {
+    pub fn send_sgi(&self, cpu: CpuId, intid: Intid) {
         let Some(redistributor) = self.redistributor(cpu) else { return };
         let mpidr = redistributor.mpidr;
         let (aff0, aff1, aff2, aff3) =
@@ -111,7 +111,7 @@ impl Interface {
         let value = aff3 << 48
             | (aff0 >> 4) << 44
             | aff2 << 32
-            | u64::from(intid) << 24
+            | u64::from(intid.0) << 24
             | aff1 << 16
             | 1 << (aff0 & 0xf);
         // SAFETY: raises an interrupt on another CPU; ours are masked.
@@ -121,23 +121,23 @@ impl Interface {
 }
 
 /// ICC_IAR1_EL1.
-pub fn acknowledge() -> u32 {
-    let intid = read_sysreg!("s3_0_c12_c12_0") as u32 & 0xff_ffff;
+pub fn acknowledge() -> Intid {
+    let intid = Intid(read_sysreg!("s3_0_c12_c12_0") as u32 & 0xff_ffff);
     xenolith_hw::dsb();
     intid
 }
 
 /// ICC_EOIR1_EL1.
-pub fn drop_priority(intid: u32) {
+pub fn drop_priority(intid: Intid) {
     // SAFETY: ends the handling of an interrupt that `acknowledge` returned.
-    unsafe { write_sysreg!("s3_0_c12_c12_1", intid.into()) };
+    unsafe { write_sysreg!("s3_0_c12_c12_1", intid.0.into()) };
     isb();
 }
 
 /// ICC_DIR_EL1.
-pub fn deactivate(intid: u32) {
+pub fn deactivate(intid: Intid) {
     // SAFETY: as `drop_priority`.
-    unsafe { write_sysreg!("s3_0_c12_c11_1", intid.into()) };
+    unsafe { write_sysreg!("s3_0_c12_c11_1", intid.0.into()) };
     isb();
 }
 

@@ -8,7 +8,7 @@ use xenolith_abi::domctl::GicVersion;
 use xenolith_arch::{self as machine, HardwareTlb, Stage2};
 use xenolith_core::bug;
 use xenolith_core::sync::Mutex;
-use xenolith_core::types::{Ipa, PAGE_SHIFT, Pa, VcpuId};
+use xenolith_core::types::{Intid, Ipa, PAGE_SHIFT, Pa, VcpuId};
 use xenolith_isa::stage2::{Vttbr, vtcr};
 use xenolith_isa::sysreg::{FilteredIds, Guest};
 use xenolith_isa::vgic::{self, Config, ConfigError, Frame, MAX_SPIS, Vgic};
@@ -26,11 +26,11 @@ pub struct ArchConfig {
     /// Shared interrupts.
     pub spis: u16,
     /// The private interrupt that announces events.
-    pub event_ppi: u32,
+    pub event_ppi: Intid,
     /// The private interrupt of the virtual timer.
-    pub guest_timer: u32,
+    pub guest_timer: Intid,
     /// The private interrupt of the EL1 physical timer.
-    pub physical_timer: u32,
+    pub physical_timer: Intid,
 }
 
 impl ArchConfig {
@@ -47,9 +47,9 @@ impl ArchConfig {
         Ok(ArchConfig {
             gic: Gic::guest(native),
             spis: u16::try_from(spis).ok().filter(|&spis| spis <= MAX_SPIS).ok_or(Errno::EINVAL)?,
-            event_ppi: layout::EVENTS.0,
-            guest_timer: layout::TIMER_VIRTUAL.0,
-            physical_timer: layout::TIMER_PHYSICAL.0,
+            event_ppi: layout::EVENTS,
+            guest_timer: layout::TIMER_VIRTUAL,
+            physical_timer: layout::TIMER_PHYSICAL,
         })
     }
 

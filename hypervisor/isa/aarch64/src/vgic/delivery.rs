@@ -11,7 +11,7 @@ use super::list_register::{ListRegister, ListState, Origin};
 use super::{Cpu, MAX_LIST_REGISTERS, Vgic};
 use xenolith_abi::domctl::GicVersion;
 use xenolith_core::bug;
-use xenolith_core::types::VcpuId;
+use xenolith_core::types::{Intid, VcpuId};
 
 /// What a vCPU's list registers need of the hardware. `ICH_HCR_EL2` and `GICH_HCR` have the same bits for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct Fill {
 /// What a list register was filled with.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Listed {
-    intid: u32,
+    intid: Intid,
     /// The register took the latched pending state along.
     moved: bool,
     origin: Origin,
@@ -48,8 +48,8 @@ impl Urgent {
         Urgent { keys: ArrayVec::new(), limit: limit.min(MAX_LIST_REGISTERS), overflow: false }
     }
 
-    fn add(&mut self, priority: u8, intid: u32) {
-        let key = u32::from(priority) << 16 | intid;
+    fn add(&mut self, priority: u8, intid: Intid) {
+        let key = u32::from(priority) << 16 | intid.0;
         let at = self.keys.partition_point(|other| *other < key);
         if self.keys.len() >= self.limit {
             self.overflow = true;
@@ -103,7 +103,9 @@ impl Vgic {
         let id = BankId::of_intid(vcpu, listed.intid);
         let mask = bit(listed.intid);
         let sender = match listed.origin {
-            Origin::Software { source, .. } if self.version == GicVersion::V2 && listed.intid < 16 => {
+            Origin::Software { source, .. }
+                if self.version == GicVersion::V2 && listed.intid < Intid::FIRST_PPI =>
+            {
                 Some(source)
             }
             _ => None,
@@ -179,7 +181,7 @@ impl Vgic {
         waiting.limit(capacity.saturating_sub(active.keys.len()));
 
         let mut used = 0;
-        for intid in active.keys.iter().chain(&waiting.keys).map(|key| key & 0xffff) {
+        for intid in active.keys.iter().chain(&waiting.keys).map(|key| Intid(key & 0xffff)) {
             used += usize::from(self.enlist(vcpu, intid, !waiting.overflow, used, &mut write));
         }
         Fill { used, no_pending: waiting.overflow, unlisted_active: active.overflow }
@@ -195,7 +197,7 @@ impl Vgic {
     fn enlist(
         &mut self,
         vcpu: VcpuId,
-        intid: u32,
+        intid: Intid,
         merge: bool,
         index: usize,
         write: &mut impl FnMut(usize, ListRegister),
@@ -221,10 +223,10 @@ impl Vgic {
                 bug!("no such interrupt");
                 continue;
             };
-            for n in bits(queued & self.eligible(bank)) {
-                let priority = bank.priority.get(slot(n)).copied().unwrap_or(u8::MAX);
-                let list = if bank.active & bit(n) != 0 { &mut *active } else { &mut *waiting };
-                list.add(priority, id.first() + n);
+            for intid in bits(queued & self.eligible(bank)).map(|n| id.nth(n)) {
+                let priority = bank.priority.get(slot(intid)).copied().unwrap_or(u8::MAX);
+                let list = if bank.active & bit(intid) != 0 { &mut *active } else { &mut *waiting };
+                list.add(priority, intid);
             }
         }
     }
@@ -232,14 +234,14 @@ impl Vgic {
     /// Moves an interrupt from the queue of `vcpu` into a list register. If it is active, the register takes its next
     /// pending state along only with `merge`: where others wait for a register, some may come before that.
     #[inline]
-    fn list(&mut self, vcpu: VcpuId, intid: u32, merge: bool) -> Option<(Listed, ListRegister)> {
+    fn list(&mut self, vcpu: VcpuId, intid: Intid, merge: bool) -> Option<(Listed, ListRegister)> {
         let id = BankId::of_intid(vcpu, intid);
         let mask = bit(intid);
         let here = match id {
             BankId::Private(_) => true,
             BankId::Shared(n) => self.shared.get(n)?.target(intid) == Some(vcpu),
         };
-        let per_sender = self.version == GicVersion::V2 && intid < 16;
+        let per_sender = self.version == GicVersion::V2 && intid < Intid::FIRST_PPI;
         // The virtual interface would end the physical interrupt on the CPU where the vCPU runs then. QEMU's GICv2 takes
         // that only from the CPU that took the interrupt; the distributor ends it from any.
         let by_distributor = self.version == GicVersion::V2 && matches!(id, BankId::Shared(_));
@@ -286,7 +288,7 @@ impl Vgic {
     }
 
     /// The sender for whom an SGI goes into a list register: if `next`, the lowest of those who wait.
-    fn take_sender(&mut self, vcpu: VcpuId, intid: u32, next: bool) -> u8 {
+    fn take_sender(&mut self, vcpu: VcpuId, intid: Intid, next: bool) -> u8 {
         let Some(cpu) = self.cpus.get_mut(usize::from(vcpu.0)) else {
             bug!("no such vCPU");
             return 0;
@@ -308,7 +310,7 @@ impl Vgic {
         *current
     }
 
-    fn restore_sender(&mut self, vcpu: VcpuId, intid: u32, sender: u8) {
+    fn restore_sender(&mut self, vcpu: VcpuId, intid: Intid, sender: u8) {
         if let Some(cpu) = self.cpus.get_mut(usize::from(vcpu.0))
             && let Some(senders) = cpu.senders.get_mut(slot(intid))
         {
@@ -345,12 +347,12 @@ impl Vgic {
             self.candidates(vcpu, cpu, &mut active, &mut waiting);
             // A guest can end interrupts more often than it has any.
             let Some(key) = active.keys.first() else { return };
-            self.deactivate(vcpu, key & 0xffff);
+            self.deactivate(vcpu, Intid(key & 0xffff));
         }
     }
 
     /// The guest deactivated an interrupt by name (a trapped `ICC_DIR_EL1`). To be called after the fold.
-    pub fn deactivate(&mut self, vcpu: VcpuId, intid: u32) {
+    pub fn deactivate(&mut self, vcpu: VcpuId, intid: Intid) {
         let id = BankId::of_intid(vcpu, intid);
         let Some(bank) = self.bank_mut(id) else { return };
         let changed = bank.deactivate(bit(intid));

@@ -5,7 +5,7 @@ use super::register::{Field, GicAccess, low_word};
 use super::{Fault, Vgic};
 use xenolith_abi::domctl::GicVersion;
 use xenolith_core::bug;
-use xenolith_core::types::VcpuId;
+use xenolith_core::types::{Intid, VcpuId};
 
 /// Register offsets.
 mod offset {
@@ -35,6 +35,11 @@ const CTLR_DS: u32 = 1 << 6;
 const TYPER_ID_BITS: u32 = 9 << 19;
 const TYPER_NO_1_OF_N: u32 = 1 << 25;
 
+/// The interrupt of a `GICD_IROUTER<n>`.
+const fn routed(offset: u32) -> Intid {
+    Intid(offset / 8 % 1024)
+}
+
 impl Vgic {
     pub(super) fn read_distributor(&mut self, vcpu: VcpuId, access: GicAccess) -> Result<u64, Fault> {
         let word = match access.offset {
@@ -47,7 +52,7 @@ impl Vgic {
             offset::PIDR2_V2 if self.version == GicVersion::V2 => PIDR2_V2,
             offset::PIDR2_V3 => PIDR2_V3,
             offset::IROUTER_FIRST..offset::IROUTER_END => {
-                return Ok(access.half_or_whole()?.of(self.affinity(access.offset / 8 % 1024)));
+                return Ok(access.half_or_whole()?.of(self.affinity(routed(access.offset))));
             }
             _ => {
                 return match self.distributor_field(access.offset) {
@@ -73,7 +78,7 @@ impl Vgic {
                 Ok(())
             }
             offset::IROUTER_FIRST..offset::IROUTER_END => {
-                let intid = access.offset / 8 % 1024;
+                let intid = routed(access.offset);
                 let route = access.half_or_whole()?.replaced(self.affinity(intid), value);
                 self.set_affinity(intid, route);
                 Ok(())
@@ -130,7 +135,7 @@ impl Vgic {
     }
 
     /// `GICD_IROUTER<n>`. Zero for an interrupt that does not exist.
-    fn affinity(&self, intid: u32) -> u64 {
+    fn affinity(&self, intid: Intid) -> u64 {
         let route = match BankId::of_intid(VcpuId(0), intid) {
             BankId::Shared(n) => self.shared.get(n).and_then(|shared| shared.route.get(slot(intid)).copied()),
             BankId::Private(_) => None,
@@ -139,7 +144,7 @@ impl Vgic {
         u64::from_le_bytes([aff0, aff1, aff2, 0, aff3, 0, 0, 0])
     }
 
-    fn set_affinity(&mut self, intid: u32, value: u64) {
+    fn set_affinity(&mut self, intid: Intid, value: u64) {
         let [aff0, aff1, aff2, _, aff3, ..] = value.to_le_bytes();
         let target = self.vcpu_with_affinity(aff0, aff1, aff2, aff3);
         self.set_route(intid, u32::from_le_bytes([aff0, aff1, aff2, aff3]), target);
@@ -155,7 +160,7 @@ impl Vgic {
     }
 
     /// A byte of `GICD_ITARGETSR<n>`. For a private interrupt it tells the reader which vCPU it is.
-    pub(super) fn target_byte(&self, vcpu: VcpuId, intid: u32) -> Option<u8> {
+    pub(super) fn target_byte(&self, vcpu: VcpuId, intid: Intid) -> Option<u8> {
         match BankId::of_intid(vcpu, intid) {
             BankId::Private(vcpu) => 1_u8.checked_shl(vcpu.0.into()),
             BankId::Shared(n) => {
@@ -166,14 +171,14 @@ impl Vgic {
     }
 
     /// Of the vCPUs in a mask, the lowest is the target: one delivery to one of them is all that is promised.
-    pub(super) fn set_target_byte(&mut self, intid: u32, byte: u8) {
+    pub(super) fn set_target_byte(&mut self, intid: Intid, byte: u8) {
         let exist = u8::try_from((1_u32 << self.vcpus().min(8)) - 1).unwrap_or(u8::MAX);
         let mask = byte & exist;
         let target = (mask != 0).then(|| VcpuId(mask.trailing_zeros() as u16));
         self.set_route(intid, mask.into(), target);
     }
 
-    fn set_route(&mut self, intid: u32, route: u32, target: Option<VcpuId>) {
+    fn set_route(&mut self, intid: Intid, route: u32, target: Option<VcpuId>) {
         let id = BankId::of_intid(VcpuId(0), intid);
         let BankId::Shared(n) = id else { return };
         let Some(shared) = self.shared.get_mut(n) else { return };

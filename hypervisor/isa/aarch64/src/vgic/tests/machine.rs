@@ -12,10 +12,10 @@ use xenolith_core::vcpu_set::VcpuSet;
 
 pub const DISTRIBUTOR: u64 = 0x0300_1000;
 pub const REDISTRIBUTORS: u64 = 0x0302_0000;
-pub const EVENT_PPI: u32 = 31;
+pub const EVENT_PPI: Intid = Intid(31);
 
 /// A physical interrupt: the vCPU, if it is private, and the virtual INTID that it backs.
-pub type Line = (Option<VcpuId>, u32);
+pub type Line = (Option<VcpuId>, Intid);
 
 #[derive(Clone, Copy, Default)]
 pub struct Physical {
@@ -31,7 +31,7 @@ pub struct Interface {
     pub lrs: Vec<ListRegister>,
     pub fill: Fill,
     /// Acknowledged and not yet dropped: priority, INTID, source.
-    pub running: Vec<(u8, u32, u8)>,
+    pub running: Vec<(u8, Intid, u8)>,
     /// Whether the last exit found something to deliver, with all list registers folded.
     pub deliverable: bool,
     eoi_count: u32,
@@ -81,7 +81,7 @@ fn source(register: &ListRegister) -> u8 {
 }
 
 impl Interface {
-    fn slot_of_active(&self, intid: u32, from: u8) -> Option<usize> {
+    fn slot_of_active(&self, intid: Intid, from: u8) -> Option<usize> {
         self.lrs.iter().position(|r| r.state.is_active() && r.intid == intid && source(r) == from)
     }
 }
@@ -148,7 +148,7 @@ impl Machine {
         Some(self.vgic.write(VcpuId(vcpu), frame, offset, size, value))
     }
 
-    pub fn back(&mut self, line: Line, physical: u32) {
+    pub fn back(&mut self, line: Line, physical: Intid) {
         self.physical.insert(line, Physical::default());
         self.vgic.back_by_hardware(line.0, line.1, Some(physical));
         self.carry_out_line_changes();
@@ -196,7 +196,7 @@ impl Machine {
         let mut seen = BTreeSet::new();
         for (n, cpu) in self.cpus.iter().enumerate() {
             for register in cpu.lrs.iter().filter(|register| register.state != ListState::Invalid) {
-                let owner = if register.intid < 32 { n } else { usize::MAX };
+                let owner = if register.intid < Intid::FIRST_SPI { n } else { usize::MAX };
                 assert!(seen.insert((owner, register.intid)), "{register:?} is listed twice");
                 if matches!(register.origin, Origin::Hardware(_)) {
                     assert_ne!(register.state, ListState::PendingActive);
@@ -244,12 +244,12 @@ impl Machine {
     }
 
     /// The INTID of the highest-priority pending interrupt, whether or not it would preempt.
-    pub fn highest_pending(&self, vcpu: u16) -> Option<u32> {
+    pub fn highest_pending(&self, vcpu: u16) -> Option<Intid> {
         self.highest(vcpu).map(|slot| self.cpus[usize::from(vcpu)].lrs[slot].intid)
     }
 
     /// The guest acknowledges an interrupt, if one is signalled: INTID and source.
-    pub fn acknowledge(&mut self, vcpu: u16) -> Option<(u32, u8)> {
+    pub fn acknowledge(&mut self, vcpu: u16) -> Option<(Intid, u8)> {
         let slot = self.highest(vcpu)?;
         let cpu = &mut self.cpus[usize::from(vcpu)];
         let register = &mut cpu.lrs[slot];
@@ -269,7 +269,7 @@ impl Machine {
     }
 
     /// The guest ends the interrupt that it acknowledged last.
-    pub fn end(&mut self, vcpu: u16) -> Option<u32> {
+    pub fn end(&mut self, vcpu: u16) -> Option<Intid> {
         let cpu = &mut self.cpus[usize::from(vcpu)];
         let (_, intid, source) = cpu.running.pop()?;
         let Some(slot) = cpu.slot_of_active(intid, source) else {
@@ -283,7 +283,7 @@ impl Machine {
                 cpu.maintenance |= eoi_maintenance && register.state == ListState::Invalid;
             }
             Origin::Hardware(_) => {
-                let line = if intid < 32 { (Some(VcpuId(vcpu)), intid) } else { (None, intid) };
+                let line = if intid < Intid::FIRST_SPI { (Some(VcpuId(vcpu)), intid) } else { (None, intid) };
                 self.physical.get_mut(&line).unwrap().active = false;
             }
         }
@@ -291,7 +291,7 @@ impl Machine {
     }
 
     /// Acknowledges and ends one interrupt.
-    pub fn take(&mut self, vcpu: u16) -> Option<u32> {
+    pub fn take(&mut self, vcpu: u16) -> Option<Intid> {
         let taken = self.acknowledge(vcpu).map(|(intid, _)| intid);
         if taken.is_some() {
             self.end(vcpu);

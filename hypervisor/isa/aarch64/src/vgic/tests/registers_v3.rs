@@ -137,12 +137,12 @@ fn routes_take_halves_and_unknown_affinities() {
     assert_eq!(machine.read(0, route + 4, 4), 7);
     machine.write(0, DISTRIBUTOR, 4, 2);
     machine.write(0, DISTRIBUTOR + 0x104, 4, 1 << 8);
-    machine.vgic.pend(None, 40);
+    machine.vgic.pend(None, Intid(40));
     machine.settle();
     assert!(!machine.vgic.deliverable(VcpuId(0)) && !machine.vgic.deliverable(VcpuId(1)));
     machine.write(0, route, 8, 1);
     machine.settle();
-    assert_eq!(machine.take(1), Some(40), "it waited for a target");
+    assert_eq!(machine.take(1), Some(Intid(40)), "it waited for a target");
 }
 
 #[test]
@@ -154,10 +154,10 @@ fn pending_and_active_can_be_set_and_cleared() {
         machine.write(0, DISTRIBUTOR + clear + 8, 4, 0x0f);
         assert_eq!(machine.read(0, DISTRIBUTOR + clear + 8, 4), 0xf0);
     }
-    machine.vgic.set_level(None, 33, true);
+    machine.vgic.set_level(None, Intid(33), true);
     machine.write(0, DISTRIBUTOR + 0x284, 4, 2);
     assert_eq!(machine.read(0, DISTRIBUTOR + 0x204, 4), 2, "a line keeps its interrupt pending");
-    machine.vgic.set_level(None, 33, false);
+    machine.vgic.set_level(None, Intid(33), false);
     assert_eq!(machine.read(0, DISTRIBUTOR + 0x204, 4), 0);
 }
 
@@ -213,7 +213,7 @@ fn impossible_configurations_are_refused() {
     assert_eq!(refused(&|c| c.vcpus = 0), Some(ConfigError::Vcpus));
     assert_eq!(refused(&|c| c.vcpus = 129), Some(ConfigError::Vcpus));
     assert_eq!(refused(&|c| c.spis = 989), Some(ConfigError::Spis));
-    assert_eq!(refused(&|c| c.event_ppi = 32), Some(ConfigError::EventPpi));
+    assert_eq!(refused(&|c| c.event_ppi = Intid(32)), Some(ConfigError::EventPpi));
     assert_eq!(refused(&|c| c.priority_bits = 9), Some(ConfigError::PriorityBits));
     assert_eq!(
         refused(&|c| c.gic = gicv3(0x1000_0001, &[Region::new(0x2000_0000, 0x8_0000)])),
