@@ -76,9 +76,9 @@ fn main() -> Result<()> {
         registers.times = READS;
         show_accounts(&privcmd)?;
         let ticks = serve(&mut first, &mut registers)?;
+        show_accounts(&privcmd)?;
         println!("bench: forwarded {servers} servers {ranges} ranges {ticks} in {READS}");
     }
-    show_accounts(&privcmd)?;
     registers.times = 0;
     // The guest ends with this answer, and the server with the guest.
     serve_once(&mut first, &mut registers)

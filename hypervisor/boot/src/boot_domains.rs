@@ -29,7 +29,7 @@ use xenolith_memory::p2m::MapKind;
 
 use crate::load::{Plan, Ready};
 use crate::static_shm::{StaticShm, reserve_port};
-use xenolith_domain::domain::Domain;
+use xenolith_domain::domain::{Domain, DomainRef};
 use xenolith_domain::life::build::{
     DomainBuilder, DomainConfig, GRANT_FRAMES, MAPTRACK_FRAMES, MAX_GRANT_FRAMES, MORE_TABLES,
 };
@@ -134,16 +134,16 @@ impl<'a> Builder<'_, 'a> {
         for memory in &node.common.memory {
             self.common.of(memory).map_err(BootError::Common)?;
         }
-        let area = memory::allocate(hv, id, node.memory)?;
+        let area = memory::allocate(&hv.frames, id, node.memory)?;
         let not_made = |error| {
-            memory::give_back(hv, id, &area);
+            memory::give_back(&hv.frames, id, &area);
             error
         };
         let parts = self.parts(owners, fragment.as_ref(), &granted, vcpus, &area).map_err(not_made)?;
         let domain = self.domain(&parts).map_err(not_made)?;
         let domain = domain.publish().map_err(|errno| not_made(BootError::Call(errno)))?;
         // From here on the domain has all that was taken for it, and gives it back by its end.
-        match self.fill(&domain, &parts, &granted) {
+        match self.fill(domain.on(hv), &parts, &granted) {
             Ok(placement) => {
                 self.report(&parts, &granted, &placement);
                 Ok(Ready { domain, placement })
@@ -189,24 +189,29 @@ impl<'a> Builder<'_, 'a> {
 
     /// Gives it its devices and its files.
     #[inline(never)]
-    fn fill(&self, domain: &Domain, parts: &Parts<'_>, granted: &Granted) -> Result<Placement, BootError> {
+    fn fill(
+        &self,
+        domain: DomainRef<'_>,
+        parts: &Parts<'_>,
+        granted: &Granted,
+    ) -> Result<Placement, BootError> {
         let Builder { hv, node, id, .. } = *self;
-        map_devices(domain, granted)?;
+        map_devices(&domain, granted)?;
         if let Some(uart) = parts.layout.uart {
             domain.make_console_uart(Ipa(uart.registers.start), uart.interrupt).map_err(BootError::Call)?;
         }
-        let placement = parts.plan.load(hv, domain, &parts.tree);
+        let placement = parts.plan.load(domain, &parts.tree);
         let placement =
             placement.map_err(|error| BootError::Load { module: node.kernel.path.clone(), error })?;
         // Static channels have the ports that the tree says; the store's comes where there is room.
         for end in &node.common.events {
-            let reserved = reserve_port(domain, end);
+            let reserved = reserve_port(&domain, end);
             reserved.map_err(|error| BootError::Port { node: end.path.clone(), port: end.port, error })?;
         }
-        self.connect_store(domain)?;
+        self.connect_store(&domain)?;
         for (_, line) in &granted.interrupts {
             hv.give_interrupt(line.intid, id).map_err(BootError::Call)?;
-            domain.on(hv).attach_interrupt(line.intid);
+            domain.attach_interrupt(line.intid);
         }
         Ok(placement)
     }

@@ -12,6 +12,7 @@ use xenolith_arch as arch;
 use xenolith_core::types::{DomId, Gfn, Intid, Ipa, Mfn, PAGE_SHIFT};
 use xenolith_domain::arch::ArchConfig;
 use xenolith_domain::hypervisor::Hypervisor;
+use xenolith_host::command_line::Options;
 use xenolith_host::domain_tree::{self, HardwareDomainSpec, HardwareDomainTree};
 use xenolith_host::platform::{Platform, Region, StaticShmNode, merge, subtract};
 use xenolith_memory::frames::FrameRange;
@@ -19,7 +20,7 @@ use xenolith_memory::p2m::MapKind;
 
 use crate::load::{LoadError, Plan, Ready};
 use crate::static_shm::StaticShm;
-use xenolith_domain::domain::Domain;
+use xenolith_domain::domain::{Domain, DomainRef};
 use xenolith_domain::life::build::{DomainBuilder, DomainConfig, MAPTRACK_FRAMES, MORE_TABLES};
 
 pub use error::FirstError;
@@ -52,8 +53,8 @@ pub fn build_first(
     modules: &Modules<'_>,
     common: &StaticShm,
 ) -> Result<Ready, FirstError> {
-    let vcpus = number_of_vcpus(hv, platform)?;
-    let area = memory::allocate(hv, hv.options.dom0_memory.unwrap_or(DEFAULT_MEMORY))?;
+    let vcpus = number_of_vcpus(&hv.options, hv.cpus(), platform)?;
+    let area = memory::allocate(&hv.frames, hv.options.dom0_memory.unwrap_or(DEFAULT_MEMORY))?;
     let event_ppi =
         domain_tree::free_ppi(modules.device_tree, platform).ok_or(FirstError::NoEventInterrupt)?;
     let ram: Vec<_> = area.iter().map(|&range| (Gfn(range.first.0), range)).collect();
@@ -81,8 +82,8 @@ pub fn build_first(
     let tree =
         domain_tree::hardware_domain(modules.device_tree, platform, &spec).map_err(FirstError::Tree)?;
     map_devices(&domain, &tree, &banks)?;
-    route_interrupts(hv, &domain, &tree)?;
-    let placement = plan.load(hv, &domain, &tree.dtb).map_err(not_loaded)?;
+    route_interrupts(domain.on(hv), &tree)?;
+    let placement = plan.load(domain.on(hv), &tree.dtb).map_err(not_loaded)?;
     let domain = domain.publish().map_err(FirstError::Call)?;
     log::info!(
         "first domain: {} MiB, {vcpus} vCPUs, kernel at {:#x}, device tree at {:#x}",
@@ -101,10 +102,10 @@ fn arguments(platform: &Platform) -> &str {
     }
 }
 
-fn number_of_vcpus(hv: &Hypervisor, platform: &Platform) -> Result<u16, FirstError> {
+fn number_of_vcpus(options: &Options, cpus: u16, platform: &Platform) -> Result<u16, FirstError> {
     let limit = domain_tree::vcpu_limit(platform);
-    hv.options.validate(limit.into()).map_err(FirstError::Options)?;
-    let wanted = hv.options.dom0_vcpus.unwrap_or_else(|| u32::from(hv.cpus().min(limit)));
+    options.validate(limit.into()).map_err(FirstError::Options)?;
+    let wanted = options.dom0_vcpus.unwrap_or_else(|| u32::from(cpus.min(limit)));
     Ok(u16::try_from(wanted).unwrap_or(limit))
 }
 
@@ -164,10 +165,10 @@ fn map_devices(domain: &Domain, tree: &HardwareDomainTree, banks: &[(Ipa, u64)])
 }
 
 /// Gives the devices' interrupts to the domain: each is backed by the physical one of its number.
-fn route_interrupts(hv: &Hypervisor, domain: &Domain, tree: &HardwareDomainTree) -> Result<(), FirstError> {
+fn route_interrupts(domain: DomainRef<'_>, tree: &HardwareDomainTree) -> Result<(), FirstError> {
     for interrupt in &tree.spis {
-        hv.give_interrupt(interrupt.intid, domain.id).map_err(FirstError::Call)?;
-        domain.on(hv).attach_interrupt(interrupt.intid);
+        domain.hv.give_interrupt(interrupt.intid, domain.id).map_err(FirstError::Call)?;
+        domain.attach_interrupt(interrupt.intid);
     }
     Ok(())
 }

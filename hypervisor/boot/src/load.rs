@@ -11,7 +11,7 @@ use xenolith_core::types::{Ipa, VcpuId};
 use xenolith_domain::hypervisor::Hypervisor;
 use xenolith_host::image::{GunzipError, Kernel, KernelError, Placement, PlacementError, Request, place};
 
-use xenolith_domain::domain::Domain;
+use xenolith_domain::domain::{Domain, DomainRef};
 
 /// Room for the device tree: what the machine's own takes and what is added to it.
 const TREE_ROOM: u64 = 2 << 20;
@@ -69,11 +69,11 @@ impl<'a> Plan<'a> {
     }
 
     /// Copies everything into the domain's memory.
-    pub fn load(&self, hv: &Hypervisor, domain: &Domain, tree: &[u8]) -> Result<Placement, LoadError> {
+    pub fn load(&self, domain: DomainRef<'_>, tree: &[u8]) -> Result<Placement, LoadError> {
         let mut next = Ipa(self.placement.kernel);
         let limit = self.bank.1.saturating_sub(next.0.saturating_sub(self.bank.0.0));
         let unpacked = self.kernel.unpack(limit, &mut |piece| {
-            domain.on(hv).load_memory(next, piece)?;
+            domain.load_memory(next, piece)?;
             next = Ipa(next.0.saturating_add(piece.len() as u64));
             Ok(())
         });
@@ -89,9 +89,9 @@ impl<'a> Plan<'a> {
             })
         })?;
         if let (Some(at), Some(ramdisk)) = (self.placement.initrd, self.ramdisk) {
-            domain.on(hv).load_memory(Ipa(at), ramdisk).map_err(LoadError::Call)?;
+            domain.load_memory(Ipa(at), ramdisk).map_err(LoadError::Call)?;
         }
-        domain.on(hv).load_memory(Ipa(self.placement.device_tree), tree).map_err(LoadError::Call)?;
+        domain.load_memory(Ipa(self.placement.device_tree), tree).map_err(LoadError::Call)?;
         xenolith_arch::sync_instructions();
         Ok(self.placement)
     }

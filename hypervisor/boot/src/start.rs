@@ -6,7 +6,7 @@ use alloc::string::String;
 
 use xenolith_abi::domctl::GicVersion;
 use xenolith_arch as arch;
-use xenolith_core::types::{CpuId, PAGE_SHIFT};
+use xenolith_core::types::{CpuId, Intid, PAGE_SHIFT};
 use xenolith_domain::console::console;
 use xenolith_domain::hypervisor::{Hypervisor, Lines};
 use xenolith_host::command_line::{Options, Scheduler as SchedulerOption};
@@ -39,7 +39,7 @@ pub fn boot(machine: impl Machine, platform: &Platform) {
     let tree = extent(machine.device_tree());
     let (hypervisor, common) = assemble(&machine, platform, options, tree);
     machine.install(hypervisor);
-    enable_console_input(hypervisor, platform);
+    enable_console_input(hypervisor.lines().console, platform);
     for number in 1..machine.cpus() {
         if machine.start_cpu(CpuId(number)) {
             hypervisor.count_cpu();
@@ -130,8 +130,8 @@ fn assemble(
     (Box::leak(Box::new(hypervisor)), common)
 }
 
-fn enable_console_input(hypervisor: &Hypervisor, platform: &Platform) {
-    if let Some(intid) = hypervisor.lines().console {
+fn enable_console_input(line: Option<Intid>, platform: &Platform) {
+    if let Some(intid) = line {
         let line = platform.uart.as_ref().and_then(|uart| uart.interrupt);
         arch::gic::set_trigger(intid, line.is_some_and(|line| line.trigger == Trigger::Edge));
         arch::gic::route(intid, CpuId(0));

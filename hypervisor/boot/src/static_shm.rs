@@ -6,7 +6,6 @@
 //! a domain's end leaves the others what they have. Memory without an owner is never given back.
 
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -21,7 +20,7 @@ use xenolith_memory::p2m::MapKind;
 use xenolith_policy::event::Port;
 
 use crate::load::Ready;
-use xenolith_domain::domain::Domain;
+use xenolith_domain::domain::{Domain, DomainRef};
 use xenolith_domain::parts::memory::frame_error;
 use xenolith_domain::parts::progress::Progress;
 
@@ -115,8 +114,8 @@ impl StaticShm {
             }
         }
         for (id, common) in parties(platform) {
-            for end in &common.events {
-                connect_ends(hv, id, end);
+            if let Some(domain) = hv.domain(id) {
+                common.events.iter().for_each(|end| connect_ends(domain.on(hv), end));
             }
         }
     }
@@ -137,11 +136,11 @@ impl StaticShm {
             for (id, common) in parties(platform) {
                 let found = common.memory.iter().find(|node| node.id == name && node.is_owner == is_owner);
                 let (Some(node), Some(domain)) = (found, hv.domain(id)) else { continue };
-                match map_common(hv, &domain, node, range) {
+                match map_common(domain.on(hv), node, range) {
                     Ok(()) => is_used = true,
                     Err(error) => {
                         log::error!("{id} does without {}: it cannot be mapped: {error:?}", node.path);
-                        give_up_domain(hv, &domain, ready);
+                        give_up_domain(domain.on(hv), ready);
                     }
                 }
             }
@@ -195,20 +194,20 @@ fn parties(platform: &Platform) -> impl Iterator<Item = (DomId, &Common)> {
 /// Destroys a domain that cannot have what it is to have; the first domain lives on without.
 #[cold]
 #[inline(never)]
-fn give_up_domain(hv: &Hypervisor, domain: &Arc<Domain>, ready: &mut Vec<Ready>) {
+fn give_up_domain(domain: DomainRef<'_>, ready: &mut Vec<Ready>) {
     if domain.is_control {
         return;
     }
     log::error!("{} is not started", domain.id);
     ready.retain(|ready| ready.domain.id != domain.id);
-    while hv.destroy_domain(domain, Hypervisor::DESTROY_BUDGET) == Ok(Progress::Again) {}
+    while domain.hv.destroy_domain(&domain, Hypervisor::DESTROY_BUDGET) == Ok(Progress::Again) {}
 }
 
 /// Connects a domain's end to the other one, if both are there. A pair comes by twice; the first time connects it.
 #[inline(never)]
-fn connect_ends(hv: &Hypervisor, id: DomId, end: &EventEnd) {
-    let Some(domain) = hv.domain(id) else { return };
-    let Some(remote) = hv.domain(end.remote) else {
+fn connect_ends(domain: DomainRef<'_>, end: &EventEnd) {
+    let id = domain.id;
+    let Some(remote) = domain.hv.domain(end.remote) else {
         log::warn!("{id}: port {} ({}) has no other end: {} is not there", end.port, end.path, end.remote);
         return;
     };
@@ -228,40 +227,35 @@ pub fn reserve_port(domain: &Domain, end: &EventEnd) -> Result<(), Errno> {
 /// Maps memory that the domain has in common with others; the owner gets it as its own RAM, and has to come first.
 /// After an error nothing is mapped, and nobody has got it.
 #[inline(never)]
-fn map_common(
-    hv: &Hypervisor,
-    domain: &Domain,
-    wanted: &StaticShmNode,
-    range: FrameRange,
-) -> Result<(), Errno> {
+fn map_common(domain: DomainRef<'_>, wanted: &StaticShmNode, range: FrameRange) -> Result<(), Errno> {
     let mut memory = domain.memory.lock();
     // The pool that the domain has is for the rest of its memory.
     for _ in 0..(range.pages >> BLOCK).saturating_add(MORE_TABLES) {
-        let table = hv.frames.alloc_table(domain.id).ok_or(Errno::ENOMEM)?;
+        let table = domain.hv.frames.alloc_table(domain.id).ok_or(Errno::ENOMEM)?;
         memory.p2m.pool_mut().push(table);
     }
     let gfn = wanted.guest.frame();
     if wanted.is_owner {
-        hv.frames.transfer(range, DomId::IO, domain.id).map_err(frame_error)?;
+        domain.hv.frames.transfer(range, DomId::IO, domain.id).map_err(frame_error)?;
         if let Err(error) = memory.p2m.map(gfn, range.first, range.pages, MapKind::Ram) {
-            hv.frames.transfer(range, domain.id, DomId::IO).map_err(frame_error)?;
+            domain.hv.frames.transfer(range, domain.id, DomId::IO).map_err(frame_error)?;
             return Err(error.into());
         }
         memory.pages = memory.pages.saturating_add(range.pages);
         memory.max_pages = memory.max_pages.saturating_add(range.pages);
         return Ok(());
     }
-    let owner = hv.frames.owner_of(range.first).map_err(frame_error)?;
+    let owner = domain.hv.frames.owner_of(range.first).map_err(frame_error)?;
     let mut held = FrameRange { first: range.first, pages: 0 };
     let mut mapped = Ok(());
     while mapped.is_ok() && held.pages < range.pages {
-        mapped = hv.frames.reference(Mfn(held.end()), owner).map_err(frame_error);
+        mapped = domain.hv.frames.reference(Mfn(held.end()), owner).map_err(frame_error);
         held.pages = held.pages.saturating_add(mapped.is_ok().into());
     }
     let map = |()| Ok(memory.p2m.map(gfn, range.first, range.pages, MapKind::StaticShm)?);
     let mapped = mapped.and_then(map);
     if mapped.is_err() {
-        (held.first.0..held.end()).for_each(|mfn| hv.release_frame(Mfn(mfn)));
+        (held.first.0..held.end()).for_each(|mfn| domain.hv.release_frame(Mfn(mfn)));
     }
     mapped
 }

@@ -28,16 +28,18 @@ mod xenolith;
 use xenolith_abi::Errno;
 use xenolith_abi::hypercall::Hypercall;
 
-use xenolith_domain::arch::{GuestRegs, HypercallAbi};
-use xenolith_domain::cpu::Local;
-use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
+use xenolith_domain::arch::HypercallAbi;
 
-use caller::{Answer, Arguments, Caller, Reply};
+pub use caller::Caller;
 
-/// Makes the call that the vCPU's registers describe, and leaves its result in them.
+use caller::{Answer, Arguments, Reply};
+
+/// Makes the call that the caller's registers describe, and leaves its result in them.
 // Every hypercall comes this way, from one place.
 #[inline(always)]
-pub fn call(hv: &Hypervisor, vcpu: &VcpuRef, local: &mut Local, regs: &mut GuestRegs) {
+pub fn call(caller: Caller<'_>) {
+    // Apart, so that only what is called needs them in memory.
+    let Caller { hv, vcpu, local, regs } = caller;
     let abi = HypercallAbi(regs);
     let (number, arguments) = (abi.number(), abi.arguments());
     let answer = dispatch(&mut Caller { hv, vcpu, local, regs }, number, arguments);

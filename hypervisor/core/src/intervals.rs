@@ -9,6 +9,9 @@
 use alloc::vec::Vec;
 use core::marker::PhantomData;
 
+/// Ranges that are looked at one by one before a search among all that are left.
+const FEW: usize = 4;
+
 /// A range, both ends included, and what stands for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interval<T = ()> {
@@ -58,6 +61,15 @@ impl Value for () {
 pub struct Intervals<T = ()> {
     ranges: Ranges,
     values: PhantomData<T>,
+}
+
+/// What becomes of ranges that a change would cover.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Covered {
+    /// They give way.
+    Replace,
+    /// The change is refused.
+    Refuse,
 }
 
 /// The ranges of a set. Between two calls they ascend, do not overlap, and no two that touch have the same value.
@@ -115,13 +127,7 @@ impl<T: Value> Intervals<T> {
     /// [`Empty`](IntervalError::Empty), [`Overlap`](IntervalError::Overlap), [`Full`](IntervalError::Full),
     /// [`Memory`](IntervalError::Memory).
     pub fn insert(&mut self, first: u64, last: u64, value: T, room: usize) -> Result<(), IntervalError> {
-        if last < first {
-            return Err(IntervalError::Empty);
-        }
-        if !self.ranges.overlapping(first, last).is_empty() {
-            return Err(IntervalError::Overlap);
-        }
-        self.set(first, last, Some(value), room)
+        self.ranges.set(first, last, Some(value.to_number()), room, Covered::Refuse)
     }
 
     /// Takes out a range all of which is in one range with this value. At most `room` more ranges than before may be the
@@ -144,7 +150,7 @@ impl<T: Value> Intervals<T> {
     ///
     /// [`Empty`](IntervalError::Empty), [`Full`](IntervalError::Full), [`Memory`](IntervalError::Memory).
     pub fn set(&mut self, first: u64, last: u64, value: Option<T>, room: usize) -> Result<(), IntervalError> {
-        self.ranges.set(first, last, value.map(T::to_number), room)
+        self.ranges.set(first, last, value.map(T::to_number), room, Covered::Replace)
     }
 
     /// Makes room for `more` ranges, so that changes which take no more cannot fail for want of memory.
@@ -187,7 +193,14 @@ impl Ranges {
         last < first || next.is_none_or(|next| next > last)
     }
 
-    fn set(&mut self, first: u64, last: u64, value: Option<u32>, room: usize) -> Result<(), IntervalError> {
+    fn set(
+        &mut self,
+        first: u64,
+        last: u64,
+        value: Option<u32>,
+        room: usize,
+        covered: Covered,
+    ) -> Result<(), IntervalError> {
         if last < first {
             return Err(IntervalError::Empty);
         }
@@ -195,6 +208,9 @@ impl Ranges {
         // is left whole or becomes part of the new one.
         let (start, end) = self.between(first.saturating_sub(1), last.saturating_add(1));
         let old = self.0.get(start..end).unwrap_or_default();
+        if covered == Covered::Refuse && old.iter().any(|range| range.first <= last && first <= range.last) {
+            return Err(IntervalError::Overlap);
+        }
         let mut middle = value.map(|value| Interval { first, last, value });
         let mut head = old.first().filter(|range| range.first < first).copied();
         let mut tail = old.last().filter(|range| range.last > last).copied();
@@ -229,8 +245,13 @@ impl Ranges {
     /// The indices of the ranges that have a number of `first..=last`: from the first to before the second.
     fn between(&self, first: u64, last: u64) -> (usize, usize) {
         let start = self.0.partition_point(|range| range.last < first);
-        let end = self.0.partition_point(|range| range.first <= last);
-        (start, end.max(start))
+        let rest = self.0.get(start..).unwrap_or_default();
+        // Mostly there are none or few of them, so that a second search among all would take longer.
+        let count = match rest.iter().take(FEW).position(|range| range.first > last) {
+            Some(count) => count,
+            None => rest.partition_point(|range| range.first <= last),
+        };
+        (start, start.saturating_add(count))
     }
 
     /// Puts these in the places from `start` to before `end`, which are in the list.
@@ -248,6 +269,11 @@ impl Ranges {
             return Err(IntervalError::Full);
         }
         self.reserve(more)?;
+        // Most changes put one range between two others.
+        if let (0, [None, Some(range), None]) = (old, new) {
+            self.0.insert(start, range);
+            return Ok(());
+        }
         let len = self.0.len();
         // Any range will do to fill the places up to the new end: what is behind moves there.
         if let Some(&filler) = new.iter().flatten().next() {

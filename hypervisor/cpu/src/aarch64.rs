@@ -14,7 +14,37 @@ pub use exit::handle;
 pub use inject::system_error;
 pub use physical_timer::due as timer_due;
 
+use xenolith_domain::cpu::Local;
+use xenolith_domain::domain::DomainRef;
+use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
 use xenolith_isa::regs::GuestRegs;
+
+/// The vCPU that runs here has left its guest: who it is, and what may change before it goes on.
+pub struct Exit<'a> {
+    /// The hypervisor.
+    pub hv: &'a Hypervisor,
+    /// The vCPU.
+    pub vcpu: &'a VcpuRef,
+    /// The CPU that it runs on.
+    pub local: &'a mut Local,
+    /// Its registers.
+    pub regs: &'a mut GuestRegs,
+}
+
+impl<'a> Exit<'a> {
+    /// Its domain.
+    #[inline]
+    fn domain(&self) -> DomainRef<'a> {
+        self.vcpu.domain.on(self.hv)
+    }
+
+    /// The same, made where it is needed: what is called with it out of line needs it in memory, and a trap that does not
+    /// come there keeps it in registers.
+    #[inline(always)]
+    fn reborrow(&mut self) -> Exit<'_> {
+        Exit { hv: self.hv, vcpu: self.vcpu, local: self.local, regs: self.regs }
+    }
+}
 
 /// Whether the vCPU that runs here was in a program, and not in its kernel.
 #[inline]

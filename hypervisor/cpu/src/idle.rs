@@ -17,7 +17,7 @@ const LONGEST: u64 = 1_000_000;
 /// CPUs are emulated it keeps the others from what they do, as a hint to the emulator does.
 const LOOKS: u32 = 100;
 
-/// How long a CPU is to halt_poll.
+/// How long a CPU is to poll before it sleeps.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HaltPoll {
     span: u64,
@@ -34,22 +34,21 @@ impl HaltPoll {
 /// Waits until an interrupt is pending, or another CPU has kicked this one.
 pub fn wait(hv: &Hypervisor, cpu: CpuId, halt_poll: &mut HaltPoll) {
     let begun = arch::now();
-    if !(halt_poll.span > 0 && sees_something(hv, cpu, begun.saturating_add(halt_poll.span))) {
+    let look = || arch::interrupt_waits() || hv.is_kicked(cpu);
+    let watches = halt_poll.span > 0;
+    if watches {
+        let end = begun.saturating_add(halt_poll.span);
+        hv.set_watching(cpu, true);
+        while !(0..LOOKS).any(|_| look()) && arch::now() < end {
+            xenolith_hw::relax();
+        }
+        hv.set_watching(cpu, false);
+    }
+    // Who saw it watching has sent no interrupt, so it looks once more when it has stopped.
+    if !(watches && look()) {
         arch::wait_for_interrupt();
     }
     halt_poll.update(arch::now().saturating_sub(begun), arch::ticks(LONGEST));
-}
-
-/// Watches until `end`. Whether there is something to do.
-fn sees_something(hv: &Hypervisor, cpu: CpuId, end: u64) -> bool {
-    let look = || arch::interrupt_waits() || hv.is_kicked(cpu);
-    hv.set_watching(cpu, true);
-    while !(0..LOOKS).any(|_| look()) && arch::now() < end {
-        xenolith_hw::relax();
-    }
-    hv.set_watching(cpu, false);
-    // Who saw it watching has sent no interrupt, so this has to be the last look.
-    look()
 }
 
 #[cfg(test)]

@@ -2,11 +2,8 @@
 
 use core::sync::atomic::Ordering;
 
-use xenolith_abi::event::Virq;
-use xenolith_core::types::Intid;
-
 use xenolith_arch::{self as arch, gic};
-use xenolith_domain::console::console;
+use xenolith_core::types::Intid;
 use xenolith_domain::cpu::Local;
 use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
 
@@ -49,30 +46,12 @@ fn take(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local, intid: In
         }
         gic::deactivate(intid);
     } else if Some(intid) == lines.console {
-        take_typed(hv);
+        hv.take_console_input();
         gic::deactivate(intid);
     } else {
         match hv.owner_of_interrupt(intid).and_then(|owner| hv.domain(owner)) {
             Some(domain) => domain.on(hv).raise_shared(intid),
             None => unexpected(intid),
-        }
-    }
-}
-
-/// Takes what has been typed to whom it is for.
-fn take_typed(hv: &Hypervisor) {
-    /// A UART's FIFO is small, so this ends; the bound is against a device that never runs dry.
-    const BATCHES: usize = 16;
-    for _ in 0..BATCHES {
-        let received = console().receive();
-        for &typed in &received.others {
-            hv.take_typed(typed);
-        }
-        if received.for_control {
-            hv.raise_global_virq(Virq::Console);
-        }
-        if !received.more {
-            break;
         }
     }
 }

@@ -21,6 +21,7 @@ use aarch64 as guest;
 use xenolith_core::types::CpuId;
 use xenolith_domain::cpu::Local;
 use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
+use xenolith_domain::timers::VcpuTimers;
 use xenolith_isa::regs::GuestRegs;
 use xenolith_isa::trap::Syndrome;
 
@@ -49,9 +50,9 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// A CPU that comes up, and runs nothing yet.
-    pub fn new(hv: &Hypervisor, id: CpuId) -> Self {
-        let local = Local::new(id, hv.timers.of(id));
+    /// A CPU that comes up, and runs nothing yet. Its timers are of these.
+    pub fn new(timers: &VcpuTimers, id: CpuId) -> Self {
+        let local = Local::new(id, timers.of(id));
         Cpu { id, running: None, local, halt_poll: idle::HaltPoll::default() }
     }
 

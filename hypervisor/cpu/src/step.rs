@@ -3,6 +3,7 @@
 use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
 use xenolith_isa::regs::GuestRegs;
 
+use super::guest::Exit;
 use super::{Cpu, Event, Next, guest, interrupts, switch};
 
 /// Handles one event and chooses what comes next. Kept out of the loop around it: for nearly all events it runs once.
@@ -28,7 +29,7 @@ pub fn step(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event)
         };
         let pending = running.vcpu().take_pending();
         if pending.answer() {
-            guest::resume(hv, running, local, frame);
+            guest::resume(&mut Exit { hv, vcpu: running, local, regs: frame });
         }
         if pending.interrupts() {
             running.domain.on(hv).present_interrupts(running.vcpu());
@@ -51,7 +52,9 @@ fn handle(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: &Event) 
     }
     match (event, running) {
         (Event::Interrupt, _) => interrupts::take_all(hv, running, local),
-        (Event::Trap(syndrome), Some(running)) => guest::handle(hv, running, local, frame, syndrome),
+        (Event::Trap(syndrome), Some(running)) => {
+            guest::handle(&mut Exit { hv, vcpu: running, local, regs: frame }, syndrome)
+        }
         (Event::SystemError(syndrome), Some(running)) => guest::system_error(running, frame, syndrome),
         (Event::Start | Event::Trap(_) | Event::SystemError(_), _) => (),
     }

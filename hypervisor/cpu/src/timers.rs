@@ -7,7 +7,7 @@ use xenolith_domain::hypervisor::Hypervisor;
 use xenolith_domain::timers::TimerKind;
 use xenolith_domain::vcpu::Vcpu;
 
-/// Has the CPU halt_poll the virtual timer of a vCPU that stops running here, or no longer.
+/// Has the CPU watch the virtual timer of a vCPU that stops running here, or no longer.
 pub fn set_guest_timer(local: &mut Local, vcpu: &Vcpu, deadline: Option<u64>) {
     // A vCPU whose timer is off needs none, and has none to be taken away.
     if deadline.is_some() || vcpu.timer_watched.load(Ordering::Relaxed) {

@@ -2,7 +2,7 @@
 //!
 //! The parts (`parts`, `arch`, and those of `xenolith_policy`) are plain data, each behind its own lock in the order of
 //! `xenolith_core::sync`. The files under `domain/` join them: what follows from a change in one for the others, for the
-//! vCPUs, and for the machine. Those under `life/` build a domain and take it apart.
+//! vCPUs, and for the machine, as methods of [`DomainRef`]. Those under `life/` build a domain and take it apart.
 
 mod cache;
 pub mod device_model;

@@ -94,7 +94,7 @@ impl Machine for Aarch64<'_> {
             mmu::map_device(region.start(), region.size());
         }
         gic::init(&self.platform.gic, &self.cpus);
-        percpu::install(Cpu::new(hypervisor, CpuId(0)));
+        percpu::install(Cpu::new(&hypervisor.timers, CpuId(0)));
         traps::init_cpu();
         gic::init_cpu(CpuId(0));
         traps::enable_interrupts();

@@ -85,7 +85,7 @@ impl Start {
 /// The first Rust on a further CPU.
 pub extern "C" fn main(record: &'static Start) -> ! {
     let hypervisor = crate::hypervisor::get();
-    percpu::install(Cpu::new(hypervisor, record.id));
+    percpu::install(Cpu::new(&hypervisor.timers, record.id));
     crate::traps::init_cpu();
     xenolith_arch::aarch64::gic::init_cpu(record.id);
     crate::traps::enable_interrupts();

@@ -187,11 +187,13 @@ impl<'a, D: Descriptor> View<'a, D> {
     }
 
     /// What the slot holds.
+    #[inline]
     pub fn slot(self, index: Index) -> TableSlot {
         decode::<D>(self.level, self.load(index))
     }
 
     /// The table that the slot leads to, if it holds one.
+    #[inline]
     pub fn child(self, index: Index) -> Option<View<'a, D>> {
         let word = self.load(index);
         if !is_table::<D>(self.level, word) {

@@ -116,7 +116,7 @@ impl Machine {
             for line in [lines.timer, lines.guest_timer, lines.maintenance] {
                 sim::gic::enable(line);
             }
-            let cpu = Cpu::new(&hv, CpuId(number));
+            let cpu = Cpu::new(&hv.timers, CpuId(number));
             played.push(Played { cpu, regs: GuestRegs::default(), next: Next::Idle });
         }
         sim::gic::enable(sim::gic::CONSOLE);

@@ -161,5 +161,6 @@ fn errno(error: IntervalError) -> Errno {
     }
 }
 
-#[cfg(test)]
+// Half of the table is what ioreq servers claim.
+#[cfg(all(test, feature = "ioreq"))]
 mod tests;

@@ -8,15 +8,21 @@ use super::gic::{self, InterfaceState};
 use xenolith_hw::isb;
 
 macro_rules! registers {
-    (compared { $($field:ident: $name:literal,)* } plain { $($plain:ident: $plain_name:literal,)* }) => {
+    (
+        fixed { $($fixed:ident: $fixed_name:literal,)* }
+        compared { $($field:ident: $name:literal,)* }
+        plain { $($plain:ident: $plain_name:literal,)* }
+    ) => {
         /// EL1 and EL0 system registers of a vCPU that is not running.
         #[derive(Clone, Debug, Default)]
         struct System {
+            $($fixed: u64,)*
             $($field: u64,)*
             $($plain: u64,)*
         }
 
         impl System {
+            /// Takes them from the CPU, but for those that the guest cannot change.
             fn save(&mut self) {
                 $(self.$field = read_sysreg!($name);)*
                 $(self.$plain = read_sysreg!($plain_name);)*
@@ -29,6 +35,10 @@ macro_rules! registers {
             /// # Safety
             /// The registers belong to a guest; EL2 relies on none of them.
             unsafe fn load(&self) {
+                $(if read_sysreg!($fixed_name) != self.$fixed {
+                    // SAFETY: by the caller's claim.
+                    unsafe { write_sysreg!($fixed_name, self.$fixed) };
+                })*
                 $(if read_sysreg!($name) != self.$field {
                     // SAFETY: by the caller's claim.
                     unsafe { write_sysreg!($name, self.$field) };
@@ -43,6 +53,12 @@ macro_rules! registers {
 }
 
 registers! {
+    fixed {
+        vmpidr: "vmpidr_el2",
+        vpidr: "vpidr_el2",
+        // Before the timer, which compares with the counter that this makes.
+        counter_offset: "cntvoff_el2",
+    }
     compared {
         sctlr: "sctlr_el1",
         ttbr0: "ttbr0_el1",
@@ -56,8 +72,6 @@ registers! {
         cntkctl: "cntkctl_el1",
         timer_compare: "cntv_cval_el0",
         timer_control: "cntv_ctl_el0",
-        vmpidr: "vmpidr_el2",
-        vpidr: "vpidr_el2",
     }
     plain {
         vbar: "vbar_el1",
@@ -151,8 +165,6 @@ unsafe extern "C" {
 #[derive(Clone, Debug)]
 pub struct Context {
     system: System,
-    /// CNTVOFF_EL2: the virtual counter lags behind the physical one by this.
-    counter_offset: u64,
     floating_point: FloatingPoint,
     interface: InterfaceState,
 }
@@ -170,12 +182,12 @@ impl Context {
             vpidr: read_sysreg!("midr_el1"),
             ..System::default()
         };
-        Context { system, counter_offset: 0, floating_point, interface: InterfaceState::default() }
+        Context { system, floating_point, interface: InterfaceState::default() }
     }
 
     /// Sets what the virtual counter lags behind the physical one by.
     pub fn set_counter_offset(&mut self, ticks: u64) {
-        self.counter_offset = ticks;
+        self.system.counter_offset = ticks;
     }
 
     /// Takes the state out of the calling CPU.
@@ -195,10 +207,6 @@ impl Context {
         // SAFETY: EL2 uses none of these registers itself.
         unsafe {
             load_floating_point(&self.floating_point);
-            // Before the timer, which compares with the counter that this makes.
-            if read_sysreg!("cntvoff_el2") != self.counter_offset {
-                write_sysreg!("cntvoff_el2", self.counter_offset);
-            }
             self.system.load();
         }
         isb();
@@ -220,7 +228,7 @@ impl Context {
     /// When the virtual timer will fire, if it is on and not masked: a value of the physical counter.
     pub fn timer_deadline(&self) -> Option<u64> {
         // CNTV_CTL: bit 0 ENABLE, bit 1 IMASK. A virtual count that the sum has no room for comes after all time.
-        let deadline = self.system.timer_compare.saturating_add(self.counter_offset);
+        let deadline = self.system.timer_compare.saturating_add(self.system.counter_offset);
         (self.system.timer_control & 3 == 1).then_some(deadline)
     }
 }

@@ -5,8 +5,7 @@ use alloc::vec::Vec;
 use machine_model::Region;
 
 use xenolith_core::types::{DomId, Gfn, Mfn, PAGE_SHIFT};
-use xenolith_domain::hypervisor::Hypervisor;
-use xenolith_memory::frames::{Area, FrameRange};
+use xenolith_memory::frames::{Area, FrameRange, Frames};
 
 use super::BootError;
 
@@ -14,16 +13,16 @@ use super::BootError;
 const BLOCK: u8 = 9;
 
 /// Takes RAM for a domain, in few large pieces.
-pub fn allocate(hv: &Hypervisor, id: DomId, bytes: u64) -> Result<Area, BootError> {
+pub fn allocate(frames: &Frames, id: DomId, bytes: u64) -> Result<Area, BootError> {
     let pages = bytes.div_ceil(1 << PAGE_SHIFT);
-    let area = hv.frames.alloc_contiguous(pages, BLOCK, id);
-    area.ok_or(BootError::Memory { wanted: bytes, free: hv.frames.free_frames() << PAGE_SHIFT })
+    let area = frames.alloc_contiguous(pages, BLOCK, id);
+    area.ok_or(BootError::Memory { wanted: bytes, free: frames.free_frames() << PAGE_SHIFT })
 }
 
 /// Gives the RAM of a domain back that was not built.
-pub fn give_back(hv: &Hypervisor, id: DomId, area: &[FrameRange]) {
+pub fn give_back(frames: &Frames, id: DomId, area: &[FrameRange]) {
     for &range in area {
-        if let Err(error) = hv.frames.free_range(range, id) {
+        if let Err(error) = frames.free_range(range, id) {
             log::warn!("{id}: its memory at {} stays reserved: {error:?}", range.first.base());
         }
     }

@@ -3,9 +3,8 @@
 use alloc::vec::Vec;
 
 use xenolith_core::types::{DomId, Ipa, PAGE_SHIFT};
-use xenolith_domain::hypervisor::Hypervisor;
 use xenolith_host::platform::{Platform, Region, StaticShmNode, subtract};
-use xenolith_memory::frames::Area;
+use xenolith_memory::frames::{Area, Frames};
 
 use super::{FirstError, Modules};
 
@@ -15,14 +14,14 @@ const BLOCK: u8 = 9;
 const SMALLEST_WINDOW: u64 = 64 << 20;
 
 /// Takes the domain's RAM, in few large pieces.
-pub fn allocate(hv: &Hypervisor, bytes: u64) -> Result<Area, FirstError> {
+pub fn allocate(frames: &Frames, bytes: u64) -> Result<Area, FirstError> {
     let pages = bytes >> PAGE_SHIFT >> BLOCK << BLOCK;
-    let free = hv.frames.free_frames();
+    let free = frames.free_frames();
     let too_much = FirstError::Memory { wanted: bytes, free: free << PAGE_SHIFT };
     if pages == 0 || pages > free {
         return Err(too_much);
     }
-    hv.frames.alloc_contiguous(pages, BLOCK, DomId::CONTROL).ok_or(too_much)
+    frames.alloc_contiguous(pages, BLOCK, DomId::CONTROL).ok_or(too_much)
 }
 
 /// Guest physical room in which Linux may map pages of other domains: RAM of the machine that is not the domain's, so

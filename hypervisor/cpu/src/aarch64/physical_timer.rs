@@ -3,29 +3,24 @@
 use xenolith_arch as arch;
 use xenolith_domain::cpu::Local;
 use xenolith_domain::domain::DomainRef;
-use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
 use xenolith_domain::timers::TimerKind;
 use xenolith_domain::vcpu::Vcpu;
 use xenolith_isa::physical_timer::TimerRegister;
 
+use super::Exit;
+
 /// A guest reads a register of the timer, or writes this value to it. What is read.
-pub fn access(
-    hv: &Hypervisor,
-    vcpu: &VcpuRef,
-    local: &mut Local,
-    register: TimerRegister,
-    write: Option<u64>,
-) -> u64 {
+pub fn access(exit: &mut Exit<'_>, register: TimerRegister, write: Option<u64>) -> u64 {
     let now = arch::now();
     let timer = {
-        let mut timer = vcpu.vcpu().arch.timer.lock();
+        let mut timer = exit.vcpu.vcpu().arch.timer.lock();
         let Some(value) = write else { return timer.read(register, now) };
         timer.write(register, value, now);
         *timer
     };
-    local.set_timer(vcpu.vcpu().unit, TimerKind::Physical, timer.deadline(now));
-    local.choose();
-    vcpu.domain.on(hv).set_private_level(vcpu.id, vcpu.domain.arch.physical_timer, timer.line(now));
+    exit.local.set_timer(exit.vcpu.vcpu().unit, TimerKind::Physical, timer.deadline(now));
+    exit.local.choose();
+    exit.domain().set_private_level(exit.vcpu.id, exit.domain().arch.physical_timer, timer.line(now));
     0
 }
 

@@ -1,7 +1,7 @@
-//! A domain together with the hypervisor that it lives in.
+//! A domain together with the hypervisor that it is in.
 //!
-//! What changes no more than the domain itself is a method of [`Domain`]. What has consequences for its vCPUs, for other
-//! domains or for the machine is a method of [`DomainRef`]: events, interrupts, mappings, starting and stopping.
+//! What changes the domain alone is a method of [`Domain`]. What has consequences for its vCPUs, for other domains or for
+//! the machine is a method of [`DomainRef`]: events, interrupts, mappings, starting and stopping.
 
 use core::ops::Deref;
 
@@ -9,7 +9,7 @@ use crate::hypervisor::Hypervisor;
 
 use super::Domain;
 
-/// A domain of this hypervisor. Two words, to be passed by value.
+/// A domain and its hypervisor: two words, passed by value.
 #[derive(Clone, Copy)]
 pub struct DomainRef<'a> {
     /// The hypervisor.
@@ -28,7 +28,7 @@ impl Deref for DomainRef<'_> {
 }
 
 impl Domain {
-    /// The domain, for what needs the hypervisor too: the one that has made it.
+    /// The domain with its hypervisor, which has to be the one that it was made in.
     #[inline]
     pub fn on<'a>(&'a self, hv: &'a Hypervisor) -> DomainRef<'a> {
         DomainRef { hv, domain: self }

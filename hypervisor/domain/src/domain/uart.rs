@@ -4,6 +4,7 @@
 
 use machine_model::layout::{PL011, PL011_SPI};
 use xenolith_abi::Errno;
+use xenolith_abi::event::Virq;
 
 use crate::console::{Typed, console};
 use crate::hypervisor::Hypervisor;
@@ -172,8 +173,26 @@ impl DomainRef<'_> {
 }
 
 impl Hypervisor {
+    /// Takes what has been typed to whom it is for.
+    pub fn take_console_input(&self) {
+        /// A UART's FIFO is small, so this ends; the bound is against a device that never runs dry.
+        const BATCHES: usize = 16;
+        for _ in 0..BATCHES {
+            let received = console().receive();
+            for &typed in &received.others {
+                self.take_typed(typed);
+            }
+            if received.for_control {
+                self.raise_global_virq(Virq::Console);
+            }
+            if !received.more {
+                break;
+            }
+        }
+    }
+
     /// What follows from a key that is not for the control domain alone.
-    pub fn take_typed(&self, typed: Typed) {
+    fn take_typed(&self, typed: Typed) {
         match typed {
             Typed::Byte(id, byte) => {
                 if let Some(domain) = self.domain(id) {

@@ -122,15 +122,15 @@ impl<'h> DomainBuilder<'h> {
     /// `ENOMEM`: no memory. `EBUSY`: no VMID is free. `EINVAL`: a number is out of its range.
     #[inline(never)]
     pub fn new(hv: &'h Hypervisor, config: &DomainConfig<'_>) -> Result<Self, BuildError> {
-        let mut p2m = new_p2m(hv, config)?;
-        let parts = match map_all(config, &mut p2m).and_then(|()| Parts::new(hv, config, &p2m)) {
+        let mut p2m = hv.new_p2m(config)?;
+        let parts = match map_all(config, &mut p2m).and_then(|()| hv.new_parts(config, &p2m)) {
             Ok(parts) => parts,
             Err(error) => {
-                discard_p2m(hv, config.id, &mut p2m);
+                hv.discard_p2m(config.id, &mut p2m);
                 return Err(error);
             }
         };
-        let builder = DomainBuilder { hv, domain: assemble(hv, config, parts, p2m), published: false };
+        let builder = DomainBuilder { hv, domain: hv.assemble(config, parts, p2m), published: false };
         if config.paused {
             for vcpu in &builder.vcpus {
                 // It runs nowhere, so nobody has to be kicked.
@@ -161,9 +161,9 @@ impl Drop for DomainBuilder<'_> {
     fn drop(&mut self) {
         if !self.published {
             let Domain { id, vcpus, shared_info, memory, .. } = &*self.domain;
-            remove_units(self.hv, vcpus);
-            end_shared_info(self.hv, *id, shared_info.mfn());
-            discard_p2m(self.hv, *id, &mut memory.lock().p2m);
+            self.hv.remove_units(vcpus);
+            self.hv.end_shared_info(*id, shared_info.mfn());
+            self.hv.discard_p2m(*id, &mut memory.lock().p2m);
         }
     }
 }
@@ -173,29 +173,6 @@ fn pages_of(config: &DomainConfig<'_>) -> u64 {
     config.ram.iter().map(|(_, range)| range.pages).sum()
 }
 
-/// Tables that map nothing yet, with enough in their pool to split all RAM into pages. `ENOMEM`: no memory. `EBUSY`: no
-/// VMID is free.
-fn new_p2m(hv: &Hypervisor, config: &DomainConfig<'_>) -> Result<P2m<TableList, HardwareTlb>, Errno> {
-    let id = config.id;
-    let root = hv.frames.alloc_root(hv.geometry.root_order(), id).ok_or(Errno::ENOMEM)?;
-    let Some(vmid) = hv.vmids.lock().take() else {
-        hv.free_root(root, id);
-        return Err(Errno::EBUSY);
-    };
-    let Some(mut p2m) = P2m::new(hv.geometry, vmid, root, TableList::default(), HardwareTlb) else {
-        bug!("the root of {id} was not made for the geometry");
-        return Err(Errno::ENOMEM);
-    };
-    for _ in 0..(pages_of(config) >> TABLE_ORDER).saturating_add(config.tables) {
-        let Some(table) = hv.frames.alloc_table(id) else {
-            discard_p2m(hv, id, &mut p2m);
-            return Err(Errno::ENOMEM);
-        };
-        p2m.pool_mut().push(table);
-    }
-    Ok(p2m)
-}
-
 /// Maps the domain's RAM in the largest blocks that fit, and what it may reach of the interrupt controller.
 fn map_all(config: &DomainConfig<'_>, p2m: &mut P2m<TableList, HardwareTlb>) -> Result<(), BuildError> {
     for &(gfn, range) in config.ram {
@@ -203,45 +180,6 @@ fn map_all(config: &DomainConfig<'_>, p2m: &mut P2m<TableList, HardwareTlb>) -> 
             .map_err(|error| BuildError::Map(range.first.base(), error))?;
     }
     config.arch.map_registers(p2m).map_err(|(at, error)| BuildError::Map(at, error))
-}
-
-/// Gives all tables back that no vCPU has used. What they map stays with who has it.
-fn discard_p2m(hv: &Hypervisor, id: DomId, p2m: &mut P2m<TableList, HardwareTlb>) {
-    let end = hv.geometry.end().0;
-    let mut from = 0;
-    while let Ok((_, done)) = p2m.unmap(Gfn(from), end - from)
-        && done > 0
-    {
-        from += done;
-        if from >= end {
-            break;
-        }
-    }
-    while let Some(table) = p2m.pool_mut().pop() {
-        hv.free_table(table, id);
-    }
-    end_p2m(hv, id, p2m);
-}
-
-/// Gives the root and the VMID back of tables that map nothing any more, and on which no CPU runs a vCPU. Nothing happens
-/// when they map something, or when this was done before.
-pub(crate) fn end_p2m(hv: &Hypervisor, id: DomId, p2m: &mut P2m<TableList, HardwareTlb>) {
-    if let Some(root) = p2m.take_root() {
-        // Before the VMID goes to another domain, no TLB may know anything under it.
-        flush_tables(p2m);
-        hv.free_root(root, id);
-        hv.vmids.lock().give_back(p2m.vmid());
-    }
-}
-
-/// How large the pool of tables may grow by itself. The control domain is trusted. One that has devices of its own may
-/// be the device model of others, and map as much as the machine has. Any other has what the control domain gives it.
-fn pool_limit(hv: &Hypervisor, config: &DomainConfig<'_>) -> u64 {
-    match (config.is_control, config.direct_mapped) {
-        (true, _) => u64::MAX,
-        (false, true) => (hv.frames.total() >> TABLE_ORDER).saturating_add(2 * MORE_TABLES),
-        (false, false) => 0,
-    }
 }
 
 /// The parts of a domain that need more than the heap's memory, or can fail.
@@ -255,118 +193,181 @@ struct Parts {
     teardown: Teardown,
 }
 
-impl Parts {
-    /// Makes them all, or none.
-    fn new(
-        hv: &Hypervisor,
+impl Hypervisor {
+    /// Tables that map nothing yet, with enough in their pool to split all RAM into pages. `ENOMEM`: no memory. `EBUSY`: no
+    /// VMID is free.
+    fn new_p2m(&self, config: &DomainConfig<'_>) -> Result<P2m<TableList, HardwareTlb>, Errno> {
+        let id = config.id;
+        let root = self.frames.alloc_root(self.geometry.root_order(), id).ok_or(Errno::ENOMEM)?;
+        let Some(vmid) = self.vmids.lock().take() else {
+            self.free_root(root, id);
+            return Err(Errno::EBUSY);
+        };
+        let Some(mut p2m) = P2m::new(self.geometry, vmid, root, TableList::default(), HardwareTlb) else {
+            bug!("the root of {id} was not made for the geometry");
+            return Err(Errno::ENOMEM);
+        };
+        for _ in 0..(pages_of(config) >> TABLE_ORDER).saturating_add(config.tables) {
+            let Some(table) = self.frames.alloc_table(id) else {
+                self.discard_p2m(id, &mut p2m);
+                return Err(Errno::ENOMEM);
+            };
+            p2m.pool_mut().push(table);
+        }
+        Ok(p2m)
+    }
+
+    /// Gives all tables back that no vCPU has used. What they map stays with who has it.
+    fn discard_p2m(&self, id: DomId, p2m: &mut P2m<TableList, HardwareTlb>) {
+        let end = self.geometry.end().0;
+        let mut from = 0;
+        while let Ok((_, done)) = p2m.unmap(Gfn(from), end - from)
+            && done > 0
+        {
+            from += done;
+            if from >= end {
+                break;
+            }
+        }
+        while let Some(table) = p2m.pool_mut().pop() {
+            self.free_table(table, id);
+        }
+        self.end_p2m(id, p2m);
+    }
+
+    /// Gives the root and the VMID back of tables that map nothing any more, and on which no CPU runs a vCPU. Nothing
+    /// happens when they map something, or when this was done before.
+    pub(crate) fn end_p2m(&self, id: DomId, p2m: &mut P2m<TableList, HardwareTlb>) {
+        if let Some(root) = p2m.take_root() {
+            // Before the VMID goes to another domain, no TLB may know anything under it.
+            flush_tables(p2m);
+            self.free_root(root, id);
+            self.vmids.lock().give_back(p2m.vmid());
+        }
+    }
+
+    /// How large the pool of tables may grow by itself. The control domain is trusted. One that has devices of its own may
+    /// be the device model of others, and map as much as the machine has. Any other has what the control domain gives it.
+    fn pool_limit(&self, config: &DomainConfig<'_>) -> u64 {
+        match (config.is_control, config.direct_mapped) {
+            (true, _) => u64::MAX,
+            (false, true) => (self.frames.total() >> TABLE_ORDER).saturating_add(2 * MORE_TABLES),
+            (false, false) => 0,
+        }
+    }
+
+    /// Makes the parts of a domain: all, or none.
+    fn new_parts(
+        &self,
         config: &DomainConfig<'_>,
         p2m: &P2m<TableList, HardwareTlb>,
     ) -> Result<Parts, BuildError> {
         let id = config.id;
-        let arch = DomainArch::new(&config.arch, config.vcpus, p2m, hv.lines()).map_err(BuildError::Arch)?;
+        let arch =
+            DomainArch::new(&config.arch, config.vcpus, p2m, self.lines()).map_err(BuildError::Arch)?;
         let addresses = Addresses::new(config.arch.windows())?;
         let io = Io::new(config.vcpus)?;
         let teardown = Teardown::new()?;
-        let shared = hv.frames.alloc(0, id, Kind::Shared, Content::Zeroed).ok_or(Errno::ENOMEM)?;
-        let shared_info = hv.frames.get_frame(shared, id).map_err(|_| Errno::ENOMEM)?.into_page();
+        let shared = self.frames.alloc(0, id, Kind::Shared, Content::Zeroed).ok_or(Errno::ENOMEM)?;
+        let shared_info = self.frames.get_frame(shared, id).map_err(|_| Errno::ENOMEM)?.into_page();
         let events = EventChannels::new(id, config.vcpus, config.max_port, shared_info);
-        match events.and_then(|events| Ok((events, vcpus(hv, config.vcpus)?))) {
+        match events.and_then(|events| Ok((events, self.new_vcpus(config.vcpus)?))) {
             Ok((events, vcpus)) => Ok(Parts { shared_info, events, vcpus, arch, addresses, io, teardown }),
             Err(errno) => {
-                end_shared_info(hv, id, shared);
+                self.end_shared_info(id, shared);
                 Err(errno.into())
             }
         }
     }
-}
 
-/// Gives back the page of shared info of a domain that nobody could find.
-fn end_shared_info(hv: &Hypervisor, id: DomId, page: Mfn) {
-    if hv.frames.release(page).is_err() || hv.frames.free(page, 0, id).is_err() {
-        bug!("{id}: its shared page is not its own");
-    }
-}
-
-/// Puts the parts together; there is room for a domain. The stacks are small: nothing but this function has a whole domain
-/// on its own.
-#[inline(never)]
-fn assemble(
-    hv: &Hypervisor,
-    config: &DomainConfig<'_>,
-    parts: Parts,
-    p2m: P2m<TableList, HardwareTlb>,
-) -> Arc<Domain> {
-    let Parts { shared_info, events, vcpus, arch, addresses, io, teardown } = parts;
-    let pages = pages_of(config);
-    Arc::new(Domain {
-        id: config.id,
-        handle: Mutex::new(config.handle),
-        is_control: config.is_control,
-        direct_mapped: config.direct_mapped,
-        vcpus,
-        arch,
-        memory: Mutex::new(Memory {
-            p2m,
-            pages,
-            max_pages: pages,
-            shared_info_gfn: None,
-            pool_limit: pool_limit(hv, config),
-            closed: false,
-        }),
-        counter_offset: Once::new(),
-        shared_info,
-        grants: Mutex::new(GrantTable::new(config.grant_frames)),
-        maptrack: Mutex::new(Maptrack::new(config.maptrack_frames)),
-        events: Mutex::new(events),
-        parameters: Mutex::new(Parameters::default()),
-        runstate_update_flag: false.into(),
-        may_log: hv.options.guest_console.into(),
-        panic_detector: Mutex::default(),
-        watchdogs: Mutex::default(),
-        trap_unmapped: config.trap_unmapped,
-        controller_pauses: Mutex::new(config.paused.into()),
-        device_models: Mutex::default(),
-        addresses,
-        io,
-        vuart: Once::new(),
-        complaints: 0.into(),
-        ending: Mutex::new(Ending::default()),
-        stopping: false.into(),
-        permits: Mutex::default(),
-        life: Life::Alive.into(),
-        teardown: Mutex::new(teardown),
-        lingering: 0.into(),
-    })
-}
-
-/// Takes vCPUs out of the scheduler that no CPU runs.
-pub(crate) fn remove_units(hv: &Hypervisor, vcpus: &[Vcpu]) {
-    for vcpu in vcpus {
-        match hv.scheduler.remove(vcpu.unit, arch::now()) {
-            Ok(kicks) => hv.kick(kicks),
-            Err(_) => bug!("a vCPU that goes runs, or is not in the scheduler"),
+    /// Gives back the page of shared info of a domain that nobody could find.
+    fn end_shared_info(&self, id: DomId, page: Mfn) {
+        if self.frames.release(page).is_err() || self.frames.free(page, 0, id).is_err() {
+            bug!("{id}: its shared page is not its own");
         }
     }
-}
 
-fn vcpus(hv: &Hypervisor, count: u16) -> Result<Vec<Vcpu>, Errno> {
-    let mut vcpus = Vec::new();
-    vcpus.try_reserve_exact(count.into()).map_err(|_| Errno::ENOMEM)?;
-    for id in (0..count).map(VcpuId) {
-        match hv.scheduler.add(WEIGHT, CpuMask::below(64), arch::now()) {
-            Ok(unit) => vcpus.push(Vcpu::new(id, unit)),
-            Err(errno) => {
-                remove_units(hv, &vcpus);
-                return Err(errno);
+    /// Puts the parts together; there is room for a domain. The stacks are small: nothing but this function has a whole
+    /// domain on its own.
+    #[inline(never)]
+    fn assemble(
+        &self,
+        config: &DomainConfig<'_>,
+        parts: Parts,
+        p2m: P2m<TableList, HardwareTlb>,
+    ) -> Arc<Domain> {
+        let Parts { shared_info, events, vcpus, arch, addresses, io, teardown } = parts;
+        let pages = pages_of(config);
+        Arc::new(Domain {
+            id: config.id,
+            handle: Mutex::new(config.handle),
+            is_control: config.is_control,
+            direct_mapped: config.direct_mapped,
+            vcpus,
+            arch,
+            memory: Mutex::new(Memory {
+                p2m,
+                pages,
+                max_pages: pages,
+                shared_info_gfn: None,
+                pool_limit: self.pool_limit(config),
+                closed: false,
+            }),
+            counter_offset: Once::new(),
+            shared_info,
+            grants: Mutex::new(GrantTable::new(config.grant_frames)),
+            maptrack: Mutex::new(Maptrack::new(config.maptrack_frames)),
+            events: Mutex::new(events),
+            parameters: Mutex::new(Parameters::default()),
+            runstate_update_flag: false.into(),
+            may_log: self.options.guest_console.into(),
+            panic_detector: Mutex::default(),
+            watchdogs: Mutex::default(),
+            trap_unmapped: config.trap_unmapped,
+            controller_pauses: Mutex::new(config.paused.into()),
+            device_models: Mutex::default(),
+            addresses,
+            io,
+            vuart: Once::new(),
+            complaints: 0.into(),
+            ending: Mutex::new(Ending::default()),
+            stopping: false.into(),
+            permits: Mutex::default(),
+            life: Life::Alive.into(),
+            teardown: Mutex::new(teardown),
+            lingering: 0.into(),
+        })
+    }
+
+    /// Takes vCPUs out of the scheduler that no CPU runs.
+    pub(crate) fn remove_units(&self, vcpus: &[Vcpu]) {
+        for vcpu in vcpus {
+            match self.scheduler.remove(vcpu.unit, arch::now()) {
+                Ok(kicks) => self.kick(kicks),
+                Err(_) => bug!("a vCPU that goes runs, or is not in the scheduler"),
             }
         }
     }
-    let last = vcpus.iter().map(|vcpu| vcpu.unit).max();
-    let room = last.map_or(Ok(()), |unit| hv.timers.reserve(unit));
-    // The next step cannot fail: the domain moves to where its references are counted.
-    if let Err(errno) = room.and_then(|()| require_heap::<(AtomicUsize, AtomicUsize, Domain)>()) {
-        remove_units(hv, &vcpus);
-        return Err(errno);
+
+    fn new_vcpus(&self, count: u16) -> Result<Vec<Vcpu>, Errno> {
+        let mut vcpus = Vec::new();
+        vcpus.try_reserve_exact(count.into()).map_err(|_| Errno::ENOMEM)?;
+        for id in (0..count).map(VcpuId) {
+            match self.scheduler.add(WEIGHT, CpuMask::below(64), arch::now()) {
+                Ok(unit) => vcpus.push(Vcpu::new(id, unit)),
+                Err(errno) => {
+                    self.remove_units(&vcpus);
+                    return Err(errno);
+                }
+            }
+        }
+        let last = vcpus.iter().map(|vcpu| vcpu.unit).max();
+        let room = last.map_or(Ok(()), |unit| self.timers.reserve(unit));
+        // The next step cannot fail: the domain moves to where its references are counted.
+        if let Err(errno) = room.and_then(|()| require_heap::<(AtomicUsize, AtomicUsize, Domain)>()) {
+            self.remove_units(&vcpus);
+            return Err(errno);
+        }
+        Ok(vcpus)
     }
-    Ok(vcpus)
 }

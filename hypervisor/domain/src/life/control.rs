@@ -1,7 +1,7 @@
 //! What the control domain does to a running domain: stops it, lets it go on, and sets its vCPUs' registers.
 //!
 //! A pause is asked of the scheduler, and takes effect when each CPU has put its vCPU's registers away. Nobody waits for
-//! that here: whoever needs a domain that stands still asks again ([`Domain::is_stopped`]).
+//! that here: whoever needs a domain that stands still asks again ([`DomainRef::is_stopped`]).
 
 use xenolith_abi::Errno;
 use xenolith_abi::domctl::{CONTEXT_ONLINE, VcpuGuestContext};

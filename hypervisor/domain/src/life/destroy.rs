@@ -20,7 +20,6 @@ use xenolith_memory::p2m::MapKind;
 use xenolith_policy::event::Closing;
 use xenolith_policy::grant;
 
-use super::build;
 use crate::domain::{Domain, DomainRef};
 use crate::parts::memory::holds_reference;
 use crate::parts::progress::Progress;
@@ -114,7 +113,7 @@ impl Hypervisor {
     /// Ends what is left of domains that were taken off the list and that nobody refers to any more: their vCPUs leave the
     /// scheduler.
     pub fn reap(&self) {
-        self.reap_zombies(|domain| build::remove_units(self, &domain.vcpus));
+        self.reap_zombies(|domain| self.remove_units(&domain.vcpus));
     }
 }
 
@@ -281,7 +280,7 @@ fn free_tables(domain: DomainRef<'_>, budget: &mut Budget) -> Option<()> {
         domain.hv.free_table(table, domain.id);
         budget.spend(1)?;
     }
-    build::end_p2m(domain.hv, domain.id, &mut memory.p2m);
+    domain.hv.end_p2m(domain.id, &mut memory.p2m);
     Some(())
 }
 

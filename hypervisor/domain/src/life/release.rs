@@ -51,8 +51,8 @@ impl Hypervisor {
 }
 
 impl DomainRef<'_> {
-    /// Ends its allocation of frames of its own. Those that others refer to stay until they let go. Returns how
-    /// many are free.
+    /// Ends the allocation of frames of its own. Those that others refer to stay until they let go. Returns how many are
+    /// free.
     pub fn give_up(self, range: FrameRange) -> Result<u64, FrameError> {
         let mut freed = 0;
         let result = self.hv.frames.free_counted(range, self.id, &mut freed);

@@ -177,6 +177,7 @@ impl<F: SharedFrame> Fifo<F> {
         control.map(|control| control.frame).or_else(|| self.array.pop())
     }
 
+    #[inline]
     fn word(&self, port: Port) -> Option<Word<AtomicU32>> {
         let page = confine(port.0 / WORDS_PER_PAGE, self.array.len())?;
         word32(self.array.get(page)?.page(), 0, port.0 % WORDS_PER_PAGE)
@@ -207,6 +208,7 @@ impl<F: SharedFrame> Fifo<F> {
 }
 
 /// The 32-bit word with this index, counted from an offset of a page.
+#[inline]
 fn word32(page: Page, offset: usize, index: u32) -> Option<Word<AtomicU32>> {
     page.word32(offset + index as usize * size_of::<u32>())
 }
@@ -232,6 +234,7 @@ fn link(tail: &Word<AtomicU32>, port: Port) -> bool {
 }
 
 /// Says that a queue is not empty; true when the guest had not been told.
+#[inline]
 fn set_ready(ready: &Word<AtomicU32>, priority: u8) -> Result<bool, Contended> {
     let bit = 1u32.checked_shl(u32::from(priority)).unwrap_or(0);
     barrier();

@@ -52,6 +52,7 @@ impl SlotPlace {
     }
 
     /// Hands a request over. What stood in the slot is overwritten, port included: it is nobody's turn but ours.
+    #[inline]
     pub(super) fn post(self, content: &Content) {
         let direction = if content.read { READ } else { 0 };
         let slot = Slot {

@@ -1,6 +1,6 @@
 //! What the CPU notes when a guest stops, before anything is made of it.
 //!
-//! Two kinds of trap are by far the most frequent, and each is known by one comparison; all others are
+//! Three kinds of trap are by far the most frequent, and each is known by one comparison; all others are
 //! [decoded](Syndrome::decode) first.
 
 use xenolith_core::types::{Ipa, PAGE_SIZE};
@@ -23,10 +23,15 @@ pub struct Syndrome {
 
 /// ESR_EL2.EC.
 const CLASS: u64 = 0x3f << 26;
+const CLASS_WFX: u64 = 0x01 << 26;
 const CLASS_HVC: u64 = 0x16 << 26;
 const CLASS_DATA_ABORT: u64 = 0x24 << 26;
 /// The immediate of an HVC.
 const IMMEDIATE: u64 = 0xffff;
+/// CV and COND of WFI and its like, and the bit of TI by which WFE differs.
+const CONDITION_AND_EVENT: u64 = 0x1f << 20 | 1;
+/// WFI as AArch64 always, and AArch32 mostly, executes it: under the condition AL.
+const ALWAYS_WFI: u64 = 0x1e << 20;
 /// DFSC, but for the level; what it is for a translation fault of a level from 0 to 3.
 const FAULT: u64 = 0x3c;
 const FAULT_TRANSLATION: u64 = 0x04;
@@ -53,6 +58,12 @@ impl Syndrome {
         self.esr & (CLASS | IMMEDIATE) == CLASS_HVC | IMMEDIATE_XEN as u64
     }
 
+    /// Whether it is a WFI or WFIT that no condition holds up.
+    #[inline]
+    pub const fn is_wait_for_interrupt(&self) -> bool {
+        self.esr & (CLASS | CONDITION_AND_EVENT) == CLASS_WFX | ALWAYS_WFI
+    }
+
     /// A load or store where the guest has no memory, of which the syndrome tells the register and the size, and whether it
     /// stores. Others need the instruction to be decoded, or are no accesses to devices.
     #[inline]
@@ -77,14 +88,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::regs::Condition;
     use crate::trap::FaultStatus;
 
     proptest! {
         /// The short ways find what decoding finds.
         #[test]
         fn each_comparison_agrees_with_decoding(
-            class in prop_oneof![Just(0x16u64), Just(0x24u64), 0u64..64],
-            low in prop_oneof![Just(u64::from(IMMEDIATE_XEN)), 0u64..1 << 26],
+            class in prop_oneof![Just(0x01u64), Just(0x16u64), Just(0x24u64), 0u64..64],
+            low in prop_oneof![Just(u64::from(IMMEDIATE_XEN)), Just(0x1e0_0000u64), Just(0x1e0_0001u64), 0u64..1 << 26],
             fault in prop::option::of(0u64..64),
             described: bool,
             far: u64,
@@ -94,6 +106,8 @@ mod tests {
             let syndrome = Syndrome { esr: class << 26 | iss & 0x3ff_ffff, far, hpfar };
             let trap = syndrome.decode();
             prop_assert_eq!(syndrome.is_xen_hypercall(), trap == Trap::Hypercall { immediate: IMMEDIATE_XEN });
+            let wfi = Trap::Wait { event: false, condition: Condition::Code(14) };
+            prop_assert_eq!(syndrome.is_wait_for_interrupt(), trap == wfi);
             let expected = match trap {
                 Trap::DataAbort(abort) => {
                     prop_assert_eq!(syndrome.data_abort(), abort);

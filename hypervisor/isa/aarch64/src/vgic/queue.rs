@@ -22,6 +22,7 @@ impl Queue {
     }
 
     /// Replaces the bits of `mask` in word `n`. Returns those that are new.
+    #[inline]
     pub(super) fn replace(&mut self, n: usize, mask: u32, with: u32) -> u32 {
         let Some(word) = self.words.get_mut(n) else {
             bug!("no such interrupt");
