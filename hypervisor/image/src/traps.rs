@@ -30,6 +30,7 @@ const HSTR: u64 = 1 << 15;
 
 /// Sets the calling CPU's traps for guests.
 pub fn init_cpu() {
+    // HPMN keeps its value, after reset the number of counters: 0 is none that every CPU takes (Arm ARM, MDCR_EL2).
     let counters = read_sysreg!("mdcr_el2") & MdcrEl2::HPMN_MASK;
     // SAFETY: decides what guests may do; EL2 itself uses none of it.
     unsafe {

@@ -47,6 +47,7 @@ const HCR_TWE: u64 = HcrEl2::TWE.bits();
 
 /// Makes EL1 and EL0 of this CPU run under a domain's stage 2.
 pub fn activate_stage2(stage2: Stage2) {
+    // It is about how busy the CPU is (`trap_wait_for_event`), not about the domain.
     let wait_for_event = read_sysreg!("hcr_el2") & HCR_TWE;
     // SAFETY: affects guests only; EL2 has its own tables.
     unsafe {
@@ -108,8 +109,10 @@ fn under(space: AddressSpace, flush: impl FnOnce()) {
         unsafe { write_sysreg!("vttbr_el2", space.0) };
         isb();
     }
+    // Walks of all CPUs must see the changed descriptors before old translations go, or they would come back.
     dsb();
     flush();
+    // The invalidation is complete only behind this (Arm ARM, TLB maintenance instructions).
     dsb();
     isb();
     if other {
@@ -143,6 +146,8 @@ impl Tlb for HardwareTlb {
                     }
                 }
             }
+            // The operations by IPA are complete before the next one, or a translation of both stages could be made
+            // anew from one of stage 2 that is still there.
             dsb();
             // Translations that combine both stages are not found by IPA (Arm ARM D8.16.5).
             // SAFETY: as above.
@@ -167,6 +172,7 @@ pub fn translate(address: Gva, write: bool) -> Option<Ipa> {
             core::arch::asm!("at s1e1r, {}", in(reg) address.0, options(nostack, preserves_flags));
         }
     }
+    // Without this the result need not be in PAR_EL1 yet (Arm ARM, address translation instructions).
     isb();
     let result = read_sysreg!("par_el1");
     // SAFETY: restores the guest's value.
