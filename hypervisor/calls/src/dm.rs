@@ -120,7 +120,7 @@ fn perform(caller: &Caller<'_>, guest: DomainRef<'_>, op: DmOp, payload: Payload
             if request.pad != [0; 3] || request.level > 1 {
                 return Err(Errno::EINVAL);
             }
-            guest.drive_line(request.irq.0, request.level == 1)
+            guest.drive_line(request.irq, request.level == 1)
         }
         DmOp::NrVcpus => {
             let _: NrVcpus = payload.read(caller)?;

@@ -28,7 +28,7 @@ pub fn irq_permission(
     request: &Domctl,
 ) -> Result<Outcome, Errno> {
     let asked: IrqPermission = request.payload.get();
-    domain.permit_interrupt(&caller.domain(), asked.pirq.0, asked.allow_access != 0)?;
+    domain.permit_interrupt(&caller.domain(), asked.pirq, asked.allow_access != 0)?;
     Ok(Outcome::Done)
 }
 
@@ -54,12 +54,12 @@ pub fn memory_mapping(caller: &Caller<'_>, domain: &Domain, request: &Domctl) ->
 }
 
 /// A shared interrupt under the number that it has in the machine. `EOPNOTSUPP`: another kind. `EINVAL`: two numbers.
-fn shared_interrupt(request: &Domctl) -> Result<u32, Errno> {
+fn shared_interrupt(request: &Domctl) -> Result<Intid, Errno> {
     let asked: BindPtIrq = request.payload.get();
     if asked.irq_type != PT_IRQ_SPI {
         return Err(Errno::EOPNOTSUPP);
     }
-    if asked.machine_irq != Intid(asked.spi.into()) { Err(Errno::EINVAL) } else { Ok(asked.machine_irq.0) }
+    if asked.machine_irq != Intid(asked.spi.into()) { Err(Errno::EINVAL) } else { Ok(asked.machine_irq) }
 }
 
 /// `EPERM`: no permission. `EINVAL`: the guest has no such interrupt. `EBUSY`: another domain has it, or the caller itself
