@@ -7,11 +7,13 @@ mod exit;
 mod fault;
 mod firmware;
 mod inject;
+mod interrupts;
 mod physical_timer;
 
 pub use device_access::resume;
 pub use exit::handle;
 pub use inject::system_error;
+pub use interrupts::take_all as take_interrupts;
 pub use physical_timer::due as timer_due;
 
 use xenolith_domain::cpu::Local;

@@ -4,7 +4,7 @@ use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
 use xenolith_isa::regs::GuestRegs;
 
 use super::guest::Exit;
-use super::{Cpu, Event, Next, guest, interrupts, switch};
+use super::{Cpu, Event, Next, guest, switch};
 
 /// Handles one event and chooses what comes next. Kept out of the loop around it: for nearly all events it runs once.
 #[inline(never)]
@@ -51,7 +51,7 @@ fn handle(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: &Event) 
         vcpu.clear_suspicion();
     }
     match (event, running) {
-        (Event::Interrupt, _) => interrupts::take_all(hv, running, local),
+        (Event::Interrupt, _) => guest::take_interrupts(hv, running, local),
         (Event::Trap(syndrome), Some(running)) => {
             guest::handle(&mut Exit { hv, vcpu: running, local, regs: frame }, syndrome)
         }

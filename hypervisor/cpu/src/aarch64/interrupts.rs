@@ -7,7 +7,7 @@ use xenolith_core::types::Intid;
 use xenolith_domain::cpu::Local;
 use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
 
-use super::timers;
+use crate::timers;
 
 /// Takes every interrupt that is pending on this CPU. Kept out of line, so that traps, which are more frequent, have the
 /// registers to themselves.
