@@ -8,6 +8,7 @@ use xenolith_domain::arch::CAPABILITIES;
 use xenolith_domain::domain::Domain;
 
 use crate::caller::{Answer, Arguments, Caller, DONE, value};
+use crate::guest;
 
 /// What follows major and minor version.
 const EXTRA: &str = ".xenolith";
@@ -81,7 +82,7 @@ fn features(domain: &Domain) -> u32 {
     feature::WRITABLE_PAGE_TABLES
         | feature::AUTO_TRANSLATED_PHYSMAP
         | feature::MEMORY_OP_VNODE_SUPPORTED
-        | feature::ARM_SMCCC_SUPPORTED
+        | guest::FEATURES
         | control
         | map
 }

@@ -13,7 +13,7 @@ use xenolith_domain::vcpu::Vcpu;
 use xenolith_isa::regs::GuestRegs;
 use xenolith_policy::sched::UnitId;
 
-use super::{Cpu, timers};
+use super::{Cpu, guest, timers};
 
 /// Chooses who runs next on this CPU and loads it. Kept out of line, so that a trap which changes nothing stays short.
 #[inline(never)]
@@ -52,7 +52,7 @@ fn change(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, unit: Option<Un
             timers::set_guest_timer(&mut cpu.local, vcpu, None);
             load(&new.domain, vcpu, frame);
         }
-        None => arch::deactivate_stage2(),
+        None => guest::unload_p2m(),
     }
     // Only now: its tables may be taken apart as soon as no CPU has it.
     if let Some((old, vcpu)) = old {
@@ -82,7 +82,7 @@ fn save(domain: DomainRef<'_>, vcpu: &Vcpu, frame: &GuestRegs) -> Option<u64> {
 /// Puts a vCPU into this CPU.
 fn load(domain: &Domain, vcpu: &Vcpu, frame: &mut GuestRegs) {
     let mut saved = vcpu.saved.lock();
-    arch::activate_stage2(domain.arch.stage2);
+    guest::load_p2m(domain);
     *frame = saved.regs;
     saved.context.load();
     saved.loaded = true;
@@ -96,6 +96,6 @@ fn load(domain: &Domain, vcpu: &Vcpu, frame: &mut GuestRegs) {
 fn follow_interrupts(domain: DomainRef<'_>, vcpu: &Vcpu, cpu: CpuId) {
     let last = vcpu.last_cpu.swap(cpu.0, Ordering::Relaxed);
     if last != cpu.0 {
-        domain.change_vgic(|vgic| vgic.reroute(vcpu.id));
+        domain.move_interrupts(vcpu.id);
     }
 }
