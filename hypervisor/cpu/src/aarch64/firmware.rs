@@ -15,10 +15,12 @@ pub fn call(exit: &mut Exit<'_>) {
     match call {
         Call::CpuOn(request) => exit.regs.x[0] = request.status(cpu_on(domain, &request)).x0(),
         Call::CpuOff => {
+            // CPU_OFF does not return when it succeeds, and it always does (DEN0022, CPU_OFF).
             domain.stop_vcpu(exit.vcpu.vcpu());
             exit.local.choose();
         }
         Call::CpuSuspend => {
+            // A standby, from which any interrupt wakes: it may return at once, and keeps all registers (DEN0022, CPU_SUSPEND).
             exit.regs.x[0] = Status::Success.x0();
             domain.wait_for_interrupt(exit.vcpu.vcpu(), exit.local);
         }

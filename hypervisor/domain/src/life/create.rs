@@ -44,8 +44,10 @@ impl Hypervisor {
     /// more domains than VMIDs. After an error nothing is left of it.
     pub fn create_domain(&self, request: &NewDomain) -> Result<Arc<Domain>, Errno> {
         let mut last = self.creating.lock();
+        // The scheduler's units of domains that nobody refers to any more are free for this one.
         self.reap();
         let id = self.number_for(request.id, *last)?;
+        // The number is this domain's from here on: whoever makes another one waits for `creating`.
         let domain = DomainBuilder::new(self, &config(request, id)?)?.publish()?;
         if request.id.is_none() {
             *last = id;
