@@ -12,14 +12,14 @@
 
 use std::time::Duration;
 
-/// The first time that is tried.
+/// The first time to poll that is tried, after none.
 const FIRST: Duration = Duration::from_micros(10);
-/// The longest time, and what counts as a short wait: a guest that takes longer than this with what it got does not gain
-/// much.
+/// The longest time to poll, and what counts as a short wait: a guest that takes longer than this with what it got does
+/// not gain much.
 const LONGEST: Duration = Duration::from_millis(2);
-/// With that much debt there is no polling.
+/// The debt with which there is no polling.
 const CREDIT: Duration = LONGEST.saturating_mul(2);
-/// So much time pays for a unit of polling in vain.
+/// The time that pays for one unit of polling in vain, in such units.
 const RATE: u32 = 32;
 
 /// The time, which changes with experience.
@@ -47,19 +47,22 @@ impl AdaptivePoll {
         now.saturating_sub(self.quiet_since) >= self.limit()
     }
 
-    /// How long to poll this time.
+    /// The time to poll before the next wait: none with too much debt.
     fn limit(&self) -> Duration {
         if self.debt < CREDIT { self.span } else { Duration::ZERO }
     }
 
-    /// There was nothing to do for that long.
+    /// Learns from a time in which there was nothing to do.
     fn update(&mut self, quiet: Duration) {
         let limit = self.limit();
+        // Found by polling, before the wait began.
         if quiet < limit {
             self.debt = Duration::ZERO;
             return;
         }
+        // All of `limit` was polled in vain; the time that has passed, the wait included, pays.
         self.debt = self.debt.saturating_add(limit).saturating_sub(quiet / RATE);
+        // Also with too much debt to poll: the span then follows what the guest does, for when there is credit again.
         if quiet <= LONGEST {
             self.span = self.span.saturating_mul(2).clamp(FIRST, LONGEST);
         } else if self.span > quiet / RATE {

@@ -18,7 +18,7 @@ use seccompiler::{
 /// The user and group that own nothing.
 const NOBODY: u32 = 65534;
 
-/// Bytes that all devices of a domain together may have the kernel hold in place for them: 4 MiB each (`virtio`'s stages),
+/// Bytes that all devices of a domain together may have the kernel pin for them: 4 MiB each (`virtio`'s stages),
 /// of which Linux's usual 8 MiB are two disks' worth. It counts by user, and all of them are the same one then.
 const LOCKED: u64 = 1 << 30;
 
@@ -41,10 +41,13 @@ pub fn allow_locked_memory() {
 /// # Errors
 /// The system refuses; the process must then end.
 pub fn give_up_root() -> Result<()> {
+    // Also what the kernel asks for before it takes Landlock's rules or a filter from a process without capabilities.
     rustix::thread::set_no_new_privs(true).context("cannot renounce new privileges")?;
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
+    // The bounding set and the secure bits take CAP_SETPCAP, and go before the user: with the last of its user IDs that
+    // is 0 a thread loses its permitted capabilities (capabilities(7)).
     for number in 0..64 {
         // Numbers that the kernel does not know are refused; what is left of others goes with the user.
         if let Some(capability) = CapabilitySet::from_bits(1 << number) {
@@ -54,6 +57,7 @@ pub fn give_up_root() -> Result<()> {
     let bits = CapabilitiesSecureBits::NO_ROOT | CapabilitiesSecureBits::NO_ROOT_LOCKED;
     set_capabilities_secure_bits(bits).context("cannot lock capabilities out")?;
     let (user, group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
+    // The user last, for the same reason: the groups take CAP_SETGID.
     rustix::thread::set_thread_groups(&[]).context("cannot leave groups")?;
     rustix::thread::set_thread_res_gid(group, group, group).context("cannot change the group")?;
     rustix::thread::set_thread_res_uid(user, user, user).context("cannot change the user")?;
@@ -102,6 +106,8 @@ const NOTIFY: u64 = 0x04_4504;
 
 fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|&call| (call, Vec::new())).collect();
+    // The kernel takes the call's number as 32 bits, so that more are not to be compared: the upper half of the
+    // register may be anything.
     let ioctl = |number| rule(1, ArgLen::Dword, Op::Eq, number);
     rules.insert(libc::SYS_ioctl, vec![ioctl(DM_OP)?, ioctl(MMAP_BATCH)?, ioctl(NOTIFY)?]);
     // Memory is never made executable.

@@ -59,21 +59,26 @@ fn serve(slot: Option<u32>, text: Option<&str>) -> Result<()> {
     let line = Arc::new(Line::new(model.clone(), job.irq));
     let mut server = Server::create(model)?;
 
+    // From here on rights go. First the calls for domains other than the guest, which the open file would still make.
     let mut lacks = Vec::new();
     if let Err(error) = privcmd.restrict(job.guest) {
         lacks.push(format!("privcmd not restricted ({error})"));
     }
+    // Takes CAP_SYS_RESOURCE, which goes with root.
     confine::allow_locked_memory();
     confine::give_up_root()?;
+    // Before the image's header is read, and before there are other threads, which it would not hold for.
     lacks.extend(confine::leave_file_system()?.map(str::to_owned));
     let (device, text) = opened.start(queues).map_err(anyhow::Error::from_boxed)?;
     let transport = Transport::new(device, guest, line).context("cannot make the device")?;
     let mut mmio = VirtioMmio::new(job.base, transport);
+    // Only now: the ring and the threads of an engine are started by calls that the filter does not let through.
     confine::filter_system_calls()?;
     if !lacks.is_empty() {
         log::warn!("{}: confined with less than usual: {}", job.name, lacks.join(", "));
     }
 
+    // Last of all: until the guest's accesses come here, nothing that it says does.
     server.map_mmio(job.base..=last)?;
     Report::Ready(format!("{text} to guest {}", job.guest)).send();
     let (server, job) = (&mut server, &job);
@@ -145,6 +150,7 @@ impl EventLoop for Work<'_> {
     fn arm_notifications(&mut self) -> Result<bool> {
         let more = self.mmio.transport.poll_until_idle();
         self.warn_ratelimited();
+        // With more to do at once there is no wait, and a masked event spares the hypervisor an interrupt.
         if !more {
             self.server.arm_notifications()?;
         }

@@ -12,31 +12,31 @@ use rustix::io::Errno;
 
 use crate::adaptive_poll::AdaptivePoll;
 
-/// A busy guest is served for so long before the sign to stop is looked for.
+/// The time for which a busy guest is served before the sign to stop is looked for.
 const TURN: Duration = Duration::from_millis(10);
 
 /// What the loop serves: a guest's accesses and its queues. Each call does a bounded amount of work.
 pub trait EventLoop {
-    /// Does what there is to do at the moment, whether an event told of it or not. Returns whether there was anything.
+    /// Does the work that there is now, whether or not an event was sent for it. Returns whether there was any.
     ///
     /// # Errors
     /// The guest cannot be served any more.
     fn poll_once(&mut self) -> Result<bool>;
 
-    /// Makes sure that events tell of all that comes from here on. Returns whether there is something to do already, of
-    /// which none may tell.
+    /// Asks for an event for all work that comes from here on. Returns whether there is work already, for which none
+    /// may come.
     ///
     /// # Errors
     /// The guest cannot be served any more.
     fn arm_notifications(&mut self) -> Result<bool>;
 
-    /// Does what events tell of. Returns whether there was anything.
+    /// Reads the events that were sent, and does their work. Returns whether there was any.
     ///
     /// # Errors
     /// The guest cannot be served any more.
     fn drain_events(&mut self) -> Result<bool>;
 
-    /// What becomes readable with an event: of accesses, and of the device if that has any.
+    /// The files that become readable with an event: the accesses' and, if the device has one, the device's.
     fn events(&self) -> (BorrowedFd<'_>, Option<BorrowedFd<'_>>);
 }
 
@@ -54,6 +54,7 @@ pub fn run(handler: &mut impl EventLoop, stop: BorrowedFd<'_>) -> Result<()> {
         if wait(handler, stop, more)? {
             return Ok(());
         }
+        // Measured first: the guest was quiet until the event came, not until its accesses are answered.
         let found = begun.elapsed();
         if handler.drain_events()? {
             adaptive.busy(found, begun.elapsed());
@@ -74,6 +75,7 @@ fn busy_poll(handler: &mut impl EventLoop, adaptive: &mut AdaptivePoll, begun: I
         } else if adaptive.is_over(now) {
             return Ok(true);
         } else {
+            // The time is read again only here: a poll that found something has brought it along.
             std::hint::spin_loop();
             now = begun.elapsed();
         }
@@ -94,7 +96,9 @@ fn wait(handler: &impl EventLoop, stop: BorrowedFd<'_>, more: bool) -> Result<bo
     ];
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     match poll(&mut files, more.then_some(&at_once)) {
-        // A ring whose thread is asked to look for completions ends the wait like a signal.
+        // A ring whose thread is asked to look for completions ends the wait like a signal. The sign to stop is
+        // anything that comes back for its file: a pipe that its other end has closed answers with POLLHUP only
+        // (poll(2)).
         Ok(_) | Err(Errno::INTR) => Ok(files.first().is_some_and(|stop| !stop.revents().is_empty())),
         Err(error) => Err(error).context("cannot wait for events"),
     }

@@ -15,6 +15,8 @@ const GRACE: Duration = Duration::from_secs(10);
 const LINGER: Duration = Duration::from_secs(1);
 /// The longest line that is read.
 const LINE: usize = 4096;
+/// Bytes that a pipe holds (pipe(7), "Pipe capacity").
+const PIPE: usize = 64 << 10;
 
 /// What happened to a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +34,7 @@ pub enum ChildEvent {
 /// A process.
 pub struct Child {
     process: process::Child,
-    /// The other end is its sign to go on.
+    /// The write end of its standard input: it serves until this is closed.
     life: Option<ChildStdin>,
     pipe: ChildStdout,
     text: Vec<u8>,
@@ -80,6 +82,7 @@ impl Child {
     /// # Errors
     /// The system has no process to give.
     pub fn start(arguments: &[&str]) -> io::Result<Child> {
+        // This program as it runs, also if its file was replaced by another version meanwhile.
         let mut command = Command::new("/proc/self/exe");
         command.arg("device").args(arguments).env_clear();
         Child::spawn(command)
@@ -105,7 +108,7 @@ impl Child {
         })
     }
 
-    /// Its number.
+    /// Its process ID.
     pub fn id(&self) -> u32 {
         self.process.id()
     }
@@ -130,24 +133,43 @@ impl Child {
     /// What it said since the last call, and whether it ended.
     pub fn drain_events(&mut self) -> Vec<ChildEvent> {
         let mut events = Vec::new();
-        if !self.closed && self.read() {
-            self.closed = true;
-            // One that has not come to its end by itself has no other way to tell.
-            self.deadline.get_or_insert(Instant::now().checked_add(LINGER).unwrap_or_else(Instant::now));
-        }
-        while let Some(end) = self.text.iter().position(|&byte| byte == b'\n') {
-            let line: Vec<u8> = self.text.drain(..=end).collect();
-            events.extend(self.log.line(String::from_utf8_lossy(&line).trim_end()));
-        }
         if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             // Nobody waits any more for what it has in hand.
             let _ = self.process.kill();
         }
-        if let Ok(Some(status)) = self.process.try_wait() {
+        // Asked before the pipe is read: all that a process which has ended ever said is in it then.
+        let ended = self.process.try_wait().ok().flatten();
+        let rounds = if ended.is_some() { PIPE / LINE + 1 } else { 1 };
+        for _ in 0..rounds {
+            let said = self.read_lines(&mut events);
+            if !said {
+                break;
+            }
+        }
+        if let Some(status) = ended {
             events.extend(self.log.end(&describe(status), self.life.is_none()));
             events.push(ChildEvent::Ended);
         }
         events
+    }
+
+    /// Reads a part of what is in the pipe, and takes the lines out of it. Returns whether there may be more.
+    fn read_lines(&mut self, events: &mut Vec<ChildEvent>) -> bool {
+        if self.closed {
+            return false;
+        }
+        let before = self.text.len();
+        if self.read() {
+            self.closed = true;
+            // One that has not come to its end by itself has no other way to tell.
+            self.deadline.get_or_insert(Instant::now().checked_add(LINGER).unwrap_or_else(Instant::now));
+        }
+        let said = self.text.len() > before;
+        while let Some(end) = self.text.iter().position(|&byte| byte == b'\n') {
+            let line: Vec<u8> = self.text.drain(..=end).collect();
+            events.extend(self.log.line(String::from_utf8_lossy(&line).trim_end()));
+        }
+        said && !self.closed
     }
 
     /// Reads what there is. Returns whether the pipe is closed.
@@ -164,6 +186,7 @@ impl Child {
                 // No report is that long.
                 self.text.clear();
             }
+            // Enough for now: its lines are taken out before more is read.
             if self.text.len() > LINE {
                 return false;
             }
@@ -220,6 +243,19 @@ mod tests {
         let both = [ready.clone(), ChildEvent::Gone("the disk broke".into())];
         assert_eq!(events_of("echo ready serves; echo failed the disk broke; exit 1", false), both);
         assert_eq!(events_of("echo ready serves; read line; exit 0", true), [ready]);
+    }
+
+    #[test]
+    fn last_words_are_heard_behind_whatever_was_said_before() {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "yes noise | head -n 3000; echo failed the disk broke; exit 1"]);
+        let mut child = Child::spawn(command).unwrap();
+        // It ends before anybody listens: a zombie, whose pipe is full of more than one round reads.
+        let stat = format!("/proc/{}/stat", child.id());
+        while !std::fs::read_to_string(&stat).unwrap().contains(") Z ") {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        assert_eq!(child.drain_events(), [ChildEvent::Failed("the disk broke".into()), ChildEvent::Ended]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a device's process says to its supervisor, by lines on a pipe.
 //!
-//! A device's process has no way to make hypercalls once it is confined, so the supervisor passes its word on.
+//! A device's process has no way to make hypercalls once it is confined, so the supervisor passes its reports on.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ pub fn tell(error: &anyhow::Error) -> String {
     told
 }
 
-/// The word of a device's process.
+/// What a device's process reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
     /// It serves; what, for people.

@@ -41,6 +41,7 @@ pub fn run() -> Result<()> {
         }
         supervisor.wait(&watch)?;
         supervisor.drain_events();
+        // Before the slots are listed again: a change after this signals anew.
         watch.drain()?;
     }
 }

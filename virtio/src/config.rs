@@ -42,7 +42,7 @@ impl Format {
 pub struct Layer {
     /// Path in the backend's domain.
     pub image: String,
-    /// Its format.
+    /// The file's format.
     #[serde(default)]
     pub format: Format,
 }
@@ -53,7 +53,7 @@ pub struct Layer {
 pub struct DiskConfig {
     /// Path of the image in the backend's domain, absolute.
     pub image: String,
-    /// Its format.
+    /// The image's format.
     #[serde(default)]
     pub format: Format,
     /// Whether the guest may only read.

@@ -28,7 +28,7 @@ use crate::core::memory::Buffers;
 /// What an image says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
-    /// Bytes.
+    /// Bytes of the image.
     pub size: u64,
     /// Bytes of a logical block: what can be written without reading first.
     pub block: u32,
@@ -65,16 +65,16 @@ pub enum Operation {
     Flush,
     /// A range is no longer needed. What it reads as afterwards is open.
     Discard {
-        /// From here on.
+        /// Where the range begins, in bytes.
         offset: u64,
-        /// Bytes.
+        /// Bytes of the range.
         len: u64,
     },
     /// A range is to read as zeroes.
     WriteZeroes {
-        /// From here on.
+        /// Where the range begins, in bytes.
         offset: u64,
-        /// Bytes.
+        /// Bytes of the range.
         len: u64,
         /// Its room may be given back.
         unmap: bool,
@@ -148,9 +148,9 @@ pub struct Job {
 /// A job that is done.
 #[derive(Debug)]
 pub struct Done {
-    /// Its name.
+    /// The job's token.
     pub token: usize,
-    /// How it went.
+    /// Its outcome.
     pub result: io::Result<()>,
 }
 

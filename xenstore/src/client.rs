@@ -90,6 +90,13 @@ impl Client {
         Ok(self.events.pop_front())
     }
 
+    /// Whether changes are here that came while a request waited for its answer: [`event`](Self::event) returns them, and
+    /// [`fd`](Self::fd) says nothing of them.
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// Asks to be told when a node changes, or any below it. The first event comes at once.
     ///
     /// # Errors
@@ -98,7 +105,7 @@ impl Client {
         self.done(Request::of(kind::WATCH, "watch", path, &[path, token]))
     }
 
-    /// Takes that back. Events that are here already are still told of.
+    /// Ends a watch. Events that are here already are still told of.
     ///
     /// # Errors
     /// The store refuses, or the connection is lost.
@@ -160,6 +167,7 @@ impl Client {
 
     fn exchange(&mut self, request: &Message) -> Result<Message, Error> {
         self.link.send(&request.to_bytes())?;
+        // One limit for the whole answer: events that keep coming meanwhile do not put it off.
         let begun = Instant::now();
         loop {
             let Some(message) = self.receive()? else {
@@ -184,6 +192,7 @@ impl Client {
     fn receive(&mut self) -> Result<Option<Message>, Error> {
         let mut bytes = [0; READ];
         loop {
+            // Never more than of one message: what comes behind it stays with the kernel, and keeps the file readable.
             let wanted = self.assembler.wants().map_err(|broken| Error::lost(broken.0))?;
             let place = bytes.get_mut(..wanted.min(READ)).unwrap_or_default();
             let Some(count) = self.link.receive(place)? else { return Ok(None) };
@@ -201,6 +210,7 @@ impl Client {
         if self.events.contains(&event) {
             return Ok(());
         }
+        // With `Missed` in front everything will be looked at: what comes behind it would tell nothing new.
         if self.events.len() >= MAX_EVENTS {
             self.events.clear();
             self.events.push_back(Event::Missed);

@@ -80,6 +80,7 @@ impl Link {
     }
 
     fn wait(&self, what: PollFlags, begun: Instant) -> Result<(), Error> {
+        // With no time left `poll` still looks once: what has come in the last moment counts.
         let left = self.timeout.saturating_sub(begun.elapsed());
         let limit = Timespec::try_from(left).map_err(|_| Error::lost("a wait that is too long"))?;
         match poll(&mut [PollFd::new(&self.file, what)], Some(&limit)) {

@@ -180,6 +180,7 @@ fn in_parts(nodes: &mut (impl Nodes + ?Sized), path: &str) -> Result<Vec<String>
     let (mut names, mut state) = (String::new(), None);
     let mut restarts = 0;
     for _ in 0..MAX_PARTS {
+        // The offset is one in the list of names with their zero bytes, as they came.
         let offset = names.len().to_string();
         let list = [path, offset.as_str()];
         let request = Request::of(kind::DIRECTORY_PART, "list", path, &list);

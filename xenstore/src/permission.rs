@@ -54,9 +54,9 @@ impl Access {
 pub struct Permissions {
     /// The domain that owns it.
     pub owner: DomId,
-    /// What domains may that are not named.
+    /// What a domain that is not named may do.
     pub others: Access,
-    /// What single domains may.
+    /// What the named domains may do.
     pub named: Vec<(DomId, Access)>,
 }
 
@@ -71,7 +71,7 @@ impl Permissions {
         Permissions { owner, others: Access::None, named: Vec::new() }
     }
 
-    /// What a domain may, which is not the one that the store belongs to.
+    /// What a domain may do, other than the one that the store belongs to.
     pub fn of(&self, domain: DomId) -> Access {
         if domain == self.owner {
             return Access::Both;

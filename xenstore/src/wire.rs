@@ -18,7 +18,7 @@ pub mod kind {
     pub const GET_PERMS: u32 = 3;
     /// Asks to be told of changes.
     pub const WATCH: u32 = 4;
-    /// Takes that back.
+    /// Ends a watch.
     pub const UNWATCH: u32 = 5;
     /// Begins a transaction.
     pub const TRANSACTION_START: u32 = 6;

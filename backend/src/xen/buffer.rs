@@ -47,7 +47,7 @@ impl Buffer {
         Ok(buffer)
     }
 
-    /// Bytes.
+    /// Its length in bytes.
     pub fn len(&self) -> usize {
         self.len
     }

@@ -36,7 +36,7 @@ impl DeviceModel {
         &self.privcmd
     }
 
-    /// How many vCPUs the guest may have.
+    /// The number of vCPUs that the guest may have.
     ///
     /// # Errors
     /// The hypervisor refuses the call.

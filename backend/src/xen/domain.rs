@@ -26,7 +26,7 @@ impl Domain {
         &self.ram
     }
 
-    /// The guest's calls.
+    /// The device model's calls for the guest.
     pub fn model(&self) -> &DeviceModel {
         &self.model
     }

@@ -57,7 +57,7 @@ impl Mapping {
         Ok(Mapping { address: NonNull::new(address).ok_or(Errno::FAULT)?, len })
     }
 
-    /// Bytes.
+    /// Its length in bytes.
     pub fn len(&self) -> usize {
         self.len
     }

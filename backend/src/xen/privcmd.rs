@@ -177,6 +177,7 @@ impl Privcmd {
         // SAFETY: this is privcmd and the structure is its `privcmd_mmapbatch_v2`; both lists have `count` entries and
         // outlive the call, and the mapping is of this file, fresh, and of just as many pages.
         let answer = unsafe { call(self.file.as_fd(), MMAP_BATCH, &mut argument) };
+        // With a page refused the mapping is dropped: an access to that page would be a fault of this process.
         let refused = refusals(&errors);
         match answer {
             Ok(_) if refused.is_empty() => Ok(Batch::Mapped(mapping)),
@@ -209,7 +210,7 @@ impl Privcmd {
         Ok(mapping)
     }
 
-    /// How many pages an object has that belongs to a domain.
+    /// The number of pages of an object that belongs to a domain.
     ///
     /// # Errors
     /// The hypervisor's answer, or Linux's.

@@ -108,6 +108,7 @@ impl GuestRam {
                 return Arc::clone(chunk);
             }
             found = true;
+            // A new one, as a whole: accesses may be under way in the old one, which goes with its last holder.
             Arc::new(Chunk::new(&self.origin, chunk.bank()))
         };
         let chunks = mapped.chunks.iter().map(again).collect();

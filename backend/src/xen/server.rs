@@ -42,6 +42,7 @@ impl Server {
     /// # Errors
     /// A device file is missing, or the hypervisor refuses a call: this domain may not serve that guest.
     pub fn create(model: DeviceModel) -> Result<Server, Error> {
+        // Before the server is made: what fails here leaves none behind.
         let events = Evtchn::open()?;
         let vcpus = model.vcpus()?;
         let id = model.create_server()?;
@@ -60,7 +61,7 @@ impl Server {
         self.id
     }
 
-    /// The guest's calls.
+    /// The device model's calls for the guest.
     pub fn model(&self) -> &DeviceModel {
         &self.model
     }
@@ -73,7 +74,7 @@ impl Server {
         self.model.map_mmio(self.id, addresses)
     }
 
-    /// Takes them no more.
+    /// Gives those addresses up.
     ///
     /// # Errors
     /// The hypervisor refuses the call.

@@ -139,8 +139,8 @@ impl Slots {
         self.call(abi::XenolithOp::AllowDeviceModel, "let a domain be a device model", &argument).map(drop)
     }
 
-    /// Takes that back: the domain's servers for the guest end, and its mappings of the guest's memory go. For the
-    /// control domain.
+    /// Withdraws that permission: the domain's servers for the guest end, and its mappings of the guest's memory go.
+    /// For the control domain.
     ///
     /// # Errors
     /// The hypervisor refuses the call.

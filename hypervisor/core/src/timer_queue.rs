@@ -28,6 +28,7 @@ impl<K: PartialEq> TimerQueue<K> {
     /// Sets the key's deadline, in place of the one it had. Fails only beyond the reserved room and without memory;
     /// the key then has no deadline.
     pub fn insert(&mut self, deadline: u64, key: K) -> Result<(), TryReserveError> {
+        // Before room is asked for: the place of the old deadline is enough for the new one.
         self.cancel(&key);
         self.entries.try_reserve(1)?;
         let place = self.entries.partition_point(|&(other, _)| other > deadline);

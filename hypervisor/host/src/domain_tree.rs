@@ -31,7 +31,7 @@ const MAX_TREE: usize = 2 << 20;
 /// What the hardware domain is to have. Ranges are (first address, bytes).
 #[derive(Clone, Copy, Debug)]
 pub struct HardwareDomainSpec<'a> {
-    /// How many vCPUs; 1 to [`vcpu_limit`].
+    /// The number of vCPUs, 1 to [`vcpu_limit`].
     pub vcpus: u16,
     /// RAM; at least one bank.
     pub memory: &'a [(Ipa, u64)],

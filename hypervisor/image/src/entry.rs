@@ -39,6 +39,7 @@ early_tree:     .space 4096
     mov     x20, x0                     // the device tree
     adrp    x21, _head                  // where we are
     msr     daifset, #0xf
+    msr     tpidr_el2, xzr              // no record of this CPU yet; out of reset the register is UNKNOWN
 
     // Add our address to every pointer that the linker left in the image. The list is in the packed form of the ELF
     // generic ABI (SHT_RELR): an even word is the address of a pointer; an odd one has a bit for each of the 63 words
@@ -90,7 +91,7 @@ early_tree:     .space 4096
     adrp    x0, _head
     adrp    x1, __image_end
     mrs     x2, ctr_el0
-    ubfx    x2, x2, #16, #4
+    ubfx    x2, x2, #16, #4             // CTR_EL0.DminLine: the line's words, as a power of two
     mov     x3, #4
     lsl     x2, x3, x2
 5:  dc      ivac, x0
@@ -136,7 +137,7 @@ early_tree:     .space 4096
     ldr     x0, ={tcr}
     mrs     x1, id_aa64mmfr0_el1
     and     x1, x1, #0xf
-    mov     x2, #5
+    mov     x2, #5                      // more than 48 bits would take other descriptors
     cmp     x1, x2
     csel    x1, x1, x2, lo
     orr     x0, x0, x1, lsl #16
@@ -162,6 +163,7 @@ early_tree:     .space 4096
     .global _start_secondary
 _start_secondary:
     msr     daifset, #0xf
+    msr     tpidr_el2, xzr
     ldp     x1, x2, [x0]                // tables, TCR
     ldp     x3, x4, [x0, #16]           // MAIR, SCTLR
     ldp     x5, x6, [x0, #32]           // vectors, stack

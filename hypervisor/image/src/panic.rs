@@ -96,6 +96,7 @@ fn backtrace(out: &mut dyn Write, pc: u64, mut frame: u64) {
         if caller == 0 {
             break;
         }
+        // The call, not what is behind it: behind a call that does not return is the next function.
         let _ = print(caller.wrapping_sub(4));
         if next <= frame {
             break;

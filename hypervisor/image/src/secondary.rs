@@ -89,6 +89,7 @@ pub extern "C" fn main(record: &'static Start) -> ! {
     crate::traps::init_cpu();
     xenolith_arch::aarch64::gic::init_cpu(record.id);
     crate::traps::enable_interrupts();
+    // Only now: with `UP` the boot CPU goes on and counts on this one, whose interrupts must be able to come.
     if !record.settle(UP) {
         power::halt();
     }

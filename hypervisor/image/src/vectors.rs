@@ -23,6 +23,7 @@ global_asm!(
     b       guest_exit
     .endm
 
+    // x0 and x1 go into registers of the guest's, which never runs again: the stack may be what the fault is about.
     .macro  from_el2 kind
     .balign 0x80
     msr     tpidrro_el0, x0
@@ -73,7 +74,7 @@ guest_exit:
     stp     x30, x2, [sp, #240]
     str     x3, [sp, #256]
     mov     x0, sp
-    mov     x29, xzr
+    mov     x29, xzr                    // a back-trace ends here
     mov     x30, xzr
     bl      {handler}
 enter_guest:

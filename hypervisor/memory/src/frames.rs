@@ -268,6 +268,7 @@ impl Frames {
         for mfn in (range.first.0..range.end()).map(Mfn) {
             match self.entry(mfn).and_then(|entry| entry.give_up(owner, &right_kind)) {
                 Ok(true) => {
+                    // Nobody else reaches it: its entry says `Scrubbing`.
                     self.wipe(mfn);
                     if run.pages == 0 {
                         run.first = mfn;
@@ -276,6 +277,7 @@ impl Frames {
                     *freed += 1;
                 }
                 Ok(false) => {
+                    // This one has another user: the run of free frames ends before it.
                     self.give_back(run);
                     run.pages = 0;
                 }
@@ -291,6 +293,7 @@ impl Frames {
 
     /// Returns wiped frames to the allocator.
     fn give_back(&self, run: FrameRange) {
+        // Before the allocator has them: after that another CPU may have taken them, and set their entries.
         self.mark_wiped(run);
         self.buddy.lock().give(run);
     }
@@ -347,7 +350,7 @@ impl Frames {
         Ok(with(unsafe { Page::new(mfn) }))
     }
 
-    /// What a frame is at the moment.
+    /// The state of a frame at this moment; others may change it at once.
     pub fn state(&self, mfn: Mfn) -> Result<FrameState, FrameError> {
         self.entry(mfn).map(Entry::state)
     }

@@ -9,11 +9,11 @@ pub enum MapKind {
     RamReadOnly,
     /// Another domain's RAM, mapped by privilege.
     Foreign,
-    /// The same, from a source that its own domain may only read.
+    /// Another domain's RAM, mapped by privilege, which that domain itself may only read.
     ForeignReadOnly,
     /// Another domain's RAM, mapped by a grant.
     Grant,
-    /// The same, by a grant for reading.
+    /// Another domain's RAM, mapped by a grant for reading only.
     GrantReadOnly,
     /// Device registers or memory of a device, where the guest's own stage 1 chooses the memory type.
     Device,
@@ -21,7 +21,7 @@ pub enum MapKind {
     StrictDevice,
     /// A page that the hypervisor made for the domain: shared info, a grant table frame, an ioreq page.
     Shared,
-    /// The same, which the domain may only read.
+    /// Such a page that the domain may only read.
     SharedReadOnly,
     /// RAM that is another's or nobody's, and that the domain has in common with others from its start.
     StaticShm,

@@ -153,7 +153,7 @@ impl<P: TablePool, T: Tlb> P2m<P, T> {
         &self.pool
     }
 
-    /// The same, to make it larger or smaller.
+    /// The pool of table frames, to make it larger or smaller.
     pub fn pool_mut(&mut self) -> &mut P {
         &mut self.pool
     }
@@ -199,6 +199,7 @@ impl<P: TablePool, T: Tlb> P2m<P, T> {
     /// Errors, with nothing changed: [`P2mError::OutOfRange`], [`P2mError::NoTables`].
     pub fn replace(&mut self, gfn: Gfn, mfn: Mfn, kind: MapKind) -> Result<Option<Entry>, P2mError> {
         let page = Piece::new(self.geometry, gfn, 1)?;
+        // Checked before anything is removed, because a failure changes nothing.
         piece::Backing::new(self.geometry, page, mfn)?;
         let removed = self.remove(gfn)?;
         // What was removed left its table in place or in the pool, so this fails only when nothing was there.

@@ -124,6 +124,9 @@ macro_rules! word {
 
             /// Replaces the word by what `change` makes of it, or leaves it when `change` says `None`.
             /// Returns the value found, whether or not it was replaced.
+            ///
+            /// A word that is left is not written, so that nothing is released by it: who needs an order then has to
+            /// put a barrier before.
             pub fn update(
                 &self,
                 mut change: impl FnMut($value) -> Option<$value>,

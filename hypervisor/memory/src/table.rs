@@ -46,7 +46,7 @@ impl TablePage {
     }
 }
 
-/// Which step of the walk a table serves, 0 to 3.
+/// The level of a table in the walk, 0 to 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Level(u8);
 
@@ -123,7 +123,7 @@ pub enum TableSlot {
     Table,
 }
 
-/// What a block or a page maps.
+/// The machine frames that a block or page maps, and as what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Leaf {
     /// The first frame.
@@ -236,6 +236,7 @@ impl<D: Descriptor> TableMut<'_, D> {
     /// a table or the level has no leaves.
     #[must_use]
     pub fn set(&mut self, index: Index, leaf: Leaf) -> bool {
+        // A table would be lost: nothing but its descriptor leads to it.
         if self.0.slot(index) == TableSlot::Table || !self.0.level.has_leaves() {
             return false;
         }
@@ -268,6 +269,7 @@ impl<D: Descriptor> TableMut<'_, D> {
             bug!("a table that no descriptor can name");
             return Err(table);
         }
+        // The store is a release: who follows the descriptor finds the table filled.
         self.store(index, address | D::TABLE);
         Ok(())
     }

@@ -126,7 +126,7 @@ impl<F: SharedFrame> EventChannels<F> {
         self.domain
     }
 
-    /// How many frames of the guest are held.
+    /// How many frames of the guest the channels keep allocated: pages of the FIFO form, and those with a `vcpu_info`.
     pub fn held_frames(&self) -> usize {
         let queues = match &self.form {
             Form::TwoLevel(_) => 0,

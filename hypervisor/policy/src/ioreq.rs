@@ -83,7 +83,7 @@ impl<F: SharedFrame> Servers<F> {
         self.iter().next().map(|(id, _)| id)
     }
 
-    /// How many frames are held.
+    /// How many frames the servers' pages keep allocated.
     pub fn held_frames(&self) -> usize {
         self.iter().map(|(_, server)| server.held_frames()).sum()
     }

@@ -4,8 +4,8 @@
 //! ticks, and answers with the unit to run, the tick at which to ask again, and the CPUs that should ask at once (the
 //! "kicks"; the caller's own CPU may be among them). An idle CPU and a CPU with one unit get no tick at all.
 //!
-//! Locks: one per run queue, and inside it one per unit; never two queues at once. A unit on its placement between queues
-//! is held by one CPU (`Stage::Migrating`); what others want of it meanwhile they write down, and that CPU acts on it.
+//! Locks: one per run queue, and inside it one per unit; never two queues at once. A unit on its way between queues is
+//! held by one CPU (`Stage::Migrating`); others only note in the unit what they want of it, and that CPU acts on it.
 //! The pick path takes the lock of its own queue, and those of others only when it has nothing to run.
 //!
 //! Within a CPU, time is shared by weight (`sched/queue.rs`). Between CPUs, a unit that is taken off its CPU while it could
@@ -117,6 +117,7 @@ impl Scheduler {
         if self.pinned.is_none() {
             unit.allowed = affinity;
         }
+        // No queue's lock is needed: a free slot is on no queue, and nobody has been told the number yet.
         *slot.unit.lock() = unit;
         Ok(id)
     }
@@ -142,6 +143,7 @@ impl Scheduler {
             }
         });
         let successor = successor.ok_or(Errno::ENOENT)??;
+        // After the unit is off its queue: from here on another `add` may take the slot.
         self.units.give_back(id);
         Ok(self.requeue_successor(successor, now))
     }
@@ -158,6 +160,7 @@ impl Scheduler {
     pub fn block(&self, id: UnitId, now: u64) {
         self.with_unit(id, now, |unit, queue, slot| {
             unit.blocked = true;
+            // It runs on the calling CPU, which picks next: the CPU to kick is of no account.
             withdraw(id, unit, queue, slot)
         });
     }
@@ -207,6 +210,7 @@ impl Scheduler {
             return Err(Errno::EINVAL);
         }
         let result = self.with_unit(id, now, |unit, queue, slot| {
+            // Its entry on the queue carries the old mask, by which an idle CPU would still take it.
             let kicks = withdraw(id, unit, queue, slot);
             unit.affinity = affinity;
             let mut successor = None;
@@ -219,6 +223,8 @@ impl Scheduler {
             (kicks, successor)
         });
         let (kicks, successor) = result.ok_or(Errno::ENOENT)?;
+        // Queued again in a step of its own: it may belong on another CPU's queue now, and two are never locked at
+        // once.
         Ok(kicks.or(self.requeue_if(id, now, &|_| {})).or(self.requeue_successor(successor, now)))
     }
 
@@ -230,7 +236,7 @@ impl Scheduler {
         });
     }
 
-    /// Where the unit may run, and its share.
+    /// The unit's affinity and its weight.
     pub fn parameters(&self, id: UnitId) -> Option<(CpuMask, u16)> {
         let unit = self.units.get(id)?.unit.lock();
         (unit.stage != Stage::Free).then_some((unit.affinity, unit.weight))
@@ -284,6 +290,7 @@ impl Scheduler {
             queue.pick(now)
         });
         if found.unit.is_some() {
+            // The bit is mostly clear, and a load leaves the line to all CPUs that share it.
             if self.idle.load(Ordering::Relaxed) & bit != 0 {
                 self.idle.fetch_and(!bit, Ordering::Relaxed);
             }
@@ -306,6 +313,7 @@ impl Scheduler {
     #[must_use]
     pub fn saved(&self, cpu: CpuId, previous: UnitId, now: u64) -> CpuMask {
         self.requeue_when(previous, now, false, |unit, _, slot| {
+            // A CPU that moves the unit to another queue holds it in this stage too; then no CPU has its registers.
             let left = unit.stage == Stage::Migrating && slot.registers() == Some(cpu);
             if left {
                 slot.set_registers(None);
@@ -366,6 +374,7 @@ impl Scheduler {
         let Some((entry, used_up)) = queue.retire(now) else { return };
         let Some(slot) = self.units.get(entry.id) else { return bug!("a unit ran that is none") };
         let mut unit = slot.unit.lock();
+        // Off the queue, but with its registers still in this CPU: only `saved` may queue it again.
         unit.stage = Stage::Migrating;
         (unit.vtime, unit.used_up) = (entry.vtime, used_up);
         unit.account(now);
@@ -377,6 +386,7 @@ impl Scheduler {
         let mut unit = slot.unit.lock();
         unit.stage = Stage::Running;
         unit.account(now);
+        // Before this CPU looks for pending events: `running_on` promises that order.
         slot.set_registers(Some(cpu));
         queue.dispatch(Entry { id, vtime, weight: unit.weight, allowed: unit.allowed }, now);
     }
@@ -386,6 +396,7 @@ impl Scheduler {
 #[inline]
 fn withdraw(id: UnitId, unit: &mut Unit, queue: &mut Queue, slot: &UnitSlot) -> CpuMask {
     match unit.stage {
+        // It stays on its CPU until that one picks: nobody else can take its registers out.
         Stage::Running => return CpuMask::one(slot.home()),
         Stage::Ready => {
             if let Some(entry) = queue.remove(id) {

@@ -1,4 +1,4 @@
-//! Device slots: which devices guests have, which domain serves each, and how that goes.
+//! Device slots: which devices guests have, which domain serves each, and what that one last reported of it.
 //!
 //! A slot is made by the control domain and found by the domain that is to serve it, so the two need no store between
 //! them. The hypervisor keeps what they tell each other and does not look into it. Here is only the register; who may
@@ -37,7 +37,7 @@ struct Entry {
     permits: bool,
 }
 
-/// What is known of a slot without its texts.
+/// The two domains that a slot is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parties {
     /// The domain that has the device.
@@ -66,6 +66,7 @@ impl Slots {
         if own.count() >= SLOTS_PER_GUEST || self.slots.len() >= MAX_SLOTS {
             return Err(Errno::ENOSPC);
         }
+        // Never one that was used before: a late report about a slot that is gone must not reach another one.
         let number = self.last.checked_add(1).ok_or(Errno::ENOSPC)?;
         self.slots.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         let mut entry = Entry::new_box_zeroed().map_err(|_| Errno::ENOMEM)?;
@@ -110,12 +111,13 @@ impl Slots {
         later.find(|slot| backend.is_none_or(|backend| slot.backend == backend.0))
     }
 
-    /// The backend says how it goes.
+    /// Stores the state and the message that a backend reports of its slot.
     ///
     /// `ENOENT`: it serves no slot of this number. `EINVAL`: a state that does not exist, or a text that is too long.
     pub fn report(&mut self, backend: DomId, report: &SlotReport) -> Result<(), Errno> {
         let index = self.index(report.number).ok_or(Errno::ENOENT)?;
         let slot = self.slots.get_mut(index).map(|entry| &mut entry.slot);
+        // Another's slot is as good as none: a backend learns nothing of those that it does not serve.
         let slot = slot.filter(|slot| slot.backend == backend.0).ok_or(Errno::ENOENT)?;
         let state = SlotState::from_number(report.state).ok_or(Errno::EINVAL)?;
         if report.message_len as usize > MESSAGE_SIZE {

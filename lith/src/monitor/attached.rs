@@ -103,6 +103,7 @@ impl Attached {
         let printed = self.ring.drain(&**console, output);
         let typed = self.ring.feed(&**console, &self.input);
         self.input.drain(..typed);
+        // Also for what it printed: the guest may wait for room in its ring.
         if printed || typed != 0 {
             events.notify(self.console_port);
         }

@@ -96,6 +96,7 @@ impl Client {
         }
         self.line.extend(bytes);
         let Some(end) = self.line.iter().position(|&byte| byte == b'\n') else {
+            // Who connects may send bytes for ever: no more than a line is kept.
             if self.line.len() > MAX_LINE {
                 self.answer(&Answer::Refused("a line that is too long".into()));
             }

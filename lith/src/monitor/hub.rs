@@ -33,7 +33,7 @@ impl Tail {
         self.bytes.extend(last);
     }
 
-    /// Whether there are none.
+    /// Whether no bytes are kept.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }

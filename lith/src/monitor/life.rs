@@ -25,6 +25,7 @@ const PERIOD: Duration = Duration::from_millis(20);
 pub fn check_free(xen: &dyn Xen, registry: &Registry, name: &str) -> Result<()> {
     let Some(record) = registry.get(name) else { return Ok(()) };
     let Some(info) = xen.domain(record.domain)? else { return Ok(()) };
+    // The hypervisor gives a domain's number away again, to a domain with another handle.
     if Uuid::from_bytes(info.handle) == record.uuid && State::of(Some(&info)) != State::Gone {
         bail!(
             "there is a guest {name} already, domain {}, which nobody looks after; `lith destroy {name}` removes it",

@@ -63,6 +63,7 @@ fn prepare() -> Result<Monitor> {
     // A terminal that is closed, or Ctrl-C in it, is not meant for the guest.
     let _ = rustix::process::setsid();
     let registry = Registry::open(Path::new(FOLDER))?;
+    // Held from before the check to the monitor's end: the name is this guest's alone all the time.
     let lock = registry.lock(&config.name)?;
     log_to(&registry, &config.name)?;
     let xen = RealXen::open()?;
@@ -176,6 +177,7 @@ impl Monitor {
             if self.events.pending(&mut ports).is_err() {
                 self.events.reset()?;
             }
+            // Served before the ports are unmasked: what the guest says from there on signals anew.
             is_busy = self.serve();
             self.events.unmask(&ports)?;
             self.accept();
@@ -197,6 +199,7 @@ impl Monitor {
             PollFd::from_borrowed_fd(self.events.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(self.listener.as_fd(), PollFlags::IN),
         ];
+        // A client whose input has no room is not waited for: its file would be readable all the time.
         let room = self.guest.wants_input();
         for client in &self.clients {
             let mut flags = PollFlags::empty();
@@ -302,6 +305,7 @@ impl Monitor {
             }
             State::Ended(_) if self.is_preserved => Ok(true),
             State::Ended(end) => {
+                // The last that it printed, before its pages are let go.
                 self.serve();
                 self.act(end)
             }
@@ -332,6 +336,7 @@ impl Monitor {
 
     fn restart(&mut self, end: End) -> Result<()> {
         let old = self.guest.built.domain;
+        // First: a domain that was destroyed stays until its pages are mapped nowhere, and ours are among them.
         self.guest.release(&self.events);
         if !life::destroy(&self.xen, old)? {
             self.say(&format!(
@@ -349,6 +354,7 @@ impl Monitor {
         self.guest = guest.inspect_err(|_| drop(self.xen.control(built.domain, Control::Destroy)))?;
         self.restarts = self.restarts.saturating_add(1);
         self.started = Instant::now();
+        // Before it runs: a guest that is not recorded would be nobody's if this process ended now.
         self.record()?;
         Ok(self.xen.control(built.domain, Control::Unpause)?)
     }

@@ -18,7 +18,8 @@ use crate::job::Job;
 use crate::process::{Child, ChildEvent};
 use crate::report::tell;
 
-/// Steps that are taken with a device without a change from outside, at most.
+/// The most steps that are taken with a device at one look: a plan that never comes to rest must not hold up the
+/// others.
 const STEPS: usize = 8;
 /// What is said of a device whose process went with another lithd.
 const ABANDONED: &str = "gone: lithd ended and was started anew";
@@ -92,6 +93,7 @@ impl Devices {
     fn bring_in_line(&mut self, store: &mut Client, place: Place) -> Result<(), Error> {
         let path = place.path(self.own);
         for _ in 0..STEPS {
+            // Anew for each step: the last one, or the tools meanwhile, may have changed them.
             let keys = snapshot(store, &path)?;
             let seen = keys.get("state").map(|state| Seen {
                 state: states::number(state),
@@ -151,6 +153,7 @@ impl Devices {
     /// The configuration in a file, for a device whose keys have none: the guest's own file, or one for all.
     fn described(&self, kind: &DeviceKind, guest: Option<&str>, device: u32) -> Result<Vec<u8>> {
         let plain = |name: &&str| !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0']);
+        // A guest's name becomes part of a path: it must not lead out of the folder.
         let own = guest.filter(plain).map(|name| format!("{name}.{device}.json"));
         let names: Vec<String> = own.into_iter().chain([format!("{device}.json")]).collect();
         for name in &names {
@@ -215,7 +218,7 @@ impl Devices {
         self.children().any(Child::is_ending)
     }
 
-    /// How many are taken up.
+    /// The number of devices that are taken up.
     #[cfg(test)]
     pub fn len(&self) -> usize {
         self.devices.len()

@@ -26,7 +26,7 @@ pub trait Permissions {
     /// The hypervisor refuses.
     fn allow(&self, guest: u16, backend: u16) -> Result<(), backend::Error>;
 
-    /// Takes that back.
+    /// Withdraws that permission.
     ///
     /// # Errors
     /// The hypervisor refuses.
@@ -124,6 +124,8 @@ impl Permits {
         if before == backend {
             return Ok(());
         }
+        // One permission is for all devices of the guest that a domain serves: it is given with the first of them and
+        // taken back with the last. So this one is not counted while that is asked.
         self.given.remove(&place);
         if let Some(before) = before
             && !self.needs(guest, before)

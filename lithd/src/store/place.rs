@@ -49,6 +49,7 @@ impl Place {
     /// The device with these names in its path; `None` if they are no numbers as the tools write them.
     pub fn parse(kind: Kind, guest: &str, device: &str) -> Option<Place> {
         let place = Place { kind, guest: guest.parse().ok()?, device: device.parse().ok()? };
+        // "05" and "+5" are numbers as well, and would be a second name for the same device.
         let is_written_so = place.guest.to_string() == guest && place.device.to_string() == device;
         is_written_so.then_some(place)
     }

@@ -38,7 +38,7 @@ pub enum Stage {
 /// A device that was taken up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// How far it is.
+    /// The stage that it has reached.
     pub stage: Stage,
     /// Whether its process is there.
     pub runs: bool,
@@ -61,7 +61,7 @@ pub enum Step {
     Stop,
     /// Tell the tools that it has ended.
     Close,
-    /// Forget it.
+    /// Drop what is known of it here.
     Forget,
 }
 

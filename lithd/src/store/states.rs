@@ -63,6 +63,8 @@ fn change(
 ) -> Result<(), Error> {
     store.transaction(|store| {
         if let Some(next) = state(store, path)?.and_then(&next) {
+            // In one transaction with the state: who sees the device served finds the mark, by which the next lithd
+            // knows it.
             store.write(&format!("{path}/{MARK}"), text.as_bytes())?;
             store.write(&format!("{path}/state"), next.to_string().as_bytes())?;
         }

@@ -261,6 +261,24 @@ fn a_guest_that_reboots_comes_back_as_another() {
 }
 
 #[test]
+fn what_the_store_said_while_it_was_asked_is_not_slept_over() {
+    let mut world = World::new(2);
+    world.attach(5, 51712, &[]);
+    // The change is read before the answer, and so is not in the descriptor any more.
+    assert_eq!(world.lithd.find_text("domid").unwrap().as_deref(), Some("2"));
+    let mut other = world.mock.connect(0).unwrap();
+    let woken = std::thread::spawn(move || {
+        // What comes later would wake it in any case.
+        std::thread::sleep(Duration::from_secs(1));
+        other.write("/local/domain/2/backend/virtio_disk/later", b"").unwrap();
+        Instant::now()
+    });
+    world.supervisor.wait(&world.lithd).unwrap();
+    let returned = Instant::now();
+    assert!(returned < woken.join().unwrap());
+}
+
+#[test]
 fn one_disk_that_fails_is_no_matter_to_others() {
     let mut world = World::new(0);
     let odd = [

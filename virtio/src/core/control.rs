@@ -19,7 +19,8 @@ use super::queues::{QueueEntry, Queues};
 use super::state::{ControlState, SavedQueue, StateError};
 use super::status::{Change, Status};
 
-/// Looks at the queues before the forwarded accesses get their turn again.
+/// The most polls of the queues in one [`Control::poll_until_idle`], so that the caller can answer forwarded accesses
+/// again though the driver never leaves its queues empty.
 const ROUNDS: usize = 8;
 
 /// A device, and where its driver is with it.
@@ -145,6 +146,7 @@ impl<D: Device> Control<D> {
         match self.give_queue(index, &setup, None) {
             Ok(()) => {
                 self.mark_ready(index, true);
+                // A notification that came before the queue was ready was ignored, and is not repeated.
                 self.pending |= self.status.is_running();
             }
             Err(error) => self.fail(error),
@@ -174,6 +176,7 @@ impl<D: Device> Control<D> {
         let (max, event_idx) = (self.queues.max_size(), self.features.has(VIRTIO_RING_F_EVENT_IDX));
         let make = || VirtQueue::new(max, setup, event_idx, &self.memory.memory());
         let mut queue = make();
+        // The areas may be on pages that the guest had given up and has got back since.
         if queue.is_err() && self.memory.rescan() {
             queue = make();
         }
@@ -201,6 +204,8 @@ impl<D: Device> Control<D> {
             Change::None => {}
             Change::Reset => self.reset(),
             Change::Negotiated => self.device.negotiated(features),
+            // Before DRIVER_OK a driver may fill its queues but must not notify (3.1.1): what is there has to be looked
+            // for.
             Change::Started => self.pending = true,
         }
         if was_running && value != 0 && !self.status.is_running() {
@@ -224,11 +229,14 @@ impl<D: Device> Control<D> {
 
     /// The device cannot go on: the driver is told, and has to reset it (2.1.2).
     fn fail(&mut self, error: QueueError) {
+        // First: a driver that is told may take the memory of its requests back.
         self.device.reset();
         self.error.get_or_insert(error);
         self.notified = QueueSet::NONE;
         self.pending = false;
         self.status.fail();
+        // 2.1.2 asks for the notification if DRIVER_OK is set. Before that the driver reads the status as it sets the
+        // device up.
         if self.status.is_started() {
             self.interrupts.config.trigger();
         }
@@ -241,6 +249,7 @@ impl<D: Device> Control<D> {
 
     /// Tells the device which queues were notified.
     fn pass_notifications_on(&mut self) {
+        // Taken before the queues are looked at: what is notified from here on is left for the next time.
         let mut queues = std::mem::take(&mut self.notified);
         if let Some(doorbell) = &self.doorbell {
             queues.extend(doorbell.take());
@@ -301,12 +310,14 @@ impl<D: Device> Control<D> {
 
     /// Pages left the guest: what is held of its memory is given back before this returns.
     pub fn invalidate(&mut self) {
+        // A mapping that an operation in flight holds would keep its pages.
         self.quiesce();
         self.memory.refresh();
     }
 
     /// The configuration space changed by itself: the driver is to read it again (2.5).
     pub fn config_changed(&mut self) {
+        // First: a driver that takes the interrupt must find another number (2.5).
         self.generation = self.generation.wrapping_add(1);
         if self.status.is_started() {
             self.interrupts.config.trigger();
@@ -318,7 +329,7 @@ impl<D: Device> Control<D> {
         self.device.wake()
     }
 
-    /// What there is to remember. Queues are stopped for it one by one, and go on from there.
+    /// The state to restore the device from. Queues are stopped for it one by one, and go on from there.
     pub fn save(&mut self) -> ControlState {
         self.quiesce();
         let entries = self.queues.all().to_vec();
@@ -365,6 +376,7 @@ impl<D: Device> Control<D> {
     }
 
     fn try_restore(&mut self, state: &ControlState) -> Result<(), StateError> {
+        // What can be checked without the device is, before anything changes; an error after that ends in a reset.
         let status = Status::from_bits(state.status).ok_or(StateError::Value("the status"))?;
         let features = state.features;
         let acceptable = features & !self.device.features() == 0 && self.device.accepts(features);

@@ -35,7 +35,7 @@ impl QueueSet {
         self.0 & QueueSet::bit(queue) != 0
     }
 
-    /// Whether there is none.
+    /// Whether no queue is in the set.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }

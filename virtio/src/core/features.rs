@@ -25,7 +25,7 @@ impl DriverFeatures {
         DriverFeatures(bits)
     }
 
-    /// All of it.
+    /// The bits of all features that were chosen.
     pub fn bits(self) -> u64 {
         self.0
     }

@@ -36,7 +36,7 @@ pub trait GuestMemory: Send + Sync {
 pub struct Part {
     /// Guest physical address of its first byte.
     pub address: GuestAddress,
-    /// Bytes.
+    /// Bytes of the part.
     pub len: u32,
 }
 
@@ -69,6 +69,7 @@ impl Buffers {
 
     fn append(&mut self, part: Part) {
         self.len = self.len.saturating_add(part.len.into());
+        // Neighbours become one piece: the kernel takes a limited number of them in a call (IOV_MAX).
         if let Some(last) = self.parts.last_mut()
             && last.address.0.checked_add(last.len.into()) == Some(part.address.0)
             && let Some(joined) = last.len.checked_add(part.len)
@@ -119,6 +120,7 @@ impl Buffers {
             let address = GuestAddress(part.address.0.wrapping_add(skip));
             let part = Part { address, len: u32::try_from(wanted).map_err(|_| NotRam)? };
             (skip, count) = (0, count.saturating_sub(wanted));
+            // Most parts are within one region, which is found without an iterator over them.
             if let Some(slice) = one_piece(&self.ram, part) {
                 visitor(slice);
                 continue;

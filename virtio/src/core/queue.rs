@@ -61,13 +61,13 @@ impl Chain {
 /// What a driver says of a queue before it makes it ready.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Setup {
-    /// Entries. `None`: not said, the maximum counts.
+    /// Entries of the queue. `None`: the driver did not say, and the maximum counts.
     pub size: Option<u16>,
     /// Guest physical address of the descriptor table.
     pub descriptors: u64,
-    /// Of the driver's area, the available ring.
+    /// Guest physical address of the driver's area, the available ring.
     pub driver: u64,
-    /// Of the device's area, the used ring.
+    /// Guest physical address of the device's area, the used ring.
     pub device: u64,
 }
 
@@ -97,6 +97,8 @@ impl VirtQueue {
     /// areas), or an area is not in RAM.
     pub fn new(max: u16, setup: &Setup, event_idx: bool, ram: &Ram) -> Result<VirtQueue, QueueError> {
         let refuse = |_| QueueError::Setup;
+        // The crate takes address 0 for an area that was never set, and would refuse such a ring only with its first
+        // chain.
         if setup.driver == 0 || setup.device == 0 {
             return Err(QueueError::Setup);
         }
@@ -115,7 +117,7 @@ impl VirtQueue {
         Ok(queue)
     }
 
-    /// Its entries.
+    /// The number of its entries.
     pub fn size(&self) -> u16 {
         self.inner.size()
     }
@@ -125,13 +127,14 @@ impl VirtQueue {
         self.taken
     }
 
-    /// Where it is, if nothing is in flight.
+    /// What another queue needs to go on here, if nothing is in flight.
     pub fn state(&self) -> QueueState {
         QueueState { next: self.inner.next_avail() }
     }
 
     /// Goes on where a queue of the same place and size was stopped.
     pub fn resume(&mut self, state: QueueState) {
+        // One index for both rings: with nothing in flight all chains that were taken are given back.
         self.inner.set_next_avail(state.next);
         self.inner.set_next_used(state.next);
         self.taken = 0;
@@ -159,11 +162,14 @@ impl VirtQueue {
     /// # Errors
     /// [`QueueError`]; then the queue must not be used any more.
     pub fn pop(&mut self, ram: &Ram) -> Result<Option<Chain>, QueueError> {
+        // Acquire, for the driver's barrier before it updates `idx` (2.7.13.3.1): ring and descriptors are read after
+        // it.
         let available = self.inner.avail_idx(ram, Ordering::Acquire).map_err(|_| QueueError::Memory)?;
         let ahead = (available - Wrapping(self.inner.next_avail())).0;
         if ahead == 0 {
             return Ok(None);
         }
+        // A chain has at least one descriptor of the table until it is used: so many chains are all that there can be.
         if ahead > self.inner.size().saturating_sub(self.taken) {
             return Err(QueueError::Index);
         }
@@ -173,6 +179,8 @@ impl VirtQueue {
             self.armed = false;
         }
         let mut chains = self.inner.iter(ram).map_err(|_| QueueError::Index)?;
+        // Of the crate's chain only the head is taken: `chain::walk` copies each descriptor once and checks all of
+        // 2.7.5.
         let head = chains.next().ok_or(QueueError::Memory)?.head_index();
         let descriptors = GuestAddress(self.inner.desc_table());
         let chain = chain::walk(ram, descriptors, self.inner.size(), head).ok_or(QueueError::Chain)?;
@@ -186,6 +194,8 @@ impl VirtQueue {
     /// [`QueueError::Memory`]
     pub fn push(&mut self, ram: &Ram, head: u16, written: u32) -> Result<(), QueueError> {
         self.taken = self.taken.saturating_sub(1);
+        // `add_used` stores the index with release semantics behind the element, which the driver may read at once
+        // (2.7.8).
         self.inner.add_used(ram, head, written).map_err(|_| QueueError::Memory)
     }
 
@@ -194,10 +204,12 @@ impl VirtQueue {
     /// # Errors
     /// [`QueueError::Memory`]
     pub fn wants_interrupt(&mut self, ram: &Ram) -> Result<bool, QueueError> {
+        // The crate has the barrier for event indices only, and knows no VRING_AVAIL_F_NO_INTERRUPT.
         if self.inner.event_idx_enabled() {
             return self.inner.needs_notification(ram).map_err(|_| QueueError::Memory);
         }
-        // The used index must be out before the flags are read: the driver does it the other way round.
+        // The used index must be out before the flags are read: the driver clears the flag and then reads the index.
+        // With a full barrier on both sides, one of them sees what the other wrote.
         fence(Ordering::SeqCst);
         let flags: u16 = ram
             .load(GuestAddress(self.inner.avail_ring()), Ordering::Relaxed)
@@ -215,6 +227,8 @@ impl VirtQueue {
             return Ok(false);
         }
         self.armed = true;
+        // `enable_notification` reads the available index once more, behind a full barrier (2.7.10): a driver that
+        // added a chain before it saw the request does not notify of it.
         self.inner.enable_notification(ram).map_err(|_| QueueError::Memory)
     }
 }

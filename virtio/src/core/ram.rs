@@ -92,7 +92,7 @@ impl GuestMemoryBackend for Ram {
 pub struct Bank {
     /// The first address.
     pub base: u64,
-    /// Bytes.
+    /// Bytes of the bank.
     pub size: u64,
 }
 

@@ -75,6 +75,7 @@ pub fn open(kind: [u8; 4], version: u32, bytes: &[u8]) -> Result<&[u8], StateErr
     if frame.kind != kind {
         return Err(StateError::Kind);
     }
+    // The checksum before the version: a damaged version would otherwise be told as an unknown one.
     let expected = Frame::around(kind, frame.version.get(), body).ok_or(StateError::Damaged)?;
     if expected.as_bytes() != frame.as_bytes() {
         return Err(StateError::Damaged);
@@ -102,7 +103,7 @@ pub struct SavedQueue {
     pub setup: Setup,
     /// Whether the driver may use it.
     pub ready: bool,
-    /// Where it is.
+    /// Its index in the rings.
     pub state: QueueState,
 }
 
@@ -113,7 +114,7 @@ pub struct ControlState {
     pub status: u32,
     /// The driver's choice of features.
     pub features: u64,
-    /// How often the configuration has changed by itself.
+    /// Changes of the configuration space by the device itself (2.5), counted.
     pub generation: u32,
     /// The queues.
     pub queues: Vec<SavedQueue>,
@@ -208,6 +209,7 @@ impl ControlState {
     pub fn read(bytes: &mut &[u8]) -> Result<ControlState, StateError> {
         let head: ControlBytes = take(bytes)?;
         let (queues, device) = (head.queues.get(), head.device.get());
+        // Before anything is allocated: the number is an allegation like all else.
         if queues > MAX_QUEUES.into() {
             return Err(StateError::Value("the number of queues"));
         }

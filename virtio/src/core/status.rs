@@ -16,7 +16,7 @@ pub const FAILED: u32 = 128;
 /// What follows from a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Nothing.
+    /// Nothing follows.
     None,
     /// The device is to be reset; the status is zero again afterwards.
     Reset,
@@ -26,12 +26,12 @@ pub enum Change {
     Started,
 }
 
-/// The field.
+/// The value of the device status field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status(u32);
 
 impl Status {
-    /// Its bits.
+    /// The field as the driver reads it.
     pub fn bits(self) -> u32 {
         self.0
     }
@@ -86,6 +86,7 @@ impl Status {
         if value == 0 {
             return Change::Reset;
         }
+        // NEEDS_RESET and bits that the specification does not have are in none of the masks below.
         let asked = value & !self.0;
         let mut change = Change::None;
         self.0 |= asked & (ACKNOWLEDGE | DRIVER | FAILED);

@@ -123,11 +123,12 @@ impl Block {
         }
     }
 
-    /// Under way: how many.
+    /// Requests that the engine has.
     fn under_way(&self) -> usize {
         self.pending.len().saturating_sub(self.free.len())
     }
 
+    /// Keeps a request until the engine has done it; returns its token.
     fn note(&mut self, pending: Pending) -> usize {
         if let Some(token) = self.free.pop()
             && let Some(slot) = self.pending.get_mut(token)
@@ -139,6 +140,7 @@ impl Block {
         self.pending.len().saturating_sub(1)
     }
 
+    /// Takes a request out that the engine has done; its token is free for another.
     fn take(&mut self, token: usize) -> Option<Pending> {
         let pending = self.pending.get_mut(token)?.take()?;
         self.free.push(token);
@@ -186,6 +188,7 @@ impl Block {
             let Some(running) = self.running.get_mut(index) else { break };
             let Some(chain) = running.queue.pop(ram)? else { break };
             taken = true;
+            // A page that the guest had given up may be back. Without a look it would fail this request for good.
             if !chain.is_ram(ram) && memory.rescan() {
                 *ram = memory.memory();
             }
@@ -207,6 +210,7 @@ impl Block {
             let Some(pending) = self.take(token) else { continue };
             let Some(running) = self.running.get_mut(pending.queue) else { continue };
             let status = byte(if result.is_ok() { VIRTIO_BLK_S_OK } else { VIRTIO_BLK_S_IOERR });
+            // One that fails breaks the device, but the others must leave `pending` all the same: a reset waits for it.
             let given = answer(&pending, status, &mut running.queue, ram);
             outcome = outcome.and(given);
             touched.insert(pending.queue);
@@ -340,9 +344,11 @@ impl Device for Block {
         for index in 0..self.queues {
             taken |= self.take_from(index, memory, ram, &mut touched)?;
         }
+        // Once for all queues: with a ring it is one system call.
         self.engine.start();
         self.engine.completed(&mut self.done);
         self.give_back(ram, &mut touched)?;
+        // Last, once for each queue however much it got.
         self.signal(ram, touched)?;
         Ok(taken || !touched.is_empty())
     }
@@ -356,6 +362,7 @@ impl Device for Block {
     }
 
     fn reset(&mut self) {
+        // After a reset the driver may use the memory of its requests for other things (2.4): the engine must be done.
         self.engine.start();
         while self.under_way() > 0 {
             self.engine.wait(&mut self.done);

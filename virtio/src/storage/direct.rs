@@ -13,11 +13,11 @@ use rustix::io::Errno;
 
 use super::{Geometry, Operation, stage};
 
-/// The fewest bytes that are worth it.
+/// The fewest bytes of a direct write: below, a disk's delay costs more than the page cache's work.
 const LEAST: u64 = 64 << 10;
-/// The most: what stages there are.
+/// The most bytes of a direct write: what all stages hold.
 const MOST: u64 = (stage::COUNT * stage::SIZE) as u64;
-/// Bytes that the cache may have as one, at a multiple of as many: a huge page.
+/// Bytes of the largest folio, which the page cache handles as one and has at a multiple of its size: a huge page.
 const FOLIO: u64 = 2 << 20;
 
 /// The choice between direct and cached writes of an image.
@@ -51,11 +51,12 @@ impl Chooser {
 
     /// Notes that a direct operation was answered so, and was to be done by the cache.
     pub fn failed(&mut self, error: Errno) {
+        // Answers that will be the same for each direct write to this file; others may be different the next time.
         self.possible &= ![Errno::INVAL, Errno::OPNOTSUPP, Errno::NOSYS].contains(&error);
     }
 }
 
-/// How many stages a write takes; none for what is no write.
+/// The number of stages that a write takes; 0 for any other operation.
 pub fn parts(operation: &Operation) -> usize {
     match operation {
         Operation::Write { from, .. } => {
@@ -65,7 +66,7 @@ pub fn parts(operation: &Operation) -> usize {
     }
 }
 
-/// What an operation is about, as multiples of what the cache may have as one: the first and the last. `None`: no bytes.
+/// The first and the last folio that an operation touches, counted from the image's beginning. `None`: it touches none.
 pub fn range(operation: &Operation) -> Option<(u64, u64)> {
     let (offset, len) = match operation {
         Operation::Flush => return None,
@@ -77,13 +78,14 @@ pub fn range(operation: &Operation) -> Option<(u64, u64)> {
     Some(folios(offset, len))
 }
 
-/// The same for `len` bytes from `offset` on.
+/// The first and the last folio of `len` bytes from `offset` on.
 pub fn folios(offset: u64, len: u64) -> (u64, u64) {
+    // A length of 0 counts as the folio at `offset`.
     let last = offset.saturating_add(len).saturating_sub(1).max(offset);
     (offset / FOLIO, last / FOLIO)
 }
 
-/// Whether two such ranges have something in common.
+/// Whether two ranges of folios have one in common.
 pub fn touch(one: (u64, u64), other: (u64, u64)) -> bool {
     one.0 <= other.1 && other.0 <= one.1
 }

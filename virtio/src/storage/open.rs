@@ -139,7 +139,7 @@ fn open_file(path: &str, read_only: bool) -> Result<File, OpenError> {
     let mut options = OpenOptions::new();
     options.read(true).write(!read_only);
     if !read_only && is_block_device(Path::new(path)) {
-        // The kernel's own word that nobody has mounted it, nor opened it this way.
+        // Of a block device O_EXCL says that it is mounted nowhere, nor open this way (open(2)).
         options.custom_flags(libc::O_EXCL);
     }
     let file = options.open(path).map_err(|error| match error.raw_os_error() {

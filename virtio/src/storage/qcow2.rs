@@ -36,6 +36,7 @@ impl Qcow2Image {
     /// the system says.
     pub fn new(file: File, read_only: bool, below: Vec<(File, Format)>) -> io::Result<Qcow2Image> {
         let mut backing: Option<Opened> = None;
+        // The farthest first: each is opened on top of the one before.
         for (file, format) in below.into_iter().rev() {
             let file = ImageFile::try_from(file)?;
             let access = match format {

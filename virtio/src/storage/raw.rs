@@ -13,7 +13,7 @@ use super::{Geometry, Image, vectored};
 use crate::core::memory::Buffers;
 use crate::devices::block::SECTOR;
 
-/// Bytes that are written at once where zeroes must be written.
+/// Bytes of a single write where zeroes must be written.
 const ZEROES: usize = 1 << 16;
 
 /// A raw image.
@@ -37,6 +37,7 @@ impl RawImage {
                 "neither a plain file nor a block device",
             ));
         }
+        // The metadata of a block device has no size.
         let size = file.seek(SeekFrom::End(0))?;
         let (block, physical) = match kind.is_block_device() {
             true => (ioctl_blksszget(&file)?.max(512), ioctl_blkpbszget(&file)?.max(512)),

@@ -13,7 +13,7 @@ use vm_memory::{MmapRegion, VolatileMemory as _, VolatileSlice};
 
 /// Bytes of a stage: about what most disks take as one request.
 pub const SIZE: usize = 1 << 20;
-/// How many there are: enough to keep a disk busy while some are copied. They take memory only once they are used.
+/// Stages of an image: enough to keep a disk busy while some are copied. They take memory only once they are used.
 pub const COUNT: usize = 4;
 
 /// The stages of an image.
@@ -37,7 +37,7 @@ impl Stages {
         Ok(Stages { memory, free: (0..COUNT).rev().collect() })
     }
 
-    /// How many are free.
+    /// The number of free stages.
     pub fn free(&self) -> usize {
         self.free.len()
     }

@@ -32,12 +32,14 @@ use super::{Done, Engine, Geometry, Image, Job, Operation, vectored};
 use entry::IN_FLIGHT;
 use write::{DirectWrite, Next, Part};
 
-/// Writes up to so many bytes are done at once, and reads if the cache has them.
+/// The most bytes of a cached write that a plain system call does.
 const SMALL_WRITE: u64 = 128 << 10;
+/// The most bytes of a read that a plain system call is tried for, which does it only if the page cache has all of it.
 const SMALL_READ: u64 = 1 << 20;
-/// The most operations that the kernel has, so that there is room for the parts of direct ones in its queue of completions.
+/// With so many flights no other cached one is handed to the ring. A direct write has a completion for each stage that
+/// it uses, so that all completions together still fit into the ring's queue of them.
 const MOST_CACHED: usize = IN_FLIGHT as usize - stage::COUNT;
-/// The most pieces of memory in one operation.
+/// The most pieces of memory in one operation: Linux's IOV_MAX (readv(2)).
 const MAX_PIECES: usize = 1024;
 
 /// What is in the kernel's hands.
@@ -61,7 +63,9 @@ pub struct Uring {
     flights: Vec<Option<Flight>>,
     free: Vec<usize>,
     chooser: Chooser,
+    /// Declared after `ring`, which is therefore dropped first: it has this memory registered.
     stages: Stages,
+    /// Bytes of all direct writes that succeeded.
     past_cache: u64,
     /// Jobs that go by the cache, and wait until no direct write that they must not meet is under way. If there are any,
     /// there is such a write.
@@ -71,7 +75,7 @@ pub struct Uring {
     queued: VecDeque<Job>,
     /// Direct writes that are done for the guest as soon as the kernel has them.
     early: Vec<usize>,
-    /// A direct write has succeeded: from then on they may be done for the guest before they are.
+    /// A direct write has succeeded: from then on others may be reported to the guest before they have completed.
     proven: bool,
     /// Why bytes that the guest believes written are not. The next flush says so.
     lost: Option<Errno>,
@@ -112,11 +116,12 @@ impl Uring {
         }
     }
 
+    /// Flights that have not landed.
     fn under_way(&self) -> usize {
         self.flights.len().saturating_sub(self.free.len())
     }
 
-    /// The flight's place, which names it in the ring.
+    /// Keeps a flight while the kernel has it. Returns its index in `flights`, by which its entries name it.
     fn board(&mut self, flight: Flight) -> usize {
         if let Some(place) = self.free.pop()
             && let Some(slot) = self.flights.get_mut(place)
@@ -128,6 +133,7 @@ impl Uring {
         self.flights.len().saturating_sub(1)
     }
 
+    /// Takes a flight out of which the kernel has nothing any more. Its index is free for another.
     fn land(&mut self, place: usize) -> Option<Flight> {
         let flight = self.flights.get_mut(place)?.take()?;
         self.free.push(place);
@@ -136,6 +142,7 @@ impl Uring {
 
     /// Puts an entry into the submission queue, making room if there is none. False: it cannot be.
     fn enqueue(&mut self, entry: &Entry) -> bool {
+        // Twice: without a polling thread of the kernel's, io_uring_enter(2) has taken the entries out when it returns.
         for _ in 0..2 {
             // SAFETY: the entry's addresses are of a `Flight` in `self.flights`, which stays there until the entry's
             // completion is seen: its pieces are on the heap, its job keeps the guest's memory mapped, and its stages
@@ -169,7 +176,10 @@ impl Uring {
             Ok(write) => write,
             Err(job) => return self.run(&job),
         };
+        // A copy: the flight is the ring's from here on, and a completion may change it between two parts.
         let parts = write.parts().to_vec();
+        // Before a direct write has succeeded the file system may refuse each. Then the page cache has to do it, for
+        // which the guest's memory must still hold the bytes.
         let early = self.proven && !write.durable;
         let place = self.board(Flight::Direct(write));
         for (number, part) in parts.iter().enumerate() {
@@ -183,6 +193,7 @@ impl Uring {
                 _ => self.conclude_part(place, number, -libc::EFAULT),
             }
         }
+        // It may have ended in the loop, if a part could not be handed over; then it is reported already.
         if early && self.direct(place).is_some() {
             self.early.push(place);
         }
@@ -224,7 +235,10 @@ impl Uring {
     fn must_wait(&self, operation: &Operation) -> bool {
         let range = direct::range(operation);
         let meets = |write: &DirectWrite| match range {
+            // By folios and not by bytes: what the cache handles as one may hold old bytes beside those that are asked
+            // for.
             Some(range) => direct::touch(range, direct::folios(write.offset, write.len)),
+            // A flush covers what the driver knows to be done (5.2.6.2). Of others it need not wait.
             None => write.job.is_none(),
         };
         self.flights.iter().flatten().any(|flight| matches!(flight, Flight::Direct(write) if meets(write)))
@@ -241,8 +255,10 @@ impl Uring {
             Flight::Cached { job, .. } => {
                 direct::range(&job.operation).is_some_and(|other| direct::touch(other, range))
             }
+            // Neither of two direct writes leaves anything in the cache: only the order of the same bytes matters.
             Flight::Direct(write) => write.overlaps(*offset, from.len()),
         };
+        // With none to start while others are held, those that the held ones wait for come to an end.
         self.held.is_empty()
             && direct::parts(operation) <= self.stages.free()
             && !self.flights.iter().flatten().any(meets)
@@ -261,6 +277,7 @@ impl Uring {
                 self.done.push(Done { token: job.token, result: Ok(()) });
                 return;
             }
+            // Done here, which keeps the guest waiting: the kernel must not have more completions than places for them.
             _ if self.under_way() >= MOST_CACHED => None,
             Operation::Write { from, .. } if from.len() <= SMALL_WRITE => None,
             Operation::Read { .. } | Operation::Write { .. } => pieces(&job.operation),
@@ -280,6 +297,8 @@ impl Uring {
                 self.submit_cached(job);
             }
         }
+        // In order, and none past one that has to wait: a write that needs all stages would otherwise never find them
+        // free.
         while let Some(job) = self.queued.pop_front() {
             if !self.chooser.is_possible() {
                 self.submit_cached(job);
@@ -295,6 +314,7 @@ impl Uring {
     /// Notes what the kernel has completed.
     fn reap(&mut self) {
         loop {
+            // Borrowed anew for each entry, which gives its place back to the kernel: concluding one may submit others.
             let Some(entry) = self.ring.completion().next() else { break };
             let (place, part) = place(entry.user_data());
             if self.direct(place).is_some() {
@@ -307,11 +327,13 @@ impl Uring {
         self.release();
     }
 
-    /// How a part of a direct write went.
+    /// Takes the kernel's answer to a part of a direct write: submits the part again, or ends the write with its last
+    /// part.
     fn conclude_part(&mut self, place: usize, part: usize, answer: i32) {
         match self.direct(place).map(|write| write.note(part, answer)) {
             Some(Next::Again) => self.enqueue_part(place, part),
             Some(Next::Over) => {
+                // Its index may name another flight by the next `acknowledge`.
                 self.early.retain(|early| *early != place);
                 if let Some(Flight::Direct(mut write)) = self.land(place) {
                     let outcome = write.end(&mut self.stages);
@@ -322,7 +344,7 @@ impl Uring {
         }
     }
 
-    /// How a direct write went. What the kernel could not do so is done again by the page cache, if the guest still waits
+    /// Ends a direct write. One that the kernel could not do is done again by the page cache, if the guest still waits
     /// for it.
     fn conclude_direct(&mut self, write: DirectWrite, outcome: Result<(), Errno>) {
         match (outcome, write.job) {
@@ -331,7 +353,10 @@ impl Uring {
                 self.past_cache = self.past_cache.saturating_add(write.len);
                 self.done.extend(job.map(|job| Done { token: job.token, result: Ok(()) }));
             }
+            // The stages are free and the guest's memory is let go: there is nothing left to write again. A flush
+            // reports it, as with the page cache (fsync(2)).
             (Err(error), None) => self.lost = self.lost.or(Some(error)),
+            // These are about the disk and not about direct I/O: the page cache would meet them too.
             (Err(error @ (Errno::IO | Errno::NOSPC)), Some(job)) => {
                 self.done.push(Done { token: job.token, result: Err(error.into()) });
             }
@@ -342,9 +367,10 @@ impl Uring {
         }
     }
 
-    /// Direct writes that the kernel has are done for the guest, as those are that are in the page cache. They happen even
-    /// if this process ends.
+    /// Reports direct writes to the guest that the kernel has taken, as if they were in a write-back cache (5.2.6.2): a
+    /// flush waits for them ([`Uring::must_wait`]) and reports one that failed.
     fn acknowledge(&mut self) {
+        // Some of their parts may be among the entries that the kernel has not taken.
         if self.waiting {
             return;
         }
@@ -366,6 +392,7 @@ impl Uring {
                 return;
             }
         }
+        // The kernel stops at an entry that it cannot submit, and leaves the others where they are (io_uring_enter(2)).
         self.waiting = !self.ring.submission().is_empty();
     }
 }
@@ -379,13 +406,13 @@ fn pieces(operation: &Operation) -> Option<Vec<iovec>> {
     Some(vectored::iovecs(&slices)).filter(|pieces| pieces.len() <= MAX_PIECES)
 }
 
-/// The name of a flight's part in the ring. There are fewer than 2^32 of either.
+/// The user data of a part's entry, by the flight's index and the part's number. There are fewer than 2^32 of either.
 fn name(place: usize, part: usize) -> u64 {
     let low = |number: usize| u64::from(u32::try_from(number).unwrap_or(u32::MAX));
     low(part) << 32 | low(place)
 }
 
-/// The flight and the part that have a name.
+/// The flight's index and the part's number in an entry's user data.
 fn place(name: u64) -> (usize, usize) {
     let [a, b, c, d, part @ ..] = name.to_le_bytes();
     let number = |bytes| usize::try_from(u32::from_le_bytes(bytes)).unwrap_or(usize::MAX);
@@ -423,6 +450,7 @@ impl Engine for Uring {
 
     fn wait(&mut self, done: &mut Vec<Done>) {
         self.completed(done);
+        // Held and queued jobs need no look of their own: each waits for a flight.
         while done.is_empty() && self.under_way() > 0 {
             self.enter(1);
             self.completed(done);
@@ -442,6 +470,7 @@ impl Engine for Uring {
 impl Drop for Uring {
     fn drop(&mut self) {
         // A ring that is closed ends its operations some time later; until then the kernel may still write.
+        // Jobs that were not started first, or each completion would start some of them.
         self.held.clear();
         self.queued.clear();
         while self.under_way() > 0 {

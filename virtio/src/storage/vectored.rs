@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use libc::iovec;
 use vm_memory::VolatileSlice;
 
-/// The most pieces in one system call.
+/// The most pieces in one system call: Linux's IOV_MAX (readv(2)).
 const MAX_PIECES: usize = 1024;
 
 /// Addresses of guest memory for the kernel. They are good for as long as the `Buffers` they come from.
@@ -82,6 +82,7 @@ fn transfer(
             }
             return Err(error);
         };
+        // A file that has become shorter gives no bytes and no error: trying again would never end.
         if moved == 0 {
             return Err(nothing.into());
         }

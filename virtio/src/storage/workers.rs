@@ -55,11 +55,14 @@ impl Workers {
 /// What a thread does until the engine goes.
 fn serve(image: &dyn Image, source: &Mutex<Receiver<Job>>, sink: &Sender<Done>, wake: BorrowedFd<'_>) {
     loop {
+        // One thread waits for a job with the lock, the others for the lock. It is free again at the statement's end:
+        // others take jobs while this one is done.
         let next = source.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job { token, operation }) = next else { return };
         let result = image.run(&operation);
         // The guest's memory is let go before the job counts as done.
         drop(operation);
+        // Before the signal: whoever is woken by it finds the job.
         if sink.send(Done { token, result }).is_err() {
             return;
         }
@@ -115,6 +118,7 @@ impl Engine for Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
+        // Without a sender `recv` fails in each thread, once all jobs are taken.
         self.jobs = None;
         for thread in self.threads.drain(..) {
             // A thread that panicked has let go of its job too.

@@ -98,6 +98,7 @@ impl<D: Device> Transport<D> {
             Register::QueueReady => control.is_queue_ready(self.queue_sel).into(),
             Register::InterruptStatus => self.line.status(),
             Register::Status => control.status().bits(),
+            // A length of all ones says that there is no such region (4.2.2).
             Register::ShmLenLow | Register::ShmLenHigh | Register::ShmBaseLow | Register::ShmBaseHigh => {
                 u32::MAX
             }
@@ -118,6 +119,7 @@ impl<D: Device> Transport<D> {
             Register::QueueNotify => control.notify(value),
             Register::InterruptAck => self.line.acknowledge(value),
             Register::Status => {
+                // The device has stopped when this returns, so that no trigger of its sets a bit that is cleared here.
                 if control.write_status(value) == Change::Reset {
                     self.reset();
                 }

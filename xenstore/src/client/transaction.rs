@@ -35,6 +35,7 @@ pub(super) fn run<T>(
     work: &mut impl FnMut(&mut Transaction<'_>) -> Result<T, Error>,
 ) -> Result<T, Error> {
     for round in 0..TRIES {
+        // A tool that writes much in one transaction would otherwise meet ours again and again.
         if round >= TRIES_AT_ONCE {
             thread::sleep(PAUSE);
         }
@@ -43,6 +44,7 @@ pub(super) fn run<T>(
         let number = start.one_word(&payload)?.parse().ok().filter(|&number| number != 0);
         let number = number.ok_or_else(|| start.value("is called what no transaction is called"))?;
         let result = work(&mut Transaction { client, number });
+        // Ended after an error too: the store allows each connection only so many at once.
         let word = if result.is_ok() { "T" } else { "F" };
         let ended = client.call(number, &Request::of(kind::TRANSACTION_END, "end", "a transaction", &[word]));
         match (result, ended) {

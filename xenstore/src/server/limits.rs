@@ -22,10 +22,12 @@ pub struct Limits {
     pub token: usize,
     /// Open transactions of a connection. Each has a copy of the tree.
     pub transactions: usize,
+    /// Changes that a transaction tells of when it is committed.
+    pub changes: usize,
 }
 
 impl Limits {
-    /// For a store that one guest fills as it likes: less than 2 MiB, with all transactions open.
+    /// For a store that one guest fills as it likes: less than 2 MiB of nodes, and 8 MiB of changes, with all transactions open.
     pub const GUEST: Limits = Limits {
         nodes: 512,
         bytes: 128 << 10,
@@ -35,6 +37,7 @@ impl Limits {
         watches: 64,
         token: 256,
         transactions: 8,
+        changes: 1024,
     };
 
     /// For clients that are trusted with the memory of the store.
@@ -47,5 +50,6 @@ impl Limits {
         watches: 1 << 16,
         token: MAX_PAYLOAD,
         transactions: 1 << 10,
+        changes: 1 << 20,
     };
 }

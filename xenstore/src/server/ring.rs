@@ -15,9 +15,10 @@ const REQ_PROD: usize = 2052;
 const RSP_CONS: usize = 2056;
 const RSP_PROD: usize = 2060;
 
-/// With this many bytes waiting for the guest, its requests wait.
+/// Bytes of answers and events that may wait for the guest before its requests have to wait.
 const ENOUGH_WAITING: usize = 64 << 10;
-/// With this many, it is not told of changes any more.
+/// Bytes that may wait before the guest is not told of changes any more. Between the two is room for the answers to
+/// what is in hand, which are never dropped.
 const TOO_MUCH_WAITING: usize = 256 << 10;
 /// Requests that are answered before others have their turn.
 const REQUESTS_AT_ONCE: usize = 64;
@@ -93,11 +94,14 @@ impl RingConnection {
     fn try_serve(&mut self, page: &dyn SharedPage) -> Result<Served, Broken> {
         let mut served = Served::default();
         for _ in 0..REQUESTS_AT_ONCE {
+            // Before each request, so that what it is answered has room: a guest that does not read is not served
+            // either.
             served.notify |= self.send(page)?;
             if self.waiting.len() > ENOUGH_WAITING {
                 return Ok(served);
             }
             let (took, request) = self.receive(page)?;
+            // Also without an answer: the guest may be waiting for room for the rest of its request.
             served.notify |= took;
             match request {
                 Some(request) => {
@@ -115,6 +119,7 @@ impl RingConnection {
 
     /// Takes bytes of one request. Returns whether there were any, and the request if it is complete.
     fn receive(&mut self, page: &dyn SharedPage) -> Result<(bool, Option<Message>), Broken> {
+        // The indices run freely: their difference counts, also where they wrap.
         let there = page.load(REQ_PROD).wrapping_sub(self.req_cons);
         if there > REQUESTS.1 {
             return Err(Broken("a request ring with more bytes than it holds"));

@@ -27,7 +27,7 @@ pub struct Store {
     tree: Tree,
     /// Goes up with every change.
     generation: u64,
-    /// Domains that it knows.
+    /// Domains that were introduced.
     domains: BTreeSet<DomId>,
     connections: BTreeMap<ConnectionId, Connection>,
     last: u64,
@@ -76,13 +76,13 @@ impl Store {
         self.connections.remove(&connection);
     }
 
-    /// Has the store know a domain, as when it is made; returns what is to be delivered.
+    /// Introduces a domain to the store, as when it is created; returns what is to be delivered.
     pub fn introduce(&mut self, domain: DomId) -> Vec<Delivery> {
         self.domains.insert(domain);
         self.events(INTRODUCED, false)
     }
 
-    /// Has the store forget a domain, as at its end; returns what is to be delivered.
+    /// Releases a domain, as when it has ended; returns what is to be delivered.
     pub fn release(&mut self, domain: DomId) -> Vec<Delivery> {
         self.domains.remove(&domain);
         self.events(RELEASED, false)
@@ -130,6 +130,8 @@ impl Store {
         let Some(mut connection) = self.connections.remove(&from) else { return Vec::new() };
         let result = self.act(&mut connection, request);
         self.connections.insert(from, connection);
+        // A longer payload is no message (XENSTORE_PAYLOAD_MAX). Who lists a node asks for its parts after E2BIG. No
+        // change has so long an answer, so that none is lost here.
         let result = result.and_then(|done| match done.answer.len() {
             0..=MAX_PAYLOAD => Ok(done),
             _ => Err(Errno::TOOBIG),
@@ -138,11 +140,13 @@ impl Store {
             Ok(done) => (request.kind, done),
             Err(errno) => (kind::ERROR, Done::saying(payload([error::name(errno)]))),
         };
+        // The request's numbers come back with the answer: that is how a client knows whose it is.
         let answer = Message { kind, payload: done.answer, ..*request };
         let mut deliveries = vec![(from, answer)];
         if !done.changes.is_empty() {
             deliveries.extend(self.changed(done.changes));
         }
+        // Behind the answer: before it, the client does not know of the watch that the event is of.
         deliveries.extend(done.first_event.map(|payload| (from, event(payload))));
         deliveries
     }
@@ -200,7 +204,13 @@ impl Store {
         }
         let tree = match request.transaction {
             0 => &mut self.tree,
-            number => &mut by.transactions.get(number)?.tree,
+            number => {
+                let transaction = by.transactions.get(number)?;
+                if !transaction.has_room(self.limits.changes) {
+                    return Err(Errno::NOSPC);
+                }
+                &mut transaction.tree
+            }
         };
         let did_something = match request.kind {
             kind::WRITE => tree.write(&path, rest, domain).map(|()| true)?,
@@ -238,6 +248,7 @@ impl Store {
         if path.starts_with('@') && !self.tree.is_heard_by(&path, by.domain) {
             return Err(Errno::ACCESS);
         }
+        // A watch by a relative name hears relative names (Xen, docs/misc/xenstore.txt, WATCH).
         let left_out = path.len().saturating_sub(name.len());
         let first_event = Some(by.watches.add(path, left_out, token, &self.limits)?);
         Ok(Done { first_event, ..Done::ok() })
@@ -250,6 +261,7 @@ impl Store {
             _ => return Err(Errno::INVAL),
         };
         let mut done = Done::ok();
+        // A whole tree takes the other's place: nobody ever sees a part of the changes.
         if let Some((tree, changes)) = by.transactions.end(request.transaction, commit, self.generation)? {
             self.tree = tree;
             done.changes = changes;
@@ -333,11 +345,13 @@ fn part(names: &[u8], offset: &[u8], generation: u64) -> Result<Vec<u8>, Errno> 
         std::str::from_utf8(offset).ok().and_then(|text| text.parse().ok()).ok_or(Errno::INVAL)?;
     let rest = names.get(offset..).ok_or(Errno::INVAL)?;
     let mut bytes = payload([generation.to_string().as_str()]);
+    // One byte is kept free for the zero that marks the end: with it the last part must fit, too.
     let room = MAX_PAYLOAD.saturating_sub(bytes.len()).saturating_sub(1);
     if rest.len() <= room {
         bytes.extend(rest.iter().chain(&[0]));
         return Ok(bytes);
     }
+    // Whole names only. A name is shorter than the room, since a path is (MAX_PATH).
     let end = rest.iter().take(room).rposition(|&byte| byte == 0).map_or(0, |last| last.saturating_add(1));
     bytes.extend(rest.iter().take(end));
     Ok(bytes)

@@ -195,6 +195,25 @@ fn a_transaction_that_another_change_overtook_is_done_again() {
 }
 
 #[test]
+fn a_transaction_notes_a_bounded_number_of_changes() {
+    let mut guest = Guest::new();
+    let number: u32 = guest.ask(kind::TRANSACTION_START, "\0").trim_end_matches('\0').parse().unwrap();
+    // What is written and removed again uses no node up.
+    let answers: Vec<String> = (0..1025)
+        .flat_map(|n| {
+            let path = format!("device/{n}");
+            let written = guest.ask_in(number, kind::WRITE, &format!("{path}\0x"));
+            [written, guest.ask_in(number, kind::RM, &format!("{path}\0"))]
+        })
+        .collect();
+    let done = answers.iter().take_while(|answer| !answer.starts_with('!')).count();
+    assert_eq!((done, answers.get(done).map(String::as_str)), (1024, Some("!ENOSPC")));
+    // Refused is the change, not the transaction.
+    assert_eq!(guest.ask_in(number, kind::READ, "domid\0"), "5");
+    assert_eq!(guest.ask_in(number, kind::TRANSACTION_END, "F\0"), "OK\0");
+}
+
+#[test]
 fn long_values_stream_through_the_rings() {
     let mut guest = Guest::new();
     let value = "v".repeat(2048);

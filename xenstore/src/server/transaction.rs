@@ -1,13 +1,13 @@
 //! The transactions of a connection: each is a copy of the tree that takes the tree's place, unless that has changed meanwhile.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use rustix::io::Errno;
 
 use super::tree::Tree;
 
 /// A change, for those who watch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Change {
     /// The node.
     pub(super) path: String,
@@ -22,14 +22,22 @@ pub(super) struct Transaction {
     pub(super) tree: Tree,
     /// Changes to tell of when it is committed, each once.
     changes: Vec<Change>,
+    /// The same, to find one among many.
+    noted: HashSet<Change>,
     /// The generation of the tree that it was copied from.
     generation: u64,
 }
 
 impl Transaction {
+    /// Whether one more change can be noted, if at most so many may be. What a transaction writes and removes again leaves no
+    /// node that would count, and yet is told of.
+    pub(super) fn has_room(&self, most: usize) -> bool {
+        self.changes.len() < most
+    }
+
     /// Notes a change, once.
     pub(super) fn note(&mut self, change: Change) {
-        if !self.changes.contains(&change) {
+        if self.noted.insert(change.clone()) {
             self.changes.push(change);
         }
     }
@@ -43,7 +51,7 @@ pub(super) struct Transactions {
 }
 
 impl Transactions {
-    /// Begins one, if fewer than `most` are open; returns its number.
+    /// Begins a transaction, if fewer than `most` are open; returns its number.
     pub(super) fn start(&mut self, tree: &Tree, generation: u64, most: usize) -> Result<u32, Errno> {
         if self.open.len() >= most {
             return Err(Errno::NOSPC);
@@ -54,7 +62,8 @@ impl Transactions {
         // Of two more numbers than can be open, one is neither open nor 0, which means none.
         let number = numbers.take(most.saturating_add(2)).find(free).ok_or(Errno::NOSPC)?;
         self.last = number;
-        let transaction = Transaction { tree: tree.clone(), changes: Vec::new(), generation };
+        let transaction =
+            Transaction { tree: tree.clone(), changes: Vec::new(), noted: HashSet::new(), generation };
         self.open.insert(number, transaction);
         Ok(number)
     }
@@ -64,20 +73,24 @@ impl Transactions {
         self.open.get_mut(&number).ok_or(Errno::NOENT)
     }
 
-    /// Ends one. Returns its changes if it is to count and did anything, with the tree that holds them.
+    /// Ends a transaction. Returns the tree with its changes, and the changes, if it is committed and made any.
     pub(super) fn end(
         &mut self,
         number: u32,
         commit: bool,
         generation: u64,
     ) -> Result<Option<(Tree, Vec<Change>)>, Errno> {
+        // Gone in any case, as in Xen: also one that is refused is not open any more.
         let transaction = self.open.remove(&number).ok_or(Errno::NOENT)?;
         if !commit {
             return Ok(None);
         }
+        // Any change since counts, of a node that the transaction has looked at or of another: so what it has read need
+        // not be kept, and who comes too late tries again.
         if transaction.generation != generation {
             return Err(Errno::AGAIN);
         }
+        // One that only read leaves the generation as it is, and so lets others come through.
         let did_something = !transaction.changes.is_empty();
         Ok(did_something.then_some((transaction.tree, transaction.changes)))
     }

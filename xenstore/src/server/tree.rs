@@ -67,6 +67,7 @@ impl Tree {
     /// The names of the nodes right below one.
     pub(super) fn list(&self, path: &str, domain: DomId) -> Result<Vec<&str>, Errno> {
         self.node(path, domain, Access::reads)?;
+        // With the slash: nodes such as "/a-b" stand between "/a" and those below it in the map's order.
         let prefix = if path == "/" { "/".to_owned() } else { format!("{path}/") };
         let below = self.nodes.range(prefix.clone()..).take_while(|(node, _)| node.starts_with(&prefix));
         let names = below.filter_map(|(node, _)| node.strip_prefix(&prefix));
@@ -84,10 +85,12 @@ impl Tree {
         if value.len() > self.limits.value {
             return Err(Errno::TOOBIG);
         }
+        // For a node that is not there this asks about the nearest one above it, in which it is made.
         match self.node(path, domain, Access::writes) {
             Ok(_) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno),
         }
+        // All is counted before anything is made: a write that is refused leaves no nodes behind.
         let missing = self.missing(path);
         let old = self.nodes.get(path).map_or(0, |node| node.value.len());
         let paths: usize = missing.iter().map(|path| path.len()).sum();
@@ -167,6 +170,7 @@ impl Tree {
     /// A node with which a domain may do something. Who may not know of what is above a node that is not there, does not
     /// learn that it is not there.
     fn node(&self, path: &str, domain: DomId, wanted: fn(Access) -> bool) -> Result<&Node, Errno> {
+        // The permission first, of the nearest node there is: "no such node" is told only to who may know.
         let nearest = self.nearest(path).ok_or(Errno::NOENT)?;
         if !nearest.grants(domain, wanted) {
             return Err(Errno::ACCESS);

@@ -45,14 +45,14 @@ impl Watches {
         Ok(event)
     }
 
-    /// Takes a watch back.
+    /// Removes a watch.
     pub(super) fn remove(&mut self, path: &str, token: &[u8]) -> Result<(), Errno> {
         let found = self.list.iter().position(|watch| watch.path == path && watch.token == token);
         self.list.remove(found.ok_or(Errno::NOENT)?);
         Ok(())
     }
 
-    /// Takes all back.
+    /// Removes all watches.
     pub(super) fn clear(&mut self) {
         self.list.clear();
     }

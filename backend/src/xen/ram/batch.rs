@@ -50,6 +50,7 @@ pub(super) fn map_all(origin: &Origin, bank: Bank) -> Mapped {
     let mut mapped = Mapped::default();
     let first = bank.base / PAGE;
     let mut left = vec![Stretch { first, count: bank.size / PAGE, tries: 0 }];
+    // Not by recursion: the guest says how often a stretch is split.
     while let Some(stretch) = left.pop() {
         let others = origin.mappings.load(Ordering::Relaxed);
         if mapped.pieces.len().saturating_add(others) >= MAX_PIECES || stretch.tries > TRIES {
@@ -59,6 +60,7 @@ pub(super) fn map_all(origin: &Origin, bank: Bank) -> Mapped {
         let frames: Vec<u64> = (stretch.first..stretch.first + stretch.count).collect();
         match source.map(domain, &frames) {
             Ok(Batch::Mapped(mapping)) => {
+                // A mapping of another length would put all behind it at wrong offsets.
                 let whole = u64::try_from(mapping.len()) == Ok(stretch.count * PAGE);
                 let offset = usize::try_from((stretch.first - first) * PAGE).ok();
                 match offset.filter(|_| whole) {

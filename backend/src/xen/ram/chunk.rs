@@ -41,6 +41,8 @@ impl Chunk {
     /// What is mapped of it; maps it if nobody has yet.
     pub(super) fn mapped(&self) -> &Mapped {
         self.mapped.get_or_init(|| {
+            // Counted without an order: two chunks that are mapped at once may go past the limit by a little, which
+            // leaves room (`MAX_PIECES`).
             let mapped = batch::map_all(&self.origin, self.bank);
             self.origin.mappings.fetch_add(mapped.pieces.len(), Ordering::Relaxed);
             mapped

@@ -44,7 +44,7 @@ impl Events for Evtchn {
     }
 }
 
-/// How much one round served.
+/// What one round served, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Served {
     /// Accesses that the device answered.
@@ -159,6 +159,8 @@ impl<E: Events> RequestLoop<E> {
         if self.held.is_empty() {
             return Ok(());
         }
+        // An event that came while its port was masked is delivered by this: none is lost between the last look and a
+        // wait.
         let result = self.events.unmask(&self.held);
         self.held.clear();
         result
@@ -172,6 +174,7 @@ impl<E: Events> RequestLoop<E> {
     ) -> Result<(), Error> {
         let mut more = true;
         while more {
+            // Only what this read adds: ports from before are masked, and their events cannot have come again.
             let known = held.len();
             more = self.events.pending(held)?;
             let mut result = Ok(());
@@ -183,6 +186,8 @@ impl<E: Events> RequestLoop<E> {
         Ok(())
     }
 
+    /// Serves the vCPU of a port. There may be nothing to do: the event is that of an access which
+    /// [`RequestLoop::poll_once`] has answered before it was read.
     fn serve_port(&mut self, port: u32, device: &mut dyn Mmio, served: &mut Served) -> Result<(), Error> {
         let place = self.slots.binary_search_by_key(&port, |slot| slot.0).ok();
         let offset = place.and_then(|place| self.slots.get(place));

@@ -53,8 +53,10 @@ fn try_serve(page: &VolatileSlice<'_>, offset: usize, device: &mut dyn Mmio) -> 
         return Some(Found::Nothing);
     }
     slot.store(with_state(flags, State::InProcess), FLAGS, Ordering::Relaxed).ok()?;
+    // The one copy that is judged and answered: the page may change at any time.
     let mut request = Slot::default();
     slot.read_slice(request.as_mut_bytes(), 0).ok()?;
+    // With the flags that were looked at above, not those that may stand there by now.
     let (found, data) = answer(&Slot { flags, ..request }, device);
     if let Some(data) = data {
         slot.store(data, DATA, Ordering::Relaxed).ok()?;
@@ -80,6 +82,7 @@ fn answer(request: &Slot, device: &mut dyn Mmio) -> (Found, Option<u64>) {
             let Some((size, mask)) = size_and_mask(request.size) else {
                 return (Found::Garbage, reads.then_some(u64::MAX));
             };
+            // A device sees no bits above the access's size, whoever wrote them.
             let data = if reads {
                 Some(device.read(request.addr, size) & mask)
             } else {

@@ -30,6 +30,7 @@ impl Watch {
         let events = Evtchn::open()?;
         match events.bind_virq(VIRQ_SLOTS) {
             Ok(_) => Ok(Watch { events: Some(events) }),
+            // A virtual interrupt has one port in a domain.
             Err(error) if error.errno() == Some(Errno::EXIST) => Ok(Watch { events: None }),
             Err(error) => Err(error),
         }
@@ -64,6 +65,7 @@ impl Watch {
     pub fn drain(&self) -> Result<bool, Error> {
         let Some(events) = &self.events else { return Ok(true) };
         let mut ports = Vec::new();
+        // Read before it is unmasked: the caller lists the slots after both, so that no change is missed.
         while events.pending(&mut ports)? {}
         events.unmask(&ports)?;
         Ok(!ports.is_empty())

@@ -70,6 +70,7 @@ registers! {
         cpacr: "cpacr_el1",
         csselr: "csselr_el1",
         cntkctl: "cntkctl_el1",
+        // In this order: a timer that is switched on with the last vCPU's value would fire for it.
         timer_compare: "cntv_cval_el0",
         timer_control: "cntv_ctl_el0",
     }
@@ -169,7 +170,8 @@ pub struct Context {
     interface: InterfaceState,
 }
 
-/// SCTLR_EL1 when a vCPU starts: its RES1 bits, MMU and caches off, little endian.
+/// SCTLR_EL1 when a vCPU starts, as under Xen (SCTLR_GUEST_INIT): MMU and caches off, little endian, alignment of the
+/// stack pointer checked, WFI and WFE of EL0 not trapped to EL1.
 const SCTLR_RESET: u64 = 0x00c5_0078;
 
 impl Context {
@@ -185,7 +187,7 @@ impl Context {
         Context { system, floating_point, interface: InterfaceState::default() }
     }
 
-    /// Sets what the virtual counter lags behind the physical one by.
+    /// Sets CNTVOFF_EL2: the ticks by which the virtual counter is behind the physical one.
     pub fn set_counter_offset(&mut self, ticks: u64) {
         self.system.counter_offset = ticks;
     }
@@ -209,6 +211,8 @@ impl Context {
             load_floating_point(&self.floating_point);
             self.system.load();
         }
+        // The ERET into the guest synchronizes anyhow; this is for accesses on the vCPU's behalf before it
+        // (`translate`).
         isb();
     }
 
@@ -256,7 +260,7 @@ pub fn stack_pointer(pstate: Pstate) -> u64 {
     if pstate.uses_sp_el1() { read_sysreg!("sp_el1") } else { read_sysreg!("sp_el0") }
 }
 
-/// Changes it.
+/// Sets the stack pointer of the vCPU that runs on this CPU, in the AArch64 state `pstate`.
 pub fn set_stack_pointer(pstate: Pstate, sp: u64) {
     // SAFETY: EL2 runs on SP_EL2; these are the guest's.
     unsafe {

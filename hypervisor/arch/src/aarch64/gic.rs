@@ -181,6 +181,8 @@ pub fn shared_interrupts() -> u32 {
 
 /// Makes another CPU leave its guest, or its sleep, and look at its scheduler.
 pub fn kick(cpu: CpuId) {
+    // What the other CPU is to find there is stored before the interrupt goes: sending one by a system register is not
+    // ordered with stores.
     xenolith_hw::dsb();
     let gic = gic();
     match &gic.interface {
@@ -189,7 +191,7 @@ pub fn kick(cpu: CpuId) {
     }
 }
 
-/// How many list registers a vCPU has.
+/// The number of list registers that a vCPU has.
 pub fn list_registers() -> usize {
     match &gic().interface {
         Interface::V2(interface) => interface.list_registers(),
@@ -227,6 +229,7 @@ pub fn write_list(index: usize, register: ListRegister) {
 pub fn set_maintenance(fill: &Fill) {
     match &gic().interface {
         Interface::V2(interface) => interface.write_control(control(fill)),
+        // TDIR: with an active interrupt that is in no list register, the guest's ICC_DIR_EL1 would find none to end.
         Interface::V3(_) => v3::write_control(control(fill) | u32::from(fill.unlisted_active) << 14),
     }
 }
@@ -236,13 +239,14 @@ fn control(fill: &Fill) -> u32 {
     1 | u32::from(fill.unlisted_active) << 2 | u32::from(fill.no_pending) << 3
 }
 
-/// How many interrupts the guest has ended that were in no list register (EOIcount). It counts from zero after
-/// [`set_maintenance`].
+/// The number of interrupts that the guest has ended and that were in no list register (EOIcount). It counts from zero
+/// after [`set_maintenance`].
 pub fn unlisted_ends() -> u32 {
     let control = match &gic().interface {
         Interface::V2(interface) => interface.read_control(),
         Interface::V3(_) => v3::read_control(),
     };
+    // EOIcount is in bits 31:27 of both.
     control >> 27
 }
 

@@ -151,6 +151,7 @@ pub fn init(ram: impl Iterator<Item = Range<u64>>, cpus: u64) {
     // SAFETY: code, data and stack stay where they are, with the rights that they need.
     unsafe { tables.activate() };
     *MAP.lock() = Some(tables);
+    // Translations by the first map's blocks would still let code be written.
     flush();
     // SAFETY: with the map above nothing is both writable and executable.
     unsafe { write_sysreg!("sctlr_el2", SCTLR | SCTLR_WXN) };

@@ -2,6 +2,7 @@
 
 /// The counter's value. It is the same on all CPUs.
 pub fn now() -> u64 {
+    // The counter may be read ahead of instructions before it (Arm ARM, the Generic Timer in AArch64 state).
     xenolith_hw::isb();
     read_sysreg!("cntpct_el0")
 }
@@ -24,6 +25,8 @@ pub fn set_timer(deadline: Option<u64>) {
     unsafe {
         match deadline {
             Some(deadline) => {
+                // The value first: with the old one, which has mostly passed, the timer would fire when it is switched
+                // on.
                 write_sysreg!("cnthp_cval_el2", deadline);
                 write_sysreg!("cnthp_ctl_el2", ENABLE);
             }

@@ -20,7 +20,7 @@ impl Context {
         Context(Registers { sctlr: SCTLR_RESET, vmpidr: mpidr, ..Registers::default() })
     }
 
-    /// Sets what the virtual counter lags behind the physical one by.
+    /// Sets the ticks by which the virtual counter is behind the physical one.
     pub fn set_counter_offset(&mut self, ticks: u64) {
         self.0.counter_offset = ticks;
     }
@@ -86,7 +86,7 @@ pub fn stack_pointer(pstate: Pstate) -> u64 {
     with(|machine| machine.cpu().registers.sp[usize::from(pstate.uses_sp_el1())])
 }
 
-/// Changes it.
+/// Sets the stack pointer of the vCPU that runs on this CPU, in the state `pstate`.
 pub fn set_stack_pointer(pstate: Pstate, sp: u64) {
     with(|machine| machine.cpu().registers.sp[usize::from(pstate.uses_sp_el1())] = sp);
 }

@@ -84,7 +84,7 @@ pub fn kick(cpu: CpuId) {
     with(|machine| machine.line_of(cpu.0.into(), KICK).latched = true);
 }
 
-/// How many list registers a vCPU has.
+/// The number of list registers that a vCPU has.
 pub fn list_registers() -> usize {
     LIST_REGISTERS
 }

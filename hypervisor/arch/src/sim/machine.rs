@@ -46,7 +46,7 @@ impl Uart {
     }
 }
 
-/// How often TLBs were flushed.
+/// Flushes of TLBs, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flushes {
     /// By address.

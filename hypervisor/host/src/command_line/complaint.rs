@@ -60,9 +60,9 @@ pub enum InvalidOptions {
     NoVcpus,
     /// More vCPUs than the interrupt controller serves.
     TooManyVcpus {
-        /// How many were asked for.
+        /// vCPUs that were asked for.
         vcpus: u32,
-        /// How many there may be.
+        /// The most vCPUs that the domain may have.
         max_vcpus: u32,
     },
     /// No memory.

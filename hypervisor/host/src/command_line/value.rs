@@ -6,7 +6,7 @@ use log::LevelFilter;
 
 use super::{CrashAction, Problem};
 
-/// A truth. Naming the option alone says yes.
+/// A Boolean. The option's name alone is true.
 pub fn boolean(value: Option<&str>) -> Result<bool, Problem> {
     match value {
         None | Some("yes" | "on" | "true" | "enable" | "1") => Ok(true),
@@ -15,7 +15,7 @@ pub fn boolean(value: Option<&str>) -> Result<bool, Problem> {
     }
 }
 
-/// A number of things.
+/// A count, of 32 bits.
 pub fn count(value: Option<&str>) -> Result<u32, Problem> {
     let number = value.and_then(number).and_then(|number| u32::try_from(number).ok());
     number.ok_or(Problem::Value("a number"))

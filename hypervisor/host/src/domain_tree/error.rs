@@ -14,9 +14,9 @@ pub enum TreeError {
     NoVcpus,
     /// More vCPUs than the interrupt controller's layout has room for.
     TooManyVcpus {
-        /// How many were asked for.
+        /// vCPUs that were asked for.
         vcpus: u16,
-        /// How many there may be.
+        /// The most vCPUs that the domain may have.
         limit: u16,
     },
     /// No memory was asked for.
@@ -34,7 +34,7 @@ pub enum TreeError {
     NoInterruptController,
     /// The tree would be larger than Linux takes.
     TooLarge {
-        /// Its bytes.
+        /// Bytes of the tree.
         size: usize,
         /// Bytes that are allowed.
         limit: usize,

@@ -27,7 +27,7 @@ const INTERRUPT_CONTROLLER: [&str; 8] = [
     "interrupt-parent",
 ];
 
-/// How new nodes refer to what is around them.
+/// The cells and the interrupt parent that new nodes are written with.
 pub struct Style {
     /// Cells of an address and of a size in the root's children.
     pub root_cells: [usize; 2],

@@ -138,6 +138,8 @@ impl<'a> Rewriter<'_, 'a> {
     fn mmio(&self) -> Vec<Region> {
         let pages =
             |regions: &[Region]| -> Vec<Region> { regions.iter().map(|region| region.to_pages()).collect() };
+        // By whole pages on both sides, since stage 2 maps no less: a page with a register of the hypervisor's in it is
+        // not the domain's, whatever else is there.
         let ram = subtract(&self.platform.memory, &self.platform.reserved);
         let mut owned = pages(&ram);
         owned.extend(pages(&self.platform.gic.regions()));
@@ -146,6 +148,7 @@ impl<'a> Rewriter<'_, 'a> {
     }
 
     fn spis(&self) -> Vec<Interrupt> {
+        // A line that a hidden device shares stays the hypervisor's: it has one owner.
         let free = self.given.spis.iter().filter(|(intid, _)| !self.kept.spis.contains_key(intid));
         free.map(|(&intid, &trigger)| Interrupt { intid, trigger }).collect()
     }
@@ -154,6 +157,7 @@ impl<'a> Rewriter<'_, 'a> {
 impl Resources {
     fn take<'a>(&mut self, tree: &Tree<'a>, platform: &Platform, place: &Place<'a, '_>) {
         self.registers.extend(place.regions().flatten());
+        // What is behind a host bridge is in its windows, and no node says so of each device.
         if place.text("device_type") == Some("pci") {
             self.registers.extend(place.windows().flatten());
         }

@@ -74,6 +74,7 @@ pub fn gunzip<E>(
         let piece = window.get(position..end).ok_or(GunzipError::Damaged)?;
         length =
             u64::try_from(written).ok().and_then(|written| length.checked_add(written)).unwrap_or(u64::MAX);
+        // Before the sink gets the piece: it has room for `limit` bytes, whatever the file says of itself.
         if length > limit {
             return Err(GunzipError::TooLarge { limit });
         }
@@ -84,6 +85,7 @@ pub fn gunzip<E>(
         position = end & (WINDOW - 1);
         match status {
             TINFLStatus::Done => break,
+            // A round that moves nothing would be followed by others like it for ever.
             TINFLStatus::HasMoreOutput if read != 0 || written != 0 => {}
             TINFLStatus::NeedsMoreInput | TINFLStatus::FailedCannotMakeProgress => {
                 return Err(GunzipError::Truncated);

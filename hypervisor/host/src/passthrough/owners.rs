@@ -81,6 +81,7 @@ impl Owners {
         let is_memory = place.text("device_type") == Some("memory");
         let windows = place.windows().flatten().filter(|_| place.text("device_type") == Some("pci"));
         let registers = place.regions().filter(|_| !is_memory).flatten();
+        // A page can only be given as a whole: whoever has a register in it has the page.
         let pages: Vec<Region> = registers.chain(windows).map(Region::to_pages).collect();
         self.devices.extend(&pages);
         if is_given_up(place) && !is_ours {
@@ -135,6 +136,7 @@ impl Owners {
                 lines: lines.iter().map(|line| line.intid).collect(),
             });
         }
+        // Only now that nothing can be refused any more: a claim is all that a domain asks for, or nothing.
         self.claims.extend(claims);
         Ok(granted)
     }

@@ -69,7 +69,7 @@ pub enum PlatformError {
     },
     /// More modules than the hypervisor keeps.
     TooManyModules {
-        /// How many it keeps.
+        /// The most modules that it keeps.
         limit: usize,
     },
     /// A module is not, or not wholly, in one memory bank.

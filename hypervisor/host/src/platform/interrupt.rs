@@ -43,6 +43,7 @@ impl Interrupt {
             _ => return None,
         };
         let intid = first.0.checked_add(number).map(Intid).filter(|&intid| intid < end)?;
+        // 1 and 2 are edges, 4 and 8 levels; a PPI has a mask of CPUs in the bits from 8 on.
         let trigger = if flags & 3 != 0 { Trigger::Edge } else { Trigger::Level };
         Some(Interrupt { intid, trigger })
     }

@@ -71,6 +71,7 @@ impl<'a> Tree<'a> {
         if let Some(phandle) = number(&node, "phandle").or_else(|| number(&node, "linux,phandle")) {
             self.phandles.entry(phandle).or_insert(node);
         }
+        // The depth is bounded: `shape::checked` has let the tree pass.
         node.children().for_each(|child| self.index(child));
     }
 
@@ -266,6 +267,8 @@ impl<'a, 'p> Place<'a, 'p> {
         let mut bus = self;
         let mut address = address;
         while let Some(above) = bus.parent {
+            // Without `ranges` the bus's addresses are none of the CPU's; an empty one says that they are the same
+            // (Devicetree Specification 2.3.8).
             let ranges = bus.ranges?;
             if !ranges.is_empty() {
                 let cells = [bus.address_cells, above.address_cells, bus.size_cells];

@@ -49,8 +49,8 @@ pub const MAX_SPIS: u16 = 988;
 /// The most list registers that an implementation has.
 pub const MAX_LIST_REGISTERS: usize = 16;
 
-/// One of the controller's frames: where the guest finds a part of its registers. Who has found the frame of an address
-/// says which it is, and the offset in it; the controller itself knows no address.
+/// A frame of the controller's registers. The domain's address table turns an address into a frame and an offset in it;
+/// the controller itself knows no address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame(
     /// 0 is GICD. GICv3: 1 and those that follow are the redistributor regions, in their order.

@@ -43,11 +43,14 @@ impl Frames {
     }
 
     fn take_area(&self, pages: u64, align_order: u8) -> Option<Area> {
+        // Held for all pieces: they are chosen by what is free, which nobody may change in between.
         let mut buddy = self.buddy.lock();
         let mut area = Area::new();
         let mut left = pages;
         while left > 0 && !area.is_full() {
             let mut best: Option<FrameRange> = None;
+            // The domain's addresses are the machine's, so that only what is aligned is mapped by blocks of 1 GiB or
+            // 2 MiB.
             let orders = [MAX_ORDER, 9, align_order];
             for order in orders.into_iter().filter(|&order| order >= align_order) {
                 let mut from = 0;

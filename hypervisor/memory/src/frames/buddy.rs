@@ -42,7 +42,8 @@ struct Zone {
 }
 
 impl Zone {
-    /// The number of the block that `frame` lies in, which need not be its first frame, counted from the first block of its order that the bank touches.
+    /// The number of the block that `frame` lies in, which need not be its first frame, counted from the first block of
+    /// its order that the bank touches.
     fn number(&self, frame: u64, order: u8) -> Option<usize> {
         usize::try_from((frame >> order).checked_sub(self.range.start >> order)?).ok()
     }
@@ -85,6 +86,8 @@ impl Zone {
             return false;
         }
         let mut order = order;
+        // A buddy outside the bank is in no set, so that no block reaches over the bank's end. `frame` may come to lie
+        // in the middle of the block: its number is the same from any of its frames.
         while order < MAX_ORDER && self.remove(frame ^ (1 << order), order) {
             order += 1;
         }
@@ -96,6 +99,7 @@ impl Zone {
         let Some(found) = self.order_of(frame, order) else { return false };
         self.remove(frame, found);
         for half in (order..found).rev() {
+            // Of each halving, the half without `frame` stays free.
             let other = ((frame >> half) ^ 1) << half;
             self.add(other, half);
         }
@@ -193,6 +197,7 @@ impl Buddy {
         let mut taken = 0;
         for (frame, order) in pieces(range) {
             if !self.take_pieces(frame, order) {
+                // Undone under the same lock: nobody has seen the half of it.
                 self.give(FrameRange { first: range.first, pages: taken });
                 return false;
             }

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use super::{FrameError, Kind};
 use xenolith_core::types::DomId;
 
-/// What a frame is at the moment.
+/// The state of a machine frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameState {
     /// In the allocator, or on the way out of it. `dirty` frames have not been scrubbed since boot.
@@ -20,7 +20,7 @@ pub enum FrameState {
     Reserved,
     /// Its last reference is gone, and its content is being wiped.
     Scrubbing,
-    /// Somebody's.
+    /// In use, by a domain or by the hypervisor.
     Used(Used),
 }
 
@@ -147,6 +147,7 @@ impl Entry<'_> {
         let mut owner = DomId::INVALID;
         self.change(|state| {
             let FrameState::Used(used) = state else { return Err(FrameError::NotInUse) };
+            // The owner's own reference goes by `give_up`, which looks at the owner.
             if used.references <= u32::from(used.allocated) {
                 return Err(FrameError::NoReference);
             }
@@ -184,6 +185,7 @@ impl Entry<'_> {
             if used.kind != Kind::Ram {
                 return Err(FrameError::WrongKind);
             }
+            // Whoever else has it mapped was let in by the old owner, and would see what the new one writes.
             if !used.allocated || used.references != 1 {
                 return Err(FrameError::StillUsed);
             }
@@ -195,6 +197,7 @@ impl Entry<'_> {
     /// Takes a reserved frame for the caller, who has to free it.
     pub fn reclaim(self) -> Result<(), FrameError> {
         self.change(|state| match state {
+            // A state that nobody else acts on: of two callers one gets the frame.
             FrameState::Reserved => Ok(FrameState::Scrubbing),
             _ => Err(FrameError::NotReserved),
         })

@@ -39,16 +39,19 @@ impl Frames {
             let mut buddy = self.buddy.lock();
             let Some(mut block) = buddy.next_block(cursor.0) else { return false };
             block.pages = block.pages.min(1 << CHUNK_ORDER);
+            // Out of the allocator meanwhile, or what another CPU gets from it and writes would be wiped.
             if !buddy.lend(block) {
                 return false;
             }
             block
         };
         for number in chunk.first.0..chunk.end() {
+            // What was used and freed since boot was wiped then.
             if self.state(Mfn(number)) == Ok(FrameState::Free { dirty: true }) {
                 self.wipe(Mfn(number));
             }
         }
+        // Dirty frames that come in before it later (`reclaim`) are wiped when they are handed out.
         cursor.0 = chunk.end();
         self.mark_wiped(chunk);
         self.buddy.lock().give_lent(chunk);

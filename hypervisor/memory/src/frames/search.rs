@@ -3,7 +3,7 @@
 use super::Frames;
 use xenolith_core::types::{DomId, Mfn};
 
-/// What a search has come to.
+/// What [`Frames::find_ram_of`] has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Search {
     /// This one.

@@ -87,6 +87,7 @@ impl Frames {
         }
         let table: &'static [AtomicU64] = storage.table;
         let table = table.get(..entries).ok_or(SetupError::StorageTooSmall)?;
+        // What no gap between reserved ranges frees below stays reserved.
         for word in table {
             Entry(word).set(FrameState::Reserved);
         }

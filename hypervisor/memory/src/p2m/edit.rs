@@ -62,6 +62,7 @@ impl<'a, P: TablePool, T: Tlb> Edit<'a, P, T> {
             };
             match removal.remove(&mut table, piece) {
                 Ok(()) => {}
+                // Later in the range it is no error: the caller learns how far it came, and gets it at the next call.
                 Err(Stop::NoTables) if reached == whole.first => return Err(P2mError::NoTables),
                 Err(_) => break,
             }
@@ -90,6 +91,7 @@ impl<'a, P: TablePool, T: Tlb> Edit<'a, P, T> {
 
 impl<P: TablePool, T: Tlb> Drop for Edit<'_, P, T> {
     fn drop(&mut self) {
+        // Also when an error ends the edit: stale translations must not outlive the borrow of the tables.
         self.flush();
     }
 }
@@ -110,17 +112,21 @@ impl<P: TablePool, T: Tlb> Removal<'_, P, T> {
     fn remove(&mut self, table: &mut TableMut<'_, T::Format>, piece: Piece) -> Result<(), Stop> {
         let level = table.view().level();
         for (index, part) in piece.cut(level) {
+            // Empty slots count too: a guest may have a call made on a vast range in which little is mapped.
             *self.steps = self.steps.checked_sub(1).ok_or(Stop::Later)?;
             match table.view().slot(index) {
                 TableSlot::Empty => {}
                 TableSlot::Table => self.remove_below(table, index, part)?,
                 TableSlot::Leaf(leaf) if part.fills_slot(level) => {
+                    // Listed before it is taken out: when the list is full the leaf stays mapped.
                     self.note(part, leaf, part.first)?;
                     table.take(index);
+                    // Not flushed yet: one flush serves the whole edit, and nothing is mapped here before it.
                     self.stale.leaf(part.first);
                 }
                 TableSlot::Leaf(leaf) => self.remove_part(table, index, part, leaf)?,
             }
+            // After each slot, so that whoever goes on later begins at what was not done.
             *self.reached = part.end;
         }
         Ok(())
@@ -141,10 +147,12 @@ impl<P: TablePool, T: Tlb> Removal<'_, P, T> {
         };
         self.remove(&mut child, part)?;
         let first = slot_start(level, part.first);
+        // In this order: looking for content in 512 slots is dear, and most removals end elsewhere.
         if part.end != first + level.slot_pages() || !child.view().is_empty() {
             return Ok(());
         }
         if let Some(Ok(page)) = table.unlink(index).map(Table::into_page) {
+            // A walk may be under way in it, or a TLB know the way to it: its frame goes back after the flush.
             self.stale.table(first, level, page);
             *self.tables = self.tables.saturating_sub(1);
         }
@@ -162,7 +170,11 @@ impl<P: TablePool, T: Tlb> Removal<'_, P, T> {
     ) -> Result<(), Stop> {
         let level = table.view().level();
         let first = slot_start(level, part.first);
+        // Break before make (Arm ARM, "Using break-before-make when updating translation table entries"): a block and a
+        // table for the same addresses must not be in a TLB at the same time. The guest may fault meanwhile, and then
+        // runs its instruction again (`lookup_for`).
         let (rest, used) = without(leaf, level, part, self.pool).ok_or(Stop::NoTables)?;
+        // The last that can fail, while the block is still in place.
         if let Err(stop) = self.note(part, leaf, first) {
             discard(rest, self.pool);
             return Err(stop);
@@ -172,6 +184,7 @@ impl<P: TablePool, T: Tlb> Removal<'_, P, T> {
         self.stale.flush(self.space, self.tlb, self.pool);
         let _linked = table.link(index, rest);
         *self.tables += used;
+        // The guest uses what is left of the block: it must not fault there for longer than needed.
         self.tlb.publish();
         Ok(())
     }

@@ -24,6 +24,8 @@ impl<P: TablePool, T: Tlb> P2m<P, T> {
         let mut need = 0;
         for piece in self.roots(whole) {
             let table = self.root.table(piece.first);
+            // Over the whole range before anything is written: a frame that is occupied, or a table that is missing,
+            // changes nothing.
             need += tables_needed(table, self.geometry.level(), piece, backing)?;
         }
         let mut spare = take_all(&mut self.pool, need).ok_or(P2mError::NoTables)?;
@@ -37,6 +39,7 @@ impl<P: TablePool, T: Tlb> P2m<P, T> {
         if whole.pages() > 0 {
             self.highest = self.highest.max(Some(Gfn(whole.end - 1)));
         }
+        // Once for all. No flush: an entry that gave a translation fault is in no TLB, by the architecture.
         self.tlb.publish();
         Ok(())
     }
@@ -55,6 +58,7 @@ fn tables_needed<D: Descriptor>(
             TableSlot::Leaf(_) => return Err(P2mError::Occupied),
             TableSlot::Empty if backing.fits_leaf(level, part) => {}
             slot => {
+                // A table that is there already may lack others below.
                 need += u64::from(slot == TableSlot::Empty);
                 if let Some(next) = level.next() {
                     let child = table.and_then(|table| table.child(index));

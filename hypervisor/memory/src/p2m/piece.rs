@@ -16,6 +16,7 @@ impl Piece {
     #[inline]
     pub fn new(geometry: Geometry, gfn: Gfn, pages: u64) -> Result<Self, P2mError> {
         let end = gfn.0.checked_add(pages).ok_or(P2mError::OutOfRange)?;
+        // An empty range ends where it begins: its first frame is looked at for itself.
         if gfn >= geometry.end() || end > geometry.end().0 {
             return Err(P2mError::OutOfRange);
         }

@@ -6,7 +6,7 @@ use crate::descriptor::Descriptor;
 use crate::table::{TableSlot, View};
 use xenolith_core::types::{Gfn, Mfn};
 
-/// How many slots one call looks at.
+/// Slots that one scan looks at before it returns to the caller, who may have to let others run.
 const STEPS: u32 = 8192;
 
 impl<P: TablePool, T: Tlb> P2m<P, T> {

@@ -24,6 +24,8 @@ pub(super) fn without<D: Descriptor>(
         if cut.first >= cut.end {
             let _set = table.borrow().set(index, part);
         } else if cut != slot {
+            // The hole begins or ends in this slot. At most two slots of a table are cut so: three tables for a block
+            // of 1 GiB.
             let Some((smaller, more)) = without(part, below, cut, pool) else {
                 discard(table, pool);
                 return None;

@@ -15,7 +15,7 @@ use xenolith_core::types::{Gfn, Ipa, Mfn};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Vmid(pub u16);
 
-/// What the hardware walks for a domain.
+/// The tables that the hardware walks for a domain, and the mark of its TLB entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AddressSpace {
     /// Where its walks begin.
@@ -80,6 +80,7 @@ pub(super) struct Stale {
 impl Stale {
     /// Notes a leaf that was taken out.
     pub fn leaf(&mut self, first: u64) {
+        // Beyond the limit addresses are not kept: all of the domain is flushed then.
         self.many |= self.addresses.try_push(Gfn(first).base()).is_err();
     }
 
@@ -96,6 +97,7 @@ impl Stale {
 
     /// Flushes what there is, if anything. Only then do the frames of unlinked tables go back.
     pub fn flush(&mut self, space: AddressSpace, tlb: &impl Tlb, pool: &mut impl TablePool) {
+        // No table is noted without an address.
         if self.addresses.is_empty() && !self.many {
             return;
         }
@@ -107,6 +109,7 @@ impl Stale {
         }
         self.addresses.clear();
         self.many = false;
+        // No walk leads to them any more: they may become tables of something else.
         while let Some(page) = self.tables.pop() {
             pool.give(page);
         }

@@ -85,7 +85,7 @@ impl<D: Descriptor> Root<D> {
         })
     }
 
-    /// The same, to change.
+    /// The table that a walk for `frame` begins in, to change it.
     pub fn table_mut(&mut self, frame: u64) -> Option<TableMut<'_, D>> {
         self.table(frame).map(TableMut)
     }

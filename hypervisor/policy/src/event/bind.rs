@@ -88,7 +88,7 @@ impl<F: SharedFrame> EventChannels<F> {
 
     /// The other end of `peer`'s connection was closed: our end waits for that domain to connect again. `peer` is
     /// what the closing domain's table returned. Does nothing when the connection no longer stands. When our end is a
-    /// port of the hypervisor, whose it is comes back.
+    /// port of the hypervisor, returns who consumes its events, and the vCPU for which.
     pub fn disconnect(&mut self, peer: Peer) -> Option<(ConsumerTag, VcpuId)> {
         let channel = self.ports.get_mut(peer.port)?;
         let closer = channel.peer().filter(|closer| closer.link == peer.link)?;
@@ -96,7 +96,7 @@ impl<F: SharedFrame> EventChannels<F> {
         Some((channel.consumer?, channel.vcpu))
     }
 
-    /// Whose a port of the hypervisor is.
+    /// The part of the hypervisor that consumes a port's events, and the vCPU for which; nothing for a guest's port.
     pub fn consumer(&self, port: Port) -> Option<(ConsumerTag, VcpuId)> {
         let channel = self.ports.get(port)?;
         Some((channel.consumer?, channel.vcpu))
@@ -177,15 +177,17 @@ impl<F: SharedFrame> EventChannels<F> {
         Ok(port)
     }
 
-    /// Gives a port back, whoever's it is; returns the other end.
+    /// Frees a port, the guest's or the hypervisor's; returns the other end.
     pub(super) fn free(&mut self, port: Port) -> Option<Peer> {
         let channel = *self.ports.get(port)?;
         if let Binding::Virq(virq) = channel.binding {
+            // One of the domain may notify another vCPU by now (`bind_vcpu`), but its entry stays at vCPU 0.
             let slot_vcpu = if is_per_vcpu(virq.into()) { channel.vcpu } else { VcpuId(0) };
             if let Some(slot) = self.virq_slot(virq.into(), slot_vcpu) {
                 *slot = 0;
             }
         }
+        // Who gets the number next must not find the old event.
         match &self.form {
             Form::TwoLevel(two_level) => two_level.clear_pending(port),
             Form::Fifo(fifo) => fifo.clear_pending(port),
@@ -234,6 +236,8 @@ impl<F: SharedFrame> Ends<'_, F> {
     pub fn bind_interdomain(&mut self, remote_port: Port) -> Result<(Port, EventActions), Errno> {
         let local_domain = self.local().domain();
         self.remote().check_offered(remote_port, local_domain)?;
+        // What can fail comes before the remote end is changed. Nobody can connect to a port that is meant for an
+        // invalid domain.
         let local_port = self.local().allocate(Binding::Unbound(DomId::INVALID), VcpuId(0))?;
         let link = self.new_link();
         let remote_domain = self.remote().domain();

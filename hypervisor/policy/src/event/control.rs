@@ -39,6 +39,7 @@ impl<F: SharedFrame> EventChannels<F> {
         }
         match Fifo::new(self.vcpus) {
             Ok(mut fifo) => {
+                // The form changes only when nothing can fail any more.
                 fifo.set_control(vcpu, frame, offset)?;
                 self.switch_to(fifo);
                 Ok(())

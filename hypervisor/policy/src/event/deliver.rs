@@ -34,6 +34,7 @@ impl<F: SharedFrame> EventChannels<F> {
     pub fn deliver(&mut self, peer: Peer) -> Delivery {
         let nothing = Delivery::Guest(EventActions::default());
         let Some(channel) = self.ports.get(peer.port) else { return nothing };
+        // No lock was held since the sender's table named this end: the port may have been closed, and given out anew.
         if channel.peer().is_none_or(|sender| sender.link != peer.link) {
             return nothing;
         }
@@ -81,6 +82,7 @@ impl<F: SharedFrame> EventChannels<F> {
                 return Ok(true);
             }
         }
+        // No event can have come since the look: it needs the table, which the caller has locked.
         self.pollers.wait(vcpu, ports)?;
         Ok(false)
     }
@@ -118,11 +120,13 @@ impl<F: SharedFrame> EventChannels<F> {
         let raised = raised.unwrap_or(Raised::NOTHING);
         let mut effects = EventActions::default();
         if raised.announced {
+            // The bits are to be seen before `evtchn_upcall_pending`, which is not written if it is set already.
             barrier();
             if self.infos.raise(vcpu) == Ok(true) {
                 effects.notify.insert(vcpu);
             }
         }
+        // Also for a masked port: who polls waits for the pending bit, and masks the port so as to get no upcall.
         if raised.became_pending {
             effects.wake = self.pollers.wake(port);
         }

@@ -23,7 +23,7 @@ impl BitOrAssign for EventActions {
     }
 }
 
-/// What became of a send, in the sender's table.
+/// Where a send goes from the sender's table.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
@@ -35,7 +35,7 @@ pub enum Sent {
     To(Peer),
 }
 
-/// What became of an event at the receiving end.
+/// Who got an event at the receiving end.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {

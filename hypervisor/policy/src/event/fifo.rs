@@ -108,8 +108,13 @@ impl<F: SharedFrame> Fifo<F> {
         let (Some(head), Some(ready)) = (self.head(queue), self.ready(vcpu)) else {
             return Ok(Raised::NOTHING);
         };
+        // A word that is pending already is left as it is. Then nothing but this barrier puts what the sender wrote
+        // before our look at the word (XSA-359).
         barrier();
         let before = word.update(|word| {
+            // The mask is judged in the step that sets the pending bit: a guest that unmasks does so before, and the
+            // port is linked here, or after, and then it finds the port pending and has it queued by its unmask call.
+            // The last of a queue links to nobody.
             let next = if word & (MASKED | LINKED) == 0 { word & !LINK | LINKED } else { word };
             Some(next | PENDING).filter(|&next| next != word)
         })?;
@@ -123,7 +128,8 @@ impl<F: SharedFrame> Fifo<F> {
 
     /// Appends a port that has just been marked as linked. True when the guest must look at the queue's head.
     fn append(&mut self, port: Port, queue: Queue, state: &mut FifoPort, head: &Word<AtomicU32>) -> bool {
-        // The guest has consumed the port, and with it the whole queue that ended in it.
+        // The guest has consumed the port, and with it the whole queue that ended in it. As that queue's tail the port
+        // would be linked behind itself below.
         if let Some(tail) = self.tail_mut(state.queue).filter(|tail| **tail == port.0) {
             *tail = NONE;
         }
@@ -132,10 +138,13 @@ impl<F: SharedFrame> Fifo<F> {
             bug!("no such queue");
             return false;
         };
+        // A guest that follows the links finds the port behind the old tail by itself: only a queue that begins anew
+        // needs its head, and a ready bit.
         let old_tail = core::mem::replace(tail, port.0);
         if old_tail != NONE && self.word(Port(old_tail)).is_some_and(|word| link(&word, port)) {
             return false;
         }
+        // After the port's word, and before the ready bit: the guest reads them in the opposite order.
         head.store(port.0);
         true
     }
@@ -148,6 +157,8 @@ impl<F: SharedFrame> Fifo<F> {
         state: &mut FifoPort,
     ) -> Result<Raised, Contended> {
         let Some(word) = self.word(port) else { return Ok(Raised::NOTHING) };
+        // In one step with the look at the pending bit: an event that comes later finds the port unmasked and queues
+        // itself.
         if word.clear(MASKED)? & PENDING == 0 {
             return Ok(Raised::NOTHING);
         }
@@ -167,6 +178,7 @@ impl<F: SharedFrame> Fifo<F> {
     /// Forgets the event of a port that is being closed. A guest that fights over the word keeps a stale bit.
     pub(super) fn clear_pending(&self, port: Port) {
         if let Some(word) = self.word(port) {
+            // The link stays: the queue of the guest leads over it to the ports behind.
             let _contended = word.clear(PENDING);
         }
     }
@@ -225,6 +237,7 @@ fn link(tail: &Word<AtomicU32>, port: Port) -> bool {
     };
     try_link().unwrap_or_else(|Contended| {
         let _contended = tail.set(BUSY);
+        // The busy bit asks the guest to leave the word alone; linking clears it.
         let linked = try_link();
         if linked != Ok(true) {
             let _contended = tail.clear(BUSY);
@@ -237,6 +250,7 @@ fn link(tail: &Word<AtomicU32>, port: Port) -> bool {
 #[inline]
 fn set_ready(ready: &Word<AtomicU32>, priority: u8) -> Result<bool, Contended> {
     let bit = 1u32.checked_shl(u32::from(priority)).unwrap_or(0);
+    // The head is to be seen before the bit. If the bit is set already, nothing is written that would order the two.
     barrier();
     Ok(ready.set(bit)? & bit == 0)
 }

@@ -12,7 +12,7 @@ use super::table::confine;
 use xenolith_core::types::VcpuId;
 use xenolith_core::vcpu_set::VcpuSet;
 
-/// Who waits for what.
+/// The vCPUs that wait in a poll, and the ports they wait for.
 pub(super) struct Pollers {
     waiting: VcpuSet,
     /// For each vCPU that waits: its port, or nothing for any.

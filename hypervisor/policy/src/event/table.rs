@@ -104,6 +104,7 @@ impl PortTable {
     }
 
     fn find_lowest(&mut self, end: u32, busy: impl Fn(Port) -> bool) -> Result<Port, Errno> {
+        // Full buckets are passed once, and not by each search anew: the hint goes back only when a port is released.
         while self.buckets.get(self.first_with_room).is_some_and(|bucket| bucket.used == u64::MAX) {
             self.first_with_room += 1;
         }
@@ -143,6 +144,7 @@ impl PortTable {
         channels.try_reserve_exact(BUCKET as usize).map_err(|_| Errno::ENOMEM)?;
         channels.resize(BUCKET as usize, Channel::FREE);
         self.buckets.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        // Port 0 says "none" in the ABI, and is never given out.
         let used = u64::from(self.buckets.is_empty());
         self.buckets.push(Bucket { used, channels: channels.into_boxed_slice() });
         Ok(())

@@ -39,7 +39,7 @@ impl<F> Default for Progress<F> {
 }
 
 impl<F: SharedFrame> Progress<F> {
-    /// How many frames have yet to be handed back.
+    /// How many frames of an ended FIFO form have yet to be handed back.
     pub(super) fn held_frames(&self) -> usize {
         self.retired.as_ref().map_or(0, Fifo::held_frames)
     }
@@ -62,7 +62,11 @@ impl<F: SharedFrame> EventChannels<F> {
     /// One step towards the end of the domain: no event is delivered any more, all ports are closed, all frames are
     /// handed back. `budget` counts the ports and frames that may still be dealt with.
     pub fn teardown_step(&mut self, budget: &mut u32) -> Closing<F> {
-        self.closing.dying = true;
+        if !self.closing.dying {
+            self.closing.dying = true;
+            // A reset that was not continued has left the hypervisor's ports behind it.
+            self.closing.next = Port(1);
+        }
         self.step(budget)
     }
 
@@ -71,6 +75,7 @@ impl<F: SharedFrame> EventChannels<F> {
         while let Some(port) = self.ports.next_used(self.closing.next) {
             let Some(left) = budget.checked_sub(1) else { return Closing::Again };
             *budget = left;
+            // Before the lock goes: another CPU's step must not come to this port too.
             self.closing.next = Port(port.0.saturating_add(1));
             if (dying || self.guests(port).is_ok())
                 && let Some(peer) = self.free(port)
@@ -94,6 +99,7 @@ impl<F: SharedFrame> EventChannels<F> {
         if let Some(frame) = self.closing.retired.as_mut().and_then(Fifo::take_frame) {
             return Some(frame);
         }
+        // Only now, with all ports of the guest closed: which of them are pending stands in the form's words.
         if matches!(self.form, Form::Fifo(_)) {
             let two_level = Form::TwoLevel(TwoLevel::new(self.shared_info));
             if let Form::Fifo(fifo) = core::mem::replace(&mut self.form, two_level) {
@@ -101,6 +107,7 @@ impl<F: SharedFrame> EventChannels<F> {
             }
             return self.closing.retired.as_mut().and_then(Fifo::take_frame);
         }
+        // A reset is about ports: the vCPUs keep their `vcpu_info`.
         if self.closing.dying { self.infos.take_frame() } else { None }
     }
 }

@@ -38,10 +38,13 @@ impl TwoLevel {
         vcpu: VcpuId,
     ) -> Result<Raised, Contended> {
         let Some((pending, bit)) = self.bit(PENDING, port) else { return Ok(Raised::NOTHING) };
+        // A bit that is set already is not written. Then nothing but this barrier puts what the sender wrote before our
+        // look at the bit (XSA-359).
         barrier();
         if pending.set(bit)? & bit != 0 {
             return Ok(Raised::NOTHING);
         }
+        // The guest unmasks by clearing the mask and then looking at the pending bit: here in the opposite order.
         barrier();
         let announced = !self.is_set(MASK, port) && announce(infos, port, vcpu)?;
         Ok(Raised { became_pending: true, announced })
@@ -56,6 +59,7 @@ impl TwoLevel {
     ) -> Result<Raised, Contended> {
         let Some((mask, bit)) = self.bit(MASK, port) else { return Ok(Raised::NOTHING) };
         mask.clear(bit)?;
+        // The same from the other side: an event that comes now sees the mask gone, or we see its bit.
         barrier();
         let announced = self.is_pending(port) && announce(infos, port, vcpu)?;
         Ok(Raised { became_pending: false, announced })
@@ -91,6 +95,7 @@ impl TwoLevel {
 fn announce<F: SharedFrame>(infos: &VcpuInfos<F>, port: Port, vcpu: VcpuId) -> Result<bool, Contended> {
     let Some(selector) = infos.selector(vcpu) else { return Ok(false) };
     let bit = 1 << (port.0 / u64::BITS % u64::BITS);
+    // As for the pending bit: a selector bit that is set already is not written.
     barrier();
     Ok(selector.set(bit)? & bit == 0)
 }

@@ -45,7 +45,7 @@ impl<F: SharedFrame> VcpuInfos<F> {
         Ok(VcpuInfos { shared_info, places })
     }
 
-    /// How many frames are held.
+    /// How many frames of the guest hold a `vcpu_info`.
     pub(super) fn held_frames(&self) -> usize {
         self.places.iter().flatten().count()
     }
@@ -63,6 +63,7 @@ impl<F: SharedFrame> VcpuInfos<F> {
                 bug!("a vcpu_info leaves its page");
             }
         }
+        // Events may have come while the vCPU had no place to be told of them.
         content.evtchn_pending_sel = u64::MAX;
         content.evtchn_upcall_pending = 1;
         let len = self.places.len();
@@ -83,6 +84,8 @@ impl<F: SharedFrame> VcpuInfos<F> {
     /// Tells a vCPU to look for events. True when it had not been told yet: its interrupt is then due.
     pub(super) fn raise(&self, vcpu: VcpuId) -> Result<bool, Contended> {
         let Some(byte) = self.upcall(vcpu) else { return Ok(false) };
+        // Only from 0 to 1: the guest clears the byte before it looks for events, so while it is set a look is still to
+        // come.
         Ok(byte.update(|value| (value == 0).then_some(1))? == 0)
     }
 

@@ -86,10 +86,12 @@ impl<F: SharedFrame> Held<F> {
 fn transfer(from: Page, to: Page, op: &GrantCopy) -> Result<(), GrantStatus> {
     let (source, dest, len) =
         (usize::from(op.source.offset), usize::from(op.dest.offset), usize::from(op.len));
+    // Offsets and length are 16-bit numbers: the sums cannot wrap.
     let fits = |offset: usize| (offset + len) as u64 <= PAGE_SIZE;
     if !fits(source) || !fits(dest) {
         return Err(GrantStatus::BadCopyArgument);
     }
+    // By way of a buffer: the two frames may be one, and a frame is not copied to a place that it overlaps.
     let mut buffer = [0; 256];
     for done in (0..len).step_by(buffer.len()) {
         let count = buffer.len().min(len - done);

@@ -28,6 +28,7 @@ impl SharedEntry {
             Rights::ReadOnly => entry::READING,
             Rights::ReadWrite => entry::READING | entry::WRITING,
         };
+        // Flags and domain come from one load: in two, the granter could pair a new domain with old flags.
         let permits = |head: u32| {
             let (flags, domain) = split(head);
             flags & entry::TYPE == entry::PERMIT_ACCESS
@@ -36,6 +37,7 @@ impl SharedEntry {
         };
         let found = self.head.update(|head| permits(head).then_some(head | u32::from(marks)));
         match found {
+            // Read after the head: the granter writes the frame first and the flags last (`public/grant_table.h`).
             Ok(head) if permits(head) => Ok(Gfn(self.frame.load().into())),
             _ => Err(GrantStatus::GeneralError),
         }
@@ -48,6 +50,7 @@ impl SharedEntry {
 
     /// Exchanges two entries, for their owner: what it writes meanwhile may be lost.
     pub fn exchange(&self, other: &SharedEntry) {
+        // Only we read entries for others, and under the table's lock: nobody acts on a half of the exchange.
         let (head, frame) = (self.head.load(), self.frame.load());
         self.head.store(other.head.load());
         self.frame.store(other.frame.load());

@@ -28,6 +28,8 @@ fn try_map<D: Domains>(domains: &D, op: &MapGrantRef) -> Result<(u32, Page), Gra
     let rights = rights(op.flags)?;
     let granter = DomId(op.dom);
     may_use(domains, granter)?;
+    // First, so that nothing was mapped when there is none; filled last, because another vCPU may guess the number and
+    // unmap what it stands for.
     let handle = domains.with_maptrack(|maptrack| maptrack.reserve())?;
     let number = handle.number();
     match use_and_map(domains, op, granter, rights) {

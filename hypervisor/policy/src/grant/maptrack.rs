@@ -12,15 +12,15 @@ use xenolith_core::types::{DomId, Gfn, Mfn};
 /// A mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mapping {
-    /// Who grants.
+    /// The domain whose frame it is.
     pub granter: DomId,
-    /// Its entry.
+    /// The number of its grant entry.
     pub reference: u32,
     /// With which rights.
     pub rights: Rights,
-    /// Where it was mapped.
+    /// The guest frame of the mapping domain at which it was mapped.
     pub gfn: Gfn,
-    /// What was mapped.
+    /// The machine frame that was mapped.
     pub mfn: Mfn,
 }
 
@@ -41,7 +41,7 @@ enum HandleSlot {
     Free {
         next: Option<u32>,
     },
-    /// Some call has the [`Handle`].
+    /// A call in progress has the [`Handle`].
     Taken,
     Live(Mapping),
 }
@@ -125,6 +125,7 @@ impl Maptrack {
         let slot = self.slot(number).ok_or(GrantStatus::BadHandle)?;
         let HandleSlot::Live(mapping) = *slot else { return Err(GrantStatus::BadHandle) };
         wanted(&mapping)?;
+        // Not free yet: the number must not mean a new mapping while the old one is being taken away.
         *slot = HandleSlot::Taken;
         self.live = self.live.saturating_sub(1);
         Ok((Handle(number), mapping))
@@ -163,7 +164,7 @@ impl Maptrack {
         self.live
     }
 
-    /// How many handles some call has.
+    /// Number of handles that a call in progress has taken.
     #[cfg(test)]
     pub fn taken(&self) -> usize {
         self.pieces.iter().flatten().filter(|slot| matches!(slot, HandleSlot::Taken)).count()

@@ -28,7 +28,7 @@ pub(super) struct Grant<F> {
 impl<F> Grant<F> {
     pub(super) const UNUSED: Grant<F> = Grant { frame: None, by: DomId::INVALID, readers: 0, writers: 0 };
 
-    /// How many uses with these rights there are.
+    /// The count of uses with these rights.
     pub(super) fn count(&mut self, rights: Rights) -> &mut u32 {
         match rights {
             Rights::ReadOnly => &mut self.readers,

@@ -60,6 +60,7 @@ impl<F: SharedFrame> GrantTable<F> {
             let mut piece = Vec::new();
             piece.try_reserve_exact(PIECE).map_err(|_| Errno::ENOMEM)?;
             piece.resize_with(PIECE, || Grant::UNUSED);
+            // The last that can fail: there would be nobody here to give a frame back to.
             let frame = allocate().ok_or(Errno::ENOMEM)?;
             self.grants.push(piece.into_boxed_slice());
             self.frames.push(Shared { frame, gfn: None });

@@ -8,14 +8,14 @@ use super::{GrantTable, Rights, SharedFrame};
 use xenolith_core::types::{DomId, Gfn, Mfn};
 use xenolith_memory::page::Page;
 
-/// An answer of [`GrantTable::lends`].
+/// Whether a domain has a use of a frame: what [`GrantTable::lends`] finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lent {
-    /// It does.
+    /// The domain uses the frame by one of the table's grants.
     Yes,
-    /// It does not.
+    /// No grant of the table says so.
     No,
-    /// Not found yet; to be asked again from this reference on.
+    /// The budget ended before the table did: to be asked again from this reference on.
     Unknown(u32),
 }
 
@@ -51,9 +51,12 @@ impl<F: SharedFrame> GrantTable<F> {
         }
         let (grant, entry) = self.find(reference).ok_or(GrantStatus::BadReference)?;
         let entry = entry.ok_or(GrantStatus::BadReference)?;
+        // The granter may have written another domain into the entry meanwhile: that one waits for the end of these
+        // uses.
         if grant.frame.is_some() && grant.by != by {
             return Err(GrantStatus::GeneralError);
         }
+        // Before the entry is marked, so that a full count leaves nothing to undo.
         let count = grant.count(rights).checked_add(1).ok_or(GrantStatus::GeneralError)?;
         let writes = rights == Rights::ReadWrite;
         let (page, first) = match &grant.frame {
@@ -61,6 +64,7 @@ impl<F: SharedFrame> GrantTable<F> {
                 if writes && !kept.writable {
                     return Err(GrantStatus::BadPage);
                 }
+                // So far it was used for reading only: the entry has to allow writing as well, and to show it.
                 if writes && grant.writers == 0 {
                     entry.mark(by, rights)?;
                 }
@@ -69,6 +73,7 @@ impl<F: SharedFrame> GrantTable<F> {
             None => {
                 let gfn = entry.mark(by, rights)?;
                 let Some(found) = resolve(gfn, rights) else {
+                    // There is no use, so that these are the marks that were just set.
                     entry.unmark(grant.surplus());
                     return Err(GrantStatus::BadPage);
                 };
@@ -88,6 +93,7 @@ impl<F: SharedFrame> GrantTable<F> {
     pub fn release(&mut self, reference: u32, rights: Rights) -> Option<F> {
         let (grant, entry) = self.find(reference)?;
         *grant.count(rights) = grant.count(rights).checked_sub(1)?;
+        // No CPU reaches the page by this use any more: once the marks are gone, the granter may use it otherwise.
         if let Some(entry) = entry {
             entry.unmark(grant.surplus());
         }
@@ -118,6 +124,7 @@ impl<F: SharedFrame> GrantTable<F> {
     pub fn swap(&mut self, a: u32, b: u32) -> GrantStatus {
         let entries = [a, b].map(|reference| self.find(reference).and_then(|(_, entry)| entry));
         let [Some(first), Some(second)] = entries else { return GrantStatus::BadReference };
+        // The record of a use, and the marks, belong to the number: what is in use keeps its place.
         if [a, b].iter().any(|&reference| self.grant(reference).is_some_and(|grant| grant.frame.is_some())) {
             return GrantStatus::TryAgain;
         }

@@ -34,7 +34,7 @@ impl From<Errno> for CreateError {
     }
 }
 
-/// What is left of a server.
+/// The ports and frames of a server that has ended, and the vCPUs that no longer wait for it.
 #[must_use]
 #[derive(Debug)]
 pub struct Removed<F> {
@@ -60,6 +60,8 @@ impl<F: SharedFrame> Servers<F> {
         let id = (0..).map(ServerId).zip(&self.places).find(|(_, place)| place.is_none());
         let (id, _) = id.ok_or(Errno::ENOSPC)?;
         let generation = self.generation;
+        // Spent at once: where ports are made for a part of the vCPUs only, they have had their mark.
+        self.generation = generation.wrapping_add(1);
         let mut ports = Vec::new();
         ports.try_reserve_exact(usize::from(self.vcpus)).map_err(|_| Errno::ENOMEM)?;
         for vcpu in (0..self.vcpus).map(VcpuId) {
@@ -81,7 +83,6 @@ impl<F: SharedFrame> Servers<F> {
             });
             self.count += 1;
         }
-        self.generation = generation.wrapping_add(1);
         Ok(id)
     }
 

@@ -46,6 +46,7 @@ impl<F: SharedFrame> Servers<F> {
             return Posted::Refused;
         };
         let Some(wait) = self.wait_mut(vcpu).filter(|wait| wait.is_over()) else { return Posted::Refused };
+        // The mask is kept here and not read back from the slot, which the device model can write.
         *wait = Wait::Access { server: id, mask: if request.write { 0 } else { mask } };
         slot.post(&Content {
             kind: RequestType::Copy,
@@ -72,6 +73,7 @@ impl<F: SharedFrame> Servers<F> {
             slot.post(&Content {
                 kind: RequestType::Invalidate,
                 address: 0,
+                // As Xen fills it in: all of the mapcache.
                 data: u64::MAX,
                 size: 4,
                 read: false,
@@ -114,6 +116,8 @@ impl<F: SharedFrame> Servers<F> {
         let Some(server) = self.server_mut(id) else { return Outcome::Nothing };
         server.bound.remove(vcpu);
         server.lost.insert(vcpu);
+        // The program that binds the port next must not find a request that has failed here, and carry out a write that
+        // the guest was told is dropped.
         if let Some(slot) = server.slot(vcpu) {
             slot.empty();
         }
@@ -143,7 +147,7 @@ impl<F: SharedFrame> Servers<F> {
         Some(completed)
     }
 
-    /// What the mark says, if the server it was made for still exists.
+    /// The server that the mark was made for, if it still exists.
     #[inline]
     pub(super) fn tagged(&self, tag: ConsumerTag) -> Option<Tag> {
         let tag = Tag::unpack(tag)?;

@@ -34,7 +34,7 @@ pub(super) struct Server<F> {
 }
 
 impl<F: SharedFrame> Server<F> {
-    /// How many frames are held.
+    /// How many frames the server's pages keep allocated.
     pub(super) fn held_frames(&self) -> usize {
         self.pages.iter().flatten().count()
     }
@@ -55,6 +55,7 @@ impl<F: SharedFrame> Server<F> {
 
     /// Whether the owner was bound to some ports and is bound to none: the program that served has ended.
     pub(super) fn is_deserted(&self) -> bool {
+        // One that was never bound is only about to start.
         self.bound.is_empty() && !self.lost.is_empty()
     }
 
@@ -71,6 +72,7 @@ impl<F: SharedFrame> Server<F> {
         let place = self.pages.get_mut(index).ok_or(Errno::EINVAL)?;
         if place.is_none() {
             *place = Some(zeroed(alloc)?);
+            // The device model learns its ports from the slots, and may map the page before the server is enabled.
             self.announce_ports(vcpus);
         }
         self.pages.get(index).and_then(Option::as_ref).ok_or(Errno::EINVAL)

@@ -13,7 +13,7 @@ use xenolith_memory::page::Page;
 pub(super) enum Response {
     /// The device model has not answered.
     Pending,
-    /// It has, with this value.
+    /// The device model has answered with this value.
     Ready(u64),
     /// The slot is in a state in which neither we nor a sound device model put it.
     Malformed,
@@ -26,7 +26,7 @@ pub(super) struct SlotPlace {
     offset: usize,
 }
 
-/// What goes into a slot.
+/// The request that goes into a slot.
 #[derive(Clone, Copy)]
 pub(super) struct Content {
     pub kind: RequestType,
@@ -55,6 +55,8 @@ impl SlotPlace {
     #[inline]
     pub(super) fn post(self, content: &Content) {
         let direction = if content.read { READ } else { 0 };
+        // The copy leaves the slot empty, since its bytes are written in no order; only the state that follows hands it
+        // over.
         let slot = Slot {
             addr: content.address,
             data: content.data,
@@ -67,6 +69,7 @@ impl SlotPlace {
         };
         // The slot lies in its page, so that the copy cannot be refused.
         let _ = self.page.write(self.offset, slot.as_bytes());
+        // A release: a device model that sees this state sees the rest of the slot.
         self.set_flags(direction | State::Ready.number());
     }
 
@@ -78,6 +81,7 @@ impl SlotPlace {
         match State::from_number(flags.load() & STATE_MASK) {
             Some(State::Ready | State::InProcess) => Response::Pending,
             Some(State::ResponseReady) => {
+                // After the state, which was loaded with acquire: the device model writes the data first.
                 let data = self.page.word64(self.offset + offset_of!(Slot, data)).map(|word| word.load());
                 self.empty();
                 data.map_or(Response::Malformed, Response::Ready)

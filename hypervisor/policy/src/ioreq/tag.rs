@@ -19,7 +19,7 @@ pub fn is_ours(tag: ConsumerTag) -> bool {
     tag.0 & OURS != 0
 }
 
-/// What a mark says.
+/// The server that a mark stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tag {
     pub server: ServerId,
@@ -38,12 +38,12 @@ impl Tag {
         self.generation == generation & GENERATION_MASK
     }
 
-    /// As the event channels keep it.
+    /// The mark as the number that the event channels keep with the port.
     pub(super) fn pack(self) -> ConsumerTag {
         ConsumerTag(OURS | self.generation << GENERATION_SHIFT | u32::from(self.server.0))
     }
 
-    /// The way back, if the mark is ours.
+    /// The opposite of [`pack`](Self::pack); nothing for a mark of another part of the hypervisor.
     pub(super) fn unpack(tag: ConsumerTag) -> Option<Self> {
         is_ours(tag).then_some(Tag {
             server: ServerId((tag.0 & ((1 << GENERATION_SHIFT) - 1)) as u16),

@@ -1,4 +1,4 @@
-//! For what a vCPU waits.
+//! What a vCPU waits for.
 
 use xenolith_core::types::VcpuId;
 use xenolith_core::vcpu_set::VcpuSet;
@@ -14,10 +14,10 @@ pub struct Completed {
     pub answered: bool,
 }
 
-/// A vCPU's state towards the servers.
+/// Which servers a vCPU waits for, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wait {
-    /// It has asked nothing.
+    /// For nothing.
     Idle,
     /// For one server to answer an access.
     Access {
@@ -32,7 +32,7 @@ pub(super) enum Wait {
 }
 
 impl Wait {
-    /// Whether the vCPU must not run.
+    /// Whether the vCPU waits for no server, so that it may run.
     pub(super) fn is_over(self) -> bool {
         matches!(self, Wait::Idle | Wait::Done(_))
     }

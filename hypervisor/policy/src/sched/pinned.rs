@@ -1,7 +1,8 @@
 //! The pinned policy: who has which CPU for itself.
 //!
 //! As under Xen's `null` scheduler, a unit that comes online gets a free CPU of its affinity and keeps it, asleep or
-//! awake, until it is stopped or removed: a pause does not take it. When there is none, it waits, without running at all, in the order of arrival.
+//! awake, until it is stopped or removed: a pause does not take it. When there is none, it waits, without running at
+//! all, in the order of arrival.
 
 use alloc::{collections::TryReserveError, vec::Vec};
 
@@ -17,7 +18,7 @@ pub struct Assignments {
 }
 
 impl Assignments {
-    /// As many free CPUs as `cpus`.
+    /// For a machine with `cpus` CPUs, none of which is assigned.
     pub fn new(cpus: u16) -> Self {
         Assignments { owners: (0..cpus).map(|_| None).collect(), waiting: Vec::new() }
     }
@@ -44,6 +45,7 @@ impl Assignments {
         }
         let free = |&(cpu, owner): &(CpuId, Option<UnitId>)| owner.is_none() && affinity.contains(cpu);
         let Some((cpu, _)) = self.cpus().filter(free).min_by_key(|&(cpu, _)| cpu != preferred) else {
+            // One that asks again keeps its place in the order.
             if !self.waiting.iter().any(|&(other, _)| other == id) {
                 self.waiting.push((id, affinity));
             }
@@ -60,6 +62,7 @@ impl Assignments {
     pub fn release(&mut self, id: UnitId) -> Option<UnitId> {
         self.waiting.retain(|&(other, _)| other != id);
         let cpu = self.cpu_of(id)?;
+        // Not simply the first: the CPU would stay unused if that one may not run there.
         let place = self.waiting.iter().position(|&(_, affinity)| affinity.contains(cpu));
         let next = place.map(|place| self.waiting.remove(place).0);
         if let Some(owner) = self.owners.get_mut(usize::from(cpu.0)) {

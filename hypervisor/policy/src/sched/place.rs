@@ -9,13 +9,13 @@ use super::{
 };
 use xenolith_core::types::CpuId;
 
-/// A unit's placement to where it belongs.
+/// A unit that its holder brings to the queue where it belongs: what is known from one step to the next.
 struct Placement {
-    /// It has been woken.
+    /// The unit was woken, and may preempt what runs on its CPU.
     boost: bool,
     /// The CPUs to kick.
     kicks: CpuMask,
-    /// What it takes along from the queue that it has left.
+    /// Its lag on the queue that it has left ([`Queue::lag`]), until it arrives on the next one.
     lag: Option<i64>,
 }
 
@@ -23,7 +23,7 @@ struct Placement {
 enum Step {
     /// The unit does not want to run now, or is not the caller's to move.
     Rests,
-    /// It is on its placement to another queue.
+    /// It has left for another queue, and the next step is done there.
     Moves,
     /// It waits on its home queue, and not alone if there are CPUs `elsewhere` that may take it, or another, off.
     Waits { elsewhere: CpuMask, home: CpuId, kick: bool },
@@ -109,6 +109,8 @@ impl Scheduler {
         if !unit.wants_to_run() {
             return rest(unit);
         }
+        // Where it has been sent it stays: loads change all the time, and a choice made anew at each queue could send
+        // it round for ever.
         let target = if arrived.is_some() && unit.allowed.contains(home) {
             home
         } else {
@@ -119,8 +121,11 @@ impl Scheduler {
         if target == home {
             return wait(id, unit, queue, slot, now, placement.boost);
         }
+        // Virtual times of two queues do not compare: what it owes, or is owed, goes along as a difference.
         queue.charge(now);
         placement.lag = Some(queue.lag(unit.vtime, unit.weight));
+        // Last, because from here on the lock that is held does not cover the unit. Its stage keeps everybody else from
+        // moving it until the other lock is taken.
         slot.set_home(target);
         Step::Moves
     }
@@ -129,10 +134,13 @@ impl Scheduler {
     /// taken out of the idle mask.
     fn target(&self, home: CpuId, unit: &Unit, woken: bool) -> (CpuId, CpuMask) {
         let online = unit.allowed.and(CpuMask(self.online.load(Ordering::Relaxed)));
+        // While none of its CPUs has come up, it waits on the queue of one that will.
         let candidates = if online.is_empty() { unit.allowed.and(self.present()) } else { online };
         if let Some(cpu) = self.claim_idle(candidates, home) {
             return (cpu, CpuMask::one(cpu));
         }
+        // A wake-up moves a unit only to an idle CPU. The loads are evened out by those whose turn ends, which is
+        // seldom, and not by each short sleep.
         if woken && candidates.contains(home) {
             return (home, CpuMask::NONE);
         }
@@ -141,6 +149,7 @@ impl Scheduler {
         let load = |cpu: CpuId| self.cpu(cpu).map_or(u32::MAX, |cpu| cpu.load.load(Ordering::Relaxed));
         let others = self.others(home).filter(|&cpu| candidates.contains(cpu));
         let other = others.min_by_key(|&cpu| load(cpu));
+        // Neither load counts the unit itself, which is on no queue now.
         let stay = candidates.contains(home)
             && other.is_none_or(|other| load(home) < load(other) + u32::from(!unit.used_up));
         (if stay { home } else { other.unwrap_or(home) }, CpuMask::NONE)
@@ -159,6 +168,8 @@ impl Scheduler {
         let rest = idle.iter().filter(|&cpu| cpu != preferred);
         let claim = |&cpu: &CpuId| {
             let bit = CpuMask::one(cpu).0;
+            // Of two that place units at once only one finds the bit set: both would otherwise send theirs to the same
+            // idle CPU.
             self.idle.fetch_and(!bit, Ordering::SeqCst) & bit != 0
         };
         Some(preferred).filter(|&cpu| idle.contains(cpu)).into_iter().chain(rest).find(claim)
@@ -173,6 +184,8 @@ impl Scheduler {
         let online = CpuMask(self.online.load(Ordering::Relaxed));
         self.others(cpu).find_map(|other| {
             let victim = self.cpu(other)?;
+            // Without the lock, or each CPU that idles would take all locks in turn. Ordered against the idle mask: see
+            // `pick`.
             if victim.waiting.load(Ordering::SeqCst) == 0 {
                 return None;
             }
@@ -197,6 +210,7 @@ impl Scheduler {
     /// Pinned: gives the unit a CPU if it is online and one is free.
     pub(super) fn claim_cpu(&self, id: UnitId, unit: &mut Unit) {
         if let Some(pinned) = self.pinned.as_ref().filter(|_| unit.online) {
+            // The CPU that it had before it was stopped, if it had one.
             let preferred = unit.allowed.iter().next().unwrap_or_default();
             let cpu = pinned.lock().claim(id, unit.affinity, preferred);
             unit.allowed = cpu.map_or(CpuMask::NONE, CpuMask::one);

@@ -69,7 +69,7 @@ struct Current {
     slice_end: u64,
 }
 
-/// Whose turn it is.
+/// Which unit runs next on a queue's CPU.
 #[derive(Debug)]
 pub enum Turn {
     /// The running unit goes on.
@@ -136,7 +136,7 @@ impl Queue {
         self.ready.len()
     }
 
-    /// Where those who wait may run.
+    /// The CPUs that at least one of the waiting units may run on.
     pub fn allowed(&self) -> CpuMask {
         self.ready.iter().fold(CpuMask::NONE, |mask, entry| mask.or(entry.allowed))
     }
@@ -187,6 +187,8 @@ impl Queue {
     pub fn awakening(&self, vtime: Vtime, weight: u16) -> Vtime {
         let bound = cost(self.slice, weight);
         let latest = self.floor.moved(bound);
+        // Also where the difference has wrapped: a unit that was away for 2^63 virtual ticks reads as one that is far
+        // ahead, and waits no longer than this.
         let vtime = if vtime.ahead_of(latest) > 0 { latest } else { vtime };
         vtime.max(self.floor.moved(-(bound / 2)))
     }
@@ -195,6 +197,7 @@ impl Queue {
     /// the newcomer is so far behind the running unit that it should not wait for the end of the turn.
     #[must_use]
     pub fn insert(&mut self, entry: Entry, now: u64, boost: bool) -> bool {
+        // The running unit's virtual time is compared with the newcomer's below: it has to be that of `now`.
         self.charge(now);
         // The next one stands last, where it is taken off without moving the others.
         let place = self.ready.partition_point(|other| other.vtime.ahead_of(entry.vtime) > 0);
@@ -207,6 +210,7 @@ impl Queue {
             self.preempt = true;
             return true;
         }
+        // The first to wait has the timer set; for those that follow it is set already (`deadline`).
         self.ready.len() == 1
     }
 
@@ -218,6 +222,7 @@ impl Queue {
 
     /// Takes the first waiting unit that may run on `cpu`.
     pub fn take_for(&mut self, cpu: CpuId) -> Option<Entry> {
+        // From the end, where the next one stands.
         let place = self.ready.iter().rposition(|entry| entry.allowed.contains(cpu))?;
         Some(self.take(place))
     }
@@ -231,6 +236,7 @@ impl Queue {
 
     /// Changes the weight of a unit that runs or waits here, from `now` on.
     pub fn reweigh(&mut self, id: UnitId, weight: u16, now: u64) {
+        // What it ran so far, it ran at the old weight.
         self.charge(now);
         let running = self.current.as_mut().map(|current| &mut current.entry);
         for entry in self.ready.iter_mut().chain(running).filter(|entry| entry.id == id) {
@@ -268,6 +274,7 @@ impl Queue {
     /// Decides whose turn it is; `willing` says whether the running unit can and may go on.
     pub fn turn(&mut self, now: u64, willing: bool) -> Turn {
         self.charge(now);
+        // Both flags are about the unit that runs now: they must not outlive this decision and hit the next one.
         let preempt = core::mem::take(&mut self.preempt);
         let yielded = core::mem::take(&mut self.yielded);
         let Some(first) = self.ready.last().copied() else {
@@ -282,6 +289,7 @@ impl Queue {
             let behind = current.entry.vtime.ahead_of(first.vtime) >= 0;
             if !behind || !(used_up || preempt || yielded) {
                 if used_up {
+                    // It goes on with a new turn; a deadline in the past would fire the timer at once, again and again.
                     current.slice_end = now.saturating_add(self.slice);
                 }
                 return Turn::Same;
@@ -309,6 +317,7 @@ impl Queue {
         // Whoever ran before has been retired.
         self.current = Some(Current { entry, charged: now, slice_end });
         self.load = self.load.wrapping_add(entry.weight.into());
+        // There is nothing to charge yet: this moves the floor, which depends on who runs.
         self.charge(now);
     }
 }

@@ -1,6 +1,6 @@
 //! What the scheduler knows of one unit, and the slab that holds all units.
 //!
-//! A unit is found by its index without a lock, because the placement from an interrupt to the unit that waits for it must
+//! A unit is found by its index without a lock, because the way from an interrupt to the unit that waits for it must
 //! not pass a lock that all CPUs share. Its content is changed only under the lock of the run queue named by
 //! [`UnitSlot::home`]; the mutex around it, taken after that lock, is waited for only while somebody reads.
 
@@ -15,7 +15,7 @@ use xenolith_core::{
     types::CpuId,
 };
 
-/// Where a unit stands between rest and a CPU.
+/// Whether a unit rests, waits on a run queue, runs, or is being moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// The slot holds no unit.
@@ -72,6 +72,8 @@ impl Times {
         if let Some(spent) = self.spent.get_mut(self.state as usize) {
             *spent = total;
         }
+        // Each CPU reads the clock before it waits for the lock, so that `now` may lie before what another one has
+        // booked.
         (self.state, self.since) = (state, self.since.max(now));
     }
 }
@@ -85,7 +87,7 @@ pub struct Unit {
     pub affinity: CpuMask,
     /// Where it may run now: [`Unit::affinity`], or under the pinned policy the CPU that it has, if any.
     pub allowed: CpuMask,
-    /// It has been started and not stopped since.
+    /// Started (PSCI, the toolstack) and not stopped since.
     pub online: bool,
     /// It sleeps, or wants to as soon as its CPU asks.
     pub blocked: bool,
@@ -118,7 +120,7 @@ impl Unit {
         Unit { stage: Stage::Rest, weight: weight.max(1), affinity, times, ..Unit::FREE }
     }
 
-    /// Whether it wants a CPU, and there is one for it.
+    /// Whether it is runnable: online, neither blocked nor paused, with a CPU that it may run on.
     pub fn wants_to_run(&self) -> bool {
         self.stage != Stage::Free
             && self.online
@@ -162,6 +164,8 @@ impl UnitSlot {
 
     /// The CPU whose queue's lock covers the unit.
     pub fn home(&self) -> CpuId {
+        // With the release in `set_home`: who finds the new home sees what was done to the unit under the old queue's
+        // lock.
         CpuId(self.home.load(Ordering::Acquire))
     }
 
@@ -175,6 +179,7 @@ impl UnitSlot {
         Some(self.registers.load(Ordering::SeqCst)).filter(|&cpu| cpu != NOWHERE).map(CpuId)
     }
 
+    /// Says which CPU has the unit's registers, in the order that [`super::Scheduler::running_on`] promises.
     pub fn set_registers(&self, cpu: Option<CpuId>) {
         self.registers.store(cpu.map_or(NOWHERE, |cpu| cpu.0), Ordering::SeqCst);
     }
@@ -205,6 +210,8 @@ impl Slab {
     pub fn take(&self, prepare: impl FnOnce(usize) -> Result<(), Errno>) -> Result<UnitId, Errno> {
         let mut used = self.used.lock();
         let count: u32 = used.iter().map(|word| word.count_ones()).sum();
+        // Under the lock: of two that take at the same time, each must count the other, or the queues lack room for
+        // one.
         prepare(usize::try_from(count).map_err(|_| Errno::ENOMEM)?.saturating_add(1))?;
         let free = (0..).zip(used.iter_mut()).zip(&self.chunks).find(|((_, word), _)| **word != u64::MAX);
         let ((number, word), chunk) = free.ok_or(Errno::ENOMEM)?;
@@ -214,6 +221,7 @@ impl Slab {
             slots.resize_with(CHUNK as usize, UnitSlot::free);
             slots.into_boxed_slice().try_into().map_err(|_| Errno::ENOMEM)
         })?;
+        // Only now: a chunk that could not be made leaves its slots free.
         let bit = word.trailing_ones();
         *word |= 1 << bit;
         Ok(UnitId(number * CHUNK + bit))

@@ -25,7 +25,8 @@ pub(super) fn walk(ram: &Ram, address: GuestAddress, size: u16, head: u16) -> Op
     loop {
         let descriptor = table.take(index)?;
         if descriptor.refers_to_indirect_table() {
-            // Whether such a descriptor is for writing is to be ignored (2.7.5.3.2).
+            // A driver must neither put a table into a table nor go on behind one (2.7.5.3.1). Whether such a
+            // descriptor is for writing is to be ignored (2.7.5.3.2).
             if is_indirect || descriptor.has_next() {
                 return None;
             }

@@ -27,7 +27,7 @@ struct Run {
 }
 
 impl Runs {
-    /// `None`: the regions overlap, are out of order, or pass the end of the address space.
+    /// The runs that `regions` make. `None`: they overlap, are out of order, or pass the end of the address space.
     pub(super) fn of(regions: impl Iterator<Item = Bank> + Clone) -> Option<Runs> {
         let largest = regions.clone().map(|region| region.size).max().unwrap_or(1);
         let slot = largest.checked_next_power_of_two()?;
@@ -40,6 +40,7 @@ impl Runs {
                 }
                 let count = u64::try_from(index.checked_sub(run.first)?).ok()?;
                 let next_slot = count.checked_mul(slot).and_then(|past| run.origin.checked_add(past));
+                // It must begin where a slot does, or the quotient of its addresses would be its neighbour's.
                 if region.base == run.end && next_slot == Some(region.base) {
                     run.end = end;
                     continue;

@@ -23,6 +23,10 @@ pub fn space(geometry: &Geometry, queues: u16, writeback: bool) -> [u8; SIZE] {
     let physical = geometry.physical.max(block);
     let exponent = u8::try_from((physical / block).checked_ilog2().unwrap_or(0)).unwrap_or(0);
     let optimal = geometry.optimal / block;
+    // `struct virtio_blk_config`: capacity, size_max, seg_max, (geometry, not offered), blk_size, topology with
+    // physical_block_exp, alignment_offset, min_io_size and opt_io_size, writeback, num_queues, then three fields of
+    // discard and three of write_zeroes. Sizes in topology are in logical blocks, those of discard and write_zeroes in
+    // sectors.
     put(&mut space, 0, &(geometry.size / SECTOR).to_le_bytes());
     put(&mut space, 8, &SIZE_MAX.to_le_bytes());
     put(&mut space, 12, &SEG_MAX.to_le_bytes());

@@ -143,6 +143,7 @@ fn clear(data: &Buffers, most: u32, allowed: u32, terms: &Terms) -> Result<(u64,
     let sector = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
     let count = u32::from_le_bytes([n0, n1, n2, n3]);
     let flags = u32::from_le_bytes(flags);
+    // 5.2.6.2: flags that are unknown, and `unmap` of a discard, are an unsupported request and not a failed one.
     if flags & !allowed != 0 {
         return Err(byte(VIRTIO_BLK_S_UNSUPP));
     }

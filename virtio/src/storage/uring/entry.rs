@@ -31,6 +31,7 @@ const FIXED_FILE: u8 = 1 << 0;
 pub fn ring(image: &RawImage, stages: &VolatileSlice<'_>) -> io::Result<(IoUring, bool)> {
     let build = |gentle: bool| {
         let mut builder = IoUring::builder();
+        // Disabled at first: only then does a ring take restrictions (io_uring_register(2)).
         builder.setup_r_disabled().setup_cqsize(IN_FLIGHT);
         if gentle {
             // No interrupt of this thread for a completion: it looks by itself. Linux 5.19 and later.
@@ -42,6 +43,7 @@ pub fn ring(image: &RawImage, stages: &VolatileSlice<'_>) -> io::Result<(IoUring
     // A hole where there is no direct I/O.
     let direct = image.direct().map_or(-1, |file| file.as_raw_fd());
     ring.submitter().register_files(&[image.file().as_raw_fd(), direct])?;
+    // Beyond the limit of locked memory it is refused (RLIMIT_MEMLOCK); then each write has its pages pinned by itself.
     let known = image.direct().is_some() && {
         let piece = iovec { iov_base: stages.ptr_guard_mut().as_ptr().cast(), iov_len: stages.len() };
         // SAFETY: the memory is the stages', which outlive the ring, and is touched by volatile copies only.
@@ -54,9 +56,11 @@ pub fn ring(image: &RawImage, stages: &VolatileSlice<'_>) -> io::Result<(IoUring
         Restriction::sqe_op(opcode::WriteFixed::CODE),
         Restriction::sqe_op(opcode::Fsync::CODE),
         Restriction::sqe_op(opcode::Fallocate::CODE),
+        // Required too: without the flag an entry names any open file of the process.
         Restriction::sqe_flags_allowed(FIXED_FILE),
         Restriction::sqe_flags_required(FIXED_FILE),
     ];
+    // No registration is among them: once the ring is enabled, the files and the memory that it knows are settled.
     ring.submitter().register_restrictions(&mut restrictions)?;
     ring.submitter().register_enable_rings()?;
     Ok((ring, known))
@@ -92,11 +96,13 @@ pub fn direct(offset: u64, stage: &VolatileSlice<'_>, durable: bool, known: bool
     }
 }
 
+/// The entry for fallocate(2) with `mode`. The image keeps its size in any case, and FALLOC_FL_PUNCH_HOLE
+/// is not valid without FALLOC_FL_KEEP_SIZE (fallocate(2)).
 fn allocate(offset: u64, len: u64, mode: libc::c_int) -> Entry {
     opcode::Fallocate::new(FILE, len).offset(offset).mode(mode | libc::FALLOC_FL_KEEP_SIZE).build()
 }
 
-/// How a cached operation went, by the kernel's answer. What it left undone is done here, by plain system calls.
+/// The outcome of a cached operation, by the kernel's answer. What it left undone is done here, by plain system calls.
 ///
 /// # Errors
 /// What the system says.
@@ -108,6 +114,7 @@ pub fn conclude(image: &RawImage, operation: &Operation, answer: i32) -> io::Res
     };
     match u64::try_from(answer) {
         Ok(moved) if moved == whole => match operation {
+            // A write has RWF_DSYNC in its entry; fallocate(2) has no such flag.
             Operation::WriteZeroes { durable: true, .. } => image.flush(),
             _ => Ok(()),
         },
@@ -115,6 +122,8 @@ pub fn conclude(image: &RawImage, operation: &Operation, answer: i32) -> io::Res
         Ok(_) => image.run(operation),
         Err(_) => {
             let error = io::Error::from_raw_os_error(answer.saturating_neg());
+            // Refusals of this way to do it, not errors of the disk. A plain call may do better: zeroes can also be
+            // written.
             let retry =
                 [libc::EAGAIN, libc::EINTR, libc::EOPNOTSUPP, libc::EINVAL, libc::ENOSYS, libc::ENODEV];
             if retry.contains(&answer.saturating_neg()) { image.run(operation) } else { Err(error) }

@@ -6,7 +6,8 @@ use super::super::direct;
 use super::super::stage::{self, Stages};
 use super::super::{Job, Operation};
 
-/// How often a write is tried again that the kernel had no room for, all its parts together.
+/// How often parts of a write that the kernel had no room for are tried again, all parts together. Without
+/// a limit, a kernel that is short of memory would keep the guest waiting for ever.
 const TRIES: u32 = 16;
 
 /// A direct write under way.
@@ -15,7 +16,7 @@ pub struct DirectWrite {
     pub job: Option<Job>,
     /// Where it begins on the image, in bytes.
     pub offset: u64,
-    /// Bytes.
+    /// Bytes of the whole write.
     pub len: u64,
     /// On stable storage before it is done.
     pub durable: bool,
@@ -34,7 +35,7 @@ pub struct Part {
     pub stage: usize,
     /// Where it begins in the write, in bytes.
     pub skip: u64,
-    /// Bytes.
+    /// Bytes of the part.
     pub len: usize,
 }
 
@@ -97,12 +98,13 @@ impl DirectWrite {
             self.tries = tries;
             return Next::Again;
         }
+        // Other parts may still use their stages: what went wrong is told when all are over.
         self.outcome = self.outcome.and(outcome);
         self.left = self.left.saturating_sub(1);
         if self.left == 0 { Next::Over } else { Next::Wait }
     }
 
-    /// Gives the stages back; no disk uses them any more. How the write went.
+    /// Gives the stages back, which the kernel must not use any more. Returns the write's outcome.
     pub fn end(&mut self, stages: &mut Stages) -> Result<(), Errno> {
         self.parts.drain(..).for_each(|part| stages.give(part.stage));
         self.outcome

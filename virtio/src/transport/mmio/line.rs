@@ -26,6 +26,8 @@ struct Share {
 impl Interrupt for Share {
     fn trigger(&self) {
         // The used ring must be out before the driver can see the bit: it reads the register first and the ring then.
+        // For a bit that is set no edge is sent: a driver that acknowledges before it looks at the ring, as Linux does,
+        // finds this too.
         if self.line.status.fetch_or(self.bit, Ordering::AcqRel) & self.bit == 0 {
             self.line.line.trigger();
         }

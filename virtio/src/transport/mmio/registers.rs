@@ -12,7 +12,7 @@ pub enum Direction {
     Read,
     /// The driver writes it; it reads as zero.
     Write,
-    /// Both.
+    /// The driver reads and writes it.
     Both,
 }
 

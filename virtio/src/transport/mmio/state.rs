@@ -36,7 +36,7 @@ struct MmioBytes {
 }
 
 impl MmioState {
-    /// As bytes.
+    /// The bytes of a saved state, in a frame ([`seal`]).
     pub fn to_bytes(&self) -> Vec<u8> {
         let head = MmioBytes {
             device_features_sel: self.device_features_sel.into(),
@@ -49,7 +49,7 @@ impl MmioState {
         seal(KIND, VERSION, &body)
     }
 
-    /// From bytes.
+    /// Reads what [`MmioState::to_bytes`] wrote.
     ///
     /// # Errors
     /// [`StateError`]
@@ -57,7 +57,7 @@ impl MmioState {
         MmioState::from_body(open(KIND, VERSION, bytes)?)
     }
 
-    /// From what is in the frame.
+    /// Reads what is in the frame.
     pub(crate) fn from_body(mut body: &[u8]) -> Result<MmioState, StateError> {
         let head: MmioBytes = take(&mut body)?;
         let control = ControlState::read(&mut body)?;

@@ -34,7 +34,8 @@ pub struct Distributor {
 }
 
 impl Distributor {
-    /// Takes over the distributor: everything disabled, inactive, of one priority, sent to the boot CPU.
+    /// Takes over the distributor: everything disabled, inactive, of one priority. Where a shared interrupt goes is
+    /// said by [`Distributor::route`], before it is enabled.
     pub fn new(registers: Mmio, affinity_routing: bool, mpidrs: &[u64]) -> Self {
         let distributor = Distributor {
             registers,
@@ -59,6 +60,8 @@ impl Distributor {
         distributor
     }
 
+    /// Waits until what was written to CTLR and ICENABLER counts everywhere (IHI 0069, GICD_CTLR.RWP). A GICv2 has no
+    /// such bit.
     fn wait(&self) {
         while self.affinity_routing && self.registers.read32(CTLR) & RWP != 0 {
             xenolith_hw::relax();
@@ -91,6 +94,7 @@ impl Distributor {
     pub fn route(&self, intid: Intid, cpu: CpuId) {
         if self.affinity_routing {
             if let Some(mpidr) = self.mpidrs.get(usize::from(cpu.0)) {
+                // With Interrupt_Routing_Mode (bit 31) 0: to this CPU, and not to any that takes part.
                 self.registers.write64(IROUTER + u64::from(intid.0) * 8, mpidr & 0xff_00ff_ffff);
             }
         } else if let Some(target) = self.targets.get(usize::from(cpu.0)) {

@@ -37,6 +37,7 @@ impl Interface {
             self.write_list(index, 0);
         }
         self.cpu.write32(GICC_PMR, 0xff);
+        // EOImode (bit 9) and Enable (bit 0), where the non-secure view of GICC_CTLR has them.
         self.cpu.write32(GICC_CTLR, 1 << 9 | 1);
     }
 

@@ -76,6 +76,8 @@ impl Interface {
     pub fn init_cpu(&self, cpu: CpuId) {
         let private = self.private_registers(cpu);
         if let Some(redistributor) = self.redistributor(cpu) {
+            // ProcessorSleep off; the CPU interface is only to be used once ChildrenAsleep has gone too (IHI 0069,
+            // GICR_WAKER).
             let waker = redistributor.control.read32(GICR_WAKER);
             redistributor.control.write32(GICR_WAKER, waker & !2);
             while redistributor.control.read32(GICR_WAKER) & 4 != 0 {
@@ -90,6 +92,7 @@ impl Interface {
         // SAFETY: these registers steer interrupts only, and interrupts are masked.
         unsafe {
             write_sysreg!("icc_sre_el2", enable);
+            // The registers below are there only with SRE set.
             isb();
             write_sysreg!("icc_pmr_el1", 0xff);
             write_sysreg!("icc_ctlr_el1", 1 << 1); // EOImode
@@ -123,6 +126,7 @@ impl Interface {
 /// ICC_IAR1_EL1.
 pub fn acknowledge() -> Intid {
     let intid = Intid(read_sysreg!("icc_iar1_el1") as u32 & 0xff_ffff);
+    // The read's effect on the interrupt is sure to be visible only behind a DSB (IHI 0069, ICC_IAR1_EL1).
     xenolith_hw::dsb();
     intid
 }

@@ -71,7 +71,7 @@ fn check_structure(tree: &[u8], start: usize, strings: Range<usize>) -> Result<(
         return Err(damaged("has no root node", start));
     }
     let (mut at, mut depth, mut nodes) = (start, 0usize, 0usize);
-    // Properties stand before the nodes below.
+    // Properties stand before the nodes below (Devicetree Specification 5.4.2).
     let mut may_have_property = false;
     loop {
         let token = word(tree, at).ok_or(damaged("ends inside a node", at))?;

@@ -16,7 +16,7 @@ use xenolith_core::types::{Intid, VcpuId};
 /// What a vCPU's list registers need of the hardware. `ICH_HCR_EL2` and `GICH_HCR` have the same bits for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fill {
-    /// How many were filled, from the first on. All others must be free.
+    /// Number of list registers that are filled, from the first on. All others must be free.
     pub used: usize,
     /// More interrupts wait: a maintenance interrupt (`NPIE`) is wanted once the guest has acknowledged all that are
     /// pending here.
@@ -26,7 +26,7 @@ pub struct Fill {
     pub unlisted_active: bool,
 }
 
-/// What a list register was filled with.
+/// An interrupt in a list register, as it was filled.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Listed {
     intid: Intid,
@@ -35,11 +35,11 @@ pub(super) struct Listed {
     origin: Origin,
 }
 
-/// Interrupts by urgency: priority, then INTID.
+/// The most urgent interrupts of those that were added, in the order of priority and then of INTID.
 struct Urgent {
     keys: ArrayVec<u32, MAX_LIST_REGISTERS>,
     limit: usize,
-    /// There were more.
+    /// More were added than the limit lets in.
     overflow: bool,
 }
 
@@ -49,6 +49,8 @@ impl Urgent {
     }
 
     fn add(&mut self, priority: u8, intid: Intid) {
+        // Which of two with the same priority comes first is IMPLEMENTATION DEFINED (IHI 0048, interrupt
+        // prioritization).
         let key = u32::from(priority) << 16 | intid.0;
         let at = self.keys.partition_point(|other| *other < key);
         if self.keys.len() >= self.limit {
@@ -121,10 +123,14 @@ impl Vgic {
         bank.reactivate &= !mask;
         bank.refired &= !mask;
 
+        // Without `offered` the guest has cleared the pending state since, and what the register says of it is out of
+        // date.
         let unacknowledged = counts && state.is_pending();
+        // Only what was moved comes back: a level is pending by its line, which may have fallen by now.
         if unacknowledged && listed.moved {
             bank.latched |= mask;
         }
+        // What the guest wrote to the active state later is in the bank already.
         if !overruled && state.is_active() {
             bank.active |= mask;
         } else if !overruled {
@@ -133,7 +139,7 @@ impl Vgic {
 
         // The physical interrupt is active while the virtual one is pending or active. If that is over and the hardware
         // did not see it end, or not for the last time, it is ours to deactivate; if the hardware saw an end that is
-        // none, to activate.
+        // none, to activate. It sees an end only by a register with the HW bit.
         let settled = matches!(listed.origin, Origin::Hardware(_)) && state == ListState::Invalid;
         let over = bank.hardware & !bank.active & !bank.latched & mask;
         if !settled || refired != 0 {
@@ -144,6 +150,7 @@ impl Vgic {
         if let Some(sender) = sender.filter(|_| unacknowledged) {
             self.restore_sender(vcpu, listed.intid, sender);
         }
+        // Also where nothing has changed: it was taken out of the queue when it was listed.
         self.requeue(id, mask);
         self.note_changes(id);
     }
@@ -177,7 +184,11 @@ impl Vgic {
         }
         let (mut active, mut waiting) = (Urgent::new(capacity), Urgent::new(capacity));
         self.candidates(vcpu, cpu, &mut active, &mut waiting);
+        // One register is left for what waits: without it no handler could be preempted, and what is pending would wait
+        // until one of them is done.
         active.limit(capacity.saturating_sub(usize::from(!waiting.keys.is_empty())));
+        // Active ones first: what is active and in no register can only be ended by way of a trap or a maintenance
+        // interrupt.
         waiting.limit(capacity.saturating_sub(active.keys.len()));
 
         let mut used = 0;
@@ -237,6 +248,7 @@ impl Vgic {
     fn list(&mut self, vcpu: VcpuId, intid: Intid, merge: bool) -> Option<(Listed, ListRegister)> {
         let id = BankId::of_intid(vcpu, intid);
         let mask = bit(intid);
+        // One that is active stays where it was acknowledged; its next pending state may belong to another vCPU by now.
         let here = match id {
             BankId::Private(_) => true,
             BankId::Shared(n) => self.shared.get(n)?.target(intid) == Some(vcpu),
@@ -254,7 +266,8 @@ impl Vgic {
         let asserted = sampled && bank.line & mask != 0;
         let waiting = here && bank.waiting() & bank.enabled & in_enabled_group & mask != 0;
         // Only an edge without hardware can be pending while active: a level is sampled again when the guest is done,
-        // hardware must not be deactivated for what comes after, and another sender needs a register of its own.
+        // the architecture leaves "pending and active" to interrupts of software (ICH_LR<n>_EL2.State,
+        // GICH_LR<n>.State), and another sender needs a register of its own.
         let mergeable = merge && !sampled && !hardware && !per_sender;
         let pending = waiting && (!active || mergeable);
         let moved = pending && bank.latched & mask != 0;
@@ -268,7 +281,11 @@ impl Vgic {
         let source = if per_sender { self.take_sender(vcpu, intid, pending) } else { 0 };
 
         let bank = self.bank_mut(id)?;
+        // What is pending beside what was just listed: it is listed when the guest is done with this one.
         let more = bank.waiting() & mask != 0;
+        // With the HW bit the guest's EOI would deactivate the physical interrupt, on which the next pending state
+        // still rests. Without it the EOI brings the vCPU out if there is then a line to sample, something to list, or
+        // hardware to deactivate.
         let origin = if hardware && !more && !by_distributor {
             Origin::Hardware(bank.physical.get(slot(intid)).copied()?)
         } else {
@@ -340,7 +357,7 @@ impl Vgic {
     /// The guest deactivated `count` interrupts that were in no list register (`EOIcount`): those with the highest
     /// priority, because that is the order in which it must drop them. To be called before the fold.
     pub fn drop_unlisted(&mut self, vcpu: VcpuId, count: u32) {
-        // The field has five bits.
+        // The field has five bits. The queue holds only what is in no register: after a fold it would hold all.
         for _ in 0..count.min(31) {
             let Some(cpu) = self.cpus.get(usize::from(vcpu.0)) else { return bug!("no such vCPU") };
             let (mut active, mut waiting) = (Urgent::new(1), Urgent::new(1));
@@ -354,6 +371,7 @@ impl Vgic {
     /// The guest deactivated an interrupt by name (a trapped `ICC_DIR_EL1`). To be called after the fold.
     pub fn deactivate(&mut self, vcpu: VcpuId, intid: Intid) {
         let id = BankId::of_intid(vcpu, intid);
+        // The guest may name an INTID that does not exist.
         let Some(bank) = self.bank_mut(id) else { return };
         let changed = bank.deactivate(bit(intid));
         self.update(id, changed);

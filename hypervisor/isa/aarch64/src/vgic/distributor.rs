@@ -112,6 +112,7 @@ impl Vgic {
             return;
         }
         self.groups = groups;
+        // All that is queued or listed may be signalled now, or no longer.
         for n in 0..self.vcpus() {
             let concerned = self
                 .cpus
@@ -145,6 +146,8 @@ impl Vgic {
     }
 
     fn set_affinity(&mut self, intid: Intid, value: u64) {
+        // The byte that is left out has Interrupt_Routing_Mode, which stays 0: `GICD_TYPER.No1N` says that there is no
+        // 1-of-N.
         let [aff0, aff1, aff2, _, aff3, ..] = value.to_le_bytes();
         let target = self.vcpu_with_affinity(aff0, aff1, aff2, aff3);
         self.set_route(intid, u32::from_le_bytes([aff0, aff1, aff2, aff3]), target);
@@ -192,6 +195,7 @@ impl Vgic {
             return bug!("no such interrupt");
         };
         *old_route = route;
+        // The guest reads back what it wrote, but only another target moves the interrupt.
         if *old_target == target {
             return;
         }

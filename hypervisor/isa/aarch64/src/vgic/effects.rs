@@ -49,7 +49,7 @@ pub(super) struct Dirty {
 }
 
 impl Vgic {
-    /// Whether there is anything to take: effects or line changes.
+    /// Whether there are [`VgicActions`] or [`LineChange`]s to take.
     pub fn has_consequences(&self) -> bool {
         let VgicActions { kick, event_ppi_enabled } = self.effects;
         self.dirty.shared != 0 || !(self.dirty.private | kick | event_ppi_enabled).is_empty()
@@ -92,6 +92,7 @@ impl Vgic {
             *word &= !mask;
             set
         };
+        // All of one interrupt at once, because the caller has to put them in order: disabled first, enabled last.
         let (enable, trigger, route) =
             (take(&mut bank.changes.enable), take(&mut bank.changes.trigger), take(&mut bank.changes.route));
         let (activate, deactivate) = (take(&mut bank.changes.activate), take(&mut bank.changes.deactivate));
@@ -123,6 +124,7 @@ impl Vgic {
                     (*target == Some(vcpu)).then_some(1_u32 << slot)
                 };
                 let mask = shared.target.iter().enumerate().filter_map(own).fold(0, |all, bit| all | bit);
+                // Where the virtual interrupt goes has not changed: only the physical one follows the vCPU.
                 shared.bank.changes.route |= mask & shared.bank.hardware;
             }
             self.note_changes(BankId::Shared(n));
@@ -141,7 +143,7 @@ impl Vgic {
         }
     }
 
-    /// Asks for a vCPU's attention, if it can pay any.
+    /// Has a vCPU kicked, if it is on line.
     pub(super) fn kick(&mut self, vcpu: VcpuId) {
         if self.cpus.get(usize::from(vcpu.0)).is_some_and(|cpu| cpu.online) {
             self.effects.kick.insert(vcpu);

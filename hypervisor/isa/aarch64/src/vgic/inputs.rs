@@ -25,6 +25,7 @@ impl Vgic {
         }
         let line = if asserted { mask } else { 0 };
         let changed = (bank.line & mask) ^ line;
+        // Kept for an edge too: the guest may make the interrupt level-sensitive while the line is asserted.
         bank.line ^= changed;
         if bank.edge & mask != 0 {
             let changed = if asserted { bank.fire(mask) } else { 0 };
@@ -77,6 +78,7 @@ impl Vgic {
             *slot = physical;
         }
         bank.hardware |= mask;
+        // What the line was says nothing of the physical interrupt, whose state comes by `pend`.
         bank.line &= !mask;
         bank.changes.enable |= mask & bank.enabled;
         if matches!(id, BankId::Shared(_)) {
@@ -124,7 +126,8 @@ impl Vgic {
         })
     }
 
-    /// After a change of state of the interrupts `mask` of a bank: whoever is concerned is told.
+    /// After a change of state of the interrupts `mask` of a bank: kicks the vCPUs that have them in list registers,
+    /// puts them into the right queues, and notes what changes for physical lines.
     pub(super) fn update(&mut self, id: BankId, mask: u32) {
         if mask == 0 {
             return;
@@ -139,6 +142,7 @@ impl Vgic {
     pub(super) fn recall(&mut self, id: BankId, mask: u32) {
         match id {
             BankId::Private(vcpu) => {
+                // Queued ones too: their order, or whether they are signalled, may have changed.
                 let concerned = self.bank(id).map_or(0, |bank| (bank.listed | bank.queueable()) & mask);
                 if concerned != 0 {
                     self.kick(vcpu);
@@ -164,6 +168,8 @@ impl Vgic {
                 };
                 let queueable = cpu.private.queueable() & mask;
                 let new = cpu.queue.replace(0, mask, queueable);
+                // Also when it was queued before: what was active without a register may be signalled now, and a vCPU
+                // that sleeps has to look again.
                 if new | (queueable & !cpu.private.active) != 0 {
                     self.kick(vcpu);
                 }
@@ -178,12 +184,14 @@ impl Vgic {
 
     fn requeue_shared(&mut self, n: usize, intid: Intid) {
         let Some(shared) = self.shared.get_mut(n) else { return bug!("no such interrupt") };
+        // Its state is in a list register, perhaps of another vCPU: the fold decides where it belongs.
         if shared.bank.listed & bit(intid) != 0 {
             return;
         }
         let deliverable = shared.bank.active & bit(intid) == 0;
         let was = shared.home(intid);
         let now = shared.settle(intid);
+        // Out of the old queue first: an interrupt is in one queue at most, so that two vCPUs never list it.
         if let Some(was) = was.filter(|_| was != now)
             && let Some(cpu) = self.cpus.get_mut(usize::from(was.0))
         {

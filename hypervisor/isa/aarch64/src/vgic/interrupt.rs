@@ -159,6 +159,7 @@ impl Bank {
 
     /// Pending, and not in a list register with that bit.
     pub(super) const fn waiting(&self) -> u32 {
+        // A level has no memory but its line, unless the guest (`GICD_ISPENDR<n>`) or `pend` latched it.
         self.latched | (self.line & !self.edge)
     }
 
@@ -199,6 +200,7 @@ impl Bank {
 
     /// Makes those of `mask` edge-triggered that have a bit in `edge`, the others level-sensitive.
     pub(super) fn set_edge(&mut self, mask: u32, edge: u32) -> u32 {
+        // What is latched stays: a change of trigger takes no pending state away.
         let changed = (edge ^ self.edge) & mask & self.implemented;
         self.edge ^= changed;
         self.changes.trigger |= changed & self.hardware;
@@ -207,6 +209,8 @@ impl Bank {
 
     /// An edge came, or the physical interrupt did.
     pub(super) fn fire(&mut self, mask: u32) -> u32 {
+        // It can come again only after the list register has deactivated it: `unlist` must not take this activity for
+        // the old one.
         self.refired |= mask & self.hardware & self.listed;
         self.latch(mask)
     }
@@ -223,6 +227,8 @@ impl Bank {
     pub(super) fn set_pending(&mut self, mask: u32) -> u32 {
         let changed = self.latch(mask);
         self.changes.activate(changed & self.hardware & !self.listed & !self.active);
+        // That register deactivates the physical interrupt when the guest is done, while this pending state still needs
+        // it.
         self.reactivate |= changed & self.hardware & self.listed;
         changed
     }
@@ -231,8 +237,10 @@ impl Bank {
     /// one is deactivated, at once or, if a list register has it, when that is folded.
     pub(super) fn clear_pending(&mut self, mask: u32) -> u32 {
         let changed = mask & (self.latched | self.offered);
+        // What is listed or active is deactivated with its register, or by the guest.
         let abandoned = changed & self.latched & self.hardware & !self.listed & !self.active;
         self.changes.deactivate(abandoned);
+        // `offered` too: the pending bit in the list register no longer counts when it is folded.
         self.latched &= !changed;
         self.offered &= !changed;
         changed
@@ -240,6 +248,8 @@ impl Bank {
 
     /// The guest makes interrupts active.
     pub(super) fn activate(&mut self, mask: u32) -> u32 {
+        // A listed one counts as changed whatever the bank says: its active bit is out of date while the register has
+        // it.
         let changed = mask & self.implemented & (!self.active | self.listed);
         self.active |= changed;
         self.overruled |= changed & self.listed;
@@ -252,6 +262,7 @@ impl Bank {
         let changed = mask & self.implemented & (self.active | self.listed);
         self.active &= !changed;
         self.overruled |= changed & self.listed;
+        // With a pending state left the physical interrupt stays active, because it backs that one too.
         self.changes.deactivate(changed & self.hardware & !self.listed & !self.latched);
         changed
     }
@@ -305,6 +316,8 @@ impl Shared {
         *home = if self.bank.queueable() & mask == 0 {
             None
         } else if self.bank.active & mask != 0 {
+            // Made active by a write while its route leads to no vCPU: somebody has to list it, or it could not be
+            // ended.
             home.or(target).or(Some(VcpuId(0)))
         } else {
             target

@@ -4,7 +4,7 @@
 
 use xenolith_core::types::Intid;
 
-/// Where the hardware is with an interrupt.
+/// The state of an interrupt in a list register (`ICH_LR<n>_EL2.State`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ListState {
     /// The slot is free: never used, or the guest has deactivated the interrupt.
@@ -18,7 +18,7 @@ pub enum ListState {
     PendingActive,
 }
 
-/// What stands behind an interrupt.
+/// Whether a physical interrupt stands behind a virtual one (`ICH_LR<n>_EL2.HW`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// Nothing physical.
@@ -43,7 +43,7 @@ pub struct ListRegister {
     pub priority: u8,
     /// Signalled as Group 1, not Group 0.
     pub group1: bool,
-    /// What stands behind it.
+    /// Its physical interrupt, or what applies when it has none.
     pub origin: Origin,
 }
 

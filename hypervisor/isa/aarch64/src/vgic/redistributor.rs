@@ -107,6 +107,7 @@ impl Vgic {
 
     /// `GICR_TYPER`: affinity, number, and whether it is its region's last.
     fn redistributor_type(&self, owner: VcpuId) -> u64 {
+        // 16 vCPUs to a cluster, the most that one `ICC_SGI1R_EL1` list names without a range selector.
         let affinity = u64::from(owner.0 & 0xf) | u64::from(owner.0 >> 4) << 8;
         let last = self.regions.iter().any(|region| region.end.checked_sub(1) == Some(owner.0));
         affinity << 32 | u64::from(owner.0) << 8 | if last { TYPER_LAST } else { 0 }

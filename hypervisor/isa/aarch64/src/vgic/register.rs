@@ -225,6 +225,7 @@ impl Vgic {
         let changed = match kind {
             Bits::Group => {
                 let changed = bank.set_group1(word);
+                // The group is in the list register too, and what is queued may be in an enabled group now.
                 self.recall(id, changed);
                 changed
             }
@@ -233,6 +234,7 @@ impl Vgic {
                 if let BankId::Private(vcpu) = id
                     && changed & event_ppi != 0
                 {
+                    // Events that came while it was disabled left nothing but the byte in `vcpu_info`.
                     self.effects.event_ppi_enabled.insert(vcpu);
                 }
                 changed
@@ -258,10 +260,12 @@ impl Vgic {
                 changed |= mask;
             }
         }
+        // A list register keeps the priority that it was filled with, and the order of the queue has changed.
         self.recall(id, changed);
     }
 
     fn write_triggers(&mut self, id: BankId, first: Intid, word: u32) {
+        // SGIs are edge-triggered for good (`GICD_ICFGR0`).
         let fixed = match id {
             BankId::Private(_) => SGIS,
             BankId::Shared(_) => 0,

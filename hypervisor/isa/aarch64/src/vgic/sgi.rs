@@ -56,6 +56,7 @@ impl Vgic {
         let id = BankId::Private(target);
         let Some(bank) = self.bank_mut(id) else { return bug!("no such vCPU") };
         let mask = bit(intid);
+        // With one security state `ICC_SGI1R_EL1` sends SGIs of either group, the other two only those of Group 0.
         if register == SgiRegister::Sgi1R || bank.group1 & mask == 0 {
             let changed = bank.latch(mask);
             self.update(id, changed);
@@ -125,6 +126,7 @@ impl Vgic {
 
     /// Makes an SGI pending on `vcpu` from those senders that exist.
     fn add_senders(&mut self, vcpu: VcpuId, intid: Intid, senders: u8) {
+        // `GICD_SPENDSGIR<n>` lets the guest name any of eight senders.
         let exist = (1_u32 << self.vcpus().min(8)) - 1;
         let senders = u8::try_from(u32::from(senders) & exist).unwrap_or(0);
         // The guest's mask may name more targets than there are vCPUs.
@@ -155,6 +157,7 @@ impl Vgic {
             changed |= bank.latched & mask;
             bank.latched &= !mask;
         }
+        // What is in a list register came from one sender: it is taken back only with that one.
         if senders.checked_shr((*current).into()).unwrap_or(0) & 1 != 0 {
             changed |= bank.offered & mask;
             bank.offered &= !mask;

@@ -293,3 +293,18 @@ fn steps_keep_to_their_budget() {
     let open = (1..=100).filter(|&port| domain.state(Port(port)) == EventStatus::Unbound).count();
     assert_eq!(open, 70);
 }
+
+#[test]
+fn the_end_of_a_domain_leaves_out_no_port_that_a_reset_has_passed() {
+    let mut domain = Domain::new(0, 1, 1000);
+    let ours = domain.channels.alloc_consumer(V0, DomId(1), ConsumerTag(0)).unwrap();
+    for _ in 0..100 {
+        domain.channels.alloc_unbound(DomId(1)).unwrap();
+    }
+    // The domain dies before its reset, which keeps the hypervisor's ports, is continued.
+    assert!(matches!(domain.channels.reset_step(&mut 30), crate::event::Closing::Again));
+    let again = domain.channels.alloc_unbound(DomId(1)).unwrap();
+    assert!(again < Port(30));
+    run_steps(&mut domain.channels, EventChannels::teardown_step);
+    assert_eq!((domain.state(ours), domain.state(again)), (EventStatus::Closed, EventStatus::Closed));
+}
