@@ -16,7 +16,13 @@ const EXTRA: &str = ".xenolith";
 /// What Xen tells in place of what a domain may not know.
 const DENIED: &str = "<denied>";
 
-/// Arguments: what to tell; where to put it.
+/// Arguments: what to tell; where to put it. `ENOSYS`: no such operation, or one that came after the version that is shown.
+///
+/// - `version`, `pagesize`: a number. `EINVAL`: `pagesize` with a buffer.
+/// - `get_features`: `EINVAL`: a submap other than 0.
+/// - `build_id`: `EPERM`: the caller is not the control domain. `ENODATA`: there is none.
+/// - those of 4.18: the length of the text. `ENOBUFS`: the buffer is shorter.
+/// - others: none. What a domain may not know is `<denied>`.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [op, buffer, ..] = arguments;
     let (major, minor) = caller.hv.options.xen_version.numbers();
