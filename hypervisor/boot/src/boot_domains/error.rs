@@ -9,10 +9,10 @@ use xenolith_abi::Errno;
 use crate::load::LoadError;
 use crate::static_shm::NotTaken;
 use xenolith_core::types::{Intid, Pa};
+use xenolith_domain::arch::ArchError;
 use xenolith_domain::life::build::BuildError;
 use xenolith_host::passthrough::PassthroughError;
 use xenolith_host::platform::PlatformError;
-use xenolith_isa::vgic::ConfigError;
 use xenolith_memory::p2m::P2mError;
 
 /// Why a domain is not started at boot.
@@ -93,7 +93,7 @@ pub enum BootError {
     /// Its device tree cannot be made.
     Tree(TreeError),
     /// The interrupt controller cannot be shown to it.
-    Controller(ConfigError),
+    Controller(ArchError),
     /// A range cannot be mapped.
     Map(Pa, P2mError),
     /// A call that builds the domain failed.

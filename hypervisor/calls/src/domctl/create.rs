@@ -1,11 +1,10 @@
 //! `createdomain`.
 
 use xenolith_abi::Errno;
-use xenolith_abi::domctl::{
-    CreateDomain, CreateDomainV15, Domctl, GIC_NATIVE, GRANT_VERSION_MASK, GicVersion, create_flag,
-};
+use xenolith_abi::domctl::{CreateDomain, CreateDomainV15, Domctl, GRANT_VERSION_MASK, create_flag};
 
 use crate::caller::Caller;
+use crate::guest;
 use xenolith_core::types::DomId;
 use xenolith_domain::life::create::NewDomain;
 
@@ -21,9 +20,7 @@ pub fn create(caller: &Caller<'_>, version: Version, request: &mut Domctl) -> Re
     };
     let id = Some(request.domain).filter(|id| (1..DomId::FIRST_RESERVED.0).contains(&id.0));
     let domain = caller.hv.create_domain(&plan(&wanted, id)?)?;
-    wanted.arch.gic_version = domain.arch.info().gic_version;
-    // The guest reads the frequency from its own register.
-    wanted.arch.clock_frequency = 0;
+    guest::tell_granted(&domain, &mut wanted.arch);
     request.domain = domain.id;
     match version {
         Version::V15 => request.payload.set(&CreateDomainV15::from(wanted)),
@@ -34,18 +31,9 @@ pub fn create(caller: &Caller<'_>, version: Version, request: &mut Domctl) -> Re
 
 /// What is asked for, if it can be had. `EINVAL`: what no domain has here. `ENOENT`: no such pool of CPUs.
 fn plan(wanted: &CreateDomain, id: Option<DomId>) -> Result<NewDomain, Errno> {
-    let gic = match wanted.arch.gic_version {
-        GIC_NATIVE => None,
-        number => Some(GicVersion::from_number(number).ok_or(Errno::EINVAL)?),
-    };
-    let none = [
-        wanted.iommu_opts,
-        wanted.altp2m_opts,
-        wanted.vmtrace_size,
-        wanted.arch.tee_type.into(),
-        wanted.arch.sve_vl.into(),
-        wanted.grant_opts & !GRANT_VERSION_MASK,
-    ];
+    let arch = guest::requested(&wanted.arch)?;
+    let none =
+        [wanted.iommu_opts, wanted.altp2m_opts, wanted.vmtrace_size, wanted.grant_opts & !GRANT_VERSION_MASK];
     if wanted.flags & !create_flag::TRAP_UNMAPPED != FLAGS
         || none.iter().any(|&option| option != 0)
         || wanted.grant_opts != 1
@@ -62,8 +50,7 @@ fn plan(wanted: &CreateDomain, id: Option<DomId>) -> Result<NewDomain, Errno> {
         max_port: wanted.max_evtchn_port,
         grant_frames: u32::try_from(wanted.max_grant_frames).ok(),
         maptrack_frames: u32::try_from(wanted.max_maptrack_frames).ok(),
-        gic,
-        spis: wanted.arch.nr_spis,
+        arch,
         trap_unmapped: wanted.flags & create_flag::TRAP_UNMAPPED != 0,
     })
 }

@@ -1,12 +1,13 @@
 //! Devices: those of the machine that the calling domain passes on to another, and who may emulate some.
 
+use xenolith_abi::Errno;
 use xenolith_abi::domctl::{
-    BindPtIrq, Domctl, IomemPermission, IrqPermission, MEMORY_MAPPING_PAGES, MemoryMapping, PT_IRQ_SPI,
-    SetTarget, VUART_INIT, VUART_VPL011, VuartOp,
+    BindPtIrq, Domctl, IomemPermission, IrqPermission, MEMORY_MAPPING_PAGES, MemoryMapping, SetTarget,
+    VUART_INIT, VuartOp,
 };
-use xenolith_abi::{Errno, Intid};
 
 use crate::caller::Caller;
+use crate::guest;
 use xenolith_core::types::Mfn;
 use xenolith_domain::domain::{Domain, DomainRef};
 
@@ -53,15 +54,6 @@ pub fn memory_mapping(caller: &Caller<'_>, domain: &Domain, request: &Domctl) ->
     Ok(Outcome::Done)
 }
 
-/// A shared interrupt under the number that it has in the machine. `EOPNOTSUPP`: another kind. `EINVAL`: two numbers.
-fn shared_interrupt(request: &Domctl) -> Result<Intid, Errno> {
-    let asked: BindPtIrq = request.payload.get();
-    if asked.irq_type != PT_IRQ_SPI {
-        return Err(Errno::EOPNOTSUPP);
-    }
-    if asked.machine_irq != Intid(asked.spi.into()) { Err(Errno::EINVAL) } else { Ok(asked.machine_irq) }
-}
-
 /// `EPERM`: no permission. `EINVAL`: the guest has no such interrupt. `EBUSY`: another domain has it, or the caller itself
 /// without having permitted it to the guest, as `xl` finds it with `irqs=` on a machine whose devices are all in use.
 pub fn bind_interrupt(
@@ -69,7 +61,7 @@ pub fn bind_interrupt(
     domain: DomainRef<'_>,
     request: &Domctl,
 ) -> Result<Outcome, Errno> {
-    let intid = shared_interrupt(request)?;
+    let intid = guest::shared_interrupt(&request.payload.get::<BindPtIrq>())?;
     domain.bind_interrupt(&caller.domain(), intid)?;
     Ok(Outcome::Done)
 }
@@ -80,7 +72,7 @@ pub fn unbind_interrupt(
     domain: DomainRef<'_>,
     request: &Domctl,
 ) -> Result<Outcome, Errno> {
-    let intid = shared_interrupt(request)?;
+    let intid = guest::shared_interrupt(&request.payload.get::<BindPtIrq>())?;
     domain.unbind_interrupt(&caller.domain(), intid)?;
     Ok(Outcome::Done)
 }
@@ -93,7 +85,7 @@ pub fn make_uart(domain: DomainRef<'_>, request: &mut Domctl) -> Result<Outcome,
     if asked.cmd != VUART_INIT || asked.pad != 0 {
         return Err(Errno::EINVAL);
     }
-    if asked.kind != VUART_VPL011 {
+    if !guest::is_emulated_uart(asked.kind) {
         return Err(Errno::EOPNOTSUPP);
     }
     asked.evtchn = domain.make_uart(asked.gfn, asked.console_domid)?.0;

@@ -117,7 +117,7 @@ pub fn hypervisor(style: &Style, spec: &HardwareDomainSpec<'_>) -> Result<Device
             ("compatible", Texts(&[&format!("xen,xen-{major}.{minor}"), "xen,xen"])),
             ("reg", Bytes(&reg)),
             ("interrupt-parent", Cell(style.gic)),
-            ("interrupts", Cells(&style.ppi(spec.event_ppi))),
+            ("interrupts", Cells(&style.ppi(spec.event_interrupt))),
         ],
     ))
 }
