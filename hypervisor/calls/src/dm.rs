@@ -4,7 +4,7 @@ use xenolith_abi::dm::{
     Buffer, CreateServer, DestroyServer, DmOp, Header, INFO_NO_GFNS, MAX_BUFFERS, NrVcpus, Range, RangeType,
     ServerInfo, SetIrqLevel, SetServerState,
 };
-use xenolith_abi::{DomId, Errno, GuestPtr};
+use xenolith_abi::{DomId, Errno, GuestPtr, Port};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use xenolith_domain::domain::DomainRef;
@@ -97,7 +97,7 @@ fn perform(caller: &Caller<'_>, guest: DomainRef<'_>, op: DmOp, payload: Payload
             if request.flags & INFO_NO_GFNS == 0 {
                 return Err(Errno::EOPNOTSUPP);
             }
-            payload.write(caller, &ServerInfo { bufioreq_port: 0, ..request })
+            payload.write(caller, &ServerInfo { bufioreq_port: Port(0), ..request })
         }
         DmOp::MapRange | DmOp::UnmapRange => {
             let request: Range = payload.read(caller)?;

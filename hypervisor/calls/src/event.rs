@@ -41,23 +41,23 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
             let mut request: AllocUnbound = caller.read(address)?;
             let owner = caller.target(request.dom)?;
             let remote = peer_id(caller, request.remote_dom);
-            request.port = owner.events.lock().alloc_unbound(remote)?.0;
+            request.port = owner.events.lock().alloc_unbound(remote)?;
             caller.write(address, &request)?;
         }
         EventOp::BindInterdomain => {
             let mut request: BindInterdomain = caller.read(address)?;
             let remote = other(caller, request.remote_dom)?;
-            request.local_port = domain.bind_interdomain(&remote, Port(request.remote_port))?.0;
+            request.local_port = domain.bind_interdomain(&remote, request.remote_port)?;
             caller.write(address, &request)?;
         }
         EventOp::BindVirq => {
             let mut request: BindVirq = caller.read(address)?;
-            request.port = domain.events.lock().bind_virq(request.virq, vcpu(request.vcpu)?)?.0;
+            request.port = domain.events.lock().bind_virq(request.virq, vcpu(request.vcpu)?)?;
             caller.write(address, &request)?;
         }
         EventOp::BindIpi => {
             let mut request: BindIpi = caller.read(address)?;
-            request.port = domain.events.lock().bind_ipi(vcpu(request.vcpu)?)?.0;
+            request.port = domain.events.lock().bind_ipi(vcpu(request.vcpu)?)?;
             caller.write(address, &request)?;
         }
         EventOp::Close => domain.close_port(port(caller, address)?)?,
@@ -74,7 +74,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         }
         EventOp::BindVcpu => {
             let request: BindVcpu = caller.read(address)?;
-            domain.events.lock().bind_vcpu(Port(request.port), vcpu(request.vcpu)?)?;
+            domain.events.lock().bind_vcpu(request.port, vcpu(request.vcpu)?)?;
         }
         EventOp::Reset => {
             let request: Reset = caller.read(address)?;
@@ -98,7 +98,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         }
         EventOp::SetPriority => {
             let request: SetPriority = caller.read(address)?;
-            domain.events.lock().set_priority(Port(request.port), request.priority)?;
+            domain.events.lock().set_priority(request.port, request.priority)?;
         }
         // Physical interrupts reach domains through their interrupt controller.
         EventOp::BindPirq => return Err(Errno::ENOSYS),
@@ -107,7 +107,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
 }
 
 fn port(caller: &Caller<'_>, address: u64) -> Result<Port, Errno> {
-    caller.read::<PortArgument>(address).map(|argument| Port(argument.port))
+    caller.read::<PortArgument>(address).map(|argument| argument.port)
 }
 
 fn vcpu(number: u32) -> Result<VcpuId, Errno> {

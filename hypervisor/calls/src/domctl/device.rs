@@ -88,7 +88,7 @@ pub fn make_uart(domain: DomainRef<'_>, request: &mut Domctl) -> Result<Outcome,
     if !guest::is_emulated_uart(asked.kind) {
         return Err(Errno::EOPNOTSUPP);
     }
-    asked.evtchn = domain.make_uart(asked.gfn, asked.console_domid)?.0;
+    asked.evtchn = domain.make_uart(asked.gfn, asked.console_domid)?;
     request.payload.set(&asked);
     Ok(Outcome::Answered)
 }
