@@ -13,8 +13,8 @@ use xenolith_domain::domain::{Domain, DomainRef};
 
 use super::Outcome;
 
-/// Lets the header's domain be the device model of another. `ESRCH`: there is no such guest, or one of them is dying. `EINVAL`: they are the same.
-/// `ENOSPC`: the guest has too many.
+/// Lets the header's domain be the device model of another. `ESRCH`: there is no such guest, or one of them is dying.
+/// `EINVAL`: they are the same. `ENOSPC`: the guest has too many.
 pub fn set_target(caller: &Caller<'_>, domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {
     let asked: SetTarget = request.payload.get();
     let guest = caller.hv.live_domain(asked.target).ok_or(Errno::ESRCH)?;
@@ -22,7 +22,8 @@ pub fn set_target(caller: &Caller<'_>, domain: &Domain, request: &Domctl) -> Res
     Ok(Outcome::Done)
 }
 
-/// `EPERM`: the interrupt is not the caller's. `ENOSPC`: too many.
+/// Permits a domain an interrupt of the caller's, or takes the permission back. `EPERM`: the interrupt is not the caller's.
+/// `EBUSY`: the domain has it. `ENOSPC`: too many.
 pub fn irq_permission(
     caller: &Caller<'_>,
     domain: DomainRef<'_>,
@@ -33,14 +34,15 @@ pub fn irq_permission(
     Ok(Outcome::Done)
 }
 
-/// `EINVAL`: the range is empty or wraps. `EPERM`: the frames are not the caller's devices. `ENOSPC`: too many ranges.
+/// Permits a domain registers of the caller's devices, or takes the permission back. `EINVAL`: the range is empty or wraps.
+/// `EPERM`: the frames are not the caller's devices. `ENOSPC`, `ENOMEM`: too many ranges, or no memory.
 pub fn iomem_permission(caller: &Caller<'_>, domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {
     let asked: IomemPermission = request.payload.get();
     domain.permit_frames(&caller.domain(), Mfn(asked.first_mfn), asked.nr_mfns, asked.allow_access != 0)?;
     Ok(Outcome::Done)
 }
 
-/// `E2BIG`: more than 64 frames. `EINVAL`: the range is empty or wraps. `EPERM`: no permission. `EEXIST`: something else
+/// Maps permitted registers, or unmaps them. `E2BIG`: more than 64 frames. `EINVAL`: the range is empty or wraps. `EPERM`: no permission. `EEXIST`: something else
 /// is mapped there.
 pub fn memory_mapping(caller: &Caller<'_>, domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {
     let asked: MemoryMapping = request.payload.get();
@@ -54,7 +56,7 @@ pub fn memory_mapping(caller: &Caller<'_>, domain: &Domain, request: &Domctl) ->
     Ok(Outcome::Done)
 }
 
-/// `EPERM`: no permission. `EINVAL`: the guest has no such interrupt. `EBUSY`: another domain has it, or the caller itself
+/// Gives a permitted interrupt to a domain. `EPERM`: no permission. `EINVAL`: the guest has no such interrupt. `EBUSY`: another domain has it, or the caller itself
 /// without having permitted it to the guest, as `xl` finds it with `irqs=` on a machine whose devices are all in use.
 pub fn bind_interrupt(
     caller: &Caller<'_>,
@@ -66,7 +68,7 @@ pub fn bind_interrupt(
     Ok(Outcome::Done)
 }
 
-/// `EINVAL`: the guest does not have it. `EBUSY`: it is handling one.
+/// Takes an interrupt back. `EINVAL`: the guest does not have it. `EBUSY`: it is handling one.
 pub fn unbind_interrupt(
     caller: &Caller<'_>,
     domain: DomainRef<'_>,
