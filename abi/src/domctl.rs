@@ -17,7 +17,8 @@ use crate::control::Payload;
 
 pub use context::{CONTEXT_ONLINE, VcpuContext, VcpuGuestContext, VcpuGuestCoreRegs};
 pub use create::{
-    ArchDomainConfig, CreateDomain, CreateDomainV15, GRANT_VERSION_MASK, GicVersion, ROVER, create_flag,
+    ArchDomainConfig, CreateDomain, CreateDomainV15, GIC_NATIVE, GRANT_VERSION_MASK, GicVersion, ROVER,
+    create_flag,
 };
 pub use device::{
     AssignDevice, BindPtIrq, DEVICE_DT, IomemPermission, IrqPermission, MEMORY_MAPPING_PAGES, MemoryMapping,

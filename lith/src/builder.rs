@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use machine_model::layout;
 use uuid::Uuid;
 use xenolith_abi::domctl::{
-    ArchDomainConfig, CONTEXT_ONLINE, CreateDomain, GicVersion, VcpuGuestContext, VcpuGuestCoreRegs,
+    ArchDomainConfig, CONTEXT_ONLINE, CreateDomain, GIC_NATIVE, VcpuGuestContext, VcpuGuestCoreRegs,
     create_flag,
 };
 use xenolith_abi::hvm::{HvmParam, callback_ppi};
@@ -117,11 +117,7 @@ fn request(config: &GuestConfig, handle: Uuid) -> CreateDomain {
         max_grant_frames: -1,
         max_maptrack_frames: -1,
         grant_opts: GRANT_VERSION,
-        arch: ArchDomainConfig {
-            gic_version: GicVersion::Native.number(),
-            nr_spis: SPIS,
-            ..ArchDomainConfig::default()
-        },
+        arch: ArchDomainConfig { gic_version: GIC_NATIVE, nr_spis: SPIS, ..ArchDomainConfig::default() },
         ..CreateDomain::default()
     }
 }

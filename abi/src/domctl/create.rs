@@ -31,11 +31,12 @@ pub mod create_flag {
     pub const TRAP_UNMAPPED: u32 = 1 << 8;
 }
 
+/// In place of a [`GicVersion`]: as the machine's. The hypervisor answers which.
+pub const GIC_NATIVE: u8 = 0;
+
 numbers! {
     /// A domain's interrupt controller, as [`ArchDomainConfig`] says it.
     GicVersion: u8 {
-        /// As the machine's: the hypervisor answers which.
-        Native = 0,
         /// GICv2.
         V2 = 1,
         /// GICv3.
@@ -47,7 +48,7 @@ numbers! {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct ArchDomainConfig {
-    /// A [`GicVersion`]. Out: which it is.
+    /// A [`GicVersion`], or [`GIC_NATIVE`]. Out: which version it is.
     pub gic_version: u8,
     /// Vector length of SVE in units of 128 bits. With version 0x15 this is padding.
     pub sve_vl: u8,

@@ -4,28 +4,27 @@
 //! is reported, its number stays unused, and the others are built all the same. What a domain gets of the machine's
 //! devices is decided by [`Owners`] alone.
 
+mod aarch64;
 mod error;
 mod layout;
 mod memory;
 
 use alloc::vec::Vec;
 
-use machine_model::tree::{self, Gic, Hypervisor as HypervisorNode, Partial, Spec};
-use xenolith_abi::Intid;
+use machine_model::tree::Partial;
 use xenolith_abi::hvm::HvmParam;
 
-use xenolith_arch as arch;
 use xenolith_core::types::{DomId, Gfn, Ipa, PAGE_SHIFT, PAGE_SIZE};
-use xenolith_domain::arch::{ArchConfig, CpuInterface};
+use xenolith_domain::arch::FIRST_SHARED_INTERRUPT;
 use xenolith_domain::hypervisor::Hypervisor;
-use xenolith_host::domain_tree::free_ppi;
+use xenolith_host::domain_tree::free_private_interrupt;
 use xenolith_host::image::Placement;
 use xenolith_host::passthrough::{Fragment, Granted, Owners};
-use xenolith_host::platform::{BootDomain, Enhanced, FIRST_SPI, GicLayout, Platform, Region};
-use xenolith_isa::vgic::{MAX_SPIS, Model};
+use xenolith_host::platform::{BootDomain, Enhanced, Platform, Region};
 use xenolith_memory::frames::FrameRange;
 use xenolith_memory::p2m::MapKind;
 
+use crate::guest;
 use crate::load::{Plan, Ready};
 use crate::static_shm::{StaticShm, reserve_port};
 use xenolith_domain::domain::{Domain, DomainRef};
@@ -35,7 +34,7 @@ use xenolith_domain::life::build::{
 use xenolith_domain::parts::progress::Progress;
 
 pub use error::BootError;
-use layout::{Controller, Layout};
+use layout::Layout;
 
 /// Event channels of a domain: as many as Xen gives to one that no toolstack has made.
 const MAX_PORT: u32 = 1023;
@@ -113,7 +112,7 @@ struct Builder<'b, 'a> {
 struct Parts<'a> {
     layout: Layout,
     vcpus: u16,
-    spis: u16,
+    shared_interrupts: u16,
     ram: Vec<(Gfn, FrameRange)>,
     plan: Plan<'a>,
     tree: Vec<u8>,
@@ -176,8 +175,8 @@ impl<'a> Builder<'_, 'a> {
         let partial = fragment.map(|fragment| Partial::read(&fragment.tree().fdt())).transpose();
         let partial = partial.map_err(BootError::Tree)?;
         let tree = self.tree(&layout, vcpus, &plan, partial.as_ref())?;
-        let spis = self.spis(&layout, granted)?;
-        Ok(Parts { layout, vcpus, spis, ram, plan, tree })
+        let shared_interrupts = self.shared_interrupts(&layout, granted)?;
+        Ok(Parts { layout, vcpus, shared_interrupts, ram, plan, tree })
     }
 
     /// The domain with its memory and without anything in it.
@@ -197,7 +196,7 @@ impl<'a> Builder<'_, 'a> {
         let Builder { hv, node, id, .. } = *self;
         map_devices(&domain, granted)?;
         if let Some(uart) = parts.layout.uart {
-            domain.make_console_uart(Ipa(uart.registers.start), uart.interrupt.0).map_err(BootError::Call)?;
+            domain.make_console_uart(Ipa(uart.registers.start), uart.interrupt).map_err(BootError::Call)?;
         }
         let placement = parts.plan.load(domain, &parts.tree);
         let placement =
@@ -230,11 +229,11 @@ impl<'a> Builder<'_, 'a> {
     }
 
     fn vcpus(&self) -> Result<u16, BootError> {
-        let limit = match (self.node.direct_map, &self.platform.gic.layout) {
-            (true, _) => xenolith_host::domain_tree::vcpu_limit(self.platform),
-            (false, GicLayout::V2 { .. }) => Gic::V2.max_vcpus(),
-            (false, GicLayout::V3 { .. }) => Gic::V3.max_vcpus(),
+        let controller = match self.node.direct_map {
+            true => guest::machine_controller(self.platform),
+            false => guest::guest_controller(self.platform),
         };
+        let limit = controller.max_vcpus();
         let vcpus = u16::try_from(self.node.vcpus).ok().filter(|&vcpus| vcpus <= limit);
         vcpus.ok_or(BootError::TooManyVcpus { vcpus: self.node.vcpus, limit })
     }
@@ -244,7 +243,7 @@ impl<'a> Builder<'_, 'a> {
         let request = layout::Request {
             platform,
             windows: &granted.windows,
-            uart: node.vpl011,
+            uart: node.uart,
             common: &node.common.memory,
             address_bits: hv.geometry.bits(),
         };
@@ -254,75 +253,33 @@ impl<'a> Builder<'_, 'a> {
         let banks = area
             .iter()
             .map(|range| machine_model::Region::new(range.first.base().0, range.pages << PAGE_SHIFT));
-        let event_ppi = free_ppi(self.host, platform).ok_or(BootError::NoEventInterrupt)?;
-        layout::direct(&request, banks.collect(), event_ppi, &owners.devices())
+        let event_interrupt =
+            free_private_interrupt(self.host, platform).ok_or(BootError::NoEventInterrupt)?;
+        layout::direct(&request, banks.collect(), event_interrupt, &owners.devices())
     }
 
     /// How many shared interrupts the controller has: enough for all that the domain is given.
-    fn spis(&self, layout: &Layout, granted: &Granted) -> Result<u16, BootError> {
-        let there = arch::gic::shared_interrupts().min(MAX_SPIS.into());
-        let spis = u16::try_from(self.node.spis.unwrap_or(there)).ok().filter(|&spis| spis <= MAX_SPIS);
-        let spis = spis.ok_or(BootError::Property { property: "nr_spis", problem: "is more than 988" })?;
+    fn shared_interrupts(&self, layout: &Layout, granted: &Granted) -> Result<u16, BootError> {
+        let wanted = self.node.shared_interrupts;
+        let count = wanted.map_or(Some(guest::shared_interrupts()), guest::checked_shared_interrupts);
+        let count = count.ok_or(BootError::Property { property: "nr_spis", problem: "is more than 988" })?;
         if let Some(uart) = layout.uart
-            && let Some((node, _)) =
-                granted.interrupts.iter().find(|(_, line)| line.intid == uart.interrupt.0)
+            && let Some((node, _)) = granted.interrupts.iter().find(|(_, line)| line.intid == uart.interrupt)
         {
-            return Err(BootError::InterruptTwice { intid: uart.interrupt.0, node: node.clone() });
+            return Err(BootError::InterruptTwice { intid: uart.interrupt, node: node.clone() });
         }
         let lines = granted.interrupts.iter().map(|(_, line)| line.intid);
-        let highest = lines.chain(layout.uart.map(|uart| uart.interrupt.0)).max().unwrap_or(0);
-        if highest >= FIRST_SPI + u32::from(spis) {
+        let highest = lines.chain(layout.uart.map(|uart| uart.interrupt)).max().unwrap_or_default();
+        if highest.0 >= FIRST_SHARED_INTERRUPT.0 + u32::from(count) {
             let problem = "is too small for the domain's devices";
             return Err(BootError::Property { property: "nr_spis", problem });
         }
-        Ok(spis)
-    }
-
-    #[inline(never)]
-    fn tree(
-        &self,
-        layout: &Layout,
-        vcpus: u16,
-        plan: &Plan<'_>,
-        partial: Option<&Partial>,
-    ) -> Result<Vec<u8>, BootError> {
-        let Builder { hv, platform, node, .. } = *self;
-        let frequency = platform.timer.frequency;
-        let seed = platform.seed.of(self.id);
-        let common: Vec<tree::StaticShm<'_>> =
-            node.common.memory.iter().map(crate::static_shm::for_tree).collect();
-        let uart = layout.uart.map(|uart| alloc::format!("/sbsa-pl011@{:x}", uart.registers.start));
-        let spec = Spec {
-            version: hv.options.xen_version.numbers(),
-            vcpus,
-            memory: &layout.banks,
-            arguments: node.kernel.arguments.as_deref().unwrap_or_default(),
-            initrd: plan.initrd().map(|(start, size)| machine_model::Region::new(start.0, size)),
-            seed: seed.as_ref().map_or(&[], |seed| seed.as_slice()),
-            stdout: uart.as_deref(),
-            gic: match &layout.controller {
-                Controller::V2 { distributor, cpu } => Gic::V2 { distributor: *distributor, cpu: *cpu },
-                Controller::V3 { distributor, redistributors } => {
-                    Gic::V3 { distributor: *distributor, redistributors }
-                }
-            },
-            timer: tree::Timer { frequency, ..layout.timer },
-            hypervisor: (node.enhanced != Enhanced::Disabled).then_some(HypervisorNode {
-                grant_window: layout.grant_window,
-                extended_regions: &layout.extended_regions,
-                event_ppi: Intid(layout.event_ppi),
-            }),
-            virtio: &[],
-            static_shm: &common,
-            uart: layout.uart,
-            partial,
-        };
-        tree::build(&spec).map_err(BootError::Tree)
+        Ok(count)
     }
 
     fn config<'p>(&self, parts: &'p Parts<'_>) -> DomainConfig<'p> {
         let node = self.node;
-        let Parts { layout, ram, vcpus, spis, .. } = parts;
+        let Parts { layout, ram, vcpus, shared_interrupts, .. } = parts;
         let frames = |asked: Option<u32>, default| asked.unwrap_or(default).clamp(1, MAX_GRANT_FRAMES);
         DomainConfig {
             id: self.id,
@@ -337,35 +294,7 @@ impl<'a> Builder<'_, 'a> {
             maptrack_frames: frames(node.maptrack_frames, MAPTRACK_FRAMES),
             trap_unmapped: false,
             paused: false,
-            arch: ArchConfig {
-                controller: match &layout.controller {
-                    Controller::V2 { distributor, .. } => Model::V2 { distributor: Ipa(distributor.start) },
-                    Controller::V3 { distributor, redistributors } => Model::V3 {
-                        distributor: Ipa(distributor.start),
-                        redistributors: redistributors
-                            .iter()
-                            .map(|region| (Ipa(region.start), region.size))
-                            .collect(),
-                    },
-                },
-                cpu_interface: self.cpu_interface(layout),
-                spis: *spis,
-                event_ppi: layout.event_ppi,
-                guest_timer: layout.timer.r#virtual.0,
-                physical_timer: layout.timer.physical.0,
-            },
-        }
-    }
-
-    /// The virtual CPU interface, where a GICv2 has one.
-    fn cpu_interface(&self, layout: &Layout) -> Option<CpuInterface> {
-        match (&self.platform.gic.layout, &layout.controller) {
-            (GicLayout::V2 { virtual_cpu_interface, .. }, Controller::V2 { cpu, .. }) => Some(CpuInterface {
-                guest: Ipa(cpu.start),
-                machine: virtual_cpu_interface.start(),
-                size: cpu.size.min(virtual_cpu_interface.size()),
-            }),
-            _ => None,
+            arch: layout.config(*shared_interrupts),
         }
     }
 

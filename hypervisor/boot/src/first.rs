@@ -8,17 +8,15 @@ mod memory;
 
 use alloc::vec::Vec;
 
-use xenolith_arch as arch;
-use xenolith_core::types::{DomId, Gfn, Ipa, Mfn, PAGE_SHIFT};
-use xenolith_domain::arch::{ArchConfig, CpuInterface};
+use xenolith_core::types::{DomId, Gfn, Intid, Ipa, Mfn, PAGE_SHIFT};
 use xenolith_domain::hypervisor::Hypervisor;
 use xenolith_host::command_line::Options;
 use xenolith_host::domain_tree::{self, HardwareDomainSpec, HardwareDomainTree};
-use xenolith_host::platform::{GicLayout, Platform, Region, StaticShmNode, merge, subtract};
-use xenolith_isa::vgic::Model;
+use xenolith_host::platform::{Platform, Region, StaticShmNode, merge, subtract};
 use xenolith_memory::frames::FrameRange;
 use xenolith_memory::p2m::MapKind;
 
+use crate::guest;
 use crate::load::{LoadError, Plan, Ready};
 use crate::static_shm::StaticShm;
 use xenolith_domain::domain::{Domain, DomainRef};
@@ -56,10 +54,10 @@ pub fn build_first(
 ) -> Result<Ready, FirstError> {
     let vcpus = number_of_vcpus(&hv.options, hv.cpus(), platform)?;
     let area = memory::allocate(&hv.frames, hv.options.dom0_memory.unwrap_or(DEFAULT_MEMORY))?;
-    let event_ppi =
-        domain_tree::free_ppi(modules.device_tree, platform).ok_or(FirstError::NoEventInterrupt)?;
+    let event_interrupt = domain_tree::free_private_interrupt(modules.device_tree, platform)
+        .ok_or(FirstError::NoEventInterrupt)?;
     let ram: Vec<_> = area.iter().map(|&range| (Gfn(range.first.0), range)).collect();
-    let domain = DomainBuilder::new(hv, &config(platform, vcpus, event_ppi, &ram))?;
+    let domain = DomainBuilder::new(hv, &config(platform, vcpus, event_interrupt, &ram))?;
     let banks: Vec<(Ipa, u64)> =
         area.iter().map(|range| (Gfn(range.first.0).base(), range.pages << PAGE_SHIFT)).collect();
     let module = || platform.kernel().map(|kernel| kernel.path.clone()).unwrap_or_default();
@@ -76,7 +74,7 @@ pub fn build_first(
         xen_version: hv.options.xen_version.numbers(),
         grant_window: (Ipa(modules.grant_window.start().0), modules.grant_window.size()),
         extended_regions: &memory::extended_regions(platform, modules, &banks, &common),
-        event_ppi,
+        event_interrupt,
         common: &in_tree,
         hidden: &platform.uart.iter().map(|uart| uart.path.as_str()).collect::<Vec<_>>(),
     };
@@ -115,27 +113,9 @@ fn number_of_vcpus(options: &Options, cpus: u16, platform: &Platform) -> Result<
 fn config<'a>(
     platform: &Platform,
     vcpus: u16,
-    event_ppi: u32,
+    event_interrupt: Intid,
     ram: &'a [(Gfn, FrameRange)],
 ) -> DomainConfig<'a> {
-    let ipa = |region: &Region| Ipa(region.start().0);
-    let (controller, cpu_interface) = match &platform.gic.layout {
-        GicLayout::V2 { distributor, cpu_interface, virtual_cpu_interface, .. } => (
-            Model::V2 { distributor: ipa(distributor) },
-            Some(CpuInterface {
-                guest: ipa(cpu_interface),
-                machine: virtual_cpu_interface.start(),
-                size: cpu_interface.size().min(virtual_cpu_interface.size()),
-            }),
-        ),
-        GicLayout::V3 { distributor, redistributors, .. } => (
-            Model::V3 {
-                distributor: ipa(distributor),
-                redistributors: redistributors.iter().map(|region| (ipa(region), region.size())).collect(),
-            },
-            None,
-        ),
-    };
     DomainConfig {
         id: DomId::CONTROL,
         handle: [0; 16],
@@ -149,14 +129,7 @@ fn config<'a>(
         maptrack_frames: MAPTRACK_FRAMES,
         trap_unmapped: true,
         paused: false,
-        arch: ArchConfig {
-            controller,
-            cpu_interface,
-            spis: arch::gic::shared_interrupts().min(xenolith_isa::vgic::MAX_SPIS.into()) as u16,
-            event_ppi,
-            guest_timer: platform.timer.r#virtual,
-            physical_timer: platform.timer.physical,
-        },
+        arch: guest::machine_config(platform, event_interrupt),
     }
 }
 
@@ -186,7 +159,7 @@ fn map_devices(domain: &Domain, tree: &HardwareDomainTree, banks: &[(Ipa, u64)])
 
 /// Gives the devices' interrupts to the domain: each is backed by the physical one of its number.
 fn route_interrupts(domain: DomainRef<'_>, tree: &HardwareDomainTree) -> Result<(), FirstError> {
-    for interrupt in &tree.spis {
+    for interrupt in &tree.interrupts {
         domain.hv.give_interrupt(interrupt.intid, domain.id).map_err(FirstError::Call)?;
         domain.attach_interrupt(interrupt.intid);
     }

@@ -7,14 +7,15 @@ use alloc::string::String;
 use xenolith_arch as arch;
 use xenolith_core::types::{CpuId, PAGE_SHIFT};
 use xenolith_domain::console::console;
-use xenolith_domain::hypervisor::{Hypervisor, Lines};
+use xenolith_domain::hypervisor::Hypervisor;
 use xenolith_host::command_line::{Options, Scheduler as SchedulerOption};
-use xenolith_host::platform::{GicLayout, MAX_CPUS, Platform, Region, Trigger};
+use xenolith_host::platform::{MAX_CPUS, Platform, Region};
 use xenolith_memory::account::Account;
 use xenolith_policy::sched::{Policy, Scheduler};
 
 use crate::boot_domains::build_boot_domains;
 use crate::first::{FirstError, GRANT_FRAMES, Modules, build_first};
+use crate::guest;
 use crate::load::Ready;
 use crate::machine::{Image, Machine};
 use crate::memory_layout::{MemoryLayout, reclaimable};
@@ -38,7 +39,11 @@ pub fn boot(machine: impl Machine, platform: &Platform) {
     let tree = extent(machine.device_tree());
     let (hypervisor, common) = assemble(&machine, platform, options, tree);
     machine.install(hypervisor);
-    enable_console_input(hypervisor.lines().console, platform);
+    if hypervisor.lines().console.is_some()
+        && let Some(line) = platform.uart.as_ref().and_then(|uart| uart.interrupt)
+    {
+        guest::enable_line(line);
+    }
     for number in 1..machine.cpus() {
         if machine.start_cpu(CpuId(number)) {
             hypervisor.count_cpu();
@@ -81,10 +86,7 @@ fn greet(platform: &Platform, cpus: u16) {
 
 fn describe(platform: &Platform) -> String {
     let memory: u64 = platform.memory.iter().map(|bank| bank.size()).sum();
-    let controller = match platform.gic.layout {
-        GicLayout::V2 { .. } => "GICv2",
-        GicLayout::V3 { .. } => "GICv3",
-    };
+    let controller = guest::controller_name(platform);
     format!("{} MiB of RAM, {controller}", memory >> 20)
 }
 
@@ -115,27 +117,13 @@ fn assemble(
     };
     let scheduler = Scheduler::new(policy, machine.cpus(), arch::ticks(SLICE * 1_000_000));
     let console = platform.uart.as_ref().filter(|_| options.console).and_then(|uart| uart.interrupt);
-    let lines = Lines {
-        timer: platform.timer.hypervisor,
-        guest_timer: platform.timer.r#virtual,
-        maintenance: platform.gic.maintenance,
-        console: console.map(|line| line.intid),
-    };
-    let Some(geometry) = machine.stage2_geometry() else {
+    let lines = guest::lines(platform, console);
+    let Some(geometry) = machine.p2m_geometry() else {
         panic!("the CPU has an unknown physical address size")
     };
     let command_line = platform.command_line.clone();
     let hypervisor = Hypervisor::new(options, command_line, frames, scheduler, geometry, lines);
     (Box::leak(Box::new(hypervisor)), common)
-}
-
-fn enable_console_input(line: Option<u32>, platform: &Platform) {
-    if let Some(intid) = line {
-        let line = platform.uart.as_ref().and_then(|uart| uart.interrupt);
-        arch::gic::set_trigger(intid, line.is_some_and(|line| line.trigger == Trigger::Edge));
-        arch::gic::route(intid, CpuId(0));
-        arch::gic::enable(intid);
-    }
 }
 
 #[inline(never)]

@@ -97,7 +97,7 @@ impl Hypervisor {
                 // The console is slow, and the domain's CPUs wait for the lock.
                 let in_hand = domain.arch.interrupts_in_hand::<INTERRUPTS>(vcpu.id);
                 for (intid, state) in in_hand {
-                    log::info!("{} {}: interrupt {intid}: {state}", domain.id, vcpu.id);
+                    log::info!("{} {}: interrupt {}: {state}", domain.id, vcpu.id, intid.0);
                 }
             }
         }

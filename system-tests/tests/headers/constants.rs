@@ -170,7 +170,7 @@ const FLAGS: &[(&str, i64)] = &[
     ("XEN_DOMCTL_CDF_nested_virt", domctl::create_flag::NESTED_VIRT as i64),
     ("XEN_DOMCTL_CDF_vpmu", domctl::create_flag::VPMU as i64),
     ("XEN_DOMCTL_GRANT_version_mask", domctl::GRANT_VERSION_MASK as i64),
-    ("XEN_DOMCTL_CONFIG_GIC_NATIVE", domctl::GicVersion::Native as i64),
+    ("XEN_DOMCTL_CONFIG_GIC_NATIVE", domctl::GIC_NATIVE as i64),
     ("XEN_DOMCTL_CONFIG_GIC_V2", domctl::GicVersion::V2 as i64),
     ("XEN_DOMCTL_CONFIG_GIC_V3", domctl::GicVersion::V3 as i64),
     ("XEN_DOMINF_dying", domctl::info_flag::DYING as i64),

@@ -8,11 +8,11 @@ use xenolith_abi::Errno;
 
 use crate::load::LoadError;
 use crate::static_shm::NotTaken;
-use xenolith_core::types::Pa;
+use xenolith_core::types::{Intid, Pa};
+use xenolith_domain::arch::ArchError;
 use xenolith_domain::life::build::BuildError;
 use xenolith_host::passthrough::PassthroughError;
 use xenolith_host::platform::PlatformError;
-use xenolith_isa::vgic::ConfigError;
 use xenolith_memory::p2m::P2mError;
 
 /// Why a domain is not started at boot.
@@ -79,7 +79,7 @@ pub enum BootError {
     /// A device that is passed through has the emulated UART's interrupt.
     InterruptTwice {
         /// The interrupt.
-        intid: u32,
+        intid: Intid,
         /// The device's node in the partial tree.
         node: String,
     },
@@ -93,7 +93,7 @@ pub enum BootError {
     /// Its device tree cannot be made.
     Tree(TreeError),
     /// The interrupt controller cannot be shown to it.
-    Controller(ConfigError),
+    Controller(ArchError),
     /// A range cannot be mapped.
     Map(Pa, P2mError),
     /// A call that builds the domain failed.
@@ -148,7 +148,7 @@ impl fmt::Display for BootError {
                 write!(f, "{what} is beyond the {address_bits} bits of a guest address")
             }
             E::NoWindow => write!(f, "no guest addresses are free for its grant table"),
-            E::InterruptTwice { intid, node } => write!(
+            E::InterruptTwice { intid: Intid(intid), node } => write!(
                 f,
                 "interrupt {intid} would be both that of `vpl011` and that of the partial device tree's {node}"
             ),

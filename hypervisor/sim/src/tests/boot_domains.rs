@@ -19,6 +19,8 @@ use xenolith_host::platform::{Platform, Region};
 
 /// Where the partial tree is that gives slot 2 of the first page away.
 const PARTIAL: u32 = 0x5200_0000;
+/// The host's distributor, which a directly mapped domain has.
+const HOST_DISTRIBUTOR: u64 = 0x0800_0000;
 /// The emulated UART of a domain that is not directly mapped.
 pub(super) const UART: u64 = 0x2200_0000;
 
@@ -114,7 +116,7 @@ fn one_that_cannot_be_filled_gives_everything_back() {
     });
     assert_eq!(others.len(), 0);
     assert!(machine.hv.domain(DomId(1)).is_none());
-    assert_eq!(machine.hv.owner_of_interrupt(50), None);
+    assert_eq!(machine.hv.owner_of_interrupt(Intid(50)), None);
     assert_eq!(machine.hv.frames.free_frames(), free);
     assert_eq!(machine.audit(), Ok(()));
 }
@@ -126,23 +128,17 @@ fn a_device_that_is_passed_through_is_one_domains() {
     let page = Ipa(0x0a00_0000).frame();
     assert_eq!(driver.domain.lookup(page).unwrap().mfn.0, page.0);
     assert!(first.domain.lookup(page).is_err());
-    assert_eq!(machine.hv.owner_of_interrupt(50), Some(DomId(1)));
-    assert_eq!(machine.hv.owner_of_interrupt(48), None, "nobody has the first slot");
+    assert_eq!(machine.hv.owner_of_interrupt(Intid(50)), Some(DomId(1)));
+    assert_eq!(machine.hv.owner_of_interrupt(Intid(48)), None, "nobody has the first slot");
     // It enables the interrupt and gets it.
-    let Model::V3 { distributor, .. } = controller() else { unreachable!() };
-    machine.store(driver.cpu, distributor.0, 4, 0x12);
+    machine.store(driver.cpu, HOST_DISTRIBUTOR, 4, 0x12);
     let cpu = driver.cpu;
-    machine.store(cpu, distributor.0 + 0x100 + 4, 4, 1 << 18);
-    assert!(sim::gic::line(50).enabled);
-    sim::gic::set_line(50, true);
+    machine.store(cpu, HOST_DISTRIBUTOR + 0x100 + 4, 4, 1 << 18);
+    assert!(sim::gic::line(Intid(50)).enabled);
+    sim::gic::set_line(Intid(50), true);
     machine.settle();
     sim::on_cpu(CpuId(cpu));
-    assert_eq!(sim::guest::take(), Some(50));
-}
-
-/// The host's interrupt controller, which a directly mapped domain has.
-fn controller() -> Model {
-    Model::V3 { distributor: Ipa(0x0800_0000), redistributors: Default::default() }
+    assert_eq!(sim::guest::take(), Some(Intid(50)));
 }
 
 #[test]
@@ -213,7 +209,7 @@ fn the_uart_interrupts_while_something_waits() {
     sim::type_on_console(b"\x01\x01\x01q");
     machine.settle();
     sim::on_cpu(CpuId(one.cpu));
-    assert_eq!(sim::guest::take(), Some(32));
+    assert_eq!(sim::guest::take(), Some(Intid(32)));
     assert_eq!(machine.load(one.cpu, UART, 1), b'q'.into());
     machine.settle();
     sim::on_cpu(CpuId(one.cpu));

@@ -258,14 +258,14 @@ fn what_it_has_mapped_of_others_goes_back() {
 fn interrupts_of_its_devices_are_switched_off() {
     let (mut machine, _) = Guest::alone();
     let domain = built(&machine, 1);
-    machine.hv.give_interrupt(40, domain.id).unwrap();
-    machine.hv.give_interrupt(41, DomId(0)).unwrap();
+    machine.hv.give_interrupt(Intid(40), domain.id).unwrap();
+    machine.hv.give_interrupt(Intid(41), DomId(0)).unwrap();
     for intid in [40, 41] {
-        sim::gic::enable(intid);
+        sim::gic::enable(Intid(intid));
     }
     destroy(&mut machine, &domain);
-    assert_eq!([40, 41].map(|intid| machine.hv.owner_of_interrupt(intid)), [None, Some(DomId(0))]);
-    assert_eq!([40, 41].map(|intid| sim::gic::line(intid).enabled), [false, true]);
+    assert_eq!([40, 41].map(|intid| machine.hv.owner_of_interrupt(Intid(intid))), [None, Some(DomId(0))]);
+    assert_eq!([40, 41].map(|intid| sim::gic::line(Intid(intid)).enabled), [false, true]);
 }
 
 #[test]

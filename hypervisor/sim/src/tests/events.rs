@@ -15,7 +15,7 @@ const SEND: u64 = 4;
 /// A guest that listens: its event interrupt is enabled, and it knows where its events are announced.
 fn listen(machine: &mut Machine, guest: &Guest) {
     machine.store(guest.cpu, DISTRIBUTOR, 4, 0x12);
-    machine.store(guest.cpu, REDISTRIBUTORS + 0x1_0100, 4, 1 << EVENT_PPI);
+    machine.store(guest.cpu, REDISTRIBUTORS + 0x1_0100, 4, 1 << EVENT_PPI.0);
     let shared_info = guest.page(machine, 10) >> 12;
     let mut add = AddToPhysmap { domid: SELF, gpfn: Gfn(shared_info), ..AddToPhysmap::default() };
     assert_eq!(guest.call(machine, Hypercall::MemoryOp, 7, &mut add), 0);

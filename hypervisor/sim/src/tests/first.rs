@@ -43,6 +43,9 @@ fn built(tree: &[u8], version: XenVersion) -> (Machine, Guest) {
     };
     let mut machine = Machine::with_options(2, 8192, options);
     let platform = Platform::parse(tree).unwrap();
+    if let Some(extensions) = platform.gic.extensions {
+        sim::gic::be_version_2(extensions.cpu.start(), extensions.cpu.size());
+    }
     let ramdisk = vec![0x5a; 5000];
     let modules = Modules {
         device_tree: tree,
@@ -197,11 +200,11 @@ fn a_device_s_interrupt_reaches_the_domain_and_ends_with_it() {
     machine.store(cpu, distributor + 0xc00 + line / 16 * 4, 4, 2 << (line % 16 * 2));
     machine.store(cpu, distributor + 0x100 + line / 32 * 4, 4, 1 << (line % 32));
     let line = line as u32;
-    assert!(sim::gic::line(line).enabled && sim::gic::line(line).edge);
-    sim::gic::set_line(line, true);
+    assert!(sim::gic::line(Intid(line)).enabled && sim::gic::line(Intid(line)).edge);
+    sim::gic::set_line(Intid(line), true);
     machine.settle();
     sim::on_cpu(CpuId(cpu));
-    assert!(sim::gic::line(line).active, "until the guest ends it");
-    assert_eq!(sim::guest::take(), Some(line));
-    assert!(!sim::gic::line(line).active);
+    assert!(sim::gic::line(Intid(line)).active, "until the guest ends it");
+    assert_eq!(sim::guest::take(), Some(Intid(line)));
+    assert!(!sim::gic::line(Intid(line)).active);
 }

@@ -8,7 +8,7 @@ use super::super::*;
 use super::support::*;
 
 /// A shared interrupt that is not backed by a device.
-const LINE: u32 = 40;
+const LINE: Intid = Intid(40);
 
 /// A port of the guest's that nobody signals.
 fn quiet_port(machine: &mut Machine, guest: &Guest) -> u32 {
@@ -33,8 +33,8 @@ fn poll(machine: &mut Machine, guest: &Guest, port: u32) -> Option<i64> {
 /// The guest takes this shared interrupt.
 fn enable(machine: &mut Machine, cpu: u16) {
     machine.store(cpu, DISTRIBUTOR, 4, 0x12);
-    machine.store(cpu, DISTRIBUTOR + 0x80 + 4 * u64::from(LINE / 32), 4, 1 << (LINE % 32));
-    machine.store(cpu, DISTRIBUTOR + 0x100 + 4 * u64::from(LINE / 32), 4, 1 << (LINE % 32));
+    machine.store(cpu, DISTRIBUTOR + 0x80 + 4 * u64::from(LINE.0 / 32), 4, 1 << (LINE.0 % 32));
+    machine.store(cpu, DISTRIBUTOR + 0x100 + 4 * u64::from(LINE.0 / 32), 4, 1 << (LINE.0 % 32));
 }
 
 #[test]

@@ -16,7 +16,7 @@ const BILLION: u64 = 1_000_000_000;
 /// What the model's counter moves by itself while a test does a few things, in ticks.
 const LITTLE: u64 = 10_000;
 /// The virtual timer's interrupt.
-const TIMER: u32 = sim::gic::GUEST_TIMER;
+const TIMER: u32 = sim::gic::GUEST_TIMER.0;
 
 /// The virtual counter of the vCPU on a CPU.
 fn counter(cpu: u16) -> u64 {
@@ -46,7 +46,7 @@ fn set_timer(machine: &mut Machine, cpu: u16, compare: u64) {
 
 fn take(cpu: u16) -> Option<u32> {
     sim::on_cpu(CpuId(cpu));
-    sim::guest::take()
+    sim::guest::take().map(|intid| intid.0)
 }
 
 /// The wall clock of a domain at the start of its time, in nanoseconds since 1970.

@@ -9,7 +9,7 @@ use xenolith_memory::p2m::MapKind;
 /// Frames of a device's registers that the control domain has.
 const DEVICE: u64 = 0x9000;
 /// Its interrupt.
-const LINE: u32 = 40;
+const LINE: Intid = Intid(40);
 
 fn with_device() -> (Machine, Toolstack, Arc<Domain>) {
     let (mut machine, tools) = Toolstack::new(VERSION_4_17);
@@ -83,28 +83,28 @@ fn an_interrupt_moves_to_the_guest_and_back() {
         let mut request = BindPtIrq { machine_irq, irq_type, spi, pad: [0xa5a5; 3], rest: u64::MAX };
         tools.domctl(machine, op, 1, &mut request)
     };
-    let line = LINE as u16;
+    let line = LINE.0 as u16;
     let bound = DomctlOp::BindPtIrq;
-    assert_eq!(bind(&mut machine, bound, Intid(LINE), PT_IRQ_SPI, line), error(Errno::EBUSY), "in use");
-    assert_eq!(bind(&mut machine, bound, Intid(LINE + 1), PT_IRQ_SPI, line + 1), error(Errno::EPERM));
+    assert_eq!(bind(&mut machine, bound, LINE, PT_IRQ_SPI, line), error(Errno::EBUSY), "in use");
+    assert_eq!(bind(&mut machine, bound, Intid(LINE.0 + 1), PT_IRQ_SPI, line + 1), error(Errno::EPERM));
     let permit = |machine: &mut Machine, pirq, allow_access| {
         let mut request = IrqPermission { pirq, allow_access, pad: [9; 3] };
         tools.domctl(machine, DomctlOp::IrqPermission, 1, &mut request)
     };
-    assert_eq!(permit(&mut machine, Intid(LINE + 1), 1), error(Errno::EPERM));
+    assert_eq!(permit(&mut machine, Intid(LINE.0 + 1), 1), error(Errno::EPERM));
     assert_eq!(permit(&mut machine, Intid(27), 1), error(Errno::EPERM));
-    assert_eq!(permit(&mut machine, Intid(LINE), 1), 0);
-    assert_eq!(bind(&mut machine, bound, Intid(LINE), 0, line), error(Errno::EOPNOTSUPP));
-    assert_eq!(bind(&mut machine, bound, Intid(LINE), PT_IRQ_SPI, line + 1), error(Errno::EINVAL));
-    assert_eq!(bind(&mut machine, bound, Intid(LINE), PT_IRQ_SPI, line), 0);
+    assert_eq!(permit(&mut machine, LINE, 1), 0);
+    assert_eq!(bind(&mut machine, bound, LINE, 0, line), error(Errno::EOPNOTSUPP));
+    assert_eq!(bind(&mut machine, bound, LINE, PT_IRQ_SPI, line + 1), error(Errno::EINVAL));
+    assert_eq!(bind(&mut machine, bound, LINE, PT_IRQ_SPI, line), 0);
     assert_eq!(machine.hv.owner_of_interrupt(LINE), Some(domain.id));
-    assert_eq!(bind(&mut machine, bound, Intid(LINE), PT_IRQ_SPI, line), error(Errno::EBUSY));
+    assert_eq!(bind(&mut machine, bound, LINE, PT_IRQ_SPI, line), error(Errno::EBUSY));
     let unbound = DomctlOp::UnbindPtIrq;
-    assert_eq!(bind(&mut machine, unbound, Intid(LINE), PT_IRQ_SPI, line), 0);
-    assert_eq!(bind(&mut machine, unbound, Intid(LINE), PT_IRQ_SPI, line), error(Errno::EINVAL));
+    assert_eq!(bind(&mut machine, unbound, LINE, PT_IRQ_SPI, line), 0);
+    assert_eq!(bind(&mut machine, unbound, LINE, PT_IRQ_SPI, line), error(Errno::EINVAL));
     assert_eq!(machine.hv.owner_of_interrupt(LINE), Some(DomId::CONTROL));
-    assert_eq!(bind(&mut machine, bound, Intid(LINE), PT_IRQ_SPI, line), 0);
-    assert_eq!(permit(&mut machine, Intid(LINE), 0), error(Errno::EBUSY));
+    assert_eq!(bind(&mut machine, bound, LINE, PT_IRQ_SPI, line), 0);
+    assert_eq!(permit(&mut machine, LINE, 0), error(Errno::EBUSY));
     assert_eq!(tools.simple(&mut machine, DomctlOp::DestroyDomain, 1), 0);
     assert_eq!(machine.hv.owner_of_interrupt(LINE), Some(DomId::CONTROL));
 }

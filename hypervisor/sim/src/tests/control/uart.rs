@@ -11,7 +11,7 @@ use xenolith_domain::parts::progress::Progress;
 /// The page with the ring, among the guest's.
 const RING: u64 = 20;
 const UART: u64 = 0x2200_0000;
-const INTERRUPT: u32 = 32;
+const INTERRUPT: Intid = Intid(32);
 const CLOSE: u64 = 3;
 const SEND: u64 = 4;
 
