@@ -11,6 +11,8 @@ mod vcpu;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::DomId;
+
 use crate::control::Payload;
 
 pub use context::{CONTEXT_ONLINE, VcpuContext, VcpuGuestContext, VcpuGuestCoreRegs};
@@ -141,7 +143,7 @@ pub struct Domctl {
     /// [`VERSION_4_17`] or [`VERSION_4_20`].
     pub interface_version: u32,
     /// The domain.
-    pub domain: u16,
+    pub domain: DomId,
     /// Ignored.
     pub pad: [u16; 3],
     /// The operation's own structure.

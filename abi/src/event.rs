@@ -3,6 +3,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::{DomId, Gfn, Port};
+
 numbers! {
     /// A sub-operation of `event_channel_op`.
     EventOp: u32 {
@@ -104,13 +106,13 @@ impl Virq {
 #[repr(C)]
 pub struct BindInterdomain {
     /// In: the domain at the other end.
-    pub remote_dom: u16,
+    pub remote_dom: DomId,
     /// Ignored.
     pub pad: u16,
     /// In: its port.
-    pub remote_port: u32,
+    pub remote_port: Port,
     /// Out: the caller's port.
-    pub local_port: u32,
+    pub local_port: Port,
 }
 
 /// Argument of [`EventOp::BindVirq`].
@@ -122,7 +124,7 @@ pub struct BindVirq {
     /// In: the vCPU to notify.
     pub vcpu: u32,
     /// Out: the port.
-    pub port: u32,
+    pub port: Port,
 }
 
 /// Argument of [`EventOp::AllocUnbound`].
@@ -130,11 +132,11 @@ pub struct BindVirq {
 #[repr(C)]
 pub struct AllocUnbound {
     /// In: the domain that gets the port.
-    pub dom: u16,
+    pub dom: DomId,
     /// In: the domain that may connect.
-    pub remote_dom: u16,
+    pub remote_dom: DomId,
     /// Out: the port.
-    pub port: u32,
+    pub port: Port,
 }
 
 /// Argument of [`EventOp::BindIpi`].
@@ -144,7 +146,7 @@ pub struct BindIpi {
     /// In: the vCPU to notify.
     pub vcpu: u32,
     /// Out: the port.
-    pub port: u32,
+    pub port: Port,
 }
 
 /// Argument of [`EventOp::Close`], [`EventOp::Send`] and [`EventOp::Unmask`].
@@ -152,7 +154,7 @@ pub struct BindIpi {
 #[repr(C)]
 pub struct PortArgument {
     /// In: the caller's port.
-    pub port: u32,
+    pub port: Port,
 }
 
 /// Argument of [`EventOp::Status`].
@@ -160,11 +162,11 @@ pub struct PortArgument {
 #[repr(C)]
 pub struct Status {
     /// In: the domain.
-    pub dom: u16,
+    pub dom: DomId,
     /// Ignored.
     pub pad: u16,
     /// In: its port.
-    pub port: u32,
+    pub port: Port,
     /// Out: an [`EventStatus`].
     pub status: u32,
     /// Out: the vCPU which the port notifies.
@@ -173,7 +175,7 @@ pub struct Status {
     /// domain, in the low 16 bits. Virtual interrupt: its number.
     pub bound_to: u32,
     /// Out, interdomain only: the port at the other end.
-    pub remote_port: u32,
+    pub remote_port: Port,
 }
 
 /// Argument of [`EventOp::BindVcpu`].
@@ -181,7 +183,7 @@ pub struct Status {
 #[repr(C)]
 pub struct BindVcpu {
     /// In: the caller's port.
-    pub port: u32,
+    pub port: Port,
     /// In: the vCPU to notify from now on.
     pub vcpu: u32,
 }
@@ -191,7 +193,7 @@ pub struct BindVcpu {
 #[repr(C)]
 pub struct Reset {
     /// In: the domain.
-    pub dom: u16,
+    pub dom: DomId,
 }
 
 /// Argument of [`EventOp::InitControl`].
@@ -199,7 +201,7 @@ pub struct Reset {
 #[repr(C)]
 pub struct InitControl {
     /// In: the guest frame that holds the control block.
-    pub control_gfn: u64,
+    pub control_gfn: Gfn,
     /// In: the block's offset in the frame.
     pub offset: u32,
     /// In: the vCPU.
@@ -215,7 +217,7 @@ pub struct InitControl {
 #[repr(C)]
 pub struct ExpandArray {
     /// In: the guest frame of the next 1024 event words.
-    pub array_gfn: u64,
+    pub array_gfn: Gfn,
 }
 
 /// Argument of [`EventOp::SetPriority`].
@@ -223,7 +225,7 @@ pub struct ExpandArray {
 #[repr(C)]
 pub struct SetPriority {
     /// In: the caller's port.
-    pub port: u32,
+    pub port: Port,
     /// In: 0 (most urgent) to 15.
     pub priority: u32,
 }

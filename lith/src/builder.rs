@@ -129,13 +129,10 @@ fn configure(xen: &dyn Xen, config: &GuestConfig, domain: DomId, handle: Uuid) -
     let store_port = xen.make_event_channel(domain)?;
     let console_port = xen.make_event_channel(domain)?;
     xen.control(domain, Control::PagingPool(memory::paging_pool(config)))?;
-    xen.set_parameter(domain, HvmParam::CallbackIrq, callback_ppi(EVENT_PPI))?;
+    xen.set_parameter(domain, HvmParam::CallbackIrq, callback_ppi(layout::EVENTS))?;
     xen.control(domain, Control::AddressSize64)?;
     Ok(Built { domain, console_port, store_port, handle })
 }
-
-/// The interrupt by which events reach the guest. A PPI fits.
-const EVENT_PPI: u8 = layout::EVENTS.0 as u8;
 
 /// Tells the guest where its console and its store are.
 fn announce(xen: &dyn Xen, built: &Built) -> Result<()> {

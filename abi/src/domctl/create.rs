@@ -2,8 +2,10 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::DomId;
+
 /// The domain number that asks for any free one.
-pub const ROVER: u16 = 0xffff;
+pub const ROVER: DomId = DomId(0xffff);
 /// The bits of `grant_opts` that hold the highest grant-table version.
 pub const GRANT_VERSION_MASK: u32 = 0xf;
 

@@ -38,7 +38,7 @@ pub fn shared_interrupt(asked: &BindPtIrq) -> Result<Intid, Errno> {
     if asked.irq_type != PT_IRQ_SPI {
         return Err(Errno::EOPNOTSUPP);
     }
-    if asked.machine_irq != asked.spi.into() { Err(Errno::EINVAL) } else { Ok(Intid(asked.machine_irq)) }
+    if asked.machine_irq != Intid(asked.spi.into()) { Err(Errno::EINVAL) } else { Ok(asked.machine_irq) }
 }
 
 /// Whether a number means the kind of UART that the hypervisor emulates.

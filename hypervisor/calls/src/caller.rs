@@ -67,8 +67,7 @@ impl<'a> Caller<'a> {
     /// The domain that `id` means, if the caller may act for it: itself (`DOMID_SELF` or by its number), or any other for the
     /// control domain. `EPERM`: another, and the caller is not the control domain. `ESRCH`: there is none.
     #[inline(never)]
-    pub fn target(&self, id: u16) -> Result<Arc<Domain>, Errno> {
-        let id = DomId(id);
+    pub fn target(&self, id: DomId) -> Result<Arc<Domain>, Errno> {
         // Its own number, too, without a look at the list of domains: a call of a domain about itself is the frequent
         // case.
         if id == DomId::SELF || id == self.domain().id {
@@ -81,8 +80,7 @@ impl<'a> Caller<'a> {
 
     /// The guest `id` whose device model the caller may be. `ESRCH`: there is none. `EPERM`: it is the caller itself, or
     /// one that it was not given.
-    pub fn device_model_target(&self, id: u16) -> Result<Arc<Domain>, Errno> {
-        let id = DomId(id);
+    pub fn device_model_target(&self, id: DomId) -> Result<Arc<Domain>, Errno> {
         if id == DomId::SELF {
             return Err(Errno::EPERM);
         }

@@ -14,7 +14,6 @@ mod vcpu;
 use xenolith_abi::Errno;
 use xenolith_abi::domctl::{Domctl, DomctlOp, VERSION_4_17, VERSION_4_18, VERSION_4_20};
 
-use xenolith_core::types::DomId;
 use xenolith_domain::domain::DomainRef;
 
 use crate::caller::{Answer, Arguments, Caller, DONE, Reply};
@@ -65,7 +64,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         op => {
             // As in Xen, the domain is looked up before the operation is known to exist: a missing domain is `ESRCH`
             // for any number.
-            let domain = caller.hv.domain(DomId(request.domain)).ok_or(Errno::ESRCH)?;
+            let domain = caller.hv.domain(request.domain).ok_or(Errno::ESRCH)?;
             let op = op.filter(|&op| exists(op, version)).ok_or(Errno::ENOSYS)?;
             of_domain(caller, arguments, op, domain.on(caller.hv), &mut request)
         }

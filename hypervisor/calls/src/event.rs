@@ -8,7 +8,7 @@ use xenolith_abi::event::{
     PortArgument, Reset, SetPriority, Status, fifo,
 };
 
-use xenolith_core::types::{DomId, Gfn, VcpuId};
+use xenolith_core::types::{DomId, VcpuId};
 use xenolith_domain::domain::Domain;
 use xenolith_policy::event::Port;
 
@@ -41,23 +41,23 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
             let mut request: AllocUnbound = caller.read(address)?;
             let owner = caller.target(request.dom)?;
             let remote = peer_id(caller, request.remote_dom);
-            request.port = owner.events.lock().alloc_unbound(remote)?.0;
+            request.port = owner.events.lock().alloc_unbound(remote)?;
             caller.write(address, &request)?;
         }
         EventOp::BindInterdomain => {
             let mut request: BindInterdomain = caller.read(address)?;
             let remote = other(caller, request.remote_dom)?;
-            request.local_port = domain.bind_interdomain(&remote, Port(request.remote_port))?.0;
+            request.local_port = domain.bind_interdomain(&remote, request.remote_port)?;
             caller.write(address, &request)?;
         }
         EventOp::BindVirq => {
             let mut request: BindVirq = caller.read(address)?;
-            request.port = domain.events.lock().bind_virq(request.virq, vcpu(request.vcpu)?)?.0;
+            request.port = domain.events.lock().bind_virq(request.virq, vcpu(request.vcpu)?)?;
             caller.write(address, &request)?;
         }
         EventOp::BindIpi => {
             let mut request: BindIpi = caller.read(address)?;
-            request.port = domain.events.lock().bind_ipi(vcpu(request.vcpu)?)?.0;
+            request.port = domain.events.lock().bind_ipi(vcpu(request.vcpu)?)?;
             caller.write(address, &request)?;
         }
         EventOp::Close => domain.close_port(port(caller, address)?)?,
@@ -74,7 +74,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         }
         EventOp::BindVcpu => {
             let request: BindVcpu = caller.read(address)?;
-            domain.events.lock().bind_vcpu(Port(request.port), vcpu(request.vcpu)?)?;
+            domain.events.lock().bind_vcpu(request.port, vcpu(request.vcpu)?)?;
         }
         EventOp::Reset => {
             let request: Reset = caller.read(address)?;
@@ -88,17 +88,17 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         }
         EventOp::InitControl => {
             let mut request: InitControl = caller.read(address)?;
-            domain.init_event_control(vcpu(request.vcpu)?, Gfn(request.control_gfn), request.offset)?;
+            domain.init_event_control(vcpu(request.vcpu)?, request.control_gfn, request.offset)?;
             request.link_bits = fifo::LINK_BITS as u8;
             caller.write(address, &request)?;
         }
         EventOp::ExpandArray => {
             let request: ExpandArray = caller.read(address)?;
-            domain.expand_event_array(Gfn(request.array_gfn))?;
+            domain.expand_event_array(request.array_gfn)?;
         }
         EventOp::SetPriority => {
             let request: SetPriority = caller.read(address)?;
-            domain.events.lock().set_priority(Port(request.port), request.priority)?;
+            domain.events.lock().set_priority(request.port, request.priority)?;
         }
         // Physical interrupts reach domains through their interrupt controller.
         EventOp::BindPirq => return Err(Errno::ENOSYS),
@@ -107,7 +107,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
 }
 
 fn port(caller: &Caller<'_>, address: u64) -> Result<Port, Errno> {
-    caller.read::<PortArgument>(address).map(|argument| Port(argument.port))
+    caller.read::<PortArgument>(address).map(|argument| argument.port)
 }
 
 fn vcpu(number: u32) -> Result<VcpuId, Errno> {
@@ -115,14 +115,14 @@ fn vcpu(number: u32) -> Result<VcpuId, Errno> {
 }
 
 /// The domain that a number means as the other side of a channel, whether or not it exists.
-fn peer_id(caller: &Caller<'_>, id: u16) -> DomId {
-    match DomId(id) {
+fn peer_id(caller: &Caller<'_>, id: DomId) -> DomId {
+    match id {
         DomId::SELF => caller.domain().id,
         id => id,
     }
 }
 
 /// The domain that a number means as the other side of a channel.
-fn other(caller: &Caller<'_>, id: u16) -> Result<Arc<Domain>, Errno> {
+fn other(caller: &Caller<'_>, id: DomId) -> Result<Arc<Domain>, Errno> {
     caller.hv.domain(peer_id(caller, id)).ok_or(Errno::ESRCH)
 }

@@ -92,7 +92,7 @@ pub fn hardware_domain(
 pub fn free_private_interrupt(host: &[u8], platform: &Platform) -> Option<Intid> {
     let tree = Tree::open(host).ok()?;
     let used = used_ppis(&tree, platform);
-    (Intid::FIRST_PPI.0..Intid::FIRST_SPI.0).rev().map(Intid).find(|&intid| used & ppi_bit(intid) == 0)
+    (Intid::FIRST_PRIVATE.0..Intid::FIRST_SHARED.0).rev().map(Intid).find(|&intid| used & ppi_bit(intid) == 0)
 }
 
 /// The PPIs in use, one bit each at their INTIDs.
@@ -126,7 +126,7 @@ fn check(tree: &Tree<'_>, platform: &Platform, spec: &HardwareDomainSpec<'_>) ->
     if spec.memory.is_empty() {
         return Err(TreeError::NoMemory);
     }
-    let is_ppi = (Intid::FIRST_PPI..Intid::FIRST_SPI).contains(&spec.event_interrupt);
+    let is_ppi = (Intid::FIRST_PRIVATE..Intid::FIRST_SHARED).contains(&spec.event_interrupt);
     if !is_ppi || used_ppis(tree, platform) & ppi_bit(spec.event_interrupt) != 0 {
         return Err(TreeError::EventPpiTaken(spec.event_interrupt));
     }

@@ -120,7 +120,7 @@ impl Attacker {
             machine.poke(
                 &self.domain,
                 (table << 12) + 8 * u64::from(reference),
-                &EntryV1 { flags, domid: other, frame },
+                &EntryV1 { flags, domid: DomId(other), frame },
             );
         }
     }

@@ -21,10 +21,10 @@ pub fn create(caller: &Caller<'_>, version: Version, request: &mut Domctl) -> Re
         Version::V16 | Version::V17 => request.payload.get(),
     };
     // As in Xen, 0 and the reserved numbers mean: choose one (`XEN_DOMCTL_createdomain` in domctl.h).
-    let id = Some(DomId(request.domain)).filter(|id| (1..DomId::FIRST_RESERVED.0).contains(&id.0));
+    let id = Some(request.domain).filter(|id| (1..DomId::FIRST_RESERVED.0).contains(&id.0));
     let domain = caller.hv.create_domain(&plan(&wanted, id)?)?;
     guest::tell_granted(&domain, &mut wanted.arch);
-    request.domain = domain.id.0;
+    request.domain = domain.id;
     match version {
         Version::V15 => request.payload.set(&CreateDomainV15::from(wanted)),
         Version::V16 | Version::V17 => request.payload.set(&wanted),

@@ -8,7 +8,7 @@ use xenolith_abi::domctl::{
 
 use crate::caller::Caller;
 use crate::guest;
-use xenolith_core::types::{DomId, Gfn, Intid, Mfn};
+use xenolith_core::types::Mfn;
 use xenolith_domain::domain::{Domain, DomainRef};
 
 use super::Outcome;
@@ -17,7 +17,7 @@ use super::Outcome;
 /// `EINVAL`: they are the same. `ENOSPC`: the guest has too many.
 pub fn set_target(caller: &Caller<'_>, domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {
     let asked: SetTarget = request.payload.get();
-    let guest = caller.hv.live_domain(DomId(asked.target)).ok_or(Errno::ESRCH)?;
+    let guest = caller.hv.live_domain(asked.target).ok_or(Errno::ESRCH)?;
     guest.allow_device_model(domain)?;
     Ok(Outcome::Done)
 }
@@ -30,7 +30,7 @@ pub fn irq_permission(
     request: &Domctl,
 ) -> Result<Outcome, Errno> {
     let asked: IrqPermission = request.payload.get();
-    domain.permit_interrupt(&caller.domain(), Intid(asked.pirq), asked.allow_access != 0)?;
+    domain.permit_interrupt(&caller.domain(), asked.pirq, asked.allow_access != 0)?;
     Ok(Outcome::Done)
 }
 
@@ -46,7 +46,7 @@ pub fn iomem_permission(caller: &Caller<'_>, domain: &Domain, request: &Domctl) 
 /// is mapped there.
 pub fn memory_mapping(caller: &Caller<'_>, domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {
     let asked: MemoryMapping = request.payload.get();
-    let (gfn, mfn) = (Gfn(asked.first_gfn), Mfn(asked.first_mfn));
+    let (gfn, mfn) = (asked.first_gfn, Mfn(asked.first_mfn));
     match asked.nr_mfns {
         0 => return Err(Errno::EINVAL),
         pages if pages > MEMORY_MAPPING_PAGES => return Err(Errno::E2BIG),
@@ -90,7 +90,7 @@ pub fn make_uart(domain: DomainRef<'_>, request: &mut Domctl) -> Result<Outcome,
     if !guest::is_emulated_uart(asked.kind) {
         return Err(Errno::EOPNOTSUPP);
     }
-    asked.evtchn = domain.make_uart(Gfn(asked.gfn), DomId(asked.console_domid))?.0;
+    asked.evtchn = domain.make_uart(asked.gfn, asked.console_domid)?;
     request.payload.set(&asked);
     Ok(Outcome::Answered)
 }

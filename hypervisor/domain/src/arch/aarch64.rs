@@ -34,7 +34,7 @@ pub use xenolith_isa::vgic::ConfigError as ArchError;
 pub const CAPABILITIES: &str = "xen-3.0-aarch64 ";
 
 /// The lowest number of an interrupt that all CPUs share: an SPI (GIC, INTID 32 and above).
-pub const FIRST_SHARED_INTERRUPT: Intid = Intid::FIRST_SPI;
+pub const FIRST_SHARED_INTERRUPT: Intid = Intid::FIRST_SHARED;
 
 /// The interrupts that EL2 itself uses, by INTID.
 #[derive(Clone, Copy, Debug)]

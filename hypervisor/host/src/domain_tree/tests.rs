@@ -319,7 +319,9 @@ fn vcpus_are_numbered_sixteen_to_a_cluster() {
 /// What the rest of the hypervisor relies on, whatever the host's tree says.
 fn check(platform: &Platform, tree: &HardwareDomainTree) -> Result<(), TestCaseError> {
     prop_assert!(tree.interrupts.windows(2).all(|pair| pair[0].intid < pair[1].intid));
-    prop_assert!(tree.interrupts.iter().all(|spi| (Intid::FIRST_SPI..Intid::SPIS_END).contains(&spi.intid)));
+    prop_assert!(
+        tree.interrupts.iter().all(|spi| (Intid::FIRST_SHARED..Intid::SHARED_END).contains(&spi.intid))
+    );
     prop_assert!(tree.mmio.windows(2).all(|pair| pair[0].end() < pair[1].start()));
     let ram = subtract(&platform.memory, &platform.reserved);
     for region in &tree.mmio {

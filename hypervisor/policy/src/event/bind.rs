@@ -126,21 +126,21 @@ impl<F: SharedFrame> EventChannels<F> {
     /// `EINVAL`: no such port. `EACCES`: it is the hypervisor's own.
     pub fn status(&self, argument: &mut Status) -> Result<(), Errno> {
         // Port 0 is nobody's.
-        if argument.port == 0 {
+        if argument.port == Port(0) {
             (argument.status, argument.vcpu) = (EventStatus::Closed.number(), 0);
-            (argument.bound_to, argument.remote_port) = (0, 0);
+            (argument.bound_to, argument.remote_port) = (0, Port(0));
             return Ok(());
         }
-        let channel = self.ports.get(Port(argument.port)).ok_or(Errno::EINVAL)?;
+        let channel = self.ports.get(argument.port).ok_or(Errno::EINVAL)?;
         if channel.consumer.is_some() {
             return Err(Errno::EACCES);
         }
         let (status, bound_to, remote_port) = match channel.binding {
-            Binding::Free => (EventStatus::Closed, 0, 0),
-            Binding::Unbound(remote) => (EventStatus::Unbound, remote.0.into(), 0),
-            Binding::Interdomain(peer) => (EventStatus::Interdomain, peer.domain.0.into(), peer.port.0),
-            Binding::Virq(virq) => (EventStatus::Virq, virq.into(), 0),
-            Binding::Ipi => (EventStatus::Ipi, 0, 0),
+            Binding::Free => (EventStatus::Closed, 0, Port(0)),
+            Binding::Unbound(remote) => (EventStatus::Unbound, remote.0.into(), Port(0)),
+            Binding::Interdomain(peer) => (EventStatus::Interdomain, peer.domain.0.into(), peer.port),
+            Binding::Virq(virq) => (EventStatus::Virq, virq.into(), Port(0)),
+            Binding::Ipi => (EventStatus::Ipi, 0, Port(0)),
         };
         argument.status = status.number();
         argument.vcpu = channel.vcpu.0.into();

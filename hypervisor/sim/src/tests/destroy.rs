@@ -156,7 +156,11 @@ fn grant(machine: &Machine, granter: &Domain, to: u16) {
     let table = machine.ram_of(granter).0 + 10;
     granter.on(&machine.hv).map_grant_frame(0, Gfn(table)).unwrap();
     let frame = (machine.ram_of(granter).0 + 20) as u32;
-    machine.poke(granter, (table << 12) + 40, &EntryV1 { flags: entry::PERMIT_ACCESS, domid: to, frame });
+    machine.poke(
+        granter,
+        (table << 12) + 40,
+        &EntryV1 { flags: entry::PERMIT_ACCESS, domid: DomId(to), frame },
+    );
 }
 
 fn map_grant(machine: &mut Machine, mapper: &Guest, granter: u16, gfn: u64) -> MapGrantRef {
@@ -164,7 +168,7 @@ fn map_grant(machine: &mut Machine, mapper: &Guest, granter: u16, gfn: u64) -> M
         host_addr: gfn << 12,
         flags: flag::HOST,
         reference: 5,
-        dom: granter,
+        dom: DomId(granter),
         ..MapGrantRef::default()
     };
     assert_eq!(mapper.grant_op(machine, 0, &mut op), 0);

@@ -1,6 +1,5 @@
 //! The first domain, built from a machine's device tree, and the calls that Linux makes in it, in their order.
 
-use xenolith_abi::Errno;
 use xenolith_abi::event::{AllocUnbound, BindVcpu, BindVirq, ExpandArray, InitControl, Status, fifo};
 use xenolith_abi::grant::{CacheFlush, QuerySize, SetVersion};
 use xenolith_abi::hvm::HvmParamArgument;
@@ -10,6 +9,7 @@ use xenolith_abi::platform::{INTERFACE_VERSION, PlatformHeader, SetTime64};
 use xenolith_abi::shared::RunStateInfo;
 use xenolith_abi::vcpu::{RegisterRunstateMemoryArea, RegisterVcpuInfo};
 use xenolith_abi::version::FeatureInfo;
+use xenolith_abi::{Errno, Port};
 
 use super::super::*;
 use super::support::*;
@@ -103,7 +103,7 @@ fn the_calls_of_linux_have_the_results_that_it_needs() {
         assert_eq!(guest.plain(machine, Hypercall::ConsoleIo, [0, 13, text, 0, 0]), 0);
         assert_eq!(sim::console_output(), b"Booting Linux");
         // 4. Shared info.
-        let mut add = AddToPhysmap { domid: SELF, gpfn: shared_info, ..AddToPhysmap::default() };
+        let mut add = AddToPhysmap { domid: SELF, gpfn: Gfn(shared_info), ..AddToPhysmap::default() };
         assert_eq!(guest.call(machine, Hypercall::MemoryOp, 7, &mut add), 0);
         // 5 to 7. Grants, in the window that the tree names.
         let mut size = QuerySize { dom: SELF, ..QuerySize::default() };
@@ -111,10 +111,10 @@ fn the_calls_of_linux_have_the_results_that_it_needs() {
         assert_eq!((size.status, size.max_nr_frames), (0, 64));
         let mut set_version = SetVersion { version: 1 };
         assert_eq!(guest.grant_op(machine, 8, &mut set_version), 0);
-        let mut add = AddToPhysmap { domid: SELF, space: 1, gpfn: 0x4_0200, ..AddToPhysmap::default() };
+        let mut add = AddToPhysmap { domid: SELF, space: 1, gpfn: Gfn(0x4_0200), ..AddToPhysmap::default() };
         assert_eq!(guest.call(machine, Hypercall::MemoryOp, 7, &mut add), 0);
         // 8. Events of CPU 0.
-        let mut control = InitControl { control_gfn: control0, ..InitControl::default() };
+        let mut control = InitControl { control_gfn: Gfn(control0), ..InitControl::default() };
         assert_eq!(guest.call(machine, Hypercall::EventChannelOp, 11, &mut control), 0);
         assert_eq!(u32::from(control.link_bits), fifo::LINK_BITS);
         // 9. The wall clock: 100 s after the machine was switched on it is 1000 s past 1970.
@@ -129,12 +129,12 @@ fn the_calls_of_linux_have_the_results_that_it_needs() {
         // 10. Where each CPU looks for events.
         for (vcpu, gfn) in [(0, info0), (1, info1)] {
             let at = guest.scratch(machine);
-            machine.poke(&guest.domain, at, &RegisterVcpuInfo { gfn, offset: 0x580, rsvd: 0 });
+            machine.poke(&guest.domain, at, &RegisterVcpuInfo { gfn: Gfn(gfn), offset: 0x580, rsvd: 0 });
             assert_eq!(guest.plain(machine, Hypercall::VcpuOp, [10, vcpu, at, 0, 0]), 0);
             assert_eq!(machine.peek::<u8>(&guest.domain, (gfn << 12) + 0x580), 1);
         }
         // 11. Events of CPU 1.
-        let mut control = InitControl { control_gfn: control1, vcpu: 1, ..InitControl::default() };
+        let mut control = InitControl { control_gfn: Gfn(control1), vcpu: 1, ..InitControl::default() };
         assert_eq!(guest.call(machine, Hypercall::EventChannelOp, 11, &mut control), 0);
         // 12. There is no store in another domain.
         let mut parameter = HvmParamArgument { domid: SELF, index: 2, ..HvmParamArgument::default() };
@@ -144,12 +144,12 @@ fn the_calls_of_linux_have_the_results_that_it_needs() {
         // 13 to 15. The port of the local store.
         let mut port = AllocUnbound { dom: SELF, remote_dom: SELF, ..AllocUnbound::default() };
         assert_eq!(guest.call(machine, Hypercall::EventChannelOp, 6, &mut port), 0);
-        assert_eq!(port.port, 1);
-        let mut expand = ExpandArray { array_gfn: array };
+        assert_eq!(port.port, Port(1));
+        let mut expand = ExpandArray { array_gfn: Gfn(array) };
         assert_eq!(guest.call(machine, Hypercall::EventChannelOp, 12, &mut expand), 0);
-        let mut bind = BindVcpu { port: 1, vcpu: 1 };
+        let mut bind = BindVcpu { port: Port(1), vcpu: 1 };
         assert_eq!(guest.call(machine, Hypercall::EventChannelOp, 8, &mut bind), 0);
-        let mut status = Status { dom: SELF, port: 1, ..Status::default() };
+        let mut status = Status { dom: SELF, port: Port(1), ..Status::default() };
         assert_eq!(guest.call(machine, Hypercall::EventChannelOp, 5, &mut status), 0);
         assert_eq!((status.status, status.vcpu), (1, 1), "unbound, on the second vCPU");
         // 16. Whether caches can be cleaned on request.
@@ -168,7 +168,7 @@ fn the_calls_of_linux_have_the_results_that_it_needs() {
         // 20 and 21. Run states, with their flag.
         assert_eq!(guest.plain(machine, Hypercall::VmAssist, [0, 5, 0, 0, 0]), 0);
         let (at, area) = (guest.scratch(machine), guest.page(machine, 610) + 8);
-        machine.poke(&guest.domain, at, &RegisterRunstateMemoryArea { addr: area });
+        machine.poke(&guest.domain, at, &RegisterRunstateMemoryArea { addr: area.into() });
         assert_eq!(guest.plain(machine, Hypercall::VcpuOp, [5, 0, at, 0, 0]), 0);
         let times: RunStateInfo = machine.peek(&guest.domain, area);
         assert_eq!(times.state, 0);

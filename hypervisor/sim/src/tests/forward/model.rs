@@ -1,5 +1,6 @@
 //! A domain that emulates a device of another one, as its program would act.
 
+use xenolith_abi::Port;
 use xenolith_abi::dm::{Buffer, CreateServer, DmOp, Header, NrVcpus, Range, SetServerState};
 use xenolith_abi::event::{BindInterdomain, EventOp, PortArgument};
 use xenolith_abi::hypercall::Hypercall;
@@ -9,7 +10,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::super::super::Machine;
 use super::super::support::{Guest, SELF};
-use xenolith_core::types::PAGE_SIZE;
+use xenolith_core::types::{DomId, Gfn, PAGE_SIZE};
 use xenolith_cpu::Event;
 use xenolith_isa::trap::Syndrome;
 
@@ -37,8 +38,15 @@ pub fn acquire(machine: &mut Machine, caller: &Guest, guest: u16, server: u32, f
     let frame_list = caller.page(machine, 2);
     machine.poke(&caller.domain, frame_list, &gfn);
     let kind = Resource::IoreqServer.number();
-    let mut request =
-        AcquireResource { domid: guest, kind, id: server, nr_frames: 1, pad: 0, frame, frame_list };
+    let mut request = AcquireResource {
+        domid: DomId(guest),
+        kind,
+        id: server,
+        nr_frames: 1,
+        pad: 0,
+        frame,
+        frame_list: frame_list.into(),
+    };
     let op = MemoryOp::AcquireResource.number().into();
     caller.call(machine, Hypercall::MemoryOp, op, &mut request)
 }
@@ -54,7 +62,7 @@ pub fn dm_op<T: FromBytes + IntoBytes + Immutable>(
     let array = caller.scratch(machine);
     let at = array + 256;
     let size = size_of::<Header>() as u64;
-    let buffer = Buffer { address: at, size: size + size_of::<T>() as u64 };
+    let buffer = Buffer { address: at.into(), size: size + size_of::<T>() as u64 };
     machine.poke(&caller.domain, array, &buffer);
     machine.poke(&caller.domain, at, &Header { op: op.number(), pad: 0 });
     machine.poke(&caller.domain, at + size, argument);
@@ -107,10 +115,14 @@ impl Model {
         let mut model = Model { own, guest, server: made.id, ports: Vec::new() };
         for vcpu in 0..vcpus.vcpus {
             let remote_port = model.slot(machine, vcpu).vp_eport;
-            let mut bind = BindInterdomain { remote_dom: id, remote_port, ..Default::default() };
+            let mut bind = BindInterdomain {
+                remote_dom: DomId(id),
+                remote_port: Port(remote_port),
+                ..Default::default()
+            };
             let op = EventOp::BindInterdomain.number().into();
             assert_eq!(model.own.call(machine, Hypercall::EventChannelOp, op, &mut bind), 0);
-            model.ports.push(bind.local_port);
+            model.ports.push(bind.local_port.0);
         }
         assert_eq!(model.range(machine, DmOp::MapRange, device, device + DEVICE_SIZE - 1), 0);
         model
@@ -139,7 +151,7 @@ impl Model {
     }
 
     pub fn notify(&self, machine: &mut Machine, vcpu: u32) {
-        let mut send = PortArgument { port: self.ports[vcpu as usize] };
+        let mut send = PortArgument { port: Port(self.ports[vcpu as usize]) };
         let op = EventOp::Send.number().into();
         assert_eq!(self.own.call(machine, Hypercall::EventChannelOp, op, &mut send), 0);
         machine.settle();
@@ -163,7 +175,7 @@ impl Model {
     /// Lets go of the page with the slots.
     pub fn let_go(&self, machine: &mut Machine) {
         let gpfn = WINDOW + u64::from(self.server);
-        let mut request = RemoveFromPhysmap { domid: SELF, gpfn, ..Default::default() };
+        let mut request = RemoveFromPhysmap { domid: SELF, gpfn: Gfn(gpfn), ..Default::default() };
         let op = MemoryOp::RemoveFromPhysmap.number().into();
         assert_eq!(self.own.call(machine, Hypercall::MemoryOp, op, &mut request), 0);
     }
