@@ -42,18 +42,18 @@ const MAX_PORT: u32 = 1023;
 /// The bytes of a module, which nobody changes any more.
 pub type Files<'f, 'a> = &'f dyn Fn(Region) -> &'a [u8];
 
-/// Builds the domains, gives all domains what they have in common, and reports what cannot be had. Nothing of them runs
+/// Builds the domains, connects their static shared memory and channels, and reports what cannot be had. Nothing of them runs
 /// yet. `host` is the machine's device tree, in which `platform` was read.
 #[inline(never)]
 pub fn build_boot_domains(
     hv: &Hypervisor,
     platform: &Platform,
     host: &[u8],
-    common: &StaticShm,
+    static_shm: &StaticShm,
     files: Files<'_, '_>,
 ) -> Vec<Ready> {
-    let mut ready = build_all(hv, platform, host, common, files);
-    common.connect(hv, platform, &mut ready);
+    let mut ready = build_all(hv, platform, host, static_shm, files);
+    static_shm.connect(hv, platform, &mut ready);
     ready
 }
 
@@ -61,7 +61,7 @@ fn build_all(
     hv: &Hypervisor,
     platform: &Platform,
     host: &[u8],
-    common: &StaticShm,
+    static_shm: &StaticShm,
     files: Files<'_, '_>,
 ) -> Vec<Ready> {
     let mut ready = Vec::new();
@@ -80,7 +80,7 @@ fn build_all(
             for property in &node.ignored {
                 log::warn!("{id} ({}): `{property}` has no effect", node.path);
             }
-            Builder { hv, platform, host, common, files, node, id }.build(&mut owners)
+            Builder { hv, platform, host, static_shm, files, node, id }.build(&mut owners)
         });
         match built {
             Ok(domain) => ready.push(domain),
@@ -102,7 +102,7 @@ struct Builder<'b, 'a> {
     hv: &'b Hypervisor,
     platform: &'b Platform,
     host: &'b [u8],
-    common: &'b StaticShm,
+    static_shm: &'b StaticShm,
     files: Files<'b, 'a>,
     node: &'b BootDomain,
     id: DomId,
@@ -130,7 +130,7 @@ impl<'a> Builder<'_, 'a> {
         };
         let vcpus = self.vcpus()?;
         for memory in &node.common.memory {
-            self.common.of(memory).map_err(BootError::Common)?;
+            self.static_shm.of(memory).map_err(BootError::StaticShm)?;
         }
         let area = memory::allocate(&hv.frames, id, node.memory)?;
         let not_made = |error| {
@@ -244,7 +244,7 @@ impl<'a> Builder<'_, 'a> {
             platform,
             windows: &granted.windows,
             uart: node.uart,
-            common: &node.common.memory,
+            static_shm: &node.common.memory,
             address_bits: hv.geometry.bits(),
         };
         if !node.direct_map {

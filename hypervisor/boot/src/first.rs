@@ -44,13 +44,13 @@ pub struct Modules<'a> {
     pub grant_window: Region,
 }
 
-/// Builds the first domain, without what it has in common with others. Nothing of it runs yet.
+/// Builds the first domain, without the static shared memory. Nothing of it runs yet.
 #[inline(never)]
 pub fn build_first(
     hv: &Hypervisor,
     platform: &Platform,
     modules: &Modules<'_>,
-    common: &StaticShm,
+    static_shm: &StaticShm,
 ) -> Result<Ready, FirstError> {
     let vcpus = number_of_vcpus(&hv.options, hv.cpus(), platform)?;
     let area = memory::allocate(&hv.frames, hv.options.dom0_memory.unwrap_or(DEFAULT_MEMORY))?;
@@ -64,8 +64,8 @@ pub fn build_first(
     let not_loaded = |error: LoadError| FirstError::Load { module: module(), error };
     let bank = *banks.first().ok_or(FirstError::NoHypervisorMemory)?;
     let plan = Plan::new(modules.kernel, modules.ramdisk, bank).map_err(not_loaded)?;
-    let common: Vec<&StaticShmNode> = common.available(&platform.first_common.memory).collect();
-    let in_tree: Vec<_> = common.iter().map(|memory| crate::static_shm::for_tree(memory)).collect();
+    let shared: Vec<&StaticShmNode> = static_shm.available(&platform.first_common.memory).collect();
+    let in_tree: Vec<_> = shared.iter().map(|memory| crate::static_shm::for_tree(memory)).collect();
     let spec = HardwareDomainSpec {
         vcpus,
         memory: &banks,
@@ -73,7 +73,7 @@ pub fn build_first(
         initrd: plan.initrd(),
         xen_version: hv.options.xen_version.numbers(),
         grant_window: (Ipa(modules.grant_window.start().0), modules.grant_window.size()),
-        extended_regions: &memory::extended_regions(platform, modules, &banks, &common),
+        extended_regions: &memory::extended_regions(platform, modules, &banks, &shared),
         event_interrupt,
         common: &in_tree,
         hidden: &platform.uart.iter().map(|uart| uart.path.as_str()).collect::<Vec<_>>(),

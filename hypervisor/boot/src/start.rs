@@ -37,7 +37,7 @@ pub fn boot(machine: impl Machine, platform: &Platform) {
     }
     let image = machine.image();
     let tree = extent(machine.device_tree());
-    let (hypervisor, common) = assemble(&machine, platform, options, tree);
+    let (hypervisor, static_shm) = assemble(&machine, platform, options, tree);
     machine.install(hypervisor);
     if hypervisor.lines().console.is_some()
         && let Some(line) = platform.uart.as_ref().and_then(|uart| uart.interrupt)
@@ -52,7 +52,7 @@ pub fn boot(machine: impl Machine, platform: &Platform) {
     for test in &hypervisor.options.tests {
         machine.self_test(test);
     }
-    let first = match first_domain(hypervisor, &machine, platform, &common) {
+    let first = match first_domain(hypervisor, &machine, platform, &static_shm) {
         Ok(first) => first,
         Err(error) => {
             log::error!("there is no first domain: {error}");
@@ -60,7 +60,7 @@ pub fn boot(machine: impl Machine, platform: &Platform) {
             arch::halt()
         }
     };
-    let others = build_boot_domains(hypervisor, platform, machine.device_tree(), &common, &|region| {
+    let others = build_boot_domains(hypervisor, platform, machine.device_tree(), &static_shm, &|region| {
         machine.module(region)
     });
     machine.reclaim(&hypervisor.frames, &mut reclaimable(platform, image.region, tree).into_iter());
@@ -99,7 +99,7 @@ fn extent(bytes: &[u8]) -> Region {
     }
 }
 
-/// Makes the hypervisor: its memory first, with what domains have in common at fixed places, then what is kept in it.
+/// Makes the hypervisor: its memory first, with the static shared memory at fixed places, then what is kept in it.
 #[inline(never)]
 fn assemble(
     machine: &impl Machine,
@@ -110,7 +110,7 @@ fn assemble(
     let layout = MemoryLayout::new(platform, machine.image().region, tree);
     let layout = layout.unwrap_or_else(|no_room| panic!("{no_room}"));
     let frames = machine.take_memory(layout);
-    let common = StaticShm::take(&frames, platform);
+    let static_shm = StaticShm::take(&frames, platform);
     let policy = match options.scheduler {
         SchedulerOption::Fair => Policy::Fair,
         SchedulerOption::Pinned => Policy::Pinned,
@@ -123,7 +123,7 @@ fn assemble(
     };
     let command_line = platform.command_line.clone();
     let hypervisor = Hypervisor::new(options, command_line, frames, scheduler, geometry, lines);
-    (Box::leak(Box::new(hypervisor)), common)
+    (Box::leak(Box::new(hypervisor)), static_shm)
 }
 
 #[inline(never)]
@@ -131,7 +131,7 @@ fn first_domain(
     hypervisor: &Hypervisor,
     machine: &impl Machine,
     platform: &Platform,
-    common: &StaticShm,
+    static_shm: &StaticShm,
 ) -> Result<Ready, FirstError> {
     let kernel = platform.kernel().ok_or(FirstError::NoKernel)?;
     let ramdisk = platform.ramdisk().map(|ramdisk| ramdisk.region).or(platform.initrd);
@@ -141,7 +141,7 @@ fn first_domain(
         ramdisk: ramdisk.map(|region| machine.module(region)),
         grant_window: grant_window(machine.image()).ok_or(FirstError::NoHypervisorMemory)?,
     };
-    build_first(hypervisor, platform, &modules, common)
+    build_first(hypervisor, platform, &modules, static_shm)
 }
 
 /// The first domain's grant table frames show up where our own image is: RAM that no domain ever gets.

@@ -24,7 +24,7 @@ impl Builder<'_, '_> {
         let Builder { hv, platform, node, .. } = *self;
         let frequency = platform.timer.frequency;
         let seed = platform.seed.of(self.id);
-        let common: Vec<tree::StaticShm<'_>> =
+        let shared: Vec<tree::StaticShm<'_>> =
             node.common.memory.iter().map(crate::static_shm::for_tree).collect();
         let uart = layout.uart.map(|uart| alloc::format!("/sbsa-pl011@{:x}", uart.registers.start));
         let spec = Spec {
@@ -43,7 +43,7 @@ impl Builder<'_, '_> {
                 event_ppi: layout.event_interrupt,
             }),
             virtio: &[],
-            static_shm: &common,
+            static_shm: &shared,
             uart: layout.uart,
             partial,
         };

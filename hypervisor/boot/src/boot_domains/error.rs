@@ -43,8 +43,8 @@ pub enum BootError {
     },
     /// More memory than guest addresses have room for.
     TooMuchMemory(u64),
-    /// There is no memory for what it has in common with others.
-    Common(NotTaken),
+    /// There is no memory for static shared memory of its.
+    StaticShm(NotTaken),
     /// The port of a static event channel cannot be made.
     Port {
         /// The channel's node.
@@ -128,7 +128,7 @@ impl fmt::Display for BootError {
                 free >> 20
             ),
             E::TooMuchMemory(bytes) => write!(f, "`memory`: {} KiB do not fit guest addresses", bytes >> 10),
-            E::Common(error) => error.fmt(f),
+            E::StaticShm(error) => error.fmt(f),
             E::Port { node, port, error: Errno::ENOSPC } => write!(
                 f,
                 "device tree node {node}: `xen,evtchn`: port {port} is above {}, the highest of a domain that starts at \

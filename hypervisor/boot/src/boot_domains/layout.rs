@@ -35,8 +35,8 @@ pub struct Request<'r> {
     pub windows: &'r [(String, Window)],
     /// There is an emulated UART.
     pub uart: bool,
-    /// Memory that it has in common with others.
-    pub common: &'r [StaticShmNode],
+    /// Its static shared memory.
+    pub static_shm: &'r [StaticShmNode],
     /// Bits of a guest address.
     pub address_bits: u32,
 }
@@ -165,8 +165,8 @@ fn places(
         region: Region::new(window.guest.0, window.machine.size()),
         window: Some(*window),
     }));
-    places.extend(request.common.iter().map(|memory| Place {
-        name: format!("the common memory of {}", memory.path),
+    places.extend(request.static_shm.iter().map(|memory| Place {
+        name: format!("the static shared memory of {}", memory.path),
         region: Region::new(memory.guest.0, memory.size),
         window: None,
     }));

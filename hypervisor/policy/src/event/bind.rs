@@ -4,7 +4,7 @@ use xenolith_abi::Errno;
 use xenolith_abi::event::{EventStatus, Status, Virq};
 
 use super::port::Binding;
-use super::table::confine;
+use super::table::checked_index_nospec;
 use super::{ConsumerTag, EventActions, EventChannels, Form, Link, Peer, Port, SharedFrame};
 use xenolith_core::types::{DomId, VcpuId};
 
@@ -151,16 +151,16 @@ impl<F: SharedFrame> EventChannels<F> {
 
     /// The port of a virtual interrupt.
     pub(super) fn virq_port(&self, virq: u32, vcpu: VcpuId) -> Option<Port> {
-        let ports = self.virqs.get(confine(u32::from(vcpu.0), self.virqs.len())?)?;
-        let port = *ports.get(confine(virq, ports.len())?)?;
+        let ports = self.virqs.get(checked_index_nospec(u32::from(vcpu.0), self.virqs.len())?)?;
+        let port = *ports.get(checked_index_nospec(virq, ports.len())?)?;
         (port != 0).then_some(Port(port))
     }
 
     fn virq_slot(&mut self, virq: u32, vcpu: VcpuId) -> Option<&mut u32> {
         let len = self.virqs.len();
-        let ports = self.virqs.get_mut(confine(u32::from(vcpu.0), len)?)?;
+        let ports = self.virqs.get_mut(checked_index_nospec(u32::from(vcpu.0), len)?)?;
         let len = ports.len();
-        ports.get_mut(confine(virq, len)?)
+        ports.get_mut(checked_index_nospec(virq, len)?)
     }
 
     fn allocate(&mut self, binding: Binding, vcpu: VcpuId) -> Result<Port, Errno> {

@@ -14,7 +14,7 @@ fn platform(tree: &[u8]) -> Platform {
 }
 
 fn request<'r>(platform: &'r Platform, windows: &'r [(String, Window)]) -> Request<'r> {
-    Request { platform, windows, uart: true, common: &[], address_bits: 40 }
+    Request { platform, windows, uart: true, static_shm: &[], address_bits: 40 }
 }
 
 fn window(node: &str, machine: u64, guest: u64) -> (String, Window) {
