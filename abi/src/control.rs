@@ -5,6 +5,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::GuestPtr;
+
 /// Bytes of the union.
 pub const PAYLOAD_SIZE: usize = 128;
 
@@ -55,8 +57,8 @@ impl Default for Payload {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Bitmap {
-    /// Guest virtual address of the bytes.
-    pub bitmap: u64,
+    /// The bytes.
+    pub bitmap: GuestPtr<u8>,
     /// Bits; the bytes are as many as hold them.
     pub nr_bits: u32,
     /// Ignored.
@@ -75,7 +77,7 @@ mod tests {
 
     #[test]
     fn what_is_put_in_comes_out_from_the_first_byte_on() {
-        let value = Bitmap { bitmap: 0x1122_3344_5566_7788, nr_bits: 9, pad: 0 };
+        let value = Bitmap { bitmap: GuestPtr::new(0x1122_3344_5566_7788), nr_bits: 9, pad: 0 };
         let mut payload = Payload { words: [u64::MAX; 16] };
         payload.set(&value);
         assert_eq!(payload.get::<Bitmap>(), value);

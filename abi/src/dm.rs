@@ -5,6 +5,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::{Gfn, GuestPtr, Intid};
+
 numbers! {
     /// An operation of `dm_op` that exists on Arm.
     DmOp: u32 {
@@ -34,8 +36,8 @@ pub const MAX_BUFFERS: u64 = 2;
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Buffer {
-    /// Guest virtual address.
-    pub address: u64,
+    /// Its first byte.
+    pub address: GuestPtr<u8>,
     /// Bytes.
     pub size: u64,
 }
@@ -76,9 +78,9 @@ pub struct ServerInfo {
     /// Out: the port of buffered requests.
     pub bufioreq_port: u32,
     /// Out: the frame of the synchronous page; not on Arm.
-    pub ioreq_gfn: u64,
+    pub ioreq_gfn: Gfn,
     /// Out: the frame of the buffered page; not on Arm.
-    pub bufioreq_gfn: u64,
+    pub bufioreq_gfn: Gfn,
 }
 
 numbers! {
@@ -136,7 +138,7 @@ pub struct DestroyServer {
 #[repr(C)]
 pub struct SetIrqLevel {
     /// The line, by its interrupt number (INTID).
-    pub irq: u32,
+    pub irq: Intid,
     /// 0 or 1.
     pub level: u8,
     /// Must be zero.

@@ -11,11 +11,14 @@ mod vcpu;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::DomId;
+
 use crate::control::Payload;
 
 pub use context::{CONTEXT_ONLINE, VcpuContext, VcpuGuestContext, VcpuGuestCoreRegs};
 pub use create::{
-    ArchDomainConfig, CreateDomain, CreateDomainV15, GRANT_VERSION_MASK, GicVersion, ROVER, create_flag,
+    ArchDomainConfig, CreateDomain, CreateDomainV15, GIC_NATIVE, GRANT_VERSION_MASK, GicVersion, ROVER,
+    create_flag,
 };
 pub use device::{
     AssignDevice, BindPtIrq, DEVICE_DT, IomemPermission, IrqPermission, MEMORY_MAPPING_PAGES, MemoryMapping,
@@ -140,7 +143,7 @@ pub struct Domctl {
     /// [`VERSION_4_17`] or [`VERSION_4_20`].
     pub interface_version: u32,
     /// The domain.
-    pub domain: u16,
+    pub domain: DomId,
     /// Ignored.
     pub pad: [u16; 3],
     /// The operation's own structure.

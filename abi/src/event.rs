@@ -3,6 +3,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::{DomId, Gfn};
+
 numbers! {
     /// A sub-operation of `event_channel_op`.
     EventOp: u32 {
@@ -104,7 +106,7 @@ impl Virq {
 #[repr(C)]
 pub struct BindInterdomain {
     /// In: the domain at the other end.
-    pub remote_dom: u16,
+    pub remote_dom: DomId,
     /// Ignored.
     pub pad: u16,
     /// In: its port.
@@ -130,9 +132,9 @@ pub struct BindVirq {
 #[repr(C)]
 pub struct AllocUnbound {
     /// In: the domain that gets the port.
-    pub dom: u16,
+    pub dom: DomId,
     /// In: the domain that may connect.
-    pub remote_dom: u16,
+    pub remote_dom: DomId,
     /// Out: the port.
     pub port: u32,
 }
@@ -160,7 +162,7 @@ pub struct PortArgument {
 #[repr(C)]
 pub struct Status {
     /// In: the domain.
-    pub dom: u16,
+    pub dom: DomId,
     /// Ignored.
     pub pad: u16,
     /// In: its port.
@@ -191,7 +193,7 @@ pub struct BindVcpu {
 #[repr(C)]
 pub struct Reset {
     /// In: the domain.
-    pub dom: u16,
+    pub dom: DomId,
 }
 
 /// Argument of [`EventOp::InitControl`].
@@ -199,7 +201,7 @@ pub struct Reset {
 #[repr(C)]
 pub struct InitControl {
     /// In: the guest frame that holds the control block.
-    pub control_gfn: u64,
+    pub control_gfn: Gfn,
     /// In: the block's offset in the frame.
     pub offset: u32,
     /// In: the vCPU.
@@ -215,7 +217,7 @@ pub struct InitControl {
 #[repr(C)]
 pub struct ExpandArray {
     /// In: the guest frame of the next 1024 event words.
-    pub array_gfn: u64,
+    pub array_gfn: Gfn,
 }
 
 /// Argument of [`EventOp::SetPriority`].

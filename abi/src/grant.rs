@@ -3,6 +3,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::{DomId, Gfn, GuestPtr};
+
 numbers! {
     /// A sub-operation of `grant_table_op`.
     GrantOp: u32 {
@@ -123,7 +125,7 @@ pub struct EntryV1 {
     /// Bits of [`entry`].
     pub flags: u16,
     /// The domain that gets access.
-    pub domid: u16,
+    pub domid: DomId,
     /// The guest frame, of the domain that owns the table.
     pub frame: u32,
 }
@@ -139,7 +141,7 @@ pub struct MapGrantRef {
     /// In: the reference.
     pub reference: u32,
     /// In: the domain that grants.
-    pub dom: u16,
+    pub dom: DomId,
     /// Out: a [`GrantStatus`].
     pub status: i16,
     /// Out: what to unmap by.
@@ -169,7 +171,7 @@ pub struct UnmapGrantRef {
 #[repr(C)]
 pub struct SetupTable {
     /// In: the domain.
-    pub dom: u16,
+    pub dom: DomId,
     /// Ignored.
     pub pad: u16,
     /// In: how many frames the table shall have at least.
@@ -179,7 +181,7 @@ pub struct SetupTable {
     /// Ignored.
     pub pad2: [u16; 3],
     /// In: where to write the guest frame of each frame of the table.
-    pub frame_list: u64,
+    pub frame_list: GuestPtr<Gfn>,
 }
 
 /// One side of a [`GrantCopy`].
@@ -189,7 +191,7 @@ pub struct CopySide {
     /// A guest frame of the caller, or in the low 32 bits a reference.
     pub frame_or_reference: u64,
     /// The domain that grants; `DOMID_SELF` for a frame.
-    pub domid: u16,
+    pub domid: DomId,
     /// Where in the frame.
     pub offset: u16,
     /// Ignored.
@@ -219,7 +221,7 @@ pub struct GrantCopy {
 #[repr(C)]
 pub struct QuerySize {
     /// In: the domain.
-    pub dom: u16,
+    pub dom: DomId,
     /// Ignored.
     pub pad: u16,
     /// Out: frames that its table has.
@@ -255,11 +257,11 @@ pub struct GetStatusFrames {
     /// In: elements of the list.
     pub nr_frames: u32,
     /// In: the domain.
-    pub dom: u16,
+    pub dom: DomId,
     /// Out: a [`GrantStatus`].
     pub status: i16,
     /// In: where to write the guest frames.
-    pub frame_list: u64,
+    pub frame_list: GuestPtr<Gfn>,
 }
 
 /// Argument of [`GrantOp::SetVersion`].
@@ -275,7 +277,7 @@ pub struct SetVersion {
 #[repr(C)]
 pub struct GetVersion {
     /// In: the domain.
-    pub dom: u16,
+    pub dom: DomId,
     /// Ignored.
     pub pad: u16,
     /// Out: the version in use.

@@ -3,6 +3,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::{DomId, Intid};
+
 numbers! {
     /// A sub-operation of `hvm_op`.
     HvmOp: u32 {
@@ -38,7 +40,7 @@ numbers! {
 #[repr(C)]
 pub struct HvmParamArgument {
     /// The domain.
-    pub domid: u16,
+    pub domid: DomId,
     /// Ignored.
     pub pad: u16,
     /// A [`HvmParam`].
@@ -49,10 +51,10 @@ pub struct HvmParamArgument {
 
 /// The value of [`HvmParam::CallbackIrq`] that names a private peripheral interrupt, level-triggered and active low,
 /// by its GIC number.
-pub const fn callback_ppi(intid: u8) -> u64 {
+pub const fn callback_ppi(intid: Intid) -> u64 {
     const TYPE_PPI: u64 = 2 << 56;
     const LOW_LEVEL: u64 = 2 << 8;
-    TYPE_PPI | LOW_LEVEL | intid as u64
+    TYPE_PPI | LOW_LEVEL | (intid.0 & 0xff) as u64
 }
 
 #[cfg(test)]
@@ -66,6 +68,6 @@ mod tests {
 
     #[test]
     fn the_callback_that_the_tools_set() {
-        assert_eq!(callback_ppi(31), 0x0200_0000_0000_021f);
+        assert_eq!(callback_ppi(Intid(31)), 0x0200_0000_0000_021f);
     }
 }

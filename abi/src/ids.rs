@@ -49,6 +49,7 @@ number!(/// An event channel's number within its domain. 0 is never a port.
     Port(u32), "port {}");
 number!(/// An interrupt's number, as the GIC's architecture counts: SGIs from 0, PPIs from 16, SPIs from 32.
     #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+    #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
     Intid(u32), "INTID {}");
 
 impl Ipa {

@@ -23,6 +23,7 @@ pub mod memory;
 pub mod multicall;
 pub mod physdev;
 pub mod platform;
+mod pointer;
 pub mod sched;
 pub mod shared;
 pub mod sysctl;
@@ -33,3 +34,4 @@ pub mod xenolith;
 
 pub use errno::Errno;
 pub use ids::{DomId, Gfn, Intid, Ipa, PAGE_SHIFT, PAGE_SIZE, Port, VcpuId};
+pub use pointer::GuestPtr;

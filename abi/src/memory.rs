@@ -4,6 +4,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::{DomId, Gfn, GuestPtr};
+
 /// The bits of x0 that name the sub-operation.
 pub const OP_MASK: u64 = (1 << OP_BITS) - 1;
 /// How far the progress of a preempted call is shifted up in x0.
@@ -102,8 +104,8 @@ numbers! {
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Reservation {
-    /// Guest virtual address of an array of frames, 8 bytes each.
-    pub extent_start: u64,
+    /// The extents' first frames.
+    pub extent_start: GuestPtr<Gfn>,
     /// Elements of the array.
     pub nr_extents: u64,
     /// log2 of the pages in each extent.
@@ -111,7 +113,7 @@ pub struct Reservation {
     /// Address width, node and options.
     pub mem_flags: u32,
     /// The domain.
-    pub domid: u16,
+    pub domid: DomId,
     /// Ignored.
     pub pad: [u8; 6],
 }
@@ -121,7 +123,7 @@ pub struct Reservation {
 #[repr(C)]
 pub struct MemoryDomain {
     /// The domain.
-    pub domid: u16,
+    pub domid: DomId,
 }
 
 /// Argument of [`MemoryOp::AddToPhysmap`].
@@ -129,7 +131,7 @@ pub struct MemoryDomain {
 #[repr(C)]
 pub struct AddToPhysmap {
     /// The domain whose map changes.
-    pub domid: u16,
+    pub domid: DomId,
     /// Pages, for a range.
     pub size: u16,
     /// A [`MapSpace`].
@@ -137,7 +139,7 @@ pub struct AddToPhysmap {
     /// Index in the space.
     pub idx: u64,
     /// The frame at which the page appears.
-    pub gpfn: u64,
+    pub gpfn: Gfn,
 }
 
 /// Argument of [`MemoryOp::AddToPhysmapBatch`].
@@ -145,19 +147,19 @@ pub struct AddToPhysmap {
 #[repr(C)]
 pub struct AddToPhysmapBatch {
     /// The domain whose map changes.
-    pub domid: u16,
+    pub domid: DomId,
     /// A [`MapSpace`].
     pub space: u16,
     /// Pages.
     pub size: u16,
     /// The domain that owns the pages, for [`MapSpace::GmfnForeign`].
-    pub foreign_domid: u16,
-    /// Guest virtual address of the indexes, 8 bytes each.
-    pub idxs: u64,
-    /// Guest virtual address of the frames, 8 bytes each.
-    pub gpfns: u64,
-    /// Guest virtual address of the results, 4 bytes each.
-    pub errs: u64,
+    pub foreign_domid: DomId,
+    /// The indexes.
+    pub idxs: GuestPtr<u64>,
+    /// The frames at which the pages appear.
+    pub gpfns: GuestPtr<Gfn>,
+    /// Where the results go.
+    pub errs: GuestPtr<i32>,
 }
 
 /// Argument of [`MemoryOp::RemoveFromPhysmap`].
@@ -165,11 +167,11 @@ pub struct AddToPhysmapBatch {
 #[repr(C)]
 pub struct RemoveFromPhysmap {
     /// The domain whose map changes.
-    pub domid: u16,
+    pub domid: DomId,
     /// Ignored.
     pub pad: [u8; 6],
     /// The frame.
-    pub gpfn: u64,
+    pub gpfn: Gfn,
 }
 
 /// Argument of [`MemoryOp::AcquireResource`].
@@ -177,7 +179,7 @@ pub struct RemoveFromPhysmap {
 #[repr(C)]
 pub struct AcquireResource {
     /// The domain that has the object.
-    pub domid: u16,
+    pub domid: DomId,
     /// A [`Resource`].
     pub kind: u16,
     /// Which object of the kind.
@@ -188,8 +190,8 @@ pub struct AcquireResource {
     pub pad: u32,
     /// The first page of the object.
     pub frame: u64,
-    /// Guest virtual address of the frames at which the pages appear, or null to ask for the size.
-    pub frame_list: u64,
+    /// The frames at which the pages appear, or null to ask for the size.
+    pub frame_list: GuestPtr<Gfn>,
 }
 
 /// Argument of [`MemoryOp::ReservedDeviceMemoryMap`].
@@ -200,8 +202,8 @@ pub struct ReservedDeviceMemoryMap {
     pub flags: u32,
     /// In: elements of the buffer. Out: regions.
     pub nr_entries: u32,
-    /// Guest virtual address of pairs of first frame and count of frames, 8 bytes each.
-    pub buffer: u64,
+    /// Where the regions go: first frame and count of frames.
+    pub buffer: GuestPtr<[u64; 2]>,
     /// The PCI device.
     pub device: [u8; 4],
     /// Nothing.

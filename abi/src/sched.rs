@@ -2,6 +2,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::{DomId, GuestPtr, Port};
+
 numbers! {
     /// A sub-operation of `sched_op`.
     SchedOp: u32 {
@@ -54,8 +56,8 @@ pub struct Shutdown {
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Poll {
-    /// Guest virtual address of the ports, 4 bytes each.
-    pub ports: u64,
+    /// The ports.
+    pub ports: GuestPtr<Port>,
     /// Number of ports.
     pub nr_ports: u32,
     /// Ignored.
@@ -72,7 +74,7 @@ pub const POLL_PORTS: u32 = 128;
 #[repr(C)]
 pub struct RemoteShutdown {
     /// The domain.
-    pub domain_id: u16,
+    pub domain_id: DomId,
     /// Ignored.
     pub pad: u16,
     /// A [`ShutdownReason`].

@@ -2,6 +2,9 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::shared::RunStateInfo;
+use crate::{Gfn, GuestPtr};
+
 numbers! {
     /// A sub-operation of `vcpu_op` that exists on Arm.
     VcpuOp: u32 {
@@ -16,8 +19,8 @@ numbers! {
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct RegisterRunstateMemoryArea {
-    /// Guest virtual address.
-    pub addr: u64,
+    /// The area.
+    pub addr: GuestPtr<RunStateInfo>,
 }
 
 /// Argument of [`VcpuOp::RegisterVcpuInfo`].
@@ -25,7 +28,7 @@ pub struct RegisterRunstateMemoryArea {
 #[repr(C)]
 pub struct RegisterVcpuInfo {
     /// The guest frame.
-    pub gfn: u64,
+    pub gfn: Gfn,
     /// The structure's offset in it.
     pub offset: u32,
     /// Ignored.

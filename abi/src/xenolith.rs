@@ -6,6 +6,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::{DomId, Intid};
+
 /// The hypercall's number in x16. Xen's own numbers end below 64. x0 holds a [`XenolithOp`], x1 points to its argument.
 pub const HYPERCALL: u64 = 0x1000;
 
@@ -80,7 +82,7 @@ pub enum Interrupt {
     /// By one line of the guest's interrupt controller.
     Line {
         /// The line's number.
-        intid: u32,
+        intid: Intid,
     },
     /// By messages, one event for each cause.
     Message {
@@ -95,8 +97,8 @@ impl SlotInterrupt {
     /// What the fields say; `None` for an unknown kind, or a field that is to be zero and is not.
     pub const fn get(self) -> Option<Interrupt> {
         match (InterruptKind::from_number(self.kind), self) {
-            (Some(InterruptKind::Line), SlotInterrupt { number: intid, events: 0, pad: 0, .. }) => {
-                Some(Interrupt::Line { intid })
+            (Some(InterruptKind::Line), SlotInterrupt { number, events: 0, pad: 0, .. }) => {
+                Some(Interrupt::Line { intid: Intid(number) })
             }
             (Some(InterruptKind::Message), SlotInterrupt { number: device, events, pad: 0, .. }) => {
                 Some(Interrupt::Message { device, events })
@@ -109,7 +111,7 @@ impl SlotInterrupt {
 impl From<Interrupt> for SlotInterrupt {
     fn from(interrupt: Interrupt) -> SlotInterrupt {
         let (kind, number, events) = match interrupt {
-            Interrupt::Line { intid } => (InterruptKind::Line, intid, 0),
+            Interrupt::Line { intid } => (InterruptKind::Line, intid.0, 0),
             Interrupt::Message { device, events } => (InterruptKind::Message, device, events),
         };
         SlotInterrupt { kind: kind.number(), number, events, pad: 0 }
@@ -142,9 +144,9 @@ pub struct Slot {
     /// The slot's number, which is never used again.
     pub number: u32,
     /// The guest that has the device.
-    pub guest: u16,
+    pub guest: DomId,
     /// The domain that serves it.
-    pub backend: u16,
+    pub backend: DomId,
     /// A [`Transport`].
     pub transport: u32,
     /// What the device is: virtio's number for it (virtio 1.2, 5), never 0.
@@ -202,9 +204,9 @@ pub struct SlotReport {
 #[repr(C)]
 pub struct DeviceModel {
     /// The guest.
-    pub guest: u16,
+    pub guest: DomId,
     /// The domain that serves it.
-    pub backend: u16,
+    pub backend: DomId,
     /// Zero.
     pub pad: u32,
 }
@@ -227,12 +229,12 @@ mod tests {
 
     #[test]
     fn an_interrupt_is_one_of_its_kinds() {
-        for interrupt in [Interrupt::Line { intid: 33 }, Interrupt::Message { device: 8, events: 3 }] {
+        for interrupt in [Interrupt::Line { intid: Intid(33) }, Interrupt::Message { device: 8, events: 3 }] {
             assert_eq!(SlotInterrupt::from(interrupt).get(), Some(interrupt));
             let padded = SlotInterrupt { pad: 1, ..interrupt.into() };
             assert_eq!(padded.get(), None);
         }
-        let line = SlotInterrupt::from(Interrupt::Line { intid: 33 });
+        let line = SlotInterrupt::from(Interrupt::Line { intid: Intid(33) });
         assert_eq!(SlotInterrupt { events: 1, ..line }.get(), None, "a line is one");
         for kind in [0, 3, u32::MAX] {
             assert_eq!(SlotInterrupt { kind, ..line }.get(), None);

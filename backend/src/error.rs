@@ -1,6 +1,7 @@
 //! What can go wrong, for people: which object, why, and what to do about it.
 
 use rustix::io::Errno;
+use xenolith_abi::{DomId, Gfn};
 
 /// A failed operation of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -16,10 +17,10 @@ pub enum Error {
         advice: &'static str,
     },
     /// A call for one domain was refused.
-    #[error("domain {domain}: cannot {action}: {source}{advice}")]
+    #[error("domain {}: cannot {action}: {source}{advice}", .domain.0)]
     Domain {
         /// The domain that the call is about.
-        domain: u16,
+        domain: DomId,
         /// What was to be done.
         action: &'static str,
         /// What the hypervisor or Linux answered.
@@ -28,12 +29,12 @@ pub enum Error {
         advice: &'static str,
     },
     /// A page of another domain was refused.
-    #[error("domain {domain}: cannot map its page at frame {frame:#x}: {source}{advice}")]
+    #[error("domain {}: cannot map its page at frame {:#x}: {source}{advice}", .domain.0, .frame.0)]
     Page {
         /// The domain that has the page.
-        domain: u16,
+        domain: DomId,
         /// The frame: a guest physical address without its low 12 bits.
-        frame: u64,
+        frame: Gfn,
         /// What the hypervisor answered for this page.
         source: Errno,
         /// What to do, after a separator; may be empty.
@@ -77,11 +78,11 @@ impl Error {
         }
     }
 
-    pub(crate) fn domain(domain: u16, action: &'static str, source: Errno) -> Error {
+    pub(crate) fn domain(domain: DomId, action: &'static str, source: Errno) -> Error {
         Error::Domain { domain, action, source, advice: advice(source) }
     }
 
-    pub(crate) fn page(domain: u16, frame: u64, source: Errno) -> Error {
+    pub(crate) fn page(domain: DomId, frame: Gfn, source: Errno) -> Error {
         Error::Page { domain, frame, source, advice: advice(source) }
     }
 
@@ -117,11 +118,11 @@ mod tests {
 
     #[test]
     fn a_message_names_the_object_and_the_way_out() {
-        let error = Error::domain(3, "create an ioreq server", Errno::PERM);
+        let error = Error::domain(DomId(3), "create an ioreq server", Errno::PERM);
         let text = error.to_string();
         assert!(text.starts_with("domain 3: cannot create an ioreq server: "), "{text}");
         assert!(text.contains("xen_privcmd.unrestricted=1"), "{text}");
         assert_eq!(error.errno(), Some(Errno::PERM));
-        assert!(Error::page(3, 0x40000, Errno::INVAL).to_string().contains("0x40000"));
+        assert!(Error::page(DomId(3), Gfn(0x40000), Errno::INVAL).to_string().contains("0x40000"));
     }
 }

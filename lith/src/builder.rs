@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use machine_model::layout;
 use uuid::Uuid;
 use xenolith_abi::domctl::{
-    ArchDomainConfig, CONTEXT_ONLINE, CreateDomain, GicVersion, VcpuGuestContext, VcpuGuestCoreRegs,
+    ArchDomainConfig, CONTEXT_ONLINE, CreateDomain, GIC_NATIVE, VcpuGuestContext, VcpuGuestCoreRegs,
     create_flag,
 };
 use xenolith_abi::hvm::{HvmParam, callback_ppi};
@@ -117,11 +117,7 @@ fn request(config: &GuestConfig, handle: Uuid) -> CreateDomain {
         max_grant_frames: -1,
         max_maptrack_frames: -1,
         grant_opts: GRANT_VERSION,
-        arch: ArchDomainConfig {
-            gic_version: GicVersion::Native.number(),
-            nr_spis: SPIS,
-            ..ArchDomainConfig::default()
-        },
+        arch: ArchDomainConfig { gic_version: GIC_NATIVE, nr_spis: SPIS, ..ArchDomainConfig::default() },
         ..CreateDomain::default()
     }
 }
@@ -133,13 +129,10 @@ fn configure(xen: &dyn Xen, config: &GuestConfig, domain: DomId, handle: Uuid) -
     let store_port = xen.make_event_channel(domain)?;
     let console_port = xen.make_event_channel(domain)?;
     xen.control(domain, Control::PagingPool(memory::paging_pool(config)))?;
-    xen.set_parameter(domain, HvmParam::CallbackIrq, callback_ppi(EVENT_PPI))?;
+    xen.set_parameter(domain, HvmParam::CallbackIrq, callback_ppi(layout::EVENTS))?;
     xen.control(domain, Control::AddressSize64)?;
     Ok(Built { domain, console_port, store_port, handle })
 }
-
-/// The interrupt by which events reach the guest. A PPI fits.
-const EVENT_PPI: u8 = layout::EVENTS.0 as u8;
 
 /// Tells the guest where its console and its store are.
 fn announce(xen: &dyn Xen, built: &Built) -> Result<()> {

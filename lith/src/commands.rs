@@ -4,6 +4,7 @@ mod completion;
 mod console;
 mod control;
 mod create;
+mod devices;
 mod disks;
 mod domains;
 mod info;

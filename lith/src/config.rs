@@ -3,6 +3,7 @@
 //! One TOML file says what a guest is. Nothing is guessed: an unknown key, a value of the wrong kind or out of its
 //! range is an error that names file, line and key. `docs/lith.md` lists the keys.
 
+mod backend;
 mod disk;
 mod error;
 mod kinds;
@@ -15,7 +16,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use disk::{Backend, Disk};
+pub use backend::Backend;
+pub use disk::Disk;
 pub use error::ConfigError;
 pub use kinds::{Device, Devices};
 pub use size::parse_size;

@@ -80,7 +80,7 @@ fn serve(slot: Option<u32>, text: Option<&str>) -> Result<()> {
 
     // Last of all: until the guest's accesses come here, nothing that it says does.
     server.map_mmio(job.base..=last)?;
-    Report::Ready(format!("{text} to guest {}", job.guest)).send();
+    Report::Ready(format!("{text} to guest {}", job.guest.0)).send();
     let (server, job) = (&mut server, &job);
     let mut work = Work { server, mmio: &mut mmio, job, broken: None, warnings_left: WARNINGS };
     run_loop(&mut work, std::io::stdin().as_fd())?;
@@ -128,7 +128,7 @@ impl Work<'_> {
         self.broken = self.mmio.transport.error();
         if let Some(error) = self.broken.filter(|_| self.warnings_left > 0) {
             self.warnings_left = self.warnings_left.saturating_sub(1);
-            let Job { name, guest, .. } = self.job;
+            let (name, guest) = (&self.job.name, self.job.guest.0);
             let kind = kinds::find(self.job.device_id).map_or("device", |kind| kind.name);
             log::warn!(
                 "{name}: guest {guest} misuses a queue: {error}; the {kind} is off until the guest resets it"

@@ -1,6 +1,7 @@
 //! What a device's process is to do.
 
 use std::sync::Arc;
+use xenolith_abi::{DomId, Intid};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use backend::Bank;
@@ -19,13 +20,13 @@ pub struct Job {
     /// What it is called in the log.
     pub name: String,
     /// The guest's domain.
-    pub guest: u16,
+    pub guest: DomId,
     /// Guest physical address of its registers.
     pub base: u64,
     /// Bytes of its registers.
     pub size: u64,
     /// Its interrupt (INTID).
-    pub irq: u32,
+    pub irq: Intid,
     /// Where the guest's RAM is: address and bytes of each bank. None: the hypervisor is asked.
     pub ram: Vec<(u64, u64)>,
     /// What it is: virtio's number for it.
@@ -122,10 +123,10 @@ pub mod tests {
     pub fn job(image: &str) -> Job {
         Job {
             name: "slot 7".into(),
-            guest: 3,
+            guest: DomId(3),
             base: 0x200_0000,
             size: 0x200,
-            irq: 33,
+            irq: Intid(33),
             ram: vec![(0x4000_0000, 1 << 20)],
             device_id: DiskConfig::DEVICE_ID,
             config: serde_json::to_string(&DiskConfig::new(image, Format::Raw)).unwrap(),

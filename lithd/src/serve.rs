@@ -115,7 +115,7 @@ impl Supervisor {
         }
         match Child::start(&["--slot", &slot.number.to_string()]) {
             Ok(child) => {
-                log::info!("slot {}: process {} for guest {}", slot.number, child.id(), slot.device.guest);
+                log::info!("slot {}: process {} for guest {}", slot.number, child.id(), slot.device.guest.0);
                 self.children.insert(slot.number, child);
             }
             Err(error) => {

@@ -15,6 +15,7 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
+use xenolith_abi::DomId;
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -44,7 +45,7 @@ pub fn run(disks: PathBuf) -> Result<()> {
     let permits = Permits::open()?;
     let devices = Devices::new(own, disks, Box::new(devices::start));
     let mut supervisor = Supervisor { own, devices, permits };
-    log::info!("serves the virtio disks that xenstore gives to domain {own}");
+    log::info!("serves the virtio disks that xenstore gives to domain {}", own.0);
     loop {
         match supervisor.serve(&mut store) {
             Err(error) if error.downcast_ref::<Error>().is_some_and(Error::is_loss) => {
@@ -58,15 +59,15 @@ pub fn run(disks: PathBuf) -> Result<()> {
 }
 
 /// The number of this domain.
-fn own_domain(store: &mut Client) -> Result<u16> {
+fn own_domain(store: &mut Client) -> Result<DomId> {
     let text = store.find_text("domid")?;
     // Where the store's daemon runs, its socket is no domain's.
     let text = text.unwrap_or_else(|| "0".to_owned());
-    text.parse().with_context(|| format!("xenstore says that this is domain {text:?}"))
+    text.parse().map(DomId).with_context(|| format!("xenstore says that this is domain {text:?}"))
 }
 
 struct Supervisor {
-    own: u16,
+    own: DomId,
     devices: Devices,
     permits: Permits,
 }
@@ -150,7 +151,7 @@ impl Supervisor {
 }
 
 /// The devices below a path of guests, each with its devices.
-fn places(store: &mut Client, kind: Kind, own: u16) -> Result<Vec<Place>, Error> {
+fn places(store: &mut Client, kind: Kind, own: DomId) -> Result<Vec<Place>, Error> {
     let base = kind.base(own);
     let mut places = Vec::new();
     for guest in store.find_directory(&base)? {

@@ -11,6 +11,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod gic;
 pub mod image;
 pub mod layout;
 pub mod placement;

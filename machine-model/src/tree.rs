@@ -13,6 +13,7 @@ mod tests;
 
 use xenolith_abi::Intid;
 
+use crate::gic::Gic;
 use crate::{Region, layout};
 
 pub use build::build;
@@ -41,7 +42,7 @@ pub struct Spec<'a> {
     /// The path of the node that is its console, for instance `/sbsa-pl011@22000000`.
     pub stdout: Option<&'a str>,
     /// Its interrupt controller.
-    pub gic: Gic<'a>,
+    pub gic: Gic,
     /// Its timers.
     pub timer: Timer,
     /// The node by which it knows that it runs on Xen; `None` for a guest that is not to know.
@@ -54,47 +55,6 @@ pub struct Spec<'a> {
     pub uart: Option<Pl011>,
     /// Nodes for devices passed through.
     pub partial: Option<&'a Partial>,
-}
-
-/// An interrupt controller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gic<'a> {
-    /// Version 2.
-    V2 {
-        /// The distributor's registers.
-        distributor: Region,
-        /// The CPU interface's registers.
-        cpu: Region,
-    },
-    /// Version 3.
-    V3 {
-        /// The distributor's registers.
-        distributor: Region,
-        /// The redistributors' registers.
-        redistributors: &'a [Region],
-    },
-}
-
-impl Gic<'static> {
-    /// A GICv2 where Xen has it.
-    pub const V2: Gic<'static> = Gic::V2 { distributor: layout::GICV2_DISTRIBUTOR, cpu: layout::GICV2_CPU };
-    /// A GICv3 where Xen has it.
-    pub const V3: Gic<'static> =
-        Gic::V3 { distributor: layout::GICV3_DISTRIBUTOR, redistributors: &[layout::GICV3_REDISTRIBUTORS] };
-}
-
-impl Gic<'_> {
-    /// The most vCPUs that it serves.
-    pub fn max_vcpus(&self) -> u16 {
-        match self {
-            Gic::V2 { .. } => layout::MAX_VCPUS_GICV2,
-            Gic::V3 { redistributors, .. } => {
-                let room = |region: &Region| region.size / layout::REDISTRIBUTOR_SIZE;
-                let room = redistributors.iter().map(room).fold(0u64, u64::saturating_add);
-                u16::try_from(room).unwrap_or(u16::MAX).min(layout::MAX_VCPUS_GICV3)
-            }
-        }
-    }
 }
 
 /// The architected timers. Interrupts are PPIs.

@@ -2,6 +2,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::GuestPtr;
+
 /// Bit of [`VcpuGuestContext::flags`]: the vCPU is on.
 pub const CONTEXT_ONLINE: u32 = 1 << 0;
 
@@ -13,8 +15,8 @@ pub struct VcpuContext {
     pub vcpu: u32,
     /// Ignored.
     pub pad: u32,
-    /// Guest virtual address of a [`VcpuGuestContext`]; null in a call that sets resets the vCPU.
-    pub ctxt: u64,
+    /// The registers; null in a call that sets resets the vCPU.
+    pub ctxt: GuestPtr<VcpuGuestContext>,
 }
 
 /// General registers, and those that an exception banks.

@@ -2,8 +2,10 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::DomId;
+
 /// The domain number that asks for any free one.
-pub const ROVER: u16 = 0xffff;
+pub const ROVER: DomId = DomId(0xffff);
 /// The bits of `grant_opts` that hold the highest grant-table version.
 pub const GRANT_VERSION_MASK: u32 = 0xf;
 
@@ -29,11 +31,12 @@ pub mod create_flag {
     pub const TRAP_UNMAPPED: u32 = 1 << 8;
 }
 
+/// In place of a [`GicVersion`]: as the machine's. The hypervisor answers which.
+pub const GIC_NATIVE: u8 = 0;
+
 numbers! {
     /// A domain's interrupt controller, as [`ArchDomainConfig`] says it.
     GicVersion: u8 {
-        /// As the machine's: the hypervisor answers which.
-        Native = 0,
         /// GICv2.
         V2 = 1,
         /// GICv3.
@@ -45,7 +48,7 @@ numbers! {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct ArchDomainConfig {
-    /// A [`GicVersion`]. Out: which it is.
+    /// A [`GicVersion`], or [`GIC_NATIVE`]. Out: which version it is.
     pub gic_version: u8,
     /// Vector length of SVE in units of 128 bits. With version 0x15 this is padding.
     pub sve_vl: u8,

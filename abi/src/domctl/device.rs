@@ -2,6 +2,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::{DomId, Gfn, GuestPtr, Intid};
+
 /// Frames that one `memory_mapping` may have; more is `E2BIG`.
 pub const MEMORY_MAPPING_PAGES: u64 = 64;
 /// [`BindPtIrq::irq_type`] of a shared interrupt.
@@ -18,7 +20,7 @@ pub const VUART_VPL011: u32 = 0;
 #[repr(C)]
 pub struct IrqPermission {
     /// The interrupt's INTID.
-    pub pirq: u32,
+    pub pirq: Intid,
     /// Nonzero gives the permission, zero takes it.
     pub allow_access: u8,
     /// Ignored.
@@ -44,7 +46,7 @@ pub struct IomemPermission {
 #[repr(C)]
 pub struct MemoryMapping {
     /// The first guest frame.
-    pub first_gfn: u64,
+    pub first_gfn: Gfn,
     /// The first machine frame.
     pub first_mfn: u64,
     /// Frames.
@@ -60,7 +62,7 @@ pub struct MemoryMapping {
 #[repr(C)]
 pub struct BindPtIrq {
     /// The machine's INTID.
-    pub machine_irq: u32,
+    pub machine_irq: Intid,
     /// [`PT_IRQ_SPI`].
     pub irq_type: u32,
     /// The guest's INTID.
@@ -83,8 +85,8 @@ pub struct AssignDevice {
     pub size: u32,
     /// Ignored.
     pub pad: u32,
-    /// Guest virtual address of the path.
-    pub path: u64,
+    /// The path.
+    pub path: GuestPtr<u8>,
 }
 
 /// Payload of `set_target`: the header's domain becomes a device model of this one.
@@ -92,7 +94,7 @@ pub struct AssignDevice {
 #[repr(C)]
 pub struct SetTarget {
     /// The guest.
-    pub target: u16,
+    pub target: DomId,
 }
 
 /// Payload of `set_virq_handler`: the header's domain is sent this global virtual interrupt.
@@ -112,9 +114,9 @@ pub struct VuartOp {
     /// [`VUART_VPL011`].
     pub kind: u32,
     /// The guest frame of the ring.
-    pub gfn: u64,
+    pub gfn: Gfn,
     /// The domain that has the other end.
-    pub console_domid: u16,
+    pub console_domid: DomId,
     /// Zero.
     pub pad: u16,
     /// Out: the event channel.

@@ -2,6 +2,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::{DomId, Gfn};
+
 /// Bits of [`DomainInfo::flags`] (`XEN_DOMINF_*`).
 pub mod info_flag {
     /// It is dead: what it had is given back, up to what others still use.
@@ -50,7 +52,7 @@ pub struct ArchDomainInfo {
 #[repr(C)]
 pub struct DomainInfo {
     /// The domain.
-    pub domain: u16,
+    pub domain: DomId,
     /// Unused.
     pub pad1: u16,
     /// Bits of [`info_flag`], and the reason for the shutdown.
@@ -66,7 +68,7 @@ pub struct DomainInfo {
     /// Pages that are paged out.
     pub paged_pages: u64,
     /// The guest frame of the shared info page; all ones while it is mapped nowhere.
-    pub shared_info_frame: u64,
+    pub shared_info_frame: Gfn,
     /// Nanoseconds that its vCPUs have run.
     pub cpu_time: u64,
     /// vCPUs that are on.

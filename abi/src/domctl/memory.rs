@@ -2,6 +2,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::{Gfn, GuestPtr};
+
 /// Payload of `max_mem`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -23,7 +25,7 @@ pub struct AddressSize {
 #[repr(C)]
 pub struct CacheFlush {
     /// The first guest frame.
-    pub start_pfn: u64,
+    pub start_pfn: Gfn,
     /// Frames.
     pub nr_pfns: u64,
 }
@@ -44,8 +46,8 @@ pub struct SetLlcColors {
     pub num_llc_colors: u32,
     /// Zero.
     pub pad: u32,
-    /// Guest virtual address of the colours, 4 bytes each.
-    pub llc_colors: u64,
+    /// The colours.
+    pub llc_colors: GuestPtr<u32>,
 }
 
 #[cfg(test)]

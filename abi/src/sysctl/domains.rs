@@ -2,6 +2,9 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::domctl::DomainInfo;
+use crate::{DomId, GuestPtr};
+
 /// Payload of `readconsole`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -14,8 +17,8 @@ pub struct ReadConsole {
     pub pad1: u16,
     /// Position in all that was ever written. Out: behind what was read.
     pub index: u32,
-    /// Guest virtual address of the bytes.
-    pub buffer: u64,
+    /// Where the bytes go.
+    pub buffer: GuestPtr<u8>,
     /// Bytes of the buffer. Out: bytes that were written there.
     pub count: u32,
     /// Ignored.
@@ -27,13 +30,13 @@ pub struct ReadConsole {
 #[repr(C)]
 pub struct GetDomainInfoList {
     /// The lowest number to list.
-    pub first_domain: u16,
+    pub first_domain: DomId,
     /// Ignored.
     pub pad1: u16,
     /// Elements of the buffer.
     pub max_domains: u32,
-    /// Guest virtual address of [`DomainInfo`](crate::domctl::DomainInfo)s.
-    pub buffer: u64,
+    /// Where the descriptions go.
+    pub buffer: GuestPtr<DomainInfo>,
     /// Out: elements written.
     pub num_domains: u32,
     /// Ignored.

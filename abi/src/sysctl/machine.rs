@@ -2,6 +2,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::GuestPtr;
+
 /// Bits of [`PhysInfo::capabilities`] (`XEN_SYSCTL_PHYSCAP_*`).
 pub mod capability {
     /// Domains with hardware virtualisation.
@@ -72,8 +74,8 @@ pub struct GetCpuInfo {
     pub max_cpus: u32,
     /// Ignored.
     pub pad1: u32,
-    /// Guest virtual address of [`CpuIdle`]s.
-    pub info: u64,
+    /// Where the times go.
+    pub info: GuestPtr<CpuIdle>,
     /// Out: elements written.
     pub nr_cpus: u32,
     /// Ignored.
@@ -108,8 +110,8 @@ pub struct AvailHeap {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct DebugKeys {
-    /// Guest virtual address of the characters.
-    pub keys: u64,
+    /// The characters.
+    pub keys: GuestPtr<u8>,
     /// Number of characters.
     pub nr_keys: u32,
     /// Ignored.

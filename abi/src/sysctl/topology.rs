@@ -2,6 +2,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::GuestPtr;
+
 /// A core, socket or node that does not exist (`XEN_INVALID_*_ID`).
 pub const INVALID_ID: u32 = u32::MAX;
 
@@ -13,8 +15,8 @@ pub struct CpuTopoInfo {
     pub num_cpus: u32,
     /// Ignored.
     pub pad: u32,
-    /// Guest virtual address of [`CpuTopo`]s, or null.
-    pub cputopo: u64,
+    /// Where the places go, or null.
+    pub cputopo: GuestPtr<CpuTopo>,
 }
 
 /// Where a CPU is.
@@ -37,10 +39,10 @@ pub struct NumaInfo {
     pub num_nodes: u32,
     /// Ignored.
     pub pad: u32,
-    /// Guest virtual address of [`NodeMemory`]s, or null.
-    pub meminfo: u64,
-    /// Guest virtual address of a square of distances, 4 bytes each, 10 for a node to itself; or null.
-    pub distance: u64,
+    /// Where the nodes' memory goes, or null.
+    pub meminfo: GuestPtr<NodeMemory>,
+    /// Where the square of distances goes, 10 for a node to itself; or null.
+    pub distance: GuestPtr<u32>,
 }
 
 /// Memory of a node.

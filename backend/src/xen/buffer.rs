@@ -6,17 +6,18 @@
 use rustix::fd::AsFd;
 use rustix::fs::{Mode, OFlags};
 use vm_memory::Bytes;
+use xenolith_abi::GuestPtr;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{Mapping, PAGE_SIZE};
 use crate::Error;
 
-/// A hypercall's argument, or something that an argument points to.
+/// A hypercall's argument, or an array that an argument points to.
 #[derive(Debug)]
 pub struct Buffer {
     memory: Mapping,
     len: usize,
-    linked: Vec<Buffer>,
+    array: Option<Box<Buffer>>,
 }
 
 impl Buffer {
@@ -33,7 +34,7 @@ impl Buffer {
         for page in (0..size).step_by(PAGE_SIZE) {
             memory.slice().write_obj(0u64, page).map_err(|_| past_the_end())?;
         }
-        Ok(Buffer { memory, len, linked: Vec::new() })
+        Ok(Buffer { memory, len, array: None })
     }
 
     /// A buffer that holds a value.
@@ -45,6 +46,33 @@ impl Buffer {
         let buffer = Buffer::new(bytes.len())?;
         buffer.write_bytes(0, bytes)?;
         Ok(buffer)
+    }
+
+    /// A buffer that holds a value with a pointer to an array, which is kept as long as the buffer: `value` makes it of the
+    /// pointer.
+    ///
+    /// # Errors
+    /// As [`Buffer::new`].
+    pub fn with_array<T, S>(elements: &[T], value: impl FnOnce(GuestPtr<T>) -> S) -> Result<Buffer, Error>
+    where
+        T: IntoBytes + Immutable,
+        S: IntoBytes + Immutable,
+    {
+        let array = Buffer::of(elements)?;
+        let buffer = Buffer::of(&value(GuestPtr::new(array.address())))?;
+        Ok(Buffer { array: Some(Box::new(array)), ..buffer })
+    }
+
+    /// Copies the first elements of the array out, as the hypervisor leaves them.
+    ///
+    /// # Errors
+    /// There is no array, or it has fewer elements.
+    pub fn read_array<T: FromBytes>(&self, count: usize) -> Result<Vec<T>, Error> {
+        let array = self.array.as_ref().ok_or_else(past_the_end)?;
+        let size = size_of::<T>();
+        let bytes = array.read_bytes(0, count.checked_mul(size).ok_or_else(past_the_end)?)?;
+        let elements = bytes.chunks_exact(size.max(1)).map(T::read_from_bytes);
+        elements.map(|element| element.map_err(|_| past_the_end())).collect()
     }
 
     /// Its length in bytes.
@@ -99,21 +127,6 @@ impl Buffer {
         Ok(bytes)
     }
 
-    /// Puts the address of another buffer at an offset, and keeps that buffer as long as this one. Returns its index.
-    ///
-    /// # Errors
-    /// The address does not fit.
-    pub fn link(&mut self, offset: usize, buffer: Buffer) -> Result<usize, Error> {
-        self.write(offset, &buffer.address())?;
-        self.linked.push(buffer);
-        Ok(self.linked.len() - 1)
-    }
-
-    /// A buffer that was linked.
-    pub fn linked(&self, index: usize) -> Option<&Buffer> {
-        self.linked.get(index)
-    }
-
     fn check(&self, offset: usize, count: usize) -> Result<(), Error> {
         let end = offset.checked_add(count).filter(|&end| end <= self.len);
         end.map(drop).ok_or_else(past_the_end)
@@ -139,6 +152,9 @@ fn locked(size: usize) -> rustix::io::Result<Mapping> {
 
 #[cfg(test)]
 mod tests {
+    use xenolith_abi::Port;
+    use xenolith_abi::sched::Poll;
+
     use super::*;
 
     #[test]
@@ -154,12 +170,17 @@ mod tests {
     }
 
     #[test]
-    fn a_linked_buffer_lives_on_and_is_pointed_to() {
-        let mut buffer = Buffer::new(16).unwrap();
-        let index = buffer.link(8, Buffer::of(&7u64).unwrap()).unwrap();
-        let linked = buffer.linked(index).unwrap();
-        assert_eq!(buffer.read::<u64>(8).unwrap(), linked.address());
-        assert_eq!(linked.read::<u64>(0).unwrap(), 7);
-        assert!(buffer.link(9, Buffer::new(1).unwrap()).is_err());
+    fn an_array_lives_on_and_is_pointed_to() {
+        let ports = [Port(7), Port(9)];
+        let poll = |ports| Poll { ports, nr_ports: 2, ..Poll::default() };
+        let buffer = Buffer::with_array(&ports, poll).unwrap();
+        let pointer = buffer.read::<Poll>(0).unwrap().ports;
+        assert_eq!(pointer.address(), buffer.array.as_ref().unwrap().address());
+        assert_eq!(buffer.read::<Poll>(0).unwrap().nr_ports, 2);
+        assert_eq!(buffer.read_array::<Port>(2).unwrap(), ports);
+        assert_eq!(buffer.read_array::<Port>(1).unwrap(), ports[..1]);
+        assert!(buffer.read_array::<Port>(3).is_err());
+        assert!(buffer.read_array::<Port>(usize::MAX).is_err());
+        assert!(Buffer::new(8).unwrap().read_array::<Port>(0).is_err(), "no array");
     }
 }

@@ -8,6 +8,7 @@ use xenolith_abi::dm::{
     CreateServer, DestroyServer, DmOp, Header, INFO_NO_GFNS, NrVcpus, Range, RangeType, ServerInfo,
     SetIrqLevel, SetServerState,
 };
+use xenolith_abi::{DomId, Intid};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::Error;
@@ -17,17 +18,17 @@ use crate::xen::Privcmd;
 #[derive(Clone, Debug)]
 pub struct DeviceModel {
     privcmd: Arc<Privcmd>,
-    domain: u16,
+    domain: DomId,
 }
 
 impl DeviceModel {
     /// For a guest, by its domain's number.
-    pub fn new(privcmd: Arc<Privcmd>, domain: u16) -> DeviceModel {
+    pub fn new(privcmd: Arc<Privcmd>, domain: DomId) -> DeviceModel {
         DeviceModel { privcmd, domain }
     }
 
     /// The guest's domain.
-    pub fn domain(&self) -> u16 {
+    pub fn domain(&self) -> DomId {
         self.domain
     }
 
@@ -109,7 +110,7 @@ impl DeviceModel {
     ///
     /// # Errors
     /// The hypervisor refuses the call: `EINVAL` if the guest has no such line, or it belongs to real hardware.
-    pub fn set_irq(&self, irq: u32, level: bool) -> Result<(), Error> {
+    pub fn set_irq(&self, irq: Intid, level: bool) -> Result<(), Error> {
         let mut argument = SetIrqLevel { irq, level: u8::from(level), pad: [0; 3] };
         self.call(DmOp::SetIrqLevel, "set an interrupt line", &mut argument)
     }

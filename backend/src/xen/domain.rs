@@ -1,6 +1,7 @@
 //! A guest in another domain, for its devices.
 
 use std::sync::Arc;
+use xenolith_abi::Intid;
 
 use crate::xen::{DeviceModel, GuestRam};
 use crate::{Bank, Error, GuestMemory, Interrupt, Ram};
@@ -50,12 +51,12 @@ impl GuestMemory for Domain {
 #[derive(Clone, Debug)]
 pub struct Line {
     model: DeviceModel,
-    intid: u32,
+    intid: Intid,
 }
 
 impl Line {
     /// The line with this number, 32 or above.
-    pub fn new(model: DeviceModel, intid: u32) -> Line {
+    pub fn new(model: DeviceModel, intid: Intid) -> Line {
         Line { model, intid }
     }
 

@@ -7,6 +7,7 @@
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
+use xenolith_abi::DomId;
 
 use super::ioctl::{call, call_plain, number};
 use super::open;
@@ -42,8 +43,8 @@ impl Evtchn {
     ///
     /// # Errors
     /// The port is not this domain's to bind, or there is no such domain.
-    pub fn bind_interdomain(&self, domain: u16, port: u32) -> Result<u32, Error> {
-        let answer = self.call(BIND_INTERDOMAIN, &mut [u32::from(domain), port]);
+    pub fn bind_interdomain(&self, domain: DomId, port: u32) -> Result<u32, Error> {
+        let answer = self.call(BIND_INTERDOMAIN, &mut [domain.0.into(), port]);
         answer.map_err(|source| Error::Event { port, action: "bind another domain's port", source })
     }
 
@@ -60,8 +61,8 @@ impl Evtchn {
     ///
     /// # Errors
     /// There are no ports left.
-    pub fn bind_unbound(&self, domain: u16) -> Result<u32, Error> {
-        let answer = self.call(BIND_UNBOUND, &mut [u32::from(domain)]);
+    pub fn bind_unbound(&self, domain: DomId) -> Result<u32, Error> {
+        let answer = self.call(BIND_UNBOUND, &mut [domain.0.into()]);
         answer.map_err(|source| Error::domain(domain, "make an event channel for it", source))
     }
 

@@ -3,6 +3,7 @@
 //! A backend that finds its devices in xenstore is not told. The addresses are fixed, so the highest one that is in use
 //! says how much RAM there is, as long as the guest has not run.
 
+use xenolith_abi::DomId;
 use xenolith_abi::hypercall::Hypercall;
 use xenolith_abi::memory::{MemoryDomain, MemoryOp};
 
@@ -17,7 +18,7 @@ const RAM: [Bank; 2] =
 ///
 /// # Errors
 /// The hypervisor does not say, or the guest has no RAM where it is looked for.
-pub fn banks(privcmd: &Privcmd, domain: u16) -> Result<Vec<Bank>, Error> {
+pub fn banks(privcmd: &Privcmd, domain: DomId) -> Result<Vec<Bank>, Error> {
     let mut buffer = Buffer::of(&MemoryDomain { domid: domain })?;
     let mut arguments =
         [Argument::Value(MemoryOp::MaximumGpfn.number().into()), Argument::Buffer(&mut buffer)];
@@ -27,7 +28,8 @@ pub fn banks(privcmd: &Privcmd, domain: u16) -> Result<Vec<Bank>, Error> {
     let banks = up_to(highest);
     if banks.is_empty() {
         return Err(Error::unfit(format!(
-            "domain {domain}: no RAM at its usual addresses, only up to frame {highest:#x}"
+            "domain {}: no RAM at its usual addresses, only up to frame {highest:#x}",
+            domain.0
         )));
     }
     Ok(banks)

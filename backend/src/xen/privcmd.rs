@@ -7,6 +7,7 @@
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
+use xenolith_abi::{DomId, Gfn};
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::OFlags;
@@ -19,7 +20,7 @@ use crate::Error;
 const HYPERCALL: u32 = number(b'P', 0, size_of::<Hypercall>());
 const MMAP_BATCH: u32 = number(b'P', 4, size_of::<MmapBatch>());
 const DM_OP: u32 = number(b'P', 5, size_of::<DmOp>());
-const RESTRICT: u32 = number(b'P', 6, size_of::<u16>());
+const RESTRICT: u32 = number(b'P', 6, size_of::<DomId>());
 const MMAP_RESOURCE: u32 = number(b'P', 7, size_of::<MmapResource>());
 
 const PATH: &str = "/dev/xen/privcmd";
@@ -40,15 +41,15 @@ struct Hypercall {
 #[repr(C)]
 struct MmapBatch {
     count: u32,
-    domain: u16,
+    domain: DomId,
     address: u64,
-    frames: *const u64,
+    frames: *const Gfn,
     errors: *mut i32,
 }
 
 #[repr(C)]
 struct DmOp {
-    domain: u16,
+    domain: DomId,
     count: u16,
     buffers: *const DmBuffer,
 }
@@ -61,7 +62,7 @@ struct DmBuffer {
 
 #[repr(C)]
 struct MmapResource {
-    domain: u16,
+    domain: DomId,
     kind: u32,
     id: u32,
     index: u32,
@@ -111,7 +112,7 @@ impl Privcmd {
     /// Makes a hypercall; returns what it returns, of which Linux hands over 31 bits.
     ///
     /// The hypervisor reads and writes this process's memory where the arguments lead. So an address in an argument or
-    /// inside of a buffer must be that of a [`Buffer`]: by [`Argument::Buffer`] or [`Buffer::link`]. An open privcmd is
+    /// inside of a buffer must be that of a [`Buffer`]: by [`Argument::Buffer`] or [`Buffer::with_array`]. An open privcmd is
     /// as powerful as `/proc/self/mem`: a number in the place of an address can change any memory of the process.
     ///
     /// # Errors
@@ -128,7 +129,7 @@ impl Privcmd {
             };
         }
         // SAFETY: this is privcmd and the structure is its `privcmd_hypercall`. Addresses in it are of buffers that are
-        // exclusively borrowed and, with all that they are linked to, outlive the call; a buffer's memory is only ever
+        // exclusively borrowed and, with the arrays that they keep, outlive the call; a buffer's memory is only ever
         // copied, so no reference into it exists. Values are no addresses by this function's contract.
         let answer = unsafe { call(self.file.as_fd(), HYPERCALL, &mut argument) }?;
         // A result is positive here: the system call turned negative ones into errors.
@@ -140,7 +141,7 @@ impl Privcmd {
     /// # Errors
     /// The hypervisor's answer, or Linux's: `E2BIG` for more than 16 buffers, `EPERM` for a file that is restricted to
     /// another domain.
-    pub fn dm_op(&self, domain: u16, buffers: &mut [&mut [u8]]) -> Result<(), Errno> {
+    pub fn dm_op(&self, domain: DomId, buffers: &mut [&mut [u8]]) -> Result<(), Errno> {
         if buffers.len() > MAX_DM_BUFFERS {
             return Err(Errno::TOOBIG);
         }
@@ -162,7 +163,7 @@ impl Privcmd {
     ///
     /// # Errors
     /// The whole batch failed: `ENOMEM` if Linux has no room for so many pages at once, `EINVAL` for none.
-    pub fn map_foreign(&self, domain: u16, frames: &[u64]) -> Result<Batch, Errno> {
+    pub fn map_foreign(&self, domain: DomId, frames: &[Gfn]) -> Result<Batch, Errno> {
         let count = i32::try_from(frames.len()).map_err(|_| Errno::INVAL)?.unsigned_abs();
         let len = frames.len().checked_mul(PAGE_SIZE).filter(|&len| len > 0).ok_or(Errno::INVAL)?;
         let mapping = Mapping::of_file(self.file.as_fd(), len)?;
@@ -194,7 +195,7 @@ impl Privcmd {
     /// The hypervisor's answer, or Linux's.
     pub fn map_resource(
         &self,
-        domain: u16,
+        domain: DomId,
         kind: u32,
         id: u32,
         index: u32,
@@ -214,7 +215,7 @@ impl Privcmd {
     ///
     /// # Errors
     /// The hypervisor's answer, or Linux's.
-    pub fn resource_size(&self, domain: u16, kind: u32, id: u32) -> Result<u64, Errno> {
+    pub fn resource_size(&self, domain: DomId, kind: u32, id: u32) -> Result<u64, Errno> {
         let mut argument = MmapResource { domain, kind, id, index: 0, count: 0, address: 0 };
         // SAFETY: this is privcmd and the structure is its `privcmd_mmap_resource`; without address and count the
         // driver only writes the count back into the structure.
@@ -226,7 +227,7 @@ impl Privcmd {
     ///
     /// # Errors
     /// Linux's answer: `EINVAL` if it is limited to another one already.
-    pub fn restrict(&self, domain: u16) -> Result<(), Error> {
+    pub fn restrict(&self, domain: DomId) -> Result<(), Error> {
         let mut argument = domain;
         // SAFETY: this is privcmd, which takes a domain's number for this call.
         let answer = unsafe { call(self.file.as_fd(), RESTRICT, &mut argument) };

@@ -11,6 +11,7 @@ mod chunk;
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use xenolith_abi::{DomId, Gfn};
 
 use rustix::io::Errno;
 
@@ -26,11 +27,11 @@ pub trait Foreign: Send + Sync {
     ///
     /// # Errors
     /// The whole batch failed.
-    fn map(&self, domain: u16, frames: &[u64]) -> Result<Batch, Errno>;
+    fn map(&self, domain: DomId, frames: &[Gfn]) -> Result<Batch, Errno>;
 }
 
 impl Foreign for Privcmd {
-    fn map(&self, domain: u16, frames: &[u64]) -> Result<Batch, Errno> {
+    fn map(&self, domain: DomId, frames: &[Gfn]) -> Result<Batch, Errno> {
         self.map_foreign(domain, frames)
     }
 }
@@ -69,8 +70,8 @@ impl GuestRam {
     /// # Errors
     /// Not one page could be mapped; the error is that of the first. Or a bank is no whole number of pages, or they
     /// overlap.
-    pub fn map(source: Arc<dyn Foreign>, domain: u16, banks: &[Bank]) -> Result<GuestRam, Error> {
-        let unfit = |what| Error::unfit(format!("domain {domain}: its RAM {what}: {banks:x?}"));
+    pub fn map(source: Arc<dyn Foreign>, domain: DomId, banks: &[Bank]) -> Result<GuestRam, Error> {
+        let unfit = |what| Error::unfit(format!("domain {}: its RAM {what}: {banks:x?}", domain.0));
         let mut banks: Vec<Bank> = banks.iter().copied().filter(|bank| bank.size != 0).collect();
         if banks.is_empty() || !banks.iter().all(batch::is_whole_pages) {
             return Err(unfit("is no whole number of pages"));
@@ -83,7 +84,7 @@ impl GuestRam {
             return Ok(GuestRam { origin, chunks, mapped: Mutex::new(mapped) });
         }
         let first = mapped.chunks.iter().find_map(|chunk| chunk.mapped().first_error);
-        let (frame, source) = first.unwrap_or((0, Errno::INVAL));
+        let (frame, source) = first.unwrap_or((Gfn(0), Errno::INVAL));
         Err(Error::page(domain, frame, source))
     }
 

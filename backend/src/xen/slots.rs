@@ -8,6 +8,7 @@ mod watch;
 use std::sync::Arc;
 
 use rustix::io::Errno;
+use xenolith_abi::DomId;
 use xenolith_abi::xenolith as abi;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
@@ -23,9 +24,9 @@ pub use xenolith_abi::xenolith::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
     /// The guest that has it.
-    pub guest: u16,
+    pub guest: DomId,
     /// The domain that serves it.
-    pub backend: u16,
+    pub backend: DomId,
     /// How the guest reaches it: a [`Transport`]'s number; there may be some that this crate does not know.
     pub transport: u32,
     /// What it is: virtio's number for it (virtio 1.2, 5).
@@ -134,7 +135,7 @@ impl Slots {
     ///
     /// # Errors
     /// The hypervisor refuses the call.
-    pub fn allow(&self, guest: u16, backend: u16) -> Result<(), Error> {
+    pub fn allow(&self, guest: DomId, backend: DomId) -> Result<(), Error> {
         let argument = abi::DeviceModel { guest, backend, pad: 0 };
         self.call(abi::XenolithOp::AllowDeviceModel, "let a domain be a device model", &argument).map(drop)
     }
@@ -144,7 +145,7 @@ impl Slots {
     ///
     /// # Errors
     /// The hypervisor refuses the call.
-    pub fn forbid(&self, guest: u16, backend: u16) -> Result<(), Error> {
+    pub fn forbid(&self, guest: DomId, backend: DomId) -> Result<(), Error> {
         let argument = abi::DeviceModel { guest, backend, pad: 0 };
         self.call(abi::XenolithOp::ForbidDeviceModel, "forbid a device model", &argument).map(drop)
     }
@@ -254,14 +255,15 @@ fn cut(message: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use xenolith_abi::Intid;
 
     fn device() -> Device {
         Device {
-            guest: 5,
-            backend: 1,
+            guest: DomId(5),
+            backend: DomId(1),
             transport: Transport::VirtioMmio.number(),
             device_id: 2,
-            interrupt: Interrupt::Line { intid: 33 }.into(),
+            interrupt: Interrupt::Line { intid: Intid(33) }.into(),
             registers: Bank { base: 0x200_0000, size: 0x200 },
             ram: vec![Bank { base: 0x4000_0000, size: 0x1000_0000 }],
             config: b"{}".to_vec(),

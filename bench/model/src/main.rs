@@ -4,7 +4,6 @@
 //! more servers and more ranges, so that it shows whether their number counts. `bench-model GUEST` is run in the control
 //! domain; the hypervisor's debug key `e`, which it presses before and after each round, tells what EL2 did of it.
 
-use std::mem::offset_of;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -12,6 +11,7 @@ use backend::xen::dm::DeviceModel;
 use backend::xen::{Argument, Buffer, Privcmd};
 use backend::{Mmio, xen::Server};
 use rustix::event::{PollFd, PollFlags, poll};
+use xenolith_abi::DomId;
 use xenolith_abi::control::Payload;
 use xenolith_abi::hypercall::Hypercall;
 use xenolith_abi::sysctl::{DebugKeys, INTERFACE_VERSION, Sysctl, SysctlOp};
@@ -51,7 +51,7 @@ impl Mmio for Registers {
 }
 
 fn main() -> Result<()> {
-    let guest = std::env::args().nth(1).context("usage: bench-model GUEST")?.parse()?;
+    let guest = std::env::args().nth(1).context("usage: bench-model GUEST")?.parse().map(DomId)?;
     let privcmd = Arc::new(Privcmd::open()?);
     let model = DeviceModel::new(Arc::clone(&privcmd), guest);
     let mut first = Server::create(model.clone())?;
@@ -103,10 +103,11 @@ fn serve_once(server: &mut Server, registers: &mut Registers) -> Result<()> {
 
 /// Has the hypervisor write what EL2 has cost so far.
 fn show_accounts(privcmd: &Privcmd) -> Result<()> {
-    let payload = Payload::of(&DebugKeys { keys: 0, nr_keys: 1, pad: 0 });
-    let call = Sysctl { cmd: SysctlOp::DebugKeys.number(), interface_version: INTERFACE_VERSION, payload };
-    let mut buffer = Buffer::of(&call)?;
-    buffer.link(offset_of!(Sysctl, payload) + offset_of!(DebugKeys, keys), Buffer::of(b"E")?)?;
+    let call = |keys| {
+        let payload = Payload::of(&DebugKeys { keys, nr_keys: 1, pad: 0 });
+        Sysctl { cmd: SysctlOp::DebugKeys.number(), interface_version: INTERFACE_VERSION, payload }
+    };
+    let mut buffer = Buffer::with_array(b"E", call)?;
     privcmd.hypercall(Hypercall::Sysctl.number(), &mut [Argument::Buffer(&mut buffer)])?;
     Ok(())
 }

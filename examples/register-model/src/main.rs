@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use backend::xen::{DeviceModel, Line, Privcmd, Server};
+use backend::{DomId, Intid};
 use register_model::{Counter, SIZE};
 use rustix::event::{PollFd, PollFlags, poll};
 
@@ -17,8 +18,8 @@ fn main() -> Result<()> {
     };
     let digits = address.strip_prefix("0x").context("ADDRESS is hexadecimal, with 0x")?;
     let base = u64::from_str_radix(digits, 16)?;
-    let model = DeviceModel::new(Arc::new(Privcmd::open()?), guest.parse()?);
-    let line = Arc::new(Line::new(model.clone(), interrupt.parse()?));
+    let model = DeviceModel::new(Arc::new(Privcmd::open()?), DomId(guest.parse()?));
+    let line = Arc::new(Line::new(model.clone(), Intid(interrupt.parse()?)));
     let mut counter = Counter::new(base, line);
     let mut server = Server::create(model)?;
     server.map_mmio(base..=base.checked_add(SIZE - 1).context("no such addresses")?)?;

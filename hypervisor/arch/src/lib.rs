@@ -48,7 +48,7 @@ fn scale(count: u64, from: u64, to: u64) -> u64 {
 /// What a machine provides.
 #[expect(dead_code, reason = "read by the compiler only")]
 mod interface {
-    use xenolith_core::types::{CpuId, Gva, Ipa, Pa};
+    use xenolith_core::types::{CpuId, Gva, Intid, Ipa, Pa};
     use xenolith_isa::exception::{El1State, Taken};
     use xenolith_isa::regs::{El1Registers, Pstate};
     use xenolith_isa::stage2::Stage2Descriptor;
@@ -97,17 +97,17 @@ mod interface {
     const SET_STACK_POINTER: fn(Pstate, u64) = context::set_stack_pointer;
 
     // Physical interrupts.
-    const KICK: u32 = gic::KICK;
+    const KICK: Intid = gic::KICK;
     const SEND_KICK: fn(CpuId) = gic::kick;
     const SHARED_INTERRUPTS: fn() -> u32 = gic::shared_interrupts;
-    const ACKNOWLEDGE: fn() -> Option<u32> = gic::acknowledge;
-    const DROP_PRIORITY: fn(u32) = gic::drop_priority;
-    const DEACTIVATE: fn(u32) = gic::deactivate;
-    const ENABLE: fn(u32) = gic::enable;
-    const DISABLE: fn(u32) = gic::disable;
-    const SET_ACTIVE: fn(u32, bool) = gic::set_active;
-    const SET_TRIGGER: fn(u32, bool) = gic::set_trigger;
-    const ROUTE: fn(u32, CpuId) = gic::route;
+    const ACKNOWLEDGE: fn() -> Option<Intid> = gic::acknowledge;
+    const DROP_PRIORITY: fn(Intid) = gic::drop_priority;
+    const DEACTIVATE: fn(Intid) = gic::deactivate;
+    const ENABLE: fn(Intid) = gic::enable;
+    const DISABLE: fn(Intid) = gic::disable;
+    const SET_ACTIVE: fn(Intid, bool) = gic::set_active;
+    const SET_TRIGGER: fn(Intid, bool) = gic::set_trigger;
+    const ROUTE: fn(Intid, CpuId) = gic::route;
     const VIRTUAL_CPU_INTERFACE: fn() -> Option<(Pa, u64)> = gic::virtual_cpu_interface;
 
     // The virtual interrupt interface of the vCPU on the calling CPU.

@@ -10,19 +10,20 @@ mod memory;
 
 use alloc::vec::Vec;
 
-use machine_model::tree::{self, Gic, Hypervisor as HypervisorNode, Partial, Spec};
+use machine_model::gic::Gic;
+use machine_model::tree::{self, Hypervisor as HypervisorNode, Partial, Spec};
 use xenolith_abi::Intid;
 use xenolith_abi::hvm::HvmParam;
 
 use xenolith_arch as arch;
 use xenolith_core::types::{DomId, Gfn, Ipa, PAGE_SHIFT, PAGE_SIZE};
-use xenolith_domain::arch::{ArchConfig, CpuInterface};
+use xenolith_domain::arch::ArchConfig;
 use xenolith_domain::hypervisor::Hypervisor;
 use xenolith_host::domain_tree::free_ppi;
 use xenolith_host::image::Placement;
 use xenolith_host::passthrough::{Fragment, Granted, Owners};
-use xenolith_host::platform::{BootDomain, Enhanced, FIRST_SPI, GicLayout, Platform, Region};
-use xenolith_isa::vgic::{MAX_SPIS, Model};
+use xenolith_host::platform::{BootDomain, Enhanced, Platform, Region};
+use xenolith_isa::vgic::MAX_SPIS;
 use xenolith_memory::frames::FrameRange;
 use xenolith_memory::p2m::MapKind;
 
@@ -35,7 +36,7 @@ use xenolith_domain::life::build::{
 use xenolith_domain::parts::progress::Progress;
 
 pub use error::BootError;
-use layout::{Controller, Layout};
+use layout::Layout;
 
 /// Event channels of a domain: as many as Xen gives to one that no toolstack has made.
 const MAX_PORT: u32 = 1023;
@@ -196,7 +197,7 @@ impl<'a> Builder<'_, 'a> {
         let Builder { hv, node, id, .. } = *self;
         map_devices(&domain, granted)?;
         if let Some(uart) = parts.layout.uart {
-            domain.make_console_uart(Ipa(uart.registers.start), uart.interrupt.0).map_err(BootError::Call)?;
+            domain.make_console_uart(Ipa(uart.registers.start), uart.interrupt).map_err(BootError::Call)?;
         }
         let placement = parts.plan.load(domain, &parts.tree);
         let placement =
@@ -229,11 +230,9 @@ impl<'a> Builder<'_, 'a> {
     }
 
     fn vcpus(&self) -> Result<u16, BootError> {
-        let limit = match (self.node.direct_map, &self.platform.gic.layout) {
-            (true, _) => xenolith_host::domain_tree::vcpu_limit(self.platform),
-            (false, GicLayout::V2 { .. }) => Gic::V2.max_vcpus(),
-            (false, GicLayout::V3 { .. }) => Gic::V3.max_vcpus(),
-        };
+        let found = &self.platform.gic.layout;
+        let gic = if self.node.direct_map { *found } else { Gic::guest(found.version()) };
+        let limit = gic.max_vcpus();
         let vcpus = u16::try_from(self.node.vcpus).ok().filter(|&vcpus| vcpus <= limit);
         vcpus.ok_or(BootError::TooManyVcpus { vcpus: self.node.vcpus, limit })
     }
@@ -263,14 +262,13 @@ impl<'a> Builder<'_, 'a> {
         let spis = u16::try_from(self.node.spis.unwrap_or(there)).ok().filter(|&spis| spis <= MAX_SPIS);
         let spis = spis.ok_or(BootError::Property { property: "nr_spis", problem: "is more than 988" })?;
         if let Some(uart) = layout.uart
-            && let Some((node, _)) =
-                granted.interrupts.iter().find(|(_, line)| line.intid == uart.interrupt.0)
+            && let Some((node, _)) = granted.interrupts.iter().find(|(_, line)| line.intid == uart.interrupt)
         {
-            return Err(BootError::InterruptTwice { intid: uart.interrupt.0, node: node.clone() });
+            return Err(BootError::InterruptTwice { intid: uart.interrupt, node: node.clone() });
         }
         let lines = granted.interrupts.iter().map(|(_, line)| line.intid);
-        let highest = lines.chain(layout.uart.map(|uart| uart.interrupt.0)).max().unwrap_or(0);
-        if highest >= FIRST_SPI + u32::from(spis) {
+        let highest = lines.chain(layout.uart.map(|uart| uart.interrupt)).max().unwrap_or_default();
+        if highest.0 >= Intid::FIRST_SPI.0 + u32::from(spis) {
             let problem = "is too small for the domain's devices";
             return Err(BootError::Property { property: "nr_spis", problem });
         }
@@ -299,17 +297,12 @@ impl<'a> Builder<'_, 'a> {
             initrd: plan.initrd().map(|(start, size)| machine_model::Region::new(start.0, size)),
             seed: seed.as_ref().map_or(&[], |seed| seed.as_slice()),
             stdout: uart.as_deref(),
-            gic: match &layout.controller {
-                Controller::V2 { distributor, cpu } => Gic::V2 { distributor: *distributor, cpu: *cpu },
-                Controller::V3 { distributor, redistributors } => {
-                    Gic::V3 { distributor: *distributor, redistributors }
-                }
-            },
+            gic: layout.gic,
             timer: tree::Timer { frequency, ..layout.timer },
             hypervisor: (node.enhanced != Enhanced::Disabled).then_some(HypervisorNode {
                 grant_window: layout.grant_window,
                 extended_regions: &layout.extended_regions,
-                event_ppi: Intid(layout.event_ppi),
+                event_ppi: layout.event_ppi,
             }),
             virtio: &[],
             static_shm: &common,
@@ -337,34 +330,12 @@ impl<'a> Builder<'_, 'a> {
             trap_unmapped: false,
             paused: false,
             arch: ArchConfig {
-                controller: match &layout.controller {
-                    Controller::V2 { distributor, .. } => Model::V2 { distributor: Ipa(distributor.start) },
-                    Controller::V3 { distributor, redistributors } => Model::V3 {
-                        distributor: Ipa(distributor.start),
-                        redistributors: redistributors
-                            .iter()
-                            .map(|region| (Ipa(region.start), region.size))
-                            .collect(),
-                    },
-                },
-                cpu_interface: self.cpu_interface(layout),
+                gic: layout.gic,
                 spis: *spis,
                 event_ppi: layout.event_ppi,
-                guest_timer: layout.timer.r#virtual.0,
-                physical_timer: layout.timer.physical.0,
+                guest_timer: layout.timer.r#virtual,
+                physical_timer: layout.timer.physical,
             },
-        }
-    }
-
-    /// The virtual CPU interface, where a GICv2 has one.
-    fn cpu_interface(&self, layout: &Layout) -> Option<CpuInterface> {
-        match (&self.platform.gic.layout, &layout.controller) {
-            (GicLayout::V2 { virtual_cpu_interface, .. }, Controller::V2 { cpu, .. }) => Some(CpuInterface {
-                guest: Ipa(cpu.start),
-                machine: virtual_cpu_interface.start(),
-                size: cpu.size.min(virtual_cpu_interface.size()),
-            }),
-            _ => None,
         }
     }
 

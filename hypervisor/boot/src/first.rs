@@ -9,13 +9,12 @@ mod memory;
 use alloc::vec::Vec;
 
 use xenolith_arch as arch;
-use xenolith_core::types::{DomId, Gfn, Ipa, Mfn, PAGE_SHIFT};
-use xenolith_domain::arch::{ArchConfig, CpuInterface};
+use xenolith_core::types::{DomId, Gfn, Intid, Ipa, Mfn, PAGE_SHIFT};
+use xenolith_domain::arch::ArchConfig;
 use xenolith_domain::hypervisor::Hypervisor;
 use xenolith_host::command_line::Options;
 use xenolith_host::domain_tree::{self, HardwareDomainSpec, HardwareDomainTree};
-use xenolith_host::platform::{GicLayout, Platform, Region, StaticShmNode, merge, subtract};
-use xenolith_isa::vgic::Model;
+use xenolith_host::platform::{Platform, Region, StaticShmNode, merge, subtract};
 use xenolith_memory::frames::FrameRange;
 use xenolith_memory::p2m::MapKind;
 
@@ -114,27 +113,9 @@ fn number_of_vcpus(options: &Options, cpus: u16, platform: &Platform) -> Result<
 fn config<'a>(
     platform: &Platform,
     vcpus: u16,
-    event_ppi: u32,
+    event_ppi: Intid,
     ram: &'a [(Gfn, FrameRange)],
 ) -> DomainConfig<'a> {
-    let ipa = |region: &Region| Ipa(region.start().0);
-    let (controller, cpu_interface) = match &platform.gic.layout {
-        GicLayout::V2 { distributor, cpu_interface, virtual_cpu_interface, .. } => (
-            Model::V2 { distributor: ipa(distributor) },
-            Some(CpuInterface {
-                guest: ipa(cpu_interface),
-                machine: virtual_cpu_interface.start(),
-                size: cpu_interface.size().min(virtual_cpu_interface.size()),
-            }),
-        ),
-        GicLayout::V3 { distributor, redistributors, .. } => (
-            Model::V3 {
-                distributor: ipa(distributor),
-                redistributors: redistributors.iter().map(|region| (ipa(region), region.size())).collect(),
-            },
-            None,
-        ),
-    };
     DomainConfig {
         id: DomId::CONTROL,
         handle: [0; 16],
@@ -149,8 +130,7 @@ fn config<'a>(
         trap_unmapped: true,
         paused: false,
         arch: ArchConfig {
-            controller,
-            cpu_interface,
+            gic: platform.gic.layout,
             spis: arch::gic::shared_interrupts().min(xenolith_isa::vgic::MAX_SPIS.into()) as u16,
             event_ppi,
             guest_timer: platform.timer.r#virtual,

@@ -4,12 +4,13 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 
+use xenolith_abi::domctl::GicVersion;
 use xenolith_arch as arch;
-use xenolith_core::types::{CpuId, PAGE_SHIFT};
+use xenolith_core::types::{CpuId, Intid, PAGE_SHIFT};
 use xenolith_domain::console::console;
 use xenolith_domain::hypervisor::{Hypervisor, Lines};
 use xenolith_host::command_line::{Options, Scheduler as SchedulerOption};
-use xenolith_host::platform::{GicLayout, MAX_CPUS, Platform, Region, Trigger};
+use xenolith_host::platform::{MAX_CPUS, Platform, Region, Trigger};
 use xenolith_memory::account::Account;
 use xenolith_policy::sched::{Policy, Scheduler};
 
@@ -81,9 +82,9 @@ fn greet(platform: &Platform, cpus: u16) {
 
 fn describe(platform: &Platform) -> String {
     let memory: u64 = platform.memory.iter().map(|bank| bank.size()).sum();
-    let controller = match platform.gic.layout {
-        GicLayout::V2 { .. } => "GICv2",
-        GicLayout::V3 { .. } => "GICv3",
+    let controller = match platform.gic.layout.version() {
+        GicVersion::V2 => "GICv2",
+        GicVersion::V3 => "GICv3",
     };
     format!("{} MiB of RAM, {controller}", memory >> 20)
 }
@@ -129,7 +130,7 @@ fn assemble(
     (Box::leak(Box::new(hypervisor)), common)
 }
 
-fn enable_console_input(line: Option<u32>, platform: &Platform) {
+fn enable_console_input(line: Option<Intid>, platform: &Platform) {
     if let Some(intid) = line {
         let line = platform.uart.as_ref().and_then(|uart| uart.interrupt);
         arch::gic::set_trigger(intid, line.is_some_and(|line| line.trigger == Trigger::Edge));

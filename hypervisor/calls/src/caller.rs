@@ -62,8 +62,7 @@ impl<'a> Caller<'a> {
 
     /// The domain that `id` means, if the caller may act for it: itself, or any other for the control domain.
     #[inline(never)]
-    pub fn target(&self, id: u16) -> Result<Arc<Domain>, Errno> {
-        let id = DomId(id);
+    pub fn target(&self, id: DomId) -> Result<Arc<Domain>, Errno> {
         if id == DomId::SELF || id == self.domain().id {
             return Ok(self.vcpu.domain.clone());
         }
@@ -73,8 +72,7 @@ impl<'a> Caller<'a> {
 
     /// The guest `id` whose device model the caller may be. `ESRCH`: there is none. `EPERM`: it is the caller itself, or
     /// one that it was not given.
-    pub fn device_model_target(&self, id: u16) -> Result<Arc<Domain>, Errno> {
-        let id = DomId(id);
+    pub fn device_model_target(&self, id: DomId) -> Result<Arc<Domain>, Errno> {
         if id == DomId::SELF {
             return Err(Errno::EPERM);
         }

@@ -3,8 +3,8 @@
 use core::sync::atomic::Ordering;
 
 use arrayvec::ArrayVec;
-use xenolith_abi::Errno;
 use xenolith_abi::console::ConsoleOp;
+use xenolith_abi::{Errno, GuestPtr};
 
 use xenolith_core::bug;
 use xenolith_domain::console::console;
@@ -20,6 +20,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     if !caller.domain().is_control && !caller.domain().may_log.load(Ordering::Relaxed) {
         return Err(Errno::EPERM);
     }
+    let buffer = GuestPtr::new(buffer);
     match u32::try_from(op).ok().and_then(ConsoleOp::from_number) {
         Some(ConsoleOp::Write) => write(caller, op, count, buffer),
         Some(ConsoleOp::Read) => {
@@ -30,14 +31,14 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     }
 }
 
-fn write(caller: &mut Caller<'_>, op: u64, count: u64, buffer: u64) -> Answer {
+fn write(caller: &mut Caller<'_>, op: u64, count: u64, buffer: GuestPtr<u8>) -> Answer {
     let mut done = 0;
     while done < count {
         let mut bytes = [0; CHUNK];
         let length = (count - done).min(CHUNK as u64);
         let bytes = &mut bytes[..length as usize];
-        let address = buffer.checked_add(done).ok_or(Errno::EFAULT)?;
-        caller.read_bytes(address, bytes)?;
+        let place = Caller::element(buffer, done)?;
+        caller.read_bytes(place, bytes)?;
         let domain = &caller.vcpu.domain;
         if domain.is_control {
             console().write_control(bytes);
@@ -47,7 +48,7 @@ fn write(caller: &mut Caller<'_>, op: u64, count: u64, buffer: u64) -> Answer {
         }
         done += length;
         if done < count && caller.should_pause() {
-            return Ok(Reply::Continue([op, count - done, address.wrapping_add(length), 0, 0]));
+            return Ok(Reply::Continue([op, count - done, place.address().wrapping_add(length), 0, 0]));
         }
     }
     value(0_u64)
@@ -69,7 +70,7 @@ fn harmless(bytes: &[u8]) -> ArrayVec<u8, { 2 * CHUNK }> {
     text
 }
 
-fn read(caller: &Caller<'_>, count: u64, buffer: u64) -> Answer {
+fn read(caller: &Caller<'_>, count: u64, buffer: GuestPtr<u8>) -> Answer {
     if i32::try_from(count).is_err() {
         return Err(Errno::E2BIG);
     }

@@ -1,10 +1,10 @@
 //! `dm_op`: what a device model asks for the guest that it serves.
 
-use xenolith_abi::Errno;
 use xenolith_abi::dm::{
     Buffer, CreateServer, DestroyServer, DmOp, Header, INFO_NO_GFNS, MAX_BUFFERS, NrVcpus, Range, RangeType,
     ServerInfo, SetIrqLevel, SetServerState,
 };
+use xenolith_abi::{DomId, Errno, GuestPtr};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use xenolith_domain::domain::DomainRef;
@@ -15,7 +15,7 @@ use crate::caller::{Answer, Arguments, Caller, DONE};
 /// The operation's structure in the first buffer, behind the header.
 #[derive(Clone, Copy)]
 struct Payload {
-    address: u64,
+    place: GuestPtr<u8>,
     size: u64,
     /// The header's padding.
     pad: u32,
@@ -28,12 +28,12 @@ impl Payload {
         if self.size < size_of::<T>() as u64 {
             return Err(Errno::EFAULT);
         }
-        let value = caller.read(self.address)?;
+        let value = caller.read(self.place.cast::<T>())?;
         if self.pad == 0 { Ok(value) } else { Err(Errno::EINVAL) }
     }
 
     fn write<T: IntoBytes + Immutable>(self, caller: &Caller<'_>, value: &T) -> Result<(), Errno> {
-        caller.write(self.address, value)
+        caller.write(self.place.cast(), value)
     }
 }
 
@@ -46,12 +46,12 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         _ => return Err(Errno::E2BIG),
     }
     let buffer: Buffer = caller.read(array)?;
-    let guest = caller.device_model_target(u16::try_from(guest).map_err(|_| Errno::ESRCH)?)?;
+    let guest = caller.device_model_target(DomId(u16::try_from(guest).map_err(|_| Errno::ESRCH)?))?;
     let size = buffer.size.checked_sub(size_of::<Header>() as u64).ok_or(Errno::EFAULT)?;
-    let header: Header = caller.read(buffer.address)?;
+    let header = caller.read(buffer.address.cast::<Header>())?;
     let op = DmOp::from_number(header.op).ok_or(Errno::EOPNOTSUPP)?;
-    let address = buffer.address.checked_add(size_of::<Header>() as u64).ok_or(Errno::EFAULT)?;
-    let payload = Payload { address, size, pad: header.pad };
+    let place = Caller::element(buffer.address, size_of::<Header>() as u64)?;
+    let payload = Payload { place, size, pad: header.pad };
     if guest.is_dying() {
         return Err(Errno::ESRCH);
     }

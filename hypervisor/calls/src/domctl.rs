@@ -14,7 +14,6 @@ mod vcpu;
 use xenolith_abi::Errno;
 use xenolith_abi::domctl::{Domctl, DomctlOp, VERSION_4_17, VERSION_4_18, VERSION_4_20};
 
-use xenolith_core::types::DomId;
 use xenolith_domain::domain::DomainRef;
 
 use crate::caller::{Answer, Arguments, Caller, DONE, Reply};
@@ -60,7 +59,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         Some(DomctlOp::CreateDomain) => create::create(caller, version, &mut request),
         Some(DomctlOp::GetDomainInfo) => state::info(caller, version, &mut request),
         op => {
-            let domain = caller.hv.domain(DomId(request.domain)).ok_or(Errno::ESRCH)?;
+            let domain = caller.hv.domain(request.domain).ok_or(Errno::ESRCH)?;
             let op = op.filter(|&op| exists(op, version)).ok_or(Errno::ENOSYS)?;
             of_domain(caller, arguments, op, domain.on(caller.hv), &mut request)
         }

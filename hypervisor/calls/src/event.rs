@@ -8,7 +8,7 @@ use xenolith_abi::event::{
     PortArgument, Reset, SetPriority, Status, fifo,
 };
 
-use xenolith_core::types::{DomId, Gfn, VcpuId};
+use xenolith_core::types::{DomId, VcpuId};
 use xenolith_domain::domain::Domain;
 use xenolith_policy::event::Port;
 
@@ -73,13 +73,13 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         }
         EventOp::InitControl => {
             let mut request: InitControl = caller.read(address)?;
-            domain.init_event_control(vcpu(request.vcpu)?, Gfn(request.control_gfn), request.offset)?;
+            domain.init_event_control(vcpu(request.vcpu)?, request.control_gfn, request.offset)?;
             request.link_bits = fifo::LINK_BITS as u8;
             caller.write(address, &request)?;
         }
         EventOp::ExpandArray => {
             let request: ExpandArray = caller.read(address)?;
-            domain.expand_event_array(Gfn(request.array_gfn))?;
+            domain.expand_event_array(request.array_gfn)?;
         }
         EventOp::SetPriority => {
             let request: SetPriority = caller.read(address)?;
@@ -100,14 +100,14 @@ fn vcpu(number: u32) -> Result<VcpuId, Errno> {
 }
 
 /// The domain that a number means as the other side of a channel, whether or not it exists.
-fn peer_id(caller: &Caller<'_>, id: u16) -> DomId {
-    match DomId(id) {
+fn peer_id(caller: &Caller<'_>, id: DomId) -> DomId {
+    match id {
         DomId::SELF => caller.domain().id,
         id => id,
     }
 }
 
 /// The domain that a number means as the other side of a channel.
-fn other(caller: &Caller<'_>, id: u16) -> Result<Arc<Domain>, Errno> {
+fn other(caller: &Caller<'_>, id: DomId) -> Result<Arc<Domain>, Errno> {
     caller.hv.domain(peer_id(caller, id)).ok_or(Errno::ESRCH)
 }

@@ -3,11 +3,11 @@
 
 use alloc::sync::Arc;
 
-use xenolith_abi::Errno;
 use xenolith_abi::grant::{
     CacheFlush, GetStatusFrames, GetVersion, GrantCopy, GrantOp, GrantStatus, MapGrantRef, QuerySize,
     SetVersion, SetupTable, SwapGrantRef, UnmapAndReplace, UnmapGrantRef,
 };
+use xenolith_abi::{DomId, Errno, Gfn, GuestPtr};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use xenolith_core::types::{PAGE_SIZE, Pa};
@@ -72,24 +72,25 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
 fn each<T: FromBytes + IntoBytes + Immutable>(
     caller: &Caller<'_>,
     op: GrantOp,
-    array: u64,
+    array: impl Into<GuestPtr<T>>,
     count: u32,
     mut act: impl FnMut(&mut T),
 ) -> Answer {
+    let array = array.into();
     for index in 0..count {
-        let address = Caller::element::<T>(array, index.into())?;
+        let place = Caller::element(array, index.into())?;
         if index > 0 && caller.should_pause() {
-            return Ok(Reply::Continue([op.number().into(), address, (count - index).into(), 0, 0]));
+            return Ok(Reply::Continue([op.number().into(), place.address(), (count - index).into(), 0, 0]));
         }
-        let mut element: T = caller.read(address)?;
+        let mut element: T = caller.read(place)?;
         act(&mut element);
-        caller.write(address, &element)?;
+        caller.write(place, &element)?;
     }
     DONE
 }
 
 /// The domain that a request is about, or the status of a request for another.
-fn domain_of(caller: &Caller<'_>, id: u16) -> Result<Arc<Domain>, GrantStatus> {
+fn domain_of(caller: &Caller<'_>, id: DomId) -> Result<Arc<Domain>, GrantStatus> {
     caller.target(id).map_err(|errno| match errno {
         Errno::EPERM => GrantStatus::PermissionDenied,
         _ => GrantStatus::BadDomain,
@@ -135,8 +136,8 @@ fn set_up(caller: &Caller<'_>, domain: DomainRef<'_>, request: &SetupTable) -> R
     let status = domain.grants.lock().setup(request.nr_frames, || domain.new_grant_frame());
     if status == GrantStatus::Okay {
         for index in 0..u64::from(request.nr_frames) {
-            let gfn = domain.grants.lock().gfn_of(index).map_or(u64::MAX, |gfn| gfn.0);
-            caller.write(Caller::element::<u64>(request.frame_list, index)?, &gfn)?;
+            let gfn = domain.grants.lock().gfn_of(index).unwrap_or(Gfn(u64::MAX));
+            caller.write_element(request.frame_list, index, &gfn)?;
         }
     }
     Ok(status)
@@ -144,13 +145,14 @@ fn set_up(caller: &Caller<'_>, domain: DomainRef<'_>, request: &SetupTable) -> R
 
 /// Cache maintenance on frames that the caller owns or that are lent to it.
 fn cache_flush(caller: &Caller<'_>, array: u64, count: u32) -> Answer {
+    let array = GuestPtr::<CacheFlush>::new(array);
     for index in 0..count {
-        let address = Caller::element::<CacheFlush>(array, index.into())?;
+        let place = Caller::element(array, index.into())?;
         if index > 0 && caller.should_pause() {
             let op = GrantOp::CacheFlush.number().into();
-            return Ok(Reply::Continue([op, address, (count - index).into(), 0, 0]));
+            return Ok(Reply::Continue([op, place.address(), (count - index).into(), 0, 0]));
         }
-        let request: CacheFlush = caller.read(address)?;
+        let request = caller.read(place)?;
         if let Some(flush) = grant::flush_request(&request)? {
             may_flush(caller, &flush)?;
             // Cleaning and invalidating at once is what both requests may become.

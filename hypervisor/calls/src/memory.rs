@@ -43,14 +43,14 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
             let domain = caller.target(request.domid)?;
             // A range of none is done.
             if space != Some(MapSpace::GmfnRange) || request.size != 0 {
-                add(domain.on(caller.hv), request.space, request.idx, Gfn(request.gpfn))?;
+                add(domain.on(caller.hv), request.space, request.idx, request.gpfn)?;
             }
             DONE
         }
         MemoryOp::AddToPhysmapBatch => batch(caller, command, address),
         MemoryOp::RemoveFromPhysmap => {
             let request: RemoveFromPhysmap = caller.read(address)?;
-            caller.target(request.domid)?.on(caller.hv).remove_mapping(Gfn(request.gpfn))?;
+            caller.target(request.domid)?.on(caller.hv).remove_mapping(request.gpfn)?;
             DONE
         }
         MemoryOp::CurrentReservation => {
@@ -105,9 +105,9 @@ fn reservation(
         if index > first && caller.should_pause() {
             return Ok(Reply::Continue([u64::from(op.number()) | index << OP_BITS, address, 0, 0, 0]));
         }
-        let done = Caller::element::<u64>(request.extent_start, index)
-            .and_then(|element| caller.read::<u64>(element))
-            .and_then(|gfn| extent(domain, op, Gfn(gfn), request.extent_order as u8));
+        let done = caller
+            .read_element(request.extent_start, index)
+            .and_then(|gfn| extent(domain, op, gfn, request.extent_order as u8));
         if done.is_err() {
             return value(index);
         }
@@ -158,23 +158,23 @@ fn batch_pages(
             let command = u64::from(MemoryOp::AddToPhysmapBatch.number()) | index << OP_BITS;
             return Ok(Reply::Continue([command, address, 0, 0, 0]));
         }
-        let from: u64 = caller.read(Caller::element::<u64>(request.idxs, index)?)?;
-        let to: u64 = caller.read(Caller::element::<u64>(request.gpfns, index)?)?;
+        let from = caller.read_element(request.idxs, index)?;
+        let to = caller.read_element(request.gpfns, index)?;
         let result = match &owner {
-            Some(Ok(owner)) => domain.map_foreign(owner, Gfn(from), Gfn(to)),
+            Some(Ok(owner)) => domain.map_foreign(owner, Gfn(from), to),
             Some(Err(errno)) => Err(*errno),
-            None => add(domain, space, from, Gfn(to)),
+            None => add(domain, space, from, to),
         };
         let code = result.map_or_else(Errno::to_result, |()| 0);
-        caller.write(Caller::element::<i32>(request.errs, index)?, &code)?;
+        caller.write_element(request.errs, index, &code)?;
     }
     DONE
 }
 
 /// The domain whose pages are to be mapped into `domain`. As on Xen, each page of the batch gets the error. `ESRCH`: there
 /// is none, or it is the one that they are mapped into. `EPERM`: the caller may not.
-fn foreign_owner(caller: &Caller<'_>, domain: &Domain, id: u16) -> Result<Arc<Domain>, Errno> {
-    if DomId(id) == DomId::SELF || DomId(id) == domain.id || DomId(id) == caller.domain().id {
+fn foreign_owner(caller: &Caller<'_>, domain: &Domain, id: DomId) -> Result<Arc<Domain>, Errno> {
+    if id == DomId::SELF || id == domain.id || id == caller.domain().id {
         return Err(Errno::ESRCH);
     }
     caller.device_model_target(id)

@@ -1,9 +1,8 @@
 //! `multicall`: a list of calls, in order. A failing one does not stop the list; a list within a list is refused.
 
-use xenolith_abi::Errno;
 use xenolith_abi::hypercall::Hypercall;
 use xenolith_abi::multicall::MulticallEntry;
-use zerocopy::IntoBytes;
+use xenolith_abi::{Errno, GuestPtr};
 
 use crate::caller::{Answer, Arguments, Caller, DONE, Reply};
 
@@ -13,13 +12,14 @@ type Dispatch = fn(&mut Caller<'_>, u64, Arguments) -> Answer;
 /// Arguments: the list; its length. What is done is taken off both when the call is made again.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments, dispatch: Dispatch) -> Answer {
     let [list, count, ..] = arguments;
+    let list = GuestPtr::<MulticallEntry>::new(list);
     for index in 0..count {
-        let address = Caller::element::<MulticallEntry>(list, index)?;
-        let again = Ok(Reply::Continue([address, count - index, 0, 0, 0]));
+        let place = Caller::element(list, index)?;
+        let again = Ok(Reply::Continue([place.address(), count - index, 0, 0, 0]));
         if index > 0 && caller.should_pause() {
             return again;
         }
-        let mut entry: MulticallEntry = caller.read(address)?;
+        let mut entry = caller.read(place)?;
         let answer = if entry.op == Hypercall::Multicall.number() {
             Err(Errno::EINVAL)
         } else {
@@ -31,12 +31,12 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments, dispatch: Dispatch) -
             Err(errno) => entry.result = errno.to_register(),
             Ok(Reply::Continue(rest)) => {
                 entry.args[..rest.len()].copy_from_slice(&rest);
-                caller.write(address, &entry)?;
+                caller.write(place, &entry)?;
                 return again;
             }
         }
-        let result = Caller::element::<u64>(address, 1)?;
-        caller.write_bytes(result, entry.result.as_bytes())?;
+        // The result is the entry's second word; the others stay the guest's.
+        caller.write_element(place.cast(), 1, &entry.result)?;
     }
     DONE
 }

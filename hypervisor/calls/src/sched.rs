@@ -89,8 +89,8 @@ fn poll(caller: &mut Caller<'_>, argument: u64) -> Answer {
     }
     let mut ports = ArrayVec::<Port, { POLL_PORTS as usize }>::new();
     for index in 0..request.nr_ports {
-        let port = caller.read::<u32>(Caller::element::<u32>(request.ports, index.into())?)?;
-        ports.try_push(Port(port)).map_err(|_| Errno::EINVAL)?;
+        let port = caller.read_element(request.ports, index.into())?;
+        ports.try_push(port).map_err(|_| Errno::EINVAL)?;
     }
     let vcpu = caller.vcpu.vcpu();
     // First block, then look: an event or interrupt that comes in between takes the block back.

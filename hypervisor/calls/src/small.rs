@@ -1,8 +1,8 @@
 //! The families of which a first domain uses one or two calls: platform, physical devices, options.
 
-use xenolith_abi::Errno;
 use xenolith_abi::platform::{INTERFACE_VERSION, PlatformHeader, PlatformOp, SetTime64};
 use xenolith_abi::vm_assist::{VmAssist, VmAssistOp};
+use xenolith_abi::{Errno, GuestPtr};
 
 use core::sync::atomic::Ordering;
 
@@ -12,14 +12,14 @@ use crate::caller::{Answer, Arguments, Caller, DONE};
 pub fn platform_op(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     caller.require_control()?;
     let [argument, ..] = arguments;
-    let head: PlatformHeader = caller.read(argument)?;
+    let place = GuestPtr::<PlatformHeader>::new(argument);
+    let head = caller.read(place)?;
     if head.interface_version != INTERFACE_VERSION {
         return Err(Errno::EACCES);
     }
     match PlatformOp::from_number(head.cmd) {
         Some(PlatformOp::SetTime64) => {
-            let payload = argument.checked_add(size_of::<PlatformHeader>() as u64).ok_or(Errno::EFAULT)?;
-            let time: SetTime64 = caller.read(payload)?;
+            let time = caller.read(Caller::element(place, 1)?.cast::<SetTime64>())?;
             if time.mbz != 0 {
                 return Err(Errno::EINVAL);
             }

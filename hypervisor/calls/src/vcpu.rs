@@ -3,7 +3,7 @@
 use xenolith_abi::Errno;
 use xenolith_abi::vcpu::{RegisterRunstateMemoryArea, RegisterVcpuInfo, VcpuOp};
 
-use xenolith_core::types::{Gfn, VcpuId};
+use xenolith_core::types::VcpuId;
 
 use crate::caller::{Answer, Arguments, Caller, DONE};
 
@@ -16,7 +16,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     match u32::try_from(op).ok().and_then(VcpuOp::from_number) {
         Some(VcpuOp::RegisterVcpuInfo) => {
             let request: RegisterVcpuInfo = caller.read(argument)?;
-            domain.register_vcpu_info(id, Gfn(request.gfn), request.offset)?;
+            domain.register_vcpu_info(id, request.gfn, request.offset)?;
             DONE
         }
         Some(VcpuOp::RegisterRunstateMemoryArea) => {
@@ -24,7 +24,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
             let vcpu = domain.vcpu(id).ok_or(Errno::ENOENT)?;
             // Another vCPU's tables are not at hand: it is told when it runs next.
             let own = id == caller.vcpu.id;
-            domain.register_runstate(vcpu, request.addr, own);
+            domain.register_runstate(vcpu, request.addr.address(), own);
             if own {
                 caller.hv.write_runstate(caller.vcpu);
             }

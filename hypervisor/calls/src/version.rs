@@ -1,7 +1,7 @@
 //! `xen_version`: what the hypervisor is and what it can do, in the words that Xen's tools and Linux expect.
 
-use xenolith_abi::Errno;
 use xenolith_abi::version::{self, CompileInfo, FeatureInfo, VariableBuffer, VersionOp, feature};
+use xenolith_abi::{Errno, GuestPtr};
 
 use xenolith_core::types::PAGE_SIZE;
 use xenolith_domain::arch::CAPABILITIES;
@@ -105,11 +105,12 @@ fn variable(caller: &Caller<'_>, buffer: u64, text: &str) -> Answer {
     if buffer == 0 {
         return value(text.len() as u64);
     }
-    let head: VariableBuffer = caller.read(buffer)?;
+    let place = GuestPtr::<VariableBuffer>::new(buffer);
+    let head = caller.read(place)?;
     if (head.len as usize) < text.len() {
         return Err(Errno::ENOBUFS);
     }
-    let bytes = buffer.checked_add(size_of::<VariableBuffer>() as u64).ok_or(Errno::EFAULT)?;
+    let bytes = Caller::element(place, 1)?.cast();
     caller.write_bytes(bytes, text.as_bytes())?;
     value(text.len() as u64)
 }

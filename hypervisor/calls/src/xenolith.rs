@@ -43,7 +43,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
 fn parties(caller: &Caller<'_>, argument: u64) -> Result<(DomId, DomId), Errno> {
     caller.require_control()?;
     let request: DeviceModel = caller.read(argument)?;
-    Ok((DomId(request.guest), DomId(request.backend)))
+    Ok((request.guest, request.backend))
 }
 
 /// What was done in part goes on where it stopped.

@@ -1,7 +1,7 @@
 //! The numbers of the subject, each with a type of its own, so that a guest's frame is never taken for a machine's.
 
 use xenolith_abi::number;
-pub use xenolith_abi::{DomId, Gfn, Ipa, PAGE_SHIFT, PAGE_SIZE, VcpuId};
+pub use xenolith_abi::{DomId, Gfn, Intid, Ipa, PAGE_SHIFT, PAGE_SIZE, VcpuId};
 
 number!(/// A machine (host physical) byte address.
     Pa(u64), "pa {:#x}");

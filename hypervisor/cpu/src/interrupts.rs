@@ -3,6 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use xenolith_arch::{self as arch, gic};
+use xenolith_core::types::Intid;
 use xenolith_domain::cpu::Local;
 use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
 
@@ -19,7 +20,7 @@ pub fn take_all(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local) {
     }
 }
 
-fn take(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local, intid: u32) {
+fn take(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local, intid: Intid) {
     let lines = hv.lines();
     if intid == gic::KICK {
         gic::deactivate(intid);
@@ -56,8 +57,8 @@ fn take(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local, intid: u3
 }
 
 /// Nobody asked for this line: it is switched off, so that it cannot keep the CPU busy.
-fn unexpected(intid: u32) {
+fn unexpected(intid: Intid) {
     gic::disable(intid);
     gic::deactivate(intid);
-    log::warn!("interrupt {intid} belongs to no domain; it is now disabled");
+    log::warn!("interrupt {} belongs to no domain; it is now disabled", intid.0);
 }

@@ -96,7 +96,7 @@ impl Hypervisor {
                 // The console is slow, and the domain's CPUs wait for the lock.
                 let in_hand = domain.arch.interrupts_in_hand::<INTERRUPTS>(vcpu.id);
                 for (intid, state) in in_hand {
-                    log::info!("{} {}: interrupt {intid}: {state}", domain.id, vcpu.id);
+                    log::info!("{} {}: interrupt {}: {state}", domain.id, vcpu.id, intid.0);
                 }
             }
         }
@@ -105,7 +105,7 @@ impl Hypervisor {
     fn show_events(&self) {
         for domain in self.domains() {
             for port in 1..=PORTS {
-                let mut status = Status { dom: domain.id.0, port, ..Status::default() };
+                let mut status = Status { dom: domain.id, port, ..Status::default() };
                 let known = domain.events.lock().status(&mut status);
                 if known.is_err() {
                     continue;

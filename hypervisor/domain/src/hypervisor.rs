@@ -14,7 +14,7 @@ use crate::timers::VcpuTimers;
 use crate::vcpu::Vcpu;
 use xenolith_arch as arch;
 use xenolith_core::sync::{Mutex, RwLock};
-use xenolith_core::types::{CpuId, DomId, VcpuId};
+use xenolith_core::types::{CpuId, DomId, Intid, VcpuId};
 use xenolith_host::command_line::Options;
 use xenolith_memory::frames::{Frames, ScrubCursor};
 use xenolith_memory::p2m::{Geometry, Vmids};
@@ -267,8 +267,8 @@ impl Hypervisor {
     }
 
     /// Gives a shared interrupt to a domain.
-    pub fn give_interrupt(&self, intid: u32, to: DomId) -> Result<(), Errno> {
-        let index = intid.checked_sub(FIRST_SHARED_INTERRUPT).ok_or(Errno::EINVAL)? as usize;
+    pub fn give_interrupt(&self, intid: Intid, to: DomId) -> Result<(), Errno> {
+        let index = route_index(intid).ok_or(Errno::EINVAL)?;
         let mut routes = self.routes.write();
         if index >= routes.len() {
             let more = index + 1 - routes.len();
@@ -284,9 +284,8 @@ impl Hypervisor {
     /// Takes all shared interrupts from a domain, and disables them.
     pub(crate) fn release_interrupts(&self, from: DomId) {
         let mut routes = self.routes.write();
-        for (intid, route) in
-            (FIRST_SHARED_INTERRUPT..).zip(routes.iter_mut()).filter(|(_, route)| **route == Some(from))
-        {
+        let shared = (FIRST_SHARED_INTERRUPT.0..).map(Intid);
+        for (intid, route) in shared.zip(routes.iter_mut()).filter(|(_, route)| **route == Some(from)) {
             silence_interrupt(intid);
             *route = None;
         }
@@ -294,10 +293,10 @@ impl Hypervisor {
 
     /// Takes a shared interrupt from one domain and gives it to another, masked and inactive. False: it was not the
     /// first one's.
-    pub fn move_interrupt(&self, intid: u32, from: DomId, to: DomId) -> bool {
-        let Some(index) = intid.checked_sub(FIRST_SHARED_INTERRUPT) else { return false };
+    pub fn move_interrupt(&self, intid: Intid, from: DomId, to: DomId) -> bool {
+        let Some(index) = route_index(intid) else { return false };
         let mut routes = self.routes.write();
-        match routes.get_mut(index as usize) {
+        match routes.get_mut(index) {
             Some(route) if *route == Some(from) => {
                 silence_interrupt(intid);
                 *route = Some(to);
@@ -308,20 +307,18 @@ impl Hypervisor {
     }
 
     /// The lowest shared interrupt from `intid` on that belongs to a domain.
-    pub fn next_interrupt_of(&self, owner: DomId, intid: u32) -> Option<u32> {
+    pub fn next_interrupt_of(&self, owner: DomId, intid: Intid) -> Option<Intid> {
         let routes = self.routes.read();
-        let start = intid.saturating_sub(FIRST_SHARED_INTERRUPT);
-        let mut numbers = (start..).zip(routes.iter().skip(start as usize));
-        numbers
-            .find(|(_, route)| **route == Some(owner))
-            .and_then(|(index, _)| index.checked_add(FIRST_SHARED_INTERRUPT))
+        let start = intid.max(FIRST_SHARED_INTERRUPT);
+        let shared = (start.0..).map(Intid);
+        let mut numbers = shared.zip(routes.iter().skip(route_index(start)?));
+        numbers.find(|(_, route)| **route == Some(owner)).map(|(intid, _)| intid)
     }
 
     /// The domain that a shared interrupt belongs to.
     #[inline]
-    pub fn owner_of_interrupt(&self, intid: u32) -> Option<DomId> {
-        let index = intid.checked_sub(FIRST_SHARED_INTERRUPT)? as usize;
-        self.routes.read().get(index).copied().flatten()
+    pub fn owner_of_interrupt(&self, intid: Intid) -> Option<DomId> {
+        self.routes.read().get(route_index(intid)?).copied().flatten()
     }
 
     /// Makes CPUs reschedule. The calling CPU does so before it enters a guest or sleeps, and a CPU that busy-polls does so at
@@ -387,4 +384,10 @@ impl Hypervisor {
             domain.write_wall_clock(at_reset);
         }
     }
+}
+
+/// The place of a shared interrupt among [`Hypervisor`]'s routes; `None` for a private one.
+#[inline]
+fn route_index(intid: Intid) -> Option<usize> {
+    Some(intid.0.checked_sub(FIRST_SHARED_INTERRUPT.0)? as usize)
 }

@@ -15,17 +15,15 @@ mod tests;
 use alloc::vec::Vec;
 
 use dtoolkit::model::DeviceTree;
-use machine_model::layout::{MAX_VCPUS_GICV2, REDISTRIBUTOR_SIZE};
 use machine_model::tree::StaticShm;
 
 pub use error::TreeError;
 pub use extended::extended_regions;
 pub use filter::PASSED_THROUGH;
-pub use machine_model::layout::MAX_VCPUS_GICV3 as MAX_VCPUS;
 
 use crate::platform::tree::{Then, Tree};
-use crate::platform::{FIRST_PPI, FIRST_SPI, GicLayout, Interrupt, Platform, Region};
-use xenolith_core::types::Ipa;
+use crate::platform::{Interrupt, Platform, Region};
+use xenolith_core::types::{Intid, Ipa};
 
 /// Bytes of a tree at most, as for a host's (Linux, Documentation/arch/arm64/booting.rst, section 2).
 const MAX_TREE: usize = 2 << 20;
@@ -33,7 +31,7 @@ const MAX_TREE: usize = 2 << 20;
 /// What the hardware domain is to have. Ranges are (first address, bytes).
 #[derive(Clone, Copy, Debug)]
 pub struct HardwareDomainSpec<'a> {
-    /// The number of vCPUs, 1 to [`MAX_VCPUS`].
+    /// The number of vCPUs, 1 to [`vcpu_limit`].
     pub vcpus: u16,
     /// RAM; at least one bank.
     pub memory: &'a [(Ipa, u64)],
@@ -48,7 +46,7 @@ pub struct HardwareDomainSpec<'a> {
     /// Free addresses where it may map other domains' memory, ascending.
     pub extended_regions: &'a [(Ipa, u64)],
     /// The PPI (as INTID) of event channels; [`free_ppi`] finds one.
-    pub event_ppi: u32,
+    pub event_ppi: Intid,
     /// Memory that it has in common with other domains.
     pub common: &'a [StaticShm<'a>],
     /// Full paths of nodes that the hypervisor keeps for itself, as the UART of its console.
@@ -91,10 +89,10 @@ pub fn hardware_domain(
 
 /// A PPI (as INTID) that no node of the host's tree uses: the highest one, which is 31 on most machines, the one that
 /// Xen gives to guests.
-pub fn free_ppi(host: &[u8], platform: &Platform) -> Option<u32> {
+pub fn free_ppi(host: &[u8], platform: &Platform) -> Option<Intid> {
     let tree = Tree::open(host).ok()?;
     let used = used_ppis(&tree, platform);
-    (FIRST_PPI..FIRST_SPI).rev().find(|&intid| used & ppi_bit(intid) == 0)
+    (Intid::FIRST_PPI.0..Intid::FIRST_SPI.0).rev().map(Intid).find(|&intid| used & ppi_bit(intid) == 0)
 }
 
 /// The PPIs in use, one bit each at their INTIDs.
@@ -113,8 +111,8 @@ fn used_ppis(tree: &Tree<'_>, platform: &Platform) -> u32 {
     used
 }
 
-fn ppi_bit(intid: u32) -> u32 {
-    1u32.checked_shl(intid).unwrap_or(0)
+fn ppi_bit(intid: Intid) -> u32 {
+    1u32.checked_shl(intid.0).unwrap_or(0)
 }
 
 fn check(tree: &Tree<'_>, platform: &Platform, spec: &HardwareDomainSpec<'_>) -> Result<(), TreeError> {
@@ -128,7 +126,7 @@ fn check(tree: &Tree<'_>, platform: &Platform, spec: &HardwareDomainSpec<'_>) ->
     if spec.memory.is_empty() {
         return Err(TreeError::NoMemory);
     }
-    let is_ppi = (FIRST_PPI..FIRST_SPI).contains(&spec.event_ppi);
+    let is_ppi = (Intid::FIRST_PPI..Intid::FIRST_SPI).contains(&spec.event_ppi);
     if !is_ppi || used_ppis(tree, platform) & ppi_bit(spec.event_ppi) != 0 {
         return Err(TreeError::EventPpiTaken(spec.event_ppi));
     }
@@ -137,13 +135,5 @@ fn check(tree: &Tree<'_>, platform: &Platform, spec: &HardwareDomainSpec<'_>) ->
 
 /// vCPUs that a domain with the host's interrupt controller layout may have.
 pub fn vcpu_limit(platform: &Platform) -> u16 {
-    match &platform.gic.layout {
-        GicLayout::V2 { .. } => MAX_VCPUS_GICV2,
-        GicLayout::V3 { redistributors, stride, .. } => {
-            let stride = stride.unwrap_or(REDISTRIBUTOR_SIZE).max(REDISTRIBUTOR_SIZE);
-            let room =
-                redistributors.iter().fold(0u64, |sum, region| sum.saturating_add(region.size() / stride));
-            u16::try_from(room).unwrap_or(u16::MAX).min(MAX_VCPUS)
-        }
-    }
+    platform.gic.layout.max_vcpus()
 }

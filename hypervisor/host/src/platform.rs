@@ -32,8 +32,8 @@ pub use common::{Common, EventEnd, StaticShmNode};
 pub use cpus::{Conduit, MAX_CPUS, Mpidr, Psci, Timer};
 pub use domains::{BootDomain, Enhanced, MAX_BOOT_DOMAINS};
 pub use error::PlatformError;
-pub use gic::{Gic, GicLayout, MAX_REDISTRIBUTOR_REGIONS};
-pub use interrupt::{FIRST_PPI, FIRST_SPI, Interrupt, Trigger};
+pub use gic::{GicExtensions, HostGic};
+pub use interrupt::{Interrupt, Trigger};
 pub use module::ModuleKind;
 pub use region::{Region, merge, subtract};
 pub use seed::Seed;
@@ -54,7 +54,7 @@ pub struct Platform {
     /// CPUs left out because they are more than [`MAX_CPUS`].
     pub cpus_left_out: usize,
     /// The interrupt controller.
-    pub gic: Gic,
+    pub gic: HostGic,
     /// The generic timer.
     pub timer: Timer,
     /// The firmware that starts and stops CPUs and the machine.

@@ -1,4 +1,4 @@
-//! Access to AArch64 system registers by name, or by encoding (`s3_4_c12_c12_0`) where assemblers do not know the name.
+//! Access to AArch64 system registers by name, or by encoding (`s3_0_c0_c7_7`) where the architecture has no name yet.
 
 /// Reads a system register.
 #[macro_export]

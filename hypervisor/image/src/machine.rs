@@ -90,10 +90,10 @@ impl Machine for Aarch64<'_> {
         crate::hypervisor::set(hypervisor);
         grow_heap(&hypervisor.frames, self.cpus());
         heap::grow_on_demand(&hypervisor.frames);
-        for region in self.platform.gic.layout.regions() {
+        for region in self.platform.gic.regions() {
             mmu::map_device(region.start(), region.size());
         }
-        gic::init(&self.platform.gic.layout, &self.cpus);
+        gic::init(&self.platform.gic, &self.cpus);
         percpu::install(Cpu::new(&hypervisor.timers, CpuId(0)));
         traps::init_cpu();
         gic::init_cpu(CpuId(0));

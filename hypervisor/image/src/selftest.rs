@@ -4,7 +4,7 @@
 use core::hint::black_box;
 
 use xenolith_arch::aarch64::{gic, mmu};
-use xenolith_core::types::CpuId;
+use xenolith_core::types::{CpuId, Intid};
 
 /// A test's name on the command line, and what it does. Faults do not return.
 const TESTS: [(&str, fn()); 5] = [
@@ -60,7 +60,7 @@ fn read_nothing() {
 /// has two CPUs at least.
 fn reroute() {
     // The last one: no device that a board has uses it.
-    let line = 31 + gic::shared_interrupts();
+    let line = Intid(31 + gic::shared_interrupts());
     gic::disable(line);
     gic::set_trigger(line, true);
     gic::route(line, CpuId(1));
@@ -75,7 +75,8 @@ fn reroute() {
     gic::disable(line);
     assert!(
         came == 1,
-        "test=reroute: of two CPUs, interrupt {line} came to the first {came} times, not once"
+        "test=reroute: of two CPUs, interrupt {} came to the first {came} times, not once",
+        line.0
     );
-    log::warn!("test=reroute: interrupt {line} followed its route");
+    log::warn!("test=reroute: interrupt {} followed its route", line.0);
 }

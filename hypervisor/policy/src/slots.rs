@@ -7,8 +7,8 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use xenolith_abi::Errno;
 use xenolith_abi::xenolith::{CONFIG_SIZE, Interrupt, MESSAGE_SIZE, Slot, SlotReport, SlotState, Transport};
+use xenolith_abi::{Errno, Intid};
 use zerocopy::FromZeros;
 
 use xenolith_core::types::DomId;
@@ -19,7 +19,7 @@ pub const SLOTS_PER_GUEST: usize = 64;
 pub const MAX_SLOTS: usize = 1024;
 
 /// The lines that a device may have: shared interrupts of the guest.
-const LINES: core::ops::RangeInclusive<u32> = 32..=1019;
+const LINES: core::ops::Range<Intid> = Intid::FIRST_SPI..Intid::SPIS_END;
 
 /// The register of all slots.
 #[derive(Debug, Default)]
@@ -108,7 +108,7 @@ impl Slots {
     /// The first slot whose number is at least `number`, of all or of those that `backend` serves.
     pub fn next(&self, number: u32, backend: Option<DomId>) -> Option<&Slot> {
         let mut later = self.all().filter(|slot| slot.number >= number);
-        later.find(|slot| backend.is_none_or(|backend| slot.backend == backend.0))
+        later.find(|slot| backend.is_none_or(|backend| slot.backend == backend))
     }
 
     /// Stores the state and the message that a backend reports of its slot.
@@ -118,7 +118,7 @@ impl Slots {
         let index = self.index(report.number).ok_or(Errno::ENOENT)?;
         let slot = self.slots.get_mut(index).map(|entry| &mut entry.slot);
         // Another's slot is as good as none: a backend learns nothing of those that it does not serve.
-        let slot = slot.filter(|slot| slot.backend == backend.0).ok_or(Errno::ENOENT)?;
+        let slot = slot.filter(|slot| slot.backend == backend).ok_or(Errno::ENOENT)?;
         let state = SlotState::from_number(report.state).ok_or(Errno::EINVAL)?;
         if report.message_len as usize > MESSAGE_SIZE {
             return Err(Errno::EINVAL);
@@ -129,7 +129,7 @@ impl Slots {
 
     /// A guest is gone: so are its slots. Returns one of them at a time, for what its backend is to be told.
     pub fn take_of_guest(&mut self, guest: DomId) -> Option<Parties> {
-        let index = self.all().position(|slot| slot.guest == guest.0)?;
+        let index = self.all().position(|slot| slot.guest == guest)?;
         Some(parties(&self.slots.remove(index).slot))
     }
 
@@ -138,7 +138,7 @@ impl Slots {
         const MESSAGE: &[u8] = b"the domain that served it is gone";
         let mut any = false;
         let slots = self.slots.iter_mut().map(|entry| &mut entry.slot);
-        for slot in slots.filter(|slot| slot.backend == backend.0) {
+        for slot in slots.filter(|slot| slot.backend == backend) {
             any = true;
             slot.state = SlotState::Gone.number();
             slot.message = [0; MESSAGE_SIZE];
@@ -182,7 +182,7 @@ fn check_kind(wanted: &Slot) -> Result<(), Errno> {
 }
 
 fn parties(slot: &Slot) -> Parties {
-    Parties { guest: DomId(slot.guest), backend: DomId(slot.backend) }
+    Parties { guest: slot.guest, backend: slot.backend }
 }
 
 #[cfg(test)]

@@ -87,7 +87,7 @@ impl Player {
             0 => bytes.below(40),
             _ => 32,
         };
-        self.machine.poke(&self.domains[2], array, &Buffer { address: at, size });
+        self.machine.poke(&self.domains[2], array, &Buffer { address: at.into(), size });
         self.machine.poke(&self.domains[2], at, &header);
         self.machine.poke(&self.domains[2], at + 8, content.as_slice());
         let guest = if bytes.below(8) == 0 { bytes.below(4) } else { GUEST.into() };
@@ -102,17 +102,17 @@ impl Player {
         self.machine.poke(&self.domains[2], list, &[window, RAM_BASE.0 + bytes.below(PAGES + 1)]);
         if bytes.below(2) == 0 {
             let mut request = AcquireResource::new_zeroed();
-            (request.domid, request.kind) = (GUEST, Resource::IoreqServer.number());
+            (request.domid, request.kind) = (DomId(GUEST), Resource::IoreqServer.number());
             (request.id, request.frame) = (bytes.below(SERVERS as u64 + 1) as u32, bytes.below(3));
-            (request.nr_frames, request.frame_list) = (1, list);
+            (request.nr_frames, request.frame_list) = (1, list.into());
             self.machine.poke(&self.domains[2], at, &request);
             let op = MemoryOp::AcquireResource.number().into();
             return self.call(2, Hypercall::MemoryOp, [op, at, 0, 0, 0]);
         }
         let mut request = AddToPhysmapBatch::new_zeroed();
-        (request.domid, request.foreign_domid) = (DomId::SELF.0, bytes.below(3) as u16);
+        (request.domid, request.foreign_domid) = (DomId::SELF, DomId(bytes.below(3) as u16));
         (request.space, request.size) = (MapSpace::GmfnForeign.number() as u16, 1);
-        (request.gpfns, request.idxs, request.errs) = (list, list + 8, list + 16);
+        (request.gpfns, request.idxs, request.errs) = (list.into(), (list + 8).into(), (list + 16).into());
         self.machine.poke(&self.domains[2], at, &request);
         let op = MemoryOp::AddToPhysmapBatch.number().into();
         self.call(2, Hypercall::MemoryOp, [op, at, 0, 0, 0]);
@@ -136,7 +136,7 @@ impl Player {
             _ => (EventOp::Send, 1),
         };
         if size == 0 {
-            let bind = BindInterdomain { remote_dom: GUEST, remote_port: port, ..Default::default() };
+            let bind = BindInterdomain { remote_dom: DomId(GUEST), remote_port: port, ..Default::default() };
             self.machine.poke(&self.domains[2], at, &bind);
         } else {
             self.machine.poke(&self.domains[2], at, &PortArgument { port });
@@ -149,7 +149,7 @@ impl Player {
         let at = Self::at(4);
         let who = if bytes.below(4) == 0 { 2 } else { 0 };
         let op = bytes.below(XenolithOp::ALL.len() as u64 + 1);
-        let (guest, backend) = (bytes.below(4) as u16, bytes.below(4) as u16);
+        let (guest, backend) = (DomId(bytes.below(4) as u16), DomId(bytes.below(4) as u16));
         if op == XenolithOp::AllowDeviceModel.number() || op == XenolithOp::ForbidDeviceModel.number() {
             self.machine.poke(&self.domains[who], at, &DeviceModel { guest, backend, pad: 0 });
         } else {

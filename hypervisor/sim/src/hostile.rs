@@ -120,7 +120,7 @@ impl Attacker {
             machine.poke(
                 &self.domain,
                 (table << 12) + 8 * u64::from(reference),
-                &EntryV1 { flags, domid: other, frame },
+                &EntryV1 { flags, domid: DomId(other), frame },
             );
         }
     }
@@ -209,7 +209,7 @@ fn wake_interrupt_controllers(machine: &mut Machine) {
     for cpu in 0..2 {
         machine.store(cpu, DISTRIBUTOR, 4, 0x12);
         let enable = REDISTRIBUTORS + 0x1_0100;
-        machine.store(cpu, enable, 4, 1 << EVENT_PPI | 1 << sim::gic::GUEST_TIMER | 0xffff);
+        machine.store(cpu, enable, 4, 1 << EVENT_PPI.0 | 1 << sim::gic::GUEST_TIMER.0 | 0xffff);
     }
 }
 

@@ -23,8 +23,12 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use machine_model::Region;
+use machine_model::gic::{Gic, Redistributors};
 use xenolith_arch::sim;
-use xenolith_core::types::{CpuId, DomId, Gfn, Ipa, Mfn, PAGE_SHIFT, VcpuId};
+#[cfg(test)]
+use xenolith_core::types::Ipa;
+use xenolith_core::types::{CpuId, DomId, Gfn, Intid, Mfn, PAGE_SHIFT, VcpuId};
 use xenolith_cpu::{self as run, Cpu, Event, Next};
 use xenolith_domain::arch::ArchConfig;
 use xenolith_domain::domain::Domain;
@@ -32,7 +36,6 @@ use xenolith_domain::hypervisor::{Hypervisor, Lines, VcpuRef};
 use xenolith_domain::life::build::{DomainBuilder, DomainConfig, MORE_TABLES};
 use xenolith_host::command_line::{self, Options};
 use xenolith_isa::regs::GuestRegs;
-use xenolith_isa::vgic::Model;
 use xenolith_memory::arena;
 use xenolith_memory::frames::{Content, FrameRange, Kind, ZeroAndClean};
 use xenolith_policy::sched::{Policy, Scheduler};
@@ -48,9 +51,9 @@ pub const DISTRIBUTOR: u64 = 0x0300_1000;
 /// Its redistributors.
 pub const REDISTRIBUTORS: u64 = 0x0302_0000;
 /// The private interrupt of events.
-pub const EVENT_PPI: u32 = 31;
+pub const EVENT_PPI: Intid = Intid(31);
 /// The private interrupt of the emulated physical timer.
-pub const PHYSICAL_TIMER: u32 = 30;
+pub const PHYSICAL_TIMER: Intid = Intid(30);
 
 /// What a CPU played by a test holds.
 struct Played {
@@ -145,11 +148,10 @@ impl Machine {
             trap_unmapped: id == DomId::CONTROL,
             paused: false,
             arch: ArchConfig {
-                controller: Model::V3 {
-                    distributor: Ipa(DISTRIBUTOR),
-                    redistributors: [(Ipa(REDISTRIBUTORS), 0x100_0000)].into_iter().collect(),
+                gic: Gic::V3 {
+                    distributor: Region::new(DISTRIBUTOR, 0x1_0000),
+                    redistributors: Redistributors::one(Region::new(REDISTRIBUTORS, 0x100_0000)),
                 },
-                cpu_interface: None,
                 spis: 64,
                 event_ppi: EVENT_PPI,
                 guest_timer: sim::gic::GUEST_TIMER,

@@ -64,7 +64,7 @@ fn domctl(bytes: &mut Bytes<'_>) -> Domctl {
         _ => bytes.below(4) as u16,
     };
     let payload = if cmd == DomctlOp::CreateDomain.number() { creation(bytes) } else { payload(bytes) };
-    Domctl { cmd, interface_version, domain, pad: [bytes.word() as u16; 3], payload }
+    Domctl { cmd, interface_version, domain: DomId(domain), pad: [bytes.word() as u16; 3], payload }
 }
 
 fn sysctl(bytes: &mut Bytes<'_>) -> Sysctl {

@@ -15,6 +15,7 @@ use alloc::collections::VecDeque;
 pub use output::Output;
 pub use ring::Ring;
 
+use xenolith_core::types::Intid;
 use xenolith_memory::page::SharedFrame;
 use xenolith_policy::event::{ConsumerTag, Port};
 
@@ -84,7 +85,7 @@ enum Wire<F> {
 /// The UART of one domain. `F` keeps a page of another domain's end allocated.
 #[derive(Debug)]
 pub struct Vuart<F> {
-    intid: u32,
+    intid: Intid,
     mask: u32,
     raw: u32,
     wire: Wire<F>,
@@ -94,16 +95,16 @@ pub struct Vuart<F> {
 
 impl<F: SharedFrame> Vuart<F> {
     /// A UART with a shared interrupt, on the machine's console.
-    pub fn on_console(intid: u32) -> Self {
+    pub fn on_console(intid: Intid) -> Self {
         Vuart::new(intid, Wire::Console { typed: VecDeque::new() })
     }
 
     /// One whose other end is in another domain, which connects to the port.
-    pub fn on_ring(intid: u32, frame: F, port: Port) -> Self {
+    pub fn on_ring(intid: Intid, frame: F, port: Port) -> Self {
         Vuart::new(intid, Wire::Ring { ring: Ring::new(frame), port, listens: false })
     }
 
-    fn new(intid: u32, wire: Wire<F>) -> Self {
+    fn new(intid: Intid, wire: Wire<F>) -> Self {
         Vuart { intid, mask: 0, raw: 0, wire, output: Output::default() }
     }
 
@@ -142,7 +143,7 @@ impl<F: SharedFrame> Vuart<F> {
     }
 
     /// Its interrupt.
-    pub fn intid(&self) -> u32 {
+    pub fn intid(&self) -> Intid {
         self.intid
     }
 

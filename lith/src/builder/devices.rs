@@ -30,11 +30,11 @@ pub fn make(
         let (registers, irq) =
             layout::virtio_mmio(index).context("more devices than there are places for")?;
         let device = SlotDevice {
-            guest: guest.0,
-            backend: backend.0,
+            guest,
+            backend,
             transport: Transport::VirtioMmio.number(),
             device_id: wanted.device_id(),
-            interrupt: Interrupt::Line { intid: irq.0 }.into(),
+            interrupt: Interrupt::Line { intid: irq }.into(),
             registers: Bank { base: registers.start, size: registers.size },
             ram: ram.clone(),
             config: wanted.to_blob()?,

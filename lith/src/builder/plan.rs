@@ -1,8 +1,9 @@
 //! What goes where in a guest's memory, computed before any of it is touched.
 
 use anyhow::{Context, Result};
+use machine_model::gic::Gic;
 use machine_model::placement::{Placement, Request, place};
-use machine_model::tree::{Gic, Hypervisor, Spec, Timer, VirtioMmio};
+use machine_model::tree::{Hypervisor, Spec, Timer, VirtioMmio};
 use machine_model::{Region, extended_regions, layout, tree};
 use xenolith_abi::domctl::{ArchDomainConfig, DomainInfo, GicVersion};
 
@@ -115,7 +116,7 @@ fn device_tree(
     seed: &[u8],
     initrd: Option<Region>,
 ) -> Result<Vec<u8>> {
-    let is_v2 = facts.arch.gic_version == GicVersion::V2.number();
+    let gic = GicVersion::from_number(facts.arch.gic_version).map_or(Gic::GUEST_V3, Gic::guest);
     let frequency = Some(facts.arch.clock_frequency).filter(|&frequency| frequency != 0);
     let virtio: Vec<VirtioMmio> = (0u32..)
         .zip(config.devices.iter())
@@ -131,7 +132,7 @@ fn device_tree(
         initrd,
         seed,
         stdout: None,
-        gic: if is_v2 { Gic::V2 } else { Gic::V3 },
+        gic,
         timer: Timer::guest(frequency),
         hypervisor: Some(Hypervisor {
             grant_window: layout::GRANT_WINDOW,

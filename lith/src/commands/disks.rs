@@ -1,10 +1,11 @@
 //! `lith disk list`.
 
 use anyhow::Result;
-use backend::xen::slots::{Slot, SlotState};
+use backend::xen::slots::Slot;
 use serde::Serialize;
 use virtio::config::DiskConfig;
 
+use super::devices::GuestDevice;
 use super::domains::{Domain, all};
 use crate::output::{Align, print, print_json, table};
 use crate::registry::Registry;
@@ -34,38 +35,24 @@ pub struct GuestDisk {
     pub message: String,
 }
 
-/// All disks, in the order of their slots.
+/// All disks, in the order of their slots; devices of other kinds are none.
 pub fn all_disks(xen: &dyn Xen, domains: &[Domain]) -> Result<Vec<GuestDisk>> {
-    let name = |number: DomId| {
-        let domain = domains.iter().find(|domain| domain.domain == number);
-        domain.map_or_else(|| format!("({})", number.0), |domain| domain.name.clone())
-    };
     let disk = |slot: &Slot| {
         let config = DiskConfig::from_blob(&slot.device.config).ok();
-        let [guest, backend] = [slot.device.guest, slot.device.backend].map(DomId);
+        let device = GuestDevice::of(slot, domains);
         GuestDisk {
-            guest: name(guest),
-            guest_domain: guest,
-            backend: name(backend),
-            backend_domain: backend,
+            guest: device.guest,
+            guest_domain: device.guest_domain,
+            backend: device.backend,
+            backend_domain: device.backend_domain,
             format: config.as_ref().map_or("", |config| config.format.name()),
             read_only: config.as_ref().is_some_and(|config| config.read_only),
             image: config.map_or_else(String::new, |config| config.image),
-            state: state(slot.state),
-            message: slot.message.clone(),
+            state: device.state,
+            message: device.message,
         }
     };
     Ok(xen.slots()?.iter().filter(|slot| slot.device.device_id == DiskConfig::DEVICE_ID).map(disk).collect())
-}
-
-fn state(state: Option<SlotState>) -> &'static str {
-    match state {
-        Some(SlotState::Waiting) => "waiting",
-        Some(SlotState::Ready) => "ready",
-        Some(SlotState::Failed) => "failed",
-        Some(SlotState::Gone) => "gone",
-        None => "unknown",
-    }
 }
 
 /// `lith disk list`.
@@ -93,26 +80,17 @@ pub fn as_table(disks: &[GuestDisk]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::devices::tests::device;
     use crate::xen::Devices;
     use crate::xen::fake::FakeXen;
-    use backend::Bank;
-    use backend::xen::slots::{Device, Interrupt, Transport};
 
     #[test]
     fn a_disk_is_shown_with_its_backend_and_how_it_goes() {
         let xen = FakeXen::new();
-        let device = Device {
-            guest: 7,
-            backend: 0,
-            transport: Transport::VirtioMmio.number(),
-            device_id: DiskConfig::DEVICE_ID,
-            interrupt: Interrupt::Line { intid: 33 }.into(),
-            registers: Bank { base: 0x200_0000, size: 0x200 },
-            ram: vec![],
-            config: br#"{"image":"/a.img","format":"raw","read_only":true}"#.to_vec(),
-        };
-        xen.create_slot(&device).unwrap();
-        xen.create_slot(&Device { config: b"nonsense".to_vec(), ..device }).unwrap();
+        let config = br#"{"image":"/a.img","format":"raw","read_only":true}"#;
+        xen.create_slot(&device(DiskConfig::DEVICE_ID, config)).unwrap();
+        xen.create_slot(&device(DiskConfig::DEVICE_ID + 1, config)).unwrap();
+        xen.create_slot(&device(DiskConfig::DEVICE_ID, b"nonsense")).unwrap();
         let text = as_table(&all_disks(&xen, &[]).unwrap());
         assert_eq!(
             text,

@@ -47,12 +47,12 @@ pub fn all(xen: &dyn Xen, registry: &Registry) -> Result<Vec<Domain>> {
     let records: BTreeMap<(DomId, Uuid), Record> =
         registry.list()?.into_iter().map(|record| ((record.domain, record.uuid), record)).collect();
     let describe = |info: &DomainInfo| {
-        let (domain, uuid) = (DomId(info.domain), Uuid::from_bytes(info.handle));
+        let (domain, uuid) = (info.domain, Uuid::from_bytes(info.handle));
         // A record counts only for the very domain that it is about: numbers are used again.
         let name = match records.get(&(domain, uuid)) {
             Some(record) => record.config.name.clone(),
             None if domain == DomId::CONTROL => CONTROL_DOMAIN.into(),
-            None => format!("{NAMELESS}{}", info.domain),
+            None => format!("{NAMELESS}{}", info.domain.0),
         };
         Domain {
             name,
@@ -174,7 +174,7 @@ mod tests {
         let xen = FakeXen::new();
         for (domain, handle) in [(0, 0), (3, 3), (4, 9)] {
             let info = DomainInfo {
-                domain,
+                domain: DomId(domain),
                 nr_online_vcpus: 2,
                 tot_pages: 65540,
                 cpu_time: 1_234_567_890,

@@ -2,8 +2,10 @@
 
 use anyhow::Result;
 use serde::Serialize;
+use virtio::config::DiskConfig;
 
-use super::disks::{GuestDisk, all_disks, as_table};
+use super::devices::{self, GuestDevice, all_devices};
+use super::disks::{self, GuestDisk, all_disks};
 use super::domains::{Domain, all, find};
 use crate::output::{facts, print, print_json};
 use crate::registry::{Record, Registry};
@@ -54,17 +56,28 @@ struct Guest {
     #[serde(flatten)]
     domain: Domain,
     disks: Vec<GuestDisk>,
+    /// Those that are no disks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    devices: Vec<GuestDevice>,
     record: Option<Record>,
 }
 
 /// Describes a guest.
 pub fn guest(xen: &dyn Xen, registry: &Registry, who: &str, json: bool) -> Result<()> {
-    let domain = find(xen, registry, who)?;
-    let mut disks = all_disks(xen, &all(xen, registry)?)?;
-    disks.retain(|disk| disk.guest_domain == domain.domain);
-    let record = registry.get(&domain.name);
-    let guest = Guest { domain, disks, record };
+    let guest = ask(xen, registry, who)?;
     if json { print_json(&guest) } else { print(&as_text(&guest, registry)) }
+}
+
+fn ask(xen: &dyn Xen, registry: &Registry, who: &str) -> Result<Guest> {
+    let domain = find(xen, registry, who)?;
+    let domains = all(xen, registry)?;
+    let mut disks = all_disks(xen, &domains)?;
+    disks.retain(|disk| disk.guest_domain == domain.domain);
+    let mut devices = all_devices(xen, &domains)?;
+    devices
+        .retain(|device| device.guest_domain == domain.domain && device.device_id != DiskConfig::DEVICE_ID);
+    let record = registry.get(&domain.name);
+    Ok(Guest { domain, disks, devices, record })
 }
 
 fn as_text(guest: &Guest, registry: &Registry) -> String {
@@ -90,7 +103,50 @@ fn as_text(guest: &Guest, registry: &Registry) -> String {
     let mut text = facts(&lines);
     if !guest.disks.is_empty() {
         text += "\n";
-        text += &as_table(&guest.disks);
+        text += &disks::as_table(&guest.disks);
+    }
+    if !guest.devices.is_empty() {
+        text += "\n";
+        text += &devices::as_table(&guest.devices);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use xenolith_abi::DomId;
+    use xenolith_abi::domctl::DomainInfo;
+
+    use super::*;
+    use crate::commands::devices::tests::device;
+    use crate::registry::tests::Folder;
+    use crate::xen::Devices;
+    use crate::xen::fake::FakeXen;
+
+    #[test]
+    fn a_guest_is_shown_with_its_devices_of_every_kind() {
+        let folder = Folder::new("info");
+        let registry = Registry::open(&folder.0).unwrap();
+        let xen = FakeXen::new();
+        let info = DomainInfo { domain: DomId(7), tot_pages: 256, ..DomainInfo::default() };
+        xen.domains.borrow_mut().insert(DomId(7), info);
+        xen.create_slot(&device(DiskConfig::DEVICE_ID, br#"{"image":"/a.img"}"#)).unwrap();
+        let guest = ask(&xen, &registry, "7").unwrap();
+        assert!(
+            serde_json::to_value(&guest).unwrap().get("devices").is_none(),
+            "disks have a list of their own"
+        );
+        xen.create_slot(&device(99, b"{}")).unwrap();
+        let guest = ask(&xen, &registry, "7").unwrap();
+        let text = as_text(&guest, &registry);
+        let (_, tables) = text.split_once("\n\n").unwrap();
+        assert_eq!(
+            tables,
+            "GUEST     BACKEND  IMAGE   FORMAT  ACCESS       STATE    MESSAGE\n\
+             domain-7  (0)      /a.img  raw     read, write  waiting\n\
+             \n\
+             GUEST     BACKEND  KIND              STATE    MESSAGE\n\
+             domain-7  (0)      virtio device 99  waiting\n"
+        );
+    }
 }

@@ -3,27 +3,13 @@
 use backend::xen::slots::CONFIG_SIZE;
 use serde::{Deserialize, Serialize};
 use virtio::config::{DiskConfig, Format, Layer, MAX_BACKING, MAX_QUEUES, SERIAL_LEN};
-use xenolith_abi::DomId;
 
+use super::backend::Backend;
 use super::error::ConfigError;
 use super::kinds::{Device, Section};
 use super::reader::Table;
-use super::{CONTROL_DOMAIN, check_name};
-
-/// The highest number of a domain.
-const MAX_DOMAIN: u16 = DomId::FIRST_RESERVED.0 - 1;
 
 const LAYER_KEYS: [&str; 2] = ["image", "format"];
-
-/// The domain that serves a disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Backend {
-    /// By its number; the control domain's is 0.
-    Number(DomId),
-    /// By its name.
-    Name(String),
-}
 
 /// A disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +25,7 @@ impl Section for Disk {
     const KEYS: &'static [&'static str] =
         &["image", "format", "read_only", "backend", "serial", "queues", "backing"];
     const PLURAL: &'static str = "disks";
+    const DEVICE_ID: u32 = DiskConfig::DEVICE_ID;
 
     /// One that does not say how many queues it has gets one for each vCPU.
     fn read(table: &Table<'_>, vcpus: u16) -> Result<Disk, ConfigError> {
@@ -48,7 +35,7 @@ impl Section for Disk {
 
 impl Device for Disk {
     fn device_id(&self) -> u32 {
-        DiskConfig::DEVICE_ID
+        Disk::DEVICE_ID
     }
 
     fn label(&self) -> String {
@@ -89,7 +76,7 @@ fn disk(table: &Table<'_>, vcpus: u16) -> Result<Disk, ConfigError> {
         );
         return Err(table.bad("image", message));
     }
-    Ok(Disk { backend: backend(table)?, config })
+    Ok(Disk { backend: Backend::read(table)?, config })
 }
 
 fn image(table: &Table<'_>) -> Result<String, ConfigError> {
@@ -106,19 +93,6 @@ fn format(table: &Table<'_>) -> Result<Format, ConfigError> {
         Some("qcow2") => Ok(Format::Qcow2),
         Some(other) => Err(table.no_choice("format", other, &["raw", "qcow2"])),
     }
-}
-
-fn backend(table: &Table<'_>) -> Result<Backend, ConfigError> {
-    if table.is_number("backend") {
-        let number = table.number("backend", 0, MAX_DOMAIN)?;
-        return Ok(Backend::Number(number.map_or(DomId::CONTROL, DomId)));
-    }
-    let Some(name) = table.text("backend")? else { return Ok(Backend::Number(DomId::CONTROL)) };
-    if name == CONTROL_DOMAIN {
-        return Ok(Backend::Number(DomId::CONTROL));
-    }
-    check_name(&name).map_err(|reason| table.bad("backend", format!("a domain's name {reason}")))?;
-    Ok(Backend::Name(name))
 }
 
 fn backing(table: &Table<'_>, format: Format) -> Result<Vec<Layer>, ConfigError> {

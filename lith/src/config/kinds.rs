@@ -9,7 +9,8 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::MAX_DEVICES;
-use super::disk::{Backend, Disk};
+use super::backend::Backend;
+use super::disk::Disk;
 use super::error::ConfigError;
 use super::reader::Table;
 
@@ -21,6 +22,8 @@ pub(super) trait Section: Device + Sized {
     const KEYS: &'static [&'static str];
     /// What several of them are called.
     const PLURAL: &'static str;
+    /// What it is: virtio's number for it (virtio 1.2, section 5).
+    const DEVICE_ID: u32;
 
     /// Reads one, for a guest with so many vCPUs.
     fn read(table: &Table<'_>, vcpus: u16) -> Result<Self, ConfigError>;
@@ -67,6 +70,12 @@ macro_rules! kinds {
                 Ok(Devices { $($list: read_all::<$section>(root, vcpus, &mut left)?,)* })
             }
 
+            /// What a kind is called, by virtio's number for it; `None` if it has no section.
+            pub fn kind_name(device_id: u32) -> Option<&'static str> {
+                let kinds = [$((<$section>::DEVICE_ID, <$section>::KEY),)*];
+                kinds.into_iter().find(|(id, _)| *id == device_id).map(|(_, name)| name)
+            }
+
             /// All of them, kind by kind: a device's place in this order is its place in the guest.
             pub fn iter(&self) -> impl Iterator<Item = &dyn Device> {
                 std::iter::empty()$(.chain(self.$list.iter().map(|device| device as &dyn Device)))*
@@ -88,4 +97,88 @@ fn read_all<S: Section>(root: &Table<'_>, vcpus: u16, left: &mut usize) -> Resul
     };
     *left = rest;
     tables.iter().map(|table| S::read(table, vcpus)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use virtio::config::DiskConfig;
+    use xenolith_abi::DomId;
+
+    use super::*;
+    use crate::config::reader;
+
+    /// A second kind, as `docs/how-to/add-a-virtio-device-kind.md` adds it.
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct Entropy {
+        backend: Backend,
+    }
+
+    impl Section for Entropy {
+        const KEY: &'static str = "entropy";
+        const KEYS: &'static [&'static str] = &["backend"];
+        const PLURAL: &'static str = "entropy devices";
+        const DEVICE_ID: u32 = 4;
+
+        fn read(table: &Table<'_>, _vcpus: u16) -> Result<Entropy, ConfigError> {
+            Ok(Entropy { backend: Backend::read(table)? })
+        }
+    }
+
+    impl Device for Entropy {
+        fn device_id(&self) -> u32 {
+            Entropy::DEVICE_ID
+        }
+
+        fn label(&self) -> String {
+            "entropy device".into()
+        }
+
+        fn nouns(&self) -> (&'static str, &'static str) {
+            (Entropy::KEY, Entropy::PLURAL)
+        }
+
+        fn backend(&self) -> &Backend {
+            &self.backend
+        }
+
+        fn to_blob(&self) -> anyhow::Result<Vec<u8>> {
+            Ok(b"{}".to_vec())
+        }
+    }
+
+    kinds! {
+        /// Disks.
+        disks: Disk,
+        /// Entropy devices.
+        sources: Entropy,
+    }
+
+    fn read(text: &str) -> Result<Devices, ConfigError> {
+        let (source, root) = reader::parse(Path::new("web.toml"), text)?;
+        Devices::read(&Table::root(&source, &root, Devices::KEYS)?, 2)
+    }
+
+    #[test]
+    fn a_kind_of_its_own_line_is_read_and_found_beside_the_others() {
+        let text = "[[entropy]]\nbackend = 3\n[[disk]]\nimage = \"/a.img\"\n[[entropy]]\n";
+        let devices = read(text).unwrap();
+        let labels: Vec<_> = devices.iter().map(|device| (device.device_id(), device.label())).collect();
+        let source = (4, "entropy device".to_owned());
+        assert_eq!(labels, [(DiskConfig::DEVICE_ID, "disk /a.img".into()), source.clone(), source]);
+        let backends: Vec<_> = devices.sources.iter().map(|source| source.backend.clone()).collect();
+        assert_eq!(backends, [3, 0].map(|number| Backend::Number(DomId(number))));
+        assert_eq!(Devices::kind_name(4), Some("entropy"));
+        assert_eq!(Devices::kind_name(DiskConfig::DEVICE_ID), Some("disk"));
+        assert_eq!(Devices::kind_name(99), None);
+    }
+
+    #[test]
+    fn all_kinds_share_the_places() {
+        let text = "[[disk]]\nimage = \"/a.img\"\n".repeat(MAX_DEVICES - 1);
+        assert!(read(&format!("{text}[[entropy]]\n")).is_ok());
+        let error = read(&format!("{text}[[entropy]]\n[[entropy]]\n")).unwrap_err();
+        assert!(error.to_string().ends_with("entropy: must be at most 1 entropy devices"), "{error}");
+    }
 }

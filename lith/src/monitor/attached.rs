@@ -37,7 +37,7 @@ pub trait Events {
 
 impl Events for Evtchn {
     fn bind(&self, domain: DomId, port: Port) -> XenResult<Port> {
-        self.bind_interdomain(domain.0, port.0).map(Port)
+        self.bind_interdomain(domain, port.0).map(Port)
     }
 
     fn notify(&self, port: Port) {

@@ -58,7 +58,7 @@ impl Control {
                 (DomctlOp::SetPagingMempoolSize, payload, "set memory aside for its page tables")
             }
             Control::CacheFlush(first, nr_pfns) => {
-                let payload = Payload::of(&CacheFlush { start_pfn: first.0, nr_pfns });
+                let payload = Payload::of(&CacheFlush { start_pfn: first, nr_pfns });
                 (DomctlOp::CacheFlush, payload, "write its memory back from the caches")
             }
         }
@@ -104,7 +104,7 @@ pub trait Domains {
     fn set_parameter(&self, domain: DomId, parameter: HvmParam, value: u64) -> Result<()>;
 }
 
-fn message(op: DomctlOp, domain: u16, payload: Payload) -> Domctl {
+fn message(op: DomctlOp, domain: DomId, payload: Payload) -> Domctl {
     Domctl { cmd: op.number(), interface_version: VERSION_4_20, domain, pad: [0; 3], payload }
 }
 
@@ -121,16 +121,16 @@ impl Domains for RealXen {
     fn create(&self, request: &CreateDomain) -> Result<(DomId, CreateDomain)> {
         let call = message(DomctlOp::CreateDomain, ROVER, Payload::of(request));
         let answer = self.domctl(&call).map_err(|failed| failed.call("make a domain"))?;
-        Ok((DomId(answer.domain), answer.payload.get()))
+        Ok((answer.domain, answer.payload.get()))
     }
 
     fn control(&self, domain: DomId, control: Control) -> Result<()> {
         let (op, payload, action) = control.call();
-        self.domctl(&message(op, domain.0, payload)).map(drop).map_err(|failed| failed.of(domain, action))
+        self.domctl(&message(op, domain, payload)).map(drop).map_err(|failed| failed.of(domain, action))
     }
 
     fn domain(&self, domain: DomId) -> Result<Option<DomainInfo>> {
-        match self.domctl(&message(DomctlOp::GetDomainInfo, domain.0, Payload::EMPTY)) {
+        match self.domctl(&message(DomctlOp::GetDomainInfo, domain, Payload::EMPTY)) {
             Ok(answer) => Ok(Some(answer.payload.get())),
             Err(Failed::Answer(Errno::SRCH)) => Ok(None),
             Err(failed) => Err(failed.of(domain, "describe it")),
@@ -139,13 +139,11 @@ impl Domains for RealXen {
 
     fn set_context(&self, domain: DomId, vcpu: VcpuId, context: &VcpuGuestContext) -> Result<()> {
         let set = || -> std::result::Result<(), Failed> {
-            // The call's own structure begins behind its header, and the pointer is the second word of it.
-            const POINTER: usize =
-                std::mem::offset_of!(Domctl, payload) + std::mem::offset_of!(VcpuContext, ctxt);
-            let argument = VcpuContext { vcpu: vcpu.0.into(), ..VcpuContext::default() };
-            let call = message(DomctlOp::SetVcpuContext, domain.0, Payload::of(&argument));
-            let mut buffer = Buffer::of(&call)?;
-            buffer.link(POINTER, Buffer::of(context)?)?;
+            let call = |ctxt| {
+                let argument = VcpuContext { vcpu: vcpu.0.into(), pad: 0, ctxt };
+                message(DomctlOp::SetVcpuContext, domain, Payload::of(&argument))
+            };
+            let mut buffer = Buffer::with_array(std::slice::from_ref(context), call)?;
             self.privcmd.hypercall(Hypercall::Domctl.number(), &mut [Argument::Buffer(&mut buffer)])?;
             Ok(())
         };
@@ -153,7 +151,7 @@ impl Domains for RealXen {
     }
 
     fn make_event_channel(&self, domain: DomId) -> Result<Port> {
-        let argument = AllocUnbound { dom: domain.0, remote_dom: DomId::CONTROL.0, port: 0 };
+        let argument = AllocUnbound { dom: domain, remote_dom: DomId::CONTROL, port: 0 };
         let call = Hypercall::EventChannelOp.number();
         let answer = self.call(call, EventOp::AllocUnbound.number().into(), &argument);
         let (_, answer) = answer.map_err(|failed| failed.of(domain, "make an event channel for it"))?;
@@ -161,7 +159,7 @@ impl Domains for RealXen {
     }
 
     fn set_parameter(&self, domain: DomId, parameter: HvmParam, value: u64) -> Result<()> {
-        let argument = HvmParamArgument { domid: domain.0, pad: 0, index: parameter.number(), value };
+        let argument = HvmParamArgument { domid: domain, pad: 0, index: parameter.number(), value };
         let answer = self.call(Hypercall::HvmOp.number(), HvmOp::SetParam.number().into(), &argument);
         answer.map(drop).map_err(|failed| failed.of(domain, "set a parameter of it"))
     }

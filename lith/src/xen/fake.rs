@@ -103,7 +103,7 @@ impl Domains for FakeXen {
         let taken = self.domains.borrow().keys().last().copied();
         let domain = taken.map_or(FIRST, |last| DomId(last.0 + 1));
         let info = DomainInfo {
-            domain: domain.0,
+            domain,
             gpaddr_bits: 40,
             flags: info_flag::PAUSED,
             handle: request.handle,
@@ -118,7 +118,7 @@ impl Domains for FakeXen {
     fn control(&self, domain: DomId, control: Control) -> Result<()> {
         if control == Control::Destroy {
             self.domains.borrow_mut().remove(&domain);
-            self.slots.borrow_mut().retain(|slot| slot.device.guest != domain.0);
+            self.slots.borrow_mut().retain(|slot| slot.device.guest != domain);
         }
         self.note(match control {
             Control::Destroy => format!("destroy {}", domain.0),
@@ -173,7 +173,7 @@ impl Memory for FakeXen {
         if self.domains.borrow().contains_key(&domain) {
             return Ok(Box::new(MockPage::default()));
         }
-        Err(Error::Page { domain: domain.0, frame: frame.0, source: Errno::SRCH, advice: "" })
+        Err(Error::Page { domain, frame, source: Errno::SRCH, advice: "" })
     }
 }
 
@@ -186,7 +186,7 @@ impl Devices for FakeXen {
         let SlotInterrupt { kind: 1, number: line, .. } = device.interrupt else {
             panic!("no line: {:?}", device.interrupt);
         };
-        self.note(format!("slot in {} with interrupt {line}", device.backend))?;
+        self.note(format!("slot in {} with interrupt {line}", device.backend.0))?;
         let mut slots = self.slots.borrow_mut();
         let number = u32::try_from(slots.len()).unwrap() + 10;
         slots.push(Slot {

@@ -59,7 +59,7 @@ impl Memory for RealXen {
         for piece in bytes.chunks(BATCH * PAGE_SIZE) {
             let pages = piece.len().div_ceil(PAGE_SIZE) as u64;
             let end = first.0.checked_add(pages).ok_or_else(|| Error::Unfit("frames past the end".into()))?;
-            let frames: Vec<u64> = (first.0..end).collect();
+            let frames: Vec<Gfn> = (first.0..end).map(Gfn).collect();
             let mapping = self.map_frames(domain, &frames)?;
             let copied = mapping.slice().write_slice(piece, 0);
             copied.map_err(|_| Error::Unfit("a mapping smaller than what it was made for".into()))?;
@@ -72,34 +72,34 @@ impl Memory for RealXen {
     }
 
     fn map(&self, domain: DomId, frame: Gfn) -> Result<Box<dyn SharedPage>> {
-        Ok(Box::new(MappedPage(self.map_frames(domain, &[frame.0])?)))
+        Ok(Box::new(MappedPage(self.map_frames(domain, &[frame])?)))
     }
 }
 
 impl RealXen {
     fn populate_some(&self, domain: DomId, order: u32, frames: &[Gfn]) -> std::result::Result<usize, Failed> {
-        let argument = Reservation {
+        let argument = |extent_start| Reservation {
+            extent_start,
             nr_extents: frames.len() as u64,
             extent_order: order,
-            domid: domain.0,
+            domid: domain,
             ..Reservation::default()
         };
-        let mut buffer = Buffer::of(&argument)?;
-        buffer.link(std::mem::offset_of!(Reservation, extent_start), Buffer::of(frames)?)?;
+        let mut buffer = Buffer::with_array(frames, argument)?;
         let op = Argument::Value(MemoryOp::PopulatePhysmap.number().into());
         let done =
             self.privcmd.hypercall(Hypercall::MemoryOp.number(), &mut [op, Argument::Buffer(&mut buffer)])?;
         Ok(usize::try_from(done).unwrap_or(0))
     }
 
-    fn map_frames(&self, domain: DomId, frames: &[u64]) -> Result<Mapping> {
+    fn map_frames(&self, domain: DomId, frames: &[Gfn]) -> Result<Mapping> {
         let page = |index: usize, source: Errno| Error::Page {
-            domain: domain.0,
-            frame: frames.get(index).copied().unwrap_or(0),
+            domain,
+            frame: frames.get(index).copied().unwrap_or_default(),
             source,
             advice: "",
         };
-        match self.privcmd.map_foreign(domain.0, frames) {
+        match self.privcmd.map_foreign(domain, frames) {
             Ok(Batch::Mapped(mapping)) => Ok(mapping),
             Ok(Batch::Refused(refused)) => {
                 let &(index, source) = refused.first().unwrap_or(&(0, Errno::IO));

@@ -72,9 +72,7 @@ impl Failed {
     /// The error of a call for one domain.
     pub(super) fn of(self, domain: DomId, action: &'static str) -> Error {
         match self {
-            Failed::Answer(source) => {
-                Error::Domain { domain: domain.0, action, source, advice: advice(source) }
-            }
+            Failed::Answer(source) => Error::Domain { domain, action, source, advice: advice(source) },
             Failed::Before(error) => error,
         }
     }

@@ -1,6 +1,7 @@
 //! `sysctl` and `xen_version`: the machine, the hypervisor and the list of domains.
 
 use backend::xen::{Argument, Buffer};
+use xenolith_abi::DomId;
 use xenolith_abi::control::Payload;
 use xenolith_abi::domctl::DomainInfo;
 use xenolith_abi::hypercall::Hypercall;
@@ -65,49 +66,48 @@ pub trait System {
     fn domains(&self) -> Result<Vec<DomainInfo>>;
 }
 
+fn message(op: SysctlOp, payload: Payload) -> Sysctl {
+    Sysctl { cmd: op.number(), interface_version: INTERFACE_VERSION, payload }
+}
+
 impl RealXen {
-    /// Makes a `sysctl` whose payload has the address of a buffer at an offset; returns payload and buffer.
-    fn sysctl(
-        &self,
-        op: SysctlOp,
-        payload: Payload,
-        list: Option<(usize, Buffer)>,
-    ) -> std::result::Result<(Payload, Option<Buffer>), Failed> {
-        let call = Sysctl { cmd: op.number(), interface_version: INTERFACE_VERSION, payload };
-        let mut buffer = Buffer::of(&call)?;
-        let Some((offset, list)) = list else {
-            self.privcmd.hypercall(Hypercall::Sysctl.number(), &mut [Argument::Buffer(&mut buffer)])?;
-            return Ok((buffer.read::<Sysctl>(0)?.payload, None));
-        };
-        buffer.write(std::mem::offset_of!(Sysctl, payload).saturating_add(offset), &list.address())?;
-        self.privcmd.hypercall(Hypercall::Sysctl.number(), &mut [Argument::Buffer(&mut buffer)])?;
-        Ok((buffer.read::<Sysctl>(0)?.payload, Some(list)))
+    /// Makes the `sysctl` in the buffer; returns its payload as the hypervisor leaves it.
+    fn sysctl(&self, buffer: &mut Buffer) -> std::result::Result<Payload, Failed> {
+        self.privcmd.hypercall(Hypercall::Sysctl.number(), &mut [Argument::Buffer(buffer)])?;
+        Ok(buffer.read::<Sysctl>(0)?.payload)
     }
 
     fn read_console_from(&self, index: u32) -> std::result::Result<(Vec<u8>, u32), Failed> {
-        let request = ReadConsole { incremental: 1, index, count: CONSOLE as u32, ..ReadConsole::default() };
-        let list = (std::mem::offset_of!(ReadConsole, buffer), Buffer::new(CONSOLE)?);
-        let (payload, buffer) = self.sysctl(SysctlOp::ReadConsole, Payload::of(&request), Some(list))?;
-        let answer: ReadConsole = payload.get();
+        let request = |buffer| {
+            let asked = ReadConsole {
+                incremental: 1,
+                index,
+                buffer,
+                count: CONSOLE as u32,
+                ..ReadConsole::default()
+            };
+            message(SysctlOp::ReadConsole, Payload::of(&asked))
+        };
+        let mut buffer = Buffer::with_array(&[0u8; CONSOLE], request)?;
+        let answer: ReadConsole = self.sysctl(&mut buffer)?.get();
         let count = usize::try_from(answer.count).unwrap_or(CONSOLE).min(CONSOLE);
-        let bytes = buffer.map(|buffer| buffer.read_bytes(0, count)).transpose()?.unwrap_or_default();
-        Ok((bytes, answer.index))
+        Ok((buffer.read_array(count)?, answer.index))
     }
 
-    fn list_from(&self, first: u16) -> std::result::Result<Vec<DomainInfo>, Failed> {
-        let request = GetDomainInfoList {
-            first_domain: first,
-            max_domains: DOMAINS as u32,
-            ..GetDomainInfoList::default()
+    fn list_from(&self, first: DomId) -> std::result::Result<Vec<DomainInfo>, Failed> {
+        let request = |buffer| {
+            let asked = GetDomainInfoList {
+                first_domain: first,
+                max_domains: DOMAINS as u32,
+                buffer,
+                ..GetDomainInfoList::default()
+            };
+            message(SysctlOp::GetDomainInfoList, Payload::of(&asked))
         };
-        let list = Buffer::new(DOMAINS * size_of::<DomainInfo>())?;
-        let offset = std::mem::offset_of!(GetDomainInfoList, buffer);
-        let (payload, list) =
-            self.sysctl(SysctlOp::GetDomainInfoList, Payload::of(&request), Some((offset, list)))?;
-        let count = usize::try_from(payload.get::<GetDomainInfoList>().num_domains).unwrap_or(0).min(DOMAINS);
-        let Some(list) = list else { return Ok(Vec::new()) };
-        let element = |index: usize| list.read(index.saturating_mul(size_of::<DomainInfo>()));
-        Ok((0..count).map(element).collect::<Result<Vec<DomainInfo>>>()?)
+        let mut buffer = Buffer::with_array(&vec![DomainInfo::default(); DOMAINS], request)?;
+        let answer: GetDomainInfoList = self.sysctl(&mut buffer)?.get();
+        let count = usize::try_from(answer.num_domains).unwrap_or(0).min(DOMAINS);
+        Ok(buffer.read_array(count)?)
     }
 }
 
@@ -147,9 +147,9 @@ impl System for RealXen {
     }
 
     fn machine(&self) -> Result<PhysInfo> {
-        let answer = self.sysctl(SysctlOp::PhysInfo, Payload::EMPTY, None);
-        let (payload, _) = answer.map_err(|failed| failed.call("describe the machine"))?;
-        Ok(payload.get())
+        let mut buffer = Buffer::of(&message(SysctlOp::PhysInfo, Payload::EMPTY))?;
+        let answer = self.sysctl(&mut buffer).map_err(|failed| failed.call("describe the machine"))?;
+        Ok(answer.get())
     }
 
     fn console(&self) -> Result<Vec<u8>> {
@@ -170,9 +170,9 @@ impl System for RealXen {
     fn domains(&self) -> Result<Vec<DomainInfo>> {
         let mut domains: Vec<DomainInfo> = Vec::new();
         loop {
-            let first = domains.last().map_or(0, |domain| domain.domain.saturating_add(1));
-            let some = self.list_from(first).map_err(|failed| failed.call("list the domains"))?;
-            let in_order = some.first().is_none_or(|domain| domain.domain >= first);
+            let first = domains.last().map_or(0, |domain| domain.domain.0.saturating_add(1));
+            let some = self.list_from(DomId(first)).map_err(|failed| failed.call("list the domains"))?;
+            let in_order = some.first().is_none_or(|domain| domain.domain >= DomId(first));
             let is_last = some.len() < DOMAINS || !in_order;
             domains.extend(some);
             if is_last {

@@ -1,14 +1,15 @@
 use super::*;
 use backend::Bank;
 use backend::xen::slots::{Device, Interrupt, Transport};
+use xenolith_abi::{DomId, Intid};
 
 fn slot(state: Option<SlotState>, device_id: u32) -> Slot {
     let device = Device {
-        guest: 1,
-        backend: 2,
+        guest: DomId(1),
+        backend: DomId(2),
         transport: Transport::VirtioMmio.number(),
         device_id,
-        interrupt: Interrupt::Line { intid: 33 }.into(),
+        interrupt: Interrupt::Line { intid: Intid(33) }.into(),
         registers: Bank { base: 0x200_0000, size: 0x200 },
         ram: Vec::new(),
         config: Vec::new(),

@@ -46,7 +46,7 @@ struct Device {
 
 /// All devices.
 pub struct Devices {
-    own: u16,
+    own: DomId,
     disks: PathBuf,
     start: Start,
     devices: BTreeMap<Place, Device>,
@@ -54,7 +54,7 @@ pub struct Devices {
 
 impl Devices {
     /// None yet, for domain `own`. In the folder `disks` are the files for generic devices.
-    pub fn new(own: u16, disks: PathBuf, start: Start) -> Devices {
+    pub fn new(own: DomId, disks: PathBuf, start: Start) -> Devices {
         Devices { own, disks, start, devices: BTreeMap::new() }
     }
 
@@ -116,7 +116,7 @@ impl Devices {
                     return Ok(());
                 }
                 // The tools do the rest, of which a watch tells.
-                Step::Close => return states::close(store, &path, self.own != 0),
+                Step::Close => return states::close(store, &path, self.own != DomId(0)),
                 Step::Forget => drop(self.devices.remove(&place)),
             }
         }
@@ -128,7 +128,7 @@ impl Devices {
         let name = match place.kind {
             Kind::Disk => None,
             // In other domains than the tools' own it cannot be read.
-            Kind::Generic => match store.find_text(&format!("/local/domain/{}/name", place.guest)) {
+            Kind::Generic => match store.find_text(&format!("/local/domain/{}/name", place.guest.0)) {
                 Err(error) if error.is_loss() => return Err(error),
                 name => name.ok().flatten(),
             },
@@ -177,7 +177,7 @@ impl Devices {
     pub fn look_for_ends(&mut self, store: &mut Client) -> Result<(), Error> {
         for (place, device) in &mut self.devices {
             let Some(child) = device.child.as_mut().filter(|child| !child.is_ending()) else { continue };
-            match store.is_introduced(DomId(place.guest)) {
+            match store.is_introduced(DomId(place.guest.0)) {
                 Ok(true) => {}
                 Ok(false) => {
                     device.stage = Stage::Gone;

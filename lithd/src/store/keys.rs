@@ -1,6 +1,7 @@
 //! What the keys of a device say, for its process.
 
 use std::collections::BTreeMap;
+use xenolith_abi::Intid;
 
 use anyhow::{Context, Result, ensure};
 use virtio::config::{DiskConfig, Format, SERIAL_LEN};
@@ -35,11 +36,11 @@ pub fn job(place: &Place, keys: &Keys, config: impl FnOnce(&DeviceKind) -> Resul
         );
         Ok(())
     };
-    must_be("frontend-id", &place.guest.to_string())?;
+    must_be("frontend-id", &place.guest.0.to_string())?;
     must_be("transport", "mmio")?;
     must_be("specification", "virtio")?;
     let base = number(keys, "base")?;
-    let irq = u32::try_from(number(keys, "irq")?).context("irq is no interrupt")?;
+    let irq = u32::try_from(number(keys, "irq")?).map(Intid).context("irq is no interrupt")?;
     let (kind, config, queue_each) = match place.kind {
         Kind::Disk => {
             must_be("type", "standalone")?;
@@ -99,9 +100,10 @@ fn number(keys: &Keys, name: &str) -> Result<u64> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use xenolith_abi::DomId;
 
-    const DISK: Place = Place { kind: Kind::Disk, guest: 1, device: 51712 };
-    const GENERIC: Place = Place { kind: Kind::Generic, guest: 1, device: 0 };
+    const DISK: Place = Place { kind: Kind::Disk, guest: DomId(1), device: 51712 };
+    const GENERIC: Place = Place { kind: Kind::Generic, guest: DomId(1), device: 0 };
 
     fn keys(pairs: &[(&str, &str)]) -> Keys {
         pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
@@ -138,7 +140,7 @@ mod tests {
         let job = job(&DISK, &disk(), none).unwrap();
         let disk_of = |job: &Job| DiskConfig::from_blob(job.config.as_bytes()).unwrap();
         let disk = disk_of(&job);
-        assert_eq!((job.guest, job.base, job.size, job.irq), (1, 0x200_0000, 0x200, 33));
+        assert_eq!((job.guest, job.base, job.size, job.irq), (DomId(1), 0x200_0000, 0x200, Intid(33)));
         assert_eq!((disk.image.as_str(), disk.serial.as_str()), ("/images/a.img", "xvda"));
         assert!(!disk.read_only && disk.discard && job.queue_each && job.ram.is_empty());
         let with = |name: &str, value: &str| {

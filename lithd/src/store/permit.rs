@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use xenolith_abi::DomId;
 
 use anyhow::Result;
 use backend::xen::Privcmd;
@@ -24,21 +25,21 @@ pub trait Permissions {
     ///
     /// # Errors
     /// The hypervisor refuses.
-    fn allow(&self, guest: u16, backend: u16) -> Result<(), backend::Error>;
+    fn allow(&self, guest: DomId, backend: DomId) -> Result<(), backend::Error>;
 
     /// Withdraws that permission.
     ///
     /// # Errors
     /// The hypervisor refuses.
-    fn forbid(&self, guest: u16, backend: u16) -> Result<(), backend::Error>;
+    fn forbid(&self, guest: DomId, backend: DomId) -> Result<(), backend::Error>;
 }
 
 impl Permissions for Slots {
-    fn allow(&self, guest: u16, backend: u16) -> Result<(), backend::Error> {
+    fn allow(&self, guest: DomId, backend: DomId) -> Result<(), backend::Error> {
         Slots::allow(self, guest, backend)
     }
 
-    fn forbid(&self, guest: u16, backend: u16) -> Result<(), backend::Error> {
+    fn forbid(&self, guest: DomId, backend: DomId) -> Result<(), backend::Error> {
         Slots::forbid(self, guest, backend)
     }
 }
@@ -46,7 +47,7 @@ impl Permissions for Slots {
 /// The permissions that were given.
 pub struct Permits {
     calls: Option<Box<dyn Permissions>>,
-    given: BTreeMap<Place, u16>,
+    given: BTreeMap<Place, DomId>,
 }
 
 impl Permits {
@@ -111,7 +112,7 @@ impl Permits {
 
     fn look_at(&mut self, store: &mut Client, place: Place) -> Result<(), Error> {
         let Place { kind, guest, device } = place;
-        let note = format!("{BASE}/{guest}/device/{}/{device}/backend", kind.name());
+        let note = format!("{BASE}/{}/device/{}/{device}/backend", guest.0, kind.name());
         let backend = match store.find_text(&note) {
             Ok(path) => path.and_then(|path| backend(&path, place)),
             Err(error) if error.is_loss() => return Err(error),
@@ -142,15 +143,15 @@ impl Permits {
     }
 
     /// Whether a device of `guest` is served by `backend`.
-    fn needs(&self, guest: u16, backend: u16) -> bool {
+    fn needs(&self, guest: DomId, backend: DomId) -> bool {
         self.given.iter().any(|(place, &by)| place.guest == guest && by == backend)
     }
 
-    fn tell(&self, place: Place, backend: u16, allow: bool) {
+    fn tell(&self, place: Place, backend: DomId, allow: bool) {
         let Some(calls) = &self.calls else { return };
         let told = if allow { calls.allow(place.guest, backend) } else { calls.forbid(place.guest, backend) };
         match told {
-            Ok(()) if allow => log::info!("{place}: domain {backend} may serve it"),
+            Ok(()) if allow => log::info!("{place}: domain {} may serve it", backend.0),
             Ok(()) => {}
             // It went with its guest.
             Err(error) if !allow && error.errno() == Some(Errno::SRCH) => {}
@@ -173,9 +174,9 @@ fn noted(store: &mut Client) -> Result<Vec<Place>, Error> {
 }
 
 /// The domain that a backend's path names, if that is the path of `place` in a domain that needs a permission.
-fn backend(path: &str, place: Place) -> Option<u16> {
+fn backend(path: &str, place: Place) -> Option<DomId> {
     let number = path.strip_prefix("/local/domain/")?.split('/').next()?;
-    let domain = number.parse().ok()?;
-    let fits = place.path(domain) == path && domain != 0 && domain != place.guest;
+    let domain = number.parse().map(DomId).ok()?;
+    let fits = place.path(domain) == path && domain != DomId::CONTROL && domain != place.guest;
     fits.then_some(domain)
 }

@@ -1,6 +1,7 @@
 //! Where a device's keys are.
 
 use std::fmt;
+use xenolith_abi::DomId;
 
 /// What kind of keys a device has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,8 +30,8 @@ impl Kind {
     }
 
     /// The path below which a backend's domain has its devices.
-    pub fn base(self, own: u16) -> String {
-        format!("/local/domain/{own}/backend/{}", self.name())
+    pub fn base(self, own: DomId) -> String {
+        format!("/local/domain/{}/backend/{}", own.0, self.name())
     }
 }
 
@@ -40,7 +41,7 @@ pub struct Place {
     /// What keys it has.
     pub kind: Kind,
     /// The guest's domain.
-    pub guest: u16,
+    pub guest: DomId,
     /// Its number among the guest's.
     pub device: u32,
 }
@@ -48,14 +49,14 @@ pub struct Place {
 impl Place {
     /// The device with these names in its path; `None` if they are no numbers as the tools write them.
     pub fn parse(kind: Kind, guest: &str, device: &str) -> Option<Place> {
-        let place = Place { kind, guest: guest.parse().ok()?, device: device.parse().ok()? };
+        let place = Place { kind, guest: guest.parse().map(DomId).ok()?, device: device.parse().ok()? };
         // "05" and "+5" are numbers as well, and would be a second name for the same device.
-        let is_written_so = place.guest.to_string() == guest && place.device.to_string() == device;
+        let is_written_so = place.guest.0.to_string() == guest && place.device.to_string() == device;
         is_written_so.then_some(place)
     }
 
     /// The device that a path leads to, or to a key of it, in the backend's domain.
-    pub fn containing(path: &str, own: u16) -> Option<Place> {
+    pub fn containing(path: &str, own: DomId) -> Option<Place> {
         Kind::ALL.into_iter().find_map(|kind| {
             let names = path.strip_prefix(&kind.base(own))?.strip_prefix('/')?;
             let mut names = names.split('/');
@@ -64,14 +65,14 @@ impl Place {
     }
 
     /// Where its keys are.
-    pub fn path(&self, own: u16) -> String {
-        format!("{}/{}/{}", self.kind.base(own), self.guest, self.device)
+    pub fn path(&self, own: DomId) -> String {
+        format!("{}/{}/{}", self.kind.base(own), self.guest.0, self.device)
     }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}/{}", self.kind.name(), self.guest, self.device)
+        write!(f, "{} {}/{}", self.kind.name(), self.guest.0, self.device)
     }
 }
 
@@ -81,12 +82,12 @@ mod tests {
 
     #[test]
     fn a_path_leads_to_a_device() {
-        let disk = Place { kind: Kind::Disk, guest: 5, device: 51712 };
-        assert_eq!(disk.path(2), "/local/domain/2/backend/virtio_disk/5/51712");
-        let found = |rest: &str| Place::containing(&format!("/local/domain/2/backend/{rest}"), 2);
+        let disk = Place { kind: Kind::Disk, guest: DomId(5), device: 51712 };
+        assert_eq!(disk.path(DomId(2)), "/local/domain/2/backend/virtio_disk/5/51712");
+        let found = |rest: &str| Place::containing(&format!("/local/domain/2/backend/{rest}"), DomId(2));
         assert_eq!(found("virtio_disk/5/51712"), Some(disk));
         assert_eq!(found("virtio_disk/5/51712/state"), Some(disk));
-        let generic = Place { kind: Kind::Generic, guest: 5, device: 0 };
+        let generic = Place { kind: Kind::Generic, guest: DomId(5), device: 0 };
         assert_eq!(found("virtio/5/0"), Some(generic));
         for other in [
             "",
@@ -103,6 +104,6 @@ mod tests {
         ] {
             assert_eq!(found(other), None, "{other}");
         }
-        assert_eq!(Place::containing("/local/domain/3/backend/virtio/5/0", 2), None);
+        assert_eq!(Place::containing("/local/domain/3/backend/virtio/5/0", DomId(2)), None);
     }
 }

@@ -31,13 +31,13 @@ type Calls = Arc<Mutex<Vec<(bool, u16, u16)>>>;
 struct Recorder(Calls);
 
 impl Permissions for Recorder {
-    fn allow(&self, guest: u16, backend: u16) -> Result<(), backend::Error> {
-        self.0.lock().unwrap().push((true, guest, backend));
+    fn allow(&self, guest: DomId, backend: DomId) -> Result<(), backend::Error> {
+        self.0.lock().unwrap().push((true, guest.0, backend.0));
         Ok(())
     }
 
-    fn forbid(&self, guest: u16, backend: u16) -> Result<(), backend::Error> {
-        self.0.lock().unwrap().push((false, guest, backend));
+    fn forbid(&self, guest: DomId, backend: DomId) -> Result<(), backend::Error> {
+        self.0.lock().unwrap().push((false, guest.0, backend.0));
         Ok(())
     }
 }
@@ -83,7 +83,7 @@ impl World {
             calls,
             disks,
         };
-        assert_eq!(own_domain(&mut world.lithd).unwrap(), own);
+        assert_eq!(own_domain(&mut world.lithd).unwrap(), DomId(own));
         world.watch();
         world
     }
@@ -221,8 +221,8 @@ fn supervisor(
         Child::spawn(command)
     };
     Supervisor {
-        own,
-        devices: Devices::new(own, disks.path().to_owned(), Box::new(start)),
+        own: DomId(own),
+        devices: Devices::new(DomId(own), disks.path().to_owned(), Box::new(start)),
         permits: Permits::new(Some(Box::new(Recorder(Arc::clone(calls))))),
     }
 }
@@ -235,7 +235,10 @@ fn a_disk_is_served_from_its_making_to_its_end() {
         world.until_state(&path, "2");
         assert_eq!(world.mark(&path).as_deref(), Some("serves it"));
         let jobs = world.jobs();
-        assert_eq!((jobs.len(), jobs[0].guest, disk(&jobs[0]).image.as_str()), (1, 5, "/images/a.img"));
+        assert_eq!(
+            (jobs.len(), jobs[0].guest, disk(&jobs[0]).image.as_str()),
+            (1, DomId(5), "/images/a.img")
+        );
         world.detach(&path);
         assert!(!world.mock.paths().contains(&path));
     }
@@ -257,7 +260,7 @@ fn a_guest_that_reboots_comes_back_as_another() {
         world.until_state(&path, "2");
         world.detach(&path);
     }
-    assert_eq!(world.jobs().iter().map(|job| job.guest).collect::<Vec<_>>(), [5, 6, 7]);
+    assert_eq!(world.jobs().iter().map(|job| job.guest).collect::<Vec<_>>(), [5, 6, 7].map(DomId));
 }
 
 #[test]

@@ -5,11 +5,13 @@ use alloc::vec::Vec;
 
 use dtoolkit::model::DeviceTreeNode;
 use xenolith_abi::Intid;
+use xenolith_abi::domctl::GicVersion;
 
 use super::node::Value::{Bytes, Cell, Cells, Flag, Long, Text, Texts};
 use super::node::{node, put, put_static_shm};
-use super::{Gic, Hypervisor, Pl011, Spec, StaticShm, Timer, TreeError, VirtioMmio};
+use super::{Hypervisor, Pl011, Spec, StaticShm, Timer, TreeError, VirtioMmio};
 use crate::Region;
+use crate::gic::Gic;
 use crate::layout::vcpu_affinity;
 
 /// First cell of an interrupt: a shared one.
@@ -90,13 +92,12 @@ pub fn reserved_memory(all: &[StaticShm<'_>]) -> Result<DeviceTreeNode, TreeErro
 }
 
 /// `/interrupt-controller`.
-pub fn interrupt_controller(gic: &Gic<'_>, phandle: u32) -> Result<DeviceTreeNode, TreeError> {
-    let (compatible, regions) = match *gic {
-        Gic::V2 { distributor, cpu } => ("arm,cortex-a15-gic", Vec::from([distributor, cpu])),
-        Gic::V3 { distributor, redistributors } => {
-            ("arm,gic-v3", core::iter::once(distributor).chain(redistributors.iter().copied()).collect())
-        }
+pub fn interrupt_controller(gic: &Gic, phandle: u32) -> Result<DeviceTreeNode, TreeError> {
+    let compatible = match gic.version() {
+        GicVersion::V2 => "arm,cortex-a15-gic",
+        GicVersion::V3 => "arm,gic-v3",
     };
+    let regions: Vec<Region> = gic.regions().collect();
     let start = regions.first().map_or(0, |distributor| distributor.start);
     let mut node = node(
         &format!("interrupt-controller@{start:x}"),
@@ -108,7 +109,7 @@ pub fn interrupt_controller(gic: &Gic<'_>, phandle: u32) -> Result<DeviceTreeNod
             ("reg", Bytes(&reg("interrupt controller", &regions)?)),
         ],
     );
-    if let Gic::V3 { redistributors, .. } = *gic
+    if let Gic::V3 { redistributors, .. } = gic
         && redistributors.len() > 1
     {
         let count = u32::try_from(redistributors.len()).unwrap_or(u32::MAX);

@@ -8,6 +8,7 @@ use dtoolkit::{Node, Property};
 use proptest::prelude::*;
 
 use super::*;
+use crate::gic::Redistributors;
 use crate::layout::{GRANT_WINDOW, VIRTIO_MMIO};
 
 const MEMORY: [Region; 2] = [Region::new(0x4000_0000, 0xc000_0000), Region::new(0x2_0000_0000, 0x1000_0000)];
@@ -24,7 +25,7 @@ fn spec<'a>() -> Spec<'a> {
         initrd: Some(Region::new(0x4800_0000, 0x12345)),
         seed: &[7; 128],
         stdout: None,
-        gic: Gic::V3,
+        gic: Gic::GUEST_V3,
         timer: Timer::guest(None),
         hypervisor: Some(Hypervisor {
             grant_window: GRANT_WINDOW,
@@ -113,7 +114,7 @@ fn a_disk_raises_edges_and_is_coherent() {
 #[test]
 fn a_gicv2_and_a_uart_are_shown_where_they_are() {
     let spec = Spec {
-        gic: Gic::V2,
+        gic: Gic::GUEST_V2,
         uart: Some(Pl011::GUEST),
         stdout: Some("/sbsa-pl011@22000000"),
         hypervisor: None,
@@ -132,7 +133,8 @@ fn a_gicv2_and_a_uart_are_shown_where_they_are() {
 #[test]
 fn several_redistributor_regions_are_counted() {
     let redistributors = [Region::new(0x800_0000, 0x4_0000), Region::new(0x900_0000, 0x2_0000)];
-    let gic = Gic::V3 { distributor: Region::new(0x700_0000, 0x1_0000), redistributors: &redistributors };
+    let redistributors = Redistributors::new(&redistributors).unwrap();
+    let gic = Gic::V3 { distributor: Region::new(0x700_0000, 0x1_0000), redistributors };
     let dtb = build(&Spec { gic, vcpus: 3, ..spec() }).unwrap();
     let node = node(&dtb, "/interrupt-controller@7000000");
     assert_eq!(cells(&node, "#redistributor-regions"), [2]);
@@ -144,7 +146,7 @@ fn several_redistributor_regions_are_counted() {
 fn what_cannot_be_is_refused_by_name() {
     let fails = |spec: Spec<'_>| build(&spec).unwrap_err().to_string();
     assert_eq!(fails(Spec { vcpus: 0, ..spec() }), "a guest needs at least one vCPU");
-    let too_many = fails(Spec { vcpus: 9, gic: Gic::V2, ..spec() });
+    let too_many = fails(Spec { vcpus: 9, gic: Gic::GUEST_V2, ..spec() });
     assert_eq!(too_many, "9 vCPUs are too many: the interrupt controller serves 8");
     assert_eq!(fails(Spec { memory: &[], ..spec() }), "a guest needs memory");
     let initrd = Some(Region::new(u64::MAX, 2));

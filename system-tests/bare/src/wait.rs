@@ -38,9 +38,9 @@ fn enable_timer_interrupt() {
         const SGI_FRAME: u64 = 0x1_0000;
         write_word(REDISTRIBUTOR + SGI_FRAME + 0x80, u32::MAX);
         write_word(REDISTRIBUTOR + SGI_FRAME + 0x100, 1 << TIMER);
-        write_register!("s3_0_c12_c12_5", read_register!("s3_0_c12_c12_5") | 1);
-        write_register!("s3_0_c4_c6_0", u64::from(LOWEST_PRIORITY));
-        write_register!("s3_0_c12_c12_7", 1);
+        write_register!("icc_sre_el1", read_register!("icc_sre_el1") | 1);
+        write_register!("icc_pmr_el1", u64::from(LOWEST_PRIORITY));
+        write_register!("icc_igrpen1_el1", 1);
     } else {
         write_word(DISTRIBUTOR + 0x100, 1 << TIMER);
         write_word(CPU_INTERFACE + 4, LOWEST_PRIORITY);

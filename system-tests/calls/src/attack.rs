@@ -9,6 +9,7 @@ mod restraint;
 
 use std::collections::VecDeque;
 
+use xenolith_abi::DomId;
 use xenolith_abi::control::Payload;
 use xenolith_abi::domctl::{CreateDomain, CreateDomainV15, Domctl, DomctlOp, VERSION_4_17, create_flag};
 use xenolith_abi::hypercall::Hypercall;
@@ -33,8 +34,8 @@ const SECOND: u64 = LISTS + 512;
 const WINDOW: u64 = RAM + 0x1000;
 /// Where the RAM of domains begins that the attack makes.
 const RAM: u64 = 0x4_0000;
-/// `DOMID_SELF`.
-const SELF: u16 = 0x7ff0;
+/// The caller itself.
+const SELF: DomId = DomId::SELF;
 /// Once in so many calls another domain is made.
 const MAKES: u64 = 100;
 
@@ -44,7 +45,7 @@ pub struct Ground {
     /// Whether the caller is the control domain.
     pub is_control: bool,
     /// The caller's number.
-    pub own: u16,
+    pub own: DomId,
     /// Pages of the caller's, at least four. Behind them is nothing.
     pub buffer: u64,
     /// How many.
@@ -86,7 +87,7 @@ impl Attack {
         let mut attack = Self { ground, random: Random::new(seed), plan: VecDeque::new() };
         if attack.ground.is_control {
             for victim in attack.ground.victims.clone() {
-                attack.plan_domain(victim);
+                attack.plan_domain(DomId(victim));
             }
         }
         attack
@@ -96,7 +97,7 @@ impl Attack {
     pub fn next_call(&mut self) -> Attempt {
         if self.plan.is_empty() && self.ground.is_control && self.random.one_in(MAKES) {
             let victim = self.random.pick(&self.ground.victims);
-            self.plan_domain(victim);
+            self.plan_domain(DomId(victim));
         }
         if let Some(attempt) = self.plan.pop_front() {
             return attempt;
@@ -110,7 +111,7 @@ impl Attack {
     }
 
     /// Destroys a domain.
-    pub fn cleaning(&self, domain: u16) -> Call {
+    pub fn cleaning(&self, domain: DomId) -> Call {
         self.domctl(DomctlOp::DestroyDomain, domain, Payload::of(&0_u64))
     }
 
@@ -122,7 +123,7 @@ impl Attack {
         Call { number: Hypercall::EventChannelOp.number(), arguments: [CLOSE, buffer, 0, 0, 0], memory }
     }
 
-    fn domctl(&self, op: DomctlOp, domain: u16, payload: Payload) -> Call {
+    fn domctl(&self, op: DomctlOp, domain: DomId, payload: Payload) -> Call {
         let request = Domctl {
             cmd: op.number(),
             interface_version: self.ground.domctl_version,
@@ -136,7 +137,7 @@ impl Attack {
     }
 
     /// Plans the end of a domain and the making of another with its number: with vCPUs, memory, and a port for the caller.
-    fn plan_domain(&mut self, domain: u16) {
+    fn plan_domain(&mut self, domain: DomId) {
         let vcpus = 1 + u32::try_from(self.random.below(3)).unwrap_or(0);
         let create = CreateDomain {
             flags: create_flag::HVM | create_flag::HAP,
@@ -165,7 +166,7 @@ impl Attack {
         const POPULATE: u64 = 6;
         let (buffer, list) = (self.ground.buffer, self.ground.buffer + LISTS);
         let frames = (RAM..RAM + LIST).flat_map(u64::to_le_bytes).collect();
-        let request = [list, LIST, 0, domain.into()].into_iter().flat_map(u64::to_le_bytes).collect();
+        let request = [list, LIST, 0, domain.0.into()].into_iter().flat_map(u64::to_le_bytes).collect();
         let memory = vec![(list, frames), (buffer, request)];
         let number = Hypercall::MemoryOp.number();
         let populate = Call { number, arguments: [POPULATE, buffer, 0, 0, 0], memory };
@@ -177,7 +178,7 @@ impl Attack {
         const ALLOC_UNBOUND: u64 = 6;
         let number = Hypercall::EventChannelOp.number();
         for _ in 0..3 {
-            let request = [domain.to_le_bytes(), SELF.to_le_bytes(), [0; 2], [0; 2]].concat();
+            let request = [domain.0.to_le_bytes(), SELF.0.to_le_bytes(), [0; 2], [0; 2]].concat();
             let memory = vec![(buffer, request)];
             let port = Call { number, arguments: [ALLOC_UNBOUND, buffer, 0, 0, 0], memory };
             self.push("event_channel_op", ALLOC_UNBOUND, port);
@@ -199,7 +200,7 @@ impl Attack {
         let places = Places {
             buffer,
             nowhere: 0x10,
-            domain: self.domain(),
+            domain: DomId(self.domain()),
             domctl_version: self.ground.domctl_version,
         };
         let mut call = probe::call(&places, &family, sub);
@@ -336,8 +337,8 @@ impl Attack {
 
     fn domain(&mut self) -> u16 {
         match self.random.below(16) {
-            0 => SELF,
-            1 => self.ground.own,
+            0 => SELF.0,
+            1 => self.ground.own.0,
             2 => u16::from_le_bytes([self.random.word().to_le_bytes()[0], 0x7f]),
             3 => self.random.word().to_le_bytes()[0].into(),
             _ => self.random.pick(&self.ground.victims),

@@ -3,6 +3,7 @@
 //! Zeroes are changed where they would end the caller or the machine, or where they would only ever be refused for their
 //! sake: a domain that is asked about is [`Places::domain`].
 
+use xenolith_abi::DomId;
 use xenolith_abi::control::Payload;
 use xenolith_abi::domctl::{
     CreateDomain, CreateDomainV15, Domctl, DomctlOp, MaxVcpus, VERSION_4_17, create_flag,
@@ -21,7 +22,7 @@ pub struct Places {
     /// An address that leads nowhere.
     pub nowhere: u64,
     /// A domain other than the caller: made by [`preparation`], or the control domain.
-    pub domain: u16,
+    pub domain: DomId,
     /// The interface version of `domctl`.
     pub domctl_version: u32,
 }
@@ -107,7 +108,7 @@ const DESTROY: &str = "XEN_DOMCTL_destroydomain";
 pub fn call(places: &Places, family: &Family, sub: u64) -> Call {
     let buffer = places.buffer;
     let mut bytes = vec![0; ARGUMENT];
-    let domain = places.domain.to_le_bytes();
+    let domain = places.domain.0.to_le_bytes();
     let arguments = match family.form {
         Form::Bare => return Call { number: sub, ..Call::default() },
         Form::Pointer => [sub, buffer, 0, 0, 0],
@@ -162,7 +163,7 @@ pub fn call(places: &Places, family: &Family, sub: u64) -> Call {
             const CREATE: u64 = 1;
             const ANY: u16 = 0xffff;
             head(&mut bytes, sub, places.domctl_version);
-            put(&mut bytes, 8, &if sub == CREATE { ANY } else { places.domain }.to_le_bytes());
+            put(&mut bytes, 8, &if sub == CREATE { ANY } else { places.domain.0 }.to_le_bytes());
             [buffer, 0, 0, 0, 0]
         }
         Form::Sysctl => {
@@ -182,7 +183,7 @@ pub fn call(places: &Places, family: &Family, sub: u64) -> Call {
         }
         Form::Dm => {
             put(&mut bytes, 0, &(sub as u32).to_le_bytes());
-            [places.domain.into(), 1, buffer + BUFFERS, 0, 0]
+            [places.domain.0.into(), 1, buffer + BUFFERS, 0, 0]
         }
     };
     let mut memory = vec![(buffer, bytes)];
@@ -215,7 +216,7 @@ fn sched(places: &Places, sub: u64, bytes: &mut [u8]) -> [u64; 5] {
         SHUTDOWN => return [sub, places.nowhere, 0, 0, 0],
         // Until a time that is over.
         POLL => put(bytes, 16, &1_u64.to_le_bytes()),
-        REMOTE_SHUTDOWN => put(bytes, 0, &places.domain.to_le_bytes()),
+        REMOTE_SHUTDOWN => put(bytes, 0, &places.domain.0.to_le_bytes()),
         // None that was started: a new one would end the caller.
         WATCHDOG => put(bytes, 0, &2_u32.to_le_bytes()),
         PIN_OVERRIDE => put(bytes, 0, &(-1_i32).to_le_bytes()),

@@ -11,6 +11,7 @@ use calls::attack::{Attack, Attempt, Ground};
 use calls::probe::{self, Places};
 use calls::{Call, answer_name, families};
 use rustix::io::Errno;
+use xenolith_abi::DomId;
 use xenolith_abi::domctl::VERSION_4_17;
 use xenolith_abi::hypercall::Hypercall;
 
@@ -31,10 +32,11 @@ const PATIENCE: u32 = 3000;
 const REPORT: u64 = 10_000;
 
 /// Makes `calls` calls of the attack that the seed stands for, and says how many were refused. `own` is this domain.
-pub fn run(seed: u64, calls: u64, own: u16) -> Result<()> {
+pub fn run(seed: u64, calls: u64, own: DomId) -> Result<()> {
     let caller = Caller::with_an_end(PAGES)?;
     let is_control = own == DOM0;
-    let others = [DOM0, own + 1];
+    let next = DomId(own.0 + 1);
+    let others = [DOM0, next].map(|domain| domain.0);
     let ground = Ground {
         is_control,
         own,
@@ -45,14 +47,14 @@ pub fn run(seed: u64, calls: u64, own: u16) -> Result<()> {
         restrained: true,
     };
     if !is_control {
-        wait_for(&caller, own + 1)?;
+        wait_for(&caller, next)?;
     }
     let attacker = Attacker { attack: Attack::new(seed, ground), caller, is_control };
     attacker.run(seed, calls)
 }
 
 /// Waits until there is such a domain. This one is not its device model, and is told so.
-fn wait_for(caller: &Caller, domain: u16) -> Result<()> {
+fn wait_for(caller: &Caller, domain: DomId) -> Result<()> {
     const NR_VCPUS: u64 = 20;
     let places = Places { buffer: caller.buffer(), nowhere: 0, domain, domctl_version: VERSION_4_17 };
     let call = probe::call(&places, &families::DM, NR_VCPUS);
@@ -60,10 +62,10 @@ fn wait_for(caller: &Caller, domain: u16) -> Result<()> {
         match caller.make(&call) {
             answer if answer == -i64::from(Errno::SRCH.raw_os_error()) => sleep(Duration::from_millis(100)),
             answer if answer == -i64::from(Errno::PERM.raw_os_error()) => return Ok(()),
-            answer => bail!("asking for domain {domain}: {}", answer_name(answer)),
+            answer => bail!("asking for {domain}: {}", answer_name(answer)),
         }
     }
-    bail!("there is no domain {domain}")
+    bail!("there is no {domain}")
 }
 
 struct Attacker {
@@ -120,7 +122,7 @@ impl Attacker {
         for _ in 0..ROUNDS {
             let mut left = 0;
             for domain in DOMAINS {
-                match self.caller.make(&self.attack.cleaning(domain)) {
+                match self.caller.make(&self.attack.cleaning(DomId(domain))) {
                     0 => left += 1,
                     answer if answer == gone => {}
                     answer => bail!("destroying domain {domain}: {}", answer_name(answer)),

@@ -6,6 +6,7 @@ mod hostile;
 mod stranger;
 
 use std::sync::Arc;
+use xenolith_abi::DomId;
 
 use anyhow::Result;
 use backend::xen::Privcmd;
@@ -29,7 +30,7 @@ const OVER: u64 = FACTS + 0x100;
 /// Ioreq servers that a guest may have.
 const SERVERS: u16 = 16;
 
-fn model(guest: u16) -> Result<DeviceModel> {
+fn model(guest: DomId) -> Result<DeviceModel> {
     Ok(DeviceModel::new(Arc::new(Privcmd::open()?), guest))
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
+use xenolith_abi::DomId;
 
 use anyhow::{Context, Result, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -156,7 +157,7 @@ fn bad_ports() -> Result<()> {
 
 fn bad_domain() -> Result<()> {
     let evtchn = open("evtchn")?;
-    let error = bind_interdomain(&evtchn, 0x1234, 1);
+    let error = bind_interdomain(&evtchn, DomId(0x1234), 1);
     ensure!(error == Err(Errno::SRCH), "{error:?}");
     Ok(())
 }

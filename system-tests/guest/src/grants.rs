@@ -9,6 +9,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use xenolith_abi::DomId;
 
 use anyhow::{Result, bail, ensure};
 
@@ -171,7 +172,7 @@ fn wrong_reference(devices: &Devices) -> Result<()> {
 
 fn wrong_domain(devices: &Devices) -> Result<()> {
     let granted = Granted::new(&devices.gntalloc, DOM0, 1, true)?;
-    let foreign = Foreign::new(&devices.gntdev, 0x1234, &granted.refs)?;
+    let foreign = Foreign::new(&devices.gntdev, DomId(0x1234), &granted.refs)?;
     ensure!(foreign.map(true).is_err(), "it was mapped");
     Ok(())
 }

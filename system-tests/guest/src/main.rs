@@ -22,6 +22,7 @@ mod static_shm;
 mod xen;
 
 use std::process::ExitCode;
+use xenolith_abi::DomId;
 
 use device_model::held;
 use report::Report;
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
     let number = |default| argument.as_deref().map_or(Some(default), |text| text.parse().ok());
     let mut report = Report::default();
     if what != "attack"
-        && let Some(guest) = argument.as_deref().and_then(|text| text.parse().ok())
+        && let Some(guest) = argument.as_deref().and_then(|text| text.parse().map(DomId).ok())
     {
         let seed = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(1);
         match what.as_str() {
@@ -49,7 +50,7 @@ fn main() -> ExitCode {
             "last-echo-model" => return device_model::echo(guest, true),
             "hostile-model" => return device_model::hostile(report, guest, seed),
             "stranger" => return device_model::stranger(report, guest),
-            "hostile-backend" => return device_model::hostile_backend(report, guest),
+            "hostile-backend" => return device_model::hostile_backend(report, guest.0),
             "held-requests" => return held::run(report, guest),
             "shut-down" => return held::shut_down(guest),
             "hold-request" => return held::hold(guest, u8::try_from(seed).unwrap_or(0)),
@@ -83,7 +84,7 @@ fn main() -> ExitCode {
                 return usage();
             };
             let Ok(own) = u16::try_from(own) else { return usage() };
-            report.test("no call breaks anything", || attack::run(seed, calls, own));
+            report.test("no call breaks anything", || attack::run(seed, calls, DomId(own)));
         }
         ("disk", Some(folder)) => disk::run(&mut report, folder.as_ref()),
         ("write", Some(folder)) => report.test("files are written", || disk::write_files(folder.as_ref())),

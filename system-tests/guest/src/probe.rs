@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use calls::probe::{self, Places};
 use calls::{Call, answer_name};
 use rustix::io::Errno;
+use xenolith_abi::DomId;
 use xenolith_abi::domctl::VERSION_4_17;
 
 use crate::pages::{PAGE, Pages};
@@ -82,7 +83,8 @@ impl Caller {
 pub fn run() -> Result<()> {
     let caller = Caller::new(2)?;
     let buffer = caller.buffer();
-    let mut places = Places { buffer, nowhere: NOWHERE, domain: SCRATCH, domctl_version: VERSION_4_17 };
+    let mut places =
+        Places { buffer, nowhere: NOWHERE, domain: DomId(SCRATCH), domctl_version: VERSION_4_17 };
     for call in probe::preparation(&places) {
         match caller.make(&call) {
             0 => {}

@@ -6,6 +6,7 @@
 use std::ffi::c_void;
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsFd;
+use xenolith_abi::DomId;
 
 use anyhow::{Context, Result};
 use rustix::io::Errno;
@@ -16,7 +17,7 @@ use crate::pages::Pages;
 /// This domain, to itself.
 pub const DOMID_SELF: u16 = 0x7ff0;
 /// The first domain.
-pub const DOM0: u16 = 0;
+pub const DOM0: DomId = DomId::CONTROL;
 
 /// Opens a device file of Xen for reading and writing.
 pub fn open(name: &str) -> Result<File> {
@@ -75,13 +76,13 @@ pub fn bind_virq(evtchn: &File, virq: u32) -> Result<u32, Errno> {
 }
 
 /// Binds to a port that `domain` offers; returns the local port.
-pub fn bind_interdomain(evtchn: &File, domain: u16, port: u32) -> Result<u32, Errno> {
-    call::<_, { number(b'E', 1, 8) }>(evtchn, &mut [u32::from(domain), port])
+pub fn bind_interdomain(evtchn: &File, domain: DomId, port: u32) -> Result<u32, Errno> {
+    call::<_, { number(b'E', 1, 8) }>(evtchn, &mut [u32::from(domain.0), port])
 }
 
 /// Allocates a port that `domain` may bind to.
-pub fn bind_unbound_port(evtchn: &File, domain: u16) -> Result<u32, Errno> {
-    call::<_, { number(b'E', 2, 4) }>(evtchn, &mut [u32::from(domain)])
+pub fn bind_unbound_port(evtchn: &File, domain: DomId) -> Result<u32, Errno> {
+    call::<_, { number(b'E', 2, 4) }>(evtchn, &mut [u32::from(domain.0)])
 }
 
 /// Binds a port that was connected before this domain started. It stays open when the file is closed.
@@ -104,7 +105,7 @@ pub const MOST: usize = 64;
 
 #[repr(C)]
 struct AllocGrefs {
-    domid: u16,
+    domid: DomId,
     flags: u16,
     count: u32,
     index: u64,
@@ -129,7 +130,7 @@ pub struct Granted<'a> {
 
 impl<'a> Granted<'a> {
     /// Grants `count` fresh pages to `domain`.
-    pub fn new(gntalloc: &'a File, domain: u16, count: usize, writable: bool) -> Result<Self> {
+    pub fn new(gntalloc: &'a File, domain: DomId, count: usize, writable: bool) -> Result<Self> {
         assert!(count <= MOST);
         let narrow = u32::try_from(count)?;
         let mut grefs = AllocGrefs {
@@ -184,9 +185,9 @@ pub struct Foreign<'a> {
 
 impl<'a> Foreign<'a> {
     /// Names the grants `refs` of `domain` to gntdev. Whether they are good shows when they are mapped.
-    pub fn new(gntdev: &'a File, domain: u16, refs: &[u32]) -> Result<Self> {
+    pub fn new(gntdev: &'a File, domain: DomId, refs: &[u32]) -> Result<Self> {
         assert!(refs.len() <= MOST);
-        let mut grefs = [Gref { domid: u32::from(domain), reference: 0 }; MOST];
+        let mut grefs = [Gref { domid: u32::from(domain.0), reference: 0 }; MOST];
         for (gref, &reference) in grefs.iter_mut().zip(refs) {
             gref.reference = reference;
         }
@@ -217,7 +218,7 @@ pub enum Side {
     /// A place in a granted page.
     Grant {
         /// Who granted it.
-        domain: u16,
+        domain: DomId,
         /// The reference.
         reference: u32,
         /// Bytes from the start of the page.
@@ -246,7 +247,7 @@ impl Side {
         match self {
             Self::Own(address) => address,
             Self::Grant { domain, reference, offset } => {
-                u64::from(reference) | u64::from(offset) << 32 | u64::from(domain) << 48
+                u64::from(reference) | u64::from(offset) << 32 | u64::from(domain.0) << 48
             }
         }
     }

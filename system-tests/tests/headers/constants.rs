@@ -7,7 +7,7 @@ use xenolith_abi::event::{EventStatus, Virq, fifo};
 use xenolith_abi::sched::ShutdownReason;
 use xenolith_abi::shared::RunState;
 use xenolith_abi::{
-    Errno, control, dm, domctl, event, grant, hvm, ioreq, memory, platform, shared, sysctl, version,
+    Errno, Intid, control, dm, domctl, event, grant, hvm, ioreq, memory, platform, shared, sysctl, version,
 };
 
 use super::compiler::{Headers, Version};
@@ -170,7 +170,7 @@ const FLAGS: &[(&str, i64)] = &[
     ("XEN_DOMCTL_CDF_nested_virt", domctl::create_flag::NESTED_VIRT as i64),
     ("XEN_DOMCTL_CDF_vpmu", domctl::create_flag::VPMU as i64),
     ("XEN_DOMCTL_GRANT_version_mask", domctl::GRANT_VERSION_MASK as i64),
-    ("XEN_DOMCTL_CONFIG_GIC_NATIVE", domctl::GicVersion::Native as i64),
+    ("XEN_DOMCTL_CONFIG_GIC_NATIVE", domctl::GIC_NATIVE as i64),
     ("XEN_DOMCTL_CONFIG_GIC_V2", domctl::GicVersion::V2 as i64),
     ("XEN_DOMCTL_CONFIG_GIC_V3", domctl::GicVersion::V3 as i64),
     ("XEN_DOMINF_dying", domctl::info_flag::DYING as i64),
@@ -237,8 +237,8 @@ const FLAGS: &[(&str, i64)] = &[
     ("IOREQ_TYPE_PCI_CONFIG", ioreq::RequestType::PciConfig as i64),
     ("IOREQ_TYPE_TIMEOFFSET", ioreq::RequestType::TimeOffset as i64),
     ("IOREQ_TYPE_INVALIDATE", ioreq::RequestType::Invalidate as i64),
-    ("HVM_PARAM_CALLBACK_TYPE_PPI", hvm::callback_ppi(0) as i64 >> 56),
-    ("HVM_PARAM_CALLBACK_TYPE_PPI_FLAG_LOW_LEVEL", hvm::callback_ppi(0) as i64 >> 8 & 0xff),
+    ("HVM_PARAM_CALLBACK_TYPE_PPI", hvm::callback_ppi(Intid(0)) as i64 >> 56),
+    ("HVM_PARAM_CALLBACK_TYPE_PPI_FLAG_LOW_LEVEL", hvm::callback_ppi(Intid(0)) as i64 >> 8 & 0xff),
     ("DOMID_FIRST_RESERVED", 0x7ff0),
     ("DOMID_SELF", 0x7ff0),
 ];

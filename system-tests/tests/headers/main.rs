@@ -7,6 +7,7 @@
 mod compiler;
 mod constants;
 mod names;
+mod pointers;
 mod sources;
 mod structures;
 
@@ -16,7 +17,8 @@ use compiler::{Headers, Version};
 fn structures_are_laid_out_as_in_the_headers() {
     for version in Version::ALL {
         let headers = Headers::fetch(version).expect("Debian's headers");
-        let asked = structures::questions(version);
+        let mut asked = structures::questions(version);
+        asked.extend(pointers::questions(version));
         let expressions: Vec<&str> = asked.iter().map(|question| question.c.as_str()).collect();
         let found = headers.values("structures", &expressions).expect("the headers know all of it");
         let faults: Vec<String> = asked

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Modules with structures that are not Xen's.
-const OUR_OWN: &[&str] = &["xenolith"];
+/// Modules with structures that are not Xen's, or that stand for a macro of the headers (`XEN_GUEST_HANDLE`).
+const OUR_OWN: &[&str] = &["xenolith", "pointer"];
 /// How the names of fields begin that mean nothing.
 const PADDING: &[&str] = &["pad", "rest"];
 

@@ -1,6 +1,7 @@
 //! How a chunk is mapped: as a whole, or around the pages that are refused.
 
 use std::sync::atomic::Ordering;
+use xenolith_abi::Gfn;
 
 use rustix::io::Errno;
 
@@ -26,7 +27,7 @@ pub(super) struct Mapped {
     /// What is not, in order.
     pub(super) holes: Vec<Bank>,
     /// The first frame that was refused, and why.
-    pub(super) first_error: Option<(u64, Errno)>,
+    pub(super) first_error: Option<(Gfn, Errno)>,
 }
 
 /// Frames to be mapped.
@@ -57,7 +58,7 @@ pub(super) fn map_all(origin: &Origin, bank: Bank) -> Mapped {
             mapped.refuse(stretch.first, stretch.count, Errno::NOMEM);
             continue;
         }
-        let frames: Vec<u64> = (stretch.first..stretch.first + stretch.count).collect();
+        let frames: Vec<Gfn> = (stretch.first..stretch.first + stretch.count).map(Gfn).collect();
         match source.map(domain, &frames) {
             Ok(Batch::Mapped(mapping)) => {
                 // A mapping of another length would put all behind it at wrong offsets.
@@ -100,8 +101,8 @@ impl Stretch {
 
 impl Mapped {
     fn refuse(&mut self, first: u64, count: u64, error: Errno) {
-        if self.first_error.is_none_or(|(frame, _)| first < frame) {
-            self.first_error = Some((first, error));
+        if self.first_error.is_none_or(|(frame, _)| first < frame.0) {
+            self.first_error = Some((Gfn(first), error));
         }
         self.holes.push(Bank { base: first.saturating_mul(PAGE), size: count.saturating_mul(PAGE) });
     }

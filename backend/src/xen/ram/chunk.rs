@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use xenolith_abi::DomId;
 
 use virtio::core::ram::Backing;
 use vm_memory::VolatileSlice;
@@ -21,7 +22,7 @@ const MANY: u64 = 8192;
 /// Whence the chunks of a guest come.
 pub(super) struct Origin {
     pub(super) source: Arc<dyn Foreign>,
-    pub(super) domain: u16,
+    pub(super) domain: DomId,
     /// Mappings that there are now.
     pub(super) mappings: AtomicUsize,
 }

@@ -3,6 +3,7 @@ use crate::xen::Mapping;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use vm_memory::{Bytes, GuestAddress};
+use xenolith_abi::{DomId, Gfn};
 
 const PAGE: u64 = 4096;
 const BASE: u64 = 0x4000_0000;
@@ -18,18 +19,18 @@ struct Fake {
 }
 
 impl Foreign for Fake {
-    fn map(&self, _domain: u16, frames: &[u64]) -> Result<Batch, Errno> {
+    fn map(&self, _domain: DomId, frames: &[Gfn]) -> Result<Batch, Errno> {
         self.batches.lock().unwrap().push(frames.len());
         if self.longest.is_some_and(|longest| frames.len() > longest) {
             return Err(Errno::NOMEM);
         }
         let mut gone = self.gone.lock().unwrap();
         if self.shrinking {
-            gone.insert(frames[frames.len() / 2]);
+            gone.insert(frames[frames.len() / 2].0);
         }
         let refused: Vec<_> = (0..)
             .zip(frames)
-            .filter(|(_, frame)| gone.contains(frame))
+            .filter(|(_, frame)| gone.contains(&frame.0))
             .map(|(index, _)| (index, Errno::INVAL))
             .collect();
         if !refused.is_empty() {
@@ -40,10 +41,10 @@ impl Foreign for Fake {
 }
 
 /// Pages that hold their frames' numbers.
-fn pages(frames: &[u64]) -> Mapping {
+fn pages(frames: &[Gfn]) -> Mapping {
     let mapping = Mapping::anonymous(frames.len() * 4096).unwrap();
     for (index, frame) in frames.iter().enumerate() {
-        mapping.slice().write_obj(*frame, index * 4096).unwrap();
+        mapping.slice().write_obj(frame.0, index * 4096).unwrap();
     }
     mapping
 }
@@ -59,7 +60,7 @@ fn frame_at(ram: &GuestRam, page: u64) -> Option<u64> {
 #[test]
 fn a_chunk_is_mapped_when_it_is_touched_and_only_once() {
     let fake = Arc::new(Fake::default());
-    let ram = GuestRam::map(Arc::clone(&fake) as _, 1, &[bank(512 * 4 + 7)]).unwrap();
+    let ram = GuestRam::map(Arc::clone(&fake) as _, DomId(1), &[bank(512 * 4 + 7)]).unwrap();
     assert_eq!(*fake.batches.lock().unwrap(), [512], "the first, to see that it can be");
     for _ in 0..2 {
         assert_eq!(frame_at(&ram, 512 * 3 - 1), Some(BASE / PAGE + 512 * 3 - 1));
@@ -72,7 +73,7 @@ fn a_chunk_is_mapped_when_it_is_touched_and_only_once() {
 
 #[test]
 fn an_access_crosses_from_chunk_to_chunk() {
-    let ram = GuestRam::map(Arc::new(Fake::default()), 1, &[bank(1024)]).unwrap();
+    let ram = GuestRam::map(Arc::new(Fake::default()), DomId(1), &[bank(1024)]).unwrap();
     let (memory, at) = (ram.memory(), GuestAddress(BASE + 512 * PAGE - 3000));
     let data: Vec<u8> = (0..6000u32).map(|value| value as u8).collect();
     memory.write_slice(&data, at).unwrap();
@@ -85,7 +86,7 @@ fn an_access_crosses_from_chunk_to_chunk() {
 fn a_chunk_is_mapped_around_its_holes() {
     let hole = BASE / PAGE + 512 + 3;
     let fake = Arc::new(Fake { gone: Mutex::new([hole].into()), ..Fake::default() });
-    let ram = GuestRam::map(Arc::clone(&fake) as _, 1, &[bank(1024)]).unwrap();
+    let ram = GuestRam::map(Arc::clone(&fake) as _, DomId(1), &[bank(1024)]).unwrap();
     assert_eq!(frame_at(&ram, 511), Some(BASE / PAGE + 511));
     assert_eq!(frame_at(&ram, 512 + 2), Some(BASE / PAGE + 512 + 2));
     assert_eq!(frame_at(&ram, 512 + 3), None);
@@ -99,11 +100,11 @@ fn a_chunk_is_mapped_around_its_holes() {
 #[test]
 fn a_kernel_without_room_is_asked_again() {
     let fake = Arc::new(Fake { longest: Some(0), ..Fake::default() });
-    let error = GuestRam::map(Arc::clone(&fake) as _, 1, &[bank(2048)]).err().unwrap();
+    let error = GuestRam::map(Arc::clone(&fake) as _, DomId(1), &[bank(2048)]).err().unwrap();
     assert_eq!(error.errno(), Some(Errno::NOMEM));
 
     let fake = Arc::new(Fake { longest: Some(500), ..Fake::default() });
-    let ram = GuestRam::map(Arc::clone(&fake) as _, 1, &[bank(512 + 500)]).unwrap();
+    let ram = GuestRam::map(Arc::clone(&fake) as _, DomId(1), &[bank(512 + 500)]).unwrap();
     assert_eq!(frame_at(&ram, 0), None);
     assert_eq!(frame_at(&ram, 512), Some(BASE / PAGE + 512));
     assert_eq!(ram.holes(), [bank(512)]);
@@ -113,8 +114,10 @@ fn a_kernel_without_room_is_asked_again() {
 fn a_guest_that_refuses_every_page_is_an_error_that_names_the_first() {
     let first = BASE / PAGE;
     let fake = Fake { gone: Mutex::new((first..first + 4).collect()), ..Fake::default() };
-    let error = GuestRam::map(Arc::new(fake), 9, &[bank(4)]).err().unwrap();
-    assert!(matches!(error, Error::Page { domain: 9, frame, source: Errno::INVAL, .. } if frame == first));
+    let error = GuestRam::map(Arc::new(fake), DomId(9), &[bank(4)]).err().unwrap();
+    assert!(
+        matches!(error, Error::Page { domain: DomId(9), frame, source: Errno::INVAL, .. } if frame == Gfn(first))
+    );
 }
 
 #[test]
@@ -128,7 +131,7 @@ fn banks_that_overlap_or_are_of_half_pages_are_refused() {
         &[Bank { base: BASE, size: 100 }],
         &[Bank { base: u64::MAX - PAGE + 1, size: PAGE }],
     ] {
-        let error = GuestRam::map(Arc::new(Fake::default()), 1, banks).err();
+        let error = GuestRam::map(Arc::new(Fake::default()), DomId(1), banks).err();
         assert!(matches!(error, Some(Error::Unfit(_))), "{banks:x?}");
     }
 }
@@ -137,7 +140,7 @@ fn banks_that_overlap_or_are_of_half_pages_are_refused() {
 fn a_page_that_comes_back_is_found_again() {
     let frame = BASE / PAGE + 3;
     let fake = Arc::new(Fake { gone: Mutex::new([frame].into()), ..Fake::default() });
-    let ram = GuestRam::map(Arc::clone(&fake) as _, 1, &[bank(8)]).unwrap();
+    let ram = GuestRam::map(Arc::clone(&fake) as _, DomId(1), &[bank(8)]).unwrap();
     assert_eq!(ram.holes(), [Bank { base: frame * PAGE, size: PAGE }]);
     assert_eq!(frame_at(&ram, 3), None);
     assert!(!ram.rescan());
@@ -153,7 +156,7 @@ fn a_page_that_comes_back_is_found_again() {
 #[test]
 fn a_refresh_drops_pages_at_once_and_maps_them_at_the_next_use() {
     let fake = Arc::new(Fake::default());
-    let ram = GuestRam::map(Arc::clone(&fake) as _, 1, &[bank(8)]).unwrap();
+    let ram = GuestRam::map(Arc::clone(&fake) as _, DomId(1), &[bank(8)]).unwrap();
     let old = Arc::downgrade(&ram.memory());
     ram.refresh();
     assert!(old.upgrade().is_none());
@@ -166,7 +169,7 @@ fn a_refresh_drops_pages_at_once_and_maps_them_at_the_next_use() {
 #[test]
 fn a_guest_that_gives_up_pages_all_the_time_ends_the_tries() {
     let fake = Arc::new(Fake { shrinking: true, ..Fake::default() });
-    let result = GuestRam::map(Arc::clone(&fake) as _, 1, &[bank(4096)]);
+    let result = GuestRam::map(Arc::clone(&fake) as _, DomId(1), &[bank(4096)]);
     assert!(result.is_err());
     assert!(fake.batches.lock().unwrap().len() < 1024);
 }
@@ -177,7 +180,7 @@ proptest! {
     fn what_is_there_is_reached_and_nothing_else(gone in prop::collection::btree_set(0u64..200, 0..199)) {
         let frames = gone.iter().map(|page| BASE / PAGE + page).collect();
         let fake = Fake { gone: Mutex::new(frames), ..Fake::default() };
-        let ram = GuestRam::map(Arc::new(fake), 1, &[bank(200)]).unwrap();
+        let ram = GuestRam::map(Arc::new(fake), DomId(1), &[bank(200)]).unwrap();
         for page in 0..200 {
             let expected = (!gone.contains(&page)).then_some(BASE / PAGE + page);
             prop_assert_eq!(frame_at(&ram, page), expected);

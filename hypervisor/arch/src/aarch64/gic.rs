@@ -10,18 +10,21 @@ mod v3;
 
 use alloc::vec::Vec;
 
+use machine_model::Region as Range;
+use machine_model::gic::Gic;
+
 use xenolith_core::sync::Once;
-use xenolith_core::types::{CpuId, Pa};
-use xenolith_host::platform::{GicLayout, Mpidr, Region};
+use xenolith_core::types::{CpuId, Intid, Pa};
+use xenolith_host::platform::{GicExtensions, HostGic, Mpidr, Region};
 use xenolith_isa::vgic::{Fill, ListRegister};
 
 use super::mmio::Mmio;
 use distributor::Distributor;
 
 /// The software interrupt that makes a CPU look at its scheduler.
-pub const KICK: u32 = 1;
+pub const KICK: Intid = Intid(1);
 /// Acknowledging returns this or more when nothing is pending.
-const SPURIOUS: u32 = 1020;
+const SPURIOUS: Intid = Intid(1020);
 /// The priority of everything that EL2 takes: the middle, above the mask.
 const PRIORITY: u8 = 0xa0;
 
@@ -30,13 +33,13 @@ enum Interface {
     V3(v3::Interface),
 }
 
-struct Gic {
+struct Driver {
     distributor: Distributor,
     interface: Interface,
     virtual_interface: Option<Region>,
 }
 
-static GIC: Once<Gic> = Once::new();
+static GIC: Once<Driver> = Once::new();
 
 /// What a vCPU's virtual interface holds besides its list registers; kept while the vCPU does not run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,34 +50,32 @@ pub struct InterfaceState {
     pub active: [u32; 8],
 }
 
-fn gic() -> &'static Gic {
+fn gic() -> &'static Driver {
     GIC.get()
         .unwrap_or_else(|| unreachable!("the boot sets the interrupt controller up before any CPU uses it"))
 }
 
 /// Takes over the interrupt controller: all interrupts disabled, the distributor on.
-pub fn init(found: &GicLayout, cpus: &[Mpidr]) {
+pub fn init(found: &HostGic, cpus: &[Mpidr]) {
     GIC.call_once(|| {
         // SAFETY: the device tree gives these frames as the interrupt controller's, and `mmu` has mapped them.
-        let mmio = |region: &Region| unsafe { Mmio::new(region.start(), region.size()) };
+        let frame = |start, size| unsafe { Mmio::new(start, size) };
+        let mmio = |region: &Range| frame(Pa(region.start), region.size);
         let mpidrs: Vec<u64> = cpus.iter().map(|mpidr| mpidr.affinity()).collect();
-        let (distributor, interface) = match found {
-            GicLayout::V2 { distributor, cpu_interface, hypervisor_interface, .. } => {
-                let interface = v2::Interface::new(mmio(cpu_interface), mmio(hypervisor_interface));
-                (mmio(distributor), Interface::V2(interface))
+        let interface = match (&found.layout, found.extensions) {
+            (Gic::V2 { cpu, .. }, Some(GicExtensions { control, .. })) => {
+                Interface::V2(v2::Interface::new(mmio(cpu), frame(control.start(), control.size())))
             }
-            GicLayout::V3 { distributor, redistributors, stride } => {
+            (Gic::V2 { .. }, None) => unreachable!("a GICv2 without virtualization is not found"),
+            (Gic::V3 { redistributors, .. }, _) => {
                 let regions: Vec<Mmio> = redistributors.iter().map(mmio).collect();
-                (mmio(distributor), Interface::V3(v3::Interface::new(&regions, *stride, &mpidrs)))
+                Interface::V3(v3::Interface::new(&regions, found.stride, &mpidrs))
             }
         };
         let affinity_routing = matches!(interface, Interface::V3(_));
-        let virtual_interface = match found {
-            GicLayout::V2 { virtual_cpu_interface, .. } => Some(*virtual_cpu_interface),
-            GicLayout::V3 { .. } => None,
-        };
-        let distributor = Distributor::new(distributor, affinity_routing, &mpidrs);
-        Gic { distributor, interface, virtual_interface }
+        let distributor = Distributor::new(mmio(&found.layout.distributor()), affinity_routing, &mpidrs);
+        let virtual_interface = found.extensions.map(|GicExtensions { cpu, .. }| cpu);
+        Driver { distributor, interface, virtual_interface }
     });
 }
 
@@ -106,7 +107,7 @@ pub fn init_cpu(cpu: CpuId) {
 }
 
 /// Takes the highest pending interrupt, if there is one.
-pub fn acknowledge() -> Option<u32> {
+pub fn acknowledge() -> Option<Intid> {
     let intid = match &gic().interface {
         Interface::V2(interface) => interface.acknowledge(),
         Interface::V3(_) => v3::acknowledge(),
@@ -115,7 +116,7 @@ pub fn acknowledge() -> Option<u32> {
 }
 
 /// Ends the handling at EL2: further interrupts may come, this one stays active.
-pub fn drop_priority(intid: u32) {
+pub fn drop_priority(intid: Intid) {
     match &gic().interface {
         Interface::V2(interface) => interface.drop_priority(intid),
         Interface::V3(_) => v3::drop_priority(intid),
@@ -123,7 +124,7 @@ pub fn drop_priority(intid: u32) {
 }
 
 /// Ends an interrupt altogether: it may fire again.
-pub fn deactivate(intid: u32) {
+pub fn deactivate(intid: Intid) {
     match &gic().interface {
         Interface::V2(interface) => interface.deactivate(intid),
         Interface::V3(_) => v3::deactivate(intid),
@@ -131,7 +132,7 @@ pub fn deactivate(intid: u32) {
 }
 
 /// The registers for INTIDs 0..32 are a CPU's own; where they are for the calling CPU.
-fn private(gic: &Gic) -> Mmio {
+fn private(gic: &Driver) -> Mmio {
     match &gic.interface {
         Interface::V2(_) => gic.distributor.registers(),
         Interface::V3(interface) => interface.private_registers(super::this_cpu()),
@@ -139,37 +140,37 @@ fn private(gic: &Gic) -> Mmio {
 }
 
 #[inline]
-fn registers(gic: &Gic, intid: u32) -> Mmio {
-    if intid < 32 { private(gic) } else { gic.distributor.registers() }
+fn registers(gic: &Driver, intid: Intid) -> Mmio {
+    if intid < Intid::FIRST_SPI { private(gic) } else { gic.distributor.registers() }
 }
 
 /// Lets an interrupt come to EL2. A private one (below 32) is the calling CPU's.
-pub fn enable(intid: u32) {
+pub fn enable(intid: Intid) {
     distributor::enable(registers(gic(), intid), intid);
 }
 
 /// Stops an interrupt from coming. A private one (below 32) is the calling CPU's.
-pub fn disable(intid: u32) {
+pub fn disable(intid: Intid) {
     distributor::disable(registers(gic(), intid), intid);
 }
 
 /// Sets or clears an interrupt's active state by hand.
-pub fn set_active(intid: u32, active: bool) {
+pub fn set_active(intid: Intid, active: bool) {
     distributor::set_active(registers(gic(), intid), intid, active);
 }
 
 /// Makes a shared interrupt pending, as an edge would.
-pub fn pend(intid: u32) {
+pub fn pend(intid: Intid) {
     distributor::pend(gic().distributor.registers(), intid);
 }
 
 /// Says whether an interrupt is edge-triggered. It must be disabled.
-pub fn set_trigger(intid: u32, edge: bool) {
+pub fn set_trigger(intid: Intid, edge: bool) {
     distributor::set_trigger(registers(gic(), intid), intid, edge);
 }
 
 /// Sends a shared interrupt to one CPU from now on.
-pub fn route(intid: u32, cpu: CpuId) {
+pub fn route(intid: Intid, cpu: CpuId) {
     gic().distributor.route(intid, cpu);
 }
 

@@ -2,7 +2,7 @@
 //!
 //! All interrupts have one priority: while one is taken and its priority not dropped, no other is.
 
-use xenolith_core::types::{CpuId, Pa};
+use xenolith_core::types::{CpuId, Intid, Pa};
 use xenolith_isa::vgic::{Fill, ListRegister};
 
 use super::machine::interrupts::{LIST_REGISTERS, PRIORITY_BITS, SHARED};
@@ -21,7 +21,7 @@ pub fn virtual_cpu_interface() -> Option<(Pa, u64)> {
 }
 
 /// Takes the highest pending interrupt, if there is one.
-pub fn acknowledge() -> Option<u32> {
+pub fn acknowledge() -> Option<Intid> {
     with(|machine| {
         let intid = machine.interrupt_pending().then(|| machine.highest()).flatten()?;
         let line = machine.line(intid);
@@ -33,7 +33,7 @@ pub fn acknowledge() -> Option<u32> {
 }
 
 /// Ends the handling at EL2: further interrupts may come, this one stays active.
-pub fn drop_priority(intid: u32) {
+pub fn drop_priority(intid: Intid) {
     with(|machine| {
         let handled = machine.cpu().gic.handling.take();
         assert_eq!(handled, Some(intid), "the interrupt whose priority is dropped is the one that was taken");
@@ -41,27 +41,27 @@ pub fn drop_priority(intid: u32) {
 }
 
 /// Ends an interrupt altogether: it may fire again.
-pub fn deactivate(intid: u32) {
+pub fn deactivate(intid: Intid) {
     set_active(intid, false);
 }
 
 /// Lets an interrupt come to EL2. A private one (below 32) is the calling CPU's.
-pub fn enable(intid: u32) {
+pub fn enable(intid: Intid) {
     with(|machine| machine.line(intid).enabled = true);
 }
 
 /// Stops an interrupt from coming. A private one (below 32) is the calling CPU's.
-pub fn disable(intid: u32) {
+pub fn disable(intid: Intid) {
     with(|machine| machine.line(intid).enabled = false);
 }
 
 /// Sets or clears an interrupt's active state by hand.
-pub fn set_active(intid: u32, active: bool) {
+pub fn set_active(intid: Intid, active: bool) {
     with(|machine| machine.line(intid).active = active);
 }
 
 /// Says whether an interrupt is edge-triggered. It must be disabled.
-pub fn set_trigger(intid: u32, edge: bool) {
+pub fn set_trigger(intid: Intid, edge: bool) {
     with(|machine| {
         let line = machine.line(intid);
         assert!(!line.enabled, "the trigger of interrupt {intid} is changed while it is enabled");
@@ -70,7 +70,7 @@ pub fn set_trigger(intid: u32, edge: bool) {
 }
 
 /// Sends a shared interrupt to one CPU from now on.
-pub fn route(intid: u32, cpu: CpuId) {
+pub fn route(intid: Intid, cpu: CpuId) {
     with(|machine| machine.line(intid).target = cpu);
 }
 
@@ -127,7 +127,7 @@ pub fn unlisted_ends() -> u32 {
 }
 
 /// A device raises or lowers a shared line. An edge is remembered.
-pub fn set_line(intid: u32, level: bool) {
+pub fn set_line(intid: Intid, level: bool) {
     with(|machine| {
         let line = machine.line(intid);
         line.latched |= line.edge && level && !line.level;
@@ -136,7 +136,7 @@ pub fn set_line(intid: u32, level: bool) {
 }
 
 /// A line as it is now. A private one (below 32) is the calling CPU's.
-pub fn line(intid: u32) -> Line {
+pub fn line(intid: Intid) -> Line {
     with(|machine| *machine.line(intid))
 }
 

@@ -1,5 +1,6 @@
 //! What a guest does to the machine without EL2: its system registers, and its side of the list registers.
 
+use xenolith_core::types::Intid;
 use xenolith_isa::vgic::list_register::ListState;
 use xenolith_isa::vgic::{ListRegister, Origin};
 
@@ -28,7 +29,7 @@ pub fn counter() -> u64 {
 }
 
 /// The guest takes its most urgent virtual interrupt, if there is one (ICC_IAR1_EL1).
-pub fn acknowledge() -> Option<u32> {
+pub fn acknowledge() -> Option<Intid> {
     with(|machine| {
         let list = &mut machine.cpu().gic.list;
         let pending = list.iter_mut().flatten().filter(|register| register.state == ListState::Pending);
@@ -39,7 +40,7 @@ pub fn acknowledge() -> Option<u32> {
 }
 
 /// The guest ends a virtual interrupt (ICC_EOIR1_EL1, EOImode 0). With a physical one behind it, that ends too.
-pub fn end(intid: u32) {
+pub fn end(intid: Intid) {
     with(|machine| {
         let interface = &mut machine.cpu().gic;
         let listed = |register: &&mut ListRegister| register.intid == intid && register.state.is_active();
@@ -58,7 +59,7 @@ pub fn end(intid: u32) {
 }
 
 /// The guest takes a virtual interrupt and ends it at once.
-pub fn take() -> Option<u32> {
+pub fn take() -> Option<Intid> {
     let taken = acknowledge()?;
     end(taken);
     Some(taken)

@@ -8,7 +8,7 @@ use xenolith_abi::Errno;
 
 use crate::load::LoadError;
 use crate::static_shm::NotTaken;
-use xenolith_core::types::Pa;
+use xenolith_core::types::{Intid, Pa};
 use xenolith_domain::life::build::BuildError;
 use xenolith_host::passthrough::PassthroughError;
 use xenolith_host::platform::PlatformError;
@@ -79,7 +79,7 @@ pub enum BootError {
     /// A device that is passed through has the emulated UART's interrupt.
     InterruptTwice {
         /// The interrupt.
-        intid: u32,
+        intid: Intid,
         /// The device's node in the partial tree.
         node: String,
     },
@@ -148,7 +148,7 @@ impl fmt::Display for BootError {
                 write!(f, "{what} is beyond the {address_bits} bits of a guest address")
             }
             E::NoWindow => write!(f, "no guest addresses are free for its grant table"),
-            E::InterruptTwice { intid, node } => write!(
+            E::InterruptTwice { intid: Intid(intid), node } => write!(
                 f,
                 "interrupt {intid} would be both that of `vpl011` and that of the partial device tree's {node}"
             ),

@@ -7,16 +7,16 @@
 use alloc::collections::BinaryHeap;
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::vec;
 use alloc::vec::Vec;
 
+use machine_model::gic::Gic;
 use machine_model::tree::{Pl011, Timer};
 use machine_model::{Region, extended_regions, layout as map};
 use xenolith_abi::Intid;
 
 use xenolith_core::types::PAGE_SIZE;
 use xenolith_host::passthrough::Window;
-use xenolith_host::platform::{self, GicLayout, Platform, StaticShmNode, subtract};
+use xenolith_host::platform::{self, Platform, StaticShmNode, subtract};
 
 use super::BootError;
 
@@ -41,43 +41,13 @@ pub struct Request<'r> {
     pub address_bits: u32,
 }
 
-/// The interrupt controller's registers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Controller {
-    /// GICv2.
-    V2 {
-        /// The distributor.
-        distributor: Region,
-        /// The CPU interface.
-        cpu: Region,
-    },
-    /// GICv3.
-    V3 {
-        /// The distributor.
-        distributor: Region,
-        /// The redistributors.
-        redistributors: Vec<Region>,
-    },
-}
-
-impl Controller {
-    fn regions(&self) -> Vec<Region> {
-        match self {
-            Controller::V2 { distributor, cpu } => vec![*distributor, *cpu],
-            Controller::V3 { distributor, redistributors } => {
-                core::iter::once(*distributor).chain(redistributors.iter().copied()).collect()
-            }
-        }
-    }
-}
-
 /// Where everything is, and by which private interrupts the domain is told of time and events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// RAM.
     pub banks: Vec<Region>,
     /// The interrupt controller.
-    pub controller: Controller,
+    pub gic: Gic,
     /// The window for grant-table frames.
     pub grant_window: Region,
     /// Where it may map other domains' memory, ascending.
@@ -85,7 +55,7 @@ pub struct Layout {
     /// The emulated UART.
     pub uart: Option<Pl011>,
     /// The PPI of events.
-    pub event_ppi: u32,
+    pub event_ppi: Intid,
     /// The timers.
     pub timer: Timer,
 }
@@ -97,16 +67,10 @@ pub struct Layout {
 /// [`BootError::TooMuchMemory`], [`BootError::OutOfReach`], and [`BootError::Overlap`] for a device that is passed
 /// through to where something else is.
 pub fn standard(request: &Request<'_>, bytes: u64) -> Result<Layout, BootError> {
-    let controller = match &request.platform.gic.layout {
-        GicLayout::V2 { .. } => Controller::V2 { distributor: map::GICV2_DISTRIBUTOR, cpu: map::GICV2_CPU },
-        GicLayout::V3 { .. } => Controller::V3 {
-            distributor: map::GICV3_DISTRIBUTOR,
-            redistributors: vec![map::GICV3_REDISTRIBUTORS],
-        },
-    };
+    let gic = Gic::guest(request.platform.gic.layout.version());
     let banks = map::banks(bytes).ok_or(BootError::TooMuchMemory(bytes))?;
     let uart = request.uart.then_some(Pl011::GUEST);
-    let mut places = places(request, &banks, &controller, uart.as_ref());
+    let mut places = places(request, &banks, &gic, uart.as_ref());
     places.push(Place::new("the grant table's window", map::GRANT_WINDOW));
     places.push(Place::new("the pages shared with the control domain", map::MAGIC));
     check(request, &places)?;
@@ -115,10 +79,10 @@ pub fn standard(request: &Request<'_>, bytes: u64) -> Result<Layout, BootError> 
     Ok(Layout {
         extended_regions: sections(&free, &used),
         banks,
-        controller,
+        gic,
         grant_window: map::GRANT_WINDOW,
         uart,
-        event_ppi: map::EVENTS.0,
+        event_ppi: map::EVENTS,
         timer: Timer::guest(None),
     })
 }
@@ -132,53 +96,40 @@ pub fn standard(request: &Request<'_>, bytes: u64) -> Result<Layout, BootError> 
 pub fn direct(
     request: &Request<'_>,
     banks: Vec<Region>,
-    event_ppi: u32,
+    event_ppi: Intid,
     devices: &[platform::Region],
 ) -> Result<Layout, BootError> {
     let platform = request.platform;
-    let controller = match &platform.gic.layout {
-        GicLayout::V2 { distributor, cpu_interface, .. } => {
-            Controller::V2 { distributor: guest(distributor), cpu: guest(cpu_interface) }
-        }
-        GicLayout::V3 { distributor, redistributors, .. } => Controller::V3 {
-            distributor: guest(distributor),
-            redistributors: redistributors.iter().map(guest).collect(),
-        },
-    };
     let uart = request.uart.then(|| host_uart(platform));
-    let places = places(request, &banks, &controller, uart.as_ref());
+    let places = places(request, &banks, &platform.gic.layout, uart.as_ref());
     check(request, &places)?;
     let mut used: Vec<Region> = places.iter().map(|place| place.region).collect();
     let grant_window = window(&used, request.address_bits)?;
     used.push(grant_window);
-    used.extend(platform.memory.iter().chain(devices).map(guest));
+    used.extend(platform.memory.iter().chain(devices).map(|region| region.as_guest()));
     // Linux has no addresses below its own memory for what is added later.
     let lowest = banks.iter().map(|bank| bank.start).min().unwrap_or(0);
     let all = Region::new(lowest, limit(request.address_bits).saturating_sub(lowest));
     Ok(Layout {
         banks,
-        controller,
+        gic: platform.gic.layout,
         grant_window,
         extended_regions: sections(&[all], &used),
         uart,
         event_ppi,
         timer: Timer {
-            secure_physical: Intid(platform.timer.secure_physical),
-            physical: Intid(platform.timer.physical),
-            r#virtual: Intid(platform.timer.r#virtual),
+            secure_physical: platform.timer.secure_physical,
+            physical: platform.timer.physical,
+            r#virtual: platform.timer.r#virtual,
             frequency: None,
         },
     })
 }
 
-fn guest(region: &platform::Region) -> Region {
-    Region::new(region.start().0, region.size())
-}
-
 /// The emulated UART in the place of the machine's, which is the hypervisor's own; without that, in a guest's place.
 fn host_uart(platform: &Platform) -> Pl011 {
     let there = platform.uart.as_ref().and_then(|uart| {
-        let interrupt = Intid(uart.interrupt.filter(|line| !line.is_private())?.intid);
+        let interrupt = uart.interrupt.filter(|line| !line.is_private())?.intid;
         Some(Pl011 { registers: Region::new(uart.registers.start().0, UART_SIZE), interrupt })
     });
     there.unwrap_or(Pl011::GUEST)
@@ -198,16 +149,10 @@ impl Place {
     }
 }
 
-fn places(
-    request: &Request<'_>,
-    banks: &[Region],
-    controller: &Controller,
-    uart: Option<&Pl011>,
-) -> Vec<Place> {
+fn places(request: &Request<'_>, banks: &[Region], gic: &Gic, uart: Option<&Pl011>) -> Vec<Place> {
     let mut places: Vec<Place> = Vec::new();
     places.extend(banks.iter().map(|&bank| Place::new("the domain's memory", bank)));
-    let registers = controller.regions();
-    places.extend(registers.into_iter().map(|region| Place::new("the interrupt controller", region)));
+    places.extend(gic.regions().map(|region| Place::new("the interrupt controller", region)));
     places.extend(uart.map(|uart| Place::new("`vpl011`", uart.registers)));
     places.extend(request.windows.iter().map(|(node, window)| Place {
         name: format!("the partial device tree's {node}"),
@@ -260,15 +205,15 @@ fn window(used: &[Region], address_bits: u32) -> Result<Region, BootError> {
 
 /// What is free, less what is used, in whole sections.
 fn sections(free: &[Region], used: &[Region]) -> Vec<Region> {
-    let machine = |region: &Region| platform::Region::between(region.start, region.end()?);
-    let free: Vec<platform::Region> = free.iter().filter_map(machine).collect();
-    let used: Vec<platform::Region> = used.iter().filter_map(machine).collect();
+    let machine = |all: &[Region]| -> Vec<platform::Region> {
+        all.iter().filter_map(|&region| platform::Region::from_guest(region)).collect()
+    };
     let whole = |region: platform::Region| {
         let start = region.start().0.checked_next_multiple_of(SECTION)?;
         let size = (region.end().0 / SECTION * SECTION).checked_sub(start)?;
         (size > 0).then_some(Region::new(start, size))
     };
-    subtract(&free, &used).into_iter().filter_map(whole).take(MAX_REGIONS).collect()
+    subtract(&machine(free), &machine(used)).into_iter().filter_map(whole).take(MAX_REGIONS).collect()
 }
 
 #[cfg(test)]

@@ -36,8 +36,8 @@ pub fn write_bitmap(caller: &Caller<'_>, bitmap: &Bitmap, value: u64) -> Result<
     let mut done = 0;
     while done < total {
         let count = (total - done).min(8);
-        let address = bitmap.bitmap.checked_add(done).ok_or(Errno::EFAULT)?;
-        caller.write_bytes(address, word.get(..count as usize).unwrap_or_default())?;
+        let place = Caller::element(bitmap.bitmap, done)?;
+        caller.write_bytes(place, word.get(..count as usize).unwrap_or_default())?;
         word = [0; 8];
         done += count;
     }

@@ -2,12 +2,11 @@
 
 use xenolith_abi::Errno;
 use xenolith_abi::domctl::{
-    CreateDomain, CreateDomainV15, Domctl, GRANT_VERSION_MASK, GicVersion, create_flag,
+    CreateDomain, CreateDomainV15, Domctl, GIC_NATIVE, GRANT_VERSION_MASK, GicVersion, create_flag,
 };
 
 use crate::caller::Caller;
 use xenolith_core::types::DomId;
-use xenolith_domain::arch::Controller;
 use xenolith_domain::life::create::NewDomain;
 
 use super::{Outcome, Version};
@@ -20,12 +19,12 @@ pub fn create(caller: &Caller<'_>, version: Version, request: &mut Domctl) -> Re
         Version::V15 => request.payload.get::<CreateDomainV15>().into(),
         Version::V16 | Version::V17 => request.payload.get(),
     };
-    let id = Some(DomId(request.domain)).filter(|id| (1..DomId::FIRST_RESERVED.0).contains(&id.0));
+    let id = Some(request.domain).filter(|id| (1..DomId::FIRST_RESERVED.0).contains(&id.0));
     let domain = caller.hv.create_domain(&plan(&wanted, id)?)?;
     wanted.arch.gic_version = domain.arch.info().gic_version;
     // The guest reads the frequency from its own register.
     wanted.arch.clock_frequency = 0;
-    request.domain = domain.id.0;
+    request.domain = domain.id;
     match version {
         Version::V15 => request.payload.set(&CreateDomainV15::from(wanted)),
         Version::V16 | Version::V17 => request.payload.set(&wanted),
@@ -35,11 +34,9 @@ pub fn create(caller: &Caller<'_>, version: Version, request: &mut Domctl) -> Re
 
 /// What is asked for, if it can be had. `EINVAL`: what no domain has here. `ENOENT`: no such pool of CPUs.
 fn plan(wanted: &CreateDomain, id: Option<DomId>) -> Result<NewDomain, Errno> {
-    let controller = match GicVersion::from_number(wanted.arch.gic_version) {
-        Some(GicVersion::Native) => Controller::Native,
-        Some(GicVersion::V2) => Controller::V2,
-        Some(GicVersion::V3) => Controller::V3,
-        None => return Err(Errno::EINVAL),
+    let gic = match wanted.arch.gic_version {
+        GIC_NATIVE => None,
+        number => Some(GicVersion::from_number(number).ok_or(Errno::EINVAL)?),
     };
     let none = [
         wanted.iommu_opts,
@@ -65,7 +62,7 @@ fn plan(wanted: &CreateDomain, id: Option<DomId>) -> Result<NewDomain, Errno> {
         max_port: wanted.max_evtchn_port,
         grant_frames: u32::try_from(wanted.max_grant_frames).ok(),
         maptrack_frames: u32::try_from(wanted.max_maptrack_frames).ok(),
-        controller,
+        gic,
         spis: wanted.arch.nr_spis,
         trap_unmapped: wanted.flags & create_flag::TRAP_UNMAPPED != 0,
     })

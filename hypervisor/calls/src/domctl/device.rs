@@ -1,13 +1,13 @@
 //! Devices: those of the machine that the calling domain passes on to another, and who may emulate some.
 
-use xenolith_abi::Errno;
 use xenolith_abi::domctl::{
     BindPtIrq, Domctl, IomemPermission, IrqPermission, MEMORY_MAPPING_PAGES, MemoryMapping, PT_IRQ_SPI,
     SetTarget, VUART_INIT, VUART_VPL011, VuartOp,
 };
+use xenolith_abi::{Errno, Intid};
 
 use crate::caller::Caller;
-use xenolith_core::types::{DomId, Gfn, Mfn};
+use xenolith_core::types::Mfn;
 use xenolith_domain::domain::{Domain, DomainRef};
 
 use super::Outcome;
@@ -16,7 +16,7 @@ use super::Outcome;
 /// `ENOSPC`: the guest has too many.
 pub fn set_target(caller: &Caller<'_>, domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {
     let asked: SetTarget = request.payload.get();
-    let guest = caller.hv.live_domain(DomId(asked.target)).ok_or(Errno::ESRCH)?;
+    let guest = caller.hv.live_domain(asked.target).ok_or(Errno::ESRCH)?;
     guest.allow_device_model(domain)?;
     Ok(Outcome::Done)
 }
@@ -43,7 +43,7 @@ pub fn iomem_permission(caller: &Caller<'_>, domain: &Domain, request: &Domctl) 
 /// is mapped there.
 pub fn memory_mapping(caller: &Caller<'_>, domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {
     let asked: MemoryMapping = request.payload.get();
-    let (gfn, mfn) = (Gfn(asked.first_gfn), Mfn(asked.first_mfn));
+    let (gfn, mfn) = (asked.first_gfn, Mfn(asked.first_mfn));
     match asked.nr_mfns {
         0 => return Err(Errno::EINVAL),
         pages if pages > MEMORY_MAPPING_PAGES => return Err(Errno::E2BIG),
@@ -54,12 +54,12 @@ pub fn memory_mapping(caller: &Caller<'_>, domain: &Domain, request: &Domctl) ->
 }
 
 /// A shared interrupt under the number that it has in the machine. `EOPNOTSUPP`: another kind. `EINVAL`: two numbers.
-fn shared_interrupt(request: &Domctl) -> Result<u32, Errno> {
+fn shared_interrupt(request: &Domctl) -> Result<Intid, Errno> {
     let asked: BindPtIrq = request.payload.get();
     if asked.irq_type != PT_IRQ_SPI {
         return Err(Errno::EOPNOTSUPP);
     }
-    if asked.machine_irq != asked.spi.into() { Err(Errno::EINVAL) } else { Ok(asked.machine_irq) }
+    if asked.machine_irq != Intid(asked.spi.into()) { Err(Errno::EINVAL) } else { Ok(asked.machine_irq) }
 }
 
 /// `EPERM`: no permission. `EINVAL`: the guest has no such interrupt. `EBUSY`: another domain has it, or the caller itself
@@ -96,7 +96,7 @@ pub fn make_uart(domain: DomainRef<'_>, request: &mut Domctl) -> Result<Outcome,
     if asked.kind != VUART_VPL011 {
         return Err(Errno::EOPNOTSUPP);
     }
-    asked.evtchn = domain.make_uart(Gfn(asked.gfn), DomId(asked.console_domid))?.0;
+    asked.evtchn = domain.make_uart(asked.gfn, asked.console_domid)?.0;
     request.payload.set(&asked);
     Ok(Outcome::Answered)
 }

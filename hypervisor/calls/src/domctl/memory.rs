@@ -35,18 +35,18 @@ pub fn set_address_size(domain: &Domain, request: &Domctl) -> Result<Outcome, Er
 /// `EINVAL`: the range wraps, or is longer than 1 GiB.
 pub fn cache_flush(caller: &Caller<'_>, domain: &Domain, request: &mut Domctl) -> Result<Outcome, Errno> {
     let mut rest: CacheFlush = request.payload.get();
-    let end = rest.start_pfn.checked_add(rest.nr_pfns).ok_or(Errno::EINVAL)?;
+    let end = rest.start_pfn.0.checked_add(rest.nr_pfns).ok_or(Errno::EINVAL)?;
     if rest.nr_pfns > 1 << MAX_FLUSH_ORDER {
         return Err(Errno::EINVAL);
     }
     // Nothing is mapped beyond the address space.
     let limit = caller.hv.geometry.end().0;
-    let mut next = rest.start_pfn;
+    let mut next = rest.start_pfn.0;
     let last = end.min(limit);
     while next < last {
         next = next.saturating_add(domain.clean_frames(Gfn(next), last - next)?);
         if next < last && caller.should_pause() {
-            (rest.start_pfn, rest.nr_pfns) = (next, end - next);
+            (rest.start_pfn, rest.nr_pfns) = (Gfn(next), end - next);
             request.payload.set(&rest);
             return Ok(Outcome::Rest);
         }

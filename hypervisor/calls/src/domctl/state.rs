@@ -64,7 +64,7 @@ pub fn set_handle(domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {
 /// Version 0x15 means the first domain from that number on, later ones exactly that. `EINVAL`: a reserved number in
 /// version 0x15. `ESRCH`: no such domain.
 pub fn info(caller: &Caller<'_>, version: Version, request: &mut Domctl) -> Result<Outcome, Errno> {
-    let id = DomId(request.domain);
+    let id = request.domain;
     let domain = match version {
         Version::V15 if id >= DomId::FIRST_RESERVED => return Err(Errno::EINVAL),
         Version::V15 => caller.hv.domain_from(id),

@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 use xenolith_abi::Errno;
 use xenolith_abi::domctl::{
     AFFINITY_FORCE, AFFINITY_HARD, AFFINITY_SOFT, DomainSchedulerOp, Domctl, MaxVcpus, NodeAffinity,
-    SchedulerCommand, VcpuAffinity, VcpuContext, VcpuGuestContext, VcpuInfo,
+    SchedulerCommand, VcpuAffinity, VcpuContext, VcpuInfo,
 };
 use xenolith_abi::sysctl::SCHEDULER_CREDIT2;
 
@@ -108,10 +108,10 @@ pub fn set_context(
     let asked: VcpuContext = request.payload.get();
     let vcpu = vcpu(&domain, asked.vcpu, Errno::EINVAL)?;
     standing_still(caller, arguments, domain, || {
-        if asked.ctxt == 0 {
+        if asked.ctxt.is_null() {
             return domain.reset_vcpu(vcpu);
         }
-        let context: VcpuGuestContext = caller.read(asked.ctxt)?;
+        let context = caller.read(asked.ctxt)?;
         domain.set_vcpu_context(vcpu, &context)
     })
 }

@@ -21,7 +21,7 @@ pub fn acquire(caller: &Caller<'_>, command: u64, address: u64) -> Answer {
     if request.pad != 0 {
         return Err(Errno::EINVAL);
     }
-    if DomId(request.domid) == DomId::SELF || DomId(request.domid) == caller.domain().id {
+    if request.domid == DomId::SELF || request.domid == caller.domain().id {
         return Err(Errno::EPERM);
     }
     let owner = caller.device_model_target(request.domid)?;
@@ -29,7 +29,7 @@ pub fn acquire(caller: &Caller<'_>, command: u64, address: u64) -> Answer {
         return Err(Errno::ESRCH);
     }
     let size = size(&owner, request.kind, request.id)?;
-    if request.frame_list == 0 {
+    if request.frame_list.is_null() {
         if request.nr_frames != 0 {
             return Err(Errno::EINVAL);
         }
@@ -86,20 +86,15 @@ fn pages(
             let command = u64::from(MemoryOp::AcquireResource.number()) | index << OP_BITS;
             return Ok(Reply::Continue([command, address, 0, 0, 0]));
         }
-        let place = gfn(caller, request, index);
+        let place = caller.read_element(request.frame_list, index);
         // The sum is below the object's size.
         let page = request.frame.wrapping_add(index);
         if let Err(errno) = place.and_then(|gfn| map(caller, owner, request, page, gfn)) {
-            for gfn in (0..index).map_while(|done| gfn(caller, request, done).ok()) {
+            for gfn in (0..index).map_while(|done| caller.read_element(request.frame_list, done).ok()) {
                 caller.domain().unmap_resource(gfn);
             }
             return Err(if index == 0 { errno } else { Errno::EIO });
         }
     }
     DONE
-}
-
-/// The frame at which page `index` is to appear.
-fn gfn(caller: &Caller<'_>, request: &AcquireResource, index: u64) -> Result<Gfn, Errno> {
-    caller.read::<u64>(Caller::element::<u64>(request.frame_list, index)?).map(Gfn)
 }

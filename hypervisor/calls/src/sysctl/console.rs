@@ -23,8 +23,8 @@ pub fn read(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Errno> {
         let mut bytes = [0; CHUNK];
         let wanted = bytes.len().min((room - done) as usize);
         let (count, position) = console().read_back(from, bytes.get_mut(..wanted).unwrap_or_default());
-        let address = asked.buffer.checked_add(done.into()).ok_or(Errno::EFAULT)?;
-        caller.write_bytes(address, bytes.get(..count).unwrap_or_default())?;
+        let place = Caller::element(asked.buffer, done.into())?;
+        caller.write_bytes(place, bytes.get(..count).unwrap_or_default())?;
         done += count as u32;
         from = Some(position);
         if count < wanted {
@@ -46,7 +46,7 @@ pub fn press_keys(caller: &Caller<'_>, payload: &Payload) -> Result<(), Errno> {
     let asked: DebugKeys = payload.get();
     let mut pressed = [false; 1 << u8::BITS];
     for index in 0..asked.nr_keys.min(MAX_KEYS) {
-        let key: u8 = caller.read(Caller::element::<u8>(asked.keys, index.into())?)?;
+        let key = caller.read_element(asked.keys, index.into())?;
         if let Some(before @ false) = pressed.get_mut(usize::from(key)) {
             *before = true;
             caller.hv.press_debug_key(key);

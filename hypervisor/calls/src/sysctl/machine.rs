@@ -45,7 +45,7 @@ pub fn idle_times(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Errn
     for cpu in 0..count {
         let ticks = caller.hv.scheduler.idle_time(CpuId(cpu as u16), now).unwrap_or(0);
         let idle = CpuIdle { idletime: arch::nanoseconds(ticks) };
-        caller.write(Caller::element::<CpuIdle>(asked.info, cpu.into())?, &idle)?;
+        caller.write_element(asked.info, cpu.into(), &idle)?;
     }
     asked.nr_cpus = count;
     payload.set(&asked);
@@ -66,13 +66,12 @@ pub fn free_memory(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Err
 pub fn cpus(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Errno> {
     let mut asked: CpuTopoInfo = payload.get();
     let all = u32::from(caller.hv.cpus());
-    if asked.cputopo == 0 {
+    if asked.cputopo.is_null() {
         asked.num_cpus = all;
     } else {
         asked.num_cpus = asked.num_cpus.min(all);
         for cpu in 0..asked.num_cpus {
-            let place = Caller::element::<CpuTopo>(asked.cputopo, cpu.into())?;
-            caller.write(place, &CpuTopo { core: 0, socket: 0, node: 0 })?;
+            caller.write_element(asked.cputopo, cpu.into(), &CpuTopo { core: 0, socket: 0, node: 0 })?;
         }
     }
     payload.set(&asked);
@@ -81,16 +80,16 @@ pub fn cpus(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Errno> {
 
 pub fn nodes(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Errno> {
     let mut asked: NumaInfo = payload.get();
-    if asked.meminfo == 0 && asked.distance == 0 {
+    if asked.meminfo.is_null() && asked.distance.is_null() {
         asked.num_nodes = 1;
     } else {
         asked.num_nodes = asked.num_nodes.min(1);
-        if asked.num_nodes > 0 && asked.meminfo != 0 {
+        if asked.num_nodes > 0 && !asked.meminfo.is_null() {
             let frames = &caller.hv.frames;
             let memory = NodeMemory { memsize: bytes(frames.total()), memfree: bytes(frames.free_frames()) };
             caller.write(asked.meminfo, &memory)?;
         }
-        if asked.num_nodes > 0 && asked.distance != 0 {
+        if asked.num_nodes > 0 && !asked.distance.is_null() {
             caller.write(asked.distance, &LOCAL)?;
         }
     }

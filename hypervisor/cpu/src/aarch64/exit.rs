@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use xenolith_calls::{self as hypercall, Caller};
-use xenolith_core::types::Gfn;
+use xenolith_core::types::{Gfn, Intid};
 use xenolith_domain::hypervisor::VcpuRef;
 use xenolith_isa::regs::Length;
 use xenolith_isa::sysreg::{self, Outcome, SgiGroup, SysregAccess, VcpuView};
@@ -99,7 +99,7 @@ fn system_register(exit: &mut Exit<'_>, access: SysregAccess, length: Length) {
         }
         Outcome::Deactivate { value } => {
             exit.domain().present_interrupts(exit.vcpu.vcpu());
-            let intid = (value & 0xff_ffff) as u32;
+            let intid = Intid((value & 0xff_ffff) as u32);
             exit.domain().change_vgic(|vgic| vgic.deactivate(exit.vcpu.id, intid));
             exit.vcpu.vcpu().mark_interrupts_changed();
         }

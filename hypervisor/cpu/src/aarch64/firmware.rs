@@ -4,7 +4,7 @@ use xenolith_abi::sched::ShutdownReason;
 
 use xenolith_domain::domain::{Domain, DomainRef};
 use xenolith_host::command_line::XenVersion;
-use xenolith_isa::psci::{self, Call, CpuOn, Status};
+use xenolith_isa::psci::{self, AffinityInfo, Call, CpuOn, ErrorCode};
 
 use super::Exit;
 
@@ -13,13 +13,13 @@ pub fn call(exit: &mut Exit<'_>) {
     let domain = exit.domain();
     let call = psci::decode([exit.regs.x[0], exit.regs.x[1], exit.regs.x[2], exit.regs.x[3]]);
     match call {
-        Call::CpuOn(request) => exit.regs.x[0] = request.status(cpu_on(domain, &request)).x0(),
+        Call::CpuOn(request) => exit.regs.x[0] = psci::x0(request.result(cpu_on(domain, &request))),
         Call::CpuOff => {
             domain.stop_vcpu(exit.vcpu.vcpu());
             exit.local.choose();
         }
         Call::CpuSuspend => {
-            exit.regs.x[0] = Status::Success.x0();
+            exit.regs.x[0] = psci::x0(Ok(()));
             domain.wait_for_interrupt(exit.vcpu.vcpu(), exit.local);
         }
         Call::AffinityInfo { target, level } => exit.regs.x[0] = affinity_info(&domain, target, level),
@@ -45,25 +45,21 @@ fn answer(exit: &mut Exit<'_>, call: Call) {
     }
 }
 
-fn cpu_on(domain: DomainRef<'_>, request: &CpuOn) -> Status {
-    let id = match request.check() {
-        Ok(id) => id,
-        Err(status) => return status,
-    };
-    let Some(other) = domain.vcpu(id) else { return Status::InvalidParameters };
+fn cpu_on(domain: DomainRef<'_>, request: &CpuOn) -> Result<(), ErrorCode> {
+    let other = domain.vcpu(request.check()?).ok_or(ErrorCode::InvalidParameters)?;
     match domain.start_vcpu(other, request.entry, request.context) {
-        true => Status::Success,
-        false => Status::AlreadyOn,
+        true => Ok(()),
+        false => Err(ErrorCode::AlreadyOn),
     }
 }
 
 fn affinity_info(domain: &Domain, mpidr: u64, level: u32) -> u64 {
     if level != 0 {
-        return Status::InvalidParameters.x0();
+        return psci::x0(Err(ErrorCode::InvalidParameters));
     }
     match psci::vcpu_of(mpidr).and_then(|id| domain.vcpu(id)) {
-        Some(other) if other.is_off() => psci::AFFINITY_OFF,
-        Some(_) => psci::AFFINITY_ON,
-        None => Status::InvalidParameters.x0(),
+        Some(other) if other.is_off() => u32::from(AffinityInfo::Off).into(),
+        Some(_) => u32::from(AffinityInfo::On).into(),
+        None => psci::x0(Err(ErrorCode::InvalidParameters)),
     }
 }

@@ -5,7 +5,6 @@
 mod build;
 mod guest_context;
 mod interrupts;
-pub mod layout;
 mod list_registers;
 
 use core::sync::atomic::{AtomicBool, AtomicU64};
@@ -14,13 +13,13 @@ use arrayvec::ArrayVec;
 use xenolith_abi::domctl::{ArchDomainInfo, GicVersion};
 
 use xenolith_core::sync::Mutex;
-use xenolith_core::types::VcpuId;
+use xenolith_core::types::{Intid, VcpuId};
 use xenolith_isa::physical_timer::PhysicalTimer;
 use xenolith_isa::psci::{self, Mitigations};
 use xenolith_isa::sysreg::FilteredIds;
 use xenolith_isa::vgic::Vgic;
 
-pub use build::{ArchConfig, Controller, CpuInterface, flush_tables};
+pub use build::{ArchConfig, flush_tables};
 pub use guest_context::{WrittenContext, entry_registers, log_registers, read_context, unmask_interrupts};
 pub use xenolith_arch::context::Context;
 pub use xenolith_arch::gic::kick as kick_cpu;
@@ -34,19 +33,19 @@ pub use xenolith_isa::vgic::ConfigError as ArchError;
 pub const CAPABILITIES: &str = "xen-3.0-aarch64 ";
 
 /// The lowest number of an interrupt that all CPUs share: an SPI (GIC, INTID 32 and above).
-pub const FIRST_SHARED_INTERRUPT: u32 = 32;
+pub const FIRST_SHARED_INTERRUPT: Intid = Intid::FIRST_SPI;
 
 /// The interrupts that EL2 itself uses, by INTID.
 #[derive(Clone, Copy, Debug)]
 pub struct Lines {
     /// EL2's own timer.
-    pub timer: u32,
+    pub timer: Intid,
     /// The virtual timer of the vCPU that runs.
-    pub guest_timer: u32,
+    pub guest_timer: Intid,
     /// A list register has become free.
-    pub maintenance: u32,
+    pub maintenance: Intid,
     /// The console's UART.
-    pub console: Option<u32>,
+    pub console: Option<Intid>,
 }
 
 /// What the hypervisor knows of the machine's CPUs.
@@ -72,11 +71,11 @@ pub struct DomainArch {
     /// Its interrupt controller has system registers (GICv3).
     pub gic_system_registers: bool,
     /// The private interrupt of the virtual timer.
-    pub guest_timer: u32,
+    pub guest_timer: Intid,
     /// The private interrupt of the EL1 physical timer.
-    pub physical_timer: u32,
+    pub physical_timer: Intid,
     /// The private interrupt that announces events.
-    pub event_ppi: u32,
+    pub event_ppi: Intid,
     /// The registers that select its stage 2.
     pub stage2: Stage2,
     /// Its interrupt controller.
@@ -91,22 +90,22 @@ impl DomainArch {
     }
 
     /// Whether it has a shared interrupt of this number.
-    pub fn has_shared_interrupt(&self, intid: u32) -> bool {
-        intid < self.vgic.lock().interrupts()
+    pub fn has_shared_interrupt(&self, intid: Intid) -> bool {
+        intid.0 < self.vgic.lock().interrupts()
     }
 
     /// Whether it has a shared interrupt of this number that no physical one comes as.
-    pub fn is_free_line(&self, intid: u32) -> bool {
+    pub fn is_free_line(&self, intid: Intid) -> bool {
         self.vgic.lock().is_free_line(intid)
     }
 
     /// Whether a shared interrupt is anywhere between its cause and its end.
-    pub fn is_in_flight(&self, intid: u32) -> bool {
+    pub fn is_in_flight(&self, intid: Intid) -> bool {
         self.vgic.lock().in_flight(None, intid)
     }
 
     /// The first interrupts of a vCPU that wait or are served, with their states, for a person to read.
-    pub fn interrupts_in_hand<const N: usize>(&self, vcpu: VcpuId) -> ArrayVec<(u32, &'static str), N> {
+    pub fn interrupts_in_hand<const N: usize>(&self, vcpu: VcpuId) -> ArrayVec<(Intid, &'static str), N> {
         self.vgic.lock().in_hand(vcpu).take(N).collect()
     }
 }
@@ -143,7 +142,7 @@ impl VcpuArch {
 }
 
 /// Switches a shared interrupt of the machine off, and makes it inactive.
-pub fn silence_interrupt(intid: u32) {
+pub fn silence_interrupt(intid: Intid) {
     xenolith_arch::gic::disable(intid);
     xenolith_arch::gic::set_active(intid, false);
 }

@@ -119,8 +119,8 @@ impl Hypervisor {
     /// `ESRCH`: no such guest or backend, or it is dying. `EINVAL`: the guest is to serve itself. `ENOSPC`: the guest has
     /// too many device models. Others: those of [`Slots::create`](xenolith_policy::slots::Slots::create).
     pub fn create_slot(&self, wanted: &Slot) -> Result<u32, Errno> {
-        let guest = self.live_domain(DomId(wanted.guest)).ok_or(Errno::ESRCH)?;
-        let backend = self.live_domain(DomId(wanted.backend)).ok_or(Errno::ESRCH)?;
+        let guest = self.live_domain(wanted.guest).ok_or(Errno::ESRCH)?;
+        let backend = self.live_domain(wanted.backend).ok_or(Errno::ESRCH)?;
         let number = self.register_slot(&guest, &backend, wanted)?;
         self.raise_virq_of(backend.id, Virq::DeviceSlots);
         Ok(number)

@@ -1,5 +1,6 @@
 //! What a domain and its vCPUs are doing, in the words of the toolstack.
 
+use xenolith_abi::Gfn;
 use xenolith_abi::domctl::{DomainInfo, SHUTDOWN_REASON_NONE, SHUTDOWN_REASON_SHIFT, VcpuInfo, info_flag};
 
 use crate::vcpu::{Power, Vcpu};
@@ -40,11 +41,11 @@ impl DomainRef<'_> {
         let flags = flags.iter().filter(|(holds, _)| *holds).fold(0, |all, (_, flag)| all | flag);
         let memory = self.memory.lock();
         DomainInfo {
-            domain: self.id.0,
+            domain: self.id,
             flags,
             tot_pages: memory.pages,
             max_pages: memory.max_pages,
-            shared_info_frame: memory.shared_info_gfn.map_or(u64::MAX, |gfn| gfn.0),
+            shared_info_frame: memory.shared_info_gfn.unwrap_or(Gfn(u64::MAX)),
             cpu_time,
             nr_online_vcpus: online,
             max_vcpu_id: u32::try_from(self.vcpus.len()).unwrap_or(u32::MAX).wrapping_sub(1),

@@ -6,7 +6,7 @@
 use xenolith_abi::Errno;
 
 use crate::parts::permits::Range;
-use xenolith_core::types::{Gfn, Mfn};
+use xenolith_core::types::{Gfn, Intid, Mfn};
 use xenolith_memory::p2m::MapKind;
 
 use super::{Domain, DomainRef};
@@ -103,7 +103,7 @@ impl Domain {
 impl DomainRef<'_> {
     /// Permits this domain to have an interrupt of `giver`, or no longer. `EPERM`: it is not the giver's. `EBUSY`: the
     /// domain has it, so that the permission cannot go. `ENOSPC`: too many.
-    pub fn permit_interrupt(self, giver: &Domain, intid: u32, allow: bool) -> Result<(), Errno> {
+    pub fn permit_interrupt(self, giver: &Domain, intid: Intid, allow: bool) -> Result<(), Errno> {
         let owner = self.hv.owner_of_interrupt(intid);
         let given = self.permits.lock().has_interrupt(intid);
         if owner != Some(giver.id) && owner != Some(self.id) && (allow || !given) {
@@ -118,7 +118,7 @@ impl DomainRef<'_> {
     /// Gives the domain a shared interrupt of `giver` under its own number, masked. `EPERM`: not permitted. `EINVAL`: it
     /// has no such interrupt, or is dying. `EBUSY`: another domain has it, such as the giver when it has not permitted this, or
     /// the giver is handling one just now.
-    pub fn bind_interrupt(self, giver: &Domain, intid: u32) -> Result<(), Errno> {
+    pub fn bind_interrupt(self, giver: &Domain, intid: Intid) -> Result<(), Errno> {
         let permitted = self.permits.lock().has_interrupt(intid);
         if !permitted {
             let in_use = self.hv.owner_of_interrupt(intid) == Some(giver.id);
@@ -146,7 +146,7 @@ impl DomainRef<'_> {
 
     /// Gives a shared interrupt back to `taker`, masked. `EINVAL`: the domain does not have it. `EBUSY`: it is handling one
     /// just now.
-    pub fn unbind_interrupt(self, taker: &Domain, intid: u32) -> Result<(), Errno> {
+    pub fn unbind_interrupt(self, taker: &Domain, intid: Intid) -> Result<(), Errno> {
         if self.hv.owner_of_interrupt(intid) != Some(self.id) {
             return Err(Errno::EINVAL);
         }
@@ -157,7 +157,7 @@ impl DomainRef<'_> {
         self.give_interrupt_back(taker, intid)
     }
 
-    fn give_interrupt_back(self, taker: &Domain, intid: u32) -> Result<(), Errno> {
+    fn give_interrupt_back(self, taker: &Domain, intid: Intid) -> Result<(), Errno> {
         self.detach_interrupt(intid);
         if !self.hv.move_interrupt(intid, self.id, taker.id) {
             return Err(Errno::EINVAL);
@@ -169,13 +169,13 @@ impl DomainRef<'_> {
     /// Gives all shared interrupts that the domain was permitted to have back to `taker`, masked: for its end, when no CPU
     /// has a vCPU of it.
     pub fn give_interrupts_back(self, taker: &Domain) {
-        let mut from = 0;
+        let mut from = Intid(0);
         while let Some(intid) = self.hv.next_interrupt_of(self.id, from) {
             // Others were never the taker's.
             if self.permits.lock().has_interrupt(intid) {
                 let _ = self.give_interrupt_back(taker, intid);
             }
-            from = intid.saturating_add(1);
+            from = Intid(intid.0.saturating_add(1));
         }
     }
 }

@@ -9,7 +9,7 @@ use xenolith_abi::event::Virq;
 use crate::console::{Typed, console};
 use crate::hypervisor::Hypervisor;
 use xenolith_core::sync::Mutex;
-use xenolith_core::types::{DomId, Gfn, Ipa, VcpuId};
+use xenolith_core::types::{DomId, Gfn, Intid, Ipa, VcpuId};
 use xenolith_memory::frames::FrameRef;
 use xenolith_policy::event::{ConsumerTag, Port};
 use xenolith_vdev::address_table::Handler;
@@ -21,7 +21,7 @@ use crate::parts::io_state::IoState;
 impl Domain {
     /// Gives a domain a UART on the machine's console. `EEXIST`: something else is emulated in its page. `ENOMEM`: no
     /// memory. A domain that has one keeps it as it is.
-    pub fn make_console_uart(&self, base: Ipa, intid: u32) -> Result<(), Errno> {
+    pub fn make_console_uart(&self, base: Ipa, intid: Intid) -> Result<(), Errno> {
         let mut addresses = self.addresses.change();
         if self.vuart.get().is_none() {
             addresses.emulate(base, vuart::SIZE, Handler::Vuart)?;
@@ -78,7 +78,7 @@ impl DomainRef<'_> {
     /// `EINVAL`: it has one, there is no such page, it has no such interrupt, or it is dying. `EEXIST`: something else is
     /// emulated in its page. `ENOSPC`, `ENOMEM`: no port, or no memory.
     pub fn make_uart(self, gfn: Gfn, console: DomId) -> Result<Port, Errno> {
-        if !self.arch.is_free_line(PL011_SPI.0) {
+        if !self.arch.is_free_line(PL011_SPI) {
             return Err(Errno::EINVAL);
         }
         let port = self.events.lock().alloc_consumer(VcpuId(0), console, vuart::TAG)?;
@@ -105,7 +105,7 @@ impl DomainRef<'_> {
             if let Err(errno) = addresses.emulate(Ipa(PL011.start), vuart::SIZE, Handler::Vuart) {
                 return Some((errno, frame));
             }
-            self.vuart.call_once(|| Mutex::new(Vuart::on_ring(PL011_SPI.0, frame, port)));
+            self.vuart.call_once(|| Mutex::new(Vuart::on_ring(PL011_SPI, frame, port)));
             None
         });
         drop(addresses);

@@ -3,8 +3,9 @@
 use alloc::sync::Arc;
 
 use xenolith_abi::Errno;
+use xenolith_abi::domctl::GicVersion;
 
-use crate::arch::{ArchConfig, Controller};
+use crate::arch::ArchConfig;
 use crate::domain::Domain;
 use crate::hypervisor::Hypervisor;
 use xenolith_core::types::DomId;
@@ -29,8 +30,8 @@ pub struct NewDomain {
     pub grant_frames: Option<u32>,
     /// Frames of handles for grants of others; `None` for the default.
     pub maptrack_frames: Option<u32>,
-    /// Its interrupt controller.
-    pub controller: Controller,
+    /// Its interrupt controller; `None` for the machine's version.
+    pub gic: Option<GicVersion>,
     /// Shared interrupts: 0 to 988.
     pub spis: u32,
     /// Accesses to addresses where nothing is become data aborts.
@@ -72,7 +73,7 @@ impl Hypervisor {
 }
 
 fn config(request: &NewDomain, id: DomId) -> Result<DomainConfig<'static>, Errno> {
-    let (arch, most_vcpus) = ArchConfig::standard(request.controller, request.spis)?;
+    let arch = ArchConfig::standard(request.gic, request.spis)?;
     let limited = |number: Option<u32>, default| match number.unwrap_or(default) {
         number if number <= MAX_GRANT_FRAMES => Ok(number),
         _ => Err(Errno::EINVAL),
@@ -81,7 +82,7 @@ fn config(request: &NewDomain, id: DomId) -> Result<DomainConfig<'static>, Errno
     if grant_frames == 0 {
         return Err(Errno::EINVAL);
     }
-    let vcpus = u16::try_from(request.vcpus).ok().filter(|vcpus| (1..=most_vcpus).contains(vcpus));
+    let vcpus = u16::try_from(request.vcpus).ok().filter(|vcpus| (1..=arch.gic.max_vcpus()).contains(vcpus));
     Ok(DomainConfig {
         id,
         handle: request.handle,

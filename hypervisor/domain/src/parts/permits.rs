@@ -3,6 +3,7 @@
 use arrayvec::ArrayVec;
 use xenolith_abi::Errno;
 use xenolith_core::intervals::{IntervalError, Intervals};
+use xenolith_core::types::Intid;
 
 /// Ranges of frames that a domain may have permissions for.
 const RANGES: usize = 64;
@@ -17,7 +18,7 @@ pub type Range = (u64, u64);
 pub struct Permits {
     /// Machine frames.
     frames: Intervals,
-    interrupts: ArrayVec<u32, INTERRUPTS>,
+    interrupts: ArrayVec<Intid, INTERRUPTS>,
 }
 
 impl Permits {
@@ -39,12 +40,12 @@ impl Permits {
     }
 
     /// Whether the interrupt is permitted.
-    pub fn has_interrupt(&self, intid: u32) -> bool {
+    pub fn has_interrupt(&self, intid: Intid) -> bool {
         self.interrupts.contains(&intid)
     }
 
     /// Permits an interrupt, or no longer. `ENOSPC`: too many.
-    pub fn set_interrupt(&mut self, intid: u32, allow: bool) -> Result<(), Errno> {
+    pub fn set_interrupt(&mut self, intid: Intid, allow: bool) -> Result<(), Errno> {
         self.interrupts.retain(|other| *other != intid);
         if allow { self.interrupts.try_push(intid).map_err(|_| Errno::ENOSPC) } else { Ok(()) }
     }
@@ -84,10 +85,10 @@ mod tests {
         assert_eq!(permits.set_frames((0, u64::MAX), true), Ok(()));
         assert!(permits.covers((0, u64::MAX)));
         for intid in 0..INTERRUPTS as u32 {
-            assert_eq!(permits.set_interrupt(intid, true), Ok(()));
+            assert_eq!(permits.set_interrupt(Intid(intid), true), Ok(()));
         }
-        assert_eq!(permits.set_interrupt(99, true), Err(Errno::ENOSPC));
-        assert_eq!(permits.set_interrupt(7, false), Ok(()));
-        assert_eq!((permits.has_interrupt(7), permits.has_interrupt(8)), (false, true));
+        assert_eq!(permits.set_interrupt(Intid(99), true), Err(Errno::ENOSPC));
+        assert_eq!(permits.set_interrupt(Intid(7), false), Ok(()));
+        assert_eq!((permits.has_interrupt(Intid(7)), permits.has_interrupt(Intid(8))), (false, true));
     }
 }

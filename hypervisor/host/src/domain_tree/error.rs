@@ -3,6 +3,7 @@
 use core::fmt;
 
 use crate::platform::PlatformError;
+use xenolith_core::types::Intid;
 
 /// What is wrong with the wishes for a domain, or with the host's tree under them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub enum TreeError {
     /// No memory was asked for.
     NoMemory,
     /// The number for event channels is no PPI, or a node of the host's uses it.
-    EventPpiTaken(u32),
+    EventPpiTaken(Intid),
     /// An address or a size needs more cells than the tree's root has.
     TooWide {
         /// What it belongs to.
@@ -52,7 +53,7 @@ impl fmt::Display for TreeError {
                 )
             }
             TreeError::NoMemory => write!(f, "a domain needs memory"),
-            TreeError::EventPpiTaken(intid) => {
+            TreeError::EventPpiTaken(Intid(intid)) => {
                 write!(f, "interrupt {intid} cannot signal events: it is no PPI, or a device uses it")
             }
             TreeError::TooWide { what, value } => {

@@ -11,12 +11,12 @@ use machine_model::tree::node::{node, put, put_static_shm};
 use machine_model::tree::{PPI_FLAGS, StaticShm};
 
 use super::{HardwareDomainSpec, TreeError};
+use crate::platform::Platform;
 use crate::platform::tree::{Place, Tree};
-use crate::platform::{FIRST_PPI, GicLayout, Platform};
-use xenolith_core::types::Ipa;
+use xenolith_core::types::{Intid, Ipa};
 
 /// What the interrupt controller's node has as the host's does, if that has it.
-const INTERRUPT_CONTROLLER: [&str; 9] = [
+const INTERRUPT_CONTROLLER: [&str; 8] = [
     "compatible",
     "interrupt-controller",
     "#interrupt-cells",
@@ -24,7 +24,6 @@ const INTERRUPT_CONTROLLER: [&str; 9] = [
     "#size-cells",
     "ranges",
     "#redistributor-regions",
-    "redistributor-stride",
     "interrupt-parent",
 ];
 
@@ -127,10 +126,7 @@ pub fn hypervisor(style: &Style, spec: &HardwareDomainSpec<'_>) -> Result<Device
 /// The width of a unit address stays, because entries of `interrupt-map` are written for it.
 pub fn interrupt_controller(style: &Style, platform: &Platform, host: &Place<'_, '_>) -> DeviceTreeNode {
     use dtoolkit::Node;
-    let shown = match &platform.gic.layout {
-        GicLayout::V2 { .. } => 2,
-        GicLayout::V3 { redistributors, .. } => redistributors.len().saturating_add(1),
-    };
+    let shown = platform.gic.layout.regions().count();
     let entry = host.parent().map_or(0, |parent| parent.address_cells().saturating_add(parent.size_cells()));
     let reg = host.bytes("reg").unwrap_or_default();
     let reg = reg.get(..entry.saturating_mul(4).saturating_mul(shown)).unwrap_or(reg);
@@ -148,8 +144,8 @@ pub fn interrupt_controller(style: &Style, platform: &Platform, host: &Place<'_,
 
 impl Style {
     /// A PPI as the interrupt controller's children write it.
-    fn ppi(&self, intid: u32) -> Vec<u32> {
-        let mut specifier = Vec::from([1, intid.saturating_sub(FIRST_PPI), PPI_FLAGS]);
+    fn ppi(&self, intid: Intid) -> Vec<u32> {
+        let mut specifier = Vec::from([1, intid.0.saturating_sub(Intid::FIRST_PPI.0), PPI_FLAGS]);
         specifier.resize(self.interrupt_cells.max(specifier.len()), 0);
         specifier
     }

@@ -14,7 +14,7 @@ use super::nodes::{self, Style};
 use super::{HardwareDomainSpec, TreeError};
 use crate::platform::tree::{Place, Tree, number};
 use crate::platform::{Interrupt, Platform, Region, Trigger, subtract};
-use xenolith_core::types::DomId;
+use xenolith_core::types::{DomId, Intid};
 
 /// What the walk gives.
 pub struct Rewritten {
@@ -30,7 +30,7 @@ pub struct Rewritten {
 #[derive(Default)]
 struct Resources {
     registers: Vec<Region>,
-    spis: BTreeMap<u32, Trigger>,
+    spis: BTreeMap<Intid, Trigger>,
 }
 
 struct Rewriter<'t, 'a> {
@@ -142,7 +142,7 @@ impl<'a> Rewriter<'_, 'a> {
         // not the domain's, whatever else is there.
         let ram = subtract(&self.platform.memory, &self.platform.reserved);
         let mut owned = pages(&ram);
-        owned.extend(pages(&self.platform.gic.layout.regions()));
+        owned.extend(pages(&self.platform.gic.regions()));
         owned.extend(pages(&self.kept.registers));
         subtract(&pages(&self.given.registers), &owned)
     }

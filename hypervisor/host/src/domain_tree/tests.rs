@@ -24,7 +24,7 @@ fn spec() -> HardwareDomainSpec<'static> {
         xen_version: (4, 17),
         grant_window: (Ipa(0x4020_0000), 0x4_0000),
         extended_regions: &[(Ipa(0x7000_0000), 0x1000_0000)],
-        event_ppi: 31,
+        event_ppi: Intid(31),
         common: &[],
         hidden: &["/pl011@9000000"],
     }
@@ -55,7 +55,7 @@ fn each_node<'a>(tree: &'a HardwareDomainTree, visit: &mut dyn FnMut(&FdtNode<'a
 }
 
 fn intids(tree: &HardwareDomainTree) -> Vec<u32> {
-    tree.spis.iter().map(|spi| spi.intid).collect()
+    tree.spis.iter().map(|spi| spi.intid.0).collect()
 }
 
 #[test]
@@ -119,6 +119,16 @@ fn the_interrupt_controller_keeps_its_place_and_loses_what_is_the_hypervisors() 
 }
 
 #[test]
+fn redistributors_follow_each_other_as_the_vgic_has_them() {
+    // The machine's are twice as far apart; those of the vGIC are not, and their GICR_TYPER says how far.
+    let host = with(GICV3, "intc@8000000", "redistributor-stride", &[0, 0x4_0000]);
+    let tree = rewrite(&host, &spec());
+    assert!(bytes(&find(&tree, "/intc@8000000").unwrap(), "redistributor-stride").is_none());
+    let platform = Platform::parse(&host).unwrap();
+    assert_eq!((platform.gic.stride, vcpu_limit(&platform)), (Some(0x4_0000), 123));
+}
+
+#[test]
 fn what_the_hypervisor_owns_is_neither_shown_nor_mapped_nor_routed() {
     for host in [GICV2, GICV3] {
         let tree = rewrite(host, &spec());
@@ -157,7 +167,7 @@ fn devices_of_the_virt_machine_are_mapped_and_routed() {
         let lines: Vec<u32> = (34..=39).chain(48..=79).collect();
         assert_eq!(intids(&tree), lines);
         for spi in &tree.spis {
-            assert_eq!(spi.trigger == Trigger::Edge, spi.intid >= 48, "{spi:?}");
+            assert_eq!(spi.trigger == Trigger::Edge, spi.intid >= Intid(48), "{spi:?}");
         }
         let pcie = find(&tree, "/pcie@10000000").unwrap();
         assert_eq!(bytes(&pcie, "interrupt-map").unwrap().len(), 640);
@@ -194,16 +204,16 @@ fn a_node_with_a_ppi_is_dropped_and_its_ppi_is_not_free() {
         ));
     });
     let platform = Platform::parse(&host).unwrap();
-    assert_eq!(free_ppi(GICV3, &Platform::parse(GICV3).unwrap()), Some(31));
-    assert_eq!(free_ppi(&host, &platform), Some(28));
-    assert_eq!(fails(&host, &spec()), TreeError::EventPpiTaken(31));
-    let tree = rewrite(&host, &HardwareDomainSpec { event_ppi: 28, ..spec() });
+    assert_eq!(free_ppi(GICV3, &Platform::parse(GICV3).unwrap()), Some(Intid(31)));
+    assert_eq!(free_ppi(&host, &platform), Some(Intid(28)));
+    assert_eq!(fails(&host, &spec()), TreeError::EventPpiTaken(Intid(31)));
+    let tree = rewrite(&host, &HardwareDomainSpec { event_ppi: Intid(28), ..spec() });
     assert!(find(&tree, "/watchdog@9100000").is_none());
     assert!(!intids(&tree).contains(&132));
     for taken in [15, 25, 27, 32] {
         assert_eq!(
-            fails(GICV3, &HardwareDomainSpec { event_ppi: taken, ..spec() }),
-            TreeError::EventPpiTaken(taken)
+            fails(GICV3, &HardwareDomainSpec { event_ppi: Intid(taken), ..spec() }),
+            TreeError::EventPpiTaken(Intid(taken))
         );
     }
 }
@@ -309,12 +319,12 @@ fn vcpus_are_numbered_sixteen_to_a_cluster() {
 /// What the rest of the hypervisor relies on, whatever the host's tree says.
 fn check(platform: &Platform, tree: &HardwareDomainTree) -> Result<(), TestCaseError> {
     prop_assert!(tree.spis.windows(2).all(|pair| pair[0].intid < pair[1].intid));
-    prop_assert!(tree.spis.iter().all(|spi| (FIRST_SPI..1020).contains(&spi.intid)));
+    prop_assert!(tree.spis.iter().all(|spi| (Intid::FIRST_SPI..Intid::SPIS_END).contains(&spi.intid)));
     prop_assert!(tree.mmio.windows(2).all(|pair| pair[0].end() < pair[1].start()));
     let ram = subtract(&platform.memory, &platform.reserved);
     for region in &tree.mmio {
         prop_assert!(region.start().0 % 0x1000 == 0 && region.end().0 % 0x1000 == 0);
-        prop_assert!(!ram.iter().chain(&platform.gic.layout.regions()).any(|owned| owned.overlaps(*region)));
+        prop_assert!(!ram.iter().chain(&platform.gic.regions()).any(|owned| owned.overlaps(*region)));
     }
     let result = Tree::open(&tree.dtb).unwrap();
     let hypervisor =
@@ -331,7 +341,7 @@ proptest! {
     #[test]
     fn a_damaged_host_tree_gives_a_sound_tree_or_an_error(host in prop_oneof![damaged(), nonsensical()]) {
         if let Ok(platform) = Platform::parse(&host) {
-            let event_ppi = free_ppi(&host, &platform).unwrap_or(31);
+            let event_ppi = free_ppi(&host, &platform).unwrap_or(Intid(31));
             match hardware_domain(&host, &platform, &HardwareDomainSpec { event_ppi, vcpus: 1, ..spec() }) {
                 Ok(tree) => check(&platform, &tree)?,
                 Err(error) => prop_assert!(!error.to_string().is_empty()),
@@ -352,7 +362,7 @@ proptest! {
         let platform = Platform::parse(host).unwrap();
         let memory: Vec<(Ipa, u64)> = banks.iter().map(|&(start, size)| (Ipa(start), size)).collect();
         let initrd = initrd.map(|(start, size)| (Ipa(start), size));
-        let wishes = HardwareDomainSpec { vcpus, memory: &memory, event_ppi, arguments: &arguments, initrd, ..spec() };
+        let wishes = HardwareDomainSpec { vcpus, memory: &memory, event_ppi: Intid(event_ppi), arguments: &arguments, initrd, ..spec() };
         if let Ok(tree) = hardware_domain(host, &platform, &wishes) {
             check(&platform, &tree)?;
             let cpus = find(&tree, "/cpus").unwrap().children().count();

@@ -4,6 +4,7 @@ use alloc::string::String;
 use core::fmt;
 
 use crate::platform::{PlatformError, Region};
+use xenolith_core::types::Intid;
 
 /// What two claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,14 +12,14 @@ pub enum Resource {
     /// Pages of registers.
     Pages(Region),
     /// An interrupt, by INTID.
-    Interrupt(u32),
+    Interrupt(Intid),
 }
 
 impl fmt::Display for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Resource::Pages(region) => write!(f, "the pages {region}"),
-            Resource::Interrupt(intid) => write!(f, "interrupt {intid}"),
+            Resource::Interrupt(Intid(intid)) => write!(f, "interrupt {intid}"),
         }
     }
 }
@@ -63,7 +64,7 @@ pub enum PassthroughError {
         /// The node in the partial tree.
         node: String,
         /// The interrupt.
-        intid: u32,
+        intid: Intid,
         /// The host's node.
         host: String,
     },
@@ -112,7 +113,7 @@ impl fmt::Display for PassthroughError {
                 "partial device tree node {node}: no IOMMU confines the device's DMA; if that is meant, say \
                  `xen,force-assign-without-iommu`"
             ),
-            E::ForeignInterrupt { node, intid, host } => write!(
+            E::ForeignInterrupt { node, intid: Intid(intid), host } => write!(
                 f,
                 "partial device tree node {node}: `interrupts` names interrupt {intid}, which is not one of the \
                  host's {host}"

@@ -11,7 +11,8 @@ use machine_model::tree::GIC_PHANDLE;
 
 use super::{Device, PassthroughError, Window};
 use crate::platform::tree::{Place, Then, Tree, cells, entries};
-use crate::platform::{FIRST_SPI, Interrupt, Region};
+use crate::platform::{Interrupt, Region};
+use xenolith_core::types::Intid;
 use xenolith_core::types::{Ipa, PAGE_SIZE, Pa};
 
 /// Devices in one tree at most.
@@ -146,7 +147,7 @@ fn interrupts(tree: &Tree<'_>, gic: u32, place: &Place<'_, '_>) -> Result<Vec<In
     } else {
         Vec::new()
     };
-    let shared = |line: &Option<Interrupt>| line.filter(|line| line.intid >= FIRST_SPI);
+    let shared = |line: &Option<Interrupt>| line.filter(|line| line.intid >= Intid::FIRST_SPI);
     let shared: Option<Vec<Interrupt>> = lines.iter().map(shared).collect();
     shared.ok_or_else(|| bad(place, "interrupts", "names something else than a shared interrupt (SPI)"))
 }

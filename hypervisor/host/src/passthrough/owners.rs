@@ -9,14 +9,14 @@ use super::{Device, Granted, PassthroughError, Resource};
 use crate::domain_tree::PASSED_THROUGH;
 use crate::platform::tree::{Place, Then, Tree};
 use crate::platform::{Interrupt, Platform, PlatformError, Region};
-use xenolith_core::types::DomId;
+use xenolith_core::types::{DomId, Intid};
 
 /// Pages and interrupts that somebody has, and why.
 struct Claim {
     owner: Owner,
     node: String,
     pages: Vec<Region>,
-    lines: Vec<u32>,
+    lines: Vec<Intid>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Owners {
         owners.claims.push(Claim {
             owner: Owner::Hypervisor,
             node: platform.gic.path.clone(),
-            pages: platform.gic.layout.regions().iter().map(|region| region.to_pages()).collect(),
+            pages: platform.gic.regions().iter().map(|region| region.to_pages()).collect(),
             lines: Vec::new(),
         });
         tree.walk(&mut |place| {

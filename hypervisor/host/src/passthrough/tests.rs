@@ -8,7 +8,7 @@ use crate::domain_tree::{HardwareDomainSpec, hardware_domain};
 use crate::platform::fixtures::domains::{device, first_page, flag, host, partial, slot};
 use crate::platform::fixtures::{GICV3, cells, edited, string};
 use crate::platform::{Platform, Trigger};
-use xenolith_core::types::{DomId, Pa};
+use xenolith_core::types::{DomId, Intid, Pa};
 
 const D1: DomId = DomId(1);
 const D2: DomId = DomId(2);
@@ -45,7 +45,7 @@ fn first_domain(host: &[u8]) -> crate::domain_tree::HardwareDomainTree {
         xen_version: (4, 17),
         grant_window: (Ipa(0x4020_0000), 0x4_0000),
         extended_regions: &[],
-        event_ppi: 31,
+        event_ppi: Intid(31),
         common: &[],
         hidden: &["/pl011@9000000"],
     };
@@ -60,7 +60,7 @@ fn a_device_that_is_given_up_is_granted() {
     let page = Region::new(Pa(0x0a00_0000), 0x1000).unwrap();
     let window = Window { machine: page, guest: Ipa(0x0a00_0000) };
     assert_eq!(granted.windows, [(name.clone(), window)]);
-    assert_eq!(granted.interrupts, [(name, Interrupt { intid: 50, trigger: Trigger::Edge })]);
+    assert_eq!(granted.interrupts, [(name, Interrupt { intid: Intid(50), trigger: Trigger::Edge })]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use arrayvec::ArrayVec;
 use super::error::PlatformError;
 use super::region::{Region, merge};
 use super::tree::{Then, Tree, cells, entries};
+use xenolith_core::types::Intid;
 
 /// CPUs that the hypervisor drives at most.
 pub const MAX_CPUS: usize = 64;
@@ -35,13 +36,13 @@ impl Mpidr {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timer {
     /// The EL1 physical timer, secure.
-    pub secure_physical: u32,
+    pub secure_physical: Intid,
     /// The EL1 physical timer.
-    pub physical: u32,
+    pub physical: Intid,
     /// The virtual timer.
-    pub r#virtual: u32,
+    pub r#virtual: Intid,
     /// The EL2 physical timer.
-    pub hypervisor: u32,
+    pub hypervisor: Intid,
     /// The counter's frequency in Hz, given only where CNTFRQ_EL0 is wrong.
     pub frequency: Option<u32>,
 }

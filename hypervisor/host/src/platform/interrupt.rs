@@ -8,13 +8,8 @@ use alloc::vec::Vec;
 use dtoolkit::fdt::FdtNode;
 
 use super::tree::{Place, Tree, bytes, cells, number};
+use xenolith_core::types::Intid;
 
-/// The first SPI's number (Arm GIC architecture: INTID 32).
-pub const FIRST_SPI: u32 = 32;
-/// The first PPI's number.
-pub const FIRST_PPI: u32 = 16;
-/// The number after the last SPI's (GICv2 and GICv3 without the extended range).
-const END_SPI: u32 = 1020;
 /// Interrupts of one node that are looked at.
 const MAX_INTERRUPTS: usize = 1024;
 /// Cells before an entry's end in an `interrupt-map` that a real tree may have.
@@ -33,7 +28,7 @@ pub enum Trigger {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interrupt {
     /// Its number: 16 to 31 a PPI, 32 to 1019 an SPI.
-    pub intid: u32,
+    pub intid: Intid,
     /// How it signals.
     pub trigger: Trigger,
 }
@@ -43,11 +38,11 @@ impl Interrupt {
     pub fn from_specifier(specifier: &[u32]) -> Option<Interrupt> {
         let [kind, number, flags, ..] = *specifier else { return None };
         let (first, end) = match kind {
-            0 => (FIRST_SPI, END_SPI),
-            1 => (FIRST_PPI, FIRST_SPI),
+            0 => (Intid::FIRST_SPI, Intid::SPIS_END),
+            1 => (Intid::FIRST_PPI, Intid::FIRST_SPI),
             _ => return None,
         };
-        let intid = first.checked_add(number).filter(|&intid| intid < end)?;
+        let intid = first.0.checked_add(number).map(Intid).filter(|&intid| intid < end)?;
         // 1 and 2 are edges, 4 and 8 levels; a PPI has a mask of CPUs in the bits from 8 on.
         let trigger = if flags & 3 != 0 { Trigger::Edge } else { Trigger::Level };
         Some(Interrupt { intid, trigger })
@@ -55,7 +50,7 @@ impl Interrupt {
 
     /// Whether each CPU has a line of its own with this number.
     pub fn is_private(self) -> bool {
-        self.intid < FIRST_SPI
+        self.intid < Intid::FIRST_SPI
     }
 }
 
@@ -128,9 +123,9 @@ mod tests {
     #[test]
     fn specifiers_name_private_and_shared_lines() {
         let line = |specifier: [u32; 3]| Interrupt::from_specifier(&specifier);
-        assert_eq!(line([0, 1, 4]), Some(Interrupt { intid: 33, trigger: Trigger::Level }));
-        assert_eq!(line([0, 16, 1]), Some(Interrupt { intid: 48, trigger: Trigger::Edge }));
-        assert_eq!(line([1, 11, 0xf08]), Some(Interrupt { intid: 27, trigger: Trigger::Level }));
+        assert_eq!(line([0, 1, 4]), Some(Interrupt { intid: Intid(33), trigger: Trigger::Level }));
+        assert_eq!(line([0, 16, 1]), Some(Interrupt { intid: Intid(48), trigger: Trigger::Edge }));
+        assert_eq!(line([1, 11, 0xf08]), Some(Interrupt { intid: Intid(27), trigger: Trigger::Level }));
         assert_eq!(line([1, 16, 4]), None);
         assert_eq!(line([0, 988, 4]), None);
         assert_eq!(line([0, u32::MAX, 4]), None);
@@ -142,7 +137,7 @@ mod tests {
         #[test]
         fn any_specifier_gives_a_line_of_the_gic_or_none(cells in prop::collection::vec(any::<u32>(), 0..6)) {
             if let Some(line) = Interrupt::from_specifier(&cells) {
-                prop_assert!((FIRST_PPI..END_SPI).contains(&line.intid));
+                prop_assert!((Intid::FIRST_PPI..Intid::SPIS_END).contains(&line.intid));
             }
         }
     }

@@ -36,6 +36,16 @@ impl Region {
         Pa(self.end)
     }
 
+    /// What a directly mapped guest has at the same addresses; `None` if it is no range of machine addresses.
+    pub fn from_guest(guest: machine_model::Region) -> Option<Region> {
+        Region::new(Pa(guest.start), guest.size)
+    }
+
+    /// The same addresses, as a guest has them that is directly mapped.
+    pub fn as_guest(self) -> machine_model::Region {
+        machine_model::Region::new(self.start, self.size())
+    }
+
     /// Bytes in the region; at least one.
     pub fn size(self) -> u64 {
         self.end - self.start

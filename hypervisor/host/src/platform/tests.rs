@@ -4,7 +4,9 @@ use proptest::prelude::*;
 
 use super::fixtures::{GICV2, GICV3, cells, damaged, edited, node, nonsensical, string, with, without};
 use super::*;
-use xenolith_core::types::Pa;
+use machine_model::Region as Range;
+use machine_model::gic::{Gic, Redistributors};
+use xenolith_core::types::{Intid, Pa};
 
 fn region(start: u64, size: u64) -> Region {
     Region::new(Pa(start), size).unwrap()
@@ -22,11 +24,21 @@ fn a_gicv3_machine_is_read() {
     assert_eq!(platform.cpus.as_slice(), [0, 1, 2, 3].map(Mpidr::new));
     assert_eq!(platform.gic.path, "/intc@8000000");
     assert_eq!(platform.gic.phandle, Some(0x8005));
-    assert_eq!(platform.gic.maintenance, 25);
-    let redistributors = [region(0x080a_0000, 0xf6_0000)].into_iter().collect();
-    let layout = GicLayout::V3 { distributor: region(0x0800_0000, 0x1_0000), redistributors, stride: None };
-    assert_eq!(platform.gic.layout, layout);
-    let timer = Timer { secure_physical: 29, physical: 30, r#virtual: 27, hypervisor: 26, frequency: None };
+    assert_eq!(platform.gic.maintenance, Intid(25));
+    let redistributors = Redistributors::one(Range::new(0x080a_0000, 0xf6_0000));
+    let layout = Gic::V3 { distributor: Range::new(0x0800_0000, 0x1_0000), redistributors };
+    assert_eq!((platform.gic.layout, platform.gic.extensions, platform.gic.stride), (layout, None, None));
+    assert_eq!(
+        platform.gic.regions().as_slice(),
+        [region(0x0800_0000, 0x1_0000), region(0x080a_0000, 0xf6_0000)]
+    );
+    let timer = Timer {
+        secure_physical: Intid(29),
+        physical: Intid(30),
+        r#virtual: Intid(27),
+        hypervisor: Intid(26),
+        frequency: None,
+    };
     assert_eq!(platform.timer, timer);
     assert_eq!(platform.psci, Psci { conduit: Conduit::Smc, version: (1, 0) });
     let uart = platform.uart.as_ref().unwrap();
@@ -34,7 +46,7 @@ fn a_gicv3_machine_is_read() {
         (uart.path.as_str(), uart.registers, uart.sbsa),
         ("/pl011@9000000", region(0x0900_0000, 0x1000), false)
     );
-    assert_eq!(uart.interrupt, Some(Interrupt { intid: 33, trigger: Trigger::Level }));
+    assert_eq!(uart.interrupt, Some(Interrupt { intid: Intid(33), trigger: Trigger::Level }));
     assert_eq!(platform.command_line, "console=dtuart dom0_mem=512M");
     assert_eq!(platform.domain_arguments, "console=hvc0 root=/dev/vda");
     assert_eq!(platform.kernel().unwrap().region, region(0x4600_0000, 30000));
@@ -45,14 +57,13 @@ fn a_gicv3_machine_is_read() {
 #[test]
 fn a_gicv2_machine_is_read() {
     let platform = Platform::parse(GICV2).unwrap();
-    let layout = GicLayout::V2 {
-        distributor: region(0x0800_0000, 0x1_0000),
-        cpu_interface: region(0x0801_0000, 0x1_0000),
-        hypervisor_interface: region(0x0803_0000, 0x1_0000),
-        virtual_cpu_interface: region(0x0804_0000, 0x1_0000),
-    };
-    assert_eq!(platform.gic.layout, layout);
-    assert_eq!(platform.gic.maintenance, 25);
+    let layout =
+        Gic::V2 { distributor: Range::new(0x0800_0000, 0x1_0000), cpu: Range::new(0x0801_0000, 0x1_0000) };
+    let extensions =
+        GicExtensions { control: region(0x0803_0000, 0x1_0000), cpu: region(0x0804_0000, 0x1_0000) };
+    assert_eq!((platform.gic.layout, platform.gic.extensions), (layout, Some(extensions)));
+    assert_eq!(platform.gic.regions().len(), 4);
+    assert_eq!(platform.gic.maintenance, Intid(25));
     assert_eq!(platform.modules.len(), 2);
 }
 
@@ -250,7 +261,7 @@ fn check(platform: &Platform) {
     for ppi in
         [timer.physical, timer.r#virtual, timer.hypervisor, timer.secure_physical, platform.gic.maintenance]
     {
-        assert!((FIRST_PPI..FIRST_SPI).contains(&ppi));
+        assert!((Intid::FIRST_PPI..Intid::FIRST_SPI).contains(&ppi));
     }
 }
 

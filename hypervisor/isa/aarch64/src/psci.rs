@@ -7,6 +7,7 @@ mod answer;
 
 pub use answer::{Mitigations, PsciAnswer, Workaround, answer};
 
+pub use arm_psci::{AffinityInfo, ErrorCode};
 use xenolith_core::types::VcpuId;
 
 /// PSCI_VERSION: 1.1.
@@ -15,43 +16,11 @@ pub const PSCI_1_1: u32 = 0x1_0001;
 pub const SMCCC_1_1: u32 = 0x1_0001;
 /// SMCCC_VERSION: 1.2.
 pub const SMCCC_1_2: u32 = 0x1_0002;
-/// MIGRATE_INFO_TYPE: there is no trusted operating system, or it needs no migration.
-pub const MIGRATION_NOT_REQUIRED: u32 = 2;
-/// AFFINITY_INFO: the vCPU is on.
-pub const AFFINITY_ON: u64 = 0;
-/// AFFINITY_INFO: the vCPU is off.
-pub const AFFINITY_OFF: u64 = 1;
 
-/// A result of PSCI, or of SMCCC where the number is −1, 0 or 1. X0 gets it with the sign in all 64 bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// Done.
-    Success,
-    /// No such function.
-    NotSupported,
-    /// A parameter is invalid, such as a vCPU that does not exist.
-    InvalidParameters,
-    /// Refused.
-    Denied,
-    /// The vCPU is on already.
-    AlreadyOn,
-    /// The entry point is invalid.
-    InvalidAddress,
-}
-
-impl Status {
-    /// The value for X0.
-    pub const fn x0(self) -> u64 {
-        let code: i64 = match self {
-            Status::Success => 0,
-            Status::NotSupported => -1,
-            Status::InvalidParameters => -2,
-            Status::Denied => -3,
-            Status::AlreadyOn => -4,
-            Status::InvalidAddress => -9,
-        };
-        code as u64
-    }
+/// The value for X0 of a call's result: of PSCI, or of SMCCC where it is success or "not supported", which have the same
+/// numbers there. X0 gets the sign in all 64 bits.
+pub fn x0(result: Result<(), ErrorCode>) -> u64 {
+    result.map_or_else(u64::from, |()| 0)
 }
 
 /// What a guest asks for.
@@ -114,51 +83,56 @@ pub struct CpuOn {
     pub entry: u64,
     /// Its X0.
     pub context: u64,
-    /// The call of PSCI 0.1, which does not know [`Status::AlreadyOn`].
+    /// The call of PSCI 0.1, which does not know [`ErrorCode::AlreadyOn`].
     pub legacy: bool,
 }
 
 impl CpuOn {
     /// The vCPU to start, if target and entry point are well formed. That it exists is for the caller to check.
-    pub fn check(&self) -> Result<VcpuId, Status> {
-        let vcpu = vcpu_of(self.target).ok_or(Status::InvalidParameters)?;
+    pub fn check(&self) -> Result<VcpuId, ErrorCode> {
+        let vcpu = vcpu_of(self.target).ok_or(ErrorCode::InvalidParameters)?;
         if self.entry & 1 != 0 {
-            return Err(Status::InvalidAddress);
+            return Err(ErrorCode::InvalidAddress);
         }
         Ok(vcpu)
     }
 
     /// The result as this version of the call names it.
-    pub fn status(&self, status: Status) -> Status {
-        match status {
-            Status::AlreadyOn if self.legacy => Status::InvalidParameters,
-            status => status,
-        }
+    pub fn result(&self, result: Result<(), ErrorCode>) -> Result<(), ErrorCode> {
+        result.map_err(|error| match error {
+            ErrorCode::AlreadyOn if self.legacy => ErrorCode::InvalidParameters,
+            error => error,
+        })
     }
 }
 
-/// Function identifiers. SMC64 forms have bit 30 set.
+/// Function identifiers: those of PSCI from 0.2 on as `arm_psci` numbers them, then its older ones and SMCCC's.
+///
+/// Calls are compared with these numbers. `FunctionId::try_from` would find 38 functions, of which twelve are served, and
+/// costs the image a KiB; `arm_psci::Function` would also refuse arguments that count for nothing here.
 mod id {
-    pub const SMC64: u32 = 1 << 30;
+    use arm_psci::FunctionId;
+
+    pub const PSCI_VERSION: u32 = FunctionId::PsciVersion as u32;
+    pub const CPU_SUSPEND: u32 = FunctionId::CpuSuspend32 as u32;
+    pub const CPU_SUSPEND_64: u32 = FunctionId::CpuSuspend64 as u32;
+    pub const CPU_OFF: u32 = FunctionId::CpuOff as u32;
+    pub const CPU_ON: u32 = FunctionId::CpuOn32 as u32;
+    pub const CPU_ON_64: u32 = FunctionId::CpuOn64 as u32;
+    pub const AFFINITY_INFO: u32 = FunctionId::AffinityInfo32 as u32;
+    pub const AFFINITY_INFO_64: u32 = FunctionId::AffinityInfo64 as u32;
+    pub const MIGRATE_INFO_TYPE: u32 = FunctionId::MigrateInfoType as u32;
+    pub const SYSTEM_OFF: u32 = FunctionId::SystemOff as u32;
+    pub const SYSTEM_RESET: u32 = FunctionId::SystemReset as u32;
+    pub const PSCI_FEATURES: u32 = FunctionId::PsciFeatures as u32;
     pub const LEGACY_CPU_OFF: u32 = 1;
     pub const LEGACY_CPU_ON: u32 = 2;
+    pub const SMC64: u32 = 1 << 30;
     pub const SMCCC_VERSION: u32 = 0x8000_0000;
     pub const ARCH_FEATURES: u32 = 0x8000_0001;
     pub const ARCH_WORKAROUND_1: u32 = 0x8000_8000;
     pub const ARCH_WORKAROUND_2: u32 = 0x8000_7fff;
     pub const ARCH_WORKAROUND_3: u32 = 0x8000_3fff;
-    pub const PSCI_VERSION: u32 = 0x8400_0000;
-    pub const CPU_SUSPEND: u32 = 0x8400_0001;
-    pub const CPU_SUSPEND_64: u32 = CPU_SUSPEND | SMC64;
-    pub const CPU_OFF: u32 = 0x8400_0002;
-    pub const CPU_ON: u32 = 0x8400_0003;
-    pub const CPU_ON_64: u32 = CPU_ON | SMC64;
-    pub const AFFINITY_INFO: u32 = 0x8400_0004;
-    pub const AFFINITY_INFO_64: u32 = AFFINITY_INFO | SMC64;
-    pub const MIGRATE_INFO_TYPE: u32 = 0x8400_0006;
-    pub const SYSTEM_OFF: u32 = 0x8400_0008;
-    pub const SYSTEM_RESET: u32 = 0x8400_0009;
-    pub const PSCI_FEATURES: u32 = 0x8400_000a;
     pub const STANDARD_COUNT: u32 = 0x8400_ff00;
     pub const STANDARD_UUID: u32 = 0x8400_ff01;
     pub const STANDARD_REVISION: u32 = 0x8400_ff03;

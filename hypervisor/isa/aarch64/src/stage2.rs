@@ -1,6 +1,7 @@
 //! Stage 2 as the AArch64 MMU reads it: descriptors (Arm ARM D8.3, stage 2 attributes), and the registers that select a
 //! domain's tables (D8.2, VTCR_EL2, VTTBR_EL2).
 
+use arm_sysregs::el2::registers::VtcrEl2;
 use xenolith_core::types::{Mfn, PAGE_SHIFT, Pa};
 use xenolith_memory::descriptor::Descriptor;
 use xenolith_memory::p2m::{AddressSpace, Geometry, MapKind, Vmid};
@@ -95,7 +96,6 @@ pub const fn geometry(physical_bits: u32) -> Option<Geometry> {
 /// VTCR_EL2: walks are cacheable and inner shareable, so that table writes need no cache maintenance. `vmid16`:
 /// ID_AA64MMFR1_EL1.VMIDBits says 16.
 pub const fn vtcr(geometry: Geometry, vmid16: bool) -> u64 {
-    const RES1: u64 = 1 << 31;
     const WRITE_BACK: u64 = 0b01;
     const INNER_SHAREABLE: u64 = 0b11;
     let t0sz = 64 - geometry.bits() as u64;
@@ -109,12 +109,13 @@ pub const fn vtcr(geometry: Geometry, vmid16: bool) -> u64 {
         44..48 => 4,
         48.. => 5,
     };
-    RES1 | (vmid16 as u64) << 19
-        | physical_size << 16
-        | INNER_SHAREABLE << 12
-        | WRITE_BACK << 10
-        | WRITE_BACK << 8
-        | sl0 << 6
+    VtcrEl2::RES1.bits()
+        | (vmid16 as u64) << VtcrEl2::VS_SHIFT
+        | physical_size << VtcrEl2::PS_SHIFT
+        | INNER_SHAREABLE << VtcrEl2::SH0_SHIFT
+        | WRITE_BACK << VtcrEl2::ORGN0_SHIFT
+        | WRITE_BACK << VtcrEl2::IRGN0_SHIFT
+        | sl0 << VtcrEl2::SL0_SHIFT
         | t0sz
 }
 

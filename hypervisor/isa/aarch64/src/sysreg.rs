@@ -9,6 +9,7 @@ mod encoding;
 pub mod fields;
 mod guest;
 pub mod ids;
+mod names;
 mod pmu;
 
 pub use encoding::{Encoding, SysregAccess};
@@ -16,6 +17,10 @@ pub use guest::Guest;
 pub use ids::{FilteredIds, IdRegisters};
 
 use crate::physical_timer::TimerRegister;
+use names::{
+    ACTLR_EL1, CNTP_CTL_EL0, CNTP_CVAL_EL0, CNTP_TVAL_EL0, DC_CISW, DC_CSW, DC_ISW, ICC_ASGI1R_EL1,
+    ICC_DIR_EL1, ICC_SGI0R_EL1, ICC_SGI1R_EL1, ICC_SRE_EL1,
+};
 
 /// What the answers depend on, besides the identification registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,19 +75,6 @@ pub enum Outcome {
     /// Cache maintenance by set and way, which cannot reach other CPUs: maintain the guest's memory by address.
     SetWay,
 }
-
-const ACTLR_EL1: Encoding = Encoding::new(3, 0, 1, 0, 1);
-const ICC_SGI1R_EL1: Encoding = Encoding::new(3, 0, 12, 11, 5);
-const ICC_ASGI1R_EL1: Encoding = Encoding::new(3, 0, 12, 11, 6);
-const ICC_SGI0R_EL1: Encoding = Encoding::new(3, 0, 12, 11, 7);
-const ICC_DIR_EL1: Encoding = Encoding::new(3, 0, 12, 11, 1);
-const ICC_SRE_EL1: Encoding = Encoding::new(3, 0, 12, 12, 5);
-const CNTP_TVAL_EL0: Encoding = Encoding::new(3, 3, 14, 2, 0);
-const CNTP_CTL_EL0: Encoding = Encoding::new(3, 3, 14, 2, 1);
-const CNTP_CVAL_EL0: Encoding = Encoding::new(3, 3, 14, 2, 2);
-const DC_ISW: Encoding = Encoding::new(1, 0, 7, 6, 2);
-const DC_CSW: Encoding = Encoding::new(1, 0, 7, 10, 2);
-const DC_CISW: Encoding = Encoding::new(1, 0, 7, 14, 2);
 
 /// Decides an access. `written` is the value of the general-purpose register, and counts for writes only.
 pub fn emulate(access: SysregAccess, written: u64, vcpu: &VcpuView, ids: &FilteredIds) -> Outcome {

@@ -10,8 +10,10 @@ mod syndrome;
 pub use abort::{DataAbort, Fault, FaultStatus};
 pub use syndrome::Syndrome;
 
+use arm_sysregs::el2::registers::EsrEl2;
+
 use crate::regs::{Condition, Length};
-use crate::sysreg::{Encoding, SysregAccess};
+use crate::sysreg::SysregAccess;
 
 /// The immediate of an HVC or SMC that carries an SMCCC call.
 pub const IMMEDIATE_SMCCC: u16 = 0;
@@ -97,54 +99,63 @@ const fn bits(value: u64, low: u32, count: u32) -> u8 {
 
 /// The size of the instruction that `esr` reports.
 pub const fn length(esr: u64) -> Length {
-    if esr >> 25 & 1 == 0 { Length::Two } else { Length::Four }
+    if EsrEl2::from_bits_retain(esr).contains(EsrEl2::IL) { Length::Four } else { Length::Two }
 }
 
 /// Decodes ESR_EL2, with FAR_EL2 and HPFAR_EL2 for aborts, as they stand after an exception from a lower level.
 pub fn decode(esr: u64, far: u64, hpfar: u64) -> Trap {
-    let class = bits(esr, 26, 6);
+    let syndrome = EsrEl2::from_bits_retain(esr);
     let immediate = (esr & 0xffff) as u16;
     let coprocessor = |space| Trap::Coprocessor { space, condition: condition(esr) };
-    match class {
-        0x01 => Trap::Wait { event: esr & 1 != 0, condition: condition(esr) },
-        0x03 => coprocessor(Coprocessor::Cp15),
-        0x04 => coprocessor(Coprocessor::Cp15Pair),
-        0x05 => coprocessor(Coprocessor::Cp14),
-        0x06 => coprocessor(Coprocessor::Cp14Memory),
-        0x07 => Trap::FpSimd,
-        0x08 => coprocessor(Coprocessor::FpId),
-        0x09 => Trap::PointerAuthentication,
-        0x0c => coprocessor(Coprocessor::Cp14Pair),
-        0x0e => Trap::IllegalState,
-        0x16 => Trap::Hypercall { immediate },
-        0x17 => Trap::Smc { immediate },
-        0x18 => Trap::SystemRegister(system_register(esr)),
-        0x19 => Trap::Sve,
-        0x1d => Trap::Sme,
-        0x20 => Trap::InstructionAbort(Fault::decode(esr, far, hpfar)),
-        0x24 => Trap::DataAbort(DataAbort::decode(esr, far, hpfar)),
-        0x2f => Trap::SError { iss: (esr & 0x1ff_ffff) as u32 },
+    if let Some(access) = syndrome.iss_sysreg() {
+        return Trap::SystemRegister(SysregAccess::of_syndrome(access));
+    }
+    match syndrome.ec() {
+        class::WFX => Trap::Wait { event: esr & 1 != 0, condition: condition(esr) },
+        class::CP15 => coprocessor(Coprocessor::Cp15),
+        class::CP15_PAIR => coprocessor(Coprocessor::Cp15Pair),
+        class::CP14 => coprocessor(Coprocessor::Cp14),
+        class::CP14_MEMORY => coprocessor(Coprocessor::Cp14Memory),
+        class::FP_SIMD => Trap::FpSimd,
+        class::FP_ID => coprocessor(Coprocessor::FpId),
+        class::POINTER_AUTHENTICATION => Trap::PointerAuthentication,
+        class::CP14_PAIR => coprocessor(Coprocessor::Cp14Pair),
+        class::ILLEGAL_STATE => Trap::IllegalState,
+        class::HVC64 => Trap::Hypercall { immediate },
+        class::SMC64 => Trap::Smc { immediate },
+        class::SVE => Trap::Sve,
+        class::SME => Trap::Sme,
+        class::INSTRUCTION_ABORT_LOWER => Trap::InstructionAbort(Fault::decode(esr, far, hpfar)),
+        class::DATA_ABORT_LOWER => Trap::DataAbort(DataAbort::decode(esr, far, hpfar)),
+        class::SERROR => Trap::SError { iss: syndrome.iss() },
         class => Trap::Other { class },
     }
+}
+
+/// ESR_EL2.EC: the exception classes that a guest causes (Arm ARM, D24.2.40). `arm_sysregs` has no names for them.
+mod class {
+    pub const WFX: u8 = 0x01;
+    pub const CP15: u8 = 0x03;
+    pub const CP15_PAIR: u8 = 0x04;
+    pub const CP14: u8 = 0x05;
+    pub const CP14_MEMORY: u8 = 0x06;
+    pub const FP_SIMD: u8 = 0x07;
+    pub const FP_ID: u8 = 0x08;
+    pub const POINTER_AUTHENTICATION: u8 = 0x09;
+    pub const CP14_PAIR: u8 = 0x0c;
+    pub const ILLEGAL_STATE: u8 = 0x0e;
+    pub const HVC64: u8 = 0x16;
+    pub const SMC64: u8 = 0x17;
+    pub const SVE: u8 = 0x19;
+    pub const SME: u8 = 0x1d;
+    pub const INSTRUCTION_ABORT_LOWER: u8 = 0x20;
+    pub const DATA_ABORT_LOWER: u8 = 0x24;
+    pub const SERROR: u8 = 0x2f;
 }
 
 /// CV (bit 24) and COND (23 to 20), for the classes that have them.
 const fn condition(esr: u64) -> Condition {
     if esr >> 24 & 1 == 0 { Condition::ItBlock } else { Condition::Code(bits(esr, 20, 4)) }
-}
-
-/// ISS of class 0x18.
-const fn system_register(esr: u64) -> SysregAccess {
-    let op0 = bits(esr, 20, 2);
-    let op2 = bits(esr, 17, 3);
-    let op1 = bits(esr, 14, 3);
-    let crn = bits(esr, 10, 4);
-    let crm = bits(esr, 1, 4);
-    SysregAccess {
-        encoding: Encoding::new(op0, op1, crn, crm, op2),
-        register: bits(esr, 5, 5),
-        is_read: esr & 1 != 0,
-    }
 }
 
 #[cfg(test)]

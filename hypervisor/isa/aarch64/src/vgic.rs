@@ -35,44 +35,19 @@ use delivery::Listed;
 pub use effects::{LineChange, VgicActions};
 use interrupt::{BANK_SIZE, Bank, BankId, Shared};
 pub use list_register::{ListRegister, Origin};
-pub use machine_model::layout::{MAX_VCPUS_GICV2 as MAX_VCPUS_V2, MAX_VCPUS_GICV3 as MAX_VCPUS_V3};
+use machine_model::gic::{Gic, MAX_REDISTRIBUTOR_REGIONS};
+use machine_model::layout::{GICV2_DISTRIBUTOR, GICV3_DISTRIBUTOR};
 use queue::Queue;
 use redistributor::RedistributorRegion;
 use register::GicAccess;
 pub use sgi::SgiRegister;
-use xenolith_core::types::{Ipa, VcpuId};
+use xenolith_abi::domctl::GicVersion;
+use xenolith_core::types::{Intid, Ipa, VcpuId};
 
 /// The most shared interrupts: INTIDs 32 to 1019.
 pub const MAX_SPIS: u16 = 988;
 /// The most list registers that an implementation has.
 pub const MAX_LIST_REGISTERS: usize = 16;
-
-/// Bytes of the distributor's window: GICv2, then GICv3.
-const DISTRIBUTOR_SIZE_V2: u64 = 0x1000;
-const DISTRIBUTOR_SIZE_V3: u64 = 0x1_0000;
-
-/// The most redistributor regions: as many as the host may have.
-pub const MAX_REGIONS: usize = 8;
-
-/// Redistributor regions: first byte, on a 4 KiB boundary, and size in bytes.
-pub type Windows = ArrayVec<(Ipa, u64), MAX_REGIONS>;
-
-/// Which controller the guest sees, and where.
-#[derive(Clone, Debug)]
-pub enum Model {
-    /// GICv2.
-    V2 {
-        /// First byte of GICD, on a 4 KiB boundary.
-        distributor: Ipa,
-    },
-    /// GICv3.
-    V3 {
-        /// First byte of GICD, on a 4 KiB boundary: Xen's memory map does not align it further.
-        distributor: Ipa,
-        /// The redistributor regions. vCPUs fill them in order, 128 KiB each; together they must hold them all.
-        redistributors: Windows,
-    },
-}
 
 /// A frame of the controller's registers. The domain's address table turns an address into a frame and an offset in it;
 /// the controller itself knows no address.
@@ -92,32 +67,30 @@ impl Frame {
     }
 }
 
-impl Model {
-    /// Its frames: which, the first byte, and the size in bytes.
-    pub fn frames(&self) -> impl Iterator<Item = (Frame, Ipa, u64)> {
-        let (distributor, size, redistributors) = match self {
-            Model::V2 { distributor } => (*distributor, DISTRIBUTOR_SIZE_V2, None),
-            Model::V3 { distributor, redistributors } => {
-                (*distributor, DISTRIBUTOR_SIZE_V3, Some(redistributors))
-            }
-        };
-        let regions = (1..).zip(redistributors.into_iter().flatten());
-        let regions = regions.map(|(number, &(base, size))| (Frame(number), base, size));
-        core::iter::once((Frame::DISTRIBUTOR, distributor, size)).chain(regions)
-    }
+/// The frames that are emulated of a GIC: which, the first byte, and the size in bytes. The distributor has the size that
+/// its version gives it, however much room the machine leaves for its own.
+pub fn frames(gic: &Gic) -> impl Iterator<Item = (Frame, Ipa, u64)> {
+    let size = match gic {
+        Gic::V2 { .. } => GICV2_DISTRIBUTOR.size,
+        Gic::V3 { .. } => GICV3_DISTRIBUTOR.size,
+    };
+    let regions = (1..).zip(gic.redistributors());
+    let regions = regions.map(|(number, region)| (Frame(number), Ipa(region.start), region.size));
+    core::iter::once((Frame::DISTRIBUTOR, Ipa(gic.distributor().start), size)).chain(regions)
 }
 
 /// What a domain's controller is made of.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Version and addresses.
-    pub model: Model,
-    /// Number of vCPUs, at least one, at most [`MAX_VCPUS_V2`] or [`MAX_VCPUS_V3`].
+    /// Version and addresses. GICD and each region of redistributors are on a 4 KiB boundary: Xen's memory map does not
+    /// align them further.
+    pub gic: Gic,
+    /// Number of vCPUs, at least one, at most [`Gic::max_vcpus`].
     pub vcpus: u16,
     /// Number of shared interrupts, at most [`MAX_SPIS`].
     pub spis: u16,
     /// The private interrupt (16 to 31) that carries event channels.
-    pub event_ppi: u32,
+    pub event_ppi: Intid,
     /// Priority bits that the virtual CPU interface implements: 4 to 8. Lower bits read as zero.
     pub priority_bits: u8,
 }
@@ -125,7 +98,7 @@ pub struct Config {
 /// Why a [`Config`] was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConfigError {
-    /// No vCPU, or more than the model takes.
+    /// No vCPU, or more than the GIC serves.
     Vcpus,
     /// More shared interrupts than INTIDs.
     Spis,
@@ -135,8 +108,6 @@ pub enum ConfigError {
     PriorityBits,
     /// A window that is not on its boundary, wraps, or overlaps another one.
     Window,
-    /// The redistributor regions do not hold all vCPUs.
-    Redistributors,
     /// There is no memory for it.
     Memory,
 }
@@ -144,13 +115,6 @@ pub enum ConfigError {
 /// An access of a size or alignment that the register does not take: the guest gets an external data abort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault;
-
-/// The architecture version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Version {
-    V2,
-    V3,
-}
 
 /// What belongs to one vCPU.
 struct Cpu {
@@ -170,9 +134,9 @@ struct Cpu {
 
 /// The interrupt controller of one domain.
 pub struct Vgic {
-    version: Version,
-    regions: ArrayVec<RedistributorRegion, MAX_REGIONS>,
-    event_ppi: u32,
+    version: GicVersion,
+    regions: ArrayVec<RedistributorRegion, MAX_REDISTRIBUTOR_REGIONS>,
+    event_ppi: Intid,
     priority_mask: u8,
     spis: u16,
     /// `GICD_CTLR`'s enables: bit 0 for Group 0, bit 1 for Group 1.
@@ -187,34 +151,27 @@ pub struct Vgic {
 impl Vgic {
     /// A controller in its reset state, all vCPUs off line.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
-        let (version, max_vcpus) = match config.model {
-            Model::V2 { .. } => (Version::V2, MAX_VCPUS_V2),
-            Model::V3 { .. } => (Version::V3, MAX_VCPUS_V3),
-        };
-        if config.vcpus == 0 || config.vcpus > max_vcpus {
+        if config.vcpus == 0 || config.vcpus > config.gic.max_vcpus() {
             return Err(ConfigError::Vcpus);
         }
         if config.spis > MAX_SPIS {
             return Err(ConfigError::Spis);
         }
-        if !(16..BANK_SIZE).contains(&config.event_ppi) {
+        if !(Intid::FIRST_PPI..Intid::FIRST_SPI).contains(&config.event_ppi) {
             return Err(ConfigError::EventPpi);
         }
         if !(4..=8).contains(&config.priority_bits) {
             return Err(ConfigError::PriorityBits);
         }
-        let regions = match &config.model {
-            Model::V2 { .. } => ArrayVec::new(),
-            Model::V3 { redistributors, .. } => RedistributorRegion::lay_out(redistributors, config.vcpus)?,
-        };
-        check_windows(&config.model)?;
+        check_frames(&config.gic)?;
 
+        let version = config.gic.version();
         let cpus = collect((0..config.vcpus).map(|_| Cpu::new(version)))?;
         let banks = 0..config.spis.div_ceil(BANK_SIZE as u16);
         let shared = collect(banks.map(|n| Shared::new(version, config.spis, n)))?;
         Ok(Vgic {
             version,
-            regions,
+            regions: RedistributorRegion::lay_out(config.gic.redistributors(), config.vcpus),
             event_ppi: config.event_ppi,
             priority_mask: !(0xff_u8.checked_shr(config.priority_bits.into()).unwrap_or(0)),
             spis: config.spis,
@@ -297,7 +254,7 @@ impl Vgic {
 }
 
 impl Cpu {
-    fn new(version: Version) -> Self {
+    fn new(version: GicVersion) -> Self {
         Cpu {
             private: Bank::private(version),
             queue: Queue::default(),
@@ -317,10 +274,10 @@ fn collect<T>(parts: impl ExactSizeIterator<Item = T>) -> Result<Vec<T>, ConfigE
     Ok(all)
 }
 
-/// Each window starts on its boundary, ends within the address space and touches no other.
-fn check_windows(model: &Model) -> Result<(), ConfigError> {
-    let mut windows: ArrayVec<(u64, u64), { MAX_REGIONS + 1 }> =
-        model.frames().map(|(_, base, size)| (base.0, size)).collect();
+/// Each frame starts on its boundary, ends within the address space and touches no other.
+fn check_frames(gic: &Gic) -> Result<(), ConfigError> {
+    let mut windows: ArrayVec<(u64, u64), { MAX_REDISTRIBUTOR_REGIONS + 1 }> =
+        frames(gic).map(|(_, base, size)| (base.0, size)).collect();
     if windows.iter().any(|&(base, _)| Ipa(base).offset() != 0) {
         return Err(ConfigError::Window);
     }

@@ -44,7 +44,7 @@ fn try_copy<D: Domains>(domains: &D, op: &GrantCopy) -> Result<(), GrantStatus> 
 }
 
 fn place<D: Domains>(domains: &D, side: &CopySide, by_reference: bool) -> Result<Place, GrantStatus> {
-    let domain = DomId(side.domid);
+    let domain = side.domid;
     if !by_reference {
         let own = domain == DomId::SELF;
         let place = Place::Own { gfn: Gfn(side.frame_or_reference) };

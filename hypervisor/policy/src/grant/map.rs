@@ -26,7 +26,7 @@ pub fn map<D: Domains>(domains: &D, op: &mut MapGrantRef) {
 
 fn try_map<D: Domains>(domains: &D, op: &MapGrantRef) -> Result<(u32, Page), GrantStatus> {
     let rights = rights(op.flags)?;
-    let granter = DomId(op.dom);
+    let granter = op.dom;
     may_use(domains, granter)?;
     // First, so that nothing was mapped when there is none; filled last, because another vCPU may guess the number and
     // unmap what it stands for.

@@ -102,8 +102,8 @@ fn bytes_are_copied_in_both_directions_and_nowhere_else() {
     let own = world.domain(1).ram.borrow()[0].unwrap();
     let pattern: Vec<u8> = (0..1000u16).map(|byte| byte as u8).collect();
     assert!(granted.write(3000, &pattern));
-    let by_reference = CopySide { frame_or_reference: 2, domid: 0, offset: 3000, pad: 0 };
-    let by_frame = CopySide { frame_or_reference: 0, domid: DomId::SELF.0, offset: 10, pad: 0 };
+    let by_reference = CopySide { frame_or_reference: 2, domid: DomId(0), offset: 3000, pad: 0 };
+    let by_frame = CopySide { frame_or_reference: 0, domid: DomId::SELF, offset: 10, pad: 0 };
     let mut op =
         GrantCopy { source: by_reference, dest: by_frame, len: 1000, flags: 1, ..FromZeros::new_zeroed() };
     copy(&world.view(1), &mut op);
@@ -127,7 +127,7 @@ fn bytes_are_copied_in_both_directions_and_nowhere_else() {
     op.len = 2;
     copy(&world.view(1), &mut op);
     assert_eq!(op.status, GrantStatus::BadCopyArgument.number());
-    world.write_entry(0, 2, EntryV1 { flags: 5, domid: 1, frame: 1 });
+    world.write_entry(0, 2, EntryV1 { flags: 5, domid: DomId(1), frame: 1 });
     op.len = 1;
     copy(&world.view(1), &mut op);
     assert_eq!(op.status, GrantStatus::GeneralError.number(), "the entry is for reading");

@@ -6,9 +6,9 @@ use super::*;
 
 fn slot(guest: u16, backend: u16, base: u64) -> Slot {
     let mut slot = Slot::new_zeroed();
-    (slot.guest, slot.backend, slot.base, slot.size) = (guest, backend, base, 0x200);
+    (slot.guest, slot.backend, slot.base, slot.size) = (DomId(guest), DomId(backend), base, 0x200);
     (slot.transport, slot.device_id) = (Transport::VirtioMmio.number(), 2);
-    slot.interrupt = Interrupt::Line { intid: 33 }.into();
+    slot.interrupt = Interrupt::Line { intid: Intid(33) }.into();
     slot
 }
 
@@ -44,8 +44,8 @@ fn a_backend_finds_its_own_slots_in_order() {
         })
         .collect::<Vec<_>>()
     };
-    assert_eq!(guests(Some(DomId(7))), [1, 3]);
-    assert_eq!(guests(None), [1, 2, 3]);
+    assert_eq!(guests(Some(DomId(7))), [1, 3].map(DomId));
+    assert_eq!(guests(None), [1, 2, 3].map(DomId));
     assert!(guests(Some(DomId(9))).is_empty());
 }
 
@@ -75,15 +75,15 @@ fn what_is_not_served_is_told_from_what_does_not_exist() {
     let message = SlotInterrupt::from(Interrupt::Message { device: 8, events: 2 });
     assert_eq!(create(mmio, message), Err(Errno::EOPNOTSUPP));
     assert_eq!(create(pci, message), Err(Errno::EOPNOTSUPP));
-    assert_eq!(create(pci, line(33)), Err(Errno::EOPNOTSUPP));
+    assert_eq!(create(pci, line(Intid(33))), Err(Errno::EOPNOTSUPP));
     for kind in [0, 3, u32::MAX] {
-        assert_eq!(create(mmio, SlotInterrupt { kind, ..line(33) }), Err(Errno::EINVAL));
+        assert_eq!(create(mmio, SlotInterrupt { kind, ..line(Intid(33)) }), Err(Errno::EINVAL));
     }
-    assert_eq!(create(mmio, SlotInterrupt { pad: 1, ..line(33) }), Err(Errno::EINVAL));
+    assert_eq!(create(mmio, SlotInterrupt { pad: 1, ..line(Intid(33)) }), Err(Errno::EINVAL));
     for intid in [0, 31, 1020, u32::MAX] {
-        assert_eq!(create(mmio, line(intid)), Err(Errno::EINVAL), "no shared interrupt: {intid}");
+        assert_eq!(create(mmio, line(Intid(intid))), Err(Errno::EINVAL), "no shared interrupt: {intid}");
     }
-    assert_eq!(create(mmio, line(32)), Ok(1));
+    assert_eq!(create(mmio, line(Intid(32))), Ok(1));
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn slots_end_with_their_guest_and_outlive_their_backend() {
     assert_eq!(ended.iter().map(|parties| parties.backend).collect::<Vec<_>>(), [DomId(7), DomId(8)]);
     assert!(slots.abandon(DomId(7)) && !slots.abandon(DomId(8)));
     let left = slots.next(0, None).unwrap();
-    assert_eq!((left.guest, left.state), (2, SlotState::Gone.number()));
+    assert_eq!((left.guest, left.state), (DomId(2), SlotState::Gone.number()));
 }
 
 #[test]

@@ -13,13 +13,13 @@ use xenolith_policy::sched::CpuMask;
 
 /// Sleeps until a time in ticks, or for ever (0).
 fn sleep(machine: &mut Machine, guest: &Guest, until: u64) {
-    let mut offer = AllocUnbound { dom: SELF, remote_dom: 0, ..AllocUnbound::default() };
+    let mut offer = AllocUnbound { dom: SELF, remote_dom: DomId(0), ..AllocUnbound::default() };
     let op = EventOp::AllocUnbound.number().into();
     assert_eq!(guest.call(machine, Hypercall::EventChannelOp, op, &mut offer), 0);
     let (at, ports) = (guest.scratch(machine), guest.page(machine, 2));
     machine.poke(&guest.domain, ports, &offer.port);
     let timeout = if until == 0 { 0 } else { guest.domain.system_time(until) };
-    machine.poke(&guest.domain, at, &Poll { ports, nr_ports: 1, timeout, ..Poll::default() });
+    machine.poke(&guest.domain, at, &Poll { ports: ports.into(), nr_ports: 1, timeout, ..Poll::default() });
     let arguments = [SchedOp::Poll.number().into(), at, 0, 0, 0];
     assert_eq!(machine.hypercall(guest.cpu, Hypercall::SchedOp.number(), arguments), None);
     assert_eq!(machine.next(guest.cpu), Next::Idle);

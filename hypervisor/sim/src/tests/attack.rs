@@ -57,8 +57,15 @@ impl Player {
             XenVersion::V4_20 => VERSION_4_20,
         };
         let own = guest.domain.id.0;
-        let ground =
-            Ground { is_control, own, buffer, pages: PAGES, victims, domctl_version, restrained: false };
+        let ground = Ground {
+            is_control,
+            own: DomId(own),
+            buffer,
+            pages: PAGES,
+            victims,
+            domctl_version,
+            restrained: false,
+        };
         machine.settle();
         Player { machine, guest, attack: Attack::new(seed, ground), buffer, done: BTreeSet::new() }
     }

@@ -18,6 +18,8 @@ use xenolith_host::platform::{Platform, Region};
 
 /// Where the partial tree is that gives slot 2 of the first page away.
 const PARTIAL: u32 = 0x5200_0000;
+/// The host's distributor, which a directly mapped domain has.
+const HOST_DISTRIBUTOR: u64 = 0x0800_0000;
 /// The emulated UART of a domain that is not directly mapped.
 pub(super) const UART: u64 = 0x2200_0000;
 
@@ -113,7 +115,7 @@ fn one_that_cannot_be_filled_gives_everything_back() {
     });
     assert_eq!(others.len(), 0);
     assert!(machine.hv.domain(DomId(1)).is_none());
-    assert_eq!(machine.hv.owner_of_interrupt(50), None);
+    assert_eq!(machine.hv.owner_of_interrupt(Intid(50)), None);
     assert_eq!(machine.hv.frames.free_frames(), free);
     assert_eq!(machine.audit(), Ok(()));
 }
@@ -125,23 +127,17 @@ fn a_device_that_is_passed_through_is_one_domains() {
     let page = Ipa(0x0a00_0000).frame();
     assert_eq!(driver.domain.lookup(page).unwrap().mfn.0, page.0);
     assert!(first.domain.lookup(page).is_err());
-    assert_eq!(machine.hv.owner_of_interrupt(50), Some(DomId(1)));
-    assert_eq!(machine.hv.owner_of_interrupt(48), None, "nobody has the first slot");
+    assert_eq!(machine.hv.owner_of_interrupt(Intid(50)), Some(DomId(1)));
+    assert_eq!(machine.hv.owner_of_interrupt(Intid(48)), None, "nobody has the first slot");
     // It enables the interrupt and gets it.
-    let Model::V3 { distributor, .. } = controller() else { unreachable!() };
-    machine.store(driver.cpu, distributor.0, 4, 0x12);
+    machine.store(driver.cpu, HOST_DISTRIBUTOR, 4, 0x12);
     let cpu = driver.cpu;
-    machine.store(cpu, distributor.0 + 0x100 + 4, 4, 1 << 18);
-    assert!(sim::gic::line(50).enabled);
-    sim::gic::set_line(50, true);
+    machine.store(cpu, HOST_DISTRIBUTOR + 0x100 + 4, 4, 1 << 18);
+    assert!(sim::gic::line(Intid(50)).enabled);
+    sim::gic::set_line(Intid(50), true);
     machine.settle();
     sim::on_cpu(CpuId(cpu));
-    assert_eq!(sim::guest::take(), Some(50));
-}
-
-/// The host's interrupt controller, which a directly mapped domain has.
-fn controller() -> Model {
-    Model::V3 { distributor: Ipa(0x0800_0000), redistributors: Default::default() }
+    assert_eq!(sim::guest::take(), Some(Intid(50)));
 }
 
 #[test]
@@ -212,7 +208,7 @@ fn the_uart_interrupts_while_something_waits() {
     sim::type_on_console(b"\x01\x01\x01q");
     machine.settle();
     sim::on_cpu(CpuId(one.cpu));
-    assert_eq!(sim::guest::take(), Some(32));
+    assert_eq!(sim::guest::take(), Some(Intid(32)));
     assert_eq!(machine.load(one.cpu, UART, 1), b'q'.into());
     machine.settle();
     sim::on_cpu(CpuId(one.cpu));
@@ -243,10 +239,10 @@ fn one_has_as_many_vcpus_as_its_node_says() {
 fn the_control_domain_connects_a_store_afterwards() {
     let (mut machine, first) = booted([with(small("d"), string("xen,enhanced", "enabled"))]);
     let guest = guest(&machine, 1);
-    let mut port = HvmParamArgument { domid: 1, index: 2, ..HvmParamArgument::default() };
+    let mut port = HvmParamArgument { domid: DomId(1), index: 2, ..HvmParamArgument::default() };
     assert_eq!(first.call(&mut machine, Hypercall::HvmOp, 1, &mut port), 0);
     let remote_port = port.value as u32;
-    let mut bind = BindInterdomain { remote_dom: 1, remote_port, ..BindInterdomain::default() };
+    let mut bind = BindInterdomain { remote_dom: DomId(1), remote_port, ..BindInterdomain::default() };
     let op = EventOp::BindInterdomain.number().into();
     assert_eq!(first.call(&mut machine, Hypercall::EventChannelOp, op, &mut bind), 0);
     let mut status = Status { dom: SELF, port: remote_port, ..Status::default() };
@@ -256,7 +252,7 @@ fn the_control_domain_connects_a_store_afterwards() {
     let ring = guest.page(&machine, 30) >> 12;
     let hole = super::foreign::HOLE;
     assert_eq!(super::foreign::map_foreign(&mut machine, &first, 1, &[(ring, hole)]), Ok(vec![0]));
-    let mut page = HvmParamArgument { domid: 1, index: 1, value: ring, ..HvmParamArgument::default() };
+    let mut page = HvmParamArgument { domid: DomId(1), index: 1, value: ring, ..HvmParamArgument::default() };
     assert_eq!(first.call(&mut machine, Hypercall::HvmOp, 0, &mut page), 0);
     machine.poke(&first.domain, hole << 12, b"store");
     let mut told = HvmParamArgument { domid: SELF, index: 1, ..HvmParamArgument::default() };

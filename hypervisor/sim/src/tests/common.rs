@@ -221,7 +221,7 @@ fn they_signal_each_other_without_a_call_before() {
     let mut taken = Vec::new();
     for _ in 0..8 {
         let mut argument =
-            xenolith_abi::event::AllocUnbound { dom: SELF, remote_dom: 2, ..Default::default() };
+            xenolith_abi::event::AllocUnbound { dom: SELF, remote_dom: DomId(2), ..Default::default() };
         assert_eq!(one.call(&mut machine, Hypercall::EventChannelOp, op, &mut argument), 0);
         taken.push(argument.port);
     }

@@ -57,7 +57,8 @@ impl Toolstack {
     ) -> (i64, u16) {
         let garbage = self.version == VERSION_4_17;
         let pad = if garbage { [0xfff0, 0x1234, 0xa5a5] } else { [0; 3] };
-        let mut request = Domctl { cmd, interface_version: self.version, domain, pad, payload: self.rest() };
+        let mut request =
+            Domctl { cmd, interface_version: self.version, domain: DomId(domain), pad, payload: self.rest() };
         request.payload.set(payload);
         let at = self.guest.scratch(machine);
         machine.poke(&self.guest.domain, at, &request);
@@ -66,7 +67,7 @@ impl Toolstack {
         machine.settle();
         let answer: Domctl = machine.peek(&self.guest.domain, at);
         *payload = answer.payload.get();
-        (result, answer.domain)
+        (result, answer.domain.0)
     }
 
     /// `sysctl`.

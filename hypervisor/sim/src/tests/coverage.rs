@@ -94,7 +94,7 @@ impl Prober {
         let places = Places {
             buffer: guest.page(&machine, 8),
             nowhere: 0x10,
-            domain: if is_control { SCRATCH } else { 0 },
+            domain: if is_control { DomId(SCRATCH) } else { DomId(0) },
             domctl_version: match version {
                 XenVersion::V4_17 => VERSION_4_17,
                 XenVersion::V4_20 => VERSION_4_20,
@@ -103,7 +103,7 @@ impl Prober {
         // As Linux does at boot.
         let control_gfn = guest.page(&machine, 12) >> PAGE_SHIFT;
         let op = EventOp::InitControl.number().into();
-        let mut fifo = InitControl { control_gfn, ..InitControl::default() };
+        let mut fifo = InitControl { control_gfn: Gfn(control_gfn), ..InitControl::default() };
         assert_eq!(guest.call(&mut machine, Hypercall::EventChannelOp, op, &mut fifo), 0);
         let mut prober = Prober { machine, guest, places };
         if is_control {

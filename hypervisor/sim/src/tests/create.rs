@@ -1,12 +1,13 @@
 //! Domains that the control domain makes.
 
+use machine_model::layout::GICV2_CPU;
 use xenolith_abi::Errno;
+use xenolith_abi::domctl::GicVersion;
 
 use super::super::*;
 use super::foreign::HOLE;
 use super::support::*;
 use xenolith_core::types::Pa;
-use xenolith_domain::arch::{Controller, layout};
 use xenolith_domain::life::create::NewDomain;
 use xenolith_domain::parts::progress::Progress;
 use xenolith_memory::p2m::MapKind;
@@ -60,7 +61,7 @@ fn what_no_domain_can_be_is_refused_and_leaves_nothing() {
     for request in refused {
         assert_eq!(machine.hv.create_domain(&request).map(drop), Err(Errno::EINVAL), "{request:?}");
     }
-    let other_gic = NewDomain { controller: Controller::V2, ..request() };
+    let other_gic = NewDomain { gic: Some(GicVersion::V2), ..request() };
     assert_eq!(machine.hv.create_domain(&other_gic).map(drop), Err(Errno::ENODEV));
     assert_eq!(machine.hv.frames.free_frames(), free);
     assert_eq!(machine.hv.vmids.lock().in_use(), 1);
@@ -71,12 +72,12 @@ fn what_no_domain_can_be_is_refused_and_leaves_nothing() {
 fn a_gicv2_has_the_machine_s_virtual_interface() {
     let (machine, _) = Guest::alone();
     sim::gic::be_version_2(Pa(0x0804_0000), 0x1_0000);
-    let create = |vcpus, controller| machine.hv.create_domain(&NewDomain { vcpus, controller, ..request() });
-    assert_eq!(create(9, Controller::Native).map(drop), Err(Errno::EINVAL));
-    assert_eq!(create(1, Controller::V3).map(drop), Err(Errno::ENODEV));
-    let domain = create(8, Controller::V2).unwrap();
+    let create = |vcpus, gic| machine.hv.create_domain(&NewDomain { vcpus, gic, ..request() });
+    assert_eq!(create(9, None).map(drop), Err(Errno::EINVAL));
+    assert_eq!(create(1, Some(GicVersion::V3)).map(drop), Err(Errno::ENODEV));
+    let domain = create(8, Some(GicVersion::V2)).unwrap();
     assert!(!domain.arch.gic_system_registers);
-    let entry = domain.lookup(Gfn(layout::CPU_INTERFACE.frame().0 + 1)).unwrap();
+    let entry = domain.lookup(Gfn(GICV2_CPU.first_frame().0 + 1)).unwrap();
     assert_eq!((entry.mfn, entry.kind), (Mfn(0x8041), MapKind::Device));
     assert_eq!(machine.audit(), Ok(()));
 }

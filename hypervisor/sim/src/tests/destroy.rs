@@ -156,7 +156,11 @@ fn grant(machine: &Machine, granter: &Domain, to: u16) {
     let table = machine.ram_of(granter).0 + 10;
     granter.on(&machine.hv).map_grant_frame(0, Gfn(table)).unwrap();
     let frame = (machine.ram_of(granter).0 + 20) as u32;
-    machine.poke(granter, (table << 12) + 40, &EntryV1 { flags: entry::PERMIT_ACCESS, domid: to, frame });
+    machine.poke(
+        granter,
+        (table << 12) + 40,
+        &EntryV1 { flags: entry::PERMIT_ACCESS, domid: DomId(to), frame },
+    );
 }
 
 fn map_grant(machine: &mut Machine, mapper: &Guest, granter: u16, gfn: u64) -> MapGrantRef {
@@ -164,7 +168,7 @@ fn map_grant(machine: &mut Machine, mapper: &Guest, granter: u16, gfn: u64) -> M
         host_addr: gfn << 12,
         flags: flag::HOST,
         reference: 5,
-        dom: granter,
+        dom: DomId(granter),
         ..MapGrantRef::default()
     };
     assert_eq!(mapper.grant_op(machine, 0, &mut op), 0);
@@ -254,14 +258,14 @@ fn what_it_has_mapped_of_others_goes_back() {
 fn interrupts_of_its_devices_are_switched_off() {
     let (mut machine, _) = Guest::alone();
     let domain = built(&machine, 1);
-    machine.hv.give_interrupt(40, domain.id).unwrap();
-    machine.hv.give_interrupt(41, DomId(0)).unwrap();
+    machine.hv.give_interrupt(Intid(40), domain.id).unwrap();
+    machine.hv.give_interrupt(Intid(41), DomId(0)).unwrap();
     for intid in [40, 41] {
-        sim::gic::enable(intid);
+        sim::gic::enable(Intid(intid));
     }
     destroy(&mut machine, &domain);
-    assert_eq!([40, 41].map(|intid| machine.hv.owner_of_interrupt(intid)), [None, Some(DomId(0))]);
-    assert_eq!([40, 41].map(|intid| sim::gic::line(intid).enabled), [false, true]);
+    assert_eq!([40, 41].map(|intid| machine.hv.owner_of_interrupt(Intid(intid))), [None, Some(DomId(0))]);
+    assert_eq!([40, 41].map(|intid| sim::gic::line(Intid(intid)).enabled), [false, true]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::support::*;
 use xenolith_domain::parts::progress::Progress;
 
 /// A shared interrupt of the control domain.
-const LINE: u32 = 40;
+const LINE: Intid = Intid(40);
 
 /// A control domain and two others, of which one is dying: its vCPU is still on its CPU.
 fn with_dying(number: u16) -> (Machine, Arc<Domain>, [Arc<Domain>; 2]) {

@@ -15,12 +15,12 @@ const SEND: u64 = 4;
 /// A guest that listens: its event interrupt is enabled, and it knows where its events are announced.
 fn listen(machine: &mut Machine, guest: &Guest) {
     machine.store(guest.cpu, DISTRIBUTOR, 4, 0x12);
-    machine.store(guest.cpu, REDISTRIBUTORS + 0x1_0100, 4, 1 << EVENT_PPI);
+    machine.store(guest.cpu, REDISTRIBUTORS + 0x1_0100, 4, 1 << EVENT_PPI.0);
     let shared_info = guest.page(machine, 10) >> 12;
-    let mut add = AddToPhysmap { domid: SELF, gpfn: shared_info, ..AddToPhysmap::default() };
+    let mut add = AddToPhysmap { domid: SELF, gpfn: Gfn(shared_info), ..AddToPhysmap::default() };
     assert_eq!(guest.call(machine, Hypercall::MemoryOp, 7, &mut add), 0);
     let at = guest.scratch(machine);
-    let info = RegisterVcpuInfo { gfn: guest.page(machine, 11) >> 12, offset: 0, rsvd: 0 };
+    let info = RegisterVcpuInfo { gfn: Gfn(guest.page(machine, 11) >> 12), offset: 0, rsvd: 0 };
     machine.poke(&guest.domain, at, &info);
     assert_eq!(guest.plain(machine, Hypercall::VcpuOp, [10, 0, at, 0, 0]), 0);
     // Registering says that there may be something.
@@ -43,10 +43,10 @@ fn upcall(machine: &mut Machine, guest: &Guest) -> bool {
 
 /// A channel from the first guest to the second: the ports on both sides.
 fn connect(machine: &mut Machine, first: &Guest, second: &Guest) -> (u32, u32) {
-    let mut offer = AllocUnbound { dom: SELF, remote_dom: second.domain.id.0, ..AllocUnbound::default() };
+    let mut offer = AllocUnbound { dom: SELF, remote_dom: second.domain.id, ..AllocUnbound::default() };
     assert_eq!(first.call(machine, Hypercall::EventChannelOp, 6, &mut offer), 0);
     let mut bind = BindInterdomain {
-        remote_dom: first.domain.id.0,
+        remote_dom: first.domain.id,
         remote_port: offer.port,
         ..BindInterdomain::default()
     };
@@ -95,9 +95,9 @@ fn an_event_crosses_in_the_fifo_form() {
     listen(&mut machine, &first);
     listen(&mut machine, &second);
     let (control, array) = (second.page(&machine, 12), second.page(&machine, 13));
-    let mut init = InitControl { control_gfn: control >> 12, ..InitControl::default() };
+    let mut init = InitControl { control_gfn: Gfn(control >> 12), ..InitControl::default() };
     assert_eq!(second.call(&mut machine, Hypercall::EventChannelOp, 11, &mut init), 0);
-    let mut expand = ExpandArray { array_gfn: array >> 12 };
+    let mut expand = ExpandArray { array_gfn: Gfn(array >> 12) };
     assert_eq!(second.call(&mut machine, Hypercall::EventChannelOp, 12, &mut expand), 0);
     let (here, there) = connect(&mut machine, &first, &second);
     assert!(upcall(&mut machine, &second));
@@ -144,7 +144,7 @@ fn an_event_wakes_a_domain_that_sleeps() {
 fn poll(machine: &mut Machine, guest: &Guest, port: u32, timeout: u64) -> Option<i64> {
     let (at, ports) = (guest.scratch(machine), guest.page(machine, 2));
     machine.poke(&guest.domain, ports, &port);
-    machine.poke(&guest.domain, at, &Poll { ports, nr_ports: 1, timeout, ..Poll::default() });
+    machine.poke(&guest.domain, at, &Poll { ports: ports.into(), nr_ports: 1, timeout, ..Poll::default() });
     machine.hypercall(guest.cpu, Hypercall::SchedOp.number(), [3, at, 0, 0, 0])
 }
 

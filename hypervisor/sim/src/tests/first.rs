@@ -43,6 +43,9 @@ fn built(tree: &[u8], version: XenVersion) -> (Machine, Guest) {
     };
     let mut machine = Machine::with_options(2, 8192, options);
     let platform = Platform::parse(tree).unwrap();
+    if let Some(extensions) = platform.gic.extensions {
+        sim::gic::be_version_2(extensions.cpu.start(), extensions.cpu.size());
+    }
     let ramdisk = vec![0x5a; 5000];
     let modules = Modules {
         device_tree: tree,
@@ -100,7 +103,7 @@ fn the_calls_of_linux_have_the_results_that_it_needs() {
         assert_eq!(guest.plain(machine, Hypercall::ConsoleIo, [0, 13, text, 0, 0]), 0);
         assert_eq!(sim::console_output(), b"Booting Linux");
         // 4. Shared info.
-        let mut add = AddToPhysmap { domid: SELF, gpfn: shared_info, ..AddToPhysmap::default() };
+        let mut add = AddToPhysmap { domid: SELF, gpfn: Gfn(shared_info), ..AddToPhysmap::default() };
         assert_eq!(guest.call(machine, Hypercall::MemoryOp, 7, &mut add), 0);
         // 5 to 7. Grants, in the window that the tree names.
         let mut size = QuerySize { dom: SELF, ..QuerySize::default() };
@@ -108,10 +111,10 @@ fn the_calls_of_linux_have_the_results_that_it_needs() {
         assert_eq!((size.status, size.max_nr_frames), (0, 64));
         let mut set_version = SetVersion { version: 1 };
         assert_eq!(guest.grant_op(machine, 8, &mut set_version), 0);
-        let mut add = AddToPhysmap { domid: SELF, space: 1, gpfn: 0x4_0200, ..AddToPhysmap::default() };
+        let mut add = AddToPhysmap { domid: SELF, space: 1, gpfn: Gfn(0x4_0200), ..AddToPhysmap::default() };
         assert_eq!(guest.call(machine, Hypercall::MemoryOp, 7, &mut add), 0);
         // 8. Events of CPU 0.
-        let mut control = InitControl { control_gfn: control0, ..InitControl::default() };
+        let mut control = InitControl { control_gfn: Gfn(control0), ..InitControl::default() };
         assert_eq!(guest.call(machine, Hypercall::EventChannelOp, 11, &mut control), 0);
         assert_eq!(u32::from(control.link_bits), fifo::LINK_BITS);
         // 9. The wall clock: 100 s after the machine was switched on it is 1000 s past 1970.
@@ -126,12 +129,12 @@ fn the_calls_of_linux_have_the_results_that_it_needs() {
         // 10. Where each CPU looks for events.
         for (vcpu, gfn) in [(0, info0), (1, info1)] {
             let at = guest.scratch(machine);
-            machine.poke(&guest.domain, at, &RegisterVcpuInfo { gfn, offset: 0x580, rsvd: 0 });
+            machine.poke(&guest.domain, at, &RegisterVcpuInfo { gfn: Gfn(gfn), offset: 0x580, rsvd: 0 });
             assert_eq!(guest.plain(machine, Hypercall::VcpuOp, [10, vcpu, at, 0, 0]), 0);
             assert_eq!(machine.peek::<u8>(&guest.domain, (gfn << 12) + 0x580), 1);
         }
         // 11. Events of CPU 1.
-        let mut control = InitControl { control_gfn: control1, vcpu: 1, ..InitControl::default() };
+        let mut control = InitControl { control_gfn: Gfn(control1), vcpu: 1, ..InitControl::default() };
         assert_eq!(guest.call(machine, Hypercall::EventChannelOp, 11, &mut control), 0);
         // 12. There is no store in another domain.
         let mut parameter = HvmParamArgument { domid: SELF, index: 2, ..HvmParamArgument::default() };
@@ -142,7 +145,7 @@ fn the_calls_of_linux_have_the_results_that_it_needs() {
         let mut port = AllocUnbound { dom: SELF, remote_dom: SELF, ..AllocUnbound::default() };
         assert_eq!(guest.call(machine, Hypercall::EventChannelOp, 6, &mut port), 0);
         assert_eq!(port.port, 1);
-        let mut expand = ExpandArray { array_gfn: array };
+        let mut expand = ExpandArray { array_gfn: Gfn(array) };
         assert_eq!(guest.call(machine, Hypercall::EventChannelOp, 12, &mut expand), 0);
         let mut bind = BindVcpu { port: 1, vcpu: 1 };
         assert_eq!(guest.call(machine, Hypercall::EventChannelOp, 8, &mut bind), 0);
@@ -165,7 +168,7 @@ fn the_calls_of_linux_have_the_results_that_it_needs() {
         // 20 and 21. Run states, with their flag.
         assert_eq!(guest.plain(machine, Hypercall::VmAssist, [0, 5, 0, 0, 0]), 0);
         let (at, area) = (guest.scratch(machine), guest.page(machine, 610) + 8);
-        machine.poke(&guest.domain, at, &RegisterRunstateMemoryArea { addr: area });
+        machine.poke(&guest.domain, at, &RegisterRunstateMemoryArea { addr: area.into() });
         assert_eq!(guest.plain(machine, Hypercall::VcpuOp, [5, 0, at, 0, 0]), 0);
         let times: RunStateInfo = machine.peek(&guest.domain, area);
         assert_eq!(times.state, 0);
@@ -197,11 +200,11 @@ fn a_device_s_interrupt_reaches_the_domain_and_ends_with_it() {
     machine.store(cpu, distributor + 0xc00 + line / 16 * 4, 4, 2 << (line % 16 * 2));
     machine.store(cpu, distributor + 0x100 + line / 32 * 4, 4, 1 << (line % 32));
     let line = line as u32;
-    assert!(sim::gic::line(line).enabled && sim::gic::line(line).edge);
-    sim::gic::set_line(line, true);
+    assert!(sim::gic::line(Intid(line)).enabled && sim::gic::line(Intid(line)).edge);
+    sim::gic::set_line(Intid(line), true);
     machine.settle();
     sim::on_cpu(CpuId(cpu));
-    assert!(sim::gic::line(line).active, "until the guest ends it");
-    assert_eq!(sim::guest::take(), Some(line));
-    assert!(!sim::gic::line(line).active);
+    assert!(sim::gic::line(Intid(line)).active, "until the guest ends it");
+    assert_eq!(sim::guest::take(), Some(Intid(line)));
+    assert!(!sim::gic::line(Intid(line)).active);
 }

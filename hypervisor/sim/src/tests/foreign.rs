@@ -1,9 +1,9 @@
 //! Pages of a domain that another one maps by privilege.
 
-use xenolith_abi::Errno;
 use xenolith_abi::grant::{EntryV1, MapGrantRef, entry};
 use xenolith_abi::hypercall::Hypercall;
 use xenolith_abi::memory::{AcquireResource, AddToPhysmapBatch, RemoveFromPhysmap};
+use xenolith_abi::{Errno, GuestPtr};
 
 use super::super::*;
 use super::create::request;
@@ -34,10 +34,10 @@ pub(super) fn map_foreign(
         domid: SELF,
         space: 4,
         size: pages.len() as u16,
-        foreign_domid: owner,
-        idxs,
-        gpfns,
-        errs,
+        foreign_domid: DomId(owner),
+        idxs: idxs.into(),
+        gpfns: gpfns.into(),
+        errs: errs.into(),
     };
     match guest.call(machine, Hypercall::MemoryOp, BATCH, &mut batch) {
         0 => Ok((0..pages.len() as u64).map(|index| machine.peek(&guest.domain, errs + 4 * index)).collect()),
@@ -46,7 +46,7 @@ pub(super) fn map_foreign(
 }
 
 pub(super) fn unmap(machine: &mut Machine, guest: &Guest, gpfn: u64) -> i64 {
-    let mut request = RemoveFromPhysmap { domid: SELF, gpfn, ..RemoveFromPhysmap::default() };
+    let mut request = RemoveFromPhysmap { domid: SELF, gpfn: Gfn(gpfn), ..RemoveFromPhysmap::default() };
     guest.call(machine, Hypercall::MemoryOp, REMOVE, &mut request)
 }
 
@@ -98,7 +98,7 @@ fn each_page_of_a_batch_has_its_own_result_and_none_is_enoent() {
     let results = [0, invalid, invalid, invalid, invalid, invalid, invalid, 0];
     assert_eq!(map_foreign(machine, &first, 1, &pages), Ok(results.to_vec()));
     assert_eq!(machine.audit(), Ok(()));
-    for owner in [0, 7, SELF, DomId::XEN.0, u16::MAX] {
+    for owner in [0, 7, SELF.0, DomId::XEN.0, u16::MAX] {
         let result = map_foreign(machine, &first, owner, &[(page, HOLE), (page, HOLE)]);
         assert_eq!(result, Ok(vec![code(Errno::ESRCH); 2]), "d{owner}");
     }
@@ -136,7 +136,7 @@ fn a_foreign_page_is_not_lent_on() {
     // By a grant of the mapper.
     let table = first.page(machine, 10);
     first.domain.on(&machine.hv).map_grant_frame(0, Gfn(table >> 12)).unwrap();
-    let grant = EntryV1 { flags: entry::PERMIT_ACCESS, domid: 1, frame: HOLE as u32 };
+    let grant = EntryV1 { flags: entry::PERMIT_ACCESS, domid: DomId(1), frame: HOLE as u32 };
     machine.poke(&first.domain, table, &grant);
     let mut map = MapGrantRef {
         host_addr: second.page(machine, 5),
@@ -214,13 +214,21 @@ fn acquire(machine: &mut Machine, guest: &Guest, request: AcquireResource, at: &
     if !at.is_empty() {
         machine.poke(&guest.domain, frame_list, at);
     }
-    let mut request = AcquireResource { frame_list, nr_frames: at.len() as u32, ..request };
+    let mut request =
+        AcquireResource { frame_list: frame_list.into(), nr_frames: at.len() as u32, ..request };
     let result = guest.call(machine, Hypercall::MemoryOp, ACQUIRE, &mut request);
     (result, request.nr_frames)
 }
 
-const GRANTS: AcquireResource =
-    AcquireResource { domid: 1, kind: 1, id: 0, nr_frames: 0, pad: 0, frame: 0, frame_list: 0 };
+const GRANTS: AcquireResource = AcquireResource {
+    domid: DomId(1),
+    kind: 1,
+    id: 0,
+    nr_frames: 0,
+    pad: 0,
+    frame: 0,
+    frame_list: GuestPtr::NULL,
+};
 
 #[test]
 fn the_grant_table_of_a_new_domain_is_filled_before_it_runs() {
@@ -229,7 +237,7 @@ fn the_grant_table_of_a_new_domain_is_filled_before_it_runs() {
     let domain = machine.hv.create_domain(&request()).unwrap();
     assert_eq!(acquire(machine, &first, GRANTS, &[]), (0, 64));
     assert_eq!(acquire(machine, &first, GRANTS, &[HOLE]), (0, 1));
-    let grant = EntryV1 { flags: entry::PERMIT_ACCESS, domid: 0, frame: 0x3_9000 };
+    let grant = EntryV1 { flags: entry::PERMIT_ACCESS, domid: DomId(0), frame: 0x3_9000 };
     machine.poke(&first.domain, HOLE << 12, &grant);
     assert_eq!(machine.audit(), Ok(()));
     domain.on(&machine.hv).map_grant_frame(0, Gfn(0x3_8000)).unwrap();
@@ -250,14 +258,14 @@ fn what_is_no_resource_is_refused() {
         (AcquireResource { kind: 3, ..GRANTS }, error(Errno::EOPNOTSUPP)),
         (AcquireResource { frame: 4, ..GRANTS }, invalid),
         (AcquireResource { frame: u64::MAX, ..GRANTS }, invalid),
-        (AcquireResource { domid: 0, ..GRANTS }, error(Errno::EPERM)),
+        (AcquireResource { domid: DomId(0), ..GRANTS }, error(Errno::EPERM)),
         (AcquireResource { domid: SELF, ..GRANTS }, error(Errno::EPERM)),
-        (AcquireResource { domid: 5, ..GRANTS }, error(Errno::ESRCH)),
+        (AcquireResource { domid: DomId(5), ..GRANTS }, error(Errno::ESRCH)),
     ];
     for (request, expected) in rows {
         assert_eq!(acquire(machine, &first, request, &[HOLE]).0, expected, "{request:?}");
     }
-    let other = AcquireResource { domid: 0, ..GRANTS };
+    let other = AcquireResource { domid: DomId(0), ..GRANTS };
     assert_eq!(acquire(machine, &second, other, &[HOLE]).0, error(Errno::EPERM));
     let far = [HOLE, HOLE + 1, machine.hv.geometry.end().0];
     assert_eq!(acquire(machine, &first, GRANTS, &far).0, error(Errno::EIO));

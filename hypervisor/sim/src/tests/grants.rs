@@ -11,10 +11,10 @@ use super::support::*;
 /// The second domain grants its page 20 to the first; reference 5.
 fn granted(machine: &mut Machine, second: &Guest, flags: u16) -> u64 {
     let table = second.page(machine, 10);
-    let mut add = AddToPhysmap { domid: SELF, space: 1, gpfn: table >> 12, ..AddToPhysmap::default() };
+    let mut add = AddToPhysmap { domid: SELF, space: 1, gpfn: Gfn(table >> 12), ..AddToPhysmap::default() };
     assert_eq!(second.call(machine, Hypercall::MemoryOp, 7, &mut add), 0);
     let page = second.page(machine, 20);
-    let grant = EntryV1 { flags: entry::PERMIT_ACCESS | flags, domid: 0, frame: (page >> 12) as u32 };
+    let grant = EntryV1 { flags: entry::PERMIT_ACCESS | flags, domid: DomId(0), frame: (page >> 12) as u32 };
     machine.poke(&second.domain, table + 5 * 8, &grant);
     table + 5 * 8
 }
@@ -25,7 +25,7 @@ fn map(machine: &mut Machine, first: &Guest, at: u64, flags: u32) -> MapGrantRef
         host_addr: at,
         flags,
         reference: 5,
-        dom: 1,
+        dom: DomId(1),
         status: 1,
         handle: u32::MAX,
         ..MapGrantRef::default()
@@ -83,7 +83,7 @@ fn bytes_are_copied_out_of_a_grant() {
     let (here, there) = (first.page(machine, 30), second.page(machine, 20));
     machine.poke(&second.domain, there + 100, b"packet");
     let mut op = GrantCopy {
-        source: CopySide { frame_or_reference: 5, domid: 1, offset: 100, ..CopySide::default() },
+        source: CopySide { frame_or_reference: 5, domid: DomId(1), offset: 100, ..CopySide::default() },
         dest: CopySide { frame_or_reference: here >> 12, domid: SELF, offset: 4090, ..CopySide::default() },
         len: 6,
         flags: 1,

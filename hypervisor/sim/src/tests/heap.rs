@@ -73,7 +73,7 @@ fn debug_keys_need_no_memory() {
     let (at, keys) = (control.scratch(&machine), control.page(&machine, 2));
     machine.poke(&control.domain, keys, b"hqregidE");
     let mut payload = Payload::default();
-    payload.set(&DebugKeys { keys, nr_keys: 8, ..DebugKeys::default() });
+    payload.set(&DebugKeys { keys: keys.into(), nr_keys: 8, ..DebugKeys::default() });
     let op = SysctlOp::DebugKeys.number();
     let request = Sysctl { cmd: op, interface_version: sysctl::INTERFACE_VERSION, payload };
     machine.poke(&control.domain, at, &request);

@@ -138,7 +138,7 @@ impl World {
             Op::Grant(slot, to, gfn, reference) => {
                 if let (Some(domain), Some(to)) = (get(slot), get(to)) {
                     let frame = Self::gfn(slot, gfn).0 as u32;
-                    let grant = EntryV1 { flags: entry::PERMIT_ACCESS, domid: to.id.0, frame };
+                    let grant = EntryV1 { flags: entry::PERMIT_ACCESS, domid: to.id, frame };
                     let at = Ipa(TABLE.base().0 + 8 * u64::from(reference));
                     let _ = domain.on(hv).write_memory(at, zerocopy::IntoBytes::as_bytes(&grant));
                 }
@@ -151,7 +151,7 @@ impl World {
                         host_addr: Self::gfn(slot, at).base().0,
                         flags: flag::HOST,
                         reference,
-                        dom: granter.id.0,
+                        dom: granter.id,
                         ..MapGrantRef::default()
                     };
                     grant::map(&domain.on(hv), &mut op);

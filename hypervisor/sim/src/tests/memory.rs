@@ -21,7 +21,7 @@ fn reservation(machine: &mut Machine, guest: &Guest, op: u64, order: u32, frames
     let list = guest.page(machine, 2);
     machine.poke(&guest.domain, list, frames);
     let mut request = Reservation {
-        extent_start: list,
+        extent_start: list.into(),
         nr_extents: frames.len() as u64,
         extent_order: order,
         domid: SELF,
@@ -105,12 +105,12 @@ fn a_large_extent_is_one_extent() {
 }
 
 fn add(machine: &mut Machine, guest: &Guest, space: u32, idx: u64, gpfn: u64) -> i64 {
-    let mut request = AddToPhysmap { domid: SELF, size: 0, space, idx, gpfn };
+    let mut request = AddToPhysmap { domid: SELF, size: 0, space, idx, gpfn: Gfn(gpfn) };
     guest.call(machine, Hypercall::MemoryOp, ADD, &mut request)
 }
 
 fn remove(machine: &mut Machine, guest: &Guest, gpfn: u64) -> i64 {
-    let mut request = RemoveFromPhysmap { domid: SELF, gpfn, ..RemoveFromPhysmap::default() };
+    let mut request = RemoveFromPhysmap { domid: SELF, gpfn: Gfn(gpfn), ..RemoveFromPhysmap::default() };
     guest.call(machine, Hypercall::MemoryOp, REMOVE, &mut request)
 }
 

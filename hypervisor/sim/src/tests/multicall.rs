@@ -43,8 +43,12 @@ fn a_list_that_is_put_off_at_any_place_does_everything_once() {
             let numbers: [u64; 20] = core::array::from_fn(|page| first + page as u64);
             machine.poke(&guest.domain, at, &numbers);
             let request = request + index as u64 * 32;
-            let reservation =
-                Reservation { extent_start: at, nr_extents: 20, domid: SELF, ..Reservation::default() };
+            let reservation = Reservation {
+                extent_start: at.into(),
+                nr_extents: 20,
+                domid: SELF,
+                ..Reservation::default()
+            };
             machine.poke(&guest.domain, request, &reservation);
         }
         let entries = [

@@ -29,10 +29,17 @@ fn there_are_no_pages_of_servers() {
     let (mut machine, control, _) = Guest::two();
     let list = control.page(&machine, 2);
     machine.poke(&control.domain, list, &HOLE);
-    let mut acquire = |kind: Resource, frame, frame_list| {
-        let nr_frames = u32::from(frame_list != 0);
-        let mut request =
-            AcquireResource { domid: 1, kind: kind.number(), id: 0, nr_frames, pad: 0, frame, frame_list };
+    let mut acquire = |kind: Resource, frame, list: u64| {
+        let (frame_list, nr_frames) = (list.into(), u32::from(list != 0));
+        let mut request = AcquireResource {
+            domid: DomId(1),
+            kind: kind.number(),
+            id: 0,
+            nr_frames,
+            pad: 0,
+            frame,
+            frame_list,
+        };
         control.call(
             &mut machine,
             Hypercall::MemoryOp,
@@ -58,7 +65,8 @@ fn nobody_is_asked() {
     }
     let list = guest.page(&machine, 2);
     machine.poke(&guest.domain, list, &(guest.page(&machine, 20) >> 12));
-    let mut request = Reservation { extent_start: list, nr_extents: 1, domid: SELF, ..Default::default() };
+    let mut request =
+        Reservation { extent_start: list.into(), nr_extents: 1, domid: SELF, ..Default::default() };
     let op = MemoryOp::DecreaseReservation.number().into();
     assert_eq!(guest.call(&mut machine, Hypercall::MemoryOp, op, &mut request), 1);
     assert_eq!(machine.audit(), Ok(()));

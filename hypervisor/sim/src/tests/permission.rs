@@ -2,12 +2,12 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use xenolith_abi::Errno;
 use xenolith_abi::hypercall::Hypercall;
 use xenolith_abi::memory::{MemoryDomain, MemoryOp};
 use xenolith_abi::xenolith::{
     CONFIG_SIZE, DeviceModel, Interrupt, Slot, SlotNumber, SlotReport, SlotState, Transport, XenolithOp,
 };
+use xenolith_abi::{Errno, Intid};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use super::super::*;
@@ -28,9 +28,9 @@ fn three() -> (Machine, [Guest; 3]) {
 /// A device of domain 1, at the place of this number, that domain 2 serves.
 fn slot(place: u64) -> Slot {
     let mut slot = Slot::new_zeroed();
-    (slot.guest, slot.backend) = (1, 2);
+    (slot.guest, slot.backend) = (DomId(1), DomId(2));
     (slot.transport, slot.device_id) = (Transport::VirtioMmio.number(), 2);
-    slot.interrupt = Interrupt::Line { intid: 33 }.into();
+    slot.interrupt = Interrupt::Line { intid: Intid(33) }.into();
     (slot.base, slot.size) = (0x0200_0000 + place * 0x200, 0x200);
     slot
 }
@@ -58,7 +58,7 @@ fn unmade(machine: &mut Machine, control: &Guest, number: u32) -> i64 {
 fn a_slot_that_is_refused_allows_nothing() {
     let (mut machine, [control, guest, driver]) = three();
     let machine = &mut machine;
-    made(machine, &control, Slot { backend: 0, ..slot(0) });
+    made(machine, &control, Slot { backend: DomId(0), ..slot(0) });
     let rows = [
         (Slot { transport: 99, ..slot(1) }, Errno::EINVAL),
         (Slot { transport: Transport::VirtioPci.number(), ..slot(1) }, Errno::EOPNOTSUPP),
@@ -69,10 +69,10 @@ fn a_slot_that_is_refused_allows_nothing() {
         (Slot { size: 0, ..slot(1) }, Errno::EINVAL),
         (Slot { base: u64::MAX, ..slot(1) }, Errno::EINVAL),
         (Slot { config_len: CONFIG_SIZE as u32 + 1, ..slot(1) }, Errno::EINVAL),
-        (Slot { backend: 1, ..slot(1) }, Errno::EINVAL),
+        (Slot { backend: DomId(1), ..slot(1) }, Errno::EINVAL),
         (slot(0), Errno::EEXIST),
-        (Slot { guest: 9, ..slot(1) }, Errno::ESRCH),
-        (Slot { backend: 9, ..slot(1) }, Errno::ESRCH),
+        (Slot { guest: DomId(9), ..slot(1) }, Errno::ESRCH),
+        (Slot { backend: DomId(9), ..slot(1) }, Errno::ESRCH),
     ];
     for (mut wanted, expected) in rows {
         let result = ask(machine, &control, XenolithOp::CreateSlot, &mut wanted);
@@ -80,7 +80,7 @@ fn a_slot_that_is_refused_allows_nothing() {
         assert!(guest.domain.device_models.lock().is_empty(), "{wanted:?}");
     }
     for place in 1..SLOTS_PER_GUEST as u64 {
-        made(machine, &control, Slot { backend: 0, ..slot(place) });
+        made(machine, &control, Slot { backend: DomId(0), ..slot(place) });
     }
     let one_more = &mut slot(SLOTS_PER_GUEST as u64);
     assert_eq!(ask(machine, &control, XenolithOp::CreateSlot, one_more), error(Errno::ENOSPC));
@@ -119,7 +119,7 @@ fn the_permission_goes_with_the_last_slot_unless_it_was_given_for_itself() {
     let (mut machine, [control, guest, driver]) = three();
     let machine = &mut machine;
     let page = guest.page(machine, 20) >> 12;
-    let mut both = DeviceModel { guest: 1, backend: 2, pad: 0 };
+    let mut both = DeviceModel { guest: DomId(1), backend: DomId(2), pad: 0 };
     for allowed_before in [None, Some(true), Some(false)] {
         if allowed_before == Some(true) {
             assert_eq!(ask(machine, &control, XenolithOp::AllowDeviceModel, &mut both), 0);
@@ -148,7 +148,7 @@ fn a_slot_from_before_it_was_forbidden_carries_nothing() {
     let (mut machine, [control, guest, driver]) = three();
     let machine = &mut machine;
     let before = made(machine, &control, slot(0));
-    let mut both = DeviceModel { guest: 1, backend: 2, pad: 0 };
+    let mut both = DeviceModel { guest: DomId(1), backend: DomId(2), pad: 0 };
     assert_eq!(ask(machine, &control, XenolithOp::ForbidDeviceModel, &mut both), 0);
     let after = made(machine, &control, slot(1));
     assert_eq!(unmade(machine, &control, before), 0);
@@ -161,7 +161,7 @@ fn a_slot_from_before_it_was_forbidden_carries_nothing() {
 fn the_control_domain_needs_no_permission_and_loses_none_with_its_slots() {
     let (mut machine, first, second) = Guest::two();
     let machine = &mut machine;
-    let number = made(machine, &first, Slot { backend: 0, ..slot(0) });
+    let number = made(machine, &first, Slot { backend: DomId(0), ..slot(0) });
     let page = second.page(machine, 20) >> 12;
     assert_eq!(map_foreign(machine, &first, 1, &[(page, HOLE)]), Ok(vec![0]));
     assert_eq!(unmade(machine, &first, number), 0);
@@ -175,10 +175,16 @@ fn only_the_control_domain_gives_and_takes() {
     let machine = &mut machine;
     let number = made(machine, &control, slot(0));
     let eperm = error(Errno::EPERM);
-    let mut changed =
-        [DeviceModel { guest: 1, backend: 2, pad: 0 }, DeviceModel { guest: 2, backend: 1, pad: 0 }];
+    let mut changed = [
+        DeviceModel { guest: DomId(1), backend: DomId(2), pad: 0 },
+        DeviceModel { guest: DomId(2), backend: DomId(1), pad: 0 },
+    ];
     for caller in [&guest, &driver] {
-        for wanted in [slot(1), Slot { guest: 2, backend: 1, ..slot(1) }, Slot { guest: 0, ..slot(1) }] {
+        for wanted in [
+            slot(1),
+            Slot { guest: DomId(2), backend: DomId(1), ..slot(1) },
+            Slot { guest: DomId(0), ..slot(1) },
+        ] {
             assert_eq!(ask(machine, caller, XenolithOp::CreateSlot, &mut { wanted }), eperm);
         }
         assert_eq!(unmade(machine, caller, number), eperm);
@@ -199,7 +205,7 @@ fn a_device_model_learns_where_its_guests_memory_ends() {
     let (mut machine, [control, guest, driver]) = three();
     let mut highest = |caller: &Guest, domid: u16| {
         let op = u64::from(MemoryOp::MaximumGpfn.number());
-        caller.call(&mut machine, Hypercall::MemoryOp, op, &mut MemoryDomain { domid })
+        caller.call(&mut machine, Hypercall::MemoryOp, op, &mut MemoryDomain { domid: DomId(domid) })
     };
     let known = highest(&control, 1);
     assert!(known >= i64::try_from(RAM_BASE.0).unwrap());

@@ -8,11 +8,11 @@ use super::super::*;
 use super::support::*;
 
 /// A shared interrupt that is not backed by a device.
-const LINE: u32 = 40;
+const LINE: Intid = Intid(40);
 
 /// A port of the guest's that nobody signals.
 fn quiet_port(machine: &mut Machine, guest: &Guest) -> u32 {
-    let mut offer = AllocUnbound { dom: SELF, remote_dom: 1, ..AllocUnbound::default() };
+    let mut offer = AllocUnbound { dom: SELF, remote_dom: DomId(1), ..AllocUnbound::default() };
     let op = EventOp::AllocUnbound.number().into();
     assert_eq!(guest.call(machine, Hypercall::EventChannelOp, op, &mut offer), 0);
     offer.port
@@ -22,15 +22,19 @@ fn quiet_port(machine: &mut Machine, guest: &Guest) -> u32 {
 fn poll(machine: &mut Machine, guest: &Guest, port: u32) -> Option<i64> {
     let (at, ports) = (guest.scratch(machine), guest.page(machine, 2));
     machine.poke(&guest.domain, ports, &port);
-    machine.poke(&guest.domain, at, &Poll { ports, nr_ports: 1, timeout: 0, ..Poll::default() });
+    machine.poke(
+        &guest.domain,
+        at,
+        &Poll { ports: ports.into(), nr_ports: 1, timeout: 0, ..Poll::default() },
+    );
     machine.hypercall(guest.cpu, Hypercall::SchedOp.number(), [SchedOp::Poll.number().into(), at, 0, 0, 0])
 }
 
 /// The guest takes this shared interrupt.
 fn enable(machine: &mut Machine, cpu: u16) {
     machine.store(cpu, DISTRIBUTOR, 4, 0x12);
-    machine.store(cpu, DISTRIBUTOR + 0x80 + 4 * u64::from(LINE / 32), 4, 1 << (LINE % 32));
-    machine.store(cpu, DISTRIBUTOR + 0x100 + 4 * u64::from(LINE / 32), 4, 1 << (LINE % 32));
+    machine.store(cpu, DISTRIBUTOR + 0x80 + 4 * u64::from(LINE.0 / 32), 4, 1 << (LINE.0 % 32));
+    machine.store(cpu, DISTRIBUTOR + 0x100 + 4 * u64::from(LINE.0 / 32), 4, 1 << (LINE.0 % 32));
 }
 
 #[test]

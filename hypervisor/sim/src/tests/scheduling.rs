@@ -21,7 +21,7 @@ fn enable_interrupts(machine: &mut Machine, cpu: u16) {
 
 fn take(cpu: u16) -> Option<u32> {
     sim::on_cpu(CpuId(cpu));
-    sim::guest::take()
+    sim::guest::take().map(|intid| intid.0)
 }
 
 #[test]
@@ -70,13 +70,13 @@ fn a_timer_that_another_vcpu_clears_stays_no_obstacle_to_other_domains() {
     // vCPU 1 has the interrupt of its timer pending and not enabled, so that it never takes it.
     machine.store(cpu, DISTRIBUTOR, 4, 0x12);
     let_timer_fire(&mut machine, cpu);
-    assert!(sim::gic::line(27).active);
+    assert!(sim::gic::line(Intid(27)).active);
     sim::guest::change_registers(|registers| registers.timer_control = 0);
     // vCPU 0 clears it, from another CPU.
     machine.store(guest.cpu, REDISTRIBUTORS + 0x2_0000 + 0x1_0280, 4, 1 << 27);
     machine.settle();
     sim::on_cpu(CpuId(cpu));
-    assert!(!sim::gic::line(27).active, "the CPU that has the line follows");
+    assert!(!sim::gic::line(Intid(27)).active, "the CPU that has the line follows");
     // The same again, and vCPU 1 leaves its CPU before that one hears of it.
     let_timer_fire(&mut machine, cpu);
     sim::guest::change_registers(|registers| registers.timer_control = 0);
@@ -104,11 +104,11 @@ fn the_virtual_timer_fires_while_its_vcpu_runs_and_while_it_sleeps() {
     machine.settle();
     assert_eq!(machine.next(0), Next::Guest);
     sim::on_cpu(CpuId(0));
-    assert_eq!(sim::guest::acknowledge(), Some(27));
-    assert!(sim::gic::line(27).active, "EL2 is not asked again while the guest handles it");
+    assert_eq!(sim::guest::acknowledge(), Some(Intid(27)));
+    assert!(sim::gic::line(Intid(27)).active, "EL2 is not asked again while the guest handles it");
     set(5000);
-    sim::guest::end(27);
-    assert!(!sim::gic::line(27).active);
+    sim::guest::end(Intid(27));
+    assert!(!sim::gic::line(Intid(27)).active);
 
     assert_eq!(machine.wait(0), Next::Idle);
     machine.settle();
@@ -116,9 +116,9 @@ fn the_virtual_timer_fires_while_its_vcpu_runs_and_while_it_sleeps() {
     sim::advance(6000);
     machine.settle();
     assert_eq!(machine.next(0), Next::Guest);
-    assert_eq!(sim::guest::acknowledge(), Some(27));
+    assert_eq!(sim::guest::acknowledge(), Some(Intid(27)));
     set(5000);
-    sim::guest::end(27);
+    sim::guest::end(Intid(27));
     assert_eq!(machine.wait(0), Next::Idle);
     // What the processor does by itself: it sleeps until its timer.
     xenolith_arch::wait_for_interrupt();

@@ -10,7 +10,7 @@ use xenolith_core::types::{DomId, PAGE_SIZE};
 use xenolith_domain::domain::Domain;
 
 /// `DOMID_SELF`.
-pub const SELF: u16 = DomId::SELF.0;
+pub const SELF: DomId = DomId::SELF;
 /// The control domain: one vCPU, 64 pages, guest frames of its own.
 pub const CONTROL: Plan = Plan { id: 0, vcpus: 1, pages: 64, direct_mapped: false };
 /// Another domain of that kind.

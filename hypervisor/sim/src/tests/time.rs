@@ -16,7 +16,7 @@ const BILLION: u64 = 1_000_000_000;
 /// What the model's counter moves by itself while a test does a few things, in ticks.
 const LITTLE: u64 = 10_000;
 /// The virtual timer's interrupt.
-const TIMER: u32 = sim::gic::GUEST_TIMER;
+const TIMER: u32 = sim::gic::GUEST_TIMER.0;
 
 /// The virtual counter of the vCPU on a CPU.
 fn counter(cpu: u16) -> u64 {
@@ -46,7 +46,7 @@ fn set_timer(machine: &mut Machine, cpu: u16, compare: u64) {
 
 fn take(cpu: u16) -> Option<u32> {
     sim::on_cpu(CpuId(cpu));
-    sim::guest::take()
+    sim::guest::take().map(|intid| intid.0)
 }
 
 /// The wall clock of a domain at the start of its time, in nanoseconds since 1970.
@@ -185,13 +185,13 @@ fn two_domains_on_one_cpu_have_their_own() {
 #[test]
 fn a_poll_ends_by_it() {
     let (mut machine, _, second) = machine();
-    let mut offer = AllocUnbound { dom: SELF, remote_dom: 0, ..AllocUnbound::default() };
+    let mut offer = AllocUnbound { dom: SELF, remote_dom: DomId(0), ..AllocUnbound::default() };
     let op = EventOp::AllocUnbound.number().into();
     assert_eq!(second.call(&mut machine, Hypercall::EventChannelOp, op, &mut offer), 0);
     let (at, ports) = (second.scratch(&machine), second.page(&machine, 2));
     machine.poke(&second.domain, ports, &offer.port);
     let timeout = 5 * BILLION;
-    machine.poke(&second.domain, at, &Poll { ports, nr_ports: 1, timeout, ..Poll::default() });
+    machine.poke(&second.domain, at, &Poll { ports: ports.into(), nr_ports: 1, timeout, ..Poll::default() });
     let arguments = [SchedOp::Poll.number().into(), at, 0, 0, 0];
     assert_eq!(machine.hypercall(second.cpu, Hypercall::SchedOp.number(), arguments), None);
     sim::advance(5 * SECOND - LITTLE);
@@ -207,7 +207,7 @@ fn a_poll_ends_by_it() {
 fn run_states_are_entered_at_it() {
     let (mut machine, _, second) = machine();
     let (at, area) = (second.scratch(&machine), second.page(&machine, 10));
-    machine.poke(&second.domain, at, &RegisterRunstateMemoryArea { addr: area });
+    machine.poke(&second.domain, at, &RegisterRunstateMemoryArea { addr: area.into() });
     assert_eq!(second.plain(&mut machine, Hypercall::VcpuOp, [5, 0, at, 0, 0]), 0);
     let times: RunStateInfo = machine.peek(&second.domain, area);
     assert!(times.state_entry_time < BILLION / 1000, "{times:?}");

@@ -14,7 +14,7 @@ impl SharedFrame for Frame {
 }
 
 fn uart() -> Vuart<Frame> {
-    Vuart::on_console(32)
+    Vuart::on_console(Intid(32))
 }
 
 fn read(uart: &mut Vuart<Frame>, offset: u64) -> u64 {
@@ -109,7 +109,7 @@ proptest! {
 
 /// A UART whose other end is the page, and which somebody serves.
 fn on_ring(at: Page) -> Vuart<Frame> {
-    let mut uart = Vuart::on_ring(32, Frame(at), Port(3));
+    let mut uart = Vuart::on_ring(Intid(32), Frame(at), Port(3));
     uart.other_end_changed(true);
     uart
 }

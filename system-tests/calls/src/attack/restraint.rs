@@ -43,7 +43,7 @@ impl<'a> Made<'a> {
 
     /// Whether a field may be the caller's number. What is not known may.
     fn may_be_own(&self, at: u64) -> bool {
-        let own = [u64::from(SELF), u64::from(self.ground.own)];
+        let own = [SELF, self.ground.own].map(|domain| u64::from(domain.0));
         self.field(at, 2).is_none_or(|domain| own.contains(&domain))
     }
 }

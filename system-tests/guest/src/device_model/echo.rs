@@ -1,6 +1,7 @@
 //! A device that is memory, and tells which access it saw last.
 
 use std::process::ExitCode;
+use xenolith_abi::DomId;
 
 use anyhow::Result;
 use backend::{Mmio, xen::Server};
@@ -63,7 +64,7 @@ impl Mmio for Echo {
 }
 
 /// Serves the device for ever. `last`: the guest may end.
-pub fn run(guest: u16, last: bool) -> ExitCode {
+pub fn run(guest: DomId, last: bool) -> ExitCode {
     match serve(guest, last) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -73,14 +74,14 @@ pub fn run(guest: u16, last: bool) -> ExitCode {
     }
 }
 
-fn serve(guest: u16, last: bool) -> Result<()> {
+fn serve(guest: DomId, last: bool) -> Result<()> {
     let model = model(guest)?;
     destroy_all(&model);
     let mut echo = Echo { memory: vec![0; MEMORY_SIZE.try_into()?], address: 0, kind: 0, count: 0, last };
     let mut server = Server::create(model)?;
     server.map_mmio(MEMORY..=MEMORY + MEMORY_SIZE - 1)?;
     server.map_mmio(FACTS..=FACTS + FACTS_SIZE - 1)?;
-    println!("echo-model: serves guest {guest}");
+    println!("echo-model: serves guest {}", guest.0);
     loop {
         let fd = server.fd();
         match poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], None) {

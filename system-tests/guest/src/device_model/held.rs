@@ -8,6 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use backend::xen::slots::Slots;
 use backend::xen::{Argument, Buffer, Privcmd};
+use xenolith_abi::DomId;
+use xenolith_abi::control::Payload;
 use xenolith_abi::domctl::{Domctl, DomctlOp, VERSION_4_20, VcpuContext, VcpuGuestContext};
 use xenolith_abi::hypercall::Hypercall;
 use xenolith_abi::ioreq::STATE_MASK;
@@ -20,14 +22,14 @@ use crate::report::Report;
 /// The subcommand that leaves its request to the end of the process.
 pub const LEAVE: &str = "leave-request";
 /// The domain that this program runs in.
-const CONTROL: u16 = 0;
+const CONTROL: DomId = DomId::CONTROL;
 /// How often a guest that runs may be found not to have asked.
 const ATTEMPTS: u32 = 10_000;
 
 /// Ends requests in every state, in every way that leaves the guest alive.
-pub fn run(mut report: Report, guest: u16) -> ExitCode {
+pub fn run(mut report: Report, guest: DomId) -> ExitCode {
     for (name, end) in [
-        ("the server is destroyed", destroy as fn(u16, u8) -> Result<()>),
+        ("the server is destroyed", destroy as fn(DomId, u8) -> Result<()>),
         ("the device model is forbidden", forbid),
         ("the process ends", leave),
     ] {
@@ -42,7 +44,7 @@ pub fn run(mut report: Report, guest: u16) -> ExitCode {
 }
 
 /// Holds a request of the guest in a state, and ends with it.
-pub fn hold_to_the_end(guest: u16, state: u8) -> ExitCode {
+pub fn hold_to_the_end(guest: DomId, state: u8) -> ExitCode {
     match held(guest, state) {
         // Nothing is undone by this program.
         Ok(round) => {
@@ -54,7 +56,7 @@ pub fn hold_to_the_end(guest: u16, state: u8) -> ExitCode {
 }
 
 /// Holds a request of the guest in a state for ever, and says `holds` when the vCPU that waits has shown its registers.
-pub fn hold(guest: u16, state: u8) -> ExitCode {
+pub fn hold(guest: DomId, state: u8) -> ExitCode {
     let wait = || -> Result<()> {
         let _round = held(guest, state)?;
         let first = context(guest)?;
@@ -69,7 +71,7 @@ pub fn hold(guest: u16, state: u8) -> ExitCode {
 }
 
 /// Shuts the guest down from outside, as one that has turned itself off.
-pub fn shut_down(guest: u16) -> ExitCode {
+pub fn shut_down(guest: DomId) -> ExitCode {
     let call = || -> Result<()> {
         let mut buffer = Buffer::of(&RemoteShutdown { domain_id: guest, pad: 0, reason: 0 })?;
         let op = Argument::Value(SchedOp::RemoteShutdown.number().into());
@@ -86,7 +88,7 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 }
 
 /// A new server that holds the guest's request in a state.
-fn held(guest: u16, state: u8) -> Result<Round> {
+fn held(guest: DomId, state: u8) -> Result<Round> {
     let device = Device::bare(guest)?;
     let mut round = Round::begin(&device)?;
     for _ in 0..ATTEMPTS {
@@ -99,14 +101,14 @@ fn held(guest: u16, state: u8) -> Result<Round> {
     bail!("the guest does not ask");
 }
 
-fn destroy(guest: u16, state: u8) -> Result<()> {
+fn destroy(guest: DomId, state: u8) -> Result<()> {
     let round = held(guest, state)?;
     ensure!(destroy_all(&Device::bare(guest)?.model) == 1, "server {} was not destroyed", round.id);
     Ok(())
 }
 
 /// Takes from this domain what it would lose if it were not the control domain.
-fn forbid(guest: u16, state: u8) -> Result<()> {
+fn forbid(guest: DomId, state: u8) -> Result<()> {
     let round = held(guest, state)?;
     let model = Device::bare(guest)?.model;
     Slots::new(model.privcmd().clone()).forbid(guest, CONTROL)?;
@@ -114,9 +116,9 @@ fn forbid(guest: u16, state: u8) -> Result<()> {
     Ok(())
 }
 
-fn leave(guest: u16, state: u8) -> Result<()> {
+fn leave(guest: DomId, state: u8) -> Result<()> {
     let mut child = Command::new(std::env::current_exe()?);
-    let output = child.args([LEAVE, &guest.to_string(), &state.to_string()]).output()?;
+    let output = child.args([LEAVE, &guest.0.to_string(), &state.to_string()]).output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     let model = Device::bare(guest)?.model;
     ensure!(destroy_all(&model) == 0, "the server outlives its process");
@@ -124,16 +126,15 @@ fn leave(guest: u16, state: u8) -> Result<()> {
 }
 
 /// The registers of the guest's first vCPU.
-fn context(guest: u16) -> Result<VcpuGuestContext> {
-    const POINTER: usize = std::mem::offset_of!(Domctl, payload) + std::mem::offset_of!(VcpuContext, ctxt);
-    let call = Domctl {
+fn context(guest: DomId) -> Result<VcpuGuestContext> {
+    let call = |ctxt| Domctl {
         cmd: DomctlOp::GetVcpuContext.number(),
         interface_version: VERSION_4_20,
         domain: guest,
+        payload: Payload::of(&VcpuContext { vcpu: 0, pad: 0, ctxt }),
         ..Domctl::default()
     };
-    let mut buffer = Buffer::of(&call)?;
-    let registers = buffer.link(POINTER, Buffer::of(&VcpuGuestContext::default())?)?;
+    let mut buffer = Buffer::with_array(&[VcpuGuestContext::default()], call)?;
     Privcmd::open()?.hypercall(Hypercall::Domctl.number(), &mut [Argument::Buffer(&mut buffer)])?;
-    Ok(buffer.linked(registers).context("the buffer of registers")?.read(0)?)
+    buffer.read_array(1)?.pop().context("the registers")
 }

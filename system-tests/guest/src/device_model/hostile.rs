@@ -13,6 +13,7 @@ use backend::xen::slots::{Interrupt, Slots};
 use backend::xen::{Evtchn, Mapping, Privcmd};
 use vm_memory::Bytes;
 use xenolith_abi::ioreq::{READ, STATE_MASK, Slot, State};
+use xenolith_abi::{DomId, Intid};
 
 use super::{FACTS, FACTS_SIZE, MEMORY, MEMORY_SIZE, destroy_all, model};
 use crate::report::Report;
@@ -35,7 +36,7 @@ const FLAGS: usize = std::mem::offset_of!(Slot, flags);
 const PORT: usize = std::mem::offset_of!(Slot, vp_eport);
 
 /// Abuses the ioreq servers of a guest with the kernel of `system-tests/bare`, and leaves the last one as it is.
-pub fn run(mut report: Report, guest: u16, seed: u64) -> ExitCode {
+pub fn run(mut report: Report, guest: DomId, seed: u64) -> ExitCode {
     report.test("a device model that is hostile", || Device::bare(guest)?.abuse(seed));
     report.finish()
 }
@@ -61,14 +62,14 @@ pub(super) struct Device {
     pub(super) model: DeviceModel,
     registers: Vec<RangeInclusive<u64>>,
     /// Its interrupt, by which a guest can be made to ask.
-    irq: Option<u32>,
+    irq: Option<Intid>,
     /// Where the slot is of the vCPU that asks.
     slot: usize,
 }
 
 impl Device {
     /// That of the kernel of `system-tests/bare`.
-    pub(super) fn bare(guest: u16) -> Result<Self> {
+    pub(super) fn bare(guest: DomId) -> Result<Self> {
         let registers = vec![MEMORY..=MEMORY + MEMORY_SIZE - 1, FACTS..=FACTS + FACTS_SIZE - 1];
         Ok(Self { model: model(guest)?, registers, irq: None, slot: 0 })
     }

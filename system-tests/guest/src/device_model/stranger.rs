@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
+use xenolith_abi::{DomId, Gfn, Intid};
 
 use anyhow::{Result, bail, ensure};
 use backend::xen::dm::DeviceModel;
@@ -13,14 +14,14 @@ use super::{MEMORY, model};
 use crate::report::Report;
 
 /// A number that no domain has.
-const NOBODY: u16 = 0x1234;
+const NOBODY: DomId = DomId(0x1234);
 /// The control domain.
-const CONTROL: u16 = 0;
+const CONTROL: DomId = DomId::CONTROL;
 /// How long the guest may be in coming.
 const LIMIT: u32 = 1000;
 
 /// Waits for the guest, and tries all that its device model may do.
-pub fn run(mut report: Report, guest: u16) -> ExitCode {
+pub fn run(mut report: Report, guest: DomId) -> ExitCode {
     match wait_for(guest) {
         Ok(model) => try_all(&mut report, &model),
         Err(error) => report.test("the guest comes", || Err(error)),
@@ -37,7 +38,7 @@ fn try_all(report: &mut Report, model: &DeviceModel) {
 }
 
 /// The guest is there when it is refused for another reason than that it is not.
-fn wait_for(guest: u16) -> Result<DeviceModel> {
+fn wait_for(guest: DomId) -> Result<DeviceModel> {
     let model = model(guest)?;
     for _ in 0..LIMIT {
         match model.vcpus() {
@@ -45,10 +46,10 @@ fn wait_for(guest: u16) -> Result<DeviceModel> {
             _ => return Ok(model),
         }
     }
-    bail!("no domain {guest}");
+    bail!("no {guest}");
 }
 
-fn of(model: &DeviceModel, domain: u16) -> DeviceModel {
+fn of(model: &DeviceModel, domain: DomId) -> DeviceModel {
     DeviceModel::new(model.privcmd().clone(), domain)
 }
 
@@ -61,22 +62,22 @@ fn calls(model: &DeviceModel, wanted: Errno) -> Result<()> {
         ("enable", model.enable_server(0, true)),
         ("map", model.map_mmio(0, MEMORY..=MEMORY + 0xfff)),
         ("unmap", model.unmap_mmio(0, MEMORY..=MEMORY + 0xfff)),
-        ("set_irq_level", model.set_irq(33, true)),
+        ("set_irq_level", model.set_irq(Intid(33), true)),
     ];
     for (what, answer) in answers {
         let error = answer.err().and_then(|error| error.errno());
-        ensure!(error == Some(wanted), "{what} for domain {}: {error:?}", model.domain());
+        ensure!(error == Some(wanted), "{what} for {}: {error:?}", model.domain());
     }
     Ok(())
 }
 
 fn foreign(model: &DeviceModel) -> Result<()> {
     for (domain, wanted) in [(model.domain(), Errno::PERM), (CONTROL, Errno::PERM), (NOBODY, Errno::SRCH)] {
-        let frames = [0x4_0000, 0x4_0001];
+        let frames = [Gfn(0x4_0000), Gfn(0x4_0001)];
         match model.privcmd().map_foreign(domain, &frames)? {
-            Batch::Mapped(_) => bail!("frames of domain {domain} are mapped"),
+            Batch::Mapped(_) => bail!("frames of {domain} are mapped"),
             Batch::Refused(refused) => {
-                ensure!(refused == [(0, wanted), (1, wanted)], "frames of domain {domain}: {refused:?}");
+                ensure!(refused == [(0, wanted), (1, wanted)], "frames of {domain}: {refused:?}");
             }
         }
     }
@@ -88,7 +89,7 @@ fn resources(model: &DeviceModel) -> Result<()> {
     const GRANT_TABLE: u32 = 1;
     for kind in [IOREQ, GRANT_TABLE] {
         let answer = model.privcmd().map_resource(model.domain(), kind, 0, 1, 1).map(drop);
-        ensure!(answer == Err(Errno::PERM), "resource {kind} of domain {}: {answer:?}", model.domain());
+        ensure!(answer == Err(Errno::PERM), "resource {kind} of {}: {answer:?}", model.domain());
         let answer = model.privcmd().map_resource(NOBODY, kind, 0, 1, 1).map(drop);
         ensure!(answer == Err(Errno::SRCH), "resource {kind} of nobody: {answer:?}");
     }

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 
 use super::PRIORITY;
 use crate::aarch64::mmio::Mmio;
-use xenolith_core::types::CpuId;
+use xenolith_core::types::{CpuId, Intid};
 
 const CTLR: u64 = 0x0;
 const TYPER: u64 = 0x4;
@@ -91,21 +91,21 @@ impl Distributor {
     }
 
     /// Sends a shared interrupt to one CPU.
-    pub fn route(&self, intid: u32, cpu: CpuId) {
+    pub fn route(&self, intid: Intid, cpu: CpuId) {
         if self.affinity_routing {
             if let Some(mpidr) = self.mpidrs.get(usize::from(cpu.0)) {
                 // With Interrupt_Routing_Mode (bit 31) 0: to this CPU, and not to any that takes part.
-                self.registers.write64(IROUTER + u64::from(intid) * 8, mpidr & 0xff_00ff_ffff);
+                self.registers.write64(IROUTER + u64::from(intid.0) * 8, mpidr & 0xff_00ff_ffff);
             }
         } else if let Some(target) = self.targets.get(usize::from(cpu.0)) {
-            self.registers.write8(ITARGETSR + u64::from(intid), target.load(Ordering::Relaxed));
+            self.registers.write8(ITARGETSR + u64::from(intid.0), target.load(Ordering::Relaxed));
             self.bring_along(intid);
         }
     }
 
     /// GICv2: an edge that waits goes to the new target (IHI 0048 §4.3.12), but QEMU leaves it with the old one, where it
     /// would wait for ever. It is made anew; should it be taken meanwhile, it comes twice, which an edge may.
-    fn bring_along(&self, intid: u32) {
+    fn bring_along(&self, intid: Intid) {
         let (offset, bit) = bit(0, intid);
         if self.registers.read32(ISPENDR + offset) & bit != 0 && is_edge(self.registers, intid) {
             self.registers.write32(ICPENDR + offset, bit);
@@ -114,9 +114,9 @@ impl Distributor {
     }
 
     /// GICv2: sends a software interrupt to one CPU.
-    pub fn send_sgi(&self, cpu: CpuId, intid: u32) {
+    pub fn send_sgi(&self, cpu: CpuId, intid: Intid) {
         if let Some(target) = self.targets.get(usize::from(cpu.0)) {
-            self.registers.write32(SGIR, u32::from(target.load(Ordering::Relaxed)) << 16 | intid);
+            self.registers.write32(SGIR, u32::from(target.load(Ordering::Relaxed)) << 16 | intid.0);
         }
     }
 }
@@ -132,47 +132,47 @@ pub fn init_private(registers: Mmio) {
     registers.write32(ISENABLER, 0xffff);
 }
 
-fn bit(base: u64, intid: u32) -> (u64, u32) {
-    (base + u64::from(intid / 32) * 4, 1 << (intid % 32))
+fn bit(base: u64, intid: Intid) -> (u64, u32) {
+    (base + u64::from(intid.0 / 32) * 4, 1 << (intid.0 % 32))
 }
 
 /// Enables an interrupt.
-pub fn enable(registers: Mmio, intid: u32) {
+pub fn enable(registers: Mmio, intid: Intid) {
     let (offset, bit) = bit(ISENABLER, intid);
     registers.write32(offset, bit);
 }
 
 /// Disables an interrupt.
-pub fn disable(registers: Mmio, intid: u32) {
+pub fn disable(registers: Mmio, intid: Intid) {
     let (offset, bit) = bit(ICENABLER, intid);
     registers.write32(offset, bit);
 }
 
 /// Sets or clears the active state.
-pub fn set_active(registers: Mmio, intid: u32, active: bool) {
+pub fn set_active(registers: Mmio, intid: Intid, active: bool) {
     let (offset, bit) = bit(if active { ISACTIVER } else { ICACTIVER }, intid);
     registers.write32(offset, bit);
 }
 
 /// Makes an interrupt pending.
-pub fn pend(registers: Mmio, intid: u32) {
+pub fn pend(registers: Mmio, intid: Intid) {
     let (offset, bit) = bit(ISPENDR, intid);
     registers.write32(offset, bit);
 }
 
 /// Chooses edge or level. Only one CPU changes a given interrupt at a time: its owner's distributor lock is held.
-pub fn set_trigger(registers: Mmio, intid: u32, edge: bool) {
+pub fn set_trigger(registers: Mmio, intid: Intid, edge: bool) {
     let (offset, shift) = trigger(intid);
     let value = registers.read32(offset) & !(1 << shift);
     registers.write32(offset, value | u32::from(edge) << shift);
 }
 
-fn is_edge(registers: Mmio, intid: u32) -> bool {
+fn is_edge(registers: Mmio, intid: Intid) -> bool {
     let (offset, shift) = trigger(intid);
     registers.read32(offset) & 1 << shift != 0
 }
 
 /// The register that says how an interrupt is triggered, and the place of its bit.
-fn trigger(intid: u32) -> (u64, u32) {
-    (ICFGR + u64::from(intid / 16) * 4, intid % 16 * 2 + 1)
+fn trigger(intid: Intid) -> (u64, u32) {
+    (ICFGR + u64::from(intid.0 / 16) * 4, intid.0 % 16 * 2 + 1)
 }

@@ -2,7 +2,7 @@
 
 use super::InterfaceState;
 use crate::aarch64::mmio::Mmio;
-use xenolith_core::types::CpuId;
+use xenolith_core::types::{CpuId, Intid};
 
 const GICC_CTLR: u64 = 0x0;
 const GICC_PMR: u64 = 0x4;
@@ -43,10 +43,10 @@ impl Interface {
 
     /// GICC_IAR. A software interrupt carries its sender in bits 12:10, which EOIR and DIR need back: it is ended here,
     /// before that is lost.
-    pub fn acknowledge(&self) -> u32 {
+    pub fn acknowledge(&self) -> Intid {
         let value = self.cpu.read32(GICC_IAR);
-        let intid = value & 0x3ff;
-        if intid < 16 {
+        let intid = Intid(value & 0x3ff);
+        if intid < Intid::FIRST_PPI {
             self.cpu.write32(GICC_EOIR, value);
             self.cpu.write32(GICC_DIR, value);
         }
@@ -54,16 +54,16 @@ impl Interface {
     }
 
     /// GICC_EOIR; software interrupts were ended by `acknowledge`.
-    pub fn drop_priority(&self, intid: u32) {
-        if intid >= 16 {
-            self.cpu.write32(GICC_EOIR, intid);
+    pub fn drop_priority(&self, intid: Intid) {
+        if intid >= Intid::FIRST_PPI {
+            self.cpu.write32(GICC_EOIR, intid.0);
         }
     }
 
     /// GICC_DIR; software interrupts were ended by `acknowledge`.
-    pub fn deactivate(&self, intid: u32) {
-        if intid >= 16 {
-            self.cpu.write32(GICC_DIR, intid);
+    pub fn deactivate(&self, intid: Intid) {
+        if intid >= Intid::FIRST_PPI {
+            self.cpu.write32(GICC_DIR, intid.0);
         }
     }
 

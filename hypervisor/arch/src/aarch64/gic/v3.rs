@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use super::{InterfaceState, distributor};
 use crate::aarch64::mmio::Mmio;
-use xenolith_core::types::CpuId;
+use xenolith_core::types::{CpuId, Intid};
 use xenolith_hw::isb;
 
 const GICR_WAKER: u64 = 0x14;
@@ -87,17 +87,17 @@ impl Interface {
         private.write32(GICR_IGROUPR0, !0);
         private.write32(GICR_IGRPMODR0, 0);
         distributor::init_private(private);
-        // ICC_SRE_EL2: system registers here and, by Enable, at EL1.
-        let enable = read_sysreg!("s3_4_c12_c9_5") | 1 << 3 | 1;
+        // System registers here and, by Enable, at EL1.
+        let enable = read_sysreg!("icc_sre_el2") | 1 << 3 | 1;
         // SAFETY: these registers steer interrupts only, and interrupts are masked.
         unsafe {
-            write_sysreg!("s3_4_c12_c9_5", enable);
+            write_sysreg!("icc_sre_el2", enable);
             // The registers below are there only with SRE set.
             isb();
-            write_sysreg!("s3_0_c4_c6_0", 0xff); // ICC_PMR_EL1
-            write_sysreg!("s3_0_c12_c12_4", 1 << 1); // ICC_CTLR_EL1: EOImode
-            write_sysreg!("s3_0_c12_c12_7", 1); // ICC_IGRPEN1_EL1
-            write_sysreg!("s3_4_c12_c11_0", 0); // ICH_HCR_EL2
+            write_sysreg!("icc_pmr_el1", 0xff);
+            write_sysreg!("icc_ctlr_el1", 1 << 1); // EOImode
+            write_sysreg!("icc_igrpen1_el1", 1);
+            write_sysreg!("ich_hcr_el2", 0);
         }
         for index in 0..list_registers() {
             write_list(index, 0);
@@ -106,7 +106,7 @@ impl Interface {
     }
 
     /// ICC_SGI1R_EL1: a software interrupt for one CPU.
-    pub fn send_sgi(&self, cpu: CpuId, intid: u32) {
+    pub fn send_sgi(&self, cpu: CpuId, intid: Intid) {
         let Some(redistributor) = self.redistributor(cpu) else { return };
         let mpidr = redistributor.mpidr;
         let (aff0, aff1, aff2, aff3) =
@@ -114,71 +114,71 @@ impl Interface {
         let value = aff3 << 48
             | (aff0 >> 4) << 44
             | aff2 << 32
-            | u64::from(intid) << 24
+            | u64::from(intid.0) << 24
             | aff1 << 16
             | 1 << (aff0 & 0xf);
         // SAFETY: raises an interrupt on another CPU; ours are masked.
-        unsafe { write_sysreg!("s3_0_c12_c11_5", value) };
+        unsafe { write_sysreg!("icc_sgi1r_el1", value) };
         isb();
     }
 }
 
 /// ICC_IAR1_EL1.
-pub fn acknowledge() -> u32 {
-    let intid = read_sysreg!("s3_0_c12_c12_0") as u32 & 0xff_ffff;
+pub fn acknowledge() -> Intid {
+    let intid = Intid(read_sysreg!("icc_iar1_el1") as u32 & 0xff_ffff);
     // The read's effect on the interrupt is sure to be visible only behind a DSB (IHI 0069, ICC_IAR1_EL1).
     xenolith_hw::dsb();
     intid
 }
 
 /// ICC_EOIR1_EL1.
-pub fn drop_priority(intid: u32) {
+pub fn drop_priority(intid: Intid) {
     // SAFETY: ends the handling of an interrupt that `acknowledge` returned.
-    unsafe { write_sysreg!("s3_0_c12_c12_1", intid.into()) };
+    unsafe { write_sysreg!("icc_eoir1_el1", intid.0.into()) };
     isb();
 }
 
 /// ICC_DIR_EL1.
-pub fn deactivate(intid: u32) {
+pub fn deactivate(intid: Intid) {
     // SAFETY: as `drop_priority`.
-    unsafe { write_sysreg!("s3_0_c12_c11_1", intid.into()) };
+    unsafe { write_sysreg!("icc_dir_el1", intid.0.into()) };
     isb();
 }
 
 /// List registers implemented (ICH_VTR_EL2).
 pub fn list_registers() -> usize {
-    (read_sysreg!("s3_4_c12_c11_1") & 0x1f) as usize + 1
+    (read_sysreg!("ich_vtr_el2") & 0x1f) as usize + 1
 }
 
 /// Priority bits implemented (ICH_VTR_EL2.PRIbits).
 pub fn priority_bits() -> u8 {
-    (read_sysreg!("s3_4_c12_c11_1") >> 29 & 7) as u8 + 1
+    (read_sysreg!("ich_vtr_el2") >> 29 & 7) as u8 + 1
 }
 
 /// 32-bit words of active priorities in each group (ICH_VTR_EL2.PREbits).
 fn priority_words() -> usize {
-    1 << (read_sysreg!("s3_4_c12_c11_1") >> 26 & 7).saturating_sub(4).min(2)
+    1 << (read_sysreg!("ich_vtr_el2") >> 26 & 7).saturating_sub(4).min(2)
 }
 
 /// ICH_LR<index>_EL2.
 pub fn read_list(index: usize) -> u64 {
     match index {
-        0 => read_sysreg!("s3_4_c12_c12_0"),
-        1 => read_sysreg!("s3_4_c12_c12_1"),
-        2 => read_sysreg!("s3_4_c12_c12_2"),
-        3 => read_sysreg!("s3_4_c12_c12_3"),
-        4 => read_sysreg!("s3_4_c12_c12_4"),
-        5 => read_sysreg!("s3_4_c12_c12_5"),
-        6 => read_sysreg!("s3_4_c12_c12_6"),
-        7 => read_sysreg!("s3_4_c12_c12_7"),
-        8 => read_sysreg!("s3_4_c12_c13_0"),
-        9 => read_sysreg!("s3_4_c12_c13_1"),
-        10 => read_sysreg!("s3_4_c12_c13_2"),
-        11 => read_sysreg!("s3_4_c12_c13_3"),
-        12 => read_sysreg!("s3_4_c12_c13_4"),
-        13 => read_sysreg!("s3_4_c12_c13_5"),
-        14 => read_sysreg!("s3_4_c12_c13_6"),
-        15 => read_sysreg!("s3_4_c12_c13_7"),
+        0 => read_sysreg!("ich_lr0_el2"),
+        1 => read_sysreg!("ich_lr1_el2"),
+        2 => read_sysreg!("ich_lr2_el2"),
+        3 => read_sysreg!("ich_lr3_el2"),
+        4 => read_sysreg!("ich_lr4_el2"),
+        5 => read_sysreg!("ich_lr5_el2"),
+        6 => read_sysreg!("ich_lr6_el2"),
+        7 => read_sysreg!("ich_lr7_el2"),
+        8 => read_sysreg!("ich_lr8_el2"),
+        9 => read_sysreg!("ich_lr9_el2"),
+        10 => read_sysreg!("ich_lr10_el2"),
+        11 => read_sysreg!("ich_lr11_el2"),
+        12 => read_sysreg!("ich_lr12_el2"),
+        13 => read_sysreg!("ich_lr13_el2"),
+        14 => read_sysreg!("ich_lr14_el2"),
+        15 => read_sysreg!("ich_lr15_el2"),
         _ => 0,
     }
 }
@@ -188,22 +188,22 @@ pub fn write_list(index: usize, value: u64) {
     // SAFETY: list registers change what the guest sees, nothing at EL2.
     unsafe {
         match index {
-            0 => write_sysreg!("s3_4_c12_c12_0", value),
-            1 => write_sysreg!("s3_4_c12_c12_1", value),
-            2 => write_sysreg!("s3_4_c12_c12_2", value),
-            3 => write_sysreg!("s3_4_c12_c12_3", value),
-            4 => write_sysreg!("s3_4_c12_c12_4", value),
-            5 => write_sysreg!("s3_4_c12_c12_5", value),
-            6 => write_sysreg!("s3_4_c12_c12_6", value),
-            7 => write_sysreg!("s3_4_c12_c12_7", value),
-            8 => write_sysreg!("s3_4_c12_c13_0", value),
-            9 => write_sysreg!("s3_4_c12_c13_1", value),
-            10 => write_sysreg!("s3_4_c12_c13_2", value),
-            11 => write_sysreg!("s3_4_c12_c13_3", value),
-            12 => write_sysreg!("s3_4_c12_c13_4", value),
-            13 => write_sysreg!("s3_4_c12_c13_5", value),
-            14 => write_sysreg!("s3_4_c12_c13_6", value),
-            15 => write_sysreg!("s3_4_c12_c13_7", value),
+            0 => write_sysreg!("ich_lr0_el2", value),
+            1 => write_sysreg!("ich_lr1_el2", value),
+            2 => write_sysreg!("ich_lr2_el2", value),
+            3 => write_sysreg!("ich_lr3_el2", value),
+            4 => write_sysreg!("ich_lr4_el2", value),
+            5 => write_sysreg!("ich_lr5_el2", value),
+            6 => write_sysreg!("ich_lr6_el2", value),
+            7 => write_sysreg!("ich_lr7_el2", value),
+            8 => write_sysreg!("ich_lr8_el2", value),
+            9 => write_sysreg!("ich_lr9_el2", value),
+            10 => write_sysreg!("ich_lr10_el2", value),
+            11 => write_sysreg!("ich_lr11_el2", value),
+            12 => write_sysreg!("ich_lr12_el2", value),
+            13 => write_sysreg!("ich_lr13_el2", value),
+            14 => write_sysreg!("ich_lr14_el2", value),
+            15 => write_sysreg!("ich_lr15_el2", value),
             _ => (),
         }
     }
@@ -212,20 +212,20 @@ pub fn write_list(index: usize, value: u64) {
 /// ICH_HCR_EL2.
 pub fn write_control(value: u32) {
     // SAFETY: steers the guest's virtual interrupts only.
-    unsafe { write_sysreg!("s3_4_c12_c11_0", value.into()) };
+    unsafe { write_sysreg!("ich_hcr_el2", value.into()) };
 }
 
 /// ICH_HCR_EL2.
 pub fn read_control() -> u32 {
-    read_sysreg!("s3_4_c12_c11_0") as u32
+    read_sysreg!("ich_hcr_el2") as u32
 }
 
 macro_rules! active_priorities {
     ($each:ident) => {
-        $each!(0, "s3_4_c12_c8_0", "s3_4_c12_c9_0");
-        $each!(1, "s3_4_c12_c8_1", "s3_4_c12_c9_1");
-        $each!(2, "s3_4_c12_c8_2", "s3_4_c12_c9_2");
-        $each!(3, "s3_4_c12_c8_3", "s3_4_c12_c9_3");
+        $each!(0, "ich_ap0r0_el2", "ich_ap1r0_el2");
+        $each!(1, "ich_ap0r1_el2", "ich_ap1r1_el2");
+        $each!(2, "ich_ap0r2_el2", "ich_ap1r2_el2");
+        $each!(3, "ich_ap0r3_el2", "ich_ap1r3_el2");
     };
 }
 
@@ -245,13 +245,13 @@ pub fn load(state: &InterfaceState) {
     }
     active_priorities!(load);
     // SAFETY: as above.
-    unsafe { write_sysreg!("s3_4_c12_c11_7", state.vmcr) };
+    unsafe { write_sysreg!("ich_vmcr_el2", state.vmcr) };
     write_control(1);
 }
 
 /// Saves what belongs to a vCPU.
 pub fn save(state: &mut InterfaceState) {
-    state.vmcr = read_sysreg!("s3_4_c12_c11_7");
+    state.vmcr = read_sysreg!("ich_vmcr_el2");
     let words = priority_words();
     macro_rules! save {
         ($n:literal, $group0:literal, $group1:literal) => {

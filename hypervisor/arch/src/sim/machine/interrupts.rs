@@ -2,22 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use xenolith_core::types::{CpuId, Pa};
+use xenolith_core::types::{CpuId, Intid, Pa};
 use xenolith_isa::vgic::{Fill, ListRegister};
 
 use super::Machine;
 
 /// The software interrupt that makes a CPU look at its scheduler.
-pub const KICK: u32 = 1;
+pub const KICK: Intid = Intid(1);
 /// The private line of EL2's own timer.
-pub const TIMER: u32 = 26;
+pub const TIMER: Intid = Intid(26);
 /// The private line of the virtual timer.
-pub const GUEST_TIMER: u32 = 27;
+pub const GUEST_TIMER: Intid = Intid(27);
 /// The private line by which list registers ask for service.
-pub const MAINTENANCE: u32 = 25;
+pub const MAINTENANCE: Intid = Intid(25);
 
 /// The console's shared line: it is up while there is input.
-pub const CONSOLE: u32 = 33;
+pub const CONSOLE: Intid = Intid(33);
 
 /// Shared interrupts.
 pub(in crate::sim) const SHARED: u32 = 256;
@@ -46,7 +46,7 @@ pub struct Line {
 /// The shared lines, and what a GICv2 has for guests.
 #[derive(Default)]
 pub(in crate::sim) struct Distributor {
-    lines: BTreeMap<u32, Line>,
+    lines: BTreeMap<Intid, Line>,
     /// The virtual CPU interface of a GICv2: its place and size.
     pub virtual_interface: Option<(Pa, u64)>,
 }
@@ -54,9 +54,9 @@ pub(in crate::sim) struct Distributor {
 /// What belongs to one CPU.
 #[derive(Default)]
 pub(in crate::sim) struct Interface {
-    private: BTreeMap<u32, Line>,
+    private: BTreeMap<Intid, Line>,
     /// Taken, its priority not dropped yet.
-    pub handling: Option<u32>,
+    pub handling: Option<Intid>,
     /// A vCPU is loaded.
     pub on: bool,
     /// Its list registers.
@@ -93,18 +93,19 @@ impl Interface {
 
 impl Machine {
     /// A line of this CPU, or a shared one.
-    pub(in crate::sim) fn line(&mut self, intid: u32) -> &mut Line {
+    pub(in crate::sim) fn line(&mut self, intid: Intid) -> &mut Line {
         self.line_of(self.this, intid)
     }
 
-    pub(in crate::sim) fn line_of(&mut self, cpu: usize, intid: u32) -> &mut Line {
-        assert!(intid < 32 + SHARED, "there is no interrupt {intid}");
-        let lines = if intid < 32 { &mut self.cpu_at(cpu).gic.private } else { &mut self.gic.lines };
-        lines.entry(intid).or_insert(Line { enabled: intid < 16, ..Line::default() })
+    pub(in crate::sim) fn line_of(&mut self, cpu: usize, intid: Intid) -> &mut Line {
+        assert!(intid.0 < 32 + SHARED, "there is no {intid}");
+        let lines =
+            if intid < Intid::FIRST_SPI { &mut self.cpu_at(cpu).gic.private } else { &mut self.gic.lines };
+        lines.entry(intid).or_insert(Line { enabled: intid < Intid::FIRST_PPI, ..Line::default() })
     }
 
     /// Whether a line asks for attention, whatever its enable says.
-    fn asserted(&mut self, intid: u32) -> bool {
+    fn asserted(&mut self, intid: Intid) -> bool {
         let now = self.counter;
         let typed = self.console.has_input();
         let cpu = self.cpu();
@@ -120,11 +121,11 @@ impl Machine {
     }
 
     /// The interrupt that this CPU would take now.
-    pub(in crate::sim) fn highest(&mut self) -> Option<u32> {
+    pub(in crate::sim) fn highest(&mut self) -> Option<Intid> {
         let this = CpuId(self.this as u16);
-        let shared: Vec<u32> =
+        let shared: Vec<Intid> =
             self.gic.lines.iter().filter(|(_, line)| line.target == this).map(|(&intid, _)| intid).collect();
-        (0..32).chain(shared).find(|&intid| {
+        (0..32).map(Intid).chain(shared).find(|&intid| {
             let line = *self.line(intid);
             line.enabled && !line.active && self.asserted(intid)
         })

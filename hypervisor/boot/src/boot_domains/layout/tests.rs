@@ -1,4 +1,5 @@
 use alloc::string::ToString;
+use alloc::vec;
 
 use proptest::prelude::*;
 
@@ -24,7 +25,7 @@ fn window(node: &str, machine: u64, guest: u64) -> (String, Window) {
 /// All places of a layout, which must be apart.
 fn all(layout: &Layout) -> Vec<Region> {
     let mut all = layout.banks.clone();
-    all.extend(layout.controller.regions());
+    all.extend(layout.gic.regions());
     all.push(layout.grant_window);
     all.extend(layout.uart.map(|uart| uart.registers));
     all.extend(&layout.extended_regions);
@@ -45,7 +46,7 @@ fn a_plain_domain_has_the_map_of_a_guest() {
     assert_eq!(layout.banks, [Region::new(GIB, 128 << 20)]);
     assert_eq!(layout.grant_window, Region::new(0x3800_0000, 16 << 20));
     assert_eq!(layout.uart, Some(Pl011::GUEST));
-    assert_eq!(layout.event_ppi, 31);
+    assert_eq!(layout.event_ppi, Intid(31));
     assert_eq!(layout.extended_regions[0], Region::new(0x4800_0000, 0xb800_0000));
     assert!(apart(&all(&layout)));
 }
@@ -57,11 +58,11 @@ fn a_directly_mapped_domain_has_the_machines_devices() {
         let banks = vec![Region::new(0x6000_0000, 256 << 20)];
         let pci = platform::Region::new(Pa(0x10_0000_0000), 0x10_0000_0000).unwrap();
         let windows = [window("/passthrough/disk", 0x0a00_0000, 0x0a00_0000)];
-        let layout = direct(&request(&platform, &windows), banks.clone(), 31, &[pci]).unwrap();
+        let layout = direct(&request(&platform, &windows), banks.clone(), Intid(31), &[pci]).unwrap();
         assert_eq!(layout.banks, banks);
         let uart = Pl011 { registers: Region::new(0x0900_0000, 0x1000), interrupt: Intid(33) };
         assert_eq!((layout.uart, layout.timer.r#virtual), (Some(uart), Intid(27)));
-        assert!(layout.controller.regions().contains(&Region::new(0x0800_0000, 0x1_0000)));
+        assert!(layout.gic.regions().any(|region| region == Region::new(0x0800_0000, 0x1_0000)));
         assert!(apart(&all(&layout)));
         assert_eq!(
             layout.extended_regions,
@@ -75,7 +76,7 @@ fn what_moves_gets_out_of_the_way() {
     let platform = platform(GICV3);
     let windows = [window("/passthrough/a", 0x3800_0000, 0x3800_0000)];
     let banks = || vec![Region::new(0x6000_0000, 256 << 20)];
-    let layout = direct(&request(&platform, &windows), banks(), 31, &[]).unwrap();
+    let layout = direct(&request(&platform, &windows), banks(), Intid(31), &[]).unwrap();
     assert_eq!(layout.grant_window, Region::new(0x0100_0000, 16 << 20));
     // What does not move is refused, by the names of both.
     let error = standard(&request(&platform, &windows), GIB).unwrap_err().to_string();
@@ -112,7 +113,7 @@ proptest! {
         let windows = [window("/passthrough/a", guest << 12, guest << 12)];
         let request = Request { address_bits: bits, ..request(&platform, &windows) };
         let layout = if direct_map {
-            direct(&request, vec![Region::new(GIB + (start << 27), bytes << 21)], 31, &[])
+            direct(&request, vec![Region::new(GIB + (start << 27), bytes << 21)], Intid(31), &[])
         } else {
             standard(&request, bytes * GIB / 4)
         };

@@ -7,7 +7,7 @@ use xenolith_abi::Errno;
 use xenolith_arch::gic;
 use xenolith_core::bug;
 use xenolith_core::sync::MutexGuard;
-use xenolith_core::types::{CpuId, VcpuId};
+use xenolith_core::types::{CpuId, Intid, VcpuId};
 use xenolith_isa::vgic::{Frame, LineChange, Vgic};
 
 use crate::domain::DomainRef;
@@ -25,9 +25,9 @@ impl DomainRef<'_> {
         result
     }
 
-    /// A load, or a store of `write`, at an offset of one of the controller's frames ([`Model::frames`] numbers them).
+    /// A load, or a store of `write`, at an offset of one of the controller's frames ([`frames`] numbers them).
     ///
-    /// [`Model::frames`]: xenolith_isa::vgic::Model::frames
+    /// [`frames`]: xenolith_isa::vgic::frames
     #[inline]
     pub(crate) fn access_interrupt_controller(
         self,
@@ -114,12 +114,12 @@ impl DomainRef<'_> {
     }
 
     /// Has the physical interrupt of the same number come as this shared one.
-    pub fn attach_interrupt(self, intid: u32) {
+    pub fn attach_interrupt(self, intid: Intid) {
         self.change_vgic(|vgic| vgic.back_by_hardware(None, intid, Some(intid)));
     }
 
     /// No physical interrupt comes as this shared one any more.
-    pub fn detach_interrupt(self, intid: u32) {
+    pub fn detach_interrupt(self, intid: Intid) {
         self.change_vgic(|vgic| vgic.back_by_hardware(None, intid, None));
     }
 
@@ -134,22 +134,22 @@ impl DomainRef<'_> {
     }
 
     /// Makes a private interrupt of a vCPU pending.
-    pub fn raise_private(self, id: VcpuId, intid: u32) {
+    pub fn raise_private(self, id: VcpuId, intid: Intid) {
         self.change_vgic(|vgic| vgic.pend(Some(id), intid));
     }
 
     /// Sets the level of a private interrupt's line.
-    pub fn set_private_level(self, id: VcpuId, intid: u32, asserted: bool) {
+    pub fn set_private_level(self, id: VcpuId, intid: Intid, asserted: bool) {
         self.change_vgic(|vgic| vgic.set_level(Some(id), intid, asserted));
     }
 
     /// Sets the level of a shared interrupt's line.
-    pub fn set_shared_level(self, intid: u32, asserted: bool) {
+    pub fn set_shared_level(self, intid: Intid, asserted: bool) {
         self.change_vgic(|vgic| vgic.set_level(None, intid, asserted));
     }
 
     /// A device model drives a shared line. `EINVAL`: there is no such line, or a physical device has it.
-    pub fn drive_line(self, intid: u32, asserted: bool) -> Result<(), Errno> {
+    pub fn drive_line(self, intid: Intid, asserted: bool) -> Result<(), Errno> {
         self.change_vgic(|vgic| {
             if !vgic.is_free_line(intid) {
                 return Err(Errno::EINVAL);
@@ -160,7 +160,7 @@ impl DomainRef<'_> {
     }
 
     /// A physical interrupt that belongs to the domain has come.
-    pub fn raise_shared(self, intid: u32) {
+    pub fn raise_shared(self, intid: Intid) {
         self.change_vgic(|vgic| vgic.pend(None, intid));
     }
 }

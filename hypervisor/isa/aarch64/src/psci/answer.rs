@@ -2,7 +2,9 @@
 
 use crate::regs::GuestRegs;
 
-use super::{Call, MIGRATION_NOT_REQUIRED, PSCI_1_1, Service, Status, id};
+use arm_psci::{ErrorCode, MigrateInfoType};
+
+use super::{Call, PSCI_1_1, Service, id, x0};
 
 /// How the machine stands to one speculation vulnerability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -73,8 +75,8 @@ pub fn answer(call: Call, smccc_version: u32, mitigations: &Mitigations) -> Opti
         | Call::SystemOff
         | Call::SystemReset => return None,
         Call::Version => PsciAnswer::X0(PSCI_1_1.into()),
-        Call::MigrateInfoType => PsciAnswer::X0(MIGRATION_NOT_REQUIRED.into()),
-        Call::Features(function) => PsciAnswer::X0(psci_features(function).x0()),
+        Call::MigrateInfoType => PsciAnswer::X0(u32::from(MigrateInfoType::MigrationNotRequired).into()),
+        Call::Features(function) => PsciAnswer::X0(x0(psci_features(function))),
         Call::SmcccVersion => PsciAnswer::X0(smccc_version.into()),
         Call::ArchFeatures(function) => PsciAnswer::X0(arch_features(function, mitigations)),
         Call::Workaround => PsciAnswer::None,
@@ -83,12 +85,12 @@ pub fn answer(call: Call, smccc_version: u32, mitigations: &Mitigations) -> Opti
         Call::Uuid(Service::Standard) => PsciAnswer::X0To3(uuid(STANDARD_UUID)),
         Call::Uuid(Service::Hypervisor) => PsciAnswer::X0To3(uuid(HYPERVISOR_UUID)),
         Call::Revision(_) => PsciAnswer::X0To3(REVISION),
-        Call::Unknown => PsciAnswer::X0(Status::NotSupported.x0()),
+        Call::Unknown => PsciAnswer::X0(x0(Err(ErrorCode::NotSupported))),
     })
 }
 
 /// PSCI_FEATURES: success for every function of PSCI from 0.2 on that we have, and for SMCCC_VERSION.
-const fn psci_features(function: u32) -> Status {
+const fn psci_features(function: u32) -> Result<(), ErrorCode> {
     match function {
         id::PSCI_VERSION
         | id::CPU_SUSPEND
@@ -102,22 +104,22 @@ const fn psci_features(function: u32) -> Status {
         | id::SYSTEM_OFF
         | id::SYSTEM_RESET
         | id::PSCI_FEATURES
-        | id::SMCCC_VERSION => Status::Success,
-        _ => Status::NotSupported,
+        | id::SMCCC_VERSION => Ok(()),
+        _ => Err(ErrorCode::NotSupported),
     }
 }
 
 /// SMCCC_ARCH_FEATURES: 0 if the function is there, 1 if no CPU needs it, −1 otherwise.
 fn arch_features(function: u32, mitigations: &Mitigations) -> u64 {
     let workaround = match function {
-        id::SMCCC_VERSION | id::ARCH_FEATURES => return Status::Success.x0(),
+        id::SMCCC_VERSION | id::ARCH_FEATURES => return x0(Ok(())),
         id::ARCH_WORKAROUND_1 => mitigations.branch_predictor,
         id::ARCH_WORKAROUND_2 => mitigations.store_bypass,
         id::ARCH_WORKAROUND_3 => mitigations.branch_history,
         _ => Workaround::Unknown,
     };
     match workaround {
-        Workaround::Unknown => Status::NotSupported.x0(),
+        Workaround::Unknown => x0(Err(ErrorCode::NotSupported)),
         Workaround::Effective => 0,
         Workaround::NotNeeded => 1,
     }

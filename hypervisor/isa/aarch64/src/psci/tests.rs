@@ -103,10 +103,10 @@ fn an_answer_changes_only_its_registers() {
 fn starting_a_vcpu() {
     let call = CpuOn { target: 0x101, entry: 0x4008_0000, context: 0, legacy: false };
     assert_eq!(call.check(), Ok(VcpuId(17)));
-    assert_eq!(CpuOn { entry: 1, ..call }.check(), Err(Status::InvalidAddress));
-    assert_eq!(CpuOn { target: 0x10, ..call }.check(), Err(Status::InvalidParameters));
-    assert_eq!(call.status(Status::AlreadyOn).x0() as i64, -4);
-    assert_eq!(CpuOn { legacy: true, ..call }.status(Status::AlreadyOn).x0() as i64, -2);
+    assert_eq!(CpuOn { entry: 1, ..call }.check(), Err(ErrorCode::InvalidAddress));
+    assert_eq!(CpuOn { target: 0x10, ..call }.check(), Err(ErrorCode::InvalidParameters));
+    assert_eq!(x0(call.result(Err(ErrorCode::AlreadyOn))) as i64, -4);
+    assert_eq!(x0(CpuOn { legacy: true, ..call }.result(Err(ErrorCode::AlreadyOn))) as i64, -2);
 }
 
 #[test]

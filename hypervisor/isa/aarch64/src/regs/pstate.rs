@@ -1,5 +1,7 @@
 //! The process state of a guest, in the layout of SPSR_EL2 (Arm ARM, C5.2.19 "SPSR_EL2").
 
+use arm_sysregs::el2::registers::SpsrEl2;
+
 /// A saved PSTATE. Bits whose meaning differs between an AArch64 and an AArch32 source carry the AArch64 name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(transparent)]
@@ -7,29 +9,29 @@ pub struct Pstate(pub u64);
 
 impl Pstate {
     /// Condition flags N, Z, C and V.
-    pub const NZCV: u64 = 0xf << 28;
+    pub const NZCV: u64 = SpsrEl2::NZCV.bits();
     /// Data-independent timing.
-    pub const DIT: u64 = 1 << 24;
+    pub const DIT: u64 = SpsrEl2::DIT.bits();
     /// Privileged access never.
-    pub const PAN: u64 = 1 << 22;
+    pub const PAN: u64 = SpsrEl2::PAN.bits();
     /// Software step.
-    pub const SS: u64 = 1 << 21;
+    pub const SS: u64 = SpsrEl2::SS.bits();
     /// Illegal execution state.
-    pub const IL: u64 = 1 << 20;
+    pub const IL: u64 = SpsrEl2::IL.bits();
     /// Speculative store bypass safe.
     pub const SSBS: u64 = 1 << 12;
     /// Kind of the last branch, for branch target identification.
     pub const BTYPE: u64 = 3 << 10;
     /// Debug exceptions masked. In AArch32 the bit is E, big-endian data.
-    pub const D: u64 = 1 << 9;
+    pub const D: u64 = SpsrEl2::D.bits();
     /// SError masked.
-    pub const A: u64 = 1 << 8;
+    pub const A: u64 = SpsrEl2::A.bits();
     /// IRQ masked.
-    pub const I: u64 = 1 << 7;
+    pub const I: u64 = SpsrEl2::I.bits();
     /// FIQ masked.
-    pub const F: u64 = 1 << 6;
+    pub const F: u64 = SpsrEl2::F.bits();
     /// The state is AArch32.
-    pub const AARCH32: u64 = 1 << 4;
+    pub const AARCH32: u64 = SpsrEl2::M_4.bits();
     /// Exception level, and in AArch64 the stack pointer that is selected.
     pub const MODE: u64 = 0xf;
 

@@ -3,24 +3,12 @@
 //! Breakpoints and watchpoints of a guest would be state of the physical CPU that nobody switches, so none can be
 //! set. The debug communications channel is always full, so that a kernel's probe of it gives up.
 
+use super::names::{
+    DBGAUTHSTATUS_EL1, DBGCLAIMCLR_EL1, DBGCLAIMSET_EL1, DBGDTR_EL0, DBGDTRRX_TX_EL0, DBGPRCR_EL1,
+    MDCCINT_EL1, MDCCSR_EL0, MDRAR_EL1, MDSCR_EL1, OSDLR_EL1, OSDTRRX_EL1, OSDTRTX_EL1, OSECCR_EL1,
+    OSLAR_EL1, OSLSR_EL1,
+};
 use super::{Encoding, Outcome, SysregAccess, read_only};
-
-const OSDTRRX_EL1: Encoding = Encoding::new(2, 0, 0, 0, 2);
-const MDCCINT_EL1: Encoding = Encoding::new(2, 0, 0, 2, 0);
-const MDSCR_EL1: Encoding = Encoding::new(2, 0, 0, 2, 2);
-const OSDTRTX_EL1: Encoding = Encoding::new(2, 0, 0, 3, 2);
-const OSECCR_EL1: Encoding = Encoding::new(2, 0, 0, 6, 2);
-const MDRAR_EL1: Encoding = Encoding::new(2, 0, 1, 0, 0);
-const OSLAR_EL1: Encoding = Encoding::new(2, 0, 1, 0, 4);
-const OSLSR_EL1: Encoding = Encoding::new(2, 0, 1, 1, 4);
-const OSDLR_EL1: Encoding = Encoding::new(2, 0, 1, 3, 4);
-const DBGPRCR_EL1: Encoding = Encoding::new(2, 0, 1, 4, 4);
-const DBGCLAIMSET_EL1: Encoding = Encoding::new(2, 0, 7, 8, 6);
-const DBGCLAIMCLR_EL1: Encoding = Encoding::new(2, 0, 7, 9, 6);
-const DBGAUTHSTATUS_EL1: Encoding = Encoding::new(2, 0, 7, 14, 6);
-const MDCCSR_EL0: Encoding = Encoding::new(2, 3, 0, 1, 0);
-const DBGDTR_EL0: Encoding = Encoding::new(2, 3, 0, 4, 0);
-const DBGDTRRX_TX_EL0: Encoding = Encoding::new(2, 3, 0, 5, 0);
 
 /// OSLSR_EL1.OSLM = 0b10: the OS lock exists, and is not held.
 const OS_LOCK_FREE: u64 = 1 << 3;

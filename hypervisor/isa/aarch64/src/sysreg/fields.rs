@@ -131,23 +131,23 @@ const fn physical_range(bits: u8) -> u8 {
     }
 }
 
-/// The constructors that the tables are written with: a field by its lowest bit.
-const fn up_to(low: u8, most: u8) -> Field {
-    Field { low, rule: Rule::UpTo(most) }
+/// The constructors that the tables are written with: a field by its lowest bit, which `arm_sysregs` knows by its name.
+const fn up_to(low: u32, most: u8) -> Field {
+    Field { low: low as u8, rule: Rule::UpTo(most) }
 }
 
-const fn signed_up_to(low: u8, most: i8) -> Field {
-    Field { low, rule: Rule::Signed(most) }
+const fn signed_up_to(low: u32, most: i8) -> Field {
+    Field { low: low as u8, rule: Rule::Signed(most) }
 }
 
-const fn hazard(low: u8, most: u8) -> Field {
-    Field { low, rule: Rule::Hazard(most) }
+const fn hazard(low: u32, most: u8) -> Field {
+    Field { low: low as u8, rule: Rule::Hazard(most) }
 }
 
-const fn fixed(low: u8, value: u8) -> Field {
-    Field { low, rule: Rule::Fixed(value) }
+const fn fixed(low: u32, value: u8) -> Field {
+    Field { low: low as u8, rule: Rule::Fixed(value) }
 }
 
-const fn special(low: u8, rule: Rule) -> Field {
-    Field { low, rule }
+const fn special(low: u32, rule: Rule) -> Field {
+    Field { low: low as u8, rule }
 }

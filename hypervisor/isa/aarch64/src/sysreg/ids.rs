@@ -6,6 +6,7 @@
 use super::encoding::Encoding;
 use super::fields::{self, Field};
 use super::guest::Guest;
+use super::names::ID_AA64PFR0_EL1;
 
 /// Encodings with op0 3, op1 0, CRn 0, CRm 1 to 7: allocated or not, HCR_EL2.TID3 traps their reads.
 pub const COUNT: usize = 7 * 8;
@@ -55,7 +56,6 @@ impl FilteredIds {
 
     /// The AArch32 registers (CRm 1 to 3) are unknown values where EL0 has no AArch32; a guest reads zero.
     fn drop_aarch32_unless_supported(&mut self) {
-        const ID_AA64PFR0_EL1: Encoding = Encoding::new(3, 0, 0, 4, 0);
         const BOTH_STATES: u64 = 2;
         let el0 = self.get(ID_AA64PFR0_EL1).unwrap_or(0) & 0xf;
         if el0 < BOTH_STATES {

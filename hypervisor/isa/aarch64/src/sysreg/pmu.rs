@@ -1,8 +1,7 @@
 //! Performance monitors: the identification registers hide them, and a kernel that looks anyway finds none at work.
 
-use super::{Encoding, Outcome, SysregAccess, read_only};
-
-const PMUSERENR_EL0: Encoding = Encoding::new(3, 3, 9, 14, 0);
+use super::names::PMUSERENR_EL0;
+use super::{Outcome, SysregAccess, read_only};
 
 /// PMUSERENR_EL0, which EL0 may read: EL0 may use no other register of the PMU.
 pub(super) fn el0(access: SysregAccess) -> Option<Outcome> {

@@ -1,5 +1,7 @@
 //! Instruction and data aborts from a guest (Arm ARM, D24.2.40, "ISS encoding for an exception from a Data Abort").
 
+use arm_sysregs::el2::registers::HpfarEl2;
+
 use super::bits;
 use super::mmio::{LoadStore, Size};
 use xenolith_core::types::{Gva, Ipa, PAGE_SIZE};
@@ -106,9 +108,9 @@ impl Fault {
     }
 }
 
-/// HPFAR_EL2.FIPA, bits 47 to 4, is the address from bit 12 up (Arm ARM, D24.2.62).
+/// HPFAR_EL2.FIPA is the address from bit 12 up (Arm ARM, D24.2.62).
 pub(super) const fn ipa_page(hpfar: u64) -> u64 {
-    (hpfar & 0xffff_ffff_fff0) << 8
+    HpfarEl2::from_bits_retain(hpfar).fipa() << 12
 }
 
 /// A fault of a load, store, or cache instruction.

@@ -3,10 +3,11 @@
 //! Three kinds of trap are by far the most frequent, and each is known by one comparison; all others are
 //! [decoded](Syndrome::decode) first.
 
+use arm_sysregs::el2::registers::EsrEl2;
 use xenolith_core::types::{Ipa, PAGE_SIZE};
 
 use super::abort::{DataAbort, Fault, ipa_page};
-use super::{IMMEDIATE_XEN, Trap};
+use super::{IMMEDIATE_XEN, Trap, class};
 use crate::device_access::MmioAccess;
 use crate::regs::Length;
 
@@ -22,10 +23,10 @@ pub struct Syndrome {
 }
 
 /// ESR_EL2.EC.
-const CLASS: u64 = 0x3f << 26;
-const CLASS_WFX: u64 = 0x01 << 26;
-const CLASS_HVC: u64 = 0x16 << 26;
-const CLASS_DATA_ABORT: u64 = 0x24 << 26;
+const CLASS: u64 = EsrEl2::EC_MASK << EsrEl2::EC_SHIFT;
+const CLASS_WFX: u64 = (class::WFX as u64) << EsrEl2::EC_SHIFT;
+const CLASS_HVC: u64 = (class::HVC64 as u64) << EsrEl2::EC_SHIFT;
+const CLASS_DATA_ABORT: u64 = (class::DATA_ABORT_LOWER as u64) << EsrEl2::EC_SHIFT;
 /// The immediate of an HVC.
 const IMMEDIATE: u64 = 0xffff;
 /// CV and COND of WFI and its like, and the bit of TI by which WFE differs.

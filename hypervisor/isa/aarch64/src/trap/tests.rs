@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::mmio::{LoadStore, Size};
 use super::*;
-use crate::sysreg::SysregAccess;
+use crate::sysreg::{Encoding, SysregAccess};
 use xenolith_core::types::{Gva, Ipa};
 
 fn esr(class: u64, iss: u64) -> u64 {

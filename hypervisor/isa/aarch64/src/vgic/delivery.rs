@@ -8,9 +8,10 @@ use arrayvec::ArrayVec;
 
 use super::interrupt::{Bank, BankId, bit, bits, slot};
 use super::list_register::{ListRegister, ListState, Origin};
-use super::{Cpu, MAX_LIST_REGISTERS, Version, Vgic};
+use super::{Cpu, MAX_LIST_REGISTERS, Vgic};
+use xenolith_abi::domctl::GicVersion;
 use xenolith_core::bug;
-use xenolith_core::types::VcpuId;
+use xenolith_core::types::{Intid, VcpuId};
 
 /// What a vCPU's list registers need of the hardware. `ICH_HCR_EL2` and `GICH_HCR` have the same bits for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub struct Fill {
 /// An interrupt in a list register, as it was filled.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Listed {
-    intid: u32,
+    intid: Intid,
     /// The register took the latched pending state along.
     moved: bool,
     origin: Origin,
@@ -47,10 +48,10 @@ impl Urgent {
         Urgent { keys: ArrayVec::new(), limit: limit.min(MAX_LIST_REGISTERS), overflow: false }
     }
 
-    fn add(&mut self, priority: u8, intid: u32) {
+    fn add(&mut self, priority: u8, intid: Intid) {
         // Which of two with the same priority comes first is IMPLEMENTATION DEFINED (IHI 0048, interrupt
         // prioritization).
-        let key = u32::from(priority) << 16 | intid;
+        let key = u32::from(priority) << 16 | intid.0;
         let at = self.keys.partition_point(|other| *other < key);
         if self.keys.len() >= self.limit {
             self.overflow = true;
@@ -104,7 +105,9 @@ impl Vgic {
         let id = BankId::of_intid(vcpu, listed.intid);
         let mask = bit(listed.intid);
         let sender = match listed.origin {
-            Origin::Software { source, .. } if self.version == Version::V2 && listed.intid < 16 => {
+            Origin::Software { source, .. }
+                if self.version == GicVersion::V2 && listed.intid < Intid::FIRST_PPI =>
+            {
                 Some(source)
             }
             _ => None,
@@ -189,7 +192,7 @@ impl Vgic {
         waiting.limit(capacity.saturating_sub(active.keys.len()));
 
         let mut used = 0;
-        for intid in active.keys.iter().chain(&waiting.keys).map(|key| key & 0xffff) {
+        for intid in active.keys.iter().chain(&waiting.keys).map(|key| Intid(key & 0xffff)) {
             used += usize::from(self.enlist(vcpu, intid, !waiting.overflow, used, &mut write));
         }
         Fill { used, no_pending: waiting.overflow, unlisted_active: active.overflow }
@@ -205,7 +208,7 @@ impl Vgic {
     fn enlist(
         &mut self,
         vcpu: VcpuId,
-        intid: u32,
+        intid: Intid,
         merge: bool,
         index: usize,
         write: &mut impl FnMut(usize, ListRegister),
@@ -231,10 +234,10 @@ impl Vgic {
                 bug!("no such interrupt");
                 continue;
             };
-            for n in bits(queued & self.eligible(bank)) {
-                let priority = bank.priority.get(slot(n)).copied().unwrap_or(u8::MAX);
-                let list = if bank.active & bit(n) != 0 { &mut *active } else { &mut *waiting };
-                list.add(priority, id.first() + n);
+            for intid in bits(queued & self.eligible(bank)).map(|n| id.nth(n)) {
+                let priority = bank.priority.get(slot(intid)).copied().unwrap_or(u8::MAX);
+                let list = if bank.active & bit(intid) != 0 { &mut *active } else { &mut *waiting };
+                list.add(priority, intid);
             }
         }
     }
@@ -242,7 +245,7 @@ impl Vgic {
     /// Moves an interrupt from the queue of `vcpu` into a list register. If it is active, the register takes its next
     /// pending state along only with `merge`: where others wait for a register, some may come before that.
     #[inline]
-    fn list(&mut self, vcpu: VcpuId, intid: u32, merge: bool) -> Option<(Listed, ListRegister)> {
+    fn list(&mut self, vcpu: VcpuId, intid: Intid, merge: bool) -> Option<(Listed, ListRegister)> {
         let id = BankId::of_intid(vcpu, intid);
         let mask = bit(intid);
         // One that is active stays where it was acknowledged; its next pending state may belong to another vCPU by now.
@@ -250,10 +253,10 @@ impl Vgic {
             BankId::Private(_) => true,
             BankId::Shared(n) => self.shared.get(n)?.target(intid) == Some(vcpu),
         };
-        let per_sender = self.version == Version::V2 && intid < 16;
+        let per_sender = self.version == GicVersion::V2 && intid < Intid::FIRST_PPI;
         // The virtual interface would end the physical interrupt on the CPU where the vCPU runs then. QEMU's GICv2 takes
         // that only from the CPU that took the interrupt; the distributor ends it from any.
-        let by_distributor = self.version == Version::V2 && matches!(id, BankId::Shared(_));
+        let by_distributor = self.version == GicVersion::V2 && matches!(id, BankId::Shared(_));
         let in_enabled_group = self.in_enabled_group(self.bank(id)?);
 
         let bank = self.bank_mut(id)?;
@@ -302,7 +305,7 @@ impl Vgic {
     }
 
     /// The sender for whom an SGI goes into a list register: if `next`, the lowest of those who wait.
-    fn take_sender(&mut self, vcpu: VcpuId, intid: u32, next: bool) -> u8 {
+    fn take_sender(&mut self, vcpu: VcpuId, intid: Intid, next: bool) -> u8 {
         let Some(cpu) = self.cpus.get_mut(usize::from(vcpu.0)) else {
             bug!("no such vCPU");
             return 0;
@@ -324,7 +327,7 @@ impl Vgic {
         *current
     }
 
-    fn restore_sender(&mut self, vcpu: VcpuId, intid: u32, sender: u8) {
+    fn restore_sender(&mut self, vcpu: VcpuId, intid: Intid, sender: u8) {
         if let Some(cpu) = self.cpus.get_mut(usize::from(vcpu.0))
             && let Some(senders) = cpu.senders.get_mut(slot(intid))
         {
@@ -361,12 +364,12 @@ impl Vgic {
             self.candidates(vcpu, cpu, &mut active, &mut waiting);
             // A guest can end interrupts more often than it has any.
             let Some(key) = active.keys.first() else { return };
-            self.deactivate(vcpu, key & 0xffff);
+            self.deactivate(vcpu, Intid(key & 0xffff));
         }
     }
 
     /// The guest deactivated an interrupt by name (a trapped `ICC_DIR_EL1`). To be called after the fold.
-    pub fn deactivate(&mut self, vcpu: VcpuId, intid: u32) {
+    pub fn deactivate(&mut self, vcpu: VcpuId, intid: Intid) {
         let id = BankId::of_intid(vcpu, intid);
         // The guest may name an INTID that does not exist.
         let Some(bank) = self.bank_mut(id) else { return };

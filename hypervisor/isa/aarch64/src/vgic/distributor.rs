@@ -2,9 +2,10 @@
 
 use super::interrupt::{BankId, bit, slot};
 use super::register::{Field, GicAccess, low_word};
-use super::{Fault, Version, Vgic};
+use super::{Fault, Vgic};
+use xenolith_abi::domctl::GicVersion;
 use xenolith_core::bug;
-use xenolith_core::types::VcpuId;
+use xenolith_core::types::{Intid, VcpuId};
 
 /// Register offsets.
 mod offset {
@@ -34,24 +35,29 @@ const CTLR_DS: u32 = 1 << 6;
 const TYPER_ID_BITS: u32 = 9 << 19;
 const TYPER_NO_1_OF_N: u32 = 1 << 25;
 
+/// The interrupt of a `GICD_IROUTER<n>`.
+const fn routed(offset: u32) -> Intid {
+    Intid(offset / 8 % 1024)
+}
+
 impl Vgic {
     pub(super) fn read_distributor(&mut self, vcpu: VcpuId, access: GicAccess) -> Result<u64, Fault> {
         let word = match access.offset {
             offset::CTLR => self.control(),
             offset::TYPER => self.kind(),
             offset::IIDR => match self.version {
-                Version::V2 => IIDR_V2,
-                Version::V3 => IIDR_V3,
+                GicVersion::V2 => IIDR_V2,
+                GicVersion::V3 => IIDR_V3,
             },
-            offset::PIDR2_V2 if self.version == Version::V2 => PIDR2_V2,
+            offset::PIDR2_V2 if self.version == GicVersion::V2 => PIDR2_V2,
             offset::PIDR2_V3 => PIDR2_V3,
             offset::IROUTER_FIRST..offset::IROUTER_END => {
-                return Ok(access.half_or_whole()?.of(self.affinity(access.offset / 8 % 1024)));
+                return Ok(access.half_or_whole()?.of(self.affinity(routed(access.offset))));
             }
             _ => {
                 return match self.distributor_field(access.offset) {
                     Some(field) => self.read_field(vcpu, field, access),
-                    None if self.version == Version::V2 => self.read_sgi_register(vcpu, access),
+                    None if self.version == GicVersion::V2 => self.read_sgi_register(vcpu, access),
                     None => Ok(0),
                 };
             }
@@ -72,14 +78,14 @@ impl Vgic {
                 Ok(())
             }
             offset::IROUTER_FIRST..offset::IROUTER_END => {
-                let intid = access.offset / 8 % 1024;
+                let intid = routed(access.offset);
                 let route = access.half_or_whole()?.replaced(self.affinity(intid), value);
                 self.set_affinity(intid, route);
                 Ok(())
             }
             _ => match self.distributor_field(access.offset) {
                 Some(field) => self.write_field(vcpu, field, access, value),
-                None if self.version == Version::V2 => self.write_sgi_register(vcpu, access, value),
+                None if self.version == GicVersion::V2 => self.write_sgi_register(vcpu, access, value),
                 None => Ok(()),
             },
         }
@@ -89,14 +95,14 @@ impl Vgic {
     /// there are no target masks.
     fn distributor_field(&self, offset: u32) -> Option<Field> {
         Field::decode(offset).filter(|field| {
-            self.version == Version::V2 || !(field.is_private() || matches!(field, Field::Targets(_)))
+            self.version == GicVersion::V2 || !(field.is_private() || matches!(field, Field::Targets(_)))
         })
     }
 
     fn control(&self) -> u32 {
         match self.version {
-            Version::V2 => self.groups,
-            Version::V3 => self.groups | CTLR_ARE | CTLR_DS,
+            GicVersion::V2 => self.groups,
+            GicVersion::V3 => self.groups | CTLR_ARE | CTLR_DS,
         }
     }
 
@@ -124,13 +130,13 @@ impl Vgic {
         let cpus: u32 = self.vcpus().clamp(1, 8).into();
         let common = blocks | (cpus - 1) << 5;
         match self.version {
-            Version::V2 => common,
-            Version::V3 => common | TYPER_ID_BITS | TYPER_NO_1_OF_N,
+            GicVersion::V2 => common,
+            GicVersion::V3 => common | TYPER_ID_BITS | TYPER_NO_1_OF_N,
         }
     }
 
     /// `GICD_IROUTER<n>`. Zero for an interrupt that does not exist.
-    fn affinity(&self, intid: u32) -> u64 {
+    fn affinity(&self, intid: Intid) -> u64 {
         let route = match BankId::of_intid(VcpuId(0), intid) {
             BankId::Shared(n) => self.shared.get(n).and_then(|shared| shared.route.get(slot(intid)).copied()),
             BankId::Private(_) => None,
@@ -139,7 +145,7 @@ impl Vgic {
         u64::from_le_bytes([aff0, aff1, aff2, 0, aff3, 0, 0, 0])
     }
 
-    fn set_affinity(&mut self, intid: u32, value: u64) {
+    fn set_affinity(&mut self, intid: Intid, value: u64) {
         // The byte that is left out has Interrupt_Routing_Mode, which stays 0: `GICD_TYPER.No1N` says that there is no
         // 1-of-N.
         let [aff0, aff1, aff2, _, aff3, ..] = value.to_le_bytes();
@@ -157,7 +163,7 @@ impl Vgic {
     }
 
     /// A byte of `GICD_ITARGETSR<n>`. For a private interrupt it tells the reader which vCPU it is.
-    pub(super) fn target_byte(&self, vcpu: VcpuId, intid: u32) -> Option<u8> {
+    pub(super) fn target_byte(&self, vcpu: VcpuId, intid: Intid) -> Option<u8> {
         match BankId::of_intid(vcpu, intid) {
             BankId::Private(vcpu) => 1_u8.checked_shl(vcpu.0.into()),
             BankId::Shared(n) => {
@@ -168,14 +174,14 @@ impl Vgic {
     }
 
     /// Of the vCPUs in a mask, the lowest is the target: one delivery to one of them is all that is promised.
-    pub(super) fn set_target_byte(&mut self, intid: u32, byte: u8) {
+    pub(super) fn set_target_byte(&mut self, intid: Intid, byte: u8) {
         let exist = u8::try_from((1_u32 << self.vcpus().min(8)) - 1).unwrap_or(u8::MAX);
         let mask = byte & exist;
         let target = (mask != 0).then(|| VcpuId(mask.trailing_zeros() as u16));
         self.set_route(intid, mask.into(), target);
     }
 
-    fn set_route(&mut self, intid: u32, route: u32, target: Option<VcpuId>) {
+    fn set_route(&mut self, intid: Intid, route: u32, target: Option<VcpuId>) {
         let id = BankId::of_intid(VcpuId(0), intid);
         let BankId::Shared(n) = id else { return };
         let Some(shared) = self.shared.get_mut(n) else { return };

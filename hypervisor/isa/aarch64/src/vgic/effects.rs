@@ -6,7 +6,7 @@
 
 use super::Vgic;
 use super::interrupt::{BankId, bit, bits};
-use xenolith_core::types::VcpuId;
+use xenolith_core::types::{Intid, VcpuId};
 use xenolith_core::vcpu_set::VcpuSet;
 
 /// What to do for vCPUs.
@@ -28,9 +28,9 @@ pub struct LineChange {
     /// when it is next.
     pub vcpu: Option<VcpuId>,
     /// The virtual interrupt.
-    pub intid: u32,
+    pub intid: Intid,
     /// The physical interrupt.
-    pub physical: u32,
+    pub physical: Intid,
     /// The guest enabled or disabled it.
     pub enabled: Option<bool>,
     /// Edge-triggered or level-sensitive. Of no account for a private one: its physical line is not this guest's.
@@ -85,7 +85,8 @@ impl Vgic {
     fn bank_line_change(&mut self, id: BankId) -> Option<LineChange> {
         let bank = self.bank_mut(id)?;
         let n = bits(bank.changes.any()).next()?;
-        let mask = bit(n);
+        let intid = id.nth(n);
+        let mask = bit(intid);
         let take = |word: &mut u32| {
             let set = *word & mask != 0;
             *word &= !mask;
@@ -97,7 +98,7 @@ impl Vgic {
         let (activate, deactivate) = (take(&mut bank.changes.activate), take(&mut bank.changes.deactivate));
         let mut change = LineChange {
             vcpu: None,
-            intid: id.first() + n,
+            intid,
             physical: bank.physical.get(n as usize).copied()?,
             enabled: enable.then_some(bank.enabled & mask != 0),
             edge: trigger.then_some(bank.edge & mask != 0),
@@ -137,7 +138,7 @@ impl Vgic {
         if any {
             match id {
                 BankId::Private(vcpu) => self.dirty.private.insert(vcpu),
-                BankId::Shared(n) => self.dirty.shared |= bit(n as u32),
+                BankId::Shared(n) => self.dirty.shared |= 1 << (n % 32),
             }
         }
     }

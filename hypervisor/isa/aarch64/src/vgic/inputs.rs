@@ -4,10 +4,7 @@
 use super::Vgic;
 use super::interrupt::{BankId, bit, bits, slot};
 use xenolith_core::bug;
-use xenolith_core::types::VcpuId;
-
-/// SGIs have no input: the lowest INTID that a device can raise.
-const FIRST_PPI: u32 = 16;
+use xenolith_core::types::{Intid, VcpuId};
 
 impl Vgic {
     /// A device drives an interrupt's line. `vcpu` is the owner of a private interrupt, and of no account for a
@@ -17,7 +14,7 @@ impl Vgic {
     /// `asserted` is an edge: device models assert and never release. For one that is backed by hardware, `asserted`
     /// means that the physical interrupt is active, and the release takes back what the guest has not yet
     /// acknowledged.
-    pub fn set_level(&mut self, vcpu: Option<VcpuId>, intid: u32, asserted: bool) {
+    pub fn set_level(&mut self, vcpu: Option<VcpuId>, intid: Intid, asserted: bool) {
         let Some(id) = input(vcpu, intid) else { return };
         let Some(bank) = self.bank_mut(id) else { return };
         let mask = bit(intid) & bank.implemented;
@@ -43,7 +40,7 @@ impl Vgic {
     }
 
     /// Whether a shared interrupt exists and no physical one is behind it.
-    pub fn is_free_line(&self, intid: u32) -> bool {
+    pub fn is_free_line(&self, intid: Intid) -> bool {
         let bank =
             input(None, intid).filter(|id| matches!(id, BankId::Shared(_))).and_then(|id| self.bank(id));
         bank.is_some_and(|bank| bank.implemented & !bank.hardware & bit(intid) != 0)
@@ -51,7 +48,7 @@ impl Vgic {
 
     /// An edge: makes an interrupt pending whatever its trigger. A physical interrupt that backs it is active now.
     #[inline]
-    pub fn pend(&mut self, vcpu: Option<VcpuId>, intid: u32) {
+    pub fn pend(&mut self, vcpu: Option<VcpuId>, intid: Intid) {
         let Some(id) = input(vcpu, intid) else { return };
         let Some(bank) = self.bank_mut(id) else { return };
         let changed = bank.fire(bit(intid));
@@ -61,7 +58,7 @@ impl Vgic {
     /// Puts a physical interrupt behind a virtual one, or takes it away; nothing may be pending or active then. What
     /// the guest has already set is reported as a [`LineChange`](super::LineChange). A caller that takes it away
     /// masks and deactivates the physical interrupt itself.
-    pub fn back_by_hardware(&mut self, vcpu: Option<VcpuId>, intid: u32, physical: Option<u32>) {
+    pub fn back_by_hardware(&mut self, vcpu: Option<VcpuId>, intid: Intid, physical: Option<Intid>) {
         let Some(id) = input(vcpu, intid) else { return };
         let Some(bank) = self.bank_mut(id) else { return };
         let mask = bit(intid) & bank.implemented;
@@ -94,7 +91,7 @@ impl Vgic {
     /// Whether an interrupt is pending or active, as far as is known: what a list register holds now counts as it was
     /// filled. For the virtual timer this says whether its physical interrupt must be active when the vCPU runs.
     #[inline]
-    pub fn in_flight(&self, vcpu: Option<VcpuId>, intid: u32) -> bool {
+    pub fn in_flight(&self, vcpu: Option<VcpuId>, intid: Intid) -> bool {
         input(vcpu, intid)
             .and_then(|id| self.bank(id))
             .is_some_and(|bank| (bank.pending() | bank.active | bank.listed) & bit(intid) != 0)
@@ -102,7 +99,7 @@ impl Vgic {
 
     /// The interrupts of a vCPU that wait or are served, and how each stands; shared ones belong to the vCPU that they are
     /// sent to. As with [`Vgic::in_flight`], what a list register holds counts as it was filled.
-    pub fn in_hand(&self, vcpu: VcpuId) -> impl Iterator<Item = (u32, &'static str)> {
+    pub fn in_hand(&self, vcpu: VcpuId) -> impl Iterator<Item = (Intid, &'static str)> {
         let words = 0..=self.shared.len();
         let banks = words.filter_map(move |n| {
             let id = BankId::of_word(vcpu, n);
@@ -110,17 +107,17 @@ impl Vgic {
         });
         banks.flat_map(move |(id, bank)| {
             bits(bank.pending() | bank.active | bank.listed).filter_map(move |n| {
-                let intid = id.first() + n;
+                let intid = id.nth(n);
                 let sent_here = match id {
                     BankId::Private(_) => true,
                     BankId::Shared(n) => self.shared.get(n)?.home(intid) == Some(vcpu),
                 };
-                let (waits, served) = (bank.pending() & bit(n) != 0, bank.active & bit(n) != 0);
+                let (waits, served) = (bank.pending() & bit(intid) != 0, bank.active & bit(intid) != 0);
                 sent_here.then_some((
                     intid,
                     match (waits, served) {
                         (true, true) => "waits, and is served",
-                        (true, false) if bank.enabled & bit(n) == 0 => "waits, but is disabled",
+                        (true, false) if bank.enabled & bit(intid) == 0 => "waits, but is disabled",
                         (true, false) => "waits",
                         (false, _) => "is served",
                     },
@@ -152,8 +149,8 @@ impl Vgic {
                 }
             }
             BankId::Shared(n) => {
-                for n_bit in bits(mask) {
-                    if let Some(home) = self.shared.get(n).and_then(|shared| shared.home(n_bit)) {
+                for intid in bits(mask).map(|n| id.nth(n)) {
+                    if let Some(home) = self.shared.get(n).and_then(|shared| shared.home(intid)) {
                         self.kick(home);
                     }
                 }
@@ -178,14 +175,14 @@ impl Vgic {
                 }
             }
             BankId::Shared(n) => {
-                for n_bit in bits(mask) {
-                    self.requeue_shared(n, id.first() + n_bit);
+                for intid in bits(mask).map(|n| id.nth(n)) {
+                    self.requeue_shared(n, intid);
                 }
             }
         }
     }
 
-    fn requeue_shared(&mut self, n: usize, intid: u32) {
+    fn requeue_shared(&mut self, n: usize, intid: Intid) {
         let Some(shared) = self.shared.get_mut(n) else { return bug!("no such interrupt") };
         // Its state is in a list register, perhaps of another vCPU: the fold decides where it belongs.
         if shared.bank.listed & bit(intid) != 0 {
@@ -210,11 +207,14 @@ impl Vgic {
 }
 
 /// The bank of an interrupt that has an input.
-fn input(vcpu: Option<VcpuId>, intid: u32) -> Option<BankId> {
-    match intid {
-        0..FIRST_PPI => None,
-        FIRST_PPI..32 => vcpu.map(BankId::Private),
-        32..1020 => Some(BankId::of_intid(VcpuId(0), intid)),
+fn input(vcpu: Option<VcpuId>, intid: Intid) -> Option<BankId> {
+    const FIRST_PPI: u32 = Intid::FIRST_PPI.0;
+    const FIRST_SPI: u32 = Intid::FIRST_SPI.0;
+    const SPIS_END: u32 = Intid::SPIS_END.0;
+    match intid.0 {
+        FIRST_PPI..FIRST_SPI => vcpu.map(BankId::Private),
+        FIRST_SPI..SPIS_END => Some(BankId::of_intid(VcpuId(0), intid)),
+        // SGIs have no input.
         _ => None,
     }
 }

@@ -3,8 +3,8 @@
 //! A bank knows nothing of vCPUs or registers. Its methods change state by the architecture's rules and return the
 //! interrupts for which something changed, so that the caller can bring the queues up to date.
 
-use super::Version;
-use xenolith_core::types::VcpuId;
+use xenolith_abi::domctl::GicVersion;
+use xenolith_core::types::{Intid, VcpuId};
 
 /// Interrupts in a bank.
 pub(super) const BANK_SIZE: u32 = 32;
@@ -31,28 +31,29 @@ impl BankId {
     }
 
     /// The bank of an interrupt, as `vcpu` sees it.
-    pub(super) fn of_intid(vcpu: VcpuId, intid: u32) -> Self {
-        Self::of_word(vcpu, (intid / BANK_SIZE) as usize)
+    pub(super) fn of_intid(vcpu: VcpuId, intid: Intid) -> Self {
+        Self::of_word(vcpu, (intid.0 / BANK_SIZE) as usize)
     }
 
-    /// The INTID of the bank's first interrupt.
-    pub(super) fn first(self) -> u32 {
-        match self {
+    /// The bank's interrupt with bit `n`, which is below 32.
+    pub(super) fn nth(self, n: u32) -> Intid {
+        let first = match self {
             BankId::Private(_) => 0,
             // A bank that exists is below 31; for any other the number is of no account.
             BankId::Shared(n) => u32::try_from(n).unwrap_or(0).saturating_add(1).saturating_mul(BANK_SIZE),
-        }
+        };
+        Intid(first | n)
     }
 }
 
 /// An interrupt's place in its bank.
-pub(super) const fn slot(intid: u32) -> usize {
-    (intid % BANK_SIZE) as usize
+pub(super) const fn slot(intid: Intid) -> usize {
+    (intid.0 % BANK_SIZE) as usize
 }
 
 /// The mask of an interrupt in its bank.
-pub(super) const fn bit(intid: u32) -> u32 {
-    1 << (intid % BANK_SIZE)
+pub(super) const fn bit(intid: Intid) -> u32 {
+    1 << (intid.0 % BANK_SIZE)
 }
 
 /// The numbers of the bits that are set, lowest first.
@@ -96,7 +97,7 @@ pub(super) struct Bank {
     /// Changes of physical lines that wait to be reported.
     pub(super) changes: Changes,
     pub(super) priority: [u8; BANK_SIZE as usize],
-    pub(super) physical: [u32; BANK_SIZE as usize],
+    pub(super) physical: [Intid; BANK_SIZE as usize],
 }
 
 /// Which physical lines must be changed, and how. Only interrupts that are backed by hardware have bits here.
@@ -127,13 +128,13 @@ impl Changes {
 }
 
 impl Bank {
-    fn new(implemented: u32, version: Version) -> Self {
+    fn new(implemented: u32, version: GicVersion) -> Self {
         Bank {
             implemented,
             enabled: 0,
             // A GICv3 driver expects Group 1, which is all that a non-secure one can use; one for GICv2 that sees no
             // Security Extensions expects Group 0.
-            group1: if version == Version::V3 { implemented } else { 0 },
+            group1: if version == GicVersion::V3 { implemented } else { 0 },
             edge: 0,
             line: 0,
             latched: 0,
@@ -146,13 +147,13 @@ impl Bank {
             hardware: 0,
             changes: Changes::default(),
             priority: [0; BANK_SIZE as usize],
-            physical: [0; BANK_SIZE as usize],
+            physical: [Intid(0); BANK_SIZE as usize],
         }
     }
 
     /// SGIs and PPIs at reset. GICv2's SGIs are enabled from the start, as in Arm's GIC-400.
-    pub(super) fn private(version: Version) -> Self {
-        let enabled = if version == Version::V2 { SGIS } else { 0 };
+    pub(super) fn private(version: GicVersion) -> Self {
+        let enabled = if version == GicVersion::V2 { SGIS } else { 0 };
         Bank { edge: SGIS, enabled, ..Self::new(u32::MAX, version) }
     }
 
@@ -281,12 +282,12 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Bank `n` of a controller with `spis` shared interrupts. All go to vCPU 0 until the guest says otherwise.
-    pub(super) fn new(version: Version, spis: u16, n: u16) -> Self {
+    pub(super) fn new(version: GicVersion, spis: u16, n: u16) -> Self {
         let left = u32::from(spis).saturating_sub(u32::from(n) * BANK_SIZE);
-        let implemented = if left >= BANK_SIZE { u32::MAX } else { bit(left) - 1 };
+        let implemented = if left >= BANK_SIZE { u32::MAX } else { (1 << left) - 1 };
         let route = match version {
-            Version::V2 => 1,
-            Version::V3 => 0,
+            GicVersion::V2 => 1,
+            GicVersion::V3 => 0,
         };
         Shared {
             bank: Bank::new(implemented, version),
@@ -297,18 +298,18 @@ impl Shared {
     }
 
     /// Where an interrupt of this bank is queued or listed.
-    pub(super) fn home(&self, intid: u32) -> Option<VcpuId> {
+    pub(super) fn home(&self, intid: Intid) -> Option<VcpuId> {
         self.home.get(slot(intid)).copied().flatten()
     }
 
     /// Where an interrupt of this bank is to be delivered.
-    pub(super) fn target(&self, intid: u32) -> Option<VcpuId> {
+    pub(super) fn target(&self, intid: Intid) -> Option<VcpuId> {
         self.target.get(slot(intid)).copied().flatten()
     }
 
     /// Decides where an interrupt that is in no list register belongs now: one that is active stays with the vCPU
     /// which acknowledged it, and goes to its target only after that.
-    pub(super) fn settle(&mut self, intid: u32) -> Option<VcpuId> {
+    pub(super) fn settle(&mut self, intid: Intid) -> Option<VcpuId> {
         let mask = bit(intid);
         let target = self.target(intid);
         let home = self.home.get_mut(slot(intid))?;

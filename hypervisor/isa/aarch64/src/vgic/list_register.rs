@@ -2,6 +2,8 @@
 //!
 //! GICv3's `ICH_LR<n>_EL2`, IHI 0069 chapter 12; GICv2's `GICH_LR<n>`, IHI 0048 chapter 5.
 
+use xenolith_core::types::Intid;
+
 /// The state of an interrupt in a list register (`ICH_LR<n>_EL2.State`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ListState {
@@ -27,7 +29,7 @@ pub enum Origin {
         source: u8,
     },
     /// This physical interrupt, which the hardware deactivates together with the virtual one.
-    Hardware(u32),
+    Hardware(Intid),
 }
 
 /// One list register.
@@ -36,7 +38,7 @@ pub struct ListRegister {
     /// Pending, active, both or none.
     pub state: ListState,
     /// The virtual interrupt.
-    pub intid: u32,
+    pub intid: Intid,
     /// Its priority: 0 is the highest.
     pub priority: u8,
     /// Signalled as Group 1, not Group 0.
@@ -49,7 +51,7 @@ impl ListRegister {
     /// A free slot.
     pub const INVALID: ListRegister = ListRegister {
         state: ListState::Invalid,
-        intid: 0,
+        intid: Intid(0),
         priority: 0,
         group1: false,
         origin: Origin::Software { eoi_maintenance: false, source: 0 },
@@ -59,25 +61,25 @@ impl ListRegister {
     pub const fn to_ich(self) -> u64 {
         let origin = match self.origin {
             Origin::Software { eoi_maintenance, .. } => (eoi_maintenance as u64) << 41,
-            Origin::Hardware(physical) => 1 << 61 | (physical as u64 & 0x1fff) << 32,
+            Origin::Hardware(physical) => 1 << 61 | (physical.0 as u64 & 0x1fff) << 32,
         };
         self.state.bits() << 62
             | origin
             | (self.group1 as u64) << 60
             | (self.priority as u64) << 48
-            | self.intid as u64
+            | self.intid.0 as u64
     }
 
     /// What `ICH_LR<n>_EL2` holds.
     pub const fn from_ich(value: u64) -> Self {
         let origin = if value & 1 << 61 != 0 {
-            Origin::Hardware((value >> 32 & 0x1fff) as u32)
+            Origin::Hardware(Intid((value >> 32 & 0x1fff) as u32))
         } else {
             Origin::Software { eoi_maintenance: value & 1 << 41 != 0, source: 0 }
         };
         ListRegister {
             state: ListState::from_bits(value >> 62),
-            intid: value as u32,
+            intid: Intid(value as u32),
             priority: (value >> 48) as u8,
             group1: value & 1 << 60 != 0,
             origin,
@@ -90,25 +92,25 @@ impl ListRegister {
             Origin::Software { eoi_maintenance, source } => {
                 (eoi_maintenance as u32) << 19 | (source as u32 & 7) << 10
             }
-            Origin::Hardware(physical) => 1 << 31 | (physical & 0x3ff) << 10,
+            Origin::Hardware(physical) => 1 << 31 | (physical.0 & 0x3ff) << 10,
         };
         (self.state.bits() as u32) << 28
             | origin
             | (self.group1 as u32) << 30
             | (self.priority as u32 >> 3) << 23
-            | self.intid & 0x3ff
+            | self.intid.0 & 0x3ff
     }
 
     /// What `GICH_LR<n>` holds.
     pub const fn from_gich(value: u32) -> Self {
         let origin = if value & 1 << 31 != 0 {
-            Origin::Hardware(value >> 10 & 0x3ff)
+            Origin::Hardware(Intid(value >> 10 & 0x3ff))
         } else {
             Origin::Software { eoi_maintenance: value & 1 << 19 != 0, source: (value >> 10 & 7) as u8 }
         };
         ListRegister {
             state: ListState::from_bits((value >> 28) as u64),
-            intid: value & 0x3ff,
+            intid: Intid(value & 0x3ff),
             priority: (value >> 23 << 3) as u8,
             group1: value & 1 << 30 != 0,
             origin,
@@ -158,10 +160,10 @@ mod tests {
 
     const TIMER: ListRegister = ListRegister {
         state: ListState::Pending,
-        intid: 27,
+        intid: Intid(27),
         priority: 0xa0,
         group1: true,
-        origin: Origin::Hardware(27),
+        origin: Origin::Hardware(Intid(27)),
     };
 
     #[test]
@@ -170,7 +172,7 @@ mod tests {
         assert_eq!(TIMER.to_gich(), 1 << 31 | 1 << 30 | 1 << 28 | 0x14 << 23 | 27 << 10 | 27);
         let sgi = ListRegister {
             state: ListState::PendingActive,
-            intid: 3,
+            intid: Intid(3),
             priority: 0xf8,
             group1: false,
             origin: Origin::Software { eoi_maintenance: true, source: 5 },
@@ -187,11 +189,11 @@ mod tests {
             hardware: bool, physical in 0u32..1020, eoi_maintenance: bool, source in 0u8..8,
         ) -> ListRegister {
             let origin = if hardware {
-                Origin::Hardware(physical)
+                Origin::Hardware(Intid(physical))
             } else {
                 Origin::Software { eoi_maintenance, source }
             };
-            ListRegister { state: ListState::from_bits(bits), intid, priority: priority << 3, group1, origin }
+            ListRegister { state: ListState::from_bits(bits), intid: Intid(intid), priority: priority << 3, group1, origin }
         }
     }
 

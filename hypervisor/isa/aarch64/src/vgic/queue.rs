@@ -3,6 +3,7 @@
 
 use super::interrupt::{BANK_SIZE, bit, bits};
 use xenolith_core::bug;
+use xenolith_core::types::Intid;
 
 /// Words of a set that holds INTIDs 0 to 1023.
 const WORDS: usize = 32;
@@ -39,20 +40,20 @@ impl Queue {
     }
 
     /// Adds an interrupt. Whether it is new.
-    pub(super) fn insert(&mut self, intid: u32) -> bool {
-        self.replace((intid / BANK_SIZE) as usize, bit(intid), u32::MAX) != 0
+    pub(super) fn insert(&mut self, intid: Intid) -> bool {
+        self.replace((intid.0 / BANK_SIZE) as usize, bit(intid), u32::MAX) != 0
     }
 
     /// Takes an interrupt out.
-    pub(super) fn remove(&mut self, intid: u32) {
-        self.replace((intid / BANK_SIZE) as usize, bit(intid), 0);
+    pub(super) fn remove(&mut self, intid: Intid) {
+        self.replace((intid.0 / BANK_SIZE) as usize, bit(intid), 0);
     }
 
     /// The only interrupt, if there is but one.
-    pub(super) fn only(&self) -> Option<u32> {
+    pub(super) fn only(&self) -> Option<Intid> {
         let n = self.occupied.is_power_of_two().then(|| self.occupied.trailing_zeros())?;
         let word = self.words.get(n as usize).filter(|word| word.is_power_of_two())?;
-        Some(n * BANK_SIZE + word.trailing_zeros())
+        Some(Intid(n * BANK_SIZE + word.trailing_zeros()))
     }
 
     /// The words that are not empty, with their numbers.
@@ -72,7 +73,7 @@ mod tests {
         fn behaves_as_a_set(operations in prop::collection::vec((any::<bool>(), prop_oneof![0u32..4, 0u32..1024]), 0..200)) {
             let mut queue = Queue::default();
             let mut model = BTreeSet::new();
-            for (insert, intid) in operations {
+            for (insert, intid) in operations.into_iter().map(|(insert, intid)| (insert, Intid(intid))) {
                 if insert {
                     prop_assert_eq!(queue.insert(intid), model.insert(intid));
                 } else {
@@ -82,8 +83,10 @@ mod tests {
                 prop_assert_eq!(queue.is_empty(), model.is_empty());
                 prop_assert_eq!(queue.only(), model.first().copied().filter(|_| model.len() == 1));
             }
-            let found: Vec<u32> =
-                queue.words().flat_map(|(n, word)| bits(word).map(move |b| n as u32 * BANK_SIZE + b)).collect();
+            let found: Vec<Intid> = queue
+                .words()
+                .flat_map(|(n, word)| bits(word).map(move |b| Intid(n as u32 * BANK_SIZE + b)))
+                .collect();
             prop_assert_eq!(found, model.into_iter().collect::<Vec<_>>());
         }
     }

@@ -4,11 +4,14 @@ use arrayvec::ArrayVec;
 
 use super::distributor::{IIDR_V3, PIDR2_V3};
 use super::register::{Field, GicAccess};
-use super::{ConfigError, Fault, MAX_REGIONS, Vgic, Windows};
+use super::{Fault, Vgic};
+use machine_model::Region;
+use machine_model::gic::MAX_REDISTRIBUTOR_REGIONS;
+use machine_model::layout::REDISTRIBUTOR_SIZE;
 use xenolith_core::types::VcpuId;
 
 /// log2 of the bytes for one vCPU.
-const SHIFT: u32 = 17;
+const SHIFT: u32 = REDISTRIBUTOR_SIZE.trailing_zeros();
 /// Offset of the frame with SGIs and PPIs.
 const SGI_FRAME: u32 = 0x1_0000;
 
@@ -34,23 +37,20 @@ pub(super) struct RedistributorRegion {
 }
 
 impl RedistributorRegion {
-    /// Gives the vCPUs their places, in order.
+    /// Gives the vCPUs their places, in order. The regions have room for them all.
     pub(super) fn lay_out(
-        windows: &Windows,
+        regions: &[Region],
         vcpus: u16,
-    ) -> Result<ArrayVec<RedistributorRegion, MAX_REGIONS>, ConfigError> {
+    ) -> ArrayVec<RedistributorRegion, MAX_REDISTRIBUTOR_REGIONS> {
         let mut first = 0;
-        let mut regions = ArrayVec::new();
-        for &(_, size) in windows {
-            let room = u16::try_from(size >> SHIFT).unwrap_or(u16::MAX);
+        let place = |region: &Region| {
+            let room = u16::try_from(region.size >> SHIFT).unwrap_or(u16::MAX);
             let end = vcpus.min(u16::saturating_add(first, room));
-            regions.push(RedistributorRegion { first, end });
+            let placed = RedistributorRegion { first, end };
             first = end;
-        }
-        if first < vcpus {
-            return Err(ConfigError::Redistributors);
-        }
-        Ok(regions)
+            placed
+        };
+        regions.iter().map(place).collect()
     }
 }
 

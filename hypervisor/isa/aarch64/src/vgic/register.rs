@@ -4,9 +4,10 @@
 //! Words and doublewords only where the register is so wide, bytes only where a byte is an interrupt's own; everything
 //! else is a [`Fault`]. What is reserved reads as zero and ignores writes at any size.
 
-use super::interrupt::{BankId, SGIS, bits, slot};
-use super::{Fault, Version, Vgic};
-use xenolith_core::types::VcpuId;
+use super::interrupt::{BankId, SGIS, bit, bits, slot};
+use super::{Fault, Vgic};
+use xenolith_abi::domctl::GicVersion;
+use xenolith_core::types::{Intid, VcpuId};
 
 /// An access to a frame: naturally aligned, of 1, 2, 4 or 8 bytes.
 #[derive(Clone, Copy, Debug)]
@@ -102,11 +103,11 @@ pub(super) enum Field {
     /// One bit each: the word for this bank.
     Bits(Bits, usize),
     /// A byte each, from this INTID on.
-    Priority(u32),
+    Priority(Intid),
     /// A byte each, from this INTID on. GICv2 only.
-    Targets(u32),
+    Targets(Intid),
     /// Two bits each, from this INTID on.
-    Trigger(u32),
+    Trigger(Intid),
 }
 
 impl Field {
@@ -122,9 +123,9 @@ impl Field {
             0x280..0x300 => bits(Bits::ClearPending),
             0x300..0x380 => bits(Bits::SetActive),
             0x380..0x400 => bits(Bits::ClearActive),
-            0x400..0x800 => Some(Field::Priority(offset - 0x400)),
-            0x800..0xc00 => Some(Field::Targets(offset - 0x800)),
-            0xc00..0xd00 => Some(Field::Trigger((offset - 0xc00) / 4 * 16)),
+            0x400..0x800 => Some(Field::Priority(Intid(offset - 0x400))),
+            0x800..0xc00 => Some(Field::Targets(Intid(offset - 0x800))),
+            0xc00..0xd00 => Some(Field::Trigger(Intid((offset - 0xc00) / 4 * 16))),
             _ => None,
         }
     }
@@ -133,7 +134,9 @@ impl Field {
     pub(super) const fn is_private(self) -> bool {
         match self {
             Field::Bits(_, bank) => bank == 0,
-            Field::Priority(intid) | Field::Targets(intid) | Field::Trigger(intid) => intid < 32,
+            Field::Priority(intid) | Field::Targets(intid) | Field::Trigger(intid) => {
+                intid.0 < Intid::FIRST_SPI.0
+            }
         }
     }
 }
@@ -183,8 +186,8 @@ impl Vgic {
             }
             Field::Targets(intid) => {
                 let count = access.bytes()?;
-                for (n, byte) in (intid..).zip(value.to_le_bytes()).take(count as usize) {
-                    self.set_target_byte(n, byte);
+                for (intid, byte) in (intid.0..).map(Intid).zip(value.to_le_bytes()).take(count as usize) {
+                    self.set_target_byte(intid, byte);
                 }
             }
             Field::Trigger(intid) => {
@@ -214,10 +217,10 @@ impl Vgic {
     fn write_bits(&mut self, id: BankId, kind: Bits, word: u32) {
         // GICv2 keeps an SGI's pending state for each sender, in registers of its own.
         let read_only = match id {
-            BankId::Private(_) if self.version == Version::V2 => SGIS,
+            BankId::Private(_) if self.version == GicVersion::V2 => SGIS,
             _ => 0,
         };
-        let event_ppi = 1_u32.checked_shl(self.event_ppi).unwrap_or(0);
+        let event_ppi = 1_u32.checked_shl(self.event_ppi.0).unwrap_or(0);
         let Some(bank) = self.bank_mut(id) else { return };
         let changed = match kind {
             Bits::Group => {
@@ -245,14 +248,14 @@ impl Vgic {
         self.update(id, changed);
     }
 
-    fn write_priorities(&mut self, id: BankId, first: u32, count: u32, value: u64) {
+    fn write_priorities(&mut self, id: BankId, first: Intid, count: u32, value: u64) {
         let kept = self.priority_mask;
         let Some(bank) = self.bank_mut(id) else { return };
         let mut changed = 0;
-        for (n, byte) in (first..).zip(value.to_le_bytes()).take(count as usize) {
-            let mask = super::interrupt::bit(n) & bank.implemented;
-            if let Some(priority) = bank.priority.get_mut(slot(n)).filter(|p| mask != 0 && **p != byte & kept)
-            {
+        for (intid, byte) in (first.0..).map(Intid).zip(value.to_le_bytes()).take(count as usize) {
+            let mask = bit(intid) & bank.implemented;
+            let priority = bank.priority.get_mut(slot(intid));
+            if let Some(priority) = priority.filter(|p| mask != 0 && **p != byte & kept) {
                 *priority = byte & kept;
                 changed |= mask;
             }
@@ -261,7 +264,7 @@ impl Vgic {
         self.recall(id, changed);
     }
 
-    fn write_triggers(&mut self, id: BankId, first: u32, word: u32) {
+    fn write_triggers(&mut self, id: BankId, first: Intid, word: u32) {
         // SGIs are edge-triggered for good (`GICD_ICFGR0`).
         let fixed = match id {
             BankId::Private(_) => SGIS,
@@ -277,9 +280,9 @@ impl Vgic {
 }
 
 /// Bytes of consecutive interrupts as a little-endian word; those that do not exist read as zero.
-fn gather(first: u32, count: u32, byte: impl Fn(u32) -> Option<u8>) -> u64 {
+fn gather(first: Intid, count: u32, byte: impl Fn(Intid) -> Option<u8>) -> u64 {
     (0..count).fold(0, |word, n| {
-        let byte = first.checked_add(n).and_then(&byte).unwrap_or(0);
+        let byte = first.0.checked_add(n).map(Intid).and_then(&byte).unwrap_or(0);
         word | u64::from(byte) << (8 * n)
     })
 }

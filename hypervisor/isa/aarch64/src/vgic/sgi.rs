@@ -5,9 +5,10 @@
 
 use super::interrupt::{BankId, bit, bits, slot};
 use super::register::GicAccess;
-use super::{Fault, Version, Vgic};
+use super::{Fault, Vgic};
+use xenolith_abi::domctl::GicVersion;
 use xenolith_core::bug;
-use xenolith_core::types::VcpuId;
+use xenolith_core::types::{Intid, VcpuId};
 
 /// The system register that the guest wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +30,11 @@ const SPENDSGIR_END: u32 = 0xf30;
 impl Vgic {
     /// A vCPU writes one of GICv3's registers that send SGIs. A target that is no vCPU of the domain gets nothing.
     pub fn send_sgi(&mut self, sender: VcpuId, register: SgiRegister, value: u64) {
-        if self.version == Version::V2 {
+        if self.version == GicVersion::V2 {
             return;
         }
         let [list0, list1, aff1, intid, aff2, control, aff3, _] = value.to_le_bytes();
-        let intid = u32::from(intid & 0xf);
+        let intid = Intid((intid & 0xf).into());
         let to_all_others = control & 1 != 0;
         let range = control >> 4;
         if to_all_others {
@@ -51,7 +52,7 @@ impl Vgic {
         }
     }
 
-    fn receive_sgi(&mut self, target: VcpuId, register: SgiRegister, intid: u32) {
+    fn receive_sgi(&mut self, target: VcpuId, register: SgiRegister, intid: Intid) {
         let id = BankId::Private(target);
         let Some(bank) = self.bank_mut(id) else { return bug!("no such vCPU") };
         let mask = bit(intid);
@@ -70,7 +71,7 @@ impl Vgic {
             CPENDSGIR..SPENDSGIR_END => {
                 let count = access.bytes()?;
                 Ok((0..count).fold(0, |word, n| {
-                    let byte = self.pending_senders(vcpu, access.offset % 16 + n);
+                    let byte = self.pending_senders(vcpu, Intid(access.offset % 16 + n));
                     word | u64::from(byte) << (8 * n)
                 }))
             }
@@ -94,11 +95,12 @@ impl Vgic {
             CPENDSGIR..SPENDSGIR_END => {
                 let count = access.bytes()?;
                 let set = access.offset >= SPENDSGIR;
-                for (n, senders) in (access.offset % 16..).zip(value.to_le_bytes()).take(count as usize) {
+                let sgis = (access.offset % 16..).map(Intid);
+                for (intid, senders) in sgis.zip(value.to_le_bytes()).take(count as usize) {
                     if set {
-                        self.add_senders(vcpu, n, senders);
+                        self.add_senders(vcpu, intid, senders);
                     } else {
-                        self.remove_senders(vcpu, n, senders);
+                        self.remove_senders(vcpu, intid, senders);
                     }
                 }
             }
@@ -118,12 +120,12 @@ impl Vgic {
         };
         for target in bits(targets.into()) {
             let target = VcpuId(u16::try_from(target).unwrap_or(u16::MAX));
-            self.add_senders(target, u32::from(intid & 0xf), own);
+            self.add_senders(target, Intid((intid & 0xf).into()), own);
         }
     }
 
     /// Makes an SGI pending on `vcpu` from those senders that exist.
-    fn add_senders(&mut self, vcpu: VcpuId, intid: u32, senders: u8) {
+    fn add_senders(&mut self, vcpu: VcpuId, intid: Intid, senders: u8) {
         // `GICD_SPENDSGIR<n>` lets the guest name any of eight senders.
         let exist = (1_u32 << self.vcpus().min(8)) - 1;
         let senders = u8::try_from(u32::from(senders) & exist).unwrap_or(0);
@@ -140,7 +142,7 @@ impl Vgic {
     }
 
     /// Takes back an SGI that `vcpu` has not acknowledged, for some of its senders.
-    fn remove_senders(&mut self, vcpu: VcpuId, intid: u32, senders: u8) {
+    fn remove_senders(&mut self, vcpu: VcpuId, intid: Intid, senders: u8) {
         let Some(cpu) = self.cpus.get_mut(usize::from(vcpu.0)) else { return bug!("no such vCPU") };
         let (Some(pending), Some(current)) =
             (cpu.senders.get_mut(slot(intid)), cpu.current_sender.get(slot(intid)))
@@ -164,7 +166,7 @@ impl Vgic {
     }
 
     /// The senders of an SGI that is pending on `vcpu`, also in a list register.
-    fn pending_senders(&self, vcpu: VcpuId, intid: u32) -> u8 {
+    fn pending_senders(&self, vcpu: VcpuId, intid: Intid) -> u8 {
         let Some(cpu) = self.cpus.get(usize::from(vcpu.0)) else {
             bug!("no such vCPU");
             return 0;

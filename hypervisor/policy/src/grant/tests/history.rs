@@ -48,7 +48,7 @@ fn entries() -> impl Strategy<Value = EntryV1> {
     let flags = prop_oneof![4 => Just(1u16), 2 => Just(5), 1 => Just(0), 1 => Just(2), 1 => Just(0x19)];
     (flags, domain(), 0..RAM_PAGES as u32 + 1).prop_map(|(flags, domid, frame)| EntryV1 {
         flags,
-        domid,
+        domid: DomId(domid),
         frame,
     })
 }
@@ -57,7 +57,7 @@ fn side() -> impl Strategy<Value = (bool, CopySide)> {
     let domid = prop_oneof![3 => domain(), 2 => Just(DomId::SELF.0), 1 => Just(77)];
     let offset = prop_oneof![Just(0u16), Just(100), Just(4095), any::<u16>()];
     (any::<bool>(), reference(), domid, offset).prop_map(|(by_reference, place, domid, offset)| {
-        (by_reference, CopySide { frame_or_reference: place.into(), domid, offset, pad: 0 })
+        (by_reference, CopySide { frame_or_reference: place.into(), domid: DomId(domid), offset, pad: 0 })
     })
 }
 
@@ -126,7 +126,7 @@ impl Model {
         if current.is_none_or(|current| writes && current.writers == 0) {
             let found = self.world.read_entry(granter, reference);
             let read_only = found.flags & entry::READ_ONLY != 0;
-            if found.flags & 3 != 1 || found.domid != caller || writes && read_only {
+            if found.flags & 3 != 1 || found.domid != DomId(caller) || writes && read_only {
                 return Err(GrantStatus::GeneralError);
             }
             if current.is_none() {
@@ -182,7 +182,7 @@ impl Model {
             host_addr: gfn << PAGE_SHIFT,
             flags,
             reference,
-            dom: granter,
+            dom: DomId(granter),
             ..FromZeros::new_zeroed()
         };
         map(&self.world.view(caller), &mut op);
@@ -228,7 +228,7 @@ impl Model {
     ) -> Result<Mfn, GrantStatus> {
         let place = side.frame_or_reference;
         if by_reference {
-            let granter = if side.domid == DomId::SELF.0 { caller } else { side.domid };
+            let granter = if side.domid == DomId::SELF { caller } else { side.domid.0 };
             let frame = self.judge(caller, granter, place as u32, rights)?;
             self.begin(caller, granter, place as u32, rights, frame);
             return Ok(frame.0);
@@ -241,7 +241,7 @@ impl Model {
 
     fn close(&mut self, caller: u16, side: &CopySide, by_reference: bool, rights: Rights) {
         if by_reference {
-            let granter = if side.domid == DomId::SELF.0 { caller } else { side.domid };
+            let granter = if side.domid == DomId::SELF { caller } else { side.domid.0 };
             self.end_use(granter, side.frame_or_reference as u32, rights);
         }
     }
@@ -249,12 +249,11 @@ impl Model {
     fn copy(&mut self, caller: u16, mut op: GrantCopy) {
         let by_reference = |bit: u16| op.flags & bit != 0;
         let (source, dest) = ((op.source, by_reference(1)), (op.dest, by_reference(2)));
-        let place = |(side, by_reference): (CopySide, bool)| match (by_reference, side.domid == DomId::SELF.0)
-        {
+        let place = |(side, by_reference): (CopySide, bool)| match (by_reference, side.domid == DomId::SELF) {
             (false, true) => Ok(()),
             (false, false) => Err(GrantStatus::PermissionDenied),
             (true, true) => Self::may_use(caller, caller),
-            (true, false) => Self::may_use(caller, side.domid),
+            (true, false) => Self::may_use(caller, side.domid.0),
         };
         let due = place(source).and_then(|()| place(dest)).and_then(|()| {
             let from = self.open(caller, &source.0, source.1, Rights::ReadOnly)?;

@@ -142,7 +142,7 @@ impl World {
     }
 
     pub fn permit(&self, domain: u16, reference: u32, to: u16, gfn: u32) {
-        self.write_entry(domain, reference, EntryV1 { flags: 1, domid: to, frame: gfn });
+        self.write_entry(domain, reference, EntryV1 { flags: 1, domid: DomId(to), frame: gfn });
     }
 
     pub fn map(&self, caller: u16, granter: u16, reference: u32, gfn: u64, rights: Rights) -> MapGrantRef {
@@ -152,7 +152,7 @@ impl World {
             host_addr: gfn << PAGE_SHIFT,
             flags,
             reference,
-            dom: granter,
+            dom: DomId(granter),
             ..FromZeros::new_zeroed()
         };
         map(&self.view(caller), &mut op);

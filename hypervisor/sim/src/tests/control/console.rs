@@ -10,8 +10,14 @@ fn read_all(machine: &mut Machine, tools: &Toolstack, clear: u8) -> Vec<u8> {
     let buffer = tools.buffer(machine);
     let (mut all, mut index, mut incremental) = (Vec::new(), 0, 0);
     loop {
-        let mut call =
-            ReadConsole { clear, incremental, index, buffer, count: 1000, ..ReadConsole::default() };
+        let mut call = ReadConsole {
+            clear,
+            incremental,
+            index,
+            buffer: buffer.into(),
+            count: 1000,
+            ..ReadConsole::default()
+        };
         assert_eq!(tools.sysctl(machine, SysctlOp::ReadConsole, &mut call), 0);
         let bytes: [u8; 1000] = machine.peek(&tools.guest.domain, buffer);
         all.extend_from_slice(&bytes[..call.count as usize]);
@@ -42,7 +48,7 @@ fn what_was_cleared_is_not_shown_again() {
     let (mut machine, tools) = Toolstack::new(VERSION_4_20);
     console().write(b"old");
     let buffer = tools.buffer(&machine);
-    let mut call = ReadConsole { clear: 1, buffer, count: 4096, ..ReadConsole::default() };
+    let mut call = ReadConsole { clear: 1, buffer: buffer.into(), count: 4096, ..ReadConsole::default() };
     assert_eq!(tools.sysctl(&mut machine, SysctlOp::ReadConsole, &mut call), 0);
     assert!(call.count >= 3);
     assert_eq!(read_all(&mut machine, &tools, 0), b"");
@@ -72,7 +78,7 @@ fn keys_show_things() {
     let buffer = tools.buffer(&machine);
     let port = tools.guest.domain.events.lock().alloc_unbound(DomId(0)).unwrap();
     machine.poke(&tools.guest.domain, buffer, b"hqregidE?");
-    let mut call = DebugKeys { keys: buffer, nr_keys: 9, ..DebugKeys::default() };
+    let mut call = DebugKeys { keys: buffer.into(), nr_keys: 9, ..DebugKeys::default() };
     assert_eq!(tools.sysctl(&mut machine, SysctlOp::DebugKeys, &mut call), 0);
     let shown = read_all(&mut machine, &tools, 0);
     let shown = String::from_utf8_lossy(&shown);
@@ -94,7 +100,7 @@ fn a_key_counts_once_in_a_call() {
     let (mut machine, tools) = Toolstack::new(VERSION_4_17);
     let buffer = tools.buffer(&machine);
     machine.poke(&tools.guest.domain, buffer, &[b'q'; 64]);
-    let mut call = DebugKeys { keys: buffer, nr_keys: 64, ..DebugKeys::default() };
+    let mut call = DebugKeys { keys: buffer.into(), nr_keys: 64, ..DebugKeys::default() };
     assert_eq!(tools.sysctl(&mut machine, SysctlOp::DebugKeys, &mut call), 0);
     let shown = read_all(&mut machine, &tools, 0);
     assert_eq!(String::from_utf8_lossy(&shown).matches("pages, ").count(), 1);

@@ -21,10 +21,10 @@ fn populate(machine: &mut Machine, tools: &Toolstack, domain: u16, order: u32, f
     machine.poke(&tools.guest.domain, list, frames);
     let at = tools.guest.page(machine, 6);
     let reservation = Reservation {
-        extent_start: list,
+        extent_start: list.into(),
         nr_extents: frames.len() as u64,
         extent_order: order,
-        domid: domain,
+        domid: DomId(domain),
         ..Reservation::default()
     };
     machine.poke(&tools.guest.domain, at, &reservation);
@@ -47,7 +47,7 @@ pub fn build(machine: &mut Machine, tools: &Toolstack) -> u16 {
     assert_eq!(info.flags & info_flag::PAUSED, info_flag::PAUSED);
     assert_eq!(tools.domctl(machine, DomctlOp::MaxVcpus, id, &mut MaxVcpus { max: 2 }), 0);
     for vcpu in 0..2 {
-        let cpumap_soft = Bitmap { bitmap: buffer, nr_bits: 8, pad: 0xa5a5_a5a5 };
+        let cpumap_soft = Bitmap { bitmap: buffer.into(), nr_bits: 8, pad: 0xa5a5_a5a5 };
         machine.poke(&tools.guest.domain, buffer, &[0xff_u8, 0x77]);
         let mut affinity =
             VcpuAffinity { vcpu, flags: AFFINITY_SOFT, cpumap_soft, ..VcpuAffinity::default() };
@@ -59,11 +59,11 @@ pub fn build(machine: &mut Machine, tools: &Toolstack) -> u16 {
         );
     }
     machine.poke(&tools.guest.domain, buffer, &1_u8);
-    let mut nodes = NodeAffinity { nodemap: Bitmap { bitmap: buffer, nr_bits: 8, pad: 0 } };
+    let mut nodes = NodeAffinity { nodemap: Bitmap { bitmap: buffer.into(), nr_bits: 8, pad: 0 } };
     assert_eq!(tools.domctl(machine, DomctlOp::SetNodeAffinity, id, &mut nodes), 0);
     assert_eq!(tools.domctl(machine, DomctlOp::MaxMem, id, &mut MaxMem { max_memkb: 0x800 + 1024 }), 0);
     for port in 1..=2 {
-        let mut alloc = AllocUnbound { dom: id, remote_dom: 0, port: 0 };
+        let mut alloc = AllocUnbound { dom: DomId(id), remote_dom: DomId(0), port: 0 };
         assert_eq!(tools.guest.call(machine, Hypercall::EventChannelOp, 6, &mut alloc), 0);
         assert_eq!(alloc.port, port);
     }
@@ -76,7 +76,7 @@ pub fn build(machine: &mut Machine, tools: &Toolstack) -> u16 {
     assert_eq!(populate(machine, tools, id, 9, &[0x4_0000]), 1);
     assert_eq!(populate(machine, tools, id, 0, &[0x3_9000, 0x3_9001, 0x3_9002, 0x3_9003]), 4);
     for start_pfn in 0x3_9000..0x3_9004 {
-        let mut flush = CacheFlush { start_pfn, nr_pfns: 1 };
+        let mut flush = CacheFlush { start_pfn: Gfn(start_pfn), nr_pfns: 1 };
         assert_eq!(tools.domctl(machine, DomctlOp::CacheFlush, id, &mut flush), 0);
     }
     for (index, value) in [(17, 0x3_9000), (1, 0x3_9001), (28, 0x3_9002), (18, 2), (2, 1)] {
@@ -91,9 +91,9 @@ pub fn build(machine: &mut Machine, tools: &Toolstack) -> u16 {
         ..VcpuGuestContext::default()
     };
     machine.poke(&tools.guest.domain, buffer, &context);
-    let mut set = VcpuContext { vcpu: 0, ctxt: buffer, pad: 0xa5a5_a5a5 };
+    let mut set = VcpuContext { vcpu: 0, ctxt: buffer.into(), pad: 0xa5a5_a5a5 };
     assert_eq!(tools.domctl(machine, DomctlOp::SetVcpuContext, id, &mut set), 0);
-    let mut flush = CacheFlush { start_pfn: 0x4_0000, nr_pfns: 0x200 };
+    let mut flush = CacheFlush { start_pfn: Gfn(0x4_0000), nr_pfns: 0x200 };
     assert_eq!(tools.domctl(machine, DomctlOp::CacheFlush, id, &mut flush), 0);
     let mut shares = DomainSchedulerOp { sched_id: 6, cmd: 1, ..DomainSchedulerOp::default() };
     assert_eq!(tools.domctl(machine, DomctlOp::SchedulerOp, id, &mut shares), 0);
@@ -104,7 +104,7 @@ pub fn build(machine: &mut Machine, tools: &Toolstack) -> u16 {
 }
 
 fn set_parameter(machine: &mut Machine, tools: &Toolstack, domid: u16, index: u32, value: u64) {
-    let mut parameter = HvmParamArgument { domid, index, value, ..HvmParamArgument::default() };
+    let mut parameter = HvmParamArgument { domid: DomId(domid), index, value, ..HvmParamArgument::default() };
     assert_eq!(tools.guest.call(machine, Hypercall::HvmOp, 0, &mut parameter), 0);
 }
 
@@ -118,11 +118,11 @@ fn a_domain_is_built_and_begins_to_run() {
         assert_eq!(machine.cpu_of(&domain, 0), None, "it is paused");
         let info = tools.info(&mut machine, id).unwrap();
         let flags = info_flag::HVM_GUEST | info_flag::HAP | info_flag::PAUSED | 0xff_0000;
-        assert_eq!((info.domain, info.flags), (1, flags));
+        assert_eq!((info.domain, info.flags), (DomId(1), flags));
         assert_eq!((info.tot_pages, info.max_pages), (512 + 4, 512 + 256));
         assert_eq!((info.nr_online_vcpus, info.max_vcpu_id), (1, 1));
         assert_eq!((&info.handle, info.gpaddr_bits), (b"sixteen bytes id", 48));
-        assert_eq!((info.shared_info_frame, info.cpupool, info.cpu_time), (u64::MAX, 0, 0));
+        assert_eq!((info.shared_info_frame, info.cpupool, info.cpu_time), (Gfn(u64::MAX), 0, 0));
         assert_eq!(info.arch.gic_version, 2);
 
         assert_eq!(tools.simple(&mut machine, DomctlOp::UnpauseDomain, id), 0);

@@ -1,7 +1,7 @@
 //! Devices of the machine that go from the control domain to another.
 
-use xenolith_abi::Errno;
 use xenolith_abi::domctl::{BindPtIrq, IomemPermission, IrqPermission, MemoryMapping, PT_IRQ_SPI, SetTarget};
+use xenolith_abi::{Errno, Intid};
 
 use super::*;
 use xenolith_memory::p2m::MapKind;
@@ -9,7 +9,7 @@ use xenolith_memory::p2m::MapKind;
 /// Frames of a device's registers that the control domain has.
 const DEVICE: u64 = 0x9000;
 /// Its interrupt.
-const LINE: u32 = 40;
+const LINE: Intid = Intid(40);
 
 fn with_device() -> (Machine, Toolstack, Arc<Domain>) {
     let (mut machine, tools) = Toolstack::new(VERSION_4_17);
@@ -36,7 +36,7 @@ fn registers_are_passed_on() {
     };
     let mut map =
         |mut request: MemoryMapping| tools.domctl(&mut machine, DomctlOp::MemoryMapping, 1, &mut request);
-    assert_eq!(map(mapping(0x100, DEVICE, 2, 1)), error(Errno::EPERM));
+    assert_eq!(map(mapping(Gfn(0x100), DEVICE, 2, 1)), error(Errno::EPERM));
     let mut permit = |first_mfn, nr_mfns, allow_access| {
         let mut request = IomemPermission { first_mfn, nr_mfns, allow_access, pad: [9; 7] };
         tools.domctl(&mut machine, DomctlOp::IomemPermission, 1, &mut request)
@@ -47,19 +47,19 @@ fn registers_are_passed_on() {
     assert_eq!(permit(DEVICE, 2, 1), 0);
     let mut map =
         |mut request: MemoryMapping| tools.domctl(&mut machine, DomctlOp::MemoryMapping, 1, &mut request);
-    assert_eq!(map(mapping(0x100, DEVICE, 3, 1)), error(Errno::EPERM));
-    assert_eq!(map(mapping(0x100, DEVICE, 65, 1)), error(Errno::E2BIG));
-    assert_eq!(map(mapping(0x100, DEVICE, 0, 1)), error(Errno::EINVAL));
-    assert_eq!(map(mapping(0x100, DEVICE, 2, 1)), 0);
-    assert_eq!(map(mapping(0x100, DEVICE, 2, 1)), 0, "it is there already");
-    assert_eq!(map(mapping(0x101, DEVICE, 1, 1)), error(Errno::EEXIST));
+    assert_eq!(map(mapping(Gfn(0x100), DEVICE, 3, 1)), error(Errno::EPERM));
+    assert_eq!(map(mapping(Gfn(0x100), DEVICE, 65, 1)), error(Errno::E2BIG));
+    assert_eq!(map(mapping(Gfn(0x100), DEVICE, 0, 1)), error(Errno::EINVAL));
+    assert_eq!(map(mapping(Gfn(0x100), DEVICE, 2, 1)), 0);
+    assert_eq!(map(mapping(Gfn(0x100), DEVICE, 2, 1)), 0, "it is there already");
+    assert_eq!(map(mapping(Gfn(0x101), DEVICE, 1, 1)), error(Errno::EEXIST));
     let entry = domain.lookup(Gfn(0x101)).unwrap();
     assert_eq!((entry.mfn, entry.kind), (Mfn(DEVICE + 1), MapKind::Device));
-    assert_eq!(map(mapping(0x100, DEVICE, 2, 0)), 0);
+    assert_eq!(map(mapping(Gfn(0x100), DEVICE, 2, 0)), 0);
     assert!(domain.lookup(Gfn(0x100)).is_err());
     let mut deny = IomemPermission { first_mfn: DEVICE, nr_mfns: 2, ..IomemPermission::default() };
     assert_eq!(tools.domctl(&mut machine, DomctlOp::IomemPermission, 1, &mut deny), 0);
-    let again = &mut mapping(0x100, DEVICE, 1, 1);
+    let again = &mut mapping(Gfn(0x100), DEVICE, 1, 1);
     assert_eq!(tools.domctl(&mut machine, DomctlOp::MemoryMapping, 1, again), error(Errno::EPERM));
     assert_eq!(machine.audit(), Ok(()));
 }
@@ -70,8 +70,8 @@ fn a_domain_becomes_the_device_model_of_another() {
     let backend = tools.create(&mut machine, plan()).unwrap();
     let mut set =
         |domain, target| tools.domctl(&mut machine, DomctlOp::SetTarget, domain, &mut SetTarget { target });
-    assert_eq!(set(backend, 1), 0);
-    assert_eq!((set(backend, 77), set(1, 1)), (error(Errno::ESRCH), error(Errno::EINVAL)));
+    assert_eq!(set(backend, DomId(1)), 0);
+    assert_eq!((set(backend, DomId(77)), set(1, DomId(1))), (error(Errno::ESRCH), error(Errno::EINVAL)));
     let backend = machine.hv.domain(DomId(backend)).unwrap();
     assert!(guest.has_device_model(&backend) && guest.device_models.lock().len() == 1);
 }
@@ -83,16 +83,16 @@ fn an_interrupt_moves_to_the_guest_and_back() {
         let mut request = BindPtIrq { machine_irq, irq_type, spi, pad: [0xa5a5; 3], rest: u64::MAX };
         tools.domctl(machine, op, 1, &mut request)
     };
-    let line = LINE as u16;
+    let line = LINE.0 as u16;
     let bound = DomctlOp::BindPtIrq;
     assert_eq!(bind(&mut machine, bound, LINE, PT_IRQ_SPI, line), error(Errno::EBUSY), "in use");
-    assert_eq!(bind(&mut machine, bound, LINE + 1, PT_IRQ_SPI, line + 1), error(Errno::EPERM));
+    assert_eq!(bind(&mut machine, bound, Intid(LINE.0 + 1), PT_IRQ_SPI, line + 1), error(Errno::EPERM));
     let permit = |machine: &mut Machine, pirq, allow_access| {
         let mut request = IrqPermission { pirq, allow_access, pad: [9; 3] };
         tools.domctl(machine, DomctlOp::IrqPermission, 1, &mut request)
     };
-    assert_eq!(permit(&mut machine, LINE + 1, 1), error(Errno::EPERM));
-    assert_eq!(permit(&mut machine, 27, 1), error(Errno::EPERM));
+    assert_eq!(permit(&mut machine, Intid(LINE.0 + 1), 1), error(Errno::EPERM));
+    assert_eq!(permit(&mut machine, Intid(27), 1), error(Errno::EPERM));
     assert_eq!(permit(&mut machine, LINE, 1), 0);
     assert_eq!(bind(&mut machine, bound, LINE, 0, line), error(Errno::EOPNOTSUPP));
     assert_eq!(bind(&mut machine, bound, LINE, PT_IRQ_SPI, line + 1), error(Errno::EINVAL));

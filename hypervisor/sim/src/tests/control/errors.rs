@@ -13,15 +13,15 @@ fn versions_decide_layouts_and_meanings() {
     }
     let found =
         |tools: &Toolstack, machine: &mut Machine, id| tools.info(machine, id).map(|info| info.domain);
-    assert_eq!(found(&tools, &mut machine, 1), Ok(5), "the first from there on");
-    assert_eq!(found(&tools, &mut machine, 6), Ok(9));
+    assert_eq!(found(&tools, &mut machine, 1), Ok(DomId(5)), "the first from there on");
+    assert_eq!(found(&tools, &mut machine, 6), Ok(DomId(9)));
     assert_eq!(found(&tools, &mut machine, 10), Err(error(Errno::ESRCH)));
     assert_eq!(found(&tools, &mut machine, 0x7ff0), Err(error(Errno::EINVAL)));
     for exact in [VERSION_4_18, VERSION_4_20] {
         tools.version = exact;
         assert_eq!(found(&tools, &mut machine, 1), Err(error(Errno::ESRCH)));
         assert_eq!(found(&tools, &mut machine, 0x7ff0), Err(error(Errno::ESRCH)));
-        assert_eq!(found(&tools, &mut machine, 9), Ok(9));
+        assert_eq!(found(&tools, &mut machine, 9), Ok(DomId(9)));
     }
     tools.version = VERSION_4_18;
     assert_eq!(tools.simple(&mut machine, DomctlOp::PauseDomain, 5), error(Errno::EACCES));
@@ -108,11 +108,11 @@ fn arguments_out_of_their_ranges() {
         assert_eq!(result, error(errno));
     }
     for (start_pfn, nr_pfns) in [(u64::MAX, 1), (1, u64::MAX), (0, (1 << 18) + 1)] {
-        let mut flush = CacheFlush { start_pfn, nr_pfns };
+        let mut flush = CacheFlush { start_pfn: Gfn(start_pfn), nr_pfns };
         assert_eq!(tools.domctl(&mut machine, DomctlOp::CacheFlush, id, &mut flush), invalid);
     }
     for (start_pfn, nr_pfns) in [(u64::MAX, 0), (1 << 40, 1 << 18), (0, 1 << 18), (0x4_0000, 0)] {
-        let mut flush = CacheFlush { start_pfn, nr_pfns };
+        let mut flush = CacheFlush { start_pfn: Gfn(start_pfn), nr_pfns };
         assert_eq!(
             tools.domctl(&mut machine, DomctlOp::CacheFlush, id, &mut flush),
             0,
@@ -130,7 +130,7 @@ fn a_flush_that_is_interrupted_goes_on_where_it_was() {
     let (mut machine, tools) = Toolstack::new(VERSION_4_17);
     let id = create::build(&mut machine, &tools);
     sim::pause_every(Some(1));
-    let mut flush = CacheFlush { start_pfn: 0x3_9000, nr_pfns: 1 << 17 };
+    let mut flush = CacheFlush { start_pfn: Gfn(0x3_9000), nr_pfns: 1 << 17 };
     assert_eq!(tools.domctl(&mut machine, DomctlOp::CacheFlush, id, &mut flush), 0);
     let mut pool = PagingMempool { size: 0x60_0000 };
     assert_eq!(tools.domctl(&mut machine, DomctlOp::SetPagingMempoolSize, id, &mut pool), 0);

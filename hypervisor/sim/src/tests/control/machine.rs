@@ -1,11 +1,11 @@
 //! What the machine is.
 
-use xenolith_abi::Errno;
 use xenolith_abi::control::Bitmap;
 use xenolith_abi::sysctl::{
     AvailHeap, CpuPoolOp, CpuTopo, CpuTopoInfo, GetCpuInfo, GetDomainInfoList, NodeMemory, NumaInfo,
     PhysInfo, SchedId, SystemSchedulerOp,
 };
+use xenolith_abi::{Errno, GuestPtr};
 
 use super::*;
 use xenolith_host::command_line::{Options, XenVersion};
@@ -48,11 +48,11 @@ fn a_socket_has_as_many_cores_as_in_that_version_of_xen() {
 fn cpus_and_nodes_are_listed() {
     let (mut machine, tools) = Toolstack::new(VERSION_4_17);
     let buffer = tools.buffer(&machine);
-    let mut cpus = CpuTopoInfo { num_cpus: 77, cputopo: 0, ..CpuTopoInfo::default() };
+    let mut cpus = CpuTopoInfo { num_cpus: 77, cputopo: GuestPtr::NULL, ..CpuTopoInfo::default() };
     assert_eq!(tools.sysctl(&mut machine, SysctlOp::CpuTopoInfo, &mut cpus), 0);
     assert_eq!(cpus.num_cpus, 2);
     machine.poke(&tools.guest.domain, buffer, &[0xff_u8; 64]);
-    (cpus.num_cpus, cpus.cputopo) = (1, buffer);
+    (cpus.num_cpus, cpus.cputopo) = (1, buffer.into());
     assert_eq!(tools.sysctl(&mut machine, SysctlOp::CpuTopoInfo, &mut cpus), 0);
     assert_eq!(cpus.num_cpus, 1);
     let listed: [CpuTopo; 2] = machine.peek(&tools.guest.domain, buffer);
@@ -64,14 +64,14 @@ fn cpus_and_nodes_are_listed() {
     let mut nodes = NumaInfo { num_nodes: 9, ..NumaInfo::default() };
     assert_eq!(tools.sysctl(&mut machine, SysctlOp::NumaInfo, &mut nodes), 0);
     assert_eq!(nodes.num_nodes, 1);
-    (nodes.num_nodes, nodes.meminfo, nodes.distance) = (4, buffer, buffer + 64);
+    (nodes.num_nodes, nodes.meminfo, nodes.distance) = (4, buffer.into(), (buffer + 64).into());
     assert_eq!(tools.sysctl(&mut machine, SysctlOp::NumaInfo, &mut nodes), 0);
     let memory: NodeMemory = machine.peek(&tools.guest.domain, buffer);
     assert_eq!(nodes.num_nodes, 1);
     assert_eq!((memory.memsize, machine.peek::<u32>(&tools.guest.domain, buffer + 64)), (4096 * 4096, 20));
 
     sim::advance(5_000_000);
-    let mut idle = GetCpuInfo { max_cpus: 8, info: buffer, ..GetCpuInfo::default() };
+    let mut idle = GetCpuInfo { max_cpus: 8, info: buffer.into(), ..GetCpuInfo::default() };
     assert_eq!(tools.sysctl(&mut machine, SysctlOp::GetCpuInfo, &mut idle), 0);
     assert_eq!(idle.nr_cpus, 2);
     let times: [u64; 2] = machine.peek(&tools.guest.domain, buffer);
@@ -83,7 +83,7 @@ fn cpus_and_nodes_are_listed() {
 fn there_is_one_pool() {
     let (mut machine, tools) = Toolstack::new(VERSION_4_17);
     let buffer = tools.buffer(&machine);
-    let cpumap = Bitmap { bitmap: buffer, nr_bits: 16, pad: 1 };
+    let cpumap = Bitmap { bitmap: buffer.into(), nr_bits: 16, pad: 1 };
     let mut pool = CpuPoolOp { op: 3, cpumap, ..CpuPoolOp::default() };
     machine.poke(&tools.guest.domain, buffer, &[0xff_u8; 3]);
     assert_eq!(tools.sysctl(&mut machine, SysctlOp::CpuPoolOp, &mut pool), 0);
@@ -114,7 +114,7 @@ fn domains_are_listed_in_order() {
         let mut call = GetDomainInfoList {
             first_domain,
             max_domains,
-            buffer,
+            buffer: buffer.into(),
             num_domains: 99,
             ..GetDomainInfoList::default()
         };
@@ -122,14 +122,15 @@ fn domains_are_listed_in_order() {
         let infos: [DomainInfo; 4] = machine.peek(&tools.guest.domain, buffer);
         infos.iter().take(call.num_domains as usize).map(|info| info.domain).collect::<Vec<_>>()
     };
-    assert_eq!(list(0, 1024), [0, 3, 9]);
-    assert_eq!(list(1, 0x7fef), [3, 9]);
-    assert_eq!(list(4, 1), [9]);
-    assert_eq!(list(0, 2), [0, 3]);
-    assert_eq!(list(10, 9), []);
-    assert_eq!(list(0xffff, 9), []);
-    assert_eq!(list(0, 0), []);
-    let mut call = GetDomainInfoList { max_domains: 1, buffer: 8, ..GetDomainInfoList::default() };
+    assert_eq!(list(DomId(0), 1024), [0, 3, 9].map(DomId));
+    assert_eq!(list(DomId(1), 0x7fef), [3, 9].map(DomId));
+    assert_eq!(list(DomId(4), 1), [DomId(9)]);
+    assert_eq!(list(DomId(0), 2), [0, 3].map(DomId));
+    assert_eq!(list(DomId(10), 9), []);
+    assert_eq!(list(DomId(0xffff), 9), []);
+    assert_eq!(list(DomId(0), 0), []);
+    let mut call =
+        GetDomainInfoList { max_domains: 1, buffer: GuestPtr::new(8), ..GetDomainInfoList::default() };
     let result = tools.sysctl(&mut machine, SysctlOp::GetDomainInfoList, &mut call);
     assert_eq!(result, error(Errno::EFAULT));
 }

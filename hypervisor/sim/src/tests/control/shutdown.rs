@@ -53,7 +53,7 @@ fn a_guest_that_shuts_down_is_reported_once_it_stands_still() {
 #[test]
 fn the_toolstack_shuts_a_domain_down() {
     let (mut machine, tools, port, domain) = started(VERSION_4_20);
-    let mut request = RemoteShutdown { domain_id: 1, pad: 0xffff, reason: 3 };
+    let mut request = RemoteShutdown { domain_id: DomId(1), pad: 0xffff, reason: 3 };
     assert_eq!(tools.guest.call(&mut machine, Hypercall::SchedOp, 4, &mut request), 0);
     let flags = tools.info(&mut machine, 1).unwrap().flags;
     assert!(flags & info_flag::SHUTDOWN == 0 || domain.on(&machine.hv).is_stopped());
@@ -65,7 +65,7 @@ fn the_toolstack_shuts_a_domain_down() {
     assert_eq!(tools.guest.call(&mut machine, Hypercall::SchedOp, 4, &mut request), 0);
     assert_eq!(tools.info(&mut machine, 1).unwrap().flags >> 16, 3);
     for (domain_id, reason, errno) in [(9, 0, Errno::ESRCH), (1, 77, Errno::EINVAL)] {
-        let mut request = RemoteShutdown { domain_id, pad: 0, reason };
+        let mut request = RemoteShutdown { domain_id: DomId(domain_id), pad: 0, reason };
         let result = tools.guest.call(&mut machine, Hypercall::SchedOp, 4, &mut request);
         assert_eq!(result, error(errno));
     }
@@ -91,7 +91,7 @@ fn a_domain_that_runs_is_destroyed() {
 fn a_paused_domain_can_be_shut_down() {
     let (mut machine, tools, port, _) = started(VERSION_4_17);
     assert_eq!(tools.simple(&mut machine, DomctlOp::PauseDomain, 1), 0);
-    let mut request = RemoteShutdown { domain_id: 1, pad: 0, reason: 0 };
+    let mut request = RemoteShutdown { domain_id: DomId(1), pad: 0, reason: 0 };
     assert_eq!(tools.guest.call(&mut machine, Hypercall::SchedOp, 4, &mut request), 0);
     assert!(told(&tools, port));
     let flags = tools.info(&mut machine, 1).unwrap().flags;
@@ -104,7 +104,7 @@ fn another_domain_may_not() {
     let (mut machine, _, _, domain) = started(VERSION_4_17);
     let cpu = machine.cpu_of(&domain, 0).unwrap();
     let at = ENTRY + 0x1000;
-    machine.poke(&domain, at, &RemoteShutdown { domain_id: 0, pad: 0, reason: 0 });
+    machine.poke(&domain, at, &RemoteShutdown { domain_id: DomId(0), pad: 0, reason: 0 });
     let result = machine.hypercall(cpu, Hypercall::SchedOp.number(), [4, at, 0, 0, 0]);
     assert_eq!(result, Some(error(Errno::EPERM)));
 }
@@ -112,14 +112,14 @@ fn another_domain_may_not() {
 #[test]
 fn ports_of_another_domain() {
     let (mut machine, tools, _, _) = started(VERSION_4_17);
-    let mut status = Status { dom: 1, port: 1, ..Status::default() };
+    let mut status = Status { dom: DomId(1), port: 1, ..Status::default() };
     assert_eq!(tools.guest.call(&mut machine, Hypercall::EventChannelOp, 5, &mut status), 0);
     assert_eq!(status.status, 1, "unbound");
-    status = Status { dom: 1, port: 77, ..Status::default() };
+    status = Status { dom: DomId(1), port: 77, ..Status::default() };
     let result = tools.guest.call(&mut machine, Hypercall::EventChannelOp, 5, &mut status);
     assert_eq!(result, error(Errno::EINVAL));
     assert_eq!(tools.guest.call(&mut machine, Hypercall::EventChannelOp, 10, &mut 1_u16), 0);
-    status = Status { dom: 1, port: 1, ..Status::default() };
+    status = Status { dom: DomId(1), port: 1, ..Status::default() };
     assert_eq!(tools.guest.call(&mut machine, Hypercall::EventChannelOp, 5, &mut status), 0);
     assert_eq!(status.status, 0, "closed by the reset");
 }

@@ -11,7 +11,7 @@ use xenolith_domain::parts::progress::Progress;
 /// The page with the ring, among the guest's.
 const RING: u64 = 20;
 const UART: u64 = 0x2200_0000;
-const INTERRUPT: u32 = 32;
+const INTERRUPT: Intid = Intid(32);
 const CLOSE: u64 = 3;
 const SEND: u64 = 4;
 
@@ -22,7 +22,7 @@ fn with_guest() -> (Machine, Toolstack, Guest) {
 }
 
 fn asked(machine: &Machine, guest: &Guest) -> VuartOp {
-    VuartOp { gfn: guest.page(machine, RING) >> 12, ..VuartOp::default() }
+    VuartOp { gfn: Gfn(guest.page(machine, RING) >> 12), ..VuartOp::default() }
 }
 
 fn make(machine: &mut Machine, tools: &Toolstack, mut asked: VuartOp) -> Result<u32, i64> {
@@ -32,7 +32,7 @@ fn make(machine: &mut Machine, tools: &Toolstack, mut asked: VuartOp) -> Result<
 
 /// What `xenconsoled` does.
 fn connect(machine: &mut Machine, tools: &Toolstack, remote_port: u32) -> u32 {
-    let mut bind = BindInterdomain { remote_dom: 1, remote_port, ..BindInterdomain::default() };
+    let mut bind = BindInterdomain { remote_dom: DomId(1), remote_port, ..BindInterdomain::default() };
     assert_eq!(tools.guest.call(machine, Hypercall::EventChannelOp, 0, &mut bind), 0);
     bind.local_port
 }
@@ -109,8 +109,8 @@ fn what_is_wrong_makes_no_uart() {
         (VuartOp { cmd: 1, ..right }, Errno::EINVAL),
         (VuartOp { pad: 1, ..right }, Errno::EINVAL),
         (VuartOp { kind: 1, ..right }, Errno::EOPNOTSUPP),
-        (VuartOp { gfn: 0, ..right }, Errno::EINVAL),
-        (VuartOp { gfn: u64::MAX, ..right }, Errno::EINVAL),
+        (VuartOp { gfn: Gfn(0), ..right }, Errno::EINVAL),
+        (VuartOp { gfn: Gfn(u64::MAX), ..right }, Errno::EINVAL),
     ];
     for (asked, errno) in wrong {
         assert_eq!(make(&mut machine, &tools, asked), Err(error(errno)), "{asked:?}");
@@ -132,7 +132,7 @@ fn what_is_wrong_makes_no_uart() {
 fn a_domain_without_its_interrupt_has_no_uart() {
     let (mut machine, tools) = Toolstack::new(VERSION_4_17);
     let id = create::build(&mut machine, &tools);
-    let mut asked = VuartOp { gfn: 0x3_9003, ..VuartOp::default() };
+    let mut asked = VuartOp { gfn: Gfn(0x3_9003), ..VuartOp::default() };
     let refused = tools.domctl(&mut machine, DomctlOp::VuartOp, id, &mut asked);
     assert_eq!(refused, error(Errno::EINVAL));
     assert_eq!(tools.simple(&mut machine, DomctlOp::DestroyDomain, id), 0);

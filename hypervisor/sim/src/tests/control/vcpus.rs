@@ -1,11 +1,11 @@
 //! Pausing, and vCPUs: registers, affinity, shares.
 
-use xenolith_abi::Errno;
 use xenolith_abi::control::Bitmap;
 use xenolith_abi::domctl::{
     AFFINITY_FORCE, AFFINITY_HARD, AFFINITY_SOFT, CONTEXT_ONLINE, DomainSchedulerOp, NodeAffinity,
     VcpuAffinity, VcpuContext, VcpuGuestContext, VcpuInfo, info_flag,
 };
+use xenolith_abi::{Errno, GuestPtr};
 
 use super::*;
 
@@ -42,7 +42,7 @@ fn a_call_that_waits_for_a_vcpu_is_made_again() {
     let request = Domctl {
         cmd: DomctlOp::PauseDomain.number(),
         interface_version: VERSION_4_17,
-        domain: 1,
+        domain: DomId(1),
         ..Domctl::default()
     };
     machine.poke(&tools.guest.domain, at, &request);
@@ -68,7 +68,7 @@ fn registers_are_set_and_read() {
         let (mut machine, tools, domain, cpu) = running(version);
         let buffer = tools.buffer(&machine);
         machine.regs(cpu).x[30] = 0x3030;
-        let mut argument = VcpuContext { vcpu: 0, ctxt: buffer, ..VcpuContext::default() };
+        let mut argument = VcpuContext { vcpu: 0, ctxt: buffer.into(), ..VcpuContext::default() };
         assert_eq!(tools.domctl(&mut machine, DomctlOp::GetVcpuContext, 1, &mut argument), 0);
         let mut context: VcpuGuestContext = machine.peek(&tools.guest.domain, buffer);
         assert_eq!((context.user_regs.x[30], context.user_regs.pc, context.flags), (0x3030, ENTRY, 1));
@@ -97,7 +97,7 @@ fn registers_that_cannot_be() {
     let (mut machine, tools, domain, _) = running(VERSION_4_17);
     let buffer = tools.buffer(&machine);
     let mut context = VcpuGuestContext { flags: CONTEXT_ONLINE, ..VcpuGuestContext::default() };
-    let mut argument = VcpuContext { vcpu: 1, ctxt: buffer, ..VcpuContext::default() };
+    let mut argument = VcpuContext { vcpu: 1, ctxt: buffer.into(), ..VcpuContext::default() };
     let none = tools.domctl(&mut machine, DomctlOp::GetVcpuContext, 1, &mut argument);
     assert_eq!(none, error(Errno::ENODATA));
     // EL2, EL3, AArch32.
@@ -112,7 +112,7 @@ fn registers_that_cannot_be() {
     machine.poke(&tools.guest.domain, buffer, &context);
     assert_eq!(tools.domctl(&mut machine, DomctlOp::SetVcpuContext, 1, &mut argument), 0);
     assert_eq!(tools.info(&mut machine, 1).unwrap().nr_online_vcpus, 2, "it is on now");
-    argument.ctxt = 0;
+    argument.ctxt = GuestPtr::NULL;
     assert_eq!(tools.domctl(&mut machine, DomctlOp::SetVcpuContext, 1, &mut argument), 0);
     assert_eq!(tools.info(&mut machine, 1).unwrap().nr_online_vcpus, 1, "and was reset");
     assert!(!domain.vcpus[1].saved.lock().defined);
@@ -120,7 +120,7 @@ fn registers_that_cannot_be() {
     for op in [DomctlOp::SetVcpuContext, DomctlOp::GetVcpuContext] {
         assert_eq!(tools.domctl(&mut machine, op, 1, &mut argument), error(Errno::EINVAL));
     }
-    argument = VcpuContext { vcpu: 0, ctxt: 8, ..VcpuContext::default() };
+    argument = VcpuContext { vcpu: 0, ctxt: GuestPtr::new(8), ..VcpuContext::default() };
     for op in [DomctlOp::SetVcpuContext, DomctlOp::GetVcpuContext] {
         assert_eq!(tools.domctl(&mut machine, op, 1, &mut argument), error(Errno::EFAULT));
     }
@@ -153,8 +153,8 @@ fn what_a_vcpu_is_doing() {
 fn affinity_moves_a_vcpu() {
     let (mut machine, tools, domain, cpu) = running(VERSION_4_17);
     let buffer = tools.buffer(&machine);
-    let hard = Bitmap { bitmap: buffer, nr_bits: 64, pad: 0 };
-    let soft = Bitmap { bitmap: buffer + 64, nr_bits: 9, pad: 0 };
+    let hard = Bitmap { bitmap: buffer.into(), nr_bits: 64, pad: 0 };
+    let soft = Bitmap { bitmap: (buffer + 64).into(), nr_bits: 9, pad: 0 };
     let both =
         VcpuAffinity { vcpu: 0, flags: AFFINITY_HARD | AFFINITY_SOFT, cpumap_hard: hard, cpumap_soft: soft };
     let other = 1 - cpu;
@@ -187,7 +187,10 @@ fn affinity_moves_a_vcpu() {
         assert_eq!(call(|affinity| affinity.flags |= AFFINITY_FORCE, 1, op), 0);
         assert_eq!(call(|affinity| affinity.vcpu = 2, 1, op), invalid);
         assert_eq!(call(|affinity| affinity.cpumap_hard.nr_bits = u32::MAX, 1, op), invalid);
-        assert_eq!(call(|affinity| affinity.cpumap_hard.bitmap = 8, 1, op), error(Errno::EFAULT));
+        assert_eq!(
+            call(|affinity| affinity.cpumap_hard.bitmap = GuestPtr::new(8), 1, op),
+            error(Errno::EFAULT)
+        );
     }
     assert_eq!(call(|affinity| affinity.cpumap_hard.nr_bits = 0, 1, DomctlOp::SetVcpuAffinity), invalid);
 }
@@ -196,7 +199,7 @@ fn affinity_moves_a_vcpu() {
 fn nodes_and_shares() {
     let (mut machine, tools, domain, _) = running(VERSION_4_17);
     let buffer = tools.buffer(&machine);
-    let mut nodes = NodeAffinity { nodemap: Bitmap { bitmap: buffer, nr_bits: 64, pad: 0 } };
+    let mut nodes = NodeAffinity { nodemap: Bitmap { bitmap: buffer.into(), nr_bits: 64, pad: 0 } };
     machine.poke(&tools.guest.domain, buffer, &2_u64);
     let invalid = error(Errno::EINVAL);
     assert_eq!(tools.domctl(&mut machine, DomctlOp::SetNodeAffinity, 1, &mut nodes), invalid);

@@ -8,6 +8,7 @@ use xenolith_abi::ioreq::{READ, STATE_MASK, Slot, State};
 use xenolith_abi::memory::{MemoryOp, Reservation};
 
 use super::model::*;
+use xenolith_abi::Intid;
 use xenolith_arch::sim;
 use xenolith_core::types::DomId;
 use xenolith_cpu::{Event, Next};
@@ -172,7 +173,7 @@ fn lines_are_checked_before_they_are_driven() {
         (33, 2, 0, einval),
         (33, 1, 1, einval),
     ] {
-        let mut line = SetIrqLevel { irq, level, pad: [pad; 3] };
+        let mut line = SetIrqLevel { irq: Intid(irq), level, pad: [pad; 3] };
         let result = dm_op(&mut machine, &model.own, id, DmOp::SetIrqLevel, &mut line);
         assert_eq!(result, expected, "{irq} {level} {pad}");
     }
@@ -253,8 +254,12 @@ fn pages_that_leave_are_announced_once_before_the_guest_goes_on() {
         for index in 0..PAGES {
             machine.poke(&model.guest.domain, list + index * 8, &(page + index));
         }
-        let request =
-            Reservation { extent_start: list, nr_extents: PAGES, domid: DomId::SELF.0, ..Default::default() };
+        let request = Reservation {
+            extent_start: list.into(),
+            nr_extents: PAGES,
+            domid: DomId::SELF,
+            ..Default::default()
+        };
         let at = model.guest.scratch(&machine);
         machine.poke(&model.guest.domain, at, &request);
         let arguments = [MemoryOp::DecreaseReservation.number().into(), at, 0, 0, 0];
@@ -274,7 +279,7 @@ fn pages_that_leave_are_announced_once_before_the_guest_goes_on() {
 fn interrupts_do_not_wake_a_vcpu_that_waits_for_an_answer() {
     let (mut machine, model) = Model::new();
     machine.load(model.guest.cpu, REGISTER, 4);
-    let mut line = SetIrqLevel { irq: 40, level: 1, pad: [0; 3] };
+    let mut line = SetIrqLevel { irq: Intid(40), level: 1, pad: [0; 3] };
     let id = model.guest.domain.id.0;
     assert_eq!(dm_op(&mut machine, &model.own, id, DmOp::SetIrqLevel, &mut line), 0);
     machine.settle();

@@ -47,7 +47,7 @@ fn the_device_model_dies() {
 #[test]
 fn the_permission_is_taken_back() {
     in_every_state(|machine, waiting, _| {
-        let mut parties = DeviceModel { guest: 1, backend: 2, pad: 0 };
+        let mut parties = DeviceModel { guest: DomId(1), backend: DomId(2), pad: 0 };
         let op = XenolithOp::ForbidDeviceModel.number();
         assert_eq!(waiting.control.call(machine, Hypercall::Xenolith, op, &mut parties), 0);
         waiting.assert_goes_on(machine);
@@ -71,7 +71,8 @@ fn the_guest_is_destroyed() {
 #[test]
 fn the_guest_is_shut_down() {
     in_every_state(|machine, waiting, _| {
-        let mut shutdown = RemoteShutdown { domain_id: 1, pad: 0, reason: ShutdownReason::Poweroff.number() };
+        let mut shutdown =
+            RemoteShutdown { domain_id: DomId(1), pad: 0, reason: ShutdownReason::Poweroff.number() };
         let op = SchedOp::RemoteShutdown.number().into();
         assert_eq!(waiting.control.call(machine, Hypercall::SchedOp, op, &mut shutdown), 0);
         machine.settle();
@@ -93,7 +94,7 @@ fn nothing_is_ever_answered() {
         assert!(guest.on(&machine.hv).is_stopped());
         let buffer = waiting.control.page(machine, 5);
         for vcpu in 0..waiting.vcpus {
-            let asked = VcpuContext { vcpu: vcpu.into(), pad: 0, ctxt: buffer };
+            let asked = VcpuContext { vcpu: vcpu.into(), pad: 0, ctxt: buffer.into() };
             waiting.domctl(machine, DomctlOp::GetVcpuContext, 1, &asked);
             let context: VcpuGuestContext = machine.peek(&waiting.control.domain, buffer);
             assert_eq!(context.user_regs.pc, waiting.pc_of(vcpu), "vCPU {vcpu}");

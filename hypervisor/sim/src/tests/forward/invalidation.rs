@@ -1,7 +1,6 @@
 //! Pages that leave a guest's memory: every device model drops what it has mapped of it before the vCPU goes on, whichever
 //! call it was.
 
-use xenolith_abi::Errno;
 use xenolith_abi::dm::{DmOp, SetServerState};
 use xenolith_abi::hypercall::Hypercall;
 use xenolith_abi::ioreq::{READ, State};
@@ -9,6 +8,7 @@ use xenolith_abi::memory::{
     AddToPhysmap, AddToPhysmapBatch, MapSpace, MemoryOp, RemoveFromPhysmap, Reservation,
 };
 use xenolith_abi::multicall::MulticallEntry;
+use xenolith_abi::{DomId, Errno, Gfn};
 use zerocopy::IntoBytes;
 
 use super::super::super::{Machine, Plan, RAM_BASE};
@@ -50,7 +50,7 @@ fn rows(list: u64) -> Vec<Row> {
         leaves,
     };
     let reservation =
-        Reservation { extent_start: list, nr_extents: 1, domid: SELF, ..Reservation::default() };
+        Reservation { extent_start: list.into(), nr_extents: 1, domid: SELF, ..Reservation::default() };
     let add = |space: MapSpace, gpfn| AddToPhysmap {
         domid: SELF,
         space: space.number(),
@@ -61,10 +61,10 @@ fn rows(list: u64) -> Vec<Row> {
         domid: SELF,
         space: MapSpace::GrantTable.number() as u16,
         size: 1,
-        foreign_domid: 0,
-        idxs: list + 8,
-        gpfns: list,
-        errs: list + 16,
+        foreign_domid: DomId(0),
+        idxs: (list + 8).into(),
+        gpfns: list.into(),
+        errs: (list + 16).into(),
     };
     let remove = |gpfn| RemoveFromPhysmap { domid: SELF, gpfn, ..Default::default() };
     vec![
@@ -72,37 +72,37 @@ fn rows(list: u64) -> Vec<Row> {
         row(
             "shared info over RAM",
             MemoryOp::AddToPhysmap,
-            add(MapSpace::SharedInfo, PAGE).as_bytes(),
+            add(MapSpace::SharedInfo, Gfn(PAGE)).as_bytes(),
             0,
             true,
         ),
         row(
             "grant table over RAM",
             MemoryOp::AddToPhysmap,
-            add(MapSpace::GrantTable, PAGE).as_bytes(),
+            add(MapSpace::GrantTable, Gfn(PAGE)).as_bytes(),
             0,
             true,
         ),
         row("a batch over RAM", MemoryOp::AddToPhysmapBatch, batch.as_bytes(), 0, true),
-        row("remove_from_physmap", MemoryOp::RemoveFromPhysmap, remove(PAGE).as_bytes(), 0, true),
+        row("remove_from_physmap", MemoryOp::RemoveFromPhysmap, remove(Gfn(PAGE)).as_bytes(), 0, true),
         row(
             "shared info over nothing",
             MemoryOp::AddToPhysmap,
-            add(MapSpace::SharedInfo, HOLE).as_bytes(),
+            add(MapSpace::SharedInfo, Gfn(HOLE)).as_bytes(),
             0,
             false,
         ),
         row(
             "grant table over nothing",
             MemoryOp::AddToPhysmap,
-            add(MapSpace::GrantTable, HOLE).as_bytes(),
+            add(MapSpace::GrantTable, Gfn(HOLE)).as_bytes(),
             0,
             false,
         ),
         row(
             "nothing removed",
             MemoryOp::RemoveFromPhysmap,
-            remove(HOLE).as_bytes(),
+            remove(Gfn(HOLE)).as_bytes(),
             error(Errno::ENOENT),
             false,
         ),
@@ -179,7 +179,7 @@ fn a_server_that_takes_no_part_is_not_waited_for() {
     let mut off = SetServerState { id: first.server, enabled: 0, pad: 0 };
     assert_eq!(dm_op(&mut machine, &first.own, 1, DmOp::SetServerState, &mut off), 0);
     let at = guest.scratch(&machine);
-    let request = RemoveFromPhysmap { domid: SELF, gpfn: PAGE, ..Default::default() };
+    let request = RemoveFromPhysmap { domid: SELF, gpfn: Gfn(PAGE), ..Default::default() };
     machine.poke(&guest.domain, at, &request);
     let arguments = [MemoryOp::RemoveFromPhysmap.number().into(), at, 0, 0, 0];
     assert_eq!(machine.hypercall(guest.cpu, Hypercall::MemoryOp.number(), arguments), None);

@@ -7,7 +7,7 @@ use xenolith_abi::hypercall::Hypercall;
 use super::super::super::{Machine, Plan};
 use super::super::support::{CONTROL, Guest, OTHER};
 use super::model::{Model, REGISTER};
-use xenolith_core::types::VcpuId;
+use xenolith_core::types::{DomId, VcpuId};
 use xenolith_policy::event::Port;
 
 /// A guest whose second vCPU, which is off, has a port too, so that the server stays when the first one's is closed.
@@ -25,7 +25,7 @@ fn port_op(machine: &mut Machine, model: &Model, op: EventOp) {
     let result = if op == EventOp::Close {
         model.own.call(machine, Hypercall::EventChannelOp, number, &mut PortArgument { port: model.ports[0] })
     } else {
-        let mut bind = BindInterdomain { remote_dom: id, remote_port, ..Default::default() };
+        let mut bind = BindInterdomain { remote_dom: DomId(id), remote_port, ..Default::default() };
         let result = model.own.call(machine, Hypercall::EventChannelOp, number, &mut bind);
         assert_eq!(bind.local_port, model.ports[0], "the lowest free port");
         result

@@ -9,7 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::super::super::Machine;
 use super::super::support::{Guest, SELF};
-use xenolith_core::types::PAGE_SIZE;
+use xenolith_core::types::{DomId, Gfn, PAGE_SIZE};
 use xenolith_cpu::Event;
 use xenolith_isa::trap::Syndrome;
 
@@ -37,8 +37,15 @@ pub fn acquire(machine: &mut Machine, caller: &Guest, guest: u16, server: u32, f
     let frame_list = caller.page(machine, 2);
     machine.poke(&caller.domain, frame_list, &gfn);
     let kind = Resource::IoreqServer.number();
-    let mut request =
-        AcquireResource { domid: guest, kind, id: server, nr_frames: 1, pad: 0, frame, frame_list };
+    let mut request = AcquireResource {
+        domid: DomId(guest),
+        kind,
+        id: server,
+        nr_frames: 1,
+        pad: 0,
+        frame,
+        frame_list: frame_list.into(),
+    };
     let op = MemoryOp::AcquireResource.number().into();
     caller.call(machine, Hypercall::MemoryOp, op, &mut request)
 }
@@ -54,7 +61,7 @@ pub fn dm_op<T: FromBytes + IntoBytes + Immutable>(
     let array = caller.scratch(machine);
     let at = array + 256;
     let size = size_of::<Header>() as u64;
-    let buffer = Buffer { address: at, size: size + size_of::<T>() as u64 };
+    let buffer = Buffer { address: at.into(), size: size + size_of::<T>() as u64 };
     machine.poke(&caller.domain, array, &buffer);
     machine.poke(&caller.domain, at, &Header { op: op.number(), pad: 0 });
     machine.poke(&caller.domain, at + size, argument);
@@ -107,7 +114,7 @@ impl Model {
         let mut model = Model { own, guest, server: made.id, ports: Vec::new() };
         for vcpu in 0..vcpus.vcpus {
             let remote_port = model.slot(machine, vcpu).vp_eport;
-            let mut bind = BindInterdomain { remote_dom: id, remote_port, ..Default::default() };
+            let mut bind = BindInterdomain { remote_dom: DomId(id), remote_port, ..Default::default() };
             let op = EventOp::BindInterdomain.number().into();
             assert_eq!(model.own.call(machine, Hypercall::EventChannelOp, op, &mut bind), 0);
             model.ports.push(bind.local_port);
@@ -163,7 +170,7 @@ impl Model {
     /// Lets go of the page with the slots.
     pub fn let_go(&self, machine: &mut Machine) {
         let gpfn = WINDOW + u64::from(self.server);
-        let mut request = RemoveFromPhysmap { domid: SELF, gpfn, ..Default::default() };
+        let mut request = RemoveFromPhysmap { domid: SELF, gpfn: Gfn(gpfn), ..Default::default() };
         let op = MemoryOp::RemoveFromPhysmap.number().into();
         assert_eq!(self.own.call(machine, Hypercall::MemoryOp, op, &mut request), 0);
     }

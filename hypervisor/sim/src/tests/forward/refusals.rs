@@ -1,12 +1,12 @@
 //! What is refused to a device model, and by which code: those of Xen on Arm, as docs/abi.md has them.
 
-use xenolith_abi::Errno;
 use xenolith_abi::dm::{
     Buffer, CreateServer, DestroyServer, DmOp, Header, INFO_NO_GFNS, NrVcpus, Range, ServerInfo, SetIrqLevel,
     SetServerState,
 };
 use xenolith_abi::hypercall::Hypercall;
 use xenolith_abi::memory::{AcquireResource, MemoryOp, Resource};
+use xenolith_abi::{DomId, Errno, GuestPtr, Intid};
 use zerocopy::{Immutable, IntoBytes};
 
 use super::super::super::{Machine, Plan};
@@ -32,7 +32,7 @@ impl Call {
         let array = caller.scratch(machine);
         let at = array + 256;
         let size = (size_of::<Header>() + self.content.len()) as u64 - self.missing;
-        machine.poke(&caller.domain, array, &Buffer { address: at, size });
+        machine.poke(&caller.domain, array, &Buffer { address: at.into(), size });
         machine.poke(&caller.domain, at, &Header { op: self.op, pad: self.pad });
         machine.poke(&caller.domain, at + 8, self.content.as_slice());
         let result = machine.hypercall(caller.cpu, Hypercall::DmOp.number(), [guest.into(), 1, array, 0, 0]);
@@ -50,7 +50,7 @@ fn all(id: u16) -> Vec<Call> {
         call(DmOp::UnmapRange, range),
         call(DmOp::SetServerState, SetServerState { id, enabled: 1, pad: 0 }),
         call(DmOp::DestroyServer, DestroyServer { id, pad: 0 }),
-        call(DmOp::SetIrqLevel, SetIrqLevel { irq: 33, level: 1, pad: [0; 3] }),
+        call(DmOp::SetIrqLevel, SetIrqLevel { irq: Intid(33), level: 1, pad: [0; 3] }),
         call(DmOp::NrVcpus, NrVcpus::default()),
     ]
 }
@@ -130,7 +130,7 @@ fn the_frame_of_a_call_is_looked_at() {
     assert_eq!(plain(0, at), error(Errno::ENODATA));
     assert_eq!((plain(3, at), plain(u64::MAX, at)), (error(Errno::E2BIG), error(Errno::E2BIG)));
     assert_eq!(plain(1, 0xdead_0000_0000), error(Errno::EFAULT), "an array that is nowhere");
-    let nowhere = Buffer { address: 0xdead_0000_0000, size: 32 };
+    let nowhere = Buffer { address: GuestPtr::new(0xdead_0000_0000), size: 32 };
     machine.poke(&model.own.domain, at, &nowhere);
     let arguments = [guest.into(), 1, at, 0, 0];
     assert_eq!(model.own.plain(&mut machine, Hypercall::DmOp, arguments), error(Errno::EFAULT));
@@ -172,12 +172,19 @@ fn a_server_is_its_maker_s_and_a_number_that_is_nobody_s_is_not_found() {
         assert!(caller.domain.lookup(xenolith_core::types::Gfn(hole)).is_err());
     }
     assert_eq!(acquire(machine, &model.guest, 1, server, SLOTS_FRAME, hole), error(Errno::EPERM));
-    assert_eq!(acquire(machine, &model.own, SELF, server, SLOTS_FRAME, hole), error(Errno::EPERM));
+    assert_eq!(acquire(machine, &model.own, SELF.0, server, SLOTS_FRAME, hole), error(Errno::EPERM));
     assert_eq!(acquire(machine, &model.own, 0, server, SLOTS_FRAME, hole), error(Errno::EPERM));
     // How many there are.
     let kind = Resource::IoreqServer.number();
-    let mut size =
-        AcquireResource { domid: 1, kind, id: server, nr_frames: 0, pad: 0, frame: 0, frame_list: 0 };
+    let mut size = AcquireResource {
+        domid: DomId(1),
+        kind,
+        id: server,
+        nr_frames: 0,
+        pad: 0,
+        frame: 0,
+        frame_list: GuestPtr::NULL,
+    };
     let op = MemoryOp::AcquireResource.number().into();
     assert_eq!(model.own.call(machine, Hypercall::MemoryOp, op, &mut size), 0);
     assert_eq!(size.nr_frames, 2);

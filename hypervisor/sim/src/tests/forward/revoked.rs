@@ -9,7 +9,8 @@ use super::super::super::{Machine, Plan, RAM_BASE};
 use super::super::foreign::{HOLE, map_foreign};
 use super::super::support::{CONTROL, Guest};
 use super::model::*;
-use xenolith_core::types::Gfn;
+use xenolith_abi::Intid;
+use xenolith_core::types::{DomId, Gfn};
 use xenolith_domain::domain::device_model::PAGES_IN_ONE_GO;
 
 /// Pages of the guest that the device model maps: more than one call takes away.
@@ -28,9 +29,9 @@ fn full() -> (Machine, Guest, Model) {
     let other = Guest::boot(&mut machine, Plan { id: 3, ..CONTROL });
     assert_eq!(other.domain.allow_device_model(&driver.domain), Ok(()));
     let mut slot = Slot::new_zeroed();
-    (slot.guest, slot.backend) = (1, 2);
+    (slot.guest, slot.backend) = (DomId(1), DomId(2));
     (slot.transport, slot.device_id) = (Transport::VirtioMmio.number(), 2);
-    slot.interrupt = Interrupt::Line { intid: 33 }.into();
+    slot.interrupt = Interrupt::Line { intid: Intid(33) }.into();
     (slot.base, slot.size) = (DEVICE, DEVICE_SIZE);
     let op = XenolithOp::CreateSlot.number();
     assert_eq!(control.call(&mut machine, Hypercall::Xenolith, op, &mut slot), 0);
@@ -46,12 +47,12 @@ fn full() -> (Machine, Guest, Model) {
     let table = guest.page(&machine, 10);
     guest.domain.on(&machine.hv).map_grant_frame(0, Gfn(table >> 12)).expect("its grant table");
     let frame = (RAM_BASE.0 + 20) as u32;
-    machine.poke(&guest.domain, table + 40, &EntryV1 { flags: entry::PERMIT_ACCESS, domid: 2, frame });
+    machine.poke(&guest.domain, table + 40, &EntryV1 { flags: entry::PERMIT_ACCESS, domid: DomId(2), frame });
     let mut granted = MapGrantRef {
         host_addr: GRANTED << 12,
         flags: flag::HOST,
         reference: 5,
-        dom: 1,
+        dom: DomId(1),
         ..MapGrantRef::default()
     };
     assert_eq!((driver.grant_op(&mut machine, 0, &mut granted), granted.status), (0, 0));
@@ -80,7 +81,7 @@ fn what_is_forbidden_leaves_nothing() {
     let (mut machine, control, model) = full();
     machine.load(model.guest.cpu, REGISTER, 4);
     assert!(!model.guest_runs(&machine));
-    let mut parties = DeviceModel { guest: 1, backend: 2, pad: 0 };
+    let mut parties = DeviceModel { guest: DomId(1), backend: DomId(2), pad: 0 };
     let op = XenolithOp::ForbidDeviceModel.number();
     assert_eq!(control.call(&mut machine, Hypercall::Xenolith, op, &mut parties), 0);
     assert_nothing_is_left(&mut machine, &model);

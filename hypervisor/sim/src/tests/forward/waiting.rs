@@ -10,7 +10,7 @@ use zerocopy::{Immutable, IntoBytes};
 use super::super::super::{Machine, Plan, RAM_BASE};
 use super::super::support::{CONTROL, Guest, SELF};
 use super::model::*;
-use xenolith_core::types::VcpuId;
+use xenolith_core::types::{DomId, VcpuId};
 
 /// For what vCPU 0 waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,8 +80,12 @@ impl Waiting {
             Wait::Invalidation => {
                 let (list, argument) = (guest.page(&machine, 2), guest.scratch(&machine));
                 machine.poke(&guest.domain, list, &(RAM_BASE.0 + 20));
-                let request =
-                    Reservation { extent_start: list, nr_extents: 1, domid: SELF, ..Reservation::default() };
+                let request = Reservation {
+                    extent_start: list.into(),
+                    nr_extents: 1,
+                    domid: SELF,
+                    ..Reservation::default()
+                };
                 machine.poke(&guest.domain, argument, &request);
                 let arguments = [MemoryOp::DecreaseReservation.number().into(), argument, 0, 0, 0];
                 assert_eq!(machine.hypercall(cpu, Hypercall::MemoryOp.number(), arguments), None);
@@ -156,7 +160,8 @@ impl Waiting {
     ) {
         let interface_version = VERSION_4_20;
         let payload = Payload::of(argument);
-        let request = Domctl { cmd: op.number(), interface_version, domain, pad: [0; 3], payload };
+        let request =
+            Domctl { cmd: op.number(), interface_version, domain: DomId(domain), pad: [0; 3], payload };
         let at = self.control.scratch(machine);
         machine.poke(&self.control.domain, at, &request);
         assert_eq!(self.control.plain(machine, Hypercall::Domctl, [at, 0, 0, 0, 0]), 0, "{op:?}");

@@ -1,98 +1,104 @@
 //! The AArch64 identification registers, CRm 4 to 7 (Arm ARM, D24.2, each register by its name).
 
+use arm_sysregs::el1::registers::{
+    IdAa64dfr0El1 as Dfr0, IdAa64isar0El1 as Isar0, IdAa64isar1El1 as Isar1, IdAa64isar2El1 as Isar2,
+    IdAa64mmfr0El1 as Mmfr0, IdAa64mmfr1El1 as Mmfr1, IdAa64mmfr2El1 as Mmfr2, IdAa64pfr0El1 as Pfr0,
+    IdAa64pfr1El1 as Pfr1,
+};
+
 use super::{Field, Rule, fixed, hazard, signed_up_to, special, up_to};
 
 pub const PFR0: &[Field] = &[
-    up_to(0, 2),         // EL0: AArch32 too
-    fixed(4, 1),         // EL1: AArch64 only, as HCR_EL2.RW has it
-    signed_up_to(16, 1), // FP, half precision
-    signed_up_to(20, 1), // AdvSIMD
-    special(24, Rule::Gic),
-    up_to(48, 1), // DIT: in PSTATE
-    up_to(56, 1), // CSV2: 2 would add SCXTNUM registers
-    up_to(60, 1), // CSV3
+    up_to(Pfr0::EL0_SHIFT, 2),       // AArch32 too
+    fixed(Pfr0::EL1_SHIFT, 1),       // AArch64 only, as HCR_EL2.RW has it
+    signed_up_to(Pfr0::FP_SHIFT, 1), // half precision
+    signed_up_to(Pfr0::ADVSIMD_SHIFT, 1),
+    special(Pfr0::GIC_SHIFT, Rule::Gic),
+    up_to(Pfr0::DIT_SHIFT, 1),  // in PSTATE
+    up_to(Pfr0::CSV2_SHIFT, 1), // 2 would add SCXTNUM registers
+    up_to(Pfr0::CSV3_SHIFT, 1),
 ];
 
 pub const PFR1: &[Field] = &[
-    up_to(0, 1),  // BT: branch targets, under SCTLR_EL1
-    up_to(4, 2),  // SSBS: in PSTATE
-    up_to(32, 1), // CSV2_frac: 2 would add SCXTNUM registers
+    up_to(Pfr1::BT_SHIFT, 1),        // branch targets, under SCTLR_EL1
+    up_to(Pfr1::SSBS_SHIFT, 2),      // in PSTATE
+    up_to(Pfr1::CSV2_FRAC_SHIFT, 1), // 2 would add SCXTNUM registers
 ];
 
 pub const DFR0: &[Field] = &[
-    fixed(0, 6),    // DebugVer: Armv8.0, the lowest
-    up_to(12, 1),   // BRPs: two breakpoints, the fewest
-    up_to(20, 1),   // WRPs: two watchpoints, the fewest
-    fixed(36, 0xf), // DoubleLock: none, OSDLR_EL1 has no effect
+    fixed(Dfr0::DEBUGVER_SHIFT, 6),     // Armv8.0, the lowest
+    up_to(Dfr0::BRPS_SHIFT, 1),         // two breakpoints, the fewest
+    up_to(Dfr0::WRPS_SHIFT, 1),         // two watchpoints, the fewest
+    fixed(Dfr0::DOUBLELOCK_SHIFT, 0xf), // none, OSDLR_EL1 has no effect
 ];
 
 pub const ISAR0: &[Field] = &[
-    up_to(4, 2),  // AES, PMULL
-    up_to(8, 1),  // SHA1
-    up_to(12, 2), // SHA2: SHA512
-    up_to(16, 1), // CRC32
-    up_to(20, 2), // Atomic: LSE
-    up_to(28, 1), // RDM
-    up_to(32, 1), // SHA3
-    up_to(36, 1), // SM3
-    up_to(40, 1), // SM4
-    up_to(44, 1), // DP
-    up_to(48, 1), // FHM
-    up_to(52, 2), // TS: FlagM, FlagM2
-    up_to(56, 2), // TLB: outer shareable, range
-    up_to(60, 1), // RNDR: only EL3 can trap it
+    up_to(Isar0::AES_SHIFT, 2), // with PMULL
+    up_to(Isar0::SHA1_SHIFT, 1),
+    up_to(Isar0::SHA2_SHIFT, 2), // with SHA512
+    up_to(Isar0::CRC32_SHIFT, 1),
+    up_to(Isar0::ATOMIC_SHIFT, 2), // LSE
+    up_to(Isar0::RDM_SHIFT, 1),
+    up_to(Isar0::SHA3_SHIFT, 1),
+    up_to(Isar0::SM3_SHIFT, 1),
+    up_to(Isar0::SM4_SHIFT, 1),
+    up_to(Isar0::DP_SHIFT, 1),
+    up_to(Isar0::FHM_SHIFT, 1),
+    up_to(Isar0::TS_SHIFT, 2),   // FlagM, FlagM2
+    up_to(Isar0::TLB_SHIFT, 2),  // outer shareable, range
+    up_to(Isar0::RNDR_SHIFT, 1), // only EL3 can trap it
 ];
 
 pub const ISAR1: &[Field] = &[
-    up_to(0, 2),  // DPB: DC CVAP, CVADP
-    up_to(12, 1), // JSCVT
-    up_to(16, 1), // FCMA
-    up_to(20, 2), // LRCPC
-    up_to(32, 1), // FRINTTS
-    up_to(36, 1), // SB
-    up_to(40, 1), // SPECRES: acts on the current VMID
-    up_to(44, 2), // BF16: EBF16 is in FPCR
-    up_to(48, 1), // DGH: a hint
-    up_to(52, 1), // I8MM
+    up_to(Isar1::DPB_SHIFT, 2), // DC CVAP, CVADP
+    up_to(Isar1::JSCVT_SHIFT, 1),
+    up_to(Isar1::FCMA_SHIFT, 1),
+    up_to(Isar1::LRCPC_SHIFT, 2),
+    up_to(Isar1::FRINTTS_SHIFT, 1),
+    up_to(Isar1::SB_SHIFT, 1),
+    up_to(Isar1::SPECRES_SHIFT, 1), // acts on the current VMID
+    up_to(Isar1::BF16_SHIFT, 2),    // EBF16 is in FPCR
+    up_to(Isar1::DGH_SHIFT, 1),     // a hint
+    up_to(Isar1::I8MM_SHIFT, 1),
 ];
 
 pub const ISAR2: &[Field] = &[
-    up_to(4, 1),  // RPRES: under FPCR.AH
-    up_to(20, 1), // BC: a hint
-    up_to(28, 1), // CLRBHB: a hint
-    up_to(52, 1), // CSSC
+    up_to(Isar2::RPRES_SHIFT, 1),  // under FPCR.AH
+    up_to(Isar2::BC_SHIFT, 1),     // a hint
+    up_to(Isar2::CLRBHB_SHIFT, 1), // a hint
+    up_to(Isar2::CSSC_SHIFT, 1),
 ];
 
 pub const MMFR0: &[Field] = &[
-    special(0, Rule::PhysicalRange),
-    up_to(4, 2),         // ASIDBits
-    up_to(8, 1),         // BigEnd
-    up_to(16, 1),        // BigEndEL0
-    up_to(20, 1),        // TGran16: 2 would be LPA2
-    signed_up_to(24, 0), // TGran64
-    signed_up_to(28, 0), // TGran4: 1 would be LPA2
-    up_to(44, 1),        // ExS: under SCTLR_EL1
+    special(Mmfr0::PARANGE_SHIFT, Rule::PhysicalRange),
+    up_to(Mmfr0::ASIDBITS_SHIFT, 2),
+    up_to(Mmfr0::BIGEND_SHIFT, 1),
+    up_to(Mmfr0::BIGENDEL0_SHIFT, 1),
+    up_to(Mmfr0::TGRAN16_SHIFT, 1), // 2 would be LPA2
+    signed_up_to(Mmfr0::TGRAN64_SHIFT, 0),
+    signed_up_to(Mmfr0::TGRAN4_SHIFT, 0), // 1 would be LPA2
+    up_to(Mmfr0::EXS_SHIFT, 1),           // under SCTLR_EL1
 ];
 
 pub const MMFR1: &[Field] = &[
-    up_to(0, 2),   // HAFDBS: 3 would need TCR2_EL1
-    up_to(12, 2),  // HPDS
-    up_to(20, 3),  // PAN: 3 is under SCTLR_EL1.EPAN
-    hazard(24, 1), // SpecSEI
-    up_to(44, 1),  // AFP: in FPCR
-    up_to(60, 1),  // ECBHB
+    up_to(Mmfr1::HAFDBS_SHIFT, 2), // 3 would need TCR2_EL1
+    up_to(Mmfr1::HPDS_SHIFT, 2),
+    up_to(Mmfr1::PAN_SHIFT, 3), // 3 is under SCTLR_EL1.EPAN
+    hazard(Mmfr1::SPECSEI_SHIFT, 1),
+    up_to(Mmfr1::AFP_SHIFT, 1), // in FPCR
+    up_to(Mmfr1::ECBHB_SHIFT, 1),
 ];
 
 pub const MMFR2: &[Field] = &[
-    up_to(0, 1),  // CnP: all vCPUs of a domain share its VMID
-    up_to(4, 1),  // UAO: in PSTATE
-    up_to(8, 1),  // LSM: under SCTLR_EL1
-    up_to(16, 1), // VARange: 52 bits with 64 KiB pages
-    up_to(20, 1), // CCIDX: the format of CCSIDR_EL1, which is not trapped
-    up_to(28, 1), // ST
-    up_to(32, 1), // AT: unaligned single-copy atomicity
-    up_to(36, 1), // IDS: how hardware answers EL0
-    up_to(48, 1), // TTL
-    up_to(52, 2), // BBM
-    up_to(60, 1), // E0PD
+    up_to(Mmfr2::CNP_SHIFT, 1),     // all vCPUs of a domain share its VMID
+    up_to(Mmfr2::UAO_SHIFT, 1),     // in PSTATE
+    up_to(Mmfr2::LSM_SHIFT, 1),     // under SCTLR_EL1
+    up_to(Mmfr2::VARANGE_SHIFT, 1), // 52 bits with 64 KiB pages
+    up_to(Mmfr2::CCIDX_SHIFT, 1),   // the format of CCSIDR_EL1, which is not trapped
+    up_to(Mmfr2::ST_SHIFT, 1),
+    up_to(Mmfr2::AT_SHIFT, 1),  // unaligned single-copy atomicity
+    up_to(Mmfr2::IDS_SHIFT, 1), // how hardware answers EL0
+    up_to(Mmfr2::TTL_SHIFT, 1),
+    up_to(Mmfr2::BBM_SHIFT, 2),
+    up_to(Mmfr2::E0PD_SHIFT, 1),
 ];

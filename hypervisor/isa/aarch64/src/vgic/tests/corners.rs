@@ -3,7 +3,7 @@
 use super::super::*;
 use super::machine::*;
 
-const UART: u32 = 33;
+const UART: Intid = Intid(33);
 
 /// One vCPU with two list registers; shared interrupts enabled and edge-triggered.
 fn edges() -> Machine {
@@ -18,23 +18,23 @@ fn edges() -> Machine {
 #[test]
 fn what_was_active_without_a_register_kicks_when_it_may_come() {
     let mut machine = edges();
-    machine.vgic.pend(None, 34);
+    machine.vgic.pend(None, Intid(34));
     machine.write(0, DISTRIBUTOR + 0x304, 4, 0b111);
     machine.settle();
     assert_eq!(machine.highest_pending(0), None);
     machine.write(0, DISTRIBUTOR + 0x384, 4, 0b100);
     machine.settle();
-    assert_eq!(machine.highest_pending(0), Some(34));
+    assert_eq!(machine.highest_pending(0), Some(Intid(34)));
 }
 
 #[test]
 fn pending_and_active_does_not_overtake_what_waits() {
     let mut machine = edges();
-    machine.vgic.pend(None, 40);
+    machine.vgic.pend(None, Intid(40));
     machine.settle();
     machine.acknowledge(0);
     for intid in [40, 32, 35] {
-        machine.vgic.pend(None, intid);
+        machine.vgic.pend(None, Intid(intid));
     }
     machine.settle();
     machine.end(0);
@@ -43,13 +43,13 @@ fn pending_and_active_does_not_overtake_what_waits() {
         machine.take(0)
     })
     .collect();
-    assert_eq!(order, [32, 35, 40]);
+    assert_eq!(order, [32, 35, 40].map(Intid));
 }
 
 #[test]
 fn hardware_that_came_again_and_was_dropped_is_deactivated() {
     let mut machine = edges();
-    machine.back((None, UART), 77);
+    machine.back((None, UART), Intid(77));
     machine.fire((None, UART));
     machine.settle();
     machine.take(0);
@@ -64,7 +64,7 @@ fn hardware_that_came_again_and_was_dropped_is_deactivated() {
 fn hardware_that_the_guest_makes_pending_is_active_with_it() {
     for listed in [false, true] {
         let mut machine = edges();
-        machine.back((None, UART), 77);
+        machine.back((None, UART), Intid(77));
         if listed {
             machine.fire((None, UART));
             machine.settle();
@@ -83,13 +83,17 @@ fn what_a_vcpu_has_in_hand_is_told() {
     let mut machine = edges();
     machine.write(0, DISTRIBUTOR + 0x184, 4, 1 << 3);
     for intid in [34, 35, 36] {
-        machine.vgic.pend(None, intid);
+        machine.vgic.pend(None, Intid(intid));
     }
     let told = |machine: &Machine| machine.vgic.in_hand(VcpuId(0)).collect::<Vec<_>>();
-    assert_eq!(told(&machine), [(34, "waits"), (36, "waits")], "a disabled one is sent to nobody");
+    assert_eq!(
+        told(&machine),
+        [(Intid(34), "waits"), (Intid(36), "waits")],
+        "a disabled one is sent to nobody"
+    );
     machine.settle();
     machine.acknowledge(0);
     machine.sync(0);
-    machine.vgic.pend(None, 34);
-    assert_eq!(told(&machine), [(34, "waits, and is served"), (36, "waits")]);
+    machine.vgic.pend(None, Intid(34));
+    assert_eq!(told(&machine), [(Intid(34), "waits, and is served"), (Intid(36), "waits")]);
 }

@@ -4,8 +4,8 @@ use super::super::list_register::{ListState, Origin};
 use super::super::*;
 use super::machine::*;
 
-const TIMER: u32 = 27;
-const UART: u32 = 33;
+const TIMER: Intid = Intid(27);
+const UART: Intid = Intid(33);
 
 /// GICv3 with all shared interrupts enabled and edge-triggered.
 fn edges(vcpus: u16) -> Machine {
@@ -105,12 +105,12 @@ fn a_level_that_falls_in_time_is_taken_back() {
 #[test]
 fn hardware_is_deactivated_by_the_list_register() {
     let mut machine = edges(1);
-    machine.back((None, UART), 77);
+    machine.back((None, UART), Intid(77));
     let physical = machine.physical[&(None, UART)];
     assert!(physical.enabled && physical.edge && physical.target == Some(VcpuId(0)));
     assert!(machine.fire((None, UART)));
     machine.settle();
-    assert_eq!(machine.cpus[0].lrs[0].origin, Origin::Hardware(77));
+    assert_eq!(machine.cpus[0].lrs[0].origin, Origin::Hardware(Intid(77)));
     assert!(!machine.fire((None, UART)), "active until the guest is done");
     assert_eq!(machine.take(0), Some(UART));
     assert!(machine.fire((None, UART)));
@@ -123,7 +123,7 @@ fn private_hardware_belongs_to_each_vcpu() {
     let mut machine = Machine::v3(2, 32);
     for vcpu in 0..2 {
         machine.back((Some(VcpuId(vcpu)), TIMER), TIMER);
-        machine.write(vcpu, REDISTRIBUTORS + u64::from(vcpu) * 0x2_0000 + 0x1_0100, 4, 1 << TIMER);
+        machine.write(vcpu, REDISTRIBUTORS + u64::from(vcpu) * 0x2_0000 + 0x1_0100, 4, 1 << TIMER.0);
     }
     machine.settle();
     assert!(machine.fire((Some(VcpuId(1)), TIMER)));
@@ -140,11 +140,11 @@ fn private_hardware_belongs_to_each_vcpu() {
 #[test]
 fn the_guest_drives_physical_lines() {
     let mut machine = Machine::v3(2, 32);
-    machine.back((None, UART), 77);
+    machine.back((None, UART), Intid(77));
     assert!(!machine.physical[&(None, UART)].enabled);
     machine.write(0, DISTRIBUTOR + 0x104, 4, 0xffff_ffff);
     machine.write(0, DISTRIBUTOR + 0xc08, 4, 0xaaaa_aaaa);
-    machine.write(0, DISTRIBUTOR + 0x6000 + 8 * u64::from(UART), 8, 1);
+    machine.write(0, DISTRIBUTOR + 0x6000 + 8 * u64::from(UART.0), 8, 1);
     machine.settle();
     let physical = machine.physical[&(None, UART)];
     assert!(physical.enabled && physical.edge && physical.target == Some(VcpuId(1)));
@@ -156,23 +156,23 @@ fn the_guest_drives_physical_lines() {
 #[test]
 fn lines_follow_a_vcpu_that_moves() {
     let mut machine = Machine::v3(2, 64);
-    for (intid, target) in [(UART, 0), (34, 1), (70, 1)] {
+    for (intid, target) in [(UART, 0), (Intid(34), 1), (Intid(70), 1)] {
         machine.back((None, intid), intid);
-        machine.write(0, DISTRIBUTOR + 0x6000 + 8 * u64::from(intid), 8, target);
+        machine.write(0, DISTRIBUTOR + 0x6000 + 8 * u64::from(intid.0), 8, target);
     }
     machine.settle();
     machine.vgic.reroute(VcpuId(1));
     let changes: Vec<_> = std::iter::from_fn(|| machine.vgic.take_line_change())
         .map(|c| (c.intid, c.target, c.enabled))
         .collect();
-    assert_eq!(changes, [(34, Some(VcpuId(1)), None), (70, Some(VcpuId(1)), None)]);
+    assert_eq!(changes, [(Intid(34), Some(VcpuId(1)), None), (Intid(70), Some(VcpuId(1)), None)]);
 }
 
 #[test]
 fn hardware_whose_interrupt_is_dropped_is_deactivated() {
     for listed in [false, true] {
         let mut machine = edges(1);
-        machine.back((None, UART), 77);
+        machine.back((None, UART), Intid(77));
         machine.fire((None, UART));
         if listed {
             machine.settle();
@@ -183,7 +183,7 @@ fn hardware_whose_interrupt_is_dropped_is_deactivated() {
         assert!(!machine.physical[&(None, UART)].active);
     }
     let mut machine = edges(1);
-    machine.back((None, UART), 77);
+    machine.back((None, UART), Intid(77));
     machine.fire((None, UART));
     machine.settle();
     machine.acknowledge(0);
@@ -210,7 +210,7 @@ fn what_is_disabled_stays_pending_and_leaves_the_list_register() {
 #[test]
 fn a_new_target_gets_what_the_old_one_had_listed() {
     let mut machine = edges(2);
-    let route = DISTRIBUTOR + 0x6000 + 8 * u64::from(UART);
+    let route = DISTRIBUTOR + 0x6000 + 8 * u64::from(UART.0);
     machine.vgic.pend(None, UART);
     machine.settle();
     machine.write(1, route, 8, 1);
@@ -239,17 +239,17 @@ fn priority_decides_then_the_lower_number() {
     }
     machine.write(0, DISTRIBUTOR + 0x400 + 41, 1, 0x20);
     for intid in (32..42).rev() {
-        machine.vgic.pend(None, intid);
+        machine.vgic.pend(None, Intid(intid));
     }
     machine.settle();
     assert!(machine.cpus[0].fill.no_pending);
-    let order: Vec<u32> = std::iter::from_fn(|| {
+    let order: Vec<Intid> = std::iter::from_fn(|| {
         let taken = machine.take(0);
         machine.settle();
         taken
     })
     .collect();
-    assert_eq!(order, [41, 32, 33, 34, 35, 36, 37, 38, 39, 40]);
+    assert_eq!(order, [41, 32, 33, 34, 35, 36, 37, 38, 39, 40].map(Intid));
     assert!(!machine.cpus[0].fill.no_pending);
 }
 
@@ -260,14 +260,14 @@ fn more_nested_handlers_than_list_registers() {
         machine.write(0, DISTRIBUTOR + 0x400 + intid, 1, 0xf0 - 0x10 * n as u64);
     }
     for intid in 32..40 {
-        machine.vgic.pend(None, intid);
+        machine.vgic.pend(None, Intid(intid));
         machine.settle();
-        assert_eq!(machine.acknowledge(0), Some((intid, 0)), "each preempts the one before");
+        assert_eq!(machine.acknowledge(0), Some((Intid(intid), 0)), "each preempts the one before");
     }
     machine.sync(0);
     assert_eq!(machine.read(0, DISTRIBUTOR + 0x304, 4), 0xff);
     for intid in (32..40).rev() {
-        assert_eq!(machine.end(0), Some(intid));
+        assert_eq!(machine.end(0), Some(Intid(intid)));
         machine.settle();
     }
     machine.sync(0);
@@ -277,7 +277,7 @@ fn more_nested_handlers_than_list_registers() {
 #[test]
 fn deactivation_by_name() {
     let mut machine = edges(1);
-    machine.back((None, UART), 77);
+    machine.back((None, UART), Intid(77));
     machine.fire((None, UART));
     machine.settle();
     machine.acknowledge(0);
@@ -323,12 +323,12 @@ fn groups_and_power_hold_interrupts_back() {
     machine.sync(0);
     assert_eq!(machine.take(0), None);
     assert!(!machine.vgic.deliverable(VcpuId(0)));
-    machine.vgic.pend(None, 34);
+    machine.vgic.pend(None, Intid(34));
     assert_eq!(machine.vgic.take_effects().kick.0, 0);
     machine.vgic.set_online(VcpuId(0), true);
     machine.sync(0);
     assert_eq!(machine.take(0), Some(UART));
-    assert_eq!(machine.take(0), Some(34));
+    assert_eq!(machine.take(0), Some(Intid(34)));
 }
 
 #[test]
@@ -336,7 +336,7 @@ fn a_second_fill_changes_nothing() {
     let mut machine = edges(1);
     machine.vgic.pend(None, UART);
     assert_eq!(machine.vgic.fill(VcpuId(0), 4, |_, _| ()).used, 1);
-    machine.vgic.pend(None, 34);
+    machine.vgic.pend(None, Intid(34));
     let again = machine.vgic.fill(VcpuId(0), 4, |index, _| panic!("register {index} is written"));
     assert_eq!(again.used, 1);
 }

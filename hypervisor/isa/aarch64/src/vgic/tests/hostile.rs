@@ -65,12 +65,12 @@ proptest! {
             // Whose registers these are is never the guest's to say; whose line a device model drives is its own.
             let (some, vcpu) = (VcpuId(vcpu.unwrap_or(0) % 3), vcpu.map(VcpuId));
             match operation {
-                0 => machine.vgic.set_level(vcpu, intid, value & 1 != 0),
-                1 => machine.vgic.pend(vcpu, intid),
+                0 => machine.vgic.set_level(vcpu, Intid(intid), value & 1 != 0),
+                1 => machine.vgic.pend(vcpu, Intid(intid)),
                 2 => machine.vgic.send_sgi(some, SgiRegister::Sgi1R, value),
-                3 => machine.vgic.deactivate(some, intid),
+                3 => machine.vgic.deactivate(some, Intid(intid)),
                 4 => machine.vgic.drop_unlisted(some, intid),
-                5 => machine.vgic.back_by_hardware(vcpu, intid, Some(intid)),
+                5 => machine.vgic.back_by_hardware(vcpu, Intid(intid), Some(Intid(intid))),
                 6 => {
                     machine.vgic.fill(some, 20, |_, _| ());
                     machine.vgic.fold(some, |_| ListRegister::from_ich(value));

@@ -6,14 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::effects::VgicActions;
 use super::super::list_register::{ListState, Origin};
 use super::super::*;
+use machine_model::Region;
+use machine_model::gic::Redistributors;
 use xenolith_core::vcpu_set::VcpuSet;
 
 pub const DISTRIBUTOR: u64 = 0x0300_1000;
 pub const REDISTRIBUTORS: u64 = 0x0302_0000;
-pub const EVENT_PPI: u32 = 31;
+pub const EVENT_PPI: Intid = Intid(31);
 
 /// A physical interrupt: the vCPU, if it is private, and the virtual INTID that it backs.
-pub type Line = (Option<VcpuId>, u32);
+pub type Line = (Option<VcpuId>, Intid);
 
 #[derive(Clone, Copy, Default)]
 pub struct Physical {
@@ -29,7 +31,7 @@ pub struct Interface {
     pub lrs: Vec<ListRegister>,
     pub fill: Fill,
     /// Acknowledged and not yet dropped: priority, INTID, source.
-    pub running: Vec<(u8, u32, u8)>,
+    pub running: Vec<(u8, Intid, u8)>,
     /// Whether the last exit found something to deliver, with all list registers folded.
     pub deliverable: bool,
     eoi_count: u32,
@@ -46,12 +48,20 @@ pub struct Machine {
     pub event_ppi_enabled: VcpuSet,
 }
 
+pub fn gicv3(distributor: u64, redistributors: &[Region]) -> Gic {
+    // The machine may leave a distributor more room than it has registers.
+    let distributor = Region::new(distributor, 0x2_0000);
+    Gic::V3 { distributor, redistributors: Redistributors::new(redistributors).unwrap() }
+}
+
+pub fn gicv2() -> Gic {
+    let distributor = Region::new(DISTRIBUTOR, 0x1_0000);
+    Gic::V2 { distributor, cpu: Region::new(DISTRIBUTOR + 0x1_0000, 0x2000) }
+}
+
 pub fn config_v3(vcpus: u16, spis: u16) -> Config {
     Config {
-        model: Model::V3 {
-            distributor: Ipa(DISTRIBUTOR),
-            redistributors: [(Ipa(REDISTRIBUTORS), 0x100_0000)].into_iter().collect(),
-        },
+        gic: gicv3(DISTRIBUTOR, &[Region::new(REDISTRIBUTORS, 0x100_0000)]),
         vcpus,
         spis,
         event_ppi: EVENT_PPI,
@@ -60,7 +70,7 @@ pub fn config_v3(vcpus: u16, spis: u16) -> Config {
 }
 
 pub fn config_v2(vcpus: u16, spis: u16) -> Config {
-    Config { model: Model::V2 { distributor: Ipa(DISTRIBUTOR) }, ..config_v3(vcpus, spis) }
+    Config { gic: gicv2(), ..config_v3(vcpus, spis) }
 }
 
 fn source(register: &ListRegister) -> u8 {
@@ -71,7 +81,7 @@ fn source(register: &ListRegister) -> u8 {
 }
 
 impl Interface {
-    fn slot_of_active(&self, intid: u32, from: u8) -> Option<usize> {
+    fn slot_of_active(&self, intid: Intid, from: u8) -> Option<usize> {
         self.lrs.iter().position(|r| r.state.is_active() && r.intid == intid && source(r) == from)
     }
 }
@@ -87,7 +97,7 @@ impl Machine {
             maintenance: false,
         };
         let vcpus = config.vcpus;
-        let frames = config.model.frames().collect();
+        let frames = frames(&config.gic).collect();
         let mut vgic = Vgic::new(config).unwrap();
         for n in 0..vcpus {
             vgic.set_online(VcpuId(n), true);
@@ -138,7 +148,7 @@ impl Machine {
         Some(self.vgic.write(VcpuId(vcpu), frame, offset, size, value))
     }
 
-    pub fn back(&mut self, line: Line, physical: u32) {
+    pub fn back(&mut self, line: Line, physical: Intid) {
         self.physical.insert(line, Physical::default());
         self.vgic.back_by_hardware(line.0, line.1, Some(physical));
         self.carry_out_line_changes();
@@ -186,7 +196,7 @@ impl Machine {
         let mut seen = BTreeSet::new();
         for (n, cpu) in self.cpus.iter().enumerate() {
             for register in cpu.lrs.iter().filter(|register| register.state != ListState::Invalid) {
-                let owner = if register.intid < 32 { n } else { usize::MAX };
+                let owner = if register.intid < Intid::FIRST_SPI { n } else { usize::MAX };
                 assert!(seen.insert((owner, register.intid)), "{register:?} is listed twice");
                 if matches!(register.origin, Origin::Hardware(_)) {
                     assert_ne!(register.state, ListState::PendingActive);
@@ -234,12 +244,12 @@ impl Machine {
     }
 
     /// The INTID of the highest-priority pending interrupt, whether or not it would preempt.
-    pub fn highest_pending(&self, vcpu: u16) -> Option<u32> {
+    pub fn highest_pending(&self, vcpu: u16) -> Option<Intid> {
         self.highest(vcpu).map(|slot| self.cpus[usize::from(vcpu)].lrs[slot].intid)
     }
 
     /// The guest acknowledges an interrupt, if one is signalled: INTID and source.
-    pub fn acknowledge(&mut self, vcpu: u16) -> Option<(u32, u8)> {
+    pub fn acknowledge(&mut self, vcpu: u16) -> Option<(Intid, u8)> {
         let slot = self.highest(vcpu)?;
         let cpu = &mut self.cpus[usize::from(vcpu)];
         let register = &mut cpu.lrs[slot];
@@ -259,7 +269,7 @@ impl Machine {
     }
 
     /// The guest ends the interrupt that it acknowledged last.
-    pub fn end(&mut self, vcpu: u16) -> Option<u32> {
+    pub fn end(&mut self, vcpu: u16) -> Option<Intid> {
         let cpu = &mut self.cpus[usize::from(vcpu)];
         let (_, intid, source) = cpu.running.pop()?;
         let Some(slot) = cpu.slot_of_active(intid, source) else {
@@ -273,7 +283,7 @@ impl Machine {
                 cpu.maintenance |= eoi_maintenance && register.state == ListState::Invalid;
             }
             Origin::Hardware(_) => {
-                let line = if intid < 32 { (Some(VcpuId(vcpu)), intid) } else { (None, intid) };
+                let line = if intid < Intid::FIRST_SPI { (Some(VcpuId(vcpu)), intid) } else { (None, intid) };
                 self.physical.get_mut(&line).unwrap().active = false;
             }
         }
@@ -281,7 +291,7 @@ impl Machine {
     }
 
     /// Acknowledges and ends one interrupt.
-    pub fn take(&mut self, vcpu: u16) -> Option<u32> {
+    pub fn take(&mut self, vcpu: u16) -> Option<Intid> {
         let taken = self.acknowledge(vcpu).map(|(intid, _)| intid);
         if taken.is_some() {
             self.end(vcpu);

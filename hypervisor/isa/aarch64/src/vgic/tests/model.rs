@@ -86,7 +86,7 @@ impl Pair {
         };
         let timers = (0..VCPUS).map(|vcpu| (Some(vcpu), 27));
         for id in timers.chain([(None, 33), (None, 40)]) {
-            pair.machine.back((id.0.map(VcpuId), id.1), id.1);
+            pair.machine.back((id.0.map(VcpuId), Intid(id.1)), Intid(id.1));
             pair.reference.get(id).unwrap().hardware = true;
         }
         pair.apply(0, Step::Control(3));
@@ -140,7 +140,7 @@ impl Pair {
                 let Some(interrupt) = self.reference.get(id).filter(|i| !i.hardware) else { return };
                 interrupt.line = asserted;
                 interrupt.latched |= asserted && interrupt.edge;
-                self.machine.vgic.set_level(Some(VcpuId(vcpu)), intid, asserted);
+                self.machine.vgic.set_level(Some(VcpuId(vcpu)), Intid(intid), asserted);
                 if !asserted {
                     // Nobody is called out for a line that falls; the next exit takes it back.
                     (0..VCPUS).for_each(|n| self.machine.sync(n));
@@ -151,11 +151,11 @@ impl Pair {
                     return;
                 };
                 interrupt.latched = true;
-                self.machine.vgic.pend(Some(VcpuId(vcpu)), intid);
+                self.machine.vgic.pend(Some(VcpuId(vcpu)), Intid(intid));
             }
             Step::Fire { intid } => {
                 let id = id(vcpu, intid);
-                let line = (id.0.map(VcpuId), id.1);
+                let line = (id.0.map(VcpuId), Intid(id.1));
                 if self.machine.physical.contains_key(&line) && self.machine.fire(line) {
                     self.reference.get(id).unwrap().latched = true;
                 }
@@ -163,11 +163,11 @@ impl Pair {
             Step::Send { intid, targets } => self.send(vcpu, intid, targets),
             Step::Acknowledge => {
                 let Some((intid, source)) = self.machine.acknowledge(vcpu) else { return };
-                assert_eq!(self.reference.highest_pending(vcpu), Some(intid));
-                let interrupt = self.reference.get(id(vcpu, intid)).unwrap();
+                assert_eq!(self.reference.highest_pending(vcpu), Some(intid.0));
+                let interrupt = self.reference.get(id(vcpu, intid.0)).unwrap();
                 interrupt.active = true;
                 interrupt.latched = false;
-                if self.v2 && intid < 16 {
+                if self.v2 && intid < Intid::FIRST_PPI {
                     assert!(interrupt.senders.remove(&source), "vCPU {source} had sent SGI {intid}");
                 }
             }
@@ -176,7 +176,7 @@ impl Pair {
             Step::End if self.any_forced() && !self.machine.would_end_listed(vcpu) => {}
             Step::End => {
                 if let Some(intid) = self.machine.end(vcpu) {
-                    self.reference.get(id(vcpu, intid)).unwrap().active = false;
+                    self.reference.get(id(vcpu, intid.0)).unwrap().active = false;
                 }
             }
             Step::Exit => {
@@ -191,7 +191,7 @@ impl Pair {
     fn has_handler(&self, id: Id) -> bool {
         (0..VCPUS).any(|vcpu| {
             let running = &self.machine.cpus[usize::from(vcpu)].running;
-            id.0.is_none_or(|owner| owner == vcpu) && running.iter().any(|(_, intid, _)| *intid == id.1)
+            id.0.is_none_or(|owner| owner == vcpu) && running.iter().any(|(_, intid, _)| intid.0 == id.1)
         })
     }
 
@@ -262,13 +262,17 @@ impl Pair {
     fn check(&mut self) {
         self.machine.settle();
         for vcpu in 0..VCPUS {
-            assert_eq!(self.machine.highest_pending(vcpu), self.reference.highest_pending(vcpu), "on {vcpu}");
+            assert_eq!(
+                self.machine.highest_pending(vcpu),
+                self.reference.highest_pending(vcpu).map(Intid),
+                "on {vcpu}"
+            );
             assert!(
                 self.machine.vgic.deliverable(VcpuId(vcpu)) || self.reference.highest_pending(vcpu).is_none()
             );
         }
         for (id, interrupt) in self.reference.iter().filter(|(_, interrupt)| interrupt.hardware) {
-            let physical = self.machine.physical[&(id.0.map(VcpuId), id.1)];
+            let physical = self.machine.physical[&(id.0.map(VcpuId), Intid(id.1))];
             assert_eq!(physical.active, interrupt.active || interrupt.pending(), "{id:?} {interrupt:?}");
             assert_eq!(physical.enabled, interrupt.enabled);
         }

@@ -51,7 +51,7 @@ fn step() -> impl Strategy<Value = (u16, Step)> {
 fn start() -> Machine {
     let mut machine = Machine::v3(VCPUS, SPIS);
     for intid in BACKED {
-        machine.back((None, intid), intid);
+        machine.back((None, Intid(intid)), Intid(intid));
     }
     machine.write(0, DISTRIBUTOR + 0x104, 4, 0xff);
     for vcpu in 0..VCPUS {
@@ -64,12 +64,12 @@ fn start() -> Machine {
 fn apply(machine: &mut Machine, vcpu: u16, step: Step) {
     match step {
         Step::Fire(intid) => {
-            machine.fire((None, intid));
+            machine.fire((None, Intid(intid)));
         }
         Step::Pend(intid) if BACKED.contains(&intid) => {}
-        Step::Pend(intid) => machine.vgic.pend(None, intid),
+        Step::Pend(intid) => machine.vgic.pend(None, Intid(intid)),
         Step::Line(intid, _) if BACKED.contains(&intid) => {}
-        Step::Line(intid, asserted) => machine.vgic.set_level(None, intid, asserted),
+        Step::Line(intid, asserted) => machine.vgic.set_level(None, Intid(intid), asserted),
         Step::Word(offset, value) => machine.write(vcpu, DISTRIBUTOR + offset, 4, value.into()),
         Step::Route(intid, value) => machine.write(vcpu, DISTRIBUTOR + 0x6000 + 8 * intid, 8, value.into()),
         Step::Send(targets) => machine.vgic.send_sgi(VcpuId(vcpu), SgiRegister::Sgi1R, targets.into()),
@@ -88,7 +88,7 @@ fn apply(machine: &mut Machine, vcpu: u16, step: Step) {
 }
 
 /// Takes everything that is delivered until nothing is: what it was.
-fn drain(machine: &mut Machine) -> BTreeSet<(u16, u32)> {
+fn drain(machine: &mut Machine) -> BTreeSet<(u16, Intid)> {
     let mut taken = BTreeSet::new();
     for _ in 0..1000 {
         machine.settle();
@@ -118,7 +118,7 @@ proptest! {
             apply(&mut machine, vcpu, step);
         }
         for intid in 36..40 {
-            machine.vgic.set_level(None, intid, false);
+            machine.vgic.set_level(None, Intid(intid), false);
         }
         machine.write(0, DISTRIBUTOR + 0x104, 4, 0xff);
         for intid in 32..40 {
@@ -133,13 +133,13 @@ proptest! {
 
         for intid in 32..40 {
             if BACKED.contains(&intid) {
-                prop_assert!(machine.fire((None, intid)));
+                prop_assert!(machine.fire((None, Intid(intid))));
             } else {
-                machine.vgic.pend(None, intid);
+                machine.vgic.pend(None, Intid(intid));
             }
         }
         machine.vgic.send_sgi(VcpuId(0), SgiRegister::Sgi1R, 0b111);
-        let expected: BTreeSet<_> = (32..40).map(|intid| (1, intid)).chain((0..VCPUS).map(|v| (v, 0))).collect();
+        let expected: BTreeSet<_> = (32..40).map(|n| (1, Intid(n))).chain((0..VCPUS).map(|v| (v, Intid(0)))).collect();
         prop_assert_eq!(drain(&mut machine), expected);
     }
 }

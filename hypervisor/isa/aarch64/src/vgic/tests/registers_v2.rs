@@ -39,10 +39,10 @@ fn targets_are_bytes_and_the_lowest_gets_the_interrupt() {
     assert_eq!(machine.read(0, DISTRIBUTOR + 0x848, 4), 0, "beyond 40 interrupts");
     machine.write(0, DISTRIBUTOR + 0x104, 4, 0xf);
     for (intid, target) in [(32, Some(1)), (33, None), (34, Some(2)), (35, Some(0))] {
-        machine.vgic.pend(None, intid);
+        machine.vgic.pend(None, Intid(intid));
         machine.settle();
         for vcpu in 0..3 {
-            assert_eq!(machine.take(vcpu), (Some(vcpu) == target).then_some(intid));
+            assert_eq!(machine.take(vcpu), (Some(vcpu) == target).then_some(intid).map(Intid));
         }
     }
 }
@@ -64,18 +64,18 @@ fn private_interrupts_are_banked() {
 fn linux_gets_group_0() {
     let mut machine = Machine::v2(1, 32);
     machine.write(0, DISTRIBUTOR + 0x104, 4, 1);
-    machine.vgic.pend(None, 32);
+    machine.vgic.pend(None, Intid(32));
     machine.settle();
     assert!(!machine.cpus[0].lrs[0].group1);
-    assert_eq!(machine.take(0), Some(32));
+    assert_eq!(machine.take(0), Some(Intid(32)));
     machine.write(0, DISTRIBUTOR + 0x84, 4, 1);
-    machine.vgic.pend(None, 32);
+    machine.vgic.pend(None, Intid(32));
     machine.settle();
     assert_eq!(machine.take(0), None, "Group 1 is not enabled");
     machine.write(0, DISTRIBUTOR, 4, 3);
     machine.settle();
     assert!(machine.cpus[0].lrs[0].group1);
-    assert_eq!(machine.take(0), Some(32));
+    assert_eq!(machine.take(0), Some(Intid(32)));
 }
 
 #[test]

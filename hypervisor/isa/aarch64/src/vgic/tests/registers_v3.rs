@@ -2,6 +2,7 @@
 
 use super::super::*;
 use super::machine::*;
+use machine_model::Region;
 
 const SGI_FRAME: u64 = 0x1_0000;
 
@@ -59,11 +60,12 @@ fn redistributors_are_found_by_affinity() {
     }
 }
 
+const TWO_REGIONS: [Region; 2] = [Region::new(0x1000_0000, 0x4_0000), Region::new(0x2000_0000, 0x8_0000)];
+
 #[test]
 fn regions_are_filled_in_order() {
-    let regions = [(Ipa(0x1000_0000), 0x4_0000), (Ipa(0x2000_0000), 0x8_0000)].into_iter().collect();
-    let model = Model::V3 { distributor: Ipa(DISTRIBUTOR), redistributors: regions };
-    let mut machine = Machine::new(Config { model, ..config_v3(3, 32) }, 4);
+    let gic = gicv3(DISTRIBUTOR, &TWO_REGIONS);
+    let mut machine = Machine::new(Config { gic, ..config_v3(3, 32) }, 4);
     assert_eq!(machine.read(0, 0x1000_0008, 8) & 0xff_ff10, 0);
     assert_eq!(machine.read(0, 0x1002_0008, 8) & 0xff_ff10, 0x110);
     assert_eq!(machine.read(0, 0x2000_0008, 8) & 0xff_ff10, 0x210);
@@ -135,12 +137,12 @@ fn routes_take_halves_and_unknown_affinities() {
     assert_eq!(machine.read(0, route + 4, 4), 7);
     machine.write(0, DISTRIBUTOR, 4, 2);
     machine.write(0, DISTRIBUTOR + 0x104, 4, 1 << 8);
-    machine.vgic.pend(None, 40);
+    machine.vgic.pend(None, Intid(40));
     machine.settle();
     assert!(!machine.vgic.deliverable(VcpuId(0)) && !machine.vgic.deliverable(VcpuId(1)));
     machine.write(0, route, 8, 1);
     machine.settle();
-    assert_eq!(machine.take(1), Some(40), "it waited for a target");
+    assert_eq!(machine.take(1), Some(Intid(40)), "it waited for a target");
 }
 
 #[test]
@@ -152,10 +154,10 @@ fn pending_and_active_can_be_set_and_cleared() {
         machine.write(0, DISTRIBUTOR + clear + 8, 4, 0x0f);
         assert_eq!(machine.read(0, DISTRIBUTOR + clear + 8, 4), 0xf0);
     }
-    machine.vgic.set_level(None, 33, true);
+    machine.vgic.set_level(None, Intid(33), true);
     machine.write(0, DISTRIBUTOR + 0x284, 4, 2);
     assert_eq!(machine.read(0, DISTRIBUTOR + 0x204, 4), 2, "a line keeps its interrupt pending");
-    machine.vgic.set_level(None, 33, false);
+    machine.vgic.set_level(None, Intid(33), false);
     assert_eq!(machine.read(0, DISTRIBUTOR + 0x204, 4), 0);
 }
 
@@ -190,17 +192,14 @@ fn widths_are_the_registers_own() {
 }
 
 #[test]
-fn the_frames_are_where_the_model_says() {
-    let regions = [(Ipa(0x1000_0000), 0x4_0000), (Ipa(0x2000_0000), 0x8_0000)].into_iter().collect();
-    let model = Model::V3 { distributor: Ipa(DISTRIBUTOR), redistributors: regions };
+fn the_frames_are_where_the_guest_finds_them() {
     let expected = [
         (Frame::DISTRIBUTOR, Ipa(DISTRIBUTOR), 0x1_0000),
         (Frame(1), Ipa(0x1000_0000), 0x4_0000),
         (Frame(2), Ipa(0x2000_0000), 0x8_0000),
     ];
-    assert!(model.frames().eq(expected));
-    let model = Model::V2 { distributor: Ipa(DISTRIBUTOR) };
-    assert!(model.frames().eq([(Frame::DISTRIBUTOR, Ipa(DISTRIBUTOR), 0x1000)]));
+    assert!(frames(&gicv3(DISTRIBUTOR, &TWO_REGIONS)).eq(expected));
+    assert!(frames(&gicv2()).eq([(Frame::DISTRIBUTOR, Ipa(DISTRIBUTOR), 0x1000)]));
 }
 
 #[test]
@@ -210,30 +209,26 @@ fn impossible_configurations_are_refused() {
         change(&mut config);
         Vgic::new(config).err()
     };
-    let with = |distributor, regions: &[(Ipa, u64)]| Model::V3 {
-        distributor: Ipa(distributor),
-        redistributors: regions.iter().copied().collect(),
-    };
     assert_eq!(refused(&|_| {}), None);
     assert_eq!(refused(&|c| c.vcpus = 0), Some(ConfigError::Vcpus));
     assert_eq!(refused(&|c| c.vcpus = 129), Some(ConfigError::Vcpus));
     assert_eq!(refused(&|c| c.spis = 989), Some(ConfigError::Spis));
-    assert_eq!(refused(&|c| c.event_ppi = 32), Some(ConfigError::EventPpi));
+    assert_eq!(refused(&|c| c.event_ppi = Intid(32)), Some(ConfigError::EventPpi));
     assert_eq!(refused(&|c| c.priority_bits = 9), Some(ConfigError::PriorityBits));
     assert_eq!(
-        refused(&|c| c.model = with(0x1000_0001, &[(Ipa(0x2000_0000), 0x8_0000)])),
+        refused(&|c| c.gic = gicv3(0x1000_0001, &[Region::new(0x2000_0000, 0x8_0000)])),
         Some(ConfigError::Window)
     );
     assert_eq!(
-        refused(&|c| c.model = with(0x2001_0000, &[(Ipa(0x2000_0000), 0x8_0000)])),
+        refused(&|c| c.gic = gicv3(0x2001_0000, &[Region::new(0x2000_0000, 0x8_0000)])),
         Some(ConfigError::Window)
     );
     let top = !0xffff_u64;
-    assert_eq!(refused(&|c| c.model = with(0x1000, &[(Ipa(top), 0x8_0000)])), Some(ConfigError::Window));
+    assert_eq!(refused(&|c| c.gic = gicv3(0x1000, &[Region::new(top, 0x8_0000)])), Some(ConfigError::Window));
     assert_eq!(
-        refused(&|c| c.model = with(0x1000, &[(Ipa(0x2000_0000), 0x7_ffff)])),
-        Some(ConfigError::Redistributors)
+        refused(&|c| c.gic = gicv3(0x1000, &[Region::new(0x2000_0000, 0x7_ffff)])),
+        Some(ConfigError::Vcpus)
     );
-    assert_eq!(refused(&|c| c.model = with(0x1000, &[])), Some(ConfigError::Redistributors));
+    assert_eq!(refused(&|c| c.gic = gicv3(0x1000, &[])), Some(ConfigError::Vcpus));
     assert_eq!(Vgic::new(config_v2(9, 32)).err(), Some(ConfigError::Vcpus));
 }

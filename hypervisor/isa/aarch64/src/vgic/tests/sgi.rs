@@ -29,8 +29,8 @@ fn v3_names_targets_by_cluster_and_list() {
     machine.vgic.send_sgi(VcpuId(0), SgiRegister::Sgi1R, request(3, 1, 0x8001));
     assert_eq!(waiting(&machine), [16, 31]);
     machine.settle();
-    assert_eq!(machine.take(16), Some(3));
-    assert_eq!(machine.take(31), Some(3));
+    assert_eq!(machine.take(16), Some(Intid(3)));
+    assert_eq!(machine.take(31), Some(Intid(3)));
     machine.sync(16);
     machine.sync(31);
     machine.vgic.send_sgi(VcpuId(0), SgiRegister::Sgi1R, request(3, 2, 0xffff));
@@ -62,7 +62,7 @@ fn v3_group_0_registers_reach_group_0_only() {
         assert_eq!(waiting(&machine), []);
         machine.vgic.send_sgi(VcpuId(0), register, request(0, 0, 2));
         machine.settle();
-        assert_eq!(machine.take(1), Some(0));
+        assert_eq!(machine.take(1), Some(Intid(0)));
         machine.sync(1);
     }
 }
@@ -142,10 +142,10 @@ fn v2_keeps_one_pending_state_for_each_sender() {
     assert_eq!(machine.read(0, DISTRIBUTOR + 0xf10 + 5, 1), 0b1010);
     machine.settle();
     assert_eq!(machine.read(0, DISTRIBUTOR + 0xf10 + 5, 1), 0b1010, "also while a list register has it");
-    assert_eq!(machine.acknowledge(0), Some((5, 1)));
+    assert_eq!(machine.acknowledge(0), Some((Intid(5), 1)));
     machine.end(0);
     machine.settle();
-    assert_eq!(machine.acknowledge(0), Some((5, 3)), "maintenance brings the next sender");
+    assert_eq!(machine.acknowledge(0), Some((Intid(5), 3)), "maintenance brings the next sender");
     machine.end(0);
     machine.settle();
     assert_eq!(machine.acknowledge(0), None);
@@ -160,13 +160,13 @@ fn v2_takes_back_what_one_sender_sent() {
     machine.settle();
     machine.write(0, DISTRIBUTOR + 0xf10, 1, 0b10);
     machine.settle();
-    assert_eq!(machine.acknowledge(0), Some((0, 2)), "though the other was listed already");
+    assert_eq!(machine.acknowledge(0), Some((Intid(0), 2)), "though the other was listed already");
     machine.end(0);
     machine.settle();
     assert_eq!(machine.acknowledge(0), None);
     machine.write(0, DISTRIBUTOR + 0xf20, 1, 0b1000_1000);
     machine.settle();
-    assert_eq!(machine.acknowledge(0), Some((0, 3)), "only senders that exist");
+    assert_eq!(machine.acknowledge(0), Some((Intid(0), 3)), "only senders that exist");
     machine.sync(0);
     machine.write(0, DISTRIBUTOR + 0x200, 4, 0xffff);
     assert_eq!(machine.read(0, DISTRIBUTOR + 0x200, 4), 0, "ISPENDR says nothing about the sender");
