@@ -32,7 +32,7 @@ pub use common::{Common, EventEnd, StaticShmNode};
 pub use cpus::{Conduit, MAX_CPUS, Mpidr, Psci, Timer};
 pub use domains::{BootDomain, Enhanced, MAX_BOOT_DOMAINS};
 pub use error::PlatformError;
-pub use gic::{GicExtensions, HostGic};
+pub use gic::{GicExtensions, HostGic, cpu_interface};
 pub use interrupt::{Interrupt, Trigger};
 pub use module::ModuleKind;
 pub use region::{Region, merge, subtract};
