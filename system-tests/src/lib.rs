@@ -18,3 +18,4 @@ pub mod shell;
 pub mod transcript;
 pub mod tree;
 pub mod turns;
+pub mod zcu102;

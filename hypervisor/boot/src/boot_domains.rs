@@ -132,7 +132,7 @@ impl<'a> Builder<'_, 'a> {
         for memory in &node.common.memory {
             self.static_shm.of(memory).map_err(BootError::StaticShm)?;
         }
-        let area = memory::allocate(&hv.frames, id, node.memory)?;
+        let area = memory::allocate(&hv.frames, id, node.memory, node.direct_map)?;
         let not_made = |error| {
             memory::give_back(&hv.frames, id, &area);
             error
@@ -166,12 +166,11 @@ impl<'a> Builder<'_, 'a> {
         let node = self.node;
         let layout = self.layout(owners, granted, area)?;
         let ram = memory::spread(&layout.banks, area);
-        let bank = layout.banks.first().map(|bank| (Ipa(bank.start), bank.size));
-        let bank = bank.ok_or(BootError::NoHypervisorMemory)?;
+        let banks: Vec<(Ipa, u64)> = layout.banks.iter().map(|bank| (Ipa(bank.start), bank.size)).collect();
         let files = self.files;
         let ramdisk = node.ramdisk.as_ref().map(|module| files(module.region));
         let not_loaded = |error| BootError::Load { module: node.kernel.path.clone(), error };
-        let plan = Plan::new(files(node.kernel.region), ramdisk, bank).map_err(not_loaded)?;
+        let plan = Plan::for_banks(files(node.kernel.region), ramdisk, &banks).map_err(not_loaded)?;
         let partial = fragment.map(|fragment| Partial::read(&fragment.tree().fdt())).transpose();
         let partial = partial.map_err(BootError::Tree)?;
         let tree = self.tree(&layout, vcpus, &plan, partial.as_ref())?;

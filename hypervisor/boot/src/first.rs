@@ -62,8 +62,7 @@ pub fn build_first(
         area.iter().map(|range| (Gfn(range.first.0).base(), range.pages << PAGE_SHIFT)).collect();
     let module = || platform.kernel().map(|kernel| kernel.path.clone()).unwrap_or_default();
     let not_loaded = |error: LoadError| FirstError::Load { module: module(), error };
-    let bank = *banks.first().ok_or(FirstError::NoHypervisorMemory)?;
-    let plan = Plan::new(modules.kernel, modules.ramdisk, bank).map_err(not_loaded)?;
+    let plan = Plan::for_banks(modules.kernel, modules.ramdisk, &banks).map_err(not_loaded)?;
     let shared: Vec<&StaticShmNode> = static_shm.available(&platform.first_common.memory).collect();
     let in_tree: Vec<_> = shared.iter().map(|memory| crate::static_shm::for_tree(memory)).collect();
     let spec = HardwareDomainSpec {

@@ -49,7 +49,19 @@ impl fmt::Display for LoadError {
 }
 
 impl<'a> Plan<'a> {
-    /// Looks at the kernel and finds room in the first bank of the domain's memory.
+    /// Finds room in the first bank that has enough: low memory comes first, and may be no more than a small piece. If none
+    /// has, the error is that of the largest.
+    pub fn for_banks(
+        kernel: &'a [u8],
+        ramdisk: Option<&'a [u8]>,
+        banks: &[(Ipa, u64)],
+    ) -> Result<Self, LoadError> {
+        let fitting = banks.iter().find_map(|&bank| Plan::new(kernel, ramdisk, bank).ok());
+        let largest = || banks.iter().copied().max_by_key(|&(_, size)| size).unwrap_or_default();
+        fitting.map_or_else(|| Plan::new(kernel, ramdisk, largest()), Ok)
+    }
+
+    /// Looks at the kernel and finds room in a bank of the domain's memory.
     pub fn new(kernel: &'a [u8], ramdisk: Option<&'a [u8]>, bank: (Ipa, u64)) -> Result<Self, LoadError> {
         let kernel = Kernel::probe(kernel).map_err(LoadError::Kernel)?;
         let request = Request {
@@ -113,5 +125,29 @@ impl Ready {
             self.domain.on(hv).start_vcpu(boot, self.placement.kernel, self.placement.device_tree);
         }
         self.domain
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn files_go_into_the_first_bank_that_has_room() {
+        let mut kernel = vec![0_u8; 0x3000];
+        kernel[16..24].copy_from_slice(&(20 * MIB).to_le_bytes());
+        kernel[24..32].copy_from_slice(&0xa_u64.to_le_bytes());
+        kernel[56..60].copy_from_slice(b"ARM\x64");
+        let banks = [(0x4000_0000, 2), (0x8000_0000, 64), (0x1_4000_0000, 1024)];
+        let banks = banks.map(|(start, size)| (Ipa(start), size * MIB));
+        let plan =
+            |banks: &[(Ipa, u64)]| Plan::for_banks(&kernel, None, banks).map(|plan| plan.placement.kernel);
+        assert_eq!(plan(&banks), Ok(0x8000_0000));
+        assert_eq!(plan(&banks[..1]), Plan::new(&kernel, None, banks[0]).map(|_| 0));
+        let small = [banks[0], (Ipa(0x8000_0000), 8 * MIB)];
+        let error = plan(&small).unwrap_err().to_string();
+        assert!(error.contains("8 MiB"), "{error}");
     }
 }

@@ -32,12 +32,12 @@ pub use common::{Common, EventEnd, StaticShmNode};
 pub use cpus::{Conduit, MAX_CPUS, Mpidr, Psci, Timer};
 pub use domains::{BootDomain, Enhanced, MAX_BOOT_DOMAINS};
 pub use error::PlatformError;
-pub use gic::{GicExtensions, HostGic};
+pub use gic::{GicExtensions, HostGic, cpu_interface};
 pub use interrupt::{Interrupt, Trigger};
 pub use module::ModuleKind;
 pub use region::{Region, merge, subtract};
 pub use seed::Seed;
-pub use uart::Uart;
+pub use uart::{Uart, UartKind};
 
 use crate::command_line::Options;
 use tree::Tree;
@@ -59,7 +59,7 @@ pub struct Platform {
     pub timer: Timer,
     /// The firmware that starts and stops CPUs and the machine.
     pub psci: Psci,
-    /// The console, if the tree or the `dtuart=` option names one that is a PL011.
+    /// The console, if the tree or the `dtuart=` option names one that has a driver.
     pub uart: Option<Uart>,
     /// The boot modules, in order; among them at least one kernel. They lie in RAM and do not overlap.
     pub modules: ArrayVec<Module, MAX_MODULES>,

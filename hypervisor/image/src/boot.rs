@@ -3,7 +3,7 @@
 
 use xenolith_core::types::{CpuId, PAGE_SIZE, Pa};
 use xenolith_domain::console::init_log;
-use xenolith_host::platform::{self, Platform};
+use xenolith_host::platform::{self, Platform, UartKind};
 
 use xenolith_arch::aarch64::{mmu, power, uart};
 
@@ -33,7 +33,7 @@ pub extern "C" fn main(device_tree: u64, _image: u64) -> ! {
     match Platform::parse(tree) {
         Ok(platform) => start(tree, &platform),
         Err(error) => {
-            let console = platform::console(tree).map(|uart| uart.registers.start());
+            let console = platform::console(tree).map(|uart| (uart.kind, uart.registers.start()));
             give_up(console, || log::error!("the device tree cannot be used: {error}"))
         }
     }
@@ -62,12 +62,12 @@ unsafe fn tree(address: u64) -> Result<&'static [u8], &'static str> {
 }
 
 /// Makes a console where one may be, says why the boot ends, and stops.
-fn give_up(uart: Option<Pa>, report: impl FnOnce()) -> ! {
-    let base = uart.unwrap_or_else(uart::early_address);
+fn give_up(uart: Option<(UartKind, Pa)>, report: impl FnOnce()) -> ! {
+    let (kind, base) = uart.unwrap_or_else(|| (UartKind::Pl011, uart::early_address()));
     mmu::init(core::iter::empty(), 1);
     mmu::map_device(base, PAGE_SIZE);
     // SAFETY: the page is mapped, and this CPU is the only one.
-    unsafe { uart::init(base) };
+    unsafe { uart::init(kind, base) };
     report();
     log::error!("nothing can be booted; halted");
     power::halt()

@@ -45,7 +45,7 @@ impl<'p> Aarch64<'p> {
         if let Some(uart) = &self.platform.uart {
             mmu::map_device(uart.registers.start(), uart.registers.size().max(PAGE_SIZE));
             // SAFETY: the frame is mapped, and no domain is given it.
-            unsafe { uart::init(uart.registers.start()) };
+            unsafe { uart::init(uart.kind, uart.registers.start()) };
         }
     }
 }

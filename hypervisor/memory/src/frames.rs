@@ -28,7 +28,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-pub use area::Area;
+pub use area::{ABOVE_4_GIB, Area, LOW_PIECES};
 pub use audit::{Census, Inconsistent};
 pub use entry::{FrameState, Used};
 pub use reference::FrameRef;

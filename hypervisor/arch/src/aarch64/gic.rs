@@ -15,7 +15,7 @@ use machine_model::gic::Gic;
 
 use xenolith_core::sync::Once;
 use xenolith_core::types::{CpuId, Intid, Pa};
-use xenolith_host::platform::{GicExtensions, HostGic, Mpidr, Region};
+use xenolith_host::platform::{GicExtensions, HostGic, Mpidr, Region, cpu_interface};
 use xenolith_isa::vgic::{Fill, ListRegister};
 
 use super::mmio::Mmio;
@@ -61,10 +61,16 @@ pub fn init(found: &HostGic, cpus: &[Mpidr]) {
         // SAFETY: the device tree gives these frames as the interrupt controller's, and `mmu` has mapped them.
         let frame = |start, size| unsafe { Mmio::new(start, size) };
         let mmio = |region: &Range| frame(Pa(region.start), region.size);
+        let interface_in = |region: Region| {
+            cpu_interface(region, |offset| frame(region.start(), region.size()).read32(offset))
+        };
         let mpidrs: Vec<u64> = cpus.iter().map(|mpidr| mpidr.affinity()).collect();
         let interface = match (&found.layout, found.extensions) {
             (Gic::V2 { cpu, .. }, Some(GicExtensions { control, .. })) => {
-                Interface::V2(v2::Interface::new(mmio(cpu), frame(control.start(), control.size())))
+                let cpu = Region::from_guest(*cpu).map(interface_in);
+                let Some(cpu) = cpu else { unreachable!("the tree's GICC is a region of the machine") };
+                let [cpu, control] = [cpu, control].map(|region| frame(region.start(), region.size()));
+                Interface::V2(v2::Interface::new(cpu, control))
             }
             (Gic::V2 { .. }, None) => unreachable!("a GICv2 without virtualization is not found"),
             (Gic::V3 { redistributors, .. }, _) => {
@@ -74,7 +80,7 @@ pub fn init(found: &HostGic, cpus: &[Mpidr]) {
         };
         let affinity_routing = matches!(interface, Interface::V3(_));
         let distributor = Distributor::new(mmio(&found.layout.distributor()), affinity_routing, &mpidrs);
-        let virtual_interface = found.extensions.map(|GicExtensions { cpu, .. }| cpu);
+        let virtual_interface = found.extensions.map(|GicExtensions { cpu, .. }| interface_in(cpu));
         Driver { distributor, interface, virtual_interface }
     });
 }

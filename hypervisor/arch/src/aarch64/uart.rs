@@ -1,20 +1,58 @@
-//! The console's UART: a PL011 (Arm DDI 0183), found by the device tree.
+//! The console's UART, found by the device tree: what all kinds have in common. A kind's driver has `new`, `is_full`, `write`,
+//! `acknowledge` and `read`, and a file of its own.
 
-use core::ptr::NonNull;
-
-use arm_pl011_uart::{Interrupts, PL011Registers, Uart};
-use safe_mmio::UniqueMmioPointer;
+mod cadence;
+mod pl011;
 
 use super::mmio::Mmio;
 use xenolith_core::sync::Mutex;
 use xenolith_core::types::Pa;
+use xenolith_host::platform::UartKind;
 
 /// Where a PL011 is looked for when the device tree cannot tell, so that the failure can be told: QEMU's `virt` board,
 /// or what the build says in `XENOLITH_EARLY_UART` (decimal).
 const EARLY: Option<&str> = option_env!("XENOLITH_EARLY_UART");
 const EARLY_DEFAULT: u64 = 0x0900_0000;
 
-static UART: Mutex<Option<Uart<'static>>> = Mutex::new(None);
+/// The console's driver.
+enum Driver {
+    Pl011(pl011::Driver),
+    Cadence(cadence::Driver),
+}
+
+static UART: Mutex<Option<Driver>> = Mutex::new(None);
+
+impl Driver {
+    fn is_full(&self) -> bool {
+        match self {
+            Driver::Pl011(uart) => uart.is_full(),
+            Driver::Cadence(uart) => uart.is_full(),
+        }
+    }
+
+    fn write(&mut self, byte: u8) {
+        match self {
+            Driver::Pl011(uart) => uart.write(byte),
+            Driver::Cadence(uart) => uart.write(byte),
+        }
+    }
+
+    /// Acknowledges the receive interrupts.
+    fn acknowledge(&mut self) {
+        match self {
+            Driver::Pl011(uart) => uart.acknowledge(),
+            Driver::Cadence(uart) => uart.acknowledge(),
+        }
+    }
+
+    /// A byte that was received.
+    fn read(&mut self) -> Option<u8> {
+        match self {
+            Driver::Pl011(uart) => uart.read(),
+            Driver::Cadence(uart) => uart.read(),
+        }
+    }
+}
 
 /// Where the early console is.
 pub fn early_address() -> Pa {
@@ -36,16 +74,18 @@ pub fn early_write(bytes: &[u8]) {
     }
 }
 
-/// Takes a PL011 as the console, set up by firmware or by reset. Its receive interrupt is enabled.
+/// Takes a UART as the console, its line set up by firmware or by reset. Its receive interrupt is enabled.
 ///
 /// # Safety
-/// `base` is a PL011's register frame, reachable at EL2, and nobody else drives it.
-pub unsafe fn init(base: Pa) {
-    let Some(registers) = NonNull::new(base.0 as *mut PL011Registers) else { return };
-    // SAFETY: by the caller's claim; a second call replaces the first owner.
-    let mut uart = Uart::new(unsafe { UniqueMmioPointer::new(registers) });
-    uart.set_interrupt_masks(Interrupts::RXI | Interrupts::RTI);
-    *UART.lock() = Some(uart);
+/// `base` is the page of the registers of a UART of that kind, reachable at EL2, and nobody else drives it.
+pub unsafe fn init(kind: UartKind, base: Pa) {
+    let driver = match kind {
+        // SAFETY: by the caller's claim; a second call replaces the first owner.
+        UartKind::Pl011 => unsafe { pl011::Driver::new(base) }.map(Driver::Pl011),
+        // SAFETY: likewise.
+        UartKind::Cadence => Some(Driver::Cadence(unsafe { cadence::Driver::new(base) })),
+    };
+    *UART.lock() = driver;
 }
 
 /// Writes bytes as they are; waits while the FIFO is full.
@@ -72,12 +112,12 @@ pub fn write_console_unlocked(bytes: &[u8]) {
     }
 }
 
-fn send(uart: &mut Uart, bytes: &[u8]) {
+fn send(uart: &mut Driver, bytes: &[u8]) {
     for &byte in bytes {
-        while uart.is_tx_fifo_full() {
+        while uart.is_full() {
             xenolith_hw::relax();
         }
-        uart.write_word(byte);
+        uart.write(byte);
     }
 }
 
@@ -87,18 +127,12 @@ fn send(uart: &mut Uart, bytes: &[u8]) {
 pub fn read_console(into: &mut [u8]) -> usize {
     let mut guard = UART.lock();
     let Some(uart) = guard.as_mut() else { return 0 };
-    uart.clear_interrupts(Interrupts::RXI | Interrupts::RTI);
+    uart.acknowledge();
     let mut count = 0;
-    while count < into.len() {
-        match uart.read_word() {
-            Ok(Some(byte)) => {
-                into[count] = byte;
-                count += 1;
-            }
-            // A framing or parity error costs the byte.
-            Err(_) => (),
-            Ok(None) => break,
-        }
+    while let Some(slot) = into.get_mut(count) {
+        let Some(byte) = uart.read() else { break };
+        *slot = byte;
+        count += 1;
     }
     count
 }

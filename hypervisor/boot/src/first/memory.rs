@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use xenolith_core::types::{DomId, Ipa, PAGE_SHIFT};
 use xenolith_host::platform::{Platform, Region, StaticShmNode, subtract};
-use xenolith_memory::frames::{Area, Frames};
+use xenolith_memory::frames::{ABOVE_4_GIB, Area, Frames};
 
 use super::{FirstError, Modules};
 
@@ -13,7 +13,8 @@ const BLOCK: u8 = 9;
 /// The smallest window that is worth telling Linux about: Xen's own limit.
 const SMALLEST_WINDOW: u64 = 64 << 20;
 
-/// Takes the domain's RAM, in few large pieces.
+/// Takes the domain's RAM, in few large pieces: below 4 GiB first, because the DMA of many devices reaches no further and
+/// nothing stands between them and memory that could help.
 pub fn allocate(frames: &Frames, bytes: u64) -> Result<Area, FirstError> {
     let pages = bytes >> PAGE_SHIFT >> BLOCK << BLOCK;
     let free = frames.free_frames();
@@ -21,7 +22,7 @@ pub fn allocate(frames: &Frames, bytes: u64) -> Result<Area, FirstError> {
     if pages == 0 || pages > free {
         return Err(too_much);
     }
-    frames.alloc_contiguous(pages, BLOCK, DomId::CONTROL).ok_or(too_much)
+    frames.alloc_below_first(pages, BLOCK, ABOVE_4_GIB, DomId::CONTROL).ok_or(too_much)
 }
 
 /// Guest physical room in which Linux may map pages of other domains: RAM of the machine that is not the domain's, so

@@ -9,7 +9,7 @@ use super::error::PlatformError;
 use super::interrupt::Interrupt;
 use super::region::Region;
 use super::tree::{Place, Then, Tree, cells};
-use xenolith_core::types::Intid;
+use xenolith_core::types::{Intid, PAGE_SIZE};
 
 const V2: [&str; 4] = ["arm,gic-400", "arm,cortex-a15-gic", "arm,cortex-a7-gic", "arm,gic-v2"];
 const V3: [&str; 1] = ["arm,gic-v3"];
@@ -47,6 +47,28 @@ impl HostGic {
         let own = self.extensions.map(|GicExtensions { control, cpu }| [control, cpu]);
         shown.chain(own.into_iter().flatten()).collect()
     }
+}
+
+/// Where GICC_IIDR, or GICV_IIDR, is in a CPU interface: it reads as 0x..43b where Arm made it, and never as zero.
+const IIDR: u64 = 0xfc;
+/// Bytes of a CPU interface's registers: GICC_DIR has the second page to itself.
+const CPU_INTERFACE: u64 = 0x2000;
+/// Bytes between the pages of a CPU interface on a machine with pages of 64 KiB.
+const ALIAS_STEP: u64 = 0x1_0000;
+
+/// The part of a CPU interface's frame (GICC or GICV) that has the registers in a row. `read` reads the 32-bit register at
+/// an offset in the frame.
+///
+/// Boards for pages of 64 KiB lead address bit 16 to the GIC-400's bit 12, and the bits between nowhere: its first page is
+/// there 16 times, then its second. The frame is 128 KiB then, and the pages follow each other in the middle of it alone.
+pub fn cpu_interface(frame: Region, read: impl Fn(u64) -> u32) -> Region {
+    let last = ALIAS_STEP - PAGE_SIZE;
+    let aliased = |identity: u32| identity != 0 && read(last + IIDR) == identity;
+    if frame.size() < 2 * ALIAS_STEP || !aliased(read(IIDR)) {
+        return frame;
+    }
+    let start = frame.start().0.saturating_add(last);
+    Region::between(start, start.saturating_add(CPU_INTERFACE)).unwrap_or(frame)
 }
 
 /// The first enabled GIC of the tree.
@@ -102,4 +124,30 @@ fn read(place: &Place<'_, '_>) -> Result<HostGic, PlatformError> {
     let maintenance =
         maintenance.ok_or_else(|| bad("interrupts", "does not name the maintenance PPI"))?.intid;
     Ok(HostGic { path: place.path(), phandle, maintenance, layout, extensions, stride })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use xenolith_core::types::Pa;
+
+    /// What a frame holds at an offset if its first page of registers is seen wherever `seen` says.
+    fn found(size: u64, seen: impl Fn(u64) -> bool) -> (u64, u64) {
+        let frame = Region::new(Pa(0xf902_0000), size).unwrap();
+        let read = |offset: u64| {
+            assert!(offset + 4 <= size, "outside of the frame");
+            if offset % PAGE_SIZE == IIDR && seen(offset / PAGE_SIZE) { 0x0202_143b } else { 0 }
+        };
+        let registers = cpu_interface(frame, read);
+        (registers.start().0 - frame.start().0, registers.size())
+    }
+
+    #[test]
+    fn pages_that_repeat_are_found_where_they_follow_each_other() {
+        assert_eq!(found(0x2_0000, |page| page < 16), (0xf000, 0x2000));
+        assert_eq!(found(0x2_0000, |page| page == 0), (0, 0x2_0000), "a large frame without a copy");
+        assert_eq!(found(0x2_0000, |_| false), (0, 0x2_0000), "no identity to be told by");
+        assert_eq!(found(0x1_0000, |_| true), (0, 0x1_0000), "the second page is not in it");
+        assert_eq!(found(0x2000, |page| page == 0), (0, 0x2000));
+    }
 }

@@ -2,11 +2,18 @@
 
 use arrayvec::ArrayVec;
 
+use super::buddy::Buddy;
 use super::{Content, FrameError, FrameRange, Frames, Kind, MAX_BANKS, MAX_ORDER};
-use xenolith_core::types::{DomId, Mfn};
+use xenolith_core::types::{DomId, Mfn, PAGE_SHIFT};
 
-/// The memory of a direct-mapped domain: few large pieces, each in one bank.
+/// The memory of a direct-mapped domain: few large pieces.
 pub type Area = ArrayVec<FrameRange, MAX_BANKS>;
+
+/// The first frame that a device with addresses of 32 bits does not reach.
+pub const ABOVE_4_GIB: Mfn = Mfn(1 << (32 - PAGE_SHIFT));
+
+/// The most pieces that are taken for being low ([`Frames::alloc_below_first`]): what is scattered stays for others.
+pub const LOW_PIECES: usize = 4;
 
 impl Frames {
     /// Takes `pages` frames of RAM for `owner` in as few pieces as possible, zeroed, with no piece smaller than
@@ -14,10 +21,20 @@ impl Frames {
     /// aligned to 1 GiB, then 2 MiB, then 2^align_order frames; otherwise the largest pieces are taken first.
     /// `None`, and nothing taken, when that does not yield `pages` frames.
     pub fn alloc_contiguous(&self, pages: u64, align_order: u8, owner: DomId) -> Option<Area> {
+        self.alloc_area(pages, align_order, 0, owner)
+    }
+
+    /// As [`Self::alloc_contiguous`], but frames below `limit` come first: up to [`LOW_PIECES`] pieces of RAM there, the
+    /// largest. Fewer of them if the rest is in too many pieces otherwise.
+    pub fn alloc_below_first(&self, pages: u64, align_order: u8, limit: Mfn, owner: DomId) -> Option<Area> {
+        self.alloc_area(pages, align_order, limit.0, owner)
+    }
+
+    fn alloc_area(&self, pages: u64, align_order: u8, limit: u64, owner: DomId) -> Option<Area> {
         if align_order > MAX_ORDER || pages == 0 {
             return None;
         }
-        let area = self.take_area(pages, align_order)?;
+        let area = self.take_area(pages, align_order, limit)?;
         for &piece in &area {
             self.hand_out(piece, owner, Kind::Ram, Content::Zeroed);
         }
@@ -42,41 +59,57 @@ impl Frames {
             .try_for_each(|number| self.entry(Mfn(number))?.transfer(from, to))
     }
 
-    fn take_area(&self, pages: u64, align_order: u8) -> Option<Area> {
+    fn take_area(&self, pages: u64, align_order: u8, limit: u64) -> Option<Area> {
         // Held for all pieces: they are chosen by what is free, which nobody may change in between.
         let mut buddy = self.buddy.lock();
-        let mut area = Area::new();
-        let mut left = pages;
-        while left > 0 && !area.is_full() {
-            let mut best: Option<FrameRange> = None;
-            // The domain's addresses are the machine's, so that only what is aligned is mapped by blocks of 1 GiB or
-            // 2 MiB.
-            let orders = [MAX_ORDER, 9, align_order];
-            for order in orders.into_iter().filter(|&order| order >= align_order) {
-                let mut from = 0;
-                while let Some(run) = buddy.next_run(from) {
-                    from = run.end();
-                    let Some(piece) = aligned(run, order, align_order, left) else { continue };
-                    if best.is_none_or(|best| piece.pages > best.pages) {
-                        best = Some(piece);
-                    }
-                }
-                if best.is_some_and(|best| best.pages == left) {
-                    break;
-                }
-            }
-            let Some(piece) = best.filter(|&piece| buddy.take_range(piece)) else { break };
-            left = left.saturating_sub(piece.pages);
-            area.push(piece);
-        }
-        if left == 0 {
-            return Some(area);
-        }
-        for piece in area {
-            buddy.give(piece);
-        }
-        None
+        let most = if limit > 0 { LOW_PIECES } else { 0 };
+        (0..=most).rev().find_map(|low| take_pieces(&mut buddy, pages, align_order, limit, low))
     }
+}
+
+/// Takes up to `low` pieces for what they have below `limit`, and the rest for their size.
+fn take_pieces(buddy: &mut Buddy, pages: u64, align_order: u8, limit: u64, low: usize) -> Option<Area> {
+    let mut area = Area::new();
+    let mut left = pages;
+    while left > 0 && !area.is_full() {
+        let below = if area.len() < low { largest(buddy, left, align_order, limit) } else { None };
+        let piece = below.or_else(|| largest(buddy, left, align_order, u64::MAX));
+        let Some(piece) = piece.filter(|&piece| buddy.take_range(piece)) else { break };
+        left = left.saturating_sub(piece.pages);
+        match area.last_mut().filter(|last| last.end() == piece.first.0) {
+            Some(last) => last.pages = last.pages.saturating_add(piece.pages),
+            None => area.push(piece),
+        }
+    }
+    if left == 0 {
+        return Some(area);
+    }
+    for piece in area {
+        buddy.give(piece);
+    }
+    None
+}
+
+/// The largest free piece of at most `wanted` frames below `limit`.
+fn largest(buddy: &Buddy, wanted: u64, align_order: u8, limit: u64) -> Option<FrameRange> {
+    let mut best: Option<FrameRange> = None;
+    // The domain's addresses are the machine's, so that only what is aligned is mapped by blocks of 1 GiB or 2 MiB.
+    let orders = [MAX_ORDER, 9, align_order];
+    for order in orders.into_iter().filter(|&order| order >= align_order) {
+        let mut from = 0;
+        while let Some(mut run) = buddy.next_run(from).filter(|run| run.first.0 < limit) {
+            from = run.end();
+            run.pages = from.min(limit).saturating_sub(run.first.0);
+            let Some(piece) = aligned(run, order, align_order, wanted) else { continue };
+            if best.is_none_or(|best| piece.pages > best.pages) {
+                best = Some(piece);
+            }
+        }
+        if best.is_some_and(|best| best.pages == wanted) {
+            break;
+        }
+    }
+    best
 }
 
 /// The part of a free run that begins at a multiple of 2^order frames, at most `wanted` frames of it, and a multiple

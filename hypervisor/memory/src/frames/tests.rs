@@ -255,6 +255,106 @@ fn a_large_area_comes_from_several_banks_or_not_at_all() {
     assert_eq!(frames.audit(A).unwrap().allocated, 0x3701);
 }
 
+#[test]
+fn low_memory_comes_first_where_most_is_high() {
+    // 900 MiB at 1 GiB, 3 GiB at 5 GiB: 512 MiB fit below, 2 GiB do not.
+    let banks = [range(0x4_0000, 0x3_8400), range(0x14_0000, 0xc_0000)];
+    let low_first = |pages| {
+        let (frames, _) = numbers(&banks, &[range(0x4_0200, 0x100)]);
+        frames.alloc_below_first(pages, 9, ABOVE_4_GIB, A).unwrap().to_vec()
+    };
+    assert_eq!(low_first(0x2_0000), [range(0x4_0400, 0x2_0000)]);
+    assert_eq!(
+        low_first(0x8_0000),
+        [range(0x4_0400, 0x3_8000), range(0x4_0000, 0x200), range(0x14_0000, 0x4_7e00)]
+    );
+}
+
+#[test]
+fn memory_that_goes_on_above_the_limit_is_one_piece() {
+    let (frames, _) = numbers(&[range(0x4_0000, 0x1c_0000)], &[]);
+    let area = frames.alloc_below_first(0x10_0000, 9, ABOVE_4_GIB, A).unwrap();
+    assert_eq!(area.as_slice(), [range(0x4_0000, 0x10_0000)]);
+    // What is left is all high, and that is taken too.
+    let area = frames.alloc_below_first(0x1_0000, 9, ABOVE_4_GIB, A).unwrap();
+    assert_eq!(area.as_slice(), [range(0x14_0000, 0x1_0000)]);
+}
+
+#[test]
+fn scattered_low_memory_does_not_cost_what_there_is_above() {
+    // Eleven pieces above, and more than a handful below.
+    let reserved: Vec<FrameRange> = (0..20).map(|hole| range(0x4_0000 + hole * 0x600, 0x200)).collect();
+    let above = (0..11).map(|bank| range(0x10_0000 + bank * 0x4000, 0x2000));
+    let banks: Vec<FrameRange> = [range(0x4_0000, 20 * 0x600)].into_iter().chain(above).collect();
+    let (frames, _) = numbers(&banks, &reserved);
+    let all_above = 11 * 0x2000;
+    let area = frames.alloc_below_first(all_above + 4 * 0x400, 9, ABOVE_4_GIB, A).unwrap();
+    let low = area.iter().filter(|piece| piece.first < ABOVE_4_GIB).count();
+    assert_eq!((area.len(), low), (15, LOW_PIECES));
+}
+
+/// Where "low" ends in machines that are small enough to try many, and log2 of the frames in a block there.
+const LIMIT: Mfn = Mfn(0x4000);
+const BLOCK: u8 = 4;
+
+/// Banks of RAM on both sides of [`LIMIT`], holes in them, and how many blocks are wanted.
+fn layout() -> impl Strategy<Value = (Vec<FrameRange>, Vec<FrameRange>, u64)> {
+    let banks = prop::collection::vec((0_u64..0x600, 1_u64..0x900), 1..MAX_BANKS);
+    let holes = prop::collection::vec((any::<prop::sample::Index>(), 0_u64..0x900, 1_u64..0x40), 0..10);
+    (1_u64..LIMIT.0, banks, holes, 1_u64..0x600).prop_map(|(first, banks, holes, wanted)| {
+        let mut next = first;
+        let place = |(gap, pages)| {
+            let bank = range(next + gap, pages);
+            next = bank.end();
+            bank
+        };
+        let banks: Vec<FrameRange> = banks.into_iter().map(place).collect();
+        let hole =
+            |(bank, at, pages): (prop::sample::Index, _, _)| range(bank.get(&banks).first.0 + at, pages);
+        let holes = holes.into_iter().map(hole).collect();
+        (banks, holes, wanted)
+    })
+}
+
+/// Frames below [`LIMIT`] in each free run, which is cut to whole blocks; the longest first.
+fn low_runs(frames: &Frames) -> Vec<u64> {
+    let buddy = frames.buddy.lock();
+    let (mut runs, mut from) = (Vec::new(), 0);
+    while let Some(run) = buddy.next_run(from) {
+        from = run.end();
+        let first = run.first.0.next_multiple_of(1 << BLOCK);
+        runs.push((run.end().min(LIMIT.0) >> BLOCK << BLOCK).saturating_sub(first));
+    }
+    runs.sort_unstable_by_key(|&pages| core::cmp::Reverse(pages));
+    runs
+}
+
+proptest! {
+    // Each case looks at all runs for every piece, which takes long in a build for tests.
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// Whatever RAM there is: the size is kept, the pieces are few, and as much lies low as that allows.
+    #[test]
+    fn low_memory_comes_first_in_banks_of_any_shape((banks, holes, blocks) in layout()) {
+        let pages = blocks << BLOCK;
+        let (frames, _) = numbers(&banks, &holes);
+        let (free, runs) = (frames.free_frames(), low_runs(&frames));
+        let Some(area) = frames.alloc_below_first(pages, BLOCK, LIMIT, A) else {
+            prop_assert_eq!(frames.free_frames(), free, "nothing was taken");
+            let without = frames.alloc_contiguous(pages, BLOCK, A);
+            prop_assert_eq!(without, None, "what can be had without a preference can be had with one");
+            return Ok(());
+        };
+        prop_assert_eq!(area.iter().map(|piece| piece.pages).sum::<u64>(), pages);
+        prop_assert_eq!(frames.audit(A).unwrap().allocated, pages);
+        prop_assert!(area.iter().all(|piece| piece.first.0.is_multiple_of(1 << BLOCK)));
+        let low: u64 = area.iter().map(|piece| piece.end().min(LIMIT.0).saturating_sub(piece.first.0)).sum();
+        let most: u64 = runs.iter().take(LOW_PIECES).sum();
+        // Where all pieces are needed, low ones may have made room for larger ones.
+        prop_assert!(area.is_full() || low >= most.min(pages), "{low:#x} of {most:#x} low frames: {area:x?}");
+    }
+}
+
 /// Advisory 473: whoever gets a reference gets it to the frame of the owner that he named, and the owner stays until it
 /// is dropped, whatever another CPU does meanwhile.
 #[test]

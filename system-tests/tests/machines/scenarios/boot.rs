@@ -2,9 +2,12 @@
 
 use std::fs;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use dtoolkit::model::DeviceTreeProperty;
 use system_tests::machine::Machine;
-use system_tests::setup::Setup;
+use system_tests::setup::{Entry, Setup};
+use system_tests::shell::Shell;
+use system_tests::tree;
 use testbed::kernel::Series;
 use testbed::qemu::Gic;
 
@@ -31,6 +34,8 @@ pub fn all() -> Vec<Scenario> {
         Scenario::new("boot/no-initrd", no_initrd),
         Scenario::new("boot/little-memory", little_memory),
         Scenario::new("boot/much-memory", much_memory),
+        Scenario::new("boot/low-memory-first", low_memory_first),
+        Scenario::new("boot/zcu102", zcu102),
     ];
     all.extend(MATRIX.map(|(gic, cpus, cpu, series)| {
         let name = format!("boot/gicv{gic}-{cpus}x{cpu}-{series}");
@@ -94,6 +99,53 @@ fn little_memory(lab: &Lab) -> Result<()> {
     let mut setup = lab.linux(Series::V6_1)?.option("dom0_mem=128M");
     setup.memory_mib = 512;
     boots(lab, &setup, setup.cpus, Series::V6_1)
+}
+
+/// 900 MiB of RAM at 1 GiB, 2 GiB at 5 GiB: the first domain's memory is in reach of devices with addresses of 32 bits.
+fn low_memory_first(lab: &Lab) -> Result<()> {
+    let mut setup = lab.linux(Series::V6_1)?.option("dom0_mem=640M");
+    setup.memory_mib = 6 * 1024;
+    let mut tree = tree::of_machine(&setup, &lab.folder)?;
+    let memory = tree.root.child_mut("memory@40000000").context("the machine's memory")?;
+    let banks = [0, 0x4000_0000, 0, 900 << 20, 1, 0x4000_0000, 0, 0x8000_0000_u32];
+    memory.add_property(DeviceTreeProperty::new("reg", banks.as_slice())?);
+    let file = lab.folder.join("two-banks.dtb");
+    fs::write(&file, tree.to_dtb())?;
+    setup.entry = Entry::HypervisorWithTree(file);
+    let mut machine = lab.start(&setup)?;
+    let mut shell = machine.shell()?;
+    let map = shell.check("grep 'System RAM' /proc/iomem")?;
+    let starts: Vec<u64> = map
+        .lines()
+        .map(|line| Ok(u64::from_str_radix(line.split_once('-').context("a range")?.0.trim(), 16)?))
+        .collect::<Result<_>>()?;
+    ensure!(!starts.is_empty() && starts.iter().all(|&start| start < 1 << 32), "memory above 4 GiB: {map}");
+    power_off(&mut machine)
+}
+
+/// A board whose GICv2 shows each page of its registers many times, and whose console is no PL011. What is typed at the
+/// shell comes by the UART's interrupt.
+fn zcu102(lab: &Lab) -> Result<()> {
+    let mut setup = lab.linux(Series::V6_1)?;
+    setup.cpus = 4;
+    let command = system_tests::zcu102::command(&setup, &lab.folder)?;
+    let mut machine = lab.start_command(command, setup.cpus)?;
+    let mut shell = machine.shell()?;
+    ensure!(shell.check("nproc")? == "4");
+    ensure!(shell.check("cat /sys/hypervisor/type")? == "xen");
+    let before = timer_interrupts(&mut shell)?;
+    shell.check("for mask in 1 2 4 8; do taskset $mask sleep 0.2; done")?;
+    let after = timer_interrupts(&mut shell)?;
+    ensure!(before.len() == 4 && after.len() == 4, "not four CPUs: {before:?}, {after:?}");
+    let all_tick = before.iter().zip(&after).all(|(before, after)| before < after);
+    ensure!(all_tick, "a CPU takes no interrupts of its timer any more: {before:?}, then {after:?}");
+    power_off(&mut machine)
+}
+
+/// How many interrupts of its timer each CPU has taken.
+fn timer_interrupts(shell: &mut Shell<'_>) -> Result<Vec<u64>> {
+    let line = shell.check("grep arch_timer /proc/interrupts")?;
+    Ok(line.split_whitespace().skip(1).map_while(|word| word.parse().ok()).collect())
 }
 
 /// More than the 3 GiB below which everything is easy.
