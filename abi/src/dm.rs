@@ -5,7 +5,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{Gfn, GuestPtr, Intid};
+use crate::{Gfn, GuestPtr, Intid, Port};
 
 numbers! {
     /// An operation of `dm_op` that exists on Arm.
@@ -76,7 +76,7 @@ pub struct ServerInfo {
     /// [`INFO_NO_GFNS`].
     pub flags: u16,
     /// Out: the port of buffered requests.
-    pub bufioreq_port: u32,
+    pub bufioreq_port: Port,
     /// Out: the frame of the synchronous page; not on Arm.
     pub ioreq_gfn: Gfn,
     /// Out: the frame of the buffered page; not on Arm.

@@ -3,7 +3,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{DomId, Gfn};
+use crate::{DomId, Gfn, Port};
 
 numbers! {
     /// A sub-operation of `event_channel_op`.
@@ -110,9 +110,9 @@ pub struct BindInterdomain {
     /// Ignored.
     pub pad: u16,
     /// In: its port.
-    pub remote_port: u32,
+    pub remote_port: Port,
     /// Out: the caller's port.
-    pub local_port: u32,
+    pub local_port: Port,
 }
 
 /// Argument of [`EventOp::BindVirq`].
@@ -124,7 +124,7 @@ pub struct BindVirq {
     /// In: the vCPU to notify.
     pub vcpu: u32,
     /// Out: the port.
-    pub port: u32,
+    pub port: Port,
 }
 
 /// Argument of [`EventOp::AllocUnbound`].
@@ -136,7 +136,7 @@ pub struct AllocUnbound {
     /// In: the domain that may connect.
     pub remote_dom: DomId,
     /// Out: the port.
-    pub port: u32,
+    pub port: Port,
 }
 
 /// Argument of [`EventOp::BindIpi`].
@@ -146,7 +146,7 @@ pub struct BindIpi {
     /// In: the vCPU to notify.
     pub vcpu: u32,
     /// Out: the port.
-    pub port: u32,
+    pub port: Port,
 }
 
 /// Argument of [`EventOp::Close`], [`EventOp::Send`] and [`EventOp::Unmask`].
@@ -154,7 +154,7 @@ pub struct BindIpi {
 #[repr(C)]
 pub struct PortArgument {
     /// In: the caller's port.
-    pub port: u32,
+    pub port: Port,
 }
 
 /// Argument of [`EventOp::Status`].
@@ -166,7 +166,7 @@ pub struct Status {
     /// Ignored.
     pub pad: u16,
     /// In: its port.
-    pub port: u32,
+    pub port: Port,
     /// Out: an [`EventStatus`].
     pub status: u32,
     /// Out: the vCPU which the port notifies.
@@ -175,7 +175,7 @@ pub struct Status {
     /// domain, in the low 16 bits. Virtual interrupt: its number.
     pub bound_to: u32,
     /// Out, interdomain only: the port at the other end.
-    pub remote_port: u32,
+    pub remote_port: Port,
 }
 
 /// Argument of [`EventOp::BindVcpu`].
@@ -183,7 +183,7 @@ pub struct Status {
 #[repr(C)]
 pub struct BindVcpu {
     /// In: the caller's port.
-    pub port: u32,
+    pub port: Port,
     /// In: the vCPU to notify from now on.
     pub vcpu: u32,
 }
@@ -225,7 +225,7 @@ pub struct ExpandArray {
 #[repr(C)]
 pub struct SetPriority {
     /// In: the caller's port.
-    pub port: u32,
+    pub port: Port,
     /// In: 0 (most urgent) to 15.
     pub priority: u32,
 }

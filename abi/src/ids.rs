@@ -96,11 +96,11 @@ impl From<u16> for DomId {
 
 impl Intid {
     /// The first private peripheral interrupt: those below are software-generated.
-    pub const FIRST_PPI: Intid = Intid(16);
+    pub const FIRST_PRIVATE: Intid = Intid(16);
     /// The first shared peripheral interrupt: those below are a CPU's own.
-    pub const FIRST_SPI: Intid = Intid(32);
+    pub const FIRST_SHARED: Intid = Intid(32);
     /// The number behind the last shared peripheral interrupt: from there on they are special.
-    pub const SPIS_END: Intid = Intid(1020);
+    pub const SHARED_END: Intid = Intid(1020);
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::{Gfn, GuestPtr};
 numbers! {
     /// A sub-operation of `vcpu_op` that exists on Arm.
     VcpuOp: u32 {
-        /// Gives the address at which to keep a [`RunStateInfo`](crate::shared::RunStateInfo).
+        /// Gives the address at which to keep a [`RunStateInfo`].
         RegisterRunstateMemoryArea = 5,
         /// Gives the place of a vCPU's [`VcpuInfo`](crate::shared::VcpuInfo).
         RegisterVcpuInfo = 10,

@@ -1,7 +1,7 @@
 //! What can go wrong, for people: which object, why, and what to do about it.
 
 use rustix::io::Errno;
-use xenolith_abi::{DomId, Gfn};
+use xenolith_abi::{DomId, Gfn, Port};
 
 /// A failed operation of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -51,10 +51,10 @@ pub enum Error {
         advice: &'static str,
     },
     /// An event channel's call was refused.
-    #[error("event channel {port}: cannot {action}: {source}")]
+    #[error("event channel {}: cannot {action}: {source}", .port.0)]
     Event {
         /// The port, of this domain or for a binding the other's.
-        port: u32,
+        port: Port,
         /// What was to be done.
         action: &'static str,
         /// What the hypervisor or Linux answered.

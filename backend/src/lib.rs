@@ -64,7 +64,7 @@ pub use mmio::{Mmio, VirtioMmio};
 pub use virtio::core::interrupt::Interrupt;
 pub use virtio::core::memory::GuestMemory;
 pub use virtio::core::ram::{Bank, Ram};
-pub use xenolith_abi::{DomId, Gfn, Intid};
+pub use xenolith_abi::{DomId, Gfn, Intid, Port};
 
 #[cfg(test)]
 mod tests {

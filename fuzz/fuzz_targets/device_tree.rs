@@ -3,10 +3,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use xenolith_host::domain_tree::{HardwareDomainSpec, free_ppi, hardware_domain, vcpu_limit};
+use xenolith_host::domain_tree::{HardwareDomainSpec, free_private_interrupt, hardware_domain, vcpu_limit};
 use xenolith_host::passthrough::{Fragment, Owners};
 use xenolith_host::platform::{Platform, console};
-use xenolith_core::types::{DomId, Ipa};
+use xenolith_core::types::{DomId, Intid, Ipa};
 
 /// A host whose devices can be asked for.
 const HOST: &[u8] = include_bytes!("../../hypervisor/host/tests/data/virt-gicv3.dtb");
@@ -26,12 +26,12 @@ fuzz_target!(|tree: &[u8]| {
         xen_version: (4, 17),
         grant_window: (Ipa(0x4020_0000), 0x4_0000),
         extended_regions: &[],
-        event_ppi: free_ppi(tree, &platform).unwrap_or(31),
+        event_interrupt: free_private_interrupt(tree, &platform).unwrap_or(Intid(31)),
         hidden: &hidden,
     };
     if let Ok(result) = hardware_domain(tree, &platform, &spec) {
         // Registers of the interrupt controller must reach no domain, whatever the tree says.
-        for owned in platform.gic.layout.regions() {
+        for owned in platform.gic.regions() {
             assert!(!result.mmio.iter().any(|given| given.overlaps(owned)));
         }
     }
@@ -44,7 +44,7 @@ fn pass_through(partial: &[u8], host: &[u8]) {
     let Ok(mut owners) = Owners::new(host, &platform) else { return };
     let granted = owners.claim(DomId(1), fragment.devices()).inspect_err(|error| drop(error.to_string()));
     for (_, window) in granted.unwrap_or_default().windows {
-        let kept = platform.memory.iter().copied().chain(platform.gic.layout.regions());
+        let kept = platform.memory.iter().copied().chain(platform.gic.regions());
         assert!(!kept.into_iter().any(|kept| kept.overlaps(window.machine)));
     }
 }

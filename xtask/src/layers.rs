@@ -1,4 +1,5 @@
-//! Layers: a file uses its own layer and those below, and no files use each other in a circle.
+//! Layers: a file uses its own layer and those below, no files use each other in a circle, and what is to know no
+//! architecture names none.
 //!
 //! The rules are the table `hypervisor/layers.toml`. What is checked is what the sources say by name: the imports and
 //! paths of every file of the hypervisor's crates that is not a test, and the dependencies of every manifest of the
@@ -15,6 +16,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod words;
 pub mod workspace;
 
 use anyhow::Result;
@@ -23,15 +25,18 @@ pub use report::Report;
 pub use table::Table;
 pub use tree::{Package, Sources};
 
-/// Holds the packages against the table, and looks for circles among the files of those that have sources.
+/// Holds the packages against the table, and looks for circles among the files of those that have sources, and for words
+/// that they are not to have.
 ///
 /// # Errors
 /// A file is not Rust, or a module has no file.
 pub fn check(packages: &[Package], sources: &Sources, table: &Table) -> Result<Report> {
     let tree = tree::Tree::read(packages, sources)?;
     let arrows = arrows::collect(&tree);
+    let mut breaches = rules::breaches(&tree, &arrows, table);
+    breaches.extend(words::breaches(&tree, table));
     Ok(Report {
-        breaches: rules::breaches(&tree, &arrows, table),
+        breaches,
         circles: circles::find(&tree, &arrows, table.circles_in_rooms),
         files: tree.files.len(),
     })

@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{DomId, Gfn, GuestPtr, Intid};
+use crate::{DomId, Gfn, GuestPtr, Intid, Port};
 
 /// Frames that one `memory_mapping` may have; more is `E2BIG`.
 pub const MEMORY_MAPPING_PAGES: u64 = 64;
@@ -120,7 +120,7 @@ pub struct VuartOp {
     /// Zero.
     pub pad: u16,
     /// Out: the event channel.
-    pub evtchn: u32,
+    pub evtchn: Port,
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use xenolith_abi::Port;
 use xenolith_abi::ioreq::{READ, RequestType, STATE_MASK, Slot, State};
 
 use crate::xen::server::{Events, RequestLoop, offset, peek, poke};
@@ -22,11 +23,11 @@ pub struct Hypervisor {
 #[derive(Debug, Default)]
 struct Wires {
     /// To the server.
-    pending: VecDeque<u32>,
+    pending: VecDeque<Port>,
     /// Read by the server and not unmasked: their events wait.
-    masked: BTreeSet<u32>,
+    masked: BTreeSet<Port>,
     /// From the server.
-    notified: Vec<u32>,
+    notified: Vec<Port>,
 }
 
 /// The server's side of the events.
@@ -42,7 +43,7 @@ impl Hypervisor {
         let page = Mapping::anonymous(PAGE_SIZE).map_err(|source| Error::call("make memory", source))?;
         let page = Arc::new(page);
         let wires = Arc::new(Mutex::new(Wires::default()));
-        let ports = (0..vcpus).map(|vcpu| FIRST_PORT.saturating_add(vcpu)).collect();
+        let ports = (0..vcpus).map(port_of).collect();
         let requests = RequestLoop::new(Arc::clone(&page), ports, MockEvents(Arc::clone(&wires)))?;
         Ok((Hypervisor { page, wires }, requests))
     }
@@ -105,18 +106,18 @@ impl Hypervisor {
 
     /// Sends a vCPU's event to the server.
     pub fn send(&self, vcpu: u32) {
-        self.send_port(FIRST_PORT.saturating_add(vcpu));
+        self.send_port(port_of(vcpu));
     }
 
     /// Sends any event to the server.
-    pub fn send_port(&self, port: u32) {
+    pub fn send_port(&self, port: Port) {
         lock(&self.wires).pending.push_back(port);
     }
 
     /// The vCPUs whose answer the server announced since the last call.
     pub fn take_notified(&self) -> Vec<u32> {
         let ports = std::mem::take(&mut lock(&self.wires).notified);
-        ports.into_iter().filter_map(|port| port.checked_sub(FIRST_PORT)).collect()
+        ports.into_iter().filter_map(|port| port.0.checked_sub(FIRST_PORT)).collect()
     }
 
     /// Takes an answer: only if it was announced and the slot says so.
@@ -132,7 +133,7 @@ impl Hypervisor {
 }
 
 impl Events for MockEvents {
-    fn pending(&mut self, ports: &mut Vec<u32>) -> Result<bool, Error> {
+    fn pending(&mut self, ports: &mut Vec<Port>) -> Result<bool, Error> {
         let wires = &mut *lock(&self.0);
         for port in std::mem::take(&mut wires.pending) {
             if wires.masked.contains(&port) {
@@ -145,7 +146,7 @@ impl Events for MockEvents {
         Ok(false)
     }
 
-    fn unmask(&mut self, ports: &[u32]) -> Result<(), Error> {
+    fn unmask(&mut self, ports: &[Port]) -> Result<(), Error> {
         let wires = &mut *lock(&self.0);
         ports.iter().for_each(|port| {
             wires.masked.remove(port);
@@ -153,10 +154,15 @@ impl Events for MockEvents {
         Ok(())
     }
 
-    fn notify(&mut self, port: u32) -> Result<(), Error> {
+    fn notify(&mut self, port: Port) -> Result<(), Error> {
         lock(&self.0).notified.push(port);
         Ok(())
     }
+}
+
+/// The port of a vCPU.
+fn port_of(vcpu: u32) -> Port {
+    Port(FIRST_PORT.saturating_add(vcpu))
 }
 
 /// A request for one access, ready to be served.

@@ -7,7 +7,7 @@
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
-use xenolith_abi::DomId;
+use xenolith_abi::{DomId, Port};
 
 use super::ioctl::{call, call_plain, number};
 use super::open;
@@ -43,35 +43,35 @@ impl Evtchn {
     ///
     /// # Errors
     /// The port is not this domain's to bind, or there is no such domain.
-    pub fn bind_interdomain(&self, domain: DomId, port: u32) -> Result<u32, Error> {
-        let answer = self.call(BIND_INTERDOMAIN, &mut [domain.0.into(), port]);
-        answer.map_err(|source| Error::Event { port, action: "bind another domain's port", source })
+    pub fn bind_interdomain(&self, domain: DomId, port: Port) -> Result<Port, Error> {
+        let answer = self.call(BIND_INTERDOMAIN, &mut [domain.0.into(), port.0]);
+        answer.map(Port).map_err(|source| Error::Event { port, action: "bind another domain's port", source })
     }
 
     /// Binds a virtual interrupt; returns its port.
     ///
     /// # Errors
     /// It is bound already, or there is none with this number.
-    pub fn bind_virq(&self, virq: u32) -> Result<u32, Error> {
+    pub fn bind_virq(&self, virq: u32) -> Result<Port, Error> {
         let answer = self.call(BIND_VIRQ, &mut [virq]);
-        answer.map_err(|source| Error::call("bind a virtual interrupt", source))
+        answer.map(Port).map_err(|source| Error::call("bind a virtual interrupt", source))
     }
 
     /// Makes a port that another domain may bind.
     ///
     /// # Errors
     /// There are no ports left.
-    pub fn bind_unbound(&self, domain: DomId) -> Result<u32, Error> {
+    pub fn bind_unbound(&self, domain: DomId) -> Result<Port, Error> {
         let answer = self.call(BIND_UNBOUND, &mut [domain.0.into()]);
-        answer.map_err(|source| Error::domain(domain, "make an event channel for it", source))
+        answer.map(Port).map_err(|source| Error::domain(domain, "make an event channel for it", source))
     }
 
     /// Closes a port.
     ///
     /// # Errors
     /// It is not one of this file.
-    pub fn unbind(&self, port: u32) -> Result<(), Error> {
-        let answer = self.call(UNBIND, &mut [port]);
+    pub fn unbind(&self, port: Port) -> Result<(), Error> {
+        let answer = self.call(UNBIND, &mut [port.0]);
         answer.map(drop).map_err(|source| Error::Event { port, action: "close", source })
     }
 
@@ -79,8 +79,8 @@ impl Evtchn {
     ///
     /// # Errors
     /// It is not a port of this file, or has no other end any more.
-    pub fn notify(&self, port: u32) -> Result<(), Error> {
-        let answer = self.call(NOTIFY, &mut [port]);
+    pub fn notify(&self, port: Port) -> Result<(), Error> {
+        let answer = self.call(NOTIFY, &mut [port.0]);
         answer.map(drop).map_err(|source| Error::Event { port, action: "notify", source })
     }
 
@@ -88,7 +88,7 @@ impl Evtchn {
     ///
     /// # Errors
     /// Linux lost events: see [`Evtchn::reset`].
-    pub fn pending(&self, ports: &mut Vec<u32>) -> Result<bool, Error> {
+    pub fn pending(&self, ports: &mut Vec<Port>) -> Result<bool, Error> {
         let mut bytes = [0; READ_PORTS * size_of::<u32>()];
         let count = match rustix::io::read(&self.file, &mut bytes) {
             Ok(count) => count,
@@ -97,7 +97,7 @@ impl Evtchn {
         };
         let read = bytes.get(..count).unwrap_or_default();
         let (words, _) = read.as_chunks();
-        ports.extend(words.iter().map(|word| u32::from_ne_bytes(*word)));
+        ports.extend(words.iter().map(|word| Port(u32::from_ne_bytes(*word))));
         Ok(count == bytes.len())
     }
 
@@ -105,10 +105,10 @@ impl Evtchn {
     ///
     /// # Errors
     /// Linux's answer.
-    pub fn unmask(&self, ports: &[u32]) -> Result<(), Error> {
+    pub fn unmask(&self, ports: &[Port]) -> Result<(), Error> {
         // The driver takes a page at a time.
         for some in ports.chunks(READ_PORTS) {
-            let bytes: Vec<u8> = some.iter().flat_map(|port| port.to_ne_bytes()).collect();
+            let bytes: Vec<u8> = some.iter().flat_map(|port| port.0.to_ne_bytes()).collect();
             rustix::io::write(&self.file, &bytes).map_err(|source| Error::call("unmask events", source))?;
         }
         Ok(())

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use vm_memory::Bytes;
+use xenolith_abi::Port;
 use xenolith_abi::ioreq::SLOTS_PER_PAGE;
 
 use crate::xen::dm::DeviceModel;
@@ -169,10 +170,11 @@ fn requests(model: &DeviceModel, id: u16, vcpus: u32, events: Evtchn) -> Result<
 }
 
 /// The guest's port of a vCPU's channel.
-fn vcpu_port(page: &Mapping, vcpu: u32) -> Result<u32, Error> {
+fn vcpu_port(page: &Mapping, vcpu: u32) -> Result<Port, Error> {
     let port = slot::offset(vcpu)
         .and_then(|offset| page.slice().read_obj::<u32>(offset.checked_add(slot::PORT)?).ok());
     port.filter(|&port| port != 0)
+        .map(Port)
         .ok_or_else(|| Error::unfit(format!("the ioreq page names no event channel for vCPU {vcpu}")))
 }
 

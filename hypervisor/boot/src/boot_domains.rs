@@ -4,29 +4,27 @@
 //! is reported, its number stays unused, and the others are built all the same. What a domain gets of the machine's
 //! devices is decided by [`Owners`] alone.
 
+mod aarch64;
 mod error;
 mod layout;
 mod memory;
 
 use alloc::vec::Vec;
 
-use machine_model::gic::Gic;
-use machine_model::tree::{self, Hypervisor as HypervisorNode, Partial, Spec};
-use xenolith_abi::Intid;
+use machine_model::tree::Partial;
 use xenolith_abi::hvm::HvmParam;
 
-use xenolith_arch as arch;
 use xenolith_core::types::{DomId, Gfn, Ipa, PAGE_SHIFT, PAGE_SIZE};
-use xenolith_domain::arch::ArchConfig;
+use xenolith_domain::arch::FIRST_SHARED_INTERRUPT;
 use xenolith_domain::hypervisor::Hypervisor;
-use xenolith_host::domain_tree::free_ppi;
+use xenolith_host::domain_tree::free_private_interrupt;
 use xenolith_host::image::Placement;
 use xenolith_host::passthrough::{Fragment, Granted, Owners};
 use xenolith_host::platform::{BootDomain, Enhanced, Platform, Region};
-use xenolith_isa::vgic::MAX_SPIS;
 use xenolith_memory::frames::FrameRange;
 use xenolith_memory::p2m::MapKind;
 
+use crate::guest;
 use crate::load::{Plan, Ready};
 use crate::static_shm::{StaticShm, reserve_port};
 use xenolith_domain::domain::{Domain, DomainRef};
@@ -44,18 +42,18 @@ const MAX_PORT: u32 = 1023;
 /// The bytes of a module, which nobody changes any more.
 pub type Files<'f, 'a> = &'f dyn Fn(Region) -> &'a [u8];
 
-/// Builds the domains, gives all domains what they have in common, and reports what cannot be had. Nothing of them runs
+/// Builds the domains, connects their static shared memory and channels, and reports what cannot be had. Nothing of them runs
 /// yet. `host` is the machine's device tree, in which `platform` was read.
 #[inline(never)]
 pub fn build_boot_domains(
     hv: &Hypervisor,
     platform: &Platform,
     host: &[u8],
-    common: &StaticShm,
+    static_shm: &StaticShm,
     files: Files<'_, '_>,
 ) -> Vec<Ready> {
-    let mut ready = build_all(hv, platform, host, common, files);
-    common.connect(hv, platform, &mut ready);
+    let mut ready = build_all(hv, platform, host, static_shm, files);
+    static_shm.connect(hv, platform, &mut ready);
     ready
 }
 
@@ -63,7 +61,7 @@ fn build_all(
     hv: &Hypervisor,
     platform: &Platform,
     host: &[u8],
-    common: &StaticShm,
+    static_shm: &StaticShm,
     files: Files<'_, '_>,
 ) -> Vec<Ready> {
     let mut ready = Vec::new();
@@ -82,7 +80,7 @@ fn build_all(
             for property in &node.ignored {
                 log::warn!("{id} ({}): `{property}` has no effect", node.path);
             }
-            Builder { hv, platform, host, common, files, node, id }.build(&mut owners)
+            Builder { hv, platform, host, static_shm, files, node, id }.build(&mut owners)
         });
         match built {
             Ok(domain) => ready.push(domain),
@@ -104,7 +102,7 @@ struct Builder<'b, 'a> {
     hv: &'b Hypervisor,
     platform: &'b Platform,
     host: &'b [u8],
-    common: &'b StaticShm,
+    static_shm: &'b StaticShm,
     files: Files<'b, 'a>,
     node: &'b BootDomain,
     id: DomId,
@@ -114,7 +112,7 @@ struct Builder<'b, 'a> {
 struct Parts<'a> {
     layout: Layout,
     vcpus: u16,
-    spis: u16,
+    shared_interrupts: u16,
     ram: Vec<(Gfn, FrameRange)>,
     plan: Plan<'a>,
     tree: Vec<u8>,
@@ -132,7 +130,7 @@ impl<'a> Builder<'_, 'a> {
         };
         let vcpus = self.vcpus()?;
         for memory in &node.common.memory {
-            self.common.of(memory).map_err(BootError::Common)?;
+            self.static_shm.of(memory).map_err(BootError::StaticShm)?;
         }
         let area = memory::allocate(&hv.frames, id, node.memory, node.direct_map)?;
         let not_made = |error| {
@@ -176,8 +174,8 @@ impl<'a> Builder<'_, 'a> {
         let partial = fragment.map(|fragment| Partial::read(&fragment.tree().fdt())).transpose();
         let partial = partial.map_err(BootError::Tree)?;
         let tree = self.tree(&layout, vcpus, &plan, partial.as_ref())?;
-        let spis = self.spis(&layout, granted)?;
-        Ok(Parts { layout, vcpus, spis, ram, plan, tree })
+        let shared_interrupts = self.shared_interrupts(&layout, granted)?;
+        Ok(Parts { layout, vcpus, shared_interrupts, ram, plan, tree })
     }
 
     /// The domain with its memory and without anything in it.
@@ -230,9 +228,11 @@ impl<'a> Builder<'_, 'a> {
     }
 
     fn vcpus(&self) -> Result<u16, BootError> {
-        let found = &self.platform.gic.layout;
-        let gic = if self.node.direct_map { *found } else { Gic::guest(found.version()) };
-        let limit = gic.max_vcpus();
+        let controller = match self.node.direct_map {
+            true => guest::machine_controller(self.platform),
+            false => guest::guest_controller(self.platform),
+        };
+        let limit = controller.max_vcpus();
         let vcpus = u16::try_from(self.node.vcpus).ok().filter(|&vcpus| vcpus <= limit);
         vcpus.ok_or(BootError::TooManyVcpus { vcpus: self.node.vcpus, limit })
     }
@@ -242,8 +242,8 @@ impl<'a> Builder<'_, 'a> {
         let request = layout::Request {
             platform,
             windows: &granted.windows,
-            uart: node.vpl011,
-            common: &node.common.memory,
+            uart: node.uart,
+            static_shm: &node.common.memory,
             address_bits: hv.geometry.bits(),
         };
         if !node.direct_map {
@@ -252,15 +252,16 @@ impl<'a> Builder<'_, 'a> {
         let banks = area
             .iter()
             .map(|range| machine_model::Region::new(range.first.base().0, range.pages << PAGE_SHIFT));
-        let event_ppi = free_ppi(self.host, platform).ok_or(BootError::NoEventInterrupt)?;
-        layout::direct(&request, banks.collect(), event_ppi, &owners.devices())
+        let event_interrupt =
+            free_private_interrupt(self.host, platform).ok_or(BootError::NoEventInterrupt)?;
+        layout::direct(&request, banks.collect(), event_interrupt, &owners.devices())
     }
 
     /// How many shared interrupts the controller has: enough for all that the domain is given.
-    fn spis(&self, layout: &Layout, granted: &Granted) -> Result<u16, BootError> {
-        let there = arch::gic::shared_interrupts().min(MAX_SPIS.into());
-        let spis = u16::try_from(self.node.spis.unwrap_or(there)).ok().filter(|&spis| spis <= MAX_SPIS);
-        let spis = spis.ok_or(BootError::Property { property: "nr_spis", problem: "is more than 988" })?;
+    fn shared_interrupts(&self, layout: &Layout, granted: &Granted) -> Result<u16, BootError> {
+        let wanted = self.node.shared_interrupts;
+        let count = wanted.map_or(Some(guest::shared_interrupts()), guest::checked_shared_interrupts);
+        let count = count.ok_or(BootError::Property { property: "nr_spis", problem: "is more than 988" })?;
         if let Some(uart) = layout.uart
             && let Some((node, _)) = granted.interrupts.iter().find(|(_, line)| line.intid == uart.interrupt)
         {
@@ -268,53 +269,16 @@ impl<'a> Builder<'_, 'a> {
         }
         let lines = granted.interrupts.iter().map(|(_, line)| line.intid);
         let highest = lines.chain(layout.uart.map(|uart| uart.interrupt)).max().unwrap_or_default();
-        if highest.0 >= Intid::FIRST_SPI.0 + u32::from(spis) {
+        if highest.0 >= FIRST_SHARED_INTERRUPT.0 + u32::from(count) {
             let problem = "is too small for the domain's devices";
             return Err(BootError::Property { property: "nr_spis", problem });
         }
-        Ok(spis)
-    }
-
-    #[inline(never)]
-    fn tree(
-        &self,
-        layout: &Layout,
-        vcpus: u16,
-        plan: &Plan<'_>,
-        partial: Option<&Partial>,
-    ) -> Result<Vec<u8>, BootError> {
-        let Builder { hv, platform, node, .. } = *self;
-        let frequency = platform.timer.frequency;
-        let seed = platform.seed.of(self.id);
-        let common: Vec<tree::StaticShm<'_>> =
-            node.common.memory.iter().map(crate::static_shm::for_tree).collect();
-        let uart = layout.uart.map(|uart| alloc::format!("/sbsa-pl011@{:x}", uart.registers.start));
-        let spec = Spec {
-            version: hv.options.xen_version.numbers(),
-            vcpus,
-            memory: &layout.banks,
-            arguments: node.kernel.arguments.as_deref().unwrap_or_default(),
-            initrd: plan.initrd().map(|(start, size)| machine_model::Region::new(start.0, size)),
-            seed: seed.as_ref().map_or(&[], |seed| seed.as_slice()),
-            stdout: uart.as_deref(),
-            gic: layout.gic,
-            timer: tree::Timer { frequency, ..layout.timer },
-            hypervisor: (node.enhanced != Enhanced::Disabled).then_some(HypervisorNode {
-                grant_window: layout.grant_window,
-                extended_regions: &layout.extended_regions,
-                event_ppi: layout.event_ppi,
-            }),
-            virtio: &[],
-            static_shm: &common,
-            uart: layout.uart,
-            partial,
-        };
-        tree::build(&spec).map_err(BootError::Tree)
+        Ok(count)
     }
 
     fn config<'p>(&self, parts: &'p Parts<'_>) -> DomainConfig<'p> {
         let node = self.node;
-        let Parts { layout, ram, vcpus, spis, .. } = parts;
+        let Parts { layout, ram, vcpus, shared_interrupts, .. } = parts;
         let frames = |asked: Option<u32>, default| asked.unwrap_or(default).clamp(1, MAX_GRANT_FRAMES);
         DomainConfig {
             id: self.id,
@@ -329,13 +293,7 @@ impl<'a> Builder<'_, 'a> {
             maptrack_frames: frames(node.maptrack_frames, MAPTRACK_FRAMES),
             trap_unmapped: false,
             paused: false,
-            arch: ArchConfig {
-                gic: layout.gic,
-                spis: *spis,
-                event_ppi: layout.event_ppi,
-                guest_timer: layout.timer.r#virtual,
-                physical_timer: layout.timer.physical,
-            },
+            arch: layout.config(*shared_interrupts),
         }
     }
 

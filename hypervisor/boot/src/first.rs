@@ -8,9 +8,7 @@ mod memory;
 
 use alloc::vec::Vec;
 
-use xenolith_arch as arch;
 use xenolith_core::types::{DomId, Gfn, Intid, Ipa, Mfn, PAGE_SHIFT};
-use xenolith_domain::arch::ArchConfig;
 use xenolith_domain::hypervisor::Hypervisor;
 use xenolith_host::command_line::Options;
 use xenolith_host::domain_tree::{self, HardwareDomainSpec, HardwareDomainTree};
@@ -18,6 +16,7 @@ use xenolith_host::platform::{Platform, Region, StaticShmNode, merge, subtract};
 use xenolith_memory::frames::FrameRange;
 use xenolith_memory::p2m::MapKind;
 
+use crate::guest;
 use crate::load::{LoadError, Plan, Ready};
 use crate::static_shm::StaticShm;
 use xenolith_domain::domain::{Domain, DomainRef};
@@ -45,27 +44,27 @@ pub struct Modules<'a> {
     pub grant_window: Region,
 }
 
-/// Builds the first domain, without what it has in common with others. Nothing of it runs yet.
+/// Builds the first domain, without the static shared memory. Nothing of it runs yet.
 #[inline(never)]
 pub fn build_first(
     hv: &Hypervisor,
     platform: &Platform,
     modules: &Modules<'_>,
-    common: &StaticShm,
+    static_shm: &StaticShm,
 ) -> Result<Ready, FirstError> {
     let vcpus = number_of_vcpus(&hv.options, hv.cpus(), platform)?;
     let area = memory::allocate(&hv.frames, hv.options.dom0_memory.unwrap_or(DEFAULT_MEMORY))?;
-    let event_ppi =
-        domain_tree::free_ppi(modules.device_tree, platform).ok_or(FirstError::NoEventInterrupt)?;
+    let event_interrupt = domain_tree::free_private_interrupt(modules.device_tree, platform)
+        .ok_or(FirstError::NoEventInterrupt)?;
     let ram: Vec<_> = area.iter().map(|&range| (Gfn(range.first.0), range)).collect();
-    let domain = DomainBuilder::new(hv, &config(platform, vcpus, event_ppi, &ram))?;
+    let domain = DomainBuilder::new(hv, &config(platform, vcpus, event_interrupt, &ram))?;
     let banks: Vec<(Ipa, u64)> =
         area.iter().map(|range| (Gfn(range.first.0).base(), range.pages << PAGE_SHIFT)).collect();
     let module = || platform.kernel().map(|kernel| kernel.path.clone()).unwrap_or_default();
     let not_loaded = |error: LoadError| FirstError::Load { module: module(), error };
     let plan = Plan::for_banks(modules.kernel, modules.ramdisk, &banks).map_err(not_loaded)?;
-    let common: Vec<&StaticShmNode> = common.available(&platform.first_common.memory).collect();
-    let in_tree: Vec<_> = common.iter().map(|memory| crate::static_shm::for_tree(memory)).collect();
+    let shared: Vec<&StaticShmNode> = static_shm.available(&platform.first_common.memory).collect();
+    let in_tree: Vec<_> = shared.iter().map(|memory| crate::static_shm::for_tree(memory)).collect();
     let spec = HardwareDomainSpec {
         vcpus,
         memory: &banks,
@@ -73,8 +72,8 @@ pub fn build_first(
         initrd: plan.initrd(),
         xen_version: hv.options.xen_version.numbers(),
         grant_window: (Ipa(modules.grant_window.start().0), modules.grant_window.size()),
-        extended_regions: &memory::extended_regions(platform, modules, &banks, &common),
-        event_ppi,
+        extended_regions: &memory::extended_regions(platform, modules, &banks, &shared),
+        event_interrupt,
         common: &in_tree,
         hidden: &platform.uart.iter().map(|uart| uart.path.as_str()).collect::<Vec<_>>(),
     };
@@ -113,7 +112,7 @@ fn number_of_vcpus(options: &Options, cpus: u16, platform: &Platform) -> Result<
 fn config<'a>(
     platform: &Platform,
     vcpus: u16,
-    event_ppi: Intid,
+    event_interrupt: Intid,
     ram: &'a [(Gfn, FrameRange)],
 ) -> DomainConfig<'a> {
     DomainConfig {
@@ -129,13 +128,7 @@ fn config<'a>(
         maptrack_frames: MAPTRACK_FRAMES,
         trap_unmapped: true,
         paused: false,
-        arch: ArchConfig {
-            gic: platform.gic.layout,
-            spis: arch::gic::shared_interrupts().min(xenolith_isa::vgic::MAX_SPIS.into()) as u16,
-            event_ppi,
-            guest_timer: platform.timer.r#virtual,
-            physical_timer: platform.timer.physical,
-        },
+        arch: guest::machine_config(platform, event_interrupt),
     }
 }
 
@@ -165,7 +158,7 @@ fn map_devices(domain: &Domain, tree: &HardwareDomainTree, banks: &[(Ipa, u64)])
 
 /// Gives the devices' interrupts to the domain: each is backed by the physical one of its number.
 fn route_interrupts(domain: DomainRef<'_>, tree: &HardwareDomainTree) -> Result<(), FirstError> {
-    for interrupt in &tree.spis {
+    for interrupt in &tree.interrupts {
         domain.hv.give_interrupt(interrupt.intid, domain.id).map_err(FirstError::Call)?;
         domain.attach_interrupt(interrupt.intid);
     }

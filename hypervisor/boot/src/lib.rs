@@ -5,6 +5,7 @@
 
 extern crate alloc;
 
+mod aarch64;
 mod boot_domains;
 mod first;
 mod load;
@@ -12,6 +13,9 @@ mod machine;
 mod memory_layout;
 mod start;
 mod static_shm;
+
+// The machine's and the guests' architecture. Nothing beside that module, and `boot_domains::aarch64`, names what only one has.
+use aarch64 as guest;
 
 pub use boot_domains::build_boot_domains;
 pub use first::{FirstError, GRANT_FRAMES, Modules, build_first};

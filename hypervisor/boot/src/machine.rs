@@ -24,8 +24,8 @@ pub trait Machine {
     /// Makes RAM and, if the options want one, the console usable.
     fn prepare(&self, options: &Options);
 
-    /// The shape of every domain's stage 2; `None` when the CPUs name a size of physical addresses that nobody knows.
-    fn stage2_geometry(&self) -> Option<Geometry>;
+    /// The shape of every domain's p2m; `None` when the CPUs name a size of physical addresses that nobody knows.
+    fn p2m_geometry(&self) -> Option<Geometry>;
 
     /// Takes charge of RAM as the layout says. Called once.
     fn take_memory(&self, layout: MemoryLayout) -> Frames;

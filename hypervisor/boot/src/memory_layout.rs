@@ -29,8 +29,8 @@ impl fmt::Display for NoRoom {
 }
 
 impl MemoryLayout {
-    /// The layout of a machine, with the hypervisor's image and the device tree where they are. Memory that domains have in
-    /// common at fixed places is free, and stays so.
+    /// The layout of a machine, with the hypervisor's image and the device tree where they are. Static shared memory
+    /// at fixed places is free, and stays so.
     ///
     /// # Errors
     ///

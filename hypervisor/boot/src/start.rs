@@ -4,18 +4,18 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 
-use xenolith_abi::domctl::GicVersion;
 use xenolith_arch as arch;
-use xenolith_core::types::{CpuId, Intid, PAGE_SHIFT};
+use xenolith_core::types::{CpuId, PAGE_SHIFT};
 use xenolith_domain::console::console;
-use xenolith_domain::hypervisor::{Hypervisor, Lines};
+use xenolith_domain::hypervisor::Hypervisor;
 use xenolith_host::command_line::{Options, Scheduler as SchedulerOption};
-use xenolith_host::platform::{MAX_CPUS, Platform, Region, Trigger};
+use xenolith_host::platform::{MAX_CPUS, Platform, Region};
 use xenolith_memory::account::Account;
 use xenolith_policy::sched::{Policy, Scheduler};
 
 use crate::boot_domains::build_boot_domains;
 use crate::first::{FirstError, GRANT_FRAMES, Modules, build_first};
+use crate::guest;
 use crate::load::Ready;
 use crate::machine::{Image, Machine};
 use crate::memory_layout::{MemoryLayout, reclaimable};
@@ -37,9 +37,13 @@ pub fn boot(machine: impl Machine, platform: &Platform) {
     }
     let image = machine.image();
     let tree = extent(machine.device_tree());
-    let (hypervisor, common) = assemble(&machine, platform, options, tree);
+    let (hypervisor, static_shm) = assemble(&machine, platform, options, tree);
     machine.install(hypervisor);
-    enable_console_input(hypervisor.lines().console, platform);
+    if hypervisor.lines().console.is_some()
+        && let Some(line) = platform.uart.as_ref().and_then(|uart| uart.interrupt)
+    {
+        guest::enable_line(line);
+    }
     for number in 1..machine.cpus() {
         if machine.start_cpu(CpuId(number)) {
             hypervisor.count_cpu();
@@ -48,7 +52,7 @@ pub fn boot(machine: impl Machine, platform: &Platform) {
     for test in &hypervisor.options.tests {
         machine.self_test(test);
     }
-    let first = match first_domain(hypervisor, &machine, platform, &common) {
+    let first = match first_domain(hypervisor, &machine, platform, &static_shm) {
         Ok(first) => first,
         Err(error) => {
             log::error!("there is no first domain: {error}");
@@ -56,7 +60,7 @@ pub fn boot(machine: impl Machine, platform: &Platform) {
             arch::halt()
         }
     };
-    let others = build_boot_domains(hypervisor, platform, machine.device_tree(), &common, &|region| {
+    let others = build_boot_domains(hypervisor, platform, machine.device_tree(), &static_shm, &|region| {
         machine.module(region)
     });
     machine.reclaim(&hypervisor.frames, &mut reclaimable(platform, image.region, tree).into_iter());
@@ -82,10 +86,7 @@ fn greet(platform: &Platform, cpus: u16) {
 
 fn describe(platform: &Platform) -> String {
     let memory: u64 = platform.memory.iter().map(|bank| bank.size()).sum();
-    let controller = match platform.gic.layout.version() {
-        GicVersion::V2 => "GICv2",
-        GicVersion::V3 => "GICv3",
-    };
+    let controller = guest::controller_name(platform);
     format!("{} MiB of RAM, {controller}", memory >> 20)
 }
 
@@ -98,7 +99,7 @@ fn extent(bytes: &[u8]) -> Region {
     }
 }
 
-/// Makes the hypervisor: its memory first, with what domains have in common at fixed places, then what is kept in it.
+/// Makes the hypervisor: its memory first, with the static shared memory at fixed places, then what is kept in it.
 #[inline(never)]
 fn assemble(
     machine: &impl Machine,
@@ -109,34 +110,20 @@ fn assemble(
     let layout = MemoryLayout::new(platform, machine.image().region, tree);
     let layout = layout.unwrap_or_else(|no_room| panic!("{no_room}"));
     let frames = machine.take_memory(layout);
-    let common = StaticShm::take(&frames, platform);
+    let static_shm = StaticShm::take(&frames, platform);
     let policy = match options.scheduler {
         SchedulerOption::Fair => Policy::Fair,
         SchedulerOption::Pinned => Policy::Pinned,
     };
     let scheduler = Scheduler::new(policy, machine.cpus(), arch::ticks(SLICE * 1_000_000));
     let console = platform.uart.as_ref().filter(|_| options.console).and_then(|uart| uart.interrupt);
-    let lines = Lines {
-        timer: platform.timer.hypervisor,
-        guest_timer: platform.timer.r#virtual,
-        maintenance: platform.gic.maintenance,
-        console: console.map(|line| line.intid),
-    };
-    let Some(geometry) = machine.stage2_geometry() else {
+    let lines = guest::lines(platform, console);
+    let Some(geometry) = machine.p2m_geometry() else {
         panic!("the CPU has an unknown physical address size")
     };
     let command_line = platform.command_line.clone();
     let hypervisor = Hypervisor::new(options, command_line, frames, scheduler, geometry, lines);
-    (Box::leak(Box::new(hypervisor)), common)
-}
-
-fn enable_console_input(line: Option<Intid>, platform: &Platform) {
-    if let Some(intid) = line {
-        let line = platform.uart.as_ref().and_then(|uart| uart.interrupt);
-        arch::gic::set_trigger(intid, line.is_some_and(|line| line.trigger == Trigger::Edge));
-        arch::gic::route(intid, CpuId(0));
-        arch::gic::enable(intid);
-    }
+    (Box::leak(Box::new(hypervisor)), static_shm)
 }
 
 #[inline(never)]
@@ -144,7 +131,7 @@ fn first_domain(
     hypervisor: &Hypervisor,
     machine: &impl Machine,
     platform: &Platform,
-    common: &StaticShm,
+    static_shm: &StaticShm,
 ) -> Result<Ready, FirstError> {
     let kernel = platform.kernel().ok_or(FirstError::NoKernel)?;
     let ramdisk = platform.ramdisk().map(|ramdisk| ramdisk.region).or(platform.initrd);
@@ -154,7 +141,7 @@ fn first_domain(
         ramdisk: ramdisk.map(|region| machine.module(region)),
         grant_window: grant_window(machine.image()).ok_or(FirstError::NoHypervisorMemory)?,
     };
-    build_first(hypervisor, platform, &modules, common)
+    build_first(hypervisor, platform, &modules, static_shm)
 }
 
 /// The first domain's grant table frames show up where our own image is: RAM that no domain ever gets.

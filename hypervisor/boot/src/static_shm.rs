@@ -1,7 +1,7 @@
-//! What domains that start with the machine have in common: memory and event channels, joined when all domains are built
-//! and none runs.
+//! Static shared memory and static event channels: what domains that start with the machine have in common, connected when all
+//! of them are built and none runs.
 //!
-//! Common memory is taken from the machine before anyone else gets RAM, and is `DOMID_IO`'s until its owner is there. A
+//! The memory is taken from the machine before anyone else gets RAM, and is `DOMID_IO`'s until its owner is there. A
 //! domain that only maps it holds a reference to each of its frames, and so does no domain when it is the owner's RAM: so
 //! a domain's end leaves the others what they have. Memory without an owner is never given back.
 
@@ -29,7 +29,7 @@ const BLOCK: u8 = 9;
 /// Tables that a mapping needs besides those for its single pages.
 const MORE_TABLES: u64 = 4;
 
-/// The memory that domains have in common, by its name; `None`: it could not be had.
+/// The regions of static shared memory, by their names; `None`: there was no RAM for it.
 pub struct StaticShm(Vec<(String, Option<FrameRange>)>);
 
 /// Why there is no memory for a node.
@@ -89,7 +89,7 @@ impl StaticShm {
         memory.iter().filter(|memory| self.of(memory).is_ok())
     }
 
-    /// Gives each domain what it has in common with others. `ready` are the domains that are built, less the first one;
+    /// Maps each domain's static shared memory, and connects its static event channels. `ready` are the domains that are built, less the first one;
     /// one whose part fails is destroyed, and is not among them afterwards.
     #[inline(never)]
     pub fn connect(&self, hv: &Hypervisor, platform: &Platform, ready: &mut Vec<Ready>) {
@@ -151,7 +151,7 @@ impl StaticShm {
     }
 }
 
-/// A node for memory that domains have in common, as the domain's tree has it.
+/// A node of static shared memory, as the domain's tree has it.
 pub(super) fn for_tree(memory: &StaticShmNode) -> tree::StaticShm<'_> {
     let place = machine_model::Region::new(memory.guest.0, memory.size);
     tree::StaticShm { id: &memory.id, place }
@@ -224,7 +224,7 @@ pub fn reserve_port(domain: &Domain, end: &EventEnd) -> Result<(), Errno> {
     domain.events.lock().reserve(Port(end.port), end.remote)
 }
 
-/// Maps memory that the domain has in common with others; the owner gets it as its own RAM, and has to come first.
+/// Maps static shared memory into a domain; the owner gets it as its own RAM, and has to come first.
 /// After an error nothing is mapped, and nobody has got it.
 #[inline(never)]
 fn map_common(domain: DomainRef<'_>, wanted: &StaticShmNode, range: FrameRange) -> Result<(), Errno> {

@@ -1,7 +1,11 @@
 //! Who makes a hypercall, with what arguments, and how it ends.
 //!
-//! A call that has worked for long while an interrupt waits is a hypercall continuation: it returns to the guest with its
-//! progress in the arguments, and is made anew after the interrupt ([`Reply::Continue`]).
+//! A call that has worked for long while an interrupt waits becomes a hypercall continuation ([`Reply::Continue`]): its progress
+//! goes into the argument registers and the program counter back to the call, so that the guest takes the interrupt and then
+//! makes the rest of the call.
+//!
+//! The families say which error each operation returns. Every call whose arguments lead to memory returns `EFAULT` besides, if
+//! the caller itself could not read, or write, what they lead to.
 
 use alloc::sync::Arc;
 
@@ -17,16 +21,16 @@ use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
 /// The five arguments.
 pub type Arguments = [u64; 5];
 
-/// How a call ended, if it did.
+/// How a call ends that does not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// The result.
+    /// The result: zero, or what was asked for.
     Value(u64),
-    /// A hypercall continuation: more is to be done, and the call is made again with these arguments.
+    /// A hypercall continuation: the guest makes the rest of the call, with these arguments.
     Continue(Arguments),
 }
 
-/// The result of a call.
+/// How a call ends.
 pub type Answer = Result<Reply, Errno>;
 
 /// Done, with zero as the result.
@@ -55,17 +59,21 @@ impl<'a> Caller<'a> {
         self.vcpu.domain.on(self.hv)
     }
 
-    /// Whether a long call should let the guest take an interrupt first.
+    /// Whether an interrupt is pending on this CPU, which a long call lets the guest take before it goes on.
     pub fn should_pause(&self) -> bool {
         arch::interrupt_waits()
     }
 
-    /// The domain that `id` means, if the caller may act for it: itself, or any other for the control domain.
+    /// The domain that `id` means, if the caller may act for it: itself (`DOMID_SELF` or by its number), or any other for the
+    /// control domain. `EPERM`: another, and the caller is not the control domain. `ESRCH`: there is none.
     #[inline(never)]
     pub fn target(&self, id: DomId) -> Result<Arc<Domain>, Errno> {
+        // Its own number, too, without a look at the list of domains: a call of a domain about itself is the frequent
+        // case.
         if id == DomId::SELF || id == self.domain().id {
             return Ok(self.vcpu.domain.clone());
         }
+        // Before the list is asked: who may not act for others does not learn which there are.
         self.require_control()?;
         self.hv.domain(id).ok_or(Errno::ESRCH)
     }
@@ -80,7 +88,7 @@ impl<'a> Caller<'a> {
         if guest.has_device_model(&self.domain()) { Ok(guest) } else { Err(Errno::EPERM) }
     }
 
-    /// Refuses everyone but the control domain.
+    /// `EPERM`: the caller is not the control domain.
     pub fn require_control(&self) -> Result<(), Errno> {
         if self.domain().is_control { Ok(()) } else { Err(Errno::EPERM) }
     }

@@ -14,7 +14,11 @@ use crate::caller::{Answer, Arguments, Caller, Reply, value};
 /// Bytes taken at a time.
 const CHUNK: usize = 128;
 
-/// Arguments: what to do; bytes; where.
+/// Arguments: what to do; bytes; where. `ENOSYS`: no such operation. `EPERM`: the caller is not the control domain; a
+/// domain that may log may write.
+///
+/// - `write`: none besides. A continuation has the rest of the bytes.
+/// - `read`: the number of bytes that were waiting, up to 128. `E2BIG`: room for more than an `i32` counts.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [op, count, buffer, ..] = arguments;
     if !caller.domain().is_control && !caller.domain().may_log.load(Ordering::Relaxed) {

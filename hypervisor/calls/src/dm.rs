@@ -4,7 +4,7 @@ use xenolith_abi::dm::{
     Buffer, CreateServer, DestroyServer, DmOp, Header, INFO_NO_GFNS, MAX_BUFFERS, NrVcpus, Range, RangeType,
     ServerInfo, SetIrqLevel, SetServerState,
 };
-use xenolith_abi::{DomId, Errno, GuestPtr};
+use xenolith_abi::{DomId, Errno, GuestPtr, Port};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use xenolith_domain::domain::DomainRef;
@@ -38,6 +38,18 @@ impl Payload {
 }
 
 /// Arguments: the guest; the number of buffers; their array.
+///
+/// `ENODATA`, `E2BIG`: no buffer, or too many. `ESRCH`: no such guest, or it is dying. `EPERM`: the caller is not its device
+/// model. `EOPNOTSUPP`: no such operation. `EFAULT`: the first buffer is too short for it. `EINVAL`: padding that is not zero.
+/// Besides these:
+///
+/// - `create_ioreq_server`: `EINVAL`: with buffered requests. `ENOSPC`, `ENOMEM`: too many servers or ports, or no memory.
+/// - `get_ioreq_server_info`: `EINVAL`: unknown flags. `EOPNOTSUPP`: frames of the guest, which are acquired as a resource.
+/// - those of a server: `ENOENT`: there is none. `EPERM`: another domain's.
+/// - `map_io_range_to_ioreq_server`, `unmap_...`: `EINVAL`: a range that is empty or not of memory. `EEXIST`: some server has a
+///   part. `ENOENT`: not all of it is the server's. `ENOMEM`: too many ranges, or no memory.
+/// - `set_ioreq_server_state`: `ENOMEM`: no memory for its page.
+/// - `set_irq_level`: `EINVAL`: neither low nor high, no such line, or a physical device's.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [guest, buffers, array, ..] = arguments;
     match buffers {
@@ -85,7 +97,7 @@ fn perform(caller: &Caller<'_>, guest: DomainRef<'_>, op: DmOp, payload: Payload
             if request.flags & INFO_NO_GFNS == 0 {
                 return Err(Errno::EOPNOTSUPP);
             }
-            payload.write(caller, &ServerInfo { bufioreq_port: 0, ..request })
+            payload.write(caller, &ServerInfo { bufioreq_port: Port(0), ..request })
         }
         DmOp::MapRange | DmOp::UnmapRange => {
             let request: Range = payload.read(caller)?;

@@ -31,19 +31,22 @@ enum Version {
     V17,
 }
 
-/// How an operation ended.
+/// How an operation ends that does not fail.
 enum Outcome {
     /// Done, and nothing to tell.
     Done,
     /// Done, and the structure has results in it.
     Answered,
-    /// Interrupted: made again with these arguments.
+    /// A hypercall continuation with these arguments.
     Again(Arguments),
-    /// Interrupted: the structure says what is left to do.
+    /// A hypercall continuation with the same arguments; the structure, which is written back, says what is left to do.
     Rest,
 }
 
-/// Arguments: the structure; the mark of a call made again, see [`state`].
+/// Arguments: the structure; in a continuation the mark of [`state`].
+///
+/// `EPERM`: the caller is not the control domain. `EACCES`: another version of the interface. `ESRCH`: no such domain.
+/// `ENOSYS`: no such operation, or not in this version. Others: those of the operation, which its function lists.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [address, ..] = arguments;
     caller.require_control()?;
@@ -59,6 +62,8 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         Some(DomctlOp::CreateDomain) => create::create(caller, version, &mut request),
         Some(DomctlOp::GetDomainInfo) => state::info(caller, version, &mut request),
         op => {
+            // As in Xen, the domain is looked up before the operation is known to exist: a missing domain is `ESRCH`
+            // for any number.
             let domain = caller.hv.domain(request.domain).ok_or(Errno::ESRCH)?;
             let op = op.filter(|&op| exists(op, version)).ok_or(Errno::ENOSYS)?;
             of_domain(caller, arguments, op, domain.on(caller.hv), &mut request)
@@ -71,6 +76,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
             DONE
         }
         Outcome::Again(arguments) => Ok(Reply::Continue(arguments)),
+        // What has been done is taken off the structure, so that the continuation begins where this stops.
         Outcome::Rest => {
             caller.write(address, &request)?;
             Ok(Reply::Continue(arguments))

@@ -20,6 +20,13 @@ use crate::caller::{Answer, Arguments, Caller, DONE, Reply, value};
 const LENDS_STEP: u32 = 256;
 
 /// Arguments: what to do; an array; its length.
+///
+/// `ENOSYS`: no such operation. `EINVAL`: an array of more than 2^32 requests, or not of one where there is to be one. All other
+/// outcomes are the statuses of single requests (`GNTST_*` of grant_table.h), but for these:
+///
+/// - `set_version`: `ENOSYS`: version 2. `EINVAL`: any other than 1. `get_version`: `EPERM`, `ESRCH`.
+/// - `cache_flush`: `EINVAL`: it leaves the page, or no such frame. `EPERM`: the frame is not the caller's, nor lent to it.
+/// - `transfer`: `EOPNOTSUPP`.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [op, array, count, ..] = arguments;
     let op = u32::try_from(op).ok().and_then(GrantOp::from_number).ok_or(Errno::ENOSYS)?;
@@ -68,7 +75,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     }
 }
 
-/// Does something to each element. A call that is made again goes on behind the elements that are done.
+/// Does something to each element. A continuation begins behind the elements that are done.
 fn each<T: FromBytes + IntoBytes + Immutable>(
     caller: &Caller<'_>,
     op: GrantOp,

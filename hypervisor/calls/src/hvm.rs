@@ -9,7 +9,12 @@ use xenolith_domain::domain::Domain;
 
 use crate::caller::{Answer, Arguments, Caller, DONE};
 
-/// Arguments: what to do; its argument.
+/// Arguments: what to do; its argument. `ENOSYS`: no such operation.
+///
+/// - `set_param`: `EPERM`: another domain's, for others than the control domain; one's own, for everybody. `ESRCH`: no such
+///   domain. `EINVAL`: no such parameter.
+/// - `get_param`: the same, but one's own may be read, except for the ring of a monitor (`EPERM`).
+/// - `guest_request_vm_event`: `EINVAL`: it has an argument.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [op, argument, ..] = arguments;
     match u32::try_from(op).ok().and_then(HvmOp::from_number).ok_or(Errno::ENOSYS)? {

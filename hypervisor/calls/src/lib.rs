@@ -7,6 +7,7 @@
 
 extern crate alloc;
 
+mod aarch64;
 mod access;
 mod caller;
 mod console;
@@ -24,6 +25,9 @@ mod sysctl;
 mod vcpu;
 mod version;
 mod xenolith;
+
+// The guests' architecture. Nothing beside that module names what only one has.
+use aarch64 as guest;
 
 use xenolith_abi::Errno;
 use xenolith_abi::hypercall::Hypercall;

@@ -19,7 +19,17 @@ use crate::caller::{Answer, Arguments, Caller, DONE, Reply, value};
 /// ask for more fall back to this.
 const MAX_ORDER: u32 = 9;
 
-/// Arguments: what to do, and above it how much of it a call made anew has done; the argument.
+/// Arguments: what to do, and above that, in a continuation, how much of it is done; the argument.
+///
+/// - `decrease_reservation`, `populate_physmap`: the number of extents that are done, and never an error behind the first.
+///   `EPERM`, `ESRCH`: not the caller's to ask for, or no such domain.
+/// - `add_to_physmap`: `ENOSYS`: a space that is not served, or another domain's pages, which are for the batch. `EINVAL`: no
+///   such page of the space. `EBUSY`: the shared info page is mapped elsewhere. `ENOMEM`: no memory. `EPERM`, `ESRCH`.
+/// - `add_to_physmap_batch`: a result for each page: those of `add_to_physmap`, and of [`DomainRef::map_foreign`].
+/// - `remove_from_physmap`: `ENOENT`: nothing is mapped there. `EINVAL`: a grant. `EPERM`, `ESRCH`.
+/// - `current_reservation`, `maximum_reservation`, `maximum_gpfn`: a number. `EPERM`, `ESRCH`.
+/// - `acquire_resource`: those of `resource::acquire`.
+/// - `get_vnumainfo`: `EOPNOTSUPP`, as for a domain without virtual NUMA. Others: `ENOSYS`.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [command, address, ..] = arguments;
     let op = u32::try_from(command & OP_MASK).ok().and_then(MemoryOp::from_number).ok_or(Errno::ENOSYS)?;

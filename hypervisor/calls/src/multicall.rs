@@ -9,16 +9,20 @@ use crate::caller::{Answer, Arguments, Caller, DONE, Reply};
 /// Makes one call, by number.
 type Dispatch = fn(&mut Caller<'_>, u64, Arguments) -> Answer;
 
-/// Arguments: the list; its length. What is done is taken off both when the call is made again.
+/// Arguments: the list; its length. A continuation has the rest of both.
+///
+/// Each entry has a result of its own: that of its call, `EINVAL` for a multicall in it, `ENOSYS` for a number that is none.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments, dispatch: Dispatch) -> Answer {
     let [list, count, ..] = arguments;
     let list = GuestPtr::<MulticallEntry>::new(list);
     for index in 0..count {
         let place = Caller::element(list, index)?;
         let again = Ok(Reply::Continue([place.address(), count - index, 0, 0, 0]));
+        // One entry at least, so that a list is done some time, whatever interrupts come.
         if index > 0 && caller.should_pause() {
             return again;
         }
+        // Copied once: another vCPU may write the list meanwhile.
         let mut entry = caller.read(place)?;
         let answer = if entry.op == Hypercall::Multicall.number() {
             Err(Errno::EINVAL)
@@ -30,12 +34,14 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments, dispatch: Dispatch) -
             Ok(Reply::Value(value)) => entry.result = value,
             Err(errno) => entry.result = errno.to_register(),
             Ok(Reply::Continue(rest)) => {
+                // The call's own continuation goes into its entry, and the list's begins with that entry.
                 entry.args[..rest.len()].copy_from_slice(&rest);
                 caller.write(place, &entry)?;
                 return again;
             }
         }
-        // The result is the entry's second word; the others stay the guest's.
+        // The result alone, behind the number (multicall_entry in xen.h): what the guest has written to the rest of the
+        // entry meanwhile is its own.
         caller.write_element(place.cast(), 1, &entry.result)?;
     }
     DONE

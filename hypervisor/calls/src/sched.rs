@@ -13,7 +13,15 @@ use xenolith_policy::event::Port;
 
 use crate::caller::{Answer, Arguments, Caller, DONE, Reply, value};
 
-/// Arguments: what to do; its argument.
+/// Arguments: what to do; its argument. `ENOSYS`: no such operation.
+///
+/// - `yield`, `block`: none.
+/// - `shutdown`, `shutdown_code`: `EINVAL`: no such reason.
+/// - `remote_shutdown`: `EINVAL`: no such reason. `EPERM`, `ESRCH`: another domain, for others than the control domain; no such
+///   domain.
+/// - `poll`: `EINVAL`: more than 128 ports, or no such port.
+/// - `watchdog`: the number of a new one. `EINVAL`: no such watchdog. `ENOSPC`: the domain has two.
+/// - `pin_override`: `EPERM`, and `ENOSYS` for the control domain.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [op, argument, ..] = arguments;
     match u32::try_from(op).ok().and_then(SchedOp::from_number) {

@@ -9,6 +9,9 @@ use core::sync::atomic::Ordering;
 use crate::caller::{Answer, Arguments, Caller, DONE};
 
 /// `platform_op`. Arguments: a structure, whose head says what to do.
+///
+/// `EPERM`: the caller is not the control domain. `EACCES`: another version of the interface. `ENOSYS`: no such operation.
+/// `settime64`: `EINVAL`: `mbz` is not zero, or the time is out of range.
 pub fn platform_op(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     caller.require_control()?;
     let [argument, ..] = arguments;
@@ -32,13 +35,13 @@ pub fn platform_op(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     }
 }
 
-/// `physdev_op`. The hardware domain drives its devices itself: Linux reports them, is told that nobody listens, and
-/// goes on.
+/// `physdev_op`. `ENOSYS` for every operation: the hardware domain drives its devices itself, and Linux, which reports them,
+/// goes on without.
 pub fn physdev_op(_caller: &mut Caller<'_>, _arguments: Arguments) -> Answer {
     Err(Errno::ENOSYS)
 }
 
-/// `vm_assist`. Arguments: on or off; which option.
+/// `vm_assist`. Arguments: on or off; which option. `ENOSYS`: neither on nor off. `EINVAL`: no such option.
 pub fn vm_assist(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [op, option, ..] = arguments;
     let on = match u32::try_from(op).ok().and_then(VmAssistOp::from_number) {

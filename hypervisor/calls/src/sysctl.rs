@@ -15,6 +15,9 @@ use xenolith_host::command_line::XenVersion;
 use crate::caller::{Answer, Arguments, Caller, DONE, Reply};
 
 /// Arguments: the structure.
+///
+/// `EPERM`: the caller is not the control domain. `EACCES`: another version of the interface. `ENOSYS`, `EOPNOTSUPP`: an
+/// operation that Xen does not have, or was built without. Others: those of the operation, which its function lists.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [address, ..] = arguments;
     caller.require_control()?;

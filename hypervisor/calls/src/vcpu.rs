@@ -7,7 +7,11 @@ use xenolith_core::types::VcpuId;
 
 use crate::caller::{Answer, Arguments, Caller, DONE};
 
-/// Arguments: what to do; the vCPU; the argument.
+/// Arguments: what to do; the vCPU; the argument. `ENOENT`: no such vCPU. `EINVAL`: no such operation.
+///
+/// - `register_vcpu_info`: `ENXIO`: the structure is misaligned, or would leave its page. `EINVAL`: not RAM of the domain's own,
+///   or registered before.
+/// - `register_runstate_memory_area`: none. An address that leads nowhere is looked up again when the vCPU runs next.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [op, vcpu, argument, ..] = arguments;
     let domain = caller.domain();

@@ -8,6 +8,7 @@ use xenolith_domain::arch::CAPABILITIES;
 use xenolith_domain::domain::Domain;
 
 use crate::caller::{Answer, Arguments, Caller, DONE, value};
+use crate::guest;
 
 /// What follows major and minor version.
 const EXTRA: &str = ".xenolith";
@@ -15,7 +16,13 @@ const EXTRA: &str = ".xenolith";
 /// What Xen tells in place of what a domain may not know.
 const DENIED: &str = "<denied>";
 
-/// Arguments: what to tell; where to put it.
+/// Arguments: what to tell; where to put it. `ENOSYS`: no such operation, or one that came after the version that is shown.
+///
+/// - `version`, `pagesize`: a number. `EINVAL`: `pagesize` with a buffer.
+/// - `get_features`: `EINVAL`: a submap other than 0.
+/// - `build_id`: `EPERM`: the caller is not the control domain. `ENODATA`: there is none.
+/// - those of 4.18: the length of the text. `ENOBUFS`: the buffer is shorter.
+/// - others: none. What a domain may not know is `<denied>`.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [op, buffer, ..] = arguments;
     let (major, minor) = caller.hv.options.xen_version.numbers();
@@ -81,7 +88,7 @@ fn features(domain: &Domain) -> u32 {
     feature::WRITABLE_PAGE_TABLES
         | feature::AUTO_TRANSLATED_PHYSMAP
         | feature::MEMORY_OP_VNODE_SUPPORTED
-        | feature::ARM_SMCCC_SUPPORTED
+        | guest::FEATURES
         | control
         | map
 }

@@ -11,7 +11,18 @@ use crate::caller::{Answer, Arguments, Caller, DONE, Reply, value};
 /// What there is. A slot is of no use to a backend that can have no ioreq server.
 const FEATURES: u64 = if cfg!(feature = "ioreq") { FEATURE_SLOTS } else { 0 };
 
-/// Arguments: what to do; its argument; how far a call made anew has come.
+/// Arguments: what to do; its argument; in a continuation how far it has come. `ENOSYS`: no such operation.
+///
+/// - `features`: a set of bits.
+/// - `create_slot`, `destroy_slot`, `allow_device_model`, `forbid_device_model`: `EPERM`: the caller is not the control domain.
+///   Others: those of [`Hypervisor::create_slot`], [`Hypervisor::destroy_slot`] and [`Domain::allow_device_model`]; `ESRCH`: no
+///   such domain.
+/// - `next_slot`: `ENOENT`: there is none with so high a number, for the backend that asks.
+/// - `report_slot`: `ENOENT`: the caller serves no such slot. `EINVAL`: a state that does not exist, or a text that is too long.
+///
+/// [`Hypervisor::create_slot`]: xenolith_domain::hypervisor::Hypervisor::create_slot
+/// [`Hypervisor::destroy_slot`]: xenolith_domain::hypervisor::Hypervisor::destroy_slot
+/// [`Domain::allow_device_model`]: xenolith_domain::domain::Domain::allow_device_model
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [op, argument, progress, ..] = arguments;
     match XenolithOp::from_number(op).ok_or(Errno::ENOSYS)? {
@@ -46,7 +57,7 @@ fn parties(caller: &Caller<'_>, argument: u64) -> Result<(DomId, DomId), Errno> 
     Ok((request.guest, request.backend))
 }
 
-/// What was done in part goes on where it stopped.
+/// Done, or a continuation of what was done in part.
 fn done_or_again([op, argument, ..]: Arguments, rest: Option<u64>) -> Answer {
     rest.map_or(DONE, |progress| Ok(Reply::Continue([op, argument, progress, 0, 0])))
 }

@@ -7,15 +7,18 @@ mod exit;
 mod fault;
 mod firmware;
 mod inject;
+mod interrupts;
 mod physical_timer;
 
 pub use device_access::resume;
 pub use exit::handle;
 pub use inject::system_error;
+pub use interrupts::take_all as take_interrupts;
 pub use physical_timer::due as timer_due;
 
+use xenolith_arch as arch;
 use xenolith_domain::cpu::Local;
-use xenolith_domain::domain::DomainRef;
+use xenolith_domain::domain::{Domain, DomainRef};
 use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
 use xenolith_isa::regs::GuestRegs;
 
@@ -44,6 +47,18 @@ impl<'a> Exit<'a> {
     fn reborrow(&mut self) -> Exit<'_> {
         Exit { hv: self.hv, vcpu: self.vcpu, local: self.local, regs: self.regs }
     }
+}
+
+/// Has this CPU translate guest addresses by the domain's p2m: its stage 2.
+#[inline]
+pub fn load_p2m(domain: &Domain) {
+    arch::activate_stage2(domain.arch.stage2);
+}
+
+/// Has it translate by none, so that the tables of the p2m that it had can be freed.
+#[inline]
+pub fn unload_p2m() {
+    arch::deactivate_stage2();
 }
 
 /// Whether the vCPU that runs here was in a program, and not in its kernel.

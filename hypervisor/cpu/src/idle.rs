@@ -38,6 +38,7 @@ pub fn wait(hv: &Hypervisor, cpu: CpuId, halt_poll: &mut HaltPoll) {
     let watches = halt_poll.span > 0;
     if watches {
         let end = begun.saturating_add(halt_poll.span);
+        // Who kicks a CPU that watches sends no interrupt: it leaves a mark, which `look` sees.
         hv.set_watching(cpu, true);
         while !(0..LOOKS).any(|_| look()) && arch::now() < end {
             xenolith_hw::relax();

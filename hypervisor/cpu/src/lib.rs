@@ -10,7 +10,6 @@ extern crate alloc;
 
 mod aarch64;
 mod idle;
-mod interrupts;
 mod step;
 mod switch;
 mod timers;
@@ -27,7 +26,7 @@ use xenolith_isa::trap::Syndrome;
 
 pub use step::step;
 
-/// Why the CPU came to EL2.
+/// Why the CPU came to the hypervisor.
 #[derive(Clone, Copy, Debug)]
 pub enum Event {
     /// It starts.

@@ -4,7 +4,7 @@ use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
 use xenolith_isa::regs::GuestRegs;
 
 use super::guest::Exit;
-use super::{Cpu, Event, Next, guest, interrupts, switch};
+use super::{Cpu, Event, Next, guest, switch};
 
 /// Handles one event and chooses what comes next. Kept out of the loop around it: for nearly all events it runs once.
 #[inline(never)]
@@ -12,6 +12,7 @@ pub fn step(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event)
     handle(hv, cpu, frame, &event);
     loop {
         if hv.is_kicked(cpu.id) {
+            // Before the choice: a kick that comes during it asks for another.
             hv.take_kick(cpu.id);
             cpu.local.choose();
         }
@@ -27,6 +28,8 @@ pub fn step(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event)
             local.choose();
             return Next::Idle;
         };
+        // Taken after the choice, and for whoever was chosen: whoever marks work for a vCPU that runs elsewhere kicks
+        // that CPU too.
         let pending = running.vcpu().take_pending();
         if pending.answer() {
             guest::resume(&mut Exit { hv, vcpu: running, local, regs: frame });
@@ -48,14 +51,16 @@ fn handle(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: &Event) 
     if let Some(vcpu) = running.map(VcpuRef::vcpu)
         && guest::runs_program(frame)
     {
+        // A kernel that has panicked enters no program any more (`life::crash`).
         vcpu.clear_suspicion();
     }
     match (event, running) {
-        (Event::Interrupt, _) => interrupts::take_all(hv, running, local),
+        (Event::Interrupt, _) => guest::take_interrupts(hv, running, local),
         (Event::Trap(syndrome), Some(running)) => {
             guest::handle(&mut Exit { hv, vcpu: running, local, regs: frame }, syndrome)
         }
         (Event::SystemError(syndrome), Some(running)) => guest::system_error(running, frame, syndrome),
+        // A CPU that starts has only to choose, and without a vCPU nothing traps.
         (Event::Start | Event::Trap(_) | Event::SystemError(_), _) => (),
     }
 }

@@ -13,7 +13,7 @@ use xenolith_domain::vcpu::Vcpu;
 use xenolith_isa::regs::GuestRegs;
 use xenolith_policy::sched::UnitId;
 
-use super::{Cpu, timers};
+use super::{Cpu, guest, timers};
 
 /// Chooses who runs next on this CPU and loads it. Kept out of line, so that a trap which changes nothing stays short.
 #[inline(never)]
@@ -22,6 +22,7 @@ pub fn choose(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs) {
     let now = arch::now();
     let pick = hv.scheduler.pick(cpu.id, now);
     let current = cpu.running.as_ref().map(|running| running.vcpu().unit);
+    // Often the same is chosen again: then nothing is saved.
     if pick.unit != current {
         change(hv, cpu, frame, pick.unit, now);
     }
@@ -29,6 +30,7 @@ pub fn choose(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs) {
         (Some(slice), Some(alarm)) => Some(slice.min(alarm)),
         (slice, alarm) => slice.or(alarm),
     };
+    // One timer of the CPU serves both: the end of the slice, and the first of what vCPUs wait for.
     arch::set_timer(next);
     if console().take_fresh() {
         hv.raise_global_virq(Virq::ConsoleRing);
@@ -42,6 +44,7 @@ fn change(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, unit: Option<Un
     let old = cpu.running.take();
     let old = old.as_ref().map(|old| (old, old.vcpu()));
     if let Some((old, vcpu)) = old {
+        // Its virtual timer is in the hardware only while it runs; from here on the CPU's own timer stands in for it.
         let deadline = save(old.domain.on(hv), vcpu, frame);
         timers::set_guest_timer(&mut cpu.local, vcpu, deadline);
     }
@@ -49,10 +52,11 @@ fn change(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, unit: Option<Un
     match &new {
         Some(new) => {
             let vcpu = new.vcpu();
+            // The hardware has its timer again: what the CPU watched in its place goes.
             timers::set_guest_timer(&mut cpu.local, vcpu, None);
             load(&new.domain, vcpu, frame);
         }
-        None => arch::deactivate_stage2(),
+        None => guest::unload_p2m(),
     }
     // Only now: its tables may be taken apart as soon as no CPU has it.
     if let Some((old, vcpu)) = old {
@@ -68,11 +72,14 @@ fn change(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, unit: Option<Un
 
 /// Takes a vCPU out of this CPU. Returns when its own timer will fire.
 fn save(domain: DomainRef<'_>, vcpu: &Vcpu, frame: &GuestRegs) -> Option<u64> {
+    // Before the registers: what it has done about its interrupts stands in this CPU's interface, which the next vCPU
+    // gets.
     domain.withdraw_interrupts(vcpu);
     let mut saved = vcpu.saved.lock();
     saved.regs = *frame;
     saved.context.save();
     saved.loaded = false;
+    // The interface is empty now, so it is filled anew on whatever CPU runs it next.
     vcpu.mark_interrupts_changed();
     // The timer's interrupt stays active until the guest ends it; the next vCPU here needs it inactive.
     domain.keep_timer_line(vcpu, false);
@@ -82,11 +89,13 @@ fn save(domain: DomainRef<'_>, vcpu: &Vcpu, frame: &GuestRegs) -> Option<u64> {
 /// Puts a vCPU into this CPU.
 fn load(domain: &Domain, vcpu: &Vcpu, frame: &mut GuestRegs) {
     let mut saved = vcpu.saved.lock();
-    arch::activate_stage2(domain.arch.stage2);
+    guest::load_p2m(domain);
     *frame = saved.regs;
     saved.context.load();
     saved.loaded = true;
     drop(saved);
+    // It runs, so its poll is over, whatever ended it. The load spares the common way the atomic write; the lock of
+    // `saved` is free by now, which comes after that of events.
     if vcpu.polling.load(Ordering::Relaxed) && vcpu.polling.swap(false, Ordering::Relaxed) {
         domain.events.lock().stop_polling(vcpu.id);
     }
@@ -96,6 +105,6 @@ fn load(domain: &Domain, vcpu: &Vcpu, frame: &mut GuestRegs) {
 fn follow_interrupts(domain: DomainRef<'_>, vcpu: &Vcpu, cpu: CpuId) {
     let last = vcpu.last_cpu.swap(cpu.0, Ordering::Relaxed);
     if last != cpu.0 {
-        domain.change_vgic(|vgic| vgic.reroute(vcpu.id));
+        domain.move_interrupts(vcpu.id);
     }
 }

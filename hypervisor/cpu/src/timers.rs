@@ -19,6 +19,7 @@ pub fn set_guest_timer(local: &mut Local, vcpu: &Vcpu, deadline: Option<u64>) {
 /// Handles all timers that are due.
 pub fn expire(hv: &Hypervisor, local: &mut Local, now: u64) {
     while let Some(alarm) = local.take_due(now) {
+        // Its domain has ended since; a timer stays behind and says nothing.
         let Some(vcpu) = hv.vcpu(alarm.unit) else { continue };
         let (domain, vcpu) = (vcpu.domain.on(hv), vcpu.vcpu());
         match alarm.kind {
@@ -34,6 +35,7 @@ pub fn expire(hv: &Hypervisor, local: &mut Local, now: u64) {
             }
             TimerKind::Physical => super::guest::timer_due(domain, vcpu, local, now),
             TimerKind::Poll => {
+                // It may have polled again since, and for longer.
                 if vcpu.has_polled_until(now) {
                     domain.end_poll(vcpu.id);
                 }

@@ -1,8 +1,11 @@
-//! The console: our own messages and the output of domains go to the UART and into a ring that keeps the last of them;
-//! what is typed goes to one domain at a time ([`Focus`]), and waits here if that is the control domain.
+//! The machine's console.
 //!
-//! The control domain's output is written as it is. Lines of other domains begin with the domain's name, and none of
-//! them goes on where somebody else's has begun.
+//! Output: the hypervisor's messages and what domains write go to the UART, and into a ring that keeps the last 16 KiB of it
+//! (`xl dmesg`). The control domain's output is written as it is. Each line of another domain begins with `(dN) `, and a writer
+//! who finds another's line unfinished ends it first (`turns`).
+//!
+//! Input: what is typed goes to one domain at a time ([`Focus`]). The control domain's waits here until it reads it
+//! (`CONSOLEIO_read`), any other's goes to its emulated UART.
 
 mod focus;
 mod turns;
@@ -65,14 +68,15 @@ impl Input {
 /// Bytes taken from the UART at a time.
 const BATCH: usize = 64;
 
-/// What has been typed.
+/// Input that was taken from the UART.
 #[derive(Debug)]
 pub struct Received {
-    /// What is not for the control domain. The first byte may release what was kept back.
+    /// What follows for other domains than the control domain. The first byte may release presses of the switch key that
+    /// [`Focus`] kept back.
     pub others: ArrayVec<Typed, { BATCH + MAX_TYPED }>,
-    /// The control domain has something to read.
+    /// Input waits for the control domain.
     pub for_control: bool,
-    /// There may be more.
+    /// The UART may have more: the batch was full.
     pub more: bool,
 }
 
@@ -82,9 +86,9 @@ pub struct Console {
     input: Mutex<Input>,
     dropped: AtomicUsize,
     fresh: AtomicBool,
-    /// Whose output was written last; held while a line is begun, so that nobody comes between.
+    /// Whose output was written last. Locked while somebody writes, so that no other output comes into a line.
     turns: Mutex<Turns>,
-    /// Who gets what is typed.
+    /// The domain that has the input, as [`Input::focus`] says, for readers without its lock.
     focus: AtomicU16,
 }
 
@@ -124,6 +128,7 @@ impl Console {
     /// Writes output as it is.
     #[inline(never)]
     pub fn write(&self, bytes: &[u8]) {
+        // The ring first, and its lock free again: the UART is slow, and has a lock of its own.
         self.ring.lock().push(bytes);
         self.fresh.store(true, Ordering::Relaxed);
         arch::write_console(bytes);
@@ -148,14 +153,15 @@ impl Console {
         }
     }
 
-    /// Writes a line of our own; nobody comes between its parts.
+    /// Writes a line of the hypervisor's; no other output comes into it.
     fn write_own(&self, mark: &str, text: &fmt::Arguments<'_>) {
         let mut turns = self.turns.lock();
+        // Held to the end of the line: parts of it come one by one.
         turns.interrupt(|| self.end_line());
         let _ = writeln!(Line(self), "(xenolith) {mark}{text}");
     }
 
-    /// Ends the line that somebody is in the middle of. False if nobody is.
+    /// Ends a line that is unfinished. False if none is.
     fn end_line(&self) -> bool {
         let within = !self.at_line_start();
         if within {
@@ -166,6 +172,7 @@ impl Console {
 
     fn at_line_start(&self) -> bool {
         let ring = self.ring.lock();
+        // The ring has all that was shown, whoever wrote it.
         let last = ring.written.checked_sub(1).map(|last| ring.bytes[(last % RING as u64) as usize]);
         last.is_none_or(|byte| byte == b'\n')
     }
@@ -185,13 +192,13 @@ impl Console {
         (count, end as u32)
     }
 
-    /// What has been written up to now is not shown any more to those who ask for all.
+    /// Has [`Self::read_back`] without a position begin behind what has been written up to now (`xl dmesg -c`).
     pub fn clear(&self) {
         let mut ring = self.ring.lock();
         ring.cleared = ring.written;
     }
 
-    /// Whether anything was written since this was last asked.
+    /// Tests and clears the mark that output was written, for `VIRQ_CON_RING`.
     pub fn take_fresh(&self) -> bool {
         // A plain load keeps the common way free of atomic writes.
         self.fresh.load(Ordering::Relaxed) && self.fresh.swap(false, Ordering::Relaxed)
@@ -211,7 +218,7 @@ impl Console {
         (count, position)
     }
 
-    /// Takes what has been typed from the UART, and keeps what is for the control domain.
+    /// Takes a batch of input from the UART, and keeps what is for the control domain. What finds no room is dropped.
     pub fn receive(&self) -> Received {
         let mut bytes = [0; BATCH];
         let count = arch::read_console(&mut bytes);
@@ -236,7 +243,7 @@ impl Console {
         Received { others, for_control: input.length > 0, more: count == BATCH }
     }
 
-    /// Changes who can get what is typed, and by which key.
+    /// Changes who can have the input, or the key that switches it.
     pub fn change_focus<T>(&self, change: impl FnOnce(&mut Focus) -> T) -> T {
         let mut input = self.input.lock();
         let result = change(&mut input.focus);
@@ -244,12 +251,12 @@ impl Console {
         result
     }
 
-    /// Who gets what is typed.
+    /// The domain that has the input.
     pub fn focus(&self) -> DomId {
         DomId(self.focus.load(Ordering::Relaxed))
     }
 
-    /// Takes typed bytes; returns how many.
+    /// Takes input of the control domain; returns how many bytes.
     pub fn read(&self, into: &mut [u8]) -> usize {
         let mut input = self.input.lock();
         let count = into.len().min(input.length);
@@ -262,7 +269,7 @@ impl Console {
     }
 }
 
-/// Our own messages, a line each, told apart from a domain's output by their prefix.
+/// The hypervisor's messages: a line each, with the prefix `(xenolith) `.
 struct Logger;
 
 struct Line<'a>(&'a Console);
@@ -306,13 +313,13 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
-/// Sends our messages to the console from now on.
+/// Sends the hypervisor's messages to the console from now on.
 pub fn init_log() {
     let _ = log::set_logger(&Logger);
     log::set_max_level(LevelFilter::Info);
 }
 
-/// A writer for the last words of a dying hypervisor: it waits for no lock.
+/// A writer for a panic of the hypervisor: it waits for no lock, which a CPU that has stopped might hold.
 pub fn emergency() -> impl Write {
     struct Emergency;
     impl Write for Emergency {

@@ -10,6 +10,7 @@ use xenolith_abi::event::{EventStatus, Status};
 use crate::arch::log_registers;
 use crate::hypervisor::Hypervisor;
 use xenolith_core::types::DomId;
+use xenolith_policy::event::Port;
 
 /// Event channels shown of each domain.
 const PORTS: u32 = 64;
@@ -105,7 +106,7 @@ impl Hypervisor {
     fn show_events(&self) {
         for domain in self.domains() {
             for port in 1..=PORTS {
-                let mut status = Status { dom: domain.id, port, ..Status::default() };
+                let mut status = Status { dom: domain.id, port: Port(port), ..Status::default() };
                 let known = domain.events.lock().status(&mut status);
                 if known.is_err() {
                     continue;
@@ -115,7 +116,7 @@ impl Hypervisor {
                     Some(EventStatus::Closed) | None => (),
                     Some(EventStatus::Unbound) => log::info!("{} port {port}: offered to {other}", domain.id),
                     Some(EventStatus::Interdomain) => {
-                        log::info!("{} port {port}: v{vcpu}, {other} port {}", domain.id, status.remote_port);
+                        log::info!("{} port {port}: v{vcpu}, {other} {}", domain.id, status.remote_port);
                     }
                     Some(kind) => {
                         log::info!("{} port {port}: v{vcpu}, {kind:?} {}", domain.id, status.bound_to)

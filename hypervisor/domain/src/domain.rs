@@ -66,7 +66,7 @@ pub struct Domain {
     pub arch: DomainArch,
     /// Its guest physical memory.
     pub memory: Mutex<Memory>,
-    /// CNTVOFF_EL2 of its vCPUs, once it has started (`time`).
+    /// What its virtual counter is behind the machine's, once it has started (`time`).
     pub(crate) counter_offset: Once<u64>,
     /// The page of shared info. The domain's end gives its reference back; nobody uses the page after that.
     pub shared_info: Page,

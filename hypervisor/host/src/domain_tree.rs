@@ -45,8 +45,8 @@ pub struct HardwareDomainSpec<'a> {
     pub grant_window: (Ipa, u64),
     /// Free addresses where it may map other domains' memory, ascending.
     pub extended_regions: &'a [(Ipa, u64)],
-    /// The PPI (as INTID) of event channels; [`free_ppi`] finds one.
-    pub event_ppi: Intid,
+    /// The PPI (as INTID) of event channels; [`free_private_interrupt`] finds one.
+    pub event_interrupt: Intid,
     /// Memory that it has in common with other domains.
     pub common: &'a [StaticShm<'a>],
     /// Full paths of nodes that the hypervisor keeps for itself, as the UART of its console.
@@ -62,7 +62,7 @@ pub struct HardwareDomainTree {
     /// the interrupt controller, to a hidden device or to RAM that is not reserved.
     pub mmio: Vec<Region>,
     /// The SPIs to route to it, ascending, each once.
-    pub spis: Vec<Interrupt>,
+    pub interrupts: Vec<Interrupt>,
 }
 
 /// Rewrites the host's device tree for the hardware domain. `platform` is what [`Platform::parse`] read in `host`.
@@ -84,15 +84,15 @@ pub fn hardware_domain(
     if dtb.len() > MAX_TREE {
         return Err(TreeError::TooLarge { size: dtb.len(), limit: MAX_TREE });
     }
-    Ok(HardwareDomainTree { dtb, mmio: rewritten.mmio, spis: rewritten.spis })
+    Ok(HardwareDomainTree { dtb, mmio: rewritten.mmio, interrupts: rewritten.spis })
 }
 
 /// A PPI (as INTID) that no node of the host's tree uses: the highest one, which is 31 on most machines, the one that
 /// Xen gives to guests.
-pub fn free_ppi(host: &[u8], platform: &Platform) -> Option<Intid> {
+pub fn free_private_interrupt(host: &[u8], platform: &Platform) -> Option<Intid> {
     let tree = Tree::open(host).ok()?;
     let used = used_ppis(&tree, platform);
-    (Intid::FIRST_PPI.0..Intid::FIRST_SPI.0).rev().map(Intid).find(|&intid| used & ppi_bit(intid) == 0)
+    (Intid::FIRST_PRIVATE.0..Intid::FIRST_SHARED.0).rev().map(Intid).find(|&intid| used & ppi_bit(intid) == 0)
 }
 
 /// The PPIs in use, one bit each at their INTIDs.
@@ -126,9 +126,9 @@ fn check(tree: &Tree<'_>, platform: &Platform, spec: &HardwareDomainSpec<'_>) ->
     if spec.memory.is_empty() {
         return Err(TreeError::NoMemory);
     }
-    let is_ppi = (Intid::FIRST_PPI..Intid::FIRST_SPI).contains(&spec.event_ppi);
-    if !is_ppi || used_ppis(tree, platform) & ppi_bit(spec.event_ppi) != 0 {
-        return Err(TreeError::EventPpiTaken(spec.event_ppi));
+    let is_ppi = (Intid::FIRST_PRIVATE..Intid::FIRST_SHARED).contains(&spec.event_interrupt);
+    if !is_ppi || used_ppis(tree, platform) & ppi_bit(spec.event_interrupt) != 0 {
+        return Err(TreeError::EventPpiTaken(spec.event_interrupt));
     }
     Ok(())
 }

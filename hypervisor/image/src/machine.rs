@@ -72,7 +72,7 @@ impl Machine for Aarch64<'_> {
         }
     }
 
-    fn stage2_geometry(&self) -> Option<Geometry> {
+    fn p2m_geometry(&self) -> Option<Geometry> {
         stage2::physical_bits(read_sysreg!("id_aa64mmfr0_el1")).and_then(stage2::geometry)
     }
 

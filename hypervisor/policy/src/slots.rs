@@ -19,7 +19,7 @@ pub const SLOTS_PER_GUEST: usize = 64;
 pub const MAX_SLOTS: usize = 1024;
 
 /// The lines that a device may have: shared interrupts of the guest.
-const LINES: core::ops::Range<Intid> = Intid::FIRST_SPI..Intid::SPIS_END;
+const LINES: core::ops::Range<Intid> = Intid::FIRST_SHARED..Intid::SHARED_END;
 
 /// The register of all slots.
 #[derive(Debug, Default)]

@@ -13,6 +13,7 @@ use xenolith_abi::memory::{AcquireResource, AddToPhysmapBatch, MapSpace, MemoryO
 use xenolith_abi::xenolith::{DeviceModel, Slot as DeviceSlot, SlotInterrupt, XenolithOp};
 use zerocopy::{FromZeros, IntoBytes};
 
+use xenolith_abi::Port;
 use xenolith_core::types::{DomId, PAGE_SIZE};
 use xenolith_cpu::Event;
 use xenolith_domain::domain::Domain;
@@ -136,10 +137,11 @@ impl Player {
             _ => (EventOp::Send, 1),
         };
         if size == 0 {
-            let bind = BindInterdomain { remote_dom: DomId(GUEST), remote_port: port, ..Default::default() };
+            let bind =
+                BindInterdomain { remote_dom: DomId(GUEST), remote_port: Port(port), ..Default::default() };
             self.machine.poke(&self.domains[2], at, &bind);
         } else {
-            self.machine.poke(&self.domains[2], at, &PortArgument { port });
+            self.machine.poke(&self.domains[2], at, &PortArgument { port: Port(port) });
         }
         self.call(2, Hypercall::EventChannelOp, [op.number().into(), at, 0, 0, 0]);
     }

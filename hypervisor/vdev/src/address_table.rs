@@ -26,7 +26,7 @@ pub enum Handler {
     /// The emulated UART.
     Vuart,
     /// A frame of the emulated interrupt controller, by the number that the controller gives its frames.
-    Vgic(u8),
+    InterruptController(u8),
     /// An ioreq server.
     #[cfg(feature = "ioreq")]
     Server(ServerId),
@@ -36,7 +36,7 @@ impl Handler {
     /// Whether the hypervisor answers itself.
     fn is_emulated(self) -> bool {
         match self {
-            Handler::Vuart | Handler::Vgic(_) => true,
+            Handler::Vuart | Handler::InterruptController(_) => true,
             #[cfg(feature = "ioreq")]
             Handler::Server(_) => false,
         }
@@ -46,7 +46,7 @@ impl Handler {
 /// The kind in the upper half of a handler's number, which of it in the lower.
 const KIND_SHIFT: u32 = u16::BITS;
 const KIND_VUART: u32 = 0;
-const KIND_VGIC: u32 = 1;
+const KIND_INTERRUPT_CONTROLLER: u32 = 1;
 #[cfg(feature = "ioreq")]
 const KIND_SERVER: u32 = 2;
 
@@ -54,7 +54,7 @@ impl Value for Handler {
     fn to_number(self) -> u32 {
         match self {
             Handler::Vuart => KIND_VUART << KIND_SHIFT,
-            Handler::Vgic(frame) => KIND_VGIC << KIND_SHIFT | u32::from(frame),
+            Handler::InterruptController(frame) => KIND_INTERRUPT_CONTROLLER << KIND_SHIFT | u32::from(frame),
             #[cfg(feature = "ioreq")]
             Handler::Server(id) => KIND_SERVER << KIND_SHIFT | u32::from(id.0),
         }
@@ -63,7 +63,7 @@ impl Value for Handler {
     #[inline]
     fn from_number(number: u32) -> Self {
         match number >> KIND_SHIFT {
-            KIND_VGIC => Handler::Vgic((number & 0xff) as u8),
+            KIND_INTERRUPT_CONTROLLER => Handler::InterruptController((number & 0xff) as u8),
             #[cfg(feature = "ioreq")]
             KIND_SERVER => Handler::Server(ServerId((number & 0xffff) as u16)),
             _ => Handler::Vuart,

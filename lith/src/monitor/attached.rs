@@ -37,15 +37,15 @@ pub trait Events {
 
 impl Events for Evtchn {
     fn bind(&self, domain: DomId, port: Port) -> XenResult<Port> {
-        self.bind_interdomain(domain, port.0).map(Port)
+        self.bind_interdomain(domain, port)
     }
 
     fn notify(&self, port: Port) {
-        let _ = Evtchn::notify(self, port.0);
+        let _ = Evtchn::notify(self, port);
     }
 
     fn unbind(&self, port: Port) {
-        let _ = Evtchn::unbind(self, port.0);
+        let _ = Evtchn::unbind(self, port);
     }
 }
 

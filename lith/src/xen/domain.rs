@@ -151,11 +151,11 @@ impl Domains for RealXen {
     }
 
     fn make_event_channel(&self, domain: DomId) -> Result<Port> {
-        let argument = AllocUnbound { dom: domain, remote_dom: DomId::CONTROL, port: 0 };
+        let argument = AllocUnbound { dom: domain, remote_dom: DomId::CONTROL, port: Port(0) };
         let call = Hypercall::EventChannelOp.number();
         let answer = self.call(call, EventOp::AllocUnbound.number().into(), &argument);
         let (_, answer) = answer.map_err(|failed| failed.of(domain, "make an event channel for it"))?;
-        Ok(Port(answer.port))
+        Ok(Port(answer.port.0))
     }
 
     fn set_parameter(&self, domain: DomId, parameter: HvmParam, value: u64) -> Result<()> {

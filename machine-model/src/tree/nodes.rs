@@ -179,13 +179,13 @@ pub fn uart(uart: &Pl011) -> Result<DeviceTreeNode, TreeError> {
 }
 
 fn private(what: &'static str, intid: Intid) -> Result<[u32; 3], TreeError> {
-    let number = intid.0.checked_sub(Intid::FIRST_PPI.0).filter(|_| intid < Intid::FIRST_SPI);
+    let number = intid.0.checked_sub(Intid::FIRST_PRIVATE.0).filter(|_| intid < Intid::FIRST_SHARED);
     let number = number.ok_or(TreeError::BadInterrupt { what, intid })?;
     Ok([PRIVATE, number, PPI_FLAGS])
 }
 
 fn shared(what: &'static str, intid: Intid, flags: u32) -> Result<[u32; 3], TreeError> {
-    let number = intid.0.checked_sub(Intid::FIRST_SPI.0).filter(|_| intid < Intid::SPIS_END);
+    let number = intid.0.checked_sub(Intid::FIRST_SHARED.0).filter(|_| intid < Intid::SHARED_END);
     let number = number.ok_or(TreeError::BadInterrupt { what, intid })?;
     Ok([SHARED, number, flags])
 }

@@ -8,7 +8,9 @@ use syn::visit::{self, Visit};
 use syn::{Field, FieldValue, ImplItem, Item, ItemMod, ItemUse, Macro, Stmt, Visibility};
 
 use super::names::Resolved;
-use super::tree::{FileId, ModuleId, Tree, attributes, imports, is_test, plain};
+use super::tree::{
+    FileId, ModuleId, Tree, attributes, impl_item_attributes, imports, is_test, plain, stmt_attributes,
+};
 
 /// A place in a file that names something.
 #[derive(Clone, Debug)]
@@ -93,25 +95,13 @@ impl<'ast> Visit<'ast> for Collector<'_> {
     }
 
     fn visit_impl_item(&mut self, item: &'ast ImplItem) {
-        let attributes = match item {
-            ImplItem::Const(item) => &item.attrs,
-            ImplItem::Fn(item) => &item.attrs,
-            ImplItem::Type(item) => &item.attrs,
-            ImplItem::Macro(item) => &item.attrs,
-            _ => return,
-        };
-        if !is_test(attributes) {
+        if !is_test(impl_item_attributes(item)) {
             visit::visit_impl_item(self, item);
         }
     }
 
     fn visit_stmt(&mut self, statement: &'ast Stmt) {
-        let attributes = match statement {
-            Stmt::Local(local) => &local.attrs,
-            Stmt::Macro(call) => &call.attrs,
-            _ => return visit::visit_stmt(self, statement),
-        };
-        if !is_test(attributes) {
+        if !is_test(stmt_attributes(statement)) {
             visit::visit_stmt(self, statement);
         }
     }

@@ -24,6 +24,20 @@ pub struct Table {
     /// Packages that know no architecture, and need `core` and `alloc` only.
     #[serde(default)]
     pub neutral: Vec<String>,
+    /// Files that name no architecture.
+    pub neutral_words: Option<NeutralWords>,
+}
+
+/// What no identifier of some files may say.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NeutralWords {
+    /// The packages or modules that the rule is for.
+    pub members: Vec<String>,
+    /// Modules of those that are an architecture's part, with all that lies within them.
+    pub except: Vec<String>,
+    /// The words, in lower case.
+    pub words: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]

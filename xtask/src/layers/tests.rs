@@ -244,3 +244,34 @@ fn a_module_without_a_file_is_named() {
     let error = check(&packages, &sources, &layers(&["house"])).unwrap_err().to_string();
     assert!(error.contains("house/src/low/inner.rs:1"), "{error}");
 }
+
+#[test]
+fn a_neutral_file_names_no_architecture() {
+    let files = [
+        (
+            "low.rs",
+            "mod metal;\nuse metal as guest;\nfn f() {\n    let list_registers = PL011_SPI;\n}\nstruct VgicActions;\n\
+             // A GIC, in a comment; and \"gic\" in a string.\nfn magic() -> &'static str { \"gic\" }\n\
+             fn g() {\n    log!(\"{}\", spis);\n}\n#[cfg(test)]\nmod tests {\n    fn gic() {}\n}\n",
+        ),
+        ("low/metal.rs", "pub fn gic() {}\n"),
+        ("high.rs", "use crate::low::metal;\npub fn gic() {}\n"),
+    ];
+    let rule = "[neutral_words]\nmembers = [\"house::low\", \"house::gone\"]\nexcept = [\"house::low::metal\"]\n\
+                words = [\"gic\", \"vgic\", \"spi\", \"list_register\", \"metal\"]\n\
+                [[layer]]\nname = \"a\"\nmembers = [\"house\"]\n";
+    let (packages, sources) = house(&files);
+    let report = check(&packages, &sources, &Table::parse(rule).unwrap()).unwrap();
+    let mut places = places(&report);
+    places.sort();
+    let expected =
+        ["low.rs:10", "low.rs:4", "low.rs:4", "low.rs:6"].map(|place| format!("house/src/{place}"));
+    assert_eq!(places[..4], expected);
+    assert_eq!(places[4..], ["hypervisor/layers.toml:1"]);
+    assert!(report.to_string().contains("`VgicActions` is a word of an architecture (`vgic`)"), "{report}");
+    // Elsewhere than where it is declared, the architecture's part may not be named.
+    let everywhere = rule.replace("house::gone", "house::high");
+    let report = check(&packages, &sources, &Table::parse(&everywhere).unwrap()).unwrap();
+    let high = report.breaches.iter().filter(|breach| breach.file.ends_with("high.rs"));
+    assert_eq!(high.map(|breach| breach.line).collect::<Vec<_>>(), [2, 1]);
+}

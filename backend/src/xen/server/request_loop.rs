@@ -4,6 +4,7 @@
 //! system call and no interrupt. [`RequestLoop::arm_notifications`] lets events come again, which is to be done before waiting for one.
 
 use std::sync::Arc;
+use xenolith_abi::Port;
 
 use super::slot::{self, Found};
 use crate::xen::{Evtchn, Mapping};
@@ -15,31 +16,31 @@ pub trait Events {
     ///
     /// # Errors
     /// The source of events fails.
-    fn pending(&mut self, ports: &mut Vec<u32>) -> Result<bool, Error>;
+    fn pending(&mut self, ports: &mut Vec<Port>) -> Result<bool, Error>;
 
     /// Lets further events of these ports come.
     ///
     /// # Errors
     /// The source of events fails.
-    fn unmask(&mut self, ports: &[u32]) -> Result<(), Error>;
+    fn unmask(&mut self, ports: &[Port]) -> Result<(), Error>;
 
     /// Sends an event back.
     ///
     /// # Errors
     /// The port has no other end any more.
-    fn notify(&mut self, port: u32) -> Result<(), Error>;
+    fn notify(&mut self, port: Port) -> Result<(), Error>;
 }
 
 impl Events for Evtchn {
-    fn pending(&mut self, ports: &mut Vec<u32>) -> Result<bool, Error> {
+    fn pending(&mut self, ports: &mut Vec<Port>) -> Result<bool, Error> {
         Evtchn::pending(self, ports)
     }
 
-    fn unmask(&mut self, ports: &[u32]) -> Result<(), Error> {
+    fn unmask(&mut self, ports: &[Port]) -> Result<(), Error> {
         Evtchn::unmask(self, ports)
     }
 
-    fn notify(&mut self, port: u32) -> Result<(), Error> {
+    fn notify(&mut self, port: Port) -> Result<(), Error> {
         Evtchn::notify(self, port)
     }
 }
@@ -79,10 +80,10 @@ impl Served {
 pub struct RequestLoop<E> {
     page: Arc<Mapping>,
     /// Of each vCPU: its port, and where its slot begins. In the order of the ports.
-    slots: Vec<(u32, usize)>,
+    slots: Vec<(Port, usize)>,
     events: E,
     /// Ports whose events were read and are masked.
-    held: Vec<u32>,
+    held: Vec<Port>,
 }
 
 impl<E: Events> RequestLoop<E> {
@@ -90,7 +91,7 @@ impl<E: Events> RequestLoop<E> {
     ///
     /// # Errors
     /// Two vCPUs have the same port, or more vCPUs than slots.
-    pub fn new(page: Arc<Mapping>, ports: Vec<u32>, events: E) -> Result<RequestLoop<E>, Error> {
+    pub fn new(page: Arc<Mapping>, ports: Vec<Port>, events: E) -> Result<RequestLoop<E>, Error> {
         let mut slots = Vec::with_capacity(ports.len());
         for (vcpu, port) in (0..).zip(ports) {
             let offset = slot::offset(vcpu).filter(|&offset| offset < page.len());
@@ -99,7 +100,7 @@ impl<E: Events> RequestLoop<E> {
         }
         slots.sort_unstable();
         if let Some([(port, _), _]) = slots.array_windows().find(|[one, next]| one.0 == next.0) {
-            return Err(Error::unfit(format!("two vCPUs on event channel {port}")));
+            return Err(Error::unfit(format!("two vCPUs on event channel {}", port.0)));
         }
         Ok(RequestLoop { page, slots, events, held: Vec::new() })
     }
@@ -145,7 +146,7 @@ impl<E: Events> RequestLoop<E> {
             let found = slot::serve(&self.page.slice(), offset, device);
             if found.is_answered() {
                 served.count(found);
-                result = result.and(self.events.notify(port));
+                result = result.and(self.events.notify(Port(port.0)));
             }
         }
         result.map(|()| served)
@@ -169,7 +170,7 @@ impl<E: Events> RequestLoop<E> {
     fn serve_some(
         &mut self,
         device: &mut dyn Mmio,
-        held: &mut Vec<u32>,
+        held: &mut Vec<Port>,
         served: &mut Served,
     ) -> Result<(), Error> {
         let mut more = true;
@@ -188,7 +189,7 @@ impl<E: Events> RequestLoop<E> {
 
     /// Serves the vCPU of a port. There may be nothing to do: the event is that of an access which
     /// [`RequestLoop::poll_once`] has answered before it was read.
-    fn serve_port(&mut self, port: u32, device: &mut dyn Mmio, served: &mut Served) -> Result<(), Error> {
+    fn serve_port(&mut self, port: Port, device: &mut dyn Mmio, served: &mut Served) -> Result<(), Error> {
         let place = self.slots.binary_search_by_key(&port, |slot| slot.0).ok();
         let offset = place.and_then(|place| self.slots.get(place));
         let found =

@@ -4,6 +4,7 @@ use crate::xen::Mapping;
 use crate::xen::server::{RequestLoop, Served};
 use proptest::prelude::*;
 use std::sync::Arc;
+use xenolith_abi::Port;
 use xenolith_abi::ioreq::{READ, RequestType, STATE_MASK, Slot, State};
 
 /// Remembers what it is asked.
@@ -113,7 +114,7 @@ fn events_of_no_vcpu_and_repeated_ones_are_counted_only() {
     let mut device = Device::default();
     hypervisor.put(1, &ready());
     for port in [7, u32::MAX] {
-        hypervisor.send_port(port);
+        hypervisor.send_port(Port(port));
     }
     hypervisor.send(1);
     hypervisor.send(1);
@@ -166,17 +167,17 @@ fn ports_and_slots_must_fit() {
     assert!(Hypervisor::new(129).is_err());
     struct None;
     impl crate::xen::server::Events for None {
-        fn pending(&mut self, _: &mut Vec<u32>) -> Result<bool, crate::Error> {
+        fn pending(&mut self, _: &mut Vec<Port>) -> Result<bool, crate::Error> {
             Ok(false)
         }
-        fn unmask(&mut self, _: &[u32]) -> Result<(), crate::Error> {
+        fn unmask(&mut self, _: &[Port]) -> Result<(), crate::Error> {
             Ok(())
         }
-        fn notify(&mut self, _: u32) -> Result<(), crate::Error> {
+        fn notify(&mut self, _: Port) -> Result<(), crate::Error> {
             Ok(())
         }
     }
-    assert!(RequestLoop::new(page(), vec![4, 5, 4], None).is_err());
+    assert!(RequestLoop::new(page(), [4, 5, 4].map(Port).to_vec(), None).is_err());
 }
 
 proptest! {

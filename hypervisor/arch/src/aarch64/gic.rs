@@ -147,7 +147,7 @@ fn private(gic: &Driver) -> Mmio {
 
 #[inline]
 fn registers(gic: &Driver, intid: Intid) -> Mmio {
-    if intid < Intid::FIRST_SPI { private(gic) } else { gic.distributor.registers() }
+    if intid < Intid::FIRST_SHARED { private(gic) } else { gic.distributor.registers() }
 }
 
 /// Lets an interrupt come to EL2. A private one (below 32) is the calling CPU's.

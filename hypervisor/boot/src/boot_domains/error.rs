@@ -9,10 +9,10 @@ use xenolith_abi::Errno;
 use crate::load::LoadError;
 use crate::static_shm::NotTaken;
 use xenolith_core::types::{Intid, Pa};
+use xenolith_domain::arch::ArchError;
 use xenolith_domain::life::build::BuildError;
 use xenolith_host::passthrough::PassthroughError;
 use xenolith_host::platform::PlatformError;
-use xenolith_isa::vgic::ConfigError;
 use xenolith_memory::p2m::P2mError;
 
 /// Why a domain is not started at boot.
@@ -43,8 +43,8 @@ pub enum BootError {
     },
     /// More memory than guest addresses have room for.
     TooMuchMemory(u64),
-    /// There is no memory for what it has in common with others.
-    Common(NotTaken),
+    /// There is no memory for static shared memory of its.
+    StaticShm(NotTaken),
     /// The port of a static event channel cannot be made.
     Port {
         /// The channel's node.
@@ -93,7 +93,7 @@ pub enum BootError {
     /// Its device tree cannot be made.
     Tree(TreeError),
     /// The interrupt controller cannot be shown to it.
-    Controller(ConfigError),
+    Controller(ArchError),
     /// A range cannot be mapped.
     Map(Pa, P2mError),
     /// A call that builds the domain failed.
@@ -128,7 +128,7 @@ impl fmt::Display for BootError {
                 free >> 20
             ),
             E::TooMuchMemory(bytes) => write!(f, "`memory`: {} KiB do not fit guest addresses", bytes >> 10),
-            E::Common(error) => error.fmt(f),
+            E::StaticShm(error) => error.fmt(f),
             E::Port { node, port, error: Errno::ENOSPC } => write!(
                 f,
                 "device tree node {node}: `xen,evtchn`: port {port} is above {}, the highest of a domain that starts at \

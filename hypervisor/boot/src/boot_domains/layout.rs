@@ -9,8 +9,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use machine_model::gic::Gic;
-use machine_model::tree::{Pl011, Timer};
+use machine_model::tree::Timer;
 use machine_model::{Region, extended_regions, layout as map};
 use xenolith_abi::Intid;
 
@@ -19,6 +18,7 @@ use xenolith_host::passthrough::Window;
 use xenolith_host::platform::{self, Platform, StaticShmNode, subtract};
 
 use super::BootError;
+use crate::guest::{InterruptController, Uart, guest_controller, machine_controller};
 
 /// The block in which Linux takes extended regions: a memory section.
 const SECTION: u64 = 128 << 20;
@@ -35,8 +35,8 @@ pub struct Request<'r> {
     pub windows: &'r [(String, Window)],
     /// There is an emulated UART.
     pub uart: bool,
-    /// Memory that it has in common with others.
-    pub common: &'r [StaticShmNode],
+    /// Its static shared memory.
+    pub static_shm: &'r [StaticShmNode],
     /// Bits of a guest address.
     pub address_bits: u32,
 }
@@ -47,15 +47,15 @@ pub struct Layout {
     /// RAM.
     pub banks: Vec<Region>,
     /// The interrupt controller.
-    pub gic: Gic,
+    pub controller: InterruptController,
     /// The window for grant-table frames.
     pub grant_window: Region,
     /// Where it may map other domains' memory, ascending.
     pub extended_regions: Vec<Region>,
     /// The emulated UART.
-    pub uart: Option<Pl011>,
-    /// The PPI of events.
-    pub event_ppi: Intid,
+    pub uart: Option<Uart>,
+    /// The private interrupt that announces events.
+    pub event_interrupt: Intid,
     /// The timers.
     pub timer: Timer,
 }
@@ -67,10 +67,10 @@ pub struct Layout {
 /// [`BootError::TooMuchMemory`], [`BootError::OutOfReach`], and [`BootError::Overlap`] for a device that is passed
 /// through to where something else is.
 pub fn standard(request: &Request<'_>, bytes: u64) -> Result<Layout, BootError> {
-    let gic = Gic::guest(request.platform.gic.layout.version());
+    let controller = guest_controller(request.platform);
     let banks = map::banks(bytes).ok_or(BootError::TooMuchMemory(bytes))?;
-    let uart = request.uart.then_some(Pl011::GUEST);
-    let mut places = places(request, &banks, &gic, uart.as_ref());
+    let uart = request.uart.then_some(Uart::GUEST);
+    let mut places = places(request, &banks, &controller, uart.as_ref());
     places.push(Place::new("the grant table's window", map::GRANT_WINDOW));
     places.push(Place::new("the pages shared with the control domain", map::MAGIC));
     check(request, &places)?;
@@ -79,10 +79,10 @@ pub fn standard(request: &Request<'_>, bytes: u64) -> Result<Layout, BootError> 
     Ok(Layout {
         extended_regions: sections(&free, &used),
         banks,
-        gic,
+        controller,
         grant_window: map::GRANT_WINDOW,
         uart,
-        event_ppi: map::EVENTS,
+        event_interrupt: map::EVENTS,
         timer: Timer::guest(None),
     })
 }
@@ -96,12 +96,13 @@ pub fn standard(request: &Request<'_>, bytes: u64) -> Result<Layout, BootError> 
 pub fn direct(
     request: &Request<'_>,
     banks: Vec<Region>,
-    event_ppi: Intid,
+    event_interrupt: Intid,
     devices: &[platform::Region],
 ) -> Result<Layout, BootError> {
     let platform = request.platform;
+    let controller = machine_controller(platform);
     let uart = request.uart.then(|| host_uart(platform));
-    let places = places(request, &banks, &platform.gic.layout, uart.as_ref());
+    let places = places(request, &banks, &controller, uart.as_ref());
     check(request, &places)?;
     let mut used: Vec<Region> = places.iter().map(|place| place.region).collect();
     let grant_window = window(&used, request.address_bits)?;
@@ -112,11 +113,11 @@ pub fn direct(
     let all = Region::new(lowest, limit(request.address_bits).saturating_sub(lowest));
     Ok(Layout {
         banks,
-        gic: platform.gic.layout,
+        controller,
         grant_window,
         extended_regions: sections(&[all], &used),
         uart,
-        event_ppi,
+        event_interrupt,
         timer: Timer {
             secure_physical: platform.timer.secure_physical,
             physical: platform.timer.physical,
@@ -127,12 +128,12 @@ pub fn direct(
 }
 
 /// The emulated UART in the place of the machine's, which is the hypervisor's own; without that, in a guest's place.
-fn host_uart(platform: &Platform) -> Pl011 {
+fn host_uart(platform: &Platform) -> Uart {
     let there = platform.uart.as_ref().and_then(|uart| {
         let interrupt = uart.interrupt.filter(|line| !line.is_private())?.intid;
-        Some(Pl011 { registers: Region::new(uart.registers.start().0, UART_SIZE), interrupt })
+        Some(Uart { registers: Region::new(uart.registers.start().0, UART_SIZE), interrupt })
     });
-    there.unwrap_or(Pl011::GUEST)
+    there.unwrap_or(Uart::GUEST)
 }
 
 /// Something that has its place, with a name for messages.
@@ -149,18 +150,23 @@ impl Place {
     }
 }
 
-fn places(request: &Request<'_>, banks: &[Region], gic: &Gic, uart: Option<&Pl011>) -> Vec<Place> {
+fn places(
+    request: &Request<'_>,
+    banks: &[Region],
+    controller: &InterruptController,
+    uart: Option<&Uart>,
+) -> Vec<Place> {
     let mut places: Vec<Place> = Vec::new();
     places.extend(banks.iter().map(|&bank| Place::new("the domain's memory", bank)));
-    places.extend(gic.regions().map(|region| Place::new("the interrupt controller", region)));
+    places.extend(controller.regions().map(|region| Place::new("the interrupt controller", region)));
     places.extend(uart.map(|uart| Place::new("`vpl011`", uart.registers)));
     places.extend(request.windows.iter().map(|(node, window)| Place {
         name: format!("the partial device tree's {node}"),
         region: Region::new(window.guest.0, window.machine.size()),
         window: Some(*window),
     }));
-    places.extend(request.common.iter().map(|memory| Place {
-        name: format!("the common memory of {}", memory.path),
+    places.extend(request.static_shm.iter().map(|memory| Place {
+        name: format!("the static shared memory of {}", memory.path),
         region: Region::new(memory.guest.0, memory.size),
         window: None,
     }));

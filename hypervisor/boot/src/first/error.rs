@@ -7,10 +7,10 @@ use xenolith_abi::Errno;
 
 use crate::load::LoadError;
 use xenolith_core::types::Pa;
+use xenolith_domain::arch::ArchError;
 use xenolith_domain::life::build::BuildError;
 use xenolith_host::command_line::InvalidOptions;
 use xenolith_host::domain_tree::TreeError;
-use xenolith_isa::vgic::ConfigError;
 use xenolith_memory::p2m::P2mError;
 
 /// Why the first domain cannot be built.
@@ -41,7 +41,7 @@ pub enum FirstError {
     /// The device tree cannot be rewritten.
     Tree(TreeError),
     /// The interrupt controller cannot be shown to a domain.
-    Controller(ConfigError),
+    Controller(ArchError),
     /// A range cannot be mapped.
     Map(Pa, P2mError),
     /// A call that builds the domain failed.

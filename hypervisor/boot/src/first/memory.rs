@@ -31,14 +31,14 @@ pub fn extended_regions(
     platform: &Platform,
     modules: &Modules<'_>,
     banks: &[(Ipa, u64)],
-    common: &[&StaticShmNode],
+    shared: &[&StaticShmNode],
 ) -> Vec<(Ipa, u64)> {
     let mut taken: Vec<Region> = banks
         .iter()
         .filter_map(|&(start, size)| Region::between(start.0, start.0.checked_add(size)?))
         .collect();
     taken.push(modules.grant_window);
-    taken.extend(common.iter().filter_map(|memory| memory.machine));
+    taken.extend(shared.iter().filter_map(|memory| memory.machine));
     subtract(&platform.memory, &taken)
         .into_iter()
         .filter_map(|region| {

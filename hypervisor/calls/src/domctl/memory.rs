@@ -15,14 +15,14 @@ const MAX_FLUSH_ORDER: u32 = 18;
 /// Pages moved into or out of a pool before the call looks for an interrupt.
 const STEP: u32 = 512;
 
-/// The limit may be below what the domain owns.
+/// Sets how much RAM the domain may own, in KiB. It may be less than what it owns: then it gets no more.
 pub fn max_mem(domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {
     let asked: MaxMem = request.payload.get();
     domain.memory.lock().max_pages = asked.max_memkb / 4;
     Ok(Outcome::Done)
 }
 
-/// Domains have 64-bit addresses. `EBUSY`: it has memory already. `EINVAL`: anything else.
+/// Accepts 64, the only width of addresses here, for a domain without memory. `EBUSY`: it has some. `EINVAL`: another width.
 pub fn set_address_size(domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {
     let asked: AddressSize = request.payload.get();
     match asked.size {
@@ -32,7 +32,8 @@ pub fn set_address_size(domain: &Domain, request: &Domctl) -> Result<Outcome, Er
     }
 }
 
-/// `EINVAL`: the range wraps, or is longer than 1 GiB.
+/// Cleans a range of guest frames to memory; a continuation has the rest in the structure. `EINVAL`: the range wraps, or is
+/// longer than 1 GiB.
 pub fn cache_flush(caller: &Caller<'_>, domain: &Domain, request: &mut Domctl) -> Result<Outcome, Errno> {
     let mut rest: CacheFlush = request.payload.get();
     let end = rest.start_pfn.0.checked_add(rest.nr_pfns).ok_or(Errno::EINVAL)?;
@@ -54,13 +55,14 @@ pub fn cache_flush(caller: &Caller<'_>, domain: &Domain, request: &mut Domctl) -
     Ok(Outcome::Done)
 }
 
-/// Bytes for tables.
+/// Tells the bytes of the paging pool.
 pub fn paging_pool(domain: &Domain, request: &mut Domctl) -> Result<Outcome, Errno> {
     request.payload.set(&PagingMempool { size: domain.paging_pool() });
     Ok(Outcome::Answered)
 }
 
-/// `EINVAL`: not a multiple of the page size. `ENOMEM`: no memory, or the tables in use need more.
+/// Sets the bytes of the paging pool. `EINVAL`: not a multiple of the page size. `ENOMEM`: no memory, or the tables in use need
+/// more.
 pub fn set_paging_pool(
     caller: &Caller<'_>,
     arguments: Arguments,

@@ -15,8 +15,8 @@ use super::{Outcome, Version};
 /// the control domain can put it there by itself, and then the call merely does not pause.
 const PAUSED: u64 = 0x7061_7573_6564_0001;
 
-/// Pauses a domain, unless the call has before. Nothing when no CPU holds a vCPU of it any more; else how the call goes
-/// on. `EINVAL`: the caller's own.
+/// Pauses a domain, unless this is the continuation of a call that has. `None`: no CPU holds a vCPU of it any more. Else the
+/// continuation. `EINVAL`: the caller's own. `EOVERFLOW`: it is paused too often.
 pub fn stop(
     caller: &Caller<'_>,
     arguments: Arguments,
@@ -26,6 +26,7 @@ pub fn stop(
         return Err(Errno::EINVAL);
     }
     let [address, mark, ..] = arguments;
+    // Once for the whole call: each pause is counted, and the caller takes back one.
     if mark != PAUSED {
         domain.pause()?;
     }
@@ -33,14 +34,16 @@ pub fn stop(
         return Ok(None);
     }
     xenolith_hw::relax();
+    // Not waited for in the hypervisor: the vCPU may run on a CPU that handles a long call of its own.
     Ok(Some(Outcome::Again([address, PAUSED, 0, 0, 0])))
 }
 
+/// Pauses a domain, and waits until no CPU holds a vCPU of it. `EINVAL`: the caller's own. `EOVERFLOW`: too often.
 pub fn pause(caller: &Caller<'_>, arguments: Arguments, domain: DomainRef<'_>) -> Result<Outcome, Errno> {
     stop(caller, arguments, domain).map(|wait| wait.unwrap_or(Outcome::Done))
 }
 
-/// Destroys a domain step by step. `EINVAL`: the caller's own.
+/// Destroys a domain, a portion in each continuation. `EINVAL`: the caller's own, or the control domain.
 pub fn destroy(caller: &Caller<'_>, arguments: Arguments, domain: &Domain) -> Result<Outcome, Errno> {
     if domain.id == caller.domain().id {
         return Err(Errno::EINVAL);

@@ -65,6 +65,7 @@ pub fn set_affinity(caller: &Caller<'_>, domain: &Domain, request: &Domctl) -> R
             mask => Ok(Some(mask)),
         },
     };
+    // Both masks are read before one is set, so that a bad one changes nothing.
     let hard = read(AFFINITY_HARD, &affinity.cpumap_hard)?;
     let soft = read(AFFINITY_SOFT, &affinity.cpumap_soft)?;
     if let Some(hard) = hard {
@@ -77,6 +78,7 @@ pub fn set_affinity(caller: &Caller<'_>, domain: &Domain, request: &Domctl) -> R
     Ok(Outcome::Done)
 }
 
+/// Tells where a vCPU may and should run. `EINVAL`: no such vCPU, or no mask asked for.
 pub fn affinity(caller: &Caller<'_>, domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {
     let (affinity, vcpu) = masks(domain, request)?;
     tell_masks(caller, &affinity, vcpu)?;
@@ -92,6 +94,7 @@ pub fn set_nodes(caller: &Caller<'_>, request: &Domctl) -> Result<Outcome, Errno
     }
 }
 
+/// Tells the nodes of a domain's memory: node 0.
 pub fn nodes(caller: &Caller<'_>, request: &Domctl) -> Result<Outcome, Errno> {
     let affinity: NodeAffinity = request.payload.get();
     write_bitmap(caller, &affinity.nodemap, 1)?;
@@ -131,7 +134,7 @@ pub fn context(
     })
 }
 
-/// Does something between a pause and its end.
+/// Does something while the domain is paused and no CPU holds a vCPU of it; the continuations of one call pause it once.
 fn standing_still(
     caller: &Caller<'_>,
     arguments: Arguments,
@@ -141,6 +144,7 @@ fn standing_still(
     if let Some(wait) = state::stop(caller, arguments, domain)? {
         return Ok(wait);
     }
+    // The pause is taken back after an error, too.
     let result = action();
     domain.unpause()?;
     result.map(|()| Outcome::Done)
@@ -154,7 +158,7 @@ pub fn info(domain: DomainRef<'_>, request: &mut Domctl) -> Result<Outcome, Errn
     Ok(Outcome::Answered)
 }
 
-/// The vCPUs exist since the domain was made. `EINVAL`: it has another number of them.
+/// Nothing to do: the vCPUs are made with the domain. `EINVAL`: it has another number of them.
 pub fn max_vcpus(domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {
     let asked: MaxVcpus = request.payload.get();
     if usize::try_from(asked.max) == Ok(domain.vcpus.len()) { Ok(Outcome::Done) } else { Err(Errno::EINVAL) }
@@ -168,6 +172,7 @@ pub fn scheduler_op(caller: &Caller<'_>, domain: &Domain, request: &mut Domctl) 
     }
     match SchedulerCommand::from_number(asked.cmd) {
         Some(SchedulerCommand::GetInfo) => {
+            // All have the same: `putinfo` sets it for the whole domain.
             let first = domain.vcpus.first().ok_or(Errno::EINVAL)?;
             let (_, weight) = caller.hv.scheduler.parameters(first.unit).ok_or(Errno::ESRCH)?;
             (asked.weight, asked.cap) = (weight, 0);

@@ -12,7 +12,7 @@ const CHUNK: usize = 256;
 /// Keys taken in one call.
 const MAX_KEYS: u32 = 128;
 
-/// From the caller's position if the ring still has that, else from the oldest byte.
+/// Copies what the console's ring holds: from the caller's position if the ring still has that, else from the oldest byte.
 pub fn read(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Errno> {
     let mut asked: ReadConsole = payload.get();
     // Never more than the ring holds, whatever is written meanwhile.
@@ -40,7 +40,7 @@ pub fn read(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The keys are taken in order; [`debug_keys`](xenolith_domain::debug_keys) says what they show. Each counts once in a call:
+/// Presses debug keys, in order; [`debug_keys`](xenolith_domain::debug_keys) says what they show. Each counts once in a call:
 /// many of them would keep this CPU for as long as the console takes to print the same again and again.
 pub fn press_keys(caller: &Caller<'_>, payload: &Payload) -> Result<(), Errno> {
     let asked: DebugKeys = payload.get();

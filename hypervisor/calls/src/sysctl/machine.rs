@@ -1,5 +1,5 @@
-//! The machine's CPUs and memory. It is one node, and no CPU has a place in it: in the words of Xen on Arm each is core 0 of
-//! socket 0. What that makes of a socket depends on the version.
+//! The machine's CPUs and memory. It is one node, and no CPU has a place in it: as Xen says it where it knows no topology, each
+//! is core 0 of socket 0. What that makes of a socket depends on the version.
 
 use xenolith_abi::Errno;
 use xenolith_abi::control::Payload;
@@ -15,6 +15,7 @@ use xenolith_host::command_line::XenVersion;
 /// The distance of the node to itself, as Xen says it where it knows nothing of nodes.
 const LOCAL: u32 = 20;
 
+/// Tells the number of CPUs, the frequency of the counter, and how much memory there is and is free.
 pub fn describe(caller: &Caller<'_>, payload: &mut Payload) {
     let cpus = u32::from(caller.hv.cpus());
     let frames = &caller.hv.frames;
@@ -37,7 +38,7 @@ pub fn describe(caller: &Caller<'_>, payload: &mut Payload) {
     });
 }
 
-/// For each CPU how long it had nothing to run.
+/// Tells for each CPU how long it had nothing to run, in nanoseconds.
 pub fn idle_times(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Errno> {
     let mut asked: GetCpuInfo = payload.get();
     let count = asked.max_cpus.min(caller.hv.cpus().into());
@@ -52,7 +53,7 @@ pub fn idle_times(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Errn
     Ok(())
 }
 
-/// `EINVAL`: a node that there is not. The widths of addresses are not looked at.
+/// Tells how much memory is free. `EINVAL`: a node other than 0. The widths of addresses are not looked at.
 pub fn free_memory(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Errno> {
     let mut asked: AvailHeap = payload.get();
     if asked.node > 0 {
@@ -63,6 +64,7 @@ pub fn free_memory(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Err
     Ok(())
 }
 
+/// Tells each CPU's core, socket and node; without an array, the number of CPUs.
 pub fn cpus(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Errno> {
     let mut asked: CpuTopoInfo = payload.get();
     let all = u32::from(caller.hv.cpus());
@@ -78,6 +80,7 @@ pub fn cpus(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Tells the memory of the node and its distance to itself; without arrays, the number of nodes.
 pub fn nodes(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Errno> {
     let mut asked: NumaInfo = payload.get();
     if asked.meminfo.is_null() && asked.distance.is_null() {

@@ -14,11 +14,12 @@ use xenolith_policy::sched::CpuMask;
 /// Microseconds of credit2's rate limit in Xen; nothing here has such a limit.
 const RATE_LIMIT: u32 = 1000;
 
+/// Tells the scheduler of the machine.
 pub fn scheduler(payload: &mut Payload) {
     payload.set(&SchedId { sched_id: SCHEDULER_CREDIT2 });
 }
 
-/// `ENOENT`: no pool has that number or a higher one. `ENOSYS`: pools cannot be changed.
+/// Tells what a pool has, or which CPUs are in none. `ENOENT`: no pool has that number or a higher one. `ENOSYS`: pools cannot be changed.
 pub fn pools(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Errno> {
     let mut asked: CpuPoolOp = payload.get();
     match CpuPoolOpKind::from_number(asked.op) {
@@ -35,7 +36,7 @@ pub fn pools(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Errno> {
     Ok(())
 }
 
-/// `EINVAL`: another pool or scheduler, or the parameters are to be changed.
+/// Tells the scheduler's parameters. `EINVAL`: another pool or scheduler, or the parameters are to be changed.
 pub fn parameters(payload: &mut Payload) -> Result<(), Errno> {
     let mut asked: SystemSchedulerOp = payload.get();
     let here = asked.cpupool_id == 0 && asked.sched_id == SCHEDULER_CREDIT2;

@@ -15,6 +15,7 @@ use super::{Exit, device_access, firmware, inject, physical_timer};
 
 /// Handles a synchronous exception of the vCPU that runs here.
 pub fn handle(exit: &mut Exit<'_>, syndrome: &Syndrome) {
+    // The most frequent first: each of these is one comparison, and the rest is decoded out of line.
     if syndrome.is_xen_hypercall() {
         // The return address of HVC lies behind it already.
         hypercall::call(Caller { hv: exit.hv, vcpu: exit.vcpu, local: exit.local, regs: exit.regs });
@@ -98,11 +99,14 @@ fn system_register(exit: &mut Exit<'_>, access: SysregAccess, length: Length) {
             result = physical_timer::access(exit, register, write);
         }
         Outcome::Deactivate { value } => {
+            // What the list registers know of it must be in the model before the model ends it (ICC_DIR_EL1).
             exit.domain().present_interrupts(exit.vcpu.vcpu());
             let intid = Intid((value & 0xff_ffff) as u32);
             exit.domain().change_vgic(|vgic| vgic.deactivate(exit.vcpu.id, intid));
             exit.vcpu.vcpu().mark_interrupts_changed();
         }
+        // A set/way operation of one vCPU reaches no other CPU's caches: the memory is cleaned by address instead, a
+        // part in each trap.
         Outcome::SetWay => {
             if !clean_step(exit.vcpu) {
                 // The instruction is made again, after whatever interrupt waits.

@@ -15,10 +15,12 @@ pub fn call(exit: &mut Exit<'_>) {
     match call {
         Call::CpuOn(request) => exit.regs.x[0] = psci::x0(request.result(cpu_on(domain, &request))),
         Call::CpuOff => {
+            // CPU_OFF does not return when it succeeds, and it always does (DEN0022, CPU_OFF).
             domain.stop_vcpu(exit.vcpu.vcpu());
             exit.local.choose();
         }
         Call::CpuSuspend => {
+            // A standby, from which any interrupt wakes: it keeps all registers, and returns (DEN0022, CPU_SUSPEND).
             exit.regs.x[0] = psci::x0(Ok(()));
             domain.wait_for_interrupt(exit.vcpu.vcpu(), exit.local);
         }

@@ -19,6 +19,7 @@ pub fn access(exit: &mut Exit<'_>, register: TimerRegister, write: Option<u64>) 
         *timer
     };
     exit.local.set_timer(exit.vcpu.vcpu().unit, TimerKind::Physical, timer.deadline(now));
+    // The CPU's one timer is set anew for it.
     exit.local.choose();
     exit.domain().set_private_level(exit.vcpu.id, exit.domain().arch.physical_timer, timer.line(now));
     0
@@ -28,6 +29,7 @@ pub fn access(exit: &mut Exit<'_>, register: TimerRegister, write: Option<u64>) 
 pub fn due(domain: DomainRef<'_>, vcpu: &Vcpu, local: &mut Local, now: u64) {
     let timer = *vcpu.arch.timer.lock();
     local.set_timer(vcpu.unit, TimerKind::Physical, timer.deadline(now));
+    // Only up: the line falls by what the guest writes (`access`).
     if timer.line(now) {
         domain.set_private_level(vcpu.id, domain.arch.physical_timer, true);
     }

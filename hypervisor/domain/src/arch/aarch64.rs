@@ -19,8 +19,9 @@ use xenolith_isa::psci::{self, Mitigations};
 use xenolith_isa::sysreg::FilteredIds;
 use xenolith_isa::vgic::Vgic;
 
-pub use build::{ArchConfig, flush_tables};
+pub use build::{ArchConfig, ArchRequest, flush_tables};
 pub use guest_context::{WrittenContext, entry_registers, log_registers, read_context, unmask_interrupts};
+pub use machine_model::layout::{PL011 as UART, PL011_SPI as UART_INTERRUPT};
 pub use xenolith_arch::context::Context;
 pub use xenolith_arch::gic::kick as kick_cpu;
 pub use xenolith_arch::{HardwareTlb, Stage2};
@@ -33,7 +34,7 @@ pub use xenolith_isa::vgic::ConfigError as ArchError;
 pub const CAPABILITIES: &str = "xen-3.0-aarch64 ";
 
 /// The lowest number of an interrupt that all CPUs share: an SPI (GIC, INTID 32 and above).
-pub const FIRST_SHARED_INTERRUPT: Intid = Intid::FIRST_SPI;
+pub const FIRST_SHARED_INTERRUPT: Intid = Intid::FIRST_SHARED;
 
 /// The interrupts that EL2 itself uses, by INTID.
 #[derive(Clone, Copy, Debug)]

@@ -1,5 +1,5 @@
-//! Who gets what is typed: the control domain, or a domain with an emulated UART. Pressing the switch key three times
-//! passes the input on to the next of them.
+//! The console's focus: the domain that has the input, which is the control domain or one with an emulated UART. Three presses
+//! of the switch key in a row (Ctrl-A unless the command line says otherwise) give it to the next of them.
 
 use arrayvec::ArrayVec;
 
@@ -7,31 +7,32 @@ use xenolith_core::types::DomId;
 
 /// Domains besides the control domain that can have the input.
 const MAX_DOMAINS: usize = 64;
-/// How often the key is to be pressed.
+/// Presses of the switch key in a row that give the input to the next domain.
 const PRESSES: u8 = 3;
 
-/// What follows from a key.
+/// What follows from a byte of input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Typed {
-    /// A domain gets a byte.
+    /// The domain gets the byte.
     Byte(DomId, u8),
-    /// From now on another domain gets the input.
+    /// The domain has the input from now on.
     Switched(DomId),
 }
 
 /// At most so many [`Typed`] follow from one byte.
 pub const MAX_TYPED: usize = PRESSES as usize;
 
-/// Who gets what is typed.
+/// Which domain has the input, and which can have it.
 #[derive(Debug)]
 pub struct Focus {
     /// The switch key's control character; `None`: there is none.
     key: Option<u8>,
-    /// How often it has been pressed in a row. These bytes are kept back until another key or the last press comes.
+    /// Presses of it in a row. Their bytes are kept back until another key comes, for whose domain they were, or the last
+    /// press, which consumes them.
     pressed: u8,
-    /// Who can have the input besides the control domain.
+    /// The domains that can have the input besides the control domain.
     domains: ArrayVec<DomId, MAX_DOMAINS>,
-    /// Who has it.
+    /// The domain that has it.
     now: DomId,
 }
 
@@ -76,7 +77,7 @@ impl Focus {
         self.now
     }
 
-    /// What follows from a byte that was typed.
+    /// Takes a byte of input; returns what follows from it, in order.
     pub fn take(&mut self, byte: u8) -> ArrayVec<Typed, MAX_TYPED> {
         let mut typed = ArrayVec::new();
         if self.domains.is_empty() || self.key != Some(byte) {

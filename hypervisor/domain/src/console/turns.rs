@@ -1,28 +1,31 @@
-//! Whose turn it is on the one line of output that all share, and who was cut off in the middle of a line.
+//! Turns on the console's output, which all domains and the hypervisor share: who wrote last, and whose unfinished line another
+//! writer has ended.
 
 use arrayvec::ArrayVec;
 
 use xenolith_core::types::DomId;
 
-/// Domains whose line was cut and that have written nothing since; of more, the first is forgotten.
+/// Domains that are remembered as cut; of more, the one that was cut first is forgotten.
 const CUTS: usize = 8;
 
 /// The writers of the console.
 ///
-/// A line that somebody else had to end is ended: what its writer had left of it may be its line end alone, and that
-/// would show as an empty line.
+/// A domain is *cut* when another writer ends its unfinished line. If the domain then writes only the end of that line, it
+/// is left out: the line has ended, and it would show as an empty one.
 pub struct Turns {
+    /// The domain that wrote last.
     last: DomId,
+    /// Those that are cut and have written nothing since, in order.
     cut: ArrayVec<DomId, CUTS>,
 }
 
 impl Turns {
-    /// The control domain comes first.
+    /// Nobody is cut, and the control domain counts as the one that wrote last.
     pub const fn new() -> Self {
         Turns { last: DomId::CONTROL, cut: ArrayVec::new_const() }
     }
 
-    /// Somebody who is no domain writes a line. `end_line` ends one that was begun, and says whether there was one.
+    /// The hypervisor writes a line. `end_line` ends one that is unfinished, and says whether there was one.
     pub fn interrupt(&mut self, end_line: impl FnOnce() -> bool) {
         if end_line() && !self.cut.contains(&self.last) {
             if self.cut.is_full() {
@@ -33,7 +36,7 @@ impl Turns {
         }
     }
 
-    /// It is the turn of `domain`. Returns what is to be written of its `bytes`: all but the end of a line that was cut.
+    /// `domain` writes `bytes`. Returns what is to be shown of them: all but the end of a line that was cut.
     pub fn give_to<'a>(
         &mut self,
         domain: DomId,

@@ -49,6 +49,8 @@ impl DomainRef<'_> {
     /// Sends the event of a port.
     pub fn send_event(self, port: Port) -> Result<(), Errno> {
         use xenolith_policy::event::Sent;
+        // The table is unlocked before the other domain's is locked, whose number may be lower. Whether the connection
+        // still stands by then, its number says (`Peer`).
         let sent = self.events.lock().send(port)?;
         match sent {
             Sent::Nowhere => (),
@@ -70,6 +72,8 @@ impl DomainRef<'_> {
     pub fn bind_interdomain(self, remote: &Domain, port: Port) -> Result<Port, Errno> {
         let (local_port, effects) = self.with_ends(remote, |mut ends| ends.bind_interdomain(port))?;
         self.follow_events(effects);
+        // Both tables are free again: what a server or a UART does about a new connection takes its own lock first, and
+        // looks at the port once more under it.
         let consumer = remote.events.lock().consumer(port);
         if let Some((tag, vcpu)) = consumer {
             remote.on(self.hv).consumer_changed(tag, vcpu, port);
@@ -79,6 +83,8 @@ impl DomainRef<'_> {
 
     /// Closes a port; the other end, if there is one, waits for a new connection.
     pub fn close_port(self, port: Port) -> Result<(), Errno> {
+        // The port is free, and may be used again, before the other end hears of it: a connection has a number of its
+        // own, by which the other end knows whether it was this one.
         let peer = self.events.lock().close(port)?;
         if let Some(peer) = peer {
             self.hv.disconnect_event(peer);
@@ -105,6 +111,7 @@ impl DomainRef<'_> {
             return Err(Errno::ENXIO);
         }
         let frame = self.get_frame(gfn)?;
+        // A statement of its own: a frame that is refused must not be given back under the table's lock.
         let registered = self.events.lock().register_vcpu_info(id, frame, offset);
         self.settle(registered)
     }
@@ -153,6 +160,8 @@ impl Hypervisor {
     /// Delivers an event at the other end of a connection.
     pub fn deliver_event(&self, peer: Peer) {
         let Some(domain) = self.domain(peer.domain) else { return };
+        // Nothing of ours is locked. The port may have been closed and opened again since: then the connection's number
+        // does not fit, and nothing happens.
         let delivery = domain.events.lock().deliver(peer);
         match delivery {
             Delivery::Guest(effects) => domain.on(self).follow_events(effects),
@@ -177,6 +186,8 @@ impl Hypervisor {
     /// Raises a virtual interrupt of one domain, which is not of a single vCPU.
     pub fn raise_virq_of(&self, id: DomId, virq: Virq) {
         if let Some(domain) = self.domain(id) {
+            // A VIRQ that is not of a single vCPU is allocated on vCPU 0, wherever it is bound later (Xen's
+            // event_channel.h, EVTCHNOP_bind_virq).
             let effects = domain.events.lock().raise_virq(virq, VcpuId(0));
             domain.on(self).follow_events(effects);
         }

@@ -23,6 +23,7 @@ impl DomainRef<'_> {
     fn lend_page(self, gfn: Gfn) -> Result<(Mfn, MapKind), Errno> {
         let memory = self.memory.lock();
         memory.require_open().map_err(|_| Errno::ESRCH)?;
+        // Only what the owner owns: a frame that it maps of somebody else may not be mapped on.
         let entry = memory.p2m.lookup(gfn).map_err(|_| Errno::EINVAL)?;
         let kind = match entry.kind {
             MapKind::Ram => MapKind::Foreign,
@@ -42,6 +43,8 @@ impl DomainRef<'_> {
         if owner.id == self.id {
             return Err(Errno::ESRCH);
         }
+        // The owner's memory is free again before ours is taken: two domains that map each other's pages do not wait
+        // for each other. What keeps the frame meanwhile is the reference.
         let (mfn, kind) = owner.on(self.hv).lend_page(from)?;
         self.map_lent(owner, mfn, kind, gfn)
     }
@@ -54,6 +57,7 @@ impl DomainRef<'_> {
                 self.hv.release_frame(mfn);
                 return Err(Errno::EPERM);
             }
+            // It drops the reference when it fails.
             memory.map_held(self, gfn, mfn, kind)?;
         }
         self.grants.lock().forget_gfn(gfn);

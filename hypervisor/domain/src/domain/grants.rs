@@ -21,13 +21,16 @@ impl DomainRef<'_> {
     pub fn map_grant_frame(self, index: u64, gfn: Gfn) -> Result<(), Errno> {
         let mut memory = self.memory.lock();
         let mut grants = self.grants.lock();
+        // Both locks to the end: where a frame of the table is shown, and where the table says so, change together.
         let page = grants.frame(index, || self.new_grant_frame())?;
+        // The new mapping first: if it fails, the frame stays where it was.
         let old = grants.gfn_of(index).filter(|&old| old != gfn);
         memory.map_referenced(self, gfn, page.mfn(), self.id, MapKind::Shared)?;
         if let Some(old) = old {
             // It may have gone by other ways since.
             let _ = memory.unmap_referenced(self, old, page.mfn());
         }
+        // Another frame of the table may have been there until now.
         grants.forget_gfn(gfn);
         grants.set_gfn(index, gfn);
         Ok(())
@@ -69,6 +72,8 @@ impl Domains for DomainRef<'_> {
         work: impl FnOnce(&mut GrantTable<FrameRef>, &mut Resolver<'_, FrameRef>) -> R,
     ) -> Option<R> {
         let domain = self.hv.domain(domain)?;
+        // In the order of locks, and both: an entry is turned into a frame by the p2m of the same moment, so that a
+        // page which the granter gives back is lent before or not at all.
         let memory = domain.memory.lock();
         let mut resolve = |gfn: Gfn, rights: Rights| {
             let (frame, writable) = memory.own_ram(&self.hv.frames, domain.id, gfn, rights)?;
@@ -93,6 +98,7 @@ impl Domains for DomainRef<'_> {
             Rights::ReadWrite => MapKind::Grant,
         };
         self.memory.lock().map_referenced(*self, gfn, mfn, granter, kind)?;
+        // A frame of our own grant table may have been shown there.
         self.grants.lock().forget_gfn(gfn);
         Ok(())
     }

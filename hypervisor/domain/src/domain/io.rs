@@ -70,12 +70,15 @@ impl DomainRef<'_> {
         last: Ipa,
         table: RwLockReadGuard<'_, AddressTable>,
     ) -> IoState {
+        // As in Xen, a server gets an access only if it has claimed all of its bytes.
         let end = at.0.checked_add(u64::from(size).saturating_sub(1));
         let (Some(vcpu), true) = (self.vcpu(id), end.is_some_and(|end| end <= last.0)) else {
             return IoState::Unhandled;
         };
         let mut servers = self.io.servers.lock();
+        // Not before: without either lock another server could come by this one's number.
         drop(table);
+        // As in Xen, a server that was not enabled yet is not asked, and nobody waits for it.
         if !servers.is_enabled(server) {
             return IoState::Unhandled;
         }
@@ -100,12 +103,14 @@ impl DomainRef<'_> {
     /// Pages left the domain's memory by a call of this vCPU, which runs on the calling CPU: it waits until every device
     /// model has dropped its mappings. True if it has to wait.
     pub fn invalidate_mappings(self, id: VcpuId) -> bool {
+        // A domain without servers pays one load.
         if !self.io.any.load(Ordering::Acquire) {
             return false;
         }
         let Some(vcpu) = self.vcpu(id) else { return false };
         let mut servers = self.io.servers.lock();
         let _ = self.hv.scheduler.pause(vcpu.unit, arch::now());
+        // IOREQ_TYPE_INVALIDATE (Xen's ioreq.h) to each of them.
         let ports = servers.post_invalidate(id);
         drop(servers);
         if ports.is_empty() {
@@ -134,6 +139,7 @@ impl DomainRef<'_> {
             if self.events.lock().consumer_peer(port).is_some() {
                 return servers.on_peer_bound(tag, id);
             }
+            // Still under the lock of the look at the port: who binds it from here on is heard of after this.
             let lost = (servers.on_peer_closed(tag, id), servers.destroy_deserted(tag));
             if let Some((server, _)) = &lost.1 {
                 addresses.remove_server(*server);
@@ -176,6 +182,7 @@ impl DomainRef<'_> {
         let made = servers.create(owner, |vcpu, tag| self.events.lock().alloc_consumer(vcpu, owner, tag));
         self.io.any.store(servers.has_servers(), Ordering::Release);
         drop(servers);
+        // Closing a port tells its other end, in another domain: without the lock.
         made.map_err(|error| {
             self.close_consumers(&error.ports);
             error.errno
@@ -244,6 +251,7 @@ impl DomainRef<'_> {
     /// Takes a reference to a frame of a server, for its owner `by` to map. Errors: those of `Servers::frame`.
     pub fn lend_server_frame(self, server: ServerId, by: DomId, index: u64) -> Result<Mfn, Errno> {
         let mut servers = self.io.servers.lock();
+        // The server keeps its frame as long as it is locked; from then on the reference does.
         let frame = servers.frame(server, by, index, || self.new_shared_frame())?;
         self.hv.frames.reference(frame.mfn(), self.id).map_err(frame_error)?;
         Ok(frame.mfn())

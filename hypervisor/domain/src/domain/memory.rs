@@ -20,13 +20,17 @@ impl Memory {
     fn clear(&mut self, domain: DomainRef<'_>, gfn: Gfn) -> Result<Option<Run>, Errno> {
         let removed = self.with_tables(domain, |p2m| p2m.remove(gfn))?;
         if let Some(run) = removed {
+            // `remove` has flushed the TLBs: nobody reaches the frame by this entry any more, so the reference may go.
+            // It may be the last one of a dead domain, whose end takes locks that come after this one.
             if holds_reference(run.kind) {
                 domain.hv.release_frame(run.mfn);
             }
             if run.kind.is_ram() {
+                // Device models have it mapped for themselves, and drop that before the call that took it away returns.
                 domain.mark_mapcache_stale();
             }
         }
+        // The page can be mapped at one frame at a time (`XENMAPSPACE_shared_info`); now it can be mapped elsewhere.
         if self.shared_info_gfn == Some(gfn) {
             self.shared_info_gfn = None;
         }
@@ -54,6 +58,8 @@ impl Memory {
         mfn: Mfn,
         kind: MapKind,
     ) -> Result<(), Errno> {
+        // Asked under the lock under which a dying domain is closed: its teardown finds what was mapped before, and
+        // nothing is mapped after.
         let mapped = self.require_open().and_then(|()| {
             self.clear(domain, gfn)?;
             Ok(self.with_tables(domain, |p2m| p2m.map(gfn, mfn, 1, kind))?)
@@ -81,6 +87,7 @@ impl Memory {
         domain: DomainRef<'_>,
         mut change: impl FnMut(&mut P2m<TableList, HardwareTlb>) -> Result<T, P2mError>,
     ) -> Result<T, P2mError> {
+        // A change that finds too few tables has changed nothing, so it can be made again.
         let result = change(&mut self.p2m);
         if !matches!(result, Err(P2mError::NoTables)) || self.pool_pages() >= self.pool_limit {
             return result;
@@ -116,6 +123,7 @@ impl DomainRef<'_> {
     ) -> Result<T, Errno> {
         let memory = self.memory.lock();
         let entry = memory.p2m.lookup_for(gfn, access).map_err(|_| Errno::EFAULT)?;
+        // A guest may name its device's registers as a buffer, and our access would have effects there.
         if matches!(entry.kind, MapKind::Device | MapKind::StrictDevice) {
             return Err(Errno::EFAULT);
         }
@@ -163,6 +171,8 @@ impl DomainRef<'_> {
         let memory = self.memory.lock();
         memory.require_open()?;
         let entry = memory.p2m.lookup_for(gfn, P2mAccess::Write).map_err(|_| Errno::EINVAL)?;
+        // Neither a page of another domain nor one that is read-only to this one: the hypervisor is going to write
+        // there.
         if entry.kind != MapKind::Ram {
             return Err(Errno::EINVAL);
         }
@@ -178,6 +188,7 @@ impl DomainRef<'_> {
             return Err(Errno::EINVAL);
         }
         memory.clear(self, gfn)?;
+        // The mapping is gone and flushed by now: a frame that is free has nobody who reaches it.
         if !self.direct_mapped {
             self.give_up(FrameRange { first: entry.mfn, pages: 1 }).map_err(frame_error)?;
             memory.pages = memory.pages.saturating_sub(1);
@@ -196,6 +207,7 @@ impl DomainRef<'_> {
         memory.require_open()?;
         if self.direct_mapped {
             let end = gfn.0.checked_add(pages).ok_or(Errno::EINVAL)?;
+            // It kept them when it gave the pages back, and gets no others.
             if !(gfn.0..end).all(|mfn| self.hv.frames.is_ram_of(Mfn(mfn), self.id)) {
                 return Err(Errno::EINVAL);
             }
@@ -226,6 +238,7 @@ impl DomainRef<'_> {
         }
         for page in (0..pages).filter_map(|page| Some(Gfn(gfn.0.checked_add(page)?))) {
             memory.clear(self, page)?;
+            // A frame of the grant table that was shown here is shown nowhere now.
             self.grants.lock().forget_gfn(page);
         }
         Ok(memory.with_tables(self, map)?)

@@ -15,7 +15,7 @@ impl DomainRef<'_> {
         let table = self.addresses.read();
         let Some(found) = table.find(at) else { return IoState::Unhandled };
         // The most frequent one first, and by one comparison.
-        if let Handler::Vgic(number) = found.handler {
+        if let Handler::InterruptController(number) = found.handler {
             drop(table);
             return self.access_interrupt_controller(id, number, found.offset, size, write);
         }
@@ -43,7 +43,7 @@ impl DomainRef<'_> {
                 drop(table);
                 self.access_uart(found.offset, size, write)
             }
-            Handler::Vgic(number) => {
+            Handler::InterruptController(number) => {
                 drop(table);
                 self.access_interrupt_controller(id, number, found.offset, size, write)
             }

@@ -1,5 +1,5 @@
-//! The pages that a domain's second-stage tables are made of: a pool of its own, so that one that has its memory split into the
-//! smallest pieces, or mapped at far-off addresses, uses up no other's (Xen's advisory 409).
+//! The paging pool of a domain: the pages that the tables of its p2m are made of, set aside for it alone. A domain that has its
+//! memory split into single pages, or mapped at scattered addresses, uses up no table of another (Xen's advisory 409).
 
 use xenolith_abi::Errno;
 
@@ -9,15 +9,15 @@ use super::{Domain, DomainRef};
 use crate::parts::progress::Progress;
 
 impl Domain {
-    /// The size of the pool in bytes (`XEN_DOMCTL_get_paging_mempool_size`).
+    /// The size of the paging pool in bytes, tables in use included (`XEN_DOMCTL_get_paging_mempool_size`).
     pub fn paging_pool(&self) -> u64 {
         self.memory.lock().pool_pages() << PAGE_SHIFT
     }
 }
 
 impl DomainRef<'_> {
-    /// Changes the size of the pool (`XEN_DOMCTL_set_paging_mempool_size`) by no more than `budget` pages;
-    /// [`Progress::Again`] when that was not enough, and the same call is to be made again.
+    /// Sets the size of the paging pool in bytes (`XEN_DOMCTL_set_paging_mempool_size`), and changes it by `budget` pages at
+    /// most. [`Progress::Again`]: it has not that size yet; a hypercall continuation with the same size does the rest.
     ///
     /// `EINVAL`: not a multiple of 4096 bytes, or the domain is dying. `ENOMEM`: no memory, or more pages are in use as
     /// tables than are to be left; what was done before stays.
@@ -27,6 +27,7 @@ impl DomainRef<'_> {
         }
         let wanted = bytes >> PAGE_SHIFT;
         for _ in 0..budget {
+            // For each page anew: a guest whose vCPUs fault meanwhile waits for one page, and not for all.
             let mut memory = self.memory.lock();
             if memory.closed {
                 return Err(Errno::EINVAL);
@@ -39,6 +40,7 @@ impl DomainRef<'_> {
                 let table = self.hv.frames.alloc_table(self.id).ok_or(Errno::ENOMEM)?;
                 memory.p2m.pool_mut().push(table);
             } else {
+                // Only those that hold no table can go: what is mapped stays mapped.
                 let table = memory.p2m.pool_mut().pop().ok_or(Errno::ENOMEM)?;
                 self.hv.free_table(table, self.id);
             }

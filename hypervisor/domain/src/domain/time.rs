@@ -1,13 +1,13 @@
-//! A domain's own time. Its virtual counter (CNTVCT_EL0) begins at zero when the domain first starts, and not when the machine
-//! did: CNTVOFF_EL2 is the machine's counter at that moment. All times in calls and in shared pages are in the domain's time,
-//! and here they become the machine's and back. The physical counter (CNTPCT_EL0) is the machine's for everybody.
+//! A domain's own time. Its virtual counter begins at zero when the domain first starts, and not when the machine did: its
+//! offset is the machine's counter at that moment. All times in calls and in shared pages are in the domain's time, and here
+//! they become the machine's and back. The physical counter is the machine's for everybody.
 
 use xenolith_arch as arch;
 
 use super::{Domain, DomainRef};
 
 impl Domain {
-    /// CNTVOFF_EL2 of its vCPUs: the machine's counter when the domain first started; `None` before that.
+    /// What its virtual counter is behind the machine's: that counter when the domain first started; `None` before that.
     pub fn counter_offset(&self) -> Option<u64> {
         self.counter_offset.get().copied()
     }

@@ -2,10 +2,10 @@
 //!
 //! Its lock is held while the interrupt line changes, so that the line follows the registers in their order.
 
-use machine_model::layout::{PL011, PL011_SPI};
 use xenolith_abi::Errno;
 use xenolith_abi::event::Virq;
 
+use crate::arch::{UART, UART_INTERRUPT};
 use crate::console::{Typed, console};
 use crate::hypervisor::Hypervisor;
 use xenolith_core::sync::Mutex;
@@ -78,7 +78,7 @@ impl DomainRef<'_> {
     /// `EINVAL`: it has one, there is no such page, it has no such interrupt, or it is dying. `EEXIST`: something else is
     /// emulated in its page. `ENOSPC`, `ENOMEM`: no port, or no memory.
     pub fn make_uart(self, gfn: Gfn, console: DomId) -> Result<Port, Errno> {
-        if !self.arch.is_free_line(PL011_SPI) {
+        if !self.arch.is_free_line(UART_INTERRUPT) {
             return Err(Errno::EINVAL);
         }
         let port = self.events.lock().alloc_consumer(VcpuId(0), console, vuart::TAG)?;
@@ -102,10 +102,10 @@ impl DomainRef<'_> {
         }
         // Under the memory's lock: the domain's end comes by there before it looks for a UART.
         let refused = self.with_frame_ref(gfn, |frame| {
-            if let Err(errno) = addresses.emulate(Ipa(PL011.start), vuart::SIZE, Handler::Vuart) {
+            if let Err(errno) = addresses.emulate(Ipa(UART.start), vuart::SIZE, Handler::Vuart) {
                 return Some((errno, frame));
             }
-            self.vuart.call_once(|| Mutex::new(Vuart::on_ring(PL011_SPI, frame, port)));
+            self.vuart.call_once(|| Mutex::new(Vuart::on_ring(UART_INTERRUPT, frame, port)));
             None
         });
         drop(addresses);

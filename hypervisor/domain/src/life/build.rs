@@ -122,6 +122,7 @@ impl<'h> DomainBuilder<'h> {
     /// `ENOMEM`: no memory. `EBUSY`: no VMID is free. `EINVAL`: a number is out of its range.
     #[inline(never)]
     pub fn new(hv: &'h Hypervisor, config: &DomainConfig<'_>) -> Result<Self, BuildError> {
+        // The tables first: the architecture's part keeps what selects them.
         let mut p2m = hv.new_p2m(config)?;
         let parts = match map_all(config, &mut p2m).and_then(|()| hv.new_parts(config, &p2m)) {
             Ok(parts) => parts,
@@ -159,8 +160,10 @@ impl Deref for DomainBuilder<'_> {
 
 impl Drop for DomainBuilder<'_> {
     fn drop(&mut self) {
+        // A domain that was published ends by its teardown; `publish` has kept a reference for the list.
         if !self.published {
             let Domain { id, vcpus, shared_info, memory, .. } = &*self.domain;
+            // None of them has run: the scheduler lets them go at once.
             self.hv.remove_units(vcpus);
             self.hv.end_shared_info(*id, shared_info.mfn());
             self.hv.discard_p2m(*id, &mut memory.lock().p2m);
@@ -199,6 +202,7 @@ impl Hypervisor {
     fn new_p2m(&self, config: &DomainConfig<'_>) -> Result<P2m<TableList, HardwareTlb>, Errno> {
         let id = config.id;
         let root = self.frames.alloc_root(self.geometry.root_order(), id).ok_or(Errno::ENOMEM)?;
+        // Domains that are dying have theirs until their tables are gone.
         let Some(vmid) = self.vmids.lock().take() else {
             self.free_root(root, id);
             return Err(Errno::EBUSY);
@@ -221,6 +225,7 @@ impl Hypervisor {
     fn discard_p2m(&self, id: DomId, p2m: &mut P2m<TableList, HardwareTlb>) {
         let end = self.geometry.end().0;
         let mut from = 0;
+        // Each call stops after so many steps.
         while let Ok((_, done)) = p2m.unmap(Gfn(from), end - from)
             && done > 0
         {
@@ -264,11 +269,14 @@ impl Hypervisor {
     ) -> Result<Parts, BuildError> {
         let id = config.id;
         let arch =
+            // What allocates nothing of the frames comes first, so that an error has nothing to give back.
             DomainArch::new(&config.arch, config.vcpus, p2m, self.lines()).map_err(BuildError::Arch)?;
         let addresses = Addresses::new(config.arch.windows())?;
         let io = Io::new(config.vcpus)?;
         let teardown = Teardown::new()?;
         let shared = self.frames.alloc(0, id, Kind::Shared, Content::Zeroed).ok_or(Errno::ENOMEM)?;
+        // A reference besides that of the allocation: it is what the hypervisor itself has, and goes last
+        // (`life::destroy`).
         let shared_info = self.frames.get_frame(shared, id).map_err(|_| Errno::ENOMEM)?.into_page();
         let events = EventChannels::new(id, config.vcpus, config.max_port, shared_info);
         match events.and_then(|events| Ok((events, self.new_vcpus(config.vcpus)?))) {
@@ -353,6 +361,7 @@ impl Hypervisor {
         let mut vcpus = Vec::new();
         vcpus.try_reserve_exact(count.into()).map_err(|_| Errno::ENOMEM)?;
         for id in (0..count).map(VcpuId) {
+            // Offline until it is started, so that no CPU looks for the vCPU before the domain is on the list.
             match self.scheduler.add(WEIGHT, CpuMask::below(64), arch::now()) {
                 Ok(unit) => vcpus.push(Vcpu::new(id, unit)),
                 Err(errno) => {

@@ -37,6 +37,7 @@ impl DomainRef<'_> {
     /// `EOVERFLOW`: too often.
     pub fn pause(self) -> Result<(), Errno> {
         let mut pauses = self.controller_pauses.lock();
+        // The scheduler is told under the lock: a pause and its end on two CPUs reach it in this order.
         *pauses = pauses.checked_add(1).ok_or(Errno::EOVERFLOW)?;
         if *pauses == 1 {
             let now = arch::now();
@@ -52,6 +53,8 @@ impl DomainRef<'_> {
         let mut pauses = self.controller_pauses.lock();
         *pauses = pauses.checked_sub(1).ok_or(Errno::EINVAL)?;
         if *pauses == 0 {
+            // A domain that a toolstack makes starts by this: its time begins when nothing keeps it from running any
+            // more.
             self.begin_time();
             let now = arch::now();
             for vcpu in &self.vcpus {
@@ -73,6 +76,7 @@ impl DomainRef<'_> {
         let power = if new.flags & CONTEXT_ONLINE != 0 { Power::On } else { Power::Off };
         self.redefine(vcpu, power, |vcpu| {
             let mut saved = vcpu.saved.lock();
+            // One that was defined keeps the registers that the structure does not have.
             if !saved.defined {
                 saved.context = self.new_context(vcpu);
             }
@@ -104,6 +108,7 @@ impl DomainRef<'_> {
             *vcpu.access.lock() = None;
             core::mem::replace(&mut *power, to)
         };
+        // It may have been asleep when it was stopped, and what it begins with now waits for nothing.
         self.hv.wake(vcpu.unit);
         if from != to {
             self.set_interrupts_online(vcpu.id, to == Power::On);

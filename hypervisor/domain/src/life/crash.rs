@@ -28,6 +28,7 @@ impl Domain {
             return;
         }
         local.set_timer(vcpu.unit, TimerKind::Crash, Some(deadline));
+        // So that the CPU sets its timer anew, which may be due later than this.
         local.choose();
     }
 }
@@ -48,6 +49,7 @@ impl DomainRef<'_> {
 
     /// A watchdog may have bitten: true if it has, and the domain is shut down.
     pub fn check_watchdogs(self, vcpu: &Vcpu, local: &mut Local, now: u64) {
+        // A timer says only when to look: the guest may have fed or stopped them since, and set another.
         let Some(first) = self.watchdogs.lock().first() else { return };
         if first > now {
             local.set_timer(vcpu.unit, TimerKind::Watchdog, Some(first));
@@ -55,6 +57,7 @@ impl DomainRef<'_> {
         }
         log::error!("{}: its watchdog was not fed in time", self.id);
         for other in &self.vcpus {
+            // Not waited for: a vCPU that runs has its registers in its CPU, and those here are stale.
             if let Some(saved) = other.saved.try_lock().filter(|saved| !saved.loaded) {
                 log::error!("{} {}:", self.id, other.id);
                 log_registers(log::Level::Error, &saved.regs);

@@ -3,9 +3,8 @@
 use alloc::sync::Arc;
 
 use xenolith_abi::Errno;
-use xenolith_abi::domctl::GicVersion;
 
-use crate::arch::ArchConfig;
+use crate::arch::{ArchConfig, ArchRequest};
 use crate::domain::Domain;
 use crate::hypervisor::Hypervisor;
 use xenolith_core::types::DomId;
@@ -30,10 +29,8 @@ pub struct NewDomain {
     pub grant_frames: Option<u32>,
     /// Frames of handles for grants of others; `None` for the default.
     pub maptrack_frames: Option<u32>,
-    /// Its interrupt controller; `None` for the machine's version.
-    pub gic: Option<GicVersion>,
-    /// Shared interrupts: 0 to 988.
-    pub spis: u32,
+    /// What only the architecture knows of it.
+    pub arch: ArchRequest,
     /// Accesses to addresses where nothing is become data aborts.
     pub trap_unmapped: bool,
 }
@@ -47,8 +44,10 @@ impl Hypervisor {
     /// more domains than VMIDs. After an error nothing is left of it.
     pub fn create_domain(&self, request: &NewDomain) -> Result<Arc<Domain>, Errno> {
         let mut last = self.creating.lock();
+        // The scheduler's units of domains that nobody refers to any more are free for this one.
         self.reap();
         let id = self.number_for(request.id, *last)?;
+        // The number is this domain's from here on: whoever makes another one waits for `creating`.
         let domain = DomainBuilder::new(self, &config(request, id)?)?.publish()?;
         if request.id.is_none() {
             *last = id;
@@ -73,7 +72,7 @@ impl Hypervisor {
 }
 
 fn config(request: &NewDomain, id: DomId) -> Result<DomainConfig<'static>, Errno> {
-    let arch = ArchConfig::standard(request.gic, request.spis)?;
+    let arch = ArchConfig::standard(&request.arch)?;
     let limited = |number: Option<u32>, default| match number.unwrap_or(default) {
         number if number <= MAX_GRANT_FRAMES => Ok(number),
         _ => Err(Errno::EINVAL),
@@ -82,7 +81,7 @@ fn config(request: &NewDomain, id: DomId) -> Result<DomainConfig<'static>, Errno
     if grant_frames == 0 {
         return Err(Errno::EINVAL);
     }
-    let vcpus = u16::try_from(request.vcpus).ok().filter(|vcpus| (1..=arch.gic.max_vcpus()).contains(vcpus));
+    let vcpus = u16::try_from(request.vcpus).ok().filter(|vcpus| (1..=arch.max_vcpus()).contains(vcpus));
     Ok(DomainConfig {
         id,
         handle: request.handle,

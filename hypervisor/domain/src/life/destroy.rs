@@ -102,6 +102,7 @@ impl Hypervisor {
         // Another CPU may be at it; waiting for it here would hold up this one's guests.
         let Some(mut teardown) = domain.teardown.try_lock() else { return Ok(Progress::Again) };
         let mut budget = Budget(budget.max(LEAST_BUDGET));
+        // Every step that is done is entered in `teardown`, so a call that stops anywhere goes on there.
         while teardown.phase != Phase::Over {
             if teardown.step(domain.on(self), &mut budget)?.is_none() {
                 return Ok(Progress::Again);
@@ -182,6 +183,7 @@ impl Teardown {
             let stray = memory.pages > 0;
             return Ok(Some(if stray { Phase::Strays(Mfn(0)) } else { Phase::Tables }));
         };
+        // They are flushed when this returns, and their references go afterwards, without the lock and in portions.
         let (runs, done) = memory.p2m.unmap(Gfn(from), left)?;
         self.unmapped.extend(runs);
         Ok(Some(Phase::Memory(from.saturating_add(done))))
@@ -191,6 +193,8 @@ impl Teardown {
 /// Marks the domain as dying: from now on it gets no memory, grants or mappings, others get none of its own, and its vCPUs
 /// are paused.
 fn begin(domain: DomainRef<'_>) {
+    // The mark before the locks: whoever gives the domain something asks for the mark under the lock of what it
+    // changes, so either it sees the mark, or what it gave is there when that lock is taken here or later.
     domain.life.store(Life::Dying as u8, Ordering::SeqCst);
     domain.memory.lock().closed = true;
     domain.grants.lock().close();
@@ -205,14 +209,17 @@ fn quiesce(domain: DomainRef<'_>) -> bool {
     if domain.vcpus.iter().any(|vcpu| domain.hv.scheduler.running_on(vcpu.unit).is_some()) {
         return false;
     }
+    // Paused, they are not picked again; a timer that is due for one finds nobody.
     domain.hv.forget_vcpus(&domain);
     // What is left of the domain may stay for long: it keeps no CPU from others.
     for vcpu in &domain.vcpus {
         domain.hv.kick(domain.hv.scheduler.stop(vcpu.unit, arch::now()));
     }
+    // These and the UART hold frames of the domain's own, which would keep it from being over.
     domain.forget_runstates();
     domain.end_devices();
     if let Some(control) = domain.hv.domain(DomId::CONTROL) {
+        // What was passed through goes back to its giver; what it had from the boot is nobody's after that.
         domain.give_interrupts_back(&control);
     }
     domain.hv.release_interrupts(domain.id);
@@ -222,6 +229,7 @@ fn quiesce(domain: DomainRef<'_>) -> bool {
 
 fn close_events(domain: DomainRef<'_>, budget: &mut Budget) -> Option<()> {
     loop {
+        // One port at a time: its other end is told without this table's lock.
         let step = domain.events.lock().teardown_step(&mut budget.0);
         match step {
             Closing::Disconnect(peer) => domain.hv.disconnect_event(peer),
@@ -280,6 +288,7 @@ fn free_tables(domain: DomainRef<'_>, budget: &mut Budget) -> Option<()> {
         domain.hv.free_table(table, domain.id);
         budget.spend(1)?;
     }
+    // All that was mapped is unmapped, no CPU has its tables, and none will: the VMID can go.
     domain.hv.end_p2m(domain.id, &mut memory.p2m);
     Some(())
 }
@@ -294,6 +303,7 @@ fn finish(domain: DomainRef<'_>) {
     }
     // The frame stays where it is, and nobody uses it any more: events are closed, and the time is not written.
     domain.hv.release_frame(shared);
+    // After the last frame was counted (`give_up`): from here on the count of lingering frames says when it is over.
     domain.life.store(Life::Dead as u8, Ordering::SeqCst);
     domain.hv.raise_global_virq(Virq::DomExc);
     domain.forget_if_over();

@@ -59,6 +59,7 @@ impl DomainRef<'_> {
         {
             let mut power = vcpu.power.lock();
             let mut saved = vcpu.saved.lock();
+            // One that has turned itself off may not have left its CPU yet: it is on for a moment longer.
             if *power == Power::On || saved.loaded {
                 return false;
             }
@@ -67,9 +68,11 @@ impl DomainRef<'_> {
             saved.defined = true;
             *power = Power::On;
         }
+        // A domain that is paused has not started: its time begins when it is let go on.
         if !self.is_paused() {
             self.begin_time();
         }
+        // Before it can run, so that it finds what waits for it.
         self.set_interrupts_online(vcpu.id, true);
         self.hv.kick(self.hv.scheduler.start(vcpu.unit, arch::now()));
         true
@@ -77,6 +80,7 @@ impl DomainRef<'_> {
 
     /// Stops a vCPU, which runs on the calling CPU, until it is started again.
     pub fn stop_vcpu(self, vcpu: &Vcpu) {
+        // Nobody starts it before its registers have left this CPU, which is after all of this.
         *vcpu.power.lock() = Power::Off;
         self.set_interrupts_online(vcpu.id, false);
         self.hv.kick(self.hv.scheduler.stop(vcpu.unit, arch::now()));
@@ -88,6 +92,7 @@ impl DomainRef<'_> {
         let reason = {
             let mut ending = self.ending.lock();
             let reason = ending.announced.unwrap_or(reason);
+            // The first reason counts: what its vCPUs still do until they stop changes it no more.
             if ending.reason.is_some() {
                 return;
             }
@@ -98,9 +103,12 @@ impl DomainRef<'_> {
         for vcpu in &self.vcpus {
             self.hv.kick(self.hv.scheduler.pause(vcpu.unit, now));
         }
+        // It does not come back: nobody would be there who could be told.
         if self.is_control {
             self.hv.end_machine(reason);
         }
+        // After the pauses: a CPU that saves a vCPU before this is seen not to run it by the look that follows, and one
+        // that saves it later looks itself.
         self.stopping.store(true, Ordering::SeqCst);
         self.complete_shutdown();
     }

@@ -45,6 +45,8 @@ impl Hypervisor {
     /// The last reference to a frame has gone that its owner had given up before.
     fn frame_gone(&self, owner: DomId) {
         let Some(domain) = self.domain(owner) else { return };
+        // The owner adds it after it has given the frame up, which may be later than this: the sum is right when both
+        // are done.
         domain.lingering.fetch_sub(1, Ordering::SeqCst);
         domain.on(self).forget_if_over();
     }
@@ -61,6 +63,7 @@ impl DomainRef<'_> {
             Err((_, done)) => done,
         };
         let lingering = i64::try_from(done.saturating_sub(freed)).unwrap_or(i64::MAX);
+        // Also after an error: what was given up before it is counted.
         self.lingering.fetch_add(lingering, Ordering::SeqCst);
         result.map(|()| freed).map_err(|(error, _)| error)
     }
@@ -69,6 +72,8 @@ impl DomainRef<'_> {
     /// is returned alone.
     pub fn new_shared_frame(self) -> Option<FrameRef> {
         let mfn = self.hv.frames.alloc(0, self.id, Kind::Shared, Content::Zeroed)?;
+        // The allocation's own reference goes at once: with the one that is returned the frame goes, whoever has it
+        // last.
         let frame = self.hv.frames.get_frame(mfn, self.id).ok();
         if frame.is_none() || self.give_up(FrameRange { first: mfn, pages: 1 }).is_err() {
             bug!("{}: {mfn} was allocated, and is not its own", self.id);

@@ -1,4 +1,7 @@
-//! Which devices of the machine a domain may be given: frames of registers, and interrupts.
+//! The devices of the machine that a domain may be given, by frames of registers and by interrupts: what the control domain has
+//! permitted by `iomem_permission` and `irq_permission` (Xen's `iomem_caps` and `irq_caps`).
+//!
+//! A permission maps and routes nothing: the calls that do so ask here.
 
 use arrayvec::ArrayVec;
 use xenolith_abi::Errno;
@@ -10,13 +13,13 @@ const RANGES: usize = 64;
 /// Interrupts that a domain may have permissions for.
 const INTERRUPTS: usize = 64;
 
-/// Frames from the first number to before the second.
+/// Machine frames: the first, and the one behind the last.
 pub type Range = (u64, u64);
 
-/// What a domain may be given.
+/// What a domain may be given of the machine's devices.
 #[derive(Debug, Default)]
 pub struct Permits {
-    /// Machine frames.
+    /// Machine frames of registers.
     frames: Intervals,
     interrupts: ArrayVec<Intid, INTERRUPTS>,
 }
@@ -27,8 +30,8 @@ impl Permits {
         end.checked_sub(1).is_none_or(|last| self.frames.covers(first, last))
     }
 
-    /// Permits the frames, of which there is at least one, or no longer. `ENOSPC`: too many ranges. `ENOMEM`: no memory.
-    /// After an error nothing has changed.
+    /// Permits a range of frames, or takes the permission back. `EINVAL`: the range is empty. `ENOSPC`: more than 64 ranges
+    /// would be permitted, apart from each other. `ENOMEM`: no memory. After an error nothing has changed.
     pub fn set_frames(&mut self, (first, end): Range, allow: bool) -> Result<(), Errno> {
         let last = end.checked_sub(1).ok_or(Errno::EINVAL)?;
         let room = RANGES.saturating_sub(self.frames.len());
@@ -44,7 +47,7 @@ impl Permits {
         self.interrupts.contains(&intid)
     }
 
-    /// Permits an interrupt, or no longer. `ENOSPC`: too many.
+    /// Permits an interrupt, or takes the permission back. `ENOSPC`: 64 are permitted already.
     pub fn set_interrupt(&mut self, intid: Intid, allow: bool) -> Result<(), Errno> {
         self.interrupts.retain(|other| *other != intid);
         if allow { self.interrupts.try_push(intid).map_err(|_| Errno::ENOSPC) } else { Ok(()) }

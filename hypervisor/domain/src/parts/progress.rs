@@ -1,6 +1,6 @@
 //! How far a hypercall continuation has come.
 
-/// How far an operation has come that is called again until it is done.
+/// Whether an operation is done that works in portions, so that its caller can make a hypercall continuation of the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Progress {

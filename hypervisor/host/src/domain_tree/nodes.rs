@@ -117,7 +117,7 @@ pub fn hypervisor(style: &Style, spec: &HardwareDomainSpec<'_>) -> Result<Device
             ("compatible", Texts(&[&format!("xen,xen-{major}.{minor}"), "xen,xen"])),
             ("reg", Bytes(&reg)),
             ("interrupt-parent", Cell(style.gic)),
-            ("interrupts", Cells(&style.ppi(spec.event_ppi))),
+            ("interrupts", Cells(&style.ppi(spec.event_interrupt))),
         ],
     ))
 }
@@ -145,7 +145,7 @@ pub fn interrupt_controller(style: &Style, platform: &Platform, host: &Place<'_,
 impl Style {
     /// A PPI as the interrupt controller's children write it.
     fn ppi(&self, intid: Intid) -> Vec<u32> {
-        let mut specifier = Vec::from([1, intid.0.saturating_sub(Intid::FIRST_PPI.0), PPI_FLAGS]);
+        let mut specifier = Vec::from([1, intid.0.saturating_sub(Intid::FIRST_PRIVATE.0), PPI_FLAGS]);
         specifier.resize(self.interrupt_cells.max(specifier.len()), 0);
         specifier
     }

@@ -24,7 +24,7 @@ fn spec() -> HardwareDomainSpec<'static> {
         xen_version: (4, 17),
         grant_window: (Ipa(0x4020_0000), 0x4_0000),
         extended_regions: &[(Ipa(0x7000_0000), 0x1000_0000)],
-        event_ppi: Intid(31),
+        event_interrupt: Intid(31),
         common: &[],
         hidden: &["/pl011@9000000"],
     }
@@ -55,7 +55,7 @@ fn each_node<'a>(tree: &'a HardwareDomainTree, visit: &mut dyn FnMut(&FdtNode<'a
 }
 
 fn intids(tree: &HardwareDomainTree) -> Vec<u32> {
-    tree.spis.iter().map(|spi| spi.intid.0).collect()
+    tree.interrupts.iter().map(|spi| spi.intid.0).collect()
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn devices_of_the_virt_machine_are_mapped_and_routed() {
         // RTC, the four INTx lines, GPIO, 32 virtio-mmio slots.
         let lines: Vec<u32> = (34..=39).chain(48..=79).collect();
         assert_eq!(intids(&tree), lines);
-        for spi in &tree.spis {
+        for spi in &tree.interrupts {
             assert_eq!(spi.trigger == Trigger::Edge, spi.intid >= Intid(48), "{spi:?}");
         }
         let pcie = find(&tree, "/pcie@10000000").unwrap();
@@ -204,15 +204,15 @@ fn a_node_with_a_ppi_is_dropped_and_its_ppi_is_not_free() {
         ));
     });
     let platform = Platform::parse(&host).unwrap();
-    assert_eq!(free_ppi(GICV3, &Platform::parse(GICV3).unwrap()), Some(Intid(31)));
-    assert_eq!(free_ppi(&host, &platform), Some(Intid(28)));
+    assert_eq!(free_private_interrupt(GICV3, &Platform::parse(GICV3).unwrap()), Some(Intid(31)));
+    assert_eq!(free_private_interrupt(&host, &platform), Some(Intid(28)));
     assert_eq!(fails(&host, &spec()), TreeError::EventPpiTaken(Intid(31)));
-    let tree = rewrite(&host, &HardwareDomainSpec { event_ppi: Intid(28), ..spec() });
+    let tree = rewrite(&host, &HardwareDomainSpec { event_interrupt: Intid(28), ..spec() });
     assert!(find(&tree, "/watchdog@9100000").is_none());
     assert!(!intids(&tree).contains(&132));
     for taken in [15, 25, 27, 32] {
         assert_eq!(
-            fails(GICV3, &HardwareDomainSpec { event_ppi: Intid(taken), ..spec() }),
+            fails(GICV3, &HardwareDomainSpec { event_interrupt: Intid(taken), ..spec() }),
             TreeError::EventPpiTaken(Intid(taken))
         );
     }
@@ -318,8 +318,10 @@ fn vcpus_are_numbered_sixteen_to_a_cluster() {
 
 /// What the rest of the hypervisor relies on, whatever the host's tree says.
 fn check(platform: &Platform, tree: &HardwareDomainTree) -> Result<(), TestCaseError> {
-    prop_assert!(tree.spis.windows(2).all(|pair| pair[0].intid < pair[1].intid));
-    prop_assert!(tree.spis.iter().all(|spi| (Intid::FIRST_SPI..Intid::SPIS_END).contains(&spi.intid)));
+    prop_assert!(tree.interrupts.windows(2).all(|pair| pair[0].intid < pair[1].intid));
+    prop_assert!(
+        tree.interrupts.iter().all(|spi| (Intid::FIRST_SHARED..Intid::SHARED_END).contains(&spi.intid))
+    );
     prop_assert!(tree.mmio.windows(2).all(|pair| pair[0].end() < pair[1].start()));
     let ram = subtract(&platform.memory, &platform.reserved);
     for region in &tree.mmio {
@@ -341,8 +343,8 @@ proptest! {
     #[test]
     fn a_damaged_host_tree_gives_a_sound_tree_or_an_error(host in prop_oneof![damaged(), nonsensical()]) {
         if let Ok(platform) = Platform::parse(&host) {
-            let event_ppi = free_ppi(&host, &platform).unwrap_or(Intid(31));
-            match hardware_domain(&host, &platform, &HardwareDomainSpec { event_ppi, vcpus: 1, ..spec() }) {
+            let event_interrupt = free_private_interrupt(&host, &platform).unwrap_or(Intid(31));
+            match hardware_domain(&host, &platform, &HardwareDomainSpec { event_interrupt, vcpus: 1, ..spec() }) {
                 Ok(tree) => check(&platform, &tree)?,
                 Err(error) => prop_assert!(!error.to_string().is_empty()),
             }
@@ -354,7 +356,7 @@ proptest! {
         v3 in any::<bool>(),
         vcpus in 0u16..200,
         banks in prop::collection::vec((any::<u64>(), any::<u64>()), 0..4),
-        event_ppi in 0u32..40,
+        event_interrupt in 0u32..40,
         arguments in ".{0,200}",
         initrd in prop::option::of((any::<u64>(), any::<u64>())),
     ) {
@@ -362,7 +364,7 @@ proptest! {
         let platform = Platform::parse(host).unwrap();
         let memory: Vec<(Ipa, u64)> = banks.iter().map(|&(start, size)| (Ipa(start), size)).collect();
         let initrd = initrd.map(|(start, size)| (Ipa(start), size));
-        let wishes = HardwareDomainSpec { vcpus, memory: &memory, event_ppi: Intid(event_ppi), arguments: &arguments, initrd, ..spec() };
+        let wishes = HardwareDomainSpec { vcpus, memory: &memory, event_interrupt: Intid(event_interrupt), arguments: &arguments, initrd, ..spec() };
         if let Ok(tree) = hardware_domain(host, &platform, &wishes) {
             check(&platform, &tree)?;
             let cpus = find(&tree, "/cpus").unwrap().children().count();

@@ -147,7 +147,7 @@ fn interrupts(tree: &Tree<'_>, gic: u32, place: &Place<'_, '_>) -> Result<Vec<In
     } else {
         Vec::new()
     };
-    let shared = |line: &Option<Interrupt>| line.filter(|line| line.intid >= Intid::FIRST_SPI);
+    let shared = |line: &Option<Interrupt>| line.filter(|line| line.intid >= Intid::FIRST_SHARED);
     let shared: Option<Vec<Interrupt>> = lines.iter().map(shared).collect();
     shared.ok_or_else(|| bad(place, "interrupts", "names something else than a shared interrupt (SPI)"))
 }

@@ -45,7 +45,7 @@ fn first_domain(host: &[u8]) -> crate::domain_tree::HardwareDomainTree {
         xen_version: (4, 17),
         grant_window: (Ipa(0x4020_0000), 0x4_0000),
         extended_regions: &[],
-        event_ppi: Intid(31),
+        event_interrupt: Intid(31),
         common: &[],
         hidden: &["/pl011@9000000"],
     };
@@ -173,7 +173,7 @@ proptest! {
                 pages.push((page, to));
                 let is_firsts = |window: &Window| first.mmio.iter().any(|own| own.overlaps(window.machine));
                 prop_assert!(!granted.windows.iter().any(|(_, window)| is_firsts(window)));
-                let is_firsts = |line: &Interrupt| first.spis.iter().any(|own| own.intid == line.intid);
+                let is_firsts = |line: &Interrupt| first.interrupts.iter().any(|own| own.intid == line.intid);
                 prop_assert!(!granted.interrupts.iter().any(|(_, line)| is_firsts(line)));
             }
         }

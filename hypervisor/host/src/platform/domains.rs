@@ -41,11 +41,11 @@ pub struct BootDomain {
     /// Guest addresses of RAM, interrupt controller and UART are the machine's.
     pub direct_map: bool,
     /// It has an emulated UART.
-    pub vpl011: bool,
+    pub uart: bool,
     /// Which of Xen's interfaces it is told about.
     pub enhanced: Enhanced,
     /// Shared interrupts that its interrupt controller has; `None`: as many as the machine's.
-    pub spis: Option<u32>,
+    pub shared_interrupts: Option<u32>,
     /// Frames of grant table at most; `None`: the hypervisor's default.
     pub grant_frames: Option<u32>,
     /// Frames of handles for grants of others at most; `None`: the hypervisor's default.
@@ -179,9 +179,9 @@ fn one(root: &Place<'_, '_>, node: &Place<'_, '_>) -> Result<BootDomain, Platfor
         memory,
         vcpus,
         direct_map: node.bytes("direct-map").is_some(),
-        vpl011: node.bytes("vpl011").is_some(),
+        uart: node.bytes("vpl011").is_some(),
         enhanced,
-        spis: count(node, "nr_spis")?,
+        shared_interrupts: count(node, "nr_spis")?,
         grant_frames: count(node, "max_grant_frames")?,
         maptrack_frames: count(node, "max_maptrack_frames")?,
         kernel: take(ModuleKind::Kernel)

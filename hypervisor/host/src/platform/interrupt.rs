@@ -38,8 +38,8 @@ impl Interrupt {
     pub fn from_specifier(specifier: &[u32]) -> Option<Interrupt> {
         let [kind, number, flags, ..] = *specifier else { return None };
         let (first, end) = match kind {
-            0 => (Intid::FIRST_SPI, Intid::SPIS_END),
-            1 => (Intid::FIRST_PPI, Intid::FIRST_SPI),
+            0 => (Intid::FIRST_SHARED, Intid::SHARED_END),
+            1 => (Intid::FIRST_PRIVATE, Intid::FIRST_SHARED),
             _ => return None,
         };
         let intid = first.0.checked_add(number).map(Intid).filter(|&intid| intid < end)?;
@@ -50,7 +50,7 @@ impl Interrupt {
 
     /// Whether each CPU has a line of its own with this number.
     pub fn is_private(self) -> bool {
-        self.intid < Intid::FIRST_SPI
+        self.intid < Intid::FIRST_SHARED
     }
 }
 
@@ -137,7 +137,7 @@ mod tests {
         #[test]
         fn any_specifier_gives_a_line_of_the_gic_or_none(cells in prop::collection::vec(any::<u32>(), 0..6)) {
             if let Some(line) = Interrupt::from_specifier(&cells) {
-                prop_assert!((Intid::FIRST_PPI..Intid::SPIS_END).contains(&line.intid));
+                prop_assert!((Intid::FIRST_PRIVATE..Intid::SHARED_END).contains(&line.intid));
             }
         }
     }

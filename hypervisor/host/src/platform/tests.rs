@@ -278,7 +278,7 @@ fn check(platform: &Platform) {
     for ppi in
         [timer.physical, timer.r#virtual, timer.hypervisor, timer.secure_physical, platform.gic.maintenance]
     {
-        assert!((Intid::FIRST_PPI..Intid::FIRST_SPI).contains(&ppi));
+        assert!((Intid::FIRST_PRIVATE..Intid::FIRST_SHARED).contains(&ppi));
     }
 }
 

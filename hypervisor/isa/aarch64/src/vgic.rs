@@ -157,7 +157,7 @@ impl Vgic {
         if config.spis > MAX_SPIS {
             return Err(ConfigError::Spis);
         }
-        if !(Intid::FIRST_PPI..Intid::FIRST_SPI).contains(&config.event_ppi) {
+        if !(Intid::FIRST_PRIVATE..Intid::FIRST_SHARED).contains(&config.event_ppi) {
             return Err(ConfigError::EventPpi);
         }
         if !(4..=8).contains(&config.priority_bits) {

@@ -4,7 +4,7 @@ use xenolith_abi::Errno;
 use xenolith_abi::event::{EventStatus, Status, Virq};
 
 use super::port::Binding;
-use super::table::confine;
+use super::table::checked_index_nospec;
 use super::{ConsumerTag, EventActions, EventChannels, Form, Link, Peer, Port, SharedFrame};
 use xenolith_core::types::{DomId, VcpuId};
 
@@ -126,21 +126,21 @@ impl<F: SharedFrame> EventChannels<F> {
     /// `EINVAL`: no such port. `EACCES`: it is the hypervisor's own.
     pub fn status(&self, argument: &mut Status) -> Result<(), Errno> {
         // Port 0 is nobody's.
-        if argument.port == 0 {
+        if argument.port == Port(0) {
             (argument.status, argument.vcpu) = (EventStatus::Closed.number(), 0);
-            (argument.bound_to, argument.remote_port) = (0, 0);
+            (argument.bound_to, argument.remote_port) = (0, Port(0));
             return Ok(());
         }
-        let channel = self.ports.get(Port(argument.port)).ok_or(Errno::EINVAL)?;
+        let channel = self.ports.get(argument.port).ok_or(Errno::EINVAL)?;
         if channel.consumer.is_some() {
             return Err(Errno::EACCES);
         }
         let (status, bound_to, remote_port) = match channel.binding {
-            Binding::Free => (EventStatus::Closed, 0, 0),
-            Binding::Unbound(remote) => (EventStatus::Unbound, remote.0.into(), 0),
-            Binding::Interdomain(peer) => (EventStatus::Interdomain, peer.domain.0.into(), peer.port.0),
-            Binding::Virq(virq) => (EventStatus::Virq, virq.into(), 0),
-            Binding::Ipi => (EventStatus::Ipi, 0, 0),
+            Binding::Free => (EventStatus::Closed, 0, Port(0)),
+            Binding::Unbound(remote) => (EventStatus::Unbound, remote.0.into(), Port(0)),
+            Binding::Interdomain(peer) => (EventStatus::Interdomain, peer.domain.0.into(), peer.port),
+            Binding::Virq(virq) => (EventStatus::Virq, virq.into(), Port(0)),
+            Binding::Ipi => (EventStatus::Ipi, 0, Port(0)),
         };
         argument.status = status.number();
         argument.vcpu = channel.vcpu.0.into();
@@ -151,16 +151,16 @@ impl<F: SharedFrame> EventChannels<F> {
 
     /// The port of a virtual interrupt.
     pub(super) fn virq_port(&self, virq: u32, vcpu: VcpuId) -> Option<Port> {
-        let ports = self.virqs.get(confine(u32::from(vcpu.0), self.virqs.len())?)?;
-        let port = *ports.get(confine(virq, ports.len())?)?;
+        let ports = self.virqs.get(checked_index_nospec(u32::from(vcpu.0), self.virqs.len())?)?;
+        let port = *ports.get(checked_index_nospec(virq, ports.len())?)?;
         (port != 0).then_some(Port(port))
     }
 
     fn virq_slot(&mut self, virq: u32, vcpu: VcpuId) -> Option<&mut u32> {
         let len = self.virqs.len();
-        let ports = self.virqs.get_mut(confine(u32::from(vcpu.0), len)?)?;
+        let ports = self.virqs.get_mut(checked_index_nospec(u32::from(vcpu.0), len)?)?;
         let len = ports.len();
-        ports.get_mut(confine(virq, len)?)
+        ports.get_mut(checked_index_nospec(virq, len)?)
     }
 
     fn allocate(&mut self, binding: Binding, vcpu: VcpuId) -> Result<Port, Errno> {

@@ -15,7 +15,7 @@ use xenolith_abi::event::fifo::{
 };
 
 use super::port::{FifoPort, Port, Queue};
-use super::table::confine;
+use super::table::checked_index_nospec;
 use super::{Raised, Refused, SharedFrame, barrier};
 use xenolith_core::bug;
 use xenolith_core::types::{PAGE_SIZE, VcpuId};
@@ -191,7 +191,7 @@ impl<F: SharedFrame> Fifo<F> {
 
     #[inline]
     fn word(&self, port: Port) -> Option<Word<AtomicU32>> {
-        let page = confine(port.0 / WORDS_PER_PAGE, self.array.len())?;
+        let page = checked_index_nospec(port.0 / WORDS_PER_PAGE, self.array.len())?;
         word32(self.array.get(page)?.page(), 0, port.0 % WORDS_PER_PAGE)
     }
 
@@ -206,7 +206,7 @@ impl<F: SharedFrame> Fifo<F> {
     }
 
     fn control(&self, vcpu: VcpuId) -> Option<&Control<F>> {
-        self.vcpus.get(confine(u32::from(vcpu.0), self.vcpus.len())?)?.control.as_ref()
+        self.vcpus.get(checked_index_nospec(u32::from(vcpu.0), self.vcpus.len())?)?.control.as_ref()
     }
 
     fn tail_mut(&mut self, queue: Queue) -> Option<&mut u32> {
@@ -215,7 +215,7 @@ impl<F: SharedFrame> Fifo<F> {
 
     fn vcpu_mut(&mut self, vcpu: VcpuId) -> Option<&mut Vcpu<F>> {
         let len = self.vcpus.len();
-        self.vcpus.get_mut(confine(u32::from(vcpu.0), len)?)
+        self.vcpus.get_mut(checked_index_nospec(u32::from(vcpu.0), len)?)
     }
 }
 

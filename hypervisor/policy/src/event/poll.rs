@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use xenolith_abi::Errno;
 
 use super::port::Port;
-use super::table::confine;
+use super::table::checked_index_nospec;
 use xenolith_core::types::VcpuId;
 use xenolith_core::vcpu_set::VcpuSet;
 
@@ -31,7 +31,7 @@ impl Pollers {
     /// A vCPU begins to wait. `ENOENT`: no such vCPU.
     pub(super) fn wait(&mut self, vcpu: VcpuId, ports: &[Port]) -> Result<(), Errno> {
         let len = self.ports.len();
-        let index = confine(u32::from(vcpu.0), len).ok_or(Errno::ENOENT)?;
+        let index = checked_index_nospec(u32::from(vcpu.0), len).ok_or(Errno::ENOENT)?;
         *self.ports.get_mut(index).ok_or(Errno::ENOENT)? = match *ports {
             [port] => Some(port),
             _ => None,

@@ -36,7 +36,7 @@ pub(super) struct PortTable {
 
 /// The index, if it is below `len`. What is returned also depends on the comparison by data, not only by a branch,
 /// so that a mispredicted branch cannot lead to an access outside (Spectre, variant 1).
-pub(super) fn confine(index: u32, len: usize) -> Option<usize> {
+pub(super) fn checked_index_nospec(index: u32, len: usize) -> Option<usize> {
     let index = usize::try_from(index).ok()?;
     (index < len).then(|| index_nospec(index, len))
 }
@@ -45,17 +45,17 @@ impl PortTable {
     /// The port, whether it is in use or not; nothing when the table does not reach so far.
     #[inline]
     pub(super) fn get(&self, port: Port) -> Option<&Channel> {
-        let bucket = self.buckets.get(confine(port.0 / BUCKET, self.buckets.len())?)?;
-        bucket.channels.get(confine(port.0 % BUCKET, bucket.channels.len())?)
+        let bucket = self.buckets.get(checked_index_nospec(port.0 / BUCKET, self.buckets.len())?)?;
+        bucket.channels.get(checked_index_nospec(port.0 % BUCKET, bucket.channels.len())?)
     }
 
     /// As [`get`](Self::get), to change the port.
     #[inline]
     pub(super) fn get_mut(&mut self, port: Port) -> Option<&mut Channel> {
         let len = self.buckets.len();
-        let bucket = self.buckets.get_mut(confine(port.0 / BUCKET, len)?)?;
+        let bucket = self.buckets.get_mut(checked_index_nospec(port.0 / BUCKET, len)?)?;
         let len = bucket.channels.len();
-        bucket.channels.get_mut(confine(port.0 % BUCKET, len)?)
+        bucket.channels.get_mut(checked_index_nospec(port.0 % BUCKET, len)?)
     }
 
     /// Takes the lowest port that is free and not `busy`, below `end`. The port keeps its FIFO queue and is otherwise
@@ -266,9 +266,9 @@ mod tests {
     }
 
     #[test]
-    fn an_index_is_confined() {
-        assert_eq!(confine(3, 4), Some(3));
-        assert_eq!(confine(4, 4), None);
-        assert_eq!(confine(u32::MAX, 0), None);
+    fn an_index_is_checked() {
+        assert_eq!(checked_index_nospec(3, 4), Some(3));
+        assert_eq!(checked_index_nospec(4, 4), None);
+        assert_eq!(checked_index_nospec(u32::MAX, 0), None);
     }
 }

@@ -11,7 +11,7 @@ use xenolith_abi::Errno;
 use xenolith_abi::shared::{LEGACY_VCPUS, SharedInfo, VcpuInfo};
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::table::confine;
+use super::table::checked_index_nospec;
 use super::{Refused, SharedFrame};
 use xenolith_core::bug;
 use xenolith_core::types::{PAGE_SIZE, VcpuId};
@@ -67,7 +67,7 @@ impl<F: SharedFrame> VcpuInfos<F> {
         content.evtchn_pending_sel = u64::MAX;
         content.evtchn_upcall_pending = 1;
         let len = self.places.len();
-        let index = confine(u32::from(vcpu.0), len);
+        let index = checked_index_nospec(u32::from(vcpu.0), len);
         let errno = match index.and_then(|index| self.places.get_mut(index)) {
             None => Errno::ENOENT,
             Some(_) if !fits => Errno::ENXIO,
@@ -112,7 +112,7 @@ impl<F: SharedFrame> VcpuInfos<F> {
     }
 
     fn place(&self, vcpu: VcpuId) -> Option<(Page, usize)> {
-        match self.places.get(confine(u32::from(vcpu.0), self.places.len())?)? {
+        match self.places.get(checked_index_nospec(u32::from(vcpu.0), self.places.len())?)? {
             Some(place) => Some((place.frame.page(), place.offset)),
             None if vcpu.0 < LEGACY_VCPUS => Some((
                 self.shared_info,

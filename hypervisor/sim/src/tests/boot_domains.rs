@@ -1,6 +1,7 @@
 //! Domains that start with the machine, and the console that they share.
 
 use dtoolkit::model::DeviceTreeNode;
+use xenolith_abi::Port;
 use xenolith_abi::event::{BindInterdomain, EventOp, PortArgument, Status};
 use xenolith_abi::hvm::HvmParamArgument;
 use xenolith_abi::hypercall::Hypercall;
@@ -153,7 +154,7 @@ fn the_store_may_come_later() {
         let (page, port) = (get(1), get(2));
         assert_eq!((page == u64::MAX, port != 0), (has, has));
         if has {
-            let mut status = Status { dom: SELF, port: port as u32, ..Status::default() };
+            let mut status = Status { dom: SELF, port: Port(port as u32), ..Status::default() };
             assert_eq!(guest.call(&mut machine, Hypercall::EventChannelOp, 5, &mut status), 0);
             assert_eq!(status.status, 1, "unbound, for the control domain");
         }
@@ -242,10 +243,14 @@ fn the_control_domain_connects_a_store_afterwards() {
     let mut port = HvmParamArgument { domid: DomId(1), index: 2, ..HvmParamArgument::default() };
     assert_eq!(first.call(&mut machine, Hypercall::HvmOp, 1, &mut port), 0);
     let remote_port = port.value as u32;
-    let mut bind = BindInterdomain { remote_dom: DomId(1), remote_port, ..BindInterdomain::default() };
+    let mut bind = BindInterdomain {
+        remote_dom: DomId(1),
+        remote_port: Port(remote_port),
+        ..BindInterdomain::default()
+    };
     let op = EventOp::BindInterdomain.number().into();
     assert_eq!(first.call(&mut machine, Hypercall::EventChannelOp, op, &mut bind), 0);
-    let mut status = Status { dom: SELF, port: remote_port, ..Status::default() };
+    let mut status = Status { dom: SELF, port: Port(remote_port), ..Status::default() };
     assert_eq!(guest.call(&mut machine, Hypercall::EventChannelOp, 5, &mut status), 0);
     assert_eq!(status.status, 2, "connected to another domain");
     // A page of the domain's own becomes the ring.
@@ -259,9 +264,10 @@ fn the_control_domain_connects_a_store_afterwards() {
     assert_eq!(guest.call(&mut machine, Hypercall::HvmOp, 1, &mut told), 0);
     assert_eq!(machine.peek::<[u8; 5]>(&guest.domain, told.value << 12), *b"store");
     // Each side hears the other.
-    for (from, local, to, remote) in
-        [(&first, bind.local_port, &guest, remote_port), (&guest, remote_port, &first, bind.local_port)]
-    {
+    for (from, local, to, remote) in [
+        (&first, bind.local_port, &guest, remote_port),
+        (&guest, Port(remote_port), &first, bind.local_port.0),
+    ] {
         let mut send = PortArgument { port: local };
         let op = EventOp::Send.number().into();
         assert_eq!(from.call(&mut machine, Hypercall::EventChannelOp, op, &mut send), 0);

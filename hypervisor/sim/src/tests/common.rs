@@ -1,6 +1,7 @@
 //! Memory and event channels that domains which start with the machine have in common.
 
 use dtoolkit::model::DeviceTreeNode;
+use xenolith_abi::Port;
 use xenolith_abi::event::{EventOp, PortArgument, Status};
 use xenolith_abi::hypercall::Hypercall;
 
@@ -65,10 +66,10 @@ fn anywhere(name: &str) -> DeviceTreeNode {
 }
 
 fn status(machine: &mut Machine, of: &Guest, port: u32) -> (u32, u32, u32) {
-    let mut status = Status { dom: SELF, port, ..Status::default() };
+    let mut status = Status { dom: SELF, port: Port(port), ..Status::default() };
     let op = EventOp::Status.number().into();
     assert_eq!(of.call(machine, Hypercall::EventChannelOp, op, &mut status), 0);
-    (status.status, status.bound_to, status.remote_port)
+    (status.status, status.bound_to, status.remote_port.0)
 }
 
 /// Whether a port is pending, which is forgotten.
@@ -82,7 +83,7 @@ fn take_event(of: &Guest, port: u32) -> bool {
 
 fn send(machine: &mut Machine, from: &Guest, port: u32) {
     let op = EventOp::Send.number().into();
-    assert_eq!(from.call(machine, Hypercall::EventChannelOp, op, &mut PortArgument { port }), 0);
+    assert_eq!(from.call(machine, Hypercall::EventChannelOp, op, &mut PortArgument { port: Port(port) }), 0);
 }
 
 fn destroy(machine: &mut Machine, domain: &Arc<Domain>) {
@@ -225,7 +226,7 @@ fn they_signal_each_other_without_a_call_before() {
         assert_eq!(one.call(&mut machine, Hypercall::EventChannelOp, op, &mut argument), 0);
         taken.push(argument.port);
     }
-    assert_eq!(taken, [1, 2, 3, 4, 5, 6, 8, 9]);
+    assert_eq!(taken, [1, 2, 3, 4, 5, 6, 8, 9].map(Port));
     assert_eq!(machine.audit(), Ok(()));
     // The end of one leaves the other's port waiting for it.
     destroy(&mut machine, &two.domain);

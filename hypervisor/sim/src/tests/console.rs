@@ -29,7 +29,7 @@ fn what_is_typed_is_announced_and_read() {
     sim::type_on_console(b"ls\r");
     machine.settle();
     let pending = guest.domain.shared_info.word64(48).unwrap().load();
-    assert_eq!(pending, 1 << bind.port);
+    assert_eq!(pending, 1 << bind.port.0);
     let at = guest.page(&machine, 3) - 2;
     assert_eq!(guest.plain(&mut machine, Hypercall::ConsoleIo, [1, 16, at, 0, 0]), 3);
     assert_eq!(machine.peek::<[u8; 3]>(&guest.domain, at), *b"ls\r");

@@ -8,12 +8,17 @@ use super::super::*;
 use super::foreign::HOLE;
 use super::support::*;
 use xenolith_core::types::Pa;
+use xenolith_domain::arch::ArchRequest;
 use xenolith_domain::life::create::NewDomain;
 use xenolith_domain::parts::progress::Progress;
 use xenolith_memory::p2m::MapKind;
 
+fn arch(gic: Option<GicVersion>, spis: u32) -> ArchRequest {
+    ArchRequest { gic, spis }
+}
+
 pub(super) fn request() -> NewDomain {
-    NewDomain { vcpus: 2, max_port: 1023, spis: 32, trap_unmapped: true, ..NewDomain::default() }
+    NewDomain { vcpus: 2, max_port: 1023, arch: arch(None, 32), trap_unmapped: true, ..NewDomain::default() }
 }
 
 #[test]
@@ -53,7 +58,7 @@ fn what_no_domain_can_be_is_refused_and_leaves_nothing() {
         NewDomain { vcpus: 0, ..request() },
         NewDomain { vcpus: 129, ..request() },
         NewDomain { vcpus: u32::MAX, ..request() },
-        NewDomain { spis: 989, ..request() },
+        NewDomain { arch: arch(None, 989), ..request() },
         NewDomain { grant_frames: Some(0), ..request() },
         NewDomain { grant_frames: Some(u32::MAX), ..request() },
         NewDomain { maptrack_frames: Some(u32::MAX), ..request() },
@@ -61,7 +66,7 @@ fn what_no_domain_can_be_is_refused_and_leaves_nothing() {
     for request in refused {
         assert_eq!(machine.hv.create_domain(&request).map(drop), Err(Errno::EINVAL), "{request:?}");
     }
-    let other_gic = NewDomain { gic: Some(GicVersion::V2), ..request() };
+    let other_gic = NewDomain { arch: arch(Some(GicVersion::V2), 32), ..request() };
     assert_eq!(machine.hv.create_domain(&other_gic).map(drop), Err(Errno::ENODEV));
     assert_eq!(machine.hv.frames.free_frames(), free);
     assert_eq!(machine.hv.vmids.lock().in_use(), 1);
@@ -72,7 +77,8 @@ fn what_no_domain_can_be_is_refused_and_leaves_nothing() {
 fn a_gicv2_has_the_machine_s_virtual_interface() {
     let (machine, _) = Guest::alone();
     sim::gic::be_version_2(Pa(0x0804_0000), 0x1_0000);
-    let create = |vcpus, gic| machine.hv.create_domain(&NewDomain { vcpus, gic, ..request() });
+    let create =
+        |vcpus, gic| machine.hv.create_domain(&NewDomain { vcpus, arch: arch(gic, 32), ..request() });
     assert_eq!(create(9, None).map(drop), Err(Errno::EINVAL));
     assert_eq!(create(1, Some(GicVersion::V3)).map(drop), Err(Errno::ENODEV));
     let domain = create(8, Some(GicVersion::V2)).unwrap();

@@ -1,11 +1,11 @@
 //! Event channels between domains, in both forms, and waiting for them.
 
-use xenolith_abi::Errno;
 use xenolith_abi::event::{AllocUnbound, BindInterdomain, ExpandArray, InitControl, PortArgument, fifo};
 use xenolith_abi::hypercall::Hypercall;
 use xenolith_abi::memory::AddToPhysmap;
 use xenolith_abi::sched::Poll;
 use xenolith_abi::vcpu::RegisterVcpuInfo;
+use xenolith_abi::{Errno, Port};
 
 use super::super::*;
 use super::support::*;
@@ -52,11 +52,11 @@ fn connect(machine: &mut Machine, first: &Guest, second: &Guest) -> (u32, u32) {
     };
     assert_eq!(second.call(machine, Hypercall::EventChannelOp, 0, &mut bind), 0);
     machine.settle();
-    (offer.port, bind.local_port)
+    (offer.port.0, bind.local_port.0)
 }
 
 fn send(machine: &mut Machine, guest: &Guest, port: u32) -> i64 {
-    let result = guest.call(machine, Hypercall::EventChannelOp, SEND, &mut PortArgument { port });
+    let result = guest.call(machine, Hypercall::EventChannelOp, SEND, &mut PortArgument { port: Port(port) });
     machine.settle();
     result
 }
@@ -82,7 +82,10 @@ fn an_event_crosses_in_the_two_level_form() {
     assert_eq!(send(&mut machine, &second, there), 0);
     assert!(upcall(&mut machine, &first));
     // One side goes: the other may send into the void.
-    assert_eq!(second.call(&mut machine, Hypercall::EventChannelOp, 3, &mut PortArgument { port: there }), 0);
+    assert_eq!(
+        second.call(&mut machine, Hypercall::EventChannelOp, 3, &mut PortArgument { port: Port(there) }),
+        0
+    );
     assert_eq!(send(&mut machine, &first, here), 0);
     assert!(!upcall(&mut machine, &second));
     assert_eq!(send(&mut machine, &second, there), error(Errno::EINVAL));

@@ -1,6 +1,5 @@
 //! The first domain, built from a machine's device tree, and the calls that Linux makes in it, in their order.
 
-use xenolith_abi::Errno;
 use xenolith_abi::event::{AllocUnbound, BindVcpu, BindVirq, ExpandArray, InitControl, Status, fifo};
 use xenolith_abi::grant::{CacheFlush, QuerySize, SetVersion};
 use xenolith_abi::hvm::HvmParamArgument;
@@ -10,6 +9,7 @@ use xenolith_abi::platform::{INTERFACE_VERSION, PlatformHeader, SetTime64};
 use xenolith_abi::shared::RunStateInfo;
 use xenolith_abi::vcpu::{RegisterRunstateMemoryArea, RegisterVcpuInfo};
 use xenolith_abi::version::FeatureInfo;
+use xenolith_abi::{Errno, Port};
 
 use super::super::*;
 use super::support::*;
@@ -144,12 +144,12 @@ fn the_calls_of_linux_have_the_results_that_it_needs() {
         // 13 to 15. The port of the local store.
         let mut port = AllocUnbound { dom: SELF, remote_dom: SELF, ..AllocUnbound::default() };
         assert_eq!(guest.call(machine, Hypercall::EventChannelOp, 6, &mut port), 0);
-        assert_eq!(port.port, 1);
+        assert_eq!(port.port, Port(1));
         let mut expand = ExpandArray { array_gfn: Gfn(array) };
         assert_eq!(guest.call(machine, Hypercall::EventChannelOp, 12, &mut expand), 0);
-        let mut bind = BindVcpu { port: 1, vcpu: 1 };
+        let mut bind = BindVcpu { port: Port(1), vcpu: 1 };
         assert_eq!(guest.call(machine, Hypercall::EventChannelOp, 8, &mut bind), 0);
-        let mut status = Status { dom: SELF, port: 1, ..Status::default() };
+        let mut status = Status { dom: SELF, port: Port(1), ..Status::default() };
         assert_eq!(guest.call(machine, Hypercall::EventChannelOp, 5, &mut status), 0);
         assert_eq!((status.status, status.vcpu), (1, 1), "unbound, on the second vCPU");
         // 16. Whether caches can be cleaned on request.

@@ -7,6 +7,7 @@ use xenolith_abi::sysctl::{self, DebugKeys, Sysctl, SysctlOp};
 
 use super::super::*;
 use super::support::*;
+use xenolith_domain::arch::ArchRequest;
 use xenolith_domain::life::create::NewDomain;
 use xenolith_domain::parts::progress::Progress;
 
@@ -46,7 +47,12 @@ fn destroy(machine: &mut Machine, domain: &Arc<Domain>) {
 fn a_domain_is_made_whole_or_not_at_all_and_destroyed_without_memory() {
     let (mut machine, _control) = Guest::alone();
     let free = machine.hv.frames.free_frames();
-    let request = NewDomain { vcpus: 70, spis: 64, max_port: 1023, ..NewDomain::default() };
+    let request = NewDomain {
+        vcpus: 70,
+        arch: ArchRequest { spis: 64, ..ArchRequest::default() },
+        max_port: 1023,
+        ..NewDomain::default()
+    };
     let mut failures = 0;
     let domain = with_ever_more(
         || machine.hv.create_domain(&request),

@@ -15,7 +15,7 @@ fn quiet_port(machine: &mut Machine, guest: &Guest) -> u32 {
     let mut offer = AllocUnbound { dom: SELF, remote_dom: DomId(1), ..AllocUnbound::default() };
     let op = EventOp::AllocUnbound.number().into();
     assert_eq!(guest.call(machine, Hypercall::EventChannelOp, op, &mut offer), 0);
-    offer.port
+    offer.port.0
 }
 
 /// Polls the port for ever; `None` while it waits.

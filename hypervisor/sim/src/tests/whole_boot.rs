@@ -65,7 +65,7 @@ impl Machine for Model<'_> {
         self.note("prepare");
     }
 
-    fn stage2_geometry(&self) -> Option<Geometry> {
+    fn p2m_geometry(&self) -> Option<Geometry> {
         stage2::geometry(48)
     }
 

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 const UART: Handler = Handler::Vuart;
-const GICD: Handler = Handler::Vgic(0);
+const CONTROLLER: Handler = Handler::InterruptController(0);
 
 /// What the table must say of each address.
 #[derive(Clone, Copy, Default)]
@@ -37,7 +37,7 @@ fn op() -> impl Strategy<Value = Op> {
 fn step(table: &mut AddressTable, model: &mut [Place; 64], op: Op) {
     match op {
         Op::Emulate(first, size, number) => {
-            let handler = if number == 0 { UART } else { Handler::Vgic(number) };
+            let handler = if number == 0 { UART } else { Handler::InterruptController(number) };
             let again = model.iter().any(|place| place.emulated.is_some_and(|(other, _)| other == handler));
             let window = &mut model[first as usize..(first + size) as usize];
             let expected = match size {
@@ -106,15 +106,15 @@ proptest! {
 #[test]
 fn a_claim_of_everything_leaves_the_windows_alone() {
     let mut table = AddressTable::default();
-    table.emulate(Ipa(0), 0x1000, GICD).unwrap();
+    table.emulate(Ipa(0), 0x1000, CONTROLLER).unwrap();
     table.emulate(Ipa(!0xfff), 0x1000, UART).unwrap();
     table.claim(0, u64::MAX, ServerId(3)).unwrap();
     let at = |table: &AddressTable, at| table.find(Ipa(at)).map(|found| (found.handler, found.offset));
-    assert_eq!(at(&table, 0xfff), Some((GICD, 0xfff)));
+    assert_eq!(at(&table, 0xfff), Some((CONTROLLER, 0xfff)));
     assert_eq!(at(&table, 0x1000), Some((Handler::Server(ServerId(3)), 0)));
     assert_eq!(at(&table, u64::MAX), Some((UART, 0xfff)));
     table.unclaim(0, u64::MAX).unwrap();
-    assert_eq!((at(&table, 0x1000), at(&table, 0)), (None, Some((GICD, 0))));
+    assert_eq!((at(&table, 0x1000), at(&table, 0)), (None, Some((CONTROLLER, 0))));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use backend::xen::slots::{Interrupt, Slots};
 use backend::xen::{Evtchn, Mapping, Privcmd};
 use vm_memory::Bytes;
 use xenolith_abi::ioreq::{READ, STATE_MASK, Slot, State};
-use xenolith_abi::{DomId, Intid};
+use xenolith_abi::{DomId, Intid, Port};
 
 use super::{FACTS, FACTS_SIZE, MEMORY, MEMORY_SIZE, destroy_all, model};
 use crate::report::Report;
@@ -157,7 +157,7 @@ pub(super) struct Round {
     pub(super) id: u16,
     events: Evtchn,
     page: Arc<Mapping>,
-    port: Option<u32>,
+    port: Option<Port>,
     /// Where the slot is.
     slot: usize,
     /// Some of the device's registers.
@@ -175,7 +175,7 @@ impl Round {
         model.enable_server(id, true)?;
         let events = Evtchn::open()?;
         let remote: u32 = page.slice().read_obj(device.slot + PORT)?;
-        let port = events.bind_interdomain(model.domain(), remote).ok();
+        let port = events.bind_interdomain(model.domain(), Port(remote)).ok();
         for registers in &device.registers {
             // Another server that was left behind may have them.
             let _ = model.map_mmio(id, registers.clone());
@@ -247,8 +247,9 @@ impl Round {
             }
             7 => {
                 let remote: u32 = slice.read_obj(self.slot + PORT)?;
-                self.port =
-                    self.port.or_else(|| self.events.bind_interdomain(self.model.domain(), remote).ok());
+                self.port = self
+                    .port
+                    .or_else(|| self.events.bind_interdomain(self.model.domain(), Port(remote)).ok());
             }
             // A request is taken and answered, half answered, or spoilt while it is being worked on.
             _ => {

@@ -46,7 +46,7 @@ impl Interface {
     pub fn acknowledge(&self) -> Intid {
         let value = self.cpu.read32(GICC_IAR);
         let intid = Intid(value & 0x3ff);
-        if intid < Intid::FIRST_PPI {
+        if intid < Intid::FIRST_PRIVATE {
             self.cpu.write32(GICC_EOIR, value);
             self.cpu.write32(GICC_DIR, value);
         }
@@ -55,14 +55,14 @@ impl Interface {
 
     /// GICC_EOIR; software interrupts were ended by `acknowledge`.
     pub fn drop_priority(&self, intid: Intid) {
-        if intid >= Intid::FIRST_PPI {
+        if intid >= Intid::FIRST_PRIVATE {
             self.cpu.write32(GICC_EOIR, intid.0);
         }
     }
 
     /// GICC_DIR; software interrupts were ended by `acknowledge`.
     pub fn deactivate(&self, intid: Intid) {
-        if intid >= Intid::FIRST_PPI {
+        if intid >= Intid::FIRST_PRIVATE {
             self.cpu.write32(GICC_DIR, intid.0);
         }
     }

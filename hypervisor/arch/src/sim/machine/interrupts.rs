@@ -100,8 +100,8 @@ impl Machine {
     pub(in crate::sim) fn line_of(&mut self, cpu: usize, intid: Intid) -> &mut Line {
         assert!(intid.0 < 32 + SHARED, "there is no {intid}");
         let lines =
-            if intid < Intid::FIRST_SPI { &mut self.cpu_at(cpu).gic.private } else { &mut self.gic.lines };
-        lines.entry(intid).or_insert(Line { enabled: intid < Intid::FIRST_PPI, ..Line::default() })
+            if intid < Intid::FIRST_SHARED { &mut self.cpu_at(cpu).gic.private } else { &mut self.gic.lines };
+        lines.entry(intid).or_insert(Line { enabled: intid < Intid::FIRST_PRIVATE, ..Line::default() })
     }
 
     /// Whether a line asks for attention, whatever its enable says.

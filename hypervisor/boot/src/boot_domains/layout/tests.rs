@@ -14,7 +14,7 @@ fn platform(tree: &[u8]) -> Platform {
 }
 
 fn request<'r>(platform: &'r Platform, windows: &'r [(String, Window)]) -> Request<'r> {
-    Request { platform, windows, uart: true, common: &[], address_bits: 40 }
+    Request { platform, windows, uart: true, static_shm: &[], address_bits: 40 }
 }
 
 fn window(node: &str, machine: u64, guest: u64) -> (String, Window) {
@@ -25,7 +25,7 @@ fn window(node: &str, machine: u64, guest: u64) -> (String, Window) {
 /// All places of a layout, which must be apart.
 fn all(layout: &Layout) -> Vec<Region> {
     let mut all = layout.banks.clone();
-    all.extend(layout.gic.regions());
+    all.extend(layout.controller.regions());
     all.push(layout.grant_window);
     all.extend(layout.uart.map(|uart| uart.registers));
     all.extend(&layout.extended_regions);
@@ -45,8 +45,8 @@ fn a_plain_domain_has_the_map_of_a_guest() {
     let layout = standard(&request(&platform, &[]), 128 << 20).unwrap();
     assert_eq!(layout.banks, [Region::new(GIB, 128 << 20)]);
     assert_eq!(layout.grant_window, Region::new(0x3800_0000, 16 << 20));
-    assert_eq!(layout.uart, Some(Pl011::GUEST));
-    assert_eq!(layout.event_ppi, Intid(31));
+    assert_eq!(layout.uart, Some(Uart::GUEST));
+    assert_eq!(layout.event_interrupt, Intid(31));
     assert_eq!(layout.extended_regions[0], Region::new(0x4800_0000, 0xb800_0000));
     assert!(apart(&all(&layout)));
 }
@@ -60,9 +60,9 @@ fn a_directly_mapped_domain_has_the_machines_devices() {
         let windows = [window("/passthrough/disk", 0x0a00_0000, 0x0a00_0000)];
         let layout = direct(&request(&platform, &windows), banks.clone(), Intid(31), &[pci]).unwrap();
         assert_eq!(layout.banks, banks);
-        let uart = Pl011 { registers: Region::new(0x0900_0000, 0x1000), interrupt: Intid(33) };
+        let uart = Uart { registers: Region::new(0x0900_0000, 0x1000), interrupt: Intid(33) };
         assert_eq!((layout.uart, layout.timer.r#virtual), (Some(uart), Intid(27)));
-        assert!(layout.gic.regions().any(|region| region == Region::new(0x0800_0000, 0x1_0000)));
+        assert!(layout.controller.regions().any(|region| region == Region::new(0x0800_0000, 0x1_0000)));
         assert!(apart(&all(&layout)));
         assert_eq!(
             layout.extended_regions,

@@ -33,10 +33,20 @@ pub struct ArchConfig {
     pub physical_timer: Intid,
 }
 
+/// What a toolstack may ask of the architecture's part of a domain (`xen_arch_domainconfig`).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ArchRequest {
+    /// The version of its interrupt controller; `None` for the machine's.
+    pub gic: Option<GicVersion>,
+    /// Shared interrupts: 0 to 988.
+    pub spis: u32,
+}
+
 impl ArchConfig {
     /// That of a domain which finds its interrupt controller and its timers where `machine_model` says; the controller is
     /// of the machine's version if none is asked for. `ENODEV`: the machine has no such one. `EINVAL`: too many interrupts.
-    pub fn standard(version: Option<GicVersion>, spis: u32) -> Result<Self, Errno> {
+    pub fn standard(request: &ArchRequest) -> Result<Self, Errno> {
+        let &ArchRequest { gic: version, spis } = request;
         let native = match machine::gic::virtual_cpu_interface() {
             Some(_) => GicVersion::V2,
             None => GicVersion::V3,
@@ -53,11 +63,16 @@ impl ArchConfig {
         })
     }
 
+    /// The most vCPUs that a domain with this interrupt controller can have.
+    pub fn max_vcpus(&self) -> u16 {
+        self.gic.max_vcpus()
+    }
+
     /// The windows of addresses that the hypervisor emulates for it: first address, bytes, who answers. [`DomainArch::new`]
     /// makes sure that they do not overlap.
     pub fn windows(&self) -> impl Iterator<Item = (Ipa, u64, Handler)> {
         let frames = vgic::frames(&self.gic).filter(|&(_, _, size)| size > 0);
-        frames.map(|(Frame(number), first, size)| (first, size, Handler::Vgic(number)))
+        frames.map(|(Frame(number), first, size)| (first, size, Handler::InterruptController(number)))
     }
 
     /// Maps what the guest may reach of the machine's interrupt controller itself: the virtual CPU interface of a GICv2,

@@ -128,6 +128,11 @@ impl DomainRef<'_> {
         self.change_vgic(|vgic| vgic.set_online(id, online));
     }
 
+    /// Sends the physical interrupts of a vCPU to the CPU that it ran on last.
+    pub fn move_interrupts(self, id: VcpuId) {
+        self.change_vgic(|vgic| vgic.reroute(id));
+    }
+
     /// Makes the event interrupt of a vCPU pending.
     pub fn raise_event(self, id: VcpuId) {
         self.change_vgic(|vgic| vgic.pend(Some(id), self.arch.event_ppi));

@@ -26,8 +26,8 @@ fn complaint(domain: DeviceTreeNode) -> String {
 fn a_plain_domain_has_what_its_node_says() {
     let read = read_one(domain("domU1", [])).unwrap();
     assert_eq!((read.path.as_str(), read.memory, read.vcpus), ("/chosen/domU1", 128 << 20, 2));
-    assert_eq!((read.direct_map, read.vpl011, read.enhanced), (false, false, Enhanced::Disabled));
-    assert_eq!((read.spis, read.grant_frames, read.maptrack_frames), (None, None, None));
+    assert_eq!((read.direct_map, read.uart, read.enhanced), (false, false, Enhanced::Disabled));
+    assert_eq!((read.shared_interrupts, read.grant_frames, read.maptrack_frames), (None, None, None));
     assert_eq!(read.kernel.region, Region::new(Pa(0x5000_0000), 0x10_0000).unwrap());
     assert_eq!(read.kernel.arguments.as_deref(), Some("console=ttyAMA0"));
     assert_eq!((read.ramdisk, read.device_tree, read.ignored), (None, None, Vec::new()));
@@ -51,9 +51,12 @@ fn everything_that_is_understood_is_read() {
     full.add_child(module("multiboot,ramdisk", 0x5200_0000, 0x1000));
     full.add_child(module("multiboot,device-tree", 0x5300_0000, 0x1000));
     let read = read_one(full).unwrap();
-    assert_eq!((read.memory, read.direct_map, read.vpl011), (128 << 20, true, true));
+    assert_eq!((read.memory, read.direct_map, read.uart), (128 << 20, true, true));
     assert_eq!(read.enhanced, Enhanced::NoXenstore);
-    assert_eq!((read.spis, read.grant_frames, read.maptrack_frames), (Some(64), Some(8), Some(16)));
+    assert_eq!(
+        (read.shared_interrupts, read.grant_frames, read.maptrack_frames),
+        (Some(64), Some(8), Some(16))
+    );
     assert_eq!(read.ignored, ["domain-cpupool"]);
     assert_eq!(read.modules().count(), 3);
 }

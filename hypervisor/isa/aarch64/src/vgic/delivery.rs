@@ -106,7 +106,7 @@ impl Vgic {
         let mask = bit(listed.intid);
         let sender = match listed.origin {
             Origin::Software { source, .. }
-                if self.version == GicVersion::V2 && listed.intid < Intid::FIRST_PPI =>
+                if self.version == GicVersion::V2 && listed.intid < Intid::FIRST_PRIVATE =>
             {
                 Some(source)
             }
@@ -253,7 +253,7 @@ impl Vgic {
             BankId::Private(_) => true,
             BankId::Shared(n) => self.shared.get(n)?.target(intid) == Some(vcpu),
         };
-        let per_sender = self.version == GicVersion::V2 && intid < Intid::FIRST_PPI;
+        let per_sender = self.version == GicVersion::V2 && intid < Intid::FIRST_PRIVATE;
         // The virtual interface would end the physical interrupt on the CPU where the vCPU runs then. QEMU's GICv2 takes
         // that only from the CPU that took the interrupt; the distributor ends it from any.
         let by_distributor = self.version == GicVersion::V2 && matches!(id, BankId::Shared(_));

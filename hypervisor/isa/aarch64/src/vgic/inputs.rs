@@ -208,9 +208,9 @@ impl Vgic {
 
 /// The bank of an interrupt that has an input.
 fn input(vcpu: Option<VcpuId>, intid: Intid) -> Option<BankId> {
-    const FIRST_PPI: u32 = Intid::FIRST_PPI.0;
-    const FIRST_SPI: u32 = Intid::FIRST_SPI.0;
-    const SPIS_END: u32 = Intid::SPIS_END.0;
+    const FIRST_PPI: u32 = Intid::FIRST_PRIVATE.0;
+    const FIRST_SPI: u32 = Intid::FIRST_SHARED.0;
+    const SPIS_END: u32 = Intid::SHARED_END.0;
     match intid.0 {
         FIRST_PPI..FIRST_SPI => vcpu.map(BankId::Private),
         FIRST_SPI..SPIS_END => Some(BankId::of_intid(VcpuId(0), intid)),

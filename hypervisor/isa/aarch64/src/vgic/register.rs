@@ -135,7 +135,7 @@ impl Field {
         match self {
             Field::Bits(_, bank) => bank == 0,
             Field::Priority(intid) | Field::Targets(intid) | Field::Trigger(intid) => {
-                intid.0 < Intid::FIRST_SPI.0
+                intid.0 < Intid::FIRST_SHARED.0
             }
         }
     }

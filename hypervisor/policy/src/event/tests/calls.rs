@@ -50,8 +50,8 @@ fn a_connection_names_both_ends_and_only_the_new_one_is_pending() {
     let (port, effects) = ends.bind_interdomain(offered).unwrap();
     assert!(effects.notify.iter().eq([V0]));
     let (near, far) = (a.status(port), b.status(offered));
-    assert_eq!((near.status, near.bound_to, near.remote_port), (2, 1, offered.0));
-    assert_eq!((far.status, far.bound_to, far.remote_port), (2, 0, port.0));
+    assert_eq!((near.status, near.bound_to, near.remote_port), (2, 1, offered));
+    assert_eq!((far.status, far.bound_to, far.remote_port), (2, 0, port));
     assert!(a.pending_bit(port) && !b.pending_bit(offered));
 }
 
@@ -197,15 +197,15 @@ fn only_ports_without_a_vcpu_of_their_own_move() {
 #[test]
 fn status_tells_about_every_port_of_the_guest() {
     let mut domain = Domain::new(0, 1, 100);
-    let mut status = xenolith_abi::event::Status { port: 1, ..Default::default() };
+    let mut status = xenolith_abi::event::Status { port: Port(1), ..Default::default() };
     assert_eq!(domain.channels.status(&mut status), Err(Errno::EINVAL));
     let own = domain.channels.alloc_consumer(V0, DomId(1), ConsumerTag(0)).unwrap();
-    status.port = own.0;
+    status.port = own;
     assert_eq!(domain.channels.status(&mut status), Err(Errno::EACCES));
-    status.port = 63;
+    status.port = Port(63);
     assert_eq!(domain.channels.status(&mut status), Ok(()));
     assert_eq!(status.status, EventStatus::Closed.number());
-    status.port = 64;
+    status.port = Port(64);
     assert_eq!(domain.channels.status(&mut status), Err(Errno::EINVAL));
 }
 
@@ -248,7 +248,7 @@ fn reset_closes_what_is_the_guests() {
     for (near, far) in pairs {
         assert_eq!((a.state(near), b.state(far)), (EventStatus::Closed, EventStatus::Unbound));
     }
-    let mut status = xenolith_abi::event::Status { port: own.0, ..Default::default() };
+    let mut status = xenolith_abi::event::Status { port: own, ..Default::default() };
     assert_eq!(a.channels.status(&mut status), Err(Errno::EACCES));
     assert_eq!(a.channels.set_priority(Port(2), 1), Err(Errno::ENOSYS), "the 2-level form is back");
     assert_eq!(a.channels.bind_virq(Virq::Console.number(), V0), Ok(Port(2)));

@@ -78,7 +78,7 @@ impl Pair {
             let peer = to(&mut self.hostile, port);
             let _ = deliver(&mut self.peaceful, peer);
             assert!(self.peaceful.pending_bit(far));
-            assert_eq!(self.peaceful.status(far).remote_port, port.0);
+            assert_eq!(self.peaceful.status(far).remote_port, port);
         }
         let peers = run_steps(&mut self.hostile.channels, EventChannels::teardown_step);
         assert_eq!(peers.len(), PORTS);

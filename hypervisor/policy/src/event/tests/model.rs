@@ -182,7 +182,7 @@ fn check(real: &Real, model: &Model) {
     for (domain, slots) in real.0.iter().zip(&model.0) {
         for (port, slot) in slots.iter().enumerate() {
             let port = port as u32;
-            let mut status = Status { port, ..Status::default() };
+            let mut status = Status { port: Port(port), ..Status::default() };
             let result = domain.channels.status(&mut status);
             if slot.consumer {
                 assert_eq!(result, Err(Errno::EACCES));
@@ -201,7 +201,7 @@ fn check(real: &Real, model: &Model) {
             };
             assert_eq!(
                 (status.status, status.vcpu, status.bound_to, status.remote_port),
-                (state.number(), slot.vcpu.into(), bound_to, remote_port)
+                (state.number(), slot.vcpu.into(), bound_to, Port(remote_port))
             );
             assert_eq!(
                 domain.pending_bit(Port(port)),

@@ -80,7 +80,7 @@ impl Domain {
     }
 
     pub fn status(&self, port: Port) -> Status {
-        let mut status = Status { port: port.0, ..Status::default() };
+        let mut status = Status { port, ..Status::default() };
         self.channels.status(&mut status).unwrap();
         status
     }

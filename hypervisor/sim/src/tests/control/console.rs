@@ -63,7 +63,7 @@ fn new_output_is_announced() {
     let (mut machine, tools) = Toolstack::new(VERSION_4_17);
     let mut bind = BindVirq { virq: 8, ..BindVirq::default() };
     assert_eq!(tools.guest.call(&mut machine, Hypercall::EventChannelOp, 1, &mut bind), 0);
-    let pending = || tools.guest.domain.events.lock().poll(VcpuId(0), &[Port(bind.port)]);
+    let pending = || tools.guest.domain.events.lock().poll(VcpuId(0), &[Port(bind.port.0)]);
     assert_eq!(pending(), Ok(false));
     console().write(b"something\n");
     machine.hv.kick(xenolith_policy::sched::CpuMask::ALL.and(xenolith_policy::sched::CpuMask::below(2)));

@@ -1,6 +1,5 @@
 //! The calls with which a toolstack builds a domain, in their order.
 
-use xenolith_abi::Errno;
 use xenolith_abi::control::Bitmap;
 use xenolith_abi::domctl::{
     AFFINITY_SOFT, AddressSize, CONTEXT_ONLINE, CacheFlush, DomainSchedulerOp, MaxMem, MaxVcpus,
@@ -11,6 +10,7 @@ use xenolith_abi::event::AllocUnbound;
 use xenolith_abi::hvm::HvmParamArgument;
 use xenolith_abi::memory::Reservation;
 use xenolith_abi::multicall::MulticallEntry;
+use xenolith_abi::{Errno, Port};
 
 use super::*;
 use xenolith_isa::regs::Pstate;
@@ -63,9 +63,9 @@ pub fn build(machine: &mut Machine, tools: &Toolstack) -> u16 {
     assert_eq!(tools.domctl(machine, DomctlOp::SetNodeAffinity, id, &mut nodes), 0);
     assert_eq!(tools.domctl(machine, DomctlOp::MaxMem, id, &mut MaxMem { max_memkb: 0x800 + 1024 }), 0);
     for port in 1..=2 {
-        let mut alloc = AllocUnbound { dom: DomId(id), remote_dom: DomId(0), port: 0 };
+        let mut alloc = AllocUnbound { dom: DomId(id), remote_dom: DomId(0), port: Port(0) };
         assert_eq!(tools.guest.call(machine, Hypercall::EventChannelOp, 6, &mut alloc), 0);
-        assert_eq!(alloc.port, port);
+        assert_eq!(alloc.port, Port(port));
     }
     let mut pool = PagingMempool { size: 0x8_0000 };
     assert_eq!(tools.domctl(machine, DomctlOp::SetPagingMempoolSize, id, &mut pool), 0);

@@ -12,7 +12,7 @@ use xenolith_policy::event::Port;
 fn listen(machine: &mut Machine, tools: &Toolstack) -> u32 {
     let mut bind = BindVirq { virq: 3, ..BindVirq::default() };
     assert_eq!(tools.guest.call(machine, Hypercall::EventChannelOp, 1, &mut bind), 0);
-    bind.port
+    bind.port.0
 }
 
 fn told(tools: &Toolstack, port: u32) -> bool {
@@ -112,14 +112,14 @@ fn another_domain_may_not() {
 #[test]
 fn ports_of_another_domain() {
     let (mut machine, tools, _, _) = started(VERSION_4_17);
-    let mut status = Status { dom: DomId(1), port: 1, ..Status::default() };
+    let mut status = Status { dom: DomId(1), port: Port(1), ..Status::default() };
     assert_eq!(tools.guest.call(&mut machine, Hypercall::EventChannelOp, 5, &mut status), 0);
     assert_eq!(status.status, 1, "unbound");
-    status = Status { dom: DomId(1), port: 77, ..Status::default() };
+    status = Status { dom: DomId(1), port: Port(77), ..Status::default() };
     let result = tools.guest.call(&mut machine, Hypercall::EventChannelOp, 5, &mut status);
     assert_eq!(result, error(Errno::EINVAL));
     assert_eq!(tools.guest.call(&mut machine, Hypercall::EventChannelOp, 10, &mut 1_u16), 0);
-    status = Status { dom: DomId(1), port: 1, ..Status::default() };
+    status = Status { dom: DomId(1), port: Port(1), ..Status::default() };
     assert_eq!(tools.guest.call(&mut machine, Hypercall::EventChannelOp, 5, &mut status), 0);
     assert_eq!(status.status, 0, "closed by the reset");
 }

@@ -1,9 +1,9 @@
 //! A UART whose other end is a program in the control domain: what a toolstack's `vuart_op` makes.
 
-use xenolith_abi::Errno;
 use xenolith_abi::console::ring;
 use xenolith_abi::domctl::VuartOp;
 use xenolith_abi::event::{AllocUnbound, BindInterdomain, PortArgument};
+use xenolith_abi::{Errno, Port};
 
 use super::*;
 use xenolith_domain::parts::progress::Progress;
@@ -27,18 +27,22 @@ fn asked(machine: &Machine, guest: &Guest) -> VuartOp {
 
 fn make(machine: &mut Machine, tools: &Toolstack, mut asked: VuartOp) -> Result<u32, i64> {
     let result = tools.domctl(machine, DomctlOp::VuartOp, 1, &mut asked);
-    if result == 0 { Ok(asked.evtchn) } else { Err(result) }
+    if result == 0 { Ok(asked.evtchn.0) } else { Err(result) }
 }
 
 /// What `xenconsoled` does.
 fn connect(machine: &mut Machine, tools: &Toolstack, remote_port: u32) -> u32 {
-    let mut bind = BindInterdomain { remote_dom: DomId(1), remote_port, ..BindInterdomain::default() };
+    let mut bind = BindInterdomain {
+        remote_dom: DomId(1),
+        remote_port: Port(remote_port),
+        ..BindInterdomain::default()
+    };
     assert_eq!(tools.guest.call(machine, Hypercall::EventChannelOp, 0, &mut bind), 0);
-    bind.local_port
+    bind.local_port.0
 }
 
 fn event_op(machine: &mut Machine, guest: &Guest, op: u64, port: u32) -> i64 {
-    let result = guest.call(machine, Hypercall::EventChannelOp, op, &mut PortArgument { port });
+    let result = guest.call(machine, Hypercall::EventChannelOp, op, &mut PortArgument { port: Port(port) });
     machine.settle();
     result
 }
@@ -124,7 +128,7 @@ fn what_is_wrong_makes_no_uart() {
     assert_eq!(event_op(&mut machine, &guest, CLOSE, port), error(Errno::EINVAL));
     let mut next = AllocUnbound { dom: SELF, ..AllocUnbound::default() };
     assert_eq!(guest.call(&mut machine, Hypercall::EventChannelOp, 6, &mut next), 0);
-    assert_eq!(next.port, 2);
+    assert_eq!(next.port, Port(2));
     assert_eq!(machine.audit(), Ok(()));
 }
 

@@ -1,11 +1,11 @@
 //! Each form of access, from the trap to the next instruction; and what device models may ask.
 
-use xenolith_abi::Errno;
 use xenolith_abi::dm::{DestroyServer, DmOp, NrVcpus, SetIrqLevel};
 use xenolith_abi::event::{EventOp, PortArgument};
 use xenolith_abi::hypercall::Hypercall;
 use xenolith_abi::ioreq::{READ, STATE_MASK, Slot, State};
 use xenolith_abi::memory::{MemoryOp, Reservation};
+use xenolith_abi::{Errno, Port};
 
 use super::model::*;
 use xenolith_abi::Intid;
@@ -113,7 +113,7 @@ fn a_device_model_that_closes_its_ports_lets_the_guest_go() {
     let cpu = model.guest.cpu;
     machine.load(cpu, REGISTER, 1);
     assert!(!model.guest_runs(&machine));
-    let mut close = PortArgument { port: model.ports[0] };
+    let mut close = PortArgument { port: Port(model.ports[0]) };
     let op = EventOp::Close.number().into();
     assert_eq!(model.own.call(&mut machine, Hypercall::EventChannelOp, op, &mut close), 0);
     machine.settle();

@@ -2,6 +2,7 @@
 //! request, one vCPU and two, in every state that the slot can be in.
 
 use proptest::prelude::*;
+use xenolith_abi::Port;
 use xenolith_abi::dm::{DestroyServer, DmOp};
 use xenolith_abi::domctl::{DomctlOp, VcpuContext, VcpuGuestContext};
 use xenolith_abi::event::{EventOp, PortArgument};
@@ -35,7 +36,12 @@ fn the_device_model_dies() {
         for (vcpu, &port) in (0..).zip(&model.ports) {
             assert!(!waiting.runs(machine, vcpu));
             let op = EventOp::Close.number().into();
-            let result = model.own.call(machine, Hypercall::EventChannelOp, op, &mut PortArgument { port });
+            let result = model.own.call(
+                machine,
+                Hypercall::EventChannelOp,
+                op,
+                &mut PortArgument { port: Port(port) },
+            );
             assert_eq!(result, 0);
             machine.settle();
             assert!(waiting.runs(machine, vcpu), "it waits for no other vCPU's port");

@@ -23,11 +23,17 @@ fn port_op(machine: &mut Machine, model: &Model, op: EventOp) {
     let (id, remote_port) = (model.guest.domain.id.0, model.slot(machine, 0).vp_eport);
     let (op, number) = (op, u64::from(op.number()));
     let result = if op == EventOp::Close {
-        model.own.call(machine, Hypercall::EventChannelOp, number, &mut PortArgument { port: model.ports[0] })
+        model.own.call(
+            machine,
+            Hypercall::EventChannelOp,
+            number,
+            &mut PortArgument { port: Port(model.ports[0]) },
+        )
     } else {
-        let mut bind = BindInterdomain { remote_dom: DomId(id), remote_port, ..Default::default() };
+        let mut bind =
+            BindInterdomain { remote_dom: DomId(id), remote_port: Port(remote_port), ..Default::default() };
         let result = model.own.call(machine, Hypercall::EventChannelOp, number, &mut bind);
-        assert_eq!(bind.local_port, model.ports[0], "the lowest free port");
+        assert_eq!(bind.local_port, Port(model.ports[0]), "the lowest free port");
         result
     };
     assert_eq!(result, 0);

@@ -1,5 +1,6 @@
 //! A domain that emulates a device of another one, as its program would act.
 
+use xenolith_abi::Port;
 use xenolith_abi::dm::{Buffer, CreateServer, DmOp, Header, NrVcpus, Range, SetServerState};
 use xenolith_abi::event::{BindInterdomain, EventOp, PortArgument};
 use xenolith_abi::hypercall::Hypercall;
@@ -114,10 +115,14 @@ impl Model {
         let mut model = Model { own, guest, server: made.id, ports: Vec::new() };
         for vcpu in 0..vcpus.vcpus {
             let remote_port = model.slot(machine, vcpu).vp_eport;
-            let mut bind = BindInterdomain { remote_dom: DomId(id), remote_port, ..Default::default() };
+            let mut bind = BindInterdomain {
+                remote_dom: DomId(id),
+                remote_port: Port(remote_port),
+                ..Default::default()
+            };
             let op = EventOp::BindInterdomain.number().into();
             assert_eq!(model.own.call(machine, Hypercall::EventChannelOp, op, &mut bind), 0);
-            model.ports.push(bind.local_port);
+            model.ports.push(bind.local_port.0);
         }
         assert_eq!(model.range(machine, DmOp::MapRange, device, device + DEVICE_SIZE - 1), 0);
         model
@@ -146,7 +151,7 @@ impl Model {
     }
 
     pub fn notify(&self, machine: &mut Machine, vcpu: u32) {
-        let mut send = PortArgument { port: self.ports[vcpu as usize] };
+        let mut send = PortArgument { port: Port(self.ports[vcpu as usize]) };
         let op = EventOp::Send.number().into();
         assert_eq!(self.own.call(machine, Hypercall::EventChannelOp, op, &mut send), 0);
         machine.settle();

@@ -196,7 +196,7 @@ impl Machine {
         let mut seen = BTreeSet::new();
         for (n, cpu) in self.cpus.iter().enumerate() {
             for register in cpu.lrs.iter().filter(|register| register.state != ListState::Invalid) {
-                let owner = if register.intid < Intid::FIRST_SPI { n } else { usize::MAX };
+                let owner = if register.intid < Intid::FIRST_SHARED { n } else { usize::MAX };
                 assert!(seen.insert((owner, register.intid)), "{register:?} is listed twice");
                 if matches!(register.origin, Origin::Hardware(_)) {
                     assert_ne!(register.state, ListState::PendingActive);
@@ -283,7 +283,8 @@ impl Machine {
                 cpu.maintenance |= eoi_maintenance && register.state == ListState::Invalid;
             }
             Origin::Hardware(_) => {
-                let line = if intid < Intid::FIRST_SPI { (Some(VcpuId(vcpu)), intid) } else { (None, intid) };
+                let line =
+                    if intid < Intid::FIRST_SHARED { (Some(VcpuId(vcpu)), intid) } else { (None, intid) };
                 self.physical.get_mut(&line).unwrap().active = false;
             }
         }

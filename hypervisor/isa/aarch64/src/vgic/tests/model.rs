@@ -167,7 +167,7 @@ impl Pair {
                 let interrupt = self.reference.get(id(vcpu, intid.0)).unwrap();
                 interrupt.active = true;
                 interrupt.latched = false;
-                if self.v2 && intid < Intid::FIRST_PPI {
+                if self.v2 && intid < Intid::FIRST_PRIVATE {
                     assert!(interrupt.senders.remove(&source), "vCPU {source} had sent SGI {intid}");
                 }
             }

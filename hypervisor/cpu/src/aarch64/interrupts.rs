@@ -7,7 +7,7 @@ use xenolith_core::types::Intid;
 use xenolith_domain::cpu::Local;
 use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
 
-use super::timers;
+use crate::timers;
 
 /// Takes every interrupt that is pending on this CPU. Kept out of line, so that traps, which are more frequent, have the
 /// registers to themselves.
@@ -15,6 +15,8 @@ use super::timers;
 pub fn take_all(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local) {
     // Bounded by the number of lines: one that is taken stays active, or is EL2's own and has been dealt with.
     while let Some(intid) = gic::acknowledge() {
+        // Priority drop and deactivation are apart (EOImode 1): others may come while this one stays active, until the
+        // guest ends it through the list register's link, or we do.
         gic::drop_priority(intid);
         take(hv, running, local, intid);
     }
@@ -26,6 +28,7 @@ fn take(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local, intid: In
         gic::deactivate(intid);
         local.choose();
     } else if intid == lines.timer {
+        // Off before it is made inactive: its line is a level, and would come again at once.
         arch::set_timer(None);
         gic::deactivate(intid);
         timers::expire(hv, local, arch::now());
@@ -34,6 +37,7 @@ fn take(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local, intid: In
         match running {
             // It stays active until the guest ends it.
             Some(vcpu) => {
+                // By this mark it is made inactive for the next vCPU when this one leaves the CPU.
                 vcpu.vcpu().arch.timer_raised.store(true, Ordering::Relaxed);
                 vcpu.domain.on(hv).raise_private(vcpu.id, vcpu.domain.arch.guest_timer);
             }
@@ -46,6 +50,7 @@ fn take(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local, intid: In
         }
         gic::deactivate(intid);
     } else if Some(intid) == lines.console {
+        // The UART's line falls when its FIFO has been read.
         hv.take_console_input();
         gic::deactivate(intid);
     } else {
