@@ -18,7 +18,7 @@ fuzz_target!(|tree: &[u8]| {
     let Ok(platform) = Platform::parse(tree).inspect_err(|error| drop(error.to_string())) else { return };
     let hidden: Vec<&str> = platform.uart.iter().map(|uart| uart.path.as_str()).collect();
     let spec = HardwareDomainSpec {
-        common: &[],
+        static_shm: &[],
         vcpus: vcpu_limit(&platform),
         memory: &[(Ipa(0x5000_0000), 0x2000_0000)],
         arguments: &platform.domain_arguments,

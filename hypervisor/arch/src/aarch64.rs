@@ -1,7 +1,7 @@
 //! AArch64 at EL2, without VHE: the machine under the hypervisor.
 //!
-//! One idea a file: what EL2 can reach (`mmu`), what a vCPU's registers are (`context`), and the devices that the hypervisor drives itself (`gic`, `timer`, `uart`). Interrupts are masked
-//! whenever EL2 runs, and EL2 maps all of RAM at its own address.
+//! One idea a file: what EL2 can reach (`mmu`), what a vCPU's registers are (`context`), and the devices that the hypervisor
+//! drives itself (`gic`, `timer`, `uart`). Interrupts are masked whenever EL2 runs, and EL2 maps all of RAM at its own address.
 
 mod cache;
 pub mod context;

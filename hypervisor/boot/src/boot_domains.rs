@@ -129,7 +129,7 @@ impl<'a> Builder<'_, 'a> {
             None => Granted::default(),
         };
         let vcpus = self.vcpus()?;
-        for memory in &node.common.memory {
+        for memory in &node.shared.memory {
             self.static_shm.of(memory).map_err(BootError::StaticShm)?;
         }
         let area = memory::allocate(&hv.frames, id, node.memory, node.direct_map)?;
@@ -201,7 +201,7 @@ impl<'a> Builder<'_, 'a> {
         let placement =
             placement.map_err(|error| BootError::Load { module: node.kernel.path.clone(), error })?;
         // Static channels have the ports that the tree says; the store's comes where there is room.
-        for end in &node.common.events {
+        for end in &node.shared.events {
             let reserved = reserve_port(&domain, end);
             reserved.map_err(|error| BootError::Port { node: end.path.clone(), port: end.port, error })?;
         }
@@ -243,7 +243,7 @@ impl<'a> Builder<'_, 'a> {
             platform,
             windows: &granted.windows,
             uart: node.uart,
-            static_shm: &node.common.memory,
+            static_shm: &node.shared.memory,
             address_bits: hv.geometry.bits(),
         };
         if !node.direct_map {

@@ -63,7 +63,7 @@ pub fn build_first(
     let module = || platform.kernel().map(|kernel| kernel.path.clone()).unwrap_or_default();
     let not_loaded = |error: LoadError| FirstError::Load { module: module(), error };
     let plan = Plan::for_banks(modules.kernel, modules.ramdisk, &banks).map_err(not_loaded)?;
-    let shared: Vec<&StaticShmNode> = static_shm.available(&platform.first_common.memory).collect();
+    let shared: Vec<&StaticShmNode> = static_shm.available(&platform.first_shared.memory).collect();
     let in_tree: Vec<_> = shared.iter().map(|memory| crate::static_shm::for_tree(memory)).collect();
     let spec = HardwareDomainSpec {
         vcpus,
@@ -74,7 +74,7 @@ pub fn build_first(
         grant_window: (Ipa(modules.grant_window.start().0), modules.grant_window.size()),
         extended_regions: &memory::extended_regions(platform, modules, &banks, &shared),
         event_interrupt,
-        common: &in_tree,
+        static_shm: &in_tree,
         hidden: &platform.uart.iter().map(|uart| uart.path.as_str()).collect::<Vec<_>>(),
     };
     let tree =

@@ -12,9 +12,10 @@ use core::fmt;
 use machine_model::tree;
 use xenolith_abi::Errno;
 
+use xenolith_core::bug;
 use xenolith_core::types::{DomId, Mfn, PAGE_SHIFT};
 use xenolith_domain::hypervisor::Hypervisor;
-use xenolith_host::platform::{Common, EventEnd, Platform, Region, StaticShmNode};
+use xenolith_host::platform::{EventEnd, Platform, Region, StaticShared, StaticShmNode};
 use xenolith_memory::frames::{FrameRange, Frames};
 use xenolith_memory::p2m::MapKind;
 use xenolith_policy::event::Port;
@@ -89,14 +90,14 @@ impl StaticShm {
         memory.iter().filter(|memory| self.of(memory).is_ok())
     }
 
-    /// Maps each domain's static shared memory, and connects its static event channels. `ready` are the domains that are built, less the first one;
-    /// one whose part fails is destroyed, and is not among them afterwards.
+    /// Maps each domain's static shared memory, and connects its static event channels. `ready` are the domains that are
+    /// built, less the first one; one whose part fails is destroyed, and is not among them afterwards.
     #[inline(never)]
     pub fn connect(&self, hv: &Hypervisor, platform: &Platform, ready: &mut Vec<Ready>) {
         for error in &platform.first_errors {
             without(error);
         }
-        for memory in &platform.first_common.memory {
+        for memory in &platform.first_shared.memory {
             if let Err(error) = self.of(memory) {
                 without(&error);
             }
@@ -107,15 +108,15 @@ impl StaticShm {
             }
         }
         if let Some(first) = hv.domain(DomId::CONTROL) {
-            for end in &platform.first_common.events {
+            for end in &platform.first_shared.events {
                 if let Err(errno) = reserve_port(&first, end) {
                     without(&format_args!("{}: its port cannot be made: {errno:?}", end.path));
                 }
             }
         }
-        for (id, common) in parties(platform) {
+        for (id, shared) in parties(platform) {
             if let Some(domain) = hv.domain(id) {
-                common.events.iter().for_each(|end| connect_ends(domain.on(hv), end));
+                shared.events.iter().for_each(|end| connect_ends(domain.on(hv), end));
             }
         }
     }
@@ -133,10 +134,10 @@ impl StaticShm {
         let mut is_used = false;
         // At most one of them is the owner.
         for is_owner in [true, false] {
-            for (id, common) in parties(platform) {
-                let found = common.memory.iter().find(|node| node.id == name && node.is_owner == is_owner);
+            for (id, shared) in parties(platform) {
+                let found = shared.memory.iter().find(|node| node.id == name && node.is_owner == is_owner);
                 let (Some(node), Some(domain)) = (found, hv.domain(id)) else { continue };
-                match map_common(domain.on(hv), node, range) {
+                match map_static_shm(domain.on(hv), node, range) {
                     Ok(()) => is_used = true,
                     Err(error) => {
                         log::error!("{id} does without {}: it cannot be mapped: {error:?}", node.path);
@@ -179,16 +180,18 @@ fn take_anywhere(frames: &Frames, pages: u64) -> Option<FrameRange> {
         return Some(*range);
     }
     for piece in area {
-        let _ = frames.free_range(piece, DomId::IO);
+        if frames.free_range(piece, DomId::IO).is_err() {
+            bug!("memory that was just allocated cannot be freed");
+        }
     }
     None
 }
 
 /// All domains that the tree makes sense of, with their numbers.
-fn parties(platform: &Platform) -> impl Iterator<Item = (DomId, &Common)> {
+fn parties(platform: &Platform) -> impl Iterator<Item = (DomId, &StaticShared)> {
     let others = (1..).map(DomId).zip(&platform.boot_domains);
-    let others = others.filter_map(|(id, domain)| Some((id, &domain.as_ref().ok()?.common)));
-    core::iter::once((DomId::CONTROL, &platform.first_common)).chain(others)
+    let others = others.filter_map(|(id, domain)| Some((id, &domain.as_ref().ok()?.shared)));
+    core::iter::once((DomId::CONTROL, &platform.first_shared)).chain(others)
 }
 
 /// Destroys a domain that cannot have what it is to have; the first domain lives on without.
@@ -227,7 +230,7 @@ pub fn reserve_port(domain: &Domain, end: &EventEnd) -> Result<(), Errno> {
 /// Maps static shared memory into a domain; the owner gets it as its own RAM, and has to come first.
 /// After an error nothing is mapped, and nobody has got it.
 #[inline(never)]
-fn map_common(domain: DomainRef<'_>, wanted: &StaticShmNode, range: FrameRange) -> Result<(), Errno> {
+fn map_static_shm(domain: DomainRef<'_>, wanted: &StaticShmNode, range: FrameRange) -> Result<(), Errno> {
     let mut memory = domain.memory.lock();
     // The pool that the domain has is for the rest of its memory.
     for _ in 0..(range.pages >> BLOCK).saturating_add(MORE_TABLES) {

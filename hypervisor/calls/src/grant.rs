@@ -21,7 +21,7 @@ const LENDS_STEP: u32 = 256;
 
 /// Arguments: what to do; an array; its length.
 ///
-/// `ENOSYS`: no such operation. `EINVAL`: an array of more than 2^32 requests, or not of one where there is to be one. All other
+/// `ENOSYS`: no such operation. `EINVAL`: an array of 2^32 requests or more, or not of one where there is to be one. All other
 /// outcomes are the statuses of single requests (`GNTST_*` of grant_table.h), but for these:
 ///
 /// - `set_version`: `ENOSYS`: version 2. `EINVAL`: any other than 1. `get_version`: `EPERM`, `ESRCH`.

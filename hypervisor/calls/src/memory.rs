@@ -27,7 +27,10 @@ const MAX_ORDER: u32 = 9;
 ///   such page of the space. `EBUSY`: the shared info page is mapped elsewhere. `ENOMEM`: no memory. `EPERM`, `ESRCH`.
 /// - `add_to_physmap_batch`: a result for each page: those of `add_to_physmap`, and of [`DomainRef::map_foreign`].
 /// - `remove_from_physmap`: `ENOENT`: nothing is mapped there. `EINVAL`: a grant. `EPERM`, `ESRCH`.
-/// - `current_reservation`, `maximum_reservation`, `maximum_gpfn`: a number. `EPERM`, `ESRCH`.
+/// - `current_reservation`, `maximum_reservation`, `maximum_gpfn`: a number. `EPERM`, `ESRCH`; of the last, a device model may
+///   ask for its guest.
+/// - `maximum_ram_page`: the machine's last frame. `get_sharing_freed_pages`, `get_sharing_shared_pages`: 0.
+/// - `reserved_device_memory_map`: an empty list.
 /// - `acquire_resource`: those of `resource::acquire`.
 /// - `get_vnumainfo`: `EOPNOTSUPP`, as for a domain without virtual NUMA. Others: `ENOSYS`.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {

@@ -48,7 +48,7 @@ pub struct HardwareDomainSpec<'a> {
     /// The PPI (as INTID) of event channels; [`free_private_interrupt`] finds one.
     pub event_interrupt: Intid,
     /// Memory that it has in common with other domains.
-    pub common: &'a [StaticShm<'a>],
+    pub static_shm: &'a [StaticShm<'a>],
     /// Full paths of nodes that the hypervisor keeps for itself, as the UART of its console.
     pub hidden: &'a [&'a str],
 }

@@ -6,7 +6,6 @@
 //! takes bounded time, stack and memory whatever the bytes are, and does not panic.
 
 mod boot;
-mod common;
 mod cpus;
 mod domains;
 mod error;
@@ -17,6 +16,7 @@ mod interrupt;
 mod module;
 mod region;
 mod seed;
+mod static_shared;
 #[cfg(test)]
 mod tests;
 pub mod tree;
@@ -28,7 +28,6 @@ use alloc::vec::Vec;
 use arrayvec::ArrayVec;
 
 pub use boot::{MAX_MODULES, Module};
-pub use common::{Common, EventEnd, StaticShmNode};
 pub use cpus::{Conduit, MAX_CPUS, Mpidr, Psci, Timer};
 pub use domains::{BootDomain, Enhanced, MAX_BOOT_DOMAINS};
 pub use error::PlatformError;
@@ -37,6 +36,7 @@ pub use interrupt::{Interrupt, Trigger};
 pub use module::ModuleKind;
 pub use region::{Region, merge, subtract};
 pub use seed::Seed;
+pub use static_shared::{EventEnd, StaticShared, StaticShmNode};
 pub use uart::{Uart, UartKind};
 
 use crate::command_line::Options;
@@ -71,7 +71,7 @@ pub struct Platform {
     /// its place, with what is wrong.
     pub boot_domains: Vec<Result<BootDomain, PlatformError>>,
     /// What the first domain has in common with those.
-    pub first_common: Common,
+    pub first_shared: StaticShared,
     /// What is wrong with the nodes that say so; they are left out.
     pub first_errors: Vec<PlatformError>,
     /// A ramdisk given as for a bare Linux, by `linux,initrd-start` and `linux,initrd-end`.
@@ -111,7 +111,7 @@ impl Platform {
             command_line: chosen.command_line,
             domain_arguments: chosen.domain_arguments,
             boot_domains: domains.domains,
-            first_common: domains.first,
+            first_shared: domains.first,
             first_errors: domains.errors,
             initrd: chosen.initrd,
             seed: chosen.seed,
@@ -130,8 +130,8 @@ impl Platform {
 
     /// The nodes for memory that domains have in common, those of the first domain first.
     pub fn common_memory(&self) -> impl Iterator<Item = &StaticShmNode> {
-        let others = self.sound_boot_domains().flat_map(|domain| &domain.common.memory);
-        self.first_common.memory.iter().chain(others)
+        let others = self.sound_boot_domains().flat_map(|domain| &domain.shared.memory);
+        self.first_shared.memory.iter().chain(others)
     }
 
     /// The domains to be started at boot whose nodes make sense.

@@ -155,7 +155,7 @@ impl Domains for RealXen {
         let call = Hypercall::EventChannelOp.number();
         let answer = self.call(call, EventOp::AllocUnbound.number().into(), &argument);
         let (_, answer) = answer.map_err(|failed| failed.of(domain, "make an event channel for it"))?;
-        Ok(Port(answer.port.0))
+        Ok(answer.port)
     }
 
     fn set_parameter(&self, domain: DomId, parameter: HvmParam, value: u64) -> Result<()> {

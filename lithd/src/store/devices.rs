@@ -177,7 +177,7 @@ impl Devices {
     pub fn look_for_ends(&mut self, store: &mut Client) -> Result<(), Error> {
         for (place, device) in &mut self.devices {
             let Some(child) = device.child.as_mut().filter(|child| !child.is_ending()) else { continue };
-            match store.is_introduced(DomId(place.guest.0)) {
+            match store.is_introduced(place.guest) {
                 Ok(true) => {}
                 Ok(false) => {
                     device.stage = Stage::Gone;

@@ -27,7 +27,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// For a store that one guest fills as it likes: less than 2 MiB of nodes, and 8 MiB of changes, with all transactions open.
+    /// For a store that one guest fills as it likes: less than 2 MiB of nodes, and some 16 MiB of changes, with all transactions open.
     pub const GUEST: Limits = Limits {
         nodes: 512,
         bytes: 128 << 10,

@@ -146,7 +146,7 @@ impl<E: Events> RequestLoop<E> {
             let found = slot::serve(&self.page.slice(), offset, device);
             if found.is_answered() {
                 served.count(found);
-                result = result.and(self.events.notify(Port(port.0)));
+                result = result.and(self.events.notify(port));
             }
         }
         result.map(|()| served)

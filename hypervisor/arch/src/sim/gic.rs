@@ -64,7 +64,7 @@ pub fn set_active(intid: Intid, active: bool) {
 pub fn set_trigger(intid: Intid, edge: bool) {
     with(|machine| {
         let line = machine.line(intid);
-        assert!(!line.enabled, "the trigger of interrupt {intid} is changed while it is enabled");
+        assert!(!line.enabled, "the trigger of {intid} is changed while it is enabled");
         line.edge = edge;
     });
 }

@@ -25,7 +25,7 @@ impl Builder<'_, '_> {
         let frequency = platform.timer.frequency;
         let seed = platform.seed.of(self.id);
         let shared: Vec<tree::StaticShm<'_>> =
-            node.common.memory.iter().map(crate::static_shm::for_tree).collect();
+            node.shared.memory.iter().map(crate::static_shm::for_tree).collect();
         let uart = layout.uart.map(|uart| alloc::format!("/sbsa-pl011@{:x}", uart.registers.start));
         let spec = Spec {
             version: hv.options.xen_version.numbers(),

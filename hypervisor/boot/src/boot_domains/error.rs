@@ -29,9 +29,9 @@ pub enum BootError {
     },
     /// More vCPUs than its interrupt controller serves.
     TooManyVcpus {
-        /// How many were asked for.
+        /// The number that was asked for.
         vcpus: u32,
-        /// How many there may be.
+        /// The most that it serves.
         limit: u16,
     },
     /// There is not so much memory, or not in large enough pieces.

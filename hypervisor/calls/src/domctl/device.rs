@@ -42,8 +42,8 @@ pub fn iomem_permission(caller: &Caller<'_>, domain: &Domain, request: &Domctl) 
     Ok(Outcome::Done)
 }
 
-/// Maps permitted registers, or unmaps them. `E2BIG`: more than 64 frames. `EINVAL`: the range is empty or wraps. `EPERM`: no permission. `EEXIST`: something else
-/// is mapped there.
+/// Maps permitted registers, or unmaps them. `E2BIG`: more than 64 frames. `EINVAL`: the range is empty or wraps. `EPERM`: no
+/// permission. `EEXIST`: something else is mapped there.
 pub fn memory_mapping(caller: &Caller<'_>, domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {
     let asked: MemoryMapping = request.payload.get();
     let (gfn, mfn) = (asked.first_gfn, Mfn(asked.first_mfn));
@@ -56,8 +56,9 @@ pub fn memory_mapping(caller: &Caller<'_>, domain: &Domain, request: &Domctl) ->
     Ok(Outcome::Done)
 }
 
-/// Gives a permitted interrupt to a domain. `EPERM`: no permission. `EINVAL`: the guest has no such interrupt. `EBUSY`: another domain has it, or the caller itself
-/// without having permitted it to the guest, as `xl` finds it with `irqs=` on a machine whose devices are all in use.
+/// Gives a permitted interrupt to a domain. `EPERM`: no permission. `EINVAL`: the guest has no such interrupt. `EBUSY`: another
+/// domain has it, or the caller itself without having permitted it to the guest, as `xl` finds it with `irqs=` on a machine
+/// whose devices are all in use.
 pub fn bind_interrupt(
     caller: &Caller<'_>,
     domain: DomainRef<'_>,

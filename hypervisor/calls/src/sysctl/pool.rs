@@ -19,7 +19,8 @@ pub fn scheduler(payload: &mut Payload) {
     payload.set(&SchedId { sched_id: SCHEDULER_CREDIT2 });
 }
 
-/// Tells what a pool has, or which CPUs are in none. `ENOENT`: no pool has that number or a higher one. `ENOSYS`: pools cannot be changed.
+/// Tells what a pool has, or which CPUs are in none. `ENOENT`: no pool has that number or a higher one.
+/// `ENOSYS`: pools cannot be changed.
 pub fn pools(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Errno> {
     let mut asked: CpuPoolOp = payload.get();
     match CpuPoolOpKind::from_number(asked.op) {

@@ -50,7 +50,7 @@ fn take(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local, intid: In
         }
         gic::deactivate(intid);
     } else if Some(intid) == lines.console {
-        // The UART's line falls when its FIFO has been read.
+        // A UART whose line stays up when its FIFO has been read raises the interrupt once more, and nothing is found.
         hv.take_console_input();
         gic::deactivate(intid);
     } else {

@@ -48,7 +48,7 @@ impl Domain {
         addresses.unclaim(first, last)
     }
 
-    /// Frames that `server_frames` counts.
+    /// The frames of one server that its device model may map, by number from 0.
     pub fn server_resource_size(&self) -> u32 {
         self.io.servers.lock().resource_frames()
     }

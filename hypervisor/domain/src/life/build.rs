@@ -268,8 +268,8 @@ impl Hypervisor {
         p2m: &P2m<TableList, HardwareTlb>,
     ) -> Result<Parts, BuildError> {
         let id = config.id;
+        // What allocates nothing of the frames comes first, so that an error has nothing to give back.
         let arch =
-            // What allocates nothing of the frames comes first, so that an error has nothing to give back.
             DomainArch::new(&config.arch, config.vcpus, p2m, self.lines()).map_err(BuildError::Arch)?;
         let addresses = Addresses::new(config.arch.windows())?;
         let io = Io::new(config.vcpus)?;

@@ -47,7 +47,7 @@ impl DomainRef<'_> {
         }
     }
 
-    /// A watchdog may have bitten: true if it has, and the domain is shut down.
+    /// A watchdog may have bitten: if one has, the domain is shut down.
     pub fn check_watchdogs(self, vcpu: &Vcpu, local: &mut Local, now: u64) {
         // A timer says only when to look: the guest may have fed or stopped them since, and set another.
         let Some(first) = self.watchdogs.lock().first() else { return };

@@ -72,15 +72,19 @@ pub fn memory(style: &Style, bank: (Ipa, u64)) -> Result<DeviceTreeNode, TreeErr
     Ok(node(&name, &[("device_type", Text("memory")), ("reg", Bytes(&reg))]))
 }
 
-/// Adds nodes for what the domain has in common with others to `/reserved-memory`, whose cells are the root's.
-pub fn add_common(style: &Style, node: &mut DeviceTreeNode, all: &[StaticShm<'_>]) -> Result<(), TreeError> {
+/// Adds nodes for what the domain has in memory with others to `/reserved-memory`, whose cells are the root's.
+pub fn add_static_shm(
+    style: &Style,
+    node: &mut DeviceTreeNode,
+    all: &[StaticShm<'_>],
+) -> Result<(), TreeError> {
     for (name, cells) in ["#address-cells", "#size-cells"].into_iter().zip(style.root_cells) {
         put(node, name, Cell(u32::try_from(cells).unwrap_or(u32::MAX)));
     }
     put(node, "ranges", Flag);
-    for common in all {
-        let reg = style.reg("common memory", &[(Ipa(common.place.start), common.place.size)])?;
-        put_static_shm(node, common, &reg);
+    for memory in all {
+        let reg = style.reg("static shared memory", &[(Ipa(memory.place.start), memory.place.size)])?;
+        put_static_shm(node, memory, &reg);
     }
     Ok(())
 }

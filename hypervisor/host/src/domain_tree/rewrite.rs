@@ -122,10 +122,10 @@ impl<'a> Rewriter<'_, 'a> {
         for &bank in spec.memory {
             root.add_child(nodes::memory(style, bank)?);
         }
-        if !spec.common.is_empty() {
+        if !spec.static_shm.is_empty() {
             let found = root.remove_child("reserved-memory");
             let mut reserved = found.unwrap_or_else(|| node("reserved-memory", &[]));
-            nodes::add_common(style, &mut reserved, spec.common)?;
+            nodes::add_static_shm(style, &mut reserved, spec.static_shm)?;
             root.add_child(reserved);
         }
         root.add_child(nodes::cpus(self.tree, spec.vcpus));

@@ -25,7 +25,7 @@ fn spec() -> HardwareDomainSpec<'static> {
         grant_window: (Ipa(0x4020_0000), 0x4_0000),
         extended_regions: &[(Ipa(0x7000_0000), 0x1000_0000)],
         event_interrupt: Intid(31),
-        common: &[],
+        static_shm: &[],
         hidden: &["/pl011@9000000"],
     }
 }

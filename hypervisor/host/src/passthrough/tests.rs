@@ -46,7 +46,7 @@ fn first_domain(host: &[u8]) -> crate::domain_tree::HardwareDomainTree {
         grant_window: (Ipa(0x4020_0000), 0x4_0000),
         extended_regions: &[],
         event_interrupt: Intid(31),
-        common: &[],
+        static_shm: &[],
         hidden: &["/pl011@9000000"],
     };
     hardware_domain(host, &Platform::parse(host).unwrap(), &spec).unwrap()

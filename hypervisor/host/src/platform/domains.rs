@@ -8,10 +8,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::boot::{Module, cells_below, is_module, kind, module};
-use super::common::{self, Common, EventEnd};
 use super::error::PlatformError;
 use super::module::ModuleKind;
 use super::region::Region;
+use super::static_shared::{self, EventEnd, StaticShared};
 use super::tree::{Place, Tree, entries};
 use xenolith_core::types::DomId;
 
@@ -57,7 +57,7 @@ pub struct BootDomain {
     /// The partial device tree that says which devices are passed through.
     pub device_tree: Option<Module>,
     /// What it has in common with other domains from its start.
-    pub common: Common,
+    pub shared: StaticShared,
     /// Properties that are there and have no effect.
     pub ignored: Vec<&'static str>,
 }
@@ -85,7 +85,7 @@ pub struct Read {
     /// Those that it describes.
     pub domains: Vec<Result<BootDomain, PlatformError>>,
     /// What the first domain has in common with them.
-    pub first: Common,
+    pub first: StaticShared,
     /// What is wrong with the first domain's nodes for that.
     pub errors: Vec<PlatformError>,
 }
@@ -104,9 +104,9 @@ pub fn read(tree: &Tree<'_>, modules: &[Module], memory: &[Region]) -> Read {
         });
         domains.push(domain);
     }
-    let (mut first, mut errors) = common::of_first(&root, &chosen);
-    let ends: Vec<(DomId, EventEnd)> = common::all_ends(&chosen, nodes(&chosen));
-    errors.extend(common::agree(&mut first, &mut domains, &ends));
+    let (mut first, mut errors) = static_shared::of_first(&root, &chosen);
+    let ends: Vec<(DomId, EventEnd)> = static_shared::all_ends(&chosen, nodes(&chosen));
+    errors.extend(static_shared::agree(&mut first, &mut domains, &ends));
     Read { domains, first, errors }
 }
 
@@ -169,7 +169,7 @@ fn one(root: &Place<'_, '_>, node: &Place<'_, '_>) -> Result<BootDomain, Platfor
             return Err(bad("xen,enhanced", "is none of \"enabled\", \"no-xenstore\" and \"disabled\""));
         }
     };
-    let (mut modules, common) = children(root, node)?;
+    let (mut modules, shared) = children(root, node)?;
     let mut take = |kind| {
         let index = modules.iter().position(|module| module.kind == kind)?;
         Some(modules.swap_remove(index))
@@ -188,19 +188,22 @@ fn one(root: &Place<'_, '_>, node: &Place<'_, '_>) -> Result<BootDomain, Platfor
             .ok_or_else(|| PlatformError::NoDomainKernel { node: node.path() })?,
         ramdisk: take(ModuleKind::Ramdisk),
         device_tree: take(ModuleKind::DeviceTree),
-        common,
+        shared,
         ignored: IGNORED.into_iter().filter(|name| node.bytes(name).is_some()).collect(),
     })
 }
 
 /// What is below a domain's node: modules, one of each kind, and what it has in common with others.
 #[inline(never)]
-fn children(root: &Place<'_, '_>, node: &Place<'_, '_>) -> Result<(Vec<Module>, Common), PlatformError> {
+fn children(
+    root: &Place<'_, '_>,
+    node: &Place<'_, '_>,
+) -> Result<(Vec<Module>, StaticShared), PlatformError> {
     let cells = cells_below(root, node);
     let mut found: Vec<Module> = Vec::new();
-    let mut common = Common::default();
+    let mut shared = StaticShared::default();
     for child in node.children() {
-        common.add(&child, cells)?;
+        shared.add(&child, cells)?;
         if !is_module(&child) {
             continue;
         }
@@ -216,7 +219,7 @@ fn children(root: &Place<'_, '_>, node: &Place<'_, '_>) -> Result<(Vec<Module>, 
         }
         found.push(module(&child, kind, cells)?);
     }
-    Ok((found, common))
+    Ok((found, shared))
 }
 
 /// A property that is a number of one cell, if it is there.

@@ -6,6 +6,7 @@ use xenolith_abi::ioreq::{READ, RequestType, SLOTS_PER_PAGE, STATE_MASK, Slot, S
 use zerocopy::IntoBytes;
 
 use crate::event::Port;
+use xenolith_core::bug;
 use xenolith_memory::page::Page;
 
 /// What a slot tells of a request that was posted.
@@ -67,8 +68,9 @@ impl SlotPlace {
             flags: direction | State::None.number(),
             kind: content.kind.number(),
         };
-        // The slot lies in its page, so that the copy cannot be refused.
-        let _ = self.page.write(self.offset, slot.as_bytes());
+        if !self.page.write(self.offset, slot.as_bytes()) {
+            bug!("a slot lies outside of its page");
+        }
         // A release: a device model that sees this state sees the rest of the slot.
         self.set_flags(direction | State::Ready.number());
     }

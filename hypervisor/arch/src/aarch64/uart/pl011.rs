@@ -40,10 +40,9 @@ impl Driver {
 
     pub fn read(&mut self) -> Option<u8> {
         loop {
-            match self.0.read_word() {
-                Ok(byte) => return byte,
-                // A framing or parity error costs the byte.
-                Err(_) => (),
+            // A framing or parity error costs the byte.
+            if let Ok(byte) = self.0.read_word() {
+                return byte;
             }
         }
     }

@@ -1,8 +1,8 @@
-//! Whether what the domains say of their common memory and event channels fits together.
+//! Whether what the domains say of their static shared memory and event channels fits together.
 
 use alloc::vec::Vec;
 
-use super::{Common, EventEnd, StaticShmNode};
+use super::{EventEnd, StaticShared, StaticShmNode};
 use crate::platform::domains::BootDomain;
 use crate::platform::error::PlatformError;
 use xenolith_core::types::{DomId, Pa};
@@ -12,7 +12,7 @@ use xenolith_core::types::{DomId, Pa};
 /// others their ports.
 #[inline(never)]
 pub fn agree(
-    first: &mut Common,
+    first: &mut StaticShared,
     domains: &mut [Result<BootDomain, PlatformError>],
     ends: &[(DomId, EventEnd)],
 ) -> Vec<PlatformError> {
@@ -48,11 +48,11 @@ fn check(
     known: &mut Vec<(DomId, StaticShmNode)>,
     ends: &[(DomId, EventEnd)],
 ) -> Result<(), PlatformError> {
-    for memory in &domain.common.memory {
+    for memory in &domain.shared.memory {
         check_memory(memory, id, domain.direct_map, known)?;
         known.push((id, memory.clone()));
     }
-    domain.common.events.iter_mut().try_for_each(|end| find_peer(end, id, ends))
+    domain.shared.events.iter_mut().try_for_each(|end| find_peer(end, id, ends))
 }
 
 #[inline(never)]

@@ -20,7 +20,7 @@ use xenolith_core::types::{DomId, Ipa, PAGE_SIZE, Pa};
 
 pub use agree::agree;
 
-/// What a node for common memory is compatible with.
+/// What a node for static shared memory is compatible with.
 const SHARED_MEMORY: &str = "xen,domain-shared-memory-v1";
 /// What a node for an end of an event channel is compatible with.
 const EVENT_CHANNEL: &str = "xen,evtchn-v1";
@@ -67,14 +67,14 @@ pub struct EventEnd {
 
 /// What one domain has in common with others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Common {
+pub struct StaticShared {
     /// Memory.
     pub memory: Vec<StaticShmNode>,
     /// Event channels.
     pub events: Vec<EventEnd>,
 }
 
-impl Common {
+impl StaticShared {
     /// Adds what a child of a domain's node says; nothing happens for nodes of other kinds.
     ///
     /// # Errors
@@ -103,15 +103,15 @@ impl Common {
 /// Reads what the first domain has in common with others, below `/chosen`. A node that is wrong is left out, and what is
 /// wrong with it comes back, too.
 #[inline(never)]
-pub fn of_first(root: &Place<'_, '_>, chosen: &Place<'_, '_>) -> (Common, Vec<PlatformError>) {
+pub fn of_first(root: &Place<'_, '_>, chosen: &Place<'_, '_>) -> (StaticShared, Vec<PlatformError>) {
     let cells = cells_below(root, chosen);
-    let (mut common, mut errors) = (Common::default(), Vec::new());
+    let (mut shared, mut errors) = (StaticShared::default(), Vec::new());
     for child in chosen.children() {
-        if let Err(error) = common.add(&child, cells) {
+        if let Err(error) = shared.add(&child, cells) {
             errors.push(error);
         }
     }
-    (common, errors)
+    (shared, errors)
 }
 
 /// All ends of event channels that there are nodes for, each with its domain, also those of domains that are wrong

@@ -50,18 +50,18 @@ fn what_two_domains_and_the_first_have_in_common_is_read() {
         domain("one", [event_end(2, 11, 1), shared_memory("a", 0x6000_0000, 0x7000_0000, 0x20_0000)]),
     ]);
     assert_eq!(platform.first_errors, []);
-    let first = &platform.first_common;
-    let one = &platform.boot_domains[0].as_ref().unwrap().common;
+    let first = &platform.first_shared;
+    let one = &platform.boot_domains[0].as_ref().unwrap().shared;
     let region = Region::new(Pa(0x6000_0000), 0x20_0000);
-    for (common, guest, is_owner, path) in [
+    for (shared, guest, is_owner, path) in [
         (first, 0x6000_0000, true, "/chosen/shm@60000000"),
         (one, 0x7000_0000, false, "/chosen/one/shm@70000000"),
     ] {
         let (path, id, size, guest) = (path.into(), "a".into(), 0x20_0000, Ipa(guest));
-        assert_eq!(common.memory, [StaticShmNode { path, id, machine: region, guest, size, is_owner }]);
+        assert_eq!(shared.memory, [StaticShmNode { path, id, machine: region, guest, size, is_owner }]);
     }
-    let end = |common: &Common| {
-        let end = &common.events[0];
+    let end = |shared: &StaticShared| {
+        let end = &shared.events[0];
         (end.port, end.remote, end.remote_port)
     };
     assert_eq!((end(first), end(one)), ((10, DomId(1), 11), (11, DomId::CONTROL, 10)));
@@ -71,7 +71,7 @@ fn what_two_domains_and_the_first_have_in_common_is_read() {
 fn the_machine_address_may_be_left_out() {
     let anywhere = set(shared_memory("a", 0, 0, 0x1000), cells("xen,shared-mem", &[0x7000_0000, 0x3000]));
     let platform = parse([domain("d", [anywhere.clone()])]);
-    let memory = &platform.boot_domains[0].as_ref().unwrap().common.memory[0];
+    let memory = &platform.boot_domains[0].as_ref().unwrap().shared.memory[0];
     assert_eq!((memory.machine, memory.guest, memory.size), (None, Ipa(0x7000_0000), 0x3000));
     let direct = with(boot_domain("d", [flag("direct-map")]), [anywhere]);
     assert!(verdict(&parse([direct]), 1).contains("directly mapped"));
@@ -175,8 +175,8 @@ fn the_first_domain_does_without_what_is_wrong() {
         event_end(1, 5, 9),
         domain("d", [shared_memory("b", 0x6000_2000, 0x7000_0000, 0x1000)]),
     ]);
-    let kept: Vec<&str> = platform.first_common.memory.iter().map(|memory| memory.id.as_str()).collect();
-    assert_eq!((kept.as_slice(), platform.first_common.events.len()), (["b"].as_slice(), 0));
+    let kept: Vec<&str> = platform.first_shared.memory.iter().map(|memory| memory.id.as_str()).collect();
+    assert_eq!((kept.as_slice(), platform.first_shared.events.len()), (["b"].as_slice(), 0));
     assert_eq!(platform.first_errors.len(), 3);
     assert_eq!(verdict(&platform, 1), "sound");
 }
@@ -201,7 +201,7 @@ fn two_ends_name_each_other_and_are_in_two_domains() {
 fn an_end_outlives_the_other_ones_domain() {
     let broken = set(domain("two", [event_end(2, 6, 1)]), cells("cpus", &[0]));
     let platform = parse([domain("one", [event_end(1, 5, 2)]), broken]);
-    let end = &platform.boot_domains[0].as_ref().unwrap().common.events[0];
+    let end = &platform.boot_domains[0].as_ref().unwrap().shared.events[0];
     assert_eq!((end.remote, end.remote_port), (DomId(2), 6));
     assert!(platform.boot_domains[1].is_err());
 }
@@ -213,7 +213,7 @@ fn what_is_disabled_does_not_count() {
         "d",
         [off(event_end(1, 0, 0)), off(set(shared_memory("a", 0, 0, 1), string("role", "?")))],
     )]);
-    assert_eq!(platform.boot_domains[0].as_ref().unwrap().common, Common::default());
+    assert_eq!(platform.boot_domains[0].as_ref().unwrap().shared, StaticShared::default());
 }
 
 #[test]
@@ -250,10 +250,10 @@ proptest! {
         let one = places.pop().unwrap_or_default();
         let zero = places.pop().unwrap_or_default();
         let platform = parse(zero.into_iter().chain([domain("one", one), domain("two", two)]));
-        let parties: Vec<&Common> = core::iter::once(&platform.first_common)
-            .chain(platform.sound_boot_domains().map(|domain| &domain.common))
+        let parties: Vec<&StaticShared> = core::iter::once(&platform.first_shared)
+            .chain(platform.sound_boot_domains().map(|domain| &domain.shared))
             .collect();
-        let memory: Vec<&StaticShmNode> = parties.iter().flat_map(|common| &common.memory).collect();
+        let memory: Vec<&StaticShmNode> = parties.iter().flat_map(|shared| &shared.memory).collect();
         for (index, this) in memory.iter().enumerate() {
             prop_assert!(this.size > 0 && this.size % PAGE_SIZE == 0);
             for other in &memory[..index] {
@@ -263,10 +263,10 @@ proptest! {
                 prop_assert!(!(is_same && this.is_owner && other.is_owner));
             }
         }
-        for common in parties {
-            for (index, end) in common.events.iter().enumerate() {
+        for shared in parties {
+            for (index, end) in shared.events.iter().enumerate() {
                 prop_assert!(end.remote != DomId::INVALID && end.remote_port > 0);
-                prop_assert!(common.events[..index].iter().all(|other| other.port != end.port));
+                prop_assert!(shared.events[..index].iter().all(|other| other.port != end.port));
             }
         }
     }
