@@ -6,10 +6,11 @@
 //! (`xenolith_policy::ioreq`), from which it is taken back as it was given.
 //!
 //! A new emulated window is these places and no more:
-//! 1. a variant of [`Handler`], and its number;
-//! 2. the device itself, as a file beside this one, which is given offsets and knows no address;
-//! 3. the call of [`AddressTable::emulate`] where a domain gets the device;
-//! 4. an arm of `Domain::emulate` in `xenolith-domain`, which takes the device's lock and does what follows.
+//! 1. the device itself, as a file beside this one, which is given offsets and knows no address;
+//! 2. a variant of [`Handler`], and its number in both directions;
+//! 3. the device's lock as a field of `Domain` in `xenolith-domain`, and the call of [`AddressTable::emulate`] where a domain
+//!    gets the device;
+//! 4. an arm of `DomainRef::access_other` there, which takes the device's lock and does what follows.
 
 use xenolith_abi::Errno;
 use xenolith_core::intervals::{IntervalError, Intervals, Value};
