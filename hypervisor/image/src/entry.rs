@@ -39,7 +39,6 @@ early_tree:     .space 4096
     mov     x20, x0                     // the device tree
     adrp    x21, _head                  // where we are
     msr     daifset, #0xf
-    msr     tpidr_el2, xzr              // no record of this CPU yet; out of reset the register is UNKNOWN
 
     // Add our address to every pointer that the linker left in the image. The list is in the packed form of the ELF
     // generic ABI (SHT_RELR): an even word is the address of a pointer; an odd one has a bit for each of the 63 words
@@ -80,6 +79,7 @@ early_tree:     .space 4096
     lsr     x0, x19, #2
     bl      {wrong_level}               // does not return
 3:
+    msr     tpidr_el2, xzr              // no record of this CPU yet; out of reset the register is UNKNOWN
     // Clear the first map, then the whole of .bss, with the MMU off.
     adrp    x0, __bss_start
     adrp    x1, __bss_end

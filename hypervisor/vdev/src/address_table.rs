@@ -13,6 +13,7 @@
 //! 4. an arm of `DomainRef::access_other` there, which takes the device's lock and does what follows.
 
 use xenolith_abi::Errno;
+use xenolith_core::bug;
 use xenolith_core::intervals::{IntervalError, Intervals, Value};
 use xenolith_core::types::Ipa;
 #[cfg(feature = "ioreq")]
@@ -67,7 +68,11 @@ impl Value for Handler {
             KIND_INTERRUPT_CONTROLLER => Handler::InterruptController((number & 0xff) as u8),
             #[cfg(feature = "ioreq")]
             KIND_SERVER => Handler::Server(ServerId((number & 0xffff) as u16)),
-            _ => Handler::Vuart,
+            KIND_VUART => Handler::Vuart,
+            kind => {
+                bug!("a row of an address table whose kind is {kind}");
+                Handler::Vuart
+            }
         }
     }
 }
