@@ -16,6 +16,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod without_tests;
 mod words;
 pub mod workspace;
 

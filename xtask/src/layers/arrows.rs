@@ -5,12 +5,11 @@ use std::collections::HashMap;
 use proc_macro2::{TokenStream, TokenTree};
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
-use syn::{Field, FieldValue, ImplItem, Item, ItemMod, ItemUse, Macro, Stmt, Visibility};
+use syn::{ItemMod, ItemUse, Macro, Visibility};
 
 use super::names::Resolved;
-use super::tree::{
-    FileId, ModuleId, Tree, attributes, impl_item_attributes, imports, is_test, plain, stmt_attributes,
-};
+use super::tree::{FileId, ModuleId, Tree, imports, plain};
+use super::without_tests::visit_without_tests;
 
 /// A place in a file that names something.
 #[derive(Clone, Debug)]
@@ -88,35 +87,7 @@ impl Collector<'_> {
 }
 
 impl<'ast> Visit<'ast> for Collector<'_> {
-    fn visit_item(&mut self, item: &'ast Item) {
-        if !is_test(attributes(item)) {
-            visit::visit_item(self, item);
-        }
-    }
-
-    fn visit_impl_item(&mut self, item: &'ast ImplItem) {
-        if !is_test(impl_item_attributes(item)) {
-            visit::visit_impl_item(self, item);
-        }
-    }
-
-    fn visit_stmt(&mut self, statement: &'ast Stmt) {
-        if !is_test(stmt_attributes(statement)) {
-            visit::visit_stmt(self, statement);
-        }
-    }
-
-    fn visit_field(&mut self, field: &'ast Field) {
-        if !is_test(&field.attrs) {
-            visit::visit_field(self, field);
-        }
-    }
-
-    fn visit_field_value(&mut self, field: &'ast FieldValue) {
-        if !is_test(&field.attrs) {
-            visit::visit_field_value(self, field);
-        }
-    }
+    visit_without_tests!();
 
     fn visit_item_mod(&mut self, item: &'ast ItemMod) {
         let Some((_, items)) = &item.content else { return };

@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 
 use proc_macro2::{Ident, TokenStream, TokenTree};
+use syn::Macro;
 use syn::visit::{self, Visit};
-use syn::{Field, FieldValue, ImplItem, Item, Macro, Stmt};
 
 use super::report::Breach;
 use super::table::{NeutralWords, Table, is_within};
-use super::tree::{File, Tree, attributes, impl_item_attributes, is_test, plain, stmt_attributes};
+use super::tree::{File, Tree, plain};
+use super::without_tests::visit_without_tests;
 
 /// Lists the identifiers that say more than their file is to know, each once in a file, and what of the rule is nowhere.
 pub fn breaches(tree: &Tree, table: &Table) -> Vec<Breach> {
@@ -124,35 +125,7 @@ impl<'ast> Visit<'ast> for Collector {
         self.add(ident);
     }
 
-    fn visit_item(&mut self, item: &'ast Item) {
-        if !is_test(attributes(item)) {
-            visit::visit_item(self, item);
-        }
-    }
-
-    fn visit_impl_item(&mut self, item: &'ast ImplItem) {
-        if !is_test(impl_item_attributes(item)) {
-            visit::visit_impl_item(self, item);
-        }
-    }
-
-    fn visit_stmt(&mut self, statement: &'ast Stmt) {
-        if !is_test(stmt_attributes(statement)) {
-            visit::visit_stmt(self, statement);
-        }
-    }
-
-    fn visit_field(&mut self, field: &'ast Field) {
-        if !is_test(&field.attrs) {
-            visit::visit_field(self, field);
-        }
-    }
-
-    fn visit_field_value(&mut self, field: &'ast FieldValue) {
-        if !is_test(&field.attrs) {
-            visit::visit_field_value(self, field);
-        }
-    }
+    visit_without_tests!();
 
     fn visit_macro(&mut self, call: &'ast Macro) {
         visit::visit_macro(self, call);
