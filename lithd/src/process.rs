@@ -186,7 +186,7 @@ impl Child {
                 // No report is that long.
                 self.text.clear();
             }
-            // Enough for now: its lines are taken out before more is read.
+            // The caller takes the lines out before it reads more, so that the text stays short.
             if self.text.len() > LINE {
                 return false;
             }
