@@ -240,6 +240,24 @@ fn a_replacement_needs_no_table_that_it_just_gave_back() {
 }
 
 #[test]
+fn a_frame_comes_into_a_table_that_a_removal_left_empty() {
+    let mut machine = Machine::new(40, 2);
+    machine.p2m.map(Gfn(GIB + MIB2 - 2), Mfn(1), 1, RAM).unwrap();
+    // Not the table's last frame, so the empty table stays.
+    machine.p2m.unmap(Gfn(GIB + MIB2 - 2), 1).unwrap();
+    assert_eq!(machine.p2m.tables(), 2);
+    machine.events();
+    // The table's last frame: the table goes, flushed, and one from the pool comes.
+    assert_eq!(machine.p2m.replace(Gfn(GIB + MIB2 - 1), Mfn(2), RAM), Ok(None));
+    let state = machine.events();
+    assert_eq!((state.flushes(), state.given.len()), (1, 1));
+    assert!(state.given.iter().all(|(_, flushed)| *flushed), "a walk may be under way in it");
+    assert_eq!(machine.p2m.lookup(Gfn(GIB + MIB2 - 1)).unwrap().mfn, Mfn(2));
+    assert_eq!(machine.p2m.tables(), 2);
+    machine.tear_down();
+}
+
+#[test]
 fn access_is_checked_by_kind() {
     let mut machine = Machine::new(40, 8);
     for (frame, kind) in (0_u64..).zip(MapKind::ALL) {

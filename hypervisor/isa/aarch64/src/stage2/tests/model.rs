@@ -153,7 +153,10 @@ impl Machine {
                         expected.first().map(|run| (run.mfn, run.kind))
                     );
                     model.add(run(gfn, mfn, 1, kind));
-                    assert_eq!(self.events().flushes(), expected.len());
+                    let State { given, by_address, all, .. } = self.events();
+                    // What was there is flushed, and so is a table that an earlier removal left empty and that ends here.
+                    let stale = !expected.is_empty() || !given.is_empty();
+                    assert_eq!(by_address.len() + all as usize, usize::from(stale));
                 }
                 Err(P2mError::OutOfRange) => assert!(gfn >= end || mfn >= end),
                 Err(error) => assert_eq!(error, P2mError::NoTables),
