@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+/// How long a guest may take to end, in seconds, unless the command line says.
+const TIMEOUT: u32 = 60;
+
 /// Makes guests, shows them, and ends them.
 #[derive(Debug, Parser)]
 #[command(
@@ -47,18 +50,30 @@ pub enum Command {
     Pause(Guest),
     /// Let a paused guest go on
     Unpause(Guest),
-    /// Ask a guest to turn itself off
+    /// Ask a guest to turn itself off; comes back when its kernel has taken the request
     Shutdown {
         /// Which guest.
         #[command(flatten)]
         guest: Guest,
-        /// Come back when it is off
+        /// Come back when it is gone, and its name and its disks are free
         #[arg(long)]
         wait: bool,
+        /// With --wait, give up after so many seconds; the guest may still go
+        #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT)]
+        timeout: u32,
     },
-    /// Ask a guest to start again
-    Reboot(Guest),
-    /// End a guest at once, as if its power were cut
+    /// Ask a guest to start again; comes back when it has
+    Reboot {
+        /// Which guest.
+        #[command(flatten)]
+        guest: Guest,
+        /// Give up after so many seconds; the guest may still start again
+        #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT)]
+        timeout: u32,
+    },
+    /// Start a guest again at once, as its reset button would
+    Reset(Guest),
+    /// End a guest at once, as if its power were cut; comes back when it is gone
     Destroy(Guest),
     /// Describe the machine, or a guest
     Info {
@@ -116,5 +131,9 @@ mod tests {
             Command::Disk(DiskCommand::List)
         ));
         assert!(Cli::try_parse_from(["lith", "console"]).is_err());
+        let shutdown = Cli::try_parse_from(["lith", "shutdown", "web", "--wait", "--timeout", "5"]).unwrap();
+        assert!(matches!(shutdown.command, Command::Shutdown { wait: true, timeout: 5, .. }));
+        let reboot = Cli::try_parse_from(["lith", "reboot", "web"]).unwrap();
+        assert!(matches!(reboot.command, Command::Reboot { timeout: TIMEOUT, .. }));
     }
 }

@@ -7,10 +7,12 @@ mod create;
 mod devices;
 mod disks;
 mod domains;
+mod end;
 mod info;
 mod terminal;
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -18,7 +20,7 @@ use crate::cli::{Cli, Command, DiskCommand};
 use crate::monitor;
 use crate::output::print;
 use crate::registry::{FOLDER, Registry};
-use crate::xen::{RealXen, System, Xen};
+use crate::xen::{RealXen, System};
 
 /// Does what the command line says.
 ///
@@ -32,15 +34,18 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Monitor => monitor::main(),
         Command::Create { file, paused, console } => create::run(&registry()?, &file, paused, console, json),
         Command::List => domains::list(&RealXen::open()?, &registry()?, json),
-        Command::Console(guest) => console::run(&registry()?, &guest.guest),
+        Command::Console(guest) => console::run(&RealXen::open()?, &registry()?, &guest.guest),
         Command::Pause(guest) => control::pause(&RealXen::open()?, &registry()?, &guest.guest),
         Command::Unpause(guest) => control::unpause(&RealXen::open()?, &registry()?, &guest.guest),
-        Command::Shutdown { guest, wait } => {
-            let wait = wait.then(RealXen::open).transpose()?;
-            control::shutdown(&registry()?, &guest.guest, wait.as_ref().map(|xen| xen as &dyn Xen))
+        Command::Shutdown { guest, wait, timeout } => {
+            let wait = wait.then(|| seconds(timeout));
+            end::shutdown(&RealXen::open()?, &registry()?, &guest.guest, wait)
         }
-        Command::Reboot(guest) => control::reboot(&registry()?, &guest.guest),
-        Command::Destroy(guest) => control::destroy(&RealXen::open()?, &registry()?, &guest.guest),
+        Command::Reboot { guest, timeout } => {
+            end::reboot(&RealXen::open()?, &registry()?, &guest.guest, seconds(timeout))
+        }
+        Command::Reset(guest) => end::reset(&RealXen::open()?, &registry()?, &guest.guest),
+        Command::Destroy(guest) => end::destroy(&RealXen::open()?, &registry()?, &guest.guest),
         Command::Info { guest: None } => info::machine(&RealXen::open()?, json),
         Command::Info { guest: Some(guest) } => info::guest(&RealXen::open()?, &registry()?, &guest, json),
         Command::Dmesg => {
@@ -53,4 +58,8 @@ pub fn run(cli: Cli) -> Result<()> {
 
 fn registry() -> Result<Registry> {
     Registry::open(Path::new(FOLDER))
+}
+
+fn seconds(count: u32) -> Duration {
+    Duration::from_secs(count.into())
 }

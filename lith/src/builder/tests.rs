@@ -121,6 +121,15 @@ fn a_backend_that_does_not_come_is_not_waited_for_for_ever() {
 }
 
 #[test]
+fn patience_is_measured_by_the_clock() {
+    let xen = FakeXen::new();
+    xen.slot_becomes.replace(None);
+    xen.slots_take.set(std::time::Duration::from_millis(20));
+    make(&xen, &config(DISKS)).unwrap_err();
+    assert_eq!(xen.time.get().as_secs(), 30, "each look takes as long as the pause before it");
+}
+
+#[test]
 fn an_unknown_backend_is_refused_before_anything_is_made() {
     let xen = FakeXen::new();
     let error = make(&xen, &config("[[disk]]\nimage = \"/a\"\nbackend = \"store\"\n")).unwrap_err();

@@ -37,7 +37,7 @@ pub fn run(registry: &Registry, file: &Path, paused: bool, connect: bool, json: 
         (false, false) => ("running", format!("its console is `lith console {name}`")),
     };
     print(&format!("Guest {name} is domain {}, {state}; {next}.\n", domain.0))?;
-    if connect { console::run(registry, &name) } else { Ok(()) }
+    if connect { console::connect(registry, &name) } else { Ok(()) }
 }
 
 /// The monitor works in another folder.

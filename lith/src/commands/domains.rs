@@ -107,26 +107,32 @@ pub fn find(xen: &dyn Xen, registry: &Registry, who: &str) -> Result<Domain> {
     found.cloned().with_context(|| unknown(who, domains.iter().map(|domain| domain.name.as_str())))
 }
 
-/// The name of the guest that someone means: one that has a monitor.
-pub fn find_monitored(registry: &Registry, who: &str) -> Result<String> {
+/// The guest that someone means: one that has a monitor.
+pub fn find_monitored(xen: &dyn Xen, registry: &Registry, who: &str) -> Result<Record> {
     let records = registry.list()?;
     let number = number(who);
     let is_meant =
         |record: &&Record| number.map_or(record.config.name == who, |number| record.domain == number);
     if let Some(record) = records.iter().find(is_meant) {
-        return Ok(record.config.name.clone());
+        return Ok(record.clone());
     }
     if who == CONTROL_DOMAIN || number == Some(DomId::CONTROL) {
         bail!("this is the control domain itself, not a guest");
     }
-    bail!("{}", unknown(who, records.iter().map(|record| record.config.name.as_str())))
+    let names = records.iter().map(|record| record.config.name.as_str());
+    if let Ok(domain) = find(xen, registry, who) {
+        bail!("{} was not made by lith, which has no way into it: {}", domain.name, known(names));
+    }
+    bail!("{}", unknown(who, names))
 }
 
 fn unknown<'a>(who: &str, names: impl Iterator<Item = &'a str>) -> String {
+    format!("no guest is called {who}: {}", known(names))
+}
+
+fn known<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.collect();
-    let known =
-        if names.is_empty() { "there is none".into() } else { format!("there are {}", names.join(", ")) };
-    format!("no guest is called {who}: {known}")
+    if names.is_empty() { "there is none".into() } else { format!("there are {}", names.join(", ")) }
 }
 
 /// `lith list`.
@@ -214,8 +220,9 @@ mod tests {
         assert_eq!(find(&xen, &registry, "domain-4").unwrap().domain, DomId(4));
         let error = find(&xen, &registry, "mail").unwrap_err().to_string();
         assert_eq!(error, "no guest is called mail: there are control, web, domain-4");
-        assert_eq!(find_monitored(&registry, "3").unwrap(), "web");
-        assert!(find_monitored(&registry, "0").unwrap_err().to_string().contains("control domain itself"));
+        let monitored = |who| find_monitored(&xen, &registry, who).map(|record| record.config.name);
+        assert_eq!(monitored("3").unwrap(), "web");
+        assert!(monitored("0").unwrap_err().to_string().contains("control domain itself"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::ending::State;
 use crate::builder::{Built, Files, build};
 use crate::config::{Backend, Device, GuestConfig};
 use crate::registry::Registry;
-use crate::xen::{Control, Error, Xen};
+use crate::xen::{Control, Error, Xen, poll_until};
 use xenolith_abi::DomId;
 
 /// How long others may take to let go of a guest that was destroyed.
@@ -69,15 +69,8 @@ pub fn destroy(xen: &dyn Xen, domain: DomId) -> Result<bool, Error> {
         Err(error) if xen.domain(domain)?.is_some() => return Err(error),
         _ => {}
     }
-    let mut waited = Duration::ZERO;
-    while xen.domain(domain)?.is_some() {
-        if waited >= TIMEOUT {
-            return Ok(false);
-        }
-        xen.wait(PERIOD);
-        waited = waited.saturating_add(PERIOD);
-    }
-    Ok(true)
+    let gone = poll_until(xen, PERIOD, TIMEOUT, || Ok(xen.domain(domain)?.is_none().then_some(())))?;
+    Ok(gone.is_some())
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use crate::config::{Action, GuestConfig};
 use crate::output::explain;
 use crate::registry::{FOLDER, Record, Registry};
 use crate::xen::{Control, Domains, RealXen, Xen};
+use xenolith_abi::domctl::info_flag;
 
 /// Connections at once.
 const MAX_CLIENTS: usize = 32;
@@ -30,6 +31,8 @@ const MAX_CLIENTS: usize = 32;
 const EARLY: Duration = Duration::from_secs(10);
 /// The pause before a guest that crashed early is started again.
 const PAUSE: Duration = Duration::from_secs(5);
+/// How long a guest's kernel may take to take a request.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the last bytes of the console may take to reach the clients.
 const DRAIN: Duration = Duration::from_millis(500);
 
@@ -260,7 +263,7 @@ impl Monitor {
 
     fn serve_client(&mut self, client: &mut Client) -> bool {
         match client.receive(self.guest.wants_input()) {
-            Input::Nothing => {}
+            Input::Nothing => self.answer_waiting(client),
             Input::Typed(bytes) => self.guest.type_in(&bytes),
             Input::Command(Command::Console) => client.connect(&self.backlog.to_vec()),
             Input::Command(Command::Destroy) => {
@@ -269,20 +272,45 @@ impl Monitor {
                 client.answer(&answer);
                 return is_end;
             }
-            Input::Command(command) => {
-                let answer = match self.request_shutdown(command) {
-                    Ok(()) => Answer::Done,
-                    Err(error) => Answer::Refused(explain(&error)),
-                };
-                client.answer(&answer);
+            Input::Command(Command::Reset) => {
+                self.say("is reset");
+                let result = self.restart(End::Reboot);
+                client.answer(&Answer::of(&result));
+                // Of a guest that could not be started again nothing is left.
+                return result.is_err();
+            }
+            Input::Command(command @ (Command::Shutdown | Command::Reboot)) => {
+                match self.request_shutdown(command) {
+                    Ok(()) => client.wait_until(Instant::now() + PATIENCE),
+                    refused => client.answer(&Answer::of(&refused)),
+                }
             }
         }
         false
     }
 
+    /// Answers a client that waits for the guest to take a request, if there is an answer.
+    fn answer_waiting(&mut self, client: &mut Client) {
+        let Some(deadline) = client.deadline() else { return };
+        if self.is_preserved || self.guest.has_taken_request() {
+            client.answer(&Answer::Done);
+        } else if Instant::now() >= deadline {
+            self.guest.withdraw_request();
+            let seconds = PATIENCE.as_secs();
+            client.answer(&Answer::Refused(format!(
+                "its kernel has not taken the request in {seconds} s: it hangs, or is on its way down already"
+            )));
+        }
+    }
+
     fn request_shutdown(&mut self, command: Command) -> Result<()> {
+        let name = &self.config.name;
         if self.is_preserved {
-            bail!("it has ended already and is preserved: `lith destroy {}` removes it", self.config.name);
+            bail!("it has ended already and is preserved: `lith destroy {name}` removes it");
+        }
+        let info = self.xen.domain(self.guest.built.domain)?;
+        if info.is_some_and(|info| info.flags & info_flag::PAUSED != 0) {
+            bail!("it is paused: `lith unpause {name}` lets it hear");
         }
         self.guest.request_shutdown(command)
     }
@@ -334,6 +362,7 @@ impl Monitor {
         }
     }
 
+    /// Starts the guest again, from its files as they are now.
     fn restart(&mut self, end: End) -> Result<()> {
         let old = self.guest.built.domain;
         // First: a domain that was destroyed stays until its pages are mapped nowhere, and ours are among them.
@@ -354,6 +383,7 @@ impl Monitor {
         self.guest = guest.inspect_err(|_| drop(self.xen.control(built.domain, Control::Destroy)))?;
         self.restarts = self.restarts.saturating_add(1);
         self.started = Instant::now();
+        self.is_preserved = false;
         // Before it runs: a guest that is not recorded would be nobody's if this process ended now.
         self.record()?;
         Ok(self.xen.control(built.domain, Control::Unpause)?)
@@ -378,6 +408,11 @@ impl Monitor {
     fn close(mut self) {
         self.registry.remove(&self.config.name);
         self.guest.release(&self.events);
+        // Whoever asked the guest to end has got that.
+        self.clients
+            .iter_mut()
+            .filter(|client| client.deadline().is_some())
+            .for_each(|client| client.answer(&Answer::Done));
         let begun = Instant::now();
         while begun.elapsed() < DRAIN && self.clients.iter().any(Client::has_output) {
             self.clients.iter_mut().for_each(Client::flush);

@@ -43,6 +43,8 @@ pub struct FakeXen {
     pub domains: RefCell<BTreeMap<DomId, DomainInfo>>,
     /// Time that has passed.
     pub time: Cell<Duration>,
+    /// What each look at the slots takes.
+    pub slots_take: Cell<Duration>,
 }
 
 impl FakeXen {
@@ -199,6 +201,7 @@ impl Devices for FakeXen {
     }
 
     fn slots(&self) -> Result<Vec<Slot>> {
+        self.time.set(self.time.get() + self.slots_take.get());
         Ok(self.slots.borrow().clone())
     }
 }
@@ -215,5 +218,9 @@ impl Xen for FakeXen {
                 (slot.state, slot.message) = (Some(*state), message.clone());
             }
         }
+    }
+
+    fn now(&self) -> Duration {
+        self.time.get()
     }
 }

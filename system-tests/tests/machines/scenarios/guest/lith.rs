@@ -31,15 +31,15 @@ fn commands(lab: &Lab) -> Result<()> {
         at.shell().check("while guest-tests disk /root; do :; done >/dev/null 2>&1 & true").map(drop)
     })?;
     rig.lith("destroy guest")?;
-    rig.wait_for_domains(2)?;
     // Destroyed in the middle of its writes, it starts on the same disk.
     rig.create("guest", &description("guest", &disk("/dev/vda", "")))?;
     rig.at("guest", |at| {
         at.boot()?;
         passes(&mut at.shell(), "disk /root")
     })?;
-    rig.lith("shutdown --wait guest")?;
-    rig.wait_for_domains(2)?;
+    // Name and disk are free at once.
+    rig.control().check("lith shutdown --wait guest && lith create /guest.toml")?;
+    rig.control().check("lith destroy guest && [ $(lith list | wc -l) -eq 3 ]")?;
     rig.power_off()?;
     check_and_remove(&image)
 }
@@ -80,6 +80,10 @@ fn pauses(rig: &mut Rig) -> Result<()> {
     ensure!(rig.state("guest")?.as_deref() == Some("paused"), "a paused guest is {:?}", rig.state("guest")?);
     ensure!(seconds(rig)? == stopped, "a paused guest uses CPU time");
     ensure!(rig.refused("pause guest")?.contains("is paused already"), "pausing twice");
+    ensure!(
+        rig.refused("reboot guest")?.contains("`lith unpause guest` lets it hear"),
+        "a paused guest hears"
+    );
     rig.lith("unpause guest")?;
     rig.control().check("sleep 1")?;
     ensure!(seconds(rig)? > stopped, "a guest does not go on");
@@ -191,6 +195,25 @@ fn bad_files(lab: &Lab) -> Result<()> {
         rig.wait_for_domains(2)?;
     }
     ensure!(rig.free_kib()? == free, "{} KiB are free, and were {free} before", rig.free_kib()?);
+    deaf(&mut rig, tiny)?;
+    ensure!(rig.free_kib()? == free, "{} KiB are free, and were {free} before", rig.free_kib()?);
     ensure!(rig.refused("create /nowhere.toml")?.contains("/nowhere.toml"), "a file that is not there");
     rig.power_off()
+}
+
+/// A guest that does not listen is not said to have been asked; what does not ask it works.
+fn deaf(rig: &mut Rig, kernel: &str) -> Result<()> {
+    rig.create("deaf", kernel)?;
+    for command in ["reboot", "shutdown --wait"] {
+        let line = rig.refused(&format!("{command} deaf"))?;
+        ensure!(line.contains("it does not listen") && line.contains("`lith destroy deaf`"), "{line}");
+        ensure!(line.contains("`lith reset deaf`") == (command == "reboot"), "{line}");
+    }
+    let first = rig.json("info deaf")?["domain"].clone();
+    rig.lith("reset deaf")?;
+    let second = rig.json("info deaf")?;
+    ensure!(second["domain"] != first && second["record"]["restarts"] == 1, "{first} became {second}");
+    rig.lith("destroy deaf")?;
+    ensure!(rig.state("deaf")?.is_none(), "a guest that was destroyed is {:?}", rig.state("deaf")?);
+    Ok(())
 }
