@@ -41,6 +41,12 @@ pub enum Command {
         #[arg(long, conflicts_with = "json")]
         console: bool,
     },
+    /// Make and start the guests of a folder whose files say `autostart = true`
+    Autostart {
+        /// The folder
+        #[arg(default_value = "/etc/lith/guests")]
+        folder: PathBuf,
+    },
     /// List all domains
     #[command(visible_alias = "ls")]
     List,
@@ -52,13 +58,16 @@ pub enum Command {
     Unpause(Guest),
     /// Ask a guest to turn itself off; comes back when its kernel has taken the request
     Shutdown {
-        /// Which guest.
-        #[command(flatten)]
-        guest: Guest,
+        /// Its name or its domain's number
+        #[arg(required_unless_present = "all")]
+        guest: Option<String>,
         /// Come back when it is gone, and its name and its disks are free
         #[arg(long)]
         wait: bool,
-        /// With --wait, give up after so many seconds; the guest may still go
+        /// Ask all guests, wait until they are gone, and destroy those that do not go: before the machine's end
+        #[arg(long, conflicts_with_all = ["guest", "wait"])]
+        all: bool,
+        /// With --wait or --all, wait for so many seconds at most
         #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT)]
         timeout: u32,
     },
@@ -133,6 +142,10 @@ mod tests {
         assert!(Cli::try_parse_from(["lith", "console"]).is_err());
         let shutdown = Cli::try_parse_from(["lith", "shutdown", "web", "--wait", "--timeout", "5"]).unwrap();
         assert!(matches!(shutdown.command, Command::Shutdown { wait: true, timeout: 5, .. }));
+        let all = Cli::try_parse_from(["lith", "shutdown", "--all"]).unwrap();
+        assert!(matches!(all.command, Command::Shutdown { all: true, guest: None, timeout: TIMEOUT, .. }));
+        assert!(Cli::try_parse_from(["lith", "shutdown"]).is_err());
+        assert!(Cli::try_parse_from(["lith", "shutdown", "--all", "web"]).is_err());
         let reboot = Cli::try_parse_from(["lith", "reboot", "web"]).unwrap();
         assert!(matches!(reboot.command, Command::Reboot { timeout: TIMEOUT, .. }));
     }

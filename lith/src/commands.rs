@@ -1,5 +1,6 @@
 //! The commands, one file each or a few that belong together.
 
+mod all;
 mod completion;
 mod console;
 mod control;
@@ -37,10 +38,14 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Console(guest) => console::run(&RealXen::open()?, &registry()?, &guest.guest),
         Command::Pause(guest) => control::pause(&RealXen::open()?, &registry()?, &guest.guest),
         Command::Unpause(guest) => control::unpause(&RealXen::open()?, &registry()?, &guest.guest),
-        Command::Shutdown { guest, wait, timeout } => {
+        Command::Shutdown { guest: Some(guest), wait, timeout, .. } => {
             let wait = wait.then(|| seconds(timeout));
-            end::shutdown(&RealXen::open()?, &registry()?, &guest.guest, wait)
+            end::shutdown(&RealXen::open()?, &registry()?, &guest, wait)
         }
+        Command::Shutdown { guest: None, timeout, .. } => {
+            all::shutdown(&RealXen::open()?, &registry()?, seconds(timeout))
+        }
+        Command::Autostart { folder } => all::start(&RealXen::open()?, &registry()?, &folder),
         Command::Reboot { guest, timeout } => {
             end::reboot(&RealXen::open()?, &registry()?, &guest.guest, seconds(timeout))
         }

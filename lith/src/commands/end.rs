@@ -16,13 +16,13 @@ use crate::registry::{Record, Registry};
 use crate::xen::{Control, Xen, poll_until};
 
 /// How often someone who waits for a guest's end looks.
-const PERIOD: Duration = Duration::from_millis(50);
+pub(super) const PERIOD: Duration = Duration::from_millis(50);
 /// How long others may take to let go of a guest that was destroyed.
-const RELEASE: Duration = Duration::from_secs(10);
+pub(super) const RELEASE: Duration = Duration::from_secs(10);
 
 /// What has become of a guest that was asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+pub(super) enum Outcome {
     /// Nothing is left of it, and its name is free.
     Gone,
     /// It has ended and is kept, as its file says.
@@ -124,13 +124,13 @@ fn await_end(xen: &dyn Xen, registry: &Registry, guest: &Record, most: Duration)
 }
 
 /// A domain's state in a word, if the domain of this number is still the one that is meant.
-fn state_of(xen: &dyn Xen, domain: DomId, uuid: Uuid) -> Result<Option<&'static str>> {
+pub(super) fn state_of(xen: &dyn Xen, domain: DomId, uuid: Uuid) -> Result<Option<&'static str>> {
     let info = xen.domain(domain)?.filter(|info| Uuid::from_bytes(info.handle) == uuid);
     Ok(info.map(|info| state(info.flags)))
 }
 
 /// What has become of a guest; `None` while its end is under way.
-fn outcome(xen: &dyn Xen, registry: &Registry, guest: &Record) -> Result<Option<Outcome>> {
+pub(super) fn outcome(xen: &dyn Xen, registry: &Registry, guest: &Record) -> Result<Option<Outcome>> {
     use crate::config::Action;
     let name = &guest.config.name;
     match state_of(xen, guest.domain, guest.uuid)? {
@@ -174,7 +174,7 @@ pub fn destroy(xen: &dyn Xen, registry: &Registry, who: &str) -> Result<()> {
 }
 
 /// Lets a guest's monitor end it, and returns true; without a monitor only its record is removed.
-fn destroy_by_monitor(registry: &Registry, name: &str) -> Result<bool> {
+pub(super) fn destroy_by_monitor(registry: &Registry, name: &str) -> Result<bool> {
     if registry.get(name).is_none() {
         return Ok(false);
     }
@@ -186,4 +186,4 @@ fn destroy_by_monitor(registry: &Registry, name: &str) -> Result<bool> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

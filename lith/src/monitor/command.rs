@@ -16,6 +16,9 @@ pub enum Command {
     Shutdown,
     /// Ask the guest to start again; answered likewise.
     Reboot,
+    /// Ask the guest to turn itself off, and let that or any other end be its last, whatever its file says; answered at
+    /// once.
+    Retire,
     /// Destroy the guest and start it again.
     Reset,
     /// Destroy the guest and end.
@@ -46,7 +49,7 @@ impl Command {
     /// What the guest finds in its `control/shutdown` when it is asked to end.
     pub fn shutdown_request(self) -> Option<&'static str> {
         match self {
-            Command::Shutdown => Some("poweroff"),
+            Command::Shutdown | Command::Retire => Some("poweroff"),
             Command::Reboot => Some("reboot"),
             Command::Console | Command::Reset | Command::Destroy => None,
         }

@@ -113,6 +113,8 @@ struct Monitor {
     restarts: u32,
     /// Whether the guest has ended and is kept.
     is_preserved: bool,
+    /// Whether the guest's next end is its last, whatever its file says: the machine is to end.
+    is_retired: bool,
     _lock: crate::registry::Lock,
 }
 
@@ -149,6 +151,7 @@ impl Monitor {
             started: Instant::now(),
             restarts: 0,
             is_preserved: false,
+            is_retired: false,
             _lock: lock,
         };
         match monitor.record() {
@@ -272,6 +275,10 @@ impl Monitor {
                 client.answer(&answer);
                 return is_end;
             }
+            Input::Command(Command::Retire) => {
+                self.is_retired = true;
+                client.answer(&Answer::of(&self.retire()));
+            }
             Input::Command(Command::Reset) => {
                 self.say("is reset");
                 let result = self.restart(End::Reboot);
@@ -301,6 +308,22 @@ impl Monitor {
                 "its kernel has not taken the request in {seconds} s: it hangs, or is on its way down already"
             )));
         }
+    }
+
+    /// Asks the guest to turn itself off because the machine is to end.
+    fn retire(&mut self) -> Result<()> {
+        if self.is_preserved {
+            // Looked at once more, it is destroyed like one that ends now.
+            self.is_preserved = false;
+            return Ok(());
+        }
+        self.guest.request_shutdown(Command::Retire)?;
+        let domain = self.guest.built.domain;
+        // A paused guest that listens has run: what it has written is worth that it goes on for its end.
+        if self.xen.domain(domain)?.is_some_and(|info| info.flags & info_flag::PAUSED != 0) {
+            self.xen.control(domain, Control::Unpause)?;
+        }
+        Ok(())
     }
 
     fn request_shutdown(&mut self, command: Command) -> Result<()> {
@@ -341,7 +364,7 @@ impl Monitor {
     }
 
     fn act(&mut self, end: End) -> Result<bool> {
-        let action = end.action(&self.config);
+        let action = if self.is_retired { Action::Destroy } else { end.action(&self.config) };
         let words = end.words();
         match action {
             Action::Preserve => {

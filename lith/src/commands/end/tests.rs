@@ -10,7 +10,7 @@ use crate::xen::fake::FakeXen;
 
 const UUID: Uuid = Uuid::nil();
 
-fn world(name: &str) -> (FakeXen, Registry, Folder) {
+pub(in crate::commands) fn world(name: &str) -> (FakeXen, Registry, Folder) {
     let folder = Folder::new(name);
     let registry = Registry::open(Path::new(&folder.0)).unwrap();
     let xen = FakeXen::new();
@@ -19,7 +19,7 @@ fn world(name: &str) -> (FakeXen, Registry, Folder) {
 }
 
 /// The record of a guest `web` in the domain that the world has.
-fn web(more: &str) -> Record {
+pub(in crate::commands) fn web(more: &str) -> Record {
     let text = format!("name = \"web\"\nkernel = \"/k\"\nmemory = \"64M\"\n{more}");
     let config = GuestConfig::parse(Path::new("/x.toml"), &text).unwrap();
     Record { domain: DomId(7), uuid: UUID, monitor: 1, restarts: 0, config }
