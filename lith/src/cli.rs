@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 /// How long a guest may take to end, in seconds, unless the command line says.
@@ -18,7 +19,7 @@ const TIMEOUT: u32 = 60;
     after_help = "A guest is named by its name or by its domain's number, as `lith list` shows them."
 )]
 pub struct Cli {
-    /// Print JSON, for programs
+    /// Print JSON, for programs: with create, list, info, dmesg and disk list
     #[arg(long, global = true)]
     pub json: bool,
 
@@ -90,7 +91,11 @@ pub enum Command {
         guest: Option<String>,
     },
     /// Print the hypervisor's messages
-    Dmesg,
+    Dmesg {
+        /// With what domains have written to its console
+        #[arg(long)]
+        all: bool,
+    },
     /// Disks of guests
     #[command(subcommand)]
     Disk(DiskCommand),
@@ -102,6 +107,45 @@ pub enum Command {
     /// Look after one guest; `lith create` starts it
     #[command(hide = true)]
     Monitor,
+}
+
+impl Command {
+    /// Whether it has an answer for programs.
+    pub fn has_json(&self) -> bool {
+        match self {
+            Command::Create { .. }
+            | Command::List
+            | Command::Info { .. }
+            | Command::Dmesg { .. }
+            | Command::Disk(DiskCommand::List) => true,
+            Command::Autostart { .. }
+            | Command::Console(_)
+            | Command::Pause(_)
+            | Command::Unpause(_)
+            | Command::Shutdown { .. }
+            | Command::Reboot { .. }
+            | Command::Reset(_)
+            | Command::Destroy(_)
+            | Command::Completion { .. }
+            | Command::Monitor => false,
+        }
+    }
+}
+
+impl Cli {
+    /// Reads the command line of this process; ends it if that is none.
+    pub fn read() -> Cli {
+        Cli::parse().checked().unwrap_or_else(|error| error.exit())
+    }
+
+    /// The same command line, if its parts go together.
+    fn checked(self) -> Result<Cli, clap::Error> {
+        if self.json && !self.command.has_json() {
+            let words = "--json is for create, list, info, dmesg and disk list: this command has no answer for programs";
+            return Err(Cli::command().error(ErrorKind::ArgumentConflict, words));
+        }
+        Ok(self)
+    }
 }
 
 /// A guest.
@@ -123,7 +167,6 @@ pub enum DiskCommand {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_words_fit_together() {
@@ -148,5 +191,21 @@ mod tests {
         assert!(Cli::try_parse_from(["lith", "shutdown", "--all", "web"]).is_err());
         let reboot = Cli::try_parse_from(["lith", "reboot", "web"]).unwrap();
         assert!(matches!(reboot.command, Command::Reboot { timeout: TIMEOUT, .. }));
+    }
+
+    #[test]
+    fn json_is_refused_where_there_is_none() {
+        let checked = |line: &str| Cli::try_parse_from(line.split(' ')).unwrap().checked().map(drop);
+        for line in ["list", "info", "info web", "disk list", "dmesg", "create web.toml"] {
+            assert!(checked(&format!("lith --json {line}")).is_ok(), "{line}");
+            assert!(checked(&format!("lith {line} --json")).is_ok(), "{line}");
+        }
+        for line in
+            ["pause web", "reset web", "console web", "shutdown --all", "completion bash", "autostart"]
+        {
+            let error = checked(&format!("lith {line} --json")).unwrap_err();
+            assert!(error.exit_code() == 2 && error.to_string().contains("--json is for"), "{error}");
+            assert!(checked(&format!("lith {line}")).is_ok(), "{line}");
+        }
     }
 }

@@ -10,6 +10,7 @@ mod disks;
 mod domains;
 mod end;
 mod info;
+mod messages;
 mod terminal;
 
 use std::path::Path;
@@ -19,9 +20,8 @@ use anyhow::Result;
 
 use crate::cli::{Cli, Command, DiskCommand};
 use crate::monitor;
-use crate::output::print;
 use crate::registry::{FOLDER, Registry};
-use crate::xen::{RealXen, System};
+use crate::xen::RealXen;
 
 /// Does what the command line says.
 ///
@@ -53,10 +53,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Destroy(guest) => end::destroy(&RealXen::open()?, &registry()?, &guest.guest),
         Command::Info { guest: None } => info::machine(&RealXen::open()?, json),
         Command::Info { guest: Some(guest) } => info::guest(&RealXen::open()?, &registry()?, &guest, json),
-        Command::Dmesg => {
-            let text = RealXen::open()?.console()?;
-            print(&String::from_utf8_lossy(&text))
-        }
+        Command::Dmesg { all } => messages::print(&RealXen::open()?, all, json),
         Command::Disk(DiskCommand::List) => disks::list(&RealXen::open()?, &registry()?, json),
     }
 }

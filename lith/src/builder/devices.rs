@@ -94,10 +94,18 @@ fn is_ready(device: &dyn Device, backend: DomId, slot: Option<&Slot>) -> Result<
     match slot.state {
         Some(SlotState::Ready) => Ok(true),
         Some(SlotState::Failed | SlotState::Gone) => {
-            bail!("{}: {} cannot serve it: {}", device.label(), domain_name(backend), slot.message)
+            let label = device.label();
+            let why = without_subject(&slot.message, &label);
+            bail!("{label}: {} cannot serve it: {why}", domain_name(backend))
         }
         Some(SlotState::Waiting) | None => Ok(false),
     }
+}
+
+/// What a backend says of a device, without the name with which the device's label ends: that is said once.
+fn without_subject<'a>(message: &'a str, label: &str) -> &'a str {
+    let subject = label.split_once(' ').map_or(label, |(_, subject)| subject);
+    message.strip_prefix(subject).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(message)
 }
 
 fn domain_name(domain: DomId) -> String {

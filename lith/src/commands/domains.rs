@@ -111,17 +111,30 @@ pub fn find(xen: &dyn Xen, registry: &Registry, who: &str) -> Result<Domain> {
 pub fn find_monitored(xen: &dyn Xen, registry: &Registry, who: &str) -> Result<Record> {
     let records = registry.list()?;
     let number = number(who);
-    let is_meant =
-        |record: &&Record| number.map_or(record.config.name == who, |number| record.domain == number);
-    if let Some(record) = records.iter().find(is_meant) {
-        return Ok(record.clone());
+    for record in &records {
+        let is_meant = match number {
+            None => record.config.name == who,
+            // Numbers are used again: the record may be of a domain that is gone.
+            Some(number) if number == record.domain => {
+                let info = xen.domain(number)?;
+                info.is_none_or(|info| Uuid::from_bytes(info.handle) == record.uuid)
+            }
+            Some(_) => false,
+        };
+        if is_meant {
+            return Ok(record.clone());
+        }
     }
     if who == CONTROL_DOMAIN || number == Some(DomId::CONTROL) {
         bail!("this is the control domain itself, not a guest");
     }
     let names = records.iter().map(|record| record.config.name.as_str());
     if let Ok(domain) = find(xen, registry, who) {
-        bail!("{} was not made by lith, which has no way into it: {}", domain.name, known(names));
+        bail!(
+            "{} was not made by lith, which has neither its console nor a way to ask it; of lith's guests {}",
+            domain.name,
+            known(names)
+        );
     }
     bail!("{}", unknown(who, names))
 }
@@ -220,6 +233,11 @@ mod tests {
         assert_eq!(find(&xen, &registry, "domain-4").unwrap().domain, DomId(4));
         let error = find(&xen, &registry, "mail").unwrap_err().to_string();
         assert_eq!(error, "no guest is called mail: there are control, web, domain-4");
+        for who in ["4", "domain-4"] {
+            let error = find_monitored(&xen, &registry, who).unwrap_err().to_string();
+            assert!(error.starts_with("domain-4 was not made by lith"), "{error}");
+            assert!(error.ends_with("of lith's guests there are old, web"), "{error}");
+        }
         let monitored = |who| find_monitored(&xen, &registry, who).map(|record| record.config.name);
         assert_eq!(monitored("3").unwrap(), "web");
         assert!(monitored("0").unwrap_err().to_string().contains("control domain itself"));

@@ -93,7 +93,7 @@ kinds! {
 fn read_all<S: Section>(root: &Table<'_>, vcpus: u16, left: &mut usize) -> Result<Vec<S>, ConfigError> {
     let tables = root.tables(S::KEY, S::KEYS)?;
     let Some(rest) = left.checked_sub(tables.len()) else {
-        return Err(root.bad(S::KEY, format!("must be at most {left} {}", S::PLURAL)));
+        return Err(root.bad(S::KEY, format!("there may be {left} of them at most")));
     };
     *left = rest;
     tables.iter().map(|table| S::read(table, vcpus)).collect()
@@ -179,6 +179,6 @@ mod tests {
         let text = "[[disk]]\nimage = \"/a.img\"\n".repeat(MAX_DEVICES - 1);
         assert!(read(&format!("{text}[[entropy]]\n")).is_ok());
         let error = read(&format!("{text}[[entropy]]\n[[entropy]]\n")).unwrap_err();
-        assert!(error.to_string().ends_with("entropy: must be at most 1 entropy devices"), "{error}");
+        assert!(error.to_string().ends_with("entropy: there may be 1 of them at most"), "{error}");
     }
 }

@@ -134,7 +134,7 @@ fn disks_are_checked_as_their_backend_would() {
     let long = "x".repeat(1100);
     assert!(says(&format!("{SMALL}[[disk]]\nimage = \"/{long}\"\n")).contains("use shorter paths"));
     let twelve = "[[disk]]\nimage = \"/a\"\n".repeat(12);
-    assert!(says(&format!("{SMALL}{twelve}")).contains("at most 11 disks"));
+    assert!(says(&format!("{SMALL}{twelve}")).contains("there may be 11 of them at most"));
     assert!(says(&format!("{SMALL}disk = 3\n")).contains("disk: must be a list of tables, and is a whole"));
 }
 

@@ -400,8 +400,8 @@ impl Monitor {
             self.xen.wait(PAUSE);
         }
         let built = life::make(&self.xen, &self.registry, &self.config, &mut |_| ());
-        let built =
-            built.inspect_err(|error| self.say(&format!("cannot be started again: {}", explain(error))))?;
+        // Whoever ends this process, or has asked for the restart, says the rest.
+        let built = built.inspect_err(|_| self.say("cannot be started again"))?;
         let guest = Attached::new(&self.xen, &self.events, &self.config, built);
         self.guest = guest.inspect_err(|_| drop(self.xen.control(built.domain, Control::Destroy)))?;
         self.restarts = self.restarts.saturating_add(1);

@@ -61,8 +61,12 @@ fn shown(rig: &mut Rig) -> Result<()> {
         one["guest"] == "guest" && one["state"] == "ready" && one["image"] == "/dev/vda",
         "the disk is {one}"
     );
-    ensure!(rig.lith("info guest")?.contains("serves /dev/vda (raw, 256 MiB, 1 queue"), "lith info guest");
-    ensure!(rig.lith("dmesg")?.contains("init: ready"), "lith dmesg");
+    ensure!(rig.lith("info guest")?.contains("serves /dev/vda (raw, 256 MiB, 1 queue)"), "lith info guest");
+    // What domains write to the same console is no message of the hypervisor's.
+    ensure!(rig.lith("dmesg --all")?.contains("init: ready"), "lith dmesg --all");
+    let messages = rig.control().run("lith dmesg | grep -cv '^(xenolith) '")?;
+    ensure!(messages.output == "0", "lith dmesg has {} lines of others", messages.output);
+    ensure!(rig.json("dmesg --all")?.as_array().is_some_and(|lines| lines.len() > 9), "lith dmesg --json");
     let script = rig.lith("completion bash")?;
     ensure!(script.contains("complete"), "a script for completion: {script}");
     Ok(())
@@ -95,6 +99,7 @@ fn pauses(rig: &mut Rig) -> Result<()> {
 fn refuses(rig: &mut Rig) -> Result<()> {
     for (arguments, words) in [
         ("create /guest.toml", "there is a guest guest already"),
+        ("console domain-1", "domain-1 was not made by lith"),
         ("console nobody", "no guest is called nobody: there are guest"),
         ("destroy 77", "no guest is called 77"),
         ("destroy control", "this is the control domain; turn it off with `poweroff`"),
@@ -106,6 +111,12 @@ fn refuses(rig: &mut Rig) -> Result<()> {
     }
     let outcome = rig.control().run("lith frobnicate")?;
     ensure!(outcome.status == 2, "a command that is none ended with {}", outcome.status);
+    let outcome = rig.control().run("lith pause guest --json")?;
+    ensure!(
+        outcome.status == 2 && outcome.output.contains("--json is for"),
+        "pause --json: {}",
+        outcome.output
+    );
     Ok(())
 }
 
@@ -180,14 +191,20 @@ fn bad_files(lab: &Lab) -> Result<()> {
         ("kernel = \"/none\"\nmemory = \"64M\"\n", "kernel /none: No such file"),
         ("kernel = \"/not-a-kernel\"\nmemory = \"64M\"\n", "it is an ELF file"),
         (&format!("{tiny}memory = \"100G\"\n"), "/bad.toml:3:"),
-        ("kernel = \"/guest/tiny\"\nmemory = \"100G\"\n", "memory"),
+        ("kernel = \"/guest/tiny\"\nmemory = \"100G\"\n", "the guest needs 102400 MiB, and "),
         (&format!("{tiny}{}", disk("/none.img", "")), "disk /none.img: domain 1 cannot serve it: "),
         (
             &format!("{tiny}{}", disk("/dev/vda", "format = \"qcow2\"\n")),
             "disk /dev/vda: domain 1 cannot serve it: ",
         ),
-        (&format!("{tiny}[[disk]]\nimage = \"/x\"\nbackend = 9\n"), "disk /x"),
-        (&format!("{tiny}[[disk]]\nimage = \"/x\"\nbackend = \"web\"\n"), "web"),
+        (
+            &format!("{tiny}[[disk]]\nimage = \"/x\"\nbackend = 9\n"),
+            "disk /x: its backend, domain 9, is not there; ",
+        ),
+        (
+            &format!("{tiny}[[disk]]\nimage = \"/x\"\nbackend = \"web\"\n"),
+            "disk /x: its backend: no guest is ",
+        ),
     ] {
         rig.write("/bad.toml", text)?;
         let line = rig.refused("create /bad.toml")?;
