@@ -82,9 +82,9 @@ pub enum Command {
         timeout: u32,
     },
     /// Start a guest again at once, as its reset button would
-    Reset(Guest),
+    Reset(Forced),
     /// End a guest at once, as if its power were cut; comes back when it is gone
-    Destroy(Guest),
+    Destroy(Forced),
     /// Describe the machine, or a guest
     Info {
         /// The guest; none for the machine
@@ -154,6 +154,17 @@ pub struct Guest {
     /// Its name or its domain's number
     #[arg(value_name = "GUEST")]
     pub guest: String,
+}
+
+/// A guest that is to end at once.
+#[derive(Debug, Args)]
+pub struct Forced {
+    /// Which guest.
+    #[command(flatten)]
+    pub guest: Guest,
+    /// Also if other guests lose devices that it serves, or if lith did not make it and cannot make it again
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// What to do with disks.

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::cli::{Cli, Command, DiskCommand};
+use crate::cli::{Cli, Command, DiskCommand, Forced};
 use crate::monitor;
 use crate::registry::{FOLDER, Registry};
 use crate::xen::RealXen;
@@ -49,8 +49,12 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Reboot { guest, timeout } => {
             end::reboot(&RealXen::open()?, &registry()?, &guest.guest, seconds(timeout))
         }
-        Command::Reset(guest) => end::reset(&RealXen::open()?, &registry()?, &guest.guest),
-        Command::Destroy(guest) => end::destroy(&RealXen::open()?, &registry()?, &guest.guest),
+        Command::Reset(Forced { guest, force }) => {
+            end::reset(&RealXen::open()?, &registry()?, &guest.guest, force)
+        }
+        Command::Destroy(Forced { guest, force }) => {
+            end::destroy(&RealXen::open()?, &registry()?, &guest.guest, force)
+        }
         Command::Info { guest: None } => info::machine(&RealXen::open()?, json),
         Command::Info { guest: Some(guest) } => info::guest(&RealXen::open()?, &registry()?, &guest, json),
         Command::Dmesg { all } => messages::print(&RealXen::open()?, all, json),
@@ -64,4 +68,9 @@ fn registry() -> Result<Registry> {
 
 fn seconds(count: u32) -> Duration {
     Duration::from_secs(count.into())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    pub(crate) use super::devices::tests::device;
 }

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use super::control::ask;
 use super::create;
+use super::devices::slots;
 use super::domains::all;
 use super::end::{Outcome, PERIOD, RELEASE, destroy_by_monitor, outcome, state_of};
 use crate::config::{Backend, GuestConfig};
@@ -93,7 +94,7 @@ fn step(
         }
     }
     *guests = left;
-    let slots = if xen.has_slots()? { xen.slots()? } else { Vec::new() };
+    let slots = slots(xen)?;
     let domains: Vec<DomId> = guests.iter().map(|guest| guest.record.domain).collect();
     for guest in guests.iter_mut().filter(|guest| !guest.is_asked) {
         let domain = guest.record.domain;

@@ -9,7 +9,8 @@ use uuid::Uuid;
 use xenolith_abi::DomId;
 
 use super::control::{ask, connect};
-use super::domains::{find, find_monitored, state};
+use super::devices::{GuestDevice, all_devices};
+use super::domains::{all, find, find_monitored, state};
 use crate::monitor::Command;
 use crate::output::{explain, print, tell};
 use crate::registry::{Record, Registry};
@@ -69,9 +70,10 @@ pub fn reboot(xen: &dyn Xen, registry: &Registry, who: &str, most: Duration) -> 
 }
 
 /// `lith reset`.
-pub fn reset(xen: &dyn Xen, registry: &Registry, who: &str) -> Result<()> {
+pub fn reset(xen: &dyn Xen, registry: &Registry, who: &str, force: bool) -> Result<()> {
     let guest = find_monitored(xen, registry, who)?;
     let name = &guest.config.name;
+    check_served(xen, registry, name, guest.domain, force, "reset")?;
     ask(registry, name, Command::Reset)?;
     print(&format!("Guest {name} has started again.\n"))
 }
@@ -147,7 +149,7 @@ pub(super) fn outcome(xen: &dyn Xen, registry: &Registry, guest: &Record) -> Res
 }
 
 /// `lith destroy`.
-pub fn destroy(xen: &dyn Xen, registry: &Registry, who: &str) -> Result<()> {
+pub fn destroy(xen: &dyn Xen, registry: &Registry, who: &str, force: bool) -> Result<()> {
     let (name, domain, uuid) = match find(xen, registry, who) {
         Ok(domain) => (domain.name, domain.domain, domain.uuid),
         // Between two lives a guest has a monitor and no domain.
@@ -158,6 +160,12 @@ pub fn destroy(xen: &dyn Xen, registry: &Registry, who: &str) -> Result<()> {
     };
     if domain == DomId::CONTROL {
         bail!("this is the control domain; turn it off with `poweroff`");
+    }
+    check_served(xen, registry, &name, domain, force, "destroy")?;
+    if registry.get(&name).is_none() && !force {
+        bail!(
+            "{name} was not made by lith, which cannot make it again: `lith destroy --force {name}` ends it all the same"
+        );
     }
     // With its monitor gone, or for a domain that never had one, the hypervisor does it alone.
     if !destroy_by_monitor(registry, &name)? && state_of(xen, domain, uuid)?.is_some() {
@@ -171,6 +179,34 @@ pub fn destroy(xen: &dyn Xen, registry: &Registry, who: &str) -> Result<()> {
         eprintln!("{name} is destroyed, and after {seconds} s others still use pages of its domain {number}");
     }
     Ok(())
+}
+
+/// Names the guests that lose devices when a domain ends at once, and refuses that unless it is forced.
+fn check_served(
+    xen: &dyn Xen,
+    registry: &Registry,
+    name: &str,
+    domain: DomId,
+    force: bool,
+    command: &str,
+) -> Result<()> {
+    let devices = all_devices(xen, &all(xen, registry)?)?;
+    let is_lost = |device: &&GuestDevice| {
+        device.backend_domain == domain && device.guest_domain != domain && device.state != "gone"
+    };
+    let lost: Vec<String> = devices
+        .iter()
+        .filter(is_lost)
+        .map(|device| format!("guest {} loses its {}", device.guest, device.label))
+        .collect();
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let lost = lost.join(", ");
+    if force {
+        return print(&format!("With {name}, {lost}.\n"));
+    }
+    bail!("{name} serves others: with it, {lost}; shut them down first, or `lith {command} --force {name}`")
 }
 
 /// Lets a guest's monitor end it, and returns true; without a monitor only its record is removed.

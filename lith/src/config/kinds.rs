@@ -25,6 +25,11 @@ pub(super) trait Section: Device + Sized {
     /// What it is: virtio's number for it (virtio 1.2, section 5).
     const DEVICE_ID: u32;
 
+    /// What tells one apart from others of its kind, by its slot's configuration, which anybody may have written.
+    fn subject(_config: &[u8]) -> Option<String> {
+        None
+    }
+
     /// Reads one, for a guest with so many vCPUs.
     fn read(table: &Table<'_>, vcpus: u16) -> Result<Self, ConfigError>;
 }
@@ -74,6 +79,16 @@ macro_rules! kinds {
             pub fn kind_name(device_id: u32) -> Option<&'static str> {
                 let kinds = [$((<$section>::DEVICE_ID, <$section>::KEY),)*];
                 kinds.into_iter().find(|(id, _)| *id == device_id).map(|(_, name)| name)
+            }
+
+            /// What a device is called in messages, by what its slot says of it.
+            pub fn label_of(device_id: u32, config: &[u8]) -> String {
+                $(if device_id == <$section>::DEVICE_ID {
+                    let kind = <$section>::KEY;
+                    return <$section>::subject(config)
+                        .map_or_else(|| kind.to_owned(), |subject| format!("{kind} {subject}"));
+                })*
+                format!("virtio device {device_id}")
             }
 
             /// All of them, kind by kind: a device's place in this order is its place in the guest.
@@ -172,6 +187,11 @@ mod tests {
         assert_eq!(Devices::kind_name(4), Some("entropy"));
         assert_eq!(Devices::kind_name(DiskConfig::DEVICE_ID), Some("disk"));
         assert_eq!(Devices::kind_name(99), None);
+        let disk = DiskConfig::new("/a.img", virtio::config::Format::Raw).to_blob().unwrap();
+        let label = |id, config: &[u8]| Devices::label_of(id, config);
+        assert_eq!(label(DiskConfig::DEVICE_ID, &disk), "disk /a.img");
+        assert_eq!(label(DiskConfig::DEVICE_ID, b"nonsense"), "disk");
+        assert_eq!((label(4, b"{}"), label(99, b"{}")), ("entropy".into(), "virtio device 99".into()));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use rustix::fd::AsFd;
 use super::attached::{Attached, PERIOD};
 use super::client::{Client, Input};
 use super::command::{Answer, Command};
+use super::devices::{Lost, Watched};
 use super::ending::{End, State};
 use super::hub::Tail;
 use super::report::{Order, Report, send};
@@ -33,6 +34,8 @@ const EARLY: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_secs(5);
 /// How long a guest's kernel may take to take a request.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked whether the guest's devices have their backends.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long the last bytes of the console may take to reach the clients.
 const DRAIN: Duration = Duration::from_millis(500);
 
@@ -106,6 +109,7 @@ struct Monitor {
     registry: Registry,
     config: GuestConfig,
     guest: Attached,
+    devices: Watched,
     listener: UnixListener,
     clients: Vec<Client>,
     backlog: Tail,
@@ -127,15 +131,16 @@ impl Monitor {
         built: crate::builder::Built,
         lock: crate::registry::Lock,
     ) -> std::result::Result<Monitor, (RealXen, anyhow::Error)> {
-        let parts = || -> Result<(Attached, UnixListener)> {
+        let parts = || -> Result<(Attached, Watched, UnixListener)> {
+            let devices = Watched::of(&xen, built.domain)?;
             let guest = Attached::new(&xen, &events, &config, built)?;
             let socket = registry.socket(&config.name);
             let listener = UnixListener::bind(&socket)
                 .with_context(|| format!("cannot listen at {}", socket.display()))?;
             listener.set_nonblocking(true)?;
-            Ok((guest, listener))
+            Ok((guest, devices, listener))
         };
-        let (guest, listener) = match parts() {
+        let (guest, devices, listener) = match parts() {
             Ok(parts) => parts,
             Err(error) => return Err((xen, error)),
         };
@@ -145,6 +150,7 @@ impl Monitor {
             registry,
             config,
             guest,
+            devices,
             listener,
             clients: Vec::new(),
             backlog: Tail::backlog(),
@@ -176,6 +182,7 @@ impl Monitor {
     /// Serves until the guest is gone for good.
     fn run(&mut self) -> Result<()> {
         let mut looked = Instant::now();
+        let mut looked_at_devices = looked;
         let mut is_busy = false;
         loop {
             self.sleep(if is_busy { Duration::ZERO } else { PERIOD })?;
@@ -195,6 +202,10 @@ impl Monitor {
                 if !self.check_guest()? {
                     return Ok(());
                 }
+            }
+            if looked_at_devices.elapsed() >= LOOK {
+                looked_at_devices = Instant::now();
+                self.check_devices()?;
             }
         }
     }
@@ -363,6 +374,18 @@ impl Monitor {
         }
     }
 
+    /// Tells of devices that have lost their backends.
+    fn check_devices(&mut self) -> Result<()> {
+        for Lost { label, message } in self.devices.newly_lost(&self.xen)? {
+            let name = self.config.name.clone();
+            self.say(&format!(
+                "has lost the backend of its {label} ({message}); requests to it that were on their way never end, and \
+                 `lith reset {name}` gives it a new one"
+            ));
+        }
+        Ok(())
+    }
+
     fn act(&mut self, end: End) -> Result<bool> {
         let action = if self.is_retired { Action::Destroy } else { end.action(&self.config) };
         let words = end.words();
@@ -404,6 +427,8 @@ impl Monitor {
         let built = built.inspect_err(|_| self.say("cannot be started again"))?;
         let guest = Attached::new(&self.xen, &self.events, &self.config, built);
         self.guest = guest.inspect_err(|_| drop(self.xen.control(built.domain, Control::Destroy)))?;
+        let devices = Watched::of(&self.xen, built.domain);
+        self.devices = devices.inspect_err(|_| drop(self.xen.control(built.domain, Control::Destroy)))?;
         self.restarts = self.restarts.saturating_add(1);
         self.started = Instant::now();
         self.is_preserved = false;

@@ -204,6 +204,10 @@ impl Devices for FakeXen {
         self.time.set(self.time.get() + self.slots_take.get());
         Ok(self.slots.borrow().clone())
     }
+
+    fn slot(&self, number: u32) -> Result<Option<Slot>> {
+        Ok(self.slots.borrow().iter().find(|slot| slot.number == number).cloned())
+    }
 }
 
 impl Xen for FakeXen {

@@ -1,12 +1,14 @@
 use std::path::Path;
 
+use backend::xen::slots::{Device, SlotState};
 use xenolith_abi::domctl::{DomainInfo, info_flag};
 
 use super::*;
+use crate::commands::devices::tests::device;
 use crate::config::GuestConfig;
 use crate::registry::tests::Folder;
-use crate::xen::Domains;
 use crate::xen::fake::FakeXen;
+use crate::xen::{Devices, Domains};
 
 const UUID: Uuid = Uuid::nil();
 
@@ -34,18 +36,44 @@ fn flags(xen: &FakeXen, flags: u32) {
 #[test]
 fn a_guest_is_destroyed_once() {
     let (xen, registry, _folder) = world("destroy");
-    destroy(&xen, &registry, "7").unwrap();
+    destroy(&xen, &registry, "7", true).unwrap();
     assert_eq!(xen.calls.borrow()[1..], ["destroy 7"]);
-    assert!(destroy(&xen, &registry, "7").is_err());
+    assert!(destroy(&xen, &registry, "7", true).is_err());
+}
+
+#[test]
+fn a_domain_that_serves_others_or_cannot_be_made_again_is_destroyed_by_force_only() {
+    let (xen, registry, _folder) = world("force");
+    let refused = || destroy(&xen, &registry, "7", false).unwrap_err().to_string();
+    assert!(refused().starts_with("domain-7 was not made by lith"), "{}", refused());
+    let config = br#"{"image":"/a.img","format":"raw"}"#;
+    let disk = Device { guest: DomId(8), backend: DomId(7), ..device(2, config) };
+    xen.create_slot(&disk).unwrap();
+    let words = "domain-7 serves others: with it, guest (8) loses its disk /a.img; shut them down first, or `lith destroy \
+                 --force domain-7`";
+    assert_eq!(refused(), words);
+    registry.write(&web("")).unwrap();
+    let mut named = xen.domains.borrow()[&DomId(7)];
+    named.handle = UUID.into_bytes();
+    xen.domains.borrow_mut().insert(DomId(7), named);
+    assert!(refused().starts_with("web serves others"), "{}", refused());
+    let error = reset(&xen, &registry, "web", false).unwrap_err().to_string();
+    assert!(error.ends_with("`lith reset --force web`"), "{error}");
+    // What is lost already is not lost by this.
+    xen.slots.borrow_mut()[0].state = Some(SlotState::Gone);
+    destroy(&xen, &registry, "web", false).unwrap();
+    assert!(xen.domains.borrow().is_empty());
 }
 
 #[test]
 fn the_record_of_a_guest_that_is_gone_can_be_removed() {
     let (xen, registry, _folder) = world("gone");
     registry.write(&Record { domain: DomId(99), ..web("") }).unwrap();
-    destroy(&xen, &registry, "web").unwrap();
+    destroy(&xen, &registry, "web", false).unwrap();
     assert!(registry.get("web").is_none());
-    assert!(destroy(&xen, &registry, "web").unwrap_err().to_string().contains("no guest is called web"));
+    assert!(
+        destroy(&xen, &registry, "web", false).unwrap_err().to_string().contains("no guest is called web")
+    );
 }
 
 #[test]
