@@ -12,6 +12,7 @@ mod tests;
 
 use anyhow::{Context, Result, bail};
 use machine_model::layout;
+use rustix::io::Errno;
 use uuid::Uuid;
 use xenolith_abi::domctl::{
     ArchDomainConfig, CONTEXT_ONLINE, CreateDomain, GIC_NATIVE, VcpuGuestContext, VcpuGuestCoreRegs,
@@ -73,11 +74,13 @@ pub fn build(
         let (_, plural) = device.nouns();
         bail!("{}: the hypervisor is one without I/O forwarding, which {plural} need", device.label());
     }
+    memory::check(xen, config)?;
     let backends = config.devices.iter().map(resolve).collect::<Result<Vec<_>>>()?;
     let handle = random_uuid(xen);
 
     progress("making the domain");
-    let (domain, granted) = xen.create(&request(config, handle))?;
+    let (domain, granted) =
+        xen.create(&request(config, handle)).map_err(|error| too_many_vcpus(config, error))?;
     let mut steps = || -> Result<Built> {
         let built = configure(xen, config, domain, handle)?;
         progress("giving it memory");
@@ -120,6 +123,20 @@ fn request(config: &GuestConfig, handle: Uuid) -> CreateDomain {
         arch: ArchDomainConfig { gic_version: GIC_NATIVE, nr_spis: SPIS, ..ArchDomainConfig::default() },
         ..CreateDomain::default()
     }
+}
+
+/// What is wrong, if it is the number of vCPUs: the hypervisor alone knows which interrupt controller a guest gets.
+fn too_many_vcpus(config: &GuestConfig, error: crate::xen::Error) -> anyhow::Error {
+    let few = layout::MAX_VCPUS_GICV2;
+    let is_likely = error.errno() == Some(Errno::INVAL) && config.vcpus > few;
+    let error = anyhow::Error::new(error);
+    if !is_likely {
+        return error;
+    }
+    error.context(format!(
+        "`vcpus` is {}, and on a machine with a GICv2, as this one is likely to be, a guest has {few} at most",
+        config.vcpus
+    ))
 }
 
 /// Configures the domain: all but its memory.

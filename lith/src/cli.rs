@@ -2,8 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+
+/// How long a guest may take to end, in seconds, unless the command line says.
+const TIMEOUT: u32 = 60;
 
 /// Makes guests, shows them, and ends them.
 #[derive(Debug, Parser)]
@@ -15,7 +19,7 @@ use clap_complete::Shell;
     after_help = "A guest is named by its name or by its domain's number, as `lith list` shows them."
 )]
 pub struct Cli {
-    /// Print JSON, for programs
+    /// Print JSON, for programs: with create, list, info, dmesg and disk list
     #[arg(long, global = true)]
     pub json: bool,
 
@@ -38,6 +42,12 @@ pub enum Command {
         #[arg(long, conflicts_with = "json")]
         console: bool,
     },
+    /// Make and start the guests of a folder whose files say `autostart = true`
+    Autostart {
+        /// The folder
+        #[arg(default_value = "/etc/lith/guests")]
+        folder: PathBuf,
+    },
     /// List all domains
     #[command(visible_alias = "ls")]
     List,
@@ -47,26 +57,45 @@ pub enum Command {
     Pause(Guest),
     /// Let a paused guest go on
     Unpause(Guest),
-    /// Ask a guest to turn itself off
+    /// Ask a guest to turn itself off; comes back when its kernel has taken the request
     Shutdown {
+        /// Its name or its domain's number
+        #[arg(required_unless_present = "all")]
+        guest: Option<String>,
+        /// Come back when it is gone, and its name and its disks are free
+        #[arg(long)]
+        wait: bool,
+        /// Ask all guests, wait until they are gone, and destroy those that do not go: before the machine's end
+        #[arg(long, conflicts_with_all = ["guest", "wait"])]
+        all: bool,
+        /// With --wait or --all, wait for so many seconds at most
+        #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT)]
+        timeout: u32,
+    },
+    /// Ask a guest to start again; comes back when it has
+    Reboot {
         /// Which guest.
         #[command(flatten)]
         guest: Guest,
-        /// Come back when it is off
-        #[arg(long)]
-        wait: bool,
+        /// Give up after so many seconds; the guest may still start again
+        #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT)]
+        timeout: u32,
     },
-    /// Ask a guest to start again
-    Reboot(Guest),
-    /// End a guest at once, as if its power were cut
-    Destroy(Guest),
+    /// Start a guest again at once, as its reset button would
+    Reset(Forced),
+    /// End a guest at once, as if its power were cut; comes back when it is gone
+    Destroy(Forced),
     /// Describe the machine, or a guest
     Info {
         /// The guest; none for the machine
         guest: Option<String>,
     },
     /// Print the hypervisor's messages
-    Dmesg,
+    Dmesg {
+        /// With what domains have written to its console
+        #[arg(long)]
+        all: bool,
+    },
     /// Disks of guests
     #[command(subcommand)]
     Disk(DiskCommand),
@@ -80,12 +109,62 @@ pub enum Command {
     Monitor,
 }
 
+impl Command {
+    /// Whether it has an answer for programs.
+    pub fn has_json(&self) -> bool {
+        match self {
+            Command::Create { .. }
+            | Command::List
+            | Command::Info { .. }
+            | Command::Dmesg { .. }
+            | Command::Disk(DiskCommand::List) => true,
+            Command::Autostart { .. }
+            | Command::Console(_)
+            | Command::Pause(_)
+            | Command::Unpause(_)
+            | Command::Shutdown { .. }
+            | Command::Reboot { .. }
+            | Command::Reset(_)
+            | Command::Destroy(_)
+            | Command::Completion { .. }
+            | Command::Monitor => false,
+        }
+    }
+}
+
+impl Cli {
+    /// Reads the command line of this process; ends it if that is none.
+    pub fn read() -> Cli {
+        Cli::parse().checked().unwrap_or_else(|error| error.exit())
+    }
+
+    /// The same command line, if its parts go together.
+    fn checked(self) -> Result<Cli, clap::Error> {
+        if self.json && !self.command.has_json() {
+            let words = "--json is for create, list, info, dmesg and disk list: this command has no answer for programs";
+            return Err(Cli::command().error(ErrorKind::ArgumentConflict, words));
+        }
+        Ok(self)
+    }
+}
+
 /// A guest.
 #[derive(Debug, Args)]
 pub struct Guest {
     /// Its name or its domain's number
     #[arg(value_name = "GUEST")]
     pub guest: String,
+}
+
+/// A guest that is to end at once.
+#[derive(Debug, Args)]
+pub struct Forced {
+    /// Which guest.
+    #[command(flatten)]
+    pub guest: Guest,
+    /// Also if other guests lose devices that it serves, or if lith did not make it and cannot make it again
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// What to do with disks.
@@ -99,7 +178,6 @@ pub enum DiskCommand {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_words_fit_together() {
@@ -116,5 +194,29 @@ mod tests {
             Command::Disk(DiskCommand::List)
         ));
         assert!(Cli::try_parse_from(["lith", "console"]).is_err());
+        let shutdown = Cli::try_parse_from(["lith", "shutdown", "web", "--wait", "--timeout", "5"]).unwrap();
+        assert!(matches!(shutdown.command, Command::Shutdown { wait: true, timeout: 5, .. }));
+        let all = Cli::try_parse_from(["lith", "shutdown", "--all"]).unwrap();
+        assert!(matches!(all.command, Command::Shutdown { all: true, guest: None, timeout: TIMEOUT, .. }));
+        assert!(Cli::try_parse_from(["lith", "shutdown"]).is_err());
+        assert!(Cli::try_parse_from(["lith", "shutdown", "--all", "web"]).is_err());
+        let reboot = Cli::try_parse_from(["lith", "reboot", "web"]).unwrap();
+        assert!(matches!(reboot.command, Command::Reboot { timeout: TIMEOUT, .. }));
+    }
+
+    #[test]
+    fn json_is_refused_where_there_is_none() {
+        let checked = |line: &str| Cli::try_parse_from(line.split(' ')).unwrap().checked().map(drop);
+        for line in ["list", "info", "info web", "disk list", "dmesg", "create web.toml"] {
+            assert!(checked(&format!("lith --json {line}")).is_ok(), "{line}");
+            assert!(checked(&format!("lith {line} --json")).is_ok(), "{line}");
+        }
+        for line in
+            ["pause web", "reset web", "console web", "shutdown --all", "completion bash", "autostart"]
+        {
+            let error = checked(&format!("lith {line} --json")).unwrap_err();
+            assert!(error.exit_code() == 2 && error.to_string().contains("--json is for"), "{error}");
+            assert!(checked(&format!("lith {line}")).is_ok(), "{line}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The commands, one file each or a few that belong together.
 
+mod all;
 mod completion;
 mod console;
 mod control;
@@ -7,18 +8,20 @@ mod create;
 mod devices;
 mod disks;
 mod domains;
+mod end;
 mod info;
+mod messages;
 mod terminal;
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::cli::{Cli, Command, DiskCommand};
+use crate::cli::{Cli, Command, DiskCommand, Forced};
 use crate::monitor;
-use crate::output::print;
 use crate::registry::{FOLDER, Registry};
-use crate::xen::{RealXen, System, Xen};
+use crate::xen::RealXen;
 
 /// Does what the command line says.
 ///
@@ -32,25 +35,42 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Monitor => monitor::main(),
         Command::Create { file, paused, console } => create::run(&registry()?, &file, paused, console, json),
         Command::List => domains::list(&RealXen::open()?, &registry()?, json),
-        Command::Console(guest) => console::run(&registry()?, &guest.guest),
+        Command::Console(guest) => console::run(&RealXen::open()?, &registry()?, &guest.guest),
         Command::Pause(guest) => control::pause(&RealXen::open()?, &registry()?, &guest.guest),
         Command::Unpause(guest) => control::unpause(&RealXen::open()?, &registry()?, &guest.guest),
-        Command::Shutdown { guest, wait } => {
-            let wait = wait.then(RealXen::open).transpose()?;
-            control::shutdown(&registry()?, &guest.guest, wait.as_ref().map(|xen| xen as &dyn Xen))
+        Command::Shutdown { guest: Some(guest), wait, timeout, .. } => {
+            let wait = wait.then(|| seconds(timeout));
+            end::shutdown(&RealXen::open()?, &registry()?, &guest, wait)
         }
-        Command::Reboot(guest) => control::reboot(&registry()?, &guest.guest),
-        Command::Destroy(guest) => control::destroy(&RealXen::open()?, &registry()?, &guest.guest),
+        Command::Shutdown { guest: None, timeout, .. } => {
+            all::shutdown(&RealXen::open()?, &registry()?, seconds(timeout))
+        }
+        Command::Autostart { folder } => all::start(&RealXen::open()?, &registry()?, &folder),
+        Command::Reboot { guest, timeout } => {
+            end::reboot(&RealXen::open()?, &registry()?, &guest.guest, seconds(timeout))
+        }
+        Command::Reset(Forced { guest, force }) => {
+            end::reset(&RealXen::open()?, &registry()?, &guest.guest, force)
+        }
+        Command::Destroy(Forced { guest, force }) => {
+            end::destroy(&RealXen::open()?, &registry()?, &guest.guest, force)
+        }
         Command::Info { guest: None } => info::machine(&RealXen::open()?, json),
         Command::Info { guest: Some(guest) } => info::guest(&RealXen::open()?, &registry()?, &guest, json),
-        Command::Dmesg => {
-            let text = RealXen::open()?.console()?;
-            print(&String::from_utf8_lossy(&text))
-        }
+        Command::Dmesg { all } => messages::print(&RealXen::open()?, all, json),
         Command::Disk(DiskCommand::List) => disks::list(&RealXen::open()?, &registry()?, json),
     }
 }
 
 fn registry() -> Result<Registry> {
     Registry::open(Path::new(FOLDER))
+}
+
+fn seconds(count: u32) -> Duration {
+    Duration::from_secs(count.into())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    pub(crate) use super::devices::tests::device;
 }

@@ -81,6 +81,9 @@ pub struct GuestConfig {
     /// Devices that other domains serve.
     #[serde(flatten)]
     pub devices: Devices,
+    /// Whether it starts with the machine, if its file is in the folder of those that do.
+    #[serde(default)]
+    pub autostart: bool,
     /// What to do when it turns itself off.
     pub on_poweroff: Action,
     /// What to do when it reboots.
@@ -92,7 +95,7 @@ pub struct GuestConfig {
 /// Keys before those of devices.
 const HEAD: [&str; 6] = ["name", "kernel", "ramdisk", "cmdline", "memory", "vcpus"];
 /// Keys behind them.
-const TAIL: [&str; 3] = ["on_poweroff", "on_reboot", "on_crash"];
+const TAIL: [&str; 4] = ["autostart", "on_poweroff", "on_reboot", "on_crash"];
 
 impl GuestConfig {
     /// Reads a file. Relative paths of kernel and ramdisk begin at the file's folder.
@@ -124,6 +127,7 @@ impl GuestConfig {
             memory: memory(&table)?,
             vcpus: table.number("vcpus", 1, MAX_VCPUS)?.unwrap_or(1),
             devices: Devices::default(),
+            autostart: table.bool("autostart")?.unwrap_or(false),
             on_poweroff: action(&table, "on_poweroff", Action::Destroy)?,
             on_reboot: action(&table, "on_reboot", Action::Restart)?,
             on_crash: action(&table, "on_crash", Action::Destroy)?,

@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use lith::cli::Cli;
 use lith::output::explain;
 
 fn main() -> ExitCode {
-    match lith::commands::run(Cli::parse()) {
+    match lith::commands::run(Cli::read()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("lith: {}", explain(&error));

@@ -8,6 +8,7 @@
 mod attached;
 mod client;
 mod command;
+mod devices;
 mod ending;
 mod hub;
 mod life;

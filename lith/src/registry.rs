@@ -8,6 +8,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, flock};
@@ -19,6 +20,10 @@ use xenolith_abi::DomId;
 
 /// Where the files are.
 pub const FOLDER: &str = "/run/lith";
+/// How long a name that has no record any more may still be taken.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often it is tried meanwhile.
+const PERIOD: Duration = Duration::from_millis(20);
 
 /// A guest's record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +64,7 @@ impl Registry {
         Ok(Registry { folder: folder.to_owned() })
     }
 
-    /// Takes a name.
+    /// Takes a name. One whose guest has just ended is waited for a moment: its monitor has it until its own end.
     ///
     /// # Errors
     ///
@@ -68,10 +73,21 @@ impl Registry {
         let path = self.path(name, "lock");
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = file.with_context(|| format!("cannot make {}", path.display()))?;
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            bail!("there is a guest {name} already: see `lith list`");
+        let begun = Instant::now();
+        while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            if self.get(name).is_some() || begun.elapsed() >= PATIENCE {
+                bail!("there is a guest {name} already: see `lith list`");
+            }
+            std::thread::sleep(PERIOD);
         }
         Ok(Lock { _file: file })
+    }
+
+    /// Whether nobody has a name: no monitor, not even one that is about to end.
+    pub fn is_free(&self, name: &str) -> bool {
+        // Shared, so that two who ask at once are not in each other's way; what is locked here goes at once.
+        let file = File::open(self.path(name, "lock"));
+        file.map_or(true, |file| flock(&file, FlockOperation::NonBlockingLockShared).is_ok())
     }
 
     /// Writes a guest's record; a reader finds the old one or the new one.
@@ -203,10 +219,26 @@ pub(crate) mod tests {
         let folder = Folder::new("lock");
         let registry = Registry::open(&folder.0).unwrap();
         let lock = registry.lock("web").unwrap();
+        registry.write(&record("web", DomId(4))).unwrap();
         let error = registry.lock("web").unwrap_err().to_string();
         assert_eq!(error, "there is a guest web already: see `lith list`");
+        assert!(!registry.is_free("web") && registry.is_free("db"));
         drop(lock);
+        assert!(registry.is_free("web"));
         assert!(registry.lock("web").is_ok() && registry.lock("db").is_ok());
+    }
+
+    #[test]
+    fn the_name_of_a_guest_that_has_just_ended_is_waited_for() {
+        let folder = Folder::new("ended");
+        let registry = Registry::open(&folder.0).unwrap();
+        let lock = registry.lock("web").unwrap();
+        let ends = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(200));
+            drop(lock);
+        });
+        assert!(registry.lock("web").is_ok());
+        ends.join().unwrap();
     }
 
     #[test]

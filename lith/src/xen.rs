@@ -30,4 +30,32 @@ pub trait Xen: System + Domains + Memory + Devices {
 
     /// Lets time pass.
     fn wait(&self, time: Duration);
+
+    /// The time since some moment, by a clock that only goes forward.
+    fn now(&self) -> Duration;
+}
+
+/// Asks again and again, a period apart, until there is an answer; `None` if there is none after `most`.
+///
+/// That is by the clock: the asking takes time too, and much of it where the machine is busy.
+///
+/// # Errors
+///
+/// Asking fails.
+pub fn poll_until<T, E>(
+    xen: &dyn Xen,
+    period: Duration,
+    most: Duration,
+    mut ask: impl FnMut() -> std::result::Result<Option<T>, E>,
+) -> std::result::Result<Option<T>, E> {
+    let begun = xen.now();
+    loop {
+        if let Some(answer) = ask()? {
+            return Ok(Some(answer));
+        }
+        if xen.now().saturating_sub(begun) >= most {
+            return Ok(None);
+        }
+        xen.wait(period);
+    }
 }

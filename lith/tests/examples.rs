@@ -39,6 +39,7 @@ fn each_feature_has_an_example() {
     };
     has("a ramdisk", &|guest| guest.ramdisk.is_some());
     has("a command line", &|guest| !guest.cmdline.is_empty());
+    has("a start with the machine", &|guest| guest.autostart);
     has("several vCPUs", &|guest| guest.vcpus > 1);
     for action in [Action::Destroy, Action::Restart, Action::Preserve] {
         has("that action after a poweroff", &|guest| guest.on_poweroff == action);

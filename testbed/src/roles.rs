@@ -46,6 +46,7 @@ impl Guest {
              cmdline = {bootargs:?}\n\
              memory = \"{memory_mib}M\"\n\
              vcpus = {vcpus}\n\
+             autostart = true\n\
              \n\
              [[disk]]\n\
              image = \"/dev/vda\"\n\
@@ -55,7 +56,8 @@ impl Guest {
     }
 }
 
-/// Makes `base` the control domain: `lith`, the guest's files, and a screen that leads to its console.
+/// Makes `base` the control domain: `lith`, the guest's files, and a screen that leads to its console. It starts the guest that is
+/// marked for that, and its end is that of its guests first.
 pub fn control(mut base: Initramfs, lith: &Path, guest: &Guest) -> Result<Initramfs> {
     base.file("bin/lith", 0o755, read(lith)?);
     base.folder("guest");

@@ -8,7 +8,7 @@ use backend::xen::slots::{Device as SlotDevice, Interrupt, Slot, SlotState, Tran
 use machine_model::{Region, layout};
 
 use crate::config::{Device, GuestConfig};
-use crate::xen::Xen;
+use crate::xen::{Xen, poll_until};
 use xenolith_abi::DomId;
 
 /// How long a backend may take to open an image.
@@ -47,28 +47,37 @@ pub fn make(
 
 /// Waits until all slots are served.
 pub fn wait(xen: &dyn Xen, config: &GuestConfig, slots: &[u32], backends: &[DomId]) -> Result<()> {
-    let mut waited = Duration::ZERO;
-    loop {
-        let all = if slots.is_empty() { Vec::new() } else { xen.slots()? };
-        let state = |number: &u32| all.iter().find(|slot| slot.number == *number);
-        let mut waits = None;
-        for ((device, &backend), slot) in config.devices.iter().zip(backends).zip(slots.iter().map(state)) {
-            if !is_ready(device, backend, slot)? {
-                waits = waits.or(Some((device, backend)));
-            }
+    let mut waits = None;
+    let served = poll_until(xen, PERIOD, TIMEOUT, || {
+        waits = first_unserved(xen, config, slots, backends)?;
+        anyhow::Ok(waits.is_none().then_some(()))
+    })?;
+    let (None, Some((device, backend))) = (served, waits) else { return Ok(()) };
+    bail!(
+        "{}: nobody serves it in {} after {} s; is `lithd serve` running there?",
+        device.label(),
+        domain_name(backend),
+        TIMEOUT.as_secs()
+    );
+}
+
+/// The first device that is not served yet, and who is to serve it.
+fn first_unserved<'a>(
+    xen: &dyn Xen,
+    config: &'a GuestConfig,
+    slots: &[u32],
+    backends: &[DomId],
+) -> Result<Option<(&'a dyn Device, DomId)>> {
+    let all = if slots.is_empty() { Vec::new() } else { xen.slots()? };
+    let state = |number: &u32| all.iter().find(|slot| slot.number == *number);
+    let mut unserved = None;
+    for ((device, &backend), slot) in config.devices.iter().zip(backends).zip(slots.iter().map(state)) {
+        // All are looked at: one that has failed is the reason, whichever others still wait.
+        if !is_ready(device, backend, slot)? {
+            unserved = unserved.or(Some((device, backend)));
         }
-        let Some((device, backend)) = waits else { return Ok(()) };
-        if waited >= TIMEOUT {
-            bail!(
-                "{}: nobody serves it in {} after {} s; is `lithd serve` running there?",
-                device.label(),
-                domain_name(backend),
-                TIMEOUT.as_secs()
-            );
-        }
-        xen.wait(PERIOD);
-        waited = waited.saturating_add(PERIOD);
     }
+    Ok(unserved)
 }
 
 /// What a guest's devices are called together: its kinds.
@@ -85,10 +94,18 @@ fn is_ready(device: &dyn Device, backend: DomId, slot: Option<&Slot>) -> Result<
     match slot.state {
         Some(SlotState::Ready) => Ok(true),
         Some(SlotState::Failed | SlotState::Gone) => {
-            bail!("{}: {} cannot serve it: {}", device.label(), domain_name(backend), slot.message)
+            let label = device.label();
+            let why = without_subject(&slot.message, &label);
+            bail!("{label}: {} cannot serve it: {why}", domain_name(backend))
         }
         Some(SlotState::Waiting) | None => Ok(false),
     }
+}
+
+/// What a backend says of a device, without the name with which the device's label ends: that is said once.
+fn without_subject<'a>(message: &'a str, label: &str) -> &'a str {
+    let subject = label.split_once(' ').map_or(label, |(_, subject)| subject);
+    message.strip_prefix(subject).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(message)
 }
 
 fn domain_name(domain: DomId) -> String {

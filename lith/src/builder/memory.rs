@@ -26,6 +26,18 @@ pub fn paging_pool(config: &GuestConfig) -> u64 {
     vcpus.saturating_add(memory).saturating_add(512 << 10)
 }
 
+/// Whether the machine has what the guest needs, as far as that can be told before anything is made.
+///
+/// # Errors
+///
+/// It has not; the error says how much there is.
+pub fn check(xen: &dyn Xen, config: &GuestConfig) -> Result<()> {
+    if xen.machine()?.free_pages < config.memory / layout::PAGE_SIZE {
+        bail!("{}", too_little(xen, config, 0));
+    }
+    Ok(())
+}
+
 /// Gives the domain its RAM and the pages that it shares with us from its start. Returns the banks of RAM.
 pub fn give(xen: &dyn Xen, config: &GuestConfig, domain: DomId) -> Result<Vec<Region>> {
     let Some(banks) = layout::banks(config.memory) else {

@@ -107,7 +107,7 @@ fn what_a_backend_says_reaches_the_user() {
     let xen = FakeXen::new();
     xen.slot_becomes.replace(Some((SlotState::Failed, "/a.img: no such file".into())));
     let error = make(&xen, &config(DISKS)).unwrap_err().to_string();
-    assert_eq!(error, "disk /a.img: the control domain cannot serve it: /a.img: no such file");
+    assert_eq!(error, "disk /a.img: the control domain cannot serve it: no such file");
     assert!(xen.domains.borrow().is_empty());
 }
 
@@ -118,6 +118,15 @@ fn a_backend_that_does_not_come_is_not_waited_for_for_ever() {
     let error = make(&xen, &config(DISKS)).unwrap_err().to_string();
     assert!(error.contains("/a.img: nobody serves it in the control domain after 30 s"), "{error}");
     assert_eq!(xen.time.get().as_secs(), 30);
+}
+
+#[test]
+fn patience_is_measured_by_the_clock() {
+    let xen = FakeXen::new();
+    xen.slot_becomes.replace(None);
+    xen.slots_take.set(std::time::Duration::from_millis(20));
+    make(&xen, &config(DISKS)).unwrap_err();
+    assert_eq!(xen.time.get().as_secs(), 30, "each look takes as long as the pause before it");
 }
 
 #[test]
@@ -134,7 +143,26 @@ fn too_little_memory_says_how_much_there_is() {
     xen.free_pages.set(Some(100 << 8));
     let error = make(&xen, &config("")).unwrap_err().to_string();
     assert!(error.contains("the guest needs 128 MiB, and 100 MiB are free"), "{error}");
+    assert!(xen.calls.borrow().is_empty(), "nothing was made");
+    // Enough for the guest's RAM, and not for what else it has.
+    xen.free_pages.set(Some(128 << 8));
+    let error = make(&xen, &config("")).unwrap_err().to_string();
+    assert!(error.contains("the guest needs 128 MiB, and 128 MiB are free"), "{error}");
     assert!(xen.domains.borrow().is_empty());
+}
+
+#[test]
+fn more_vcpus_than_a_gicv2_serves_are_said_to_be_the_reason() {
+    let refused = |vcpus: &str, source| {
+        let error = backend::Error::Call { action: "make a domain", source, advice: "" };
+        let text = format!("kernel = \"k\"\nmemory = \"128M\"\nvcpus = {vcpus}\n");
+        let config = GuestConfig::parse(Path::new("/web.toml"), &text).unwrap();
+        format!("{:#}", too_many_vcpus(&config, error))
+    };
+    assert!(refused("9", Errno::INVAL).starts_with("`vcpus` is 9, and on a machine with a GICv2"));
+    for (vcpus, errno) in [("8", Errno::INVAL), ("9", Errno::NOMEM)] {
+        assert!(refused(vcpus, errno).starts_with("cannot make a domain: "));
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::domains::find_monitored;
 use super::terminal::RawTerminal;
 use crate::monitor::Command;
 use crate::registry::Registry;
+use crate::xen::Xen;
 
 /// The key that leaves: Ctrl-].
 const LEAVE: u8 = 0x1d;
@@ -27,10 +28,14 @@ enum Left {
     End,
 }
 
+/// `lith console`.
+pub fn run(xen: &dyn Xen, registry: &Registry, who: &str) -> Result<()> {
+    connect(registry, &find_monitored(xen, registry, who)?.config.name)
+}
+
 /// Connects standard input and output to a guest's console.
-pub fn run(registry: &Registry, who: &str) -> Result<()> {
-    let name = find_monitored(registry, who)?;
-    let mut stream = ask(registry, &name, Command::Console)?;
+pub fn connect(registry: &Registry, name: &str) -> Result<()> {
+    let mut stream = ask(registry, name, Command::Console)?;
     let terminal = RawTerminal::new();
     if terminal.is_terminal() {
         eprint!("Connected to the console of {name}. Leave it with Ctrl-].\r\n");

@@ -25,9 +25,7 @@ struct Created<'a> {
 pub fn run(registry: &Registry, file: &Path, paused: bool, connect: bool, json: bool) -> Result<()> {
     let config = GuestConfig::read(file)?;
     let name = config.name.clone();
-    let order = Order { config: absolute(config)?, paused };
-    let mut monitor = start_monitor()?;
-    let domain = follow(&mut monitor, &order).with_context(|| format!("cannot create guest {name}"))?;
+    let domain = make(config, paused)?;
     if json {
         return print_json(&Created { name: &name, domain, paused });
     }
@@ -37,7 +35,14 @@ pub fn run(registry: &Registry, file: &Path, paused: bool, connect: bool, json: 
         (false, false) => ("running", format!("its console is `lith console {name}`")),
     };
     print(&format!("Guest {name} is domain {}, {state}; {next}.\n", domain.0))?;
-    if connect { console::run(registry, &name) } else { Ok(()) }
+    if connect { console::connect(registry, &name) } else { Ok(()) }
+}
+
+/// Makes a guest; returns its domain.
+pub fn make(config: GuestConfig, paused: bool) -> Result<DomId> {
+    let name = config.name.clone();
+    let order = Order { config: absolute(config)?, paused };
+    follow(&mut start_monitor()?, &order).with_context(|| format!("cannot create guest {name}"))
 }
 
 /// The monitor works in another folder.

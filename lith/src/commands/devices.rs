@@ -23,6 +23,8 @@ pub struct GuestDevice {
     pub backend_domain: DomId,
     /// Its kind, by the name of the registry.
     pub kind: String,
+    /// Its kind, and what tells it apart.
+    pub label: String,
     /// Virtio's number for its kind.
     pub device_id: u32,
     /// The slot's state, in a word.
@@ -47,6 +49,7 @@ impl GuestDevice {
             backend: name(device.backend),
             backend_domain: device.backend,
             kind: Devices::kind_name(device.device_id).map_or_else(unknown, str::to_owned),
+            label: Devices::label_of(device.device_id, &device.config),
             device_id: device.device_id,
             state: state(slot.state),
             message: slot.message.clone(),
@@ -56,7 +59,12 @@ impl GuestDevice {
 
 /// All devices of all kinds, in the order of their slots.
 pub fn all_devices(xen: &dyn Xen, domains: &[Domain]) -> Result<Vec<GuestDevice>> {
-    Ok(xen.slots()?.iter().map(|slot| GuestDevice::of(slot, domains)).collect())
+    Ok(slots(xen)?.iter().map(|slot| GuestDevice::of(slot, domains)).collect())
+}
+
+/// All device slots; none where there are no such calls.
+pub fn slots(xen: &dyn Xen) -> Result<Vec<Slot>> {
+    Ok(if xen.has_slots()? { xen.slots()? } else { Vec::new() })
 }
 
 fn state(state: Option<SlotState>) -> &'static str {

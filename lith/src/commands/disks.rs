@@ -5,7 +5,7 @@ use backend::xen::slots::Slot;
 use serde::Serialize;
 use virtio::config::DiskConfig;
 
-use super::devices::GuestDevice;
+use super::devices::{GuestDevice, slots};
 use super::domains::{Domain, all};
 use crate::output::{Align, print, print_json, table};
 use crate::registry::Registry;
@@ -52,7 +52,7 @@ pub fn all_disks(xen: &dyn Xen, domains: &[Domain]) -> Result<Vec<GuestDisk>> {
             message: device.message,
         }
     };
-    Ok(xen.slots()?.iter().filter(|slot| slot.device.device_id == DiskConfig::DEVICE_ID).map(disk).collect())
+    Ok(slots(xen)?.iter().filter(|slot| slot.device.device_id == DiskConfig::DEVICE_ID).map(disk).collect())
 }
 
 /// `lith disk list`.

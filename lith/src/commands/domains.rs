@@ -3,15 +3,20 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
+use backend::xen::slots::SlotState;
 use serde::Serialize;
 use uuid::Uuid;
 use xenolith_abi::domctl::{DomainInfo, info_flag};
 
-use crate::config::{CONTROL_DOMAIN, NAMELESS};
+use super::devices::slots;
+use crate::config::{CONTROL_DOMAIN, Devices, NAMELESS};
 use crate::output::{Align, print, print_json, table};
 use crate::registry::{Record, Registry};
 use crate::xen::Xen;
 use xenolith_abi::DomId;
+
+/// The note about a guest that nobody looks after.
+pub const NO_MONITOR: &str = "no monitor";
 
 /// A domain, with what is known of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -29,6 +34,8 @@ pub struct Domain {
     /// Seconds that its vCPUs have run, in tenths.
     #[serde(serialize_with = "tenths")]
     pub cpu_seconds: u64,
+    /// What is not as it should be: devices that nobody serves, a monitor that is gone.
+    pub notes: Vec<String>,
     /// Its UUID: numbers of domains are used again.
     pub uuid: Uuid,
 }
@@ -46,8 +53,19 @@ fn seconds(tenths: u64) -> String {
 pub fn all(xen: &dyn Xen, registry: &Registry) -> Result<Vec<Domain>> {
     let records: BTreeMap<(DomId, Uuid), Record> =
         registry.list()?.into_iter().map(|record| ((record.domain, record.uuid), record)).collect();
+    let slots = slots(xen)?;
     let describe = |info: &DomainInfo| {
         let (domain, uuid) = (info.domain, Uuid::from_bytes(info.handle));
+        let mut notes: Vec<String> = slots
+            .iter()
+            .filter(|slot| slot.device.guest == domain && slot.state == Some(SlotState::Gone))
+            .map(|slot| format!("{} gone", Devices::label_of(slot.device.device_id, &slot.device.config)))
+            .collect();
+        if let Some(record) = records.get(&(domain, uuid))
+            && registry.is_free(&record.config.name)
+        {
+            notes.push(NO_MONITOR.into());
+        }
         // A record counts only for the very domain that it is about: numbers are used again.
         let name = match records.get(&(domain, uuid)) {
             Some(record) => record.config.name.clone(),
@@ -61,6 +79,7 @@ pub fn all(xen: &dyn Xen, registry: &Registry) -> Result<Vec<Domain>> {
             memory_mib: info.tot_pages >> 8,
             state: state(info.flags),
             cpu_seconds: info.cpu_time / 100_000_000,
+            notes,
             uuid,
         }
     };
@@ -107,26 +126,45 @@ pub fn find(xen: &dyn Xen, registry: &Registry, who: &str) -> Result<Domain> {
     found.cloned().with_context(|| unknown(who, domains.iter().map(|domain| domain.name.as_str())))
 }
 
-/// The name of the guest that someone means: one that has a monitor.
-pub fn find_monitored(registry: &Registry, who: &str) -> Result<String> {
+/// The guest that someone means: one that has a monitor.
+pub fn find_monitored(xen: &dyn Xen, registry: &Registry, who: &str) -> Result<Record> {
     let records = registry.list()?;
     let number = number(who);
-    let is_meant =
-        |record: &&Record| number.map_or(record.config.name == who, |number| record.domain == number);
-    if let Some(record) = records.iter().find(is_meant) {
-        return Ok(record.config.name.clone());
+    for record in &records {
+        let is_meant = match number {
+            None => record.config.name == who,
+            // Numbers are used again: the record may be of a domain that is gone.
+            Some(number) if number == record.domain => {
+                let info = xen.domain(number)?;
+                info.is_none_or(|info| Uuid::from_bytes(info.handle) == record.uuid)
+            }
+            Some(_) => false,
+        };
+        if is_meant {
+            return Ok(record.clone());
+        }
     }
     if who == CONTROL_DOMAIN || number == Some(DomId::CONTROL) {
         bail!("this is the control domain itself, not a guest");
     }
-    bail!("{}", unknown(who, records.iter().map(|record| record.config.name.as_str())))
+    let names = records.iter().map(|record| record.config.name.as_str());
+    if let Ok(domain) = find(xen, registry, who) {
+        bail!(
+            "{} was not made by lith, which has neither its console nor a way to ask it; of lith's guests {}",
+            domain.name,
+            known(names)
+        );
+    }
+    bail!("{}", unknown(who, names))
 }
 
 fn unknown<'a>(who: &str, names: impl Iterator<Item = &'a str>) -> String {
+    format!("no guest is called {who}: {}", known(names))
+}
+
+fn known<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.collect();
-    let known =
-        if names.is_empty() { "there is none".into() } else { format!("there are {}", names.join(", ")) };
-    format!("no guest is called {who}: {known}")
+    if names.is_empty() { "there is none".into() } else { format!("there are {}", names.join(", ")) }
 }
 
 /// `lith list`.
@@ -146,6 +184,7 @@ fn as_table(domains: &[Domain]) -> String {
         ("MEMORY", Align::Right),
         ("CPU TIME", Align::Right),
         ("STATE", Align::Left),
+        ("NOTES", Align::Left),
     ];
     let row = |domain: &Domain| {
         vec![
@@ -155,6 +194,7 @@ fn as_table(domains: &[Domain]) -> String {
             format!("{} MiB", domain.memory_mib),
             format!("{} s", seconds(domain.cpu_seconds)),
             domain.state.to_owned(),
+            domain.notes.join(", "),
         ]
     };
     table(&head, &domains.iter().map(row).collect::<Vec<_>>())
@@ -163,8 +203,10 @@ fn as_table(domains: &[Domain]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::devices::tests::device;
     use crate::config::GuestConfig;
     use crate::registry::tests::Folder;
+    use crate::xen::Devices as _;
     use crate::xen::fake::FakeXen;
     use std::path::Path;
 
@@ -195,13 +237,19 @@ mod tests {
     #[test]
     fn domains_have_the_names_that_are_theirs() {
         let (xen, registry, _folder) = world("names");
+        let monitor = registry.lock("web").unwrap();
         assert_eq!(
             as_table(&all(&xen, &registry).unwrap()),
-            "NAME      ID  VCPUS   MEMORY  CPU TIME  STATE\n\
+            "NAME      ID  VCPUS   MEMORY  CPU TIME  STATE    NOTES\n\
              control    0      2  256 MiB     1.2 s  running\n\
              web        3      2  256 MiB     1.2 s  running\n\
              domain-4   4      2  256 MiB     1.2 s  running\n"
         );
+        drop(monitor);
+        let config = br#"{"image":"/a.img","format":"raw"}"#;
+        xen.create_slot(&backend::xen::slots::Device { guest: DomId(3), ..device(2, config) }).unwrap();
+        xen.slots.borrow_mut()[0].state = Some(SlotState::Gone);
+        assert_eq!(all(&xen, &registry).unwrap()[1].notes, ["disk /a.img gone", "no monitor"]);
         let json = serde_json::to_value(all(&xen, &registry).unwrap()).unwrap();
         assert_eq!(json[1]["cpu_seconds"], 1.2);
     }
@@ -214,8 +262,14 @@ mod tests {
         assert_eq!(find(&xen, &registry, "domain-4").unwrap().domain, DomId(4));
         let error = find(&xen, &registry, "mail").unwrap_err().to_string();
         assert_eq!(error, "no guest is called mail: there are control, web, domain-4");
-        assert_eq!(find_monitored(&registry, "3").unwrap(), "web");
-        assert!(find_monitored(&registry, "0").unwrap_err().to_string().contains("control domain itself"));
+        for who in ["4", "domain-4"] {
+            let error = find_monitored(&xen, &registry, who).unwrap_err().to_string();
+            assert!(error.starts_with("domain-4 was not made by lith"), "{error}");
+            assert!(error.ends_with("of lith's guests there are old, web"), "{error}");
+        }
+        let monitored = |who| find_monitored(&xen, &registry, who).map(|record| record.config.name);
+        assert_eq!(monitored("3").unwrap(), "web");
+        assert!(monitored("0").unwrap_err().to_string().contains("control domain itself"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use virtio::config::DiskConfig;
 
 use super::devices::{self, GuestDevice, all_devices};
 use super::disks::{self, GuestDisk, all_disks};
-use super::domains::{Domain, all, find};
+use super::domains::{Domain, NO_MONITOR, all, find};
 use crate::output::{facts, print, print_json};
 use crate::registry::{Record, Registry};
 use crate::xen::{Version, Xen};
@@ -89,6 +89,7 @@ fn as_text(guest: &Guest, registry: &Registry) -> String {
         ("State", domain.state.to_owned()),
         ("vCPUs", domain.vcpus.to_string()),
         ("Memory", format!("{} MiB", domain.memory_mib)),
+        ("Trouble", trouble(domain, guest.record.is_some())),
     ];
     if let Some(Record { config, monitor, restarts, .. }) = &guest.record {
         let ramdisk = config.ramdisk.as_ref().map(|path| path.display().to_string());
@@ -112,8 +113,20 @@ fn as_text(guest: &Guest, registry: &Registry) -> String {
     text
 }
 
+/// What is not as it should be, and what to do about it, if lith can do something.
+fn trouble(domain: &Domain, is_ours: bool) -> String {
+    let name = &domain.name;
+    let advice = |note: &String| match note.as_str() {
+        note if !is_ours => note.to_owned(),
+        NO_MONITOR => format!("{note}: `lith attach {name}` starts one"),
+        _ => format!("{note}: `lith reset {name}` gives it a new one"),
+    };
+    domain.notes.iter().map(advice).collect::<Vec<_>>().join("; ")
+}
+
 #[cfg(test)]
 mod tests {
+    use backend::xen::slots::SlotState;
     use xenolith_abi::DomId;
     use xenolith_abi::domctl::DomainInfo;
 
@@ -137,13 +150,17 @@ mod tests {
             "disks have a list of their own"
         );
         xen.create_slot(&device(99, b"{}")).unwrap();
+        xen.slots.borrow_mut()[0].state = Some(SlotState::Gone);
         let guest = ask(&xen, &registry, "7").unwrap();
         let text = as_text(&guest, &registry);
+        assert!(text.contains("Trouble  disk /a.img gone\n"), "{text}");
+        let ours = trouble(&guest.domain, true);
+        assert_eq!(ours, "disk /a.img gone: `lith reset domain-7` gives it a new one");
         let (_, tables) = text.split_once("\n\n").unwrap();
         assert_eq!(
             tables,
-            "GUEST     BACKEND  IMAGE   FORMAT  ACCESS       STATE    MESSAGE\n\
-             domain-7  (0)      /a.img  raw     read, write  waiting\n\
+            "GUEST     BACKEND  IMAGE   FORMAT  ACCESS       STATE  MESSAGE\n\
+             domain-7  (0)      /a.img  raw     read, write  gone\n\
              \n\
              GUEST     BACKEND  KIND              STATE    MESSAGE\n\
              domain-7  (0)      virtio device 99  waiting\n"

@@ -27,6 +27,10 @@ impl Section for Disk {
     const PLURAL: &'static str = "disks";
     const DEVICE_ID: u32 = DiskConfig::DEVICE_ID;
 
+    fn subject(config: &[u8]) -> Option<String> {
+        Some(DiskConfig::from_blob(config).ok()?.image)
+    }
+
     /// One that does not say how many queues it has gets one for each vCPU.
     fn read(table: &Table<'_>, vcpus: u16) -> Result<Disk, ConfigError> {
         disk(table, vcpus)

@@ -25,6 +25,11 @@ pub(super) trait Section: Device + Sized {
     /// What it is: virtio's number for it (virtio 1.2, section 5).
     const DEVICE_ID: u32;
 
+    /// What tells one apart from others of its kind, by its slot's configuration, which anybody may have written.
+    fn subject(_config: &[u8]) -> Option<String> {
+        None
+    }
+
     /// Reads one, for a guest with so many vCPUs.
     fn read(table: &Table<'_>, vcpus: u16) -> Result<Self, ConfigError>;
 }
@@ -76,6 +81,16 @@ macro_rules! kinds {
                 kinds.into_iter().find(|(id, _)| *id == device_id).map(|(_, name)| name)
             }
 
+            /// What a device is called in messages, by what its slot says of it.
+            pub fn label_of(device_id: u32, config: &[u8]) -> String {
+                $(if device_id == <$section>::DEVICE_ID {
+                    let kind = <$section>::KEY;
+                    return <$section>::subject(config)
+                        .map_or_else(|| kind.to_owned(), |subject| format!("{kind} {subject}"));
+                })*
+                format!("virtio device {device_id}")
+            }
+
             /// All of them, kind by kind: a device's place in this order is its place in the guest.
             pub fn iter(&self) -> impl Iterator<Item = &dyn Device> {
                 std::iter::empty()$(.chain(self.$list.iter().map(|device| device as &dyn Device)))*
@@ -93,7 +108,7 @@ kinds! {
 fn read_all<S: Section>(root: &Table<'_>, vcpus: u16, left: &mut usize) -> Result<Vec<S>, ConfigError> {
     let tables = root.tables(S::KEY, S::KEYS)?;
     let Some(rest) = left.checked_sub(tables.len()) else {
-        return Err(root.bad(S::KEY, format!("must be at most {left} {}", S::PLURAL)));
+        return Err(root.bad(S::KEY, format!("there may be {left} of them at most")));
     };
     *left = rest;
     tables.iter().map(|table| S::read(table, vcpus)).collect()
@@ -172,6 +187,11 @@ mod tests {
         assert_eq!(Devices::kind_name(4), Some("entropy"));
         assert_eq!(Devices::kind_name(DiskConfig::DEVICE_ID), Some("disk"));
         assert_eq!(Devices::kind_name(99), None);
+        let disk = DiskConfig::new("/a.img", virtio::config::Format::Raw).to_blob().unwrap();
+        let label = |id, config: &[u8]| Devices::label_of(id, config);
+        assert_eq!(label(DiskConfig::DEVICE_ID, &disk), "disk /a.img");
+        assert_eq!(label(DiskConfig::DEVICE_ID, b"nonsense"), "disk");
+        assert_eq!((label(4, b"{}"), label(99, b"{}")), ("entropy".into(), "virtio device 99".into()));
     }
 
     #[test]
@@ -179,6 +199,6 @@ mod tests {
         let text = "[[disk]]\nimage = \"/a.img\"\n".repeat(MAX_DEVICES - 1);
         assert!(read(&format!("{text}[[entropy]]\n")).is_ok());
         let error = read(&format!("{text}[[entropy]]\n[[entropy]]\n")).unwrap_err();
-        assert!(error.to_string().ends_with("entropy: must be at most 1 entropy devices"), "{error}");
+        assert!(error.to_string().ends_with("entropy: there may be 1 of them at most"), "{error}");
     }
 }

@@ -23,6 +23,7 @@ fn little_is_needed() {
         memory: 256 << 20,
         vcpus: 1,
         devices: Devices::default(),
+        autostart: false,
         on_poweroff: Action::Destroy,
         on_reboot: Action::Restart,
         on_crash: Action::Destroy,
@@ -42,6 +43,7 @@ fn everything_can_be_said() {
         on_poweroff = "preserve"
         on_reboot = "destroy"
         on_crash = "restart"
+        autostart = true
 
         [[disk]]
         image = "/images/db.qcow2"
@@ -57,6 +59,7 @@ fn everything_can_be_said() {
         backend = 3
     "#;
     let config = parse(text).unwrap();
+    assert!(config.autostart);
     assert_eq!((config.name.as_str(), config.vcpus, config.memory), ("db-1", 4, 2 << 30));
     assert_eq!(config.kernel, Path::new("/boot/vmlinuz"));
     assert_eq!(config.ramdisk.as_deref(), Some(Path::new("/etc/lith/initrd.img")));
@@ -131,7 +134,7 @@ fn disks_are_checked_as_their_backend_would() {
     let long = "x".repeat(1100);
     assert!(says(&format!("{SMALL}[[disk]]\nimage = \"/{long}\"\n")).contains("use shorter paths"));
     let twelve = "[[disk]]\nimage = \"/a\"\n".repeat(12);
-    assert!(says(&format!("{SMALL}{twelve}")).contains("at most 11 disks"));
+    assert!(says(&format!("{SMALL}{twelve}")).contains("there may be 11 of them at most"));
     assert!(says(&format!("{SMALL}disk = 3\n")).contains("disk: must be a list of tables, and is a whole"));
 }
 

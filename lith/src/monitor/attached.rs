@@ -149,6 +149,18 @@ impl Attached {
         }
         Ok(())
     }
+
+    /// Whether the guest's kernel has taken the last request to end. It says so by emptying the node in which that stands
+    /// (Xen, `docs/misc/xenstore-paths.pandoc`, `~/control/shutdown`).
+    pub fn has_taken_request(&self) -> bool {
+        self.connection.store().get(SHUTDOWN).is_none_or(<[u8]>::is_empty)
+    }
+
+    /// Takes back a request that the guest has not taken: it would be done when nobody expects it any more.
+    pub fn withdraw_request(&mut self) {
+        // A store that is too full for a shorter value than the one that stands there is none.
+        let _ = self.connection.set(SHUTDOWN, "");
+    }
 }
 
 /// What a guest's drivers look for when they start.
@@ -216,6 +228,11 @@ mod tests {
         assert!(!guest.serve(&events, &mut output) && output.is_empty());
         let error = guest.request_shutdown(Command::Shutdown).unwrap_err().to_string();
         assert!(error.starts_with("it does not listen"), "{error}");
+        assert!(guest.has_taken_request());
+        guest.connection.set(SHUTDOWN, "poweroff").unwrap();
+        assert!(!guest.has_taken_request(), "the guest has not emptied the node");
+        guest.withdraw_request();
+        assert!(guest.has_taken_request());
         assert_eq!(guest.newly_broken(), None);
         guest.release(&events);
         guest.release(&events);

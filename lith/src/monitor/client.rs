@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::time::Instant;
 
 use rustix::net::{RecvFlags, recv};
 
@@ -19,6 +20,8 @@ pub struct Client {
     waiting: Tail,
     /// It is connected to the console.
     is_console: bool,
+    /// It is answered when the guest has taken a request, or then.
+    deadline: Option<Instant>,
     /// It ends when all was sent.
     is_last: bool,
     is_gone: bool,
@@ -43,6 +46,7 @@ impl Client {
             line: Vec::new(),
             waiting: Tail::waiting(),
             is_console: false,
+            deadline: None,
             is_last: false,
             is_gone: false,
         }
@@ -68,9 +72,24 @@ impl Client {
         self.is_console
     }
 
+    /// Lets it wait for its answer, until then at most.
+    pub fn wait_until(&mut self, deadline: Instant) {
+        self.deadline = Some(deadline);
+    }
+
+    /// Until when it waits for its answer, if it does.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
     /// Reads what came, of typed bytes at most `room`.
     pub fn receive(&mut self, room: usize) -> Input {
-        let limit = if self.is_console { room } else { MAX_LINE };
+        // It has given its command: what counts is whether it is still there.
+        let limit = match (self.is_console, self.deadline) {
+            (true, _) => room,
+            (false, Some(_)) => 0,
+            (false, None) => MAX_LINE,
+        };
         let mut bytes = vec![0; limit];
         if limit == 0 {
             // What was typed waits, but somebody who has left is not waited for.
@@ -116,6 +135,7 @@ impl Client {
     /// Answers its command; the connection ends with that.
     pub fn answer(&mut self, answer: &Answer) {
         self.waiting.push(&line(answer));
+        self.deadline = None;
         self.is_last = true;
     }
 
@@ -186,6 +206,23 @@ mod tests {
         assert_eq!(client.receive(0), Input::Nothing);
         client.flush();
         assert_eq!(heard(&mut user), "{\"refused\":\"no such command\"}\n");
+        assert!(client.is_gone());
+    }
+
+    #[test]
+    fn a_client_that_waits_for_its_answer_is_noticed_when_it_leaves() {
+        let (mut client, mut user) = pair();
+        client.wait_until(Instant::now());
+        user.write_all(b"more\n").unwrap();
+        assert_eq!(client.receive(9), Input::Nothing);
+        assert!(client.deadline().is_some() && !client.is_gone());
+        client.answer(&Answer::Done);
+        client.flush();
+        assert!(client.deadline().is_none() && heard(&mut user) == "\"done\"\n");
+        let (mut client, user) = pair();
+        client.wait_until(Instant::now());
+        drop(user);
+        assert_eq!(client.receive(9), Input::Nothing);
         assert!(client.is_gone());
     }
 

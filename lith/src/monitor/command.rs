@@ -4,16 +4,23 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::output::explain;
+
 /// A command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "command", deny_unknown_fields)]
 pub enum Command {
     /// Connect to the console.
     Console,
-    /// Ask the guest to turn itself off.
+    /// Ask the guest to turn itself off; answered when its kernel has taken the request.
     Shutdown,
-    /// Ask the guest to start again.
+    /// Ask the guest to start again; answered likewise.
     Reboot,
+    /// Ask the guest to turn itself off, and let that or any other end be its last, whatever its file says; answered at
+    /// once.
+    Retire,
+    /// Destroy the guest and start it again.
+    Reset,
     /// Destroy the guest and end.
     Destroy,
 }
@@ -28,13 +35,23 @@ pub enum Answer {
     Refused(String),
 }
 
+impl Answer {
+    /// The answer that a result is.
+    pub fn of(result: &anyhow::Result<()>) -> Answer {
+        match result {
+            Ok(()) => Answer::Done,
+            Err(error) => Answer::Refused(explain(error)),
+        }
+    }
+}
+
 impl Command {
     /// What the guest finds in its `control/shutdown` when it is asked to end.
     pub fn shutdown_request(self) -> Option<&'static str> {
         match self {
-            Command::Shutdown => Some("poweroff"),
+            Command::Shutdown | Command::Retire => Some("poweroff"),
             Command::Reboot => Some("reboot"),
-            Command::Console | Command::Destroy => None,
+            Command::Console | Command::Reset | Command::Destroy => None,
         }
     }
 }
@@ -54,6 +71,7 @@ mod tests {
     fn a_command_is_a_line() {
         assert_eq!(line(&Command::Shutdown), b"{\"command\":\"shutdown\"}\n");
         assert_eq!(line(&Answer::Refused("no".into())), b"{\"refused\":\"no\"}\n");
+        assert_eq!(Answer::of(&Err(anyhow::anyhow!("no").context("web"))), Answer::Refused("web: no".into()));
         let command: Command = serde_json::from_str("{\"command\":\"console\"}").unwrap();
         assert_eq!((command, command.shutdown_request()), (Command::Console, None));
         assert!(serde_json::from_str::<Command>("{\"command\":\"halt\"}").is_err());

@@ -9,7 +9,7 @@ use super::ending::State;
 use crate::builder::{Built, Files, build};
 use crate::config::{Backend, Device, GuestConfig};
 use crate::registry::Registry;
-use crate::xen::{Control, Error, Xen};
+use crate::xen::{Control, Error, Xen, poll_until};
 use xenolith_abi::DomId;
 
 /// How long others may take to let go of a guest that was destroyed.
@@ -48,13 +48,28 @@ pub fn make(
 ) -> Result<Built> {
     progress("reading kernel and ramdisk");
     let files = Files::read(config)?;
-    let resolve = |device: &dyn Device| match device.backend() {
-        Backend::Number(number) => Ok(*number),
+    let resolve = |device: &dyn Device| find_backend(xen, registry, device);
+    build(xen, config, &files, &resolve, progress)
+}
+
+/// The domain that serves a device, which must be there.
+fn find_backend(xen: &dyn Xen, registry: &Registry, device: &dyn Device) -> Result<DomId> {
+    let label = device.label();
+    let (domain, name) = match device.backend() {
+        Backend::Number(number) => (*number, format!("domain {}", number.0)),
         Backend::Name(name) => {
-            registry.domain_called(name).with_context(|| format!("a {}'s backend", device.nouns().0))
+            let domain = registry.domain_called(name).with_context(|| format!("{label}: its backend"))?;
+            (domain, format!("guest {name} (domain {})", domain.0))
         }
     };
-    build(xen, config, &files, &resolve, progress)
+    if domain != DomId::CONTROL && State::of(xen.domain(domain)?.as_ref()) == State::Gone {
+        let there: Vec<String> = xen.domains()?.iter().map(|info| info.domain.0.to_string()).collect();
+        bail!(
+            "{label}: its backend, {name}, is not there; there are the domains {}: see `lith list`",
+            there.join(", ")
+        );
+    }
+    Ok(domain)
 }
 
 /// Destroys a domain and waits until all others have let go of it, its devices' backends first of all: only then are its
@@ -69,15 +84,8 @@ pub fn destroy(xen: &dyn Xen, domain: DomId) -> Result<bool, Error> {
         Err(error) if xen.domain(domain)?.is_some() => return Err(error),
         _ => {}
     }
-    let mut waited = Duration::ZERO;
-    while xen.domain(domain)?.is_some() {
-        if waited >= TIMEOUT {
-            return Ok(false);
-        }
-        xen.wait(PERIOD);
-        waited = waited.saturating_add(PERIOD);
-    }
-    Ok(true)
+    let gone = poll_until(xen, PERIOD, TIMEOUT, || Ok(xen.domain(domain)?.is_none().then_some(())))?;
+    Ok(gone.is_some())
 }
 
 #[cfg(test)]
@@ -88,6 +96,7 @@ mod tests {
     use crate::xen::Domains;
     use crate::xen::fake::FakeXen;
     use std::path::Path;
+    use xenolith_abi::domctl::info_flag;
 
     #[test]
     fn a_domain_is_destroyed_once() {
@@ -113,6 +122,26 @@ mod tests {
         assert!(error.contains("domain 7, which nobody looks after"), "{error}");
         registry.write(&Record { uuid: Uuid::from_bytes([1; 16]), ..record }).unwrap();
         assert!(check_free(&xen, &registry, "web").is_ok());
+    }
+
+    #[test]
+    fn a_backend_that_is_not_there_is_said_before_anything_is_made() {
+        let folder = Folder::new("backends");
+        let (xen, registry) = (FakeXen::new(), Registry::open(&folder.0).unwrap());
+        let (there, _) = xen.create(&Default::default()).unwrap();
+        let find = |backend: &str| {
+            let disk = format!("[[disk]]\nimage = \"/a\"\nbackend = {backend}\n");
+            let text = format!("kernel = \"/k\"\nmemory = \"64M\"\n{disk}");
+            let config = GuestConfig::parse(Path::new("/web.toml"), &text).unwrap();
+            let found = find_backend(&xen, &registry, config.devices.iter().next().unwrap());
+            found.map_err(|error| format!("{error:#}"))
+        };
+        assert_eq!((find("0"), find("7")), (Ok(DomId::CONTROL), Ok(there)));
+        let words = "disk /a: its backend, domain 9, is not there; there are the domains 7: see `lith list`";
+        assert_eq!(find("9"), Err(words.into()));
+        assert!(find("\"store\"").unwrap_err().starts_with("disk /a: its backend: no guest is called store"));
+        xen.domains.borrow_mut().get_mut(&there).unwrap().flags |= info_flag::DYING;
+        assert!(find("7").unwrap_err().contains("is not there"), "it is on its way out");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use rustix::fd::AsFd;
 use super::attached::{Attached, PERIOD};
 use super::client::{Client, Input};
 use super::command::{Answer, Command};
+use super::devices::{Lost, Watched};
 use super::ending::{End, State};
 use super::hub::Tail;
 use super::report::{Order, Report, send};
@@ -23,6 +24,7 @@ use crate::config::{Action, GuestConfig};
 use crate::output::explain;
 use crate::registry::{FOLDER, Record, Registry};
 use crate::xen::{Control, Domains, RealXen, Xen};
+use xenolith_abi::domctl::info_flag;
 
 /// Connections at once.
 const MAX_CLIENTS: usize = 32;
@@ -30,6 +32,10 @@ const MAX_CLIENTS: usize = 32;
 const EARLY: Duration = Duration::from_secs(10);
 /// The pause before a guest that crashed early is started again.
 const PAUSE: Duration = Duration::from_secs(5);
+/// How long a guest's kernel may take to take a request.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked whether the guest's devices have their backends.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long the last bytes of the console may take to reach the clients.
 const DRAIN: Duration = Duration::from_millis(500);
 
@@ -103,6 +109,7 @@ struct Monitor {
     registry: Registry,
     config: GuestConfig,
     guest: Attached,
+    devices: Watched,
     listener: UnixListener,
     clients: Vec<Client>,
     backlog: Tail,
@@ -110,6 +117,8 @@ struct Monitor {
     restarts: u32,
     /// Whether the guest has ended and is kept.
     is_preserved: bool,
+    /// Whether the guest's next end is its last, whatever its file says: the machine is to end.
+    is_retired: bool,
     _lock: crate::registry::Lock,
 }
 
@@ -122,15 +131,16 @@ impl Monitor {
         built: crate::builder::Built,
         lock: crate::registry::Lock,
     ) -> std::result::Result<Monitor, (RealXen, anyhow::Error)> {
-        let parts = || -> Result<(Attached, UnixListener)> {
+        let parts = || -> Result<(Attached, Watched, UnixListener)> {
+            let devices = Watched::of(&xen, built.domain)?;
             let guest = Attached::new(&xen, &events, &config, built)?;
             let socket = registry.socket(&config.name);
             let listener = UnixListener::bind(&socket)
                 .with_context(|| format!("cannot listen at {}", socket.display()))?;
             listener.set_nonblocking(true)?;
-            Ok((guest, listener))
+            Ok((guest, devices, listener))
         };
-        let (guest, listener) = match parts() {
+        let (guest, devices, listener) = match parts() {
             Ok(parts) => parts,
             Err(error) => return Err((xen, error)),
         };
@@ -140,12 +150,14 @@ impl Monitor {
             registry,
             config,
             guest,
+            devices,
             listener,
             clients: Vec::new(),
             backlog: Tail::backlog(),
             started: Instant::now(),
             restarts: 0,
             is_preserved: false,
+            is_retired: false,
             _lock: lock,
         };
         match monitor.record() {
@@ -170,6 +182,7 @@ impl Monitor {
     /// Serves until the guest is gone for good.
     fn run(&mut self) -> Result<()> {
         let mut looked = Instant::now();
+        let mut looked_at_devices = looked;
         let mut is_busy = false;
         loop {
             self.sleep(if is_busy { Duration::ZERO } else { PERIOD })?;
@@ -189,6 +202,10 @@ impl Monitor {
                 if !self.check_guest()? {
                     return Ok(());
                 }
+            }
+            if looked_at_devices.elapsed() >= LOOK {
+                looked_at_devices = Instant::now();
+                self.check_devices()?;
             }
         }
     }
@@ -260,7 +277,7 @@ impl Monitor {
 
     fn serve_client(&mut self, client: &mut Client) -> bool {
         match client.receive(self.guest.wants_input()) {
-            Input::Nothing => {}
+            Input::Nothing => self.answer_waiting(client),
             Input::Typed(bytes) => self.guest.type_in(&bytes),
             Input::Command(Command::Console) => client.connect(&self.backlog.to_vec()),
             Input::Command(Command::Destroy) => {
@@ -269,20 +286,65 @@ impl Monitor {
                 client.answer(&answer);
                 return is_end;
             }
-            Input::Command(command) => {
-                let answer = match self.request_shutdown(command) {
-                    Ok(()) => Answer::Done,
-                    Err(error) => Answer::Refused(explain(&error)),
-                };
-                client.answer(&answer);
+            Input::Command(Command::Retire) => {
+                self.is_retired = true;
+                client.answer(&Answer::of(&self.retire()));
+            }
+            Input::Command(Command::Reset) => {
+                self.say("is reset");
+                let result = self.restart(End::Reboot);
+                client.answer(&Answer::of(&result));
+                // Of a guest that could not be started again nothing is left.
+                return result.is_err();
+            }
+            Input::Command(command @ (Command::Shutdown | Command::Reboot)) => {
+                match self.request_shutdown(command) {
+                    Ok(()) => client.wait_until(Instant::now() + PATIENCE),
+                    refused => client.answer(&Answer::of(&refused)),
+                }
             }
         }
         false
     }
 
-    fn request_shutdown(&mut self, command: Command) -> Result<()> {
+    /// Answers a client that waits for the guest to take a request, if there is an answer.
+    fn answer_waiting(&mut self, client: &mut Client) {
+        let Some(deadline) = client.deadline() else { return };
+        if self.is_preserved || self.guest.has_taken_request() {
+            client.answer(&Answer::Done);
+        } else if Instant::now() >= deadline {
+            self.guest.withdraw_request();
+            let seconds = PATIENCE.as_secs();
+            client.answer(&Answer::Refused(format!(
+                "its kernel has not taken the request in {seconds} s: it hangs, or is on its way down already"
+            )));
+        }
+    }
+
+    /// Asks the guest to turn itself off because the machine is to end.
+    fn retire(&mut self) -> Result<()> {
         if self.is_preserved {
-            bail!("it has ended already and is preserved: `lith destroy {}` removes it", self.config.name);
+            // Looked at once more, it is destroyed like one that ends now.
+            self.is_preserved = false;
+            return Ok(());
+        }
+        self.guest.request_shutdown(Command::Retire)?;
+        let domain = self.guest.built.domain;
+        // A paused guest that listens has run: what it has written is worth that it goes on for its end.
+        if self.xen.domain(domain)?.is_some_and(|info| info.flags & info_flag::PAUSED != 0) {
+            self.xen.control(domain, Control::Unpause)?;
+        }
+        Ok(())
+    }
+
+    fn request_shutdown(&mut self, command: Command) -> Result<()> {
+        let name = &self.config.name;
+        if self.is_preserved {
+            bail!("it has ended already and is preserved: `lith destroy {name}` removes it");
+        }
+        let info = self.xen.domain(self.guest.built.domain)?;
+        if info.is_some_and(|info| info.flags & info_flag::PAUSED != 0) {
+            bail!("it is paused: `lith unpause {name}` lets it hear");
         }
         self.guest.request_shutdown(command)
     }
@@ -312,8 +374,20 @@ impl Monitor {
         }
     }
 
+    /// Tells of devices that have lost their backends.
+    fn check_devices(&mut self) -> Result<()> {
+        for Lost { label, message } in self.devices.newly_lost(&self.xen)? {
+            let name = self.config.name.clone();
+            self.say(&format!(
+                "has lost the backend of its {label} ({message}); requests to it that were on their way never end, and \
+                 `lith reset {name}` gives it a new one"
+            ));
+        }
+        Ok(())
+    }
+
     fn act(&mut self, end: End) -> Result<bool> {
-        let action = end.action(&self.config);
+        let action = if self.is_retired { Action::Destroy } else { end.action(&self.config) };
         let words = end.words();
         match action {
             Action::Preserve => {
@@ -334,6 +408,7 @@ impl Monitor {
         }
     }
 
+    /// Starts the guest again, from its files as they are now.
     fn restart(&mut self, end: End) -> Result<()> {
         let old = self.guest.built.domain;
         // First: a domain that was destroyed stays until its pages are mapped nowhere, and ours are among them.
@@ -348,12 +423,15 @@ impl Monitor {
             self.xen.wait(PAUSE);
         }
         let built = life::make(&self.xen, &self.registry, &self.config, &mut |_| ());
-        let built =
-            built.inspect_err(|error| self.say(&format!("cannot be started again: {}", explain(error))))?;
+        // Whoever ends this process, or has asked for the restart, says the rest.
+        let built = built.inspect_err(|_| self.say("cannot be started again"))?;
         let guest = Attached::new(&self.xen, &self.events, &self.config, built);
         self.guest = guest.inspect_err(|_| drop(self.xen.control(built.domain, Control::Destroy)))?;
+        let devices = Watched::of(&self.xen, built.domain);
+        self.devices = devices.inspect_err(|_| drop(self.xen.control(built.domain, Control::Destroy)))?;
         self.restarts = self.restarts.saturating_add(1);
         self.started = Instant::now();
+        self.is_preserved = false;
         // Before it runs: a guest that is not recorded would be nobody's if this process ended now.
         self.record()?;
         Ok(self.xen.control(built.domain, Control::Unpause)?)
@@ -378,6 +456,11 @@ impl Monitor {
     fn close(mut self) {
         self.registry.remove(&self.config.name);
         self.guest.release(&self.events);
+        // Whoever asked the guest to end has got that.
+        self.clients
+            .iter_mut()
+            .filter(|client| client.deadline().is_some())
+            .for_each(|client| client.answer(&Answer::Done));
         let begun = Instant::now();
         while begun.elapsed() < DRAIN && self.clients.iter().any(Client::has_output) {
             self.clients.iter_mut().for_each(Client::flush);

@@ -23,6 +23,12 @@ pub trait Devices {
     /// # Errors
     /// What the hypervisor or Linux answers.
     fn slots(&self) -> Result<Vec<Slot>>;
+
+    /// A device slot; `None` if there is none with this number.
+    ///
+    /// # Errors
+    /// What the hypervisor or Linux answers.
+    fn slot(&self, number: u32) -> Result<Option<Slot>>;
 }
 
 impl Devices for RealXen {
@@ -36,5 +42,9 @@ impl Devices for RealXen {
 
     fn slots(&self) -> Result<Vec<Slot>> {
         self.slots.list()
+    }
+
+    fn slot(&self, number: u32) -> Result<Option<Slot>> {
+        self.slots.get(number)
     }
 }

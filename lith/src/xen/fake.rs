@@ -43,6 +43,8 @@ pub struct FakeXen {
     pub domains: RefCell<BTreeMap<DomId, DomainInfo>>,
     /// Time that has passed.
     pub time: Cell<Duration>,
+    /// What each look at the slots takes.
+    pub slots_take: Cell<Duration>,
 }
 
 impl FakeXen {
@@ -199,7 +201,12 @@ impl Devices for FakeXen {
     }
 
     fn slots(&self) -> Result<Vec<Slot>> {
+        self.time.set(self.time.get() + self.slots_take.get());
         Ok(self.slots.borrow().clone())
+    }
+
+    fn slot(&self, number: u32) -> Result<Option<Slot>> {
+        Ok(self.slots.borrow().iter().find(|slot| slot.number == number).cloned())
     }
 }
 
@@ -215,5 +222,9 @@ impl Xen for FakeXen {
                 (slot.state, slot.message) = (Some(*state), message.clone());
             }
         }
+    }
+
+    fn now(&self) -> Duration {
+        self.time.get()
     }
 }

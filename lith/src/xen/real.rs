@@ -1,7 +1,7 @@
 //! The hypervisor under this Linux, through its device files.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backend::xen::slots::Slots;
 use backend::xen::{Argument, Buffer, Privcmd};
@@ -17,6 +17,7 @@ use super::{Error, Result, Xen};
 pub struct RealXen {
     pub(super) privcmd: Arc<Privcmd>,
     pub(super) slots: Slots,
+    opened: Instant,
 }
 
 impl RealXen {
@@ -27,7 +28,7 @@ impl RealXen {
     pub fn open() -> Result<RealXen> {
         let privcmd = Arc::new(Privcmd::open()?);
         let slots = Slots::new(Arc::clone(&privcmd));
-        Ok(RealXen { privcmd, slots })
+        Ok(RealXen { privcmd, slots, opened: Instant::now() })
     }
 
     /// Makes a call with an operation's number and one structure; returns what it returns, and the structure as the
@@ -106,5 +107,9 @@ impl Xen for RealXen {
 
     fn wait(&self, time: Duration) {
         std::thread::sleep(time);
+    }
+
+    fn now(&self) -> Duration {
+        self.opened.elapsed()
     }
 }

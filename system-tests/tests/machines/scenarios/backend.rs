@@ -188,10 +188,20 @@ fn killed(lab: &Lab) -> Result<()> {
             start_lithd(&mut rig)?;
         }
         wait_for_backend(&mut rig, "gone")?;
+        is_shown(&mut rig)?;
         lives_on(&mut rig)?;
         ends(&mut rig, free)?;
     }
     rig.power_off()
+}
+
+/// Who looks at the guest in any way sees that its disk has no backend any more.
+fn is_shown(rig: &mut Rig) -> Result<()> {
+    let list = rig.lith("list")?;
+    ensure!(list.lines().any(|line| line.ends_with("disk /disk.img gone")), "lith list shows {list}");
+    let info = rig.lith("info guest")?;
+    ensure!(info.contains("disk /disk.img gone: `lith reset guest`"), "lith info guest shows {info}");
+    rig.at("guest", |at| at.expect("has lost the backend of its disk /disk.img").map(drop))
 }
 
 /// The process that serves the disk has given up all that it does not need, in each of its threads.
@@ -275,7 +285,10 @@ fn driver_domain_destroyed(lab: &Lab) -> Result<()> {
     let free = rig.free_kib()?;
     boot(&mut rig, &rig::disk("/dev/vda", ""))?;
     load(&mut rig)?;
-    rig.lith(&format!("destroy {DRIVER_DOMAIN}"))?;
+    let refused = rig.refused(&format!("destroy {DRIVER_DOMAIN}"))?;
+    ensure!(refused.contains("guest guest loses its disk /dev/vda"), "lith destroy says {refused}");
+    let said = rig.lith(&format!("destroy --force {DRIVER_DOMAIN}"))?;
+    ensure!(said.contains("guest guest loses its disk /dev/vda"), "lith destroy --force says {said}");
     lives_on(&mut rig)?;
     rig.lith("destroy guest")?;
     rig.wait_for_domains(1)?;

@@ -9,11 +9,11 @@ use anyhow::{Result, ensure};
 use system_tests::shell::Shell;
 use testbed::disk_image;
 use testbed::host::{Need, ensure as ensure_host};
-use testbed::process::capture;
+use testbed::process::{capture, find};
 use testbed::programs::Extra;
 use testbed::toolchain::cargo;
 
-use crate::rig::{DISK_MIB, check_and_remove};
+use crate::rig::{DISK_MIB, check_and_remove, extract};
 use system_tests::harness::{Lab, Scenario};
 use system_tests::turns::Running;
 
@@ -24,6 +24,8 @@ const CONTROL: &str = "control# ";
 const GUEST: &str = "guest# ";
 /// The key that leaves the guest's console.
 const LEAVE: &str = "\x1d";
+/// What the guest writes last.
+const UNSYNCED: &str = "written before the end";
 /// Where the partition begins, in bytes.
 const PARTITION: u64 = 1 << 20;
 
@@ -33,7 +35,8 @@ pub fn all() -> Vec<Scenario> {
 }
 
 /// `--disk` with a partitioned qcow2 image: the guest's root is found on its partition, or is the one that `root=`
-/// names, and what the guest writes is in the image. Its user logs in as root, goes to the control domain and back.
+/// names, and what the guest writes is in the image. Its user logs in as root, goes to the control domain and back, and
+/// turns the machine off there while the guest runs, which loses nothing by that.
 fn disk_of_ones_own(lab: &Lab) -> Result<()> {
     ensure_host(&[Need::QEMU_IMG])?;
     let [root, raw, image] = ["root.img", "raw.img", "own.qcow2"].map(|name| lab.folder.join(name));
@@ -54,14 +57,12 @@ fn disk_of_ones_own(lab: &Lab) -> Result<()> {
     shell.check("lith create /guest/guest.toml")?;
     shell.last("lith console guest")?;
     log_in(&mut machine, "check")?;
-    power_off(&mut machine)?;
-    machine.expect(CONTROL)?;
-    machine.console.send("poweroff\n")?;
-    machine.wait_for_end()?;
+    end_in_order(&mut machine)?;
 
     tool(&["check", "-f", "qcow2"], &[&image])?;
     tool(&["convert", "-f", "qcow2", "-O", "raw"], &[&image, &raw])?;
     take_from_partition(&raw, &root)?;
+    ended_in_order(&root, &lab.folder.join("unsynced"))?;
     fs::remove_file(raw)?;
     fs::remove_file(image)?;
     check_and_remove(&root)
@@ -105,6 +106,28 @@ fn there_and_back(machine: &mut Running) -> Result<()> {
 fn power_off(machine: &mut Running) -> Result<()> {
     machine.console.send("poweroff\n")?;
     machine.expect("Guest guest has ended.").map(drop)
+}
+
+/// Ends the machine while the guest runs, which has just written a file and has synced nothing.
+fn end_in_order(machine: &mut Running) -> Result<()> {
+    Shell::that_listens(&mut machine.console).check(&format!("echo {UNSYNCED} >/root/unsynced"))?;
+    machine.console.send(LEAVE)?;
+    machine.expect(CONTROL)?;
+    machine.console.send("poweroff\n")?;
+    machine.expect("Guest guest is asked to turn itself off.")?;
+    machine.expect("Guest guest is off.")?;
+    machine.wait_for_end().map(drop)
+}
+
+/// The file is on the disk, whose file system was unmounted: its journal has nothing that is left to be done.
+fn ended_in_order(root: &Path, file: &Path) -> Result<()> {
+    extract(root, "/root/unsynced", file)?;
+    let text = fs::read_to_string(file)?;
+    ensure!(text.trim() == UNSYNCED, "the guest's last file holds {text:?}");
+    let head =
+        capture(Command::new(find("dumpe2fs").unwrap_or_else(|| "dumpe2fs".into())).arg("-h").arg(root))?;
+    ensure!(!head.contains("needs_recovery"), "the guest's file system was cut off:\n{head}");
+    Ok(fs::remove_file(file)?)
 }
 
 /// Makes a disk with one partition (MBR), which holds a file system.

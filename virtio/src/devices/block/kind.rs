@@ -38,10 +38,11 @@ impl Opened for OpenedDisk {
             block = block.without_discards();
         }
         let text = format!(
-            "serves {} ({}, {}, {queues} queues{})",
+            "serves {} ({}, {}, {queues} queue{}{})",
             config.image,
             config.format.name(),
             size(block.geometry().size),
+            if queues == 1 { "" } else { "s" },
             if config.read_only { ", read-only" } else { "" },
         );
         Ok((Box::new(block), text))
@@ -66,9 +67,11 @@ mod tests {
         file.as_file().set_len(3 << 20).unwrap();
         let path = file.path().to_str().unwrap();
         let config = DiskConfig::new(path, Format::Raw).to_blob().unwrap();
-        for (wanted, queues) in [(None, 1), (Some(4), 4), (Some(100), 16)] {
+        for (wanted, queues, words) in
+            [(None, 1, "1 queue"), (Some(4), 4, "4 queues"), (Some(100), 16, "16 queues")]
+        {
             let (device, text) = (KIND.open)(&config).unwrap().start(wanted).unwrap();
-            assert_eq!(text, format!("serves {path} (raw, 3 MiB, {queues} queues)"));
+            assert_eq!(text, format!("serves {path} (raw, 3 MiB, {words})"));
             assert_eq!((device.id(), device.queues()), (KIND.device_id, queues));
             let mut capacity = [0; 8];
             device.read_config(0, &mut capacity);

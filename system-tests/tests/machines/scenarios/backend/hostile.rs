@@ -67,7 +67,7 @@ pub fn run(lab: &Lab) -> Result<()> {
     rig.create("other", &format!("{OTHER}{}", rig::disk("/other.img", "")))?;
     rig.expect("hostile: never answers again")?;
     obeys(&mut rig)?;
-    rig.lith(&format!("destroy {DRIVER_DOMAIN}"))?;
+    rig.lith(&format!("destroy --force {DRIVER_DOMAIN}"))?;
     rig.at("guest", |at| copy(&mut at.shell()))?;
     obeys(&mut rig)?;
     rig.lith("destroy guest")?;

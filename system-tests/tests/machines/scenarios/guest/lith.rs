@@ -31,15 +31,15 @@ fn commands(lab: &Lab) -> Result<()> {
         at.shell().check("while guest-tests disk /root; do :; done >/dev/null 2>&1 & true").map(drop)
     })?;
     rig.lith("destroy guest")?;
-    rig.wait_for_domains(2)?;
     // Destroyed in the middle of its writes, it starts on the same disk.
     rig.create("guest", &description("guest", &disk("/dev/vda", "")))?;
     rig.at("guest", |at| {
         at.boot()?;
         passes(&mut at.shell(), "disk /root")
     })?;
-    rig.lith("shutdown --wait guest")?;
-    rig.wait_for_domains(2)?;
+    // Name and disk are free at once.
+    rig.control().check("lith shutdown --wait guest && lith create /guest.toml")?;
+    rig.control().check("lith destroy guest && [ $(lith list | wc -l) -eq 3 ]")?;
     rig.power_off()?;
     check_and_remove(&image)
 }
@@ -61,8 +61,12 @@ fn shown(rig: &mut Rig) -> Result<()> {
         one["guest"] == "guest" && one["state"] == "ready" && one["image"] == "/dev/vda",
         "the disk is {one}"
     );
-    ensure!(rig.lith("info guest")?.contains("serves /dev/vda (raw, 256 MiB, 1 queue"), "lith info guest");
-    ensure!(rig.lith("dmesg")?.contains("init: ready"), "lith dmesg");
+    ensure!(rig.lith("info guest")?.contains("serves /dev/vda (raw, 256 MiB, 1 queue)"), "lith info guest");
+    // What domains write to the same console is no message of the hypervisor's.
+    ensure!(rig.lith("dmesg --all")?.contains("init: ready"), "lith dmesg --all");
+    let messages = rig.control().run("lith dmesg | grep -cv '^(xenolith) '")?;
+    ensure!(messages.output == "0", "lith dmesg has {} lines of others", messages.output);
+    ensure!(rig.json("dmesg --all")?.as_array().is_some_and(|lines| lines.len() > 9), "lith dmesg --json");
     let script = rig.lith("completion bash")?;
     ensure!(script.contains("complete"), "a script for completion: {script}");
     Ok(())
@@ -80,6 +84,10 @@ fn pauses(rig: &mut Rig) -> Result<()> {
     ensure!(rig.state("guest")?.as_deref() == Some("paused"), "a paused guest is {:?}", rig.state("guest")?);
     ensure!(seconds(rig)? == stopped, "a paused guest uses CPU time");
     ensure!(rig.refused("pause guest")?.contains("is paused already"), "pausing twice");
+    ensure!(
+        rig.refused("reboot guest")?.contains("`lith unpause guest` lets it hear"),
+        "a paused guest hears"
+    );
     rig.lith("unpause guest")?;
     rig.control().check("sleep 1")?;
     ensure!(seconds(rig)? > stopped, "a guest does not go on");
@@ -91,6 +99,7 @@ fn pauses(rig: &mut Rig) -> Result<()> {
 fn refuses(rig: &mut Rig) -> Result<()> {
     for (arguments, words) in [
         ("create /guest.toml", "there is a guest guest already"),
+        ("console domain-1", "domain-1 was not made by lith"),
         ("console nobody", "no guest is called nobody: there are guest"),
         ("destroy 77", "no guest is called 77"),
         ("destroy control", "this is the control domain; turn it off with `poweroff`"),
@@ -102,6 +111,12 @@ fn refuses(rig: &mut Rig) -> Result<()> {
     }
     let outcome = rig.control().run("lith frobnicate")?;
     ensure!(outcome.status == 2, "a command that is none ended with {}", outcome.status);
+    let outcome = rig.control().run("lith pause guest --json")?;
+    ensure!(
+        outcome.status == 2 && outcome.output.contains("--json is for"),
+        "pause --json: {}",
+        outcome.output
+    );
     Ok(())
 }
 
@@ -176,14 +191,20 @@ fn bad_files(lab: &Lab) -> Result<()> {
         ("kernel = \"/none\"\nmemory = \"64M\"\n", "kernel /none: No such file"),
         ("kernel = \"/not-a-kernel\"\nmemory = \"64M\"\n", "it is an ELF file"),
         (&format!("{tiny}memory = \"100G\"\n"), "/bad.toml:3:"),
-        ("kernel = \"/guest/tiny\"\nmemory = \"100G\"\n", "memory"),
+        ("kernel = \"/guest/tiny\"\nmemory = \"100G\"\n", "the guest needs 102400 MiB, and "),
         (&format!("{tiny}{}", disk("/none.img", "")), "disk /none.img: domain 1 cannot serve it: "),
         (
             &format!("{tiny}{}", disk("/dev/vda", "format = \"qcow2\"\n")),
             "disk /dev/vda: domain 1 cannot serve it: ",
         ),
-        (&format!("{tiny}[[disk]]\nimage = \"/x\"\nbackend = 9\n"), "disk /x"),
-        (&format!("{tiny}[[disk]]\nimage = \"/x\"\nbackend = \"web\"\n"), "web"),
+        (
+            &format!("{tiny}[[disk]]\nimage = \"/x\"\nbackend = 9\n"),
+            "disk /x: its backend, domain 9, is not there; ",
+        ),
+        (
+            &format!("{tiny}[[disk]]\nimage = \"/x\"\nbackend = \"web\"\n"),
+            "disk /x: its backend: no guest is ",
+        ),
     ] {
         rig.write("/bad.toml", text)?;
         let line = rig.refused("create /bad.toml")?;
@@ -191,6 +212,25 @@ fn bad_files(lab: &Lab) -> Result<()> {
         rig.wait_for_domains(2)?;
     }
     ensure!(rig.free_kib()? == free, "{} KiB are free, and were {free} before", rig.free_kib()?);
+    deaf(&mut rig, tiny)?;
+    ensure!(rig.free_kib()? == free, "{} KiB are free, and were {free} before", rig.free_kib()?);
     ensure!(rig.refused("create /nowhere.toml")?.contains("/nowhere.toml"), "a file that is not there");
     rig.power_off()
+}
+
+/// A guest that does not listen is not said to have been asked; what does not ask it works.
+fn deaf(rig: &mut Rig, kernel: &str) -> Result<()> {
+    rig.create("deaf", kernel)?;
+    for command in ["reboot", "shutdown --wait"] {
+        let line = rig.refused(&format!("{command} deaf"))?;
+        ensure!(line.contains("it does not listen") && line.contains("`lith destroy deaf`"), "{line}");
+        ensure!(line.contains("`lith reset deaf`") == (command == "reboot"), "{line}");
+    }
+    let first = rig.json("info deaf")?["domain"].clone();
+    rig.lith("reset deaf")?;
+    let second = rig.json("info deaf")?;
+    ensure!(second["domain"] != first && second["record"]["restarts"] == 1, "{first} became {second}");
+    rig.lith("destroy deaf")?;
+    ensure!(rig.state("deaf")?.is_none(), "a guest that was destroyed is {:?}", rig.state("deaf")?);
+    Ok(())
 }
