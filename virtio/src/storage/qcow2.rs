@@ -16,7 +16,6 @@ use imago::{DenyImplicitOpenGate, FormatAccess, FormatDriverBuilder};
 use super::{Geometry, Image};
 use crate::config::Format;
 use crate::core::memory::{Buffers, NotRam};
-use crate::devices::block::SECTOR;
 
 /// One file of a chain, open.
 type Opened = Arc<FormatAccess<ImageFile>>;
@@ -46,9 +45,8 @@ impl Qcow2Image {
             backing = Some(Arc::new(access));
         }
         let access = FormatAccess::new(layer(ImageFile::try_from(file)?, !read_only, backing)?);
-        let size = access.size();
         let geometry = Geometry {
-            size: size.saturating_sub(size % SECTOR),
+            size: access.size(),
             block: 512,
             physical: 4096,
             optimal: 0,

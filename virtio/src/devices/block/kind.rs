@@ -40,7 +40,7 @@ impl Opened for OpenedDisk {
         let text = format!(
             "serves {} ({}, {}, {queues} queues{})",
             config.image,
-            config.format.name(),
+            config.format().name(),
             size(block.geometry().size),
             if config.read_only { ", read-only" } else { "" },
         );
