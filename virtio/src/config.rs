@@ -66,7 +66,7 @@ pub struct DiskConfig {
     /// Whether the guest may only read.
     #[serde(default)]
     pub read_only: bool,
-    /// Whether the guest may give bytes up: a raw image gets holes for them.
+    /// Whether the guest may give bytes up, which become holes in the image's file.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub discard: bool,
     /// Request queues, 1 to [`MAX_QUEUES`]; one for each vCPU is a good number.

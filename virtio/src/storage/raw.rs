@@ -84,7 +84,7 @@ impl RawImage {
 }
 
 /// Whether the answer means that the file system or device cannot do it.
-fn is_impossible(error: rustix::io::Errno) -> bool {
+pub fn is_impossible(error: rustix::io::Errno) -> bool {
     use rustix::io::Errno;
     matches!(error, Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::NODEV)
 }
