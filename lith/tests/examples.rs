@@ -47,8 +47,8 @@ fn each_feature_has_an_example() {
         has("that action after a crash", &|guest| guest.on_crash == action);
     }
     let disks = || guests.iter().flat_map(|guest| &guest.devices.disks);
-    assert!(disks().any(|disk| disk.config.format == Format::Raw));
-    assert!(disks().any(|disk| disk.config.format == Format::Qcow2 && disk.config.backing.len() > 1));
+    assert!(disks().any(|disk| disk.config.format() == Format::Raw));
+    assert!(disks().any(|disk| disk.config.format() == Format::Qcow2 && disk.config.backing.len() > 1));
     assert!(disks().any(|disk| disk.config.read_only) && disks().any(|disk| !disk.config.serial.is_empty()));
     assert!(disks().any(|disk| matches!(disk.backend, Backend::Name(_))));
     assert!(disks().any(|disk| matches!(disk.backend, Backend::Number(number) if number.0 != 0)));

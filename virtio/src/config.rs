@@ -42,9 +42,16 @@ impl Format {
 pub struct Layer {
     /// Path in the backend's domain.
     pub image: String,
-    /// The file's format.
-    #[serde(default)]
-    pub format: Format,
+    /// The file's format. `None`: raw, unless its signature says another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
+}
+
+impl Layer {
+    /// The format that it is taken to have.
+    pub fn format(&self) -> Format {
+        self.format.unwrap_or_default()
+    }
 }
 
 /// A disk.
@@ -53,13 +60,13 @@ pub struct Layer {
 pub struct DiskConfig {
     /// Path of the image in the backend's domain, absolute.
     pub image: String,
-    /// The image's format.
-    #[serde(default)]
-    pub format: Format,
+    /// The image's format. `None`: raw, unless its signature says another, which is an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
     /// Whether the guest may only read.
     #[serde(default)]
     pub read_only: bool,
-    /// Whether the guest may give bytes up: a raw image gets holes for them.
+    /// Whether the guest may give bytes up, which become holes in the image's file.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub discard: bool,
     /// Request queues, 1 to [`MAX_QUEUES`]; one for each vCPU is a good number.
@@ -107,16 +114,21 @@ impl DiskConfig {
     pub const DEVICE_ID: u32 = 2;
 
     /// A writable disk with one queue.
-    pub fn new(image: impl Into<String>, format: Format) -> DiskConfig {
+    pub fn new(image: impl Into<String>, format: impl Into<Option<Format>>) -> DiskConfig {
         DiskConfig {
             image: image.into(),
-            format,
+            format: format.into(),
             read_only: false,
             discard: true,
             queues: 1,
             serial: String::new(),
             backing: Vec::new(),
         }
+    }
+
+    /// The format that the image is taken to have.
+    pub fn format(&self) -> Format {
+        self.format.unwrap_or_default()
     }
 
     /// Reads a slot's configuration. Zero bytes behind it are ignored.
@@ -160,7 +172,7 @@ impl DiskConfig {
         if !self.backing.iter().all(|layer| is_path(&layer.image)) {
             return refuse("backing", "every image must be an absolute path");
         }
-        let above = std::iter::once(self.format).chain(self.backing.iter().map(|layer| layer.format));
+        let above = std::iter::once(self.format()).chain(self.backing.iter().map(Layer::format));
         if above.take(self.backing.len()).any(|format| format == Format::Raw) {
             return refuse("backing", "a raw image has no backing file");
         }

@@ -22,6 +22,7 @@ pub mod devices;
 #[cfg(any(test, feature = "driver"))]
 pub mod driver;
 pub mod mock;
+pub mod signature;
 #[cfg(feature = "device")]
 pub mod storage;
 pub mod transport;

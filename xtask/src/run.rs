@@ -26,6 +26,9 @@ pub struct Options {
     /// guest writes is kept in it
     #[arg(long, value_name = "IMAGE")]
     disk: Option<PathBuf>,
+    /// Format of that image, which else its first bytes tell: raw or qcow2
+    #[arg(long, value_name = "FORMAT", requires = "disk")]
+    disk_format: Option<DiskFormat>,
     /// Make the guest's disk anew: target/guest-disk.img, which else keeps what earlier runs wrote
     #[arg(long, conflicts_with = "disk")]
     fresh: bool,
@@ -81,11 +84,13 @@ pub struct Options {
 
 /// Sets up, builds, and becomes QEMU.
 pub fn run(options: &Options) -> Result<()> {
+    // First of all: what is wrong with an image of the user's own is said before anything is built.
+    let own = options.own_disk()?;
     if options.qemu.is_none() {
         host::ensure(&[Need::QEMU])?;
     }
     let mut machine = Machine::new(options.boot()?);
-    machine.disks = options.disks()?;
+    machine.disks = options.disks(own)?;
     machine.gic = if options.gic == "2" { Gic::V2 } else { Gic::V3 };
     machine.cpus = options.cpus;
     machine.cpu.clone_from(&options.cpu);
@@ -163,14 +168,21 @@ impl Options {
         Ok(path)
     }
 
+    /// The disk of the user's own.
+    fn own_disk(&self) -> Result<Option<Disk>> {
+        let Some(file) = self.disk.clone() else { return Ok(None) };
+        let format = DiskFormat::of(&file, self.disk_format)?;
+        Ok(Some(Disk { file, format, bus: DiskBus::MmioSlot(domains::DISK_SLOT) }))
+    }
+
     /// The guest's disk, in the slot that the driver domain owns; a machine of one system has the user's disk only.
-    fn disks(&self) -> Result<Vec<Disk>> {
-        let file = match &self.disk {
-            Some(own) => own.clone(),
-            None if self.has_guest() => domains::disk(self.fresh)?,
-            None => return Ok(Vec::new()),
-        };
-        let format = DiskFormat::detect(&file)?;
-        Ok(vec![Disk { file, format, bus: DiskBus::MmioSlot(domains::DISK_SLOT) }])
+    fn disks(&self, own: Option<Disk>) -> Result<Vec<Disk>> {
+        Ok(match own {
+            Some(own) => vec![own],
+            None if self.has_guest() => {
+                vec![Disk::raw(domains::disk(self.fresh)?, DiskBus::MmioSlot(domains::DISK_SLOT))]
+            }
+            None => Vec::new(),
+        })
     }
 }

@@ -79,7 +79,7 @@ fn the_steps_are_those_of_xens_tools() {
     assert!(loaded[&Gfn(0x47c00)].starts_with(&[0xd0, 0x0d, 0xfe, 0xed]));
     let slots = xen.slots.borrow();
     assert_eq!(slots[0].device.ram, [backend::Bank { base: 0x4000_0000, size: 128 << 20 }]);
-    let expected = r#"{"image":"/a.img","format":"raw","read_only":false,"queues":2}"#;
+    let expected = r#"{"image":"/a.img","read_only":false,"queues":2}"#;
     assert_eq!(String::from_utf8_lossy(&slots[0].device.config), expected);
 }
 

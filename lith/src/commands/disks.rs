@@ -45,7 +45,7 @@ pub fn all_disks(xen: &dyn Xen, domains: &[Domain]) -> Result<Vec<GuestDisk>> {
             guest_domain: device.guest_domain,
             backend: device.backend,
             backend_domain: device.backend_domain,
-            format: config.as_ref().map_or("", |config| config.format.name()),
+            format: config.as_ref().map_or("", |config| config.format().name()),
             read_only: config.as_ref().is_some_and(|config| config.read_only),
             image: config.map_or_else(String::new, |config| config.image),
             state: device.state,

@@ -69,7 +69,7 @@ fn disk(table: &Table<'_>, vcpus: u16) -> Result<Disk, ConfigError> {
         read_only: table.bool("read_only")?.unwrap_or(false),
         queues: table.number("queues", 1, MAX_QUEUES)?.unwrap_or(vcpus.clamp(1, MAX_QUEUES)),
         serial,
-        backing: backing(table, format)?,
+        backing: backing(table, format.unwrap_or_default())?,
         ..DiskConfig::new(image(table)?, format)
     };
     let blob = config.to_blob().map_err(|error| table.bad("image", error.to_string()))?;
@@ -91,10 +91,12 @@ fn image(table: &Table<'_>) -> Result<String, ConfigError> {
     Ok(image)
 }
 
-fn format(table: &Table<'_>) -> Result<Format, ConfigError> {
+/// The format, if the file names one.
+fn format(table: &Table<'_>) -> Result<Option<Format>, ConfigError> {
     match table.text("format")?.as_deref() {
-        None | Some("raw") => Ok(Format::Raw),
-        Some("qcow2") => Ok(Format::Qcow2),
+        None => Ok(None),
+        Some("raw") => Ok(Some(Format::Raw)),
+        Some("qcow2") => Ok(Some(Format::Qcow2)),
         Some(other) => Err(table.no_choice("format", other, &["raw", "qcow2"])),
     }
 }
@@ -106,8 +108,9 @@ fn backing(table: &Table<'_>, format: Format) -> Result<Vec<Layer>, ConfigError>
         if above == Format::Raw {
             return Err(table.bad("backing", "a raw image has no file below it"));
         }
-        above = self::format(&layer)?;
-        layers.push(Layer { image: image(&layer)?, format: above });
+        let format = self::format(&layer)?;
+        above = format.unwrap_or_default();
+        layers.push(Layer { image: image(&layer)?, format });
     }
     if layers.len() > MAX_BACKING {
         return Err(table.bad("backing", format!("must be at most {MAX_BACKING} files")));

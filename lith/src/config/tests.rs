@@ -68,9 +68,12 @@ fn everything_can_be_said() {
         [Action::Preserve, Action::Destroy, Action::Restart]
     );
     let [first, second] = config.devices.disks.try_into().unwrap();
-    assert_eq!((first.config.format, first.config.queues, first.config.read_only), (Format::Qcow2, 4, false));
+    assert_eq!(
+        (first.config.format, first.config.queues, first.config.read_only),
+        (Some(Format::Qcow2), 4, false)
+    );
     assert_eq!(first.backend, Backend::Name("driver".into()));
-    assert_eq!(first.config.backing, [Layer { image: "/images/base.img".into(), format: Format::Raw }]);
+    assert_eq!(first.config.backing, [Layer { image: "/images/base.img".into(), format: None }]);
     assert_eq!(
         (second.config.queues, second.config.read_only, second.backend),
         (1, true, Backend::Number(DomId(3)))

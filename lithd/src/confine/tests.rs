@@ -89,6 +89,7 @@ fn serve(format: Format) {
         Format::Qcow2 => files::qcow2(&path, 8 << 20, None),
     }
     let opened = open(&DiskConfig::new(path.to_str().unwrap(), format), Duration::ZERO).unwrap();
+    let file = File::open(&path).unwrap();
     let ring = files::ring(RawImage::new(tempfile::tempfile().unwrap(), true).unwrap());
     // A confined process cannot remove it.
     drop(folder);
@@ -118,7 +119,8 @@ fn serve(format: Format) {
             false => writable.insert(0, (data, len)),
         }
         if kind > 10 {
-            driver.fill(data, &[0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0]);
+            // 1 MiB from the disk's first sector on.
+            driver.fill(data, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0]);
         }
         driver.offer(0, &readable, &writable);
         virtio::driver::kick(&mut transport, 0);
@@ -131,6 +133,9 @@ fn serve(format: Format) {
     request(0, 1 << 20, false);
     request(4, 0, true);
     request(13, 16, true);
+    let blocks = || rustix::fs::fstat(&file).unwrap().st_blocks;
+    let written = blocks();
     request(11, 16, true);
+    assert!(written >= 2048 && blocks() <= written - 2048, "{written} blocks, then {}", blocks());
     drop(transport);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use xenolith_abi::Intid;
 
 use anyhow::{Context, Result, ensure};
-use virtio::config::{DiskConfig, Format, SERIAL_LEN};
+use virtio::config::{DiskConfig, SERIAL_LEN};
 use virtio::devices::Kind as DeviceKind;
 use virtio::transport::mmio::registers;
 
@@ -72,7 +72,8 @@ fn generic(keys: &Keys) -> Result<&'static DeviceKind> {
 fn of_keys(keys: &Keys) -> Result<DiskConfig> {
     let word = |name: &str| keys.get(name).map(String::as_str);
     let image = word("params").context("params, the image's path, is missing")?;
-    let mut disk = DiskConfig::new(image, Format::Raw);
+    // libxl has no other format for such a disk, so that "raw" is nobody's word for what the image is.
+    let mut disk = DiskConfig::new(image, None);
     disk.read_only = match word("mode") {
         Some("w") => word("device-type") == Some("cdrom"),
         Some("r") => true,
@@ -100,6 +101,7 @@ fn number(keys: &Keys, name: &str) -> Result<u64> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use virtio::config::Format;
     use xenolith_abi::DomId;
 
     const DISK: Place = Place { kind: Kind::Disk, guest: DomId(1), device: 51712 };
@@ -143,6 +145,7 @@ mod tests {
         assert_eq!((job.guest, job.base, job.size, job.irq), (DomId(1), 0x200_0000, 0x200, Intid(33)));
         assert_eq!((disk.image.as_str(), disk.serial.as_str()), ("/images/a.img", "xvda"));
         assert!(!disk.read_only && disk.discard && job.queue_each && job.ram.is_empty());
+        assert_eq!(disk.format, None, "xl's raw is nobody's word");
         let with = |name: &str, value: &str| {
             let mut keys = self::disk();
             keys.insert(name.into(), value.into());

@@ -1,18 +1,19 @@
 //! Disks, and where they are attached.
 
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::str::FromStr;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
+use virtio::signature::Signature;
 
 use super::machine::escaped;
 
 /// How many virtio-mmio slots the board has.
 const MMIO_SLOTS: u32 = 32;
-/// What a qcow2 image begins with.
-const QCOW2_MAGIC: [u8; 4] = *b"QFI\xfb";
+/// Bytes of a disk's sector.
+const SECTOR: u64 = 512;
 
 /// How a disk is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,14 +35,41 @@ pub enum DiskFormat {
     Qcow2,
 }
 
+impl FromStr for DiskFormat {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let known = [DiskFormat::Raw, DiskFormat::Qcow2];
+        known.into_iter().find(|format| format.name() == name).context("raw and qcow2 are known")
+    }
+}
+
 impl DiskFormat {
-    /// The format of an image, by its first bytes.
-    pub fn detect(image: &Path) -> Result<Self> {
-        let mut file = File::open(image).with_context(|| format!("cannot open {}", image.display()))?;
-        let mut first = [0; QCOW2_MAGIC.len()];
-        // What is shorter than that is no qcow2 image either.
-        let known = file.read_exact(&mut first).is_ok() && first == QCOW2_MAGIC;
-        Ok(if known { DiskFormat::Qcow2 } else { DiskFormat::Raw })
+    /// The format of an image that a user brings: the one that `said` names, or else what its first bytes tell.
+    ///
+    /// # Errors
+    /// It cannot be opened, is neither raw nor qcow2 by its bytes, has not a single sector, or ends within one.
+    pub fn of(image: &Path, said: Option<DiskFormat>) -> Result<Self> {
+        let name = image.display();
+        let file = File::open(image).with_context(|| format!("cannot open {name}"))?;
+        let found = Signature::of_file(&file).with_context(|| format!("cannot read {name}"))?;
+        let format = match (said, found) {
+            (Some(said), _) => said,
+            (None, None) => DiskFormat::Raw,
+            (None, Some(Signature::Qcow2)) => DiskFormat::Qcow2,
+            (None, Some(other)) => bail!("{name} is {other}; --disk-format raw takes it as it is"),
+        };
+        let size = file.metadata()?.len();
+        if size == 0 && file.metadata()?.is_file() {
+            bail!("{name} is empty: it has no system to start");
+        }
+        if format == DiskFormat::Raw && !size.is_multiple_of(SECTOR) {
+            let whole = size.next_multiple_of(SECTOR);
+            bail!(
+                "{name} has {size} bytes, no multiple of {SECTOR}: `truncate -s {whole} {name}` fills it up"
+            );
+        }
+        Ok(format)
     }
 
     /// QEMU's name for it.
@@ -93,18 +121,25 @@ mod tests {
     use crate::process::line_of;
 
     #[test]
-    fn formats_are_told_by_their_first_bytes() {
+    fn an_image_is_what_its_bytes_or_its_user_say() {
         let dir = tempfile::tempdir().unwrap();
         let image = dir.path().join("image");
-        for (content, format) in [
-            (b"QFI\xfb\0\0\0\x03".as_slice(), DiskFormat::Qcow2),
-            (b"\0\0\0\0\0", DiskFormat::Raw),
-            (b"QF", DiskFormat::Raw),
-        ] {
-            std::fs::write(&image, content).unwrap();
-            assert_eq!(DiskFormat::detect(&image).unwrap(), format);
-        }
-        assert!(DiskFormat::detect(&dir.path().join("absent")).is_err());
+        let of = |start: &[u8], len: usize, said| {
+            let mut bytes = start.to_vec();
+            bytes.resize(len, 0);
+            std::fs::write(&image, bytes).unwrap();
+            DiskFormat::of(&image, said).map_err(|error| error.to_string())
+        };
+        assert_eq!(of(b"QFI\xfb\0\0\0\x03", 1000, None), Ok(DiskFormat::Qcow2));
+        assert_eq!(of(b"", 1024, None), Ok(DiskFormat::Raw));
+        assert_eq!(of(b"QF", 512, None), Ok(DiskFormat::Raw));
+        let vmdk = of(b"KDMV", 1024, None).unwrap_err();
+        assert!(vmdk.contains("VMDK") && vmdk.contains("qemu-img convert") && vmdk.contains("--disk-format"));
+        assert_eq!(of(b"KDMV", 1024, Some(DiskFormat::Raw)), Ok(DiskFormat::Raw));
+        assert!(of(b"", 0, None).unwrap_err().contains("is empty"));
+        let odd = of(b"", 1000, Some(DiskFormat::Raw)).unwrap_err();
+        assert!(odd.contains("1000 bytes") && odd.contains("truncate -s 1024"), "{odd}");
+        assert!(DiskFormat::of(&dir.path().join("absent"), None).is_err());
     }
 
     #[test]

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 #[test]
 fn little_is_needed() {
     let config = DiskConfig::from_blob(br#"{"image": "/disk.img"}"#).unwrap();
-    assert_eq!(config, DiskConfig::new("/disk.img", Format::Raw));
+    assert_eq!(config, DiskConfig::new("/disk.img", None));
+    assert_eq!(config.format(), Format::Raw);
 }
 
 #[test]
@@ -14,7 +15,8 @@ fn everything_can_be_said() {
         "backing": [{"image": "/mid.qcow2", "format": "qcow2"}, {"image": "/base.img"}]}"#;
     let config = DiskConfig::from_blob(text).unwrap();
     assert_eq!(config.backing.len(), 2);
-    assert_eq!(config.backing[1].format, Format::Raw);
+    assert_eq!((config.format, config.backing[1].format), (Some(Format::Qcow2), None));
+    assert_eq!(config.backing[1].format(), Format::Raw);
     assert!(config.read_only && !config.discard);
 }
 
@@ -33,10 +35,10 @@ fn errors_name_the_key() {
 proptest! {
     #[test]
     fn what_is_written_is_read(
-        image in "/[a-z/.é]{0,40}", qcow in any::<bool>(), read_only in any::<bool>(), discard in any::<bool>(),
+        image in "/[a-z/.é]{0,40}", qcow in any::<Option<bool>>(), read_only in any::<bool>(), discard in any::<bool>(),
         queues in 1..=MAX_QUEUES, serial in "[ -~]{0,20}", padding in 0..64usize,
     ) {
-        let format = if qcow { Format::Qcow2 } else { Format::Raw };
+        let format = qcow.map(|qcow| if qcow { Format::Qcow2 } else { Format::Raw });
         let config = DiskConfig { read_only, discard, queues, serial, ..DiskConfig::new(image, format) };
         let mut blob = config.to_blob().unwrap();
         blob.resize(blob.len() + padding, 0);

@@ -8,6 +8,7 @@ use imago::qcow2::Qcow2;
 use imago::{FormatCreateBuilder, file::File as ImageFile};
 use io_uring::IoUring;
 
+use crate::config::Format;
 use crate::storage::raw::RawImage;
 use crate::storage::uring::Uring;
 
@@ -24,11 +25,19 @@ pub fn raw(path: &Path, size: u64) {
 /// # Panics
 /// There is no room.
 pub fn qcow2(path: &Path, size: u64, backing: Option<&str>) {
+    qcow2_of(path, size, backing.map(|name| (name, Format::Raw)), 65536);
+}
+
+/// The same, with a backing image of any format and clusters of so many bytes.
+///
+/// # Panics
+/// There is no room, or there are no such clusters.
+pub fn qcow2_of(path: &Path, size: u64, backing: Option<(&str, Format)>, cluster: usize) {
     let file = OpenOptions::new().read(true).write(true).create_new(true).open(path).expect("there is room");
     let file = ImageFile::try_from(file).expect("it is a plain file");
-    let mut image = Qcow2::<ImageFile>::create_builder(file).size(size);
-    if let Some(backing) = backing {
-        image = image.backing(backing.to_owned(), "raw".to_owned());
+    let mut image = Qcow2::<ImageFile>::create_builder(file).size(size).cluster_size(cluster);
+    if let Some((backing, format)) = backing {
+        image = image.backing(backing.to_owned(), format.name().to_owned());
     }
     image.create().expect("there is room");
 }

@@ -16,7 +16,9 @@ use super::qcow2::Qcow2Image;
 use super::raw::RawImage;
 use super::uring::Uring;
 use super::workers::Workers;
-use crate::config::{DiskConfig, Format};
+use crate::config::{DiskConfig, Format, Layer};
+use crate::devices::block::SECTOR;
+use crate::signature::Signature;
 
 /// Threads for an image whose operations block.
 const THREADS: usize = 2;
@@ -52,11 +54,31 @@ pub enum OpenError {
         /// What is wrong with it.
         error: io::Error,
     },
+    /// Its bytes say that it is something else, and nobody said a format.
+    #[error(
+        "{path}: {signature}; `format = \"{}\"`{} serves it as it is",
+        if *.signature == Signature::Qcow2 { Format::Qcow2.name() } else { Format::Raw.name() },
+        if *.signature == Signature::Cd { " or `read_only = true`" } else { "" },
+    )]
+    Foreign {
+        /// The file.
+        path: String,
+        /// What it is.
+        signature: Signature,
+    },
     /// It has no room for a single sector.
     #[error("{path}: the image is empty")]
     Empty {
         /// The file.
         path: String,
+    },
+    /// It ends within a sector.
+    #[error("{path}: {size} bytes are no multiple of 512: `truncate -s {} {path}` fills the last sector up", size.next_multiple_of(SECTOR))]
+    Partial {
+        /// The file.
+        path: String,
+        /// Its bytes.
+        size: u64,
     },
     /// No threads or descriptors are to be had.
     #[error("{path}: cannot start: {error}")]
@@ -74,7 +96,7 @@ pub struct Opened {
     file: File,
     /// The same for direct I/O, of a raw image.
     direct: Option<File>,
-    below: Vec<(File, Format)>,
+    below: Vec<File>,
 }
 
 /// Opens a disk's files and locks them. If somebody has one, waits for it as long as `patience` says: the kernel takes
@@ -94,9 +116,8 @@ pub fn open(config: &DiskConfig, patience: Duration) -> Result<Opened, OpenError
     };
     let file = open_file(&config.image, config.read_only)?;
     let layers = config.backing.iter();
-    let below =
-        layers.map(|layer| Ok((open_file(&layer.image, true)?, layer.format))).collect::<Result<_, _>>()?;
-    let direct = match config.format {
+    let below = layers.map(|layer| open_file(&layer.image, true)).collect::<Result<_, _>>()?;
+    let direct = match config.format() {
         Format::Raw => open_direct(&config.image, &file, config.read_only),
         Format::Qcow2 => None,
     };
@@ -111,9 +132,13 @@ impl Opened {
     pub fn start(self) -> Result<Box<dyn Engine>, OpenError> {
         let Opened { config, file, direct, below } = self;
         let path = || config.image.clone();
-        let format = |error| OpenError::Format { path: path(), format: config.format.name(), error };
+        let format = |error| OpenError::Format { path: path(), format: config.format().name(), error };
         let start = |error| OpenError::Start { path: path(), error };
-        let engine: Box<dyn Engine> = match config.format {
+        object(&file, &config.image, config.format, config.read_only)?;
+        for (layer, file) in config.backing.iter().zip(&below) {
+            object(file, &layer.image, layer.format, true)?;
+        }
+        let engine: Box<dyn Engine> = match config.format() {
             Format::Raw => {
                 let image = RawImage::new(file, config.read_only).map_err(format)?.with_direct(direct);
                 match Uring::new(image) {
@@ -123,14 +148,31 @@ impl Opened {
                 }
             }
             Format::Qcow2 => {
+                let formats = config.backing.iter().map(Layer::format);
+                let below = below.into_iter().zip(formats).collect();
                 let image = Qcow2Image::new(file, config.read_only, below).map_err(format)?;
                 Box::new(Workers::new(image, THREADS).map_err(start)?)
             }
         };
-        if engine.geometry().size == 0 {
-            return Err(OpenError::Empty { path: path() });
+        match engine.geometry().size {
+            0 => Err(OpenError::Empty { path: path() }),
+            size if !size.is_multiple_of(SECTOR) => Err(OpenError::Partial { path: path(), size }),
+            _ => Ok(engine),
         }
-        Ok(engine)
+    }
+}
+
+/// Refuses a file whose bytes say that it is something else than what nobody has said that it is.
+fn object(file: &File, path: &str, format: Option<Format>, read_only: bool) -> Result<(), OpenError> {
+    if format.is_some() {
+        return Ok(());
+    }
+    let failed = |error| OpenError::Open { path: path.into(), error };
+    match Signature::of_file(file).map_err(failed)? {
+        Some(signature) if !signature.allows(Format::default(), read_only) => {
+            Err(OpenError::Foreign { path: path.into(), signature })
+        }
+        _ => Ok(()),
     }
 }
 

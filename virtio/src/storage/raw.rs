@@ -11,7 +11,6 @@ use rustix::fs::{
 
 use super::{Geometry, Image, vectored};
 use crate::core::memory::Buffers;
-use crate::devices::block::SECTOR;
 
 /// Bytes of a single write where zeroes must be written.
 const ZEROES: usize = 1 << 16;
@@ -25,7 +24,7 @@ pub struct RawImage {
 }
 
 impl RawImage {
-    /// The image in `file`, which must be open for what is wanted. Bytes behind the last whole sector are left out.
+    /// The image in `file`, which must be open for what is wanted.
     ///
     /// # Errors
     /// Neither a plain file nor a block device, or what the system says.
@@ -43,14 +42,7 @@ impl RawImage {
             true => (ioctl_blksszget(&file)?.max(512), ioctl_blkpbszget(&file)?.max(512)),
             false => (512, 4096),
         };
-        let geometry = Geometry {
-            size: size.saturating_sub(size % SECTOR),
-            block,
-            physical,
-            optimal: 0,
-            discard: physical,
-            read_only,
-        };
+        let geometry = Geometry { size, block, physical, optimal: 0, discard: physical, read_only };
         Ok(RawImage { file, direct: None, geometry })
     }
 
@@ -92,7 +84,7 @@ impl RawImage {
 }
 
 /// Whether the answer means that the file system or device cannot do it.
-fn is_impossible(error: rustix::io::Errno) -> bool {
+pub fn is_impossible(error: rustix::io::Errno) -> bool {
     use rustix::io::Errno;
     matches!(error, Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::NODEV)
 }

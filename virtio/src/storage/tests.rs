@@ -230,9 +230,51 @@ fn images_that_cannot_be_used_say_why() {
     assert!(said("none.img", Format::Raw).contains("No such file"));
     File::create(folder.path().join("empty.img")).unwrap();
     assert!(said("empty.img", Format::Raw).contains("empty"));
+    File::create(folder.path().join("odd.img")).unwrap().set_len(1000).unwrap();
+    let odd = said("odd.img", Format::Raw);
+    assert!(odd.contains("1000 bytes") && odd.contains("truncate -s 1024"), "{odd}");
     assert!(said("", Format::Raw).contains("directory"));
     std::fs::write(folder.path().join("text.img"), [b'x'; 4096]).unwrap();
     assert!(said("text.img", Format::Qcow2).contains("cannot be used as a qcow2 image"));
+}
+
+#[test]
+fn foreign_formats_are_raw_only_by_somebodys_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let write = |name: &str, at: usize, mark: &[u8]| {
+        let mut bytes = vec![0; 64 << 10];
+        bytes[at..at + mark.len()].copy_from_slice(mark);
+        std::fs::write(path(name), bytes).unwrap();
+    };
+    write("a.vmdk", 0, b"KDMV");
+    write("a.vdi", 64, b"\x7f\x10\xda\xbe");
+    write("a.vhd", (64 << 10) - 512, b"conectix");
+    write("a.iso", 32769, b"CD001");
+    write("a.xz", 0, b"\xfd7zXZ\0");
+    files::qcow2(Path::new(&path("a.qcow2")), 1 << 20, None);
+    for (name, word) in [
+        ("a.vmdk", "-f vmdk"),
+        ("a.vdi", "-f vdi"),
+        ("a.vhd", "-f vpc"),
+        ("a.iso", "read_only"),
+        ("a.xz", "unxz"),
+        ("a.qcow2", "\"qcow2\""),
+    ] {
+        let before = std::fs::read(path(name)).unwrap();
+        let error = open(&DiskConfig::new(path(name), None)).err().unwrap();
+        assert!(matches!(error, OpenError::Foreign { .. }), "{error}");
+        assert!(error.to_string().contains(word), "{error}");
+        assert_eq!(std::fs::read(path(name)).unwrap(), before, "{name} was written");
+        assert!(open(&DiskConfig::new(path(name), Format::Raw)).is_ok(), "{name}");
+    }
+    assert!(open(&DiskConfig { read_only: true, ..DiskConfig::new(path("a.iso"), None) }).is_ok());
+    assert!(open(&DiskConfig::new(path("a.qcow2"), Format::Qcow2)).is_ok());
+    // A layer that is none of what it is taken for would be read wrongly.
+    files::qcow2(Path::new(&path("top.qcow2")), 1 << 20, Some("a.vdi"));
+    let mut top = DiskConfig::new(path("top.qcow2"), Format::Qcow2);
+    top.backing.push(Layer { image: path("a.vdi"), format: None });
+    assert!(open(&top).err().unwrap().to_string().contains("VDI"));
 }
 
 /// Whether `qemu-img` finds nothing wrong with an image. Where there is none, standard error is told.
@@ -256,7 +298,7 @@ fn qcow2_with_a_backing_file() {
     let mut config = DiskConfig::new(top.to_str().unwrap(), Format::Qcow2);
     // The header names it, the configuration does not: it is not opened.
     assert!(open(&config).is_err());
-    config.backing.push(Layer { image: base.to_str().unwrap().into(), format: Format::Raw });
+    config.backing.push(Layer { image: base.to_str().unwrap().into(), format: Some(Format::Raw) });
     let mut engine = open(&config).map_err(|error| error.to_string()).unwrap();
     assert_eq!(engine.geometry().size, 1 << 20);
     let guest = guest();

@@ -40,7 +40,7 @@ impl Opened for OpenedDisk {
         let text = format!(
             "serves {} ({}, {}, {queues} queue{}{})",
             config.image,
-            config.format.name(),
+            config.format().name(),
             size(block.geometry().size),
             if queues == 1 { "" } else { "s" },
             if config.read_only { ", read-only" } else { "" },

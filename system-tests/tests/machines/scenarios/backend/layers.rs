@@ -5,7 +5,7 @@ mod ranges;
 
 use std::fs;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use testbed::disk_image::make_ext4;
 use testbed::host::{Need, ensure as ensure_host};
 use testbed::kernel::Series;
@@ -20,6 +20,9 @@ const DISK: &str = "[[disk]]\nimage = \"/images/top.qcow2\"\nformat = \"qcow2\"\
                     backing = [{ image = \"/images/base.img\", format = \"raw\" }]\n";
 /// Size of the lower image in MiB.
 const BASE_MIB: u64 = 32;
+
+/// Size of a file that the guest removes again, in MiB.
+const PASSING_MIB: u64 = 8;
 
 /// The guest mounts a file system of the lower image, and writes a file.
 pub fn run(lab: &Lab) -> Result<()> {
@@ -45,11 +48,16 @@ pub fn run(lab: &Lab) -> Result<()> {
     rig.at("guest", |at| {
         let mut shell = at.shell();
         shell.check("mount -t ext4 /dev/vda /mnt && cp /bin/guest-tests /mnt/copy")?;
-        shell.check("fstrim /mnt && umount /mnt")?;
+        shell.check(&format!("dd if=/dev/urandom of=/mnt/passing bs=1M count={PASSING_MIB} conv=fsync"))?;
+        shell.check("rm /mnt/passing && sync && fstrim /mnt && umount /mnt")?;
         ranges::use_them(&mut shell)
     })?;
     rig.lith("destroy guest")?;
     ranges::are_given_back(&mut rig)?;
+    let used = rig.control().check("du -k /images/top.qcow2")?;
+    let used: u64 = used.split_whitespace().next().and_then(|kib| kib.parse().ok()).context(used)?;
+    let copy = fs::metadata(&lab.assets.guest_tests)?.len() >> 10;
+    ensure!(used < copy + (PASSING_MIB << 9), "the upper image takes {used} KiB, for {copy} KiB of a file");
     rig.control().check("until umount /images 2>/dev/null; do sleep 0.1; done")?;
     rig.power_off()?;
 
