@@ -33,8 +33,9 @@ const MAX_EVENT_CHANNEL: u32 = 1023;
 const GRANT_VERSION: u32 = 1;
 /// SPIs of a guest: as many as its emulated UART and its virtio devices have.
 const SPIS: u32 = 1 + layout::MAX_VIRTIO_MMIO;
-/// PSTATE of a starting vCPU: EL1 with its own stack pointer, all interrupts masked (`PSR_GUEST64_INIT`).
-const PSTATE: u64 = 0x1c5;
+/// PSTATE of a starting vCPU: EL1 with its own stack pointer, debug exceptions, SErrors and interrupts masked, as Linux's boot
+/// protocol asks for (Documentation/arch/arm64/booting, "CPU mode") and PSCI gives to every other vCPU. Xen's tools leave D clear.
+const PSTATE: u64 = 0x3c5;
 /// SCTLR_EL1 of a starting vCPU: MMU and caches off, the bits that must be set (`SCTLR_GUEST_INIT`).
 const SCTLR: u64 = 0x00c5_0078;
 

@@ -73,7 +73,7 @@ fn the_steps_are_those_of_xens_tools() {
     );
     let context = xen.context.get().unwrap();
     assert_eq!((context.user_regs.pc, context.user_regs.x[0]), (0x4000_0000, 0x47c0_0000));
-    assert_eq!((context.user_regs.cpsr, context.sctlr, context.flags), (0x1c5, 0x00c5_0078, 1));
+    assert_eq!((context.user_regs.cpsr, context.sctlr, context.flags), (0x3c5, 0x00c5_0078, 1));
     let loaded = xen.loaded.borrow();
     assert_eq!((loaded[&Gfn(0x40000)] == files().kernel, loaded[&Gfn(0x47e00)].len()), (true, 0xfe123));
     assert!(loaded[&Gfn(0x47c00)].starts_with(&[0xd0, 0x0d, 0xfe, 0xed]));
