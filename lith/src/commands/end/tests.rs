@@ -24,7 +24,7 @@ pub(in crate::commands) fn world(name: &str) -> (FakeXen, Registry, Folder) {
 pub(in crate::commands) fn web(more: &str) -> Record {
     let text = format!("name = \"web\"\nkernel = \"/k\"\nmemory = \"64M\"\n{more}");
     let config = GuestConfig::parse(Path::new("/x.toml"), &text).unwrap();
-    Record { domain: DomId(7), uuid: UUID, monitor: 1, restarts: 0, config }
+    Record { domain: DomId(7), uuid: UUID, ports: [2, 1], monitor: 1, restarts: 0, config }
 }
 
 fn flags(xen: &FakeXen, flags: u32) {
