@@ -132,6 +132,9 @@ fn a_guest_that_does_not_end_is_given_up_with_the_next_step() {
     for words in ["is idle still after 5 s", "`lith reset web`", "`lith destroy web`"] {
         assert!(hangs.contains(words), "{hangs}");
     }
+    xen.create_slot(&device(2, br#"{"image":"/a.img","format":"raw"}"#)).unwrap();
+    xen.slot_becomes.replace(Some((SlotState::Gone, String::new())));
+    assert!(says().contains("after 5 s (disk /a.img gone);"), "the likely reason: {}", says());
     flags(&xen, info_flag::DYING);
     assert!(says().contains("others still use pages of its domain 7"), "{}", says());
 }
