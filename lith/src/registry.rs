@@ -22,6 +22,8 @@ use xenolith_abi::DomId;
 pub const FOLDER: &str = "/run/lith";
 /// How long a name that has no record any more may still be taken.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a name that has a record may be had by someone who only looks.
+const INSTANT: Duration = Duration::from_millis(100);
 /// How often it is tried meanwhile.
 const PERIOD: Duration = Duration::from_millis(20);
 
@@ -77,7 +79,9 @@ impl Registry {
         let file = file.with_context(|| format!("cannot make {}", path.display()))?;
         let begun = Instant::now();
         while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            if self.get(name).is_some() || begun.elapsed() >= PATIENCE {
+            // Someone who only looks whether it is free has it for an instant.
+            let most = if self.get(name).is_some() { INSTANT } else { PATIENCE };
+            if begun.elapsed() >= most {
                 bail!("there is a guest {name} already: see `lith list`");
             }
             std::thread::sleep(PERIOD);
