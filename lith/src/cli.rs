@@ -53,6 +53,8 @@ pub enum Command {
     List,
     /// Connect to a guest's console; Ctrl-] leaves it
     Console(Guest),
+    /// Look after a guest again whose monitor was killed
+    Attach(Guest),
     /// Stop a guest until it is unpaused
     Pause(Guest),
     /// Let a paused guest go on
@@ -120,6 +122,7 @@ impl Command {
             | Command::Disk(DiskCommand::List) => true,
             Command::Autostart { .. }
             | Command::Console(_)
+            | Command::Attach(_)
             | Command::Pause(_)
             | Command::Unpause(_)
             | Command::Shutdown { .. }

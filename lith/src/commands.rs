@@ -36,6 +36,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Create { file, paused, console } => create::run(&registry()?, &file, paused, console, json),
         Command::List => domains::list(&RealXen::open()?, &registry()?, json),
         Command::Console(guest) => console::run(&RealXen::open()?, &registry()?, &guest.guest),
+        Command::Attach(guest) => create::attach(&RealXen::open()?, &registry()?, &guest.guest),
         Command::Pause(guest) => control::pause(&RealXen::open()?, &registry()?, &guest.guest),
         Command::Unpause(guest) => control::unpause(&RealXen::open()?, &registry()?, &guest.guest),
         Command::Shutdown { guest: Some(guest), wait, timeout, .. } => {

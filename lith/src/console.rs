@@ -25,6 +25,12 @@ pub struct ConsoleRing {
 }
 
 impl ConsoleRing {
+    /// The rings of a guest that another process has served: where that was stands in the page, for the guest. One that has
+    /// written something else there has only itself to blame for what it reads and prints.
+    pub fn resume(page: &dyn SharedPage) -> ConsoleRing {
+        ConsoleRing { out_cons: page.load(OUT_CONS), in_prod: page.load(IN_PROD) }
+    }
+
     /// Takes what the guest has written, at most one ring full, and adds it to `output`. Returns whether the guest is to
     /// be told that there is room again.
     pub fn drain(&mut self, page: &dyn SharedPage, output: &mut Vec<u8>) -> bool {

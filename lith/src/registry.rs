@@ -1,6 +1,6 @@
 //! What is known of the guests besides what the hypervisor knows: files in one folder.
 //!
-//! For a guest `web` there are `web.json` (its record), `web.sock` (its monitor's socket), `web.log` (its monitor's
+//! For a guest `web` there are `web.json` (its record), `web.store` (what its monitor keeps for it), `web.sock` (its monitor's socket), `web.log` (its monitor's
 //! log) and `web.lock`, which the monitor holds as long as it lives. So a name is free again even after a monitor that
 //! was killed, and a record is believed only together with the hypervisor's word that the domain is the same.
 
@@ -22,6 +22,8 @@ use xenolith_abi::DomId;
 pub const FOLDER: &str = "/run/lith";
 /// How long a name that has no record any more may still be taken.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a name that has a record may be had by someone who only looks.
+const INSTANT: Duration = Duration::from_millis(100);
 /// How often it is tried meanwhile.
 const PERIOD: Duration = Duration::from_millis(20);
 
@@ -32,6 +34,8 @@ pub struct Record {
     pub domain: DomId,
     /// The domain's UUID.
     pub uuid: Uuid,
+    /// The domain's ends of the event channels of its console and its store.
+    pub ports: [u32; 2],
     /// The process that looks after it.
     pub monitor: u32,
     /// Times that it was started again.
@@ -75,7 +79,9 @@ impl Registry {
         let file = file.with_context(|| format!("cannot make {}", path.display()))?;
         let begun = Instant::now();
         while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            if self.get(name).is_some() || begun.elapsed() >= PATIENCE {
+            // Someone who only looks whether it is free has it for an instant.
+            let most = if self.get(name).is_some() { INSTANT } else { PATIENCE };
+            if begun.elapsed() >= most {
                 bail!("there is a guest {name} already: see `lith list`");
             }
             std::thread::sleep(PERIOD);
@@ -96,16 +102,32 @@ impl Registry {
     ///
     /// The file cannot be written.
     pub fn write(&self, record: &Record) -> Result<()> {
-        let path = self.path(&record.config.name, "json");
-        let fresh = self.path(&record.config.name, "json.new");
-        let written = std::fs::write(&fresh, serde_json::to_vec_pretty(record)?)
-            .and_then(|()| std::fs::rename(&fresh, &path));
+        self.replace(&record.config.name, "json", &serde_json::to_vec_pretty(record)?)
+    }
+
+    /// Writes what a guest's monitor keeps for its guest, for a monitor that comes after it.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn write_store(&self, name: &str, state: &[u8]) -> Result<()> {
+        self.replace(name, "store", state)
+    }
+
+    /// What a guest's monitor has kept for its guest; nothing if there is nothing.
+    pub fn read_store(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name, "store")).unwrap_or_default()
+    }
+
+    fn replace(&self, name: &str, ending: &str, content: &[u8]) -> Result<()> {
+        let (path, fresh) = (self.path(name, ending), self.path(name, &format!("{ending}.new")));
+        let written = std::fs::write(&fresh, content).and_then(|()| std::fs::rename(&fresh, &path));
         written.with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// Removes what belongs to a guest that is gone, but its log, and its lock, which ends with its holder.
     pub fn remove(&self, name: &str) {
-        for ending in ["json", "json.new", "sock"] {
+        for ending in ["json", "json.new", "store", "store.new", "sock"] {
             // What is not there need not be removed, and nothing depends on the rest.
             let _ = std::fs::remove_file(self.path(name, ending));
         }
@@ -194,7 +216,7 @@ pub(crate) mod tests {
     fn record(name: &str, domain: DomId) -> Record {
         let text = format!("name = \"{name}\"\nkernel = \"/k\"\nmemory = \"64M\"\n");
         let config = GuestConfig::parse(Path::new("/x.toml"), &text).unwrap();
-        Record { domain, uuid: Uuid::from_bytes([1; 16]), monitor: 1, restarts: 0, config }
+        Record { domain, uuid: Uuid::from_bytes([1; 16]), ports: [2, 1], monitor: 1, restarts: 0, config }
     }
 
     #[test]
@@ -210,8 +232,11 @@ pub(crate) mod tests {
         assert_eq!(registry.domain_called("web").unwrap(), DomId(6));
         assert_eq!(registry.domain_called("control").unwrap(), DomId::CONTROL);
         assert!(registry.domain_called("mail").unwrap_err().to_string().contains("`lith list`"));
+        assert!(registry.read_store("web").is_empty());
+        registry.write_store("web", b"state").unwrap();
+        assert_eq!(registry.read_store("web"), b"state");
         registry.remove("web");
-        assert_eq!(registry.get("web"), None);
+        assert_eq!((registry.get("web"), registry.read_store("web")), (None, vec![]));
     }
 
     #[test]

@@ -108,6 +108,11 @@ impl Assembler {
         Ok(total.saturating_sub(self.bytes.len()))
     }
 
+    /// The bytes of the message that is begun.
+    pub fn begun(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Adds bytes, at most as many as it [`wants`](Assembler::wants); returns a message that is complete with them.
     ///
     /// # Errors

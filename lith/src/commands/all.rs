@@ -36,6 +36,22 @@ struct Guest {
 ///
 /// The hypervisor refuses something, or guests had to be destroyed; the error says which, and why each.
 pub fn shutdown(xen: &dyn Xen, registry: &Registry, most: Duration) -> Result<()> {
+    end_all(xen, registry, most, &|guest| {
+        let name = &guest.config.name;
+        if registry.is_free(name) {
+            create::take_over(name)?;
+        }
+        ask(registry, name, Command::Retire).map(drop)
+    })
+}
+
+/// The same; `retire` asks a guest.
+fn end_all(
+    xen: &dyn Xen,
+    registry: &Registry,
+    most: Duration,
+    retire: &dyn Fn(&Record) -> Result<()>,
+) -> Result<()> {
     say_who_ends_with_the_machine(xen, registry)?;
     let mut guests = Vec::new();
     for record in registry.list()? {
@@ -44,11 +60,10 @@ pub fn shutdown(xen: &dyn Xen, registry: &Registry, most: Duration) -> Result<()
         }
     }
     let mut destroyed = Vec::new();
-    let retire = |guest: &Record| ask(registry, &guest.config.name, Command::Retire).map(drop);
     let begun = xen.now();
     let mut news = NEWS;
     poll_until(xen, PERIOD, most, || {
-        step(xen, registry, &mut guests, &mut destroyed, &retire)?;
+        step(xen, registry, &mut guests, &mut destroyed, retire)?;
         let waited = xen.now().saturating_sub(begun);
         if waited >= news && !guests.is_empty() {
             news = waited.saturating_add(NEWS);

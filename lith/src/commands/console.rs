@@ -3,7 +3,7 @@
 use std::io::{BufRead, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::AsFd;
 
@@ -49,6 +49,12 @@ pub fn connect(registry: &Registry, name: &str) -> Result<()> {
     drop(terminal);
     match left? {
         Left::Key => eprintln!("\nLeft the console of {name}; it runs on."),
+        // A monitor removes the record before it ends.
+        Left::End if registry.get(name).is_some() => {
+            bail!(
+                "the monitor of guest {name} has ended, and the guest may run on: `lith attach {name}` starts one"
+            )
+        }
         Left::End => eprintln!("\nGuest {name} has ended."),
     }
     Ok(())

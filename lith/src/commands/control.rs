@@ -21,7 +21,8 @@ pub fn connect(registry: &Registry, name: &str) -> Result<UnixStream> {
     stream.with_context(|| {
         let log = registry.log(name);
         format!(
-            "guest {name}: nobody looks after it any more (see {}); `lith destroy {name}` removes it",
+            "guest {name}: nobody looks after it any more (see {}); `lith attach {name}` does that again, `lith destroy {name}` \
+             removes it",
             log.display()
         )
     })
@@ -95,7 +96,7 @@ mod tests {
         let (_, registry, _folder) = world("alone");
         let error = connect(&registry, "web").unwrap_err().to_string();
         assert!(
-            error.contains("nobody looks after it any more") && error.contains("lith destroy web"),
+            error.contains("nobody looks after it any more") && error.contains("`lith attach web`"),
             "{error}"
         );
     }

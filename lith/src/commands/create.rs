@@ -8,10 +8,12 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use super::console;
+use super::domains::find_monitored;
 use crate::config::GuestConfig;
 use crate::monitor::{Order, Report};
 use crate::output::{print, print_json, tell};
 use crate::registry::Registry;
+use crate::xen::Xen;
 use xenolith_abi::DomId;
 
 #[derive(Serialize)]
@@ -41,8 +43,24 @@ pub fn run(registry: &Registry, file: &Path, paused: bool, connect: bool, json: 
 /// Makes a guest; returns its domain.
 pub fn make(config: GuestConfig, paused: bool) -> Result<DomId> {
     let name = config.name.clone();
-    let order = Order { config: absolute(config)?, paused };
+    let order = Order::Create { config: Box::new(absolute(config)?), paused };
     follow(&mut start_monitor()?, &order).with_context(|| format!("cannot create guest {name}"))
+}
+
+/// `lith attach`.
+pub fn attach(xen: &dyn Xen, registry: &Registry, who: &str) -> Result<()> {
+    let name = find_monitored(xen, registry, who)?.config.name;
+    let domain = take_over(&name)?;
+    print(&format!(
+        "Guest {name}, domain {}, is looked after again; its console is `lith console {name}`.\n",
+        domain.0
+    ))
+}
+
+/// Starts a monitor for a guest whose own has ended; returns the guest's domain.
+pub fn take_over(name: &str) -> Result<DomId> {
+    let order = Order::Attach { name: name.to_owned() };
+    follow(&mut start_monitor()?, &order).with_context(|| format!("cannot look after guest {name}"))
 }
 
 /// The monitor works in another folder.
@@ -62,7 +80,7 @@ fn start_monitor() -> Result<Child> {
     monitor.with_context(|| format!("cannot run {}", program.display()))
 }
 
-/// Gives the order and listens to the reports; returns the guest's domain.
+/// Gives the order, and listens to the reports; returns the guest's domain.
 fn follow(monitor: &mut Child, order: &Order) -> Result<DomId> {
     let mut input = monitor.stdin.take().context("no way to the monitor")?;
     let output = monitor.stdout.take().context("no way from the monitor")?;

@@ -229,7 +229,16 @@ mod tests {
             let text = format!("name = \"{name}\"\nkernel = \"/k\"\nmemory = \"64M\"\n");
             let config = GuestConfig::parse(Path::new("/x.toml"), &text).unwrap();
             let uuid = Uuid::from_bytes([3; 16]);
-            registry.write(&Record { domain: DomId(domain), uuid, monitor: 1, restarts: 0, config }).unwrap();
+            registry
+                .write(&Record {
+                    domain: DomId(domain),
+                    uuid,
+                    ports: [2, 1],
+                    monitor: 1,
+                    restarts: 0,
+                    config,
+                })
+                .unwrap();
         }
         (xen, registry, folder)
     }

@@ -119,9 +119,13 @@ fn await_end(xen: &dyn Xen, registry: &Registry, guest: &Record, most: Duration)
             guest.domain.0
         );
     }
+    let domains = all(xen, registry)?;
+    let notes =
+        domains.iter().find(|domain| domain.domain == guest.domain).map_or(&[][..], |found| &found.notes);
+    let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) };
     bail!(
-        "guest {name} has taken the request, and is {now} still after {seconds} s; it may end later. `lith reset {name}` \
-         starts it again at once, `lith destroy {name}` ends it"
+        "guest {name} has taken the request, and is {now} still after {seconds} s{notes}; it may end later. `lith reset \
+         {name}` starts it again at once, `lith destroy {name}` ends it"
     )
 }
 

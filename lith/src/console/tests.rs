@@ -73,3 +73,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn another_process_goes_on_where_the_last_one_was() {
+    let (page, mut ring, mut printed) = (MockPage::default(), ConsoleRing::default(), Vec::new());
+    print(&page, b"before");
+    ring.drain(&page, &mut printed);
+    ring.feed(&page, b"ls\n");
+    print(&page, b" and after");
+    let mut ring = ConsoleRing::resume(&page);
+    assert!(ring.drain(&page, &mut printed));
+    assert_eq!(ring.feed(&page, b"pwd\n"), 4);
+    assert_eq!((printed.as_slice(), typed(&page).as_slice()), (&b"before and after"[..], &b"ls\npwd\n"[..]));
+}

@@ -61,30 +61,51 @@ pub struct Attached {
     store_port: Port,
     input: Vec<u8>,
     said_broken: bool,
+    /// Something has gone through the store's page since its state was taken.
+    is_unsaved: bool,
 }
 
 impl Attached {
-    /// Connects to a guest that was just built.
+    /// Connects to a guest that was just built, or, with what an earlier monitor has kept, to one that runs.
     ///
     /// # Errors
     ///
     /// Its pages cannot be mapped, or its event channels not bound.
-    pub fn new(xen: &dyn Xen, events: &dyn Events, config: &GuestConfig, built: Built) -> Result<Attached> {
+    pub fn new(
+        xen: &dyn Xen,
+        events: &dyn Events,
+        config: &GuestConfig,
+        built: Built,
+        kept: Option<&[u8]>,
+    ) -> Result<Attached> {
         let page = |frame: Gfn| xen.map(built.domain, frame);
         let console = page(layout::CONSOLE_PAGE).context("cannot reach the guest's console")?;
         let store = page(layout::STORE_PAGE).context("cannot reach the guest's store")?;
         let console_port = events.bind(built.domain, built.console_port)?;
         let store_port =
             events.bind(built.domain, built.store_port).inspect_err(|_| events.unbind(console_port))?;
+        let (ring, connection) = match kept {
+            None => (ConsoleRing::default(), RingConnection::new(nodes(config, &built))),
+            Some(kept) => {
+                let nothing = GuestStore::new(built.domain, []);
+                (ConsoleRing::resume(&*console), RingConnection::resume(nothing, kept, &*store))
+            }
+        };
+        if kept.is_some() {
+            // What the guest was to be told may have been lost with the monitor that was to tell it.
+            events.notify(console_port);
+            events.notify(store_port);
+        }
         Ok(Attached {
             built,
             pages: Some([console, store]),
-            ring: ConsoleRing::default(),
+            ring,
             console_port,
-            connection: RingConnection::new(nodes(config, &built)),
+            connection,
             store_port,
             input: Vec::new(),
             said_broken: false,
+            is_unsaved: true,
         })
     }
 
@@ -110,6 +131,7 @@ impl Attached {
         let served = self.connection.serve(&**store);
         if served.notify {
             events.notify(self.store_port);
+            self.is_unsaved = true;
         }
         printed || served.more
     }
@@ -122,6 +144,11 @@ impl Attached {
     /// Takes what was typed.
     pub fn type_in(&mut self, bytes: &[u8]) {
         self.input.extend_from_slice(bytes);
+    }
+
+    /// What a later monitor needs to go on with the guest's store, if it has changed since this was asked last.
+    pub fn unsaved_state(&mut self) -> Option<Vec<u8>> {
+        std::mem::take(&mut self.is_unsaved).then(|| self.connection.save())
     }
 
     /// How the guest has broken its store's protocol; once.
@@ -147,6 +174,7 @@ impl Attached {
         if self.connection.set(SHUTDOWN, request).is_err() {
             bail!("it has filled its store");
         }
+        self.is_unsaved = true;
         Ok(())
     }
 
@@ -160,6 +188,7 @@ impl Attached {
     pub fn withdraw_request(&mut self) {
         // A store that is too full for a shorter value than the one that stands there is none.
         let _ = self.connection.set(SHUTDOWN, "");
+        self.is_unsaved = true;
     }
 }
 
@@ -222,7 +251,7 @@ mod tests {
                 .unwrap();
         let (domain, _) = xen.create(&Default::default()).unwrap();
         let built = Built { domain, console_port: Port(2), store_port: Port(1), handle: uuid::Uuid::nil() };
-        let mut guest = Attached::new(&xen, &events, &config, built).unwrap();
+        let mut guest = Attached::new(&xen, &events, &config, built, None).unwrap();
         guest.type_in(b"root\n");
         let mut output = Vec::new();
         assert!(!guest.serve(&events, &mut output) && output.is_empty());
@@ -234,10 +263,18 @@ mod tests {
         guest.withdraw_request();
         assert!(guest.has_taken_request());
         assert_eq!(guest.newly_broken(), None);
+        let kept = guest.unsaved_state().unwrap();
+        assert_eq!(guest.unsaved_state(), None);
         guest.release(&events);
         guest.release(&events);
         let calls = events.calls.borrow();
         assert_eq!(*calls, ["bind 7:2", "bind 7:1", "notify 42", "unbind 42", "unbind 41"]);
+        drop(calls);
+        events.calls.borrow_mut().clear();
+        let later = Attached::new(&xen, &events, &config, built, Some(&kept)).unwrap();
+        assert_eq!(later.connection.broken(), None);
+        assert_eq!(later.connection.store().get("cpu/1/availability"), Some(&b"online"[..]));
+        assert_eq!(*events.calls.borrow(), ["bind 7:2", "bind 7:1", "notify 42", "notify 41"]);
     }
 
     #[test]

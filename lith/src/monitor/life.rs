@@ -28,7 +28,8 @@ pub fn check_free(xen: &dyn Xen, registry: &Registry, name: &str) -> Result<()> 
     // The hypervisor gives a domain's number away again, to a domain with another handle.
     if Uuid::from_bytes(info.handle) == record.uuid && State::of(Some(&info)) != State::Gone {
         bail!(
-            "there is a guest {name} already, domain {}, which nobody looks after; `lith destroy {name}` removes it",
+            "there is a guest {name} already, domain {}, which nobody looks after; `lith attach {name}` does \
+             that again, `lith destroy {name}` removes it",
             record.domain.0
         );
     }
@@ -116,7 +117,7 @@ mod tests {
         let (domain, _) = xen.create(&Default::default()).unwrap();
         let text = "kernel = \"/k\"\nmemory = \"64M\"\n";
         let config = GuestConfig::parse(Path::new("/web.toml"), text).unwrap();
-        let record = Record { domain, uuid: Uuid::nil(), monitor: 1, restarts: 0, config };
+        let record = Record { domain, uuid: Uuid::nil(), ports: [2, 1], monitor: 1, restarts: 0, config };
         registry.write(&record).unwrap();
         let error = check_free(&xen, &registry, "web").unwrap_err().to_string();
         assert!(error.contains("domain 7, which nobody looks after"), "{error}");

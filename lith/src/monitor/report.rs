@@ -8,13 +8,22 @@ use super::command::line;
 use crate::config::GuestConfig;
 use xenolith_abi::DomId;
 
-/// The guest that the monitor is to make.
+/// What the monitor is to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Order {
-    /// The guest.
-    pub config: GuestConfig,
-    /// Whether it stays paused.
-    pub paused: bool,
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// Make a guest and look after it.
+    Create {
+        /// The guest.
+        config: Box<GuestConfig>,
+        /// Whether it stays paused.
+        paused: bool,
+    },
+    /// Look after a guest whose monitor has ended.
+    Attach {
+        /// Its name.
+        name: String,
+    },
 }
 
 /// A step of making the guest, or its outcome.

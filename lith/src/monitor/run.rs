@@ -20,11 +20,14 @@ use super::ending::{End, State};
 use super::hub::Tail;
 use super::report::{Order, Report, send};
 use super::{life, report};
+use crate::builder::Built;
 use crate::config::{Action, GuestConfig};
 use crate::output::explain;
 use crate::registry::{FOLDER, Record, Registry};
 use crate::xen::{Control, Domains, RealXen, Xen};
-use xenolith_abi::domctl::info_flag;
+use uuid::Uuid;
+use xenolith_abi::Port;
+use xenolith_abi::domctl::{DomainInfo, info_flag};
 
 /// Connections at once.
 const MAX_CLIENTS: usize = 32;
@@ -39,7 +42,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long the last bytes of the console may take to reach the clients.
 const DRAIN: Duration = Duration::from_millis(500);
 
-/// Makes the guest that standard input orders, says on standard output how that goes, and looks after it to its end.
+/// Makes or takes over the guest that standard input orders, says on standard output how that goes, and looks after it to its end.
 ///
 /// # Errors
 ///
@@ -65,19 +68,27 @@ pub fn main() -> Result<()> {
 fn prepare() -> Result<Monitor> {
     let mut order = String::new();
     std::io::stdin().read_to_string(&mut order).context("no order")?;
-    let Order { config, paused } = serde_json::from_str(&order).context("an order that makes no sense")?;
+    let order = serde_json::from_str(&order).context("an order that makes no sense")?;
     // A terminal that is closed, or Ctrl-C in it, is not meant for the guest.
     let _ = rustix::process::setsid();
     let registry = Registry::open(Path::new(FOLDER))?;
+    match order {
+        Order::Create { config, paused } => create(registry, *config, paused),
+        Order::Attach { name } => attach(registry, &name),
+    }
+}
+
+/// Makes a guest.
+fn create(registry: Registry, config: GuestConfig, paused: bool) -> Result<Monitor> {
     // Held from before the check to the monitor's end: the name is this guest's alone all the time.
     let lock = registry.lock(&config.name)?;
-    log_to(&registry, &config.name)?;
+    log_to(&registry, &config.name, true)?;
     let xen = RealXen::open()?;
     let events = Evtchn::open()?;
     life::check_free(&xen, &registry, &config.name)?;
     registry.remove(&config.name);
     let built = life::make(&xen, &registry, &config, &mut |step| report::send(&Report::Step(step.into())))?;
-    let monitor = Monitor::start(xen, events, registry, config, built, lock);
+    let monitor = Monitor::start(xen, events, registry, config, built, None, lock);
     let monitor = monitor
         .inspect_err(|(xen, _)| drop(xen.control(built.domain, Control::Destroy)))
         .map_err(|(_, error)| error)?;
@@ -87,9 +98,35 @@ fn prepare() -> Result<Monitor> {
     Ok(monitor)
 }
 
-fn log_to(registry: &Registry, name: &str) -> Result<()> {
+/// Takes a guest over whose monitor has ended.
+fn attach(registry: Registry, name: &str) -> Result<Monitor> {
+    let record = registry.get(name).with_context(|| format!("no guest is called {name}"))?;
+    if !registry.is_free(name) {
+        bail!("process {} looks after it already", record.monitor);
+    }
+    let lock = registry.lock(name)?;
+    log_to(&registry, name, false)?;
+    let xen = RealXen::open()?;
+    let events = Evtchn::open()?;
+    let is_there = |info: DomainInfo| Uuid::from_bytes(info.handle) == record.uuid;
+    if !xen.domain(record.domain)?.is_some_and(is_there) {
+        registry.remove(name);
+        bail!("its domain has ended meanwhile: `lith create` makes it anew");
+    }
+    let [console_port, store_port] = record.ports.map(Port);
+    let built = Built { domain: record.domain, console_port, store_port, handle: record.uuid };
+    let kept = (record.restarts, registry.read_store(name));
+    // Who connects to it finds nobody any more.
+    let _ = std::fs::remove_file(registry.socket(name));
+    Monitor::start(xen, events, registry, record.config, built, Some(kept), lock).map_err(|(_, error)| error)
+}
+
+/// Writes to the guest's log from now on: a fresh one, or behind what stands there.
+fn log_to(registry: &Registry, name: &str, is_fresh: bool) -> Result<()> {
     let path = registry.log(name);
-    let log = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&path);
+    let mut options = OpenOptions::new();
+    options.create(true).write(true).truncate(is_fresh).append(!is_fresh).mode(0o600);
+    let log = options.open(&path);
     let log = log.with_context(|| format!("cannot write {}", path.display()))?;
     Ok(rustix::stdio::dup2_stderr(log)?)
 }
@@ -123,17 +160,21 @@ struct Monitor {
 }
 
 impl Monitor {
+    /// Begins to look after a guest: one that was just built, or one of which an earlier monitor has kept its restarts and its
+    /// store. A guest that was taken over keeps its record, whatever fails.
     fn start(
         xen: RealXen,
         events: Evtchn,
         registry: Registry,
         config: GuestConfig,
-        built: crate::builder::Built,
+        built: Built,
+        kept: Option<(u32, Vec<u8>)>,
         lock: crate::registry::Lock,
     ) -> std::result::Result<Monitor, (RealXen, anyhow::Error)> {
         let parts = || -> Result<(Attached, Watched, UnixListener)> {
             let devices = Watched::of(&xen, built.domain)?;
-            let guest = Attached::new(&xen, &events, &config, built)?;
+            let store = kept.as_ref().map(|(_, store)| store.as_slice());
+            let guest = Attached::new(&xen, &events, &config, built, store)?;
             let socket = registry.socket(&config.name);
             let listener = UnixListener::bind(&socket)
                 .with_context(|| format!("cannot listen at {}", socket.display()))?;
@@ -144,7 +185,8 @@ impl Monitor {
             Ok(parts) => parts,
             Err(error) => return Err((xen, error)),
         };
-        let monitor = Monitor {
+        let is_fresh = kept.is_none();
+        let mut monitor = Monitor {
             xen,
             events,
             registry,
@@ -155,7 +197,7 @@ impl Monitor {
             clients: Vec::new(),
             backlog: Tail::backlog(),
             started: Instant::now(),
-            restarts: 0,
+            restarts: kept.map_or(0, |(restarts, _)| restarts),
             is_preserved: false,
             is_retired: false,
             _lock: lock,
@@ -163,20 +205,35 @@ impl Monitor {
         match monitor.record() {
             Ok(()) => Ok(monitor),
             Err(error) => {
-                monitor.registry.remove(&monitor.config.name);
+                if is_fresh {
+                    monitor.registry.remove(&monitor.config.name);
+                }
                 Err((monitor.xen, error))
             }
         }
     }
 
-    fn record(&self) -> Result<()> {
+    /// Writes down what a later monitor needs.
+    fn record(&mut self) -> Result<()> {
+        self.keep_store();
+        let built = self.guest.built;
         self.registry.write(&Record {
-            domain: self.guest.built.domain,
-            uuid: self.guest.built.handle,
+            domain: built.domain,
+            uuid: built.handle,
+            ports: [built.console_port.0, built.store_port.0],
             monitor: std::process::id(),
             restarts: self.restarts,
             config: self.config.clone(),
         })
+    }
+
+    /// Keeps the state of the guest's store, if it has changed. Without it a later monitor has the console only.
+    fn keep_store(&mut self) {
+        if let Some(state) = self.guest.unsaved_state()
+            && let Err(error) = self.registry.write_store(&self.config.name, &state)
+        {
+            eprintln!("{}: {}", self.config.name, explain(&error));
+        }
     }
 
     /// Serves until the guest is gone for good.
@@ -234,6 +291,7 @@ impl Monitor {
     fn serve(&mut self) -> bool {
         let mut output = Vec::new();
         let is_busy = self.guest.serve(&self.events, &mut output);
+        self.keep_store();
         if !output.is_empty() {
             self.backlog.push(&output);
             self.clients.iter_mut().for_each(|client| client.print(&output));
@@ -425,7 +483,7 @@ impl Monitor {
         let built = life::make(&self.xen, &self.registry, &self.config, &mut |_| ());
         // Whoever ends this process, or has asked for the restart, says the rest.
         let built = built.inspect_err(|_| self.say("cannot be started again"))?;
-        let guest = Attached::new(&self.xen, &self.events, &self.config, built);
+        let guest = Attached::new(&self.xen, &self.events, &self.config, built, None);
         self.guest = guest.inspect_err(|_| drop(self.xen.control(built.domain, Control::Destroy)))?;
         let devices = Watched::of(&self.xen, built.domain);
         self.devices = devices.inspect_err(|_| drop(self.xen.control(built.domain, Control::Destroy)))?;

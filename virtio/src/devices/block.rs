@@ -34,7 +34,7 @@ use crate::core::queue::{Chain, QueueError, QueueState, VirtQueue};
 use crate::core::ram::Ram;
 use crate::core::running::RunningQueues;
 use crate::core::state::StateError;
-use crate::storage::{Done, Engine, Geometry, Job};
+use crate::storage::{Done, Engine, Geometry, Job, Operation};
 use request::{Action, Terms, byte};
 
 /// The unit of a disk's size and of sector numbers, whatever its block size.
@@ -253,6 +253,19 @@ fn answer(pending: &Pending, status: u8, queue: &mut VirtQueue, ram: &Ram) -> Re
     let ok = status == byte(VIRTIO_BLK_S_OK);
     let written = if ok || pending.data == 0 { pending.data.saturating_add(1) } else { 0 };
     queue.push(ram, pending.head, written)
+}
+
+impl Drop for Block {
+    /// Nobody asks for a flush any more, and the machine may be about to end: what was written goes to the image's disk. A
+    /// disk that is given up in the middle of requests is left as it is, since waiting for them may take for ever.
+    fn drop(&mut self) {
+        if self.geometry.read_only || self.under_way() > 0 {
+            return;
+        }
+        self.engine.submit(Job { token: 0, operation: Operation::Flush });
+        self.engine.start();
+        self.engine.wait(&mut self.done);
+    }
 }
 
 impl Device for Block {

@@ -6,7 +6,7 @@ use xenolith_abi::DomId;
 use super::tree::RELEASED;
 use super::{ConnectionId, Delivery, Limits, Store};
 use crate::path::home;
-use crate::wire::{Assembler, Message};
+use crate::wire::{Assembler, Message, kind};
 use crate::{Access, Permissions};
 
 /// A store with one connection, its guest's. The guest may read all of it, and do what it likes below its own path.
@@ -64,7 +64,23 @@ impl GuestStore {
         messages(self.store.answer(self.connection, request))
     }
 
-    /// Answers all requests in some bytes, as far as they are messages. For tests with bytes of any kind.
+    /// The requests by which a store of the same guest without nodes comes to have the nodes and watches of this one. Its
+    /// transactions are not among them, nor what the guest has said about who may use its nodes, which nobody else can.
+    pub fn to_requests(&self) -> Vec<Message> {
+        let below = format!("{}/", self.home);
+        let nodes = self.store.paths().filter(|path| path.starts_with(&below));
+        let write = |path: &str| Message {
+            kind: kind::WRITE,
+            request: 0,
+            transaction: 0,
+            payload: [path.as_bytes(), &[0], self.store.read(path).unwrap_or_default()].concat(),
+        };
+        let mut requests: Vec<Message> = nodes.map(write).collect();
+        requests.extend(self.store.watch_requests(self.connection));
+        requests
+    }
+
+    /// Answers all requests in some bytes, as far as they are messages.
     pub fn feed(&mut self, mut bytes: &[u8]) {
         let mut assembler = Assembler::default();
         while let Ok(wanted) = assembler.wants() {

@@ -58,6 +58,46 @@ impl RingConnection {
         }
     }
 
+    /// What [`RingConnection::resume`] goes on from, in another process.
+    pub fn save(&self) -> Vec<u8> {
+        let (begun, waiting): (&[u8], Vec<u8>) =
+            (self.assembler.begun(), self.waiting.iter().copied().collect());
+        let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let words = [self.req_cons, self.rsp_prod, length(begun), length(&waiting)];
+        let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        bytes.extend(begun);
+        bytes.extend(waiting);
+        self.store.to_requests().iter().for_each(|request| bytes.extend(request.to_bytes()));
+        bytes
+    }
+
+    /// The connection as [`RingConnection::save`] left it, with a store of the same guest that has no nodes. It is broken
+    /// unless it was saved after the last bytes that went through the page: which those were, nobody knows any more.
+    pub fn resume(store: GuestStore, saved: &[u8], page: &dyn SharedPage) -> RingConnection {
+        let mut connection = RingConnection::new(store);
+        if connection.restore(saved, page).is_none() {
+            connection.broken = Some("who kept it ended in the middle of a request");
+        }
+        connection
+    }
+
+    fn restore(&mut self, saved: &[u8], page: &dyn SharedPage) -> Option<()> {
+        let (words, rest) =
+            saved.as_chunks::<4>().0.split_at_checked(4).map(|(words, _)| words).zip(saved.get(16..))?;
+        let word = |index: usize| words.get(index).map(|word| u32::from_le_bytes(*word));
+        (self.req_cons, self.rsp_prod) = (word(0)?, word(1)?);
+        // The page's copies are the guest's to write, and are only compared: they are what was last told to it.
+        if (self.req_cons, self.rsp_prod) != (page.load(REQ_CONS), page.load(RSP_PROD)) {
+            return None;
+        }
+        let (begun, rest) = rest.split_at_checked(usize::try_from(word(2)?).ok()?)?;
+        let (waiting, requests) = rest.split_at_checked(usize::try_from(word(3)?).ok()?)?;
+        self.assembler.add(begun).ok()?;
+        self.waiting.extend(waiting);
+        self.store.feed(requests);
+        Some(())
+    }
+
     /// The store behind it.
     pub fn store(&self) -> &GuestStore {
         &self.store

@@ -123,6 +123,18 @@ impl Store {
         self.connections.values().any(|connection| connection.watches.has(path))
     }
 
+    /// The requests by which a connection has set its watches, without numbers of their own.
+    pub fn watch_requests(&self, connection: ConnectionId) -> Vec<Message> {
+        let watches = self.connections.get(&connection).into_iter().flat_map(|found| found.watches.iter());
+        let request = |(name, token): (&str, &[u8])| Message {
+            kind: kind::WATCH,
+            request: 0,
+            transaction: 0,
+            payload: [name.as_bytes(), &[0], token, &[0]].concat(),
+        };
+        watches.map(request).collect()
+    }
+
     /// Answers a request: the answer comes first, then what else is to be delivered, to this connection and to others.
     /// Nothing, if the connection has ended.
     pub fn answer(&mut self, from: ConnectionId, request: &Message) -> Vec<Delivery> {

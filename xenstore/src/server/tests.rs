@@ -302,3 +302,48 @@ proptest! {
 
     }
 }
+
+#[test]
+fn another_process_goes_on_where_the_last_one_was() {
+    let mut guest = Guest::new();
+    guest.ask(kind::WATCH, "control/shutdown\0token-1\0");
+    guest.ask(kind::WATCH, "/local/domain/5/device\0token-2\0");
+    guest.ask(kind::WRITE, "data/mine\0value");
+    guest.ask(kind::RM, "domid\0");
+    guest.serve();
+    guest.received.clear();
+    // The first half of a request has been taken, and an event waits for the guest.
+    let half =
+        Message { kind: kind::READ, request: 9, transaction: 0, payload: b"data/mine\0".to_vec() }.to_bytes();
+    let (first, second) = half.split_at(20);
+    guest.send(first);
+    guest.serve();
+    guest.connection.set("control/shutdown", "poweroff").unwrap();
+    let saved = guest.connection.save();
+    guest.connection = RingConnection::resume(GuestStore::new(DomId(5), []), &saved, &guest.page);
+    assert_eq!(guest.connection.broken(), None);
+    assert_eq!(guest.connection.save(), saved, "nothing is lost");
+    let store = guest.connection.store();
+    assert_eq!((store.get("data/mine"), store.get("domid")), (Some(&b"value"[..]), None));
+    assert!(store.is_watched("control/shutdown") && store.is_watched("device"));
+    guest.send(second);
+    guest.serve();
+    let heard: Vec<(u32, &[u8])> = guest.received.iter().map(|one| (one.kind, &*one.payload)).collect();
+    let event = (kind::WATCH_EVENT, &b"control/shutdown\0token-1\0"[..]);
+    assert_eq!(heard, [event, (kind::READ, &b"value"[..])]);
+}
+
+#[test]
+fn a_connection_that_was_cut_in_the_middle_is_said_to_be_broken() {
+    let mut guest = Guest::new();
+    let early = guest.connection.save();
+    guest.ask(kind::READ, "domid\0");
+    guest.serve();
+    let late = guest.connection.save();
+    let broken = |saved: &[u8]| {
+        RingConnection::resume(GuestStore::new(DomId(5), []), saved, &guest.page).broken().is_some()
+    };
+    assert!(broken(&early), "what came after it is not known");
+    assert!(!broken(&late));
+    assert!((0..16).all(|count| broken(&late[..count])) && broken(&[0xff; 64]));
+}

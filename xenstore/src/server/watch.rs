@@ -57,6 +57,11 @@ impl Watches {
         self.list.clear();
     }
 
+    /// All of them: the name by which each was set, and its token.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.list.iter().map(|watch| (watch.path.get(watch.home..).unwrap_or(&watch.path), &*watch.token))
+    }
+
     /// Whether somebody watches just this node.
     pub(super) fn has(&self, path: &str) -> bool {
         self.list.iter().any(|watch| watch.path == path)

@@ -61,13 +61,15 @@ fn guests_that_do_not_go_are_destroyed_and_named() {
 fn guests_that_nobody_can_ask_are_not_waited_for() {
     let (xen, registry, _folder, _) = two("alone");
     xen.calls.borrow_mut().clear();
-    let error = shutdown(&xen, &registry, Duration::from_secs(9)).unwrap_err().to_string();
+    let alone = |guest: &Record| ask(&registry, &guest.config.name, Command::Retire).map(drop);
+    let most = Duration::from_secs(9);
+    let error = end_all(&xen, &registry, most, &alone).unwrap_err().to_string();
     let (web, db) = (error.find("guest web: nobody looks after it"), error.find("guest db: nobody looks"));
     assert!(web.is_some() && web < db, "{error}");
     assert_eq!(*xen.calls.borrow(), ["destroy 7", "destroy 3"]);
     assert!(xen.time.get() < Duration::from_secs(1), "{:?}", xen.time);
     xen.domains.borrow_mut().clear();
-    shutdown(&xen, &registry, Duration::from_secs(9)).unwrap();
+    end_all(&xen, &registry, most, &alone).unwrap();
 }
 
 #[test]

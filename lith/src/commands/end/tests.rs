@@ -24,7 +24,7 @@ pub(in crate::commands) fn world(name: &str) -> (FakeXen, Registry, Folder) {
 pub(in crate::commands) fn web(more: &str) -> Record {
     let text = format!("name = \"web\"\nkernel = \"/k\"\nmemory = \"64M\"\n{more}");
     let config = GuestConfig::parse(Path::new("/x.toml"), &text).unwrap();
-    Record { domain: DomId(7), uuid: UUID, monitor: 1, restarts: 0, config }
+    Record { domain: DomId(7), uuid: UUID, ports: [2, 1], monitor: 1, restarts: 0, config }
 }
 
 fn flags(xen: &FakeXen, flags: u32) {
@@ -132,6 +132,9 @@ fn a_guest_that_does_not_end_is_given_up_with_the_next_step() {
     for words in ["is idle still after 5 s", "`lith reset web`", "`lith destroy web`"] {
         assert!(hangs.contains(words), "{hangs}");
     }
+    xen.create_slot(&device(2, br#"{"image":"/a.img","format":"raw"}"#)).unwrap();
+    xen.slot_becomes.replace(Some((SlotState::Gone, String::new())));
+    assert!(says().contains("after 5 s (disk /a.img gone);"), "the likely reason: {}", says());
     flags(&xen, info_flag::DYING);
     assert!(says().contains("others still use pages of its domain 7"), "{}", says());
 }

@@ -240,6 +240,9 @@ fn the_serial_number_is_told() {
     assert_eq!(guest.driver.bytes(data, 6), b"seri\xff\xff");
 }
 
+/// What a [`Watch`] notes of a flush.
+const FLUSHED: u64 = 3;
+
 /// An image of any shape that keeps nothing. It notes how the last write was asked for: 1, or 2 if to be durable.
 struct Watch {
     geometry: Geometry,
@@ -258,6 +261,7 @@ impl Image for Watch {
         Ok(())
     }
     fn flush(&self) -> io::Result<()> {
+        self.seen.store(FLUSHED, Ordering::Relaxed);
         Ok(())
     }
     fn discard(&self, _: u64, _: u64) -> io::Result<()> {
@@ -277,6 +281,15 @@ fn shaped(geometry: Geometry, queues: u16) -> (Block, Arc<AtomicU64>) {
 
 const PLAIN: Geometry =
     Geometry { size: SIZE, block: 512, physical: 512, optimal: 0, discard: 0, read_only: false };
+
+#[test]
+fn what_was_written_is_on_the_disk_when_the_device_goes() {
+    for (read_only, noted) in [(false, FLUSHED), (true, 0)] {
+        let (block, seen) = shaped(Geometry { read_only, ..PLAIN }, 1);
+        drop(block);
+        assert_eq!(seen.load(Ordering::Relaxed), noted, "read-only: {read_only}");
+    }
+}
 
 /// Writes one sector and tells whether it was asked to be durable.
 fn durable(features: u64, writeback: Option<u8>) -> bool {

@@ -37,11 +37,24 @@ fn commands(lab: &Lab) -> Result<()> {
         at.boot()?;
         passes(&mut at.shell(), "disk /root")
     })?;
+    taken_over(&mut rig)?;
     // Name and disk are free at once.
     rig.control().check("lith shutdown --wait guest && lith create /guest.toml")?;
     rig.control().check("lith destroy guest && [ $(lith list | wc -l) -eq 3 ]")?;
     rig.power_off()?;
     check_and_remove(&image)
+}
+
+/// A guest whose monitor was killed is looked after by another one: its console works, and it still hears.
+fn taken_over(rig: &mut Rig) -> Result<()> {
+    let monitor = rig.json("info guest")?["record"]["monitor"].clone();
+    rig.control().check(&format!("kill -9 {monitor}"))?;
+    ensure!(rig.refused("console guest")?.contains("`lith attach guest`"), "a console without a monitor");
+    ensure!(rig.lith("list")?.contains("no monitor"), "lith list does not note that the monitor is gone");
+    rig.lith("attach guest")?;
+    ensure!(rig.refused("attach guest")?.contains("looks after it already"), "two monitors for a guest");
+    ensure!(rig.lith("list")?.lines().all(|line| !line.contains("no monitor")), "{}", rig.lith("list")?);
+    rig.at("guest", |at| passes(&mut at.shell(), "disk /root"))
 }
 
 /// What lith shows of a guest, for people and for programs.
