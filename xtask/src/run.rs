@@ -172,7 +172,7 @@ impl Options {
     fn own_disk(&self) -> Result<Option<Disk>> {
         let Some(file) = self.disk.clone() else { return Ok(None) };
         let format = DiskFormat::of(&file, self.disk_format)?;
-        Ok(Some(Disk { file, format, bus: DiskBus::MmioSlot(domains::DISK_SLOT) }))
+        Ok(Some(Disk { format, ..Disk::raw(file, DiskBus::MmioSlot(domains::DISK_SLOT)) }))
     }
 
     /// The guest's disk, in the slot that the driver domain owns; a machine of one system has the user's disk only.

@@ -91,7 +91,7 @@ pub fn setup(lab: &Lab, version: Version, steps: &[Step]) -> Result<(Setup, Path
     setup.bootargs = "console=hvc0 quiet".to_owned();
     setup.memory_mib = 4096;
     setup.disks = vec![
-        Disk { file: root, format: DiskFormat::Qcow2, bus: DiskBus::MmioSlot(0) },
+        Disk { format: DiskFormat::Qcow2, ..Disk::raw(root, DiskBus::MmioSlot(0)) },
         Disk::raw(given, DiskBus::MmioSlot(1)),
         Disk::raw(answers.clone(), DiskBus::MmioSlot(2)),
     ];

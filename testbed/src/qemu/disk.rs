@@ -90,12 +90,14 @@ pub struct Disk {
     pub format: DiskFormat,
     /// How it is attached.
     pub bus: DiskBus,
+    /// Bytes of its logical and its physical blocks. `None`: 512, as QEMU has it.
+    pub block: Option<u32>,
 }
 
 impl Disk {
     /// A disk with a raw image.
     pub fn raw(file: PathBuf, bus: DiskBus) -> Self {
-        Disk { file, format: DiskFormat::Raw, bus }
+        Disk { file, format: DiskFormat::Raw, bus, block: None }
     }
 
     /// Adds it to a command line as the disk of this number.
@@ -110,7 +112,9 @@ impl Disk {
         };
         let (file, format) = (escaped(&self.file)?, self.format.name());
         command.arg("-drive").arg(format!("if=none,format={format},id=disk{number},file={file}"));
-        command.arg("-device").arg(format!("{device},drive=disk{number}"));
+        let block =
+            self.block.map(|block| format!(",logical_block_size={block},physical_block_size={block}"));
+        command.arg("-device").arg(format!("{device},drive=disk{number}{}", block.unwrap_or_default()));
         Ok(())
     }
 }

@@ -32,7 +32,8 @@ type Opened = Arc<FormatAccess<ImageFile>>;
 
 /// A qcow2 image, with what lies below it.
 pub struct Qcow2Image {
-    // Discards move what a read or write has already looked up: they need the image for themselves.
+    // Discards move what a read or write has already looked up, and zeroes mark whole clusters: both need the image for
+    // themselves.
     access: RwLock<FormatAccess<ImageFile>>,
     space: Space,
     giving_up: GivingUp,
@@ -157,7 +158,12 @@ impl Image for Qcow2Image {
             (true, GivingUp::Zeroes) => {
                 self.give_up(offset, len, |access| access.discard_to_zero(offset, len))
             }
-            (false, GivingUp::Zeroes) => self.shared(|access| access.write_zeroes(offset, len)),
+            (false, GivingUp::Zeroes) => {
+                // The crate looks whether the rest of a cluster is zero and then marks all of it: what is written to the
+                // rest in between would be lost.
+                let access = self.access.write().unwrap_or_else(PoisonError::into_inner);
+                access.write_zeroes(offset, len)
+            }
             (true, GivingUp::Nothing) => {
                 let cluster = u64::from(self.geometry.discard.max(1));
                 let end = offset.saturating_add(len);

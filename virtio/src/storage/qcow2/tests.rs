@@ -292,6 +292,26 @@ proptest! {
     }
 }
 
+/// Zeroes for a part of a cluster must not take along what is written to another part of it at the same time.
+#[test]
+fn a_write_beside_zeroes_in_the_same_cluster_is_kept() {
+    for _ in 0..8 {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, below, mut model) =
+            make(folder.path(), Kind { cluster: 65536, version: 3, below: Below::Nothing });
+        let mut engine = engine(&path, below);
+        let both = |cluster: usize| {
+            let (at, unmap) = (cluster * 128, cluster.is_multiple_of(2));
+            [
+                Step::Write { at: at + 64, count: 4, durable: false },
+                Step::Zero { at: at + 8, count: 16, unmap },
+            ]
+        };
+        play(&mut *engine, &mut model, &(0..64).flat_map(both).collect::<Vec<_>>(), false);
+        check(engine, &path, &mut model);
+    }
+}
+
 /// A file system that has no more room, for which a limit on the size of files stands: writes that fail change nothing
 /// else, and the image stays sound.
 #[test]

@@ -1,6 +1,7 @@
 //! A qcow2 image over another image: what the guest writes is in the upper one, and the lower one stays as it was. The same
-//! guest has a disk of which it gives parts back, and one that it can only read.
+//! guest has a disk of which it gives parts back, one that it can only read, and one whose blocks have 4,096 bytes.
 
+mod blocks;
 mod ranges;
 
 use std::fs;
@@ -35,21 +36,28 @@ pub fn run(lab: &Lab) -> Result<()> {
     ranges::make(&images)?;
     // The name of the lower image is relative to the upper one's place.
     tool("qemu-img", "create -q -f qcow2 -F raw -b base.img", &top)?;
-    make_ext4(&disk, 2 * BASE_MIB + 16, Some(&images))?;
+    let [blocks, part] = ["blocks.img", "part.img"].map(|name| lab.folder.join(name));
+    blocks::make_ext4(&disk, 2 * BASE_MIB + 16, Some(&images))?;
+    blocks::make(&blocks, &part)?;
 
     let mut setup = control_alone(lab, Series::V6_12)?;
-    // Three processes each map all of the guest's memory, where the control domain sees no RAM of its own.
+    // Four processes each map all of the guest's memory, where the control domain sees no RAM of its own.
     setup.memory_mib = 2048;
-    setup.disks.push(Disk::raw(disk.clone(), DiskBus::Mmio));
+    for image in [&disk, &blocks] {
+        setup.disks.push(Disk { block: Some(blocks::BLOCK), ..Disk::raw(image.clone(), DiskBus::Mmio) });
+    }
     let mut rig = Rig::start(lab, &setup)?;
-    rig.control().check("mkdir /images && mount -t ext4 /dev/vda /images")?;
+    for command in blocks::PLACE {
+        rig.control().check(command)?;
+    }
     start_lithd(&mut rig)?;
-    boot(&mut rig, &format!("{DISK}{}", ranges::DISKS))?;
+    boot(&mut rig, &format!("{DISK}{}{}", ranges::DISKS, blocks::DISK))?;
     rig.at("guest", |at| {
         let mut shell = at.shell();
         shell.check("mount -t ext4 /dev/vda /mnt && cp /bin/guest-tests /mnt/copy")?;
         shell.check(&format!("dd if=/dev/urandom of=/mnt/passing bs=1M count={PASSING_MIB} conv=fsync"))?;
         shell.check("rm /mnt/passing && sync && fstrim /mnt && umount /mnt")?;
+        blocks::use_it(&mut shell)?;
         ranges::use_them(&mut shell)
     })?;
     rig.lith("destroy guest")?;
@@ -61,6 +69,7 @@ pub fn run(lab: &Lab) -> Result<()> {
     rig.control().check("until umount /images 2>/dev/null; do sleep 0.1; done")?;
     rig.power_off()?;
 
+    blocks::check(&blocks, &part, &fs::read(&lab.assets.guest_tests)?)?;
     ranges::check(&disk, &images)?;
     extract(&disk, "/base.img", &base)?;
     extract(&disk, "/top.qcow2", &top)?;
@@ -71,7 +80,7 @@ pub fn run(lab: &Lab) -> Result<()> {
     tool("e2fsck", "-f -n", &whole)?;
     extract(&whole, "/copy", &copy)?;
     ensure!(fs::read(&copy)? == fs::read(&lab.assets.guest_tests)?, "the file is not what was written");
-    for file in [disk, whole, copy] {
+    for file in [disk, whole, copy, blocks, part] {
         fs::remove_file(file)?;
     }
     Ok(fs::remove_dir_all(images)?)
