@@ -3,7 +3,7 @@
 //! Principle: only files that the configuration names are opened. The names in an image's header are the word of
 //! whoever wrote the image, and are never followed.
 //!
-//! What the guest gives up, the image gives back to the file system that it lies on: [`space`] makes holes of clusters that
+//! What the guest gives up, the image gives back to the file system that it lies on: `space` makes holes of clusters that
 //! the crate has set free.
 
 mod header;
