@@ -100,7 +100,7 @@ impl Platform {
         let uart = uart::find(&tree, options.uart_path.as_deref(), gic.phandle);
         Ok(Platform {
             memory,
-            reserved: cpus::reserved(&tree),
+            reserved: cpus::reserved(&tree)?,
             cpus,
             cpus_left_out,
             gic,

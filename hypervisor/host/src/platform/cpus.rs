@@ -6,13 +6,14 @@ use arrayvec::ArrayVec;
 
 use super::error::PlatformError;
 use super::region::{Region, merge};
-use super::tree::{Then, Tree, cells, entries};
+use super::tree::{Place, Then, Tree, cells, entries};
 use xenolith_core::types::Intid;
 
 /// CPUs that the hypervisor drives at most.
 pub const MAX_CPUS: usize = 64;
-/// Memory banks and reserved ranges that are kept, each.
-const MAX_RANGES: usize = 256;
+/// Memory banks and reserved ranges that are kept, each. A tree with more is refused: a reserved range that is left out
+/// would be given to a domain as RAM.
+const MAX_RANGES: usize = 1024;
 /// Affinity fields of MPIDR_EL1 (Arm ARM D24.2.120): Aff3 in bits 39 to 32, Aff2 to Aff0 in bits 23 to 0.
 const MPIDR_AFFINITY: u64 = 0xff_00ff_ffff;
 
@@ -97,32 +98,61 @@ pub fn cpus(tree: &Tree<'_>) -> Result<(ArrayVec<Mpidr, MAX_CPUS>, usize), Platf
     if found.is_empty() { Err(PlatformError::NoCpu) } else { Ok((found, left_out)) }
 }
 
-/// The machine's RAM: banks in ascending order, neighbours joined.
+/// The machine's RAM: banks in ascending order, neighbours joined. They are what the root's own nodes say (Devicetree
+/// Specification 3.4): a node further below with `device_type = "memory"` is a device's.
 pub fn memory(tree: &Tree<'_>) -> Result<Vec<Region>, PlatformError> {
     let mut banks = Vec::new();
-    tree.walk(&mut |place| {
-        if place.text("device_type") == Some("memory") && place.is_enabled() {
-            banks.extend(place.regions().flatten().take(MAX_RANGES.saturating_sub(banks.len())));
-        }
-        Then::Into
-    });
+    below(tree, "/", &mut |place| {
+        if place.text("device_type") == Some("memory") { add_ranges(&mut banks, place) } else { Ok(()) }
+    })?;
     if banks.is_empty() { Err(PlatformError::NoMemory) } else { Ok(merge(banks)) }
 }
 
 /// What the tree reserves: the header's list, and the fixed ranges under `/reserved-memory`. Ascending, joined.
-pub fn reserved(tree: &Tree<'_>) -> Vec<Region> {
-    let mut ranges: Vec<Region> = tree.memory_reservations().collect();
+pub fn reserved(tree: &Tree<'_>) -> Result<Vec<Region>, PlatformError> {
+    let mut ranges: Vec<Region> = tree.memory_reservations().take(MAX_RANGES + 1).collect();
+    if ranges.len() > MAX_RANGES {
+        return Err(PlatformError::TooManyRanges { node: None, limit: MAX_RANGES });
+    }
+    below(tree, "/reserved-memory", &mut |place| add_ranges(&mut ranges, place))?;
+    Ok(merge(ranges))
+}
+
+/// Visits the children of one node until the first error.
+fn below(
+    tree: &Tree<'_>,
+    path: &str,
+    visit: &mut dyn FnMut(&Place<'_, '_>) -> Result<(), PlatformError>,
+) -> Result<(), PlatformError> {
+    let mut result = Ok(());
     tree.walk(&mut |place| {
         let Some(parent) = place.parent() else { return Then::Into };
-        if parent.parent().is_none() {
-            return if place.path() == "/reserved-memory" { Then::Into } else { Then::Over };
+        if parent.path() != path {
+            // Only the way to the node itself is of interest.
+            return if place.path() == path { Then::Into } else { Then::Over };
         }
-        if place.is_enabled() {
-            ranges.extend(place.regions().flatten().take(MAX_RANGES.saturating_sub(ranges.len())));
-        }
-        Then::Over
+        result = visit(place);
+        if result.is_ok() { Then::Over } else { Then::Stop }
     });
-    merge(ranges)
+    result
+}
+
+/// Adds the ranges of an enabled node's `reg`.
+fn add_ranges(ranges: &mut Vec<Region>, place: &Place<'_, '_>) -> Result<(), PlatformError> {
+    if !place.is_enabled() {
+        return Ok(());
+    }
+    let room = MAX_RANGES.saturating_sub(ranges.len());
+    let before = ranges.len();
+    ranges.extend(place.regions().flatten().take(room.saturating_add(1)));
+    let added = ranges.len().saturating_sub(before);
+    if place.has_more_regions() {
+        return Err(place.bad("reg", "has more entries than are looked at"));
+    }
+    if added > room {
+        return Err(PlatformError::TooManyRanges { node: Some(place.path()), limit: MAX_RANGES });
+    }
+    Ok(())
 }
 
 /// The generic timer's interrupts. Their order is fixed (Linux, bindings/timer/arm,arch_timer.yaml) unless

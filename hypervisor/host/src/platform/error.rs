@@ -32,6 +32,13 @@ pub enum PlatformError {
     TooDeep,
     /// More nodes than any real tree has.
     TooManyNodes,
+    /// More memory banks or reserved ranges than the hypervisor keeps.
+    TooManyRanges {
+        /// The node with the first one that is too many; `None` is the header's memory reservation block.
+        node: Option<String>,
+        /// The most ranges that are kept.
+        limit: usize,
+    },
     /// A property of a node that the hypervisor needs is missing or makes no sense.
     BadProperty {
         /// The node's path.
@@ -106,6 +113,12 @@ impl fmt::Display for PlatformError {
             }
             E::TooDeep => write!(f, "the device tree is nested too deeply"),
             E::TooManyNodes => write!(f, "the device tree has too many nodes"),
+            E::TooManyRanges { node: Some(node), limit } => {
+                write!(f, "device tree node {node}: there are more than {limit} ranges of memory of its kind")
+            }
+            E::TooManyRanges { node: None, limit } => {
+                write!(f, "the device tree's memory reservation block has more than {limit} entries")
+            }
             E::BadProperty { node, property, problem } => {
                 write!(f, "device tree node {node}: `{property}` {problem}")
             }

@@ -237,6 +237,52 @@ fn reserved_memory_and_cpus_beyond_the_limit_are_counted() {
     assert!(error(&twins).to_string().contains("another CPU"));
 }
 
+fn with_reserved(count: u32) -> Vec<u8> {
+    edited(GICV3, |root| {
+        let mut reserved = node(
+            "reserved-memory",
+            [cells("#address-cells", &[2]), cells("#size-cells", &[2]), cells("ranges", &[])],
+        );
+        for index in 0..count {
+            let start = 0x5000_0000 + index * 0x2000;
+            reserved.add_child(node(&format!("r@{start:x}"), [cells("reg", &[0, start, 0, 0x1000])]));
+        }
+        root.add_child(reserved);
+    })
+}
+
+#[test]
+fn every_reserved_range_is_kept_or_the_tree_is_refused() {
+    let platform = Platform::parse(&with_reserved(1024)).unwrap();
+    assert_eq!(platform.reserved.len(), 1024);
+    assert_eq!(platform.reserved[1023], region(0x5000_0000 + 1023 * 0x2000, 0x1000));
+    let refused = error(&with_reserved(1025)).to_string();
+    assert_eq!(
+        refused,
+        "device tree node /reserved-memory/r@50800000: there are more than 1024 ranges of memory of its kind"
+    );
+    let one_node = edited(&with_reserved(0), |root| {
+        let reg: Vec<u32> = (0..300).flat_map(|index| [0, 0x5000_0000 + index * 0x2000, 0, 0x1000]).collect();
+        root.child_mut("reserved-memory").unwrap().add_child(node("many", [cells("reg", &reg)]));
+    });
+    let refused = error(&one_node).to_string();
+    assert_eq!(refused, "device tree node /reserved-memory/many: `reg` has more entries than are looked at");
+}
+
+#[test]
+fn memory_below_the_root_alone_is_ram() {
+    let dtb = edited(GICV3, |root| {
+        let mut soc =
+            node("soc2", [cells("#address-cells", &[1]), cells("#size-cells", &[1]), cells("ranges", &[])]);
+        soc.add_child(node(
+            "memory@9000000",
+            [string("device_type", "memory"), cells("reg", &[0x0900_0000, 0x1000])],
+        ));
+        root.add_child(soc);
+    });
+    assert_eq!(Platform::parse(&dtb).unwrap().memory, [region(0x4000_0000, 1 << 30)]);
+}
+
 #[test]
 fn depth_and_number_of_nodes_are_bounded() {
     let deep = edited(GICV3, |root| {

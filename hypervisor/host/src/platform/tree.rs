@@ -85,10 +85,9 @@ impl<'a> Tree<'a> {
         Place::new(self.fdt.root(), None)
     }
 
-    /// The header's memory reservation block: (address, size). Entries beyond the bound are left out.
+    /// The header's memory reservation block.
     pub fn memory_reservations(&self) -> impl Iterator<Item = Region> + use<'a> {
-        let entries = self.fdt.memory_reservations().take(MAX_ENTRIES);
-        entries.filter_map(|entry| Region::new(Pa(entry.address()), entry.size()))
+        self.fdt.memory_reservations().filter_map(|entry| Region::new(Pa(entry.address()), entry.size()))
     }
 
     /// The node that a phandle names.
@@ -253,6 +252,13 @@ impl<'a, 'p> Place<'a, 'p> {
             if address_cells == 0 || size_cells == 0 { &[] } else { self.bytes("reg").unwrap_or_default() };
         entries(reg, [address_cells, size_cells])
             .map(move |[address, size]| self.parent?.machine_region(address?, size?))
+    }
+
+    /// Whether the node's `reg` has more entries than [`Place::regions`] looks at.
+    pub fn has_more_regions(&self) -> bool {
+        let cells = self.parent.map_or(0, |parent| parent.address_cells.saturating_add(parent.size_cells));
+        let looked_at = cells.saturating_mul(4).saturating_mul(MAX_ENTRIES);
+        looked_at != 0 && self.bytes("reg").is_some_and(|reg| reg.len() > looked_at)
     }
 
     /// The windows of this node's `ranges` as machine addresses: for a PCI host bridge, where its bus appears.
