@@ -68,7 +68,7 @@ impl Action {
 pub struct GuestConfig {
     /// By what it is called.
     pub name: String,
-    /// Its kernel: an arm64 `Image`, plain or compressed with gzip.
+    /// Its kernel: an arm64 `Image`, plain or compressed with gzip or zstd, or an EFI program that holds it so (zboot).
     pub kernel: PathBuf,
     /// Its initial ramdisk.
     pub ramdisk: Option<PathBuf>,
