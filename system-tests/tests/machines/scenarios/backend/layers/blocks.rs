@@ -16,7 +16,7 @@ pub const BLOCK: u32 = 4096;
 pub const DISK: &str = "[[disk]]\nimage = \"/blocks\"\n";
 /// Mounts the one disk of the control domain that has a file system, and gives the other a name.
 pub const PLACE: [&str; 2] = [
-    "mkdir /images; mount -t ext4 /dev/vda /images || mount -t ext4 /dev/vdb /images",
+    "mkdir /images; mount -t ext4 /dev/vda /images 2>/dev/null || mount -t ext4 /dev/vdb /images",
     "if grep -q /dev/vda /proc/mounts; then ln -s /dev/vdb /blocks; else ln -s /dev/vda /blocks; fi",
 ];
 /// Where the partition begins, and its bytes.
