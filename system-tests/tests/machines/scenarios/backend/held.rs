@@ -33,9 +33,10 @@ pub fn run(lab: &Lab) -> Result<()> {
                 rig.control().check(&format!("guest-tests shut-down {NUMBER}"))?;
                 rig.control().check("until lith list | grep -q '^bare.* off'; do sleep 0.1; done")?;
             }
-            rig.lith("destroy bare")?;
-            // Until then the page of the slots is mapped.
-            rig.control().check("kill -9 $(cat /tmp/pid)")?;
+            // The page of the slots is mapped until the device model is gone, and so long `destroy` waits.
+            rig.control().check("{ lith destroy bare >/tmp/destroyed 2>&1 & }")?;
+            rig.control().check("until lith list | grep -q ' dying'; do sleep 0.1; done")?;
+            rig.control().check("kill -9 $(cat /tmp/pid) && wait && ! grep . /tmp/destroyed")?;
             rig.wait_for_domains(1)?;
             let now = rig.free_kib()?;
             ensure!(now == free, "{now} KiB are free after state {state}, and were {free} before");

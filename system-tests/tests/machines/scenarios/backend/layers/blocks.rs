@@ -15,9 +15,10 @@ pub const BLOCK: u32 = 4096;
 /// The disk, the guest's fourth.
 pub const DISK: &str = "[[disk]]\nimage = \"/blocks\"\n";
 /// Mounts the one disk of the control domain that has a file system, and gives the other a name.
-pub const PLACE: [&str; 2] = [
-    "mkdir /images; mount -t ext4 /dev/vda /images 2>/dev/null || mount -t ext4 /dev/vdb /images",
-    "if grep -q /dev/vda /proc/mounts; then ln -s /dev/vdb /blocks; else ln -s /dev/vda /blocks; fi",
+pub const PLACE: [&str; 3] = [
+    "mkdir /images",
+    "mount -t ext4 /dev/vda /images 2>/dev/null || mount -t ext4 /dev/vdb /images",
+    "ln -s /dev/vd$(grep -q /dev/vda /proc/mounts && echo b || echo a) /blocks",
 ];
 /// Where the partition begins, and its bytes.
 const START: u64 = 1 << 20;
