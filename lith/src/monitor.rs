@@ -12,10 +12,11 @@ mod devices;
 mod ending;
 mod hub;
 mod life;
+mod process;
 mod report;
 mod run;
 
 pub use command::{Answer, Command, line};
 pub use ending::End;
+pub use process::main;
 pub use report::{Order, Report};
-pub use run::main;

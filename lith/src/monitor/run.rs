@@ -1,10 +1,7 @@
-//! The monitor's process.
+//! What a monitor does: it serves its guest and who asks for it, and acts on the guest's ends.
 
-use std::fs::OpenOptions;
-use std::io::{ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::ErrorKind;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -18,16 +15,13 @@ use super::command::{Answer, Command};
 use super::devices::{Lost, Watched};
 use super::ending::{End, State};
 use super::hub::Tail;
-use super::report::{Order, Report, send};
-use super::{life, report};
+use super::life;
 use crate::builder::Built;
 use crate::config::{Action, GuestConfig};
 use crate::output::explain;
-use crate::registry::{FOLDER, Record, Registry};
+use crate::registry::{Record, Registry};
 use crate::xen::{Control, Domains, RealXen, Xen};
-use uuid::Uuid;
-use xenolith_abi::Port;
-use xenolith_abi::domctl::{DomainInfo, info_flag};
+use xenolith_abi::domctl::info_flag;
 
 /// Connections at once.
 const MAX_CLIENTS: usize = 32;
@@ -42,110 +36,13 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long the last bytes of the console may take to reach the clients.
 const DRAIN: Duration = Duration::from_millis(500);
 
-/// Makes or takes over the guest that standard input orders, says on standard output how that goes, and looks after it to its end.
-///
-/// # Errors
-///
-/// What `lith create` has been told already, or what ended the monitor later.
-pub fn main() -> Result<()> {
-    let made = prepare();
-    let mut monitor = match made {
-        Ok(monitor) => monitor,
-        Err(error) => {
-            send(&Report::Failed(explain(&error)));
-            return Ok(());
-        }
-    };
-    send(&Report::Ready(monitor.guest.built.domain));
-    let result = leave_the_terminal().and_then(|()| monitor.run());
-    if let Err(error) = &result {
-        eprintln!("the monitor of {} ends: {}", monitor.config.name, explain(error));
-    }
-    monitor.close();
-    result
-}
-
-fn prepare() -> Result<Monitor> {
-    let mut order = String::new();
-    std::io::stdin().read_to_string(&mut order).context("no order")?;
-    let order = serde_json::from_str(&order).context("an order that makes no sense")?;
-    // A terminal that is closed, or Ctrl-C in it, is not meant for the guest.
-    let _ = rustix::process::setsid();
-    let registry = Registry::open(Path::new(FOLDER))?;
-    match order {
-        Order::Create { config, paused } => create(registry, *config, paused),
-        Order::Attach { name } => attach(registry, &name),
-    }
-}
-
-/// Makes a guest.
-fn create(registry: Registry, config: GuestConfig, paused: bool) -> Result<Monitor> {
-    // Held from before the check to the monitor's end: the name is this guest's alone all the time.
-    let lock = registry.lock(&config.name)?;
-    log_to(&registry, &config.name, true)?;
-    let xen = RealXen::open()?;
-    let events = Evtchn::open()?;
-    life::check_free(&xen, &registry, &config.name)?;
-    registry.remove(&config.name);
-    let built = life::make(&xen, &registry, &config, &mut |step| report::send(&Report::Step(step.into())))?;
-    let monitor = Monitor::start(xen, events, registry, config, built, None, lock);
-    let monitor = monitor
-        .inspect_err(|(xen, _)| drop(xen.control(built.domain, Control::Destroy)))
-        .map_err(|(_, error)| error)?;
-    if !paused {
-        monitor.xen.control(built.domain, Control::Unpause).inspect_err(|_| monitor.give_up())?;
-    }
-    Ok(monitor)
-}
-
-/// Takes a guest over whose monitor has ended.
-fn attach(registry: Registry, name: &str) -> Result<Monitor> {
-    let record = registry.get(name).with_context(|| format!("no guest is called {name}"))?;
-    if !registry.is_free(name) {
-        bail!("process {} looks after it already", record.monitor);
-    }
-    let lock = registry.lock(name)?;
-    log_to(&registry, name, false)?;
-    let xen = RealXen::open()?;
-    let events = Evtchn::open()?;
-    let is_there = |info: DomainInfo| Uuid::from_bytes(info.handle) == record.uuid;
-    if !xen.domain(record.domain)?.is_some_and(is_there) {
-        registry.remove(name);
-        bail!("its domain has ended meanwhile: `lith create` makes it anew");
-    }
-    let [console_port, store_port] = record.ports.map(Port);
-    let built = Built { domain: record.domain, console_port, store_port, handle: record.uuid };
-    let kept = (record.restarts, registry.read_store(name));
-    // Who connects to it finds nobody any more.
-    let _ = std::fs::remove_file(registry.socket(name));
-    Monitor::start(xen, events, registry, record.config, built, Some(kept), lock).map_err(|(_, error)| error)
-}
-
-/// Writes to the guest's log from now on: a fresh one, or behind what stands there.
-fn log_to(registry: &Registry, name: &str, is_fresh: bool) -> Result<()> {
-    let path = registry.log(name);
-    let mut options = OpenOptions::new();
-    options.create(true).write(true).truncate(is_fresh).append(!is_fresh).mode(0o600);
-    let log = options.open(&path);
-    let log = log.with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(rustix::stdio::dup2_stderr(log)?)
-}
-
-/// Lets go of the pipes to `lith create`, which ends now.
-fn leave_the_terminal() -> Result<()> {
-    let nothing = OpenOptions::new().read(true).write(true).open("/dev/null")?;
-    rustix::stdio::dup2_stdin(&nothing)?;
-    rustix::stdio::dup2_stdout(&nothing)?;
-    std::env::set_current_dir("/")?;
-    Ok(())
-}
-
-struct Monitor {
-    xen: RealXen,
+/// What looks after one guest.
+pub(super) struct Monitor {
+    pub(super) xen: RealXen,
     events: Evtchn,
     registry: Registry,
-    config: GuestConfig,
-    guest: Attached,
+    pub(super) config: GuestConfig,
+    pub(super) guest: Attached,
     devices: Watched,
     listener: UnixListener,
     clients: Vec<Client>,
@@ -162,7 +59,7 @@ struct Monitor {
 impl Monitor {
     /// Begins to look after a guest: one that was just built, or one of which an earlier monitor has kept its restarts and its
     /// store. A guest that was taken over keeps its record, whatever fails.
-    fn start(
+    pub(super) fn start(
         xen: RealXen,
         events: Evtchn,
         registry: Registry,
@@ -237,7 +134,7 @@ impl Monitor {
     }
 
     /// Serves until the guest is gone for good.
-    fn run(&mut self) -> Result<()> {
+    pub(super) fn run(&mut self) -> Result<()> {
         let mut looked = Instant::now();
         let mut looked_at_devices = looked;
         let mut is_busy = false;
@@ -505,13 +402,13 @@ impl Monitor {
     }
 
     /// Undoes the start.
-    fn give_up(&self) {
+    pub(super) fn give_up(&self) {
         let _ = self.xen.control(self.guest.built.domain, Control::Destroy);
         self.registry.remove(&self.config.name);
     }
 
     /// Removes the guest's files, and lets the last of its output reach the clients.
-    fn close(mut self) {
+    pub(super) fn close(mut self) {
         self.registry.remove(&self.config.name);
         self.guest.release(&self.events);
         // Whoever asked the guest to end has got that.
