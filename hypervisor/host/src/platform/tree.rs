@@ -268,6 +268,19 @@ impl<'a, 'p> Place<'a, 'p> {
             .map(move |[_, parent, size]| self.parent?.machine_region(parent?, size?))
     }
 
+    /// The windows of a PCI host bridge's [`Place::windows`] whose space code (the two bits at 24 of an address's first cell,
+    /// IEEE 1275 PCI binding 2.2.1.1) says memory: neither configuration nor I/O.
+    pub fn memory_windows(&self) -> impl Iterator<Item = Option<Region>> + use<'a, '_, 'p> {
+        const MEMORY: u32 = 1 << 25;
+        let above = self.parent.map_or(0, Place::address_cells);
+        let entry =
+            self.address_cells.saturating_add(above).saturating_add(self.size_cells).saturating_mul(4);
+        let first_cells =
+            self.ranges.unwrap_or_default().chunks(entry.max(1)).map(|entry| cells(entry).next());
+        let is_memory = |first: Option<u32>| first.is_some_and(|first| first & MEMORY != 0);
+        self.windows().zip(first_cells).filter(move |&(_, first)| is_memory(first)).map(|(window, _)| window)
+    }
+
     /// Where `size` bytes at `address`, an address in this node's children's space, are for the CPU.
     fn machine_region(&self, address: u64, size: u64) -> Option<Region> {
         let mut bus = self;
