@@ -82,6 +82,12 @@ fn greet(platform: &Platform, cpus: u16) {
     if platform.cpus_left_out > 0 {
         log::warn!("{} CPUs are left out: {MAX_CPUS} are supported", platform.cpus_left_out);
     }
+    for part in platform.left_out.named() {
+        log::warn!("{part}");
+    }
+    if platform.left_out.more > 0 {
+        log::warn!("{} more parts of the device tree are left out", platform.left_out.more);
+    }
 }
 
 fn describe(platform: &Platform) -> String {
