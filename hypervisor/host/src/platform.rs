@@ -80,8 +80,6 @@ pub struct Platform {
     pub first_errors: Vec<PlatformError>,
     /// What else of the tree is not used because it makes no sense.
     pub left_out: LeftOuts,
-    /// A ramdisk given as for a bare Linux, by `linux,initrd-start` and `linux,initrd-end`.
-    pub initrd: Option<Region>,
     /// What the random numbers of domains start from.
     pub seed: Seed,
 }
@@ -123,7 +121,6 @@ impl Platform {
             first_shared: domains.first,
             first_errors: domains.errors,
             left_out,
-            initrd: chosen.initrd,
             seed: chosen.seed,
         })
     }
@@ -133,7 +130,7 @@ impl Platform {
         self.modules.iter().find(|module| module.kind == ModuleKind::Kernel)
     }
 
-    /// The first ramdisk module.
+    /// The first ramdisk module, or the ramdisk that was given as for a bare Linux.
     pub fn ramdisk(&self) -> Option<&Module> {
         self.modules.iter().find(|module| module.kind == ModuleKind::Ramdisk)
     }
@@ -180,15 +177,22 @@ fn check_place(module: &Module, memory: &[Region]) -> Result<(), PlatformError> 
     Err(PlatformError::ModuleOutsideMemory { node: path, kind, region })
 }
 
+/// Whether two modules have no byte in common.
+#[inline(never)]
+fn check_apart(module: &Module, other: &Module) -> Result<(), PlatformError> {
+    if !other.region.overlaps(module.region) {
+        return Ok(());
+    }
+    Err(PlatformError::ModulesOverlap {
+        nodes: [other.path.clone(), module.path.clone()],
+        regions: [other.region, module.region],
+    })
+}
+
 fn check_modules(modules: &[Module], memory: &[Region]) -> Result<(), PlatformError> {
     for (index, module) in modules.iter().enumerate() {
         check_place(module, memory)?;
-        if let Some(other) = modules.iter().take(index).find(|other| other.region.overlaps(module.region)) {
-            return Err(PlatformError::ModulesOverlap {
-                nodes: [other.path.clone(), module.path.clone()],
-                regions: [other.region, module.region],
-            });
-        }
+        modules.iter().take(index).try_for_each(|other| check_apart(module, other))?;
     }
     if modules.iter().any(|module| module.kind == ModuleKind::Kernel) {
         Ok(())

@@ -151,6 +151,29 @@ fn modules_without_a_kind_are_kernel_and_ramdisk_in_order() {
 }
 
 #[test]
+fn the_ramdisk_of_a_bare_linux_counts_where_no_module_is_one() {
+    let parse = |start: u32, has_module: bool| {
+        let dtb = edited(GICV3, |root| {
+            let chosen = root.child_mut("chosen").unwrap();
+            chosen.add_property(cells("linux,initrd-start", &[start]));
+            chosen.add_property(cells("linux,initrd-end", &[start + 0x1000]));
+            if !has_module {
+                chosen.remove_child("module@0x48000000").unwrap();
+            }
+        });
+        Platform::parse(&dtb).map(|platform| platform.ramdisk().unwrap().region)
+    };
+    assert_eq!(parse(0x5000_0000, false), Ok(region(0x5000_0000, 0x1000)));
+    assert_eq!(parse(0x5000_0000, true), Ok(region(0x4800_0000, 50000)));
+    let outside = parse(0x2000_0000, false).unwrap_err().to_string();
+    assert!(
+        outside.starts_with("boot module /chosen (linux,initrd-start) (ramdisk) at 0x20000000-"),
+        "{outside}"
+    );
+    assert!(parse(0x4600_1000, false).unwrap_err().to_string().ends_with("overlap"));
+}
+
+#[test]
 fn addresses_go_through_ranges() {
     let bus = |ranges: &[u32]| {
         edited(GICV3, |root| {
