@@ -93,7 +93,7 @@ impl Platform {
     pub fn parse(device_tree: &[u8]) -> Result<Platform, PlatformError> {
         let tree = Tree::open(device_tree)?;
         let mut left_out = LeftOuts::default();
-        tree.note_too_deep(&mut left_out);
+        tree.note_unused(&mut left_out);
         let memory = memory::memory(&tree, &mut left_out)?;
         let reserved = memory::reserved(&tree, &mut left_out)?;
         let psci = cpus::psci(&tree)?;

@@ -89,16 +89,21 @@ impl<'a> Tree<'a> {
         Ok(tree)
     }
 
-    /// Notes the nodes that no walk reaches because they are nested too deeply, by the first one on each way down.
-    pub fn note_too_deep(&self, left_out: &mut LeftOuts) {
+    /// Notes what nobody is going to use: IOMMUs, and nodes that no walk reaches because they are nested too deeply, by the
+    /// first one on each way down.
+    pub fn note_unused(&self, left_out: &mut LeftOuts) {
         self.walk(&mut |place| {
+            if place.is_iommu() && place.is_enabled() {
+                left_out.note(
+                    place.path(),
+                    "it is an IOMMU, for which there is no driver; no domain sees it, and DMA is not confined",
+                );
+            }
             if place.is_deepest() {
                 for node in place.node.children() {
                     let path = Place::new(node, Some(place)).path();
-                    left_out.note(
-                        path,
-                        "it is nested more than 16 levels deep; it is left out with all below it",
-                    );
+                    left_out
+                        .note(path, "it is nested more than 16 levels deep; it is left out with all below it");
                 }
             }
             Then::Into
@@ -261,6 +266,11 @@ impl<'a, 'p> Place<'a, 'p> {
     #[inline(never)]
     pub fn is_compatible(&self, names: &[&str]) -> bool {
         is_compatible(&self.node, names)
+    }
+
+    /// Whether the node is an IOMMU, of whatever kind (Linux, bindings/iommu/iommu.txt).
+    pub fn is_iommu(&self) -> bool {
+        self.bytes("#iommu-cells").is_some()
     }
 
     /// Whether the node and all above it have no `status`, or one that says "okay".
