@@ -98,6 +98,7 @@ impl Platform {
         let reserved = memory::reserved(&tree, &mut left_out)?;
         let psci = cpus::psci(&tree)?;
         let (cpus, cpus_left_out) = cpus::cpus(&tree, psci, &mut left_out)?;
+        let reserved = cpus::keep_release_addresses(&cpus, reserved);
         let gic = gic::find(&tree)?;
         let timer = cpus::timer(&tree, gic.phandle)?;
         let chosen = boot::chosen(&tree)?;

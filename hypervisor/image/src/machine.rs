@@ -114,7 +114,7 @@ impl Machine for Aarch64<'_> {
             );
             return false;
         }
-        secondary::start(id, mpidr.affinity())
+        secondary::start(self.platform, id, *mpidr)
     }
 
     fn self_test(&self, name: &str) {

@@ -11,7 +11,7 @@ use super::error::PlatformError;
 use super::module::ModuleKind;
 use super::region::Region;
 use super::seed::Seed;
-use super::tree::{Place, Tree, entries};
+use super::tree::{Place, Tree, entries, number_of_cells};
 use xenolith_core::types::Pa;
 
 /// Boot modules that are kept.
@@ -88,7 +88,8 @@ fn read(root: &Place<'_, '_>, place: &Place<'_, '_>) -> Result<Chosen, PlatformE
 
 /// The ramdisk that was given as for a bare Linux. A module that is one comes before it.
 fn bare_ramdisk(place: &Place<'_, '_>, modules: &[Module]) -> Option<Module> {
-    let [start, end] = ["linux,initrd-start", "linux,initrd-end"].map(|name| address(place.bytes(name)?));
+    let [start, end] =
+        ["linux,initrd-start", "linux,initrd-end"].map(|name| number_of_cells(place.bytes(name)?));
     let kind = ModuleKind::Ramdisk;
     let region =
         Region::between(start?, end?).filter(|_| !modules.iter().any(|module| module.kind == kind))?;
@@ -115,12 +116,6 @@ pub fn module(place: &Place<'_, '_>, kind: ModuleKind, cells: [usize; 2]) -> Res
 
 fn to_usize(cells: u32) -> usize {
     usize::try_from(cells).unwrap_or(usize::MAX)
-}
-
-/// A number of one or two cells, as boot loaders write either.
-fn address(bytes: &[u8]) -> Option<u64> {
-    let [value] = entries(bytes, [bytes.len() / 4]).next()?;
-    value
 }
 
 /// Whether a node describes a boot module that counts.

@@ -5,8 +5,9 @@ use alloc::vec::Vec;
 
 use super::error::PlatformError;
 use super::left_out::LeftOuts;
-use super::tree::{Place, Then, Tree, cells, entries};
-use xenolith_core::types::Intid;
+use super::region::{Region, merge};
+use super::tree::{Place, Then, Tree, cells, entries, number_of_cells};
+use xenolith_core::types::{Intid, Pa};
 
 /// CPUs that the hypervisor drives at most.
 pub const MAX_CPUS: usize = 64;
@@ -34,6 +35,11 @@ impl Mpidr {
 pub enum StartMethod {
     /// The firmware's CPU_ON.
     Psci,
+    /// The CPU waits until an address to go on at is written to this one (Linux, Documentation/arch/arm64/booting.rst).
+    SpinTable {
+        /// Eight bytes, aligned.
+        release: Pa,
+    },
 }
 
 /// A CPU of the machine.
@@ -124,9 +130,26 @@ fn start_method(place: &Place<'_, '_>, psci: Option<Psci>) -> Result<StartMethod
     match own.or_else(|| place.parent()?.text("enable-method")) {
         Some("psci") | None if psci.is_some() => Ok(StartMethod::Psci),
         Some("psci") => Err("`enable-method` is \"psci\", and the tree has no PSCI firmware"),
+        Some("spin-table") => match place.bytes("cpu-release-addr").and_then(number_of_cells) {
+            Some(release) if release != 0 && release.is_multiple_of(8) => {
+                Ok(StartMethod::SpinTable { release: Pa(release) })
+            }
+            _ => Err("`cpu-release-addr` is no address of eight aligned bytes"),
+        },
         None => Err("`enable-method` is missing, and the tree has no PSCI firmware"),
-        Some(_) => Err("`enable-method` is not \"psci\""),
+        Some(_) => Err("`enable-method` is neither \"psci\" nor \"spin-table\""),
     }
+}
+
+/// The reserved ranges with the addresses at which CPUs wait: a CPU that is not started looks there as long as the machine
+/// runs, even if the tree does not reserve them.
+pub fn keep_release_addresses(cpus: &[HostCpu], mut reserved: Vec<Region>) -> Vec<Region> {
+    let words = cpus.iter().filter_map(|cpu| match cpu.start {
+        Ok(StartMethod::SpinTable { release }) => Region::new(release, 8),
+        _ => None,
+    });
+    reserved.extend(words);
+    merge(reserved)
 }
 
 /// The generic timer's interrupts. Their order is fixed (Linux, bindings/timer/arm,arch_timer.yaml) unless

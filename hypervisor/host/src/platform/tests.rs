@@ -284,7 +284,7 @@ fn a_cpu_that_makes_no_sense_is_skipped_by_name() {
     );
     let unstartable: Vec<_> =
         platform.unstartable_cpus(Mpidr::new(0)).map(|(cpu, why)| (cpu.node.as_str(), why)).collect();
-    assert_eq!(unstartable, [("/cpus/cpu@2", "`enable-method` is not \"psci\"")]);
+    assert_eq!(unstartable, [("/cpus/cpu@2", "`enable-method` is neither \"psci\" nor \"spin-table\"")]);
     let none = edited(GICV3, |root| {
         for id in 0..4 {
             root.child_mut("cpus").unwrap().child_mut(&format!("cpu@{id}")).unwrap().remove_property("reg");
@@ -305,6 +305,28 @@ fn without_firmware_that_starts_cpus_one_takes_part() {
         assert_eq!(platform.cpus_booted_by(Mpidr::new(2)), [Mpidr::new(2)]);
         let unstartable: Vec<_> = platform.unstartable_cpus(Mpidr::new(2)).map(|(_, why)| why).collect();
         assert_eq!(unstartable, ["`enable-method` is \"psci\", and the tree has no PSCI firmware"; 3]);
+    }
+}
+
+#[test]
+fn cpus_in_a_spin_table_are_started_by_their_addresses() {
+    let release = |cell: &[u32]| {
+        let dtb = edited(&without(GICV3, "", "psci"), |root| {
+            let cpus = root.child_mut("cpus").unwrap();
+            cpus.child_mut("cpu@0").unwrap().remove_property("enable-method");
+            cpus.child_mut("cpu@1").unwrap().add_property(string("enable-method", "spin-table"));
+            cpus.child_mut("cpu@1").unwrap().add_property(cells("cpu-release-addr", cell));
+        });
+        let platform = Platform::parse(&dtb).unwrap();
+        (platform.cpus[1].start, platform.reserved)
+    };
+    let spins = |at| Ok(StartMethod::SpinTable { release: Pa(at) });
+    assert_eq!(release(&[0, 0xd8]), (spins(0xd8), vec![region(0xd8, 8)]));
+    assert_eq!(release(&[1, 0x4000_0008]), (spins(0x1_4000_0008), vec![region(0x1_4000_0008, 8)]));
+    assert_eq!(release(&[0x7fff_fff8]), (spins(0x7fff_fff8), vec![region(0x7fff_fff8, 8)]));
+    for bad in [&[0, 0][..], &[0, 0xdc], &[], &[0, 0, 0xd8]] {
+        let problem = "`cpu-release-addr` is no address of eight aligned bytes";
+        assert_eq!(release(bad), (Err(problem), vec![]));
     }
 }
 

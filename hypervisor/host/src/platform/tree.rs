@@ -408,6 +408,11 @@ pub fn entries<const N: usize>(
     })
 }
 
+/// A number of one or two cells.
+pub fn number_of_cells(bytes: &[u8]) -> Option<u64> {
+    (matches!(bytes.len(), 4 | 8)).then(|| cell_value(bytes)).flatten()
+}
+
 fn cell_value(bytes: &[u8]) -> Option<u64> {
     let bytes = if bytes.len() == 12 { bytes.get(4..)? } else { bytes };
     (bytes.len() <= 8).then(|| bytes.iter().fold(0u64, |value, &byte| (value << 8) | u64::from(byte)))
