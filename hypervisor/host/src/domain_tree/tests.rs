@@ -199,6 +199,36 @@ fn a_device_passed_through_or_disabled_is_shown_disabled_and_not_given() {
 }
 
 #[test]
+fn an_iommu_is_hidden_and_nothing_refers_to_it() {
+    let host = edited(GICV3, |root| {
+        root.add_child(node(
+            "smmuv3@9050000",
+            [
+                string("compatible", "arm,smmu-v3"),
+                cells("reg", &[0, 0x0905_0000, 0, 0x2_0000]),
+                cells("interrupts", &[0, 74, 1, 0, 75, 1, 0, 76, 1, 0, 77, 1]),
+                cells("#iommu-cells", &[1]),
+                cells("phandle", &[0x9000]),
+            ],
+        ));
+        let pcie = root.child_mut("pcie@10000000").unwrap();
+        pcie.add_property(cells("iommu-map", &[0, 0x9000, 0, 0x1_0000]));
+        pcie.add_property(cells("iommu-map-mask", &[0xffff]));
+        root.child_mut("pl031@9010000").unwrap().add_property(cells("iommus", &[0x9000, 1]));
+    });
+    assert_eq!(rewrite(&host, &spec()), rewrite(GICV3, &spec()));
+    let platform = Platform::parse(&host).unwrap();
+    let lines: Vec<String> = platform.left_out.named().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "device tree node /smmuv3@9050000: it is an IOMMU, for which there is no driver; no domain sees it, and DMA \
+          is not confined"
+        ]
+    );
+}
+
+#[test]
 fn a_node_with_a_ppi_is_dropped_and_its_ppi_is_not_free() {
     let host = edited(GICV3, |root| {
         root.add_child(node(
