@@ -61,10 +61,14 @@ impl<'a> Tree<'a> {
     /// [`Damaged`](PlatformError::Damaged), [`TooDeep`](PlatformError::TooDeep),
     /// [`TooManyNodes`](PlatformError::TooManyNodes).
     pub fn open(bytes: &'a [u8]) -> Result<Tree<'a>, PlatformError> {
-        let fdt = Fdt::new_unchecked(shape::checked(bytes)?);
-        let mut tree = Tree { fdt, phandles: BTreeMap::new() };
-        tree.index(fdt.root());
+        let mut tree = Tree::open_without_phandles(bytes)?;
+        tree.index(tree.fdt.root());
         Ok(tree)
+    }
+
+    /// As [`Self::open`], but the tree finds no node by its phandle. Allocates nothing.
+    pub fn open_without_phandles(bytes: &'a [u8]) -> Result<Tree<'a>, PlatformError> {
+        Ok(Tree { fdt: Fdt::new_unchecked(shape::checked(bytes)?), phandles: BTreeMap::new() })
     }
 
     fn index(&mut self, node: FdtNode<'a>) {
@@ -116,26 +120,16 @@ impl<'a> Tree<'a> {
         result
     }
 
-    /// The full path of the node that `name` means: a path (unit addresses may be left out), or an alias of
-    /// `/aliases`, either with options behind a colon.
-    pub fn resolve(&self, name: &str) -> Option<String> {
+    /// What `found` gives for the node that `name` means: a path (unit addresses may be left out), or an alias of
+    /// `/aliases`, either with options behind a colon. Allocates nothing.
+    pub fn at<T>(&self, name: &str, found: impl FnOnce(&Place<'a, '_>) -> Option<T>) -> Option<T> {
         let name = name.split(':').next()?;
-        if name.starts_with('/') {
-            return self.canonical(name);
-        }
-        let aliases = self.fdt.root().child("aliases")?;
-        self.canonical(text(&aliases, name)?)
-    }
-
-    fn canonical(&self, path: &str) -> Option<String> {
-        let mut node = self.fdt.root();
-        let mut full = String::new();
-        for name in path.strip_prefix('/')?.split('/').filter(|name| !name.is_empty()) {
-            node = node.child(name)?;
-            full.push('/');
-            full.push_str(node.name());
-        }
-        (!full.is_empty()).then_some(full)
+        let path = if name.starts_with('/') { name } else { text(&self.fdt.root().child("aliases")?, name)? };
+        let (mut found, mut result) = (Some(found), None);
+        self.root().descend(path.strip_prefix('/')?, &mut |place| {
+            result = found.take().and_then(|found| found(place));
+        });
+        result
     }
 }
 
@@ -173,6 +167,17 @@ impl<'a, 'p> Place<'a, 'p> {
             }
         }
         Then::Into
+    }
+
+    /// Visits the node at a path from here, if there is one. It is as deep as the tree at most.
+    fn descend(&self, path: &str, visit: &mut dyn FnMut(&Place<'a, '_>)) {
+        let path = path.trim_start_matches('/');
+        let (name, rest) = path.split_once('/').unwrap_or((path, ""));
+        if name.is_empty() {
+            visit(self);
+        } else if let Some(child) = self.node.child(name) {
+            Place::new(child, Some(self)).descend(rest, visit);
+        }
     }
 
     /// The nodes right below, with this one above them.
