@@ -40,7 +40,7 @@ pub use module::ModuleKind;
 pub use region::{Region, merge, subtract};
 pub use seed::Seed;
 pub use static_shared::{EventEnd, StaticShared, StaticShmNode};
-pub use uart::{Uart, UartKind};
+pub use uart::{EARLY_LENGTH, Uart, UartDevice, UartKind, early_console, parse_early};
 
 use crate::command_line::Options;
 use tree::Tree;

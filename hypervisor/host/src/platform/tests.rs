@@ -45,7 +45,7 @@ fn a_gicv3_machine_is_read() {
     assert_eq!(platform.psci, Some(Psci { conduit: Conduit::Smc, version: (1, 0) }));
     let uart = platform.uart.as_ref().unwrap();
     assert_eq!(
-        (uart.path.as_str(), uart.registers, uart.kind),
+        (uart.path.as_str(), uart.registers, uart.device.kind),
         ("/pl011@9000000", region(0x0900_0000, 0x1000), UartKind::Pl011)
     );
     assert_eq!(uart.interrupt, Some(Interrupt { intid: Intid(33), trigger: Trigger::Level }));
@@ -208,23 +208,6 @@ fn the_command_line_chooses_the_uart() {
     assert_eq!(uart("dtuart=/pl011").as_deref(), Some("/pl011@9000000"));
     assert_eq!(uart("dtuart=/pl031@9010000"), None);
     assert_eq!(uart("dtuart=serial0"), None);
-}
-
-#[test]
-fn uarts_are_told_apart_by_compatible() {
-    let kind = |compatible: &[&str]| {
-        let dtb = edited(GICV3, |root| {
-            let value: Vec<u8> =
-                compatible.iter().flat_map(|name| [name.as_bytes(), b"\0"].concat()).collect();
-            let property = dtoolkit::model::DeviceTreeProperty::new("compatible", value.as_slice()).unwrap();
-            root.child_mut("pl011@9000000").unwrap().add_property(property);
-        });
-        console(&dtb).map(|uart| uart.kind)
-    };
-    assert_eq!(kind(&["arm,sbsa-uart"]), Some(UartKind::Pl011));
-    assert_eq!(kind(&["xlnx,zynqmp-uart", "cdns,uart-r1p12"]), Some(UartKind::Cadence));
-    assert_eq!(kind(&["vendor,newer-uart", "cdns,uart-r1p8"]), Some(UartKind::Cadence));
-    assert_eq!(kind(&["ns16550a"]), None);
 }
 
 #[test]

@@ -76,8 +76,7 @@ impl<'a> Tree<'a> {
     /// [`PlatformError::Truncated`], [`BadMagic`](PlatformError::BadMagic), [`TooLarge`](PlatformError::TooLarge),
     /// [`Damaged`](PlatformError::Damaged), [`TooManyNodes`](PlatformError::TooManyNodes).
     pub fn open(bytes: &'a [u8]) -> Result<Tree<'a>, PlatformError> {
-        let fdt = Fdt::new_unchecked(shape::checked(bytes)?);
-        let mut tree = Tree { fdt, phandles: BTreeMap::new() };
+        let mut tree = Tree::open_without_phandles(bytes)?;
         let mut phandles = BTreeMap::new();
         tree.walk(&mut |place| {
             if let Some(phandle) = place.number("phandle").or_else(|| place.number("linux,phandle")) {
@@ -87,6 +86,11 @@ impl<'a> Tree<'a> {
         });
         tree.phandles = phandles;
         Ok(tree)
+    }
+
+    /// As [`Self::open`], but the tree finds no node by its phandle. Allocates nothing.
+    pub fn open_without_phandles(bytes: &'a [u8]) -> Result<Tree<'a>, PlatformError> {
+        Ok(Tree { fdt: Fdt::new_unchecked(shape::checked(bytes)?), phandles: BTreeMap::new() })
     }
 
     /// Notes what nobody is going to use: IOMMUs, and nodes that no walk reaches because they are nested too deeply, by the
@@ -151,26 +155,16 @@ impl<'a> Tree<'a> {
         result
     }
 
-    /// The full path of the node that `name` means: a path (unit addresses may be left out), or an alias of
-    /// `/aliases`, either with options behind a colon.
-    pub fn resolve(&self, name: &str) -> Option<String> {
+    /// What `found` gives for the node that `name` means: a path (unit addresses may be left out), or an alias of
+    /// `/aliases`, either with options behind a colon. Allocates nothing.
+    pub fn at<T>(&self, name: &str, found: impl FnOnce(&Place<'a, '_>) -> Option<T>) -> Option<T> {
         let name = name.split(':').next()?;
-        if name.starts_with('/') {
-            return self.canonical(name);
-        }
-        let aliases = self.fdt.root().child("aliases")?;
-        self.canonical(text(&aliases, name)?)
-    }
-
-    fn canonical(&self, path: &str) -> Option<String> {
-        let mut node = self.fdt.root();
-        let mut full = String::new();
-        for name in path.strip_prefix('/')?.split('/').filter(|name| !name.is_empty()) {
-            node = node.child(name)?;
-            full.push('/');
-            full.push_str(node.name());
-        }
-        (!full.is_empty()).then_some(full)
+        let path = if name.starts_with('/') { name } else { text(&self.fdt.root().child("aliases")?, name)? };
+        let (mut found, mut result) = (Some(found), None);
+        self.root().descend(path.strip_prefix('/')?, &mut |place| {
+            result = found.take().and_then(|found| found(place));
+        });
+        result
     }
 }
 
@@ -209,6 +203,19 @@ impl<'a, 'p> Place<'a, 'p> {
             }
         }
         Then::Into
+    }
+
+    /// Visits the node at a path from here, if there is one that a walk reaches.
+    fn descend(&self, path: &str, visit: &mut dyn FnMut(&Place<'a, '_>)) {
+        let path = path.trim_start_matches('/');
+        let (name, rest) = path.split_once('/').unwrap_or((path, ""));
+        if name.is_empty() {
+            visit(self);
+        } else if !self.is_deepest()
+            && let Some(child) = self.node.child(name)
+        {
+            Place::new(child, Some(self)).descend(rest, visit);
+        }
     }
 
     /// The nodes right below, with this one above them. Whoever goes down by them goes down [`MAX_DEPTH`] levels at most.
