@@ -18,6 +18,7 @@ pub extern "C" fn wrong_level(level: u64) -> ! {
     uart::early_write(b"\r\n(xenolith) error: entered at EL");
     uart::early_write(&[b'0' + (level & 3) as u8]);
     uart::early_write(b", and a hypervisor needs EL2 (in QEMU: -machine virt,virtualization=on)\r\n");
+    uart::early_write(b"(xenolith) error: nothing can be booted; halted\r\n");
     power::halt()
 }
 
