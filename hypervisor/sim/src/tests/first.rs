@@ -169,8 +169,13 @@ fn the_calls_of_linux_have_the_results_that_it_needs() {
         // 17. What the balloon starts from.
         let mut own = MemoryDomain { domid: SELF };
         assert_eq!(guest.call(machine, Hypercall::MemoryOp, 3, &mut own), 4096);
-        // 18. Physical devices are its own business.
-        for op in [25, 15] {
+        // 18. Physical devices are its own business: what it finds and loses is heard, and needs no more.
+        for op in [25, 26, 15, 16] {
+            assert_eq!(guest.call(machine, Hypercall::PhysdevOp, op, &mut [0_u8; 16]), 0, "{op}");
+            let nowhere = [op, 0x10, 0, 0, 0];
+            assert_eq!(guest.plain(machine, Hypercall::PhysdevOp, nowhere), error(Errno::EFAULT), "{op}");
+        }
+        for op in [20, 32, 33] {
             assert_eq!(guest.call(machine, Hypercall::PhysdevOp, op, &mut [0_u8; 16]), error(Errno::ENOSYS));
         }
         // 19. Input of the console.

@@ -134,6 +134,7 @@ fn entered_at_el1(lab: &Lab) -> Result<()> {
     let mut machine = lab.start(&setup)?;
     machine.expect("EL1")?;
     machine.expect("EL2")?;
+    machine.expect(HALTED)?;
     Ok(())
 }
 
