@@ -12,6 +12,7 @@ mod end;
 mod info;
 mod messages;
 mod terminal;
+mod unpack;
 
 use std::path::Path;
 use std::time::Duration;
@@ -32,6 +33,7 @@ pub fn run(cli: Cli) -> Result<()> {
     let json = cli.json;
     match cli.command {
         Command::Completion { shell } => completion::print(shell),
+        Command::UnpackKernel { file, image } => unpack::run(&file, &image),
         Command::Monitor => monitor::main(),
         Command::Create { file, paused, console } => create::run(&registry()?, &file, paused, console, json),
         Command::List => domains::list(&RealXen::open()?, &registry()?, json),

@@ -31,6 +31,7 @@ pub fn all() -> Vec<Scenario> {
     let mut all = vec![
         Scenario::new("harness/linux-without-hypervisor", linux_without_hypervisor),
         Scenario::new("boot/gzip", gzip),
+        Scenario::new("boot/zboot", zboot),
         Scenario::new("boot/no-initrd", no_initrd),
         Scenario::new("boot/little-memory", little_memory),
         Scenario::new("boot/much-memory", much_memory),
@@ -85,6 +86,12 @@ fn gzip(lab: &Lab) -> Result<()> {
     let mut setup = lab.linux(Series::V6_1)?;
     setup.kernel = Some(lab.assets.kernel(Series::V6_1)?.gzipped()?);
     boots(lab, &setup, setup.cpus, Series::V6_1)
+}
+
+fn zboot(lab: &Lab) -> Result<()> {
+    let mut setup = lab.linux(Series::V6_12)?;
+    setup.kernel = Some(lab.assets.kernel(Series::V6_12)?.zboot()?);
+    boots(lab, &setup, setup.cpus, Series::V6_12)
 }
 
 /// Debian's kernels have every disk driver as a module, so that without a ram disk the kernel comes as far as looking
