@@ -10,9 +10,10 @@ pub mod console;
 pub mod cpu;
 pub mod debug_keys;
 pub mod domain;
-pub mod heap;
 pub mod hypervisor;
 pub mod life;
 pub mod parts;
 pub mod timers;
 pub mod vcpu;
+
+pub use xenolith_memory::arc::Arc;

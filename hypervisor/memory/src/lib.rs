@@ -5,6 +5,7 @@
 extern crate alloc;
 
 pub mod account;
+pub mod arc;
 #[cfg(not(target_os = "none"))]
 pub mod arena;
 mod bitmap;

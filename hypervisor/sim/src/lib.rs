@@ -19,9 +19,9 @@ mod tests;
 pub mod toolstack;
 
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
+use xenolith_memory::arc::Arc;
 
 use machine_model::Region;
 use machine_model::gic::{Gic, Redistributors};
