@@ -63,6 +63,8 @@ pub struct HardwareDomainTree {
     pub mmio: Vec<Region>,
     /// The SPIs to route to it, ascending, each once.
     pub interrupts: Vec<Interrupt>,
+    /// The SPIs that its devices share with a hidden one, so that they do not get them; ascending.
+    pub withheld: Vec<Intid>,
 }
 
 /// Rewrites the host's device tree for the hardware domain. `platform` is what [`Platform::parse`] read in `host`.
@@ -84,7 +86,12 @@ pub fn hardware_domain(
     if dtb.len() > MAX_TREE {
         return Err(TreeError::TooLarge { size: dtb.len(), limit: MAX_TREE });
     }
-    Ok(HardwareDomainTree { dtb, mmio: rewritten.mmio, interrupts: rewritten.spis })
+    Ok(HardwareDomainTree {
+        dtb,
+        mmio: rewritten.mmio,
+        interrupts: rewritten.spis,
+        withheld: rewritten.withheld,
+    })
 }
 
 /// A PPI (as INTID) that no node of the host's tree uses: the highest one, which is 31 on most machines, the one that

@@ -22,8 +22,10 @@ pub struct Rewritten {
     pub root: DeviceTreeNode,
     /// Device memory, as in [`super::HardwareDomainTree::mmio`].
     pub mmio: Vec<Region>,
-    /// SPIs, as in [`super::HardwareDomainTree::spis`].
+    /// SPIs, as in [`super::HardwareDomainTree::interrupts`].
     pub spis: Vec<Interrupt>,
+    /// SPIs, as in [`super::HardwareDomainTree::withheld`].
+    pub withheld: Vec<Intid>,
 }
 
 /// Registers and interrupts of the nodes that went one way.
@@ -66,7 +68,8 @@ pub fn rewrite(
     if !rewriter.has_gic {
         return Err(TreeError::NoInterruptController);
     }
-    Ok(Rewritten { root: new_root, mmio: rewriter.mmio(), spis: rewriter.spis() })
+    let (spis, withheld) = rewriter.spis();
+    Ok(Rewritten { root: new_root, mmio: rewriter.mmio(), spis, withheld })
 }
 
 impl<'a> Rewriter<'_, 'a> {
@@ -147,10 +150,17 @@ impl<'a> Rewriter<'_, 'a> {
         subtract(&pages(&self.given.registers), &owned)
     }
 
-    fn spis(&self) -> Vec<Interrupt> {
-        // A line that a hidden device shares stays the hypervisor's: it has one owner.
-        let free = self.given.spis.iter().filter(|(intid, _)| !self.kept.spis.contains_key(intid));
-        free.map(|(&intid, &trigger)| Interrupt { intid, trigger }).collect()
+    fn spis(&self) -> (Vec<Interrupt>, Vec<Intid>) {
+        let (mut free, mut withheld) = (Vec::new(), Vec::new());
+        for (&intid, &trigger) in &self.given.spis {
+            // A line that a hidden device shares stays the hypervisor's: it has one owner.
+            if self.kept.spis.contains_key(&intid) {
+                withheld.push(intid);
+            } else {
+                free.push(Interrupt { intid, trigger });
+            }
+        }
+        (free, withheld)
     }
 }
 
