@@ -4,6 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use dtoolkit::model::DeviceTreeProperty;
+use system_tests::boards::{self, Board};
 use system_tests::machine::Machine;
 use system_tests::setup::{Entry, Setup};
 use system_tests::shell::Shell;
@@ -35,7 +36,12 @@ pub fn all() -> Vec<Scenario> {
         Scenario::new("boot/little-memory", little_memory),
         Scenario::new("boot/much-memory", much_memory),
         Scenario::new("boot/low-memory-first", low_memory_first),
-        Scenario::new("boot/zcu102", zcu102),
+        Scenario::new("boot/zcu102", |lab| board(lab, &boards::ZCU102, 4)),
+        Scenario::new("boot/versal", |lab| board(lab, &boards::VERSAL, 2)),
+        Scenario::new("boot/sbsa", |lab| board(lab, &boards::SBSA, 4)),
+        Scenario::new("boot/imx8mp", imx8mp),
+        Scenario::new("boot/raspi4b", raspi4b),
+        Scenario::new("boot/16550", |lab| board(lab, &boards::VIRT_16550, 2)),
     ];
     all.extend(MATRIX.map(|(gic, cpus, cpu, series)| {
         let name = format!("boot/gicv{gic}-{cpus}x{cpu}-{series}");
@@ -123,23 +129,43 @@ fn low_memory_first(lab: &Lab) -> Result<()> {
     power_off(&mut machine)
 }
 
-/// A board whose GICv2 shows each page of its registers many times, and whose console is no PL011. What is typed at the
+/// Another board, with its own interrupt controller and console: all CPUs run and take interrupts, and what is typed at the
 /// shell comes by the UART's interrupt.
-fn zcu102(lab: &Lab) -> Result<()> {
+fn board(lab: &Lab, board: &Board, cpus: u32) -> Result<()> {
     let mut setup = lab.linux(Series::V6_1)?;
-    setup.cpus = 4;
-    let command = system_tests::zcu102::command(&setup, &lab.folder)?;
+    setup.cpus = cpus;
+    let command = boards::command(board, &setup, &lab.folder)?;
     let mut machine = lab.start_command(command, setup.cpus)?;
     let mut shell = machine.shell()?;
-    ensure!(shell.check("nproc")? == "4");
+    ensure!(shell.check("nproc")? == cpus.to_string());
     ensure!(shell.check("cat /sys/hypervisor/type")? == "xen");
     let before = timer_interrupts(&mut shell)?;
-    shell.check("for mask in 1 2 4 8; do taskset $mask sleep 0.2; done")?;
+    shell.check("for cpu in $(seq 0 $(($(nproc) - 1))); do taskset -c $cpu sleep 0.2; done")?;
     let after = timer_interrupts(&mut shell)?;
-    ensure!(before.len() == 4 && after.len() == 4, "not four CPUs: {before:?}, {after:?}");
+    let count = cpus as usize;
+    ensure!(before.len() == count && after.len() == count, "not {cpus} CPUs: {before:?}, {after:?}");
     let all_tick = before.iter().zip(&after).all(|(before, after)| before < after);
     ensure!(all_tick, "a CPU takes no interrupts of its timer any more: {before:?}, then {after:?}");
     power_off(&mut machine)
+}
+
+/// QEMU's model does not bring virtual interrupts to the CPUs, so that Linux gets none: one CPU comes as far as `/init`, which
+/// needs none of them.
+fn imx8mp(lab: &Lab) -> Result<()> {
+    let mut setup = lab.linux(Series::V6_1)?;
+    setup.cpus = 1;
+    let command = boards::command(&boards::IMX8MP, &setup, &lab.folder)?;
+    lab.start_command(command, setup.cpus)?.shell()?;
+    Ok(())
+}
+
+/// A board whose CPUs no PSCI starts, which is told on its mini UART.
+fn raspi4b(lab: &Lab) -> Result<()> {
+    let mut setup = lab.linux(Series::V6_1)?;
+    setup.cpus = 4;
+    let command = boards::command(&boards::RASPI4B, &setup, &lab.folder)?;
+    lab.start_command(command, setup.cpus)?.expect("the device tree has no PSCI firmware")?;
+    Ok(())
 }
 
 /// How many interrupts of its timer each CPU has taken.
