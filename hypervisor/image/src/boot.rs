@@ -30,10 +30,11 @@ pub extern "C" fn wrong_level(level: u64, device_tree: u64) -> ! {
     // SAFETY: the loader put a device tree there; with the MMU off nothing needs to be mapped.
     let of_tree = unsafe { tree(device_tree) }.ok().and_then(platform::early_console);
     if let Some(uart) = of_tree.or_else(early_console) {
-        let texts: [&[u8]; 3] = [
+        let texts: [&[u8]; 4] = [
             b"\r\n(xenolith) error: entered at EL",
             &[b'0' + (level & 3) as u8],
             b", and a hypervisor needs EL2 (in QEMU: -machine virt,virtualization=on)\r\n",
+            b"(xenolith) error: nothing can be booted; halted\r\n",
         ];
         // SAFETY: who wrote the tree or the image's head vouches for the UART; this CPU is the only one.
         unsafe { uart::early_write(&uart, &texts) };

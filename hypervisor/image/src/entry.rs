@@ -164,6 +164,24 @@ early_tree:     .space 4096
     bl      {boot}
     udf     #0
 
+    // A CPU that waited in a spin table, MMU off: it waits for its turn (spin_table.rs), which gives it its record.
+    .global _start_spin_table
+_start_spin_table:
+    msr     daifset, #0xf
+    adrp    x1, {pen}
+    add     x1, x1, :lo12:{pen}
+    ldr     x3, =0xff00ffffff           // the affinity fields of MPIDR_EL1
+    mrs     x2, mpidr_el1
+    and     x2, x2, x3
+8:  ldr     x3, [x1]
+    cmp     x3, x2
+    b.eq    9f
+    wfe
+    b       8b
+9:  dmb     sy                          // the record is read behind the turn
+    ldr     x0, [x1, #8]
+    b       _start_secondary
+
     // A CPU that PSCI CPU_ON started: x0 = its `Start` record (secondary.rs), MMU off.
     .global _start_secondary
 _start_secondary:
@@ -193,6 +211,7 @@ _start_secondary:
     boot = sym crate::boot::main,
     wrong_level = sym crate::boot::wrong_level,
     vectors = sym crate::vectors::vectors,
+    pen = sym crate::spin_table::PEN,
     secondary_main = sym crate::secondary::main,
     mair = const MAIR,
     tcr = const TCR,
