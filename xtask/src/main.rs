@@ -2,6 +2,7 @@
 
 mod bench;
 mod build;
+mod dist;
 mod fuzz;
 mod layers;
 mod lint;
@@ -32,6 +33,8 @@ enum Task {
     Lint(lint::Options),
     /// Measure the present build, print the tables, keep and draw them
     Bench(bench::Options),
+    /// Make what a board needs, in target/dist: image, programs for arm64, and Debian packages of them
+    Dist(dist::Options),
     /// Draw the pictures of the pages anew: docs/pictures, from the texts there and the tables of docs/benchmark.md
     Pictures,
 }
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Task::Test(options) => test::test(&options),
         Task::Lint(options) => lint::lint(&options),
         Task::Bench(options) => bench::bench(&options),
+        Task::Dist(options) => dist::dist(&options),
         Task::Pictures => pictures::draw(),
     };
     match done {

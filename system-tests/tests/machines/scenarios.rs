@@ -5,6 +5,7 @@ mod backend;
 mod bad_input;
 mod boot;
 mod disk;
+mod dist;
 mod domain;
 mod driver;
 mod faults;
@@ -32,6 +33,7 @@ pub fn all() -> Vec<Scenario> {
         bad_input::all(),
         faults::all(),
         run::all(),
+        dist::all(),
     ]
     .into_iter()
     .flatten()
