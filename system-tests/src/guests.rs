@@ -128,7 +128,7 @@ pub(crate) fn prepare(
     guest_tests: &Path,
     lithd: &Path,
     lith: &Path,
-    bare: &Path,
+    [bare, bare_guest]: [&Path; 2],
 ) -> Result<()> {
     for series in Series::ALL {
         let kernel = Kernel::fetch(series)?;
@@ -154,6 +154,7 @@ pub(crate) fn prepare(
         control.file("guest/spins", 0o644, tiny_kernel(&SPINS));
         control.file("guest/crashes", 0o644, tiny_kernel(&CRASHES));
         control.file("guest/bare", 0o644, fs::read(bare)?);
+        control.file("guest/bare-guest", 0o644, fs::read(bare_guest)?);
         control.file("guest/shell", 0o644, base()?.to_cpio()?);
         control.file("bin/lithd", 0o755, fs::read(lithd)?);
         fs::write(control_file(output, series), control.to_cpio()?)?;
@@ -169,7 +170,7 @@ pub(crate) fn prepare(
 
 /// The control domain's initial file system: that of the other tests with `lith`, `lithd` and the files of a guest, which
 /// `/guest/guest.toml` describes. `/guest/shell` is a ramdisk for guests with a shell and no need of a disk, `/guest/bare`
-/// the kernel of `system-tests/bare`.
+/// the kernel of `system-tests/bare`, `/guest/bare-guest` the example of that name.
 pub fn control_file(output: &Path, series: Series) -> PathBuf {
     output.join(format!("control-{series}.cpio"))
 }

@@ -18,6 +18,7 @@ use xenolith_host::command_line::XenVersion;
 use xenolith_host::platform::fixtures::{GICV2, GICV3};
 use xenolith_host::platform::{Platform, Region};
 use xenolith_isa::regs::Pstate;
+use xenolith_memory::p2m::MapKind;
 
 /// Where a kernel is loaded above a 2 MiB boundary.
 const TEXT_OFFSET: u64 = 0x8_0000;
@@ -77,6 +78,17 @@ fn the_first_domain_starts_as_the_boot_protocol_says() {
         assert_eq!(entry.mfn.0, Ipa(regs.pc).frame().0, "directly mapped");
         assert_eq!(sim::guest::registers().sctlr & 5, 0, "MMU and caches are off");
         assert_eq!(machine.audit(), Ok(()));
+    }
+}
+
+#[test]
+fn registers_are_strict_device_memory_and_what_is_memory_is_the_domains_to_choose() {
+    for tree in [GICV2, GICV3] {
+        let (_machine, guest) = built(tree, XenVersion::V4_17);
+        let kind = |address| guest.domain.lookup(Ipa(address).frame()).unwrap().kind;
+        let [rtc, io, config] = [0x0901_0000, 0x3eff_0000, 0x40_1000_0000];
+        assert_eq!([rtc, io, config].map(kind), [MapKind::StrictDevice; 3]);
+        assert_eq!([0x1000_0000, 0x3efe_f000].map(kind), [MapKind::Device; 2], "PCI memory");
     }
 }
 
