@@ -27,6 +27,12 @@ do_install() {
     for package in xenolith-hypervisor lith lithd; do
         cp -R --no-preserve=ownership ${S}/target/dist/$package/. ${D}/
     done
+    # Where /lib is a folder of its own, units are looked for there.
+    if [ "${systemd_system_unitdir}" != /usr/lib/systemd/system ]; then
+        install -d ${D}${systemd_system_unitdir}
+        mv ${D}/usr/lib/systemd/system/* ${D}${systemd_system_unitdir}/
+        rmdir -p --ignore-fail-on-non-empty ${D}/usr/lib/systemd/system
+    fi
 }
 
 do_deploy() {
