@@ -116,6 +116,9 @@ pub enum Command {
     /// Look after one guest; `lith create` starts it
     #[command(hide = true)]
     Monitor,
+    /// Read kernel and ramdisk from a guest's disk; the monitor starts it
+    #[command(hide = true)]
+    ReadBootDisk,
 }
 
 impl Command {
@@ -138,7 +141,8 @@ impl Command {
             | Command::Destroy(_)
             | Command::UnpackKernel { .. }
             | Command::Completion { .. }
-            | Command::Monitor => false,
+            | Command::Monitor
+            | Command::ReadBootDisk => false,
         }
     }
 }

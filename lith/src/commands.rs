@@ -35,6 +35,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Completion { shell } => completion::print(shell),
         Command::UnpackKernel { file, image } => unpack::run(&file, &image),
         Command::Monitor => monitor::main(),
+        Command::ReadBootDisk => bootdisk::process::serve(),
         Command::Create { file, paused, console } => create::run(&registry()?, &file, paused, console, json),
         Command::List => domains::list(&RealXen::open()?, &registry()?, json),
         Command::Console(guest) => console::run(&RealXen::open()?, &registry()?, &guest.guest),
