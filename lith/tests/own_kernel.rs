@@ -70,6 +70,34 @@ fn what_a_guests_upgrade_brings_is_what_is_started_next() {
 }
 
 #[test]
+fn a_kernel_is_taken_out_of_an_image_with_what_belongs_to_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let [root, image, out] = ["root", "image", "out"].map(|name| folder.path().join(name));
+    fs::create_dir_all(root.join("boot")).unwrap();
+    fs::write(root.join("vmlinuz"), kernel(100_000)).unwrap();
+    fs::write(root.join("initrd.img"), b"ramdisk!").unwrap();
+    let lith = || {
+        ext4(&root, &image);
+        let mut lith = Command::new(env!("CARGO_BIN_EXE_lith"));
+        lith.arg("extract-kernel").arg("image").arg("out").current_dir(folder.path()).output().unwrap()
+    };
+    let said = lith();
+    assert_eq!(String::from_utf8_lossy(&said.stdout), "`/vmlinuz` of the disk: /vmlinuz, /initrd.img\n");
+    assert!(fs::read(out.join("kernel")).unwrap() == kernel(100_000));
+    assert_eq!(fs::read(out.join("ramdisk")).unwrap(), b"ramdisk!");
+    assert!(fs::read_to_string(out.join("cmdline")).unwrap().starts_with("root=UUID="));
+    fs::remove_file(root.join("initrd.img")).unwrap();
+    assert!(lith().status.success());
+    assert_eq!(
+        (out.join("ramdisk").exists(), fs::read_to_string(out.join("cmdline")).unwrap().as_str()),
+        (false, "root=/dev/vda ro\n")
+    );
+    fs::remove_file(root.join("vmlinuz")).unwrap();
+    let said = lith();
+    assert!(!said.status.success() && String::from_utf8_lossy(&said.stderr).contains("there is no kernel"));
+}
+
+#[test]
 fn what_cannot_be_started_is_an_error_that_names_the_image() {
     let folder = tempfile::tempdir().unwrap();
     let [root, image] = ["root", "image"].map(|name| folder.path().join(name));

@@ -40,21 +40,17 @@ impl Files {
                 let ramdisk = ramdisk.as_deref().map(|path| read(path, "ramdisk")).transpose()?;
                 Ok(Files { kernel, header, ramdisk, cmdline: config.cmdline.clone(), entry: None })
             }
-            Boot::Disk { boot_entry } => {
-                // This program as it runs, also if its file was replaced by another version meanwhile.
-                let mut reader = Command::new("/proc/self/exe");
-                reader.arg("read-boot-disk").env_clear();
-                Files::from_disk(config, boot_entry.as_deref(), reader)
-            }
+            Boot::Disk { boot_entry } => Files::from_disk(config, boot_entry.as_deref()),
         }
     }
 
-    /// Reads them from the first disk, in the process that `reader` starts.
-    fn from_disk(config: &GuestConfig, entry: Option<&str>, reader: Command) -> Result<Files> {
+    /// Reads them from the first disk.
+    fn from_disk(config: &GuestConfig, entry: Option<&str>) -> Result<Files> {
         let disk = config.devices.disks.first().context("`boot = \"disk\"`: there is no disk")?;
         let order =
             Order { disk: disk.config.clone(), entry: entry.map(str::to_owned), limit: config.memory };
-        let found = process::read(reader, &order).context("cannot take the kernel from the guest's disk")?;
+        let found =
+            process::read(disk_reader(), &order).context("cannot take the kernel from the guest's disk")?;
         let BootFiles { kernel, header, ramdisk, options, source } = found;
         let cmdline = [options.as_str(), config.cmdline.as_str()].join(" ").trim().to_owned();
         if cmdline.len() > MAX_COMMAND_LINE {
@@ -64,6 +60,14 @@ impl Files {
         }
         Ok(Files { kernel, header, ramdisk, cmdline, entry: Some(source) })
     }
+}
+
+/// What starts the process that reads a guest's disk.
+pub fn disk_reader() -> Command {
+    // This program as it runs, also if its file was replaced by another version meanwhile.
+    let mut command = Command::new("/proc/self/exe");
+    command.arg("read-boot-disk").env_clear();
+    command
 }
 
 /// Reads a kernel in any of its forms; returns the plain one, and its header.
