@@ -60,6 +60,8 @@ pub enum Command {
     Pause(Guest),
     /// Let a paused guest go on
     Unpause(Guest),
+    /// Wake a guest that has suspended itself
+    Resume(Guest),
     /// Ask a guest to turn itself off; comes back when its kernel has taken the request
     Shutdown {
         /// Its name or its domain's number
@@ -149,6 +151,7 @@ impl Command {
             | Command::Attach(_)
             | Command::Pause(_)
             | Command::Unpause(_)
+            | Command::Resume(_)
             | Command::Shutdown { .. }
             | Command::Reboot { .. }
             | Command::Reset(_)

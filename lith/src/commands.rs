@@ -45,6 +45,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Console(guest) => console::run(&RealXen::open()?, &registry()?, &guest.guest),
         Command::Attach(guest) => create::attach(&RealXen::open()?, &registry()?, &guest.guest),
         Command::Pause(guest) => control::pause(&RealXen::open()?, &registry()?, &guest.guest),
+        Command::Resume(guest) => control::resume(&RealXen::open()?, &registry()?, &guest.guest),
         Command::Unpause(guest) => control::unpause(&RealXen::open()?, &registry()?, &guest.guest),
         Command::Shutdown { guest: Some(guest), wait, timeout, .. } => {
             let wait = wait.then(|| seconds(timeout));

@@ -16,6 +16,7 @@ mod logger;
 mod process;
 mod report;
 mod serve;
+mod stop;
 mod store;
 
 use std::path::PathBuf;

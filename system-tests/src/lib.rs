@@ -15,6 +15,7 @@ pub mod machine;
 pub mod setup;
 pub mod shared;
 pub mod shell;
+pub mod spin_table;
 pub mod transcript;
 pub mod tree;
 pub mod turns;

@@ -11,13 +11,14 @@ use anyhow::{Context, Result};
 use testbed::qemu::{Boot, BootDomain, Console, Disk, Gic, Machine, StaticShared};
 
 use crate::assets::Assets;
+use crate::spin_table;
 
 /// Where QEMU puts the hypervisor: the first 2 MiB boundary of RAM that leaves room for its own first instructions.
 const HYPERVISOR_AT: u64 = 0x4020_0000;
 /// Where a device tree of ours goes: between QEMU's own and the modules.
 const TREE_AT: u64 = 0x4880_0000;
 /// Where the few instructions go that then enter the hypervisor with that tree.
-const STUB_AT: u64 = 0x48c0_0000;
+pub(crate) const STUB_AT: u64 = 0x48c0_0000;
 
 /// Who gets control first, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub enum Entry {
     HypervisorAtEl1,
     /// The hypervisor at EL2, with this file as its device tree, byte for byte.
     HypervisorWithTree(PathBuf),
+    /// The same, when firmware has left the further CPUs waiting in a [spin table](crate::spin_table).
+    HypervisorWithSpinTable(PathBuf),
     /// The kernel itself at EL1: no hypervisor.
     Kernel,
 }
@@ -114,9 +117,15 @@ impl Setup {
         match &self.entry {
             Entry::Hypervisor | Entry::Kernel => {}
             Entry::HypervisorAtEl1 => add(&mut machine, &["-machine", "virtualization=off"]),
-            Entry::HypervisorWithTree(tree) => {
+            Entry::HypervisorWithTree(tree) | Entry::HypervisorWithSpinTable(tree) => {
                 let stub = scratch.join("enter-hypervisor.bin");
-                fs::write(&stub, entry_stub(HYPERVISOR_AT, TREE_AT))?;
+                let code = match self.entry {
+                    Entry::HypervisorWithSpinTable(_) => {
+                        spin_table::firmware(HYPERVISOR_AT, TREE_AT, STUB_AT, self.cpus)
+                    }
+                    _ => entry_stub(HYPERVISOR_AT, TREE_AT),
+                };
+                fs::write(&stub, code)?;
                 for (file, at) in [(tree, TREE_AT), (&stub, STUB_AT)] {
                     let loader = format!("loader,file={},addr={at:#x},force-raw=on", file.display());
                     add(&mut machine, &["-device", &loader]);

@@ -60,6 +60,8 @@ impl<'a> Shell<'a> {
     /// The markers around its output are sent in two halves, so that an echo of the command is no match.
     pub fn run(&mut self, command: &str) -> Result<Outcome> {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        // Of one width, so that a command's length does not depend on how many went before.
+        let count = format!("{count:04x}");
         let line = format!("echo '<<'{count}; {command}; echo '>>'{count} $? .\n");
         ensure!(line.len() <= LONGEST, "too long for a console: {line:?}");
         self.console.send(&line)?;
@@ -84,10 +86,11 @@ impl<'a> Shell<'a> {
     }
 }
 
-/// Output without the lines of the hypervisor and of domains that share the console, and without its last newline.
+/// Output without the lines of those who share the console (the hypervisor, other domains, the monitor of the guest whose
+/// console it is), and without its last newline.
 fn without_others(output: &str) -> String {
     let own = |line: &&str| {
-        if line.starts_with("(xenolith) ") {
+        if line.starts_with("(xenolith) ") || line.starts_with("[lith: ") {
             return false;
         }
         let number = line.strip_prefix("(d").and_then(|rest| rest.split_once(") "));
@@ -102,8 +105,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_other_domains_are_left_out() {
-        let output = "one\n(d1) two\n(dx) three\n(d12) \n(xenolith) d1 has powered off\nfour\n\n";
-        assert_eq!(without_others(output), "one\n(dx) three\nfour");
+    fn lines_of_others_are_left_out() {
+        let output = "one\n(d1) two\n(dx) three\n(d12) \n(xenolith) d1 has powered off\n\
+                      [lith: guest has lost the backend of its disk]\n[four]\n\n";
+        assert_eq!(without_others(output), "one\n(dx) three\n[four]");
     }
 }

@@ -124,7 +124,7 @@ fn bare_metal() -> Result<()> {
     let cross = Cross::prepare(Target::Hypervisor)?;
     open_step("Lint for bare metal (clippy)", || {
         let mut command = cross.cargo("clippy");
-        for package in ["xenolith", "bench-guests", "system-tests-bare"] {
+        for package in ["xenolith", "bench-guests", "system-tests-bare", "bare-guest"] {
             command.args(["--package", package]);
         }
         pass_through(command.args(["--", "-D", "warnings"]))

@@ -31,6 +31,9 @@ enum Task {
     Lint(lint::Options),
     /// Measure the present build and print a table
     Bench(bench::Options),
+    /// Read kernel and ramdisk from a disk image; `run` starts it
+    #[command(hide = true)]
+    ReadBootDisk,
 }
 
 fn main() -> ExitCode {
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Task::Test(options) => test::test(&options),
         Task::Lint(options) => lint::lint(&options),
         Task::Bench(options) => bench::bench(&options),
+        Task::ReadBootDisk => bootdisk::process::serve(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,6 +3,7 @@
 mod attack;
 mod backend;
 mod bad_input;
+mod bare_guest;
 mod boot;
 mod disk;
 mod domain;
@@ -29,6 +30,7 @@ pub fn all() -> Vec<Scenario> {
         backend::all(),
         attack::all(),
         hostile::all(),
+        bare_guest::all(),
         bad_input::all(),
         faults::all(),
         run::all(),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use testbed::kernel::{Kernel, Series};
 use testbed::programs::{self, Extra};
-use testbed::qemu::{Boot, Disk, DiskBus, Machine, StaticShared};
+use testbed::qemu::{Boot, Disk, Machine, StaticShared};
 use testbed::{disk_image, paths};
 
 use super::run::{self, Run};
@@ -64,9 +64,12 @@ pub fn measure(series: Series, table: &mut Table) -> Result<()> {
         &Choice {
             kernel: &kernel.image(),
             modules: Some(&kernel.modules()),
+            own_kernel: None,
             guest_args: &arguments("hvc0"),
             guest_memory: GUEST_MIB,
             guest_cpus: 1,
+            disks: 1,
+            guests: None,
             control_extras: &[session],
         },
     )?;
@@ -136,6 +139,6 @@ fn machine(image: &Path, memory_mib: u64, boot: Boot) -> Machine {
     let mut machine = run::clocked(boot);
     machine.cpus = CPUS;
     machine.memory_mib = memory_mib;
-    machine.disks = vec![Disk::raw(PathBuf::from(image), DiskBus::MmioSlot(domains::DISK_SLOT))];
+    machine.disks = vec![Disk::raw(PathBuf::from(image), domains::disk_bus(0))];
     machine
 }

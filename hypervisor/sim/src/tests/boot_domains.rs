@@ -16,6 +16,7 @@ use xenolith_host::platform::fixtures::domains::{
 };
 use xenolith_host::platform::fixtures::{cells, string};
 use xenolith_host::platform::{Platform, Region};
+use xenolith_memory::p2m::MapKind;
 
 /// Where the partial tree is that gives slot 2 of the first page away.
 const PARTIAL: u32 = 0x5200_0000;
@@ -163,7 +164,8 @@ fn a_device_that_is_passed_through_is_one_domains() {
     let (mut machine, first) = booted([driver()]);
     let driver = guest(&machine, 1);
     let page = Ipa(0x0a00_0000).frame();
-    assert_eq!(driver.domain.lookup(page).unwrap().mfn.0, page.0);
+    let entry = driver.domain.lookup(page).unwrap();
+    assert_eq!((entry.mfn.0, entry.kind), (page.0, MapKind::StrictDevice));
     assert!(first.domain.lookup(page).is_err());
     assert_eq!(machine.hv.owner_of_interrupt(Intid(50)), Some(DomId(1)));
     assert_eq!(machine.hv.owner_of_interrupt(Intid(48)), None, "nobody has the first slot");

@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use dtoolkit::model::DeviceTreeProperty;
+use dtoolkit::model::{DeviceTreeNode, DeviceTreeProperty};
 use system_tests::machine::Machine;
 use system_tests::setup::{Entry, Setup};
 use system_tests::shell::Shell;
@@ -37,6 +37,8 @@ pub fn all() -> Vec<Scenario> {
         Scenario::new("boot/much-memory", much_memory),
         Scenario::new("boot/low-memory-first", low_memory_first),
         Scenario::new("boot/zcu102", zcu102),
+        Scenario::new("boot/spin-table", spin_table),
+        Scenario::new("boot/without-psci", without_psci),
     ];
     all.extend(MATRIX.map(|(gic, cpus, cpu, series)| {
         let name = format!("boot/gicv{gic}-{cpus}x{cpu}-{series}");
@@ -147,6 +149,59 @@ fn zcu102(lab: &Lab) -> Result<()> {
     let all_tick = before.iter().zip(&after).all(|(before, after)| before < after);
     ensure!(all_tick, "a CPU takes no interrupts of its timer any more: {before:?}, then {after:?}");
     power_off(&mut machine)
+}
+
+/// A board without PSCI, whose five further CPUs wait in a spin table, two pairs of them at one address each. Of one the tree
+/// says otherwise, so that it stays out. A part of the tree is deeper than anybody looks.
+fn spin_table(lab: &Lab) -> Result<()> {
+    let mut setup = lab.linux(Series::V6_1)?;
+    setup.cpus = 6;
+    let mut tree = tree::of_machine(&setup, &lab.folder)?;
+    system_tests::spin_table::edit(&mut tree, setup.cpus)?;
+    let cpu = tree.root.child_mut("cpus").and_then(|cpus| cpus.child_mut("cpu@3")).context("a CPU")?;
+    cpu.add_property(DeviceTreeProperty::new("enable-method", "vendor,smp")?);
+    let mut nest = DeviceTreeNode::new("nest")?;
+    for _ in 0..20 {
+        let mut outer = DeviceTreeNode::new("nest")?;
+        outer.add_child(nest);
+        nest = outer;
+    }
+    tree.root.add_child(nest);
+    let file = lab.folder.join("spin-table.dtb");
+    fs::write(&file, tree.to_dtb())?;
+    setup.entry = Entry::HypervisorWithSpinTable(file);
+    let mut machine = lab.start(&setup)?;
+    machine.expect("/nest: it is nested more than 16 levels deep")?;
+    machine.expect("/cpus/cpu@3: `enable-method` is neither")?;
+    let mut shell = machine.shell()?;
+    ensure!(shell.check("nproc")? == "5");
+    let before = timer_interrupts(&mut shell)?;
+    shell.check("for mask in 1 2 4 8 10; do taskset $mask sleep 0.2; done")?;
+    let after = timer_interrupts(&mut shell)?;
+    let all_tick = before.iter().zip(&after).all(|(before, after)| before < after);
+    ensure!(
+        before.len() == 5 && all_tick,
+        "a CPU takes no interrupts of its timer: {before:?}, then {after:?}"
+    );
+    machine.console.send("poweroff -f\n")?;
+    machine.expect("powering the machine off").map(drop)
+}
+
+/// A tree that says of no further CPU how it is started: the one that boots is enough.
+fn without_psci(lab: &Lab) -> Result<()> {
+    let mut setup = lab.linux(Series::V6_1)?;
+    let mut tree = tree::of_machine(&setup, &lab.folder)?;
+    tree::remove_compatible(&mut tree, "arm,psci-1.0")?;
+    let file = lab.folder.join("without-psci.dtb");
+    fs::write(&file, tree.to_dtb())?;
+    setup.entry = Entry::HypervisorWithTree(file);
+    let mut machine = lab.start(&setup)?;
+    machine.expect("no PSCI firmware: nothing powers the machine off")?;
+    machine.expect("/cpus/cpu@1: `enable-method` is \"psci\"")?;
+    let mut shell = machine.shell()?;
+    ensure!(shell.check("nproc")? == "1");
+    machine.console.send("poweroff -f\n")?;
+    machine.expect("powering the machine off").map(drop)
 }
 
 /// How many interrupts of its timer each CPU has taken.
