@@ -37,9 +37,11 @@ fn control_keeps_groups_and_never_waits() {
 }
 
 #[test]
-fn all_interrupts_are_in_group_1_whatever_is_written() {
+fn a_system_for_the_secure_world_gets_group_1() {
     let mut machine = fresh(1, 64);
-    machine.write(0, DISTRIBUTOR, 4, 2);
+    let control = machine.read(0, DISTRIBUTOR, 4);
+    machine.write(0, DISTRIBUTOR, 4, control | 4);
+    assert_eq!(machine.read(0, DISTRIBUTOR, 4), 0x52);
     for group in [redistributor(0) + 0x1_0080, DISTRIBUTOR + 0x84] {
         machine.write(0, group, 4, 0);
         assert_eq!(machine.read(0, group, 4), u64::from(u32::MAX));
