@@ -59,6 +59,8 @@ pub enum Command {
     Pause(Guest),
     /// Let a paused guest go on
     Unpause(Guest),
+    /// Wake a guest that has suspended itself
+    Resume(Guest),
     /// Ask a guest to turn itself off; comes back when its kernel has taken the request
     Shutdown {
         /// Its name or its domain's number
@@ -101,6 +103,13 @@ pub enum Command {
     /// Disks of guests
     #[command(subcommand)]
     Disk(DiskCommand),
+    /// Unpack a kernel, for who takes plain ones only: gzip, zstd or EFI zboot in, arm64 Image out
+    UnpackKernel {
+        /// The kernel as it came
+        file: PathBuf,
+        /// Where the plain kernel is to be written
+        image: PathBuf,
+    },
     /// Print a shell's completion script
     Completion {
         /// The shell
@@ -125,10 +134,12 @@ impl Command {
             | Command::Attach(_)
             | Command::Pause(_)
             | Command::Unpause(_)
+            | Command::Resume(_)
             | Command::Shutdown { .. }
             | Command::Reboot { .. }
             | Command::Reset(_)
             | Command::Destroy(_)
+            | Command::UnpackKernel { .. }
             | Command::Completion { .. }
             | Command::Monitor => false,
         }
@@ -214,9 +225,15 @@ mod tests {
             assert!(checked(&format!("lith --json {line}")).is_ok(), "{line}");
             assert!(checked(&format!("lith {line} --json")).is_ok(), "{line}");
         }
-        for line in
-            ["pause web", "reset web", "console web", "shutdown --all", "completion bash", "autostart"]
-        {
+        for line in [
+            "pause web",
+            "reset web",
+            "console web",
+            "shutdown --all",
+            "completion bash",
+            "autostart",
+            "unpack-kernel a b",
+        ] {
             let error = checked(&format!("lith {line} --json")).unwrap_err();
             assert!(error.exit_code() == 2 && error.to_string().contains("--json is for"), "{error}");
             assert!(checked(&format!("lith {line}")).is_ok(), "{line}");

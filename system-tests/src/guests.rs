@@ -146,8 +146,9 @@ pub(crate) fn prepare(
             bootargs: "console=hvc0 quiet".into(),
             memory_mib: 160,
             vcpus: 1,
+            disks: 1,
         };
-        let mut control = roles::control(base()?, lith, &guest)?;
+        let mut control = roles::control(base()?, lith, &guest, &[guest.description()])?;
         control.file("bin/rounds", 0o755, ROUNDS_SCRIPT.into());
         control.file("guest/tiny", 0o644, tiny_kernel(&WAITS));
         control.file("guest/spins", 0o644, tiny_kernel(&SPINS));

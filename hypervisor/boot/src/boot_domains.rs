@@ -318,7 +318,7 @@ fn map_devices(domain: &Domain, granted: &Granted) -> Result<(), BootError> {
         if !granted.windows.iter().take(index).any(|(_, earlier)| earlier == window) {
             let mfn = window.machine.start().frame();
             let pages = window.machine.size() >> PAGE_SHIFT;
-            let mapped = memory.p2m.map(window.guest.frame(), mfn, pages, MapKind::Device);
+            let mapped = memory.p2m.map(window.guest.frame(), mfn, pages, MapKind::StrictDevice);
             mapped.map_err(|error| BootError::Map(mfn.base(), error))?;
         }
     }

@@ -21,6 +21,6 @@ pub use boot_domains::build_boot_domains;
 pub use first::{FirstError, GRANT_FRAMES, Modules, build_first};
 pub use load::{LoadError, Ready};
 pub use machine::{Image, Machine};
-pub use memory_layout::{MemoryLayout, NoRoom};
+pub use memory_layout::{LayoutError, MemoryLayout};
 pub use start::boot;
 pub use static_shm::{NotTaken, StaticShm};

@@ -13,7 +13,7 @@ mod aarch64;
 #[cfg(target_arch = "aarch64")]
 pub use aarch64::{clean_to_memory, index_nospec, zero_page};
 #[cfg(target_arch = "aarch64")]
-pub use sysreg::{dsb, isb};
+pub use sysreg::{dsb, isb, send_event};
 
 #[cfg(not(target_arch = "aarch64"))]
 mod portable;

@@ -31,6 +31,8 @@ mod secondary;
 #[cfg(target_os = "none")]
 mod selftest;
 #[cfg(target_os = "none")]
+mod spin_table;
+#[cfg(target_os = "none")]
 mod traps;
 #[cfg(target_os = "none")]
 mod vectors;

@@ -33,12 +33,19 @@ impl Files {
     ///
     /// Which file, and what is wrong with it.
     pub fn read(config: &GuestConfig) -> Result<Files> {
-        let path = &config.kernel;
-        let kernel = read(path, "kernel")?;
-        let (kernel, header) = unpack(kernel).with_context(|| format!("kernel {}", path.display()))?;
+        let (kernel, header) = read_kernel(&config.kernel)?;
         let ramdisk = config.ramdisk.as_deref().map(|path| read(path, "ramdisk")).transpose()?;
         Ok(Files { kernel, header, ramdisk })
     }
+}
+
+/// Reads a kernel in any of its forms; returns the plain one, and its header.
+///
+/// # Errors
+///
+/// The file, and what is wrong with it.
+pub fn read_kernel(path: &Path) -> Result<(Vec<u8>, ImageHeader)> {
+    unpack(read(path, "kernel")?).with_context(|| format!("kernel {}", path.display()))
 }
 
 fn read(path: &Path, what: &str) -> Result<Vec<u8>> {

@@ -6,15 +6,13 @@ use anyhow::Result;
 use testbed::initramfs::Initramfs;
 use testbed::process::step;
 use testbed::programs::{self, Extra};
-use testbed::qemu::BootDomain;
-use testbed::roles::{self, Guest};
+use testbed::qemu::{BootDomain, DiskBus};
+use testbed::roles::{self, Description, Guest};
 use testbed::toolchain::Target;
 use testbed::{disk_image, kernel, paths};
 
-/// The virtio-mmio slot of the guest's disk, which the driver domain owns.
-pub const DISK_SLOT: u32 = 0;
 /// RAM of the driver domain in MiB. Where Linux has less than 512 MiB it makes no large pages, which `lithd` asks for.
-const DRIVER_MIB: u64 = 640;
+pub const DRIVER_MIB: u64 = 640;
 /// Size of the guest's disk in MiB.
 const DISK_MIB: u64 = 512;
 
@@ -29,7 +27,11 @@ pub struct Choice<'a> {
     /// Memory of the guest in MiB.
     pub guest_memory: u64,
     /// Number of the guest's vCPUs.
-    pub guest_cpus: u32,
+    pub guest_cpus: u16,
+    /// Number of disks that the driver domain owns.
+    pub disks: usize,
+    /// Guests in place of the usual one, which lives on all disks.
+    pub guests: Option<&'a [Description]>,
     /// Files that the control domain has besides.
     pub control_extras: &'a [Extra],
 }
@@ -57,7 +59,9 @@ pub fn prepare(folder: &str, choice: &Choice<'_>) -> Result<Domains> {
             bootargs: choice.guest_args.to_owned(),
             memory_mib: choice.guest_memory,
             vcpus: choice.guest_cpus,
+            disks: choice.disks,
         };
+        let usual = [guest.description()];
         let base = || Initramfs::base(&busybox, modules);
         let driver = BootDomain {
             name: "driver".to_owned(),
@@ -68,13 +72,18 @@ pub fn prepare(folder: &str, choice: &Choice<'_>) -> Result<Domains> {
             vcpus: 1,
             vpl011: true,
             direct_map: true,
-            passthrough: vec![DISK_SLOT],
+            passthrough: (0..).take(choice.disks).collect(),
             ..BootDomain::default()
         };
-        let mut control = roles::control(base()?, &lith, &guest)?;
+        let mut control = roles::control(base()?, &lith, &guest, choice.guests.unwrap_or(&usual))?;
         control.extras(choice.control_extras);
         Ok(Domains { control: keep(folder, "control", &control)?, guest: guest.ramdisk, driver })
     })
+}
+
+/// Where the machine has the driver domain's disk of this number.
+pub fn disk_bus(number: u32) -> DiskBus {
+    DiskBus::MmioSlot(number)
 }
 
 /// The guest's disk, made unless it is there; made anew if `fresh`.

@@ -339,6 +339,7 @@ impl Hypervisor {
             vuart: Once::new(),
             complaints: 0.into(),
             ending: Mutex::new(Ending::default()),
+            is_wakeable: false.into(),
             stopping: false.into(),
             permits: Mutex::default(),
             life: Life::Alive.into(),

@@ -4,10 +4,10 @@ use std::io::{Cursor, Read};
 
 use anyhow::{Context, Result, bail};
 use flate2::read::{GzDecoder, MultiGzDecoder};
+use machine_model::compression::Compression;
 use machine_model::image::ImageHeader;
+use machine_model::zboot::Zboot;
 use ruzstd::decoding::StreamingDecoder;
-use zerocopy::little_endian::U32;
-use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::MAX_FILE;
 
@@ -15,54 +15,8 @@ use super::MAX_FILE;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// The first bytes of a zstd frame (RFC 8878, section 3.1.1).
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-/// What stands where the header of a kernel for another machine, or of another form, would have other things.
-const ELF: [u8; 4] = *b"\x7fELF";
 /// The largest window that a zstd frame may ask for: what the strongest level of Linux's build asks for.
 const MAX_WINDOW: u64 = 128 << 20;
-
-/// The start of an EFI program that unpacks the kernel which it holds (`struct linux_efi_zboot_header`).
-#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct Zboot {
-    mz: [u8; 4],
-    magic: [u8; 4],
-    /// Bytes from the start of the file to the payload.
-    offset: U32,
-    /// Bytes of the payload.
-    size: U32,
-    reserved: [U32; 2],
-    /// The name of the compression, with zeroes behind it.
-    compression: [u8; 32],
-}
-
-impl Zboot {
-    const MAGIC: [u8; 4] = *b"zimg";
-
-    fn read(file: &[u8]) -> Option<&Zboot> {
-        let (header, _) = Zboot::ref_from_prefix(file).ok()?;
-        (header.mz.starts_with(b"MZ") && header.magic == Self::MAGIC).then_some(header)
-    }
-
-    /// The kernel within `file`, which starts with this header.
-    fn kernel(&self, file: &[u8]) -> Result<Vec<u8>> {
-        let (offset, size) = (u64::from(self.offset.get()), u64::from(self.size.get()));
-        let payload = file.get(offset as usize..offset.saturating_add(size) as usize).with_context(|| {
-            format!(
-                "its EFI zboot header says that the kernel is {size} bytes from byte {offset} on, and the file has {}",
-                file.len()
-            )
-        })?;
-        let name = self.compression.split(|&byte| byte == 0).next().unwrap_or_default();
-        match String::from_utf8_lossy(name).as_ref() {
-            "gzip" => bounded(GzDecoder::new(payload)).context("it does not unpack with gzip"),
-            // With the level behind it: `zstd22`.
-            name if name.starts_with("zstd") => unzstd(payload),
-            other => bail!(
-                "it is an EFI zboot kernel whose compression is `{other}`; gzip and zstd can be unpacked here"
-            ),
-        }
-    }
-}
 
 /// The plain kernel and its header.
 ///
@@ -76,15 +30,24 @@ pub fn unpack(file: Vec<u8>) -> Result<(Vec<u8>, ImageHeader)> {
         file => file,
     };
     // A distribution may compress the EFI program once more.
-    let kernel = match Zboot::read(&kernel) {
-        Some(header) => header.kernel(&kernel)?,
+    let kernel = match Zboot::read(&kernel)? {
+        Some(zboot) => payload(&zboot)?,
         None => kernel,
     };
-    if kernel.starts_with(&ELF) {
-        bail!("it is an ELF file (vmlinux); take the file that is called Image, or vmlinuz");
-    }
     let header = ImageHeader::read(&kernel)?;
     Ok((kernel, header))
+}
+
+/// The kernel that an EFI program holds.
+fn payload(zboot: &Zboot<'_>) -> Result<Vec<u8>> {
+    match zboot.compression {
+        Compression::Gzip => bounded(GzDecoder::new(zboot.payload)).context("it does not unpack with gzip"),
+        Compression::Zstd => unzstd(zboot.payload),
+        _ => bail!(
+            "it is an EFI zboot kernel whose compression is `{}`; gzip and zstd can be unpacked here",
+            zboot.compression
+        ),
+    }
 }
 
 fn gunzip(bytes: &[u8]) -> Result<Vec<u8>> {
@@ -121,14 +84,13 @@ fn bounded(plain: impl Read) -> Result<Vec<u8>> {
 mod tests {
     use super::super::tests::image;
     use super::*;
-    use flate2::Compression;
     use flate2::write::GzEncoder;
     use proptest::prelude::*;
     use ruzstd::encoding::{CompressionLevel, compress_to_vec};
     use std::io::Write;
 
     fn gzip(plain: &[u8]) -> Vec<u8> {
-        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+        let mut packed = GzEncoder::new(Vec::new(), flate2::Compression::fast());
         packed.write_all(plain).unwrap();
         packed.finish().unwrap()
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
+use system_tests::machine::log_file;
 use system_tests::shell::Shell;
 use testbed::disk_image;
 use testbed::host::{Need, ensure as ensure_host};
@@ -31,7 +32,64 @@ const PARTITION: u64 = 1 << 20;
 
 /// The scenarios of this file.
 pub fn all() -> Vec<Scenario> {
-    vec![Scenario::new("run/disk-of-ones-own", disk_of_ones_own)]
+    vec![
+        Scenario::new("run/disk-of-ones-own", disk_of_ones_own),
+        Scenario::new("run/guest-of-ones-own", guest_of_ones_own),
+    ]
+}
+
+/// A guest's file as a user writes it, which does not say that the guest starts with the machine.
+const OWN_GUEST: &str = r#"
+kernel = "/guest/kernel"
+ramdisk = "ramdisk"
+cmdline = "console=hvc0 quiet"
+memory = "192M"
+
+[[disk]]
+image = "/dev/vda"
+backend = 1
+
+[[disk]]
+image = "/dev/vdb"
+backend = 1
+read_only = true
+"#;
+
+/// `--guest`, `--file` and two times `--disk`: the guest starts, its disks are the images in their order, and the control
+/// domain has the file. Linux there does not complain about its PCI devices.
+fn guest_of_ones_own(lab: &Lab) -> Result<()> {
+    let [root, second, guest, note] =
+        ["root.img", "second.img", "own.toml", "note"].map(|name| lab.folder.join(name));
+    disk_image::make(&root, DISK_MIB, &[])?;
+    let mut content = b"the second disk\n".to_vec();
+    content.resize(3 << 20, 0);
+    fs::write(&second, content)?;
+    fs::write(&guest, OWN_GUEST)?;
+    fs::write(&note, "brought along\n")?;
+    let mut command = cargo("xtask");
+    command.args(["run", "--disk"]).arg(&root).arg("--disk").arg(&second).arg("--guest").arg(&guest);
+    command.arg("--file").arg(format!("{}:/srv/notes/one", note.display())).arg("--file").arg(&note);
+    let mut machine = lab.start_command(command, CPUS)?;
+    machine.expect("lith create /guest/own.toml")?;
+    machine.expect("guest login: ")?;
+    machine.console.send("root\n")?;
+    machine.expect(GUEST)?;
+    let mut shell = Shell::that_listens(&mut machine.console);
+    ensure!(shell.check("grep ' / ' /proc/mounts")?.contains("/dev/vda / ext4"), "its root is another disk");
+    ensure!(shell.check("head -n 1 /dev/vdb")? == "the second disk", "what is on the second disk");
+    ensure!(shell.check("cat /sys/block/vdb/size")? == "6144", "the size of the second disk");
+    ensure!(shell.check("cat /sys/block/vdb/ro")? == "1", "the second disk can be written");
+    machine.console.send(LEAVE)?;
+    machine.expect("Left the console of own; it runs on.")?;
+    let mut shell = control(&mut machine)?;
+    ensure!(shell.check("cat /srv/notes/one /guest/note")? == "brought along\nbrought along", "the file");
+    shell.last("poweroff")?;
+    machine.expect("Guest own is off.")?;
+    machine.wait_for_end()?;
+    let said = fs::read_to_string(log_file(&lab.folder))?;
+    ensure!(!said.contains("Failed to add"), "Linux complains about a PCI device");
+    fs::remove_file(second)?;
+    check_and_remove(&root)
 }
 
 /// `--disk` with a partitioned qcow2 image: the guest's root is found on its partition, or is the one that `root=`
