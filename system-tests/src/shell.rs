@@ -89,15 +89,20 @@ impl<'a> Shell<'a> {
 /// Output without the lines of those who share the console (the hypervisor, other domains, the monitor of the guest whose
 /// console it is), and without its last newline.
 fn without_others(output: &str) -> String {
-    let own = |line: &&str| {
-        if line.starts_with("(xenolith) ") || line.starts_with("[lith: ") {
-            return false;
-        }
+    let is_of_domain = |line: &str| {
         let number = line.strip_prefix("(d").and_then(|rest| rest.split_once(") "));
-        number.is_none_or(|(number, _)| number.parse::<u16>().is_err())
+        number.is_some_and(|(number, _)| number.parse::<u16>().is_ok())
     };
-    let kept: String = output.split_inclusive('\n').filter(own).collect();
-    kept.trim_end_matches('\n').to_owned()
+    let mut kept: Vec<&str> = Vec::new();
+    for line in output.split_inclusive('\n') {
+        if line.starts_with("[lith: ") {
+            // The monitor begins a line of its own, by ending whatever line there is.
+            kept.pop_if(|before| *before == "\n");
+        } else if !line.starts_with("(xenolith) ") && !is_of_domain(line) {
+            kept.push(line);
+        }
+    }
+    kept.concat().trim_end_matches('\n').to_owned()
 }
 
 #[cfg(test)]
@@ -107,7 +112,7 @@ mod tests {
     #[test]
     fn lines_of_others_are_left_out() {
         let output = "one\n(d1) two\n(dx) three\n(d12) \n(xenolith) d1 has powered off\n\
-                      [lith: guest has lost the backend of its disk]\n[four]\n\n";
-        assert_eq!(without_others(output), "one\n(dx) three\n[four]");
+                      \n[lith: guest has lost the backend of its disk]\n[four]\n\nfive\n\n";
+        assert_eq!(without_others(output), "one\n(dx) three\n[four]\n\nfive");
     }
 }
