@@ -4,6 +4,7 @@
 //! calling thread, so that tests run side by side. The layers above name only what both have. That is listed, with its
 //! types, at the end of this file: what a machine lacks is a compile error there. `serial` has the drivers of UARTs, which
 //! know no architecture.
+#![cfg_attr(test, allow(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types))]
 #![cfg_attr(target_os = "none", no_std)]
 
 extern crate alloc;
@@ -17,6 +18,12 @@ pub mod aarch64;
 #[cfg(all(target_os = "none", target_arch = "aarch64"))]
 pub use aarch64 as machine;
 #[cfg(not(target_os = "none"))]
+#[allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "stands for hardware, on the host"
+)]
 pub mod sim;
 #[cfg(not(target_os = "none"))]
 pub use sim as machine;

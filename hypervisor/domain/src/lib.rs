@@ -1,4 +1,5 @@
 //! The hypervisor's state: domains with their vCPUs, the machine's resources, and what joins the parts.
+#![cfg_attr(test, allow(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types))]
 #![cfg_attr(target_os = "none", no_std)]
 #![forbid(unsafe_code)]
 

@@ -3,6 +3,12 @@
 //!
 //! A test says which CPU does what; [`Machine::settle`] then lets all interrupts come until none is left. The books can
 //! be audited at any moment ([`Machine::audit`]).
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "stands for hardware, on the host"
+)]
 
 extern crate alloc;
 
