@@ -273,6 +273,30 @@ fn one_has_as_many_vcpus_as_its_node_says() {
     assert_eq!(machine.audit(), Ok(()));
 }
 
+#[test]
+fn one_may_have_128_vcpus() {
+    let vcpus = |count: u32| {
+        let mut domain = small("many");
+        domain.remove_property("cpus");
+        domain.add_property(cells("cpus", &[count]));
+        booted([domain])
+    };
+    let (machine, _) = vcpus(129);
+    assert!(machine.hv.domain(DomId(1)).is_none());
+    let (mut machine, _) = vcpus(128);
+    let guest = guest(&machine, 1);
+    const CPU_ON: u64 = 0xc400_0003;
+    const AFFINITY_INFO: u64 = 0xc400_0004;
+    for vcpu in 1..128_u64 {
+        let mpidr = vcpu / 16 * 0x100 + vcpu % 16;
+        assert_eq!(machine.firmware(guest.cpu, [CPU_ON, mpidr, 0x4009_0000, vcpu]), Some(0), "{vcpu}");
+        assert_eq!(machine.firmware(guest.cpu, [AFFINITY_INFO, mpidr, 0, 0]), Some(0), "{vcpu} is on");
+    }
+    assert_eq!(machine.firmware(guest.cpu, [CPU_ON, 0x800, 0x4009_0000, 0]), Some(-2_i64 as u64));
+    machine.settle();
+    assert_eq!(machine.audit(), Ok(()));
+}
+
 /// A store that comes later: the control domain finds the domain on the list and the port in its parameters, connects, gives
 /// it a page, and says so by an event.
 #[test]
