@@ -17,13 +17,13 @@ pub fn report(platform: &Platform, area: &[FrameRange]) {
     let Some(limit) = &platform.dma_limit else { return };
     let end = limit.end.frame().0;
     let low = area.iter().map(|range| range.end().min(end).saturating_sub(range.first.0)).sum::<u64>();
-    let (mib, node) = (low >> (20 - PAGE_SHIFT), &limit.node);
+    let (end, node) = (limit.end.0, &limit.node);
     if low > 0 {
-        log::info!("first domain: {mib} MiB lie below {}, where DMA ends for {node}", limit.end);
+        let mib = low >> (20 - PAGE_SHIFT);
+        log::info!("first domain: {mib} MiB lie below {end:#x}, where DMA ends for {node}");
     } else {
         log::warn!(
-            "first domain: no RAM is free below {}, where DMA ends for {node}: its devices will fail",
-            limit.end
+            "first domain: no RAM is free below {end:#x}, where DMA ends for {node}: its devices will fail"
         );
     }
 }
