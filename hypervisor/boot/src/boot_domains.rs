@@ -132,7 +132,9 @@ impl<'a> Builder<'_, 'a> {
         for memory in &node.shared.memory {
             self.static_shm.of(memory).map_err(BootError::StaticShm)?;
         }
-        let area = memory::allocate(&hv.frames, id, node.memory, node.direct_map)?;
+        let limits = crate::dma::limits(self.platform);
+        let limits = node.direct_map.then_some(limits.as_slice());
+        let area = memory::allocate(&hv.frames, id, node.memory, limits)?;
         let not_made = |error| {
             memory::give_back(&hv.frames, id, &area);
             error

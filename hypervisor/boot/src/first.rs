@@ -53,7 +53,7 @@ pub fn build_first(
     static_shm: &StaticShm,
 ) -> Result<Ready, FirstError> {
     let vcpus = number_of_vcpus(&hv.options, hv.cpus(), platform)?;
-    let area = memory::allocate(&hv.frames, hv.options.dom0_memory.unwrap_or(DEFAULT_MEMORY))?;
+    let area = memory::allocate(&hv.frames, platform, hv.options.dom0_memory.unwrap_or(DEFAULT_MEMORY))?;
     let event_interrupt = domain_tree::free_private_interrupt(modules.device_tree, platform)
         .ok_or(FirstError::NoEventInterrupt)?;
     let ram: Vec<_> = area.iter().map(|&range| (Gfn(range.first.0), range)).collect();

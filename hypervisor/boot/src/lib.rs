@@ -13,6 +13,7 @@ extern crate alloc;
 
 mod aarch64;
 mod boot_domains;
+mod dma;
 mod first;
 mod load;
 mod machine;

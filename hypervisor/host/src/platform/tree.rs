@@ -376,6 +376,33 @@ impl<'a, 'p> Place<'a, 'p> {
         Region::new(Pa(address), size)
     }
 
+    /// Of a bus with `dma-ranges` that are not empty: the end of the machine addresses that they name, behind those of the buses
+    /// above. Without the property, and with an empty one, a bus changes nothing.
+    pub fn dma_end(&self) -> Option<u64> {
+        let above = self.parent?;
+        let cells = [self.address_cells, above.address_cells, self.size_cells];
+        let ranges = entries(self.bytes("dma-ranges")?, cells);
+        ranges.filter_map(|[_, address, size]| above.dma_end_of(address?, size?)).max()
+    }
+
+    /// The end of the machine addresses that devices below this bus reach with the addresses from `address` on.
+    fn dma_end_of(&self, address: u64, size: u64) -> Option<u64> {
+        let (mut bus, mut address, mut size) = (self, address, size);
+        while let Some(above) = bus.parent {
+            let ranges = bus.bytes("dma-ranges").unwrap_or_default();
+            if !ranges.is_empty() {
+                let cells = [bus.address_cells, above.address_cells, bus.size_cells];
+                (address, size) = entries(ranges, cells).find_map(|[child, parent, length]| {
+                    let offset = address.checked_sub(child?)?;
+                    let there = length?.checked_sub(offset).filter(|&there| there > 0)?;
+                    Some((parent?.checked_add(offset)?, size.min(there)))
+                })?;
+            }
+            bus = above;
+        }
+        (size > 0).then(|| address.saturating_add(size))
+    }
+
     /// The phandle of the node's interrupt parent: its own `interrupt-parent`, or the nearest one above.
     pub fn interrupt_parent(&self) -> Option<u32> {
         self.interrupt_parent

@@ -38,6 +38,7 @@ pub fn all() -> Vec<Scenario> {
         Scenario::new("boot/little-memory", little_memory),
         Scenario::new("boot/much-memory", much_memory),
         Scenario::new("boot/low-memory-first", low_memory_first),
+        Scenario::new("boot/dma-limit", dma_limit),
         Scenario::new("boot/zcu102", |lab| board(lab, &boards::ZCU102, 4)),
         Scenario::new("boot/versal", |lab| board(lab, &boards::VERSAL, 2)),
         Scenario::new("boot/sbsa", |lab| board(lab, &boards::SBSA, 4)),
@@ -136,6 +137,48 @@ fn low_memory_first(lab: &Lab) -> Result<()> {
         .map(|line| Ok(u64::from_str_radix(line.split_once('-').context("a range")?.0.trim(), 16)?))
         .collect::<Result<_>>()?;
     ensure!(!starts.is_empty() && starts.iter().all(|&start| start < 1 << 32), "memory above 4 GiB: {map}");
+    power_off(&mut machine)
+}
+
+/// A bus whose DMA ends 512 MiB into RAM, and a pool for it that has no place yet: Linux finds one there. The first domain's
+/// memory would lie a GiB higher otherwise, aligned for large blocks.
+fn dma_limit(lab: &Lab) -> Result<()> {
+    const LIMIT: u64 = 0x6000_0000;
+    let mut setup = lab.linux(Series::V6_1)?;
+    setup.memory_mib = 2048;
+    let mut tree = tree::of_machine(&setup, &lab.folder)?;
+    let below = |name| {
+        let mut parent = DeviceTreeNode::new(name)?;
+        for cells in ["#address-cells", "#size-cells"] {
+            parent.add_property(DeviceTreeProperty::new(cells, [2_u32].as_slice())?);
+        }
+        parent.add_property(DeviceTreeProperty::new("ranges", [].as_slice() as &[u8])?);
+        anyhow::Ok(parent)
+    };
+    let mut bus = below("soc")?;
+    let ranges = [0, 0xc000_0000, 0, 0x4000_0000, 0, 0x2000_0000_u32];
+    bus.add_property(DeviceTreeProperty::new("dma-ranges", ranges.as_slice())?);
+    tree.root.add_child(bus);
+    let mut pool = DeviceTreeNode::new("linux,cma")?;
+    pool.add_property(DeviceTreeProperty::new("compatible", "shared-dma-pool")?);
+    for flag in ["reusable", "linux,cma-default"] {
+        pool.add_property(DeviceTreeProperty::new(flag, [].as_slice() as &[u8])?);
+    }
+    pool.add_property(DeviceTreeProperty::new("size", [0, 0x400_0000_u32].as_slice())?);
+    pool.add_property(DeviceTreeProperty::new("alloc-ranges", [0, 0, 0, LIMIT as u32].as_slice())?);
+    let mut reserved = below("reserved-memory")?;
+    reserved.add_child(pool);
+    tree.root.add_child(reserved);
+    let file = lab.folder.join("dma-limit.dtb");
+    fs::write(&file, tree.to_dtb())?;
+    setup.entry = Entry::HypervisorWithTree(file);
+    let mut machine = lab.start(&setup)?;
+    machine.expect("MiB lie below 0x60000000, where DMA ends for /soc")?;
+    let mut shell = machine.shell()?;
+    let made = shell.check("dmesg | grep -o 'created CMA memory pool at 0x[0-9a-f]*'")?;
+    let (_, at) = made.split_once("0x").context("an address")?;
+    let at = u64::from_str_radix(at.trim(), 16)?;
+    ensure!(at + 0x400_0000 <= LIMIT, "the pool is at {at:#x}");
     power_off(&mut machine)
 }
 

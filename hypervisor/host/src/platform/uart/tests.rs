@@ -98,6 +98,27 @@ fn the_early_console_is_the_one_that_is_named() {
 }
 
 #[test]
+fn a_path_leads_as_deep_as_walks_do() {
+    let nested = |levels: usize| {
+        let tree = edited(GICV3, |root| {
+            let mut node = root.child_mut("pl011@9000000").unwrap().clone();
+            for _ in 1..levels {
+                let sizes = [cells("#address-cells", &[2]), cells("#size-cells", &[2]), cells("ranges", &[])];
+                let mut bus = crate::platform::fixtures::node("bus", sizes);
+                bus.add_child(node);
+                node = bus;
+            }
+            root.add_child(node);
+            let path = "/bus".repeat(levels - 1) + "/pl011@9000000";
+            root.child_mut("chosen").unwrap().add_property(string("stdout-path", &path));
+        });
+        early_console(&tree).map(|device| device.base)
+    };
+    assert_eq!([1, 2, 16].map(nested), [Some(Pa(0x0900_0000)); 3]);
+    assert_eq!([17, 18, 40].map(nested), [None; 3]);
+}
+
+#[test]
 fn an_image_can_be_told_of_an_early_console() {
     let padded = |text: &str| {
         let mut bytes = text.as_bytes().to_vec();
