@@ -41,6 +41,8 @@ impl Timer {
     /// Sets the time of its next tick: one period behind the last one, however late that was taken.
     pub fn advance(&self) {
         write_register!("cntv_cval_el0", read_register!("cntv_cval_el0").wrapping_add(self.period));
+        // Xen masks the timer when it has fired, and leaves it to the guest to let it fire again.
+        write_register!("cntv_ctl_el0", ENABLE);
     }
 
     /// Stops it.

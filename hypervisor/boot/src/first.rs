@@ -166,5 +166,11 @@ fn route_interrupts(domain: DomainRef<'_>, tree: &HardwareDomainTree) -> Result<
         domain.hv.give_interrupt(interrupt.intid, domain.id).map_err(FirstError::Call)?;
         domain.attach_interrupt(interrupt.intid);
     }
+    for intid in &tree.withheld {
+        log::warn!(
+            "interrupt {} is the console's: devices of the first domain that share it get none",
+            intid.0
+        );
+    }
     Ok(())
 }

@@ -66,6 +66,8 @@ pub struct HardwareDomainTree {
     pub memory_like: Vec<Region>,
     /// The SPIs to route to it, ascending, each once.
     pub interrupts: Vec<Interrupt>,
+    /// The SPIs that its devices share with a hidden one, so that they do not get them; ascending.
+    pub withheld: Vec<Intid>,
 }
 
 /// Rewrites the host's device tree for the hardware domain. `platform` is what [`Platform::parse`] read in `host`.
@@ -92,6 +94,7 @@ pub fn hardware_domain(
         mmio: rewritten.mmio,
         memory_like: rewritten.memory_like,
         interrupts: rewritten.spis,
+        withheld: rewritten.withheld,
     })
 }
 

@@ -6,6 +6,7 @@ mod bad_input;
 mod bare_guest;
 mod boot;
 mod disk;
+mod dist;
 mod domain;
 mod driver;
 mod faults;
@@ -34,6 +35,7 @@ pub fn all() -> Vec<Scenario> {
         bad_input::all(),
         faults::all(),
         run::all(),
+        dist::all(),
     ]
     .into_iter()
     .flatten()

@@ -25,8 +25,10 @@ pub struct Rewritten {
     pub mmio: Vec<Region>,
     /// As in [`super::HardwareDomainTree::memory_like`].
     pub memory_like: Vec<Region>,
-    /// SPIs, as in [`super::HardwareDomainTree::spis`].
+    /// SPIs, as in [`super::HardwareDomainTree::interrupts`].
     pub spis: Vec<Interrupt>,
+    /// SPIs, as in [`super::HardwareDomainTree::withheld`].
+    pub withheld: Vec<Intid>,
 }
 
 /// Registers and interrupts of the nodes that went one way.
@@ -73,7 +75,8 @@ pub fn rewrite(
     }
     let mmio = rewriter.mmio();
     let memory_like = rewriter.memory_like(&mmio);
-    Ok(Rewritten { root: new_root, mmio, memory_like, spis: rewriter.spis() })
+    let (spis, withheld) = rewriter.spis();
+    Ok(Rewritten { root: new_root, mmio, memory_like, spis, withheld })
 }
 
 impl<'a> Rewriter<'_, 'a> {
@@ -159,10 +162,17 @@ impl<'a> Rewriter<'_, 'a> {
         subtract(mmio, &strict)
     }
 
-    fn spis(&self) -> Vec<Interrupt> {
-        // A line that a hidden device shares stays the hypervisor's: it has one owner.
-        let free = self.given.spis.iter().filter(|(intid, _)| !self.kept.spis.contains_key(intid));
-        free.map(|(&intid, &trigger)| Interrupt { intid, trigger }).collect()
+    fn spis(&self) -> (Vec<Interrupt>, Vec<Intid>) {
+        let (mut free, mut withheld) = (Vec::new(), Vec::new());
+        for (&intid, &trigger) in &self.given.spis {
+            // A line that a hidden device shares stays the hypervisor's: it has one owner.
+            if self.kept.spis.contains_key(&intid) {
+                withheld.push(intid);
+            } else {
+                free.push(Interrupt { intid, trigger });
+            }
+        }
+        (free, withheld)
     }
 }
 

@@ -199,6 +199,21 @@ fn a_device_passed_through_or_disabled_is_shown_disabled_and_not_given() {
 }
 
 #[test]
+fn a_line_that_devices_share_is_routed_once_or_stays_the_consoles() {
+    let host = edited(GICV3, |root| {
+        for (index, interrupts) in [[0, 120, 4, 0, 121, 4], [0, 121, 4, 0, 1, 4]].iter().enumerate() {
+            let start = 0x0b00_0000 + 0x1000 * index as u32;
+            let reg = cells("reg", &[0, start, 0, 0x1000]);
+            root.add_child(node(&format!("device@{start:x}"), [reg, cells("interrupts", interrupts)]));
+        }
+    });
+    let tree = rewrite(&host, &spec());
+    let more: Vec<u32> = intids(&tree).into_iter().filter(|&intid| intid > 79).collect();
+    assert_eq!((more, tree.withheld), (vec![152, 153], vec![Intid(33)]));
+    assert_eq!(rewrite(GICV3, &spec()).withheld, []);
+}
+
+#[test]
 fn an_iommu_is_hidden_and_nothing_refers_to_it() {
     let host = edited(GICV3, |root| {
         root.add_child(node(
