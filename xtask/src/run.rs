@@ -9,6 +9,7 @@ pub mod domains;
 mod own;
 mod own_kernel;
 
+use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
@@ -112,6 +113,7 @@ pub struct Options {
 
 /// Sets up, builds, and becomes QEMU.
 pub fn run(options: &Options) -> Result<()> {
+    remove_old_files()?;
     let own = options.check(own_kernel::take)?;
     if options.qemu.is_none() {
         host::ensure(&[Need::QEMU])?;
@@ -132,6 +134,29 @@ pub fn run(options: &Options) -> Result<()> {
     let mut command = machine.command()?;
     let error = command.exec();
     Err(error).with_context(|| format!("cannot start {}", machine.qemu.display()))
+}
+
+/// What the names of folders of one machine's files begin with.
+const FOLDER: &str = "run-";
+
+/// The folder of this machine's files in the cache, for it alone: several may be started at once. This process becomes QEMU.
+fn folder() -> String {
+    format!("{FOLDER}{}", std::process::id())
+}
+
+/// Removes the files of machines that are no more.
+fn remove_old_files() -> Result<()> {
+    let Ok(entries) = fs::read_dir(paths::cache()) else { return Ok(()) };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(FOLDER)?.parse::<u32>().ok());
+        if process.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
+            // Someone else may do the same.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    Ok(())
 }
 
 impl Options {
@@ -173,7 +198,7 @@ impl Options {
                 guests: own.guests.as_deref(),
                 control_extras: &own.files,
             };
-            let domains = domains::prepare("run", &choice)?;
+            let domains = domains::prepare(&folder(), &choice)?;
             (domains.control, vec![domains.driver])
         } else {
             (self.initrd(modules.as_deref(), own)?, Vec::new())
@@ -205,7 +230,7 @@ impl Options {
         if let Some(own) = &self.initrd {
             return Ok(own.clone());
         }
-        let path = paths::cache().join("run-initramfs.gz");
+        let path = paths::cache().join(folder()).join("initramfs.gz");
         let mut base = Initramfs::base(&kernel::busybox()?, modules)?;
         base.extras(&own.files);
         paths::write_whole(&path, &base.to_gzip()?)?;

@@ -49,7 +49,7 @@ pub fn take(disk: &Disk) -> Result<Option<OwnKernel>> {
 
 fn keep(files: BootFiles) -> Result<OwnKernel> {
     let write = |name: &str, bytes: &[u8]| -> Result<PathBuf> {
-        let path = paths::cache().join("run").join(name);
+        let path = paths::cache().join(super::folder()).join(name);
         paths::write_whole(&path, bytes)?;
         Ok(path)
     };

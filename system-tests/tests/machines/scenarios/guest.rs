@@ -1,7 +1,7 @@
 //! Guests on virtio disks that lithd serves in a driver domain.
 
 mod lith;
-mod own_kernel;
+pub mod own_kernel;
 
 use std::fs;
 use std::path::{Path, PathBuf};

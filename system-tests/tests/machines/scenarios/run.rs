@@ -10,11 +10,13 @@ use system_tests::machine::log_file;
 use system_tests::shell::Shell;
 use testbed::disk_image;
 use testbed::host::{Need, ensure as ensure_host};
+use testbed::kernel::Series;
 use testbed::process::{capture, find};
 use testbed::programs::Extra;
 use testbed::toolchain::cargo;
 
-use crate::rig::{DISK_MIB, check_and_remove, extract};
+use super::guest::own_kernel::{Installed, UUID, grub, install};
+use crate::rig::{DISK_MIB, check_and_remove, extract, tool as rig_tool};
 use system_tests::harness::{Lab, Scenario};
 use system_tests::turns::Running;
 
@@ -35,7 +37,46 @@ pub fn all() -> Vec<Scenario> {
     vec![
         Scenario::new("run/disk-of-ones-own", disk_of_ones_own),
         Scenario::new("run/guest-of-ones-own", guest_of_ones_own),
+        Scenario::new("run/kernel-of-ones-own", kernel_of_ones_own),
     ]
+}
+
+/// `--disk` with a partitioned qcow2 image that has a kernel: the guest boots that one as its boot loader would, and has its
+/// modules, while the other domains have another.
+fn kernel_of_ones_own(lab: &Lab) -> Result<()> {
+    ensure_host(&[Need::QEMU_IMG])?;
+    let [root, raw, image] = ["root.img", "raw.img", "own.qcow2"].map(|name| lab.folder.join(name));
+    let Installed { release, mut files } = install(Series::V6_1)?;
+    let tests = fs::read(&lab.assets.guest_tests)?;
+    files.push(Extra { path: "bin/guest-tests".into(), permissions: 0o755, data: tests });
+    let menu = grub(&release, "6.99-not-there").into_bytes();
+    files.push(Extra { path: "boot/grub/grub.cfg".into(), permissions: 0o644, data: menu });
+    disk_image::make(&root, DISK_MIB, &files)?;
+    rig_tool("tune2fs", &format!("-U {UUID}"), &root)?;
+    put_on_partition(&root, &raw)?;
+    tool(&["convert", "-f", "raw", "-O", "qcow2"], &[&raw, &image])?;
+    let mut command = cargo("xtask");
+    command.args(["run", "--disk"]).arg(&image);
+    let mut machine = lab.start_command(command, CPUS)?;
+    log_in(&mut machine, "write")?;
+    let mut shell = Shell::that_listens(&mut machine.console);
+    let found = shell.check("uname -r")?;
+    ensure!(found == release, "it runs {found} and not {release}");
+    shell.check("modprobe dummy && grep -q '^dummy ' /proc/modules")?;
+    power_off(&mut machine)?;
+    let others = control(&mut machine)?.check("uname -r")?;
+    ensure!(others.starts_with("6.12."), "the control domain runs {others}");
+    control_ends(&mut machine)?;
+    for file in [raw, image, root] {
+        fs::remove_file(file)?;
+    }
+    Ok(())
+}
+
+/// Turns the machine off in the control domain's shell, whose prompt comes next.
+fn control_ends(machine: &mut Running) -> Result<()> {
+    machine.console.send("poweroff\n")?;
+    machine.wait_for_end().map(drop)
 }
 
 /// A guest's file as a user writes it, which does not say that the guest starts with the machine.
@@ -92,8 +133,8 @@ fn guest_of_ones_own(lab: &Lab) -> Result<()> {
     check_and_remove(&root)
 }
 
-/// `--disk` with a partitioned qcow2 image: the guest's root is found on its partition, or is the one that `root=`
-/// names, and what the guest writes is in the image. Its user logs in as root, goes to the control domain and back, and
+/// `--disk` with a partitioned qcow2 image without a kernel: the guest's root is found on its partition, or is the one that
+/// `root=` names, and what the guest writes is in the image. Its user logs in as root, goes to the control domain and back, and
 /// turns the machine off there while the guest runs, which loses nothing by that.
 fn disk_of_ones_own(lab: &Lab) -> Result<()> {
     ensure_host(&[Need::QEMU_IMG])?;
@@ -111,7 +152,7 @@ fn disk_of_ones_own(lab: &Lab) -> Result<()> {
     there_and_back(&mut machine)?;
     power_off(&mut machine)?;
     let mut shell = control(&mut machine)?;
-    shell.check("sed -i 's:quiet:quiet root=/dev/vda1:' /guest/guest.toml")?;
+    shell.check("sed -i 's:quiet:quiet root=PARTUUID=00000000-01:' /guest/guest.toml")?;
     shell.check("lith create /guest/guest.toml")?;
     shell.last("lith console guest")?;
     log_in(&mut machine, "check")?;

@@ -15,7 +15,8 @@ use system_tests::harness::{Lab, Scenario};
 
 /// Size of the disk in MiB: two kernels with their ramdisks lie on it.
 const DISK_MIB: u64 = 320;
-const UUID: &str = "5b1e9c9a-1f0e-4f6d-8a59-0c2f6a4e7d10";
+/// The UUID of the file system with the kernels.
+pub const UUID: &str = "5b1e9c9a-1f0e-4f6d-8a59-0c2f6a4e7d10";
 /// Where the module is that the guest loads, in the folder of a kernel's modules.
 const MODULE: &str = "kernel/drivers/net/dummy.ko";
 
@@ -25,12 +26,15 @@ pub fn all() -> Vec<Scenario> {
 }
 
 /// A kernel with what belongs to it, as a distribution installs it.
-struct Installed {
-    release: String,
-    files: Vec<Extra>,
+pub struct Installed {
+    /// What `uname -r` says.
+    pub release: String,
+    /// Its files.
+    pub files: Vec<Extra>,
 }
 
-fn install(series: Series) -> Result<Installed> {
+/// The kernel of a series, its ramdisk and a module.
+pub fn install(series: Series) -> Result<Installed> {
     let kernel = Kernel::fetch(series)?;
     let image = fs::read(kernel.image())?;
     let mark = b"Linux version ";
@@ -53,7 +57,7 @@ fn install(series: Series) -> Result<Installed> {
 }
 
 /// What `grub-mkconfig` would write: the kernel that is started first, and another one below it.
-fn grub(first: &str, other: &str) -> String {
+pub fn grub(first: &str, other: &str) -> String {
     let entry = |id: &str, release: &str| {
         format!(
             "menuentry 'Linux {release}' --id {id} {{\n\tsearch --no-floppy --fs-uuid --set=root {UUID}\n\
