@@ -1,13 +1,10 @@
 //! A guest without an operating system, `examples/bare-guest`: made by `lith`, started with the machine, as the first domain,
 //! and on the board itself.
 
-use std::fs;
-
 use anyhow::{Context, Result, ensure};
 use system_tests::guests;
 use system_tests::setup::Setup;
 use testbed::kernel::Series;
-use testbed::paths;
 use testbed::qemu::{BootDomain, Gic};
 
 use crate::rig::Rig;
@@ -34,9 +31,7 @@ fn by_lith(lab: &Lab, gic: Gic) -> Result<()> {
     setup.gic = gic;
     setup.initrd = Some(guests::control_file(&lab.assets.output, Series::V6_12));
     let mut rig = Rig::start(lab, &setup)?;
-    // The file that its page shows.
-    let file = paths::workspace().join("examples/bare-guest/bare-guest.toml");
-    rig.write("/guest/bare-guest.toml", &fs::read_to_string(file)?)?;
+    // The description is the example's own.
     rig.control().last("lith create --console /guest/bare-guest.toml")?;
     let said = ticks(|words| rig.expect(words), 30)?;
     has(
