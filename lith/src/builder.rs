@@ -22,7 +22,7 @@ use xenolith_abi::hvm::{HvmParam, callback_ppi};
 
 #[cfg(test)]
 pub(crate) use kernel::tests::image as test_kernel;
-pub use kernel::{Files, read_kernel};
+pub use kernel::{Files, disk_reader, read_kernel};
 pub use plan::Plan;
 
 use crate::config::{Device, GuestConfig};

@@ -129,8 +129,8 @@ fn foreign(file: &[u8]) -> ImageError {
         return ImageError::Zboot;
     }
     match file.get(MAGIC_AT..).and_then(|rest| rest.first_chunk()) {
-        Some(word) => ImageError::BadMagic(u32::from_le_bytes(*word)),
-        None => ImageError::TooShort(file.len()),
+        Some(word) if file.len() >= ImageHeader::SIZE => ImageError::BadMagic(u32::from_le_bytes(*word)),
+        _ => ImageError::TooShort(file.len()),
     }
 }
 

@@ -143,7 +143,7 @@ pub(crate) fn prepare(
         fs::write(&ramdisk, roles::guest(&busybox, Some(&modules))?.to_cpio()?)?;
         let guest = roles::Guest {
             kernel: kernel.image(),
-            ramdisk,
+            ramdisk: Some(ramdisk),
             bootargs: "console=hvc0 quiet".into(),
             memory_mib: 160,
             vcpus: 1,
@@ -200,14 +200,16 @@ pub fn driver(output: &Path, series: Series, images: bool) -> Result<BootDomain>
 
 /// Makes a guest's disk of `mib` MiB, whose init is a shell that says [`READY`], with our programs.
 pub fn make_disk(image: &Path, mib: u64, guest_tests: &Path) -> Result<()> {
+    make_disk_with(image, mib, guest_tests, Vec::new())
+}
+
+/// The same, with these files besides.
+pub fn make_disk_with(image: &Path, mib: u64, guest_tests: &Path, mut extras: Vec<Extra>) -> Result<()> {
     let extra = |path: &str, permissions: u32, data: Vec<u8>| Extra { path: path.into(), permissions, data };
-    disk_image::make(
-        image,
-        mib,
-        &[
-            extra("etc/inittab", 0o644, INITTAB.into()),
-            extra(shell::PROGRAM.trim_start_matches('/'), 0o755, GUEST_SHELL.into()),
-            extra("bin/guest-tests", 0o755, fs::read(guest_tests)?),
-        ],
-    )
+    extras.extend([
+        extra("etc/inittab", 0o644, INITTAB.into()),
+        extra(shell::PROGRAM.trim_start_matches('/'), 0o755, GUEST_SHELL.into()),
+        extra("bin/guest-tests", 0o755, fs::read(guest_tests)?),
+    ]);
+    disk_image::make(image, mib, &extras)
 }

@@ -16,7 +16,7 @@ pub struct Guest {
     /// Its kernel, in the control domain `/guest/kernel`.
     pub kernel: PathBuf,
     /// Its initial file system, in the control domain `/guest/ramdisk`.
-    pub ramdisk: PathBuf,
+    pub ramdisk: Option<PathBuf>,
     /// Its command line.
     pub bootargs: String,
     /// RAM in MiB.
@@ -56,12 +56,13 @@ pub fn driver_disk(number: usize) -> String {
 impl Guest {
     /// Its description, with files as [`control`] places them.
     pub fn description(&self) -> Description {
-        let Guest { bootargs, memory_mib, vcpus, disks, .. } = self;
+        let Guest { ramdisk, bootargs, memory_mib, vcpus, disks, .. } = self;
+        let ramdisk = if ramdisk.is_some() { "ramdisk = \"/guest/ramdisk\"\n" } else { "" };
         let mut text = format!(
             "# The guest of `cargo xtask run`.\n\
              name = \"guest\"\n\
              kernel = \"/guest/kernel\"\n\
-             ramdisk = \"/guest/ramdisk\"\n\
+             {ramdisk}\
              cmdline = {bootargs:?}\n\
              memory = \"{memory_mib}M\"\n\
              vcpus = {vcpus}\n\
@@ -87,7 +88,9 @@ pub fn control(
     base.file("bin/lith", 0o755, read(lith)?);
     base.folder("guest");
     base.file("guest/kernel", 0o644, read(&guest.kernel)?);
-    base.file("guest/ramdisk", 0o644, read(&guest.ramdisk)?);
+    if let Some(ramdisk) = &guest.ramdisk {
+        base.file("guest/ramdisk", 0o644, read(ramdisk)?);
+    }
     for Description { name, text, .. } in descriptions {
         base.file(&format!("guest/{name}.toml"), 0o644, text.clone().into_bytes());
     }
@@ -148,7 +151,7 @@ mod tests {
         };
         let guest = Guest {
             kernel: file("Image"),
-            ramdisk: file("cpio"),
+            ramdisk: Some(file("cpio")),
             bootargs: "console=hvc0 quoted=\"a b\"".into(),
             memory_mib: 256,
             vcpus: 1,

@@ -37,6 +37,9 @@ enum Task {
     Dist(dist::Options),
     /// Draw the pictures of the pages anew: docs/pictures, from the texts there and the tables of docs/benchmark.md
     Pictures,
+    /// Read kernel and ramdisk from a disk image; `run` starts it
+    #[command(hide = true)]
+    ReadBootDisk,
 }
 
 fn main() -> ExitCode {
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::bench(&options),
         Task::Dist(options) => dist::dist(&options),
         Task::Pictures => pictures::draw(),
+        Task::ReadBootDisk => bootdisk::process::serve(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,6 +7,7 @@
 mod check;
 pub mod domains;
 mod own;
+mod own_kernel;
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -34,8 +35,9 @@ const GDB_PORT: u16 = 1234;
 /// What is started.
 #[derive(Args)]
 pub struct Options {
-    /// Disk image of your own, raw or qcow2; what is written there is kept in it. The usual guest's root is on the first,
-    /// on ext4, on a partition or without any. May be there several times: /dev/vda, /dev/vdb … of the guest
+    /// Disk image of your own, raw or qcow2; what is written there is kept in it. The usual guest boots from the first: the
+    /// kernel that its boot loader would start, or if it has none, that of the other domains, with the root on ext4, on a
+    /// partition or without any. May be there several times: /dev/vda, /dev/vdb … of the guest
     #[arg(long = "disk", value_name = "IMAGE")]
     images: Vec<PathBuf>,
     /// Format of these images, which else their first bytes tell: raw or qcow2
@@ -44,15 +46,19 @@ pub struct Options {
     /// Make the guest's disk anew: target/guest-disk.img, which else keeps what earlier runs wrote
     #[arg(long, conflicts_with = "images")]
     fresh: bool,
-    /// Memory of the guest in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = value_parser!(u64).range(LEAST_GUEST_MIB..))]
-    guest_memory: u64,
+    /// Memory of the guest in MiB [default: 256, and 512 with a kernel of its own]
+    #[arg(long, value_name = "MIB", value_parser = value_parser!(u64).range(LEAST_GUEST_MIB..))]
+    guest_memory: Option<u64>,
     /// Number of the guest's vCPUs: 8 at most with --gic 2
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u16).range(1..=i64::from(MAX_VCPUS)))]
     guest_cpus: u16,
-    /// Command line of the guest's kernel; `root=DEVICE` names its root, which else is the first that has an init
+    /// Command line of the guest's kernel, behind what the image's own boot loader says; `root=` names its root by its device,
+    /// UUID, LABEL or PARTUUID, which else is the first that has an init
     #[arg(long, value_name = "ARGS", default_value = "console=hvc0 quiet")]
     guest_args: String,
+    /// Boot the guest by the kernel of the other domains, also if its image has one
+    #[arg(long, requires = "images", conflicts_with = "guests")]
+    no_own_kernel: bool,
     /// Guest of your own in place of the usual one: a file as docs/lith.md describes it. May be there several times; the
     /// first one's console is shown
     #[arg(long = "guest", value_name = "FILE.toml")]
@@ -106,7 +112,7 @@ pub struct Options {
 
 /// Sets up, builds, and becomes QEMU.
 pub fn run(options: &Options) -> Result<()> {
-    let own = options.check()?;
+    let own = options.check(own_kernel::take)?;
     if options.qemu.is_none() {
         host::ensure(&[Need::QEMU])?;
     }
@@ -133,7 +139,14 @@ impl Options {
     fn control_mib(&self, own: &Own) -> u64 {
         let files: usize = own.files.iter().map(|file| file.data.len()).sum();
         let base = if self.has_guest() { 384 } else { 512 };
-        base + (2 * files as u64).div_ceil(1 << 20)
+        // The usual guest's kernel is in the base.
+        let kernel = own.kernel.as_ref().map_or(0, |kernel| kernel.size);
+        base + (2 * files as u64 + 2 * kernel).div_ceil(1 << 20)
+    }
+
+    /// Memory of the usual guest in MiB.
+    fn guest_mib(&self, own: &Own) -> u64 {
+        self.guest_memory.unwrap_or(if own.kernel.is_some() { 512 } else { 256 })
     }
 
     /// Whether the machine has the driver domain and the guest.
@@ -153,7 +166,8 @@ impl Options {
                 kernel: &kernel,
                 modules: modules.as_deref(),
                 guest_args: &self.guest_args,
-                guest_memory: self.guest_memory,
+                guest_memory: self.guest_mib(own),
+                own_kernel: own.kernel.as_ref(),
                 guest_cpus: self.guest_cpus,
                 disks: own.disks.len().max(1),
                 guests: own.guests.as_deref(),

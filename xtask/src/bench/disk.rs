@@ -64,6 +64,7 @@ pub fn measure(series: Series, table: &mut Table) -> Result<()> {
         &Choice {
             kernel: &kernel.image(),
             modules: Some(&kernel.modules()),
+            own_kernel: None,
             guest_args: &arguments("hvc0"),
             guest_memory: GUEST_MIB,
             guest_cpus: 1,

@@ -12,6 +12,7 @@ use testbed::qemu::{Disk, DiskFormat};
 use testbed::roles::Description;
 
 use super::own::OwnGuest;
+use super::own_kernel::OwnKernel;
 use super::{Options, domains};
 
 /// CPUs of a GICv2, and vCPUs of a guest on one.
@@ -28,14 +29,16 @@ pub struct Own {
     pub guests: Option<Vec<Description>>,
     /// Files for the control domain.
     pub files: Vec<Extra>,
+    /// The kernel of the first disk, which the usual guest boots.
+    pub kernel: Option<OwnKernel>,
 }
 
 impl Options {
-    /// Reads what the user brings.
+    /// Reads what the user brings; `own_kernel` takes the kernel out of a disk.
     ///
     /// # Errors
     /// Something does not exist, is none of what it should be, or does not fit with the rest.
-    pub(super) fn check(&self) -> Result<Own> {
+    pub(super) fn check(&self, own_kernel: impl Fn(&Disk) -> Result<Option<OwnKernel>>) -> Result<Own> {
         self.check_numbers()?;
         let files = [("--kernel", &self.kernel), ("--initrd", &self.initrd)];
         for (option, file) in files.into_iter().filter_map(|(option, file)| Some((option, file.as_ref()?))) {
@@ -57,12 +60,13 @@ impl Options {
             ensure!(names.insert(&guest.config.name), "two guests are called {}", guest.config.name);
             guest.check(&files, disks.len().max(1))?;
         }
-        let guests_mib = match guests.as_slice() {
-            [] => self.guest_memory,
-            guests => guests.iter().map(|guest| guest.config.memory >> 20).sum(),
-        };
-        let guests = Some(guests.into_iter().map(|guest| guest.description).collect());
-        let own = Own { disks, guests: guests.filter(|guests: &Vec<_>| !guests.is_empty()), files };
+        let theirs = guests.iter().map(|guest| guest.config.memory >> 20).sum();
+        let guests: Vec<Description> = guests.into_iter().map(|guest| guest.description).collect();
+        let is_usual = self.has_guest() && guests.is_empty() && !self.no_own_kernel;
+        let kernel = disks.first().filter(|_| is_usual).map(own_kernel).transpose()?.flatten();
+        let mut own = Own { disks, guests: None, files, kernel };
+        let guests_mib = if guests.is_empty() { self.guest_mib(&own) } else { theirs };
+        own.guests = Some(guests).filter(|guests| !guests.is_empty());
         self.check_memory(&own, guests_mib)?;
         Ok(own)
     }
@@ -137,11 +141,18 @@ mod tests {
         options: Options,
     }
 
+    fn has_kernel(disk: &Disk) -> bool {
+        disk.file.ends_with("a.img")
+    }
+
     fn said(line: &str) -> String {
         let words = std::iter::once("run").chain(line.split_whitespace());
         match Line::try_parse_from(words) {
             Err(error) => error.to_string(),
-            Ok(line) => line.options.check().map_or_else(|error| format!("{error:#}"), |_| String::new()),
+            Ok(line) => {
+                let own = line.options.check(|disk| Ok(has_kernel(disk).then(OwnKernel::default)));
+                own.map_or_else(|error| format!("{error:#}"), |_| String::new())
+            }
         }
     }
 
@@ -197,6 +208,8 @@ mod tests {
             ("--file @", "is no file"),
             ("--guest @absent.toml", "absent.toml"),
             ("--guest @one.toml --guest-cpus 2", "cannot be used with"),
+            ("--no-own-kernel", "--disk"),
+            ("--memory 1408 --disk @a.img", "512 MiB of guests"),
             ("--guest @one.toml --only-control", "cannot be used with"),
             ("--guest @one.toml --guest @one.toml", "two guests are called one"),
             ("--guest @two.toml", "no disk /dev/vdb, but /dev/vda"),
@@ -211,6 +224,9 @@ mod tests {
         }
         for line in [
             "--disk @a.img --disk @b.img --file @tool:/bin/tool",
+            "--memory 1408 --disk @b.img --disk @a.img",
+            "--memory 1408 --disk @a.img --no-own-kernel",
+            "--memory 1408 --disk @a.img --guest-memory 256",
             "--guest @one.toml --memory 4096",
             "--guest @one.toml --guest @two.toml --disk @a.img --disk @b.img --memory 4096",
         ] {

@@ -11,6 +11,8 @@ use testbed::roles::{self, Description, Guest};
 use testbed::toolchain::Target;
 use testbed::{disk_image, kernel, paths};
 
+use super::own_kernel::OwnKernel;
+
 /// RAM of the driver domain in MiB. Where Linux has less than 512 MiB it makes no large pages, which `lithd` asks for.
 pub const DRIVER_MIB: u64 = 640;
 /// Size of the guest's disk in MiB.
@@ -22,6 +24,8 @@ pub struct Choice<'a> {
     pub kernel: &'a Path,
     /// The folder of its modules.
     pub modules: Option<&'a Path>,
+    /// The kernel that the guest has of its own.
+    pub own_kernel: Option<&'a OwnKernel>,
     /// Command line of the guest's kernel.
     pub guest_args: &'a str,
     /// Memory of the guest in MiB.
@@ -53,10 +57,15 @@ pub fn prepare(folder: &str, choice: &Choice<'_>) -> Result<Domains> {
     let lithd = programs::build(Target::Domain, "lithd", "lithd")?;
     let busybox = kernel::busybox()?;
     step("Make the initial file systems", || {
+        let to_disk = keep(folder, "guest", &roles::guest(&busybox, modules)?)?;
+        let (guest_kernel, ramdisk) =
+            choice.own_kernel.map_or((kernel, Some(to_disk.as_path())), OwnKernel::files);
         let guest = Guest {
-            kernel: kernel.to_path_buf(),
-            ramdisk: keep(folder, "guest", &roles::guest(&busybox, modules)?)?,
-            bootargs: choice.guest_args.to_owned(),
+            kernel: guest_kernel.to_path_buf(),
+            ramdisk: ramdisk.map(Path::to_path_buf),
+            bootargs: choice
+                .own_kernel
+                .map_or(choice.guest_args.to_owned(), |own| own.command_line(choice.guest_args)),
             memory_mib: choice.guest_memory,
             vcpus: choice.guest_cpus,
             disks: choice.disks,
@@ -77,7 +86,7 @@ pub fn prepare(folder: &str, choice: &Choice<'_>) -> Result<Domains> {
         };
         let mut control = roles::control(base()?, &lith, &guest, choice.guests.unwrap_or(&usual))?;
         control.extras(choice.control_extras);
-        Ok(Domains { control: keep(folder, "control", &control)?, guest: guest.ramdisk, driver })
+        Ok(Domains { control: keep(folder, "control", &control)?, guest: to_disk, driver })
     })
 }
 

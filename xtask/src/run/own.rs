@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context, Error, Result, bail, ensure};
-use lith::config::{Backend, GuestConfig};
+use lith::config::{Backend, Boot, GuestConfig};
 use testbed::programs::Extra;
 use testbed::roles::{DRIVER_DOMAIN, Description, driver_disk};
 use xenolith_abi::DomId;
@@ -94,7 +94,11 @@ impl OwnGuest {
             USUAL.iter().any(|usual| path == Path::new(usual))
                 || files.iter().any(|file| Path::new("/").join(&file.path) == path)
         };
-        let wanted = [("kernel", Some(&self.config.kernel)), ("ramdisk", self.config.ramdisk.as_ref())];
+        let wanted = match &self.config.boot {
+            Boot::Files { kernel, ramdisk } => [("kernel", Some(kernel)), ("ramdisk", ramdisk.as_ref())],
+            // What is on a disk of the control domain is known there.
+            Boot::Disk { .. } => [("kernel", None), ("ramdisk", None)],
+        };
         for (what, path) in wanted.into_iter().filter_map(|(what, path)| Some((what, path?))) {
             let path_name = path.display();
             ensure!(
@@ -156,7 +160,8 @@ mod tests {
     #[test]
     fn a_guest_is_read_as_in_the_control_domain() {
         let own = guest("kernel = \"Image\"\nramdisk = \"/guest/ramdisk\"\nmemory = \"128M\"\n").unwrap();
-        assert_eq!(own.config.kernel, Path::new("/guest/Image"));
+        let (kernel, ramdisk) = ("/guest/Image".into(), Some("/guest/ramdisk".into()));
+        assert_eq!(own.config.boot, Boot::Files { kernel, ramdisk });
         assert_eq!((own.description.name.as_str(), own.description.autostart), ("web", false));
         let wrong = guest("kernel = \"Image\"\nmemory = \"128M\"\nvcpus = 0\n").unwrap_err();
         assert!(format!("{wrong:#}").contains("web.toml:3:"), "{wrong:#}");

@@ -9,7 +9,8 @@ use machine_model::image::ImageHeader;
 use machine_model::zboot::Zboot;
 use ruzstd::decoding::StreamingDecoder;
 
-use super::MAX_FILE;
+/// The largest kernel or ramdisk that is read, unpacked.
+pub const MAX_FILE: u64 = 1 << 30;
 
 /// The first bytes of a gzip file (RFC 1952, section 2.3.1).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -18,20 +19,20 @@ const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// The largest window that a zstd frame may ask for: what the strongest level of Linux's build asks for.
 const MAX_WINDOW: u64 = 128 << 20;
 
-/// The plain kernel and its header.
+/// The plain kernel, of at most `limit` bytes, and its header.
 ///
 /// # Errors
 ///
 /// The file is none of the forms, or damaged.
-pub fn unpack(file: Vec<u8>) -> Result<(Vec<u8>, ImageHeader)> {
+pub fn unpack(file: Vec<u8>, limit: u64) -> Result<(Vec<u8>, ImageHeader)> {
     let kernel = match file {
-        file if file.starts_with(&GZIP) => gunzip(&file)?,
-        file if file.starts_with(&ZSTD) => unzstd(&file)?,
+        file if file.starts_with(&GZIP) => gunzip(&file, limit)?,
+        file if file.starts_with(&ZSTD) => unzstd(&file, limit)?,
         file => file,
     };
     // A distribution may compress the EFI program once more.
     let kernel = match Zboot::read(&kernel)? {
-        Some(zboot) => payload(&zboot)?,
+        Some(zboot) => payload(&zboot, limit)?,
         None => kernel,
     };
     let header = ImageHeader::read(&kernel)?;
@@ -39,10 +40,12 @@ pub fn unpack(file: Vec<u8>) -> Result<(Vec<u8>, ImageHeader)> {
 }
 
 /// The kernel that an EFI program holds.
-fn payload(zboot: &Zboot<'_>) -> Result<Vec<u8>> {
+fn payload(zboot: &Zboot<'_>, limit: u64) -> Result<Vec<u8>> {
     match zboot.compression {
-        Compression::Gzip => bounded(GzDecoder::new(zboot.payload)).context("it does not unpack with gzip"),
-        Compression::Zstd => unzstd(zboot.payload),
+        Compression::Gzip => {
+            bounded(GzDecoder::new(zboot.payload), limit).context("it does not unpack with gzip")
+        }
+        Compression::Zstd => unzstd(zboot.payload, limit),
         _ => bail!(
             "it is an EFI zboot kernel whose compression is `{}`; gzip and zstd can be unpacked here",
             zboot.compression
@@ -50,16 +53,16 @@ fn payload(zboot: &Zboot<'_>) -> Result<Vec<u8>> {
     }
 }
 
-fn gunzip(bytes: &[u8]) -> Result<Vec<u8>> {
-    bounded(MultiGzDecoder::new(bytes)).context("it does not unpack with gzip")
+fn gunzip(bytes: &[u8], limit: u64) -> Result<Vec<u8>> {
+    bounded(MultiGzDecoder::new(bytes), limit).context("it does not unpack with gzip")
 }
 
 /// Unpacks the first frame. Behind it an EFI program has the kernel's size.
-fn unzstd(bytes: &[u8]) -> Result<Vec<u8>> {
+fn unzstd(bytes: &[u8], limit: u64) -> Result<Vec<u8>> {
     let what = "it does not unpack with zstd";
     let mut decoder =
         StreamingDecoder::new_with_max_window_size(Cursor::new(bytes), MAX_WINDOW).context(what)?;
-    let plain = bounded(&mut decoder).context(what)?;
+    let plain = bounded(&mut decoder, limit).context(what)?;
     let decoder = decoder.into_frame_decoder();
     // The decoder only adds up.
     if let (Some(said), Some(counted)) = (decoder.get_checksum_from_data(), decoder.get_calculated_checksum())
@@ -71,19 +74,28 @@ fn unzstd(bytes: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// Reads to the end, of what may be made to be endless.
-fn bounded(plain: impl Read) -> Result<Vec<u8>> {
+fn bounded(plain: impl Read, limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    plain.take(MAX_FILE.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_FILE {
-        bail!("it has more than 1 GiB when it is unpacked");
+    plain.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        bail!("it unpacks to more than the {limit} bytes that there is room for");
     }
     Ok(bytes)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::image;
     use super::*;
+
+    /// An image of so many bytes that needs so many.
+    fn image(bytes: usize, needs: u64) -> Vec<u8> {
+        let mut image = vec![0; bytes];
+        image[16..24].copy_from_slice(&needs.to_le_bytes());
+        image[24..32].copy_from_slice(&0xau64.to_le_bytes());
+        image[0x38..0x3c].copy_from_slice(b"ARM\x64");
+        image
+    }
+
     use flate2::write::GzEncoder;
     use proptest::prelude::*;
     use ruzstd::encoding::{CompressionLevel, compress_to_vec};
@@ -112,7 +124,7 @@ mod tests {
     }
 
     fn says(file: &[u8]) -> String {
-        format!("{:#}", unpack(file.to_vec()).unwrap_err())
+        format!("{:#}", unpack(file.to_vec(), MAX_FILE).unwrap_err())
     }
 
     #[test]
@@ -137,7 +149,8 @@ mod tests {
             gzip(&zboot("zstd22", &zstd(&plain))),
         ];
         for (index, form) in forms.into_iter().enumerate() {
-            let (kernel, header) = unpack(form).unwrap_or_else(|error| panic!("form {index}: {error:#}"));
+            let (kernel, header) =
+                unpack(form, MAX_FILE).unwrap_or_else(|error| panic!("form {index}: {error:#}"));
             assert_eq!((kernel == plain, header.image_size), (true, Some(10000)), "form {index}");
         }
     }
@@ -173,6 +186,16 @@ mod tests {
     }
 
     #[test]
+    fn what_unpacks_to_more_than_there_is_room_for_stops_there() {
+        let bomb = vec![0; 8 << 20];
+        for packed in [gzip(&bomb), zstd(&bomb), zboot("gzip", &gzip(&bomb)), zboot("zstd22", &zstd(&bomb))] {
+            assert!(packed.len() < 64 << 10);
+            let error = format!("{:#}", unpack(packed, 1 << 20).unwrap_err());
+            assert!(error.contains("more than the 1048576 bytes"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_damaged_frame_is_an_error() {
         let mut packed = zstd(&image(5000, 10000));
         let checksum = packed.len() - 2;
@@ -190,7 +213,7 @@ mod tests {
                 _ => zboot("gzip", &GZIP)[..64].to_vec(),
             };
             file.append(&mut tail);
-            let _answer = unpack(file);
+            let _answer = unpack(file, 1 << 20);
         }
     }
 }
