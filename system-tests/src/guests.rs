@@ -8,6 +8,7 @@ use anyhow::Result;
 use testbed::disk_image;
 use testbed::initramfs::Initramfs;
 use testbed::kernel::{self, Kernel, Series};
+use testbed::paths;
 use testbed::programs::Extra;
 use testbed::qemu::BootDomain;
 use testbed::roles::{self, DRIVER_BOOTARGS};
@@ -155,6 +156,8 @@ pub(crate) fn prepare(
         control.file("guest/crashes", 0o644, tiny_kernel(&CRASHES));
         control.file("guest/bare", 0o644, fs::read(bare)?);
         control.file("guest/bare-guest", 0o644, fs::read(bare_guest)?);
+        let description = paths::workspace().join("examples/bare-guest/bare-guest.toml");
+        control.file("guest/bare-guest.toml", 0o644, fs::read(description)?);
         control.file("guest/shell", 0o644, base()?.to_cpio()?);
         control.file("bin/lithd", 0o755, fs::read(lithd)?);
         fs::write(control_file(output, series), control.to_cpio()?)?;
@@ -170,7 +173,7 @@ pub(crate) fn prepare(
 
 /// The control domain's initial file system: that of the other tests with `lith`, `lithd` and the files of a guest, which
 /// `/guest/guest.toml` describes. `/guest/shell` is a ramdisk for guests with a shell and no need of a disk, `/guest/bare`
-/// the kernel of `system-tests/bare`, `/guest/bare-guest` the example of that name.
+/// the kernel of `system-tests/bare`, `/guest/bare-guest` and `/guest/bare-guest.toml` the example of that name.
 pub fn control_file(output: &Path, series: Series) -> PathBuf {
     output.join(format!("control-{series}.cpio"))
 }

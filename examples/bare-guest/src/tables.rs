@@ -120,7 +120,7 @@ impl Tables {
             if self.used == LEAVES {
                 return Err(MapError::NoTable);
             }
-            *root = first + self.used as u64 * size | TABLE;
+            *root = (first + self.used as u64 * size) | TABLE;
             self.used += 1;
         }
         let number = ((*root & ADDRESS) - first) / size;

@@ -31,18 +31,18 @@ fn by_lith(lab: &Lab, gic: Gic) -> Result<()> {
     setup.gic = gic;
     setup.initrd = Some(guests::control_file(&lab.assets.output, Series::V6_12));
     let mut rig = Rig::start(lab, &setup)?;
-    let description = |more: &str| format!("kernel = \"/guest/bare-guest\"\nmemory = \"16M\"\n{more}");
-    rig.write("/bare.toml", &description("cmdline = \"ticks=3\"\nvcpus = 2\n"))?;
-    rig.control().last("lith create --console /bare.toml")?;
-    let said = ticks(|words| rig.expect(words), 3)?;
+    // The description is the example's own.
+    rig.control().last("lith create --console /guest/bare-guest.toml")?;
+    let said = ticks(|words| rig.expect(words), 30)?;
     has(
         &said,
         &["on XENVM-4.17, xen,xen-4.17", "image at 0x40000000, EL1, CPU 0x0", &format!("GICv{gic};")],
     )?;
-    rig.expect("Guest bare has ended.")?;
+    rig.expect("Guest bare-guest has ended.")?;
     rig.wait_for_domains(1)?;
-    rig.write("/broken.toml", &description("cmdline = \"fault=1\"\non_crash = \"preserve\"\n"))?;
-    rig.lith("create /broken.toml")?;
+    let broken = "kernel = \"bare-guest\"\ncmdline = \"fault=1\"\nmemory = \"16M\"\nvcpus = 2\non_crash = \"preserve\"\n";
+    rig.write("/guest/broken.toml", broken)?;
+    rig.lith("create /guest/broken.toml")?;
     // A translation fault at level 2, of a read.
     rig.at("broken", |at| at.expect("exception 4: ESR 0x96000006, FAR 0x10,"))?;
     ensure!(rig.state("broken")?.as_deref() == Some("crashed"), "it is {:?}", rig.state("broken")?);
