@@ -9,6 +9,7 @@ mod error;
 mod kinds;
 mod reader;
 mod size;
+mod sve;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ pub use disk::Disk;
 pub use error::ConfigError;
 pub use kinds::{Device, Devices};
 pub use size::parse_size;
+pub use sve::Sve;
 
 use machine_model::layout;
 use reader::Table;
@@ -78,6 +80,9 @@ pub struct GuestConfig {
     pub memory: u64,
     /// vCPUs.
     pub vcpus: u16,
+    /// The SVE that its CPUs have.
+    #[serde(default)]
+    pub sve: Sve,
     /// Devices that other domains serve.
     #[serde(flatten)]
     pub devices: Devices,
@@ -93,7 +98,7 @@ pub struct GuestConfig {
 }
 
 /// Keys before those of devices.
-const HEAD: [&str; 6] = ["name", "kernel", "ramdisk", "cmdline", "memory", "vcpus"];
+const HEAD: [&str; 7] = ["name", "kernel", "ramdisk", "cmdline", "memory", "vcpus", "sve"];
 /// Keys behind them.
 const TAIL: [&str; 4] = ["autostart", "on_poweroff", "on_reboot", "on_crash"];
 
@@ -126,6 +131,7 @@ impl GuestConfig {
             cmdline: cmdline(&table)?,
             memory: memory(&table)?,
             vcpus: table.number("vcpus", 1, MAX_VCPUS)?.unwrap_or(1),
+            sve: Sve::read(&table)?,
             devices: Devices::default(),
             autostart: table.bool("autostart")?.unwrap_or(false),
             on_poweroff: action(&table, "on_poweroff", Action::Destroy)?,

@@ -22,6 +22,7 @@ fn little_is_needed() {
         cmdline: String::new(),
         memory: 256 << 20,
         vcpus: 1,
+        sve: Sve::IfThere,
         devices: Devices::default(),
         autostart: false,
         on_poweroff: Action::Destroy,
@@ -40,6 +41,7 @@ fn everything_can_be_said() {
         cmdline = "console=hvc0 root=/dev/vda"
         memory = "2G"
         vcpus = 4
+        sve = 256
         on_poweroff = "preserve"
         on_reboot = "destroy"
         on_crash = "restart"
@@ -60,6 +62,7 @@ fn everything_can_be_said() {
     "#;
     let config = parse(text).unwrap();
     assert!(config.autostart);
+    assert_eq!(config.sve, Sve::Bits(256));
     assert_eq!((config.name.as_str(), config.vcpus, config.memory), ("db-1", 4, 2 << 30));
     assert_eq!(config.kernel, Path::new("/boot/vmlinuz"));
     assert_eq!(config.ramdisk.as_deref(), Some(Path::new("/etc/lith/initrd.img")));
