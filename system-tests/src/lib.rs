@@ -8,6 +8,7 @@
 #![deny(unsafe_code)]
 
 pub mod assets;
+pub mod boards;
 pub mod console;
 pub mod guests;
 pub mod harness;
@@ -15,7 +16,7 @@ pub mod machine;
 pub mod setup;
 pub mod shared;
 pub mod shell;
+pub mod spin_table;
 pub mod transcript;
 pub mod tree;
 pub mod turns;
-pub mod zcu102;

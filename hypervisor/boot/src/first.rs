@@ -53,7 +53,7 @@ pub fn build_first(
     static_shm: &StaticShm,
 ) -> Result<Ready, FirstError> {
     let vcpus = number_of_vcpus(&hv.options, hv.cpus(), platform)?;
-    let area = memory::allocate(&hv.frames, hv.options.dom0_memory.unwrap_or(DEFAULT_MEMORY))?;
+    let area = memory::allocate(&hv.frames, platform, hv.options.dom0_memory.unwrap_or(DEFAULT_MEMORY))?;
     let event_interrupt = domain_tree::free_private_interrupt(modules.device_tree, platform)
         .ok_or(FirstError::NoEventInterrupt)?;
     let ram: Vec<_> = area.iter().map(|&range| (Gfn(range.first.0), range)).collect();
@@ -135,24 +135,28 @@ fn config<'a>(
 
 /// Maps the devices' registers where the machine has them.
 fn map_devices(domain: &Domain, tree: &HardwareDomainTree, banks: &[(Ipa, u64)]) -> Result<(), FirstError> {
-    let mut memory = domain.memory.lock();
-    let end = memory.p2m.geometry().end().base().0;
     let taken: Vec<Region> = banks
         .iter()
         .filter_map(|&(start, size)| Region::between(start.0, start.0.checked_add(size)?))
         .collect();
     let pages = merge(tree.mmio.iter().map(|region| region.to_pages()).collect());
-    for region in subtract(&pages, &taken) {
+    let free = subtract(&pages, &taken);
+    let registers = subtract(&free, &tree.memory_like);
+    map_identically(domain, &registers, MapKind::StrictDevice)?;
+    map_identically(domain, &subtract(&free, &registers), MapKind::Device)
+}
+
+fn map_identically(domain: &Domain, regions: &[Region], kind: MapKind) -> Result<(), FirstError> {
+    let mut memory = domain.memory.lock();
+    let end = memory.p2m.geometry().end().base().0;
+    for region in regions {
         let (first, last) = (region.start().0, region.end().0.min(end));
         if first >= last {
             continue;
         }
         let count = (last - first) >> PAGE_SHIFT;
         let (gfn, mfn) = (Gfn(first >> PAGE_SHIFT), Mfn(first >> PAGE_SHIFT));
-        memory
-            .p2m
-            .map(gfn, mfn, count, MapKind::Device)
-            .map_err(|error| FirstError::Map(region.start(), error))?;
+        memory.p2m.map(gfn, mfn, count, kind).map_err(|error| FirstError::Map(region.start(), error))?;
     }
     Ok(())
 }
@@ -162,6 +166,12 @@ fn route_interrupts(domain: DomainRef<'_>, tree: &HardwareDomainTree) -> Result<
     for interrupt in &tree.interrupts {
         domain.hv.give_interrupt(interrupt.intid, domain.id).map_err(FirstError::Call)?;
         domain.attach_interrupt(interrupt.intid);
+    }
+    for intid in &tree.withheld {
+        log::warn!(
+            "interrupt {} is the console's: devices of the first domain that share it get none",
+            intid.0
+        );
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
+use core::fmt;
 
 use xenolith_arch as arch;
 use xenolith_core::types::{CpuId, PAGE_SHIFT};
@@ -54,11 +55,7 @@ pub fn boot(machine: impl Machine, platform: &Platform) {
     }
     let first = match first_domain(hypervisor, &machine, platform, &static_shm) {
         Ok(first) => first,
-        Err(error) => {
-            log::error!("there is no first domain: {error}");
-            log::error!("nothing can be booted; halted");
-            arch::halt()
-        }
+        Err(error) => give_up(format_args!("there is no first domain: {error}")),
     };
     let others = build_boot_domains(hypervisor, platform, machine.device_tree(), &static_shm, &|region| {
         machine.module(region)
@@ -76,11 +73,25 @@ pub fn boot(machine: impl Machine, platform: &Platform) {
     }
 }
 
+/// Says why nothing runs on this machine, and stops.
+#[inline(never)]
+fn give_up(reason: fmt::Arguments<'_>) -> ! {
+    log::error!("{reason}");
+    log::error!("nothing can be booted; halted");
+    arch::halt()
+}
+
 #[inline(never)]
 fn greet(platform: &Platform, cpus: u16) {
     log::info!("Xenolith {}: {cpus} CPUs, {}", env!("CARGO_PKG_VERSION"), describe(platform));
     if platform.cpus_left_out > 0 {
         log::warn!("{} CPUs are left out: {MAX_CPUS} are supported", platform.cpus_left_out);
+    }
+    for part in platform.left_out.named() {
+        log::warn!("{part}");
+    }
+    if platform.left_out.more > 0 {
+        log::warn!("{} more parts of the device tree are left out", platform.left_out.more);
     }
 }
 
@@ -108,7 +119,7 @@ fn assemble(
     tree: Region,
 ) -> (&'static Hypervisor, StaticShm) {
     let layout = MemoryLayout::new(platform, machine.image().region, tree);
-    let layout = layout.unwrap_or_else(|no_room| panic!("{no_room}"));
+    let layout = layout.unwrap_or_else(|error| give_up(format_args!("{error}")));
     let frames = machine.take_memory(layout);
     let static_shm = StaticShm::take(&frames, platform);
     let policy = match options.scheduler {
@@ -134,11 +145,10 @@ fn first_domain(
     static_shm: &StaticShm,
 ) -> Result<Ready, FirstError> {
     let kernel = platform.kernel().ok_or(FirstError::NoKernel)?;
-    let ramdisk = platform.ramdisk().map(|ramdisk| ramdisk.region).or(platform.initrd);
     let modules = Modules {
         device_tree: machine.device_tree(),
         kernel: machine.module(kernel.region),
-        ramdisk: ramdisk.map(|region| machine.module(region)),
+        ramdisk: platform.ramdisk().map(|ramdisk| machine.module(ramdisk.region)),
         grant_window: grant_window(machine.image()).ok_or(FirstError::NoHypervisorMemory)?,
     };
     build_first(hypervisor, platform, &modules, static_shm)

@@ -16,13 +16,13 @@ use xenolith_core::bug;
 use xenolith_core::types::{DomId, Mfn, PAGE_SHIFT};
 use xenolith_domain::hypervisor::Hypervisor;
 use xenolith_host::platform::{EventEnd, Platform, Region, StaticShared, StaticShmNode};
-use xenolith_memory::frames::{FrameRange, Frames};
+use xenolith_memory::frames::{FrameRange, FrameState, Frames};
 use xenolith_memory::p2m::MapKind;
 use xenolith_policy::event::Port;
 
 use crate::load::Ready;
 use xenolith_domain::domain::{Domain, DomainRef};
-use xenolith_domain::parts::memory::frame_error;
+use xenolith_domain::parts::memory::{Memory, frame_error};
 use xenolith_domain::parts::progress::Progress;
 
 /// log2 of the pages in 2 MiB, in which memory is placed that has no address of its own.
@@ -102,10 +102,13 @@ impl StaticShm {
                 without(&error);
             }
         }
-        for (id, range) in &self.0 {
-            if let Some(range) = range {
-                self.share(hv, platform, id, *range, ready);
-            }
+        let taken = || self.0.iter().filter_map(|(name, range)| Some((name, (*range)?)));
+        for (name, range) in taken() {
+            share(hv, platform, name, range, ready);
+        }
+        // Only now: whoever got one region may have been given up for the want of another.
+        for (name, range) in taken() {
+            give_back_unused(hv, name, range);
         }
         if let Some(first) = hv.domain(DomId::CONTROL) {
             for end in &platform.first_shared.events {
@@ -120,35 +123,33 @@ impl StaticShm {
             }
         }
     }
+}
 
-    /// Maps one region in all domains that there are: in its owner first.
-    #[inline(never)]
-    fn share(
-        &self,
-        hv: &Hypervisor,
-        platform: &Platform,
-        name: &str,
-        range: FrameRange,
-        ready: &mut Vec<Ready>,
-    ) {
-        let mut is_used = false;
-        // At most one of them is the owner.
-        for is_owner in [true, false] {
-            for (id, shared) in parties(platform) {
-                let found = shared.memory.iter().find(|node| node.id == name && node.is_owner == is_owner);
-                let (Some(node), Some(domain)) = (found, hv.domain(id)) else { continue };
-                match map_static_shm(domain.on(hv), node, range) {
-                    Ok(()) => is_used = true,
-                    Err(error) => {
-                        log::error!("{id} does without {}: it cannot be mapped: {error:?}", node.path);
-                        give_up_domain(domain.on(hv), ready);
-                    }
-                }
+/// Maps one region in all domains that there are: in its owner first.
+#[inline(never)]
+fn share(hv: &Hypervisor, platform: &Platform, name: &str, range: FrameRange, ready: &mut Vec<Ready>) {
+    // At most one of them is the owner.
+    for is_owner in [true, false] {
+        for (id, shared) in parties(platform) {
+            let found = shared.memory.iter().find(|node| node.id == name && node.is_owner == is_owner);
+            let (Some(node), Some(domain)) = (found, hv.domain(id)) else { continue };
+            if let Err(error) = map_static_shm(domain.on(hv), node, range) {
+                log::error!("{id} does without {}: it cannot be mapped: {error:?}", node.path);
+                give_up_domain(domain.on(hv), ready);
             }
         }
-        if !is_used && let Err(error) = hv.frames.free_range(range, DomId::IO) {
-            log::warn!("the memory {name:?} at {} stays reserved: {error:?}", range.first.base());
-        }
+    }
+}
+
+/// Frees a region that no domain has, and that was no domain's own.
+#[inline(never)]
+fn give_back_unused(hv: &Hypervisor, name: &str, range: FrameRange) {
+    // Its frames are used alike: by what took them, and by each domain that has them.
+    let state = hv.frames.state(range.first);
+    let is_unused =
+        matches!(state, Ok(FrameState::Used(used)) if used.owner == DomId::IO && used.references == 1);
+    if is_unused && let Err(error) = hv.frames.free_range(range, DomId::IO) {
+        log::warn!("the memory {name:?} at {} stays reserved: {error:?}", range.first.base());
     }
 }
 
@@ -233,10 +234,43 @@ pub fn reserve_port(domain: &Domain, end: &EventEnd) -> Result<(), Errno> {
 fn map_static_shm(domain: DomainRef<'_>, wanted: &StaticShmNode, range: FrameRange) -> Result<(), Errno> {
     let mut memory = domain.memory.lock();
     // The pool that the domain has is for the rest of its memory.
-    for _ in 0..(range.pages >> BLOCK).saturating_add(MORE_TABLES) {
-        let table = domain.hv.frames.alloc_table(domain.id).ok_or(Errno::ENOMEM)?;
-        memory.p2m.pool_mut().push(table);
+    let more = (range.pages >> BLOCK).saturating_add(MORE_TABLES);
+    let added = add_tables(domain, &mut memory, more);
+    let mapped = if added == more { map(domain, &mut memory, wanted, range) } else { Err(Errno::ENOMEM) };
+    if mapped.is_err() {
+        // No table is in use that was not before, so that the pool still has so many.
+        remove_tables(domain, &mut memory, added);
     }
+    mapped
+}
+
+/// Fills the domain's pool of tables, as far as there is memory. Returns how many it got.
+fn add_tables(domain: DomainRef<'_>, memory: &mut Memory, wanted: u64) -> u64 {
+    let mut added = 0;
+    while added < wanted
+        && let Some(table) = domain.hv.frames.alloc_table(domain.id)
+    {
+        memory.p2m.pool_mut().push(table);
+        added = added.saturating_add(1);
+    }
+    added
+}
+
+fn remove_tables(domain: DomainRef<'_>, memory: &mut Memory, count: u64) {
+    for _ in 0..count {
+        let freed = memory.p2m.pool_mut().pop().map(|table| domain.hv.frames.free_table(table, domain.id));
+        if freed != Some(Ok(())) {
+            bug!("a table that was just added to a domain's pool cannot be freed");
+        }
+    }
+}
+
+fn map(
+    domain: DomainRef<'_>,
+    memory: &mut Memory,
+    wanted: &StaticShmNode,
+    range: FrameRange,
+) -> Result<(), Errno> {
     let gfn = wanted.guest.frame();
     if wanted.is_owner {
         domain.hv.frames.transfer(range, DomId::IO, domain.id).map_err(frame_error)?;
@@ -255,8 +289,8 @@ fn map_static_shm(domain: DomainRef<'_>, wanted: &StaticShmNode, range: FrameRan
         mapped = domain.hv.frames.reference(Mfn(held.end()), owner).map_err(frame_error);
         held.pages = held.pages.saturating_add(mapped.is_ok().into());
     }
-    let map = |()| Ok(memory.p2m.map(gfn, range.first, range.pages, MapKind::StaticShm)?);
-    let mapped = mapped.and_then(map);
+    let mapped =
+        mapped.and_then(|()| Ok(memory.p2m.map(gfn, range.first, range.pages, MapKind::StaticShm)?));
     if mapped.is_err() {
         (held.first.0..held.end()).for_each(|mfn| domain.hv.release_frame(Mfn(mfn)));
     }

@@ -7,6 +7,7 @@
 mod error;
 mod extended;
 mod filter;
+mod memory_like;
 mod nodes;
 mod rewrite;
 #[cfg(test)]
@@ -61,8 +62,12 @@ pub struct HardwareDomainTree {
     /// Device memory to map at its own address: whole pages, ascending, apart from each other. None of it belongs to
     /// the interrupt controller, to a hidden device or to RAM that is not reserved.
     pub mmio: Vec<Region>,
+    /// What of it is memory, whole pages too: the domain may choose its memory type itself.
+    pub memory_like: Vec<Region>,
     /// The SPIs to route to it, ascending, each once.
     pub interrupts: Vec<Interrupt>,
+    /// The SPIs that its devices share with a hidden one, so that they do not get them; ascending.
+    pub withheld: Vec<Intid>,
 }
 
 /// Rewrites the host's device tree for the hardware domain. `platform` is what [`Platform::parse`] read in `host`.
@@ -84,7 +89,13 @@ pub fn hardware_domain(
     if dtb.len() > MAX_TREE {
         return Err(TreeError::TooLarge { size: dtb.len(), limit: MAX_TREE });
     }
-    Ok(HardwareDomainTree { dtb, mmio: rewritten.mmio, interrupts: rewritten.spis })
+    Ok(HardwareDomainTree {
+        dtb,
+        mmio: rewritten.mmio,
+        memory_like: rewritten.memory_like,
+        interrupts: rewritten.spis,
+        withheld: rewritten.withheld,
+    })
 }
 
 /// A PPI (as INTID) that no node of the host's tree uses: the highest one, which is 31 on most machines, the one that

@@ -7,12 +7,15 @@
 
 mod boot;
 mod cpus;
+mod dma;
 mod domains;
 mod error;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
 mod gic;
 mod interrupt;
+mod left_out;
+mod memory;
 mod module;
 mod region;
 mod seed;
@@ -28,16 +31,18 @@ use alloc::vec::Vec;
 use arrayvec::ArrayVec;
 
 pub use boot::{MAX_MODULES, Module};
-pub use cpus::{Conduit, MAX_CPUS, Mpidr, Psci, Timer};
+pub use cpus::{Conduit, HostCpu, MAX_CPUS, Mpidr, Psci, StartMethod, Timer};
+pub use dma::DmaLimit;
 pub use domains::{BootDomain, Enhanced, MAX_BOOT_DOMAINS};
 pub use error::PlatformError;
 pub use gic::{GicExtensions, HostGic, cpu_interface};
 pub use interrupt::{Interrupt, Trigger};
+pub use left_out::{LeftOut, LeftOuts};
 pub use module::ModuleKind;
 pub use region::{Region, merge, subtract};
 pub use seed::Seed;
 pub use static_shared::{EventEnd, StaticShared, StaticShmNode};
-pub use uart::{Uart, UartKind};
+pub use uart::{EARLY_LENGTH, Uart, UartDevice, UartKind, early_console, parse_early};
 
 use crate::command_line::Options;
 use tree::Tree;
@@ -49,8 +54,11 @@ pub struct Platform {
     pub memory: Vec<Region>,
     /// What is not to be used as RAM: firmware's and devices' ranges, ascending, joined. They need not lie in RAM.
     pub reserved: Vec<Region>,
-    /// CPUs in the tree's order, each once; at least one. Which of them boots, its own MPIDR_EL1 tells.
-    pub cpus: ArrayVec<Mpidr, MAX_CPUS>,
+    /// How far devices reach with their DMA, if that is not all of RAM.
+    pub dma_limit: Option<DmaLimit>,
+    /// CPUs in the tree's order, each once; at least one, and at most [`MAX_CPUS`]. Which of them boots, its own MPIDR_EL1
+    /// tells.
+    pub cpus: Vec<HostCpu>,
     /// CPUs left out because they are more than [`MAX_CPUS`].
     pub cpus_left_out: usize,
     /// The interrupt controller.
@@ -58,7 +66,7 @@ pub struct Platform {
     /// The generic timer.
     pub timer: Timer,
     /// The firmware that starts and stops CPUs and the machine.
-    pub psci: Psci,
+    pub psci: Option<Psci>,
     /// The console, if the tree or the `dtuart=` option names one that has a driver.
     pub uart: Option<Uart>,
     /// The boot modules, in order; among them at least one kernel. They lie in RAM and do not overlap.
@@ -74,8 +82,8 @@ pub struct Platform {
     pub first_shared: StaticShared,
     /// What is wrong with the nodes that say so; they are left out.
     pub first_errors: Vec<PlatformError>,
-    /// A ramdisk given as for a bare Linux, by `linux,initrd-start` and `linux,initrd-end`.
-    pub initrd: Option<Region>,
+    /// What else of the tree is not used because it makes no sense.
+    pub left_out: LeftOuts,
     /// What the random numbers of domains start from.
     pub seed: Seed,
 }
@@ -88,19 +96,24 @@ impl Platform {
     /// [`PlatformError`] says what the tree lacks, or which node is wrong.
     pub fn parse(device_tree: &[u8]) -> Result<Platform, PlatformError> {
         let tree = Tree::open(device_tree)?;
-        let memory = cpus::memory(&tree)?;
-        let (cpus, cpus_left_out) = cpus::cpus(&tree)?;
+        let mut left_out = LeftOuts::default();
+        tree.note_unused(&mut left_out);
+        let memory = memory::memory(&tree, &mut left_out)?;
+        let reserved = memory::reserved(&tree, &mut left_out)?;
+        let psci = cpus::psci(&tree)?;
+        let (cpus, cpus_left_out) = cpus::cpus(&tree, psci, &mut left_out)?;
+        let reserved = cpus::keep_release_addresses(&cpus, reserved);
         let gic = gic::find(&tree)?;
         let timer = cpus::timer(&tree, gic.phandle)?;
-        let psci = cpus::psci(&tree)?;
         let chosen = boot::chosen(&tree)?;
         check_modules(&chosen.modules, &memory)?;
         let domains = domains::read(&tree, &chosen.modules, &memory);
         let (options, _) = Options::parse(&chosen.command_line);
         let uart = uart::find(&tree, options.uart_path.as_deref(), gic.phandle);
         Ok(Platform {
+            dma_limit: dma::limit(&tree, &memory),
             memory,
-            reserved: cpus::reserved(&tree)?,
+            reserved,
             cpus,
             cpus_left_out,
             gic,
@@ -113,7 +126,7 @@ impl Platform {
             boot_domains: domains.domains,
             first_shared: domains.first,
             first_errors: domains.errors,
-            initrd: chosen.initrd,
+            left_out,
             seed: chosen.seed,
         })
     }
@@ -123,9 +136,21 @@ impl Platform {
         self.modules.iter().find(|module| module.kind == ModuleKind::Kernel)
     }
 
-    /// The first ramdisk module.
+    /// The first ramdisk module, or the ramdisk that was given as for a bare Linux.
     pub fn ramdisk(&self) -> Option<&Module> {
         self.modules.iter().find(|module| module.kind == ModuleKind::Ramdisk)
+    }
+
+    /// The CPUs that take part when `own` boots: that one first, then those that it can start, in the tree's order.
+    pub fn cpus_booted_by(&self, own: Mpidr) -> Vec<Mpidr> {
+        let others = self.cpus.iter().filter(|cpu| cpu.mpidr != own && cpu.start.is_ok());
+        core::iter::once(own).chain(others.map(|cpu| cpu.mpidr)).take(MAX_CPUS).collect()
+    }
+
+    /// The CPUs that `own`, which boots, has no way to start, and why.
+    pub fn unstartable_cpus(&self, own: Mpidr) -> impl Iterator<Item = (&HostCpu, &'static str)> {
+        let others = self.cpus.iter().filter(move |cpu| cpu.mpidr != own);
+        others.filter_map(|cpu| Some((cpu, cpu.start.err()?)))
     }
 
     /// The nodes for memory that domains have in common, those of the first domain first.
@@ -158,15 +183,22 @@ fn check_place(module: &Module, memory: &[Region]) -> Result<(), PlatformError> 
     Err(PlatformError::ModuleOutsideMemory { node: path, kind, region })
 }
 
+/// Whether two modules have no byte in common.
+#[inline(never)]
+fn check_apart(module: &Module, other: &Module) -> Result<(), PlatformError> {
+    if !other.region.overlaps(module.region) {
+        return Ok(());
+    }
+    Err(PlatformError::ModulesOverlap {
+        nodes: [other.path.clone(), module.path.clone()],
+        regions: [other.region, module.region],
+    })
+}
+
 fn check_modules(modules: &[Module], memory: &[Region]) -> Result<(), PlatformError> {
     for (index, module) in modules.iter().enumerate() {
         check_place(module, memory)?;
-        if let Some(other) = modules.iter().take(index).find(|other| other.region.overlaps(module.region)) {
-            return Err(PlatformError::ModulesOverlap {
-                nodes: [other.path.clone(), module.path.clone()],
-                regions: [other.region, module.region],
-            });
-        }
+        modules.iter().take(index).try_for_each(|other| check_apart(module, other))?;
     }
     if modules.iter().any(|module| module.kind == ModuleKind::Kernel) {
         Ok(())

@@ -3,6 +3,7 @@
 //!
 //! `target_arch` chooses between the instructions of a CPU and a portable form. The portable form is right for a program of
 //! an operating system, whose caches are coherent and which nobody attacks by speculation.
+#![cfg_attr(test, allow(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types))]
 #![cfg_attr(target_os = "none", no_std)]
 
 #[macro_use]
@@ -13,7 +14,7 @@ mod aarch64;
 #[cfg(target_arch = "aarch64")]
 pub use aarch64::{clean_to_memory, index_nospec, zero_page};
 #[cfg(target_arch = "aarch64")]
-pub use sysreg::{dsb, isb};
+pub use sysreg::{dsb, isb, send_event};
 
 #[cfg(not(target_arch = "aarch64"))]
 mod portable;

@@ -36,3 +36,10 @@ pub fn dsb() {
     // SAFETY: a barrier only.
     unsafe { core::arch::asm!("dsb sy", options(nostack, preserves_flags)) };
 }
+
+/// Wakes the CPUs that wait for an event.
+#[cfg(target_arch = "aarch64")]
+pub fn send_event() {
+    // SAFETY: it changes no value that the program can see.
+    unsafe { core::arch::asm!("sev", options(nostack, preserves_flags)) };
+}

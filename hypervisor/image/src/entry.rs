@@ -26,6 +26,10 @@ _head:
     .quad   0
     .ascii  "ARM\x64"
     .long   0
+    // At offset 64: the early console (`xenolith_host::platform::parse_early`).
+    .global _early_console
+_early_console:
+    .space  {early_length}
 
     .section .bss.early_tables, "aw", @nobits
     .balign 4096
@@ -77,6 +81,7 @@ early_tree:     .space 4096
     cmp     x19, #8
     b.eq    3f
     lsr     x0, x19, #2
+    mov     x1, x20
     bl      {wrong_level}               // does not return
 3:
     msr     tpidr_el2, xzr              // no record of this CPU yet; out of reset the register is UNKNOWN
@@ -159,6 +164,24 @@ early_tree:     .space 4096
     bl      {boot}
     udf     #0
 
+    // A CPU that waited in a spin table, MMU off: it waits for its turn (spin_table.rs), which gives it its record.
+    .global _start_spin_table
+_start_spin_table:
+    msr     daifset, #0xf
+    adrp    x1, {pen}
+    add     x1, x1, :lo12:{pen}
+    ldr     x3, =0xff00ffffff           // the affinity fields of MPIDR_EL1
+    mrs     x2, mpidr_el1
+    and     x2, x2, x3
+8:  ldr     x3, [x1]
+    cmp     x3, x2
+    b.eq    9f
+    wfe
+    b       8b
+9:  dmb     sy                          // the record is read behind the turn
+    ldr     x0, [x1, #8]
+    b       _start_secondary
+
     // A CPU that PSCI CPU_ON started: x0 = its `Start` record (secondary.rs), MMU off.
     .global _start_secondary
 _start_secondary:
@@ -188,9 +211,11 @@ _start_secondary:
     boot = sym crate::boot::main,
     wrong_level = sym crate::boot::wrong_level,
     vectors = sym crate::vectors::vectors,
+    pen = sym crate::spin_table::PEN,
     secondary_main = sym crate::secondary::main,
     mair = const MAIR,
     tcr = const TCR,
+    early_length = const xenolith_host::platform::EARLY_LENGTH,
     sctlr = const xenolith_arch::aarch64::mmu::SCTLR,
 );
 

@@ -9,7 +9,7 @@ use xenolith_core::types::{CpuId, DomId, PAGE_SHIFT, PAGE_SIZE, Pa};
 use xenolith_cpu::Cpu;
 use xenolith_domain::hypervisor::Hypervisor;
 use xenolith_host::command_line::{CrashAction, Options};
-use xenolith_host::platform::{Conduit, Mpidr, Platform, Region};
+use xenolith_host::platform::{Mpidr, Platform, Region};
 use xenolith_isa::stage2;
 use xenolith_memory::frames::{Content, FrameRange, Frames, Kind, Storage, StorageNeeded, ZeroAndClean};
 use xenolith_memory::p2m::Geometry;
@@ -32,8 +32,7 @@ impl<'p> Aarch64<'p> {
     /// modules which it names, and nobody writes to them.
     pub unsafe fn new(platform: &'p Platform, tree: &'static [u8]) -> Self {
         let own = Mpidr::new(read_sysreg!("mpidr_el1"));
-        let others = platform.cpus.iter().copied().filter(|&mpidr| mpidr != own);
-        Aarch64 { platform, tree, cpus: core::iter::once(own).chain(others).collect() }
+        Aarch64 { platform, tree, cpus: platform.cpus_booted_by(own) }
     }
 
     /// The size of the machine for the map of EL2 and the image's stacks.
@@ -44,8 +43,8 @@ impl<'p> Aarch64<'p> {
     fn init_console(&self) {
         if let Some(uart) = &self.platform.uart {
             mmu::map_device(uart.registers.start(), uart.registers.size().max(PAGE_SIZE));
-            // SAFETY: the frame is mapped, and no domain is given it.
-            unsafe { uart::init(uart.kind, uart.registers.start()) };
+            // SAFETY: the frame, in which the driver's registers are, is mapped, and no domain is given it.
+            unsafe { uart::init(&uart.device) };
         }
     }
 }
@@ -64,7 +63,7 @@ impl Machine for Aarch64<'_> {
     }
 
     fn prepare(&self, options: &Options) {
-        power::set_conduit(self.platform.psci.conduit == Conduit::Hvc);
+        power::set_conduit(self.platform.psci.map(|psci| psci.conduit));
         panic::REBOOT.store(options.after_panic == CrashAction::Reboot, Ordering::Relaxed);
         mmu::init(self.platform.memory.iter().map(|bank| bank.start().0..bank.end().0), self.cpu_count());
         if options.console {
@@ -98,6 +97,12 @@ impl Machine for Aarch64<'_> {
         traps::init_cpu();
         gic::init_cpu(CpuId(0));
         traps::enable_interrupts();
+        if self.platform.psci.is_none() {
+            log::warn!("the device tree has no PSCI firmware: nothing powers the machine off or resets it");
+        }
+        for (cpu, problem) in self.platform.unstartable_cpus(self.cpus[0]) {
+            log::warn!("device tree node {}: {problem}; the CPU is left out", cpu.node);
+        }
     }
 
     fn start_cpu(&self, id: CpuId) -> bool {
@@ -109,7 +114,7 @@ impl Machine for Aarch64<'_> {
             );
             return false;
         }
-        secondary::start(id, mpidr.affinity())
+        secondary::start(self.platform, id, *mpidr)
     }
 
     fn self_test(&self, name: &str) {

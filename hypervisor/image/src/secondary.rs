@@ -1,14 +1,16 @@
-//! Bringing up the further CPUs with the firmware's PSCI. One that does not come is reported and left out.
+//! Bringing up the further CPUs, by the firmware's PSCI or out of a spin table. One that does not come is reported and left
+//! out.
 
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use xenolith_core::types::CpuId;
 use xenolith_cpu::Cpu;
+use xenolith_host::platform::{Mpidr, Platform, StartMethod};
 
 use xenolith_arch::aarch64::{mmu, power};
 
-use crate::percpu;
+use crate::{percpu, spin_table};
 
 /// What a starting CPU loads before it can reach anything else. `entry.rs` reads the first six fields.
 #[repr(C, align(64))]
@@ -23,7 +25,7 @@ pub struct Start {
     state: AtomicU8,
 }
 
-/// CPU_ON was called; nobody knows more.
+/// The CPU was told to start; nobody knows more.
 const STARTING: u8 = 0;
 /// The CPU has reported itself, and takes part.
 const UP: u8 = 1;
@@ -41,7 +43,11 @@ unsafe extern "C" {
 const PATIENCE: u64 = 5_000_000_000;
 
 /// Starts the CPU with this MPIDR as number `id`; true once it has reported itself.
-pub fn start(id: CpuId, mpidr: u64) -> bool {
+pub fn start(platform: &Platform, id: CpuId, mpidr: Mpidr) -> bool {
+    let Some(Ok(method)) = platform.cpus.iter().find(|cpu| cpu.mpidr == mpidr).map(|cpu| cpu.start) else {
+        return false;
+    };
+    let mpidr = mpidr.affinity();
     let record = Box::leak(Box::new(Start {
         tables: mmu::root(),
         tcr: read_sysreg!("tcr_el2"),
@@ -55,10 +61,18 @@ pub fn start(id: CpuId, mpidr: u64) -> bool {
     let address = core::ptr::from_mut(record) as u64;
     // The new CPU reads the record with its caches off.
     xenolith_hw::clean_to_memory(address, size_of::<Start>() as u64);
-    let entry = start_secondary as *const () as u64;
-    if let Err(error) = power::cpu_on(mpidr, entry, address) {
-        log::warn!("cpu{} (mpidr {mpidr:#x}) does not start: PSCI CPU_ON says {error}; it is left out", id.0);
-        return false;
+    match method {
+        StartMethod::Psci => {
+            let entry = start_secondary as *const () as u64;
+            if let Err(error) = power::cpu_on(mpidr, entry, address) {
+                log::warn!(
+                    "cpu{} (mpidr {mpidr:#x}) does not start: PSCI CPU_ON says {error}; it is left out",
+                    id.0
+                );
+                return false;
+            }
+        }
+        StartMethod::SpinTable { release } => spin_table::start(platform, release, mpidr, address),
     }
     let deadline = xenolith_arch::now().saturating_add(xenolith_arch::ticks(PATIENCE));
     while record.state.load(Ordering::Acquire) == STARTING {

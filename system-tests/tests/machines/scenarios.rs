@@ -3,8 +3,10 @@
 mod attack;
 mod backend;
 mod bad_input;
+mod bare_guest;
 mod boot;
 mod disk;
+mod dist;
 mod domain;
 mod driver;
 mod faults;
@@ -29,9 +31,11 @@ pub fn all() -> Vec<Scenario> {
         backend::all(),
         attack::all(),
         hostile::all(),
+        bare_guest::all(),
         bad_input::all(),
         faults::all(),
         run::all(),
+        dist::all(),
     ]
     .into_iter()
     .flatten()

@@ -1,39 +1,53 @@
-//! Ending: the machine's firmware is asked by PSCI; without an answer the CPU halts.
+//! Ending: the machine's firmware is asked by PSCI; without one, or without an answer, the CPU halts.
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU8, Ordering};
 
 use smccc::{Hvc, Smc, psci};
+use xenolith_host::platform::Conduit;
 
-static BY_HVC: AtomicBool = AtomicBool::new(false);
+/// There is no firmware to call: at EL2 the instruction itself may be undefined.
+const NONE: u8 = 0;
+const SMC: u8 = 1;
+const HVC: u8 = 2;
+
+static CONDUIT: AtomicU8 = AtomicU8::new(NONE);
 
 /// Tells by which instruction the firmware takes calls (device tree, /psci `method`).
-pub fn set_conduit(hvc: bool) {
-    BY_HVC.store(hvc, Ordering::Relaxed);
+pub fn set_conduit(conduit: Option<Conduit>) {
+    let conduit = match conduit {
+        None => NONE,
+        Some(Conduit::Smc) => SMC,
+        Some(Conduit::Hvc) => HVC,
+    };
+    CONDUIT.store(conduit, Ordering::Relaxed);
 }
 
 /// Powers the machine off.
 pub fn power_off() -> ! {
-    let _ =
-        if BY_HVC.load(Ordering::Relaxed) { psci::system_off::<Hvc>() } else { psci::system_off::<Smc>() };
+    match CONDUIT.load(Ordering::Relaxed) {
+        SMC => drop(psci::system_off::<Smc>()),
+        HVC => drop(psci::system_off::<Hvc>()),
+        _ => {}
+    }
     halt()
 }
 
 /// Resets the machine.
 pub fn reset() -> ! {
-    let _ = if BY_HVC.load(Ordering::Relaxed) {
-        psci::system_reset::<Hvc>()
-    } else {
-        psci::system_reset::<Smc>()
-    };
+    match CONDUIT.load(Ordering::Relaxed) {
+        SMC => drop(psci::system_reset::<Smc>()),
+        HVC => drop(psci::system_reset::<Hvc>()),
+        _ => {}
+    }
     halt()
 }
 
 /// Starts a CPU at `entry` with x0 = `context`.
 pub fn cpu_on(mpidr: u64, entry: u64, context: u64) -> Result<(), psci::error::Error> {
-    if BY_HVC.load(Ordering::Relaxed) {
-        psci::cpu_on::<Hvc>(mpidr, entry, context)
-    } else {
-        psci::cpu_on::<Smc>(mpidr, entry, context)
+    match CONDUIT.load(Ordering::Relaxed) {
+        SMC => psci::cpu_on::<Smc>(mpidr, entry, context),
+        HVC => psci::cpu_on::<Hvc>(mpidr, entry, context),
+        _ => Err(psci::error::Error::NotSupported),
     }
 }
 

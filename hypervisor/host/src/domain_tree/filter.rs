@@ -51,6 +51,9 @@ const CHOSEN: [&str; 9] = [
 /// A node with this property is kept for another domain: this one must not touch it.
 pub const PASSED_THROUGH: &str = "xen,passthrough";
 
+/// What binds a device to an IOMMU, none of which the domain has.
+const IOMMU: [&str; 3] = ["iommus", "iommu-map", "iommu-map-mask"];
+
 /// Whether the node and all below it are left out.
 pub fn is_left_out<'a>(tree: &Tree<'a>, platform: &Platform, place: &Place<'a, '_>) -> bool {
     let is_described_anew = place.text("device_type") == Some("memory") || place.path() == "/cpus";
@@ -58,7 +61,7 @@ pub fn is_left_out<'a>(tree: &Tree<'a>, platform: &Platform, place: &Place<'a, '
         Some(gic) => tree.interrupts(place, gic).into_iter().flatten().any(|line| line.is_private()),
         None => false,
     };
-    is_described_anew || place.is_compatible(&KINDS) || uses_ppi()
+    is_described_anew || place.is_iommu() || place.is_compatible(&KINDS) || uses_ppi()
 }
 
 /// Whether the property of a kept node is left out.
@@ -67,6 +70,7 @@ pub fn is_property_left_out(tree: &Tree<'_>, platform: &Platform, place: &Place<
         || place.path() == "/chosen" && (CHOSEN.contains(&name) || name.starts_with("linux,uefi-"));
     match name {
         PASSED_THROUGH => true,
+        _ if IOMMU.contains(&name) => true,
         "msi-parent" | "msi-map" | "msi-map-mask" => has_left_out_msi(tree, platform, place),
         _ => is_in_chosen(),
     }

@@ -163,6 +163,9 @@ fn devices_of_the_virt_machine_are_mapped_and_routed() {
     for host in [GICV2, GICV3] {
         let tree = rewrite(host, &spec());
         assert_eq!(tree.mmio, expected);
+        let memory = [(0x1000_0000, 0x2eff_0000), (0x80_0000_0000, 0x80_0000_0000)];
+        let memory = memory.iter().filter_map(|&(start, size)| Region::new(Pa(start), size));
+        assert_eq!(tree.memory_like, memory.collect::<Vec<_>>(), "what is in the PCI memory windows");
         // RTC, the four INTx lines, GPIO, 32 virtio-mmio slots.
         let lines: Vec<u32> = (34..=39).chain(48..=79).collect();
         assert_eq!(intids(&tree), lines);
@@ -196,6 +199,51 @@ fn a_device_passed_through_or_disabled_is_shown_disabled_and_not_given() {
 }
 
 #[test]
+fn a_line_that_devices_share_is_routed_once_or_stays_the_consoles() {
+    let host = edited(GICV3, |root| {
+        for (index, interrupts) in [[0, 120, 4, 0, 121, 4], [0, 121, 4, 0, 1, 4]].iter().enumerate() {
+            let start = 0x0b00_0000 + 0x1000 * index as u32;
+            let reg = cells("reg", &[0, start, 0, 0x1000]);
+            root.add_child(node(&format!("device@{start:x}"), [reg, cells("interrupts", interrupts)]));
+        }
+    });
+    let tree = rewrite(&host, &spec());
+    let more: Vec<u32> = intids(&tree).into_iter().filter(|&intid| intid > 79).collect();
+    assert_eq!((more, tree.withheld), (vec![152, 153], vec![Intid(33)]));
+    assert_eq!(rewrite(GICV3, &spec()).withheld, []);
+}
+
+#[test]
+fn an_iommu_is_hidden_and_nothing_refers_to_it() {
+    let host = edited(GICV3, |root| {
+        root.add_child(node(
+            "smmuv3@9050000",
+            [
+                string("compatible", "arm,smmu-v3"),
+                cells("reg", &[0, 0x0905_0000, 0, 0x2_0000]),
+                cells("interrupts", &[0, 74, 1, 0, 75, 1, 0, 76, 1, 0, 77, 1]),
+                cells("#iommu-cells", &[1]),
+                cells("phandle", &[0x9000]),
+            ],
+        ));
+        let pcie = root.child_mut("pcie@10000000").unwrap();
+        pcie.add_property(cells("iommu-map", &[0, 0x9000, 0, 0x1_0000]));
+        pcie.add_property(cells("iommu-map-mask", &[0xffff]));
+        root.child_mut("pl031@9010000").unwrap().add_property(cells("iommus", &[0x9000, 1]));
+    });
+    assert_eq!(rewrite(&host, &spec()), rewrite(GICV3, &spec()));
+    let platform = Platform::parse(&host).unwrap();
+    let lines: Vec<String> = platform.left_out.named().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "device tree node /smmuv3@9050000: it is an IOMMU, for which there is no driver; no domain sees it, and DMA \
+          is not confined"
+        ]
+    );
+}
+
+#[test]
 fn a_node_with_a_ppi_is_dropped_and_its_ppi_is_not_free() {
     let host = edited(GICV3, |root| {
         root.add_child(node(
@@ -219,6 +267,30 @@ fn a_node_with_a_ppi_is_dropped_and_its_ppi_is_not_free() {
 }
 
 #[test]
+fn the_memory_of_devices_is_memory_but_for_pages_with_registers() {
+    let host = edited(GICV3, |root| {
+        let kind = |name| string("compatible", name);
+        let sram = [kind("mmio-sram"), cells("reg", &[0, 0x0500_0800, 0, 0x3000])];
+        root.add_child(node("sram@5000800", sram));
+        let clock = [kind("x,clock"), cells("reg", &[0, 0x0500_0000, 0, 0x400])];
+        root.add_child(node("clock@5000000", clock));
+        let screen = [
+            kind("simple-framebuffer"),
+            cells("reg", &[0, 0x0600_0000, 0, 0x2000]),
+            string("status", "disabled"),
+        ];
+        root.add_child(node("screen@6000000", screen));
+    });
+    let host = edited(&host, |root| {
+        root.remove_child("flash@0");
+    });
+    let tree = rewrite(&host, &spec());
+    assert!(tree.mmio.contains(&Region::new(Pa(0x0500_0000), 0x4000).unwrap()));
+    assert_eq!(tree.memory_like[0], Region::new(Pa(0x0500_1000), 0x3000).unwrap());
+    assert_eq!(tree.memory_like.len(), 3, "and the two windows of PCI");
+}
+
+#[test]
 fn reserved_memory_is_mapped_and_other_memory_is_not() {
     let host = edited(GICV3, |root| {
         let mut reserved = node(
@@ -235,6 +307,7 @@ fn reserved_memory_is_mapped_and_other_memory_is_not() {
         |start, size| tree.mmio.iter().any(|have| have.overlaps(Region::new(Pa(start), size).unwrap()));
     let pool = Region::new(Pa(0x6000_0000), 0x2000).unwrap();
     assert!(tree.mmio.contains(&pool));
+    assert!(tree.memory_like.contains(&pool));
     assert!(!inside(0x4000_0000, 0x2000_0000) && !inside(0x6000_2000, 0x1fff_e000));
     // The distributor, the redistributors and the UART's page stay out; what lies between and behind is given.
     assert!(

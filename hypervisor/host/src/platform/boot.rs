@@ -11,7 +11,7 @@ use super::error::PlatformError;
 use super::module::ModuleKind;
 use super::region::Region;
 use super::seed::Seed;
-use super::tree::{Place, Tree, entries};
+use super::tree::{Place, Tree, entries, number_of_cells};
 use xenolith_core::types::Pa;
 
 /// Boot modules that are kept.
@@ -33,16 +33,20 @@ pub struct Module {
 /// All that `/chosen` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chosen {
-    /// The modules, in the tree's order.
+    /// The modules, in the tree's order, and behind them a ramdisk of `linux,initrd-start` and `linux,initrd-end`.
     pub modules: ArrayVec<Module, MAX_MODULES>,
     /// The hypervisor's command line.
     pub command_line: String,
     /// The first domain's command line.
     pub domain_arguments: String,
-    /// `linux,initrd-start` and `linux,initrd-end`.
-    pub initrd: Option<Region>,
     /// From `rng-seed`.
     pub seed: Seed,
+}
+
+impl Chosen {
+    fn add(&mut self, module: Module) -> Result<(), PlatformError> {
+        self.modules.try_push(module).map_err(|_| PlatformError::TooManyModules { limit: MAX_MODULES })
+    }
 }
 
 /// Reads `/chosen`.
@@ -61,7 +65,7 @@ fn read(root: &Place<'_, '_>, place: &Place<'_, '_>) -> Result<Chosen, PlatformE
     for child in place.children().filter(is_module) {
         let kind = kind(&child).unwrap_or_else(|| nameless.next().unwrap_or(ModuleKind::Other));
         let module = module(&child, kind, cells)?;
-        chosen.modules.try_push(module).map_err(|_| PlatformError::TooManyModules { limit: MAX_MODULES })?;
+        chosen.add(module)?;
     }
 
     let own = place.text("xen,xen-bootargs");
@@ -75,10 +79,21 @@ fn read(root: &Place<'_, '_>, place: &Place<'_, '_>) -> Result<Chosen, PlatformE
         of_kernel.or_else(|| place.text("xen,dom0-bootargs")).or(bootargs.filter(|_| own.is_some()));
     chosen.domain_arguments = String::from(of_domain.unwrap_or_default());
 
-    let [start, end] = ["linux,initrd-start", "linux,initrd-end"].map(|name| address(place.bytes(name)?));
-    chosen.initrd = start.zip(end).and_then(|(start, end)| Region::between(start, end));
+    if let Some(ramdisk) = bare_ramdisk(place, &chosen.modules) {
+        chosen.add(ramdisk)?;
+    }
     chosen.seed = Seed::new(place.bytes("rng-seed"));
     Ok(chosen)
+}
+
+/// The ramdisk that was given as for a bare Linux. A module that is one comes before it.
+fn bare_ramdisk(place: &Place<'_, '_>, modules: &[Module]) -> Option<Module> {
+    let [start, end] =
+        ["linux,initrd-start", "linux,initrd-end"].map(|name| number_of_cells(place.bytes(name)?));
+    let kind = ModuleKind::Ramdisk;
+    let region =
+        Region::between(start?, end?).filter(|_| !modules.iter().any(|module| module.kind == kind))?;
+    Some(Module { path: String::from("/chosen (linux,initrd-start)"), kind, region, arguments: None })
 }
 
 /// Cells of an address and of a size in the `reg` of modules below a node. QEMU's guest-loader writes it with the root's
@@ -101,12 +116,6 @@ pub fn module(place: &Place<'_, '_>, kind: ModuleKind, cells: [usize; 2]) -> Res
 
 fn to_usize(cells: u32) -> usize {
     usize::try_from(cells).unwrap_or(usize::MAX)
-}
-
-/// A number of one or two cells, as boot loaders write either.
-fn address(bytes: &[u8]) -> Option<u64> {
-    let [value] = entries(bytes, [bytes.len() / 4]).next()?;
-    value
 }
 
 /// Whether a node describes a boot module that counts.

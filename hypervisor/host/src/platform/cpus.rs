@@ -1,19 +1,16 @@
-//! CPUs and the memory banks they run in, the timer in each of them, and the firmware that starts them.
+//! CPUs, the timer in each of them, and what starts them.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
-use arrayvec::ArrayVec;
-
 use super::error::PlatformError;
+use super::left_out::LeftOuts;
 use super::region::{Region, merge};
-use super::tree::{Place, Then, Tree, cells, entries};
-use xenolith_core::types::Intid;
+use super::tree::{Place, Then, Tree, cells, entries, number_of_cells};
+use xenolith_core::types::{Intid, Pa};
 
 /// CPUs that the hypervisor drives at most.
 pub const MAX_CPUS: usize = 64;
-/// Memory banks and reserved ranges that are kept, each. A tree with more is refused: a reserved range that is left out
-/// would be given to a domain as RAM.
-const MAX_RANGES: usize = 1024;
 /// Affinity fields of MPIDR_EL1 (Arm ARM D24.2.120): Aff3 in bits 39 to 32, Aff2 to Aff0 in bits 23 to 0.
 const MPIDR_AFFINITY: u64 = 0xff_00ff_ffff;
 
@@ -31,6 +28,29 @@ impl Mpidr {
     pub const fn affinity(self) -> u64 {
         self.0
     }
+}
+
+/// What brings a CPU into the hypervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartMethod {
+    /// The firmware's CPU_ON.
+    Psci,
+    /// The CPU waits until an address to go on at is written to this one (Linux, Documentation/arch/arm64/booting.rst).
+    SpinTable {
+        /// Eight bytes, aligned.
+        release: Pa,
+    },
+}
+
+/// A CPU of the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostCpu {
+    /// By what it knows itself.
+    pub mpidr: Mpidr,
+    /// Its node's full path.
+    pub node: String,
+    /// How it is started, or why it cannot be. The CPU that boots needs no start.
+    pub start: Result<StartMethod, &'static str>,
 }
 
 /// The PPIs (as INTIDs) of the generic timer.
@@ -67,10 +87,13 @@ pub struct Psci {
 }
 
 /// The CPUs in the tree's order, and how many were left out because they are more than [`MAX_CPUS`].
-pub fn cpus(tree: &Tree<'_>) -> Result<(ArrayVec<Mpidr, MAX_CPUS>, usize), PlatformError> {
-    let mut found = ArrayVec::new();
-    let mut left_out = 0usize;
-    let mut error = None;
+pub fn cpus(
+    tree: &Tree<'_>,
+    psci: Option<Psci>,
+    left_out: &mut LeftOuts,
+) -> Result<(Vec<HostCpu>, usize), PlatformError> {
+    let mut found: Vec<HostCpu> = Vec::new();
+    let mut too_many = 0usize;
     tree.walk(&mut |place| {
         let Some(parent) = place.parent() else { return Then::Into };
         if parent.parent().is_none() {
@@ -78,81 +101,55 @@ pub fn cpus(tree: &Tree<'_>) -> Result<(ArrayVec<Mpidr, MAX_CPUS>, usize), Platf
         }
         // A disabled CPU is one that waits to be started; only "fail" means that there is none.
         let failed = place.text("status").is_some_and(|status| status.starts_with("fail"));
-        if place.text("device_type") == Some("cpu") && !failed {
-            let reg = place.bytes("reg").unwrap_or_default();
-            match entries(reg, [parent.address_cells()]).next() {
-                Some([Some(id)]) if found.contains(&Mpidr::new(id)) => {
-                    error = Some((place.path(), "is the same as another CPU's"));
-                }
-                Some([Some(id)]) => {
-                    left_out += usize::from(found.try_push(Mpidr::new(id)).is_err());
-                }
-                _ => error = Some((place.path(), "is no MPIDR")),
+        if place.text("device_type") != Some("cpu") || failed {
+            return Then::Over;
+        }
+        let reg = place.bytes("reg").unwrap_or_default();
+        let mpidr = match entries(reg, [parent.address_cells()]).next() {
+            Some([Some(id)]) => Mpidr::new(id),
+            _ => {
+                left_out.note(place.path(), "`reg` is no MPIDR; the CPU is left out");
+                return Then::Over;
             }
+        };
+        if found.iter().any(|cpu| cpu.mpidr == mpidr) {
+            left_out.note(place.path(), "`reg` is that of another CPU; the node is left out");
+        } else if found.len() >= MAX_CPUS {
+            too_many = too_many.saturating_add(1);
+        } else {
+            found.push(HostCpu { mpidr, node: place.path(), start: start_method(place, psci) });
         }
         Then::Over
     });
-    if let Some((node, problem)) = error {
-        return Err(PlatformError::BadProperty { node, property: "reg", problem });
+    if found.is_empty() { Err(PlatformError::NoCpu) } else { Ok((found, too_many)) }
+}
+
+/// How the CPU is started, as its node or `/cpus` says. A tree with PSCI need not say it.
+fn start_method(place: &Place<'_, '_>, psci: Option<Psci>) -> Result<StartMethod, &'static str> {
+    let own = place.text("enable-method");
+    match own.or_else(|| place.parent()?.text("enable-method")) {
+        Some("psci") | None if psci.is_some() => Ok(StartMethod::Psci),
+        Some("psci") => Err("`enable-method` is \"psci\", and the tree has no PSCI firmware"),
+        Some("spin-table") => match place.bytes("cpu-release-addr").and_then(number_of_cells) {
+            Some(release) if release != 0 && release.is_multiple_of(8) => {
+                Ok(StartMethod::SpinTable { release: Pa(release) })
+            }
+            _ => Err("`cpu-release-addr` is no address of eight aligned bytes"),
+        },
+        None => Err("`enable-method` is missing, and the tree has no PSCI firmware"),
+        Some(_) => Err("`enable-method` is neither \"psci\" nor \"spin-table\""),
     }
-    if found.is_empty() { Err(PlatformError::NoCpu) } else { Ok((found, left_out)) }
 }
 
-/// The machine's RAM: banks in ascending order, neighbours joined. They are what the root's own nodes say (Devicetree
-/// Specification 3.4): a node further below with `device_type = "memory"` is a device's.
-pub fn memory(tree: &Tree<'_>) -> Result<Vec<Region>, PlatformError> {
-    let mut banks = Vec::new();
-    below(tree, "/", &mut |place| {
-        if place.text("device_type") == Some("memory") { add_ranges(&mut banks, place) } else { Ok(()) }
-    })?;
-    if banks.is_empty() { Err(PlatformError::NoMemory) } else { Ok(merge(banks)) }
-}
-
-/// What the tree reserves: the header's list, and the fixed ranges under `/reserved-memory`. Ascending, joined.
-pub fn reserved(tree: &Tree<'_>) -> Result<Vec<Region>, PlatformError> {
-    let mut ranges: Vec<Region> = tree.memory_reservations().take(MAX_RANGES + 1).collect();
-    if ranges.len() > MAX_RANGES {
-        return Err(PlatformError::TooManyRanges { node: None, limit: MAX_RANGES });
-    }
-    below(tree, "/reserved-memory", &mut |place| add_ranges(&mut ranges, place))?;
-    Ok(merge(ranges))
-}
-
-/// Visits the children of one node until the first error.
-fn below(
-    tree: &Tree<'_>,
-    path: &str,
-    visit: &mut dyn FnMut(&Place<'_, '_>) -> Result<(), PlatformError>,
-) -> Result<(), PlatformError> {
-    let mut result = Ok(());
-    tree.walk(&mut |place| {
-        let Some(parent) = place.parent() else { return Then::Into };
-        if parent.path() != path {
-            // Only the way to the node itself is of interest.
-            return if place.path() == path { Then::Into } else { Then::Over };
-        }
-        result = visit(place);
-        if result.is_ok() { Then::Over } else { Then::Stop }
+/// The reserved ranges with the addresses at which CPUs wait: a CPU that is not started looks there as long as the machine
+/// runs, even if the tree does not reserve them.
+pub fn keep_release_addresses(cpus: &[HostCpu], mut reserved: Vec<Region>) -> Vec<Region> {
+    let words = cpus.iter().filter_map(|cpu| match cpu.start {
+        Ok(StartMethod::SpinTable { release }) => Region::new(release, 8),
+        _ => None,
     });
-    result
-}
-
-/// Adds the ranges of an enabled node's `reg`.
-fn add_ranges(ranges: &mut Vec<Region>, place: &Place<'_, '_>) -> Result<(), PlatformError> {
-    if !place.is_enabled() {
-        return Ok(());
-    }
-    let room = MAX_RANGES.saturating_sub(ranges.len());
-    let before = ranges.len();
-    ranges.extend(place.regions().flatten().take(room.saturating_add(1)));
-    let added = ranges.len().saturating_sub(before);
-    if place.has_more_regions() {
-        return Err(place.bad("reg", "has more entries than are looked at"));
-    }
-    if added > room {
-        return Err(PlatformError::TooManyRanges { node: Some(place.path()), limit: MAX_RANGES });
-    }
-    Ok(())
+    reserved.extend(words);
+    merge(reserved)
 }
 
 /// The generic timer's interrupts. Their order is fixed (Linux, bindings/timer/arm,arch_timer.yaml) unless
@@ -194,10 +191,11 @@ pub fn timer(tree: &Tree<'_>, gic: Option<u32>) -> Result<Timer, PlatformError> 
     .unwrap_or(Err(PlatformError::NoTimer))
 }
 
-/// The power-state firmware.
-pub fn psci(tree: &Tree<'_>) -> Result<Psci, PlatformError> {
+/// The power-state firmware, if there is one.
+pub fn psci(tree: &Tree<'_>) -> Result<Option<Psci>, PlatformError> {
     tree.find(|place| {
         let version = match () {
+            () if !place.is_enabled() => return None,
             () if place.is_compatible(&["arm,psci-1.0"]) => (1, 0),
             () if place.is_compatible(&["arm,psci-0.2"]) => (0, 2),
             () => return None,
@@ -205,12 +203,9 @@ pub fn psci(tree: &Tree<'_>) -> Result<Psci, PlatformError> {
         let conduit = match place.text("method") {
             Some("smc") => Conduit::Smc,
             Some("hvc") => Conduit::Hvc,
-            _ => {
-                let (property, problem) = ("method", "is neither \"smc\" nor \"hvc\"");
-                return Some(Err(PlatformError::BadProperty { node: place.path(), property, problem }));
-            }
+            _ => return Some(Err(place.bad("method", "is neither \"smc\" nor \"hvc\""))),
         };
         Some(Ok(Psci { conduit, version }))
     })
-    .unwrap_or(Err(PlatformError::NoPsci))
+    .transpose()
 }

@@ -13,7 +13,7 @@ use super::error::PlatformError;
 use super::module::ModuleKind;
 use super::region::Region;
 use super::static_shared::{self, EventEnd, StaticShared};
-use super::tree::{Place, Tree, entries};
+use super::tree::{Place, Tree, number_of_cells};
 use xenolith_core::types::DomId;
 
 /// Domains that are started at boot at most; further nodes are not read.
@@ -129,24 +129,18 @@ fn check_modules(
 ) -> Result<(), PlatformError> {
     for module in domain.modules() {
         super::check_place(module, memory)?;
-        first.iter().try_for_each(|other| check_apart(module, other))?;
+        first.iter().try_for_each(|other| check_apart_or_same(module, other))?;
         for other in earlier.iter().flatten().chain([domain]) {
-            other.modules().try_for_each(|other| check_apart(module, other))?;
+            other.modules().try_for_each(|other| check_apart_or_same(module, other))?;
         }
     }
     Ok(())
 }
 
 #[inline(never)]
-fn check_apart(module: &Module, other: &Module) -> Result<(), PlatformError> {
+fn check_apart_or_same(module: &Module, other: &Module) -> Result<(), PlatformError> {
     let is_same = other.region == module.region && other.kind == module.kind;
-    if is_same || !other.region.overlaps(module.region) {
-        return Ok(());
-    }
-    Err(PlatformError::ModulesOverlap {
-        nodes: [other.path.clone(), module.path.clone()],
-        regions: [other.region, module.region],
-    })
+    if is_same { Ok(()) } else { super::check_apart(module, other) }
 }
 
 #[inline(never)]
@@ -155,7 +149,7 @@ fn one(root: &Place<'_, '_>, node: &Place<'_, '_>) -> Result<BootDomain, Platfor
     if let Some((property, problem)) = REFUSED.into_iter().find(|(name, _)| node.bytes(name).is_some()) {
         return Err(bad(property, problem));
     }
-    let kib = number(node.bytes("memory").ok_or_else(|| bad("memory", "is missing: KiB of RAM"))?);
+    let kib = number_of_cells(node.bytes("memory").ok_or_else(|| bad("memory", "is missing: KiB of RAM"))?);
     let memory = kib.and_then(|kib| kib.checked_mul(1 << 10)).filter(|&bytes| bytes > 0);
     let memory = memory.ok_or_else(|| bad("memory", "is not a number of KiB, as one or two cells"))?;
     let vcpus = count(node, "cpus")?.ok_or_else(|| bad("cpus", "is missing: the number of vCPUs"))?;
@@ -242,13 +236,6 @@ fn count(node: &Place<'_, '_>, property: &'static str) -> Result<Option<u32>, Pl
         (Some(_), None) => Err(node.bad(property, "is not a number of one cell")),
         (_, number) => Ok(number),
     }
-}
-
-/// A number of one or two cells.
-fn number(bytes: &[u8]) -> Option<u64> {
-    let cells = bytes.len() / 4;
-    let [value] = entries(bytes, [cells]).next()?;
-    value.filter(|_| cells * 4 == bytes.len() && cells <= 2)
 }
 
 #[cfg(test)]

@@ -28,8 +28,6 @@ pub enum PlatformError {
         /// The offset of the byte where that shows.
         at: usize,
     },
-    /// Nodes inside nodes, deeper than any real tree.
-    TooDeep,
     /// More nodes than any real tree has.
     TooManyNodes,
     /// More memory banks or reserved ranges than the hypervisor keeps.
@@ -65,8 +63,6 @@ pub enum PlatformError {
     NoInterruptController,
     /// No `arm,armv8-timer` node.
     NoTimer,
-    /// No `arm,psci-0.2` or `arm,psci-1.0` node.
-    NoPsci,
     /// No module under `/chosen` is a kernel.
     NoKernel,
     /// A boot-time domain has no kernel.
@@ -111,7 +107,6 @@ impl fmt::Display for PlatformError {
             E::Damaged { problem, at } => {
                 write!(f, "the device tree is damaged: it {problem} (byte {at:#x})")
             }
-            E::TooDeep => write!(f, "the device tree is nested too deeply"),
             E::TooManyNodes => write!(f, "the device tree has too many nodes"),
             E::TooManyRanges { node: Some(node), limit } => {
                 write!(f, "device tree node {node}: there are more than {limit} ranges of memory of its kind")
@@ -136,12 +131,6 @@ impl fmt::Display for PlatformError {
             ),
             E::NoTimer => {
                 write!(f, "the device tree has no generic timer (a node compatible with arm,armv8-timer)")
-            }
-            E::NoPsci => {
-                write!(
-                    f,
-                    "the device tree has no PSCI firmware (a node compatible with arm,psci-0.2 or arm,psci-1.0)"
-                )
             }
             E::NoKernel => write!(
                 f,

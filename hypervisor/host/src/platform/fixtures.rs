@@ -4,6 +4,7 @@
 pub mod domains;
 
 use dtoolkit::fdt::Fdt;
+use dtoolkit::memreserve::MemoryReservation;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 use proptest::prelude::*;
 
@@ -16,6 +17,14 @@ pub const GICV3: &[u8] = include_bytes!("../../tests/data/virt-gicv3.dtb");
 pub fn edited(dtb: &[u8], edit: impl FnOnce(&mut DeviceTreeNode)) -> Vec<u8> {
     let mut tree = DeviceTree::from_fdt(&Fdt::new(dtb).unwrap());
     edit(&mut tree.root);
+    tree.to_dtb()
+}
+
+/// A tree with entries in its memory reservation block.
+pub fn reserving(dtb: &[u8], ranges: impl IntoIterator<Item = (u64, u64)>) -> Vec<u8> {
+    let mut tree = DeviceTree::from_fdt(&Fdt::new(dtb).unwrap());
+    tree.memory_reservations
+        .extend(ranges.into_iter().map(|(start, size)| MemoryReservation::new(start, size)));
     tree.to_dtb()
 }
 

@@ -8,7 +8,7 @@ use machine_model::gic::{Gic, MAX_REDISTRIBUTOR_REGIONS, Redistributors};
 use super::error::PlatformError;
 use super::interrupt::Interrupt;
 use super::region::Region;
-use super::tree::{Place, Then, Tree, cells};
+use super::tree::{Place, Then, Tree, cells, number_of_cells};
 use xenolith_core::types::{Intid, PAGE_SIZE};
 
 const V2: [&str; 4] = ["arm,gic-400", "arm,cortex-a15-gic", "arm,cortex-a7-gic", "arm,gic-v2"];
@@ -102,9 +102,8 @@ fn read(place: &Place<'_, '_>) -> Result<HostGic, PlatformError> {
             let region = block("has fewer redistributor (GICR) regions than `#redistributor-regions` says")?;
             regions.try_push(region.as_guest()).map_err(|_| too_many())?;
         }
-        let value = place.bytes("redistributor-stride").map(|bytes| match bytes.len() {
-            4 | 8 => Ok(bytes.iter().fold(0u64, |value, &byte| (value << 8) | u64::from(byte))),
-            _ => Err(bad("redistributor-stride", "is neither one nor two cells")),
+        let value = place.bytes("redistributor-stride").map(|bytes| {
+            number_of_cells(bytes).ok_or_else(|| bad("redistributor-stride", "is neither one nor two cells"))
         });
         stride = value.transpose()?.filter(|&stride| stride != 0);
         let redistributors = Redistributors::new(&regions).ok_or_else(too_many)?;

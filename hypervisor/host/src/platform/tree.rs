@@ -1,8 +1,9 @@
 //! Walking a flattened device tree with what a node inherits from the nodes above it: its address, its interrupt
 //! parent, whether it is enabled.
 //!
-//! [`Tree::open`] refuses what is damaged, too deep or too large; after that no reading of the tree fails for the
-//! tree's shape, and each walk ends within a bound. Values inside properties stay allegations: readers give `None`.
+//! [`Tree::open`] refuses what is damaged or too large; after that no reading of the tree fails for the tree's shape, and
+//! each walk ends within a bound. Nodes that are nested too deeply are in none of them, since each level costs stack.
+//! Values inside properties stay allegations: readers give `None`.
 
 mod shape;
 
@@ -13,9 +14,12 @@ use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property};
 
 use super::error::PlatformError;
+use super::left_out::LeftOuts;
 use super::region::Region;
 use xenolith_core::types::Pa;
 
+/// Levels of nodes that are read, the root's being the first. Trees of real boards stay below 10.
+const MAX_DEPTH: usize = 16;
 /// Entries of one property that are looked at.
 const MAX_ENTRIES: usize = 256;
 /// Characters of a node's path that an error message keeps.
@@ -38,12 +42,24 @@ pub enum Then {
     Stop,
 }
 
+/// What an entry of a `reg` comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegEntry {
+    /// So many bytes of the machine's.
+    Region(Region),
+    /// Its size is 0.
+    Empty,
+    /// No chain of `ranges` brings it to the CPU's address space, or it ends behind that.
+    Unreachable,
+}
+
 /// A node and where it stands.
 #[derive(Clone, Copy)]
 pub struct Place<'a, 'p> {
     /// The node.
     pub node: FdtNode<'a>,
     parent: Option<&'p Place<'a, 'p>>,
+    depth: usize,
     // Read once, because each node below asks for them.
     address_cells: usize,
     size_cells: usize,
@@ -58,21 +74,44 @@ impl<'a> Tree<'a> {
     /// # Errors
     ///
     /// [`PlatformError::Truncated`], [`BadMagic`](PlatformError::BadMagic), [`TooLarge`](PlatformError::TooLarge),
-    /// [`Damaged`](PlatformError::Damaged), [`TooDeep`](PlatformError::TooDeep),
-    /// [`TooManyNodes`](PlatformError::TooManyNodes).
+    /// [`Damaged`](PlatformError::Damaged), [`TooManyNodes`](PlatformError::TooManyNodes).
     pub fn open(bytes: &'a [u8]) -> Result<Tree<'a>, PlatformError> {
-        let fdt = Fdt::new_unchecked(shape::checked(bytes)?);
-        let mut tree = Tree { fdt, phandles: BTreeMap::new() };
-        tree.index(fdt.root());
+        let mut tree = Tree::open_without_phandles(bytes)?;
+        let mut phandles = BTreeMap::new();
+        tree.walk(&mut |place| {
+            if let Some(phandle) = place.number("phandle").or_else(|| place.number("linux,phandle")) {
+                phandles.entry(phandle).or_insert(place.node);
+            }
+            Then::Into
+        });
+        tree.phandles = phandles;
         Ok(tree)
     }
 
-    fn index(&mut self, node: FdtNode<'a>) {
-        if let Some(phandle) = number(&node, "phandle").or_else(|| number(&node, "linux,phandle")) {
-            self.phandles.entry(phandle).or_insert(node);
-        }
-        // The depth is bounded: `shape::checked` has let the tree pass.
-        node.children().for_each(|child| self.index(child));
+    /// As [`Self::open`], but the tree finds no node by its phandle. Allocates nothing.
+    pub fn open_without_phandles(bytes: &'a [u8]) -> Result<Tree<'a>, PlatformError> {
+        Ok(Tree { fdt: Fdt::new_unchecked(shape::checked(bytes)?), phandles: BTreeMap::new() })
+    }
+
+    /// Notes what nobody is going to use: IOMMUs, and nodes that no walk reaches because they are nested too deeply, by the
+    /// first one on each way down.
+    pub fn note_unused(&self, left_out: &mut LeftOuts) {
+        self.walk(&mut |place| {
+            if place.is_iommu() && place.is_enabled() {
+                left_out.note(
+                    place.path(),
+                    "it is an IOMMU, for which there is no driver; no domain sees it, and DMA is not confined",
+                );
+            }
+            if place.is_deepest() {
+                for node in place.node.children() {
+                    let path = Place::new(node, Some(place)).path();
+                    left_out
+                        .note(path, "it is nested more than 16 levels deep; it is left out with all below it");
+                }
+            }
+            Then::Into
+        });
     }
 
     /// The flattened tree, whose shape is sound.
@@ -85,9 +124,9 @@ impl<'a> Tree<'a> {
         Place::new(self.fdt.root(), None)
     }
 
-    /// The header's memory reservation block.
-    pub fn memory_reservations(&self) -> impl Iterator<Item = Region> + use<'a> {
-        self.fdt.memory_reservations().filter_map(|entry| Region::new(Pa(entry.address()), entry.size()))
+    /// The header's memory reservation block: addresses and sizes.
+    pub fn memory_reservations(&self) -> impl Iterator<Item = (u64, u64)> + use<'a> {
+        self.fdt.memory_reservations().map(|entry| (entry.address(), entry.size()))
     }
 
     /// The node that a phandle names.
@@ -116,26 +155,16 @@ impl<'a> Tree<'a> {
         result
     }
 
-    /// The full path of the node that `name` means: a path (unit addresses may be left out), or an alias of
-    /// `/aliases`, either with options behind a colon.
-    pub fn resolve(&self, name: &str) -> Option<String> {
+    /// What `found` gives for the node that `name` means: a path (unit addresses may be left out), or an alias of
+    /// `/aliases`, either with options behind a colon. Allocates nothing.
+    pub fn at<T>(&self, name: &str, found: impl FnOnce(&Place<'a, '_>) -> Option<T>) -> Option<T> {
         let name = name.split(':').next()?;
-        if name.starts_with('/') {
-            return self.canonical(name);
-        }
-        let aliases = self.fdt.root().child("aliases")?;
-        self.canonical(text(&aliases, name)?)
-    }
-
-    fn canonical(&self, path: &str) -> Option<String> {
-        let mut node = self.fdt.root();
-        let mut full = String::new();
-        for name in path.strip_prefix('/')?.split('/').filter(|name| !name.is_empty()) {
-            node = node.child(name)?;
-            full.push('/');
-            full.push_str(node.name());
-        }
-        (!full.is_empty()).then_some(full)
+        let path = if name.starts_with('/') { name } else { text(&self.fdt.root().child("aliases")?, name)? };
+        let (mut found, mut result) = (Some(found), None);
+        self.root().descend(path.strip_prefix('/')?, &mut |place| {
+            result = found.take().and_then(|found| found(place));
+        });
+        result
     }
 }
 
@@ -151,6 +180,7 @@ impl<'a, 'p> Place<'a, 'p> {
         Place {
             node,
             parent,
+            depth: parent.map_or(1, |parent| parent.depth.saturating_add(1)),
             address_cells: cells("#address-cells", 2),
             size_cells: cells("#size-cells", 1),
             ranges: bytes(&node, "ranges"),
@@ -175,9 +205,28 @@ impl<'a, 'p> Place<'a, 'p> {
         Then::Into
     }
 
-    /// The nodes right below, with this one above them.
+    /// Visits the node at a path from here, if there is one that a walk reaches.
+    fn descend(&self, path: &str, visit: &mut dyn FnMut(&Place<'a, '_>)) {
+        let path = path.trim_start_matches('/');
+        let (name, rest) = path.split_once('/').unwrap_or((path, ""));
+        if name.is_empty() {
+            visit(self);
+        } else if !self.is_deepest()
+            && let Some(child) = self.node.child(name)
+        {
+            Place::new(child, Some(self)).descend(rest, visit);
+        }
+    }
+
+    /// The nodes right below, with this one above them. Whoever goes down by them goes down [`MAX_DEPTH`] levels at most.
     pub fn children<'s>(&'s self) -> impl Iterator<Item = Place<'a, 's>> {
-        self.node.children().map(move |node| Place::new(node, Some(self)))
+        let readable = if self.is_deepest() { 0 } else { usize::MAX };
+        self.node.children().take(readable).map(move |node| Place::new(node, Some(self)))
+    }
+
+    /// Whether the nodes below are nested too deeply to be read.
+    fn is_deepest(&self) -> bool {
+        self.depth >= MAX_DEPTH
     }
 
     /// The node above; `None` for the root.
@@ -226,6 +275,11 @@ impl<'a, 'p> Place<'a, 'p> {
         is_compatible(&self.node, names)
     }
 
+    /// Whether the node is an IOMMU, of whatever kind (Linux, bindings/iommu/iommu.txt).
+    pub fn is_iommu(&self) -> bool {
+        self.bytes("#iommu-cells").is_some()
+    }
+
     /// Whether the node and all above it have no `status`, or one that says "okay".
     pub fn is_enabled(&self) -> bool {
         self.enabled
@@ -241,23 +295,44 @@ impl<'a, 'p> Place<'a, 'p> {
         self.size_cells
     }
 
-    /// The node's `reg` as machine addresses. An entry that no chain of `ranges` brings to the CPU's address space,
-    /// that is empty or wraps, is `None`.
+    /// The node's `reg` as machine addresses. An entry that is no range of them is `None`.
     pub fn regions(&self) -> impl Iterator<Item = Option<Region>> + use<'a, '_, 'p> {
-        let (address_cells, size_cells) = match self.parent {
-            Some(parent) => (parent.address_cells, parent.size_cells),
-            None => (0, 0),
-        };
-        let reg =
-            if address_cells == 0 || size_cells == 0 { &[] } else { self.bytes("reg").unwrap_or_default() };
-        entries(reg, [address_cells, size_cells])
-            .map(move |[address, size]| self.parent?.machine_region(address?, size?))
+        self.reg_entries().map(|entry| match entry {
+            RegEntry::Region(region) => Some(region),
+            RegEntry::Empty | RegEntry::Unreachable => None,
+        })
+    }
+
+    /// The node's `reg`, entry by entry.
+    pub fn reg_entries(&self) -> impl Iterator<Item = RegEntry> + use<'a, '_, 'p> {
+        let cells = self.reg_cells();
+        let reg = if cells.contains(&0) { &[] } else { self.bytes("reg").unwrap_or_default() };
+        entries(reg, cells).map(move |[address, size]| {
+            if size == Some(0) {
+                return RegEntry::Empty;
+            }
+            let region = || self.parent?.machine_region(address?, size?);
+            region().map_or(RegEntry::Unreachable, RegEntry::Region)
+        })
+    }
+
+    /// Cells of an address and of a size in the node's own `reg`.
+    fn reg_cells(&self) -> [usize; 2] {
+        self.parent.map_or([0, 0], |parent| [parent.address_cells, parent.size_cells])
+    }
+
+    /// Whether the node's `reg` does not consist of whole entries, each an address and a size.
+    pub fn has_ragged_reg(&self) -> bool {
+        let cells = self.reg_cells();
+        let entry = cells[0].saturating_add(cells[1]).saturating_mul(4);
+        let reg = self.bytes("reg").unwrap_or_default();
+        !reg.is_empty() && (cells.contains(&0) || !reg.len().is_multiple_of(entry))
     }
 
     /// Whether the node's `reg` has more entries than [`Place::regions`] looks at.
     pub fn has_more_regions(&self) -> bool {
-        let cells = self.parent.map_or(0, |parent| parent.address_cells.saturating_add(parent.size_cells));
-        let looked_at = cells.saturating_mul(4).saturating_mul(MAX_ENTRIES);
+        let [address, size] = self.reg_cells();
+        let looked_at = address.saturating_add(size).saturating_mul(4).saturating_mul(MAX_ENTRIES);
         looked_at != 0 && self.bytes("reg").is_some_and(|reg| reg.len() > looked_at)
     }
 
@@ -266,6 +341,19 @@ impl<'a, 'p> Place<'a, 'p> {
         let cells = [self.address_cells, self.parent.map_or(0, Place::address_cells), self.size_cells];
         entries(self.ranges.unwrap_or_default(), cells)
             .map(move |[_, parent, size]| self.parent?.machine_region(parent?, size?))
+    }
+
+    /// The windows of a PCI host bridge's [`Place::windows`] whose space code (the two bits at 24 of an address's first cell,
+    /// IEEE 1275 PCI binding 2.2.1.1) says memory: neither configuration nor I/O.
+    pub fn memory_windows(&self) -> impl Iterator<Item = Option<Region>> + use<'a, '_, 'p> {
+        const MEMORY: u32 = 1 << 25;
+        let above = self.parent.map_or(0, Place::address_cells);
+        let entry =
+            self.address_cells.saturating_add(above).saturating_add(self.size_cells).saturating_mul(4);
+        let first_cells =
+            self.ranges.unwrap_or_default().chunks(entry.max(1)).map(|entry| cells(entry).next());
+        let is_memory = |first: Option<u32>| first.is_some_and(|first| first & MEMORY != 0);
+        self.windows().zip(first_cells).filter(move |&(_, first)| is_memory(first)).map(|(window, _)| window)
     }
 
     /// Where `size` bytes at `address`, an address in this node's children's space, are for the CPU.
@@ -286,6 +374,33 @@ impl<'a, 'p> Place<'a, 'p> {
             bus = above;
         }
         Region::new(Pa(address), size)
+    }
+
+    /// Of a bus with `dma-ranges` that are not empty: the end of the machine addresses that they name, behind those of the buses
+    /// above. Without the property, and with an empty one, a bus changes nothing.
+    pub fn dma_end(&self) -> Option<u64> {
+        let above = self.parent?;
+        let cells = [self.address_cells, above.address_cells, self.size_cells];
+        let ranges = entries(self.bytes("dma-ranges")?, cells);
+        ranges.filter_map(|[_, address, size]| above.dma_end_of(address?, size?)).max()
+    }
+
+    /// The end of the machine addresses that devices below this bus reach with the addresses from `address` on.
+    fn dma_end_of(&self, address: u64, size: u64) -> Option<u64> {
+        let (mut bus, mut address, mut size) = (self, address, size);
+        while let Some(above) = bus.parent {
+            let ranges = bus.bytes("dma-ranges").unwrap_or_default();
+            if !ranges.is_empty() {
+                let cells = [bus.address_cells, above.address_cells, bus.size_cells];
+                (address, size) = entries(ranges, cells).find_map(|[child, parent, length]| {
+                    let offset = address.checked_sub(child?)?;
+                    let there = length?.checked_sub(offset).filter(|&there| there > 0)?;
+                    Some((parent?.checked_add(offset)?, size.min(there)))
+                })?;
+            }
+            bus = above;
+        }
+        (size > 0).then(|| address.saturating_add(size))
     }
 
     /// The phandle of the node's interrupt parent: its own `interrupt-parent`, or the nearest one above.
@@ -338,6 +453,11 @@ pub fn entries<const N: usize>(
             cell_value(here)
         })
     })
+}
+
+/// A number of one or two cells.
+pub fn number_of_cells(bytes: &[u8]) -> Option<u64> {
+    (matches!(bytes.len(), 4 | 8)).then(|| cell_value(bytes)).flatten()
 }
 
 fn cell_value(bytes: &[u8]) -> Option<u64> {

@@ -7,10 +7,13 @@ use xenolith_abi::hypercall::Hypercall;
 
 use super::super::*;
 use super::boot_domains::{booted, booted_with, guest, small};
+use super::first::kernel;
 use super::support::*;
+use xenolith_boot::{Modules, StaticShm, build_boot_domains, build_first};
 use xenolith_domain::parts::progress::Progress;
-use xenolith_host::platform::fixtures::domains::{KERNEL, event_end, shared_memory};
+use xenolith_host::platform::fixtures::domains::{KERNEL, event_end, first_page, host, shared_memory};
 use xenolith_host::platform::fixtures::{cells, string};
+use xenolith_host::platform::{Platform, Region};
 use xenolith_memory::frames::FrameState;
 use xenolith_memory::p2m::MapKind;
 
@@ -198,6 +201,86 @@ fn a_domain_whose_memory_cannot_be_had_is_left_out() {
     assert_eq!(ids, [0, 4]);
     assert!(!first.domain.lookup(Gfn(1)).is_ok_and(|entry| entry.kind == MapKind::StaticShm));
     assert_eq!(machine.audit(), Ok(()), "and what nobody uses is free");
+}
+
+/// What became of regions when they were connected.
+struct Connected {
+    /// Domain 1 is there.
+    is_there: bool,
+    /// Frames that are free.
+    free: u64,
+    /// Frames that are free when nobody has a region: all but those which cannot be had, the first domain's, and domain 1's
+    /// if that is there.
+    without: u64,
+}
+
+/// Connects the regions of the first domain and of domain 1 when so many frames are left.
+fn connect(first: Vec<DeviceTreeNode>, of_one: Vec<DeviceTreeNode>, left: u64) -> Connected {
+    let options = Options { dom0_memory: Some(4 << 20), dom0_vcpus: Some(1), ..Options::default() };
+    let machine = Machine::with_options(1, 8192, options);
+    let tree = host(&first_page(), first.into_iter().chain([with(small("one"), of_one)]));
+    let platform = Platform::parse(&tree).unwrap();
+    let mut bare = platform.clone();
+    bare.first_shared.memory.clear();
+    bare.boot_domains.iter_mut().flatten().for_each(|domain| domain.shared.memory.clear());
+    let kernel = kernel();
+    let modules = Modules {
+        device_tree: &tree,
+        kernel: &kernel,
+        ramdisk: None,
+        grant_window: Region::between(0x4020_0000, 0x4024_0000).unwrap(),
+    };
+    let frames = &machine.hv.frames;
+    let untouched = frames.free_frames();
+    let common = StaticShm::take(frames, &platform);
+    let regions = untouched - frames.free_frames();
+    let _first = build_first(&machine.hv, &platform, &modules, &common).unwrap();
+    let before = frames.free_frames();
+    let no_regions = StaticShm::take(frames, &bare);
+    let mut ready = build_boot_domains(&machine.hv, &bare, &tree, &no_regions, &|_| kernel.as_slice());
+    let of_one = before - frames.free_frames();
+    assert_eq!(ready.len(), 1);
+    while frames.free_frames() > left {
+        frames.alloc(0, DomId::XEN, Kind::Hypervisor, Content::Any).unwrap();
+    }
+    common.connect(&machine.hv, &platform, &mut ready);
+    let is_there = machine.hv.domain(DomId(1)).is_some();
+    assert_eq!((ready.len() == 1, machine.audit()), (is_there, Ok(())));
+    let without = left + regions + if is_there { 0 } else { of_one };
+    Connected { is_there, free: frames.free_frames(), without }
+}
+
+/// What the first domain cannot map leaves nothing behind, not even tables in its pool.
+#[test]
+fn a_region_that_cannot_be_mapped_gives_everything_back() {
+    // The first domain has the page of a device there.
+    let numbers = [0, 0x0901_0000, 0, SIZE];
+    let node = || replace(at("o", 0, 0x0901_0000), "xen,shared-mem", &numbers);
+    for node in [node(), owner(node())] {
+        let connected = connect(vec![node], Vec::new(), 64);
+        assert_eq!((connected.is_there, connected.free), (true, connected.without));
+    }
+}
+
+/// Memory runs out at every step of the way.
+#[test]
+fn a_domain_that_has_one_of_its_regions_gives_it_back_with_the_others() {
+    let region = |name: &str, guest: u32| {
+        replace(shared_memory(name, 0, guest, SIZE), "xen,shared-mem", &[guest, SIZE])
+    };
+    for first_is_owned in [false, true] {
+        let mut outcomes = [0; 2];
+        for left in 0..16 {
+            let a = region("a", PLACE as u32);
+            let a = if first_is_owned { owner(a) } else { a };
+            let connected = connect(Vec::new(), vec![a, region("b", PLACE as u32 + 0x10_0000)], left);
+            outcomes[usize::from(connected.is_there)] += 1;
+            if !connected.is_there {
+                assert_eq!(connected.free, connected.without, "{left} frames were left");
+            }
+        }
+        assert!(outcomes[0] > 4 && outcomes[1] > 0, "{outcomes:?}");
+    }
 }
 
 #[test]

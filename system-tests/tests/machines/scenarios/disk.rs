@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
+use system_tests::setup::Setup;
 use system_tests::shell::{PROGRAM, SCRIPT};
 use testbed::disk_image::make_ext4;
 use testbed::kernel::{self, Series};
@@ -23,6 +24,7 @@ pub fn all() -> Vec<Scenario> {
         Scenario::new("disk/root-on-mmio-6.1", |lab| root(lab, DiskBus::Mmio, Series::V6_1)),
         Scenario::new("disk/root-on-pci-6.1", |lab| root(lab, DiskBus::Pci, Series::V6_1)),
         Scenario::new("disk/root-on-pci-6.12", |lab| root(lab, DiskBus::Pci, Series::V6_12)),
+        Scenario::new("disk/root-on-pci-behind-smmu", behind_smmu),
         Scenario::new("disk/two-of-each", two_of_each),
     ]
 }
@@ -56,14 +58,32 @@ fn root_disk(lab: &Lab) -> Result<PathBuf> {
     Ok(image)
 }
 
-/// Linux lives on the disk: all that it reads and writes is DMA to its own memory.
 fn root(lab: &Lab, bus: DiskBus, series: Series) -> Result<()> {
+    root_of(lab, bus, lab.linux(series)?)
+}
+
+/// The PCI host bridge of the board is behind an SMMU, for which the hypervisor has no driver. The disk is not: it has no
+/// `iommu_platform`.
+fn behind_smmu(lab: &Lab) -> Result<()> {
+    let mut setup = lab.linux(Series::V6_12)?;
+    setup.extra.extend(["-machine".to_owned(), "iommu=smmuv3".to_owned()]);
+    root_of(lab, DiskBus::Pci, setup)?;
+    let log = fs::read_to_string(system_tests::machine::log_file(&lab.folder))?;
+    ensure!(log.contains("device tree node /smmuv3@9050000: it is an IOMMU"), "nothing is said of the SMMU");
+    Ok(())
+}
+
+/// Linux lives on the disk: all that it reads and writes is DMA to its own memory.
+fn root_of(lab: &Lab, bus: DiskBus, setup: Setup) -> Result<()> {
     let image = root_disk(lab)?;
-    let mut setup = lab.linux(series)?.bootarg("rdinit=/bin/to-disk");
+    let mut setup = setup.bootarg("rdinit=/bin/to-disk");
     setup.disks.push(Disk::raw(image.clone(), bus));
     let mut machine = lab.start(&setup)?;
     let mut shell = machine.shell()?;
     ensure!(shell.check("grep ' / ' /proc/mounts")?.contains("/dev/vda / ext4"), "the root is not the disk");
+    // Linux tells the hypervisor of each PCI device, and complains when it does not hear.
+    let complaints = shell.run("dmesg | grep 'Failed to add'")?;
+    ensure!(complaints.output.is_empty(), "{}", complaints.output);
     let outcome = shell.run("guest-tests disk /root")?;
     ensure!(outcome.status == 0, "{}", outcome.output);
     shell.check("rm -r /root && sync && mount -o remount,ro /")?;

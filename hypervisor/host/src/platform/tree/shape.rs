@@ -2,15 +2,13 @@
 //!
 //! What passes here, dtoolkit's readers walk without an error: each token, name and value lies inside, each name is a
 //! terminated string, nodes close. dtoolkit's own check is not used, because it refuses names of more than 31
-//! characters, which trees of many real boards have. Depth and number of nodes are bounded in the same walk, which
-//! takes time in proportion to the bytes.
+//! characters, which trees of many real boards have. The number of nodes is bounded in the same walk, which takes time in
+//! proportion to the bytes. Their depth is not: what goes down a tree bounds it for itself ([`super::Place::children`]).
 
 use core::ops::Range;
 
 use crate::platform::error::PlatformError;
 
-/// Nodes inside nodes, at most. Trees of real boards stay below 10; each level costs stack.
-const MAX_DEPTH: usize = 16;
 /// Nodes, at most. The largest trees of real boards have some 4000.
 const MAX_NODES: usize = 16384;
 /// Characters of a node's or a property's name, at most.
@@ -79,9 +77,6 @@ fn check_structure(tree: &[u8], start: usize, strings: Range<usize>) -> Result<(
         at = match token {
             BEGIN_NODE => {
                 (depth, nodes, may_have_property) = (depth.saturating_add(1), nodes.saturating_add(1), true);
-                if depth > MAX_DEPTH {
-                    return Err(PlatformError::TooDeep);
-                }
                 if nodes > MAX_NODES {
                     return Err(PlatformError::TooManyNodes);
                 }
