@@ -78,12 +78,14 @@ pub fn build(
         bail!("{}: the hypervisor is one without I/O forwarding, which {plural} need", device.label());
     }
     memory::check(xen, config)?;
+    let longest = u8::try_from(xen.machine()?.arch_capabilities & VECTOR_LENGTH).unwrap_or(0);
+    let sve_vl = config.sve.granules(longest).map_err(anyhow::Error::msg)?;
     let backends = config.devices.iter().map(resolve).collect::<Result<Vec<_>>>()?;
     let handle = random_uuid(xen);
 
     progress("making the domain");
     let (domain, granted) =
-        xen.create(&request(config, handle)).map_err(|error| too_many_vcpus(config, error))?;
+        xen.create(&request(config, handle, sve_vl)).map_err(|error| too_many_vcpus(config, error))?;
     let mut steps = || -> Result<Built> {
         let built = configure(xen, config, domain, handle)?;
         progress("giving it memory");
@@ -113,8 +115,11 @@ pub fn build(
     result
 }
 
+/// Bits of [`PhysInfo::arch_capabilities`](xenolith_abi::sysctl::PhysInfo) with the longest vectors of SVE.
+const VECTOR_LENGTH: u32 = 0x1f;
+
 /// What the hypervisor is asked for.
-fn request(config: &GuestConfig, handle: Uuid) -> CreateDomain {
+fn request(config: &GuestConfig, handle: Uuid, sve_vl: u8) -> CreateDomain {
     CreateDomain {
         handle: handle.into_bytes(),
         flags: create_flag::HVM | create_flag::HAP,
@@ -123,7 +128,12 @@ fn request(config: &GuestConfig, handle: Uuid) -> CreateDomain {
         max_grant_frames: -1,
         max_maptrack_frames: -1,
         grant_opts: GRANT_VERSION,
-        arch: ArchDomainConfig { gic_version: GIC_NATIVE, nr_spis: SPIS, ..ArchDomainConfig::default() },
+        arch: ArchDomainConfig {
+            gic_version: GIC_NATIVE,
+            sve_vl,
+            nr_spis: SPIS,
+            ..ArchDomainConfig::default()
+        },
         ..CreateDomain::default()
     }
 }

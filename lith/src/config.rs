@@ -10,6 +10,7 @@ mod error;
 mod kinds;
 mod reader;
 mod size;
+mod sve;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ pub use disk::Disk;
 pub use error::ConfigError;
 pub use kinds::{Device, Devices};
 pub use size::parse_size;
+pub use sve::Sve;
 
 use machine_model::layout;
 use reader::Table;
@@ -79,6 +81,9 @@ pub struct GuestConfig {
     pub memory: u64,
     /// vCPUs.
     pub vcpus: u16,
+    /// The SVE that its CPUs have.
+    #[serde(default)]
+    pub sve: Sve,
     /// Devices that other domains serve.
     #[serde(flatten)]
     pub devices: Devices,
@@ -94,7 +99,7 @@ pub struct GuestConfig {
 }
 
 /// Keys before those of devices, behind where the kernel comes from.
-const HEAD: [&str; 4] = ["name", "cmdline", "memory", "vcpus"];
+const HEAD: [&str; 5] = ["name", "cmdline", "memory", "vcpus", "sve"];
 /// Keys behind them.
 const TAIL: [&str; 4] = ["autostart", "on_poweroff", "on_reboot", "on_crash"];
 
@@ -128,6 +133,7 @@ impl GuestConfig {
             cmdline: cmdline(&table)?,
             memory: memory(&table)?,
             vcpus,
+            sve: Sve::read(&table)?,
             devices,
             autostart: table.bool("autostart")?.unwrap_or(false),
             on_poweroff: action(&table, "on_poweroff", Action::Destroy)?,

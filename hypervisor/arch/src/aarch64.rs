@@ -13,6 +13,7 @@ mod mmio;
 pub mod mmu;
 pub mod power;
 mod stage2;
+pub mod sve;
 pub mod timer;
 pub mod uart;
 
@@ -21,6 +22,7 @@ pub use cpu::this_cpu;
 pub use idregs::{auxiliary_control, read as id_registers};
 pub use power::{halt, power_off, reset};
 pub use stage2::{HardwareTlb, Stage2, activate_stage2, deactivate_stage2, translate, trap_wait_for_event};
+pub use sve::vector_granules;
 pub use timer::{frequency, now, set_timer};
 pub use uart::{read_console, write_console, write_console_unlocked};
 

@@ -94,7 +94,10 @@ mod interface {
     const SYNC_INSTRUCTIONS: fn() = machine::sync_instructions;
 
     // The registers of the vCPU on the calling CPU, but for those that a trap saves.
-    const NEW_CONTEXT: fn(u64) -> Context = Context::new;
+    const VECTOR_GRANULES: fn() -> u8 = machine::vector_granules;
+    const NEW_CONTEXT: fn(u64, u8) -> Option<Context> = Context::new;
+    const RESET_CONTEXT: fn(&mut Context, u64) = Context::reset;
+    const BEGIN_SVE: fn(&mut Context) -> bool = Context::begin_sve;
     const SET_COUNTER_OFFSET: fn(&mut Context, u64) = Context::set_counter_offset;
     const SAVE: fn(&mut Context) = Context::save;
     const LOAD: fn(&Context) = Context::load;

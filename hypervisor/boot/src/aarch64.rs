@@ -8,7 +8,9 @@ use xenolith_abi::domctl::GicVersion;
 use xenolith_arch::gic;
 use xenolith_core::types::{CpuId, Intid};
 use xenolith_domain::arch::{ArchConfig, Lines};
+use xenolith_host::command_line::Options;
 use xenolith_host::platform::{Interrupt, Platform, Trigger};
+use xenolith_host::vector_length::VectorLength;
 use xenolith_isa::vgic::MAX_SPIS;
 
 pub use machine_model::gic::Gic as InterruptController;
@@ -59,13 +61,24 @@ pub fn checked_shared_interrupts(wanted: u32) -> Option<u16> {
     u16::try_from(wanted).ok().filter(|&wanted| wanted <= MAX_SPIS)
 }
 
-/// The architecture's part of a domain that is like the machine in its interrupt controller and its timers.
-pub fn machine_config(platform: &Platform, event_interrupt: Intid) -> ArchConfig {
+/// The SVE of a domain that is to have vectors of this length, in units of 128 bits. `None`: the CPUs have none so long.
+pub fn vectors(asked: Option<VectorLength>) -> Option<u8> {
+    asked.map_or(Some(0), |length| length.granules(xenolith_arch::vector_granules()))
+}
+
+/// The architecture's part of the first domain, that is like the machine in its interrupt controller and its timers.
+pub fn machine_config(platform: &Platform, event_interrupt: Intid, options: &Options) -> ArchConfig {
+    let vector_granules = vectors(options.dom0_vectors).unwrap_or_else(|| {
+        let bits = 128 * u32::from(xenolith_arch::vector_granules());
+        log::warn!("dom0=sve: the CPUs have SVE of {bits} bits at most; the first domain has none");
+        0
+    });
     ArchConfig {
         gic: platform.gic.layout,
         spis: shared_interrupts(),
         event_ppi: event_interrupt,
         guest_timer: platform.timer.r#virtual,
         physical_timer: platform.timer.physical,
+        vector_granules,
     }
 }

@@ -113,6 +113,7 @@ struct Parts<'a> {
     layout: Layout,
     vcpus: u16,
     shared_interrupts: u16,
+    vectors: u8,
     ram: Vec<(Gfn, FrameRange)>,
     plan: Plan<'a>,
     tree: Vec<u8>,
@@ -177,7 +178,9 @@ impl<'a> Builder<'_, 'a> {
         let partial = partial.map_err(BootError::Tree)?;
         let tree = self.tree(&layout, vcpus, &plan, partial.as_ref())?;
         let shared_interrupts = self.shared_interrupts(&layout, granted)?;
-        Ok(Parts { layout, vcpus, shared_interrupts, ram, plan, tree })
+        let too_long = BootError::Property { property: "sve", problem: "is more than the CPUs have" };
+        let vectors = guest::vectors(node.vectors).ok_or(too_long)?;
+        Ok(Parts { layout, vcpus, shared_interrupts, vectors, ram, plan, tree })
     }
 
     /// The domain with its memory and without anything in it.
@@ -280,7 +283,7 @@ impl<'a> Builder<'_, 'a> {
 
     fn config<'p>(&self, parts: &'p Parts<'_>) -> DomainConfig<'p> {
         let node = self.node;
-        let Parts { layout, ram, vcpus, shared_interrupts, .. } = parts;
+        let Parts { layout, ram, vcpus, shared_interrupts, vectors, .. } = parts;
         let frames = |asked: Option<u32>, default| asked.unwrap_or(default).clamp(1, MAX_GRANT_FRAMES);
         DomainConfig {
             id: self.id,
@@ -295,7 +298,7 @@ impl<'a> Builder<'_, 'a> {
             maptrack_frames: frames(node.maptrack_frames, MAPTRACK_FRAMES),
             trap_unmapped: false,
             paused: false,
-            arch: layout.config(*shared_interrupts),
+            arch: layout.config(*shared_interrupts, *vectors),
         }
     }
 

@@ -57,7 +57,7 @@ pub fn build_first(
     let event_interrupt = domain_tree::free_private_interrupt(modules.device_tree, platform)
         .ok_or(FirstError::NoEventInterrupt)?;
     let ram: Vec<_> = area.iter().map(|&range| (Gfn(range.first.0), range)).collect();
-    let domain = DomainBuilder::new(hv, &config(platform, vcpus, event_interrupt, &ram))?;
+    let domain = DomainBuilder::new(hv, &config(&hv.options, platform, vcpus, event_interrupt, &ram))?;
     let banks: Vec<(Ipa, u64)> =
         area.iter().map(|range| (Gfn(range.first.0).base(), range.pages << PAGE_SHIFT)).collect();
     let module = || platform.kernel().map(|kernel| kernel.path.clone()).unwrap_or_default();
@@ -110,6 +110,7 @@ fn number_of_vcpus(options: &Options, cpus: u16, platform: &Platform) -> Result<
 /// What the first domain is: in its interrupt controller and its timers it is like the machine, and where nothing is it
 /// finds what hardware would say.
 fn config<'a>(
+    options: &Options,
     platform: &Platform,
     vcpus: u16,
     event_interrupt: Intid,
@@ -128,7 +129,7 @@ fn config<'a>(
         maptrack_frames: MAPTRACK_FRAMES,
         trap_unmapped: true,
         paused: false,
-        arch: guest::machine_config(platform, event_interrupt),
+        arch: guest::machine_config(platform, event_interrupt, options),
     }
 }
 

@@ -14,16 +14,16 @@ use xenolith_domain::domain::Domain;
 pub const FEATURES: u32 = feature::ARM_SMCCC_SUPPORTED;
 
 /// What `createdomain` asks of the architecture's part of a domain (`xen_arch_domainconfig`). `EINVAL`: an unknown version
-/// of the GIC, a TEE mediator, or SVE.
+/// of the GIC, or a TEE mediator.
 pub fn requested(wanted: &ArchDomainConfig) -> Result<ArchRequest, Errno> {
     let gic = match wanted.gic_version {
         GIC_NATIVE => None,
         number => Some(GicVersion::from_number(number).ok_or(Errno::EINVAL)?),
     };
-    if wanted.tee_type != 0 || wanted.sve_vl != 0 {
+    if wanted.tee_type != 0 {
         return Err(Errno::EINVAL);
     }
-    Ok(ArchRequest { gic, spis: wanted.nr_spis })
+    Ok(ArchRequest { gic, spis: wanted.nr_spis, vector_granules: wanted.sve_vl })
 }
 
 /// Writes what the domain has got of it into the request, as `createdomain` gives it back.
@@ -31,6 +31,11 @@ pub fn tell_granted(domain: &Domain, wanted: &mut ArchDomainConfig) {
     wanted.gic_version = domain.arch.info().gic_version;
     // The guest reads the frequency from its own register.
     wanted.clock_frequency = 0;
+}
+
+/// What `physinfo` says of the CPUs: the length of SVE's vectors.
+pub fn capabilities() -> u32 {
+    xenolith_arch::vector_granules().into()
 }
 
 /// A shared interrupt (SPI) under the number that it has in the machine. `EOPNOTSUPP`: another kind. `EINVAL`: two numbers.

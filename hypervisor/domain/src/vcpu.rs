@@ -2,8 +2,9 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
 
-use crate::arch::{Context, DeviceAccess, GuestRegs, VcpuArch};
+use crate::arch::{ArchConfig, Context, DeviceAccess, GuestRegs, VcpuArch};
 use crate::parts::runstate::RunstateArea;
+use xenolith_abi::Errno;
 use xenolith_core::sync::Mutex;
 use xenolith_core::types::VcpuId;
 use xenolith_policy::sched::UnitId;
@@ -92,11 +93,11 @@ pub enum Power {
 }
 
 impl Vcpu {
-    /// A vCPU that is off.
-    pub fn new(id: VcpuId, unit: UnitId) -> Self {
+    /// A vCPU that is off. `ENOMEM`: no memory.
+    pub fn new(id: VcpuId, unit: UnitId, config: &ArchConfig) -> Result<Self, Errno> {
         let arch = VcpuArch::new(id);
-        let context = arch.reset();
-        Vcpu {
+        let context = arch.first_context(config)?;
+        Ok(Vcpu {
             id,
             unit,
             arch,
@@ -113,7 +114,7 @@ impl Vcpu {
             access: Mutex::new(None),
             mapcache_stale: AtomicBool::new(false),
             pending: AtomicU8::new(PendingWork::INTERRUPTS.0),
-        }
+        })
     }
 
     /// Marks its interrupts as changed: the list of those that it is shown is made anew before it is entered.

@@ -10,6 +10,7 @@ mod complaint;
 mod tests;
 mod value;
 
+use crate::vector_length::VectorLength;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -76,6 +77,8 @@ pub struct Options {
     pub dom0_memory_limit: Option<u64>,
     /// The first domain's vCPUs; as many as there are CPUs if not given.
     pub dom0_vcpus: Option<u32>,
+    /// The SVE that the first domain has; `None`: none.
+    pub dom0_vectors: Option<VectorLength>,
     /// Whether domains other than the first may write lines to the hypervisor's console.
     pub guest_console: bool,
     /// The least important messages that are still written.
@@ -103,6 +106,7 @@ impl Default for Options {
             dom0_memory: None,
             dom0_memory_limit: None,
             dom0_vcpus: None,
+            dom0_vectors: None,
             guest_console: false,
             log_level: LevelFilter::Info,
             scheduler: Scheduler::Fair,
@@ -123,10 +127,11 @@ struct Known {
 }
 
 /// All options, each documented in docs/command-line.md.
-const OPTIONS: [Known; 15] = [
+const OPTIONS: [Known; 16] = [
     Known { name: "bootscrub", set: |options, value| value::boolean(value).map(|on| options.scrub = on) },
     Known { name: "conswitch", set: set_console_switch },
     Known { name: "console", set: set_console },
+    Known { name: "dom0", set: set_dom0 },
     Known {
         name: "dom0_max_vcpus",
         set: |options, value| value::count(value).map(|n| options.dom0_vcpus = Some(n)),
@@ -262,6 +267,30 @@ fn set_memory(options: &mut Options, value: Option<&str>) -> Result<(), Problem>
     }
     options.dom0_memory = size.or(options.dom0_memory);
     options.dom0_memory_limit = limit.or(options.dom0_memory_limit);
+    Ok(())
+}
+
+/// Xen's form: a list with commas between, of which we have `sve`, its length in bits behind a second `=`. Without one, and
+/// with a number below zero, it is the longest that the CPUs have.
+fn set_dom0(options: &mut Options, value: Option<&str>) -> Result<(), Problem> {
+    let wanted = Problem::Value("sve or no-sve, or sve=BITS, a multiple of 128 up to 2048");
+    for part in value.ok_or(wanted)?.split(',') {
+        options.dom0_vectors = match part.split_once('=') {
+            None if part == "no-sve" => None,
+            None if part == "sve" => Some(VectorLength::Longest),
+            Some(("sve", bits)) => match (value::boolean(Some(bits)), bits.strip_prefix('-')) {
+                (Ok(on), _) => on.then_some(VectorLength::Longest),
+                (_, Some(bits)) => {
+                    value::number(bits).map(|_| VectorLength::Longest).ok_or(wanted).map(Some)?
+                }
+                (_, None) => {
+                    let bits = value::count(Some(bits)).ok().and_then(VectorLength::of_bits);
+                    Some(bits.ok_or(wanted)?)
+                }
+            },
+            _ => return Err(wanted),
+        };
+    }
     Ok(())
 }
 

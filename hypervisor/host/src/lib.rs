@@ -15,3 +15,4 @@ pub mod domain_tree;
 pub mod image;
 pub mod passthrough;
 pub mod platform;
+pub mod vector_length;

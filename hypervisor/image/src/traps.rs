@@ -42,6 +42,7 @@ pub fn init_cpu() {
         write_sysreg!("hcr_el2", HcrEl2::RW.bits());
     }
     isb();
+    xenolith_arch::aarch64::sve::init_cpu();
     xenolith_arch::aarch64::timer::init_cpu();
 }
 

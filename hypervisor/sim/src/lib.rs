@@ -162,6 +162,7 @@ impl Machine {
                 event_ppi: EVENT_PPI,
                 guest_timer: sim::gic::GUEST_TIMER,
                 physical_timer: PHYSICAL_TIMER,
+                vector_granules: if id == DomId::CONTROL { 0 } else { xenolith_arch::vector_granules() },
             },
         };
         let domain = DomainBuilder::new(&self.hv, &config).expect("a sound config");

@@ -32,5 +32,6 @@ mod poll;
 mod power;
 mod scheduling;
 mod support;
+mod sve;
 mod time;
 mod whole_boot;

@@ -21,6 +21,7 @@ fn little_is_needed() {
         cmdline: String::new(),
         memory: 256 << 20,
         vcpus: 1,
+        sve: Sve::IfThere,
         devices: Devices::default(),
         autostart: false,
         on_poweroff: Action::Destroy,
@@ -39,6 +40,7 @@ fn everything_can_be_said() {
         cmdline = "console=hvc0 root=/dev/vda"
         memory = "2G"
         vcpus = 4
+        sve = 256
         on_poweroff = "preserve"
         on_reboot = "destroy"
         on_crash = "restart"
@@ -59,6 +61,7 @@ fn everything_can_be_said() {
     "#;
     let config = parse(text).unwrap();
     assert!(config.autostart);
+    assert_eq!(config.sve, Sve::Bits(256));
     assert_eq!((config.name.as_str(), config.vcpus, config.memory), ("db-1", 4, 2 << 30));
     let (kernel, ramdisk) = ("/boot/vmlinuz".into(), Some("/etc/lith/initrd.img".into()));
     assert_eq!(config.boot, Boot::Files { kernel, ramdisk });

@@ -19,6 +19,7 @@ mod probe;
 mod report;
 mod smp;
 mod static_shm;
+mod sve;
 mod xen;
 
 use std::process::ExitCode;
@@ -30,7 +31,7 @@ use report::Report;
 const USAGE: &str = "usage: guest-tests grants | events | hypercalls | memory | probe | crash | \
                      attack [SEED [CALLS [DOMAIN]]] | disk FOLDER | \
                      write FOLDER | check FOLDER | punch FILE AT BYTES | zero FILE AT BYTES | give-back KIB | \
-                     smp [SECONDS] | hotplug [ROUNDS] | echo-model GUEST | last-echo-model GUEST | \
+                     smp [SECONDS] | sve [SECONDS] | hotplug [ROUNDS] | echo-model GUEST | last-echo-model GUEST | \
                      hostile-model GUEST [SEED] | hostile-backend VCPU | stranger GUEST | held-requests GUEST | \
                      hold-request GUEST STATE | leave-request GUEST STATE | shut-down GUEST | \
                      static-shm asks|answers MEMORY PORT";
@@ -104,6 +105,7 @@ fn main() -> ExitCode {
             Err(_) => return usage(),
         },
         ("smp", _) if number(5).is_some() => smp::run(&mut report, number(5).unwrap_or(5)),
+        ("sve", _) if number(5).is_some() => sve::run(&mut report, number(5).unwrap_or(5)),
         ("hotplug", _) if number(10).is_some() => hotplug::run(&mut report, number(10).unwrap_or(10)),
         _ => return usage(),
     }

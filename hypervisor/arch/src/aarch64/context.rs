@@ -5,6 +5,7 @@ use xenolith_isa::exception::{El1State, Taken};
 use xenolith_isa::regs::{El1Registers, Pstate};
 
 use super::gic::{self, InterfaceState};
+use super::sve::Sve;
 use xenolith_hw::isb;
 
 macro_rules! registers {
@@ -91,13 +92,12 @@ registers! {
     }
 }
 
-/// V0 to V31, FPCR, FPSR.
+/// V0 to V31, FPCR and FPSR.
 #[derive(Clone, Debug)]
 #[repr(C, align(16))]
 struct FloatingPoint {
     v: [u128; 32],
-    fpcr: u64,
-    fpsr: u64,
+    control: [u64; 2],
 }
 
 core::arch::global_asm!(
@@ -168,6 +168,8 @@ pub struct Context {
     system: System,
     floating_point: FloatingPoint,
     interface: InterfaceState,
+    /// If its domain has SVE.
+    sve: Option<Sve>,
 }
 
 /// SCTLR_EL1 when a vCPU starts, as under Xen (SCTLR_GUEST_INIT): MMU and caches off, little endian, alignment of the
@@ -175,16 +177,43 @@ pub struct Context {
 const SCTLR_RESET: u64 = 0x00c5_0078;
 
 impl Context {
-    /// A vCPU that has not run: MMU off, `mpidr` what it reads in MPIDR_EL1.
-    pub fn new(mpidr: u64) -> Self {
-        let floating_point = FloatingPoint { v: [0; 32], fpcr: 0, fpsr: 0 };
-        let system = System {
+    /// A vCPU that has not run: MMU off, `mpidr` what it reads in MPIDR_EL1. Its SVE has vectors of so many 128 bits, 0 for
+    /// none. `None`: no memory.
+    pub fn new(mpidr: u64, vector_granules: u8) -> Option<Self> {
+        let sve = match vector_granules {
+            0 => None,
+            granules => Some(Sve::new(granules)?),
+        };
+        let floating_point = FloatingPoint { v: [0; 32], control: [0; 2] };
+        let system = System::default();
+        let mut context = Context { system, floating_point, interface: InterfaceState::default(), sve };
+        context.reset(mpidr);
+        Some(context)
+    }
+
+    /// Makes it that of a vCPU which has not run.
+    pub fn reset(&mut self, mpidr: u64) {
+        self.system = System {
             sctlr: SCTLR_RESET,
             vmpidr: mpidr,
             vpidr: read_sysreg!("midr_el1"),
             ..System::default()
         };
-        Context { system, floating_point, interface: InterfaceState::default() }
+        self.floating_point = FloatingPoint { v: [0; 32], control: [0; 2] };
+        self.interface = InterfaceState::default();
+        self.sve.iter_mut().for_each(Sve::reset);
+    }
+
+    /// The vCPU, which runs here, has used SVE, and it trapped. True if it may from here on; false if it has none, or it
+    /// was no reason to trap.
+    pub fn begin_sve(&mut self) -> bool {
+        let Some(sve) = self.sve.as_mut().filter(|sve| !sve.is_used()) else { return false };
+        // SAFETY: the registers are this vCPU's, and EL2 uses none of them.
+        unsafe { save_floating_point(&mut self.floating_point) };
+        sve.begin(&self.floating_point.control);
+        // SAFETY: the same. A write of a V register zeroes what was behind it in its Z register.
+        unsafe { load_floating_point(&self.floating_point) };
+        true
     }
 
     /// Sets CNTVOFF_EL2: the ticks by which the virtual counter is behind the physical one.
@@ -195,22 +224,26 @@ impl Context {
     /// Takes the state out of the calling CPU.
     pub fn save(&mut self) {
         self.system.save();
-        // SAFETY: the registers were loaded for this vCPU; the timer must not fire for a vCPU that does not run.
-        unsafe {
-            save_floating_point(&mut self.floating_point);
-            write_sysreg!("cntv_ctl_el0", 0);
+        match &mut self.sve {
+            Some(sve) if sve.is_used() => sve.save(&mut self.floating_point.control),
+            // SAFETY: the registers were loaded for this vCPU.
+            _ => unsafe { save_floating_point(&mut self.floating_point) },
         }
+        // SAFETY: the timer must not fire for a vCPU that does not run.
+        unsafe { write_sysreg!("cntv_ctl_el0", 0) };
         gic::save(&mut self.interface);
     }
 
     /// Puts the state into the calling CPU.
     pub fn load(&self) {
         gic::load(&self.interface);
-        // SAFETY: EL2 uses none of these registers itself.
-        unsafe {
-            load_floating_point(&self.floating_point);
-            self.system.load();
+        match &self.sve {
+            Some(sve) if sve.is_used() => sve.load(&self.floating_point.control),
+            // SAFETY: EL2 uses none of these registers itself.
+            _ => unsafe { load_floating_point(&self.floating_point) },
         }
+        // SAFETY: nor of these.
+        unsafe { self.system.load() };
         // The ERET into the guest synchronizes anyhow; this is for accesses on the vCPU's behalf before it
         // (`translate`).
         isb();

@@ -12,24 +12,49 @@ const SCTLR_RESET: u64 = 0x00c5_0078;
 
 /// The state of a vCPU that is not running.
 #[derive(Clone, Debug)]
-pub struct Context(Registers);
+pub struct Context {
+    registers: Registers,
+    /// Its domain has SVE, with vectors of so many 128 bits.
+    vector_granules: u8,
+}
 
 impl Context {
-    /// A vCPU that has not run: MMU off, `mpidr` what it reads in MPIDR_EL1.
-    pub fn new(mpidr: u64) -> Self {
-        Context(Registers { sctlr: SCTLR_RESET, vmpidr: mpidr, ..Registers::default() })
+    /// A vCPU that has not run: MMU off, `mpidr` what it reads in MPIDR_EL1. Its SVE has vectors of so many 128 bits, 0 for
+    /// none. The model has memory for it.
+    pub fn new(mpidr: u64, vector_granules: u8) -> Option<Self> {
+        let mut context = Context { registers: Registers::default(), vector_granules };
+        context.reset(mpidr);
+        Some(context)
+    }
+
+    /// Makes it that of a vCPU which has not run.
+    pub fn reset(&mut self, mpidr: u64) {
+        self.registers = Registers { sctlr: SCTLR_RESET, vmpidr: mpidr, ..Registers::default() };
+    }
+
+    /// The vCPU, which runs here, has used SVE, and it trapped. True if it may from here on; false if it has none, or it
+    /// was no reason to trap.
+    pub fn begin_sve(&mut self) -> bool {
+        with(|machine| {
+            let registers = &mut machine.cpu().registers;
+            let begins = self.vector_granules > 0 && registers.vector_granules == 0;
+            if begins {
+                (registers.vector_granules, registers.vectors) = (self.vector_granules, 0);
+            }
+            begins
+        })
     }
 
     /// Sets the ticks by which the virtual counter is behind the physical one.
     pub fn set_counter_offset(&mut self, ticks: u64) {
-        self.0.counter_offset = ticks;
+        self.registers.counter_offset = ticks;
     }
 
     /// Takes the state out of the CPU.
     pub fn save(&mut self) {
         with(|machine| {
             let cpu = machine.cpu();
-            self.0 = cpu.registers;
+            self.registers = cpu.registers;
             cpu.registers.timer_control = 0;
             cpu.gic.turn_off();
         });
@@ -39,26 +64,26 @@ impl Context {
     pub fn load(&self) {
         with(|machine| {
             let cpu = machine.cpu();
-            cpu.registers = self.0;
+            cpu.registers = self.registers;
             cpu.gic.turn_on();
         });
     }
 
     /// The registers that a toolstack reads.
     pub fn el1(&self) -> El1Registers {
-        let Registers { sctlr, tcr, ttbr0, ttbr1, sp_el0, sp_el1, elr, spsr, .. } = self.0;
+        let Registers { sctlr, tcr, ttbr0, ttbr1, sp_el0, sp_el1, elr, spsr, .. } = self.registers;
         El1Registers { sctlr, tcr, ttbr0, ttbr1, sp_el0, sp_el1, elr, spsr }
     }
 
     /// Sets the registers that a toolstack sets.
     pub fn set_el1(&mut self, registers: &El1Registers) {
         let &El1Registers { sctlr, tcr, ttbr0, ttbr1, sp_el0, sp_el1, elr, spsr } = registers;
-        self.0 = Registers { sctlr, tcr, ttbr0, ttbr1, sp_el0, sp_el1, elr, spsr, ..self.0 };
+        self.registers = Registers { sctlr, tcr, ttbr0, ttbr1, sp_el0, sp_el1, elr, spsr, ..self.registers };
     }
 
     /// When the virtual timer will fire, if it is on and not masked.
     pub fn timer_deadline(&self) -> Option<u64> {
-        self.0.timer_deadline()
+        self.registers.timer_deadline()
     }
 }
 

@@ -48,9 +48,19 @@ pub fn wait_for_interrupt() {
     }
 }
 
-/// The feature registers: those of a Cortex-A57.
+/// The feature registers: those of a Cortex-A57, or if it has SVE those of QEMU's `max`.
 pub fn id_registers() -> IdRegisters {
-    samples::CORTEX_A57
+    if vector_granules() > 0 { samples::MAX } else { samples::CORTEX_A57 }
+}
+
+/// The longest vectors that guests can have, in units of 128 bits; 0 for no SVE.
+pub fn vector_granules() -> u8 {
+    with(|machine| machine.vector_granules)
+}
+
+/// Gives the machine's CPUs SVE with vectors of so many 128 bits.
+pub fn set_vector_granules(granules: u8) {
+    with(|machine| machine.vector_granules = granules);
 }
 
 /// ACTLR_EL1.

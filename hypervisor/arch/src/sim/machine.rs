@@ -67,6 +67,7 @@ pub(super) struct Machine {
     pub(super) unmapped: BTreeSet<u64>,
     pub(super) flushes: Flushes,
     pub(super) console: Uart,
+    pub(super) vector_granules: u8,
 }
 
 thread_local! {

@@ -52,14 +52,15 @@ impl Builder<'_, '_> {
 }
 
 impl Layout {
-    /// The architecture's part of a domain with this layout and so many shared interrupts.
-    pub(super) fn config(&self, shared_interrupts: u16) -> ArchConfig {
+    /// The architecture's part of a domain with this layout, so many shared interrupts, and SVE of so many times 128 bits.
+    pub(super) fn config(&self, shared_interrupts: u16, vector_granules: u8) -> ArchConfig {
         ArchConfig {
             gic: self.controller,
             spis: shared_interrupts,
             event_ppi: self.event_interrupt,
             guest_timer: self.timer.r#virtual,
             physical_timer: self.timer.physical,
+            vector_granules,
         }
     }
 }

@@ -8,6 +8,7 @@ use xenolith_abi::sysctl::{
 };
 
 use crate::caller::Caller;
+use crate::guest;
 use xenolith_arch as arch;
 use xenolith_core::types::{CpuId, PAGE_SIZE};
 use xenolith_host::command_line::XenVersion;
@@ -31,6 +32,7 @@ pub fn describe(caller: &Caller<'_>, payload: &mut Payload) {
         max_node_id: 0,
         cpu_khz: u32::try_from(arch::frequency() / 1000).unwrap_or(u32::MAX),
         capabilities: capability::HVM | capability::HAP | capability::GNTTAB_V1,
+        arch_capabilities: guest::capabilities(),
         total_pages: frames.total(),
         free_pages: frames.free_frames(),
         max_mfn: frames.last().0,

@@ -61,13 +61,18 @@ fn handle_other(exit: &mut Exit<'_>, syndrome: &Syndrome) {
                 (true, false) => exit.domain().wait_for_interrupt(exit.vcpu.vcpu(), exit.local),
             }
         }
+        // The first use of a vCPU that may: the instruction is made again.
+        Trap::Sve => {
+            if !exit.vcpu.vcpu().saved.lock().context.begin_sve() {
+                inject::undefined(exit.regs);
+            }
+        }
         Trap::SError { .. } => inject::system_error(exit.vcpu, exit.regs, syndrome),
         // HVC with another number, and never Xen's: the program counter is behind it.
         Trap::Hypercall { .. } => inject::undefined_behind(exit.regs),
         Trap::Coprocessor { .. }
         | Trap::Smc { .. }
         | Trap::FpSimd
-        | Trap::Sve
         | Trap::Sme
         | Trap::PointerAuthentication
         | Trap::IllegalState

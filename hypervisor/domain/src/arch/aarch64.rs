@@ -10,6 +10,7 @@ mod list_registers;
 use core::sync::atomic::{AtomicBool, AtomicU64};
 
 use arrayvec::ArrayVec;
+use xenolith_abi::Errno;
 use xenolith_abi::domctl::{ArchDomainInfo, GicVersion};
 
 use xenolith_core::sync::Mutex;
@@ -71,6 +72,8 @@ pub struct DomainArch {
     pub ids: FilteredIds,
     /// Its interrupt controller has system registers (GICv3).
     pub gic_system_registers: bool,
+    /// Its CPUs have SVE with vectors of so many 128 bits; 0 for none.
+    pub vector_granules: u8,
     /// The private interrupt of the virtual timer.
     pub guest_timer: Intid,
     /// The private interrupt of the EL1 physical timer.
@@ -87,7 +90,11 @@ impl DomainArch {
     /// What the toolstack is told of it (`xen_arch_domainconfig`).
     pub fn info(&self) -> ArchDomainInfo {
         let version = if self.gic_system_registers { GicVersion::V3 } else { GicVersion::V2 };
-        ArchDomainInfo { gic_version: version.number(), ..ArchDomainInfo::default() }
+        ArchDomainInfo {
+            gic_version: version.number(),
+            sve_vl: self.vector_granules,
+            ..ArchDomainInfo::default()
+        }
     }
 
     /// Whether it has a shared interrupt of this number.
@@ -136,10 +143,15 @@ impl VcpuArch {
         }
     }
 
-    /// Resets it: the state that its CPU begins with.
-    pub fn reset(&self) -> Context {
+    /// What a CPU holds for it, as it begins. `ENOMEM`: no memory.
+    pub fn first_context(&self, config: &ArchConfig) -> Result<Context, Errno> {
+        Context::new(self.mpidr, config.vector_granules).ok_or(Errno::ENOMEM)
+    }
+
+    /// Resets it, and what a CPU holds for it, to the state that it begins with.
+    pub fn reset(&self, context: &mut Context) {
         *self.timer.lock() = PhysicalTimer::default();
-        Context::new(self.mpidr)
+        context.reset(self.mpidr);
     }
 }
 

@@ -31,7 +31,7 @@ use xenolith_memory::page::Page;
 use xenolith_memory::table::TableList;
 use xenolith_policy::event::EventChannels;
 use xenolith_policy::grant::{GrantTable, Maptrack};
-use xenolith_policy::sched::CpuMask;
+use xenolith_policy::sched::{CpuMask, UnitId};
 
 /// Frames of grant table of a domain whose description does not say (Xen's default).
 pub const GRANT_FRAMES: u32 = 64;
@@ -279,7 +279,7 @@ impl Hypervisor {
         // (`life::destroy`).
         let shared_info = self.frames.get_frame(shared, id).map_err(|_| Errno::ENOMEM)?.into_page();
         let events = EventChannels::new(id, config.vcpus, config.max_port, shared_info);
-        match events.and_then(|events| Ok((events, self.new_vcpus(config.vcpus)?))) {
+        match events.and_then(|events| Ok((events, self.new_vcpus(config.vcpus, &config.arch)?))) {
             Ok((events, vcpus)) => {
                 Ok(Parts { room, shared_info, events, vcpus, arch, addresses, io, teardown })
             }
@@ -352,21 +352,26 @@ impl Hypervisor {
 
     /// Takes vCPUs out of the scheduler that no CPU runs.
     pub(crate) fn remove_units(&self, vcpus: &[Vcpu]) {
-        for vcpu in vcpus {
-            match self.scheduler.remove(vcpu.unit, arch::now()) {
-                Ok(kicks) => self.kick(kicks),
-                Err(_) => bug!("a vCPU that goes runs, or is not in the scheduler"),
-            }
+        vcpus.iter().for_each(|vcpu| self.remove_unit(vcpu.unit));
+    }
+
+    fn remove_unit(&self, unit: UnitId) {
+        match self.scheduler.remove(unit, arch::now()) {
+            Ok(kicks) => self.kick(kicks),
+            Err(_) => bug!("a vCPU that goes runs, or is not in the scheduler"),
         }
     }
 
-    fn new_vcpus(&self, count: u16) -> Result<Vec<Vcpu>, Errno> {
+    fn new_vcpus(&self, count: u16, config: &ArchConfig) -> Result<Vec<Vcpu>, Errno> {
         let mut vcpus = Vec::new();
         vcpus.try_reserve_exact(count.into()).map_err(|_| Errno::ENOMEM)?;
         for id in (0..count).map(VcpuId) {
             // Offline until it is started, so that no CPU looks for the vCPU before the domain is on the list.
-            match self.scheduler.add(WEIGHT, CpuMask::below(64), arch::now()) {
-                Ok(unit) => vcpus.push(Vcpu::new(id, unit)),
+            let added = self.scheduler.add(WEIGHT, CpuMask::below(64), arch::now());
+            let made =
+                added.and_then(|unit| Vcpu::new(id, unit, config).inspect_err(|_| self.remove_unit(unit)));
+            match made {
+                Ok(vcpu) => vcpus.push(vcpu),
                 Err(errno) => {
                     self.remove_units(&vcpus);
                     return Err(errno);

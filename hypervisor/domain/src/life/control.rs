@@ -78,7 +78,7 @@ impl DomainRef<'_> {
             let mut saved = vcpu.saved.lock();
             // One that was defined keeps the registers that the structure does not have.
             if !saved.defined {
-                saved.context = self.new_context(vcpu);
+                self.reset_context(vcpu, &mut saved.context);
             }
             let Saved { regs, context, defined, .. } = &mut *saved;
             written.store(regs, context);
@@ -91,7 +91,7 @@ impl DomainRef<'_> {
         self.redefine(vcpu, Power::Off, |vcpu| {
             let mut saved = vcpu.saved.lock();
             saved.regs = GuestRegs::default();
-            saved.context = self.new_context(vcpu);
+            self.reset_context(vcpu, &mut saved.context);
             saved.defined = false;
         })
     }

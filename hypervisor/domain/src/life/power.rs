@@ -15,13 +15,12 @@ use crate::domain::{Domain, DomainRef};
 use crate::parts::ending::Resume;
 
 impl Domain {
-    /// What a CPU holds for a vCPU that has not run.
-    pub(super) fn new_context(&self, vcpu: &Vcpu) -> Context {
-        let mut context = vcpu.arch.reset();
+    /// Makes what a CPU holds for a vCPU that of one which has not run.
+    pub(super) fn reset_context(&self, vcpu: &Vcpu, context: &mut Context) {
+        vcpu.arch.reset(context);
         if let Some(offset) = self.counter_offset() {
             context.set_counter_offset(offset);
         }
-        context
     }
 
     /// Remembers the reason that a crash still to come will have (`sched_op` shutdown_code).
@@ -64,7 +63,7 @@ impl DomainRef<'_> {
                 return false;
             }
             saved.regs = entry_registers(entry, argument);
-            saved.context = self.new_context(vcpu);
+            self.reset_context(vcpu, &mut saved.context);
             saved.defined = true;
             *power = Power::On;
         }

@@ -81,7 +81,7 @@ impl DomainRef<'_> {
                 Some(vcpu) => {
                     let mut saved = vcpu.saved.lock();
                     saved.regs = entry_registers(entry, argument);
-                    saved.context = self.new_context(vcpu);
+                    self.reset_context(vcpu, &mut saved.context);
                 }
                 None => bug!("{}: there is no {vcpu}", self.id),
             }

@@ -17,6 +17,21 @@ fn complaint(line: &str) -> String {
 }
 
 #[test]
+fn sve_of_the_first_domain() {
+    use VectorLength::{Granules, Longest};
+    let vectors = |line: &str| parse(line).dom0_vectors;
+    assert_eq!(vectors(""), None);
+    for line in ["dom0=sve", "dom0=sve=-1", "dom0=sve=yes"] {
+        assert_eq!(vectors(line), Some(Longest), "{line}");
+    }
+    assert_eq!((vectors("dom0=sve=256"), vectors("dom0=sve=2048")), (Some(Granules(2)), Some(Granules(16))));
+    assert_eq!((vectors("dom0=sve dom0=no-sve"), vectors("dom0=sve,sve=0")), (None, None));
+    for bad in ["dom0=sve=100", "dom0=sve=4096", "dom0=sve=", "dom0=pvh", "dom0=sve=-x", "dom0"] {
+        assert!(complaint(bad).contains("multiple of 128"), "{bad}");
+    }
+}
+
+#[test]
 fn an_empty_line_gives_the_defaults() {
     assert_eq!(parse(""), Options::default());
     assert_eq!(parse(" \t  "), Options::default());
@@ -37,6 +52,7 @@ fn each_option_does_what_it_says() {
             dom0_memory: Some(512 << 20),
             dom0_memory_limit: Some(1 << 30),
             dom0_vcpus: Some(4),
+            dom0_vectors: None,
             guest_console: true,
             log_level: LevelFilter::Debug,
             scheduler: Scheduler::Pinned,

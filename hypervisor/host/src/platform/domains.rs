@@ -4,6 +4,7 @@
 //! Each node stands for itself: one that is wrong costs its own domain and no other. What a node asks for and does not
 //! get is an error or a warning, never a silent difference.
 
+use crate::vector_length::VectorLength;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -50,6 +51,8 @@ pub struct BootDomain {
     pub grant_frames: Option<u32>,
     /// Frames of handles for grants of others at most; `None`: the hypervisor's default.
     pub maptrack_frames: Option<u32>,
+    /// The SVE that it has; `None`: none.
+    pub vectors: Option<VectorLength>,
     /// The kernel, with the domain's command line.
     pub kernel: Module,
     /// The ramdisk.
@@ -73,9 +76,8 @@ impl BootDomain {
 const IGNORED: [&str; 4] = ["xen,domain-p2m-mem-mb", "domain-cpupool", "llc-colors", "max_grant_version"];
 
 /// What a domain that asks for it may not work without.
-const REFUSED: [(&str, &str); 3] = [
+const REFUSED: [(&str, &str); 2] = [
     ("xen,static-mem", "is not supported: leave it out, and the hypervisor chooses the memory"),
-    ("sve", "is not supported: no domain has SVE"),
     ("xen,static-heap", "belongs to /chosen, not to a domain"),
 ];
 
@@ -178,6 +180,7 @@ fn one(root: &Place<'_, '_>, node: &Place<'_, '_>) -> Result<BootDomain, Platfor
         shared_interrupts: count(node, "nr_spis")?,
         grant_frames: count(node, "max_grant_frames")?,
         maptrack_frames: count(node, "max_maptrack_frames")?,
+        vectors: vectors(node)?,
         kernel: take(ModuleKind::Kernel)
             .ok_or_else(|| PlatformError::NoDomainKernel { node: node.path() })?,
         ramdisk: take(ModuleKind::Ramdisk),
@@ -214,6 +217,16 @@ fn children(
         found.push(module(&child, kind, cells)?);
     }
     Ok((found, shared))
+}
+
+/// `sve`: without a value the longest vectors that there are, 0 for none, else their bits.
+fn vectors(node: &Place<'_, '_>) -> Result<Option<VectorLength>, PlatformError> {
+    if node.bytes("sve").is_some_and(<[u8]>::is_empty) {
+        return Ok(Some(VectorLength::Longest));
+    }
+    let Some(bits) = count(node, "sve")?.filter(|&bits| bits != 0) else { return Ok(None) };
+    let length = VectorLength::of_bits(bits);
+    length.map(Some).ok_or_else(|| node.bad("sve", "is no multiple of 128 up to 2048"))
 }
 
 /// A property that is a number of one cell, if it is there.

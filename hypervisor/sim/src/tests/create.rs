@@ -14,7 +14,7 @@ use xenolith_domain::parts::progress::Progress;
 use xenolith_memory::p2m::MapKind;
 
 fn arch(gic: Option<GicVersion>, spis: u32) -> ArchRequest {
-    ArchRequest { gic, spis }
+    ArchRequest { gic, spis, ..ArchRequest::default() }
 }
 
 pub(super) fn request() -> NewDomain {

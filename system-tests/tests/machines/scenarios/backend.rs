@@ -97,7 +97,7 @@ fn accesses(lab: &Lab, series: Series, gic: Gic) -> Result<()> {
 }
 
 /// A guest whose system is in its ramdisk, so that it does not need the disk that it has.
-fn description(disk: &str) -> String {
+pub(super) fn description(disk: &str) -> String {
     format!(
         "name = \"guest\"\nkernel = \"/guest/kernel\"\nramdisk = \"/guest/shell\"\n\
          cmdline = \"console=hvc0 quiet run={PROGRAM}\"\nmemory = \"128M\"\n{disk}"

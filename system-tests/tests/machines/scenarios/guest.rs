@@ -2,6 +2,7 @@
 
 mod lith;
 pub mod own_kernel;
+mod sve;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -50,6 +51,7 @@ pub fn all() -> Vec<Scenario> {
     ];
     all.extend(lith::all());
     all.extend(own_kernel::all());
+    all.extend(sve::all());
     all
 }
 

@@ -39,6 +39,10 @@ pub struct Registers {
     pub vmpidr: u64,
     /// CNTVOFF_EL2.
     pub counter_offset: u64,
+    /// SVE does not trap, and vectors have so many 128 bits; 0: it traps.
+    pub vector_granules: u8,
+    /// Stands for the Z and P registers.
+    pub vectors: u64,
 }
 
 impl Registers {

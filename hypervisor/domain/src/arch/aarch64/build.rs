@@ -31,6 +31,8 @@ pub struct ArchConfig {
     pub guest_timer: Intid,
     /// The private interrupt of the EL1 physical timer.
     pub physical_timer: Intid,
+    /// SVE with vectors of so many 128 bits, no more than [`machine::vector_granules`]; 0 for none.
+    pub vector_granules: u8,
 }
 
 /// What a toolstack may ask of the architecture's part of a domain (`xen_arch_domainconfig`).
@@ -40,13 +42,16 @@ pub struct ArchRequest {
     pub gic: Option<GicVersion>,
     /// Shared interrupts: 0 to 988.
     pub spis: u32,
+    /// SVE with vectors of so many 128 bits; 0 for none.
+    pub vector_granules: u8,
 }
 
 impl ArchConfig {
     /// That of a domain which finds its interrupt controller and its timers where `machine_model` says; the controller is
-    /// of the machine's version if none is asked for. `ENODEV`: the machine has no such one. `EINVAL`: too many interrupts.
+    /// of the machine's version if none is asked for. `ENODEV`: the machine has no such one. `EINVAL`: too many interrupts, or longer vectors than the
+    /// machine has.
     pub fn standard(request: &ArchRequest) -> Result<Self, Errno> {
-        let &ArchRequest { gic: version, spis } = request;
+        let &ArchRequest { gic: version, spis, vector_granules } = request;
         let native = match machine::gic::virtual_cpu_interface() {
             Some(_) => GicVersion::V2,
             None => GicVersion::V3,
@@ -54,8 +59,12 @@ impl ArchConfig {
         if version.is_some_and(|version| version != native) {
             return Err(Errno::ENODEV);
         }
+        if vector_granules > machine::vector_granules() {
+            return Err(Errno::EINVAL);
+        }
         Ok(ArchConfig {
             gic: Gic::guest(native),
+            vector_granules,
             spis: u16::try_from(spis).ok().filter(|&spis| spis <= MAX_SPIS).ok_or(Errno::EINVAL)?,
             event_ppi: layout::EVENTS,
             guest_timer: layout::TIMER_VIRTUAL,
@@ -111,10 +120,12 @@ impl DomainArch {
         }
         let gic_system_registers = config.gic.version() == GicVersion::V3;
         let geometry = p2m.geometry();
-        let guest = Guest { gic_system_registers, ipa_bits: geometry.bits() as u8 };
+        let sve = config.vector_granules > 0;
+        let guest = Guest { gic_system_registers, ipa_bits: geometry.bits() as u8, sve };
         Ok(DomainArch {
             ids: FilteredIds::new(&machine::id_registers(), &guest),
             gic_system_registers,
+            vector_granules: config.vector_granules,
             guest_timer: config.guest_timer,
             physical_timer: config.physical_timer,
             event_ppi: config.event_ppi,

@@ -62,6 +62,19 @@ fn everything_that_is_understood_is_read() {
 }
 
 #[test]
+fn sve_is_a_flag_or_a_number_of_bits() {
+    use crate::vector_length::VectorLength::{Granules, Longest};
+    let vectors = |property| read_one(domain("d", [property])).unwrap().vectors;
+    assert_eq!(read_one(domain("d", [])).unwrap().vectors, None);
+    assert_eq!((vectors(flag("sve")), vectors(cells("sve", &[0]))), (Some(Longest), None));
+    assert_eq!(vectors(cells("sve", &[256])), Some(Granules(2)));
+    for wrong in [&[100][..], &[4096], &[128, 0]] {
+        let complaint = complaint(domain("d", [cells("sve", wrong)]));
+        assert!(complaint.contains("/chosen/d: `sve` is no"), "{complaint}");
+    }
+}
+
+#[test]
 fn enhanced_has_four_ways_to_be_said() {
     let says = |value: &str| read_one(domain("d", [string("xen,enhanced", value)])).unwrap().enhanced;
     let empty = flag("xen,enhanced");

@@ -2,9 +2,10 @@
 //!
 //! A field is in the tables if its feature works at EL1 and EL0 without an enable bit of EL2 (HCR_EL2, HCRX_EL2,
 //! CPTR_EL2, MDCR_EL2) that we leave clear, if all the state it adds is switched with the vCPU, and if the value
-//! means no more than what we know it to mean. Hidden for these reasons:
+//! means no more than what we know it to mean. SVE is enabled and switched for the domains that are to have it. Hidden for
+//! these reasons:
 //!
-//! - needs an enable: SVE, SME, pointer authentication, MTE, AMU, MPAM, SCXTNUM (CSV2 2), LS64, MOPS, TCR2, SCTLR2,
+//! - needs an enable: SME, pointer authentication, MTE, AMU, MPAM, SCXTNUM (CSV2 2), LS64, MOPS, TCR2, SCTLR2,
 //!   PIE, POE, GCS, THE, FPMR, CMOW, NMI, and the trace, profiling, branch record and performance units;
 //! - state that is not switched: RAS error records, LORegions, breakpoints beyond the two that must exist;
 //! - of use at EL2 and EL3 only: EL3, VHE, nested virtualisation, FWB, EVT, FGT, ECV, TWED, XNX, VMID width, RME. That there is
@@ -29,6 +30,8 @@ pub enum Rule {
     Fixed(u8),
     /// 1 if the guest's interrupt controller has system registers, else 0.
     Gic,
+    /// For a guest that has SVE: the CPU's value, but no more than this. Else 0.
+    Sve(u8),
     /// The widest physical address range that fits the guest physical address space.
     PhysicalRange,
 }
@@ -60,6 +63,13 @@ impl Field {
             Rule::Signed(most) => nibble(signed(host).min(most)),
             Rule::Fixed(value) => value,
             Rule::Gic => guest.gic_system_registers.into(),
+            Rule::Sve(most) => {
+                if guest.sve {
+                    host.min(most)
+                } else {
+                    0
+                }
+            }
             Rule::PhysicalRange => host.min(physical_range(guest.ipa_bits)),
         }
     }
@@ -75,7 +85,7 @@ impl Field {
 }
 
 /// The allowed fields of the register with this [index](super::ids::index). A register that is not here shows nothing:
-/// the unallocated ones, the implementation-defined AFR0 and AFR1, those that describe SVE, SME and FPMR alone, and
+/// the unallocated ones, the implementation-defined AFR0 and AFR1, those that describe SME and FPMR alone, and
 /// the later ones that describe only features which need an enable.
 pub fn allowed(index: usize) -> &'static [Field] {
     let (crm, op2) = (index / 8 + 1, index % 8);
@@ -101,6 +111,7 @@ pub fn allowed(index: usize) -> &'static [Field] {
         (3, 4) => aarch32::PFR2,
         (4, 0) => aarch64::PFR0,
         (4, 1) => aarch64::PFR1,
+        (4, 4) => aarch64::ZFR0,
         (5, 0) => aarch64::DFR0,
         (6, 0) => aarch64::ISAR0,
         (6, 1) => aarch64::ISAR1,
@@ -147,6 +158,10 @@ const fn hazard(low: u32, most: u8) -> Field {
 
 const fn fixed(low: u32, value: u8) -> Field {
     Field { low: low as u8, rule: Rule::Fixed(value) }
+}
+
+const fn sve(low: u32, most: u8) -> Field {
+    Field { low: low as u8, rule: Rule::Sve(most) }
 }
 
 const fn special(low: u32, rule: Rule) -> Field {

@@ -7,4 +7,6 @@ pub struct Guest {
     pub gic_system_registers: bool,
     /// Width of a guest physical address at stage 2, in bits.
     pub ipa_bits: u8,
+    /// It has SVE, if the CPU has.
+    pub sve: bool,
 }

@@ -8,7 +8,7 @@ const EL0: VcpuView = VcpuView { el0: true, ..EL1 };
 const V2: VcpuView = VcpuView { gic_system_registers: false, ..EL1 };
 
 fn ids() -> FilteredIds {
-    let guest = Guest { gic_system_registers: true, ipa_bits: 40 };
+    let guest = Guest { gic_system_registers: true, ipa_bits: 40, sve: false };
     FilteredIds::new(&IdRegisters([0x1111_1111_1111_1112; COUNT]), &guest)
 }
 

@@ -2,14 +2,15 @@
 
 use xenolith_abi::control::Bitmap;
 use xenolith_abi::domctl::{
-    AFFINITY_SOFT, AddressSize, CONTEXT_ONLINE, CacheFlush, DomainSchedulerOp, MaxMem, MaxVcpus,
-    NodeAffinity, PagingMempool, SetLlcColors, VcpuAffinity, VcpuContext, VcpuGuestContext,
+    AFFINITY_SOFT, AddressSize, ArchDomainConfig, CONTEXT_ONLINE, CacheFlush, DomainSchedulerOp, MaxMem,
+    MaxVcpus, NodeAffinity, PagingMempool, SetLlcColors, VcpuAffinity, VcpuContext, VcpuGuestContext,
     VcpuGuestCoreRegs, create_flag, info_flag,
 };
 use xenolith_abi::event::AllocUnbound;
 use xenolith_abi::hvm::HvmParamArgument;
 use xenolith_abi::memory::Reservation;
 use xenolith_abi::multicall::MulticallEntry;
+use xenolith_abi::sysctl::PhysInfo;
 use xenolith_abi::{Errno, Port};
 
 use super::*;
@@ -240,4 +241,22 @@ fn a_load_from_nowhere_is_an_abort_or_all_ones() {
         assert_eq!(machine.regs(cpu).pc == ENTRY + 4, !aborts);
         assert_eq!(machine.next(cpu), Next::Guest);
     }
+}
+
+/// The vectors of SVE are no longer than the machine has, and what was granted is told.
+#[test]
+fn sve_is_given_up_to_what_the_machine_has() {
+    let (mut machine, tools) = Toolstack::new(VERSION_4_20);
+    let with = |sve_vl| CreateDomain { arch: ArchDomainConfig { sve_vl, ..plan().arch }, ..plan() };
+    assert_eq!(tools.create(&mut machine, with(1)), Err(error(Errno::EINVAL)), "a machine without it");
+    sim::set_vector_granules(4);
+    let mut physical = PhysInfo::default();
+    assert_eq!(tools.sysctl(&mut machine, SysctlOp::PhysInfo, &mut physical), 0);
+    assert_eq!(physical.arch_capabilities, 4);
+    for sve_vl in [0, 1, 3, 4] {
+        let id = tools.create(&mut machine, with(sve_vl)).unwrap();
+        assert_eq!(tools.info(&mut machine, id).unwrap().arch.sve_vl, sve_vl);
+    }
+    assert_eq!(tools.create(&mut machine, with(5)), Err(error(Errno::EINVAL)));
+    assert_eq!(machine.audit(), Ok(()));
 }

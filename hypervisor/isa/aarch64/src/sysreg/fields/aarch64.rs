@@ -6,7 +6,7 @@ use arm_sysregs::el1::registers::{
     IdAa64pfr1El1 as Pfr1,
 };
 
-use super::{Field, Rule, fixed, hazard, signed_up_to, special, up_to};
+use super::{Field, Rule, fixed, hazard, signed_up_to, special, sve, up_to};
 
 pub const PFR0: &[Field] = &[
     up_to(Pfr0::EL0_SHIFT, 2), // AArch32 too
@@ -16,6 +16,7 @@ pub const PFR0: &[Field] = &[
     signed_up_to(Pfr0::FP_SHIFT, 1), // half precision
     signed_up_to(Pfr0::ADVSIMD_SHIFT, 1),
     special(Pfr0::GIC_SHIFT, Rule::Gic),
+    sve(Pfr0::SVE_SHIFT, 1),
     up_to(Pfr0::DIT_SHIFT, 1),  // in PSTATE
     up_to(Pfr0::CSV2_SHIFT, 1), // 2 would add SCXTNUM registers
     up_to(Pfr0::CSV3_SHIFT, 1),
@@ -25,6 +26,20 @@ pub const PFR1: &[Field] = &[
     up_to(Pfr1::BT_SHIFT, 1),        // branch targets, under SCTLR_EL1
     up_to(Pfr1::SSBS_SHIFT, 2),      // in PSTATE
     up_to(Pfr1::CSV2_FRAC_SHIFT, 1), // 2 would add SCXTNUM registers
+];
+
+/// What SVE has beside its first version: instructions on the Z and P registers, and no state.
+pub const ZFR0: &[Field] = &[
+    sve(0, 2),  // SVEver: SVE2, SVE2.1
+    sve(4, 2),  // AES, with PMULL
+    sve(16, 1), // BitPerm
+    sve(20, 2), // BF16; EBF16 is in FPCR
+    sve(24, 1), // B16B16
+    sve(32, 1), // SHA3
+    sve(40, 1), // SM4
+    sve(44, 1), // I8MM
+    sve(52, 1), // F32MM
+    sve(56, 1), // F64MM
 ];
 
 pub const DFR0: &[Field] = &[

@@ -3,8 +3,8 @@ use proptest::prelude::*;
 use super::samples::{ALL, CORTEX_A53, CORTEX_A76, MAX};
 use super::*;
 
-const V3: Guest = Guest { gic_system_registers: true, ipa_bits: 40 };
-const V2: Guest = Guest { gic_system_registers: false, ipa_bits: 48 };
+const V3: Guest = Guest { gic_system_registers: true, ipa_bits: 40, sve: false };
+const V2: Guest = Guest { gic_system_registers: false, ipa_bits: 48, sve: false };
 
 fn register(crm: u8, op2: u8) -> Encoding {
     Encoding::new(3, 0, 0, crm, op2)
@@ -19,7 +19,6 @@ fn field(ids: &FilteredIds, (crm, op2, low): (u8, u8, u32)) -> u64 {
 const HIDDEN: &[(u8, u8, u32)] = &[
     (4, 0, 12), // EL3
     (4, 0, 28), // RAS
-    (4, 0, 32), // SVE
     (4, 0, 36), // SEL2
     (4, 0, 40), // MPAM
     (4, 0, 44), // AMU
@@ -31,7 +30,7 @@ const HIDDEN: &[(u8, u8, u32)] = &[
     (4, 1, 28), // RNDR_trap
     (4, 1, 36), // NMI
     (4, 1, 44), // GCS
-    (4, 4, 0),  // SVEver
+    (4, 5, 32), // I16I64 of SME
     (5, 0, 4),  // TraceVer
     (5, 0, 8),  // PMUVer
     (5, 0, 32), // PMSVer
@@ -74,6 +73,19 @@ const HIDDEN: &[(u8, u8, u32)] = &[
     (1, 1, 12), // AArch32 Virtualization
     (1, 2, 24), // AArch32 PerfMon
 ];
+
+const SVE: (u8, u8, u32) = (4, 0, 32);
+
+#[test]
+fn sve_is_shown_to_a_guest_that_has_it() {
+    let shown = |cpu, sve| {
+        let ids = FilteredIds::new(cpu, &Guest { sve, ..V3 });
+        (field(&ids, SVE), ids.get(register(4, 4)).unwrap())
+    };
+    assert_eq!(shown(&MAX, false), (0, 0));
+    assert_eq!(shown(&MAX, true), (1, 0x0110_1101_0011_0021));
+    assert_eq!(shown(&CORTEX_A76, true), (0, 0), "a CPU without it");
+}
 
 #[test]
 fn what_a_cortex_a53_shows() {
@@ -206,14 +218,17 @@ fn any_cpu() -> impl Strategy<Value = IdRegisters> {
 
 proptest! {
     #[test]
-    fn nothing_outside_the_allow_list_leaks(cpu in any_cpu(), gic_system_registers: bool, ipa_bits in 32u8..=52) {
-        let ids = FilteredIds::new(&cpu, &Guest { gic_system_registers, ipa_bits });
+    fn nothing_outside_the_allow_list_leaks(cpu in any_cpu(), gic_system_registers: bool, ipa_bits in 32u8..=52, sve: bool) {
+        let ids = FilteredIds::new(&cpu, &Guest { gic_system_registers, ipa_bits, sve });
         for (index, value) in ids.0.into_iter().enumerate() {
             let mask = fields::allowed(index).iter().fold(0, |mask, field| mask | field.place(0xf));
             prop_assert_eq!(value & !mask, 0);
         }
         for &place in HIDDEN {
             prop_assert_eq!(field(&ids, place), 0);
+        }
+        if !sve {
+            prop_assert_eq!((field(&ids, SVE), ids.get(register(4, 4))), (0, Some(0)));
         }
     }
 
