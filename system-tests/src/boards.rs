@@ -1,6 +1,6 @@
 //! Boards that QEMU has a model of, beside its own `virt`: what differs between them, as data, and the command that boots one.
 //!
-//! QEMU gives them no device tree, so theirs are written here ([`tree`]), as far as the model goes and the scenarios need it.
+//! QEMU gives them no device tree, so theirs are written here (`tree`), as far as the model goes and the scenarios need it.
 
 mod models;
 mod newer;

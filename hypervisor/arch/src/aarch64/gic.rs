@@ -56,6 +56,7 @@ fn gic() -> &'static Driver {
 }
 
 /// Takes over the interrupt controller: all interrupts disabled, the distributor on.
+#[expect(clippy::disallowed_methods, reason = "made at boot")]
 pub fn init(found: &HostGic, cpus: &[Mpidr]) {
     GIC.call_once(|| {
         // SAFETY: the device tree gives these frames as the interrupt controller's, and `mmu` has mapped them.

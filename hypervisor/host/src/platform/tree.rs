@@ -218,7 +218,7 @@ impl<'a, 'p> Place<'a, 'p> {
         }
     }
 
-    /// The nodes right below, with this one above them. Whoever goes down by them goes down [`MAX_DEPTH`] levels at most.
+    /// The nodes right below, with this one above them. Whoever goes down by them goes down `MAX_DEPTH` levels at most.
     pub fn children<'s>(&'s self) -> impl Iterator<Item = Place<'a, 's>> {
         let readable = if self.is_deepest() { 0 } else { usize::MAX };
         self.node.children().take(readable).map(move |node| Place::new(node, Some(self)))

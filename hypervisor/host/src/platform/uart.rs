@@ -39,7 +39,7 @@ pub fn find(tree: &Tree<'_>, name: Option<&str>, gic: Option<u32>) -> Option<Uar
     })
 }
 
-/// As [`find`], for who has neither heap nor locks: the console of a machine that cannot be booted.
+/// As `find`, for who has neither heap nor locks: the console of a machine that cannot be booted.
 #[cold]
 #[inline(never)]
 pub fn early_console(device_tree: &[u8]) -> Option<UartDevice> {

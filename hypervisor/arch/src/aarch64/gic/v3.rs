@@ -34,6 +34,7 @@ fn affinity(mpidr: u64) -> u64 {
 
 impl Interface {
     /// Finds each CPU's redistributor by walking the regions (IHI 0069 §12.10).
+    #[expect(clippy::disallowed_methods, reason = "made at boot")]
     pub fn new(regions: &[Mmio], stride: Option<u64>, mpidrs: &[u64]) -> Self {
         let mut redistributors: Vec<Option<Redistributor>> = mpidrs.iter().map(|_| None).collect();
         for region in regions {
