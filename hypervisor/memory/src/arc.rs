@@ -90,16 +90,27 @@ impl<T> Clone for Arc<T> {
 }
 
 impl<T> Drop for Arc<T> {
+    #[inline]
     fn drop(&mut self) {
-        if self.inner().references.fetch_sub(1, Ordering::Release) != 1 {
-            return;
+        if self.inner().references.fetch_sub(1, Ordering::Release) == 1 {
+            // What others did by their references comes before the end of the value.
+            fence(Ordering::Acquire);
+            // SAFETY: this was the last reference.
+            unsafe { end(self.0) };
         }
-        // What others did by their references comes before the end of the value.
-        fence(Ordering::Acquire);
-        let room = Room(self.0);
-        // SAFETY: this was the last reference; the memory goes back after the value, with `room`.
-        unsafe { core::ptr::drop_in_place(&raw mut (*room.0.as_ptr()).value) };
     }
+}
+
+/// Ends a value and gives its memory back. Out of line, as most references are not the last.
+///
+/// # Safety
+/// Nobody refers to the value any more.
+#[cold]
+#[inline(never)]
+unsafe fn end<T>(inner: NonNull<Inner<T>>) {
+    let room = Room(inner);
+    // SAFETY: by the caller's claim nobody else reaches the value; the memory goes back after it, with `room`.
+    unsafe { core::ptr::drop_in_place(&raw mut (*room.0.as_ptr()).value) };
 }
 
 impl<T> Deref for Arc<T> {

@@ -10,7 +10,7 @@ use crate::parts::io_state::IoState;
 impl DomainRef<'_> {
     /// A load or store of this vCPU, which runs on the calling CPU, at an address where the domain has no memory. `write` is
     /// what is stored.
-    #[inline(always)]
+    #[inline]
     pub fn access(self, id: VcpuId, at: Ipa, size: u8, write: Option<u64>) -> IoState {
         let table = self.addresses.read();
         let Some(found) = table.find(at) else { return IoState::Unhandled };
