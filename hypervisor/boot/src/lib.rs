@@ -7,6 +7,7 @@ extern crate alloc;
 
 mod aarch64;
 mod boot_domains;
+mod end;
 mod first;
 mod load;
 mod machine;

@@ -4,6 +4,7 @@ mod attack;
 mod backend;
 mod bad_input;
 mod boot;
+mod boot_domain;
 mod disk;
 mod domain;
 mod driver;
@@ -20,6 +21,7 @@ use system_tests::harness::Scenario;
 pub fn all() -> Vec<Scenario> {
     [
         boot::all(),
+        boot_domain::all(),
         power::all(),
         domain::all(),
         disk::all(),
