@@ -1,4 +1,4 @@
-//! Physical devices (`public/physdev.h`). Linux reports PCI devices; `ENOSYS` makes it go on alone.
+//! Physical devices (`public/physdev.h`): Linux reports the PCI devices that it finds.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -22,6 +22,18 @@ numbers! {
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct ManagePci {
+    /// Bus.
+    pub bus: u8,
+    /// Device and function.
+    pub devfn: u8,
+}
+
+/// Argument of [`PhysdevOp::PciDeviceRemove`] and [`PhysdevOp::PciDeviceReset`].
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct PciDevice {
+    /// Segment.
+    pub seg: u16,
     /// Bus.
     pub bus: u8,
     /// Device and function.
@@ -55,6 +67,7 @@ mod tests {
     #[test]
     fn layouts() {
         assert_layout!(ManagePci, 2, 1, { bus: 0, devfn: 1 });
+        assert_layout!(PciDevice, 4, 2, { seg: 0, bus: 2, devfn: 3 });
         assert_layout!(PciDeviceAdd, 12, 4, { seg: 0, bus: 2, devfn: 3, flags: 4, physfn_bus: 8 });
     }
 }

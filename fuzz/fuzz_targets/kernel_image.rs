@@ -8,7 +8,16 @@ use xenolith_host::image::{GunzipError, Kernel, Request, place};
 const LIMIT: u64 = 16 << 20;
 
 fuzz_target!(|file: &[u8]| {
-    unpack(&[&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3], file].concat());
+    // A gzip file, as it is and as what an EFI zboot program holds; and one whose header is the input's.
+    let packed = [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3], file].concat();
+    let mut zboot = [0; 64];
+    zboot[..8].copy_from_slice(b"MZ\0\0zimg");
+    zboot[8] = 64;
+    zboot[12..16].copy_from_slice(&(packed.len() as u32).to_le_bytes());
+    zboot[24..28].copy_from_slice(b"gzip");
+    unpack(&[&zboot, packed.as_slice()].concat());
+    unpack(&[&zboot[..8], file].concat());
+    unpack(&packed);
     unpack(file);
 });
 

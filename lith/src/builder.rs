@@ -20,7 +20,9 @@ use xenolith_abi::domctl::{
 };
 use xenolith_abi::hvm::{HvmParam, callback_ppi};
 
-pub use kernel::Files;
+#[cfg(test)]
+pub(crate) use kernel::tests::image as test_kernel;
+pub use kernel::{Files, disk_reader, read_kernel};
 pub use plan::Plan;
 
 use crate::config::{Device, GuestConfig};

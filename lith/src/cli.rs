@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use virtio::config::Format;
 
 /// How long a guest may take to end, in seconds, unless the command line says.
 const TIMEOUT: u32 = 60;
@@ -59,6 +60,8 @@ pub enum Command {
     Pause(Guest),
     /// Let a paused guest go on
     Unpause(Guest),
+    /// Wake a guest that has suspended itself
+    Resume(Guest),
     /// Ask a guest to turn itself off; comes back when its kernel has taken the request
     Shutdown {
         /// Its name or its domain's number
@@ -101,6 +104,26 @@ pub enum Command {
     /// Disks of guests
     #[command(subcommand)]
     Disk(DiskCommand),
+    /// Take the kernel, the ramdisk and the command line out of a disk image that its boot loader would start
+    ExtractKernel {
+        /// The image
+        image: PathBuf,
+        /// Where the files `kernel`, `ramdisk` and `cmdline` are to be written
+        folder: PathBuf,
+        /// Format of the image: raw, the default if its bytes do not say otherwise, or qcow2
+        #[arg(long, value_parser = format)]
+        format: Option<Format>,
+        /// The boot loader's entry, by its ID or title, in place of the one that it starts by itself
+        #[arg(long)]
+        entry: Option<String>,
+    },
+    /// Unpack a kernel, for who takes plain ones only: gzip, zstd or EFI zboot in, arm64 Image out
+    UnpackKernel {
+        /// The kernel as it came
+        file: PathBuf,
+        /// Where the plain kernel is to be written
+        image: PathBuf,
+    },
     /// Print a shell's completion script
     Completion {
         /// The shell
@@ -109,6 +132,9 @@ pub enum Command {
     /// Look after one guest; `lith create` starts it
     #[command(hide = true)]
     Monitor,
+    /// Read kernel and ramdisk from a guest's disk; the monitor starts it
+    #[command(hide = true)]
+    ReadBootDisk,
 }
 
 impl Command {
@@ -125,14 +151,24 @@ impl Command {
             | Command::Attach(_)
             | Command::Pause(_)
             | Command::Unpause(_)
+            | Command::Resume(_)
             | Command::Shutdown { .. }
             | Command::Reboot { .. }
             | Command::Reset(_)
             | Command::Destroy(_)
+            | Command::ExtractKernel { .. }
+            | Command::UnpackKernel { .. }
             | Command::Completion { .. }
-            | Command::Monitor => false,
+            | Command::Monitor
+            | Command::ReadBootDisk => false,
         }
     }
+}
+
+/// A format of disk images, by its name.
+fn format(name: &str) -> Result<Format, String> {
+    let known = [Format::Raw, Format::Qcow2].into_iter().find(|format| format.name() == name);
+    known.ok_or_else(|| "raw and qcow2 are known".into())
 }
 
 impl Cli {
@@ -214,9 +250,15 @@ mod tests {
             assert!(checked(&format!("lith --json {line}")).is_ok(), "{line}");
             assert!(checked(&format!("lith {line} --json")).is_ok(), "{line}");
         }
-        for line in
-            ["pause web", "reset web", "console web", "shutdown --all", "completion bash", "autostart"]
-        {
+        for line in [
+            "pause web",
+            "reset web",
+            "console web",
+            "shutdown --all",
+            "completion bash",
+            "autostart",
+            "unpack-kernel a b",
+        ] {
             let error = checked(&format!("lith {line} --json")).unwrap_err();
             assert!(error.exit_code() == 2 && error.to_string().contains("--json is for"), "{error}");
             assert!(checked(&format!("lith {line}")).is_ok(), "{line}");

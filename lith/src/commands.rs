@@ -9,9 +9,11 @@ mod devices;
 mod disks;
 mod domains;
 mod end;
+mod extract;
 mod info;
 mod messages;
 mod terminal;
+mod unpack;
 
 use std::path::Path;
 use std::time::Duration;
@@ -32,12 +34,18 @@ pub fn run(cli: Cli) -> Result<()> {
     let json = cli.json;
     match cli.command {
         Command::Completion { shell } => completion::print(shell),
+        Command::ExtractKernel { image, folder, format, entry } => {
+            extract::run(&image, &folder, format, entry)
+        }
+        Command::UnpackKernel { file, image } => unpack::run(&file, &image),
         Command::Monitor => monitor::main(),
+        Command::ReadBootDisk => bootdisk::process::serve(),
         Command::Create { file, paused, console } => create::run(&registry()?, &file, paused, console, json),
         Command::List => domains::list(&RealXen::open()?, &registry()?, json),
         Command::Console(guest) => console::run(&RealXen::open()?, &registry()?, &guest.guest),
         Command::Attach(guest) => create::attach(&RealXen::open()?, &registry()?, &guest.guest),
         Command::Pause(guest) => control::pause(&RealXen::open()?, &registry()?, &guest.guest),
+        Command::Resume(guest) => control::resume(&RealXen::open()?, &registry()?, &guest.guest),
         Command::Unpause(guest) => control::unpause(&RealXen::open()?, &registry()?, &guest.guest),
         Command::Shutdown { guest: Some(guest), wait, timeout, .. } => {
             let wait = wait.then(|| seconds(timeout));

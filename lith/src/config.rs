@@ -4,6 +4,7 @@
 //! range is an error that names file, line and key. `docs/lith.md` lists the keys.
 
 mod backend;
+mod boot;
 mod disk;
 mod error;
 mod kinds;
@@ -12,11 +13,12 @@ mod size;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 pub use backend::Backend;
+pub use boot::Boot;
 pub use disk::Disk;
 pub use error::ConfigError;
 pub use kinds::{Device, Devices};
@@ -36,7 +38,7 @@ const MEMORY_UNIT: u64 = 1 << 20;
 /// The longest name.
 const MAX_NAME: usize = 32;
 /// The longest command line that Linux takes on arm64 (`COMMAND_LINE_SIZE`, with its end).
-const MAX_COMMAND_LINE: usize = 2047;
+pub const MAX_COMMAND_LINE: usize = 2047;
 
 /// What to do when a guest ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,11 +70,10 @@ impl Action {
 pub struct GuestConfig {
     /// By what it is called.
     pub name: String,
-    /// Its kernel: an arm64 `Image`, plain or compressed with gzip or zstd, or an EFI program that holds it so (zboot).
-    pub kernel: PathBuf,
-    /// Its initial ramdisk.
-    pub ramdisk: Option<PathBuf>,
-    /// Its kernel's command line.
+    /// Where its kernel comes from.
+    #[serde(flatten)]
+    pub boot: Boot,
+    /// Its kernel's command line; behind that of the boot loader's entry, if the kernel comes from the disk.
     pub cmdline: String,
     /// Bytes of RAM.
     pub memory: u64,
@@ -92,8 +93,8 @@ pub struct GuestConfig {
     pub on_crash: Action,
 }
 
-/// Keys before those of devices.
-const HEAD: [&str; 6] = ["name", "kernel", "ramdisk", "cmdline", "memory", "vcpus"];
+/// Keys before those of devices, behind where the kernel comes from.
+const HEAD: [&str; 4] = ["name", "cmdline", "memory", "vcpus"];
 /// Keys behind them.
 const TAIL: [&str; 4] = ["autostart", "on_poweroff", "on_reboot", "on_crash"];
 
@@ -116,24 +117,23 @@ impl GuestConfig {
     /// As [`GuestConfig::read`].
     pub fn parse(file: &Path, text: &str) -> Result<GuestConfig, ConfigError> {
         let (source, root) = reader::parse(file, text)?;
-        let keys = [HEAD.as_slice(), Devices::KEYS, &TAIL].concat();
+        let keys = [HEAD.as_slice(), Boot::KEYS, Devices::KEYS, &TAIL].concat();
         let table = Table::root(&source, &root, &keys)?;
         let folder = file.parent().unwrap_or(Path::new(""));
-        let config = GuestConfig {
+        let vcpus = table.number("vcpus", 1, MAX_VCPUS)?.unwrap_or(1);
+        let devices = Devices::read(&table, vcpus)?;
+        Ok(GuestConfig {
             name: name(&table, file)?,
-            kernel: path(&table, folder, "kernel")?.ok_or_else(|| table.missing("kernel"))?,
-            ramdisk: path(&table, folder, "ramdisk")?,
+            boot: Boot::read(&table, folder, &devices)?,
             cmdline: cmdline(&table)?,
             memory: memory(&table)?,
-            vcpus: table.number("vcpus", 1, MAX_VCPUS)?.unwrap_or(1),
-            devices: Devices::default(),
+            vcpus,
+            devices,
             autostart: table.bool("autostart")?.unwrap_or(false),
             on_poweroff: action(&table, "on_poweroff", Action::Destroy)?,
             on_reboot: action(&table, "on_reboot", Action::Restart)?,
             on_crash: action(&table, "on_crash", Action::Destroy)?,
-        };
-        let devices = Devices::read(&table, config.vcpus)?;
-        Ok(GuestConfig { devices, ..config })
+        })
     }
 }
 
@@ -178,14 +178,6 @@ pub fn check_name(name: &str) -> Result<(), &'static str> {
 pub const NAMELESS: &str = "domain-";
 /// What the control domain is called where a domain is named.
 pub const CONTROL_DOMAIN: &str = "control";
-
-fn path(table: &Table<'_>, folder: &Path, key: &'static str) -> Result<Option<PathBuf>, ConfigError> {
-    let Some(text) = table.text(key)? else { return Ok(None) };
-    if text.is_empty() || text.contains('\0') {
-        return Err(table.bad(key, "must be a path"));
-    }
-    Ok(Some(folder.join(text)))
-}
 
 fn cmdline(table: &Table<'_>) -> Result<String, ConfigError> {
     let cmdline = table.text("cmdline")?.unwrap_or_default();

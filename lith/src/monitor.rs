@@ -17,6 +17,6 @@ mod report;
 mod run;
 
 pub use command::{Answer, Command, line};
-pub use ending::End;
+pub use ending::{End, State};
 pub use process::main;
 pub use report::{Order, Report};

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use lith::config::{Action, Backend, GuestConfig};
+use lith::config::{Action, Backend, Boot, GuestConfig};
 use virtio::config::Format;
 
 fn root() -> PathBuf {
@@ -37,7 +37,8 @@ fn each_feature_has_an_example() {
     let has = |what: &str, feature: &dyn Fn(&GuestConfig) -> bool| {
         assert!(guests.iter().any(feature), "no example has {what}");
     };
-    has("a ramdisk", &|guest| guest.ramdisk.is_some());
+    has("a ramdisk", &|guest| matches!(&guest.boot, Boot::Files { ramdisk: Some(_), .. }));
+    has("a kernel of its own", &|guest| matches!(guest.boot, Boot::Disk { .. }));
     has("a command line", &|guest| !guest.cmdline.is_empty());
     has("a start with the machine", &|guest| guest.autostart);
     has("several vCPUs", &|guest| guest.vcpus > 1);

@@ -1,7 +1,7 @@
 //! The process of one device.
 //!
 //! It opens everything, makes the ioreq server, gives its rights up, and only then looks at the image and at what the
-//! guest says. It ends when its standard input does: with its slot, or with its supervisor.
+//! guest says. It ends when its standard input does, with its slot or with its supervisor, or when a signal tells it to.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use crate::event_loop::{EventLoop, run as run_loop};
 use crate::job::Job;
 use crate::kinds;
 use crate::report::{Report, tell};
+use crate::stop::{StopSignal, TOLD};
 
 /// The guest can misuse its queues at any rate; the log hears of the first few times.
 const WARNINGS: u32 = 10;
@@ -28,7 +29,7 @@ const WARNINGS: u32 = 10;
 const PATIENCE: Duration = Duration::from_secs(8);
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves a slot, or the job that a text describes, until standard input ends.
+/// Serves a slot, or the job that a text describes, until standard input ends or a signal comes.
 ///
 /// # Errors
 /// It cannot be served, or no more; the supervisor was told why.
@@ -44,6 +45,8 @@ pub fn run(slot: Option<u32>, text: Option<&str>) -> Result<()> {
 }
 
 fn serve(slot: Option<u32>, text: Option<&str>) -> Result<()> {
+    // First: from here on there is a server that ends in order.
+    let signal = StopSignal::new().context("cannot listen to signals")?;
     let job = text.map(Job::from_text).transpose()?;
     let privcmd = Arc::new(Privcmd::open()?);
     let mut job = match (job, slot) {
@@ -83,8 +86,12 @@ fn serve(slot: Option<u32>, text: Option<&str>) -> Result<()> {
     Report::Ready(format!("{text} to guest {}", job.guest.0)).send();
     let (server, job) = (&mut server, &job);
     let mut work = Work { server, mmio: &mut mmio, job, broken: None, warnings_left: WARNINGS };
-    run_loop(&mut work, std::io::stdin().as_fd())?;
+    run_loop(&mut work, [std::io::stdin().as_fd(), signal.fd()])?;
     mmio.transport.quiesce();
+    if signal.is_given() {
+        // Of a device whose slot is gone nobody wants to hear it.
+        Report::Failed(TOLD.into()).send();
+    }
     if let Some(summary) = mmio.transport.device().summary() {
         log::info!("{}: {summary}", job.name);
     }

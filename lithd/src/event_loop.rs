@@ -40,18 +40,18 @@ pub trait EventLoop {
     fn events(&self) -> (BorrowedFd<'_>, Option<BorrowedFd<'_>>);
 }
 
-/// Does what there is to do until `stop` is readable or closed.
+/// Does what there is to do until one of `stops` is readable or closed.
 ///
 /// # Errors
 /// The guest cannot be served any more.
-pub fn run(handler: &mut impl EventLoop, stop: BorrowedFd<'_>) -> Result<()> {
+pub fn run(handler: &mut impl EventLoop, stops: [BorrowedFd<'_>; 2]) -> Result<()> {
     let begun = Instant::now();
     let mut adaptive = AdaptivePoll::new(begun.elapsed());
     loop {
         let quiet = busy_poll(handler, &mut adaptive, begun)?;
         // While the guest is busy nothing is waited for: it is only seen whether to stop.
         let more = !quiet || handler.arm_notifications()?;
-        if wait(handler, stop, more)? {
+        if wait(handler, stops, more)? {
             return Ok(());
         }
         // Measured first: the guest was quiet until the event came, not until its accesses are answered.
@@ -86,10 +86,12 @@ fn busy_poll(handler: &mut impl EventLoop, adaptive: &mut AdaptivePoll, begun: I
 }
 
 /// Waits for something to do, unless there is `more` already. Returns whether to stop.
-fn wait(handler: &impl EventLoop, stop: BorrowedFd<'_>, more: bool) -> Result<bool> {
+fn wait(handler: &impl EventLoop, stops: [BorrowedFd<'_>; 2], more: bool) -> Result<bool> {
     let (accesses, device) = handler.events();
+    let [first, second] = stops;
     let mut files = [
-        PollFd::from_borrowed_fd(stop, PollFlags::IN),
+        PollFd::from_borrowed_fd(first, PollFlags::IN),
+        PollFd::from_borrowed_fd(second, PollFlags::IN),
         PollFd::from_borrowed_fd(accesses, PollFlags::IN),
         // Where nothing is to be waited for, the same once more.
         PollFd::from_borrowed_fd(device.unwrap_or(accesses), PollFlags::IN),
@@ -99,7 +101,7 @@ fn wait(handler: &impl EventLoop, stop: BorrowedFd<'_>, more: bool) -> Result<bo
         // A ring whose thread is asked to look for completions ends the wait like a signal. The sign to stop is
         // anything that comes back for its file: a pipe that its other end has closed answers with POLLHUP only
         // (poll(2)).
-        Ok(_) | Err(Errno::INTR) => Ok(files.first().is_some_and(|stop| !stop.revents().is_empty())),
+        Ok(_) | Err(Errno::INTR) => Ok(files.iter().take(stops.len()).any(|stop| !stop.revents().is_empty())),
         Err(error) => Err(error).context("cannot wait for events"),
     }
 }

@@ -16,46 +16,13 @@ mod logger;
 mod process;
 mod report;
 mod serve;
+mod stop;
 mod store;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-
-#[derive(Parser)]
-#[command(
-    version,
-    about,
-    after_help = "lithd runs as root in the domain that has the images. `lith create` in the \
-    control domain makes the slots that `lithd serve` serves, and `xl create` the disks of `lithd xenstore`."
-)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Serve this domain's device slots until stopped.
-    Serve,
-    /// Serve the virtio disks that xl gives this domain, until stopped.
-    Xenstore {
-        /// Where the files are that name the images of devices of the kind `virtio=`, which name none themselves.
-        #[arg(long, default_value = "/etc/lithd")]
-        disks: PathBuf,
-    },
-    /// Serve one device; the others start this.
-    #[command(hide = true)]
-    Device {
-        /// The number of its slot.
-        #[arg(long, conflicts_with = "job", required_unless_present = "job")]
-        slot: Option<u32>,
-        /// What to serve, without a slot.
-        #[arg(long)]
-        job: Option<String>,
-    },
-}
+use clap::Parser;
+use lithd::cli::{Arguments, Command};
 
 fn main() -> ExitCode {
     logger::start();

@@ -18,9 +18,12 @@ use crate::kinds;
 
 use crate::process::{Child, ChildEvent};
 use crate::report::tell;
+use crate::stop::{StopSignal, TOLD};
 
 /// How often to look for changes that nobody announces.
 const INTERVAL: Duration = Duration::from_millis(200);
+/// How often to look whether processes have ended that were told to.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Serves until it is stopped.
 ///
@@ -32,6 +35,7 @@ pub fn run() -> Result<()> {
         slots.features()? & FEATURE_SLOTS != 0,
         "the hypervisor has no device slots: it is not Xenolith, or one without them"
     );
+    let signal = StopSignal::new().context("cannot listen to signals")?;
     let watch = Watch::new()?;
     log::info!("serves the device slots of this domain");
     let mut supervisor = Supervisor { slots, children: BTreeMap::new(), settled: BTreeSet::new() };
@@ -39,8 +43,13 @@ pub fn run() -> Result<()> {
         if let Err(error) = supervisor.reconcile() {
             log::warn!("{}; tries again at the next change", tell(&error));
         }
-        supervisor.wait(&watch)?;
+        supervisor.wait(&watch, &signal)?;
         supervisor.drain_events();
+        if signal.is_given() {
+            log::info!("{TOLD}");
+            supervisor.stop();
+            return Ok(());
+        }
         // Before the slots are listed again: a change after this signals anew.
         watch.drain()?;
     }
@@ -140,9 +149,10 @@ impl Supervisor {
     }
 
     /// Waits until slots change or a process says something.
-    fn wait(&self, watch: &Watch) -> Result<()> {
+    fn wait(&self, watch: &Watch, signal: &StopSignal) -> Result<()> {
         let mut fds: Vec<BorrowedFd<'_>> = self.children.values().filter_map(Child::pipe).collect();
         fds.extend(watch.fd());
+        fds.push(signal.fd());
         let mut files: Vec<_> = fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
         // Without the interrupt, and while processes come to their end, there is only looking.
         let ends = self.children.values().any(Child::is_ending);
@@ -150,6 +160,26 @@ impl Supervisor {
         match poll(&mut files, limit.as_ref()) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(error).context("cannot wait for events"),
+        }
+    }
+
+    /// Ends all processes in order, and says so of each slot that one served.
+    fn stop(&mut self) {
+        let served: Vec<u32> = self.children.keys().copied().collect();
+        self.children.values_mut().for_each(Child::stop);
+        // One that does not end is killed after a while (`Child::drain_events`).
+        while !self.children.is_empty() {
+            self.drain_events();
+            std::thread::sleep(PAUSE);
+        }
+        // Of a slot on which its process has reported for the last time there is nothing more to say.
+        let slots = self.slots.list().unwrap_or_default();
+        for slot in slots.iter().filter(|slot| served.contains(&slot.number)) {
+            match slot.state {
+                Some(SlotState::Ready) => self.report(slot.number, SlotState::Gone, TOLD),
+                Some(SlotState::Waiting) => self.report(slot.number, SlotState::Failed, TOLD),
+                _ => (),
+            }
         }
     }
 

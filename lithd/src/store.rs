@@ -23,6 +23,7 @@ use rustix::io::Errno;
 use xenstore::{Client, Error, Event, Nodes};
 
 use crate::report::tell;
+use crate::stop::{StopSignal, TOLD};
 use devices::Devices;
 use permit::Permits;
 use place::{Kind, Place};
@@ -40,6 +41,7 @@ const RELEASES: &str = "releases";
 /// # Errors
 /// There is no store, or what this domain needs is missing.
 pub fn run(disks: PathBuf) -> Result<()> {
+    let signal = StopSignal::new().context("cannot listen to signals")?;
     let mut store = Client::open()?;
     let own = own_domain(&mut store)?;
     let permits = Permits::open()?;
@@ -47,10 +49,11 @@ pub fn run(disks: PathBuf) -> Result<()> {
     let mut supervisor = Supervisor { own, devices, permits };
     log::info!("serves the virtio disks that xenstore gives to domain {}", own.0);
     loop {
-        match supervisor.serve(&mut store) {
+        match supervisor.serve(&mut store, &signal) {
             Err(error) if error.downcast_ref::<Error>().is_some_and(Error::is_loss) => {
                 log::warn!("{}; tries again", tell(&error));
-                store = supervisor.find_store();
+                let Some(found) = supervisor.find_store(&signal) else { return Ok(()) };
+                store = found;
                 log::info!("there is a xenstore again");
             }
             result => return result,
@@ -73,8 +76,8 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    /// Serves with one connection to the store, until that is lost.
-    fn serve(&mut self, store: &mut Client) -> Result<()> {
+    /// Serves with one connection to the store, until that is lost or a signal comes.
+    fn serve(&mut self, store: &mut Client, signal: &StopSignal) -> Result<()> {
         self.watch(store)?;
         // Whatever happened before the watches were there.
         self.look_at_all(store)?;
@@ -83,7 +86,11 @@ impl Supervisor {
                 self.follow(store, &event)?;
             }
             self.devices.drain_events(Some(store))?;
-            self.wait(store)?;
+            self.wait(store, signal)?;
+            if signal.is_given() {
+                log::info!("{TOLD}");
+                return Ok(self.devices.stop(Some(store))?);
+            }
         }
     }
 
@@ -122,13 +129,13 @@ impl Supervisor {
     }
 
     /// Waits until the store or a process says something, or may have.
-    fn wait(&self, store: &Client) -> Result<()> {
+    fn wait(&self, store: &Client, signal: &StopSignal) -> Result<()> {
         // What came during a request is read already: the descriptor would not tell of it.
         if store.has_events() {
             return Ok(());
         }
         let mut fds: Vec<BorrowedFd<'_>> = self.devices.pipes().collect();
-        fds.push(store.fd());
+        fds.extend([store.fd(), signal.fd()]);
         let mut files: Vec<_> = fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
         let limit = self.devices.has_ending().then(|| Timespec::try_from(INTERVAL).ok()).flatten();
         match poll(&mut files, limit.as_ref()) {
@@ -137,14 +144,19 @@ impl Supervisor {
         }
     }
 
-    /// Waits for a store to come back. The processes serve on meanwhile.
-    fn find_store(&mut self) -> Client {
+    /// Waits for a store to come back. The processes serve on meanwhile; `None` once they have ended, as a signal tells.
+    fn find_store(&mut self, signal: &StopSignal) -> Option<Client> {
         loop {
             thread::sleep(INTERVAL);
+            if signal.is_given() {
+                // Without a store there is nothing that can be lost.
+                let _ = self.devices.stop(None);
+                return None;
+            }
             // Without a store there is nothing that can be lost.
             let _ = self.devices.drain_events(None);
             if let Ok(store) = Client::open() {
-                return store;
+                return Some(store);
             }
         }
     }

@@ -2,11 +2,15 @@
 
 use core::fmt;
 
+use crate::compression::Compression;
+use crate::zboot;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 /// "ARM\x64".
 const MAGIC: u32 = 0x644d_5241;
+/// Where it stands.
+const MAGIC_AT: usize = 0x38;
 /// What an image's base is aligned to.
 const BASE_ALIGNMENT: u64 = 2 << 20;
 /// A kernel is not larger than this; a header that says so is wrong.
@@ -55,6 +59,12 @@ pub struct ImageHeader {
 pub enum ImageError {
     /// Fewer bytes than a header.
     TooShort(usize),
+    /// It is the ELF file that a kernel's build makes first.
+    Elf,
+    /// It is an EFI zboot program (`zboot`) where a plain kernel is asked for.
+    Zboot,
+    /// It is compressed.
+    Compressed(Compression),
     /// No magic number where it belongs.
     BadMagic(u32),
     /// The kernel is big-endian.
@@ -75,9 +85,9 @@ impl ImageHeader {
     ///
     /// [`ImageError`] says why this is no kernel.
     pub fn read(image: &[u8]) -> Result<ImageHeader, ImageError> {
-        let (raw, _) = Raw::read_from_prefix(image).map_err(|_| ImageError::TooShort(image.len()))?;
+        let (raw, _) = Raw::read_from_prefix(image).map_err(|_| foreign(image))?;
         if raw.magic.get() != MAGIC {
-            return Err(ImageError::BadMagic(raw.magic.get()));
+            return Err(foreign(image));
         }
         let flags = raw.flags.get();
         if flags & 1 != 0 {
@@ -107,11 +117,41 @@ impl ImageHeader {
     }
 }
 
+/// What is wrong with a file that has no header.
+fn foreign(file: &[u8]) -> ImageError {
+    if let Some(compression) = Compression::of(file) {
+        return ImageError::Compressed(compression);
+    }
+    if file.starts_with(b"\x7fELF") {
+        return ImageError::Elf;
+    }
+    if file.get(4..).is_some_and(|rest| rest.starts_with(&zboot::MAGIC)) {
+        return ImageError::Zboot;
+    }
+    match file.get(MAGIC_AT..).and_then(|rest| rest.first_chunk()) {
+        Some(word) if file.len() >= ImageHeader::SIZE => ImageError::BadMagic(u32::from_le_bytes(*word)),
+        _ => ImageError::TooShort(file.len()),
+    }
+}
+
 impl fmt::Display for ImageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ImageError::TooShort(size) => {
                 write!(f, "it has {size} bytes, less than the header of an arm64 Image")
+            }
+            ImageError::Elf => write!(
+                f,
+                "it is an ELF file (vmlinux): take the vmlinuz of the same kernel, or what `objcopy -O binary` makes of it"
+            ),
+            ImageError::Zboot => {
+                write!(f, "it is an EFI zboot kernel, compressed once more, which is one time too many")
+            }
+            ImageError::Compressed(how) => {
+                write!(
+                    f,
+                    "it is compressed by {how}, which is not undone here: `{how} -d` makes a plain kernel of it"
+                )
             }
             ImageError::BadMagic(word) => {
                 write!(f, "it is no arm64 Image: {word:#010x} stands where \"ARM\\x64\" belongs (byte 0x38)")
@@ -168,6 +208,27 @@ mod tests {
         assert_eq!(ImageHeader::read(&image(0, 0, 1)), Err(ImageError::BigEndian));
         assert_eq!(ImageHeader::read(&image(2 << 20, 0, 0)), Err(ImageError::BadOffset(2 << 20)));
         assert_eq!(ImageHeader::read(&image(0, u64::MAX, 0)), Err(ImageError::BadSize(u64::MAX)));
+    }
+
+    #[test]
+    fn files_of_other_forms_are_told_with_what_helps() {
+        for (start, words) in [
+            (&b"\x7fELF"[..], ["vmlinux", "objcopy"]),
+            (b"\x28\xb5\x2f\xfd", ["zstd", "`zstd -d`"]),
+            (b"\xfd7zXZ\0", ["xz", "`xz -d`"]),
+            (b"MZ\0\0zimg", ["EFI zboot", "once more"]),
+        ] {
+            for size in [start.len(), 100] {
+                let mut file = start.to_vec();
+                file.resize(size, 0);
+                let said = std::format!("{}", ImageHeader::read(&file).unwrap_err());
+                assert!(words.iter().all(|word| said.contains(word)), "{said}");
+            }
+        }
+        // An `Image` may begin with any instruction.
+        let mut odd = image(0, 0x1000, 0xa);
+        odd[..4].copy_from_slice(b"\x7fELF");
+        assert!(ImageHeader::read(&odd).is_ok());
     }
 
     proptest! {

@@ -11,6 +11,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod compression;
 pub mod gic;
 pub mod image;
 pub mod layout;
@@ -18,6 +19,7 @@ pub mod placement;
 mod region;
 mod regions;
 pub mod tree;
+pub mod zboot;
 
 pub use region::Region;
 pub use regions::extended_regions;

@@ -35,6 +35,8 @@ pub struct Assets {
     pub lith: PathBuf,
     /// Our kernel that does all that a kernel should not.
     pub hostile: PathBuf,
+    /// The example of a guest without an operating system.
+    pub bare_guest: PathBuf,
     /// The folder for what tests leave behind.
     pub output: PathBuf,
 }
@@ -54,7 +56,9 @@ impl Assets {
         fs::write(&hostile, image::pack(&fs::read(elf)?)?.0)?;
         let lithd = programs::build(Target::Domain, "lithd", "lithd")?;
         let lith = programs::build(Target::Domain, "lith", "lith")?;
-        guests::prepare(&output, &guest_tests, &lithd, &lith, &hostile)?;
+        // Its build leaves the image, and no ELF file.
+        let bare_guest = programs::build(Target::Hypervisor, "bare-guest", "bare-guest")?;
+        guests::prepare(&output, &guest_tests, &lithd, &lith, [&hostile, &bare_guest])?;
         let hypervisor = match env::var_os(OTHER_IMAGE) {
             Some(other) => PathBuf::from(other),
             None => {
@@ -63,7 +67,7 @@ impl Assets {
             }
         };
         let options = env::var(OTHER_OPTIONS).unwrap_or_default();
-        Ok(Self { hypervisor, options, guest_tests, lithd, lith, hostile, output })
+        Ok(Self { hypervisor, options, guest_tests, lithd, lith, hostile, bare_guest, output })
     }
 
     /// The hypervisor without I/O forwarding, which one test needs: it is built when that runs.

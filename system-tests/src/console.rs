@@ -11,14 +11,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use testbed::qemu::{HALTS, PANICS};
 
 /// How long a machine may say nothing at all. Only a hang takes that long.
 const SILENCE: Duration = Duration::from_secs(120);
 /// How long a machine may talk without saying what a test waits for.
 const PATIENCE: Duration = Duration::from_secs(600);
-
-/// Words after which nothing that a test waits for can still come, unless it waits for them.
-const FATAL: [&str; 4] = ["Kernel panic - not syncing", "hypervisor panic", "hypervisor fault", "Xen BUG at"];
 
 /// Both directions of a machine's serial line.
 pub struct Console {
@@ -93,7 +91,7 @@ impl Console {
 
     /// Waits for the first of `words` to appear and moves the cursor behind it.
     ///
-    /// Fails when the machine ends, panics or hangs first.
+    /// Fails when the machine ends, panics, halts or hangs first.
     pub fn expect_any(&mut self, words: &[&str]) -> Result<Match> {
         let start = Instant::now();
         let mut text = self.received.lock();
@@ -107,7 +105,7 @@ impl Console {
                 self.cursor += at + words[which].len();
                 return Ok(Match { which, before });
             }
-            if let Some(fatal) = fatal_line(new) {
+            if let Some(fatal) = line_with(new, &[PANICS.as_slice(), &HALTS].concat()) {
                 bail!("waited for {words:?} but the machine said {fatal:?}");
             }
             if text.closed {
@@ -118,10 +116,15 @@ impl Console {
     }
 
     /// Waits until the machine has closed its console, and returns all that came since the cursor.
+    ///
+    /// Fails when it halts or hangs instead.
     pub fn rest(&mut self) -> Result<String> {
         let start = Instant::now();
         let mut text = self.received.lock();
         while !text.closed {
+            if let Some(halt) = line_with(&text.bytes[self.cursor..], &HALTS) {
+                bail!("the machine was to end but said {halt:?}");
+            }
             text = self.received.wait(text, start).context("the machine was to end")?;
         }
         let rest = String::from_utf8_lossy(&text.bytes[self.cursor..]).into_owned();
@@ -146,9 +149,9 @@ impl Console {
     }
 }
 
-/// The first whole line of `text` after which nothing good can come.
-fn fatal_line(text: &[u8]) -> Option<String> {
-    let at = FATAL.iter().filter_map(|fatal| find(text, fatal.as_bytes())).min()?;
+/// The first whole line of `text` that has one of these words, from there on.
+fn line_with(text: &[u8], words: &[&str]) -> Option<String> {
+    let at = words.iter().filter_map(|word| find(text, word.as_bytes())).min()?;
     let line = text[at..].split_inclusive(|&byte| byte == b'\n').next()?;
     line.ends_with(b"\n").then(|| String::from_utf8_lossy(line).trim_end().to_string())
 }
@@ -162,10 +165,21 @@ mod tests {
     use super::*;
 
     fn console(said: &'static str) -> Console {
+        console_of(said.as_bytes())
+    }
+
+    fn console_of(output: impl Read + Send + 'static) -> Console {
         let log = std::env::temp_dir().join(format!("console-{:?}.log", thread::current().id()));
-        let console = Console::new(said.as_bytes(), std::io::sink(), &log).unwrap();
+        let console = Console::new(output, std::io::sink(), &log).unwrap();
         std::fs::remove_file(log).unwrap();
         console
+    }
+
+    /// A machine that says this, and then stands still for as long as the other end is kept.
+    fn halting(said: &str) -> (Console, std::io::PipeWriter) {
+        let (output, mut machine) = std::io::pipe().unwrap();
+        machine.write_all(said.as_bytes()).unwrap();
+        (console_of(output), machine)
     }
 
     #[test]
@@ -190,5 +204,24 @@ mod tests {
         let error = console.expect("login").unwrap_err();
         assert!(error.to_string().contains("Kernel panic"));
         console.expect("Kernel panic").unwrap();
+    }
+
+    #[test]
+    fn a_halt_ends_the_wait_at_once() {
+        let said =
+            "(xenolith) error: there is no first domain\n(xenolith) error: nothing can be booted; halted\n";
+        let (mut console, _machine) = halting(said);
+        let error = console.expect("login").unwrap_err();
+        assert!(error.to_string().contains("nothing can be booted; halted"), "{error}");
+        let error = console.rest().unwrap_err();
+        assert!(error.to_string().contains("nothing can be booted; halted"), "{error}");
+        console.expect("; halted").unwrap();
+    }
+
+    #[test]
+    fn a_machine_that_panics_may_still_end() {
+        let (mut console, machine) = halting("Kernel panic - not syncing: no init\n");
+        drop(machine);
+        assert!(console.rest().unwrap().contains("no init"));
     }
 }

@@ -128,7 +128,7 @@ pub(crate) fn prepare(
     guest_tests: &Path,
     lithd: &Path,
     lith: &Path,
-    bare: &Path,
+    [bare, bare_guest]: [&Path; 2],
 ) -> Result<()> {
     for series in Series::ALL {
         let kernel = Kernel::fetch(series)?;
@@ -142,17 +142,19 @@ pub(crate) fn prepare(
         fs::write(&ramdisk, roles::guest(&busybox, Some(&modules))?.to_cpio()?)?;
         let guest = roles::Guest {
             kernel: kernel.image(),
-            ramdisk,
+            ramdisk: Some(ramdisk),
             bootargs: "console=hvc0 quiet".into(),
             memory_mib: 160,
             vcpus: 1,
+            disks: 1,
         };
-        let mut control = roles::control(base()?, lith, &guest)?;
+        let mut control = roles::control(base()?, lith, &guest, &[guest.description()])?;
         control.file("bin/rounds", 0o755, ROUNDS_SCRIPT.into());
         control.file("guest/tiny", 0o644, tiny_kernel(&WAITS));
         control.file("guest/spins", 0o644, tiny_kernel(&SPINS));
         control.file("guest/crashes", 0o644, tiny_kernel(&CRASHES));
         control.file("guest/bare", 0o644, fs::read(bare)?);
+        control.file("guest/bare-guest", 0o644, fs::read(bare_guest)?);
         control.file("guest/shell", 0o644, base()?.to_cpio()?);
         control.file("bin/lithd", 0o755, fs::read(lithd)?);
         fs::write(control_file(output, series), control.to_cpio()?)?;
@@ -168,7 +170,7 @@ pub(crate) fn prepare(
 
 /// The control domain's initial file system: that of the other tests with `lith`, `lithd` and the files of a guest, which
 /// `/guest/guest.toml` describes. `/guest/shell` is a ramdisk for guests with a shell and no need of a disk, `/guest/bare`
-/// the kernel of `system-tests/bare`.
+/// the kernel of `system-tests/bare`, `/guest/bare-guest` the example of that name.
 pub fn control_file(output: &Path, series: Series) -> PathBuf {
     output.join(format!("control-{series}.cpio"))
 }
@@ -195,14 +197,16 @@ pub fn driver(output: &Path, series: Series, images: bool) -> Result<BootDomain>
 
 /// Makes a guest's disk of `mib` MiB, whose init is a shell that says [`READY`], with our programs.
 pub fn make_disk(image: &Path, mib: u64, guest_tests: &Path) -> Result<()> {
+    make_disk_with(image, mib, guest_tests, Vec::new())
+}
+
+/// The same, with these files besides.
+pub fn make_disk_with(image: &Path, mib: u64, guest_tests: &Path, mut extras: Vec<Extra>) -> Result<()> {
     let extra = |path: &str, permissions: u32, data: Vec<u8>| Extra { path: path.into(), permissions, data };
-    disk_image::make(
-        image,
-        mib,
-        &[
-            extra("etc/inittab", 0o644, INITTAB.into()),
-            extra(shell::PROGRAM.trim_start_matches('/'), 0o755, GUEST_SHELL.into()),
-            extra("bin/guest-tests", 0o755, fs::read(guest_tests)?),
-        ],
-    )
+    extras.extend([
+        extra("etc/inittab", 0o644, INITTAB.into()),
+        extra(shell::PROGRAM.trim_start_matches('/'), 0o755, GUEST_SHELL.into()),
+        extra("bin/guest-tests", 0o755, fs::read(guest_tests)?),
+    ]);
+    disk_image::make(image, mib, &extras)
 }

@@ -8,6 +8,7 @@
 #![deny(unsafe_code)]
 
 pub mod assets;
+pub mod boards;
 pub mod console;
 pub mod guests;
 pub mod harness;
@@ -19,4 +20,3 @@ pub mod spin_table;
 pub mod transcript;
 pub mod tree;
 pub mod turns;
-pub mod zcu102;

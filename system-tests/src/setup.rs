@@ -123,7 +123,7 @@ impl Setup {
                     Entry::HypervisorWithSpinTable(_) => {
                         spin_table::firmware(HYPERVISOR_AT, TREE_AT, STUB_AT, self.cpus)
                     }
-                    _ => entry_stub(HYPERVISOR_AT, TREE_AT),
+                    _ => entry_stub(HYPERVISOR_AT, TREE_AT, &[]),
                 };
                 fs::write(&stub, code)?;
                 for (file, at) in [(tree, TREE_AT), (&stub, STUB_AT)] {
@@ -171,17 +171,34 @@ fn add(machine: &mut Machine, arguments: &[&str]) {
     machine.extra.extend(arguments.iter().map(Into::into));
 }
 
-/// Machine code that enters an image as Linux's boot protocol demands: x0 = device tree, x1 to x3 zero.
-fn entry_stub(image: u64, tree: u64) -> Vec<u8> {
-    const LDR_X0_AT_24: u32 = 0x5800_00c0;
+/// Machine code that stores words, and enters an image as Linux's boot protocol demands: x0 = device tree, x1 to x3 zero.
+pub(crate) fn entry_stub(image: u64, tree: u64, stores: &[(u64, u32)]) -> Vec<u8> {
+    const LDR_X4_LITERAL: u32 = 0x5800_0004;
+    const LDR_X5_LITERAL: u32 = 0x5800_0005;
+    const LDR_X0_LITERAL: u32 = 0x5800_0000;
+    const STR_W5_X4: u32 = 0xb900_0085;
     const MOV_X1_0: u32 = 0xd280_0001;
     const MOV_X2_0: u32 = 0xd280_0002;
     const MOV_X3_0: u32 = 0xd280_0003;
-    const LDR_X4_AT_32: u32 = 0x5800_0084;
     const BR_X4: u32 = 0xd61f_0080;
-    let code = [LDR_X0_AT_24, MOV_X1_0, MOV_X2_0, MOV_X3_0, LDR_X4_AT_32, BR_X4];
-    let mut bytes: Vec<u8> = code.iter().flat_map(|word| word.to_le_bytes()).collect();
-    bytes.extend(tree.to_le_bytes());
-    bytes.extend(image.to_le_bytes());
-    bytes
+    let (mut code, mut literals) = (Vec::new(), Vec::new());
+    // Literals follow the code, whose length rounds up to eight bytes.
+    let instructions = (stores.len() as u32 * 3 + 6).next_multiple_of(2);
+    let mut literal = |code: &mut Vec<u32>, load: u32, value: u64| {
+        let distance = instructions + literals.len() as u32 * 2 - code.len() as u32;
+        code.push(load | distance << 5);
+        literals.push(value);
+    };
+    for &(address, value) in stores {
+        literal(&mut code, LDR_X4_LITERAL, address);
+        literal(&mut code, LDR_X5_LITERAL, value.into());
+        code.push(STR_W5_X4);
+    }
+    literal(&mut code, LDR_X0_LITERAL, tree);
+    code.extend([MOV_X1_0, MOV_X2_0, MOV_X3_0]);
+    literal(&mut code, LDR_X4_LITERAL, image);
+    code.push(BR_X4);
+    code.resize(instructions as usize, BR_X4);
+    let code = code.iter().flat_map(|word| word.to_le_bytes());
+    code.chain(literals.iter().flat_map(|value| value.to_le_bytes())).collect()
 }

@@ -60,6 +60,8 @@ impl<'a> Shell<'a> {
     /// The markers around its output are sent in two halves, so that an echo of the command is no match.
     pub fn run(&mut self, command: &str) -> Result<Outcome> {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        // Of one width, so that a command's length does not depend on how many went before.
+        let count = format!("{count:04x}");
         let line = format!("echo '<<'{count}; {command}; echo '>>'{count} $? .\n");
         ensure!(line.len() <= LONGEST, "too long for a console: {line:?}");
         self.console.send(&line)?;
@@ -84,17 +86,23 @@ impl<'a> Shell<'a> {
     }
 }
 
-/// Output without the lines of the hypervisor and of domains that share the console, and without its last newline.
+/// Output without the lines of those who share the console (the hypervisor, other domains, the monitor of the guest whose
+/// console it is), and without its last newline.
 fn without_others(output: &str) -> String {
-    let own = |line: &&str| {
-        if line.starts_with("(xenolith) ") {
-            return false;
-        }
+    let is_of_domain = |line: &str| {
         let number = line.strip_prefix("(d").and_then(|rest| rest.split_once(") "));
-        number.is_none_or(|(number, _)| number.parse::<u16>().is_err())
+        number.is_some_and(|(number, _)| number.parse::<u16>().is_ok())
     };
-    let kept: String = output.split_inclusive('\n').filter(own).collect();
-    kept.trim_end_matches('\n').to_owned()
+    let mut kept: Vec<&str> = Vec::new();
+    for line in output.split_inclusive('\n') {
+        if line.starts_with("[lith: ") {
+            // The monitor begins a line of its own, by ending whatever line there is.
+            kept.pop_if(|before| *before == "\n");
+        } else if !line.starts_with("(xenolith) ") && !is_of_domain(line) {
+            kept.push(line);
+        }
+    }
+    kept.concat().trim_end_matches('\n').to_owned()
 }
 
 #[cfg(test)]
@@ -102,8 +110,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_other_domains_are_left_out() {
-        let output = "one\n(d1) two\n(dx) three\n(d12) \n(xenolith) d1 has powered off\nfour\n\n";
-        assert_eq!(without_others(output), "one\n(dx) three\nfour");
+    fn lines_of_others_are_left_out() {
+        let output = "one\n(d1) two\n(dx) three\n(d12) \n(xenolith) d1 has powered off\n\
+                      \n[lith: guest has lost the backend of its disk]\n[four]\n\nfive\n\n";
+        assert_eq!(without_others(output), "one\n(dx) three\n[four]\n\nfive");
     }
 }

@@ -106,11 +106,23 @@ impl Initramfs {
         self.add(path, REGULAR | permissions, (0, 0), data);
     }
 
-    /// Adds files whose folders there are already.
+    /// Adds files, and the folders above them that are missing. Where there is such a file, this one takes its place.
     pub fn extras(&mut self, extras: &[Extra]) {
         for extra in extras {
+            let above = extra.path.match_indices('/').map(|(end, _)| &extra.path[..end]);
+            for folder in above {
+                if !self.has(folder) {
+                    self.folder(folder);
+                }
+            }
+            self.entries.retain(|entry| entry.path != extra.path);
             self.file(&extra.path, extra.permissions, extra.data.clone());
         }
+    }
+
+    /// Whether there is something of that name, without a leading `/`.
+    pub fn has(&self, path: &str) -> bool {
+        self.entries.iter().any(|entry| entry.path == path)
     }
 
     /// Adds a symbolic link.
@@ -160,6 +172,19 @@ mod tests {
     use super::*;
     use flate2::read::GzDecoder;
     use std::io::Read;
+
+    #[test]
+    fn files_from_outside_bring_their_folders_and_replace_what_was_there() {
+        let mut fs = Initramfs::default();
+        fs.folder("bin");
+        fs.file("bin/tool", 0o755, b"old".to_vec());
+        let extra = |path: &str| Extra { path: path.into(), permissions: 0o640, data: b"new".to_vec() };
+        fs.extras(&[extra("bin/tool"), extra("srv/images/one"), extra("srv/images/two")]);
+        let paths: Vec<&str> = fs.entries.iter().map(|entry| entry.path.as_str()).collect();
+        assert_eq!(paths, ["bin", "bin/tool", "srv", "srv/images", "srv/images/one", "srv/images/two"]);
+        assert!(fs.entries.iter().all(|entry| entry.mode & REGULAR == 0 || entry.data == b"new"));
+        assert!(fs.has("srv/images") && !fs.has("srv/image"));
+    }
 
     #[test]
     fn the_archive_reads_back() {

@@ -99,6 +99,29 @@ impl Kernel {
         }
         Ok(path)
     }
+
+    /// The kernel as the payload of an EFI zboot program, compressed with gzip. The program around it is none: only its header
+    /// is there, which is what is read of it.
+    pub fn zboot(&self) -> Result<PathBuf> {
+        let path = self.dir.join("vmlinuz.efi");
+        if !path.exists() {
+            paths::write_whole(&path, &zboot("gzip", &fs::read(self.gzipped()?)?)?)?;
+        }
+        Ok(path)
+    }
+}
+
+/// A file with the header of an EFI zboot program, and that payload (Linux, `drivers/firmware/efi/libstub/zboot-header.S`).
+pub fn zboot(compression: &str, payload: &[u8]) -> Result<Vec<u8>> {
+    const HEADER: u32 = 64;
+    let mut file = b"MZ\0\0zimg".to_vec();
+    file.extend(HEADER.to_le_bytes());
+    file.extend(u32::try_from(payload.len())?.to_le_bytes());
+    file.extend([0; 8]);
+    file.extend(compression.as_bytes());
+    file.resize(usize::try_from(HEADER)?, 0);
+    file.extend(payload);
+    Ok(file)
 }
 
 /// Keeps from an unpacked kernel package what is used, under plain names.

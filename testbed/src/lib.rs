@@ -16,5 +16,6 @@ pub mod process;
 pub mod programs;
 pub mod qemu;
 pub mod roles;
+pub mod systemd;
 pub mod toolchain;
 pub mod tools;

@@ -3,6 +3,7 @@
 mod boot;
 mod disk;
 mod domains;
+mod last_words;
 mod layout;
 mod machine;
 mod passthrough;
@@ -11,6 +12,7 @@ mod tree;
 
 pub use boot::{Boot, BootDomain};
 pub use disk::{Disk, DiskBus, DiskFormat};
+pub use last_words::{HALTS, PANICS};
 pub use layout::{Layout, RAM_BASE};
 pub use machine::{Console, Gic, Machine, PROGRAM};
 pub use static_shm::{SharedMemory, StaticPort, StaticShared};

@@ -10,19 +10,32 @@ use anyhow::{Context, Result};
 
 use crate::initramfs::Initramfs;
 
-/// The guest that the control domain starts.
+/// The usual guest of the control domain.
 #[derive(Clone, Debug)]
 pub struct Guest {
-    /// Its kernel.
+    /// Its kernel, in the control domain `/guest/kernel`.
     pub kernel: PathBuf,
-    /// Its initial file system.
-    pub ramdisk: PathBuf,
+    /// Its initial file system, in the control domain `/guest/ramdisk`.
+    pub ramdisk: Option<PathBuf>,
     /// Its command line.
     pub bootargs: String,
     /// RAM in MiB.
     pub memory_mib: u64,
     /// Number of vCPUs.
-    pub vcpus: u32,
+    pub vcpus: u16,
+    /// Number of disks, which the driver domain has from `/dev/vda` on.
+    pub disks: usize,
+}
+
+/// A guest's file in the control domain, `/guest/NAME.toml`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// The guest's name: letters, digits, `-`, `_` and `.`.
+    pub name: String,
+    /// What `lith create` reads.
+    pub text: String,
+    /// Whether it says that the guest starts with the machine. One that does not is started behind those that do.
+    pub autostart: bool,
 }
 
 /// Number of the domain that serves the guest's disk: the first that is started after the control domain.
@@ -34,41 +47,70 @@ pub const DRIVER_DOMAIN: u16 = 1;
 pub const DRIVER_BOOTARGS: &str =
     "console=ttyAMA0 quiet xen_privcmd.unrestricted=1 transparent_hugepage=madvise";
 
+/// How the driver domain calls its disk of this number, the first being 0.
+pub fn driver_disk(number: usize) -> String {
+    let letter = u8::try_from(number).ok().and_then(|number| b'a'.checked_add(number));
+    format!("/dev/vd{}", char::from(letter.unwrap_or(b'?')))
+}
+
 impl Guest {
-    /// Its description for `lith create`, with files as [`control`] places them.
-    pub fn description(&self) -> String {
-        let Guest { bootargs, memory_mib, vcpus, .. } = self;
-        format!(
+    /// Its description, with files as [`control`] places them.
+    pub fn description(&self) -> Description {
+        let Guest { ramdisk, bootargs, memory_mib, vcpus, disks, .. } = self;
+        let ramdisk = if ramdisk.is_some() { "ramdisk = \"/guest/ramdisk\"\n" } else { "" };
+        let mut text = format!(
             "# The guest of `cargo xtask run`.\n\
              name = \"guest\"\n\
              kernel = \"/guest/kernel\"\n\
-             ramdisk = \"/guest/ramdisk\"\n\
+             {ramdisk}\
              cmdline = {bootargs:?}\n\
              memory = \"{memory_mib}M\"\n\
              vcpus = {vcpus}\n\
-             autostart = true\n\
-             \n\
-             [[disk]]\n\
-             image = \"/dev/vda\"\n\
-             format = \"raw\"\n\
-             backend = {DRIVER_DOMAIN}\n"
-        )
+             autostart = true\n"
+        );
+        for disk in (0..*disks).map(driver_disk) {
+            text.push_str(&format!(
+                "\n[[disk]]\nimage = \"{disk}\"\nformat = \"raw\"\nbackend = {DRIVER_DOMAIN}\n"
+            ));
+        }
+        Description { name: "guest".to_owned(), text, autostart: true }
     }
 }
 
-/// Makes `base` the control domain: `lith`, the guest's files, and a screen that leads to its console. It starts the guest that is
-/// marked for that, and its end is that of its guests first.
-pub fn control(mut base: Initramfs, lith: &Path, guest: &Guest) -> Result<Initramfs> {
+/// Makes `base` the control domain: `lith`, the usual guest's files, and a screen that leads to a console. It starts the guests
+/// of these descriptions, and shows the first one's console; its end is that of its guests first.
+pub fn control(
+    mut base: Initramfs,
+    lith: &Path,
+    guest: &Guest,
+    descriptions: &[Description],
+) -> Result<Initramfs> {
     base.file("bin/lith", 0o755, read(lith)?);
     base.folder("guest");
     base.file("guest/kernel", 0o644, read(&guest.kernel)?);
-    base.file("guest/ramdisk", 0o644, read(&guest.ramdisk)?);
-    base.file("guest/guest.toml", 0o644, guest.description().into_bytes());
+    if let Some(ramdisk) = &guest.ramdisk {
+        base.file("guest/ramdisk", 0o644, read(ramdisk)?);
+    }
+    for Description { name, text, .. } in descriptions {
+        base.file(&format!("guest/{name}.toml"), 0o644, text.clone().into_bytes());
+    }
+    base.file("etc/guests", 0o644, guests(descriptions).into_bytes());
     base.file("bin/session", 0o755, include_bytes!("roles/control-session").to_vec());
     base.file("etc/welcome", 0o644, include_bytes!("roles/control-welcome").to_vec());
-    base.file("etc/commands", 0o644, include_bytes!("roles/control-commands").to_vec());
+    let first = descriptions.first().map_or("GUEST", |first| &first.name);
+    let commands = include_str!("roles/control-commands").replace("GUEST", first);
+    base.file("etc/commands", 0o644, commands.into_bytes());
     named(&mut base, "control", include_bytes!("roles/control-inittab"));
     Ok(base)
+}
+
+/// What the screen's shell reads of the guests.
+fn guests(descriptions: &[Description]) -> String {
+    let first = descriptions.first().map_or("", |first| &first.name);
+    let marked = if descriptions.iter().any(|guest| guest.autostart) { "yes" } else { "" };
+    let unmarked = descriptions.iter().filter(|guest| !guest.autostart);
+    let unmarked: Vec<String> = unmarked.map(|guest| format!("/guest/{}.toml", guest.name)).collect();
+    format!("FIRST={first}\nMARKED={marked}\nUNMARKED=\"{}\"\n", unmarked.join(" "))
 }
 
 /// Makes `base` the driver domain: `lithd`, which serves for ever.
@@ -109,15 +151,28 @@ mod tests {
         };
         let guest = Guest {
             kernel: file("Image"),
-            ramdisk: file("cpio"),
+            ramdisk: Some(file("cpio")),
             bootargs: "console=hvc0 quoted=\"a b\"".into(),
             memory_mib: 256,
             vcpus: 1,
+            disks: 2,
         };
-        let text = guest.description();
+        let description = guest.description();
+        let text = description.text.clone();
         assert!(text.contains(r#"cmdline = "console=hvc0 quoted=\"a b\"""#), "{text}");
-        let archive = control(Initramfs::default(), &file("lith"), &guest).unwrap().to_cpio().unwrap();
+        assert!(
+            text.contains("/dev/vda") && text.contains("/dev/vdb") && !text.contains("/dev/vdc"),
+            "{text}"
+        );
+        let unmarked = Description { name: "own".into(), text: "# its own".into(), autostart: false };
+        let descriptions = [description, unmarked];
+        let control = control(Initramfs::default(), &file("lith"), &guest, &descriptions).unwrap();
+        let archive = control.to_cpio().unwrap();
         let archive = String::from_utf8_lossy(&archive);
+        for part in ["guest/guest.toml\0", "guest/own.toml\0", "# its own", "lith console guest"] {
+            assert!(archive.contains(part), "{part}");
+        }
+        assert!(archive.contains("FIRST=guest\nMARKED=yes\nUNMARKED=\"/guest/own.toml\"\n"));
         for line in text.lines().filter(|line| line.contains("\"/guest/")) {
             let path = line.split("\"/").nth(1).unwrap().trim_end_matches('"');
             assert!(archive.contains(&format!("{path}\0")), "{line}");

@@ -10,6 +10,7 @@
 pub mod open;
 pub mod qcow2;
 pub mod raw;
+pub mod reader;
 pub mod uring;
 pub mod workers;
 

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: figures of the present build, as a table that is kept in `docs/benchmark.md`.
+//! `cargo xtask bench`: figures of the present build, as tables that are kept in `docs/benchmark.md` and drawn beside it.
 //!
 //! The machines count instructions (QEMU's `-icount`), so that the figures repeat exactly: what costs instructions is
 //! seen in the difference of two runs. Times by the host's clock are printed for orientation only, and not kept. A guest's
@@ -19,7 +19,7 @@ use clap::{Args, ValueEnum};
 use testbed::host::{self, Need};
 use testbed::kernel::Series;
 
-use crate::build;
+use crate::{build, pictures};
 use guests::Guests;
 use table::{Limit, Row, Table};
 
@@ -59,6 +59,7 @@ pub fn bench(options: &Options) -> Result<()> {
         value: sizes.text_and_data() as f64 / 1024.0,
         unit: "KiB",
         decimals: 1,
+        spread: None,
         limit: Some(Limit::AtMost((build::LARGEST_IMAGE / 1024) as f64)),
     });
     if wanted(Part::Traps) {
@@ -80,6 +81,7 @@ pub fn bench(options: &Options) -> Result<()> {
     if options.only.is_none() {
         report::keep(&table, &disk, &kernels)?;
         println!("Kept in {}", report::file().display());
+        pictures::draw()?;
     }
     Ok(())
 }

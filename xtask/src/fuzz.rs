@@ -2,7 +2,8 @@
 //!
 //! The package `fuzz` has the layout of `cargo fuzz`, so that `cargo fuzz run TARGET` works on it too. Here the coverage
 //! instrumentation is asked of LLVM directly, and no sanitizer is used: neither needs a nightly compiler. Overflow checks
-//! and debug assertions are on.
+//! and debug assertions are on. What is built, found and said stands under `target/fuzz`; libFuzzer's words are shown when it
+//! fails.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -34,7 +35,7 @@ const TAIL: usize = 80;
 
 /// The names of the fuzz targets: one file each.
 pub fn targets() -> Result<Vec<String>> {
-    let files = folder().join("fuzz_targets");
+    let files = paths::workspace().join("fuzz/fuzz_targets");
     let mut names = Vec::new();
     for entry in fs::read_dir(&files).with_context(|| format!("cannot read {}", files.display()))? {
         let path = entry?.path();
@@ -52,13 +53,15 @@ pub fn build(targets: &[String]) -> Result<PathBuf> {
     let mut command = cargo("build");
     // A named target keeps the flags away from build scripts, which run without libFuzzer.
     command
-        .current_dir(folder())
-        .args(["--release", "--target", &triple])
+        .args(["--release", "--target", &triple, "--manifest-path"])
+        .arg(paths::workspace().join("fuzz/Cargo.toml"))
+        .arg("--target-dir")
+        .arg(folder())
         .args(targets.iter().flat_map(|target| ["--bin", target]))
         .env_remove("RUSTFLAGS")
         .env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\u{1f}"));
     pass_through(&mut command)?;
-    Ok(folder().join("target").join(triple).join("release"))
+    Ok(folder().join(triple).join("release"))
 }
 
 /// Runs a target, built into that folder, for a number of seconds.
@@ -67,15 +70,19 @@ pub fn build(targets: &[String]) -> Result<PathBuf> {
 /// An input was found that makes it panic or hang; the end of libFuzzer's log is shown, which says under which name that
 /// input is kept.
 pub fn run(programs: &Path, target: &str, seconds: u32) -> Result<()> {
-    let corpus = folder().join("corpus").join(target);
-    let artifacts = folder().join("artifacts").join(target);
+    run_in(&folder(), programs, target, seconds)
+}
+
+fn run_in(folder: &Path, programs: &Path, target: &str, seconds: u32) -> Result<()> {
+    let corpus = folder.join("corpus").join(target);
+    let artifacts = folder.join("artifacts").join(target);
     fs::create_dir_all(&corpus)?;
     fs::create_dir_all(&artifacts)?;
     let log = artifacts.join("log");
     let output = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
     let mut command = Command::new(programs.join(target));
     command
-        .current_dir(folder())
+        .current_dir(&artifacts)
         .args([format!("-max_total_time={seconds}"), format!("-artifact_prefix={}/", artifacts.display())])
         .args(LIMITS)
         .arg(&corpus)
@@ -93,6 +100,57 @@ pub fn run(programs: &Path, target: &str, seconds: u32) -> Result<()> {
     bail!("{} ended with {status}\n  {tail}\n  (all of it: {})", line_of(&command), log.display())
 }
 
+/// Where it all stands.
 fn folder() -> PathBuf {
-    paths::workspace().join("fuzz")
+    paths::target().join("fuzz")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+    use testbed::process::capture;
+
+    /// A target that talks as libFuzzer does, and then ends so.
+    fn fuzzer(folder: &Path, name: &str, status: i32) {
+        let file = folder.join(name);
+        let script =
+            format!("#!/bin/sh\nseq -f '#%g NEW cov: 7' 500 >&2\necho SUMMARY: it ends\nexit {status}\n");
+        fs::write(&file, script).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    #[test]
+    fn the_end_of_the_log_of_a_target_that_fails_is_shown() {
+        let folder = std::env::temp_dir().join(format!("xtask-fuzz-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        fuzzer(&folder, "sound", 0);
+        fuzzer(&folder, "broken", 77);
+        run_in(&folder, &folder, "sound", 1).unwrap();
+        let error = run_in(&folder, &folder, "broken", 1).unwrap_err().to_string();
+        for part in ["broken", "exit status: 77", "#450 NEW", "SUMMARY: it ends", "artifacts/broken/log"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        assert!(!error.contains("#100 NEW"), "{error}");
+        // What a target says goes to its log, whether it fails or not.
+        for target in ["sound", "broken"] {
+            let log = fs::read_to_string(folder.join("artifacts").join(target).join("log")).unwrap();
+            assert_eq!(log.lines().count(), 501);
+        }
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn whatever_builds_the_targets_leaves_them_under_target() {
+        assert_eq!(
+            targets().unwrap().len(),
+            fs::read_dir(paths::workspace().join("fuzz/fuzz_targets")).unwrap().count()
+        );
+        let mut command = cargo("metadata");
+        command.current_dir(paths::workspace().join("fuzz"));
+        command.args(["--no-deps", "--format-version", "1"]).env_remove("CARGO_TARGET_DIR");
+        let metadata: serde_json::Value = serde_json::from_str(&capture(&mut command).unwrap()).unwrap();
+        let folder = Path::new(metadata["target_directory"].as_str().unwrap());
+        assert!(folder.starts_with(paths::target()), "{}", folder.display());
+    }
 }

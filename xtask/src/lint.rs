@@ -1,4 +1,4 @@
-//! `cargo xtask lint`: the layers, what must compile anywhere, clippy, and the documentation.
+//! `cargo xtask lint`: the layers, the pictures, what must compile anywhere, clippy, and the documentation.
 //!
 //! A step that fails does not stop the next, so that one run tells all that is wrong.
 
@@ -8,6 +8,7 @@ use testbed::process::{open_step, pass_through, step};
 use testbed::toolchain::{Cross, Target, cargo};
 
 use crate::layers::{self, workspace};
+use crate::pictures;
 
 /// What is linted.
 #[derive(Args)]
@@ -22,6 +23,8 @@ pub struct Options {
 enum Lint {
     /// Imports and manifests against hypervisor/layers.toml, and circles among files
     Layers,
+    /// The pictures, against what their sources give
+    Pictures,
     /// The packages without an architecture, compiled for others than ours
     Neutral,
     /// Clippy for the host
@@ -60,6 +63,7 @@ impl Lint {
     fn run(self) -> Result<()> {
         match self {
             Lint::Layers => layers(),
+            Lint::Pictures => step("Check the pictures", pictures::check),
             Lint::Neutral => neutral(),
             Lint::Host => host(),
             Lint::BareMetal => bare_metal(),
@@ -124,7 +128,7 @@ fn bare_metal() -> Result<()> {
     let cross = Cross::prepare(Target::Hypervisor)?;
     open_step("Lint for bare metal (clippy)", || {
         let mut command = cross.cargo("clippy");
-        for package in ["xenolith", "bench-guests", "system-tests-bare"] {
+        for package in ["xenolith", "bench-guests", "system-tests-bare", "bare-guest"] {
             command.args(["--package", package]);
         }
         pass_through(command.args(["--", "-D", "warnings"]))

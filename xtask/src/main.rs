@@ -2,9 +2,11 @@
 
 mod bench;
 mod build;
+mod dist;
 mod fuzz;
 mod layers;
 mod lint;
+mod pictures;
 mod run;
 mod test;
 
@@ -29,8 +31,15 @@ enum Task {
     Test(test::Options),
     /// Lint the layers, and the code for the host and for bare metal, with warnings denied
     Lint(lint::Options),
-    /// Measure the present build and print a table
+    /// Measure the present build, print the tables, keep and draw them
     Bench(bench::Options),
+    /// Make what a board needs, in target/dist: image, programs for arm64, and Debian packages of them
+    Dist(dist::Options),
+    /// Draw the pictures of the pages anew: docs/pictures, from the texts there and the tables of docs/benchmark.md
+    Pictures,
+    /// Read kernel and ramdisk from a disk image; `run` starts it
+    #[command(hide = true)]
+    ReadBootDisk,
 }
 
 fn main() -> ExitCode {
@@ -40,6 +49,9 @@ fn main() -> ExitCode {
         Task::Test(options) => test::test(&options),
         Task::Lint(options) => lint::lint(&options),
         Task::Bench(options) => bench::bench(&options),
+        Task::Dist(options) => dist::dist(&options),
+        Task::Pictures => pictures::draw(),
+        Task::ReadBootDisk => bootdisk::process::serve(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

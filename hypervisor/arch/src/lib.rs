@@ -2,7 +2,9 @@
 //!
 //! `aarch64` is the hardware at EL2. `sim` is a model of it for the host: the same functions, whose state belongs to the
 //! calling thread, so that tests run side by side. The layers above name only what both have. That is listed, with its
-//! types, at the end of this file: what a machine lacks is a compile error there.
+//! types, at the end of this file: what a machine lacks is a compile error there. `serial` has the drivers of UARTs, which
+//! know no architecture.
+#![cfg_attr(test, allow(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types))]
 #![cfg_attr(target_os = "none", no_std)]
 
 extern crate alloc;
@@ -16,12 +18,20 @@ pub mod aarch64;
 #[cfg(all(target_os = "none", target_arch = "aarch64"))]
 pub use aarch64 as machine;
 #[cfg(not(target_os = "none"))]
+#[allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "stands for hardware, on the host"
+)]
 pub mod sim;
 #[cfg(not(target_os = "none"))]
 pub use sim as machine;
 
 #[cfg(all(target_os = "none", not(target_arch = "aarch64")))]
 compile_error!("there is no machine for this architecture yet: a folder beside `aarch64` would drive it");
+
+pub mod serial;
 
 pub use machine::*;
 

@@ -146,7 +146,9 @@ impl<'a> Builder<'_, 'a> {
         for memory in &node.shared.memory {
             self.static_shm.of(memory).map_err(BootError::StaticShm)?;
         }
-        let area = memory::allocate(&hv.frames, id, node.memory, node.direct_map)?;
+        let limits = crate::dma::limits(self.platform);
+        let limits = node.direct_map.then_some(limits.as_slice());
+        let area = memory::allocate(&hv.frames, id, node.memory, limits)?;
         let not_made = |error| {
             memory::give_back(&hv.frames, id, &area);
             error
@@ -332,7 +334,7 @@ fn map_devices(domain: &Domain, granted: &Granted) -> Result<(), BootError> {
         if !granted.windows.iter().take(index).any(|(_, earlier)| earlier == window) {
             let mfn = window.machine.start().frame();
             let pages = window.machine.size() >> PAGE_SHIFT;
-            let mapped = memory.p2m.map(window.guest.frame(), mfn, pages, MapKind::Device);
+            let mapped = memory.p2m.map(window.guest.frame(), mfn, pages, MapKind::StrictDevice);
             mapped.map_err(|error| BootError::Map(mfn.base(), error))?;
         }
     }

@@ -55,7 +55,7 @@ pub fn build_first(
     let vcpus = number_of_vcpus(&hv.options, hv.cpus(), platform)?;
     // What the command line says comes before the node of the domain.
     let memory = hv.options.dom0_memory.or_else(|| Some(platform.hardware()?.memory));
-    let area = memory::allocate(&hv.frames, memory.unwrap_or(DEFAULT_MEMORY))?;
+    let area = memory::allocate(&hv.frames, platform, memory.unwrap_or(DEFAULT_MEMORY))?;
     let event_interrupt = domain_tree::free_private_interrupt(modules.device_tree, platform)
         .ok_or(FirstError::NoEventInterrupt)?;
     let ram: Vec<_> = area.iter().map(|&range| (Gfn(range.first.0), range)).collect();
@@ -137,24 +137,28 @@ fn config<'a>(
 
 /// Maps the devices' registers where the machine has them.
 fn map_devices(domain: &Domain, tree: &HardwareDomainTree, banks: &[(Ipa, u64)]) -> Result<(), FirstError> {
-    let mut memory = domain.memory.lock();
-    let end = memory.p2m.geometry().end().base().0;
     let taken: Vec<Region> = banks
         .iter()
         .filter_map(|&(start, size)| Region::between(start.0, start.0.checked_add(size)?))
         .collect();
     let pages = merge(tree.mmio.iter().map(|region| region.to_pages()).collect());
-    for region in subtract(&pages, &taken) {
+    let free = subtract(&pages, &taken);
+    let registers = subtract(&free, &tree.memory_like);
+    map_identically(domain, &registers, MapKind::StrictDevice)?;
+    map_identically(domain, &subtract(&free, &registers), MapKind::Device)
+}
+
+fn map_identically(domain: &Domain, regions: &[Region], kind: MapKind) -> Result<(), FirstError> {
+    let mut memory = domain.memory.lock();
+    let end = memory.p2m.geometry().end().base().0;
+    for region in regions {
         let (first, last) = (region.start().0, region.end().0.min(end));
         if first >= last {
             continue;
         }
         let count = (last - first) >> PAGE_SHIFT;
         let (gfn, mfn) = (Gfn(first >> PAGE_SHIFT), Mfn(first >> PAGE_SHIFT));
-        memory
-            .p2m
-            .map(gfn, mfn, count, MapKind::Device)
-            .map_err(|error| FirstError::Map(region.start(), error))?;
+        memory.p2m.map(gfn, mfn, count, kind).map_err(|error| FirstError::Map(region.start(), error))?;
     }
     Ok(())
 }

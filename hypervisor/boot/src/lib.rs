@@ -1,5 +1,11 @@
 //! From a parsed machine to running domains, the same for every architecture: what only the architecture can do, the caller
 //! of [`boot`] hands in as a [`Machine`].
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "runs at boot alone, when no domain can fill the heap"
+)]
 #![cfg_attr(target_os = "none", no_std)]
 #![forbid(unsafe_code)]
 
@@ -7,6 +13,7 @@ extern crate alloc;
 
 mod aarch64;
 mod boot_domains;
+mod dma;
 mod end;
 mod first;
 mod load;

@@ -1,8 +1,8 @@
 //! Bringing kernel, ramdisk and device tree into the memory of a domain that starts at boot.
 
-use alloc::sync::Arc;
 use core::convert::Infallible;
 use core::fmt;
+use xenolith_memory::arc::Arc;
 
 use machine_model::Region;
 use xenolith_abi::Errno;

@@ -7,7 +7,7 @@
 //! The families say which error each operation returns. Every call whose arguments lead to memory returns `EFAULT` besides, if
 //! the caller itself could not read, or write, what they lead to.
 
-use alloc::sync::Arc;
+use xenolith_domain::Arc;
 
 use xenolith_abi::Errno;
 

@@ -1,6 +1,6 @@
 //! `event_channel_op`.
 
-use alloc::sync::Arc;
+use xenolith_domain::Arc;
 
 use xenolith_abi::Errno;
 use xenolith_abi::event::{

@@ -1,7 +1,7 @@
 //! `grant_table_op`: arrays of requests, each with a status of its own. Only a bad pointer fails the whole call, because
 //! Linux takes any other failure for a fault of its own.
 
-use alloc::sync::Arc;
+use xenolith_domain::Arc;
 
 use xenolith_abi::grant::{
     CacheFlush, GetStatusFrames, GetVersion, GrantCopy, GrantOp, GrantStatus, MapGrantRef, QuerySize,

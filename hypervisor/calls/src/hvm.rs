@@ -1,6 +1,6 @@
 //! `hvm_op`: the parameters by which a domain finds its store and its console.
 
-use alloc::sync::Arc;
+use xenolith_domain::Arc;
 
 use xenolith_abi::Errno;
 use xenolith_abi::hvm::{HvmOp, HvmParam, HvmParamArgument};

@@ -2,6 +2,7 @@
 //!
 //! Which registers hold a call is the architecture's to know ([`HypercallAbi`]); who makes it, and how it ends, stands in
 //! `caller`; each family of calls has a file.
+#![cfg_attr(test, allow(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types))]
 #![cfg_attr(target_os = "none", no_std)]
 #![forbid(unsafe_code)]
 

@@ -2,7 +2,7 @@
 
 mod resource;
 
-use alloc::sync::Arc;
+use xenolith_domain::Arc;
 
 use xenolith_abi::Errno;
 use xenolith_abi::memory::{

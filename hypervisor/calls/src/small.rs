@@ -1,5 +1,6 @@
 //! The families of which a first domain uses one or two calls: platform, physical devices, options.
 
+use xenolith_abi::physdev::{ManagePci, PciDevice, PciDeviceAdd, PhysdevOp};
 use xenolith_abi::platform::{INTERFACE_VERSION, PlatformHeader, PlatformOp, SetTime64};
 use xenolith_abi::vm_assist::{VmAssist, VmAssistOp};
 use xenolith_abi::{Errno, GuestPtr};
@@ -35,10 +36,23 @@ pub fn platform_op(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     }
 }
 
-/// `physdev_op`. `ENOSYS` for every operation: the hardware domain drives its devices itself, and Linux, which reports them,
-/// goes on without.
-pub fn physdev_op(_caller: &mut Caller<'_>, _arguments: Arguments) -> Answer {
-    Err(Errno::ENOSYS)
+/// `physdev_op`. Arguments: the operation, and a structure.
+///
+/// The hardware domain drives its devices itself, with nothing to be done for it here: that it found or lost a PCI device is
+/// heard and not kept. A refusal would have Linux warn of each device that its interrupts may fail. `ENOSYS`: any other
+/// operation, and any other domain, as by a Xen without PCI.
+pub fn physdev_op(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
+    let [op, argument, ..] = arguments;
+    caller.require_control().map_err(|_| Errno::ENOSYS)?;
+    match u32::try_from(op).ok().and_then(PhysdevOp::from_number) {
+        Some(PhysdevOp::PciDeviceAdd) => caller.read(GuestPtr::<PciDeviceAdd>::new(argument)).map(|_| ())?,
+        Some(PhysdevOp::PciDeviceRemove) => caller.read(GuestPtr::<PciDevice>::new(argument)).map(|_| ())?,
+        Some(PhysdevOp::ManagePciAdd | PhysdevOp::ManagePciRemove) => {
+            caller.read(GuestPtr::<ManagePci>::new(argument)).map(|_| ())?;
+        }
+        Some(PhysdevOp::PciDeviceReset) | None => return Err(Errno::ENOSYS),
+    }
+    DONE
 }
 
 /// `vm_assist`. Arguments: on or off; which option. `ENOSYS`: neither on nor off. `EINVAL`: no such option.

@@ -3,6 +3,7 @@
 //! A trap is handled to its end before anything else runs on the CPU. A vCPU that must wait is marked blocked and the
 //! CPU takes another, or sleeps. The registers of the vCPU that runs stay in the CPU until another is chosen, so that
 //! most traps cost no more than the saving of the general registers.
+#![cfg_attr(test, allow(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types))]
 #![cfg_attr(target_os = "none", no_std)]
 #![forbid(unsafe_code)]
 

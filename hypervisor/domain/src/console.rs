@@ -101,6 +101,7 @@ pub fn console() -> &'static Console {
 
 /// The console of the machine that the calling thread plays (`arch/fake`).
 #[cfg(not(target_os = "none"))]
+#[expect(clippy::disallowed_methods, reason = "for tests, on the host")]
 pub fn console() -> &'static Console {
     std::thread_local! {
         static CONSOLE: &'static Console = {

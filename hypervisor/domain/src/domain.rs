@@ -104,6 +104,8 @@ pub struct Domain {
     pub(crate) ending: Mutex<Ending>,
     /// It is shutting down, and one of its vCPUs may still run on a CPU.
     pub(crate) stopping: AtomicBool,
+    /// It has suspended itself through its firmware, or is about to: an interrupt wakes it.
+    pub(crate) is_wakeable: AtomicBool,
     /// Which of the machine's devices it may be given.
     pub(crate) permits: Mutex<Permits>,
     /// How much of it is left ([`Life`](crate::parts::teardown::Life)).

@@ -1,9 +1,9 @@
 //! The whole of the hypervisor's state: one value, made at boot, that everything else is given by reference.
 
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use xenolith_memory::arc::Arc;
 
 use xenolith_abi::Errno;
 

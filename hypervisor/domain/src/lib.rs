@@ -1,4 +1,5 @@
 //! The hypervisor's state: domains with their vCPUs, the machine's resources, and what joins the parts.
+#![cfg_attr(test, allow(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types))]
 #![cfg_attr(target_os = "none", no_std)]
 #![forbid(unsafe_code)]
 
@@ -10,9 +11,10 @@ pub mod console;
 pub mod cpu;
 pub mod debug_keys;
 pub mod domain;
-pub mod heap;
 pub mod hypervisor;
 pub mod life;
 pub mod parts;
 pub mod timers;
 pub mod vcpu;
+
+pub use xenolith_memory::arc::Arc;

@@ -85,6 +85,7 @@ pub struct VcpuTimers(Box<[Arc<CpuTimers>]>);
 
 impl VcpuTimers {
     /// Those of so many CPUs: none, and no room for any.
+    #[expect(clippy::disallowed_methods, reason = "made at boot")]
     pub fn new(cpus: usize) -> Self {
         VcpuTimers((0..cpus).map(|_| Arc::default()).collect())
     }

@@ -15,6 +15,8 @@ use alloc::vec::Vec;
 
 use log::LevelFilter;
 
+pub(crate) use value::number;
+
 pub use complaint::{Complaint, InvalidOptions, Problem};
 
 /// Complaints that are kept; the rest of a long wrong command line is not worth memory.
@@ -207,6 +209,16 @@ impl Options {
             _ => Ok(()),
         }
     }
+}
+
+/// What the `dtuart=` option of a command line names, for who has no heap for [`Options`].
+pub fn uart_path(command_line: &str) -> Option<&str> {
+    let words = command_line.split_ascii_whitespace().take_while(|&word| word != "--");
+    let options = words.filter_map(|word| word.split_once('='));
+    options
+        .filter(|&(name, value)| same_name("dtuart", name) && !value.is_empty())
+        .map(|(_, value)| value)
+        .last()
 }
 
 /// Whether two names are equal, where a hyphen is as good as an underscore.

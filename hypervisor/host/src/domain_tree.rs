@@ -7,6 +7,7 @@
 mod error;
 mod extended;
 mod filter;
+mod memory_like;
 mod nodes;
 mod rewrite;
 #[cfg(test)]
@@ -61,6 +62,8 @@ pub struct HardwareDomainTree {
     /// Device memory to map at its own address: whole pages, ascending, apart from each other. None of it belongs to
     /// the interrupt controller, to a hidden device or to RAM that is not reserved.
     pub mmio: Vec<Region>,
+    /// What of it is memory, whole pages too: the domain may choose its memory type itself.
+    pub memory_like: Vec<Region>,
     /// The SPIs to route to it, ascending, each once.
     pub interrupts: Vec<Interrupt>,
     /// The SPIs that its devices share with a hidden one, so that they do not get them; ascending.
@@ -89,6 +92,7 @@ pub fn hardware_domain(
     Ok(HardwareDomainTree {
         dtb,
         mmio: rewritten.mmio,
+        memory_like: rewritten.memory_like,
         interrupts: rewritten.spis,
         withheld: rewritten.withheld,
     })

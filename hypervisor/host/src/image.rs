@@ -12,12 +12,17 @@ use core::fmt;
 use arrayvec::ArrayVec;
 
 pub use gzip::{GunzipError, gunzip, is_gzip};
+pub use machine_model::compression::Compression;
 pub use machine_model::image::{ImageError, ImageHeader, PageSize};
 pub use machine_model::placement::{Placement, PlacementError, Request, place};
+pub use machine_model::zboot::ZbootError;
+
+use machine_model::zboot::Zboot;
 
 /// A kernel as the boot loader left it.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernel<'a> {
+    /// The module, or the part of it that has the kernel.
     file: &'a [u8],
     /// Its header; that of the unpacked image if it is compressed.
     pub header: ImageHeader,
@@ -30,18 +35,28 @@ pub struct Kernel<'a> {
 pub enum KernelError {
     /// It is compressed, and the start of it does not unpack.
     Gzip(GunzipError<Infallible>),
+    /// It is an EFI zboot program that is damaged.
+    Zboot(ZbootError),
+    /// It is an EFI zboot program whose kernel is compressed in another way than gzip's.
+    Compression(Compression),
     /// It, or what it unpacks to, is no arm64 `Image`.
     Image(ImageError),
 }
 
 impl<'a> Kernel<'a> {
-    /// Looks at the start of a module, which is an arm64 `Image`, plain or compressed with gzip.
+    /// Looks at the start of a module, which is an arm64 `Image`, plain, compressed with gzip, or as the payload of an EFI
+    /// zboot program, so compressed.
     ///
     /// # Errors
     ///
     /// [`KernelError`] says why it is no kernel.
     pub fn probe(file: &'a [u8]) -> Result<Kernel<'a>, KernelError> {
-        let is_compressed = is_gzip(file);
+        let zboot = Zboot::read(file).map_err(KernelError::Zboot)?;
+        let (file, is_compressed) = match zboot {
+            Some(Zboot { payload, compression: Compression::Gzip }) => (payload, true),
+            Some(Zboot { compression, .. }) => return Err(KernelError::Compression(compression)),
+            None => (file, is_gzip(file)),
+        };
         let header = if is_compressed {
             compressed_header(file)?
         } else {
@@ -102,6 +117,12 @@ impl fmt::Display for KernelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             KernelError::Gzip(error) => error.fmt(f),
+            KernelError::Zboot(error) => error.fmt(f),
+            KernelError::Compression(compression) => write!(
+                f,
+                "it is an EFI zboot kernel compressed by {compression}, and only gzip is undone at boot: \
+                 `lith unpack-kernel` makes a plain kernel of it"
+            ),
             KernelError::Image(error) => error.fmt(f),
         }
     }
@@ -112,6 +133,7 @@ impl core::error::Error for KernelError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec;
     use alloc::vec::Vec;
     use proptest::prelude::*;
 
@@ -148,6 +170,59 @@ mod tests {
         }
     }
 
+    /// An EFI zboot program with that payload.
+    fn zboot(compression: &str, payload: &[u8]) -> Vec<u8> {
+        let mut file = vec![0; 64];
+        file[..8].copy_from_slice(b"MZ\0\0zimg");
+        file[8..12].copy_from_slice(&64u32.to_le_bytes());
+        file[12..16].copy_from_slice(&u32::try_from(payload.len()).unwrap().to_le_bytes());
+        file[24..24 + compression.len()].copy_from_slice(compression.as_bytes());
+        file.extend(payload);
+        file
+    }
+
+    #[test]
+    fn a_kernel_comes_out_of_an_efi_program() {
+        let image = image();
+        let packed = zboot("gzip", &gzip::tests::gzip(&image, 6));
+        let padded = [packed.clone(), vec![0; 5000]].concat();
+        for module in [&packed, &padded] {
+            let kernel = Kernel::probe(module).unwrap();
+            assert_eq!((kernel.memory_size(), kernel.is_compressed), (0x10_0000, true));
+            assert_eq!(unpacked(&kernel, 400_000).as_ref(), Ok(&image));
+            assert_eq!(unpacked(&kernel, 399_999), Err(GunzipError::TooLarge { limit: 399_999 }));
+        }
+    }
+
+    #[test]
+    fn a_damaged_efi_program_says_how() {
+        let packed = gzip::tests::gzip(&image(), 6);
+        let whole = zboot("gzip", &packed);
+        // Of the file something is missing, or of the payload within it.
+        for cut in [64, 100, whole.len() / 2, whole.len() - 1] {
+            let said = Kernel::probe(&whole[..cut]).unwrap_err().to_string();
+            assert!(said.contains("from byte 64 on, and the file has"), "{cut}: {said}");
+        }
+        let short = zboot("gzip", &packed[..packed.len() / 2]);
+        let kernel = Kernel::probe(&short).unwrap();
+        assert_eq!(unpacked(&kernel, 1 << 20), Err(GunzipError::Truncated));
+        let text = |file: &[u8]| Kernel::probe(file).unwrap_err().to_string();
+        assert!(text(&zboot("gzip", &packed[..5])).contains("truncated"));
+        assert!(text(&zboot("gzip", &image())).contains("no gzip file"));
+    }
+
+    #[test]
+    fn a_compression_that_is_not_undone_is_named_with_what_helps() {
+        let text = |file: &[u8]| Kernel::probe(file).unwrap_err().to_string();
+        let zstd = text(&zboot("zstd22", &[0x28, 0xb5, 0x2f, 0xfd]));
+        assert!(zstd.contains("zstd") && zstd.contains("`lith unpack-kernel`"), "{zstd}");
+        assert!(text(&zboot("xzkern", b"x")).contains("xz"));
+        let plain = [&[0x28, 0xb5, 0x2f, 0xfd][..], &[0; 100]].concat();
+        assert!(text(&plain).contains("`zstd -d`"));
+        let twice = gzip::tests::gzip(&zboot("gzip", &gzip::tests::gzip(&image(), 6)), 6);
+        assert!(text(&twice).contains("once more"));
+    }
+
     #[test]
     fn what_is_no_kernel_is_told() {
         let text = |file: &[u8]| Kernel::probe(file).unwrap_err().to_string();
@@ -161,6 +236,7 @@ mod tests {
         #[test]
         fn any_module_is_a_kernel_or_told_why_not(file in prop::collection::vec(any::<u8>(), 0..200), packed in any::<bool>()) {
             let file = if packed { gzip::tests::gzip(&file, 6) } else { file };
+            let _ = Kernel::probe(&zboot("gzip", &file));
             if let Err(error) = Kernel::probe(&file) {
                 prop_assert!(!error.to_string().is_empty());
             }

@@ -7,6 +7,7 @@
 
 mod boot;
 mod cpus;
+mod dma;
 mod domains;
 mod error;
 #[cfg(any(test, feature = "fixtures"))]
@@ -31,6 +32,7 @@ use arrayvec::ArrayVec;
 
 pub use boot::{MAX_MODULES, Module};
 pub use cpus::{Conduit, HostCpu, MAX_CPUS, Mpidr, Psci, StartMethod, Timer};
+pub use dma::DmaLimit;
 pub use domains::{BootDomain, Enhanced, MAX_BOOT_DOMAINS, Role};
 pub use error::PlatformError;
 pub use gic::{GicExtensions, HostGic, cpu_interface};
@@ -40,7 +42,7 @@ pub use module::ModuleKind;
 pub use region::{Region, merge, subtract};
 pub use seed::Seed;
 pub use static_shared::{EventEnd, StaticShared, StaticShmNode};
-pub use uart::{Uart, UartKind};
+pub use uart::{EARLY_LENGTH, Uart, UartDevice, UartKind, early_console, parse_early};
 
 use crate::command_line::Options;
 use tree::Tree;
@@ -52,6 +54,8 @@ pub struct Platform {
     pub memory: Vec<Region>,
     /// What is not to be used as RAM: firmware's and devices' ranges, ascending, joined. They need not lie in RAM.
     pub reserved: Vec<Region>,
+    /// How far devices reach with their DMA, if that is not all of RAM.
+    pub dma_limit: Option<DmaLimit>,
     /// CPUs in the tree's order, each once; at least one, and at most [`MAX_CPUS`]. Which of them boots, its own MPIDR_EL1
     /// tells.
     pub cpus: Vec<HostCpu>,
@@ -114,6 +118,7 @@ impl Platform {
         let (options, _) = Options::parse(&chosen.command_line);
         let uart = uart::find(&tree, options.uart_path.as_deref(), gic.phandle);
         Ok(Platform {
+            dma_limit: dma::limit(&tree, &memory),
             memory,
             reserved,
             cpus,

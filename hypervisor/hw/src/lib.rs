@@ -3,6 +3,7 @@
 //!
 //! `target_arch` chooses between the instructions of a CPU and a portable form. The portable form is right for a program of
 //! an operating system, whose caches are coherent and which nobody attacks by speculation.
+#![cfg_attr(test, allow(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types))]
 #![cfg_attr(target_os = "none", no_std)]
 
 #[macro_use]

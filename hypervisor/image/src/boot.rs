@@ -1,9 +1,9 @@
 //! From the first Rust to the first guest, on the boot CPU: what comes before and after the part that all architectures have in
 //! common ([`xenolith_boot::boot`]).
 
-use xenolith_core::types::{CpuId, PAGE_SIZE, Pa};
+use xenolith_core::types::CpuId;
 use xenolith_domain::console::init_log;
-use xenolith_host::platform::{self, Platform, UartKind};
+use xenolith_host::platform::{self, EARLY_LENGTH, Platform, UartDevice};
 
 use xenolith_arch::aarch64::{mmu, power, uart};
 
@@ -13,11 +13,32 @@ use crate::vectors;
 /// The most that a device tree may take: what the Linux boot protocol allows.
 const MAX_TREE: u64 = 2 << 20;
 
-/// The image was entered at another exception level. Runs with the MMU off, and so without locks.
-pub extern "C" fn wrong_level(level: u64) -> ! {
-    uart::early_write(b"\r\n(xenolith) error: entered at EL");
-    uart::early_write(&[b'0' + (level & 3) as u8]);
-    uart::early_write(b", and a hypervisor needs EL2 (in QEMU: -machine virt,virtualization=on)\r\n");
+unsafe extern "C" {
+    /// The text that names the early console, in the image's head (`entry.rs`).
+    static _early_console: [u8; EARLY_LENGTH];
+}
+
+/// The early console, if the image was given one.
+fn early_console() -> Option<UartDevice> {
+    // SAFETY: the linker's symbol is that many bytes of the image, which nobody writes.
+    platform::parse_early(unsafe { &_early_console })
+}
+
+/// The image was entered at another exception level, which is told on the console that the tree names, or on the early one.
+/// Runs with the MMU off, and so without locks and heap.
+pub extern "C" fn wrong_level(level: u64, device_tree: u64) -> ! {
+    // SAFETY: the loader put a device tree there; with the MMU off nothing needs to be mapped.
+    let of_tree = unsafe { tree(device_tree) }.ok().and_then(platform::early_console);
+    if let Some(uart) = of_tree.or_else(early_console) {
+        let texts: [&[u8]; 4] = [
+            b"\r\n(xenolith) error: entered at EL",
+            &[b'0' + (level & 3) as u8],
+            b", and a hypervisor needs EL2 (in QEMU: -machine virt,virtualization=on)\r\n",
+            b"(xenolith) error: nothing can be booted; halted\r\n",
+        ];
+        // SAFETY: who wrote the tree or the image's head vouches for the UART; this CPU is the only one.
+        unsafe { uart::early_write(&uart, &texts) };
+    }
     power::halt()
 }
 
@@ -33,7 +54,7 @@ pub extern "C" fn main(device_tree: u64, _image: u64) -> ! {
     match Platform::parse(tree) {
         Ok(platform) => start(tree, &platform),
         Err(error) => {
-            let console = platform::console(tree).map(|uart| (uart.kind, uart.registers.start()));
+            let console = platform::console(tree).map(|uart| uart.device);
             give_up(console, || log::error!("the device tree cannot be used: {error}"))
         }
     }
@@ -61,13 +82,14 @@ unsafe fn tree(address: u64) -> Result<&'static [u8], &'static str> {
     Ok(unsafe { core::slice::from_raw_parts(address as *const u8, size as usize) })
 }
 
-/// Makes a console where one may be, says why the boot ends, and stops.
-fn give_up(uart: Option<(UartKind, Pa)>, report: impl FnOnce()) -> ! {
-    let (kind, base) = uart.unwrap_or_else(|| (UartKind::Pl011, uart::early_address()));
-    mmu::init(core::iter::empty(), 1);
-    mmu::map_device(base, PAGE_SIZE);
-    // SAFETY: the page is mapped, and this CPU is the only one.
-    unsafe { uart::init(kind, base) };
+/// Makes the console that the tree names, or the early one, says why the boot ends, and stops.
+fn give_up(uart: Option<UartDevice>, report: impl FnOnce()) -> ! {
+    if let Some(uart) = uart.or_else(early_console) {
+        mmu::init(core::iter::empty(), 1);
+        mmu::map_device(uart.base, uart.size());
+        // SAFETY: the registers are mapped, and this CPU is the only one.
+        unsafe { uart::init(&uart) };
+    }
     report();
     log::error!("nothing can be booted; halted");
     power::halt()

@@ -26,6 +26,10 @@ _head:
     .quad   0
     .ascii  "ARM\x64"
     .long   0
+    // At offset 64: the early console (`xenolith_host::platform::parse_early`).
+    .global _early_console
+_early_console:
+    .space  {early_length}
 
     .section .bss.early_tables, "aw", @nobits
     .balign 4096
@@ -77,6 +81,7 @@ early_tree:     .space 4096
     cmp     x19, #8
     b.eq    3f
     lsr     x0, x19, #2
+    mov     x1, x20
     bl      {wrong_level}               // does not return
 3:
     msr     tpidr_el2, xzr              // no record of this CPU yet; out of reset the register is UNKNOWN
@@ -210,6 +215,7 @@ _start_secondary:
     secondary_main = sym crate::secondary::main,
     mair = const MAIR,
     tcr = const TCR,
+    early_length = const xenolith_host::platform::EARLY_LENGTH,
     sctlr = const xenolith_arch::aarch64::mmu::SCTLR,
 );
 

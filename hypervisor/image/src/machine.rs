@@ -43,8 +43,8 @@ impl<'p> Aarch64<'p> {
     fn init_console(&self) {
         if let Some(uart) = &self.platform.uart {
             mmu::map_device(uart.registers.start(), uart.registers.size().max(PAGE_SIZE));
-            // SAFETY: the frame is mapped, and no domain is given it.
-            unsafe { uart::init(uart.kind, uart.registers.start()) };
+            // SAFETY: the frame, in which the driver's registers are, is mapped, and no domain is given it.
+            unsafe { uart::init(&uart.device) };
         }
     }
 }

@@ -2,6 +2,12 @@
 //!
 //! Boot loader → `entry` → `boot` → `xenolith_boot` (for which `machine` does what the architecture must) → `vectors`, and from
 //! then on `vectors` → `traps` → `xenolith_cpu` → `vectors`. On a host there is nothing to start.
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "allocates at boot alone, when no domain can fill the heap"
+)]
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]

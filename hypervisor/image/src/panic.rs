@@ -6,11 +6,12 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use xenolith_core::symbols::Symbols;
 use xenolith_domain::console::emergency;
 
-/// What `vectors.rs` saves when EL2 itself faults.
+/// What `vectors.rs` saves when EL2 itself takes an exception, and restores if it goes on.
 #[repr(C)]
 pub struct Frame {
     x: [u64; 31],
-    elr: u64,
+    /// ELR_EL2: the instruction that took it.
+    pub elr: u64,
     spsr: u64,
     sp: u64,
 }
@@ -21,8 +22,8 @@ static DYING: AtomicBool = AtomicBool::new(false);
 
 const KINDS: [&str; 4] = ["synchronous exception", "IRQ", "FIQ", "SError"];
 
-/// A trap from EL2 to EL2: always a fault of the hypervisor.
-pub extern "C" fn fatal(frame: &Frame, kind: u64) -> ! {
+/// A fault of the hypervisor: an exception at EL2, of a kind that is the number of its vector.
+pub fn fatal(frame: &Frame, kind: u64) -> ! {
     die(|out| {
         let name = KINDS.get(kind as usize & 3).unwrap_or(&"?");
         let _ = writeln!(

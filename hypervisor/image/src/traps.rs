@@ -1,12 +1,14 @@
 //! From the vectors to the hypervisor proper, and the CPU's registers that decide what traps.
 
 use arm_sysregs::el2::registers::{CptrEl2, HcrEl2, MdcrEl2};
+use xenolith_arch::aarch64::exception_table;
 use xenolith_cpu::{self as run, Event};
 use xenolith_isa::regs::GuestRegs;
 use xenolith_isa::trap::Syndrome;
 
 use xenolith_hw::isb;
 
+use crate::panic::{self, Frame};
 use crate::percpu;
 
 /// Why a guest stopped, as the vector tells it: synchronous exception.
@@ -66,4 +68,15 @@ pub extern "C" fn from_guest(frame: &mut GuestRegs, kind: u64) {
     // SAFETY: the vectors enter here from a guest only, never nested.
     let state = unsafe { percpu::run_state() };
     run::run(crate::hypervisor::get(), state, frame, event);
+}
+
+/// Every exception that EL2 itself takes comes here. It returns if the instruction has a fix-up, with that as the frame's
+/// ELR.
+pub extern "C" fn from_el2(frame: &mut Frame, vector: u64) {
+    /// The vector of a synchronous exception on the stack in use.
+    const SYNCHRONOUS: u64 = 4;
+    match exception_table::fixup(frame.elr) {
+        Some(fixup) if vector == SYNCHRONOUS => frame.elr = fixup,
+        _ => panic::fatal(frame, vector),
+    }
 }

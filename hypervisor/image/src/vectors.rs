@@ -2,8 +2,9 @@
 //!
 //! While a guest runs, SP_EL2 points at a free [`GuestRegs`] at the top of the CPU's stack. A trap from the guest
 //! fills it, calls `traps::from_guest`, and returns with whatever registers that function left there: those of the
-//! same vCPU, or of another. A trap from EL2 itself is a fault of ours and ends in `panic::fatal`, on a stack of its
-//! own, because the fault may be that the stack has run into its guard page.
+//! same vCPU, or of another. A trap from EL2 itself goes to `traps::from_el2` on a stack of its own, because it may be that
+//! the stack has run into its guard page. It is a fault of ours and the end, unless the instruction is one of
+//! `exception_table`, with a fix-up.
 //!
 //! [`GuestRegs`]: xenolith_isa::regs::GuestRegs
 
@@ -23,13 +24,13 @@ global_asm!(
     b       guest_exit
     .endm
 
-    // x0 and x1 go into registers of the guest's, which never runs again: the stack may be what the fault is about.
+    // x0 and x1 go into registers of the guest's, as the stack may be what the fault is about. A fix-up puts them back.
     .macro  from_el2 kind
     .balign 0x80
     msr     tpidrro_el0, x0
     msr     tpidr_el0, x1
     mov     x1, #\kind
-    b       own_fault
+    b       el2_exit
     .endm
 
     .section .text.vectors, "ax"
@@ -112,7 +113,7 @@ enter_guest:
     bl      {handler}
     b       enter_guest
 
-own_fault:
+el2_exit:
     mrs     x0, tpidr_el2               // the CPU's record starts with its emergency stack
     cbz     x0, 1f
     ldr     x0, [x0]
@@ -143,13 +144,36 @@ own_fault:
     mrs     x6, tpidr_el0
     stp     x5, x6, [sp, #0]
     mov     x0, sp
-    bl      {fatal}
-    udf     #0
+    bl      {from_el2}                  // returns for a fix-up
+    ldp     x30, x3, [sp, #240]
+    ldp     x4, x2, [sp, #256]
+    msr     elr_el2, x3
+    msr     spsr_el2, x4
+    mov     x0, sp
+    mov     sp, x2
+    ldp     x28, x29, [x0, #224]
+    ldp     x26, x27, [x0, #208]
+    ldp     x24, x25, [x0, #192]
+    ldp     x22, x23, [x0, #176]
+    ldp     x20, x21, [x0, #160]
+    ldp     x18, x19, [x0, #144]
+    ldp     x16, x17, [x0, #128]
+    ldp     x14, x15, [x0, #112]
+    ldp     x12, x13, [x0, #96]
+    ldp     x10, x11, [x0, #80]
+    ldp     x8, x9, [x0, #64]
+    ldp     x6, x7, [x0, #48]
+    ldp     x4, x5, [x0, #32]
+    ldp     x2, x3, [x0, #16]
+    ldp     x0, x1, [x0]
+    eret
+    dsb     nsh
+    isb
 "#,
     vectors = sym vectors,
     run_guests = sym run_guests,
     handler = sym traps::from_guest,
-    fatal = sym crate::panic::fatal,
+    from_el2 = sym traps::from_el2,
     synchronous = const traps::SYNCHRONOUS,
     interrupt = const traps::INTERRUPT,
     serror = const traps::SERROR,

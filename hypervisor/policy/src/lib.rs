@@ -1,6 +1,7 @@
 //! Xen's rules, without an architecture: event channels, grants, ioreq servers, scheduling, device slots.
 //!
 //! Each part is plain data with `&mut self` methods that say what is to be done; the layers above do it.
+#![cfg_attr(test, allow(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types))]
 #![cfg_attr(target_os = "none", no_std)]
 #![forbid(unsafe_code)]
 

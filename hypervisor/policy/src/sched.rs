@@ -89,6 +89,7 @@ pub struct Scheduler {
 
 impl Scheduler {
     /// A scheduler for `cpus` CPUs whose turns last `slice` ticks. A CPU takes part from its first pick on.
+    #[expect(clippy::disallowed_methods, reason = "made at boot")]
     pub fn new(policy: Policy, cpus: u16, slice: u64) -> Self {
         let cpu = |_| Cpu {
             queue: Mutex::new(Queue::new(slice)),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use alloc::sync::Arc;
+use xenolith_memory::arc::Arc;
 
 use xenolith_core::types::{DomId, Gfn, Mfn};
 use xenolith_domain::domain::Domain;

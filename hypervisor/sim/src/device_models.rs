@@ -2,8 +2,8 @@
 //! its ioreq pages, and the guest's accesses, and after each step the books must agree. Both a property test and a fuzz
 //! target play it.
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
+use xenolith_memory::arc::Arc;
 
 use xenolith_abi::Errno;
 use xenolith_abi::dm::{Buffer, DmOp, Header};

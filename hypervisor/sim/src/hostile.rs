@@ -3,8 +3,8 @@
 
 use std::panic::{self, AssertUnwindSafe};
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
+use xenolith_memory::arc::Arc;
 
 use xenolith_abi::Errno;
 use xenolith_abi::grant::{EntryV1, entry};

@@ -3,6 +3,12 @@
 //!
 //! A test says which CPU does what; [`Machine::settle`] then lets all interrupts come until none is left. The books can
 //! be audited at any moment ([`Machine::audit`]).
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "stands for hardware, on the host"
+)]
 
 extern crate alloc;
 
@@ -19,9 +25,9 @@ mod tests;
 pub mod toolstack;
 
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
+use xenolith_memory::arc::Arc;
 
 use machine_model::Region;
 use machine_model::gic::{Gic, Redistributors};

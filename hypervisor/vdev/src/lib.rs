@@ -1,4 +1,5 @@
 //! Devices that the hypervisor emulates, and who answers at which address.
+#![cfg_attr(test, allow(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types))]
 #![cfg_attr(target_os = "none", no_std)]
 #![forbid(unsafe_code)]
 

@@ -3,17 +3,14 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use bootdisk::process::{self, BootFiles, Order};
+use bootdisk::unpack::{MAX_FILE, unpack};
 use machine_model::image::ImageHeader;
 
-use crate::config::GuestConfig;
-
-mod unpack;
-use unpack::unpack;
-
-/// The largest kernel or ramdisk that is read, unpacked.
-const MAX_FILE: u64 = 1 << 30;
+use crate::config::{Boot, GuestConfig, MAX_COMMAND_LINE};
 
 /// The files that a guest starts with.
 #[derive(Clone, Debug)]
@@ -24,6 +21,10 @@ pub struct Files {
     pub header: ImageHeader,
     /// The ramdisk, as it is.
     pub ramdisk: Option<Vec<u8>>,
+    /// The kernel's command line.
+    pub cmdline: String,
+    /// Which entry of the disk's boot loader they are of, for people; none if files of the control domain were named.
+    pub entry: Option<String>,
 }
 
 impl Files {
@@ -33,12 +34,49 @@ impl Files {
     ///
     /// Which file, and what is wrong with it.
     pub fn read(config: &GuestConfig) -> Result<Files> {
-        let path = &config.kernel;
-        let kernel = read(path, "kernel")?;
-        let (kernel, header) = unpack(kernel).with_context(|| format!("kernel {}", path.display()))?;
-        let ramdisk = config.ramdisk.as_deref().map(|path| read(path, "ramdisk")).transpose()?;
-        Ok(Files { kernel, header, ramdisk })
+        match &config.boot {
+            Boot::Files { kernel, ramdisk } => {
+                let (kernel, header) = read_kernel(kernel)?;
+                let ramdisk = ramdisk.as_deref().map(|path| read(path, "ramdisk")).transpose()?;
+                Ok(Files { kernel, header, ramdisk, cmdline: config.cmdline.clone(), entry: None })
+            }
+            Boot::Disk { boot_entry } => Files::from_disk(config, boot_entry.as_deref()),
+        }
     }
+
+    /// Reads them from the first disk.
+    fn from_disk(config: &GuestConfig, entry: Option<&str>) -> Result<Files> {
+        let disk = config.devices.disks.first().context("`boot = \"disk\"`: there is no disk")?;
+        let order =
+            Order { disk: disk.config.clone(), entry: entry.map(str::to_owned), limit: config.memory };
+        let found =
+            process::read(disk_reader(), &order).context("cannot take the kernel from the guest's disk")?;
+        let BootFiles { kernel, header, ramdisk, options, source } = found;
+        let cmdline = [options.as_str(), config.cmdline.as_str()].join(" ").trim().to_owned();
+        if cmdline.len() > MAX_COMMAND_LINE {
+            bail!(
+                "{source}: the command line, with `cmdline` behind it, has more than {MAX_COMMAND_LINE} bytes"
+            );
+        }
+        Ok(Files { kernel, header, ramdisk, cmdline, entry: Some(source) })
+    }
+}
+
+/// What starts the process that reads a guest's disk.
+pub fn disk_reader() -> Command {
+    // This program as it runs, also if its file was replaced by another version meanwhile.
+    let mut command = Command::new("/proc/self/exe");
+    command.arg("read-boot-disk").env_clear();
+    command
+}
+
+/// Reads a kernel in any of its forms; returns the plain one, and its header.
+///
+/// # Errors
+///
+/// The file, and what is wrong with it.
+pub fn read_kernel(path: &Path) -> Result<(Vec<u8>, ImageHeader)> {
+    unpack(read(path, "kernel")?, MAX_FILE).with_context(|| format!("kernel {}", path.display()))
 }
 
 fn read(path: &Path, what: &str) -> Result<Vec<u8>> {

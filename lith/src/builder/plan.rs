@@ -55,7 +55,7 @@ impl Plan {
         // The tree's size does not depend on where the ramdisk is, but on whether there is one.
         let ramdisk_size = files.ramdisk.as_ref().map_or(0, |ramdisk| ramdisk.len() as u64);
         let placeholder = (ramdisk_size != 0).then_some(Region::new(0, ramdisk_size));
-        let size = device_tree(config, facts, &seed, placeholder)?.len() as u64;
+        let size = device_tree(config, &files.cmdline, facts, &seed, placeholder)?.len() as u64;
         let request = Request {
             bank: *facts.banks.first().context("a guest without memory")?,
             text_offset: files.header.text_offset,
@@ -65,7 +65,7 @@ impl Plan {
         };
         let placement = place(&request)?;
         let ramdisk = placement.initrd.map(|start| Region::new(start, ramdisk_size));
-        let tree = device_tree(config, facts, &seed, ramdisk)?;
+        let tree = device_tree(config, &files.cmdline, facts, &seed, ramdisk)?;
         Ok(Plan { placement, tree })
     }
 
@@ -112,6 +112,7 @@ impl Plan {
 
 fn device_tree(
     config: &GuestConfig,
+    arguments: &str,
     facts: &Facts<'_>,
     seed: &[u8],
     initrd: Option<Region>,
@@ -128,7 +129,7 @@ fn device_tree(
         version: facts.version,
         vcpus: config.vcpus,
         memory: facts.banks,
-        arguments: &config.cmdline,
+        arguments,
         initrd,
         seed,
         stdout: None,

@@ -23,7 +23,7 @@ fn config(text: &str) -> GuestConfig {
 fn files() -> Files {
     let kernel = image(0x20_0000, 0x1f6_e000);
     let header = ImageHeader::read(&kernel).unwrap();
-    Files { kernel, header, ramdisk: Some(vec![0x11; 0xfe123]) }
+    Files { kernel, header, ramdisk: Some(vec![0x11; 0xfe123]), cmdline: String::new(), entry: None }
 }
 
 fn resolve(device: &dyn Device) -> Result<DomId> {

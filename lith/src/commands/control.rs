@@ -1,4 +1,4 @@
-//! Commands to a guest's monitor, and `lith pause` and `unpause`, which need none.
+//! Commands to a guest's monitor, and `lith pause`, `unpause` and `resume`, which need none.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -61,10 +61,27 @@ pub fn pause(xen: &dyn Xen, registry: &Registry, who: &str) -> Result<()> {
 /// `lith unpause`.
 pub fn unpause(xen: &dyn Xen, registry: &Registry, who: &str) -> Result<()> {
     let domain = find(xen, registry, who)?;
+    if domain.state == "suspended" {
+        bail!("guest {} is not paused: it is suspended: `lith resume {}` wakes it", domain.name, domain.name);
+    }
     if domain.state != "paused" {
         bail!("guest {} is not paused: it is {}", domain.name, domain.state);
     }
     Ok(xen.control(domain.domain, Control::Unpause)?)
+}
+
+/// `lith resume`.
+pub fn resume(xen: &dyn Xen, registry: &Registry, who: &str) -> Result<()> {
+    let domain = find(xen, registry, who)?;
+    match domain.state {
+        "suspended" => Ok(xen.control(domain.domain, Control::Resume)?),
+        "paused" => bail!(
+            "guest {} is not suspended but paused: `lith unpause {}` lets it go on",
+            domain.name,
+            domain.name
+        ),
+        state => bail!("guest {} is not suspended: it is {state}", domain.name),
+    }
 }
 
 #[cfg(test)]
@@ -74,6 +91,7 @@ mod tests {
     use crate::xen::Domains;
     use crate::xen::fake::FakeXen;
     use std::path::Path;
+    use xenolith_abi::domctl::info_flag;
 
     fn world(name: &str) -> (FakeXen, Registry, Folder) {
         let folder = Folder::new(name);
@@ -89,6 +107,21 @@ mod tests {
         assert!(pause(&xen, &registry, "7").unwrap_err().to_string().contains("is paused already"));
         unpause(&xen, &registry, "7").unwrap();
         assert_eq!(xen.calls.borrow()[1..], ["unpause 7"]);
+    }
+
+    #[test]
+    fn a_guest_is_resumed_that_has_suspended_itself() {
+        let (xen, registry, _folder) = world("resume");
+        let flags = |flags| xen.domains.borrow_mut().get_mut(&DomId(7)).unwrap().flags = flags;
+        let refused = || resume(&xen, &registry, "7").unwrap_err().to_string();
+        assert!(refused().contains("`lith unpause domain-7`"), "{}", refused());
+        flags(info_flag::BLOCKED);
+        assert_eq!(refused(), "guest domain-7 is not suspended: it is idle");
+        flags(info_flag::SHUTDOWN | 2 << 16);
+        let error = unpause(&xen, &registry, "7").unwrap_err().to_string();
+        assert_eq!(error, "guest domain-7 is not paused: it is suspended: `lith resume domain-7` wakes it");
+        resume(&xen, &registry, "7").unwrap();
+        assert_eq!(xen.calls.borrow()[1..], ["resume 7"]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::console;
 use super::domains::find_monitored;
-use crate::config::GuestConfig;
+use crate::config::{Boot, GuestConfig};
 use crate::monitor::{Order, Report};
 use crate::output::{print, print_json, tell};
 use crate::registry::Registry;
@@ -65,8 +65,10 @@ pub fn take_over(name: &str) -> Result<DomId> {
 
 /// The monitor works in another folder.
 fn absolute(mut config: GuestConfig) -> Result<GuestConfig> {
-    config.kernel = std::path::absolute(&config.kernel)?;
-    config.ramdisk = config.ramdisk.map(std::path::absolute).transpose()?;
+    if let Boot::Files { kernel, ramdisk } = config.boot {
+        let ramdisk = ramdisk.map(std::path::absolute).transpose()?;
+        config.boot = Boot::Files { kernel: std::path::absolute(kernel)?, ramdisk };
+    }
     Ok(config)
 }
 

@@ -88,27 +88,19 @@ pub fn all(xen: &dyn Xen, registry: &Registry) -> Result<Vec<Domain>> {
 
 /// A domain's state, in a word.
 pub fn state(flags: u32) -> &'static str {
-    use crate::monitor::End;
+    use crate::monitor::{End, State};
     let is = |flag: u32| flags & flag != 0;
-    if is(info_flag::DYING) {
-        return "dying";
-    }
-    if is(info_flag::SHUTDOWN) {
-        return match End::of(flags) {
-            End::Poweroff => "off",
-            End::Reboot => "rebooting",
-            End::Suspend => "suspended",
-            End::Crash => "crashed",
-            End::Watchdog => "hung",
-            End::Other(_) => "ended",
-        };
-    }
-    if is(info_flag::PAUSED) {
-        "paused"
-    } else if is(info_flag::BLOCKED) {
-        "idle"
-    } else {
-        "running"
+    match State::of_flags(flags) {
+        State::Gone => "dying",
+        State::Suspended => "suspended",
+        State::Ended(End::Poweroff) => "off",
+        State::Ended(End::Reboot) => "rebooting",
+        State::Ended(End::Crash) => "crashed",
+        State::Ended(End::Watchdog) => "hung",
+        State::Ended(End::Other(_)) => "ended",
+        State::Alive if is(info_flag::PAUSED) => "paused",
+        State::Alive if is(info_flag::BLOCKED) => "idle",
+        State::Alive => "running",
     }
 }
 
@@ -283,7 +275,8 @@ mod tests {
 
     #[test]
     fn states_are_words() {
-        let states = [0x20, 0x10, 0x8, 0x4, 0x1_0004, 0x3_0004, 0x5].map(state);
-        assert_eq!(states, ["running", "idle", "paused", "off", "rebooting", "crashed", "dying"]);
+        let states = [0x20, 0x10, 0x8, 0x4, 0x1_0004, 0x2_000c, 0x3_0004, 0x5].map(state);
+        let words = ["running", "idle", "paused", "off", "rebooting", "suspended", "crashed", "dying"];
+        assert_eq!(states, words);
     }
 }

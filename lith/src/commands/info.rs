@@ -7,6 +7,7 @@ use virtio::config::DiskConfig;
 use super::devices::{self, GuestDevice, all_devices};
 use super::disks::{self, GuestDisk, all_disks};
 use super::domains::{Domain, NO_MONITOR, all, find};
+use crate::config::Boot;
 use crate::output::{facts, print, print_json};
 use crate::registry::{Record, Registry};
 use crate::xen::{Version, Xen};
@@ -92,10 +93,16 @@ fn as_text(guest: &Guest, registry: &Registry) -> String {
         ("Trouble", trouble(domain, guest.record.is_some())),
     ];
     if let Some(Record { config, monitor, restarts, .. }) = &guest.record {
-        let ramdisk = config.ramdisk.as_ref().map(|path| path.display().to_string());
+        let (kernel, ramdisk) = match &config.boot {
+            Boot::Files { kernel, ramdisk } => (kernel.display().to_string(), ramdisk.as_ref()),
+            Boot::Disk { boot_entry: Some(entry) } => {
+                (format!("of its first disk, by the entry `{entry}`"), None)
+            }
+            Boot::Disk { boot_entry: None } => ("of its first disk, as its boot loader has it".into(), None),
+        };
         lines.extend([
-            ("Kernel", config.kernel.display().to_string()),
-            ("Ramdisk", ramdisk.unwrap_or_default()),
+            ("Kernel", kernel),
+            ("Ramdisk", ramdisk.map(|path| path.display().to_string()).unwrap_or_default()),
             ("Command line", config.cmdline.clone()),
             ("Restarts", restarts.to_string()),
             ("Monitor", format!("process {monitor}, log {}", registry.log(&config.name).display())),

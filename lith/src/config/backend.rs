@@ -1,5 +1,7 @@
 //! The domain that serves a device: the key `backend` of every kind.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use xenolith_abi::DomId;
 
@@ -18,6 +20,15 @@ pub enum Backend {
     Number(DomId),
     /// By its name.
     Name(String),
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Backend::Number(number) => write!(f, "domain {}", number.0),
+            Backend::Name(name) => write!(f, "guest {name}"),
+        }
+    }
 }
 
 impl Backend {

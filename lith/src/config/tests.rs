@@ -17,8 +17,7 @@ fn says(text: &str) -> String {
 fn little_is_needed() {
     let expected = GuestConfig {
         name: "web".into(),
-        kernel: "/etc/lith/Image".into(),
-        ramdisk: None,
+        boot: Boot::Files { kernel: "/etc/lith/Image".into(), ramdisk: None },
         cmdline: String::new(),
         memory: 256 << 20,
         vcpus: 1,
@@ -61,8 +60,8 @@ fn everything_can_be_said() {
     let config = parse(text).unwrap();
     assert!(config.autostart);
     assert_eq!((config.name.as_str(), config.vcpus, config.memory), ("db-1", 4, 2 << 30));
-    assert_eq!(config.kernel, Path::new("/boot/vmlinuz"));
-    assert_eq!(config.ramdisk.as_deref(), Some(Path::new("/etc/lith/initrd.img")));
+    let (kernel, ramdisk) = ("/boot/vmlinuz".into(), Some("/etc/lith/initrd.img".into()));
+    assert_eq!(config.boot, Boot::Files { kernel, ramdisk });
     assert_eq!(
         [config.on_poweroff, config.on_reboot, config.on_crash],
         [Action::Preserve, Action::Destroy, Action::Restart]
@@ -78,6 +77,32 @@ fn everything_can_be_said() {
         (second.config.queues, second.config.read_only, second.backend),
         (1, true, Backend::Number(DomId(3)))
     );
+}
+
+#[test]
+fn a_kernel_may_come_from_the_first_disk_in_the_control_domain() {
+    let guest = |boot: &str, backend: &str| {
+        format!(
+            "memory = \"256M\"\n{boot}\n[[disk]]\nimage = \"/a.img\"\nbackend = {backend}\n[[disk]]\nimage = \"/b\"\nbackend = 3\n"
+        )
+    };
+    let boot = |keys: &str| parse(&guest(keys, "0")).unwrap().boot;
+    assert_eq!(boot("boot = \"disk\""), Boot::Disk { boot_entry: None });
+    assert_eq!(boot("boot = \"disk\"\nboot_entry = \"old\""), Boot::Disk { boot_entry: Some("old".into()) });
+    for (text, words) in [
+        (
+            guest("boot = \"disk\"", "1"),
+            ":2:8: boot: reads the first disk in the control domain, and domain 1 has its image /a.img",
+        ),
+        (guest("boot = \"disk\"", "\"store\""), "guest store has its image"),
+        (guest("boot = \"disk\"\nkernel = \"k\"", "0"), "`kernel` and `ramdisk` must go"),
+        (guest("boot = \"disc\"", "0"), "did you mean \"disk\"?"),
+        (guest("kernel = \"k\"\nboot_entry = \"x\"", "0"), "goes with `boot = \"disk\"` only"),
+        ("memory = \"256M\"\nboot = \"disk\"\n".into(), "must have a `[[disk]]`"),
+    ] {
+        let said = says(&text);
+        assert!(said.contains(words), "{said}");
+    }
 }
 
 #[test]

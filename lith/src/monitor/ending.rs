@@ -10,6 +10,8 @@ use crate::config::{Action, GuestConfig};
 pub enum State {
     /// It lives.
     Alive,
+    /// It has suspended itself, and goes on when it is let.
+    Suspended,
     /// It has ended by itself; it has all that it had.
     Ended(End),
     /// It was destroyed.
@@ -23,8 +25,6 @@ pub enum End {
     Poweroff,
     /// It wants to start again.
     Reboot,
-    /// It wants to be saved, which nobody does here.
-    Suspend,
     /// It crashed.
     Crash,
     /// It did not answer its watchdog.
@@ -36,37 +36,36 @@ pub enum End {
 impl State {
     /// What the hypervisor says of a domain.
     pub fn of(info: Option<&DomainInfo>) -> State {
-        let Some(info) = info else { return State::Gone };
-        if info.flags & info_flag::DYING != 0 {
+        info.map_or(State::Gone, |info| State::of_flags(info.flags))
+    }
+
+    /// What a domain's flags say.
+    pub fn of_flags(flags: u32) -> State {
+        if flags & info_flag::DYING != 0 {
             return State::Gone;
         }
-        if info.flags & info_flag::SHUTDOWN == 0 {
+        if flags & info_flag::SHUTDOWN == 0 {
             return State::Alive;
         }
-        State::Ended(End::of(info.flags))
+        let [_, _, reason, _] = (flags >> SHUTDOWN_REASON_SHIFT << 16).to_le_bytes();
+        State::Ended(match ShutdownReason::from_number(reason.into()) {
+            Some(ShutdownReason::Suspend) => return State::Suspended,
+            Some(ShutdownReason::Poweroff) => End::Poweroff,
+            Some(ShutdownReason::Reboot | ShutdownReason::SoftReset) => End::Reboot,
+            Some(ShutdownReason::Crash) => End::Crash,
+            Some(ShutdownReason::Watchdog) => End::Watchdog,
+            None => End::Other(reason),
+        })
     }
 }
 
 impl End {
-    /// The reason that stands in a domain's flags.
-    pub fn of(flags: u32) -> End {
-        let [_, _, reason, _] = (flags >> SHUTDOWN_REASON_SHIFT << 16).to_le_bytes();
-        match ShutdownReason::from_number(reason.into()) {
-            Some(ShutdownReason::Poweroff) => End::Poweroff,
-            Some(ShutdownReason::Reboot | ShutdownReason::SoftReset) => End::Reboot,
-            Some(ShutdownReason::Suspend) => End::Suspend,
-            Some(ShutdownReason::Crash) => End::Crash,
-            Some(ShutdownReason::Watchdog) => End::Watchdog,
-            None => End::Other(reason),
-        }
-    }
-
     /// The action that the guest's file names for it.
     pub fn action(self, config: &GuestConfig) -> Action {
         match self {
             End::Poweroff => config.on_poweroff,
             End::Reboot => config.on_reboot,
-            End::Crash | End::Watchdog | End::Suspend | End::Other(_) => config.on_crash,
+            End::Crash | End::Watchdog | End::Other(_) => config.on_crash,
         }
     }
 
@@ -75,7 +74,6 @@ impl End {
         match self {
             End::Poweroff => "has turned itself off".into(),
             End::Reboot => "reboots".into(),
-            End::Suspend => "wants to be suspended, which is not supported".into(),
             End::Crash => "has crashed".into(),
             End::Watchdog => "has not answered its watchdog".into(),
             End::Other(reason) => format!("has ended for reason {reason}"),
@@ -101,6 +99,7 @@ mod tests {
         assert_eq!(state(0x0000_0004), State::Ended(End::Poweroff));
         assert_eq!(state(0x0003_0004), State::Ended(End::Crash));
         assert_eq!(state(0x0009_0004), State::Ended(End::Other(9)));
+        assert_eq!(state(0x0002_0004), State::Suspended);
         assert_eq!(state(0x0003_0005), State::Gone);
     }
 

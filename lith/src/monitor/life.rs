@@ -49,6 +49,10 @@ pub fn make(
 ) -> Result<Built> {
     progress("reading kernel and ramdisk");
     let files = Files::read(config)?;
+    if let Some(entry) = &files.entry {
+        progress(&format!("booting {entry}"));
+        eprintln!("{}: boots {entry}", config.name);
+    }
     let resolve = |device: &dyn Device| find_backend(xen, registry, device);
     build(xen, config, &files, &resolve, progress)
 }

@@ -51,6 +51,8 @@ pub(super) struct Monitor {
     restarts: u32,
     /// Whether the guest has ended and is kept.
     is_preserved: bool,
+    /// Whether the guest has suspended itself.
+    is_suspended: bool,
     /// Whether the guest's next end is its last, whatever its file says: the machine is to end.
     is_retired: bool,
     _lock: crate::registry::Lock,
@@ -96,6 +98,7 @@ impl Monitor {
             started: Instant::now(),
             restarts: kept.map_or(0, |(restarts, _)| restarts),
             is_preserved: false,
+            is_suspended: false,
             is_retired: false,
             _lock: lock,
         };
@@ -285,9 +288,13 @@ impl Monitor {
         }
         self.guest.request_shutdown(Command::Retire)?;
         let domain = self.guest.built.domain;
-        // A paused guest that listens has run: what it has written is worth that it goes on for its end.
-        if self.xen.domain(domain)?.is_some_and(|info| info.flags & info_flag::PAUSED != 0) {
+        let Some(info) = self.xen.domain(domain)? else { return Ok(()) };
+        // A guest that listens has run: what it has written is worth that it goes on for its end.
+        if info.flags & info_flag::PAUSED != 0 {
             self.xen.control(domain, Control::Unpause)?;
+        }
+        if State::of(Some(&info)) == State::Suspended {
+            self.xen.control(domain, Control::Resume)?;
         }
         Ok(())
     }
@@ -298,6 +305,9 @@ impl Monitor {
             bail!("it has ended already and is preserved: `lith destroy {name}` removes it");
         }
         let info = self.xen.domain(self.guest.built.domain)?;
+        if State::of(info.as_ref()) == State::Suspended {
+            bail!("it has suspended itself: `lith resume {name}` lets it hear");
+        }
         if info.is_some_and(|info| info.flags & info_flag::PAUSED != 0) {
             bail!("it is paused: `lith unpause {name}` lets it hear");
         }
@@ -315,7 +325,19 @@ impl Monitor {
     fn check_guest(&mut self) -> Result<bool> {
         let state = State::of(self.xen.domain(self.guest.built.domain)?.as_ref());
         match state {
-            State::Alive => Ok(true),
+            State::Alive => {
+                if std::mem::take(&mut self.is_suspended) {
+                    self.say("goes on");
+                }
+                Ok(true)
+            }
+            State::Suspended => {
+                if !std::mem::replace(&mut self.is_suspended, true) {
+                    self.serve();
+                    self.say(&format!("has suspended itself: `lith resume {}` wakes it", self.config.name));
+                }
+                Ok(true)
+            }
             State::Gone => {
                 self.say("has been destroyed");
                 Ok(false)
@@ -387,6 +409,7 @@ impl Monitor {
         self.restarts = self.restarts.saturating_add(1);
         self.started = Instant::now();
         self.is_preserved = false;
+        self.is_suspended = false;
         // Before it runs: a guest that is not recorded would be nobody's if this process ended now.
         self.record()?;
         Ok(self.xen.control(built.domain, Control::Unpause)?)

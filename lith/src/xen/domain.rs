@@ -27,6 +27,8 @@ pub enum Control {
     Pause,
     /// Takes one pause back.
     Unpause,
+    /// Lets it go on after it has suspended itself.
+    Resume,
     /// Sets its number of vCPUs.
     MaxVcpus(u32),
     /// Sets the KiB that it may own.
@@ -46,6 +48,7 @@ impl Control {
             Control::Destroy => (DomctlOp::DestroyDomain, Payload::EMPTY, "destroy it"),
             Control::Pause => (DomctlOp::PauseDomain, Payload::EMPTY, "pause it"),
             Control::Unpause => (DomctlOp::UnpauseDomain, Payload::EMPTY, "unpause it"),
+            Control::Resume => (DomctlOp::ResumeDomain, Payload::EMPTY, "let it go on"),
             Control::MaxVcpus(max) => (DomctlOp::MaxVcpus, Payload::of(&MaxVcpus { max }), "give it vCPUs"),
             Control::MaxMemory(max_memkb) => {
                 (DomctlOp::MaxMem, Payload::of(&MaxMem { max_memkb }), "set its memory limit")

@@ -125,6 +125,7 @@ impl Domains for FakeXen {
         self.note(match control {
             Control::Destroy => format!("destroy {}", domain.0),
             Control::Pause => format!("pause {}", domain.0),
+            Control::Resume => format!("resume {}", domain.0),
             Control::Unpause => format!("unpause {}", domain.0),
             Control::MaxVcpus(vcpus) => format!("max_vcpus {vcpus}"),
             Control::MaxMemory(kib) => format!("max_mem {kib:#x}"),

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::thread::{CapabilitySet, Uid};
 use virtio::config::{DiskConfig, Format};
 use virtio::driver::files;
 use virtio::storage::open::open;

@@ -65,12 +65,13 @@ impl EventLoop for Guest {
 /// Attends to a guest until it is told to stop after so many wishes. Returns how many it served.
 fn serve(always: Always, last: u32) -> u32 {
     let (stop, writer) = pipe().unwrap();
+    let (idle, _kept) = pipe().unwrap();
     let (event, mut sender) = pipe().unwrap();
     if always == Always::Event {
         sender.write_all(&[0]).unwrap();
     }
     let mut guest = Guest { always, wishes: 0, last, stop: Some(writer), event };
-    run(&mut guest, stop.as_fd()).unwrap();
+    run(&mut guest, [idle.as_fd(), stop.as_fd()]).unwrap();
     guest.wishes
 }
 

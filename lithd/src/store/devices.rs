@@ -5,6 +5,8 @@ use std::fs;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use virtio::devices::Kind as DeviceKind;
@@ -17,10 +19,13 @@ use super::{places, snapshot, states};
 use crate::job::Job;
 use crate::process::{Child, ChildEvent};
 use crate::report::tell;
+use crate::stop::TOLD;
 
 /// The most steps that are taken with a device at one look: a plan that never comes to rest must not hold up the
 /// others.
 const STEPS: usize = 8;
+/// How often to look whether processes have ended that were told to.
+const PAUSE: Duration = Duration::from_millis(10);
 /// What is said of a device whose process went with another lithd.
 const ABANDONED: &str = "gone: lithd ended and was started anew";
 
@@ -189,6 +194,24 @@ impl Devices {
             }
         }
         Ok(())
+    }
+
+    /// Ends all processes in order, and says so of each device that one served, if there is a store.
+    ///
+    /// # Errors
+    /// The store is lost. The processes have ended all the same.
+    pub fn stop(&mut self, mut store: Option<&mut Client>) -> Result<(), Error> {
+        for device in self.devices.values_mut().filter(|device| device.child.is_some()) {
+            (device.stage, device.text) = (Stage::Gone, format!("gone: {TOLD}"));
+            device.child.iter_mut().for_each(Child::stop);
+        }
+        let mut result = Ok(());
+        // One that does not end is killed after a while (`Child::drain_events`).
+        while self.children().next().is_some() {
+            result = result.and(self.drain_events(store.as_deref_mut()));
+            thread::sleep(PAUSE);
+        }
+        result
     }
 
     /// Hears what the processes say, and passes it on if there is a store.

@@ -276,7 +276,7 @@ fn what_the_store_said_while_it_was_asked_is_not_slept_over() {
         other.write("/local/domain/2/backend/virtio_disk/later", b"").unwrap();
         Instant::now()
     });
-    world.supervisor.wait(&world.lithd).unwrap();
+    world.supervisor.wait(&world.lithd, &StopSignal::new().unwrap()).unwrap();
     let returned = Instant::now();
     assert!(returned < woken.join().unwrap());
 }
@@ -352,6 +352,23 @@ fn a_guest_that_ends_without_the_tools_frees_its_disk() {
     assert_eq!(world.mark(&other).as_deref(), Some("serves it"));
     world.mock.release(6);
     world.until_state(&other, "6");
+}
+
+#[test]
+fn a_lithd_that_is_told_to_end_ends_its_processes_and_says_so() {
+    for own in [0, 2] {
+        let mut world = World::new(own);
+        let file = world.disks.path().join("ended");
+        let script = format!("echo ready serves it; read line; sleep 0.1; echo >{}; exit 0", file.display());
+        *world.script.lock().unwrap() = script.leak();
+        let path = world.attach(5, 51712, &[]);
+        world.until_state(&path, "2");
+        world.supervisor.devices.stop(Some(&mut world.lithd)).unwrap();
+        assert!(file.exists(), "its process has come to its end");
+        assert_eq!(world.mark(&path).as_deref(), Some("gone: lithd was told to end"));
+        assert_eq!(world.state(&path).as_deref(), Some("6"));
+        world.detach(&path);
+    }
 }
 
 #[test]

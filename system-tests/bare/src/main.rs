@@ -31,6 +31,8 @@ mod report;
 #[cfg(target_os = "none")]
 mod scratch;
 #[cfg(target_os = "none")]
+mod translation;
+#[cfg(target_os = "none")]
 mod wait;
 
 /// Elsewhere than on bare metal there is nothing to run.
@@ -49,6 +51,7 @@ fn run() -> ! {
     calls::run(&mut report);
     wait::run(&mut report);
     memory::run(&mut report);
+    translation::run(&mut report);
     instructions::run(&mut report);
     registers::run(&mut report);
     gic::run(&mut report);

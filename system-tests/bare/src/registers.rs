@@ -15,6 +15,7 @@ pub fn run(report: &mut Report) {
     report.test("reading every system register", read_all);
     report.test("writing every system register", write_all);
     report.test("identification registers hide what is not there", identification);
+    report.test("EL1 is the highest level if and only if it may do what only that may", highest_level);
 }
 
 fn word(base: u32, encoding: u32) -> u32 {
@@ -111,4 +112,23 @@ fn identification() -> Result<(), Complaint> {
         check(matches!(outcome, Outcome::Value(_)), "identification register", encoding.into(), outcome)?;
     }
     Ok(())
+}
+
+/// CNTFRQ_EL0 can be written at the highest level that is implemented, and at no other (Arm ARM D24.10.1).
+fn highest_level() -> Result<(), Complaint> {
+    const CNTFRQ_EL0: u32 = 1 << 14 | 3 << 11 | 14 << 7;
+    const EL2_AND_EL3: u64 = 0xff00;
+    let (levels, frequency) = (read(id(4, 0)), read(CNTFRQ_EL0));
+    let is_highest = matches!(levels, Outcome::Value(value) if value & EL2_AND_EL3 == 0);
+    let Outcome::Value(frequency) = frequency else {
+        return check(false, "reading CNTFRQ_EL0, register", CNTFRQ_EL0.into(), frequency);
+    };
+    // SAFETY: writes what was read.
+    let written = unsafe { execute(word(MSR, CNTFRQ_EL0), frequency) };
+    check(
+        written.is_undefined() != is_highest,
+        "writing CNTFRQ_EL0, ID_AA64PFR0_EL1 being as it is, register",
+        CNTFRQ_EL0.into(),
+        written,
+    )
 }

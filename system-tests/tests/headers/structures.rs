@@ -644,6 +644,11 @@ fn all() -> Vec<Structure> {
             bus = Some("bus"), both;
             devfn = Some("devfn"), both;
         }
+        physdev::PciDevice, [Some("struct physdev_pci_device"), Some("struct physdev_pci_device")], None, {
+            seg = Some("seg"), both;
+            bus = Some("bus"), both;
+            devfn = Some("devfn"), both;
+        }
         physdev::PciDeviceAdd, [Some("struct physdev_pci_device_add"), Some("struct physdev_pci_device_add")], None, {
             seg = Some("seg"), both;
             bus = Some("bus"), both;

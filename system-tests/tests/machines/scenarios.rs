@@ -3,9 +3,11 @@
 mod attack;
 mod backend;
 mod bad_input;
+mod bare_guest;
 mod boot;
 mod boot_domain;
 mod disk;
+mod dist;
 mod domain;
 mod driver;
 mod faults;
@@ -31,9 +33,11 @@ pub fn all() -> Vec<Scenario> {
         backend::all(),
         attack::all(),
         hostile::all(),
+        bare_guest::all(),
         bad_input::all(),
         faults::all(),
         run::all(),
+        dist::all(),
     ]
     .into_iter()
     .flatten()

@@ -14,6 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::Engine;
 use super::qcow2::Qcow2Image;
 use super::raw::RawImage;
+use super::reader::Reader;
 use super::uring::Uring;
 use super::workers::Workers;
 use crate::config::{DiskConfig, Format, Layer};
@@ -125,19 +126,46 @@ pub fn open(config: &DiskConfig, patience: Duration) -> Result<Opened, OpenError
 }
 
 impl Opened {
+    /// Reads what must be read, and makes something that this program itself can read from. Needs no more rights than the open
+    /// files give.
+    ///
+    /// # Errors
+    /// [`OpenError`]
+    pub fn reader(self) -> Result<Reader, OpenError> {
+        self.check()?;
+        let Opened { config, file, below, .. } = self;
+        let format =
+            |error| OpenError::Format { path: config.image.clone(), format: config.format().name(), error };
+        match config.format() {
+            Format::Raw => Reader::raw(file).map_err(format),
+            Format::Qcow2 => {
+                let formats = config.backing.iter().map(Layer::format);
+                let image = Qcow2Image::new(file, true, below.into_iter().zip(formats).collect());
+                image.map(Reader::qcow2).map_err(format)
+            }
+        }
+    }
+
+    /// Whether the files are what the configuration says, as far as their signatures tell.
+    fn check(&self) -> Result<(), OpenError> {
+        let Opened { config, file, below, .. } = self;
+        object(file, &config.image, config.format, config.read_only)?;
+        for (layer, file) in config.backing.iter().zip(below) {
+            object(file, &layer.image, layer.format, true)?;
+        }
+        Ok(())
+    }
+
     /// Reads what must be read, and makes an engine. Needs no more rights than the open files give.
     ///
     /// # Errors
     /// [`OpenError`]
     pub fn start(self) -> Result<Box<dyn Engine>, OpenError> {
+        self.check()?;
         let Opened { config, file, direct, below } = self;
         let path = || config.image.clone();
         let format = |error| OpenError::Format { path: path(), format: config.format().name(), error };
         let start = |error| OpenError::Start { path: path(), error };
-        object(&file, &config.image, config.format, config.read_only)?;
-        for (layer, file) in config.backing.iter().zip(&below) {
-            object(file, &layer.image, layer.format, true)?;
-        }
         let engine: Box<dyn Engine> = match config.format() {
             Format::Raw => {
                 let image = RawImage::new(file, config.read_only).map_err(format)?.with_direct(direct);

@@ -93,6 +93,14 @@ impl Qcow2Image {
         Ok(Qcow2Image { access: RwLock::new(access), space, giving_up, geometry })
     }
 
+    /// Fills memory of this program from `offset` on.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.shared(|access| access.read(into, offset))
+    }
+
     fn shared<T>(&self, f: impl FnOnce(&FormatAccess<ImageFile>) -> io::Result<T>) -> io::Result<T> {
         f(&self.access.read().unwrap_or_else(PoisonError::into_inner))
     }

@@ -45,6 +45,7 @@ pub fn measure(series: Series, guests: &Guests, table: &mut Table, clock: &mut T
         value,
         unit,
         decimals: 3,
+        spread: None,
         limit,
     };
     let (alone_time, hosted_time) = (seconds(&alone_run)?, seconds(&hosted_run)?);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use testbed::kernel::{Kernel, Series};
 use testbed::programs::{self, Extra};
-use testbed::qemu::{Boot, Disk, DiskBus, Machine, StaticShared};
+use testbed::qemu::{Boot, Disk, Machine, StaticShared};
 use testbed::{disk_image, paths};
 
 use super::run::{self, Run};
@@ -64,9 +64,12 @@ pub fn measure(series: Series, table: &mut Table) -> Result<()> {
         &Choice {
             kernel: &kernel.image(),
             modules: Some(&kernel.modules()),
+            own_kernel: None,
             guest_args: &arguments("hvc0"),
             guest_memory: GUEST_MIB,
             guest_cpus: 1,
+            disks: 1,
+            guests: None,
             control_extras: &[session],
         },
     )?;
@@ -102,27 +105,36 @@ pub fn measure(series: Series, table: &mut Table) -> Result<()> {
     }
     for (job, what, least) in JOBS {
         let throughput = |of: fn(&Round) -> &Run| {
-            let sum = |sum: Result<u64>, round| Ok(sum? + of(round).number_after(&format!("bench: {job} "))?);
-            rounds.iter().fold(Ok(0), sum)
+            let number = |round| of(round).number_after(&format!("bench: {job} "));
+            rounds.iter().map(number).collect::<Result<Vec<u64>>>()
         };
         let served = throughput(|round| &round.served)?;
-        let mut row = |against: &str, other: u64, limit| {
+        let mut row = |against: &str, other: &[u64], limit| {
+            let (value, spread) = ratio(&served, other);
             table.push(Row {
                 what: format!("disk of a guest, {what}, ratio{against}"),
-                value: served as f64 / other as f64,
+                value,
                 unit: "",
                 decimals: 2,
+                spread: Some(spread),
                 limit,
             });
         };
         let (alone, fixed) = (throughput(|round| &round.alone)?, throughput(|round| &round.fixed)?);
         println!(
-            "{what}, KiB/s, all rounds: {alone} and {fixed} with no hypervisor, {served} served by lithd"
+            "{what}, KiB/s, by round: {alone:?} and {fixed:?} with no hypervisor, {served:?} served by lithd"
         );
-        row("", alone, Some(Limit::AtLeast(least)));
-        row(" to Linux without KASLR", fixed, None);
+        row("", &alone, Some(Limit::AtLeast(least)));
+        row(" to Linux without KASLR", &fixed, None);
     }
     fs::remove_file(&image).with_context(|| format!("cannot remove {}", image.display()))
+}
+
+/// The ratio of all rounds together, and the least and the largest of single ones.
+fn ratio(of: &[u64], to: &[u64]) -> (f64, (f64, f64)) {
+    let all = |rounds: &[u64]| rounds.iter().sum::<u64>() as f64;
+    let single = || of.iter().zip(to).map(|(of, to)| *of as f64 / *to as f64);
+    (all(of) / all(to), (single().fold(f64::INFINITY, f64::min), single().fold(0.0, f64::max)))
 }
 
 fn make_image(image: &Path) -> Result<()> {
@@ -136,6 +148,16 @@ fn machine(image: &Path, memory_mib: u64, boot: Boot) -> Machine {
     let mut machine = run::clocked(boot);
     machine.cpus = CPUS;
     machine.memory_mib = memory_mib;
-    machine.disks = vec![Disk::raw(PathBuf::from(image), DiskBus::MmioSlot(domains::DISK_SLOT))];
+    machine.disks = vec![Disk::raw(PathBuf::from(image), domains::disk_bus(0))];
     machine
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ratio_lies_between_those_of_its_rounds() {
+        assert_eq!(ratio(&[10, 30], &[20, 30]), (0.8, (0.5, 1.0)));
+    }
 }

@@ -67,7 +67,14 @@ impl Round {
 /// Adds what the rounds cost, and judges the first one and the difference that the last one makes.
 fn show(rounds: &[Round], table: &mut Table) -> Result<()> {
     let mut add = |round: &Round, what: &str, value: f64, unit, decimals, limit| {
-        table.push(Row { what: format!("{}{what}", round.name()), value, unit, decimals, limit });
+        table.push(Row {
+            what: format!("{}{what}", round.name()),
+            value,
+            unit,
+            decimals,
+            spread: None,
+            limit,
+        });
     };
     let (first, last) = rounds.first().zip(rounds.last()).context("no round was told of")?;
     for round in rounds {

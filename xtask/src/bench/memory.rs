@@ -15,6 +15,7 @@ pub fn read(run: &Run, table: &mut Table) -> Result<()> {
         value: run.number_after("kept beside it: ")? as f64,
         unit: "KiB",
         decimals: 0,
+        spread: None,
         limit: Some(Limit::AtMost(LARGEST_KIB)),
     });
     Ok(())

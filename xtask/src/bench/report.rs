@@ -31,6 +31,9 @@ a run on the same commit, with the same kernels, QEMU and compiler, writes the s
 - *Kept beside the image*: all RAM that is neither free, nor the domain's, nor text and data of the image: the frame
   table, the heap, stacks, translation tables of both stages.
 
+![What the hypervisor adds to a boot, and many device models to a forwarded read](pictures/benchmark-ratios.svg)
+![What a forwarded read costs among more and more device models and ranges](pictures/benchmark-growth.svg)
+
 ";
 
 const DISK: &str = "
@@ -42,11 +45,13 @@ work: the more so as a guest's disk takes turns of two CPUs, and each turn waits
 The guest has one vCPU, 256 MiB of RAM and its root on an ext4 image; so has the Linux that runs with no hypervisor, to
 which QEMU gives the same image as a disk of virtio-mmio. In both `fio` reads and writes a file of 64 MiB with O_DIRECT.
 Under the hypervisor, on two CPUs, `lithd` serves the disk in a driver domain that owns QEMU's; what it reads again comes
-out of the driver domain's cache. All machines run twice, in turn.
+out of the driver domain's cache. All machines run twice, in turn; the spread is from the least to the largest ratio of a round.
 
 QEMU gives the Linux with no hypervisor a seed for KASLR, with which arm64 Linux keeps its page tables apart from user space;
 that makes each of its system calls some ten times as long here. A guest has no such seed. So there is a second ratio, to the
 same Linux with `nokaslr`: what the hypervisor and the device model cost with all else alike. The aims are those of the first.
+
+![A guest's disk against that of a machine with no hypervisor](pictures/benchmark-disk.svg)
 
 ";
 

@@ -1,14 +1,14 @@
 //! A measured machine: how it is made, and what it says until it ends.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::io::{BufRead, BufReader, Read};
+use std::process::Stdio;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use testbed::process::step;
-use testbed::qemu::{Boot, Console, Machine};
+use testbed::qemu::{Boot, Console, HALTS, Machine, PANICS};
 
 /// RAM of the machines in MiB.
 pub const MACHINE_MIB: u64 = 1024;
@@ -58,7 +58,8 @@ pub fn run(what: &str, machine: &Machine) -> Result<Run> {
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start {}", machine.qemu.display()))?;
-        let lines = collect(&mut qemu, begun);
+        let output = qemu.stdout.take().context("QEMU has no output")?;
+        let lines = collect(output, begun);
         // It may have ended by itself: then there is nothing to end, and only the waiting remains.
         let _ = qemu.kill();
         qemu.wait()?;
@@ -67,8 +68,11 @@ pub fn run(what: &str, machine: &Machine) -> Result<Run> {
 }
 
 /// All lines up to the end of the output, which is the end of the machine.
-fn collect(qemu: &mut Child, begun: Instant) -> Result<Vec<String>> {
-    let output = BufReader::new(qemu.stdout.take().context("QEMU has no output")?);
+///
+/// # Errors
+/// It panics, halts or takes too long.
+fn collect(output: impl Read + Send + 'static, begun: Instant) -> Result<Vec<String>> {
+    let output = BufReader::new(output);
     let (sender, receiver) = mpsc::channel();
     // The thread ends with the output or with the receiver.
     thread::spawn(move || {
@@ -81,7 +85,13 @@ fn collect(qemu: &mut Child, begun: Instant) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     loop {
         match receiver.recv_timeout(PATIENCE.saturating_sub(begun.elapsed())) {
-            Ok(line) => lines.push(line),
+            Ok(line) => {
+                let is_last = HALTS.iter().chain(&PANICS).any(|words| line.contains(words));
+                lines.push(line);
+                if is_last {
+                    bail!("the machine comes to nothing; its last lines were:\n{}", tail(&lines))
+                }
+            }
             Err(RecvTimeoutError::Disconnected) => return Ok(lines),
             Err(RecvTimeoutError::Timeout) => {
                 bail!("the machine did not end; its last lines were:\n{}", tail(&lines))
@@ -120,6 +130,17 @@ fn tail(lines: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_machine_that_halts_is_not_waited_for() {
+        let (output, mut machine) = std::io::pipe().unwrap();
+        machine.write_all(b"noise\n(xenolith) error: nothing can be booted; halted\n").unwrap();
+        let error = collect(output, Instant::now()).unwrap_err().to_string();
+        assert!(error.contains("noise\n(xenolith) error: nothing can be booted; halted"), "{error}");
+        drop(machine);
+        assert_eq!(collect(&b"one\ntwo"[..], Instant::now()).unwrap(), ["one", "two"]);
+    }
 
     #[test]
     fn numbers_are_found_behind_their_marks() {

@@ -13,6 +13,8 @@ pub struct Row {
     pub unit: &'static str,
     /// Digits behind the point.
     pub decimals: usize,
+    /// The least and the largest of several rounds, where the figure is that of all of them.
+    pub spread: Option<(f64, f64)>,
     /// What it should be, where there is such an aim.
     pub limit: Option<Limit>,
 }
@@ -39,8 +41,12 @@ impl Table {
     }
 }
 
+/// The columns.
+const HEAD: [&str; 5] = ["measured", "value", SPREAD, "aim", "verdict"];
+const SPREAD: &str = "spread";
+
 impl Row {
-    fn cells(&self) -> [String; 4] {
+    fn cells(&self) -> [String; 5] {
         let (limit, verdict) = match self.limit {
             None => (String::new(), ""),
             Some(limit) => {
@@ -53,22 +59,26 @@ impl Row {
             }
         };
         let value = format!("{:.*} {}", self.decimals, self.value, self.unit).trim_end().to_owned();
-        [self.what.clone(), value, limit, verdict.to_owned()]
+        let spread = self.spread.map(|(least, most)| format!("{least:.0$} to {most:.0$}", self.decimals));
+        [self.what.clone(), value, spread.unwrap_or_default(), limit, verdict.to_owned()]
     }
 }
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let head = ["measured", "value", "aim", "verdict"].map(str::to_owned);
-        let body: Vec<[String; 4]> = self.rows.iter().map(Row::cells).collect();
-        let mut widths = [3; 4];
+        let head = HEAD.map(str::to_owned);
+        let body: Vec<[String; 5]> = self.rows.iter().map(Row::cells).collect();
+        // A table of figures that were measured once has no column for their spread.
+        let has_spread = self.rows.iter().any(|row| row.spread.is_some());
+        let mut widths = [3; 5];
         for cells in body.iter().chain([&head]) {
             for (width, cell) in widths.iter_mut().zip(cells) {
                 *width = cell.chars().count().max(*width);
             }
         }
-        let line = |f: &mut fmt::Formatter<'_>, cells: &[String; 4]| {
-            for (cell, width) in cells.iter().zip(widths) {
+        let line = |f: &mut fmt::Formatter<'_>, cells: &[String; 5]| {
+            let shown = cells.iter().zip(widths).zip(HEAD);
+            for ((cell, width), _) in shown.filter(|(_, name)| has_spread || *name != SPREAD) {
                 write!(f, "| {cell:width$} ")?;
             }
             writeln!(f, "|")
@@ -90,6 +100,7 @@ mod tests {
             value,
             unit,
             decimals,
+            spread: None,
             limit,
         };
         let mut table = Table::default();
@@ -104,6 +115,16 @@ mod tests {
 | boot ratio | 1.25    | at most 1.3     | kept     |
 | disk       | 0.20    | at least 0.25   | MISSED   |
 | boot       | 2.0 s   |                 |          |
+";
+        assert_eq!(table.to_string(), expected);
+        let mut table = Table::default();
+        table.push(Row { spread: Some((1.2, 1.34)), ..row("boot ratio", 1.25, "", 2, None) });
+        table.push(row("disk", 0.2, "", 2, None));
+        let expected = "\
+| measured   | value | spread       | aim | verdict |
+| ---------- | ----- | ------------ | --- | ------- |
+| boot ratio | 1.25  | 1.20 to 1.34 |     |         |
+| disk       | 0.20  |              |     |         |
 ";
         assert_eq!(table.to_string(), expected);
     }

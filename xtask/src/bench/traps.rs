@@ -29,7 +29,7 @@ pub fn measure(guests: &Guests, table: &mut Table) -> Result<()> {
     let costs = count("Count the instructions of traps", guests, paths::image())?;
     let bare = count("Count them without I/O forwarding", guests, without)?;
     let mut add = |what: &str, value, limit| {
-        table.push(Row { what: what.into(), value, unit: "instructions", decimals: 1, limit });
+        table.push(Row { what: what.into(), value, unit: "instructions", decimals: 1, spread: None, limit });
     };
     let mut most = f64::NEG_INFINITY;
     for ((_, what, limit), (cost, bare)) in TRAPS.into_iter().zip(costs.into_iter().zip(bare)) {

@@ -44,15 +44,26 @@ impl Tally {
         self.left = self.left.saturating_sub(count as u64);
     }
 
-    /// Runs a suite whose tests' names are to begin with `name`, passes on what it says of failures, and adds its tests.
+    /// Runs a suite whose tests are expected and whose names are to begin with `name`, passes on what it says of failures,
+    /// and adds its tests.
     ///
     /// `seconds` finds the time of a test that the suite does not tell. A suite that fails without a failed test, because
     /// it dies, say, counts as one failure.
-    pub fn run(
+    pub fn run(&mut self, name: &str, command: Command, seconds: impl Fn(&str) -> Option<f32>) -> Result<()> {
+        self.play(name, command, seconds, |_, _| ())
+    }
+
+    /// The same with a suite that says only when it begins how many tests it has.
+    pub fn run_unexpected(&mut self, name: &str, command: Command) -> Result<()> {
+        self.play(name, command, |_| None, Tally::expect)
+    }
+
+    fn play(
         &mut self,
         name: &str,
         mut command: Command,
         seconds: impl Fn(&str) -> Option<f32>,
+        begins: impl Fn(&mut Self, usize),
     ) -> Result<()> {
         let line = line_of(&command);
         let mut child = command
@@ -86,7 +97,8 @@ impl Tally {
                     }
                     self.tell(&full, outcome, time);
                 }
-                Line::Begins(_) | Line::Known => (),
+                Line::Begins(count) => begins(self, count),
+                Line::Known => (),
                 Line::Other => println!("{line}"),
             }
         }
@@ -144,8 +156,15 @@ impl Tally {
             Outcome::Ignored => "ignored",
         };
         let time = seconds.map(|seconds| format!(" ({seconds:.1} s)")).unwrap_or_default();
-        println!("{:5} done, {:5} left: {word} {name}{time}", self.done(), self.left);
+        println!("{}: {word} {name}{time}", self.progress());
         self.told = Some(Instant::now());
+    }
+
+    /// How many tests have run, of how many.
+    fn progress(&self) -> String {
+        let (done, all) = (self.done(), self.done() + self.left);
+        let width = all.to_string().len();
+        format!("{done:width$} of {all}")
     }
 }
 
@@ -213,6 +232,9 @@ mod tests {
         assert_eq!(tally.left, 1);
         tally.count("fuzz::x", Duration::from_secs(20), Ok(()));
         assert_eq!(tally.left, 0);
+        tally.expect(6);
+        assert_eq!(tally.progress(), " 5 of 11");
+        tally.no_longer_expect(6);
         tally.expect(3);
         tally.no_longer_expect(2);
         assert_eq!(tally.left, 1);
@@ -221,6 +243,14 @@ mod tests {
         assert!(text.contains("failed: b::y"), "{text}");
         let slow: Vec<&str> = text.lines().skip(1).take(2).map(|line| line.trim()).collect();
         assert_eq!(slow, ["20.0 s  fuzz::x", "1.5 s  a::y"]);
+    }
+
+    #[test]
+    fn tests_that_a_suite_tells_at_its_begin_are_expected_then() {
+        let mut tally = Tally::default();
+        tally.expect(3);
+        tally.run_unexpected("e", shell("echo 'running 2 tests'; echo 'test x ... ok'")).unwrap();
+        assert_eq!(tally.progress(), "1 of 5");
     }
 
     #[test]

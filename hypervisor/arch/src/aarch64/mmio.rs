@@ -74,6 +74,17 @@ impl Mmio {
         };
     }
 
+    /// Reads the byte register at `offset`.
+    pub fn read8(self, offset: u64) -> u8 {
+        let address = self.address(offset, 1);
+        let value: u32;
+        // SAFETY: as `read32`.
+        unsafe {
+            core::arch::asm!("ldrb {:w}, [{}]", out(reg) value, in(reg) address, options(nostack, preserves_flags))
+        };
+        value as u8
+    }
+
     /// Writes the byte register at `offset`.
     pub fn write8(self, offset: u64, value: u8) {
         let address = self.address(offset, 1);

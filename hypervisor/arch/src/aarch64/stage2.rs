@@ -9,6 +9,8 @@ use xenolith_memory::p2m::{AddressSpace, Depth, Tlb};
 
 use xenolith_hw::{dsb, isb};
 
+use super::exception_table::ex_table;
+
 /// The registers that select a domain's stage 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stage2 {
@@ -161,21 +163,49 @@ impl Tlb for HardwareTlb {
     }
 }
 
-/// What the running vCPU's own tables make of a virtual address; none when EL1 may not access it so.
+/// PAR_EL1.F: the translation failed.
+const PAR_F: u64 = 1;
+
+/// Translates an address by the guest's tables; returns PAR_EL1, or [`PAR_F`] if the walk met an external abort.
+macro_rules! at {
+    ($instruction:literal, $address:expr) => {{
+        let result: u64;
+        // SAFETY: the instruction only sets PAR_EL1, which is the guest's and which the caller puts back; so does its fix-up with
+        // the two registers that the vectors have used.
+        unsafe {
+            core::arch::asm!(
+                "mrs {tpidrro}, tpidrro_el0",
+                "mrs {tpidr}, tpidr_el0",
+                concat!("2: ", $instruction, ", {address}"),
+                // Without this the result need not be in PAR_EL1 yet (Arm ARM, address translation instructions).
+                "isb",
+                "mrs {result}, par_el1",
+                "3:",
+                ".pushsection .text.fixup, \"ax\"",
+                "4: msr tpidrro_el0, {tpidrro}",
+                "msr tpidr_el0, {tpidr}",
+                "mov {result}, {failed}",
+                "b 3b",
+                ".popsection",
+                ex_table!("2b", "4b"),
+                address = in(reg) $address.0,
+                tpidrro = out(reg) _,
+                tpidr = out(reg) _,
+                result = out(reg) result,
+                failed = const PAR_F,
+                options(nostack, preserves_flags)
+            );
+        }
+        result
+    }};
+}
+
+/// What the running vCPU's own tables make of a virtual address; none when EL1 may not access it so, or when its tables
+/// cannot be read.
 pub fn translate(address: Gva, write: bool) -> Option<Ipa> {
     let saved = read_sysreg!("par_el1");
-    // SAFETY: the instruction only sets PAR_EL1, which is the guest's and is put back.
-    unsafe {
-        if write {
-            core::arch::asm!("at s1e1w, {}", in(reg) address.0, options(nostack, preserves_flags));
-        } else {
-            core::arch::asm!("at s1e1r, {}", in(reg) address.0, options(nostack, preserves_flags));
-        }
-    }
-    // Without this the result need not be in PAR_EL1 yet (Arm ARM, address translation instructions).
-    isb();
-    let result = read_sysreg!("par_el1");
+    let result = if write { at!("at s1e1w", address) } else { at!("at s1e1r", address) };
     // SAFETY: restores the guest's value.
     unsafe { write_sysreg!("par_el1", saved) };
-    (result & 1 == 0).then_some(Ipa(result & 0xf_ffff_ffff_f000 | address.0 & (PAGE_SIZE - 1)))
+    (result & PAR_F == 0).then_some(Ipa(result & 0xf_ffff_ffff_f000 | address.0 & (PAGE_SIZE - 1)))
 }

@@ -1,91 +1,85 @@
-//! The console's UART, found by the device tree: what all kinds have in common. A kind's driver has `new`, `is_full`, `write`,
-//! `acknowledge` and `read`, and a file of its own.
+//! The console's UART, found by the device tree. The drivers are in [`crate::serial`], but for that of the PL011.
 
-mod cadence;
 mod pl011;
 
 use super::mmio::Mmio;
+use crate::serial::{self, Registers, Serial};
 use xenolith_core::sync::Mutex;
-use xenolith_core::types::Pa;
-use xenolith_host::platform::UartKind;
-
-/// Where a PL011 is looked for when the device tree cannot tell, so that the failure can be told: QEMU's `virt` board,
-/// or what the build says in `XENOLITH_EARLY_UART` (decimal).
-const EARLY: Option<&str> = option_env!("XENOLITH_EARLY_UART");
-const EARLY_DEFAULT: u64 = 0x0900_0000;
+use xenolith_host::platform::UartDevice;
 
 /// The console's driver.
 enum Driver {
     Pl011(pl011::Driver),
-    Cadence(cadence::Driver),
+    Other(serial::Driver<Frame>),
 }
 
 static UART: Mutex<Option<Driver>> = Mutex::new(None);
 
+/// The registers of a UART, as the device tree describes them.
+struct Frame {
+    mmio: Mmio,
+    shift: u8,
+    is_bytes: bool,
+}
+
+impl Registers for Frame {
+    fn read(&self, register: u64) -> u32 {
+        let offset = register << self.shift;
+        if self.is_bytes { self.mmio.read8(offset).into() } else { self.mmio.read32(offset) }
+    }
+
+    fn write(&self, register: u64, value: u32) {
+        let offset = register << self.shift;
+        if self.is_bytes {
+            self.mmio.write8(offset, value as u8);
+        } else {
+            self.mmio.write32(offset, value);
+        }
+    }
+}
+
 impl Driver {
-    fn is_full(&self) -> bool {
-        match self {
-            Driver::Pl011(uart) => uart.is_full(),
-            Driver::Cadence(uart) => uart.is_full(),
+    /// Takes the UART.
+    ///
+    /// # Safety
+    /// As for [`init`].
+    unsafe fn new(device: &UartDevice) -> Option<Driver> {
+        // SAFETY: by the caller's claim.
+        let mmio = unsafe { Mmio::new(device.base, device.size()) };
+        let frame = Frame { mmio, shift: device.shift, is_bytes: device.width == 1 };
+        match serial::Driver::new(device, frame) {
+            Some(driver) => Some(Driver::Other(driver)),
+            // SAFETY: by the caller's claim.
+            None => unsafe { pl011::Driver::new(device.base) }.map(Driver::Pl011),
         }
     }
 
-    fn write(&mut self, byte: u8) {
+    fn serial_mut(&mut self) -> &mut dyn Serial {
         match self {
-            Driver::Pl011(uart) => uart.write(byte),
-            Driver::Cadence(uart) => uart.write(byte),
-        }
-    }
-
-    /// Acknowledges the receive interrupts.
-    fn acknowledge(&mut self) {
-        match self {
-            Driver::Pl011(uart) => uart.acknowledge(),
-            Driver::Cadence(uart) => uart.acknowledge(),
-        }
-    }
-
-    /// A byte that was received.
-    fn read(&mut self) -> Option<u8> {
-        match self {
-            Driver::Pl011(uart) => uart.read(),
-            Driver::Cadence(uart) => uart.read(),
+            Driver::Pl011(uart) => uart,
+            Driver::Other(uart) => uart.serial_mut(),
         }
     }
 }
 
-/// Where the early console is.
-pub fn early_address() -> Pa {
-    Pa(EARLY.and_then(|address| address.parse().ok()).unwrap_or(EARLY_DEFAULT))
-}
-
-/// Writes to the early console by hand: for a CPU whose MMU is off, so that locks do not work.
-pub fn early_write(bytes: &[u8]) {
-    const DR: u64 = 0x0;
-    const FR: u64 = 0x18;
-    const FR_TXFF: u32 = 1 << 5;
-    // SAFETY: a PL011 is expected there; with the MMU off every access is a device access.
-    let registers = unsafe { Mmio::new(early_address(), 0x1000) };
-    for &byte in bytes {
-        while registers.read32(FR) & FR_TXFF != 0 {
-            xenolith_hw::relax();
-        }
-        registers.write32(DR, byte.into());
+/// Writes to a UART that is not the console yet, for a CPU whose MMU is off, so that locks do not work.
+///
+/// # Safety
+/// `device` is a UART of its kind, and nobody else drives it. With the MMU off every access is a device access.
+pub unsafe fn early_write(device: &UartDevice, texts: &[&[u8]]) {
+    // SAFETY: by the caller's claim.
+    if let Some(mut driver) = unsafe { Driver::new(device) } {
+        texts.iter().for_each(|text| send(&mut driver, text));
     }
 }
 
 /// Takes a UART as the console, its line set up by firmware or by reset. Its receive interrupt is enabled.
 ///
 /// # Safety
-/// `base` is the page of the registers of a UART of that kind, reachable at EL2, and nobody else drives it.
-pub unsafe fn init(kind: UartKind, base: Pa) {
-    let driver = match kind {
-        // SAFETY: by the caller's claim; a second call replaces the first owner.
-        UartKind::Pl011 => unsafe { pl011::Driver::new(base) }.map(Driver::Pl011),
-        // SAFETY: likewise.
-        UartKind::Cadence => Some(Driver::Cadence(unsafe { cadence::Driver::new(base) })),
-    };
-    *UART.lock() = driver;
+/// `device` is a UART of its kind, mapped at EL2, and nobody else drives it. A second call replaces the first owner.
+pub unsafe fn init(device: &UartDevice) {
+    // SAFETY: by the caller's claim.
+    *UART.lock() = unsafe { Driver::new(device) };
 }
 
 /// Writes bytes as they are; waits while the FIFO is full.
@@ -113,6 +107,7 @@ pub fn write_console_unlocked(bytes: &[u8]) {
 }
 
 fn send(uart: &mut Driver, bytes: &[u8]) {
+    let uart = uart.serial_mut();
     for &byte in bytes {
         while uart.is_full() {
             xenolith_hw::relax();
@@ -126,7 +121,7 @@ fn send(uart: &mut Driver, bytes: &[u8]) {
 /// In this order, a byte that arrives meanwhile is either read or raises the interrupt again.
 pub fn read_console(into: &mut [u8]) -> usize {
     let mut guard = UART.lock();
-    let Some(uart) = guard.as_mut() else { return 0 };
+    let Some(uart) = guard.as_mut().map(Driver::serial_mut) else { return 0 };
     uart.acknowledge();
     let mut count = 0;
     while let Some(slot) = into.get_mut(count) {

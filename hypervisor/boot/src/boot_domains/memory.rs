@@ -5,21 +5,18 @@ use alloc::vec::Vec;
 use machine_model::Region;
 
 use xenolith_core::types::{DomId, Gfn, Mfn, PAGE_SHIFT};
-use xenolith_memory::frames::{ABOVE_4_GIB, Area, FrameRange, Frames};
+use xenolith_memory::frames::{Area, FrameRange, Frames};
 
 use super::BootError;
 
 /// log2 of the pages in 2 MiB: no piece but the last is smaller, so that it is mapped in blocks.
 const BLOCK: u8 = 9;
 
-/// Takes RAM for a domain, in few large pieces; below 4 GiB first if devices will reach it by the machine's own addresses.
-pub fn allocate(frames: &Frames, id: DomId, bytes: u64, direct_map: bool) -> Result<Area, BootError> {
+/// Takes RAM for a domain, in few large pieces; if devices will reach it by the machine's own addresses, below
+/// `limits` first.
+pub fn allocate(frames: &Frames, id: DomId, bytes: u64, limits: Option<&[Mfn]>) -> Result<Area, BootError> {
     let pages = bytes.div_ceil(1 << PAGE_SHIFT);
-    let area = if direct_map {
-        frames.alloc_below_first(pages, BLOCK, ABOVE_4_GIB, id)
-    } else {
-        frames.alloc_contiguous(pages, BLOCK, id)
-    };
+    let area = frames.alloc_below_first(pages, BLOCK, limits.unwrap_or_default(), id);
     area.ok_or(BootError::Memory { wanted: bytes, free: frames.free_frames() << PAGE_SHIFT })
 }
 

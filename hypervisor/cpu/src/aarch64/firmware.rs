@@ -4,7 +4,7 @@ use xenolith_abi::sched::ShutdownReason;
 
 use xenolith_domain::domain::{Domain, DomainRef};
 use xenolith_host::command_line::XenVersion;
-use xenolith_isa::psci::{self, AffinityInfo, Call, CpuOn, ErrorCode};
+use xenolith_isa::psci::{self, AffinityInfo, Call, CpuOn, ErrorCode, Firmware, SystemSuspend};
 
 use super::Exit;
 
@@ -33,16 +33,44 @@ pub fn call(exit: &mut Exit<'_>) {
             domain.shut_down(ShutdownReason::Reboot);
             exit.local.choose();
         }
+        Call::SystemSuspend(request) => system_suspend(exit, &request),
         call => answer(exit, call),
     }
 }
 
+/// Suspends the domain: it shuts down for that reason, and goes on at the entry point that it names, in the state that CPU_ON
+/// gives.
+fn system_suspend(exit: &mut Exit<'_>, request: &SystemSuspend) {
+    let domain = exit.domain();
+    let vcpu = exit.vcpu.vcpu();
+    let asked = || {
+        if !domain.can_suspend() {
+            return Err(ErrorCode::NotSupported);
+        }
+        request.check()?;
+        // "All cores other than the calling core must be off" (DEN0022, SYSTEM_SUSPEND).
+        let is_last = domain.vcpus.iter().all(|other| other.id == vcpu.id || other.is_off());
+        if is_last { Ok(()) } else { Err(ErrorCode::Denied) }
+    };
+    match asked() {
+        Ok(()) => {
+            // What it finds if the domain ends for another reason first, and is let go on all the same.
+            exit.regs.x[0] = psci::x0(Err(ErrorCode::Denied));
+            domain.suspend(vcpu, request.entry, request.context);
+            exit.local.choose();
+        }
+        refused => exit.regs.x[0] = psci::x0(refused),
+    }
+}
+
 fn answer(exit: &mut Exit<'_>, call: Call) {
-    let smccc = match exit.hv.options.xen_version {
+    let smccc_version = match exit.hv.options.xen_version {
         XenVersion::V4_17 => psci::SMCCC_1_1,
         XenVersion::V4_20 => psci::SMCCC_1_2,
     };
-    if let Some(answer) = psci::answer(call, smccc, &exit.hv.arch.mitigations) {
+    let can_suspend = exit.domain().can_suspend();
+    let firmware = Firmware { smccc_version, mitigations: &exit.hv.arch.mitigations, can_suspend };
+    if let Some(answer) = psci::answer(call, &firmware) {
         answer.store(exit.regs);
     }
 }

@@ -106,6 +106,7 @@ impl DomainArch {
     }
 
     /// The first interrupts of a vCPU that wait or are served, with their states, for a person to read.
+    #[expect(clippy::disallowed_methods, reason = "the collection has room of its own")]
     pub fn interrupts_in_hand<const N: usize>(&self, vcpu: VcpuId) -> ArrayVec<(Intid, &'static str), N> {
         self.vgic.lock().in_hand(vcpu).take(N).collect()
     }

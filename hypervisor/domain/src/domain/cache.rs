@@ -3,7 +3,6 @@
 use xenolith_abi::Errno;
 
 use xenolith_core::types::{Gfn, PAGE_SHIFT};
-use xenolith_memory::p2m::MapKind;
 
 use super::Domain;
 use crate::parts::memory::Memory;
@@ -32,7 +31,7 @@ impl Domain {
 fn clean(memory: &Memory, from: Gfn, pages: u64) -> Result<u64, Errno> {
     let (runs, reached) = memory.p2m.scan(from, pages)?;
     let mut cleaned = 0;
-    for run in runs.iter().filter(|run| !matches!(run.kind, MapKind::Device | MapKind::StrictDevice)) {
+    for run in runs.iter().filter(|run| !run.kind.is_device()) {
         let now = run.pages.min(STEP - cleaned);
         xenolith_hw::clean_to_memory(run.mfn.base().0, now << PAGE_SHIFT);
         cleaned += now;

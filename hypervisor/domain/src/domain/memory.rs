@@ -124,7 +124,7 @@ impl DomainRef<'_> {
         let memory = self.memory.lock();
         let entry = memory.p2m.lookup_for(gfn, access).map_err(|_| Errno::EFAULT)?;
         // A guest may name its device's registers as a buffer, and our access would have effects there.
-        if matches!(entry.kind, MapKind::Device | MapKind::StrictDevice) {
+        if entry.kind.is_device() {
             return Err(Errno::EFAULT);
         }
         self.hv.frames.with_mapped(&memory.p2m, entry.mfn, with).map_err(|_| Errno::EFAULT)

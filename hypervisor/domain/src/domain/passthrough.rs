@@ -20,7 +20,7 @@ impl Domain {
             let Ok((runs, done)) = memory.p2m.scan(Gfn(reached), end - reached) else { return false };
             let mut next = reached;
             for run in &runs {
-                if run.kind != MapKind::Device || run.gfn.0 != next || run.mfn.0 != next {
+                if !run.kind.is_device() || run.gfn.0 != next || run.mfn.0 != next {
                     return false;
                 }
                 next = next.saturating_add(run.pages);
@@ -58,7 +58,7 @@ impl Domain {
         }
         let (runs, _) = memory.p2m.scan(gfn, pages)?;
         let same = |run: &xenolith_memory::p2m::Run| {
-            run.kind == MapKind::Device && run.mfn.0.wrapping_sub(mfn.0) == run.gfn.0.wrapping_sub(gfn.0)
+            run.kind.is_device() && run.mfn.0.wrapping_sub(mfn.0) == run.gfn.0.wrapping_sub(gfn.0)
         };
         if !runs.iter().all(same) {
             return Err(Errno::EEXIST);
@@ -74,7 +74,7 @@ impl Domain {
                 Gfn(gfn.0.wrapping_add(page)),
                 Mfn(mfn.0.wrapping_add(page)),
                 1,
-                MapKind::Device,
+                MapKind::StrictDevice,
             )?;
         }
         Ok(())
@@ -90,9 +90,9 @@ impl Domain {
         for page in 0..pages {
             let gfn = Gfn(gfn.0.checked_add(page).ok_or(Errno::EINVAL)?);
             let found = memory.p2m.lookup(gfn).ok();
-            if found.is_some_and(|entry| {
-                entry.kind == MapKind::Device && Some(entry.mfn.0) == mfn.0.checked_add(page)
-            }) {
+            if found
+                .is_some_and(|entry| entry.kind.is_device() && Some(entry.mfn.0) == mfn.0.checked_add(page))
+            {
                 memory.p2m.unmap(gfn, 1)?;
             }
         }

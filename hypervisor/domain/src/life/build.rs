@@ -5,16 +5,13 @@
 //! the control domain's `createdomain`. Each describes it by a [`DomainConfig`], adds to the [`DomainBuilder`] what only
 //! it knows, and publishes it. Nobody finds a domain before that.
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Deref;
-use core::sync::atomic::AtomicUsize;
 
 use xenolith_abi::Errno;
 
 use crate::arch::{ArchConfig, ArchError, DomainArch, HardwareTlb, flush_tables};
 use crate::domain::Domain;
-use crate::heap::require_heap;
 use crate::hypervisor::Hypervisor;
 use crate::parts::addresses::Addresses;
 use crate::parts::ending::Ending;
@@ -27,6 +24,7 @@ use xenolith_arch as arch;
 use xenolith_core::bug;
 use xenolith_core::sync::{Mutex, Once};
 use xenolith_core::types::{DomId, Gfn, Mfn, Pa, VcpuId};
+use xenolith_memory::arc::{Arc, Room};
 use xenolith_memory::frames::{Content, FrameRange, FrameRef, Kind};
 use xenolith_memory::p2m::{MapKind, P2m, P2mError};
 use xenolith_memory::page::Page;
@@ -187,6 +185,7 @@ fn map_all(config: &DomainConfig<'_>, p2m: &mut P2m<TableList, HardwareTlb>) -> 
 
 /// The parts of a domain that need more than the heap's memory, or can fail.
 struct Parts {
+    room: Room<Domain>,
     shared_info: Page,
     events: EventChannels<FrameRef>,
     vcpus: Vec<Vcpu>,
@@ -274,13 +273,16 @@ impl Hypervisor {
         let addresses = Addresses::new(config.arch.windows())?;
         let io = Io::new(config.vcpus)?;
         let teardown = Teardown::new()?;
+        let room = Room::try_new().ok_or(Errno::ENOMEM)?;
         let shared = self.frames.alloc(0, id, Kind::Shared, Content::Zeroed).ok_or(Errno::ENOMEM)?;
         // A reference besides that of the allocation: it is what the hypervisor itself has, and goes last
         // (`life::destroy`).
         let shared_info = self.frames.get_frame(shared, id).map_err(|_| Errno::ENOMEM)?.into_page();
         let events = EventChannels::new(id, config.vcpus, config.max_port, shared_info);
         match events.and_then(|events| Ok((events, self.new_vcpus(config.vcpus)?))) {
-            Ok((events, vcpus)) => Ok(Parts { shared_info, events, vcpus, arch, addresses, io, teardown }),
+            Ok((events, vcpus)) => {
+                Ok(Parts { room, shared_info, events, vcpus, arch, addresses, io, teardown })
+            }
             Err(errno) => {
                 self.end_shared_info(id, shared);
                 Err(errno.into())
@@ -295,7 +297,7 @@ impl Hypervisor {
         }
     }
 
-    /// Puts the parts together; there is room for a domain. The stacks are small: nothing but this function has a whole
+    /// Puts the parts together, in the room for a domain. The stacks are small: nothing but this function has a whole
     /// domain on its own.
     #[inline(never)]
     fn assemble(
@@ -304,9 +306,9 @@ impl Hypervisor {
         parts: Parts,
         p2m: P2m<TableList, HardwareTlb>,
     ) -> Arc<Domain> {
-        let Parts { shared_info, events, vcpus, arch, addresses, io, teardown } = parts;
+        let Parts { room, shared_info, events, vcpus, arch, addresses, io, teardown } = parts;
         let pages = pages_of(config);
-        Arc::new(Domain {
+        room.fill(Domain {
             id: config.id,
             handle: Mutex::new(config.handle),
             is_control: config.is_control,
@@ -339,6 +341,7 @@ impl Hypervisor {
             vuart: Once::new(),
             complaints: 0.into(),
             ending: Mutex::new(Ending::default()),
+            is_wakeable: false.into(),
             stopping: false.into(),
             permits: Mutex::default(),
             life: Life::Alive.into(),
@@ -371,9 +374,7 @@ impl Hypervisor {
             }
         }
         let last = vcpus.iter().map(|vcpu| vcpu.unit).max();
-        let room = last.map_or(Ok(()), |unit| self.timers.reserve(unit));
-        // The next step cannot fail: the domain moves to where its references are counted.
-        if let Err(errno) = room.and_then(|()| require_heap::<(AtomicUsize, AtomicUsize, Domain)>()) {
+        if let Err(errno) = last.map_or(Ok(()), |unit| self.timers.reserve(unit)) {
             self.remove_units(&vcpus);
             return Err(errno);
         }

@@ -1,6 +1,6 @@
 //! Domains that the control domain makes: empty, paused, with nothing but tables for their memory.
 
-use alloc::sync::Arc;
+use xenolith_memory::arc::Arc;
 
 use xenolith_abi::Errno;
 

@@ -67,6 +67,7 @@ impl Domain {
 
     /// Frames that were mapped with a reference, and whose reference is not dropped yet.
     #[cfg(not(target_os = "none"))]
+    #[expect(clippy::disallowed_methods, reason = "for tests, on the host")]
     pub fn unmapped_references(&self) -> Vec<Mfn> {
         let teardown = self.teardown.lock();
         let runs = teardown.unmapped.iter().filter(|run| holds_reference(run.kind));

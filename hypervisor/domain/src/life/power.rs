@@ -2,7 +2,6 @@
 
 use core::sync::atomic::Ordering;
 
-use xenolith_abi::Errno;
 use xenolith_abi::event::Virq;
 use xenolith_abi::sched::ShutdownReason;
 
@@ -13,6 +12,7 @@ use xenolith_arch as arch;
 use xenolith_host::command_line::CrashAction;
 
 use crate::domain::{Domain, DomainRef};
+use crate::parts::ending::Resume;
 
 impl Domain {
     /// What a CPU holds for a vCPU that has not run.
@@ -45,7 +45,7 @@ impl Domain {
             Some(ShutdownReason::Reboot | ShutdownReason::SoftReset) => {
                 log::info!("{} has shut down to be started again", self.id);
             }
-            Some(ShutdownReason::Suspend) => log::info!("{} has suspended itself", self.id),
+            Some(ShutdownReason::Suspend) => self.say_ratelimited(format_args!("has suspended itself")),
             Some(ShutdownReason::Crash) => log::error!("{} has crashed", self.id),
             Some(ShutdownReason::Watchdog) => log::error!("{} has not fed its watchdog", self.id),
             None => (),
@@ -89,6 +89,11 @@ impl DomainRef<'_> {
     /// Stops the domain; once all its vCPUs have left their CPUs, the control domain is told. The first domain takes the
     /// machine with it.
     pub fn shut_down(self, reason: ShutdownReason) {
+        self.begin_shutdown(reason, None);
+    }
+
+    /// Begins a shutdown after which the domain goes on as `resume` says, if it is let go on.
+    pub(super) fn begin_shutdown(self, reason: ShutdownReason, resume: Option<Resume>) {
         let reason = {
             let mut ending = self.ending.lock();
             let reason = ending.announced.unwrap_or(reason);
@@ -97,6 +102,8 @@ impl DomainRef<'_> {
                 return;
             }
             ending.reason = Some(reason);
+            ending.resume = resume.filter(|_| reason == ShutdownReason::Suspend);
+            self.is_wakeable.store(ending.resume.is_some(), Ordering::Relaxed);
             reason
         };
         let now = arch::now();
@@ -127,27 +134,15 @@ impl DomainRef<'_> {
             self.stopping.store(false, Ordering::SeqCst);
             ending.complete = true;
         }
+        // What came before it was complete has found nothing to wake.
+        if self.is_wakeable.load(Ordering::Relaxed) {
+            self.vcpus.iter().for_each(|vcpu| self.withdraw_stale_timer(vcpu));
+            if self.wake_suspended() {
+                return;
+            }
+        }
         self.log_shutdown();
         self.hv.raise_global_virq(Virq::DomExc);
-    }
-
-    /// Lets a domain go on that has shut down. `EINVAL`: its vCPUs have not stopped yet.
-    pub fn resume_after_shutdown(self) -> Result<(), Errno> {
-        {
-            let mut ending = self.ending.lock();
-            if ending.reason.is_none() {
-                return Ok(());
-            }
-            if !ending.complete {
-                return Err(Errno::EINVAL);
-            }
-            *ending = crate::parts::ending::Ending::default();
-        }
-        let now = arch::now();
-        for vcpu in &self.vcpus {
-            self.hv.kick(self.hv.scheduler.resume(vcpu.unit, now));
-        }
-        Ok(())
     }
 }
 

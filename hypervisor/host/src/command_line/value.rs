@@ -69,7 +69,8 @@ pub fn size(text: &str) -> Option<u64> {
     number(digits)?.checked_mul(1 << shift.unwrap_or(10))
 }
 
-fn number(text: &str) -> Option<u64> {
+/// A number, decimal or hexadecimal.
+pub fn number(text: &str) -> Option<u64> {
     let (digits, radix) = text.strip_prefix("0x").map_or((text, 10), |digits| (digits, 16));
     // The standard parser also takes a sign.
     digits

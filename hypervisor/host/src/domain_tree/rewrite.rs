@@ -10,6 +10,7 @@ use machine_model::tree::node::{node, put};
 use machine_model::tree::psci;
 
 use super::filter::{PASSED_THROUGH, is_left_out, is_property_left_out};
+use super::memory_like;
 use super::nodes::{self, Style};
 use super::{HardwareDomainSpec, TreeError};
 use crate::platform::tree::{Place, Tree, number};
@@ -22,6 +23,8 @@ pub struct Rewritten {
     pub root: DeviceTreeNode,
     /// Device memory, as in [`super::HardwareDomainTree::mmio`].
     pub mmio: Vec<Region>,
+    /// As in [`super::HardwareDomainTree::memory_like`].
+    pub memory_like: Vec<Region>,
     /// SPIs, as in [`super::HardwareDomainTree::interrupts`].
     pub spis: Vec<Interrupt>,
     /// SPIs, as in [`super::HardwareDomainTree::withheld`].
@@ -32,6 +35,8 @@ pub struct Rewritten {
 #[derive(Default)]
 struct Resources {
     registers: Vec<Region>,
+    /// What of the registers is memory.
+    memory_like: Vec<Region>,
     spis: BTreeMap<Intid, Trigger>,
 }
 
@@ -68,8 +73,10 @@ pub fn rewrite(
     if !rewriter.has_gic {
         return Err(TreeError::NoInterruptController);
     }
+    let mmio = rewriter.mmio();
+    let memory_like = rewriter.memory_like(&mmio);
     let (spis, withheld) = rewriter.spis();
-    Ok(Rewritten { root: new_root, mmio: rewriter.mmio(), spis, withheld })
+    Ok(Rewritten { root: new_root, mmio, memory_like, spis, withheld })
 }
 
 impl<'a> Rewriter<'_, 'a> {
@@ -139,8 +146,6 @@ impl<'a> Rewriter<'_, 'a> {
     }
 
     fn mmio(&self) -> Vec<Region> {
-        let pages =
-            |regions: &[Region]| -> Vec<Region> { regions.iter().map(|region| region.to_pages()).collect() };
         // By whole pages on both sides, since stage 2 maps no less: a page with a register of the hypervisor's in it is
         // not the domain's, whatever else is there.
         let ram = subtract(&self.platform.memory, &self.platform.reserved);
@@ -148,6 +153,13 @@ impl<'a> Rewriter<'_, 'a> {
         owned.extend(pages(&self.platform.gic.regions()));
         owned.extend(pages(&self.kept.registers));
         subtract(&pages(&self.given.registers), &owned)
+    }
+
+    /// What of `mmio` is memory. A page that has registers beside it is none.
+    fn memory_like(&self, mmio: &[Region]) -> Vec<Region> {
+        let registers = subtract(&self.given.registers, &self.given.memory_like);
+        let strict = subtract(mmio, &subtract(&pages(&self.given.memory_like), &pages(&registers)));
+        subtract(mmio, &strict)
     }
 
     fn spis(&self) -> (Vec<Interrupt>, Vec<Intid>) {
@@ -164,9 +176,15 @@ impl<'a> Rewriter<'_, 'a> {
     }
 }
 
+/// The whole pages that the regions touch.
+fn pages(regions: &[Region]) -> Vec<Region> {
+    regions.iter().map(|region| region.to_pages()).collect()
+}
+
 impl Resources {
     fn take<'a>(&mut self, tree: &Tree<'a>, platform: &Platform, place: &Place<'a, '_>) {
         self.registers.extend(place.regions().flatten());
+        self.memory_like.extend(memory_like::of(place));
         // What is behind a host bridge is in its windows, and no node says so of each device.
         if place.text("device_type") == Some("pci") {
             self.registers.extend(place.windows().flatten());

@@ -163,6 +163,9 @@ fn devices_of_the_virt_machine_are_mapped_and_routed() {
     for host in [GICV2, GICV3] {
         let tree = rewrite(host, &spec());
         assert_eq!(tree.mmio, expected);
+        let memory = [(0x1000_0000, 0x2eff_0000), (0x80_0000_0000, 0x80_0000_0000)];
+        let memory = memory.iter().filter_map(|&(start, size)| Region::new(Pa(start), size));
+        assert_eq!(tree.memory_like, memory.collect::<Vec<_>>(), "what is in the PCI memory windows");
         // RTC, the four INTx lines, GPIO, 32 virtio-mmio slots.
         let lines: Vec<u32> = (34..=39).chain(48..=79).collect();
         assert_eq!(intids(&tree), lines);
@@ -264,6 +267,30 @@ fn a_node_with_a_ppi_is_dropped_and_its_ppi_is_not_free() {
 }
 
 #[test]
+fn the_memory_of_devices_is_memory_but_for_pages_with_registers() {
+    let host = edited(GICV3, |root| {
+        let kind = |name| string("compatible", name);
+        let sram = [kind("mmio-sram"), cells("reg", &[0, 0x0500_0800, 0, 0x3000])];
+        root.add_child(node("sram@5000800", sram));
+        let clock = [kind("x,clock"), cells("reg", &[0, 0x0500_0000, 0, 0x400])];
+        root.add_child(node("clock@5000000", clock));
+        let screen = [
+            kind("simple-framebuffer"),
+            cells("reg", &[0, 0x0600_0000, 0, 0x2000]),
+            string("status", "disabled"),
+        ];
+        root.add_child(node("screen@6000000", screen));
+    });
+    let host = edited(&host, |root| {
+        root.remove_child("flash@0");
+    });
+    let tree = rewrite(&host, &spec());
+    assert!(tree.mmio.contains(&Region::new(Pa(0x0500_0000), 0x4000).unwrap()));
+    assert_eq!(tree.memory_like[0], Region::new(Pa(0x0500_1000), 0x3000).unwrap());
+    assert_eq!(tree.memory_like.len(), 3, "and the two windows of PCI");
+}
+
+#[test]
 fn reserved_memory_is_mapped_and_other_memory_is_not() {
     let host = edited(GICV3, |root| {
         let mut reserved = node(
@@ -280,6 +307,7 @@ fn reserved_memory_is_mapped_and_other_memory_is_not() {
         |start, size| tree.mmio.iter().any(|have| have.overlaps(Region::new(Pa(start), size).unwrap()));
     let pool = Region::new(Pa(0x6000_0000), 0x2000).unwrap();
     assert!(tree.mmio.contains(&pool));
+    assert!(tree.memory_like.contains(&pool));
     assert!(!inside(0x4000_0000, 0x2000_0000) && !inside(0x6000_2000, 0x1fff_e000));
     // The distributor, the redistributors and the UART's page stay out; what lies between and behind is given.
     assert!(

@@ -45,7 +45,7 @@ fn a_gicv3_machine_is_read() {
     assert_eq!(platform.psci, Some(Psci { conduit: Conduit::Smc, version: (1, 0) }));
     let uart = platform.uart.as_ref().unwrap();
     assert_eq!(
-        (uart.path.as_str(), uart.registers, uart.kind),
+        (uart.path.as_str(), uart.registers, uart.device.kind),
         ("/pl011@9000000", region(0x0900_0000, 0x1000), UartKind::Pl011)
     );
     assert_eq!(uart.interrupt, Some(Interrupt { intid: Intid(33), trigger: Trigger::Level }));
@@ -208,23 +208,6 @@ fn the_command_line_chooses_the_uart() {
     assert_eq!(uart("dtuart=/pl011").as_deref(), Some("/pl011@9000000"));
     assert_eq!(uart("dtuart=/pl031@9010000"), None);
     assert_eq!(uart("dtuart=serial0"), None);
-}
-
-#[test]
-fn uarts_are_told_apart_by_compatible() {
-    let kind = |compatible: &[&str]| {
-        let dtb = edited(GICV3, |root| {
-            let value: Vec<u8> =
-                compatible.iter().flat_map(|name| [name.as_bytes(), b"\0"].concat()).collect();
-            let property = dtoolkit::model::DeviceTreeProperty::new("compatible", value.as_slice()).unwrap();
-            root.child_mut("pl011@9000000").unwrap().add_property(property);
-        });
-        console(&dtb).map(|uart| uart.kind)
-    };
-    assert_eq!(kind(&["arm,sbsa-uart"]), Some(UartKind::Pl011));
-    assert_eq!(kind(&["xlnx,zynqmp-uart", "cdns,uart-r1p12"]), Some(UartKind::Cadence));
-    assert_eq!(kind(&["vendor,newer-uart", "cdns,uart-r1p8"]), Some(UartKind::Cadence));
-    assert_eq!(kind(&["ns16550a"]), None);
 }
 
 #[test]
@@ -499,4 +482,78 @@ proptest! {
     fn any_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         prop_assert!(Platform::parse(&bytes).is_err());
     }
+}
+
+/// A tree with buses: of each its name, the bus above it, and `dma-ranges`. They have two cells for an address and two for a size.
+fn with_buses(buses: &[(&str, Option<&str>, &[u32])]) -> Option<DmaLimit> {
+    let dtb = edited(GICV3, |root| {
+        let bus = |name: &str, ranges: &[u32]| {
+            let sizes = [cells("#address-cells", &[2]), cells("#size-cells", &[2]), cells("ranges", &[])];
+            node(name, sizes.into_iter().chain([cells("dma-ranges", ranges)]))
+        };
+        for &(name, above, ranges) in buses {
+            let above = match above {
+                Some(above) => root.child_mut(above).unwrap(),
+                None => &mut *root,
+            };
+            above.add_child(bus(name, ranges));
+        }
+    });
+    Platform::parse(&dtb).unwrap().dma_limit
+}
+
+fn dma_limit(end: u64, node: &str) -> Option<DmaLimit> {
+    Some(DmaLimit { end: Pa(end), node: node.into() })
+}
+
+#[test]
+fn the_nearest_end_of_dma_counts() {
+    assert_eq!(with_buses(&[]), None);
+    let whole: &[u32] = &[];
+    assert_eq!(with_buses(&[("soc", None, whole)]), None, "all of memory");
+    let far: &[u32] = &[0, 0, 0, 0x4000_0000, 0, 0x4000_0000];
+    assert_eq!(with_buses(&[("soc", None, far)]), None, "as far as RAM goes");
+    let near: &[u32] = &[0, 0xc000_0000, 0, 0x4000_0000, 0, 0x1000_0000, 0, 0, 0, 0x5000_0000, 0, 0x800_0000];
+    assert_eq!(with_buses(&[("soc", None, near)]), dma_limit(0x5800_0000, "/soc"), "the highest of a bus");
+    assert_eq!(with_buses(&[("a", None, far), ("b", None, near)]), dma_limit(0x5800_0000, "/b"));
+    // What a bus reaches, those above may move or cut short.
+    let inner: &[u32] = &[0, 0, 0, 0xc800_0000, 0, 0x4000_0000];
+    assert_eq!(
+        with_buses(&[("soc", None, near), ("usb", Some("soc"), inner)]),
+        dma_limit(0x5000_0000, "/soc/usb")
+    );
+    assert_eq!(
+        with_buses(&[("soc", None, whole), ("usb", Some("soc"), near)]),
+        dma_limit(0x5800_0000, "/soc/usb")
+    );
+    for empty in [
+        &[0, 0, 0, 0x4000_0000, 0, 0][..],
+        &[1, 2, 3][..],
+        &[0, 0, u32::MAX, u32::MAX, u32::MAX, u32::MAX][..],
+    ] {
+        assert_eq!(with_buses(&[("soc", None, empty)]), None, "{empty:x?}");
+    }
+}
+
+#[test]
+fn a_pool_without_a_place_says_where_it_must_lie() {
+    let pool = |properties: &[(&str, &[u32])]| {
+        let dtb = edited(GICV3, |root| {
+            let sizes = [cells("#address-cells", &[2]), cells("#size-cells", &[2]), cells("ranges", &[])];
+            let mut reserved = node("reserved-memory", sizes);
+            let properties = properties.iter().map(|(name, value)| cells(name, value));
+            reserved.add_child(node("linux,cma", properties));
+            root.add_child(reserved);
+        });
+        Platform::parse(&dtb).unwrap().dma_limit
+    };
+    let size: (&str, &[u32]) = ("size", &[0, 0x400_0000]);
+    assert_eq!(
+        pool(&[size, ("alloc-ranges", &[0, 0x4000_0000, 0, 0x2000_0000])]),
+        dma_limit(0x6000_0000, "/reserved-memory/linux,cma")
+    );
+    assert_eq!(pool(&[size, ("alloc-ranges", &[0, 0, 1, 0])]), None);
+    assert_eq!(pool(&[size]), None);
+    let placed: (&str, &[u32]) = ("reg", &[0, 0x4000_0000, 0, 0x10_0000]);
+    assert_eq!(pool(&[placed, ("alloc-ranges", &[0, 0x4000_0000, 0, 0x2000_0000])]), None);
 }

@@ -76,8 +76,7 @@ impl<'a> Tree<'a> {
     /// [`PlatformError::Truncated`], [`BadMagic`](PlatformError::BadMagic), [`TooLarge`](PlatformError::TooLarge),
     /// [`Damaged`](PlatformError::Damaged), [`TooManyNodes`](PlatformError::TooManyNodes).
     pub fn open(bytes: &'a [u8]) -> Result<Tree<'a>, PlatformError> {
-        let fdt = Fdt::new_unchecked(shape::checked(bytes)?);
-        let mut tree = Tree { fdt, phandles: BTreeMap::new() };
+        let mut tree = Tree::open_without_phandles(bytes)?;
         let mut phandles = BTreeMap::new();
         tree.walk(&mut |place| {
             if let Some(phandle) = place.number("phandle").or_else(|| place.number("linux,phandle")) {
@@ -87,6 +86,11 @@ impl<'a> Tree<'a> {
         });
         tree.phandles = phandles;
         Ok(tree)
+    }
+
+    /// As [`Self::open`], but the tree finds no node by its phandle. Allocates nothing.
+    pub fn open_without_phandles(bytes: &'a [u8]) -> Result<Tree<'a>, PlatformError> {
+        Ok(Tree { fdt: Fdt::new_unchecked(shape::checked(bytes)?), phandles: BTreeMap::new() })
     }
 
     /// Notes what nobody is going to use: IOMMUs, and nodes that no walk reaches because they are nested too deeply, by the
@@ -151,26 +155,16 @@ impl<'a> Tree<'a> {
         result
     }
 
-    /// The full path of the node that `name` means: a path (unit addresses may be left out), or an alias of
-    /// `/aliases`, either with options behind a colon.
-    pub fn resolve(&self, name: &str) -> Option<String> {
+    /// What `found` gives for the node that `name` means: a path (unit addresses may be left out), or an alias of
+    /// `/aliases`, either with options behind a colon. Allocates nothing.
+    pub fn at<T>(&self, name: &str, found: impl FnOnce(&Place<'a, '_>) -> Option<T>) -> Option<T> {
         let name = name.split(':').next()?;
-        if name.starts_with('/') {
-            return self.canonical(name);
-        }
-        let aliases = self.fdt.root().child("aliases")?;
-        self.canonical(text(&aliases, name)?)
-    }
-
-    fn canonical(&self, path: &str) -> Option<String> {
-        let mut node = self.fdt.root();
-        let mut full = String::new();
-        for name in path.strip_prefix('/')?.split('/').filter(|name| !name.is_empty()) {
-            node = node.child(name)?;
-            full.push('/');
-            full.push_str(node.name());
-        }
-        (!full.is_empty()).then_some(full)
+        let path = if name.starts_with('/') { name } else { text(&self.fdt.root().child("aliases")?, name)? };
+        let (mut found, mut result) = (Some(found), None);
+        self.root().descend(path.strip_prefix('/')?, &mut |place| {
+            result = found.take().and_then(|found| found(place));
+        });
+        result
     }
 }
 
@@ -209,6 +203,19 @@ impl<'a, 'p> Place<'a, 'p> {
             }
         }
         Then::Into
+    }
+
+    /// Visits the node at a path from here, if there is one that a walk reaches.
+    fn descend(&self, path: &str, visit: &mut dyn FnMut(&Place<'a, '_>)) {
+        let path = path.trim_start_matches('/');
+        let (name, rest) = path.split_once('/').unwrap_or((path, ""));
+        if name.is_empty() {
+            visit(self);
+        } else if !self.is_deepest()
+            && let Some(child) = self.node.child(name)
+        {
+            Place::new(child, Some(self)).descend(rest, visit);
+        }
     }
 
     /// The nodes right below, with this one above them. Whoever goes down by them goes down [`MAX_DEPTH`] levels at most.
@@ -336,6 +343,19 @@ impl<'a, 'p> Place<'a, 'p> {
             .map(move |[_, parent, size]| self.parent?.machine_region(parent?, size?))
     }
 
+    /// The windows of a PCI host bridge's [`Place::windows`] whose space code (the two bits at 24 of an address's first cell,
+    /// IEEE 1275 PCI binding 2.2.1.1) says memory: neither configuration nor I/O.
+    pub fn memory_windows(&self) -> impl Iterator<Item = Option<Region>> + use<'a, '_, 'p> {
+        const MEMORY: u32 = 1 << 25;
+        let above = self.parent.map_or(0, Place::address_cells);
+        let entry =
+            self.address_cells.saturating_add(above).saturating_add(self.size_cells).saturating_mul(4);
+        let first_cells =
+            self.ranges.unwrap_or_default().chunks(entry.max(1)).map(|entry| cells(entry).next());
+        let is_memory = |first: Option<u32>| first.is_some_and(|first| first & MEMORY != 0);
+        self.windows().zip(first_cells).filter(move |&(_, first)| is_memory(first)).map(|(window, _)| window)
+    }
+
     /// Where `size` bytes at `address`, an address in this node's children's space, are for the CPU.
     fn machine_region(&self, address: u64, size: u64) -> Option<Region> {
         let mut bus = self;
@@ -354,6 +374,33 @@ impl<'a, 'p> Place<'a, 'p> {
             bus = above;
         }
         Region::new(Pa(address), size)
+    }
+
+    /// Of a bus with `dma-ranges` that are not empty: the end of the machine addresses that they name, behind those of the buses
+    /// above. Without the property, and with an empty one, a bus changes nothing.
+    pub fn dma_end(&self) -> Option<u64> {
+        let above = self.parent?;
+        let cells = [self.address_cells, above.address_cells, self.size_cells];
+        let ranges = entries(self.bytes("dma-ranges")?, cells);
+        ranges.filter_map(|[_, address, size]| above.dma_end_of(address?, size?)).max()
+    }
+
+    /// The end of the machine addresses that devices below this bus reach with the addresses from `address` on.
+    fn dma_end_of(&self, address: u64, size: u64) -> Option<u64> {
+        let (mut bus, mut address, mut size) = (self, address, size);
+        while let Some(above) = bus.parent {
+            let ranges = bus.bytes("dma-ranges").unwrap_or_default();
+            if !ranges.is_empty() {
+                let cells = [bus.address_cells, above.address_cells, bus.size_cells];
+                (address, size) = entries(ranges, cells).find_map(|[child, parent, length]| {
+                    let offset = address.checked_sub(child?)?;
+                    let there = length?.checked_sub(offset).filter(|&there| there > 0)?;
+                    Some((parent?.checked_add(offset)?, size.min(there)))
+                })?;
+            }
+            bus = above;
+        }
+        (size > 0).then(|| address.saturating_add(size))
     }
 
     /// The phandle of the node's interrupt parent: its own `interrupt-parent`, or the nearest one above.

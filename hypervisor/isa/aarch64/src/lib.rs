@@ -1,6 +1,7 @@
 //! The AArch64 CPU that a guest sees: what its traps mean, what its registers hold, which interrupts it gets.
 //!
 //! Nothing here touches a register of the machine: it runs on any host.
+#![cfg_attr(test, allow(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types))]
 #![cfg_attr(target_os = "none", no_std)]
 #![forbid(unsafe_code)]
 

@@ -5,7 +5,7 @@
 
 mod answer;
 
-pub use answer::{Mitigations, PsciAnswer, Workaround, answer};
+pub use answer::{Firmware, Mitigations, PsciAnswer, Workaround, answer};
 
 pub use arm_psci::{AffinityInfo, ErrorCode};
 use xenolith_core::types::VcpuId;
@@ -47,6 +47,8 @@ pub enum Call {
     SystemOff,
     /// SYSTEM_RESET, which does not return.
     SystemReset,
+    /// SYSTEM_SUSPEND, which does not return when it succeeds.
+    SystemSuspend(SystemSuspend),
     /// PSCI_FEATURES of this function.
     Features(u32),
     /// SMCCC_VERSION.
@@ -106,9 +108,25 @@ impl CpuOn {
     }
 }
 
+/// A request to suspend the domain; the vCPU that calls is the one with which it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SystemSuspend {
+    /// The address of the first instruction after the suspension.
+    pub entry: u64,
+    /// X0 then.
+    pub context: u64,
+}
+
+impl SystemSuspend {
+    /// Whether the entry point is well formed.
+    pub fn check(&self) -> Result<(), ErrorCode> {
+        if self.entry & 1 != 0 { Err(ErrorCode::InvalidAddress) } else { Ok(()) }
+    }
+}
+
 /// Function identifiers: those of PSCI from 0.2 on as `arm_psci` numbers them, then its older ones and SMCCC's.
 ///
-/// Calls are compared with these numbers. `FunctionId::try_from` would find 38 functions, of which twelve are served, and
+/// Calls are compared with these numbers. `FunctionId::try_from` would find 38 functions, of which fourteen are served, and
 /// costs the image a KiB; `arm_psci::Function` would also refuse arguments that count for nothing here.
 mod id {
     use arm_psci::FunctionId;
@@ -124,6 +142,8 @@ mod id {
     pub const MIGRATE_INFO_TYPE: u32 = FunctionId::MigrateInfoType as u32;
     pub const SYSTEM_OFF: u32 = FunctionId::SystemOff as u32;
     pub const SYSTEM_RESET: u32 = FunctionId::SystemReset as u32;
+    pub const SYSTEM_SUSPEND: u32 = FunctionId::SystemSuspend32 as u32;
+    pub const SYSTEM_SUSPEND_64: u32 = FunctionId::SystemSuspend64 as u32;
     pub const PSCI_FEATURES: u32 = FunctionId::PsciFeatures as u32;
     pub const LEGACY_CPU_OFF: u32 = 1;
     pub const LEGACY_CPU_ON: u32 = 2;
@@ -163,6 +183,9 @@ pub fn decode(x: [u64; 4]) -> Call {
         id::MIGRATE_INFO_TYPE => Call::MigrateInfoType,
         id::SYSTEM_OFF => Call::SystemOff,
         id::SYSTEM_RESET => Call::SystemReset,
+        id::SYSTEM_SUSPEND | id::SYSTEM_SUSPEND_64 => {
+            Call::SystemSuspend(SystemSuspend { entry: narrow(first), context: narrow(second) })
+        }
         id::PSCI_FEATURES => Call::Features(low_half(first)),
         id::SMCCC_VERSION => Call::SmcccVersion,
         id::ARCH_FEATURES => Call::ArchFeatures(low_half(first)),

@@ -72,7 +72,8 @@ pub enum Outcome {
         /// What was written; the interrupt in bits 23:0.
         value: u64,
     },
-    /// Cache maintenance by set and way, which cannot reach other CPUs: maintain the guest's memory by address.
+    /// Cache maintenance by set and way of a whole level, which cannot reach other CPUs: maintain the guest's memory by
+    /// address.
     SetWay,
 }
 
@@ -92,7 +93,7 @@ pub fn emulate(access: SysregAccess, written: u64, vcpu: &VcpuView, ids: &Filter
         ICC_DIR_EL1 if vcpu.gic_system_registers && !access.is_read => Outcome::Deactivate { value: written },
         // A kernel that finds SRE clear after setting it falls back to the memory-mapped interface.
         ICC_SRE_EL1 if !vcpu.gic_system_registers => read_only(access, 0),
-        DC_ISW | DC_CSW | DC_CISW if !access.is_read => Outcome::SetWay,
+        DC_ISW | DC_CSW | DC_CISW if !access.is_read => set_way(written),
         encoding => match ids.get(encoding) {
             Some(value) if access.is_read => Outcome::Value(value),
             Some(_) => Outcome::Undefined,
@@ -110,6 +111,15 @@ fn el0_registers(access: SysregAccess, written: u64) -> Option<Outcome> {
         _ => return debug::el0(access).or_else(|| pmu::el0(access)),
     };
     Some(Outcome::PhysicalTimer { register, write: (!access.is_read).then_some(written) })
+}
+
+/// Maintenance of one line by set and way. A kernel does all sets and ways of a level in a loop, tens of thousands, to have
+/// the level's content in memory when the loop ends. Whatever the geometry and the direction, the loop comes by set 0 of
+/// way 0 once: all of memory is cleaned then, and the other lines ask for nothing more.
+const fn set_way(operand: u64) -> Outcome {
+    /// The level is in bits 3:1; set and way are above (Arm ARM, D24.5, `DC CISW`).
+    const LEVEL: u64 = 0xf;
+    if operand & !LEVEL == 0 { Outcome::SetWay } else { Outcome::Ignored }
 }
 
 /// A register that reads as `value` and ignores writes.

@@ -275,6 +275,7 @@ fn collect<T>(parts: impl ExactSizeIterator<Item = T>) -> Result<Vec<T>, ConfigE
 }
 
 /// Each frame starts on its boundary, ends within the address space and touches no other.
+#[expect(clippy::disallowed_methods, reason = "the collection has room of its own")]
 fn check_frames(gic: &Gic) -> Result<(), ConfigError> {
     let mut windows: ArrayVec<(u64, u64), { MAX_REDISTRIBUTOR_REGIONS + 1 }> =
         frames(gic).map(|(_, base, size)| (base.0, size)).collect();

@@ -21,20 +21,26 @@ impl Frames {
     /// aligned to 1 GiB, then 2 MiB, then 2^align_order frames; otherwise the largest pieces are taken first.
     /// `None`, and nothing taken, when that does not yield `pages` frames.
     pub fn alloc_contiguous(&self, pages: u64, align_order: u8, owner: DomId) -> Option<Area> {
-        self.alloc_area(pages, align_order, 0, owner)
+        self.alloc_area(pages, align_order, &[], owner)
     }
 
-    /// As [`Self::alloc_contiguous`], but frames below `limit` come first: up to [`LOW_PIECES`] pieces of RAM there, the
-    /// largest. Fewer of them if the rest is in too many pieces otherwise.
-    pub fn alloc_below_first(&self, pages: u64, align_order: u8, limit: Mfn, owner: DomId) -> Option<Area> {
-        self.alloc_area(pages, align_order, limit.0, owner)
+    /// As [`Self::alloc_contiguous`], but frames below the first of `limits` come first, then those below the next: up to
+    /// [`LOW_PIECES`] pieces of RAM there, the largest. Fewer of them if the rest is in too many pieces otherwise.
+    pub fn alloc_below_first(
+        &self,
+        pages: u64,
+        align_order: u8,
+        limits: &[Mfn],
+        owner: DomId,
+    ) -> Option<Area> {
+        self.alloc_area(pages, align_order, limits, owner)
     }
 
-    fn alloc_area(&self, pages: u64, align_order: u8, limit: u64, owner: DomId) -> Option<Area> {
+    fn alloc_area(&self, pages: u64, align_order: u8, limits: &[Mfn], owner: DomId) -> Option<Area> {
         if align_order > MAX_ORDER || pages == 0 {
             return None;
         }
-        let area = self.take_area(pages, align_order, limit)?;
+        let area = self.take_area(pages, align_order, limits)?;
         for &piece in &area {
             self.hand_out(piece, owner, Kind::Ram, Content::Zeroed);
         }
@@ -59,20 +65,21 @@ impl Frames {
             .try_for_each(|number| self.entry(Mfn(number))?.transfer(from, to))
     }
 
-    fn take_area(&self, pages: u64, align_order: u8, limit: u64) -> Option<Area> {
+    fn take_area(&self, pages: u64, align_order: u8, limits: &[Mfn]) -> Option<Area> {
         // Held for all pieces: they are chosen by what is free, which nobody may change in between.
         let mut buddy = self.buddy.lock();
-        let most = if limit > 0 { LOW_PIECES } else { 0 };
-        (0..=most).rev().find_map(|low| take_pieces(&mut buddy, pages, align_order, limit, low))
+        let most = if limits.is_empty() { 0 } else { LOW_PIECES };
+        (0..=most).rev().find_map(|low| take_pieces(&mut buddy, pages, align_order, limits, low))
     }
 }
 
-/// Takes up to `low` pieces for what they have below `limit`, and the rest for their size.
-fn take_pieces(buddy: &mut Buddy, pages: u64, align_order: u8, limit: u64, low: usize) -> Option<Area> {
+/// Takes up to `low` pieces for what they have below a limit, and the rest for their size.
+fn take_pieces(buddy: &mut Buddy, pages: u64, align_order: u8, limits: &[Mfn], low: usize) -> Option<Area> {
     let mut area = Area::new();
     let mut left = pages;
     while left > 0 && !area.is_full() {
-        let below = if area.len() < low { largest(buddy, left, align_order, limit) } else { None };
+        let limits = if area.len() < low { limits } else { &[] };
+        let below = limits.iter().find_map(|limit| largest(buddy, left, align_order, limit.0));
         let piece = below.or_else(|| largest(buddy, left, align_order, u64::MAX));
         let Some(piece) = piece.filter(|&piece| buddy.take_range(piece)) else { break };
         left = left.saturating_sub(piece.pages);

@@ -261,7 +261,7 @@ fn low_memory_comes_first_where_most_is_high() {
     let banks = [range(0x4_0000, 0x3_8400), range(0x14_0000, 0xc_0000)];
     let low_first = |pages| {
         let (frames, _) = numbers(&banks, &[range(0x4_0200, 0x100)]);
-        frames.alloc_below_first(pages, 9, ABOVE_4_GIB, A).unwrap().to_vec()
+        frames.alloc_below_first(pages, 9, &[ABOVE_4_GIB], A).unwrap().to_vec()
     };
     assert_eq!(low_first(0x2_0000), [range(0x4_0400, 0x2_0000)]);
     assert_eq!(
@@ -271,12 +271,28 @@ fn low_memory_comes_first_where_most_is_high() {
 }
 
 #[test]
+fn the_lower_limit_comes_before_the_higher() {
+    // A Raspberry Pi 4 with 8 GiB: DMA reaches 1 GiB, of which firmware has the end, and there is more below 4 GiB.
+    let banks = [range(0, 0x3_b400), range(0x4_0000, 0xb_c000), range(0x10_0000, 0x10_0000)];
+    let below = |pages, limits: &[Mfn]| {
+        let (frames, _) = numbers(&banks, &[range(0, 0x400)]);
+        frames.alloc_below_first(pages, 9, limits, A).unwrap().to_vec()
+    };
+    let limits = [Mfn(0x4_0000), ABOVE_4_GIB];
+    assert_eq!(below(0x2_0000, &limits), [range(0x400, 0x2_0000)]);
+    assert_eq!(below(0x4_0000, &limits), [range(0x400, 0x3_b000), range(0x4_0000, 0x5000)]);
+    assert_eq!(below(0x2_0000, &[ABOVE_4_GIB]), [range(0x4_0000, 0x2_0000)], "aligned for large blocks");
+    // A limit that no RAM is below changes nothing.
+    assert_eq!(below(0x2_0000, &[Mfn(0x400), ABOVE_4_GIB]), [range(0x4_0000, 0x2_0000)]);
+}
+
+#[test]
 fn memory_that_goes_on_above_the_limit_is_one_piece() {
     let (frames, _) = numbers(&[range(0x4_0000, 0x1c_0000)], &[]);
-    let area = frames.alloc_below_first(0x10_0000, 9, ABOVE_4_GIB, A).unwrap();
+    let area = frames.alloc_below_first(0x10_0000, 9, &[ABOVE_4_GIB], A).unwrap();
     assert_eq!(area.as_slice(), [range(0x4_0000, 0x10_0000)]);
     // What is left is all high, and that is taken too.
-    let area = frames.alloc_below_first(0x1_0000, 9, ABOVE_4_GIB, A).unwrap();
+    let area = frames.alloc_below_first(0x1_0000, 9, &[ABOVE_4_GIB], A).unwrap();
     assert_eq!(area.as_slice(), [range(0x14_0000, 0x1_0000)]);
 }
 
@@ -288,7 +304,7 @@ fn scattered_low_memory_does_not_cost_what_there_is_above() {
     let banks: Vec<FrameRange> = [range(0x4_0000, 20 * 0x600)].into_iter().chain(above).collect();
     let (frames, _) = numbers(&banks, &reserved);
     let all_above = 11 * 0x2000;
-    let area = frames.alloc_below_first(all_above + 4 * 0x400, 9, ABOVE_4_GIB, A).unwrap();
+    let area = frames.alloc_below_first(all_above + 4 * 0x400, 9, &[ABOVE_4_GIB], A).unwrap();
     let low = area.iter().filter(|piece| piece.first < ABOVE_4_GIB).count();
     assert_eq!((area.len(), low), (15, LOW_PIECES));
 }
@@ -339,7 +355,7 @@ proptest! {
         let pages = blocks << BLOCK;
         let (frames, _) = numbers(&banks, &holes);
         let (free, runs) = (frames.free_frames(), low_runs(&frames));
-        let Some(area) = frames.alloc_below_first(pages, BLOCK, LIMIT, A) else {
+        let Some(area) = frames.alloc_below_first(pages, BLOCK, &[LIMIT], A) else {
             prop_assert_eq!(frames.free_frames(), free, "nothing was taken");
             let without = frames.alloc_contiguous(pages, BLOCK, A);
             prop_assert_eq!(without, None, "what can be had without a preference can be had with one");

@@ -114,6 +114,7 @@ impl<F: SharedFrame> Servers<F> {
             self.ranges.remove_all(id);
         }
         let released = end_all(&mut self.waits, id);
+        #[expect(clippy::disallowed_methods, reason = "the collection has room of its own")]
         let frames = server.pages.into_iter().flatten().collect();
         Ok(Removed { ports: server.ports, frames, released })
     }

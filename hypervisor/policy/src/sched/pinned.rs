@@ -19,6 +19,7 @@ pub struct Assignments {
 
 impl Assignments {
     /// For a machine with `cpus` CPUs, none of which is assigned.
+    #[expect(clippy::disallowed_methods, reason = "made at boot")]
     pub fn new(cpus: u16) -> Self {
         Assignments { owners: (0..cpus).map(|_| None).collect(), waiting: Vec::new() }
     }

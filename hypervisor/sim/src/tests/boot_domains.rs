@@ -16,6 +16,7 @@ use xenolith_host::platform::fixtures::domains::{
 };
 use xenolith_host::platform::fixtures::{cells, string};
 use xenolith_host::platform::{Platform, Region};
+use xenolith_memory::p2m::MapKind;
 
 /// Where the partial tree is that gives slot 2 of the first page away.
 const PARTIAL: u32 = 0x5200_0000;
@@ -49,21 +50,26 @@ pub(super) fn booted(domains: impl IntoIterator<Item = DeviceTreeNode>) -> (Mach
 
 /// The same, with nodes that depend on where the machine's memory is.
 pub(super) fn booted_with(nodes: impl FnOnce(&Machine) -> Vec<DeviceTreeNode>) -> (Machine, Guest) {
+    booted_from(&kernel(), nodes)
+}
+
+/// The same, all from that kernel.
+fn booted_from(kernel: &[u8], nodes: impl FnOnce(&Machine) -> Vec<DeviceTreeNode>) -> (Machine, Guest) {
     let options = Options { dom0_memory: Some(4 << 20), dom0_vcpus: Some(1), ..Options::default() };
     let mut machine = Machine::with_options(4, 8192, options);
     let tree = host(&first_page(), nodes(&machine));
     let platform = Platform::parse(&tree).unwrap();
-    let (kernel, partial) = (kernel(), partial([device(2)]));
+    let partial = partial([device(2)]);
     let modules = Modules {
         device_tree: &tree,
-        kernel: &kernel,
+        kernel,
         ramdisk: None,
         grant_window: Region::between(0x4020_0000, 0x4024_0000).unwrap(),
     };
     let common = StaticShm::take(&machine.hv.frames, &platform);
     let first = build_first(&machine.hv, &platform, &modules, &common).unwrap();
     let others = build_boot_domains(&machine.hv, &platform, &tree, &common, &|region| {
-        if region.start() == Pa(KERNEL.into()) { kernel.as_slice() } else { partial.as_slice() }
+        if region.start() == Pa(KERNEL.into()) { kernel } else { partial.as_slice() }
     });
     let first = first.start(&machine.hv);
     for ready in others {
@@ -100,6 +106,38 @@ fn they_start_as_the_boot_protocol_says_and_the_wrong_one_is_left_out() {
     assert_eq!(machine.audit(), Ok(()));
 }
 
+/// An EFI zboot program that holds the kernel, compressed by gzip.
+fn zboot(kernel: &[u8]) -> Vec<u8> {
+    let mut crc = u32::MAX;
+    for &byte in kernel {
+        crc ^= u32::from(byte);
+        for _ in 0..8 {
+            crc = if crc & 1 != 0 { 0xedb8_8320 ^ (crc >> 1) } else { crc >> 1 };
+        }
+    }
+    let mut payload = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
+    payload.extend(miniz_oxide::deflate::compress_to_vec(kernel, 6));
+    payload.extend((!crc).to_le_bytes());
+    payload.extend(u32::try_from(kernel.len()).unwrap().to_le_bytes());
+    let mut program = vec![0; 64];
+    program[..8].copy_from_slice(b"MZ\0\0zimg");
+    program[8..12].copy_from_slice(&64u32.to_le_bytes());
+    program[12..16].copy_from_slice(&u32::try_from(payload.len()).unwrap().to_le_bytes());
+    program[24..28].copy_from_slice(b"gzip");
+    program.extend(payload);
+    program
+}
+
+#[test]
+fn all_of_them_start_from_an_efi_zboot_kernel() {
+    let (mut machine, first) = booted_from(&zboot(&kernel()), |_| vec![small("plain"), driver()]);
+    for guest in [first, guest(&machine, 1), guest(&machine, 2)] {
+        let entry = machine.regs(guest.cpu).pc;
+        assert_eq!(machine.peek::<[u8; 4]>(&guest.domain, entry + 0x2ffc), *b"text", "{:?}", guest.domain.id);
+    }
+    assert_eq!(machine.audit(), Ok(()));
+}
+
 #[test]
 fn one_that_cannot_be_filled_gives_everything_back() {
     // A packed kernel whose end is missing: that shows when the domain is there.
@@ -126,7 +164,8 @@ fn a_device_that_is_passed_through_is_one_domains() {
     let (mut machine, first) = booted([driver()]);
     let driver = guest(&machine, 1);
     let page = Ipa(0x0a00_0000).frame();
-    assert_eq!(driver.domain.lookup(page).unwrap().mfn.0, page.0);
+    let entry = driver.domain.lookup(page).unwrap();
+    assert_eq!((entry.mfn.0, entry.kind), (page.0, MapKind::StrictDevice));
     assert!(first.domain.lookup(page).is_err());
     assert_eq!(machine.hv.owner_of_interrupt(Intid(50)), Some(DomId(1)));
     assert_eq!(machine.hv.owner_of_interrupt(Intid(48)), None, "nobody has the first slot");

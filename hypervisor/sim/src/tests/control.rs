@@ -6,6 +6,7 @@ mod device;
 mod errors;
 mod machine;
 mod shutdown;
+mod suspend;
 mod uart;
 mod vcpus;
 

@@ -84,7 +84,7 @@ fn a_gicv2_has_the_machine_s_virtual_interface() {
     let domain = create(8, Some(GicVersion::V2)).unwrap();
     assert!(!domain.arch.gic_system_registers);
     let entry = domain.lookup(Gfn(GICV2_CPU.first_frame().0 + 1)).unwrap();
-    assert_eq!((entry.mfn, entry.kind), (Mfn(0x8041), MapKind::Device));
+    assert_eq!((entry.mfn, entry.kind), (Mfn(0x8041), MapKind::StrictDevice));
     assert_eq!(machine.audit(), Ok(()));
 }
 

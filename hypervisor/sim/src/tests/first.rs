@@ -18,6 +18,7 @@ use xenolith_host::command_line::XenVersion;
 use xenolith_host::platform::fixtures::{GICV2, GICV3};
 use xenolith_host::platform::{Platform, Region};
 use xenolith_isa::regs::Pstate;
+use xenolith_memory::p2m::MapKind;
 
 /// Where a kernel is loaded above a 2 MiB boundary.
 const TEXT_OFFSET: u64 = 0x8_0000;
@@ -77,6 +78,17 @@ fn the_first_domain_starts_as_the_boot_protocol_says() {
         assert_eq!(entry.mfn.0, Ipa(regs.pc).frame().0, "directly mapped");
         assert_eq!(sim::guest::registers().sctlr & 5, 0, "MMU and caches are off");
         assert_eq!(machine.audit(), Ok(()));
+    }
+}
+
+#[test]
+fn registers_are_strict_device_memory_and_what_is_memory_is_the_domains_to_choose() {
+    for tree in [GICV2, GICV3] {
+        let (_machine, guest) = built(tree, XenVersion::V4_17);
+        let kind = |address| guest.domain.lookup(Ipa(address).frame()).unwrap().kind;
+        let [rtc, io, config] = [0x0901_0000, 0x3eff_0000, 0x40_1000_0000];
+        assert_eq!([rtc, io, config].map(kind), [MapKind::StrictDevice; 3]);
+        assert_eq!([0x1000_0000, 0x3efe_f000].map(kind), [MapKind::Device; 2], "PCI memory");
     }
 }
 
@@ -157,8 +169,13 @@ fn the_calls_of_linux_have_the_results_that_it_needs() {
         // 17. What the balloon starts from.
         let mut own = MemoryDomain { domid: SELF };
         assert_eq!(guest.call(machine, Hypercall::MemoryOp, 3, &mut own), 4096);
-        // 18. Physical devices are its own business.
-        for op in [25, 15] {
+        // 18. Physical devices are its own business: what it finds and loses is heard, and needs no more.
+        for op in [25, 26, 15, 16] {
+            assert_eq!(guest.call(machine, Hypercall::PhysdevOp, op, &mut [0_u8; 16]), 0, "{op}");
+            let nowhere = [op, 0x10, 0, 0, 0];
+            assert_eq!(guest.plain(machine, Hypercall::PhysdevOp, nowhere), error(Errno::EFAULT), "{op}");
+        }
+        for op in [20, 32, 33] {
             assert_eq!(guest.call(machine, Hypercall::PhysdevOp, op, &mut [0_u8; 16]), error(Errno::ENOSYS));
         }
         // 19. Input of the console.

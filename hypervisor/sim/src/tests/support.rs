@@ -1,6 +1,6 @@
 //! A guest's side of hypercalls.
 
-use alloc::sync::Arc;
+use xenolith_memory::arc::Arc;
 
 use xenolith_abi::hypercall::Hypercall;
 use zerocopy::{FromBytes, Immutable, IntoBytes};

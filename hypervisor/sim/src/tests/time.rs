@@ -236,6 +236,40 @@ fn the_wall_clock_is_right_in_every_domain() {
     assert!(late < BILLION / 1000, "{late} ns: what passed while it was made");
 }
 
+/// A pause or a suspension moves no clock: the domain's own time goes on, and what its clock is told of still holds.
+#[test]
+fn the_wall_clock_is_right_after_a_pause_and_a_suspension() {
+    let (mut machine, first, second) = machine();
+    let wall = 5_000_000 * BILLION;
+    let begun = xenolith_arch::now();
+    let own = first.domain.system_time(begun);
+    assert_eq!(set_time(&mut machine, &first, wall, own), 0);
+    // What a kernel makes of the page and its virtual counter, against the clock that the machine has.
+    let is_right = |guest: &Guest, cpu: u16| {
+        let told = wall_clock(guest) + xenolith_arch::nanoseconds(counter(cpu));
+        let meant = wall + xenolith_arch::nanoseconds(xenolith_arch::now() - begun);
+        assert!(told.abs_diff(meant) < BILLION / 1000, "{told}, and it is {meant}");
+    };
+    let domain = second.domain.clone();
+    domain.on(&machine.hv).pause().unwrap();
+    machine.settle();
+    sim::advance(300 * SECOND);
+    domain.on(&machine.hv).unpause().unwrap();
+    machine.settle();
+    is_right(&second, machine.cpu_of(&domain, 0).unwrap());
+    let cpu = machine.cpu_of(&domain, 0).unwrap();
+    assert_eq!(machine.firmware(cpu, [0xc400_000e, ENTRY, 0, 0]), None);
+    machine.settle();
+    assert_eq!(machine.cpu_of(&domain, 0), None);
+    sim::advance(300 * SECOND);
+    // The control domain sets its clock again meanwhile.
+    let own = first.domain.system_time(xenolith_arch::now());
+    assert_eq!(set_time(&mut machine, &first, wall + 600 * BILLION, own), 0);
+    domain.on(&machine.hv).resume_after_shutdown().unwrap();
+    machine.settle();
+    is_right(&second, machine.cpu_of(&domain, 0).unwrap());
+}
+
 #[test]
 fn a_machine_without_a_clock_counts_from_1970() {
     let (mut machine, first, second) = machine();

@@ -173,21 +173,38 @@ fn wait_for_backend(rig: &mut Rig, state: &str) -> Result<()> {
     rig.control().check(&format!("until lith disk list | grep -q {state}; do sleep 0.1; done")).map(drop)
 }
 
-/// The process that serves a disk is killed under load, and then the daemon itself.
+/// What the hypervisor says of a server that nobody has ended.
+const DESERTED: &str = "grep -c 'its device model is gone'";
+
+/// The daemon, and then the process that serves a disk, is told to end under load, and then they are killed. Only a process that
+/// is killed leaves its server for the hypervisor to end.
 fn killed(lab: &Lab) -> Result<()> {
     let mut rig = Rig::start(lab, &control_alone(lab, Series::V6_12)?)?;
     rig.control().check("truncate -s 32M /disk.img")?;
     start_lithd(&mut rig)?;
-    for victim in [DEVICE, "$(cat /tmp/serve)"] {
+    const DAEMON: &str = "$(cat /tmp/serve)";
+    for (signal, victim, deserted) in
+        [("TERM", DAEMON, "0"), ("TERM", DEVICE, "0"), ("KILL", DEVICE, "1"), ("KILL", DAEMON, "1")]
+    {
         let free = rig.free_kib()?;
         boot(&mut rig, DISK)?;
         load(&mut rig)?;
         confined(&mut rig)?;
-        rig.control().check(&format!("kill -9 {victim}"))?;
-        if victim != DEVICE {
+        rig.control().check(&format!("kill -{signal} {victim}"))?;
+        if signal == "TERM" {
+            wait_for_backend(&mut rig, "'lithd was told to end'")?;
+        }
+        if victim == DAEMON {
+            rig.control().check(&format!("while kill -0 {DAEMON} 2>/dev/null; do sleep 0.1; done"))?;
             start_lithd(&mut rig)?;
         }
         wait_for_backend(&mut rig, "gone")?;
+        let said = rig.control().run(&format!("lith dmesg | {DESERTED}"))?;
+        ensure!(
+            said.output == deserted,
+            "after {signal} the hypervisor has said {} times that a model is gone",
+            said.output
+        );
         is_shown(&mut rig)?;
         lives_on(&mut rig)?;
         ends(&mut rig, free)?;

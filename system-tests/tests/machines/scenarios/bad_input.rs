@@ -4,12 +4,14 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use dtoolkit::model::DeviceTree;
 use system_tests::setup::{Entry, Setup};
 use system_tests::tree;
-use testbed::kernel::Series;
+use testbed::kernel::{Series, zboot};
 use testbed::qemu::Gic;
 
 use system_tests::harness::{Lab, Scenario};
@@ -19,12 +21,17 @@ const HALTED: &str = "halted";
 
 const MIB: usize = 1 << 20;
 
+/// A machine that says something says it by then.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// The scenarios of this file.
 pub fn all() -> Vec<Scenario> {
     let mut all = vec![
         Scenario::new("bad-input/no-kernel", no_kernel),
         Scenario::new("bad-input/not-a-kernel", not_a_kernel),
         Scenario::new("bad-input/truncated-gzip", truncated_gzip),
+        Scenario::new("bad-input/truncated-zboot", truncated_zboot),
+        Scenario::new("bad-input/zstd-zboot", zstd_zboot),
         Scenario::new("bad-input/kernel-does-not-fit", |lab| {
             refused(lab, "dom0_mem=16M", &["kernel", "16 MiB"])
         }),
@@ -40,6 +47,7 @@ pub fn all() -> Vec<Scenario> {
         Scenario::new("bad-input/malformed-option", |lab| ignored(lab, "loglvl=shouting", "loglvl")),
         Scenario::new("bad-input/tree-truncated", tree_truncated),
         Scenario::new("bad-input/tree-is-none", tree_is_none),
+        Scenario::new("bad-input/no-console-named", no_console_named),
     ];
     for (what, compatible, culprit) in
         [("gicv3", "arm,gic-v3", "interrupt controller"), ("timer", "arm,armv8-timer", "timer")]
@@ -108,6 +116,20 @@ fn truncated_gzip(lab: &Lab) -> Result<()> {
     stops(lab, &setup, &["gzip", "truncated"])
 }
 
+fn truncated_zboot(lab: &Lab) -> Result<()> {
+    let mut setup = lab.linux(Series::V6_1)?;
+    let whole = fs::read(lab.assets.kernel(Series::V6_1)?.zboot()?)?;
+    setup.kernel = Some(file(lab, "half.efi", &whole[..whole.len() / 2])?);
+    stops(lab, &setup, &["EFI zboot", "from byte 64 on"])
+}
+
+/// zstd takes more of the image than there is room for: who brings it is told what unpacks it.
+fn zstd_zboot(lab: &Lab) -> Result<()> {
+    let mut setup = lab.linux(Series::V6_1)?;
+    setup.kernel = Some(file(lab, "zstd.efi", &zboot("zstd22", &[0x28, 0xb5, 0x2f, 0xfd])?)?);
+    stops(lab, &setup, &["EFI zboot", "zstd", "lith unpack-kernel"])
+}
+
 fn initrd_does_not_fit(lab: &Lab) -> Result<()> {
     let mut setup = lab.linux(Series::V6_1)?.option("dom0_mem=128M");
     setup.initrd = Some(file(lab, "huge-initrd", &vec![0x55; 160 * MIB])?);
@@ -128,6 +150,7 @@ fn entered_at_el1(lab: &Lab) -> Result<()> {
     let mut machine = lab.start(&setup)?;
     machine.expect("EL1")?;
     machine.expect("EL2")?;
+    machine.expect(HALTED)?;
     Ok(())
 }
 
@@ -140,8 +163,23 @@ fn with_tree(lab: &Lab, culprits: &[&str], damage: impl FnOnce(&mut DeviceTree) 
     stops(lab, &setup, culprits)
 }
 
-fn tree_truncated(lab: &Lab) -> Result<()> {
+/// Where the image has the text that names its early console (docs/command-line.md).
+const EARLY_CONSOLE_AT: usize = 64;
+
+/// A machine whose image was told of its UART, for when no tree can tell.
+fn with_early_console(lab: &Lab) -> Result<Setup> {
     let mut setup = lab.linux(Series::V6_1)?;
+    let mut image = fs::read(&setup.hypervisor)?;
+    let text = b"pl011,0x9000000";
+    let place = image.get_mut(EARLY_CONSOLE_AT..EARLY_CONSOLE_AT + text.len()).context("no image")?;
+    ensure!(place.iter().all(|&byte| byte == 0), "the image has an early console as it is built");
+    place.copy_from_slice(text);
+    setup.hypervisor = file(lab, "told.img", &image)?;
+    Ok(setup)
+}
+
+fn tree_truncated(lab: &Lab) -> Result<()> {
+    let mut setup = with_early_console(lab)?;
     let whole = tree::of_machine(&setup, &lab.folder)?.to_dtb();
     let half = file(lab, "half.dtb", &whole[..whole.len() / 2])?;
     setup.entry = Entry::HypervisorWithTree(half);
@@ -149,7 +187,35 @@ fn tree_truncated(lab: &Lab) -> Result<()> {
 }
 
 fn tree_is_none(lab: &Lab) -> Result<()> {
-    let mut setup = lab.linux(Series::V6_1)?;
-    setup.entry = Entry::HypervisorWithTree(file(lab, "poem.dtb", &b"Violets are blue. ".repeat(100))?);
+    let mut setup = with_early_console(lab)?;
+    setup.entry = Entry::HypervisorWithTree(no_tree(lab)?);
     stops(lab, &setup, &["device tree"])
+}
+
+fn no_tree(lab: &Lab) -> Result<PathBuf> {
+    file(lab, "poem.dtb", &b"Violets are blue. ".repeat(100))
+}
+
+/// Where neither tree nor image names a UART, nothing is written to any address that might be one: QEMU's record of the PL011's
+/// registers stays empty.
+fn no_console_named(lab: &Lab) -> Result<()> {
+    let record = lab.folder.join("pl011");
+    let traced = |mut setup: Setup| {
+        let arguments = ["-d", "trace:pl011_write,trace:pl011_read", "-D"].map(str::to_owned);
+        setup.extra.extend(arguments);
+        setup.extra.push(record.display().to_string());
+        setup
+    };
+    let mut told = traced(with_early_console(lab)?);
+    told.entry = Entry::HypervisorWithTree(no_tree(lab)?);
+    stops(lab, &told, &["device tree"])?;
+    ensure!(!fs::read(&record)?.is_empty(), "QEMU keeps no record of the PL011");
+    let mut untold = traced(lab.linux(Series::V6_1)?);
+    untold.entry = told.entry;
+    let machine = lab.start(&untold)?;
+    thread::sleep(SILENCE);
+    drop(machine);
+    let touched = fs::read_to_string(&record)?;
+    ensure!(touched.is_empty(), "the PL011 was driven: {touched}");
+    Ok(())
 }

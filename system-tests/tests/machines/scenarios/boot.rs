@@ -4,10 +4,12 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use dtoolkit::model::{DeviceTreeNode, DeviceTreeProperty};
+use system_tests::boards::{self, Board};
 use system_tests::machine::Machine;
 use system_tests::setup::{Entry, Setup};
 use system_tests::shell::Shell;
 use system_tests::tree;
+use system_tests::turns::Running;
 use testbed::kernel::Series;
 use testbed::qemu::Gic;
 
@@ -31,11 +33,18 @@ pub fn all() -> Vec<Scenario> {
     let mut all = vec![
         Scenario::new("harness/linux-without-hypervisor", linux_without_hypervisor),
         Scenario::new("boot/gzip", gzip),
+        Scenario::new("boot/zboot", zboot),
         Scenario::new("boot/no-initrd", no_initrd),
         Scenario::new("boot/little-memory", little_memory),
         Scenario::new("boot/much-memory", much_memory),
         Scenario::new("boot/low-memory-first", low_memory_first),
-        Scenario::new("boot/zcu102", zcu102),
+        Scenario::new("boot/dma-limit", dma_limit),
+        Scenario::new("boot/zcu102", |lab| board(lab, &boards::ZCU102, 4)),
+        Scenario::new("boot/versal", |lab| board(lab, &boards::VERSAL, 2)),
+        Scenario::new("boot/sbsa", |lab| board(lab, &boards::SBSA, 4)),
+        Scenario::new("boot/imx8mp", imx8mp),
+        Scenario::new("boot/raspi4b", raspi4b),
+        Scenario::new("boot/16550", |lab| board(lab, &boards::VIRT_16550, 2)),
         Scenario::new("boot/spin-table", spin_table),
         Scenario::new("boot/without-psci", without_psci),
     ];
@@ -87,6 +96,12 @@ fn gzip(lab: &Lab) -> Result<()> {
     boots(lab, &setup, setup.cpus, Series::V6_1)
 }
 
+fn zboot(lab: &Lab) -> Result<()> {
+    let mut setup = lab.linux(Series::V6_12)?;
+    setup.kernel = Some(lab.assets.kernel(Series::V6_12)?.zboot()?);
+    boots(lab, &setup, setup.cpus, Series::V6_12)
+}
+
 /// Debian's kernels have every disk driver as a module, so that without a ram disk the kernel comes as far as looking
 /// for a root file system.
 fn no_initrd(lab: &Lab) -> Result<()> {
@@ -125,23 +140,88 @@ fn low_memory_first(lab: &Lab) -> Result<()> {
     power_off(&mut machine)
 }
 
-/// A board whose GICv2 shows each page of its registers many times, and whose console is no PL011. What is typed at the
-/// shell comes by the UART's interrupt.
-fn zcu102(lab: &Lab) -> Result<()> {
+/// A bus whose DMA ends 512 MiB into RAM, and a pool for it that has no place yet: Linux finds one there. The first domain's
+/// memory would lie a GiB higher otherwise, aligned for large blocks.
+fn dma_limit(lab: &Lab) -> Result<()> {
+    const LIMIT: u64 = 0x6000_0000;
     let mut setup = lab.linux(Series::V6_1)?;
-    setup.cpus = 4;
-    let command = system_tests::zcu102::command(&setup, &lab.folder)?;
+    setup.memory_mib = 2048;
+    let mut tree = tree::of_machine(&setup, &lab.folder)?;
+    let below = |name| {
+        let mut parent = DeviceTreeNode::new(name)?;
+        for cells in ["#address-cells", "#size-cells"] {
+            parent.add_property(DeviceTreeProperty::new(cells, [2_u32].as_slice())?);
+        }
+        parent.add_property(DeviceTreeProperty::new("ranges", [].as_slice() as &[u8])?);
+        anyhow::Ok(parent)
+    };
+    let mut bus = below("soc")?;
+    let ranges = [0, 0xc000_0000, 0, 0x4000_0000, 0, 0x2000_0000_u32];
+    bus.add_property(DeviceTreeProperty::new("dma-ranges", ranges.as_slice())?);
+    tree.root.add_child(bus);
+    let mut pool = DeviceTreeNode::new("linux,cma")?;
+    pool.add_property(DeviceTreeProperty::new("compatible", "shared-dma-pool")?);
+    for flag in ["reusable", "linux,cma-default"] {
+        pool.add_property(DeviceTreeProperty::new(flag, [].as_slice() as &[u8])?);
+    }
+    pool.add_property(DeviceTreeProperty::new("size", [0, 0x400_0000_u32].as_slice())?);
+    pool.add_property(DeviceTreeProperty::new("alloc-ranges", [0, 0, 0, LIMIT as u32].as_slice())?);
+    let mut reserved = below("reserved-memory")?;
+    reserved.add_child(pool);
+    tree.root.add_child(reserved);
+    let file = lab.folder.join("dma-limit.dtb");
+    fs::write(&file, tree.to_dtb())?;
+    setup.entry = Entry::HypervisorWithTree(file);
+    let mut machine = lab.start(&setup)?;
+    machine.expect("MiB lie below 0x60000000, where DMA ends for /soc")?;
+    let mut shell = machine.shell()?;
+    let made = shell.check("dmesg | grep -o 'created CMA memory pool at 0x[0-9a-f]*'")?;
+    let (_, at) = made.split_once("0x").context("an address")?;
+    let at = u64::from_str_radix(at.trim(), 16)?;
+    ensure!(at + 0x400_0000 <= LIMIT, "the pool is at {at:#x}");
+    power_off(&mut machine)
+}
+
+/// Another board, to its end.
+fn board(lab: &Lab, board: &Board, cpus: u32) -> Result<()> {
+    power_off(&mut *on_other_board(lab, board, cpus)?)
+}
+
+/// Another board, with its own interrupt controller and console: all CPUs run and take interrupts, and what is typed at the
+/// shell comes by the UART's interrupt.
+fn on_other_board(lab: &Lab, board: &Board, cpus: u32) -> Result<Running> {
+    let mut setup = lab.linux(Series::V6_1)?;
+    setup.cpus = cpus;
+    let command = boards::command(board, &setup, &lab.folder)?;
     let mut machine = lab.start_command(command, setup.cpus)?;
     let mut shell = machine.shell()?;
-    ensure!(shell.check("nproc")? == "4");
+    ensure!(shell.check("nproc")? == cpus.to_string());
     ensure!(shell.check("cat /sys/hypervisor/type")? == "xen");
     let before = timer_interrupts(&mut shell)?;
-    shell.check("for mask in 1 2 4 8; do taskset $mask sleep 0.2; done")?;
+    shell.check("for cpu in $(seq 0 $(($(nproc) - 1))); do taskset -c $cpu sleep 0.2; done")?;
     let after = timer_interrupts(&mut shell)?;
-    ensure!(before.len() == 4 && after.len() == 4, "not four CPUs: {before:?}, {after:?}");
+    let count = cpus as usize;
+    ensure!(before.len() == count && after.len() == count, "not {cpus} CPUs: {before:?}, {after:?}");
     let all_tick = before.iter().zip(&after).all(|(before, after)| before < after);
     ensure!(all_tick, "a CPU takes no interrupts of its timer any more: {before:?}, then {after:?}");
-    power_off(&mut machine)
+    Ok(machine)
+}
+
+/// QEMU's model does not bring virtual interrupts to the CPUs, so that Linux gets none: one CPU comes as far as `/init`, which
+/// needs none of them.
+fn imx8mp(lab: &Lab) -> Result<()> {
+    let mut setup = lab.linux(Series::V6_1)?;
+    setup.cpus = 1;
+    let command = boards::command(&boards::IMX8MP, &setup, &lab.folder)?;
+    lab.start_command(command, setup.cpus)?.shell()?;
+    Ok(())
+}
+
+/// A board whose CPUs wait in a spin table, and which nothing powers off.
+fn raspi4b(lab: &Lab) -> Result<()> {
+    let mut machine = on_other_board(lab, &boards::RASPI4B, 4)?;
+    machine.console.send("poweroff -f\n")?;
+    machine.expect("powering the machine off").map(drop)
 }
 
 /// A board without PSCI, whose five further CPUs wait in a spin table, two pairs of them at one address each. Of one the tree

@@ -81,6 +81,9 @@ fn root_of(lab: &Lab, bus: DiskBus, setup: Setup) -> Result<()> {
     let mut machine = lab.start(&setup)?;
     let mut shell = machine.shell()?;
     ensure!(shell.check("grep ' / ' /proc/mounts")?.contains("/dev/vda / ext4"), "the root is not the disk");
+    // Linux tells the hypervisor of each PCI device, and complains when it does not hear.
+    let complaints = shell.run("dmesg | grep 'Failed to add'")?;
+    ensure!(complaints.output.is_empty(), "{}", complaints.output);
     let outcome = shell.run("guest-tests disk /root")?;
     ensure!(outcome.status == 0, "{}", outcome.output);
     shell.check("rm -r /root && sync && mount -o remount,ro /")?;

@@ -1,6 +1,7 @@
 //! Guests on virtio disks that lithd serves in a driver domain.
 
 mod lith;
+pub mod own_kernel;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -48,6 +49,7 @@ pub fn all() -> Vec<Scenario> {
         Scenario::new("guest/two-with-two-disks", two_guests_with_two_disks),
     ];
     all.extend(lith::all());
+    all.extend(own_kernel::all());
     all
 }
 

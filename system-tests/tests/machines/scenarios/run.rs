@@ -6,14 +6,17 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
+use system_tests::machine::log_file;
 use system_tests::shell::Shell;
 use testbed::disk_image;
 use testbed::host::{Need, ensure as ensure_host};
+use testbed::kernel::Series;
 use testbed::process::{capture, find};
 use testbed::programs::Extra;
 use testbed::toolchain::cargo;
 
-use crate::rig::{DISK_MIB, check_and_remove, extract};
+use super::guest::own_kernel::{Installed, UUID, grub, install};
+use crate::rig::{DISK_MIB, check_and_remove, extract, tool as rig_tool};
 use system_tests::harness::{Lab, Scenario};
 use system_tests::turns::Running;
 
@@ -31,11 +34,107 @@ const PARTITION: u64 = 1 << 20;
 
 /// The scenarios of this file.
 pub fn all() -> Vec<Scenario> {
-    vec![Scenario::new("run/disk-of-ones-own", disk_of_ones_own)]
+    vec![
+        Scenario::new("run/disk-of-ones-own", disk_of_ones_own),
+        Scenario::new("run/guest-of-ones-own", guest_of_ones_own),
+        Scenario::new("run/kernel-of-ones-own", kernel_of_ones_own),
+    ]
 }
 
-/// `--disk` with a partitioned qcow2 image: the guest's root is found on its partition, or is the one that `root=`
-/// names, and what the guest writes is in the image. Its user logs in as root, goes to the control domain and back, and
+/// `--disk` with a partitioned qcow2 image that has a kernel: the guest boots that one as its boot loader would, and has its
+/// modules, while the other domains have another.
+fn kernel_of_ones_own(lab: &Lab) -> Result<()> {
+    ensure_host(&[Need::QEMU_IMG])?;
+    let [root, raw, image] = ["root.img", "raw.img", "own.qcow2"].map(|name| lab.folder.join(name));
+    let Installed { release, mut files } = install(Series::V6_1)?;
+    let tests = fs::read(&lab.assets.guest_tests)?;
+    files.push(Extra { path: "bin/guest-tests".into(), permissions: 0o755, data: tests });
+    let menu = grub(&release, "6.99-not-there").into_bytes();
+    files.push(Extra { path: "boot/grub/grub.cfg".into(), permissions: 0o644, data: menu });
+    disk_image::make(&root, DISK_MIB, &files)?;
+    rig_tool("tune2fs", &format!("-U {UUID}"), &root)?;
+    put_on_partition(&root, &raw)?;
+    tool(&["convert", "-f", "raw", "-O", "qcow2"], &[&raw, &image])?;
+    let mut command = cargo("xtask");
+    command.args(["run", "--disk"]).arg(&image);
+    let mut machine = lab.start_command(command, CPUS)?;
+    log_in(&mut machine, "write")?;
+    let mut shell = Shell::that_listens(&mut machine.console);
+    let found = shell.check("uname -r")?;
+    ensure!(found == release, "it runs {found} and not {release}");
+    shell.check("modprobe dummy && grep -q '^dummy ' /proc/modules")?;
+    power_off(&mut machine)?;
+    let others = control(&mut machine)?.check("uname -r")?;
+    ensure!(others.starts_with("6.12."), "the control domain runs {others}");
+    control_ends(&mut machine)?;
+    for file in [raw, image, root] {
+        fs::remove_file(file)?;
+    }
+    Ok(())
+}
+
+/// Turns the machine off in the control domain's shell, whose prompt comes next.
+fn control_ends(machine: &mut Running) -> Result<()> {
+    machine.console.send("poweroff\n")?;
+    machine.wait_for_end().map(drop)
+}
+
+/// A guest's file as a user writes it, which does not say that the guest starts with the machine.
+const OWN_GUEST: &str = r#"
+kernel = "/guest/kernel"
+ramdisk = "ramdisk"
+cmdline = "console=hvc0 quiet"
+memory = "192M"
+
+[[disk]]
+image = "/dev/vda"
+backend = 1
+
+[[disk]]
+image = "/dev/vdb"
+backend = 1
+read_only = true
+"#;
+
+/// `--guest`, `--file` and two times `--disk`: the guest starts, its disks are the images in their order, and the control
+/// domain has the file. Linux there does not complain about its PCI devices.
+fn guest_of_ones_own(lab: &Lab) -> Result<()> {
+    let [root, second, guest, note] =
+        ["root.img", "second.img", "own.toml", "note"].map(|name| lab.folder.join(name));
+    disk_image::make(&root, DISK_MIB, &[])?;
+    let mut content = b"the second disk\n".to_vec();
+    content.resize(3 << 20, 0);
+    fs::write(&second, content)?;
+    fs::write(&guest, OWN_GUEST)?;
+    fs::write(&note, "brought along\n")?;
+    let mut command = cargo("xtask");
+    command.args(["run", "--disk"]).arg(&root).arg("--disk").arg(&second).arg("--guest").arg(&guest);
+    command.arg("--file").arg(format!("{}:/srv/notes/one", note.display())).arg("--file").arg(&note);
+    let mut machine = lab.start_command(command, CPUS)?;
+    machine.expect("lith create /guest/own.toml")?;
+    machine.expect("guest login: ")?;
+    machine.console.send("root\n")?;
+    machine.expect(GUEST)?;
+    let mut shell = Shell::that_listens(&mut machine.console);
+    ensure!(shell.check("grep ' / ' /proc/mounts")?.contains("/dev/vda / ext4"), "its root is another disk");
+    ensure!(shell.check("head -n 1 /dev/vdb")? == "the second disk", "what is on the second disk");
+    ensure!(shell.check("cat /sys/block/vdb/size")? == "6144", "the size of the second disk");
+    ensure!(shell.check("cat /sys/block/vdb/ro")? == "1", "the second disk can be written");
+    machine.console.send(LEAVE)?;
+    machine.expect("Left the console of own; it runs on.")?;
+    let mut shell = control(&mut machine)?;
+    ensure!(shell.check("cat /srv/notes/one /guest/note")? == "brought along\nbrought along", "the file");
+    shell.last("poweroff")?;
+    machine.expect("Guest own is off.")?;
+    machine.wait_for_end()?;
+    let said = fs::read_to_string(log_file(&lab.folder))?;
+    ensure!(!said.contains("Failed to add"), "Linux complains about a PCI device");
+    fs::remove_file(second)?;
+    check_and_remove(&root)
+}
+
+/// `--disk` with a partitioned qcow2 image without a kernel: the guest's root is found on its partition, or is the one that
+/// `root=` names, and what the guest writes is in the image. Its user logs in as root, goes to the control domain and back, and
 /// turns the machine off there while the guest runs, which loses nothing by that.
 fn disk_of_ones_own(lab: &Lab) -> Result<()> {
     ensure_host(&[Need::QEMU_IMG])?;
@@ -53,7 +152,7 @@ fn disk_of_ones_own(lab: &Lab) -> Result<()> {
     there_and_back(&mut machine)?;
     power_off(&mut machine)?;
     let mut shell = control(&mut machine)?;
-    shell.check("sed -i 's:quiet:quiet root=/dev/vda1:' /guest/guest.toml")?;
+    shell.check("sed -i 's:quiet:quiet root=PARTUUID=00000000-01:' /guest/guest.toml")?;
     shell.check("lith create /guest/guest.toml")?;
     shell.last("lith console guest")?;
     log_in(&mut machine, "check")?;

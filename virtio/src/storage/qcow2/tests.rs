@@ -11,6 +11,7 @@ use vm_memory::GuestAddress;
 use super::*;
 use crate::core::memory::{GuestMemory as _, Part};
 use crate::driver::{Driver, LOW, files, guest};
+use crate::storage::reader::Reader;
 use crate::storage::workers::Workers;
 use crate::storage::{Done, Engine, Job, Operation};
 use crate::test_name;
@@ -486,4 +487,45 @@ fn what_qemu_marks_is_refused_and_left_alone() {
         assert_eq!(reads, options == "bitmap", "{word}");
         assert_eq!(std::fs::read(&path).unwrap(), before, "{word}");
     }
+}
+
+/// A program of the host reads of an image, with what lies below it, what a guest would.
+#[test]
+fn an_image_is_read_without_a_guest() {
+    if qemu_img(&["--version"], &[]).is_none() {
+        return files::skip(test_name!(), "no qemu-img");
+    }
+    for below in [Below::Raw, Below::Compressed, Below::Itself] {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, layers, model) = make(folder.path(), Kind { cluster: 65536, version: 3, below });
+        let reader = Reader::qcow2(Qcow2Image::new(open_file(&path), true, layers).unwrap());
+        assert_eq!(reader.size(), SECTORS as u64 * 512);
+        let (mut some, mut end) = (vec![0; 3000 * 512], [0; 512]);
+        reader.read_at(77 * 512, &mut some).unwrap();
+        model.check(77, &some);
+        reader.read_at(reader.size() - 512, &mut end).unwrap();
+        model.check(SECTORS - 1, &end);
+        assert!(reader.read_at(reader.size() - 511, &mut end).is_err());
+        assert!(reader.read_at(u64::MAX, &mut end).is_err());
+    }
+}
+
+/// The command that the refusal names makes the image one that is served for writing.
+#[test]
+fn an_image_without_its_bitmaps_is_written() {
+    if qemu_img(&["--version"], &[]).is_none() {
+        return files::skip(test_name!(), "no qemu-img");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("image.qcow2");
+    convert(&["create", "-q", "-f", "qcow2"], &[&path, Path::new("4M")]);
+    for name in ["daily", "weekly"] {
+        convert(&["bitmap", "--add"], &[&path, Path::new(name)]);
+    }
+    let open =
+        || Qcow2Image::new(open_file(&path), false, Vec::new()).map(drop).map_err(|error| error.to_string());
+    convert(&["bitmap", "--remove"], &[&path, Path::new("daily")]);
+    assert!(open().unwrap_err().contains("qemu-img bitmap --remove"), "the other one is still there");
+    convert(&["bitmap", "--remove"], &[&path, Path::new("weekly")]);
+    assert_eq!(open(), Ok(()));
 }

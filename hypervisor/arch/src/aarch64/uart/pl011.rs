@@ -5,6 +5,7 @@ use core::ptr::NonNull;
 use arm_pl011_uart::{Interrupts, PL011Registers, Uart};
 use safe_mmio::UniqueMmioPointer;
 
+use crate::serial::Serial;
 use xenolith_core::types::Pa;
 
 /// Received bytes: the FIFO is filled, or nothing came for a while.
@@ -25,20 +26,22 @@ impl Driver {
         uart.set_interrupt_masks(RECEIVE);
         Some(Driver(uart))
     }
+}
 
-    pub fn is_full(&self) -> bool {
+impl Serial for Driver {
+    fn is_full(&self) -> bool {
         self.0.is_tx_fifo_full()
     }
 
-    pub fn write(&mut self, byte: u8) {
+    fn write(&mut self, byte: u8) {
         self.0.write_word(byte);
     }
 
-    pub fn acknowledge(&mut self) {
+    fn acknowledge(&mut self) {
         self.0.clear_interrupts(RECEIVE);
     }
 
-    pub fn read(&mut self) -> Option<u8> {
+    fn read(&mut self) -> Option<u8> {
         loop {
             // A framing or parity error costs the byte.
             if let Ok(byte) = self.0.read_word() {

@@ -84,7 +84,7 @@ impl ArchConfig {
             return Ok(());
         };
         let pages = size.min(cpu.size) >> PAGE_SHIFT;
-        let mapped = p2m.map(cpu.first_frame(), machine.frame(), pages, MapKind::Device);
+        let mapped = p2m.map(cpu.first_frame(), machine.frame(), pages, MapKind::StrictDevice);
         mapped.map_err(|error| (machine, error))
     }
 }

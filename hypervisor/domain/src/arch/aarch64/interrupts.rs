@@ -12,6 +12,7 @@ use xenolith_isa::vgic::{Frame, LineChange, Vgic};
 
 use crate::domain::DomainRef;
 use crate::parts::io_state::IoState;
+use crate::vcpu::Vcpu;
 
 impl DomainRef<'_> {
     /// Changes the interrupt controller, then does what the change asks for.
@@ -56,6 +57,7 @@ impl DomainRef<'_> {
         drop(vgic);
         for id in effects.kick.iter() {
             self.notify(id);
+            self.wake_suspended();
         }
         for id in effects.event_ppi_enabled.iter() {
             if self.events.lock().needs_upcall(id) {
@@ -111,6 +113,22 @@ impl DomainRef<'_> {
         } else {
             self.notify(id);
         }
+    }
+
+    /// Takes back the interrupt of the virtual timer of a vCPU that no CPU holds, unless the timer has fired still. It was made
+    /// pending when it fired, and a guest that has turned the timer off since, without taking the interrupt, does not
+    /// expect it.
+    pub(crate) fn withdraw_stale_timer(self, vcpu: &Vcpu) {
+        let now = xenolith_arch::now();
+        let deadline = vcpu.saved.lock().context.timer_deadline();
+        if deadline.is_none_or(|deadline| deadline > now) {
+            self.set_private_level(vcpu.id, self.arch.guest_timer, false);
+        }
+    }
+
+    /// Whether an interrupt would be signalled to a vCPU, which no CPU holds, if it ran.
+    pub(crate) fn has_deliverable_interrupt(self, id: VcpuId) -> bool {
+        self.arch.vgic.lock().deliverable(id)
     }
 
     /// Has the physical interrupt of the same number come as this shared one.

@@ -54,8 +54,8 @@ impl PsciAnswer {
     }
 }
 
-/// Functions behind the standard service: twelve identifiers of PSCI, three of the service itself.
-const STANDARD_FUNCTIONS: u64 = 15;
+/// Functions behind the standard service: fourteen identifiers of PSCI, three of the service itself.
+const STANDARD_FUNCTIONS: u64 = 17;
 /// Functions behind the hypervisor service: its own three.
 const HYPERVISOR_FUNCTIONS: u64 = 3;
 /// Both services: revision 0.1, major number in X0 and minor in X1.
@@ -65,20 +65,32 @@ const STANDARD_UUID: u128 = 0xf863386f_4b39_4cbd_9220_ce1641e59f6f;
 /// a71812dc-c698-4369-9acf-79d18ddee667.
 const HYPERVISOR_UUID: u128 = 0xa71812dc_c698_4369_9acf_79d18ddee667;
 
+/// What the firmware of one domain is.
+#[derive(Clone, Copy, Debug)]
+pub struct Firmware<'a> {
+    /// What SMCCC_VERSION answers.
+    pub smccc_version: u32,
+    /// The machine's mitigations.
+    pub mitigations: &'a Mitigations,
+    /// The domain may suspend itself.
+    pub can_suspend: bool,
+}
+
 /// Answers `call`; `None` if it concerns the domain's vCPUs, or the domain itself.
-pub fn answer(call: Call, smccc_version: u32, mitigations: &Mitigations) -> Option<PsciAnswer> {
+pub fn answer(call: Call, firmware: &Firmware<'_>) -> Option<PsciAnswer> {
     Some(match call {
         Call::CpuSuspend
         | Call::CpuOff
         | Call::CpuOn(_)
         | Call::AffinityInfo { .. }
         | Call::SystemOff
-        | Call::SystemReset => return None,
+        | Call::SystemReset
+        | Call::SystemSuspend(_) => return None,
         Call::Version => PsciAnswer::X0(PSCI_1_1.into()),
         Call::MigrateInfoType => PsciAnswer::X0(u32::from(MigrateInfoType::MigrationNotRequired).into()),
-        Call::Features(function) => PsciAnswer::X0(x0(psci_features(function))),
-        Call::SmcccVersion => PsciAnswer::X0(smccc_version.into()),
-        Call::ArchFeatures(function) => PsciAnswer::X0(arch_features(function, mitigations)),
+        Call::Features(function) => PsciAnswer::X0(x0(psci_features(function, firmware.can_suspend))),
+        Call::SmcccVersion => PsciAnswer::X0(firmware.smccc_version.into()),
+        Call::ArchFeatures(function) => PsciAnswer::X0(arch_features(function, firmware.mitigations)),
         Call::Workaround => PsciAnswer::None,
         Call::CallCount(Service::Standard) => PsciAnswer::X0(STANDARD_FUNCTIONS),
         Call::CallCount(Service::Hypervisor) => PsciAnswer::X0(HYPERVISOR_FUNCTIONS),
@@ -89,9 +101,10 @@ pub fn answer(call: Call, smccc_version: u32, mitigations: &Mitigations) -> Opti
     })
 }
 
-/// PSCI_FEATURES: success for every function of PSCI from 0.2 on that we have, and for SMCCC_VERSION.
-const fn psci_features(function: u32) -> Result<(), ErrorCode> {
+/// PSCI_FEATURES: success for every function of PSCI from 0.2 on that the domain has, and for SMCCC_VERSION.
+const fn psci_features(function: u32, can_suspend: bool) -> Result<(), ErrorCode> {
     match function {
+        id::SYSTEM_SUSPEND | id::SYSTEM_SUSPEND_64 if can_suspend => Ok(()),
         id::PSCI_VERSION
         | id::CPU_SUSPEND
         | id::CPU_SUSPEND_64

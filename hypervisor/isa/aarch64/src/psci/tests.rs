@@ -4,12 +4,17 @@ use super::*;
 use crate::regs::GuestRegs;
 
 fn reply(function: u32, argument: u64) -> PsciAnswer {
+    reply_to(false, function, argument)
+}
+
+fn reply_to(can_suspend: bool, function: u32, argument: u64) -> PsciAnswer {
     let mitigations = Mitigations {
         branch_predictor: Workaround::Effective,
         store_bypass: Workaround::NotNeeded,
         branch_history: Workaround::Unknown,
     };
-    answer(decode([function.into(), argument, 0, 0]), SMCCC_1_1, &mitigations).unwrap()
+    let firmware = Firmware { smccc_version: SMCCC_1_1, mitigations: &mitigations, can_suspend };
+    answer(decode([function.into(), argument, 0, 0]), &firmware).unwrap()
 }
 
 const MINUS_ONE: PsciAnswer = PsciAnswer::X0(u64::MAX);
@@ -44,6 +49,23 @@ fn features_of_psci() {
     for function in [1, 2, 0x8400_0005, 0x8400_0007, 0xc400_0002, 0xc400_000e, 0x8400_ff01, 0x8000_0001] {
         assert_eq!(reply(0x8400_000a, function), MINUS_ONE, "{function:#x}");
     }
+}
+
+#[test]
+fn only_a_domain_that_can_suspend_itself_finds_the_call() {
+    for function in [0x8400_000e, 0xc400_000e] {
+        assert_eq!(reply_to(true, 0x8400_000a, function), PsciAnswer::X0(0));
+        assert_eq!(reply_to(false, 0x8400_000a, function), MINUS_ONE);
+    }
+    let wide = [0xc400_000e, 0x1_4000_0000, u64::MAX, 9];
+    assert_eq!(decode(wide), Call::SystemSuspend(SystemSuspend { entry: wide[1], context: wide[2] }));
+    let narrow = [0x8400_000e, wide[1], wide[2], 9];
+    let expected = SystemSuspend { entry: 0x4000_0000, context: 0xffff_ffff };
+    assert_eq!(decode(narrow), Call::SystemSuspend(expected));
+    assert_eq!(
+        (expected.check(), SystemSuspend { entry: 1, ..expected }.check()),
+        (Ok(()), Err(ErrorCode::InvalidAddress))
+    );
 }
 
 #[test]
@@ -129,7 +151,9 @@ fn every_vcpu_has_an_affinity_of_its_own() {
 proptest! {
     #[test]
     fn any_call_decodes_and_any_affinity_is_safe(x: [u64; 4], affinity: u64) {
-        let _ = answer(decode(x), SMCCC_1_2, &Mitigations::default());
+        let mitigations = Mitigations::default();
+        let firmware = Firmware { smccc_version: SMCCC_1_2, mitigations: &mitigations, can_suspend: true };
+        let _ = answer(decode(x), &firmware);
         if let Some(vcpu) = vcpu_of(affinity) {
             prop_assert_eq!(mpidr_of(vcpu), affinity | 1 << 31);
         }

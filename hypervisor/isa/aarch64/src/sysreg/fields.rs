@@ -7,7 +7,8 @@
 //! - needs an enable: SVE, SME, pointer authentication, MTE, AMU, MPAM, SCXTNUM (CSV2 2), LS64, MOPS, TCR2, SCTLR2,
 //!   PIE, POE, GCS, THE, FPMR, CMOW, NMI, and the trace, profiling, branch record and performance units;
 //! - state that is not switched: RAS error records, LORegions, breakpoints beyond the two that must exist;
-//! - of use at EL2 and EL3 only: VHE, nested virtualisation, FWB, EVT, FGT, ECV, TWED, XNX, VMID width, RME;
+//! - of use at EL2 and EL3 only: EL3, VHE, nested virtualisation, FWB, EVT, FGT, ECV, TWED, XNX, VMID width, RME. That there is
+//!   an EL2 is shown: a kernel that took EL1 for the highest level would do what only that may;
 //! - promises that stage 2 or our emulation would have to keep too: 52-bit addresses (LPA2), WFIT and WFET, ETS, XS.
 
 mod aarch32;

@@ -100,6 +100,35 @@ fn the_physical_timer_serves_both_levels() {
     }
 }
 
+/// The operand of cache maintenance by set and way: the way is at the top, the set above the line, the level from 0 on.
+fn set_way_operand(level: u64, (set, way): (u64, u64), ways: u64, line_bits: u32) -> u64 {
+    let way_bits = ways.next_power_of_two().trailing_zeros();
+    let way = if way_bits == 0 { 0 } else { way << (32 - way_bits) };
+    way | set << line_bits | level << 1
+}
+
+proptest! {
+    #[test]
+    fn a_loop_over_sets_and_ways_cleans_all_memory_once_for_a_level(
+        level in 0u64..7, sets in 1u64..300, ways in 1u64..17, line_bits in 4u32..9, downwards: bool, by_way: bool,
+        crm in prop::sample::select(vec![6u8, 10, 14]),
+    ) {
+        let mut lines: Vec<(u64, u64)> = match by_way {
+            true => (0..ways).flat_map(|way| (0..sets).map(move |set| (set, way))).collect(),
+            false => (0..sets).flat_map(|set| (0..ways).map(move |way| (set, way))).collect(),
+        };
+        if downwards {
+            lines.reverse();
+        }
+        let outcomes = lines.into_iter().map(|line| {
+            write(&EL1, Encoding::new(1, 0, 7, crm, 2), set_way_operand(level, line, ways, line_bits))
+        });
+        let (cleans, rest): (Vec<Outcome>, Vec<Outcome>) = outcomes.partition(|outcome| *outcome == Outcome::SetWay);
+        prop_assert_eq!(cleans.len(), 1);
+        prop_assert!(rest.iter().all(|outcome| *outcome == Outcome::Ignored));
+    }
+}
+
 #[test]
 fn the_rest_of_the_table() {
     let actlr = Encoding::new(3, 0, 1, 0, 1);

@@ -28,6 +28,8 @@ const PIDR2_V2: u32 = 0x2b;
 
 /// `GICD_CTLR`: the enables of both groups.
 const CTLR_GROUPS: u32 = 0b11;
+/// `GICD_CTLR`, GICv3, of the secure world where there is one: the enable of Secure Group 1.
+const CTLR_SECURE_GROUP_1: u32 = 1 << 2;
 /// `GICD_CTLR`, GICv3: affinity routing enabled, one security state. Both are fixed.
 const CTLR_ARE: u32 = 1 << 4;
 const CTLR_DS: u32 = 1 << 6;
@@ -107,7 +109,11 @@ impl Vgic {
     }
 
     fn set_control(&mut self, word: u32) {
-        let groups = word & CTLR_GROUPS;
+        const GROUP_1: u32 = 1 << 1;
+        // Zephyr takes itself for the secure world's system, and enables that world's Group 1 only. Xen lets its interrupts
+        // through, as it does whatever stands here; so do we, if something is enabled.
+        let secure = self.version == GicVersion::V3 && word & CTLR_SECURE_GROUP_1 != 0;
+        let groups = word & CTLR_GROUPS | if secure { GROUP_1 } else { 0 };
         if groups == self.groups {
             return;
         }

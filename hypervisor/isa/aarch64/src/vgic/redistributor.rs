@@ -38,6 +38,7 @@ pub(super) struct RedistributorRegion {
 
 impl RedistributorRegion {
     /// Gives the vCPUs their places, in order. The regions have room for them all.
+    #[expect(clippy::disallowed_methods, reason = "the collection has room of its own")]
     pub(super) fn lay_out(
         regions: &[Region],
         vcpus: u16,

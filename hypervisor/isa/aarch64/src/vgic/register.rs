@@ -221,8 +221,12 @@ impl Vgic {
             _ => 0,
         };
         let event_ppi = 1_u32.checked_shl(self.event_ppi.0).unwrap_or(0);
+        // On Xen all of a guest's interrupts are in Group 1, whatever it writes. A system that takes itself for the secure
+        // world's, as Zephyr does, writes zeroes, which with two security states mean Secure Group 1, and waits for Group 1.
+        let is_v3 = self.version == GicVersion::V3;
         let Some(bank) = self.bank_mut(id) else { return };
         let changed = match kind {
+            Bits::Group if is_v3 => 0,
             Bits::Group => {
                 let changed = bank.set_group1(word);
                 // The group is in the list register too, and what is queued may be in an enabled group now.

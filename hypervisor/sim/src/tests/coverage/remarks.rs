@@ -30,6 +30,10 @@ const fn remark(kind: Kind, name: &'static str, why: &'static str) -> Remark {
 
 use Kind::{Differs, LeftOut, Missing, Note};
 
+/// Of PCI devices that Linux reports.
+const HEARD: &str = "heard, and nothing follows: the first domain drives its devices itself; refused, as by a Xen without \
+                     PCI, Linux warns of each";
+
 /// All remarks.
 pub const REMARKS: &[Remark] = &[
     // memory_op
@@ -71,6 +75,11 @@ pub const REMARKS: &[Remark] = &[
         "EVTCHNOP_reset_cont",
         "Xen's own number for the rest of a reset; a reset goes on under its own here",
     ),
+    // physdev_op
+    remark(Differs, "PHYSDEVOP_pci_device_add", HEARD),
+    remark(Differs, "PHYSDEVOP_pci_device_remove", HEARD),
+    remark(Differs, "PHYSDEVOP_manage_pci_add", HEARD),
+    remark(Differs, "PHYSDEVOP_manage_pci_remove", HEARD),
     // xen_version
     remark(Differs, "XENVER_build_id", "there is none"),
     // hypfs_op

@@ -6,6 +6,7 @@ use testbed::kernel::Series;
 use super::{passes, root_disk};
 use crate::rig::{Rig, check_and_remove, description, disk, setup};
 use system_tests::harness::{Lab, Scenario};
+use system_tests::shell::Shell;
 
 /// The scenarios of this file.
 pub fn all() -> Vec<Scenario> {
@@ -32,11 +33,13 @@ fn commands(lab: &Lab) -> Result<()> {
     })?;
     rig.lith("destroy guest")?;
     // Destroyed in the middle of its writes, it starts on the same disk.
-    rig.create("guest", &description("guest", &disk("/dev/vda", "")))?;
+    let more = format!("vcpus = 2\n{}", disk("/dev/vda", ""));
+    rig.create("guest", &description("guest", &more))?;
     rig.at("guest", |at| {
         at.boot()?;
         passes(&mut at.shell(), "disk /root")
     })?;
+    suspends(&mut rig)?;
     taken_over(&mut rig)?;
     // Name and disk are free at once.
     rig.control().check("lith shutdown --wait guest && lith create /guest.toml")?;
@@ -106,6 +109,35 @@ fn pauses(rig: &mut Rig) -> Result<()> {
     ensure!(seconds(rig)? > stopped, "a guest does not go on");
     ensure!(rig.refused("unpause guest")?.contains("is not paused"), "unpausing twice");
     rig.at("guest", |at| at.shell().check("kill $!").map(drop))
+}
+
+/// A guest that suspends itself sleeps until it is resumed; then its disk, its other vCPU and its clock are as before.
+fn suspends(rig: &mut Rig) -> Result<()> {
+    for round in 1..=3 {
+        rig.at("guest", |at| at.shell().last("echo mem >/sys/power/state"))?;
+        rig.control().check("while ! lith list | grep -q 'guest .*suspended'; do sleep 0.1; done")?;
+        ensure!(rig.refused("shutdown guest")?.contains("`lith resume guest` lets it hear"), "it hears");
+        ensure!(rig.refused("unpause guest")?.contains("`lith resume guest` wakes it"), "it is unpaused");
+        rig.control().check("sleep 2")?;
+        ensure!(rig.state("guest")?.as_deref() == Some("suspended"), "it has woken by itself");
+        rig.lith("resume guest")?;
+        ensure!(rig.refused("resume guest")?.contains("is not suspended"), "resuming twice");
+        let seconds = |shell: &mut Shell| -> Result<i64> { Ok(shell.check("date +%s")?.trim().parse()?) };
+        let control = seconds(&mut rig.control())?;
+        let guest = rig.at("guest", |at| {
+            passes(&mut at.shell(), "disk /root")?;
+            let vcpus = at.shell().check("nproc")?;
+            ensure!(vcpus.trim() == "2", "{vcpus} vCPUs are on after round {round}");
+            seconds(&mut at.shell())
+        })?;
+        for words in ["suspended itself", "goes on"] {
+            let said = rig.control().check(&format!("grep -c '{words}' /run/lith/guest.log"))?;
+            ensure!(said.trim() == round.to_string(), "the log says {words:?} {said} times in round {round}");
+        }
+        let late = guest - control;
+        ensure!((-1..60).contains(&late), "the guest's clock is {late} s ahead after a suspension");
+    }
+    Ok(())
 }
 
 /// What cannot be is refused with the reason.

@@ -9,8 +9,10 @@ use arm_sysregs::el1::registers::{
 use super::{Field, Rule, fixed, hazard, signed_up_to, special, up_to};
 
 pub const PFR0: &[Field] = &[
-    up_to(Pfr0::EL0_SHIFT, 2),       // AArch32 too
-    fixed(Pfr0::EL1_SHIFT, 1),       // AArch64 only, as HCR_EL2.RW has it
+    up_to(Pfr0::EL0_SHIFT, 2), // AArch32 too
+    fixed(Pfr0::EL1_SHIFT, 1), // AArch64 only, as HCR_EL2.RW has it
+    // AArch64 only. A kernel at the highest level writes CNTFRQ_EL0 (D24.10.1), which is undefined below it and has no trap.
+    fixed(Pfr0::EL2_SHIFT, 1),
     signed_up_to(Pfr0::FP_SHIFT, 1), // half precision
     signed_up_to(Pfr0::ADVSIMD_SHIFT, 1),
     special(Pfr0::GIC_SHIFT, Rule::Gic),

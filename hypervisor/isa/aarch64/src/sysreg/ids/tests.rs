@@ -17,7 +17,6 @@ fn field(ids: &FilteredIds, (crm, op2, low): (u8, u8, u32)) -> u64 {
 /// Features that would need an enable of EL2, or state that is not switched, or that stage 2 cannot promise. This list
 /// repeats the decisions of `fields` on purpose.
 const HIDDEN: &[(u8, u8, u32)] = &[
-    (4, 0, 8),  // EL2
     (4, 0, 12), // EL3
     (4, 0, 28), // RAS
     (4, 0, 32), // SVE
@@ -80,7 +79,7 @@ const HIDDEN: &[(u8, u8, u32)] = &[
 fn what_a_cortex_a53_shows() {
     let ids = FilteredIds::new(&CORTEX_A53, &V3);
     let get = |crm, op2| ids.get(register(crm, op2)).unwrap();
-    assert_eq!(get(4, 0), 0x0100_0012);
+    assert_eq!(get(4, 0), 0x0100_0112);
     assert_eq!(get(4, 1), 0);
     assert_eq!(get(5, 0), 0xf0_0010_1006);
     assert_eq!(get(6, 0), 0x0001_1120);
@@ -94,7 +93,7 @@ fn what_a_cortex_a53_shows() {
 fn what_a_cortex_a76_shows() {
     let ids = FilteredIds::new(&CORTEX_A76, &V2);
     let get = |crm, op2| ids.get(register(crm, op2)).unwrap();
-    assert_eq!(get(4, 0), 0x1100_0000_0011_0012);
+    assert_eq!(get(4, 0), 0x1100_0000_0011_0112);
     assert_eq!(get(4, 1), 0x10);
     assert_eq!(get(6, 0), 0x1000_1021_1120);
     assert_eq!(get(6, 1), 0x0010_0001);

@@ -215,7 +215,7 @@ impl Pair {
             let fixed = v2_sgi(intid);
             let Some(interrupt) = self.reference.get(id(vcpu, intid)) else { continue };
             match offset {
-                0x080 => interrupt.group1 = value >> n & 1 != 0,
+                0x080 if self.v2 => interrupt.group1 = value >> n & 1 != 0,
                 0x100 => interrupt.enabled = true,
                 0x180 => interrupt.enabled = false,
                 0x200 if !fixed => interrupt.latched = true,

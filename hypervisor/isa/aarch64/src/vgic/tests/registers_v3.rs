@@ -37,6 +37,26 @@ fn control_keeps_groups_and_never_waits() {
 }
 
 #[test]
+fn a_system_for_the_secure_world_gets_group_1() {
+    let mut machine = fresh(1, 64);
+    let control = machine.read(0, DISTRIBUTOR, 4);
+    machine.write(0, DISTRIBUTOR, 4, control | 4);
+    assert_eq!(machine.read(0, DISTRIBUTOR, 4), 0x52);
+    for group in [redistributor(0) + 0x1_0080, DISTRIBUTOR + 0x84] {
+        machine.write(0, group, 4, 0);
+        assert_eq!(machine.read(0, group, 4), u64::from(u32::MAX));
+        machine.write(0, group + 0x80, 4, 1 << 20);
+    }
+    for intid in [Intid(20), Intid(52)] {
+        machine.vgic.pend(Some(VcpuId(0)), intid);
+        machine.settle();
+        assert!(machine.cpus[0].lrs.iter().any(|register| register.intid == intid && register.group1));
+        assert_eq!(machine.take(0), Some(intid));
+        machine.sync(0);
+    }
+}
+
+#[test]
 fn redistributors_are_found_by_affinity() {
     for vcpus in [1_u16, 16, 17, 128] {
         let mut machine = fresh(vcpus, 32);

@@ -4,99 +4,65 @@ use std::io::{Cursor, Read};
 
 use anyhow::{Context, Result, bail};
 use flate2::read::{GzDecoder, MultiGzDecoder};
+use machine_model::compression::Compression;
 use machine_model::image::ImageHeader;
+use machine_model::zboot::Zboot;
 use ruzstd::decoding::StreamingDecoder;
-use zerocopy::little_endian::U32;
-use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::MAX_FILE;
+/// The largest kernel or ramdisk that is read, unpacked.
+pub const MAX_FILE: u64 = 1 << 30;
 
 /// The first bytes of a gzip file (RFC 1952, section 2.3.1).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// The first bytes of a zstd frame (RFC 8878, section 3.1.1).
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-/// What stands where the header of a kernel for another machine, or of another form, would have other things.
-const ELF: [u8; 4] = *b"\x7fELF";
 /// The largest window that a zstd frame may ask for: what the strongest level of Linux's build asks for.
 const MAX_WINDOW: u64 = 128 << 20;
 
-/// The start of an EFI program that unpacks the kernel which it holds (`struct linux_efi_zboot_header`).
-#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct Zboot {
-    mz: [u8; 4],
-    magic: [u8; 4],
-    /// Bytes from the start of the file to the payload.
-    offset: U32,
-    /// Bytes of the payload.
-    size: U32,
-    reserved: [U32; 2],
-    /// The name of the compression, with zeroes behind it.
-    compression: [u8; 32],
-}
-
-impl Zboot {
-    const MAGIC: [u8; 4] = *b"zimg";
-
-    fn read(file: &[u8]) -> Option<&Zboot> {
-        let (header, _) = Zboot::ref_from_prefix(file).ok()?;
-        (header.mz.starts_with(b"MZ") && header.magic == Self::MAGIC).then_some(header)
-    }
-
-    /// The kernel within `file`, which starts with this header.
-    fn kernel(&self, file: &[u8]) -> Result<Vec<u8>> {
-        let (offset, size) = (u64::from(self.offset.get()), u64::from(self.size.get()));
-        let payload = file.get(offset as usize..offset.saturating_add(size) as usize).with_context(|| {
-            format!(
-                "its EFI zboot header says that the kernel is {size} bytes from byte {offset} on, and the file has {}",
-                file.len()
-            )
-        })?;
-        let name = self.compression.split(|&byte| byte == 0).next().unwrap_or_default();
-        match String::from_utf8_lossy(name).as_ref() {
-            "gzip" => bounded(GzDecoder::new(payload)).context("it does not unpack with gzip"),
-            // With the level behind it: `zstd22`.
-            name if name.starts_with("zstd") => unzstd(payload),
-            other => bail!(
-                "it is an EFI zboot kernel whose compression is `{other}`; gzip and zstd can be unpacked here"
-            ),
-        }
-    }
-}
-
-/// The plain kernel and its header.
+/// The plain kernel, of at most `limit` bytes, and its header.
 ///
 /// # Errors
 ///
 /// The file is none of the forms, or damaged.
-pub fn unpack(file: Vec<u8>) -> Result<(Vec<u8>, ImageHeader)> {
+pub fn unpack(file: Vec<u8>, limit: u64) -> Result<(Vec<u8>, ImageHeader)> {
     let kernel = match file {
-        file if file.starts_with(&GZIP) => gunzip(&file)?,
-        file if file.starts_with(&ZSTD) => unzstd(&file)?,
+        file if file.starts_with(&GZIP) => gunzip(&file, limit)?,
+        file if file.starts_with(&ZSTD) => unzstd(&file, limit)?,
         file => file,
     };
     // A distribution may compress the EFI program once more.
-    let kernel = match Zboot::read(&kernel) {
-        Some(header) => header.kernel(&kernel)?,
+    let kernel = match Zboot::read(&kernel)? {
+        Some(zboot) => payload(&zboot, limit)?,
         None => kernel,
     };
-    if kernel.starts_with(&ELF) {
-        bail!("it is an ELF file (vmlinux); take the file that is called Image, or vmlinuz");
-    }
     let header = ImageHeader::read(&kernel)?;
     Ok((kernel, header))
 }
 
-fn gunzip(bytes: &[u8]) -> Result<Vec<u8>> {
-    bounded(MultiGzDecoder::new(bytes)).context("it does not unpack with gzip")
+/// The kernel that an EFI program holds.
+fn payload(zboot: &Zboot<'_>, limit: u64) -> Result<Vec<u8>> {
+    match zboot.compression {
+        Compression::Gzip => {
+            bounded(GzDecoder::new(zboot.payload), limit).context("it does not unpack with gzip")
+        }
+        Compression::Zstd => unzstd(zboot.payload, limit),
+        _ => bail!(
+            "it is an EFI zboot kernel whose compression is `{}`; gzip and zstd can be unpacked here",
+            zboot.compression
+        ),
+    }
+}
+
+fn gunzip(bytes: &[u8], limit: u64) -> Result<Vec<u8>> {
+    bounded(MultiGzDecoder::new(bytes), limit).context("it does not unpack with gzip")
 }
 
 /// Unpacks the first frame. Behind it an EFI program has the kernel's size.
-fn unzstd(bytes: &[u8]) -> Result<Vec<u8>> {
+fn unzstd(bytes: &[u8], limit: u64) -> Result<Vec<u8>> {
     let what = "it does not unpack with zstd";
     let mut decoder =
         StreamingDecoder::new_with_max_window_size(Cursor::new(bytes), MAX_WINDOW).context(what)?;
-    let plain = bounded(&mut decoder).context(what)?;
+    let plain = bounded(&mut decoder, limit).context(what)?;
     let decoder = decoder.into_frame_decoder();
     // The decoder only adds up.
     if let (Some(said), Some(counted)) = (decoder.get_checksum_from_data(), decoder.get_calculated_checksum())
@@ -108,27 +74,35 @@ fn unzstd(bytes: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// Reads to the end, of what may be made to be endless.
-fn bounded(plain: impl Read) -> Result<Vec<u8>> {
+fn bounded(plain: impl Read, limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    plain.take(MAX_FILE.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_FILE {
-        bail!("it has more than 1 GiB when it is unpacked");
+    plain.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        bail!("it unpacks to more than the {limit} bytes that there is room for");
     }
     Ok(bytes)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::image;
     use super::*;
-    use flate2::Compression;
+
+    /// An image of so many bytes that needs so many.
+    fn image(bytes: usize, needs: u64) -> Vec<u8> {
+        let mut image = vec![0; bytes];
+        image[16..24].copy_from_slice(&needs.to_le_bytes());
+        image[24..32].copy_from_slice(&0xau64.to_le_bytes());
+        image[0x38..0x3c].copy_from_slice(b"ARM\x64");
+        image
+    }
+
     use flate2::write::GzEncoder;
     use proptest::prelude::*;
     use ruzstd::encoding::{CompressionLevel, compress_to_vec};
     use std::io::Write;
 
     fn gzip(plain: &[u8]) -> Vec<u8> {
-        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+        let mut packed = GzEncoder::new(Vec::new(), flate2::Compression::fast());
         packed.write_all(plain).unwrap();
         packed.finish().unwrap()
     }
@@ -150,7 +124,7 @@ mod tests {
     }
 
     fn says(file: &[u8]) -> String {
-        format!("{:#}", unpack(file.to_vec()).unwrap_err())
+        format!("{:#}", unpack(file.to_vec(), MAX_FILE).unwrap_err())
     }
 
     #[test]
@@ -175,7 +149,8 @@ mod tests {
             gzip(&zboot("zstd22", &zstd(&plain))),
         ];
         for (index, form) in forms.into_iter().enumerate() {
-            let (kernel, header) = unpack(form).unwrap_or_else(|error| panic!("form {index}: {error:#}"));
+            let (kernel, header) =
+                unpack(form, MAX_FILE).unwrap_or_else(|error| panic!("form {index}: {error:#}"));
             assert_eq!((kernel == plain, header.image_size), (true, Some(10000)), "form {index}");
         }
     }
@@ -211,6 +186,16 @@ mod tests {
     }
 
     #[test]
+    fn what_unpacks_to_more_than_there_is_room_for_stops_there() {
+        let bomb = vec![0; 8 << 20];
+        for packed in [gzip(&bomb), zstd(&bomb), zboot("gzip", &gzip(&bomb)), zboot("zstd22", &zstd(&bomb))] {
+            assert!(packed.len() < 64 << 10);
+            let error = format!("{:#}", unpack(packed, 1 << 20).unwrap_err());
+            assert!(error.contains("more than the 1048576 bytes"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_damaged_frame_is_an_error() {
         let mut packed = zstd(&image(5000, 10000));
         let checksum = packed.len() - 2;
@@ -228,7 +213,7 @@ mod tests {
                 _ => zboot("gzip", &GZIP)[..64].to_vec(),
             };
             file.append(&mut tail);
-            let _answer = unpack(file);
+            let _answer = unpack(file, 1 << 20);
         }
     }
 }
