@@ -12,6 +12,7 @@ mod memory;
 use alloc::vec::Vec;
 
 use machine_model::tree::Partial;
+use xenolith_abi::event::fifo::PORTS;
 use xenolith_abi::hvm::HvmParam;
 
 use xenolith_core::types::{DomId, Gfn, Ipa, PAGE_SHIFT, PAGE_SIZE};
@@ -20,10 +21,11 @@ use xenolith_domain::hypervisor::Hypervisor;
 use xenolith_host::domain_tree::free_private_interrupt;
 use xenolith_host::image::Placement;
 use xenolith_host::passthrough::{Fragment, Granted, Owners};
-use xenolith_host::platform::{BootDomain, Enhanced, Platform, Region};
+use xenolith_host::platform::{BootDomain, Enhanced, Platform, Region, Role};
 use xenolith_memory::frames::FrameRange;
 use xenolith_memory::p2m::MapKind;
 
+use crate::end::give_up;
 use crate::guest;
 use crate::load::{Plan, Ready};
 use crate::static_shm::{StaticShm, reserve_port};
@@ -65,7 +67,11 @@ fn build_all(
     files: Files<'_, '_>,
 ) -> Vec<Ready> {
     let mut ready = Vec::new();
-    if platform.boot_domains.is_empty() {
+    let control = platform.control.as_ref().filter(|control| control.role == Role::Control);
+    if let Some(hardware) = platform.hardware() {
+        warn_of_ignored(DomId::CONTROL, hardware);
+    }
+    if control.is_none() && platform.boot_domains.is_empty() {
         return ready;
     }
     let mut owners = match Owners::new(host, platform) {
@@ -75,25 +81,33 @@ fn build_all(
             return ready;
         }
     };
-    for (id, node) in (1..).map(DomId).zip(&platform.boot_domains) {
-        let built = node.as_ref().map_err(|error| BootError::Node(error.clone())).and_then(|node| {
-            for property in &node.ignored {
-                log::warn!("{id} ({}): `{property}` has no effect", node.path);
-            }
+    let others = (1..).map(DomId).zip(platform.boot_domains.iter().map(Result::as_ref));
+    for (id, node) in control.map(|node| (DomId::CONTROL, Ok(node))).into_iter().chain(others) {
+        let built = node.map_err(|error| BootError::Node(error.clone())).and_then(|node| {
+            warn_of_ignored(id, node);
             Builder { hv, platform, host, static_shm, files, node, id }.build(&mut owners)
         });
         match built {
             Ok(domain) => ready.push(domain),
+            Err(error) if id == DomId::CONTROL => {
+                give_up(format_args!("there is no control domain: {error}"))
+            }
             Err(error) => {
                 owners.release(id);
                 // An error in the node itself names it.
-                let path = node.as_ref().map(|node| node.path.as_str()).unwrap_or_default();
+                let path = node.map(|node| node.path.as_str()).unwrap_or_default();
                 let space = if path.is_empty() { "" } else { " " };
                 log::error!("{id}{space}{path} is not started: {error}");
             }
         }
     }
     ready
+}
+
+fn warn_of_ignored(id: DomId, node: &BootDomain) {
+    for what in &node.ignored {
+        log::warn!("{id} ({}): `{what}` has no effect", node.path);
+    }
 }
 
 /// What one domain is built from. Its steps are no part of one another's frames: the boot's stack is small, and a domain
@@ -288,15 +302,15 @@ impl<'a> Builder<'_, 'a> {
         DomainConfig {
             id: self.id,
             handle: [0; 16],
-            is_control: false,
+            is_control: node.role == Role::Control,
             direct_mapped: node.direct_map,
             vcpus: *vcpus,
             ram,
             tables: MORE_TABLES,
-            max_port: MAX_PORT,
+            max_port: if node.role == Role::Control { PORTS - 1 } else { MAX_PORT },
             grant_frames: frames(node.grant_frames, GRANT_FRAMES),
             maptrack_frames: frames(node.maptrack_frames, MAPTRACK_FRAMES),
-            trap_unmapped: false,
+            trap_unmapped: node.trap_unmapped,
             paused: false,
             arch: layout.config(*shared_interrupts, *vectors),
         }
@@ -304,7 +318,7 @@ impl<'a> Builder<'_, 'a> {
 
     /// What a store in the control domain needs to come later: a port to it, and a page number that says "not yet".
     fn connect_store(&self, domain: &Domain) -> Result<(), BootError> {
-        if self.node.enhanced != Enhanced::Enabled {
+        if self.node.enhanced != Enhanced::Enabled || self.node.role == Role::Control {
             return Ok(());
         }
         let port = domain.events.lock().alloc_unbound(DomId::CONTROL).map_err(BootError::Call)?;

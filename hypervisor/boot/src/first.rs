@@ -53,7 +53,9 @@ pub fn build_first(
     static_shm: &StaticShm,
 ) -> Result<Ready, FirstError> {
     let vcpus = number_of_vcpus(&hv.options, hv.cpus(), platform)?;
-    let area = memory::allocate(&hv.frames, platform, hv.options.dom0_memory.unwrap_or(DEFAULT_MEMORY))?;
+    // What the command line says comes before the node of the domain.
+    let memory = hv.options.dom0_memory.or_else(|| Some(platform.hardware()?.memory));
+    let area = memory::allocate(&hv.frames, platform, memory.unwrap_or(DEFAULT_MEMORY))?;
     let event_interrupt = domain_tree::free_private_interrupt(modules.device_tree, platform)
         .ok_or(FirstError::NoEventInterrupt)?;
     let ram: Vec<_> = area.iter().map(|&range| (Gfn(range.first.0), range)).collect();
@@ -103,7 +105,8 @@ fn arguments(platform: &Platform) -> &str {
 fn number_of_vcpus(options: &Options, cpus: u16, platform: &Platform) -> Result<u16, FirstError> {
     let limit = domain_tree::vcpu_limit(platform);
     options.validate(limit.into()).map_err(FirstError::Options)?;
-    let wanted = options.dom0_vcpus.unwrap_or_else(|| u32::from(cpus.min(limit)));
+    let wanted = options.dom0_vcpus.or_else(|| Some(platform.hardware()?.vcpus));
+    let wanted = wanted.unwrap_or_else(|| u32::from(cpus.min(limit)));
     Ok(u16::try_from(wanted).unwrap_or(limit))
 }
 

@@ -14,6 +14,7 @@ extern crate alloc;
 mod aarch64;
 mod boot_domains;
 mod dma;
+mod end;
 mod first;
 mod load;
 mod machine;

@@ -3,10 +3,9 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
-use core::fmt;
 
 use xenolith_arch as arch;
-use xenolith_core::types::{CpuId, PAGE_SHIFT};
+use xenolith_core::types::{CpuId, DomId, PAGE_SHIFT};
 use xenolith_domain::console::console;
 use xenolith_domain::hypervisor::Hypervisor;
 use xenolith_host::command_line::{Options, Scheduler as SchedulerOption};
@@ -15,6 +14,7 @@ use xenolith_memory::account::Account;
 use xenolith_policy::sched::{Policy, Scheduler};
 
 use crate::boot_domains::build_boot_domains;
+use crate::end::give_up;
 use crate::first::{FirstError, GRANT_FRAMES, Modules, build_first};
 use crate::guest;
 use crate::load::Ready;
@@ -57,28 +57,29 @@ pub fn boot(machine: impl Machine, platform: &Platform) {
         Ok(first) => first,
         Err(error) => give_up(format_args!("there is no first domain: {error}")),
     };
+    if first.is_none() {
+        log::info!("/chosen has no kernel for a first domain; those that its nodes describe start alone");
+    }
     let others = build_boot_domains(hypervisor, platform, machine.device_tree(), &static_shm, &|region| {
         machine.module(region)
     });
+    if first.is_none() && others.is_empty() {
+        give_up(format_args!("no domain can be started"));
+    }
     machine.reclaim(&hypervisor.frames, &mut reclaimable(platform, image.region, tree).into_iter());
     let pages = hypervisor.domains().map(|domain| domain.memory.lock().pages).sum();
     log::info!("{}", Account::new(&hypervisor.frames, pages, image.file_pages));
     // Not before the domains have their memory: what is being wiped is out of the allocator.
     hypervisor.start_scrubbing();
     hypervisor.domains().for_each(|domain| domain.offer_console());
+    if hypervisor.domain(DomId::CONTROL).is_none() {
+        console().change_focus(|focus| focus.go_home());
+    }
     let micros = arch::nanoseconds(arch::now()) / 1000;
     log::info!("the domains start {}.{:06} s after reset", micros / 1_000_000, micros % 1_000_000);
-    for ready in core::iter::once(first).chain(others) {
+    for ready in first.into_iter().chain(others) {
         ready.start(hypervisor);
     }
-}
-
-/// Says why nothing runs on this machine, and stops.
-#[inline(never)]
-fn give_up(reason: fmt::Arguments<'_>) -> ! {
-    log::error!("{reason}");
-    log::error!("nothing can be booted; halted");
-    arch::halt()
 }
 
 #[inline(never)]
@@ -143,15 +144,15 @@ fn first_domain(
     machine: &impl Machine,
     platform: &Platform,
     static_shm: &StaticShm,
-) -> Result<Ready, FirstError> {
-    let kernel = platform.kernel().ok_or(FirstError::NoKernel)?;
+) -> Result<Option<Ready>, FirstError> {
+    let Some(kernel) = platform.kernel() else { return Ok(None) };
     let modules = Modules {
         device_tree: machine.device_tree(),
         kernel: machine.module(kernel.region),
         ramdisk: platform.ramdisk().map(|ramdisk| machine.module(ramdisk.region)),
         grant_window: grant_window(machine.image()).ok_or(FirstError::NoHypervisorMemory)?,
     };
-    build_first(hypervisor, platform, &modules, static_shm)
+    build_first(hypervisor, platform, &modules, static_shm).map(Some)
 }
 
 /// The first domain's grant table frames show up where our own image is: RAM that no domain ever gets.

@@ -33,7 +33,7 @@ use arrayvec::ArrayVec;
 pub use boot::{MAX_MODULES, Module};
 pub use cpus::{Conduit, HostCpu, MAX_CPUS, Mpidr, Psci, StartMethod, Timer};
 pub use dma::DmaLimit;
-pub use domains::{BootDomain, Enhanced, MAX_BOOT_DOMAINS};
+pub use domains::{BootDomain, Enhanced, MAX_BOOT_DOMAINS, Role};
 pub use error::PlatformError;
 pub use gic::{GicExtensions, HostGic, cpu_interface};
 pub use interrupt::{Interrupt, Trigger};
@@ -69,12 +69,15 @@ pub struct Platform {
     pub psci: Option<Psci>,
     /// The console, if the tree or the `dtuart=` option names one that has a driver.
     pub uart: Option<Uart>,
-    /// The boot modules, in order; among them at least one kernel. They lie in RAM and do not overlap.
+    /// The boot modules of the first domain, in order. They lie in RAM and do not overlap. Without a kernel among them there
+    /// is no such domain, but for one that [`Platform::control`] may be.
     pub modules: ArrayVec<Module, MAX_MODULES>,
     /// The hypervisor's own command line.
     pub command_line: String,
     /// The first domain's command line.
     pub domain_arguments: String,
+    /// The control domain, domain 0, if it is one that the tree describes as those to be started at boot.
+    pub control: Option<BootDomain>,
     /// Domains to be started at boot, in the tree's order, the first one being domain 1. One whose node is wrong keeps
     /// its place, with what is wrong.
     pub boot_domains: Vec<Result<BootDomain, PlatformError>>,
@@ -108,6 +111,10 @@ impl Platform {
         let chosen = boot::chosen(&tree)?;
         check_modules(&chosen.modules, &memory)?;
         let domains = domains::read(&tree, &chosen.modules, &memory);
+        let has_kernel = chosen.modules.iter().any(|module| module.kind == ModuleKind::Kernel);
+        if !has_kernel && domains.control.is_none() && domains.domains.is_empty() {
+            return Err(PlatformError::NoKernel);
+        }
         let (options, _) = Options::parse(&chosen.command_line);
         let uart = uart::find(&tree, options.uart_path.as_deref(), gic.phandle);
         Ok(Platform {
@@ -123,6 +130,7 @@ impl Platform {
             modules: chosen.modules,
             command_line: chosen.command_line,
             domain_arguments: chosen.domain_arguments,
+            control: domains.control,
             boot_domains: domains.domains,
             first_shared: domains.first,
             first_errors: domains.errors,
@@ -131,13 +139,24 @@ impl Platform {
         })
     }
 
-    /// The first kernel module.
+    /// The first domain's kernel.
     pub fn kernel(&self) -> Option<&Module> {
-        self.modules.iter().find(|module| module.kind == ModuleKind::Kernel)
+        match self.hardware() {
+            Some(hardware) => Some(&hardware.kernel),
+            None => self.modules.iter().find(|module| module.kind == ModuleKind::Kernel),
+        }
     }
 
-    /// The first ramdisk module, or the ramdisk that was given as for a bare Linux.
+    /// The node that describes the first domain, if it is one of those to be started at boot.
+    pub fn hardware(&self) -> Option<&BootDomain> {
+        self.control.as_ref().filter(|control| control.role == Role::Hardware)
+    }
+
+    /// The first domain's ramdisk: a module, or what was given as for a bare Linux.
     pub fn ramdisk(&self) -> Option<&Module> {
+        if let Some(hardware) = self.hardware() {
+            return hardware.ramdisk.as_ref();
+        }
         self.modules.iter().find(|module| module.kind == ModuleKind::Ramdisk)
     }
 
@@ -155,13 +174,13 @@ impl Platform {
 
     /// The nodes for memory that domains have in common, those of the first domain first.
     pub fn common_memory(&self) -> impl Iterator<Item = &StaticShmNode> {
-        let others = self.sound_boot_domains().flat_map(|domain| &domain.shared.memory);
+        let others = self.boot_domains.iter().flatten().flat_map(|domain| &domain.shared.memory);
         self.first_shared.memory.iter().chain(others)
     }
 
     /// The domains to be started at boot whose nodes make sense.
     pub fn sound_boot_domains(&self) -> impl Iterator<Item = &BootDomain> {
-        self.boot_domains.iter().filter_map(|domain| domain.as_ref().ok())
+        self.boot_domains.iter().flatten().chain(&self.control)
     }
 }
 
@@ -200,9 +219,5 @@ fn check_modules(modules: &[Module], memory: &[Region]) -> Result<(), PlatformEr
         check_place(module, memory)?;
         modules.iter().take(index).try_for_each(|other| check_apart(module, other))?;
     }
-    if modules.iter().any(|module| module.kind == ModuleKind::Kernel) {
-        Ok(())
-    } else {
-        Err(PlatformError::NoKernel)
-    }
+    Ok(())
 }

@@ -5,6 +5,7 @@ mod backend;
 mod bad_input;
 mod bare_guest;
 mod boot;
+mod boot_domain;
 mod disk;
 mod dist;
 mod domain;
@@ -22,6 +23,7 @@ use system_tests::harness::Scenario;
 pub fn all() -> Vec<Scenario> {
     [
         boot::all(),
+        boot_domain::all(),
         power::all(),
         domain::all(),
         disk::all(),

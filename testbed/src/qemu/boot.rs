@@ -46,6 +46,8 @@ pub struct BootDomain {
     pub ramdisk: Option<PathBuf>,
     /// Its command line.
     pub bootargs: String,
+    /// What it is beside a guest: bits of Xen's `capabilities`, 1 for control, 2 for the hardware domain.
+    pub capabilities: u32,
     /// RAM in MiB.
     pub memory_mib: u64,
     /// Number of vCPUs.

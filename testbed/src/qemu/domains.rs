@@ -149,6 +149,9 @@ fn domain_node(domain: &BootDomain) -> Result<DeviceTreeNode> {
     set(&mut node, "cpus", domain.vcpus)?;
     // A guest that is told about xenstore waits for it.
     set(&mut node, "xen,enhanced", if domain.xenstore { "enabled" } else { "no-xenstore" })?;
+    if domain.capabilities != 0 {
+        set(&mut node, "capabilities", domain.capabilities)?;
+    }
     if domain.vpl011 {
         mark(&mut node, "vpl011")?;
     }

@@ -16,8 +16,6 @@ use xenolith_memory::p2m::P2mError;
 /// Why the first domain cannot be built.
 #[derive(Debug)]
 pub enum FirstError {
-    /// The boot loader left no kernel.
-    NoKernel,
     /// The options contradict the machine.
     Options(InvalidOptions),
     /// There is not so much memory, or not in large enough pieces.
@@ -62,12 +60,6 @@ impl From<BuildError> for FirstError {
 impl fmt::Display for FirstError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            FirstError::NoKernel => {
-                write!(
-                    f,
-                    "no kernel: /chosen has no node compatible with \"multiboot,kernel\" (and multiboot,module)"
-                )
-            }
             FirstError::Options(error) => error.fmt(f),
             FirstError::Memory { wanted, free } => {
                 write!(

@@ -34,6 +34,9 @@ pub struct Focus {
     domains: ArrayVec<DomId, MAX_DOMAINS>,
     /// The domain that has it.
     now: DomId,
+    /// The domain that has it where nobody has chosen another: the control domain, or the first of the others on a machine
+    /// without one.
+    home: DomId,
 }
 
 impl Default for Focus {
@@ -46,7 +49,13 @@ impl Focus {
     /// The control domain has the input, nobody else wants it, and there is no switch key. All of it is zero, so that the
     /// console need not be in the image's file.
     pub const fn new() -> Self {
-        Focus { key: None, pressed: 0, domains: ArrayVec::new_const(), now: DomId::CONTROL }
+        Focus {
+            key: None,
+            pressed: 0,
+            domains: ArrayVec::new_const(),
+            now: DomId::CONTROL,
+            home: DomId::CONTROL,
+        }
     }
 
     /// Chooses the switch key by its control character; none: the input stays where it is.
@@ -64,12 +73,22 @@ impl Focus {
         self.domains.contains(&domain) || self.domains.try_push(domain).is_ok()
     }
 
-    /// A domain is gone. If it had the input, the control domain gets it.
+    /// A domain is gone. If it had the input, the control domain gets it, or the first of the others if there is
+    /// none.
     pub fn remove(&mut self, domain: DomId) {
         self.domains.retain(|other| *other != domain);
-        if self.now == domain {
-            self.now = DomId::CONTROL;
+        if self.home == domain {
+            self.home = self.domains.first().copied().unwrap_or(DomId::CONTROL);
         }
+        if self.now == domain {
+            self.now = self.home;
+        }
+    }
+
+    /// There is no control domain: the first of the others has the input.
+    pub fn go_home(&mut self) {
+        self.home = self.domains.first().copied().unwrap_or(DomId::CONTROL);
+        self.now = self.home;
     }
 
     /// Who has the input.
@@ -97,11 +116,11 @@ impl Focus {
         typed
     }
 
-    /// The control domain, then the others in their order, then the control domain again.
+    /// The control domain, if there is one, then the others in their order, then the control domain again.
     fn next(&self) -> DomId {
         let at = self.domains.iter().position(|domain| *domain == self.now);
         let behind = at.map_or(0, |at| at.saturating_add(1));
-        self.domains.get(behind).copied().unwrap_or(DomId::CONTROL)
+        self.domains.get(behind).copied().unwrap_or(self.home)
     }
 }
 
@@ -163,5 +182,24 @@ mod tests {
             let switches = typed.len() - given;
             prop_assert_eq!(given + 3 * switches + usize::from(focus.pressed), bytes.len());
         }
+    }
+
+    #[test]
+    fn without_a_control_domain_the_first_of_the_others_has_the_input() {
+        let mut focus = Focus::new();
+        focus.set_key(Some(1));
+        focus.add(DomId(1));
+        focus.add(DomId(2));
+        focus.go_home();
+        assert_eq!(focus.now(), DomId(1));
+        let mut switch = || {
+            (0..PRESSES).for_each(|_| drop(focus.take(1)));
+            focus.now()
+        };
+        assert_eq!([switch(), switch(), switch()], [DomId(2), DomId(1), DomId(2)]);
+        focus.remove(DomId(1));
+        assert_eq!(focus.now(), DomId(2));
+        focus.remove(DomId(2));
+        assert_eq!(focus.now(), DomId::CONTROL);
     }
 }

@@ -63,7 +63,7 @@ pub enum PlatformError {
     NoInterruptController,
     /// No `arm,armv8-timer` node.
     NoTimer,
-    /// No module under `/chosen` is a kernel.
+    /// No module under `/chosen` is a kernel, and there are no nodes of domains.
     NoKernel,
     /// A boot-time domain has no kernel.
     NoDomainKernel {
@@ -134,8 +134,8 @@ impl fmt::Display for PlatformError {
             }
             E::NoKernel => write!(
                 f,
-                "the device tree has no kernel module: a child of /chosen compatible with multiboot,module and \
-                 multiboot,kernel"
+                "the device tree has no kernel module (a child of /chosen compatible with multiboot,module and \
+                 multiboot,kernel) and no domain (one compatible with xen,domain)"
             ),
             E::NoDomainKernel { node } => write!(
                 f,

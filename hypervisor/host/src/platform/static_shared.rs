@@ -75,15 +75,15 @@ pub struct StaticShared {
 }
 
 impl StaticShared {
-    /// Adds what a child of a domain's node says; nothing happens for nodes of other kinds.
+    /// Adds what a child of a domain's node says. False, and nothing happens, for nodes of other kinds.
     ///
     /// # Errors
     ///
     /// [`PlatformError::BadProperty`] names the node and the property.
     #[inline(never)]
-    pub fn add(&mut self, child: &Place<'_, '_>, cells: [usize; 2]) -> Result<(), PlatformError> {
+    pub fn add(&mut self, child: &Place<'_, '_>, cells: [usize; 2]) -> Result<bool, PlatformError> {
         let is_full = if !child.is_enabled() {
-            false
+            return Ok(false);
         } else if child.is_compatible(&[SHARED_MEMORY]) {
             self.memory.push(memory(child, cells)?);
             self.memory.len() > MAX_NODES
@@ -91,11 +91,11 @@ impl StaticShared {
             self.events.push(event_end(child)?);
             self.events.len() > MAX_NODES
         } else {
-            false
+            return Ok(false);
         };
         match is_full {
             true => Err(child.bad("compatible", "is that of too many nodes of one domain: 64 may be")),
-            false => Ok(()),
+            false => Ok(true),
         }
     }
 }

@@ -136,8 +136,8 @@ fn halves(value: u64) -> [u32; 2] {
     [(value >> 32) as u32, value as u32]
 }
 
-/// The device tree of the machine whose RAM is at `start`.
-fn tree(start: u64) -> Vec<u8> {
+/// The device tree of the machine whose RAM is at `start`, with a first domain or without, and one that the tree describes.
+fn tree(start: u64, has_first: bool, capabilities: u32) -> Vec<u8> {
     let place = |address: u64, size: u64| cells("reg", &[halves(address), halves(size)].concat());
     let file = |offset: u64| {
         let mut node = module("multiboot,kernel", offset as u32, 0);
@@ -150,8 +150,11 @@ fn tree(start: u64) -> Vec<u8> {
         root.remove_child("chosen");
         let mut chosen = dtoolkit::model::DeviceTreeNode::new("chosen").unwrap();
         chosen.add_property(string("xen,xen-bootargs", "dom0_mem=16M dom0_max_vcpus=1 test=one,two"));
-        chosen.add_child(file(FIRST_KERNEL));
-        let mut other = boot_domain("other", [cells("memory", &[0, 4096])]);
+        if has_first {
+            chosen.add_child(file(FIRST_KERNEL));
+        }
+        let properties = [cells("memory", &[0, 4096]), cells("capabilities", &[capabilities])];
+        let mut other = boot_domain("other", properties);
         let name = format!("module@{:x}", xenolith_host::platform::fixtures::domains::KERNEL);
         other.remove_child(&name).unwrap();
         for property in ["#address-cells", "#size-cells"] {
@@ -177,8 +180,10 @@ fn kernel_of(hypervisor: &Hypervisor, domain: &Domain) -> (u64, [u8; 4]) {
 #[test]
 fn a_machine_boots_from_its_device_tree() {
     xenolith_arch::sim::power_on();
-    let start = ram(|start| vec![(FIRST_KERNEL, kernel()), (OTHER_KERNEL, kernel()), (TREE, tree(start))]);
-    let bytes = tree(start);
+    let files =
+        |start| vec![(FIRST_KERNEL, kernel()), (OTHER_KERNEL, kernel()), (TREE, tree(start, true, 0))];
+    let start = ram(files);
+    let bytes = tree(start, true, 0);
     let platform = Platform::parse(&bytes).unwrap();
     let (asked, made) = (RefCell::default(), RefCell::default());
     let tree = Region::new(Pa(start + TREE), bytes.len() as u64).unwrap();
@@ -208,5 +213,31 @@ fn a_machine_boots_from_its_device_tree() {
     }
     for offset in [IMAGE, IMAGE + FILE - 1, RAM - 1] {
         assert_eq!(state(offset), FrameState::Reserved, "{offset:#x}");
+    }
+}
+
+/// Without a kernel under /chosen the domain that the tree describes is alone: a guest, or the one that has control, with the
+/// machine's devices or without.
+#[test]
+fn a_machine_boots_without_a_first_domain() {
+    for (capabilities, id) in [(0, DomId(1)), (1, DomId(0)), (3, DomId(0))] {
+        xenolith_arch::sim::power_on();
+        let start = ram(|start| vec![(OTHER_KERNEL, kernel()), (TREE, tree(start, false, capabilities))]);
+        let bytes = tree(start, false, capabilities);
+        let platform = Platform::parse(&bytes).unwrap();
+        let (asked, made) = (RefCell::default(), RefCell::default());
+        let tree = Region::new(Pa(start + TREE), bytes.len() as u64).unwrap();
+        let machine = Model { platform: &platform, start, tree, asked: &asked, made: &made };
+        xenolith_boot::boot(machine, &platform);
+        let hypervisor = made.take().unwrap();
+        let domains: Vec<_> = hypervisor.domains().collect();
+        assert_eq!(domains.iter().map(|domain| domain.id).collect::<Vec<_>>(), [id]);
+        let [domain] = domains.as_slice() else { unreachable!() };
+        assert_eq!((domain.is_control, domain.direct_mapped), (capabilities != 0, capabilities == 3));
+        assert_eq!(kernel_of(hypervisor, domain).1, *b"text");
+        let running = [0, 1, 3].map(|cpu| hypervisor.scheduler.pick(CpuId(cpu), 0).unit);
+        assert!(running.contains(&Some(domain.vcpu(VcpuId(0)).unwrap().unit)), "{running:?}");
+        let pages = domain.memory.lock().pages;
+        assert_eq!(pages, if capabilities == 3 { 16 << 8 } else { 1024 }, "dom0_mem comes before the node");
     }
 }

@@ -5,8 +5,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::platform::Platform;
-use crate::platform::fixtures::domains::{boot_domain as domain, flag, host, module};
-use crate::platform::fixtures::{cells, string};
+use crate::platform::fixtures::domains::{
+    boot_domain as domain, event_end, first_shared_memory, flag, host, module, shared_memory,
+};
+use crate::platform::fixtures::{cells, node, string, without};
 use xenolith_core::types::Pa;
 
 fn read_all(domains: impl IntoIterator<Item = DeviceTreeNode>) -> Vec<Result<BootDomain, PlatformError>> {
@@ -58,6 +60,7 @@ fn everything_that_is_understood_is_read() {
         (Some(64), Some(8), Some(16))
     );
     assert_eq!(read.ignored, ["domain-cpupool"]);
+    assert!(!read.trap_unmapped);
     assert_eq!(read.modules().count(), 3);
 }
 
@@ -66,12 +69,112 @@ fn sve_is_a_flag_or_a_number_of_bits() {
     use crate::vector_length::VectorLength::{Granules, Longest};
     let vectors = |property| read_one(domain("d", [property])).unwrap().vectors;
     assert_eq!(read_one(domain("d", [])).unwrap().vectors, None);
+    assert!(read_one(domain("d", [flag("sve")])).unwrap().ignored.is_empty());
     assert_eq!((vectors(flag("sve")), vectors(cells("sve", &[0]))), (Some(Longest), None));
     assert_eq!(vectors(cells("sve", &[256])), Some(Granules(2)));
     for wrong in [&[100][..], &[4096], &[128, 0]] {
         let complaint = complaint(domain("d", [cells("sve", wrong)]));
         assert!(complaint.contains("/chosen/d: `sve` is no"), "{complaint}");
     }
+}
+
+#[test]
+fn what_is_not_known_is_named() {
+    let mut strange = domain(
+        "d",
+        [
+            string("passthrough", "enabled"),
+            cells("trap-unmapped-accesses", &[1]),
+            string("xen,sci_type", "scmi_smc"),
+            string("status", "okay"),
+            cells("phandle", &[0x9000]),
+        ],
+    );
+    strange.add_child(node("scmi-channel", [string("compatible", "vendor,channel")]));
+    strange.add_child(node("off", [string("status", "disabled")]));
+    let read = read_one(strange).unwrap();
+    assert_eq!(read.ignored, ["passthrough", "xen,sci_type", "scmi-channel"]);
+    assert!(read.trap_unmapped);
+    let off = read_one(domain("d", [cells("trap-unmapped-accesses", &[0])])).unwrap();
+    assert!(!off.trap_unmapped);
+    let wrong = complaint(domain("d", [cells("trap-unmapped-accesses", &[2])]));
+    assert!(wrong.ends_with("`trap-unmapped-accesses` is neither 0 nor 1"), "{wrong}");
+    let many = (0..40).map(|index| flag(&format!("unknown-{index}")));
+    assert_eq!(read_one(domain("d", many)).unwrap().ignored.len(), MAX_IGNORED);
+}
+
+/// A machine whose boot loader has left no kernel for a first domain.
+fn without_first(domains: impl IntoIterator<Item = DeviceTreeNode>) -> Platform {
+    let tree = without(&host(&[], domains), "chosen", "module@0x46000000");
+    Platform::parse(&tree).unwrap()
+}
+
+fn capable(name: &str, bits: u32) -> DeviceTreeNode {
+    domain(name, [cells("capabilities", &[bits])])
+}
+
+#[test]
+fn domains_may_be_there_without_a_first_one() {
+    let platform = without_first([domain("a", []), domain("b", [])]);
+    assert_eq!((platform.kernel(), &platform.control, platform.boot_domains.len()), (None, &None, 2));
+}
+
+#[test]
+fn capabilities_make_one_the_control_domain() {
+    for (bits, role) in [(1, Role::Control), (5, Role::Control), (3, Role::Hardware), (7, Role::Hardware)] {
+        let platform = without_first([domain("a", []), capable("c", bits), domain("b", [])]);
+        let control = platform.control.as_ref().unwrap();
+        assert_eq!((control.path.as_str(), control.role), ("/chosen/c", role));
+        let others: Vec<&str> =
+            platform.boot_domains.iter().flatten().map(|other| other.path.as_str()).collect();
+        assert_eq!(others, ["/chosen/a", "/chosen/b"], "domains 1 and 2");
+        // Its modules are there as long as those of the others.
+        assert_eq!(platform.sound_boot_domains().count(), 3);
+        let is_hardware = role == Role::Hardware;
+        assert_eq!(platform.kernel().is_some() && platform.hardware().is_some(), is_hardware);
+        assert_eq!(platform.ramdisk().is_some(), !is_hardware, "the module under /chosen is no node's");
+    }
+    let guest = without_first([capable("a", 0)]);
+    assert_eq!(guest.boot_domains[0].as_ref().unwrap().role, Role::Guest);
+}
+
+#[test]
+fn capabilities_that_cannot_be_had_are_named() {
+    let says = |bits| {
+        let error = without_first([capable("d", bits)]).boot_domains.remove(0).unwrap_err().to_string();
+        error.strip_prefix("device tree node /chosen/d: `capabilities` ").unwrap().to_string()
+    };
+    assert!(says(2).starts_with("is that of a hardware domain without control"));
+    assert!(says(6).starts_with("is that of a hardware domain without control"));
+    assert!(says(4).starts_with("is that of a domain for xenstore alone"));
+    assert!(says(8).starts_with("has bits beside") && says(9).starts_with("has bits beside"));
+    let there =
+        "device tree node /chosen/d: `capabilities` makes it the control domain, and there is one already";
+    assert_eq!(complaint(capable("d", 1)), there, "the first domain is");
+    let mut two = without_first([capable("c", 1), capable("d", 3)]);
+    assert_eq!(two.boot_domains.remove(0).unwrap_err().to_string(), there);
+}
+
+#[test]
+fn the_control_domain_has_its_own_part_in_what_is_shared() {
+    let shared = || shared_memory("a", 0x6000_0000, 0x6000_0000, 0x1000);
+    let mut control = capable("c", 1);
+    control.add_child(shared());
+    control.add_child(event_end(1, 5, 2));
+    let mut other = domain("d", []);
+    other.add_child(shared());
+    other.add_child(event_end(2, 6, 1));
+    let platform = without_first([other.clone(), control]);
+    assert_eq!(platform.first_errors, []);
+    let ends = &platform.first_shared.events;
+    assert_eq!((ends[0].remote, ends[0].remote_port, platform.first_shared.memory.len()), (DomId(1), 6, 1));
+    let ends = &platform.boot_domains[0].as_ref().unwrap().shared.events;
+    assert_eq!((ends[0].remote, ends[0].remote_port), (DomId::CONTROL, 5));
+    assert_eq!(platform.common_memory().count(), 2);
+    // What /chosen itself has is nobody's when there is no first domain.
+    let nobodys =
+        without_first([first_shared_memory("x", 0x6000_0000, 0x6000_0000, 0x1000), domain("d", [])]);
+    assert_eq!((nobodys.first_errors.len(), nobodys.common_memory().count()), (1, 0));
 }
 
 #[test]

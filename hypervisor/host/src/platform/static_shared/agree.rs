@@ -8,18 +8,19 @@ use crate::platform::error::PlatformError;
 use xenolith_core::types::{DomId, Pa};
 
 /// Takes out what does not fit what was said before: of the first domain the node, whose error comes back, and of another
-/// the whole domain. `ends` are all ends of event channels that there are nodes for; a domain that is left out leaves the
+/// the whole domain. `is_direct` says whether the first domain's RAM has the machine's addresses, and `ends` are all ends of event channels that there are nodes for; a domain that is left out leaves the
 /// others their ports.
 #[inline(never)]
 pub fn agree(
     first: &mut StaticShared,
+    is_direct: bool,
     domains: &mut [Result<BootDomain, PlatformError>],
     ends: &[(DomId, EventEnd)],
 ) -> Vec<PlatformError> {
     let mut known: Vec<(DomId, StaticShmNode)> = Vec::new();
     let mut errors = Vec::new();
     first.memory.retain(|memory| {
-        let checked = check_memory(memory, DomId::CONTROL, true, &known);
+        let checked = check_memory(memory, DomId::CONTROL, is_direct, &known);
         known.extend(checked.is_ok().then(|| (DomId::CONTROL, memory.clone())));
         keep(checked, &mut errors)
     });
