@@ -102,7 +102,10 @@ fn ours(name: &str, path: &str) -> Result<Extra> {
 
 /// The text that each package has about who may do what with it.
 pub fn copyright(name: &str) -> Result<Extra> {
-    ours("copyright", &format!("usr/share/doc/{name}/copyright"))
+    let mut text = ours("copyright", &format!("usr/share/doc/{name}/copyright"))?;
+    let licence = paths::workspace().join("LICENSE-MIT");
+    text.data.extend(fs::read(&licence).with_context(|| format!("cannot read {}", licence.display()))?);
+    Ok(text)
 }
 
 #[cfg(test)]
