@@ -12,6 +12,8 @@ mod ns16550;
 #[cfg(test)]
 mod tests;
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use xenolith_host::platform::{UartDevice, UartKind};
 
 pub use cadence::Cadence;
@@ -19,6 +21,14 @@ pub use imx::Imx;
 pub use lpuart::Lpuart;
 pub use meson::Meson;
 pub use ns16550::Ns16550;
+
+/// Spoilt bytes that are passed over in a row: more than a FIFO holds. A UART whose clock somebody has stopped may read as all
+/// ones, which is a spoilt byte for ever.
+pub const MOST_SPOILT: usize = 256;
+
+/// How often a transmitter is asked for room until it is taken for stuck. A read of a device takes some 20 ns at least, so
+/// these are 20 ms, the time of 19 bytes at 9600 baud.
+const PATIENCE: u32 = 1_000_000;
 
 /// The registers of one UART, by their offsets in bytes, or by their numbers where the tree says how far they are apart
 /// (`reg-shift`). Reading one may change it, as a FIFO's does.
@@ -39,6 +49,26 @@ pub trait Serial {
     fn acknowledge(&mut self);
     /// The oldest byte that was received and not read yet.
     fn read(&mut self) -> Option<u8>;
+}
+
+/// Sends a text as far as the transmitter takes it. One that has been full for long is stuck: its clock is off, or who is at
+/// the other end holds it. Then the text is lost, and nobody waits for it again until it takes a byte.
+pub fn send(uart: &mut dyn Serial, bytes: &[u8], is_stuck: &AtomicBool) {
+    for &byte in bytes {
+        let tries = if is_stuck.load(Ordering::Relaxed) { 1 } else { PATIENCE };
+        let has_room = (0..tries).any(|_| {
+            let has_room = !uart.is_full();
+            if !has_room {
+                xenolith_hw::relax();
+            }
+            has_room
+        });
+        is_stuck.store(!has_room, Ordering::Relaxed);
+        if !has_room {
+            return;
+        }
+        uart.write(byte);
+    }
 }
 
 /// A UART of a kind whose driver is in this folder.

@@ -2,6 +2,8 @@
 
 mod pl011;
 
+use core::sync::atomic::AtomicBool;
+
 use super::mmio::Mmio;
 use crate::serial::{self, Registers, Serial};
 use xenolith_core::sync::Mutex;
@@ -107,13 +109,8 @@ pub fn write_console_unlocked(bytes: &[u8]) {
 }
 
 fn send(uart: &mut Driver, bytes: &[u8]) {
-    let uart = uart.serial_mut();
-    for &byte in bytes {
-        while uart.is_full() {
-            xenolith_hw::relax();
-        }
-        uart.write(byte);
-    }
+    static IS_STUCK: AtomicBool = AtomicBool::new(false);
+    serial::send(uart.serial_mut(), bytes, &IS_STUCK);
 }
 
 /// Acknowledges the receive interrupt, and takes what has been typed. Returns how many bytes were stored.

@@ -1,6 +1,6 @@
 //! The UART of NXP's i.MX 6, 7 and 8M (i.MX 8M Plus reference manual, chapter "Universal Asynchronous Receiver/Transmitter").
 
-use super::{Registers, Serial};
+use super::{MOST_SPOILT, Registers, Serial};
 
 /// Received byte, with what is known of it.
 const RECEIVE: u64 = 0x00;
@@ -68,15 +68,16 @@ impl<R: Registers> Serial for Imx<R> {
     }
 
     fn read(&mut self) -> Option<u8> {
-        loop {
+        for _ in 0..MOST_SPOILT {
             let word = self.0.read(RECEIVE);
             if word & CHARRDY == 0 {
                 return None;
             }
-            // An error costs the byte. Each turn takes one from the line, which is slower than this.
+            // An error costs the byte.
             if word & ERR == 0 {
                 return Some(word as u8);
             }
         }
+        None
     }
 }

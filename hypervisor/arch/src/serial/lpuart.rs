@@ -2,7 +2,7 @@
 //! chapter "Low Power Universal Asynchronous Receiver/Transmitter"). Offsets are from BAUD; the identification registers that
 //! most of them have before it are the tree's reader's to skip.
 
-use super::{Registers, Serial};
+use super::{MOST_SPOILT, Registers, Serial};
 
 const STATUS: u64 = 0x04;
 const CONTROL: u64 = 0x08;
@@ -59,15 +59,16 @@ impl<R: Registers> Serial for Lpuart<R> {
     }
 
     fn read(&mut self) -> Option<u8> {
-        loop {
+        for _ in 0..MOST_SPOILT {
             let word = self.0.read(DATA);
             if word & RXEMPT != 0 {
                 return None;
             }
-            // An error costs the byte. Each turn takes one from the line, which is slower than this.
+            // An error costs the byte.
             if word & SPOILT == 0 {
                 return Some(word as u8);
             }
         }
+        None
     }
 }

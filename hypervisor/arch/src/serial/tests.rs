@@ -163,3 +163,45 @@ proptest! {
         });
     }
 }
+
+/// What a UART reads as whose clock is off.
+struct Dead(u32);
+
+impl Registers for Dead {
+    fn read(&self, _: u64) -> u32 {
+        self.0
+    }
+
+    fn write(&self, _: u64, _: u32) {}
+}
+
+#[test]
+fn a_dead_uart_keeps_nobody() {
+    for (kind, word) in KINDS.into_iter().flat_map(|kind| [0, u32::MAX].map(|word| (kind, word))) {
+        let mut driver = Driver::new(&device(kind), Dead(word)).unwrap();
+        let uart = driver.serial_mut();
+        let is_stuck = AtomicBool::new(false);
+        for _ in 0..1000 {
+            super::send(uart, b"text", &is_stuck);
+        }
+        assert_eq!(is_stuck.load(Ordering::Relaxed), uart.is_full(), "{kind:?} {word:#x}");
+        uart.acknowledge();
+        let _ = uart.read();
+    }
+}
+
+#[test]
+fn a_transmitter_that_was_stuck_is_used_again() {
+    each(|kind, uart, model| {
+        let is_stuck = AtomicBool::new(false);
+        // More than its FIFO holds, and the line takes nothing.
+        super::send(uart, &[b'x'; 300], &is_stuck);
+        assert!(is_stuck.load(Ordering::Relaxed), "{kind:?}");
+        (0..300).for_each(|_| model.line_takes_a_byte());
+        let before = model.sent().len();
+        super::send(uart, b"y", &is_stuck);
+        (0..300).for_each(|_| model.line_takes_a_byte());
+        assert!(!is_stuck.load(Ordering::Relaxed), "{kind:?}");
+        assert_eq!(model.sent()[before..], *b"y", "{kind:?}");
+    });
+}

@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 use arm_pl011_uart::{Interrupts, PL011Registers, Uart};
 use safe_mmio::UniqueMmioPointer;
 
-use crate::serial::Serial;
+use crate::serial::{MOST_SPOILT, Serial};
 use xenolith_core::types::Pa;
 
 /// Received bytes: the FIFO is filled, or nothing came for a while.
@@ -42,11 +42,7 @@ impl Serial for Driver {
     }
 
     fn read(&mut self) -> Option<u8> {
-        loop {
-            // A framing or parity error costs the byte.
-            if let Ok(byte) = self.0.read_word() {
-                return byte;
-            }
-        }
+        // A framing or parity error costs the byte.
+        (0..MOST_SPOILT).find_map(|_| self.0.read_word().ok()).flatten()
     }
 }
