@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 
 use lith::cli::Cli;
-use lith::output::explain;
+use lith::output::{explain, say};
 
 fn main() -> ExitCode {
     match lith::commands::run(Cli::read()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("lith: {}", explain(&error));
+            say(&format!("lith: {}", explain(&error)));
             ExitCode::FAILURE
         }
     }

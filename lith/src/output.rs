@@ -29,11 +29,15 @@ pub fn print_json<T: Serialize>(value: &T) -> Result<()> {
     print(&(serde_json::to_string_pretty(value)? + "\n"))
 }
 
+/// Writes a line to standard error, as a whole: a console that others share may be theirs between two writes.
+pub fn say(line: &str) {
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
 /// Tells someone at a terminal what goes on.
 pub fn tell(what: &str) {
-    let mut output = std::io::stderr().lock();
-    if output.is_terminal() {
-        let _ = writeln!(output, "{what} …");
+    if std::io::stderr().is_terminal() {
+        say(&format!("{what} …"));
     }
 }
 

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use testbed::qemu::{HALTS, PANICS};
 
+use crate::others::find;
+
 /// How long a machine may say nothing at all. Only a hang takes that long.
 const SILENCE: Duration = Duration::from_secs(120);
 /// How long a machine may talk without saying what a test waits for.
@@ -89,7 +91,7 @@ impl Console {
         Ok(self.expect_any(&[word])?.before)
     }
 
-    /// Waits for the first of `words` to appear and moves the cursor behind it.
+    /// Waits for the first of `words` to appear and moves the cursor behind it. The lines of others may stand within it.
     ///
     /// Fails when the machine ends, panics, halts or hangs first.
     pub fn expect_any(&mut self, words: &[&str]) -> Result<Match> {
@@ -99,10 +101,10 @@ impl Console {
             let new = &text.bytes[self.cursor..];
             let found = (0..words.len())
                 .filter_map(|which| find(new, words[which].as_bytes()).map(|at| (at, which)))
-                .min_by_key(|&(at, which)| (at, usize::MAX - words[which].len()));
+                .min_by_key(|(at, which)| (at.start, usize::MAX - words[*which].len()));
             if let Some((at, which)) = found {
-                let before = String::from_utf8_lossy(&new[..at]).into_owned();
-                self.cursor += at + words[which].len();
+                let before = String::from_utf8_lossy(&new[..at.start]).into_owned();
+                self.cursor += at.end;
                 return Ok(Match { which, before });
             }
             if let Some(fatal) = line_with(new, &[PANICS.as_slice(), &HALTS].concat()) {
@@ -151,13 +153,9 @@ impl Console {
 
 /// The first whole line of `text` that has one of these words, from there on.
 fn line_with(text: &[u8], words: &[&str]) -> Option<String> {
-    let at = words.iter().filter_map(|word| find(text, word.as_bytes())).min()?;
+    let at = words.iter().filter_map(|word| find(text, word.as_bytes())).map(|at| at.start).min()?;
     let line = text[at..].split_inclusive(|&byte| byte == b'\n').next()?;
     line.ends_with(b"\n").then(|| String::from_utf8_lossy(line).trim_end().to_string())
-}
-
-fn find(text: &[u8], word: &[u8]) -> Option<usize> {
-    text.windows(word.len()).position(|window| window == word)
 }
 
 #[cfg(test)]
@@ -188,6 +186,13 @@ mod tests {
         assert_eq!(console.expect("two").unwrap(), "one ");
         assert_eq!(console.expect("three").unwrap(), "\n");
         assert!(console.expect("one").unwrap_err().to_string().contains("ended"));
+    }
+
+    #[test]
+    fn words_are_found_that_another_has_cut() {
+        let mut console = console("Left the console of \r\n(xenolith) warning: d2: gone\r\nguest.\nend");
+        assert_eq!(console.expect("the console of guest.").unwrap(), "Left ");
+        assert_eq!(console.rest().unwrap(), "\nend");
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod console;
 pub mod guests;
 pub mod harness;
 pub mod machine;
+pub mod others;
 pub mod setup;
 pub mod shared;
 pub mod shell;

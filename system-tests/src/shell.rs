@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context, Result, ensure};
 
 use crate::console::Console;
+use crate::others;
 
 /// What [`PROGRAM`] prints when its shell listens.
 pub const READY: &str = "SYSTEM-TESTS: shell ready";
@@ -70,7 +71,7 @@ impl<'a> Shell<'a> {
         let output = self.console.expect(&format!(">>{count} ")).with_context(started)?;
         let status = self.console.expect(" .").with_context(started)?;
         let status = status.trim().parse().with_context(|| format!("status of {command:?}: {status:?}"))?;
-        Ok(Outcome { output: without_others(&output), status })
+        Ok(Outcome { output: others::left_out(&output), status })
     }
 
     /// Runs `command`, which must succeed, and returns its output.
@@ -83,36 +84,5 @@ impl<'a> Shell<'a> {
     /// Starts `command`, which ends the shell or the machine: no status comes back.
     pub fn last(&mut self, command: &str) -> Result<()> {
         self.console.send(&format!("{command}\n"))
-    }
-}
-
-/// Output without the lines of those who share the console (the hypervisor, other domains, the monitor of the guest whose
-/// console it is), and without its last newline.
-fn without_others(output: &str) -> String {
-    let is_of_domain = |line: &str| {
-        let number = line.strip_prefix("(d").and_then(|rest| rest.split_once(") "));
-        number.is_some_and(|(number, _)| number.parse::<u16>().is_ok())
-    };
-    let mut kept: Vec<&str> = Vec::new();
-    for line in output.split_inclusive('\n') {
-        if line.starts_with("[lith: ") {
-            // The monitor begins a line of its own, by ending whatever line there is.
-            kept.pop_if(|before| *before == "\n");
-        } else if !line.starts_with("(xenolith) ") && !is_of_domain(line) {
-            kept.push(line);
-        }
-    }
-    kept.concat().trim_end_matches('\n').to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_of_others_are_left_out() {
-        let output = "one\n(d1) two\n(dx) three\n(d12) \n(xenolith) d1 has powered off\n\
-                      \n[lith: guest has lost the backend of its disk]\n[four]\n\nfive\n\n";
-        assert_eq!(without_others(output), "one\n(dx) three\n[four]\n\nfive");
     }
 }

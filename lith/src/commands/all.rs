@@ -14,7 +14,7 @@ use super::domains::all;
 use super::end::{Outcome, PERIOD, RELEASE, destroy_by_monitor, outcome, state_of};
 use crate::config::{Backend, GuestConfig};
 use crate::monitor::Command;
-use crate::output::{explain, print};
+use crate::output::{explain, print, say};
 use crate::registry::{Record, Registry};
 use crate::xen::{Control, Xen, poll_until};
 use xenolith_abi::DomId;
@@ -175,7 +175,7 @@ fn names(guests: &[Guest]) -> String {
 pub fn start(xen: &dyn Xen, registry: &Registry, folder: &Path) -> Result<()> {
     let mut failed = 0usize;
     let mut fail = |error: &anyhow::Error| {
-        eprintln!("lith: {}", explain(error));
+        say(&format!("lith: {}", explain(error)));
         failed = failed.saturating_add(1);
     };
     let mut marked = Vec::new();

@@ -11,6 +11,7 @@ use super::control::ask;
 use super::domains::find_monitored;
 use super::terminal::RawTerminal;
 use crate::monitor::Command;
+use crate::output::say;
 use crate::registry::Registry;
 use crate::xen::Xen;
 
@@ -38,7 +39,7 @@ pub fn connect(registry: &Registry, name: &str) -> Result<()> {
     let mut stream = ask(registry, name, Command::Console)?;
     let terminal = RawTerminal::new();
     if terminal.is_terminal() {
-        eprint!("Connected to the console of {name}. Leave it with Ctrl-].\r\n");
+        say(&format!("Connected to the console of {name}. Leave it with Ctrl-].\r"));
     }
     // What came together with the answer.
     let first = stream.buffer().to_vec();
@@ -48,14 +49,14 @@ pub fn connect(registry: &Registry, name: &str) -> Result<()> {
     let left = exchange(stream.get_mut(), terminal.is_terminal());
     drop(terminal);
     match left? {
-        Left::Key => eprintln!("\nLeft the console of {name}; it runs on."),
+        Left::Key => say(&format!("\nLeft the console of {name}; it runs on.")),
         // A monitor removes the record before it ends.
         Left::End if registry.get(name).is_some() => {
             bail!(
                 "the monitor of guest {name} has ended, and the guest may run on: `lith attach {name}` starts one"
             )
         }
-        Left::End => eprintln!("\nGuest {name} has ended."),
+        Left::End => say(&format!("\nGuest {name} has ended.")),
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use super::control::{ask, connect};
 use super::devices::{GuestDevice, all_devices};
 use super::domains::{all, find, find_monitored, state};
 use crate::monitor::Command;
-use crate::output::{explain, print, tell};
+use crate::output::{explain, print, say, tell};
 use crate::registry::{Record, Registry};
 use crate::xen::{Control, Xen, poll_until};
 
@@ -180,7 +180,9 @@ pub fn destroy(xen: &dyn Xen, registry: &Registry, who: &str, force: bool) -> Re
     };
     if poll_until(xen, PERIOD, RELEASE, gone)?.is_none() {
         let (seconds, number) = (RELEASE.as_secs(), domain.0);
-        eprintln!("{name} is destroyed, and after {seconds} s others still use pages of its domain {number}");
+        say(&format!(
+            "{name} is destroyed, and after {seconds} s others still use pages of its domain {number}"
+        ));
     }
     Ok(())
 }

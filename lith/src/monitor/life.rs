@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::ending::State;
 use crate::builder::{Built, Files, build};
 use crate::config::{Backend, Device, GuestConfig};
+use crate::output::say;
 use crate::registry::Registry;
 use crate::xen::{Control, Error, Xen, poll_until};
 use xenolith_abi::DomId;
@@ -51,7 +52,7 @@ pub fn make(
     let files = Files::read(config)?;
     if let Some(entry) = &files.entry {
         progress(&format!("booting {entry}"));
-        eprintln!("{}: boots {entry}", config.name);
+        say(&format!("{}: boots {entry}", config.name));
     }
     let resolve = |device: &dyn Device| find_backend(xen, registry, device);
     build(xen, config, &files, &resolve, progress)

@@ -16,7 +16,7 @@ use super::run::Monitor;
 use super::{life, report};
 use crate::builder::Built;
 use crate::config::GuestConfig;
-use crate::output::explain;
+use crate::output::{explain, say};
 use crate::registry::{FOLDER, Registry};
 use crate::xen::{Control, Domains, RealXen};
 
@@ -37,7 +37,7 @@ pub fn main() -> Result<()> {
     send(&Report::Ready(monitor.guest.built.domain));
     let result = leave_the_terminal().and_then(|()| monitor.run());
     if let Err(error) = &result {
-        eprintln!("the monitor of {} ends: {}", monitor.config.name, explain(error));
+        say(&format!("the monitor of {} ends: {}", monitor.config.name, explain(error)));
     }
     monitor.close();
     result

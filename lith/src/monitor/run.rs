@@ -18,7 +18,7 @@ use super::hub::Tail;
 use super::life;
 use crate::builder::Built;
 use crate::config::{Action, GuestConfig};
-use crate::output::explain;
+use crate::output::{explain, say};
 use crate::registry::{Record, Registry};
 use crate::xen::{Control, Domains, RealXen, Xen};
 use xenolith_abi::domctl::info_flag;
@@ -132,7 +132,7 @@ impl Monitor {
         if let Some(state) = self.guest.unsaved_state()
             && let Err(error) = self.registry.write_store(&self.config.name, &state)
         {
-            eprintln!("{}: {}", self.config.name, explain(&error));
+            say(&format!("{}: {}", self.config.name, explain(&error)));
         }
     }
 
@@ -418,7 +418,7 @@ impl Monitor {
     /// Tells the log and those at the console about the guest.
     fn say(&mut self, what: &str) {
         let name = &self.config.name;
-        eprintln!("{name} (domain {}): {what}", self.guest.built.domain.0);
+        say(&format!("{name} (domain {}): {what}", self.guest.built.domain.0));
         let line = format!("\r\n[lith: {name} {what}]\r\n");
         self.backlog.push(line.as_bytes());
         self.clients.iter_mut().for_each(|client| client.print(line.as_bytes()));
