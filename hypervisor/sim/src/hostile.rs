@@ -185,7 +185,9 @@ pub fn play(bytes: &[u8]) {
             },
         );
     if shape & 4 != 0 {
-        wake_interrupt_controllers(&mut machine);
+        for cpu in 0..2 {
+            wake_interrupt_controller(&mut machine, cpu);
+        }
     }
     if shape & 8 != 0 {
         attackers.iter().for_each(|attacker| attacker.grant(&machine));
@@ -204,13 +206,11 @@ pub fn play(bytes: &[u8]) {
     }
 }
 
-/// As Linux does at boot: groups, events and timer enabled.
-fn wake_interrupt_controllers(machine: &mut Machine) {
-    for cpu in 0..2 {
-        machine.store(cpu, DISTRIBUTOR, 4, 0x12);
-        let enable = REDISTRIBUTORS + 0x1_0100;
-        machine.store(cpu, enable, 4, 1 << EVENT_PPI.0 | 1 << sim::gic::GUEST_TIMER.0 | 0xffff);
-    }
+/// As Linux does at boot, on a CPU: groups, events and timer enabled.
+pub(super) fn wake_interrupt_controller(machine: &mut Machine, cpu: u16) {
+    machine.store(cpu, DISTRIBUTOR, 4, 0x12);
+    let enable = REDISTRIBUTORS + 0x1_0100;
+    machine.store(cpu, enable, 4, 1 << EVENT_PPI.0 | 1 << sim::gic::GUEST_TIMER.0 | 0xffff);
 }
 
 fn step(machine: &mut Machine, attackers: &[Attacker], bytes: &mut Bytes<'_>) {

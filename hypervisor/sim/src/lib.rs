@@ -22,6 +22,8 @@ pub mod hostile;
 mod instructions;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod together;
 pub mod toolstack;
 
 use alloc::string::String;
@@ -224,6 +226,8 @@ impl Machine {
         sim::on_cpu(CpuId(cpu));
         let Played { cpu, regs, next } = &mut self.cpus[usize::from(cpu)];
         *next = run::step(&self.hv, cpu, regs, event);
+        #[cfg(test)]
+        assert_eq!(xenolith_core::sync::held_locks(), 0, "locks are held behind EL2");
         *next
     }
 

@@ -31,6 +31,7 @@ mod permission;
 mod poll;
 mod power;
 mod scheduling;
+mod storm;
 mod support;
 mod sve;
 mod time;
