@@ -224,6 +224,15 @@ impl Machine {
         sim::on_cpu(CpuId(cpu));
         let Played { cpu, regs, next } = &mut self.cpus[usize::from(cpu)];
         *next = run::step(&self.hv, cpu, regs, event);
+        // A guest cannot mask the machine's own system errors: one that is still pending comes first.
+        while *next == Next::Guest
+            && let Some(error) = sim::take_system_error()
+        {
+            *next = run::step(&self.hv, cpu, regs, Event::SystemError(error));
+        }
+        if *next == Next::Guest {
+            sim::enter_guest(regs);
+        }
         *next
     }
 

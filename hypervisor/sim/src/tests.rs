@@ -33,5 +33,6 @@ mod power;
 mod scheduling;
 mod support;
 mod sve;
+mod system_errors;
 mod time;
 mod whole_boot;
