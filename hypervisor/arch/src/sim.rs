@@ -15,6 +15,7 @@ pub mod guest;
 mod machine;
 mod memory;
 mod power;
+mod system_error;
 mod time;
 
 pub use console::{console_output, read_console, type_on_console, write_console, write_console_unlocked};
@@ -28,4 +29,7 @@ pub use memory::{
     translate, trap_wait_for_event, unmap,
 };
 pub use power::{Ending, halt, power_off, reset};
+pub use system_error::{
+    enter_guest, pend_system_error, refuse_access, system_error_waits, take_system_error,
+};
 pub use time::{advance, frequency, now, set_timer};

@@ -14,6 +14,7 @@ use xenolith_arch::sim;
 use xenolith_core::types::{CpuId, DomId, Gfn, Gva, Ipa, PAGE_SIZE};
 use xenolith_cpu::Event;
 use xenolith_domain::domain::Domain;
+use xenolith_isa::system_error::SystemError;
 use xenolith_isa::trap::Syndrome;
 
 use super::{DISTRIBUTOR, EVENT_PPI, Machine, Plan, REDISTRIBUTORS};
@@ -277,7 +278,7 @@ fn step(machine: &mut Machine, attackers: &[Attacker], bytes: &mut Bytes<'_>) {
             }
         }
         _ => {
-            machine.event(cpu, Event::SystemError(Syndrome::of_system_error(bytes.word())));
+            machine.event(cpu, Event::SystemError(SystemError::of_syndrome(bytes.word())));
         }
     }
 }

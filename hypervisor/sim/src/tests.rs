@@ -34,5 +34,6 @@ mod scheduling;
 mod storm;
 mod support;
 mod sve;
+mod system_errors;
 mod time;
 mod whole_boot;

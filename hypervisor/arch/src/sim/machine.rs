@@ -11,6 +11,7 @@ use xenolith_core::types::CpuId;
 
 use interrupts::{Distributor, Interface};
 use registers::{Registers, Stage2};
+use xenolith_isa::system_error::SystemError;
 
 /// One CPU.
 #[derive(Default)]
@@ -23,6 +24,8 @@ pub(super) struct Cpu {
     pub timer: Option<u64>,
     /// Its part of the interrupt controller.
     pub gic: Interface,
+    /// The memory system is about to report this, whoever runs then.
+    pub system_error: Option<SystemError>,
 }
 
 /// When [`super::interrupt_waits`] says yes though nothing waits.
@@ -152,6 +155,11 @@ impl Machine {
             self.cpus.resize_with(index + 1, Default::default);
         }
         &mut self.cpus[index]
+    }
+
+    /// Whether ISR_EL1 of the CPU that the thread plays is not zero.
+    pub(super) fn anything_pending(&mut self) -> bool {
+        self.interrupt_pending() || self.cpu().system_error.is_some()
     }
 }
 
