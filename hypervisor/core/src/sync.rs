@@ -5,7 +5,7 @@
 //! grant table, emulated UART, ioreq servers, event channels (two domains: lower number first), vGIC, a domain's pauses, a
 //! vCPU's power state, its saved registers, its run state area, run queue, frame allocator, console. A lock is taken only
 //! while holding those before it. Under all others (a domain's handle, parameters, maptrack, watchdogs, panic_detector,
-//! permits, device models and ending; device slots; the wall clock; a vCPU's access that waits; a vCPU's timer; a CPU's alarms; the lists
+//! permits, device models and ending; device slots; the wall clock; a vCPU's access that waits, its stale pages and its timer; a CPU's alarms; the lists
 //! of units and of interrupt routes; the VMIDs) no lock is taken but the console's, and under that of device slots a
 //! domain's device models.
 //!
