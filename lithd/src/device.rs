@@ -21,7 +21,7 @@ use crate::event_loop::{EventLoop, run as run_loop};
 use crate::job::Job;
 use crate::kinds;
 use crate::report::{Report, tell};
-use crate::stop::{StopSignal, TOLD};
+use crate::stop::{StopSignal, TOLD, is_ready};
 
 /// The guest can misuse its queues at any rate; the log hears of the first few times.
 const WARNINGS: u32 = 10;
@@ -70,7 +70,9 @@ fn serve(slot: Option<u32>, text: Option<&str>, mut confinement: Confinement) ->
     confinement.note(confine::give_up_root())?;
     // Before the image's header is read, and before there are other threads, which it would not hold for.
     confinement.note(confine::leave_file_system())?;
-    let (device, text) = opened.start(queues).map_err(anyhow::Error::from_boxed)?;
+    let (mut device, text) = opened.start(queues).map_err(anyhow::Error::from_boxed)?;
+    // A guest can have its device wait, for a reset say, while the loop that sees the sign to stop waits for that.
+    device.set_end(Box::new(|| is_ready(std::io::stdin().as_fd())));
     let transport = Transport::new(device, guest, line).context("cannot make the device")?;
     let mut mmio = VirtioMmio::new(job.base, transport);
     // Only now: the ring and the threads of an engine are started by calls that the filter does not let through.

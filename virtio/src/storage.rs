@@ -26,6 +26,7 @@ use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 
+use crate::core::device::IsOver;
 use crate::core::memory::Buffers;
 
 /// What an image says of itself.
@@ -247,6 +248,10 @@ pub trait Engine: Send {
     /// Nobody waits any more for what was submitted: what has not begun, and what is left of operations in pieces, fails
     /// ([`abandoned`]). What the system has in hand is done as ever. All are still reported.
     fn abandon(&mut self) {}
+
+    /// Whoever waits for it does so until `is_over` says that nobody needs it any more: then all that is under way is
+    /// abandoned.
+    fn set_end(&mut self, _is_over: IsOver) {}
 
     /// Bytes that went past the host's page cache.
     fn past_cache(&self) -> u64 {

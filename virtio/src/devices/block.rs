@@ -25,7 +25,7 @@ use virtio_bindings::virtio_ids::VIRTIO_ID_BLOCK;
 use vm_memory::GuestAddress;
 
 use crate::config::{DiskConfig, SERIAL_LEN};
-use crate::core::device::Device;
+use crate::core::device::{Device, IsOver};
 use crate::core::doorbell::QueueSet;
 use crate::core::features::bit;
 use crate::core::interrupt::Interrupt;
@@ -435,6 +435,10 @@ impl Device for Block {
 
     fn wake(&self) -> Option<BorrowedFd<'_>> {
         self.engine.wake()
+    }
+
+    fn set_end(&mut self, is_over: IsOver) {
+        self.engine.set_end(is_over);
     }
 
     fn save(&self) -> Vec<u8> {

@@ -380,6 +380,10 @@ fn the_end_does_not_wait_for_what_is_abandoned() {
     submit(&mut engine, 0);
     assert!(finish(&mut engine, 1).remove(0).result.is_ok());
     (0..512).for_each(|token| submit(&mut engine, token));
+    engine.set_end(Box::new(|| true));
+    let done = finish(&mut engine, 512);
+    assert!(done.iter().filter(|done| done.result.is_err()).count() > 400);
+    (0..512).for_each(|token| submit(&mut engine, token));
     drop(engine);
     assert!(count.load(Ordering::Relaxed) < 4000);
 }

@@ -26,6 +26,8 @@ use libc::iovec;
 use rustix::io::Errno;
 use vm_memory::{MmapRegion, VolatileMemory as _};
 
+use crate::core::device::IsOver;
+
 use super::direct::{self, Chooser};
 use super::raw::RawImage;
 use super::stage::{self, Stages};
@@ -77,6 +79,7 @@ pub struct Uring {
     zeroes: MmapRegion<()>,
     /// Counts how often jobs were abandoned: what is left of those of an earlier count is not wanted any more.
     epoch: usize,
+    is_over: Option<IsOver>,
     /// Bytes of all direct writes that succeeded.
     past_cache: u64,
     /// Jobs that go by the cache, and wait until no direct write that they must not meet is under way. If there are any,
@@ -117,6 +120,7 @@ impl Uring {
                 stages,
                 zeroes,
                 epoch: 0,
+                is_over: None,
                 past_cache: 0,
                 held: VecDeque::new(),
                 queued: VecDeque::new(),
@@ -534,6 +538,9 @@ impl Engine for Uring {
         self.completed(done);
         // Held and queued jobs need no look of their own: each waits for a flight.
         while done.is_empty() && self.under_way() > 0 {
+            if self.is_over.as_ref().is_some_and(|is_over| is_over()) {
+                self.abandon();
+            }
             self.enter(1);
             self.completed(done);
         }
@@ -543,6 +550,10 @@ impl Engine for Uring {
         let waiting = self.held.drain(..).chain(self.queued.drain(..));
         self.done.extend(waiting.map(|job| Done { token: job.token, result: Err(abandoned()) }));
         self.epoch = self.epoch.wrapping_add(1);
+    }
+
+    fn set_end(&mut self, is_over: IsOver) {
+        self.is_over = Some(is_over);
     }
 
     fn past_cache(&self) -> u64 {

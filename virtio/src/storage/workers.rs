@@ -9,6 +9,8 @@ use std::thread::{Builder, JoinHandle};
 
 use rustix::event::{EventfdFlags, eventfd};
 
+use crate::core::device::IsOver;
+
 use super::{Done, Engine, Geometry, Image, Job};
 
 /// An engine of any image.
@@ -21,6 +23,7 @@ pub struct Workers {
     wake: Arc<OwnedFd>,
     threads: Vec<JoinHandle<()>>,
     under_way: usize,
+    is_over: Option<IsOver>,
     /// Jobs that were taken, less signals that were read: each job has one, which may come a little before or after. So
     /// with none under way it is what the descriptor has or will have.
     signals: u64,
@@ -47,7 +50,17 @@ impl Workers {
                 .spawn(move || serve(&*image, &source, &epoch, &sink, wake.as_fd()))
         };
         let threads = (0..count.max(1)).map(start).collect::<io::Result<Vec<_>>>()?;
-        Ok(Workers { geometry, jobs: Some(jobs), epoch, done, wake, threads, under_way: 0, signals: 0 })
+        Ok(Workers {
+            geometry,
+            jobs: Some(jobs),
+            epoch,
+            done,
+            wake,
+            threads,
+            under_way: 0,
+            is_over: None,
+            signals: 0,
+        })
     }
 }
 
@@ -115,6 +128,10 @@ impl Engine for Workers {
     }
 
     fn wait(&mut self, done: &mut Vec<Done>) {
+        // One job is waited for: the next call looks again.
+        if self.is_over.as_ref().is_some_and(|is_over| is_over()) {
+            self.abandon();
+        }
         if self.under_way > 0
             && let Ok(one) = self.done.recv()
         {
@@ -126,6 +143,10 @@ impl Engine for Workers {
 
     fn abandon(&mut self) {
         self.epoch.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn set_end(&mut self, is_over: IsOver) {
+        self.is_over = Some(is_over);
     }
 
     fn wake(&self) -> Option<BorrowedFd<'_>> {

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::core::memory::GuestMemory as _;
 use vm_memory::GuestAddress;
@@ -348,6 +349,24 @@ fn what_is_abandoned_ends_with_the_piece_that_the_kernel_has() {
     // Others are done as ever.
     zeroes(&mut engine, 4, 4 << 20, false);
     assert!(finish(&mut engine, 1).remove(0).result.is_ok());
+}
+
+#[test]
+fn a_wait_ends_when_nobody_needs_it() {
+    needs_ring!();
+    let (mut engine, file) = engine();
+    file.write_all_at(&vec![0x5a; 16 << 20], 0).unwrap();
+    let looks = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&looks);
+    // After two pieces.
+    engine.set_end(Box::new(move || counted.fetch_add(1, Ordering::Relaxed) >= 2));
+    zeroes(&mut engine, 0, 12 << 20, false);
+    let result = finish(&mut engine, 1).remove(0).result;
+    assert_eq!(result.unwrap_err().raw_os_error(), Some(libc::ECANCELED));
+    assert_eq!(looks.load(Ordering::Relaxed), 3);
+    let mut back = vec![1; 12 << 20];
+    file.read_exact_at(&mut back, 0).unwrap();
+    assert!(back[4096 + 3 * ZEROES..].iter().all(|byte| *byte == 0x5a));
 }
 
 #[test]
