@@ -17,4 +17,6 @@ mod map_kind;
 #[forbid(unsafe_code)]
 pub mod p2m;
 pub mod page;
+#[forbid(unsafe_code)]
+pub mod stale;
 pub mod table;
