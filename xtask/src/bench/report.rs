@@ -48,8 +48,8 @@ Under the hypervisor, on two CPUs, `lithd` serves the disk in a driver domain th
 out of the driver domain's cache. All machines run twice, in turn; the spread is from the least to the largest ratio of a round.
 
 QEMU gives the Linux with no hypervisor a seed for KASLR, with which arm64 Linux keeps its page tables apart from user space;
-that makes each of its system calls some ten times as long here. A guest has no such seed. So there is a second ratio, to the
-same Linux with `nokaslr`: what the hypervisor and the device model cost with all else alike. The aims are those of the first.
+that makes each of its system calls some ten times as long here. Guest and driver domain run with `nokaslr`. So there is a
+second ratio, to the same Linux with `nokaslr`: what the hypervisor and the device model cost with all else alike. The aims are those of the first.
 
 ![A guest's disk against that of a machine with no hypervisor](pictures/benchmark-disk.svg)
 

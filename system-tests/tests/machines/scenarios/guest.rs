@@ -1,5 +1,6 @@
 //! Guests on virtio disks that lithd serves in a driver domain.
 
+mod kaslr;
 mod lith;
 pub mod own_kernel;
 mod sve;
@@ -52,6 +53,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(lith::all());
     all.extend(own_kernel::all());
     all.extend(sve::all());
+    all.extend(kaslr::all());
     all
 }
 
