@@ -8,6 +8,7 @@ extern crate alloc;
 
 pub mod bug;
 pub mod cpu_mask;
+pub mod guest_index;
 pub mod intervals;
 pub mod symbols;
 pub mod sync;

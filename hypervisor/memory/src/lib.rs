@@ -17,4 +17,5 @@ mod map_kind;
 #[forbid(unsafe_code)]
 pub mod p2m;
 pub mod page;
+pub mod pieces;
 pub mod table;
