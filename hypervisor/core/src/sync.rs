@@ -6,8 +6,8 @@
 //! vCPU's power state, its saved registers, its run state area, run queue, frame allocator, console. A lock is taken only
 //! while holding those before it. Under all others (a domain's handle, parameters, maptrack, watchdogs, panic_detector,
 //! permits, device models and ending; device slots; the wall clock; a vCPU's access that waits; a vCPU's timer; a CPU's alarms; the lists
-//! of units and of interrupt routes; the VMIDs) no lock is taken but the console's, and under that of device slots a
-//! domain's device models.
+//! of units and of interrupt routes; the VMIDs) no lock is taken but the frame allocator's and the console's, and under
+//! that of device slots a domain's device models.
 //!
 //! The list of domains may be taken under any of them but a run queue's: under it only the wall clock, the list of units
 //! and the list of ended domains are taken, and under that one run queues.

@@ -115,7 +115,7 @@ pub struct Domain {
     /// Frames that it has freed and others still hold references to. It is below zero for a moment when the last reference
     /// to a frame is dropped before the frame has been counted.
     pub(crate) lingering: AtomicI64,
-    /// Pages that it was promised for what it makes the hypervisor keep, without those that its grant table has by now.
+    /// Pages that it was promised for what it makes the hypervisor keep, without the frames that its grant table has by now.
     pub(crate) promised: AtomicU64,
 }
 

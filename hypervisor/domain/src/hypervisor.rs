@@ -260,7 +260,7 @@ impl Hypervisor {
                 Some(domain) => {
                     end(domain);
                     let promised = *domain.promised.get_mut();
-                    // First the domain, and with it all that it has taken of its promise.
+                    // First the domain, and with it all that it still has of its promise.
                     drop(zombies.swap_remove(index));
                     self.frames.end_promise(promised);
                 }

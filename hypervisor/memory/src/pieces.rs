@@ -164,6 +164,13 @@ impl<T> Pieces<T> {
         Ok(())
     }
 
+    /// Ends the last [`STEP`](Self::STEP) elements, and gives their page back; the array grows no more. False when there is
+    /// none left.
+    pub fn shrink(&mut self) -> bool {
+        self.most = 0;
+        self.pieces.pop().is_some()
+    }
+
     /// The element with this index.
     #[inline]
     pub fn get(&self, index: u32) -> Option<&T> {
@@ -239,6 +246,11 @@ mod tests {
         assert!([48, 49, u32::MAX].iter().all(|&index| array.get_mut(index).is_none()));
         array.get_mut(17).unwrap().mark = 99;
         assert!(array.iter().map(|element| element.mark).eq((0..17).chain([99]).chain(18..48)));
+        assert!(array.shrink() && array.get(32).is_none() && array.get(31).is_some());
+        assert_eq!(
+            (living.load(Ordering::Relaxed), array.grow(|_| unreachable!())),
+            (32, Err(GrowError::Full))
+        );
         drop(array);
         assert_eq!(living.load(Ordering::Relaxed), 0);
     }

@@ -150,6 +150,13 @@ impl PortTable {
         Ok(())
     }
 
+    /// Gives a page of ports back that nobody needs any more, the last first. False when there is none left.
+    pub(super) fn shrink(&mut self) -> bool {
+        let shrunk = self.channels.shrink();
+        self.used.truncate(self.channels.len() / WORD as usize);
+        shrunk
+    }
+
     /// Gives a port back.
     pub(super) fn release(&mut self, port: Port) {
         let Some(channel) = self.get_mut(port) else { return bug!("no such port") };

@@ -70,6 +70,11 @@ impl<F: SharedFrame> EventChannels<F> {
         self.step(budget)
     }
 
+    /// Gives a page of ports back, of a domain whose teardown is done. False when there is none left: to be asked until then.
+    pub fn shrink(&mut self) -> bool {
+        self.closing.dying && self.ports.shrink()
+    }
+
     fn step(&mut self, budget: &mut u32) -> Closing<F> {
         let dying = self.closing.dying;
         while let Some(port) = self.ports.next_used(self.closing.next) {

@@ -219,6 +219,13 @@ impl Maptrack {
         (from..end).find(live).ok_or((end < self.len()).then_some(end))
     }
 
+    /// Gives a page of handles back, of a domain that makes no more calls and has nothing mapped. False when there is none
+    /// left: to be asked until then.
+    pub fn shrink(&mut self) -> bool {
+        self.free = None;
+        self.live == 0 && self.slots.shrink()
+    }
+
     /// How many mappings there are.
     pub fn live(&self) -> u32 {
         self.live

@@ -118,6 +118,17 @@ impl<F: SharedFrame> GrantTable<F> {
         if self.closed { self.frames.pop().map(|shared| shared.frame) } else { None }
     }
 
+    /// Gives a page of records back, of a closed table of which nothing is in use. False when there is none left, or
+    /// something is in use: to be asked until then.
+    pub fn shrink(&mut self) -> bool {
+        self.closed && self.in_use == 0 && self.grants.shrink()
+    }
+
+    /// How many pages of records it has.
+    pub fn held_pages(&self) -> u64 {
+        Pieces::<Grant<F>>::pages(self.grants.len())
+    }
+
     /// How many grants are in use. While there are any, the domain has to be kept: their users release them here.
     pub fn in_use(&self) -> u32 {
         self.in_use
