@@ -10,6 +10,7 @@ extern crate std;
 
 pub mod bug;
 pub mod cpu_mask;
+pub mod guest_index;
 pub mod intervals;
 pub mod symbols;
 pub mod sync;

@@ -30,6 +30,7 @@ mod no_forward;
 mod permission;
 mod poll;
 mod power;
+mod promised;
 mod scheduling;
 mod storm;
 mod support;

@@ -31,9 +31,7 @@ pub const ORDER: &[&[&str]] = &[
     &["Mutex<Queue>"],
     &["Mutex<Unit>"],
     &["Mutex<Assignments>"],
-    // The frame allocator.
-    &["Mutex<Buddy>"],
-    // Under these no other is taken but the console's.
+    // Under these no other is taken but the frame allocator's and the console's.
     &[
         "Mutex<[u8; 16]>",
         "Mutex<Parameters>",
@@ -45,12 +43,17 @@ pub const ORDER: &[&[&str]] = &[
         "Mutex<Ending>",
         "Mutex<i64>",
         "Mutex<Option<DeviceAccess>>",
+        "Mutex<Option<StalePages>>",
+        "Mutex<GuestRegs>",
         "Mutex<PhysicalTimer>",
         "Mutex<TimerQueue<VcpuTimer>>",
         "Mutex<Vmids>",
         "RwLock<Vec<Option<VcpuRef>>>",
         "RwLock<Vec<Option<DomId>>>",
     ],
+    // The wiping of frames that are free, which nobody waits for, and the frame allocator.
+    &["Mutex<Option<ScrubCursor>>"],
+    &["Mutex<Buddy>"],
     // The console: whose turn it is, what was written, what was typed.
     &["Mutex<Turns>"],
     &["Mutex<Ring>"],
