@@ -26,7 +26,7 @@ mod uart;
 mod warn_ratelimited;
 
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32};
+use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64};
 
 use crate::arch::DomainArch;
 use crate::parts::addresses::Addresses;
@@ -115,6 +115,8 @@ pub struct Domain {
     /// Frames that it has freed and others still hold references to. It is below zero for a moment when the last reference
     /// to a frame is dropped before the frame has been counted.
     pub(crate) lingering: AtomicI64,
+    /// Pages that it was promised for what it makes the hypervisor keep, without the frames that its grant table has by now.
+    pub(crate) promised: AtomicU64,
 }
 
 impl Domain {

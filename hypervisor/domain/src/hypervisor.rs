@@ -259,7 +259,10 @@ impl Hypervisor {
             match zombies.get_mut(index).and_then(Arc::get_mut) {
                 Some(domain) => {
                     end(domain);
-                    zombies.swap_remove(index);
+                    let promised = *domain.promised.get_mut();
+                    // First the domain, and with it all that it still has of its promise.
+                    drop(zombies.swap_remove(index));
+                    self.frames.end_promise(promised);
                 }
                 None => index += 1,
             }
