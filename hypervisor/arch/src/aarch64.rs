@@ -5,6 +5,7 @@
 
 mod cache;
 pub mod context;
+pub mod controls;
 pub mod cpu;
 pub mod exception_table;
 pub mod gic;

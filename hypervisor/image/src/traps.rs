@@ -1,13 +1,10 @@
 //! From the vectors to the hypervisor proper, and the CPU's registers that decide what traps.
 
-use arm_sysregs::el2::registers::{CptrEl2, HcrEl2, MdcrEl2};
 use xenolith_arch::aarch64::exception_table;
 use xenolith_cpu::{self as run, Event};
 use xenolith_isa::regs::GuestRegs;
 use xenolith_isa::system_error::SystemError;
 use xenolith_isa::trap::Syndrome;
-
-use xenolith_hw::isb;
 
 use crate::panic::{self, Frame};
 use crate::percpu;
@@ -21,28 +18,9 @@ pub const SERROR: u64 = 2;
 /// No guest has run yet on this CPU.
 pub const START: u64 = 3;
 
-/// CPTR_EL2 without VHE: its RES1 bits, and traps for everything but FP and SIMD (SVE, SME, AMU, trace).
-const CPTR: u64 = CptrEl2::RES1.union(CptrEl2::TZ).union(CptrEl2::TSM).union(CptrEl2::TAM).bits() | CPTR_TTA;
-/// CPTR_EL2.TTA, which is bit 20 without VHE: accesses to trace registers trap.
-const CPTR_TTA: u64 = 1 << 20;
-/// MDCR_EL2: debug, OS lock, debug ROM, performance monitors trap.
-const MDCR: MdcrEl2 =
-    MdcrEl2::TDRA.union(MdcrEl2::TDOSA).union(MdcrEl2::TDA).union(MdcrEl2::TPM).union(MdcrEl2::TPMCR);
-/// HSTR_EL2: AArch32 CP15 c15 traps.
-const HSTR: u64 = 1 << 15;
-
 /// Sets the calling CPU's traps for guests.
 pub fn init_cpu() {
-    // HPMN keeps its value, after reset the number of counters: 0 is none that every CPU takes (Arm ARM, MDCR_EL2).
-    let counters = read_sysreg!("mdcr_el2") & MdcrEl2::HPMN_MASK;
-    // SAFETY: decides what guests may do; EL2 itself uses none of it.
-    unsafe {
-        write_sysreg!("cptr_el2", CPTR);
-        write_sysreg!("mdcr_el2", MDCR.bits() | counters);
-        write_sysreg!("hstr_el2", HSTR);
-        write_sysreg!("hcr_el2", HcrEl2::RW.bits());
-    }
-    isb();
+    xenolith_arch::aarch64::controls::init_cpu();
     xenolith_arch::aarch64::sve::init_cpu();
     xenolith_arch::aarch64::timer::init_cpu();
 }

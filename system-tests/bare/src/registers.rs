@@ -15,6 +15,7 @@ pub fn run(report: &mut Report) {
     report.test("reading every system register", read_all);
     report.test("writing every system register", write_all);
     report.test("identification registers hide what is not there", identification);
+    report.test("what belongs to the machine is out of reach", out_of_reach);
     report.test("EL1 is the highest level if and only if it may do what only that may", highest_level);
 }
 
@@ -110,6 +111,24 @@ fn identification() -> Result<(), Complaint> {
     for encoding in (1..8).flat_map(|crm| (0..8).map(move |op2| id(crm, op2))) {
         let outcome = read(encoding);
         check(matches!(outcome, Outcome::Value(_)), "identification register", encoding.into(), outcome)?;
+    }
+    Ok(())
+}
+
+/// State of the CPU that is no vCPU's, on CPUs that have it: error records (ERRIDR_EL1 to ERXMISC3_EL1), limited-ordering regions
+/// (LORSA_EL1 to LORC_EL1, LORID_EL1), and the controls of trace and of profiling.
+fn out_of_reach() -> Result<(), Complaint> {
+    let el1 = |crn: u32, crm: u32, op2: u32| 1 << 14 | crn << 7 | crm << 3 | op2;
+    let errors = (3..6).flat_map(|crm| (0..8).map(move |op2| (5, crm, op2)));
+    let regions = [0, 1, 2, 3, 7].map(|op2| (10, 4, op2));
+    let controls = [(1, 2, 1), (9, 9, 0)];
+    for (crn, crm, op2) in errors.chain(regions).chain(controls) {
+        let encoding = el1(crn, crm, op2);
+        let read = read(encoding);
+        check(read.is_undefined(), "reading register", encoding.into(), read)?;
+        // SAFETY: it is not there.
+        let written = unsafe { execute(word(MSR, encoding), 0) };
+        check(written.is_undefined(), "writing register", encoding.into(), written)?;
     }
     Ok(())
 }

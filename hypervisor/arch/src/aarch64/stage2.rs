@@ -4,6 +4,7 @@ use core::sync::atomic::AtomicU64;
 
 use arm_sysregs::el2::registers::HcrEl2;
 use xenolith_core::types::{Gva, Ipa, PAGE_SIZE};
+use xenolith_isa::controls::{GUEST_HCR, HCR_OF_CPU};
 use xenolith_isa::stage2::{Stage2Descriptor, Vttbr};
 use xenolith_memory::p2m::{AddressSpace, Depth, Tlb};
 
@@ -20,27 +21,6 @@ pub struct Stage2 {
     pub vtcr: u64,
 }
 
-/// HCR_EL2 for a guest (Arm ARM D24.2.62): stage 2; interrupts, WFI, SMC, ID and implementation-defined registers,
-/// ACTLR and set/way operations trap; broadcast maintenance; EL1 is AArch64.
-const HCR: HcrEl2 = HcrEl2::RW
-    .union(HcrEl2::TSW)
-    .union(HcrEl2::TACR)
-    .union(HcrEl2::TIDCP)
-    .union(HcrEl2::TSC)
-    .union(HcrEl2::TID3)
-    .union(HcrEl2::TWI)
-    .union(HcrEl2::FB)
-    .union(HcrEl2::AMO)
-    .union(HcrEl2::IMO)
-    .union(HcrEl2::FMO)
-    .union(HcrEl2::PTW)
-    .union(HcrEl2::SWIO)
-    .union(HcrEl2::VM)
-    .with_bsu(INNER_SHAREABLE);
-
-/// HCR_EL2.BSU: barriers of EL1 and EL0 reach the inner shareable domain at least.
-const INNER_SHAREABLE: u8 = 0b01;
-
 /// VTTBR_EL2.VMID.
 const VMID: u64 = 0xffff << 48;
 
@@ -49,13 +29,12 @@ const HCR_TWE: u64 = HcrEl2::TWE.bits();
 
 /// Makes EL1 and EL0 of this CPU run under a domain's stage 2.
 pub fn activate_stage2(stage2: Stage2) {
-    // It is about how busy the CPU is (`trap_wait_for_event`), not about the domain.
-    let wait_for_event = read_sysreg!("hcr_el2") & HCR_TWE;
+    let of_cpu = read_sysreg!("hcr_el2") & HCR_OF_CPU;
     // SAFETY: affects guests only; EL2 has its own tables.
     unsafe {
         write_sysreg!("vtcr_el2", stage2.vtcr);
         write_sysreg!("vttbr_el2", stage2.vttbr.0);
-        write_sysreg!("hcr_el2", HCR.bits() | wait_for_event);
+        write_sysreg!("hcr_el2", GUEST_HCR.bits() | of_cpu);
     }
     isb();
 }

@@ -35,12 +35,11 @@ pub fn set_timer(deadline: Option<u64>) {
     }
 }
 
-/// Guests read both counters; their physical timer traps (CNTHCTL_EL2 without VHE: EL1PCTEN, not EL1PCEN).
+/// No timer of this CPU is on, and the virtual counter is the physical one.
 pub fn init_cpu() {
     set_timer(None);
-    // SAFETY: only changes what guests may do.
+    // SAFETY: these are the guests'.
     unsafe {
-        write_sysreg!("cnthctl_el2", 1);
         write_sysreg!("cntvoff_el2", 0);
         write_sysreg!("cntv_ctl_el0", 0);
         write_sysreg!("cntp_ctl_el0", 0);

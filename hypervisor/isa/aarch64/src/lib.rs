@@ -7,6 +7,7 @@
 
 extern crate alloc;
 
+pub mod controls;
 pub mod device_access;
 pub mod exception;
 pub mod hypercall;

@@ -1,8 +1,7 @@
 //! Emulation of the system registers whose accesses trap to EL2.
 //!
-//! One table answers every access, and what it does not name is undefined. It fits these trap controls: HCR_EL2.TID3,
-//! TACR, TSW, TIDCP; MDCR_EL2.TDRA, TDOSA, TDA, TPM, TPMCR; CPTR_EL2.TTA; CNTHCTL_EL2 with EL1PCEN clear and EL1PCTEN
-//! set; and the traps of ICC_SGI*_EL1 that come with HCR_EL2.IMO and FMO.
+//! One table answers every access, and what it does not name is undefined. What traps is decided by
+//! [`controls`](crate::controls); why no other register has to is in `reach`.
 
 mod debug;
 mod encoding;
@@ -11,6 +10,9 @@ mod guest;
 pub mod ids;
 mod names;
 mod pmu;
+/// Which registers EL1 and EL0 can reach, for tests.
+#[cfg(not(target_os = "none"))]
+pub mod reach;
 
 pub use encoding::{Encoding, SysregAccess};
 pub use guest::Guest;
@@ -77,6 +79,9 @@ pub enum Outcome {
     SetWay,
 }
 
+/// ICC_SRE_EL1 for a guest whose GIC has system registers: SRE, DFB and DIB, none of which can be cleared.
+const SYSTEM_REGISTERS_ONLY: u64 = 0b111;
+
 /// Decides an access. `written` is the value of the general-purpose register, and counts for writes only.
 pub fn emulate(access: SysregAccess, written: u64, vcpu: &VcpuView, ids: &FilteredIds) -> Outcome {
     if let Some(answer) = el0_registers(access, written) {
@@ -92,7 +97,7 @@ pub fn emulate(access: SysregAccess, written: u64, vcpu: &VcpuView, ids: &Filter
         ICC_SGI0R_EL1 => sgi(access, vcpu, SgiGroup::Group0, written),
         ICC_DIR_EL1 if vcpu.gic_system_registers && !access.is_read => Outcome::Deactivate { value: written },
         // A kernel that finds SRE clear after setting it falls back to the memory-mapped interface.
-        ICC_SRE_EL1 if !vcpu.gic_system_registers => read_only(access, 0),
+        ICC_SRE_EL1 => read_only(access, if vcpu.gic_system_registers { SYSTEM_REGISTERS_ONLY } else { 0 }),
         DC_ISW | DC_CSW | DC_CISW if !access.is_read => set_way(written),
         encoding => match ids.get(encoding) {
             Some(value) if access.is_read => Outcome::Value(value),

@@ -8,6 +8,7 @@ use super::{InterfaceState, distributor};
 use crate::aarch64::mmio::Mmio;
 use xenolith_core::types::{CpuId, Intid};
 use xenolith_hw::isb;
+use xenolith_isa::controls;
 
 const GICR_WAKER: u64 = 0x14;
 const GICR_TYPER: u64 = 0x8;
@@ -88,13 +89,14 @@ impl Interface {
         private.write32(GICR_IGROUPR0, !0);
         private.write32(GICR_IGRPMODR0, 0);
         distributor::init_private(private);
-        // System registers here and, by Enable, at EL1.
-        let enable = read_sysreg!("icc_sre_el2") | 1 << 3 | 1;
+        let enable = controls::interrupt_registers(read_sysreg!("icc_sre_el2"));
         // SAFETY: these registers steer interrupts only, and interrupts are masked.
         unsafe {
             write_sysreg!("icc_sre_el2", enable);
             // The registers below are there only with SRE set.
             isb();
+            // For guests, who cannot reach it.
+            write_sysreg!("icc_sre_el1", read_sysreg!("icc_sre_el1") | controls::ICC_SRE);
             write_sysreg!("icc_pmr_el1", 0xff);
             write_sysreg!("icc_ctlr_el1", 1 << 1); // EOImode
             write_sysreg!("icc_igrpen1_el1", 1);

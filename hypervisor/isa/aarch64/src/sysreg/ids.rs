@@ -23,6 +23,14 @@ pub const fn index(encoding: Encoding) -> Option<usize> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdRegisters(pub [u64; COUNT]);
 
+impl IdRegisters {
+    /// The four-bit field from bit `low` on of the register with this CRm and op2; 0 outside the group.
+    pub fn field(&self, crm: usize, op2: usize, low: u8) -> u8 {
+        let register = crm.checked_sub(1).and_then(|line| self.0.get(line * 8 + op2)).copied();
+        (register.unwrap_or(0) >> low & 0xf) as u8
+    }
+}
+
 /// The registers as a guest reads them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FilteredIds([u64; COUNT]);

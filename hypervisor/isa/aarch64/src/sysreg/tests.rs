@@ -84,7 +84,8 @@ fn interrupts_to_other_vcpus() {
     }
     let enable = Encoding::new(3, 0, 12, 12, 5);
     assert_eq!((read(&V2, enable), write(&V2, enable, 7)), (ZERO, Outcome::Ignored));
-    assert_eq!(read(&EL1, enable), Outcome::Undefined, "not trapped with a GICv3");
+    assert_eq!((read(&EL1, enable), write(&EL1, enable, 0)), (Outcome::Value(7), Outcome::Ignored));
+    assert_eq!((read(&EL0, enable), write(&EL0, enable, 0)), (Outcome::Undefined, Outcome::Undefined));
 }
 
 #[test]
