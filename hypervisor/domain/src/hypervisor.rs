@@ -362,17 +362,20 @@ impl Hypervisor {
     }
 
     /// Whether the calling CPU was kicked without an interrupt, and has not rescheduled since.
+    #[inline]
     pub fn is_kicked(&self, own: CpuId) -> bool {
         CpuMask(self.kicks.load(Ordering::SeqCst)).contains(own)
     }
 
     /// Clears the calling CPU's kick before it reschedules. Sequentially consistent, so that the scheduler's state as it was
     /// when the kick was sent is seen by what follows.
+    #[inline]
     pub fn take_kick(&self, own: CpuId) {
         self.kicks.fetch_and(!CpuMask::one(own).0, Ordering::SeqCst);
     }
 
     /// Makes a vCPU that sleeps runnable.
+    #[inline]
     pub fn wake(&self, unit: UnitId) {
         self.kick(self.scheduler.wake(unit, arch::now()));
     }
