@@ -13,6 +13,7 @@
 //! and the list of ended domains are taken, and under that one run queues.
 
 use spin::mutex::{FairMutex, FairMutexGuard};
+use xenolith_hw::PhaseFair;
 
 /// Tells the CPU that the surrounding loop waits for another CPU.
 pub struct Yield;
@@ -67,12 +68,12 @@ impl<T> Mutex<T> {
 
 /// What the holder of a [`Mutex`] has.
 pub type MutexGuard<'a, T> = FairMutexGuard<'a, T, Yield>;
-/// A lock with many readers or one writer. Who writes takes `upgradeable_read().upgrade()` where readers may come without
-/// end: it keeps those out that come later.
-pub type RwLock<T> = spin::rwlock::RwLock<T, Yield>;
+/// A lock with many readers or one writer, for which neither waits without end ([`PhaseFair`]). Who has it must not take it again,
+/// not even to read.
+pub type RwLock<T> = lock_api::RwLock<PhaseFair, T>;
 /// What a reader of a [`RwLock`] has.
-pub type RwLockReadGuard<'a, T> = spin::rwlock::RwLockReadGuard<'a, T, Yield>;
+pub type RwLockReadGuard<'a, T> = lock_api::RwLockReadGuard<'a, PhaseFair, T>;
 /// What the writer of a [`RwLock`] has.
-pub type RwLockWriteGuard<'a, T> = spin::rwlock::RwLockWriteGuard<'a, T, Yield>;
+pub type RwLockWriteGuard<'a, T> = lock_api::RwLockWriteGuard<'a, PhaseFair, T>;
 /// A value that is set once.
 pub type Once<T> = spin::once::Once<T, Yield>;
