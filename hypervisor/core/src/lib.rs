@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+#[cfg(feature = "lockdep")]
+extern crate std;
 
 pub mod bug;
 pub mod cpu_mask;

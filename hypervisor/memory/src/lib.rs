@@ -18,4 +18,6 @@ mod map_kind;
 pub mod p2m;
 pub mod page;
 pub mod pieces;
+#[forbid(unsafe_code)]
+pub mod stale;
 pub mod table;

@@ -22,6 +22,8 @@ pub mod hostile;
 mod instructions;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod together;
 pub mod toolstack;
 
 use alloc::string::String;
@@ -224,6 +226,17 @@ impl Machine {
         sim::on_cpu(CpuId(cpu));
         let Played { cpu, regs, next } = &mut self.cpus[usize::from(cpu)];
         *next = run::step(&self.hv, cpu, regs, event);
+        // A guest cannot mask the machine's own system errors: one that is still pending comes first.
+        while *next == Next::Guest
+            && let Some(error) = sim::take_system_error()
+        {
+            *next = run::step(&self.hv, cpu, regs, Event::SystemError(error));
+        }
+        #[cfg(test)]
+        assert_eq!(xenolith_core::sync::held_locks(), 0, "locks are held behind EL2");
+        if *next == Next::Guest {
+            sim::enter_guest(regs);
+        }
         *next
     }
 

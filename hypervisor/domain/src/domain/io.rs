@@ -12,6 +12,7 @@ use xenolith_arch as arch;
 use xenolith_core::sync::RwLockReadGuard;
 use xenolith_core::types::{DomId, Ipa, Mfn, VcpuId};
 use xenolith_memory::frames::FrameRef;
+use xenolith_memory::stale::StalePages;
 use xenolith_policy::event::{ConsumerTag, Port};
 use xenolith_policy::ioreq::{Outcome, Posted, Removed, Request, ServerId};
 use xenolith_vdev::address_table::AddressTable;
@@ -101,8 +102,8 @@ impl DomainRef<'_> {
     }
 
     /// Pages left the domain's memory by a call of this vCPU, which runs on the calling CPU: it waits until every device
-    /// model has dropped its mappings. True if it has to wait.
-    pub fn invalidate_mappings(self, id: VcpuId) -> bool {
+    /// model has dropped its mappings of them. True if it has to wait.
+    pub fn invalidate_mappings(self, id: VcpuId, stale: &StalePages) -> bool {
         // A domain without servers pays one load.
         if !self.io.any.load(Ordering::Acquire) {
             return false;
@@ -111,7 +112,7 @@ impl DomainRef<'_> {
         let mut servers = self.io.servers.lock();
         let _ = self.hv.scheduler.pause(vcpu.unit, arch::now());
         // IOREQ_TYPE_INVALIDATE (Xen's ioreq.h) to each of them.
-        let ports = servers.post_invalidate(id);
+        let ports = servers.post_invalidate(id, stale);
         drop(servers);
         if ports.is_empty() {
             self.hv.kick(self.hv.scheduler.resume(vcpu.unit, arch::now()));

@@ -33,6 +33,6 @@ impl Addresses {
     /// Takes the table to change it. Readers that come meanwhile wait: a guest whose vCPUs make accesses all the time
     /// does not keep the caller waiting for ever.
     pub fn change(&self) -> RwLockWriteGuard<'_, AddressTable> {
-        self.0.upgradeable_read().upgrade()
+        self.0.write()
     }
 }
