@@ -13,6 +13,7 @@ use crate::domain::Domain;
 use crate::timers::VcpuTimers;
 use crate::vcpu::Vcpu;
 use xenolith_arch as arch;
+use xenolith_core::guest_index::GuestIndex;
 use xenolith_core::sync::{Mutex, RwLock};
 use xenolith_core::types::{CpuId, DomId, Intid, VcpuId};
 use xenolith_host::command_line::Options;
@@ -278,7 +279,7 @@ impl Hypervisor {
             routes.try_reserve(more).map_err(|_| Errno::ENOMEM)?;
             routes.resize(index + 1, None);
         }
-        if let Some(route) = routes.get_mut(index) {
+        if let Some(route) = GuestIndex::from(index).of_mut(&mut routes) {
             *route = Some(to);
         }
         Ok(())
@@ -299,7 +300,7 @@ impl Hypervisor {
     pub fn move_interrupt(&self, intid: Intid, from: DomId, to: DomId) -> bool {
         let Some(index) = route_index(intid) else { return false };
         let mut routes = self.routes.write();
-        match routes.get_mut(index) {
+        match GuestIndex::from(index).of_mut(&mut routes) {
             Some(route) if *route == Some(from) => {
                 silence_interrupt(intid);
                 *route = Some(to);
@@ -321,7 +322,7 @@ impl Hypervisor {
     /// The domain that a shared interrupt belongs to.
     #[inline]
     pub fn owner_of_interrupt(&self, intid: Intid) -> Option<DomId> {
-        self.routes.read().get(route_index(intid)?).copied().flatten()
+        GuestIndex::from(route_index(intid)?).of(&self.routes.read()).copied().flatten()
     }
 
     /// Makes CPUs reschedule. The calling CPU does so before it enters a guest or sleeps, and a CPU that busy-polls does so at
