@@ -26,6 +26,25 @@ pub fn frequency() -> u64 {
     hertz
 }
 
+/// Writes a line to the hypervisor's console, from a kernel.
+#[cfg(target_os = "none")]
+pub fn print(line: &str) {
+    // A hypercall, and a function of its (Xen's xen.h).
+    const CONSOLE_IO: u64 = 18;
+    const CONSOLE_WRITE: u64 = 0;
+    // SAFETY: the hypercall reads the line and changes x0 only.
+    unsafe {
+        core::arch::asm!(
+            "hvc #0xea1",
+            in("x16") CONSOLE_IO,
+            inout("x0") CONSOLE_WRITE => _,
+            in("x1") line.len(),
+            in("x2") line.as_ptr(),
+            options(nostack)
+        );
+    }
+}
+
 /// The head of a kernel (`Image` format): a stack, relocation, and then the function that is named, which never returns.
 #[macro_export]
 macro_rules! kernel {

@@ -84,6 +84,9 @@ pub struct GuestConfig {
     /// The SVE that its CPUs have.
     #[serde(default)]
     pub sve: Sve,
+    /// Whether its kernel finds a seed by which it places itself.
+    #[serde(default = "yes")]
+    pub kaslr: bool,
     /// Devices that other domains serve.
     #[serde(flatten)]
     pub devices: Devices,
@@ -99,7 +102,7 @@ pub struct GuestConfig {
 }
 
 /// Keys before those of devices, behind where the kernel comes from.
-const HEAD: [&str; 5] = ["name", "cmdline", "memory", "vcpus", "sve"];
+const HEAD: [&str; 6] = ["name", "cmdline", "memory", "vcpus", "sve", "kaslr"];
 /// Keys behind them.
 const TAIL: [&str; 4] = ["autostart", "on_poweroff", "on_reboot", "on_crash"];
 
@@ -134,6 +137,7 @@ impl GuestConfig {
             memory: memory(&table)?,
             vcpus,
             sve: Sve::read(&table)?,
+            kaslr: table.bool("kaslr")?.unwrap_or_else(yes),
             devices,
             autostart: table.bool("autostart")?.unwrap_or(false),
             on_poweroff: action(&table, "on_poweroff", Action::Destroy)?,
@@ -141,6 +145,11 @@ impl GuestConfig {
             on_crash: action(&table, "on_crash", Action::Destroy)?,
         })
     }
+}
+
+/// What a guest has unless its file says otherwise.
+fn yes() -> bool {
+    true
 }
 
 fn name(table: &Table<'_>, file: &Path) -> Result<String, ConfigError> {

@@ -39,6 +39,8 @@ pub struct Spec<'a> {
     pub initrd: Option<Region>,
     /// Random bytes that seed its random number generator; empty for none.
     pub seed: &'a [u8],
+    /// Random bits by which its kernel places itself (`kaslr-seed`); `None` for a kernel at its linked address.
+    pub kaslr_seed: Option<u64>,
     /// The path of the node that is its console, for instance `/sbsa-pl011@22000000`.
     pub stdout: Option<&'a str>,
     /// Its interrupt controller.

@@ -3,7 +3,6 @@
 //! QEMU gives them no device tree, so theirs are written here (`tree`), as far as the model goes and the scenarios need it.
 
 mod models;
-mod newer;
 mod start;
 mod tree;
 
@@ -12,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use testbed::qemu::PROGRAM;
+use testbed::qemu::{PROGRAM, newer};
 
 use crate::setup::Setup;
 
@@ -93,11 +92,9 @@ enum Start {
 /// # Errors
 /// A file cannot be read or fetched, or there is no kernel.
 pub fn command(board: &Board, setup: &Setup, scratch: &Path) -> Result<Command> {
-    let mut command = match board.needs_newer {
-        true => newer::command()?,
-        false => Command::new(PROGRAM),
-    };
-    command.args([
+    let (program, first) = if board.needs_newer { newer()? } else { (PROGRAM.into(), Vec::new()) };
+    let mut command = Command::new(program);
+    command.args(first).args([
         "-machine",
         board.machine,
         "-nodefaults",

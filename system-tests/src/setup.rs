@@ -3,12 +3,13 @@
 //! The QEMU command line is the launcher's of `testbed`. What is added here is what only tests want: an entry at the
 //! wrong exception level, a device tree of our own.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use testbed::qemu::{Boot, BootDomain, Console, Disk, Gic, Machine, StaticShared};
+use testbed::qemu::{Boot, BootDomain, Console, Disk, Gic, Machine, StaticShared, newer};
 
 use crate::assets::Assets;
 use crate::spin_table;
@@ -42,6 +43,8 @@ pub struct Setup {
     pub gic: Gic,
     /// Number of CPUs.
     pub cpus: u32,
+    /// Whether it is Debian's newer QEMU that runs it, with a `max` that has more in it.
+    pub newer_qemu: bool,
     /// CPU model, by QEMU's name.
     pub cpu: &'static str,
     /// Machine memory in MiB.
@@ -74,6 +77,7 @@ impl Setup {
         Self {
             gic: Gic::V3,
             cpus: 2,
+            newer_qemu: false,
             cpu: "cortex-a57",
             memory_mib: 1024,
             entry: Entry::Hypervisor,
@@ -162,7 +166,10 @@ impl Setup {
         machine.console = Console::Pipe;
         machine.disks.clone_from(&self.disks);
         machine.once = true;
-        machine.extra = self.extra.iter().map(Into::into).collect();
+        if self.newer_qemu {
+            (machine.qemu, machine.extra) = newer()?;
+        }
+        machine.extra.extend(self.extra.iter().map(OsString::from));
         Ok(machine)
     }
 }

@@ -22,17 +22,28 @@ pub enum Series {
     V6_1,
     /// Debian 13's, from Debian 12's backports.
     V6_12,
+    /// The newest that Debian has, from Debian 13's backports: whatever 7.x that is.
+    V7,
 }
 
 impl Series {
     /// All of them.
-    pub const ALL: [Series; 2] = [Series::V6_1, Series::V6_12];
+    pub const ALL: [Series; 3] = [Series::V6_1, Series::V6_12, Series::V7];
 
-    /// The names of its kernel packages, as a regular expression.
-    fn package_pattern(self) -> &'static str {
+    /// What the names of its kernels' packages begin with, of which a kernel needs all.
+    fn packages(self) -> &'static [&'static str] {
         match self {
-            Series::V6_1 => r"^linux-image-6\.1\.0-[0-9]+-cloud-arm64$",
-            Series::V6_12 => r"^linux-image-6\.12\.[0-9.]+[+](deb|bpo)[0-9.]*-cloud-arm64$",
+            Series::V6_1 | Series::V6_12 => &["linux-image-"],
+            Series::V7 => &["linux-binary-", "linux-modules-", "linux-base-"],
+        }
+    }
+
+    /// The rest of those names, as a regular expression.
+    fn version_pattern(self) -> &'static str {
+        match self {
+            Series::V6_1 => r"6\.1\.0-[0-9]+-cloud-arm64",
+            Series::V6_12 => r"6\.12\.[0-9.]+[+](deb|bpo)[0-9.]*-cloud-arm64",
+            Series::V7 => r"7\.[0-9.]+[+]deb13-cloud-arm64",
         }
     }
 }
@@ -42,6 +53,7 @@ impl fmt::Display for Series {
         f.write_str(match self {
             Series::V6_1 => "6.1",
             Series::V6_12 => "6.12",
+            Series::V7 => "7",
         })
     }
 }
@@ -51,7 +63,7 @@ impl FromStr for Series {
 
     fn from_str(name: &str) -> Result<Self, String> {
         let known = Series::ALL.into_iter().find(|series| series.to_string() == name);
-        known.ok_or_else(|| format!("no kernel series {name}: there are 6.1 and 6.12"))
+        known.ok_or_else(|| format!("no kernel series {name}: there are 6.1, 6.12 and 7"))
     }
 }
 
@@ -67,13 +79,18 @@ impl Kernel {
         let dir = paths::cache().join(format!("linux-{series}"));
         paths::once(&dir, |partial| {
             let apt = PrivateApt::arm64();
+            let [first, others @ ..] = series.packages() else { bail!("no package has kernel {series}") };
             let mut candidates = Vec::new();
-            for package in apt.search(series.package_pattern())? {
+            for package in apt.search(&format!("^{first}{}$", series.version_pattern()))? {
                 candidates
                     .extend(apt.versions(&package)?.into_iter().map(|version| (package.clone(), version)));
             }
             let unpacked = partial.join("package");
-            apt.unpack_first(&candidates, &unpacked)?;
+            let (package, version) = apt.unpack_first(&candidates, &unpacked)?;
+            for other in others {
+                let other = package.replacen(first, other, 1);
+                apt.unpack_first(&[(other, version.clone())], &unpacked)?;
+            }
             arrange(&unpacked, partial)
         })?;
         Ok(Kernel { dir })
@@ -126,10 +143,20 @@ pub fn zboot(compression: &str, payload: &[u8]) -> Result<Vec<u8>> {
 
 /// Keeps from an unpacked kernel package what is used, under plain names.
 fn arrange(package: &Path, into: &Path) -> Result<()> {
-    let image = only_entry(&package.join("boot"), |name| name.starts_with("vmlinuz-"))?;
     let library = ["lib/modules", "usr/lib/modules"].map(|path| package.join(path));
     let library = library.iter().find(|path| path.is_dir()).context("the kernel package holds no modules")?;
     let modules = only_entry(library, |_| true)?;
+    // Newer packages have the kernel beside its modules, and the device trees of boards, which are larger than all else.
+    let beside = modules.join("vmlinuz");
+    let image = if beside.is_file() {
+        beside
+    } else {
+        only_entry(&package.join("boot"), |name| name.starts_with("vmlinuz-"))?
+    };
+    let trees = modules.join("dtb");
+    if trees.is_dir() {
+        fs::remove_dir_all(trees)?;
+    }
     fs::rename(image, into.join("Image"))?;
     fs::rename(modules, into.join("modules"))?;
     Ok(fs::remove_dir_all(package)?)

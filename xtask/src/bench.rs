@@ -11,6 +11,7 @@ mod guests;
 mod memory;
 mod report;
 mod run;
+mod switch;
 mod table;
 mod traps;
 
@@ -34,7 +35,7 @@ pub struct Options {
 /// A part of what there is to measure.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// What a trap costs
+    /// What a trap and a switch of vCPUs cost
     Traps,
     /// What a forwarded access costs
     Forward,
@@ -46,6 +47,8 @@ enum Part {
 
 /// The kernel of machines with a device model.
 const SERIES: Series = Series::V6_12;
+/// The kernels whose boots are counted: those that stay for years.
+const BOOTED: [Series; 2] = [Series::V6_1, Series::V6_12];
 
 /// Sets up, builds, measures, prints the tables and keeps them.
 pub fn bench(options: &Options) -> Result<()> {
@@ -64,13 +67,14 @@ pub fn bench(options: &Options) -> Result<()> {
     });
     if wanted(Part::Traps) {
         traps::measure(&guests, &mut table)?;
+        switch::measure(&guests, &mut table)?;
     }
     if wanted(Part::Forward) {
         forward::measure(SERIES, &guests, &mut table)?;
     }
     let mut kernels = Vec::new();
     if wanted(Part::Boot) {
-        for series in Series::ALL {
+        for series in BOOTED {
             kernels.push(boot::measure(series, &guests, &mut table, &mut clock)?);
         }
     }

@@ -12,7 +12,7 @@ mod kernel {
     use core::fmt::Write;
 
     use arrayvec::ArrayString;
-    use bench_guests::counter;
+    use bench_guests::{counter, print};
 
     /// How often each trap is taken.
     const TIMES: u64 = 1000;
@@ -21,10 +21,8 @@ mod kernel {
     const TYPER: u64 = DISTRIBUTOR + 0x4;
     const ISENABLER1: u64 = DISTRIBUTOR + 0x104;
 
-    // Hypercalls, and functions of theirs (Xen's xen.h).
+    /// A hypercall (Xen's xen.h).
     const XEN_VERSION: u64 = 17;
-    const CONSOLE_IO: u64 = 18;
-    const CONSOLE_WRITE: u64 = 0;
     /// PSCI's SYSTEM_OFF (DEN0022).
     const SYSTEM_OFF: u64 = 0x8400_0008;
 
@@ -67,20 +65,6 @@ mod kernel {
         loop {
             // SAFETY: the machine ends.
             unsafe { asm!("hvc #0", inout("x0") SYSTEM_OFF => _, options(nostack)) };
-        }
-    }
-
-    fn print(line: &str) {
-        // SAFETY: the hypercall reads the line and changes x0 only.
-        unsafe {
-            asm!(
-                "hvc #0xea1",
-                in("x16") CONSOLE_IO,
-                inout("x0") CONSOLE_WRITE => _,
-                in("x1") line.len(),
-                in("x2") line.as_ptr(),
-                options(nostack)
-            );
         }
     }
 }

@@ -36,6 +36,13 @@ impl<'a> Facts<'a> {
     }
 }
 
+/// Random bytes that a guest's kernel gets, new ones each time it starts.
+#[derive(Clone, Copy)]
+struct Seeds<'a> {
+    rng: &'a [u8],
+    kaslr: Option<u64>,
+}
+
 /// Where things go, and the device tree that tells the guest.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -52,10 +59,16 @@ impl Plan {
     pub fn new(xen: &dyn Xen, config: &GuestConfig, files: &Files, facts: &Facts<'_>) -> Result<Plan> {
         let mut seed = [0; SEED];
         xen.random(&mut seed);
+        let kaslr_seed = config.kaslr.then(|| {
+            let mut bytes = [0; 8];
+            xen.random(&mut bytes);
+            u64::from_ne_bytes(bytes)
+        });
+        let seeds = Seeds { rng: &seed, kaslr: kaslr_seed };
         // The tree's size does not depend on where the ramdisk is, but on whether there is one.
         let ramdisk_size = files.ramdisk.as_ref().map_or(0, |ramdisk| ramdisk.len() as u64);
         let placeholder = (ramdisk_size != 0).then_some(Region::new(0, ramdisk_size));
-        let size = device_tree(config, &files.cmdline, facts, &seed, placeholder)?.len() as u64;
+        let size = device_tree(config, &files.cmdline, facts, seeds, placeholder)?.len() as u64;
         let request = Request {
             bank: *facts.banks.first().context("a guest without memory")?,
             text_offset: files.header.text_offset,
@@ -65,7 +78,7 @@ impl Plan {
         };
         let placement = place(&request)?;
         let ramdisk = placement.initrd.map(|start| Region::new(start, ramdisk_size));
-        let tree = device_tree(config, &files.cmdline, facts, &seed, ramdisk)?;
+        let tree = device_tree(config, &files.cmdline, facts, seeds, ramdisk)?;
         Ok(Plan { placement, tree })
     }
 
@@ -114,7 +127,7 @@ fn device_tree(
     config: &GuestConfig,
     arguments: &str,
     facts: &Facts<'_>,
-    seed: &[u8],
+    seeds: Seeds<'_>,
     initrd: Option<Region>,
 ) -> Result<Vec<u8>> {
     let gic = GicVersion::from_number(facts.arch.gic_version).map_or(Gic::GUEST_V3, Gic::guest);
@@ -131,7 +144,8 @@ fn device_tree(
         memory: facts.banks,
         arguments,
         initrd,
-        seed,
+        seed: seeds.rng,
+        kaslr_seed: seeds.kaslr,
         stdout: None,
         gic,
         timer: Timer::guest(frequency),

@@ -83,6 +83,25 @@ fn the_steps_are_those_of_xens_tools() {
     assert_eq!(String::from_utf8_lossy(&slots[0].device.config), expected);
 }
 
+/// A guest's kernel finds other random bytes each time that it starts, of which no two kinds are alike.
+#[test]
+fn a_kernel_is_told_where_to_go_unless_the_file_says_otherwise() {
+    let xen = FakeXen::new();
+    let tree = |more: &str| {
+        make(&xen, &config(more)).unwrap();
+        xen.loaded.borrow()[&Gfn(0x47c00)].clone()
+    };
+    let has = |tree: &[u8], bytes: &[u8]| tree.windows(bytes.len()).any(|part| part == bytes);
+    // Asked for first, each time, are the domain's UUID and the seed of the kernel's generator.
+    for last in [0xfd, 0xfa] {
+        let tree = tree("");
+        assert!(has(&tree, b"\0kaslr-seed\0") && has(&tree, b"\0rng-seed\0"));
+        assert!(has(&tree, &[last; 8]) && has(&tree, &[last + 1; 128]));
+    }
+    let tree = tree("kaslr = false\n");
+    assert!(has(&tree, b"\0rng-seed\0") && !has(&tree, b"\0kaslr-seed\0"));
+}
+
 #[test]
 fn each_step_that_fails_leaves_nothing() {
     let config = config(DISKS);

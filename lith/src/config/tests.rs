@@ -22,6 +22,7 @@ fn little_is_needed() {
         memory: 256 << 20,
         vcpus: 1,
         sve: Sve::IfThere,
+        kaslr: true,
         devices: Devices::default(),
         autostart: false,
         on_poweroff: Action::Destroy,
@@ -41,6 +42,7 @@ fn everything_can_be_said() {
         memory = "2G"
         vcpus = 4
         sve = 256
+        kaslr = false
         on_poweroff = "preserve"
         on_reboot = "destroy"
         on_crash = "restart"
@@ -60,7 +62,7 @@ fn everything_can_be_said() {
         backend = 3
     "#;
     let config = parse(text).unwrap();
-    assert!(config.autostart);
+    assert!(config.autostart && !config.kaslr);
     assert_eq!(config.sve, Sve::Bits(256));
     assert_eq!((config.name.as_str(), config.vcpus, config.memory), ("db-1", 4, 2 << 30));
     let (kernel, ramdisk) = ("/boot/vmlinuz".into(), Some("/etc/lith/initrd.img".into()));

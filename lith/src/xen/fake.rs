@@ -29,6 +29,8 @@ pub struct FakeXen {
     pub free_pages: Cell<Option<u64>>,
     /// Whether there are blocks of 2 MiB.
     pub has_large: Cell<bool>,
+    /// How often it was asked for random bytes.
+    pub randoms: Cell<u8>,
     /// What was loaded, by frame.
     pub loaded: RefCell<BTreeMap<Gfn, Vec<u8>>>,
     /// The first vCPU's registers.
@@ -213,7 +215,9 @@ impl Devices for FakeXen {
 
 impl Xen for FakeXen {
     fn random(&self, bytes: &mut [u8]) {
-        bytes.fill(0xff);
+        let asked = self.randoms.get();
+        bytes.fill(!asked);
+        self.randoms.set(asked.wrapping_add(1));
     }
 
     fn wait(&self, time: Duration) {

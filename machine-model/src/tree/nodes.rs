@@ -38,6 +38,9 @@ pub fn chosen(spec: &Spec<'_>) -> Result<DeviceTreeNode, TreeError> {
     if !spec.seed.is_empty() {
         put(&mut chosen, "rng-seed", Bytes(spec.seed));
     }
+    if let Some(seed) = spec.kaslr_seed {
+        put(&mut chosen, "kaslr-seed", Long(seed));
+    }
     if let Some(path) = spec.stdout {
         put(&mut chosen, "stdout-path", Text(path));
     }

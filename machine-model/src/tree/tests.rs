@@ -24,6 +24,7 @@ fn spec<'a>() -> Spec<'a> {
         arguments: "console=hvc0 root=/dev/vda",
         initrd: Some(Region::new(0x4800_0000, 0x12345)),
         seed: &[7; 128],
+        kaslr_seed: Some(0x1122_3344_5566_7788),
         stdout: None,
         gic: Gic::GUEST_V3,
         timer: Timer::guest(None),
@@ -74,6 +75,7 @@ fn a_guest_finds_the_machine_of_xens_tools() {
     assert_eq!(cells(&chosen, "linux,initrd-start"), [0, 0x4800_0000]);
     assert_eq!(cells(&chosen, "linux,initrd-end"), [0, 0x4801_2345]);
     assert_eq!(value(&chosen, "rng-seed"), [7; 128]);
+    assert_eq!(cells(&chosen, "kaslr-seed"), [0x1122_3344, 0x5566_7788]);
     assert!(chosen.property("stdout-path").is_none());
 
     let cpu = node(&dtb, "/cpus/cpu@1");

@@ -62,8 +62,9 @@ impl PrivateApt {
         Ok(parse_madison(&self.apt("apt-cache", &["madison", package])?))
     }
 
-    /// Unpacks a package into `into`: the first of `candidates` (package, version) that the mirror still holds.
-    pub fn unpack_first(&self, candidates: &[(String, String)], into: &Path) -> Result<()> {
+    /// Unpacks a package into `into`: the first of `candidates` (package, version) that the mirror still holds, which is
+    /// returned.
+    pub fn unpack_first(&self, candidates: &[(String, String)], into: &Path) -> Result<(String, String)> {
         ensure(&[Need::DPKG])?;
         let mut refusals = Vec::new();
         for (package, version) in candidates {
@@ -73,7 +74,7 @@ impl PrivateApt {
                 Ok(fs::remove_file(&deb)?)
             });
             match fetched {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok((package.clone(), version.clone())),
                 Err(error) => refusals.push(format!("{error:#}")),
             }
         }
@@ -91,7 +92,7 @@ impl PrivateApt {
         if candidates.is_empty() {
             bail!("the package {package} is not offered in a fitting version.\n{WAY_OUT}");
         }
-        self.unpack_first(&candidates, into)
+        self.unpack_first(&candidates, into).map(drop)
     }
 
     /// Unpacks packages and all that they depend on into `into`, where `/bin`, `/sbin` and `/lib` are links into `/usr`, as

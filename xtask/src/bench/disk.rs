@@ -46,7 +46,7 @@ const JOBS: [(&str, &str, f64); 6] = [
 struct Round {
     /// Linux with no hypervisor, as QEMU starts it.
     alone: Run,
-    /// The same without KASLR, which a guest has not either.
+    /// The same without KASLR, as guest and driver domain are.
     fixed: Run,
     served: Run,
 }
@@ -59,13 +59,14 @@ pub fn measure(series: Series, table: &mut Table) -> Result<()> {
     let session =
         Extra { path: SESSION.into(), permissions: 0o755, data: include_bytes!("disk/session").to_vec() };
     let arguments = |console: &str| format!("console={console} quiet run=/{PROGRAM}");
+    let guest_args = format!("{} nokaslr", arguments("hvc0"));
     let files = domains::prepare(
         "bench",
         &Choice {
             kernel: &kernel.image(),
             modules: Some(&kernel.modules()),
             own_kernel: None,
-            guest_args: &arguments("hvc0"),
+            guest_args: &guest_args,
             guest_memory: GUEST_MIB,
             guest_cpus: 1,
             disks: 1,

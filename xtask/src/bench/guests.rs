@@ -15,6 +15,8 @@ pub struct Guests {
     pub init: PathBuf,
     /// A kernel that counts what traps cost, an `Image`.
     pub traps: PathBuf,
+    /// A kernel that counts what a switch of vCPUs costs, an `Image`.
+    pub switch: PathBuf,
     /// A guest's kernel that counts what forwarded accesses cost, an `Image`.
     pub forward: PathBuf,
 }
@@ -31,7 +33,11 @@ impl Guests {
             paths::write_whole(&file, &image::pack(&fs::read(cross.release_program(name))?)?.0)?;
             Ok(file)
         };
-        let (traps, forward) = (kernel("bench-traps")?, kernel("bench-forward")?);
-        Ok(Guests { init: cross.release_program("bench-init"), traps, forward })
+        Ok(Guests {
+            init: cross.release_program("bench-init"),
+            traps: kernel("bench-traps")?,
+            switch: kernel("bench-switch")?,
+            forward: kernel("bench-forward")?,
+        })
     }
 }

@@ -23,6 +23,9 @@ a run on the same commit, with the same kernels, QEMU and compiler, writes the s
   the figure is the difference for one round. It holds everything at EL2, vectors and ERET included. The same is done
   with an image that is built without I/O forwarding: what that saves of a trap is a load and a branch, as long as no
   device model serves the domain. The compiler lays out both images for itself, so that the difference can be negative.
+- *Switch*: two vCPUs of a domain yield to one another on one CPU (`max`); the figure is that for one turn, from the hypercall of
+  the one to the return into the other. Then both have used SVE, and all of it is switched. What an instruction takes on real
+  hardware depends on the length of the vectors; their number does not.
 - *Forwarded read*: a guest's kernel reads a register 1000 times that a device model answers: a program of a few lines on
   `backend`, in the control domain (Linux 6.12), on the same CPU. The figure is that for one read, from the load to
   the value, Linux and the program included. What EL2 executes of it is counted by a build that counts, from behind the
@@ -48,8 +51,8 @@ Under the hypervisor, on two CPUs, `lithd` serves the disk in a driver domain th
 out of the driver domain's cache. All machines run twice, in turn; the spread is from the least to the largest ratio of a round.
 
 QEMU gives the Linux with no hypervisor a seed for KASLR, with which arm64 Linux keeps its page tables apart from user space;
-that makes each of its system calls some ten times as long here. A guest has no such seed. So there is a second ratio, to the
-same Linux with `nokaslr`: what the hypervisor and the device model cost with all else alike. The aims are those of the first.
+that makes each of its system calls some ten times as long here. Guest and driver domain run with `nokaslr`. So there is a
+second ratio, to the same Linux with `nokaslr`: what the hypervisor and the device model cost with all else alike. The aims are those of the first.
 
 ![A guest's disk against that of a machine with no hypervisor](pictures/benchmark-disk.svg)
 

@@ -22,6 +22,7 @@ fn tree(gic: ModelGic, is_xen: bool, has_uart: bool) -> Vec<u8> {
         arguments: "ticks=3 quiet",
         initrd: None,
         seed: &[1; 16],
+        kaslr_seed: None,
         stdout: None,
         gic,
         timer: Timer::guest(Some(62_500_000)),

@@ -34,6 +34,7 @@ impl Builder<'_, '_> {
             arguments: node.kernel.arguments.as_deref().unwrap_or_default(),
             initrd: plan.initrd().map(|(start, size)| machine_model::Region::new(start.0, size)),
             seed: seed.as_ref().map_or(&[], |seed| seed.as_slice()),
+            kaslr_seed: platform.seed.kaslr(self.id),
             stdout: uart.as_deref(),
             gic: layout.controller,
             timer: tree::Timer { frequency, ..layout.timer },

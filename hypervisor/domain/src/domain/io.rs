@@ -23,6 +23,7 @@ use crate::parts::memory::frame_error;
 
 impl Domain {
     /// What the device model has answered to a vCPU's access, once. Nothing if it waited for no access.
+    #[inline]
     pub fn take_answer(&self, id: VcpuId) -> Option<u64> {
         self.io.servers.lock().take_result(id).map(|result| result.data)
     }
@@ -61,6 +62,7 @@ impl DomainRef<'_> {
     /// can get the number of this one.
     // What an access is takes as many words.
     #[allow(clippy::too_many_arguments)]
+    #[inline]
     pub(super) fn forward(
         self,
         id: VcpuId,
@@ -125,6 +127,7 @@ impl DomainRef<'_> {
     }
 
     /// A device model has sent an event for this vCPU.
+    #[inline]
     pub fn device_model_event(self, tag: ConsumerTag, id: VcpuId) {
         let outcome = self.io.servers.lock().on_response(tag, id);
         self.follow_outcome(id, outcome);
@@ -155,12 +158,14 @@ impl DomainRef<'_> {
         }
     }
 
+    #[inline]
     fn follow_outcome(self, id: VcpuId, outcome: Outcome) {
         if outcome == Outcome::Finished {
             self.end_wait(id);
         }
     }
 
+    #[inline]
     fn end_wait(self, id: VcpuId) {
         if let Some(vcpu) = self.vcpu(id) {
             vcpu.mark_answered();

@@ -36,7 +36,7 @@ const KINDS: [&str; 22] = [
 const MSI_CONTROLLERS: [&str; 2] = ["arm,gic-v3-its", "arm,gic-v2m-frame"];
 
 /// Properties of `/chosen` that speak to the hypervisor, or of what the domain has its own of.
-const CHOSEN: [&str; 9] = [
+const CHOSEN: [&str; 10] = [
     "stdout-path",
     "linux,stdout-path",
     "bootargs",
@@ -46,6 +46,7 @@ const CHOSEN: [&str; 9] = [
     "linux,initrd-start",
     "linux,initrd-end",
     "rng-seed",
+    "kaslr-seed",
 ];
 
 /// A node with this property is kept for another domain: this one must not touch it.

@@ -128,6 +128,9 @@ impl<'a> Rewriter<'_, 'a> {
         if let Some(seed) = self.platform.seed.of(DomId::CONTROL) {
             put(&mut chosen, "rng-seed", Bytes(&seed));
         }
+        if let Some(seed) = self.platform.seed.kaslr(DomId::CONTROL) {
+            put(&mut chosen, "kaslr-seed", Long(seed));
+        }
         root.add_child(chosen);
         for &bank in spec.memory {
             root.add_child(nodes::memory(style, bank)?);

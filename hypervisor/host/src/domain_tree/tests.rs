@@ -82,8 +82,10 @@ fn the_tree_describes_what_was_asked_for() {
         assert_eq!(numbers(&chosen, "linux,initrd-end"), [0, 0x5801_2345]);
         assert_eq!(bytes(&chosen, "stdout-path"), None);
         // Not the boot loader's own bytes, from which those of others could be told.
-        let own = Platform::parse(host).unwrap().seed.of(DomId::CONTROL).unwrap();
-        assert_eq!(bytes(&chosen, "rng-seed"), Some(&own[..]));
+        let seed = Platform::parse(host).unwrap().seed;
+        assert_eq!(bytes(&chosen, "rng-seed"), Some(&seed.of(DomId::CONTROL).unwrap()[..]));
+        let place = seed.kaslr(DomId::CONTROL).unwrap().to_be_bytes();
+        assert_eq!(bytes(&chosen, "kaslr-seed"), Some(&place[..]));
         assert_eq!(chosen.children().count(), 0);
 
         let hypervisor = find(&tree, "/hypervisor").unwrap();

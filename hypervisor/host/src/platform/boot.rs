@@ -39,7 +39,7 @@ pub struct Chosen {
     pub command_line: String,
     /// The first domain's command line.
     pub domain_arguments: String,
-    /// From `rng-seed`.
+    /// From `rng-seed` and `kaslr-seed`.
     pub seed: Seed,
 }
 
@@ -82,7 +82,7 @@ fn read(root: &Place<'_, '_>, place: &Place<'_, '_>) -> Result<Chosen, PlatformE
     if let Some(ramdisk) = bare_ramdisk(place, &chosen.modules) {
         chosen.add(ramdisk)?;
     }
-    chosen.seed = Seed::new(place.bytes("rng-seed"));
+    chosen.seed = Seed::new(place.bytes("rng-seed"), place.bytes("kaslr-seed"));
     Ok(chosen)
 }
 

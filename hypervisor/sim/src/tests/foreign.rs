@@ -238,7 +238,7 @@ fn the_grant_table_of_a_new_domain_is_filled_before_it_runs() {
     let (mut machine, first) = Guest::alone();
     let machine = &mut machine;
     let domain = machine.hv.create_domain(&request()).unwrap();
-    assert_eq!(acquire(machine, &first, GRANTS, &[]), (0, 64));
+    assert_eq!(acquire(machine, &first, GRANTS, &[]), (0, 4));
     assert_eq!(acquire(machine, &first, GRANTS, &[HOLE]), (0, 1));
     let grant = EntryV1 { flags: entry::PERMIT_ACCESS, domid: DomId(0), frame: 0x3_9000 };
     machine.poke(&first.domain, HOLE << 12, &grant);

@@ -16,7 +16,7 @@ use testbed::qemu::Gic;
 use system_tests::harness::{Lab, Scenario};
 
 /// Each value of each column at least twice, and the pairs that differ most in what the hypervisor does for them.
-const MATRIX: [(Gic, u32, &str, Series); 9] = [
+const MATRIX: [(Gic, u32, &str, Series); 10] = [
     (Gic::V2, 1, "cortex-a53", Series::V6_1),
     (Gic::V2, 1, "cortex-a57", Series::V6_12),
     (Gic::V2, 2, "max", Series::V6_1),
@@ -26,6 +26,7 @@ const MATRIX: [(Gic, u32, &str, Series); 9] = [
     (Gic::V3, 2, "cortex-a57", Series::V6_1),
     (Gic::V3, 4, "cortex-a72", Series::V6_1),
     (Gic::V3, 4, "max", Series::V6_12),
+    (Gic::V2, 2, "cortex-a76", Series::V7),
 ];
 
 /// The scenarios of this file.
@@ -48,6 +49,11 @@ pub fn all() -> Vec<Scenario> {
         Scenario::new("boot/spin-table", spin_table),
         Scenario::new("boot/without-psci", without_psci),
     ];
+    all.extend(
+        Series::ALL.map(|series| {
+            Scenario::new(format!("boot/newer-max-{series}"), move |lab| newer_max(lab, series))
+        }),
+    );
     all.extend(MATRIX.map(|(gic, cpus, cpu, series)| {
         let name = format!("boot/gicv{gic}-{cpus}x{cpu}-{series}");
         Scenario::new(name, move |lab| on_board(lab, gic, cpus, cpu, series))
@@ -88,6 +94,13 @@ fn on_board(lab: &Lab, gic: Gic, cpus: u32, cpu: &'static str, series: Series) -
     let mut setup = lab.linux(series)?;
     (setup.gic, setup.cpus, setup.cpu) = (gic, cpus, cpu);
     boots(lab, &setup, cpus, series)
+}
+
+/// The CPU with all that QEMU 10 has, of which the newest kernel knows the most.
+fn newer_max(lab: &Lab, series: Series) -> Result<()> {
+    let mut setup = lab.linux(series)?.option("dom0=sve");
+    (setup.newer_qemu, setup.cpu) = (true, "max");
+    boots(lab, &setup, setup.cpus, series)
 }
 
 fn gzip(lab: &Lab) -> Result<()> {

@@ -64,6 +64,7 @@ fn in_control(lab: &Lab, capabilities: u32) -> Result<()> {
     let mut shell = machine.shell()?;
     ensure!(shell.check("cat /proc/xen/capabilities")? == "control_d");
     ensure!(shell.check("nproc")? == "2");
+    shell.check("dmesg | grep 'KASLR enabled'")?;
     // The machine's devices are those of the hardware domain: virtio-mmio's slots are in its tree.
     let slots = shell.check("ls /proc/device-tree | grep -c virtio_mmio || true")?;
     ensure!((slots == "32") == (capabilities == 3), "{slots} slots");

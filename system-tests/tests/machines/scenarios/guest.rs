@@ -1,8 +1,10 @@
 //! Guests on virtio disks that lithd serves in a driver domain.
 
+mod kaslr;
 mod lith;
 pub mod own_kernel;
 mod sve;
+mod unified;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -42,6 +44,7 @@ pub fn all() -> Vec<Scenario> {
         Scenario::new("guest/disk-outlives-reboot-6.1-gicv2", |lab| {
             disk_outlives_reboot(lab, Series::V6_1, Gic::V2, 2)
         }),
+        Scenario::new("guest/newer-max-7", newer_max),
         Scenario::new("guest/qcow2", qcow2),
         Scenario::new("guest/reboots", reboots),
         Scenario::new("guest/rounds", rounds),
@@ -52,6 +55,8 @@ pub fn all() -> Vec<Scenario> {
     all.extend(lith::all());
     all.extend(own_kernel::all());
     all.extend(sve::all());
+    all.extend(kaslr::all());
+    all.extend(unified::all());
     all
 }
 
@@ -79,6 +84,15 @@ fn drivers_are_content(shell: &mut Shell) -> Result<()> {
     let warnings = shell.run("dmesg -r | grep '^<[0-4]>' | grep -iE 'vd[a-z]|blk|block|ext4|virtio|i/o'")?;
     ensure!(warnings.status == 1, "the guest's drivers warn: {}", warnings.output);
     Ok(())
+}
+
+/// All three domains have the newest kernel, on the CPU with all that QEMU 10 has.
+fn newer_max(lab: &Lab) -> Result<()> {
+    let image = root_disk(lab)?;
+    let mut setup = setup(lab, Series::V7, &image, false)?;
+    (setup.newer_qemu, setup.cpu) = (true, "max");
+    outlives_reboot(lab, &setup, Series::V7, &format!("vcpus = 2\n{}", disk("/dev/vda", "")))?;
+    check_and_remove(&image)
 }
 
 /// A guest on a raw image, which is a sound file system afterwards.

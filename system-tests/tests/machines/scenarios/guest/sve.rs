@@ -10,7 +10,10 @@ use system_tests::shell::{READY, Shell};
 
 /// The scenarios of this file.
 pub fn all() -> Vec<Scenario> {
-    vec![Scenario::new("guest/sve", run)]
+    vec![
+        Scenario::new("guest/sve", |lab| run(lab, Series::V6_12, false)),
+        Scenario::new("guest/sve-newer", |lab| run(lab, Series::V7, true)),
+    ]
 }
 
 /// Guests: name, what their files say, and the bits that their CPUs' vectors then have.
@@ -24,16 +27,18 @@ const HOLD: &str = "(guest-tests sve 10 >/tmp/sve 2>&1 &)";
 const HELD: &str = "until grep -q failed /tmp/sve; do sleep 0.5; done; cat /tmp/sve";
 
 /// Each domain has vectors of the length that it is to have, and finds in them what it has put there.
-fn run(lab: &Lab) -> Result<()> {
-    let mut setup = control_alone(lab, Series::V6_12)?.option("dom0=sve=512");
-    setup.cpu = "max";
+fn run(lab: &Lab, series: Series, newer_qemu: bool) -> Result<()> {
+    let mut setup = control_alone(lab, series)?.option("dom0=sve=512");
+    (setup.newer_qemu, setup.cpu) = (newer_qemu, "max");
+    // The newest kernel does not start in 128 MiB.
+    setup.memory_mib = 1536;
     let mut rig = Rig::start(lab, &setup)?;
     for (name, sve, _) in GUESTS {
         rig.create(
             name,
             &description("")
                 .replace("\"guest\"", &format!("\"{name}\""))
-                .replace("memory", &format!("{sve}memory")),
+                .replace("memory = \"128M\"", &format!("{sve}memory = \"192M\"")),
         )?;
         rig.at(name, |at| at.expect(READY).map(drop))?;
     }

@@ -1,21 +1,25 @@
-//! A QEMU with boards that Debian 12's own has not: that of its backports, unpacked beside the project's other packages.
+//! A QEMU with boards and CPUs that Debian 12's own has not: that of its backports, unpacked beside the project's other packages.
 
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
-use testbed::debian::PrivateApt;
-use testbed::paths;
-use testbed::process::capture;
-use testbed::qemu::PROGRAM;
+
+use super::PROGRAM;
+use crate::debian::PrivateApt;
+use crate::paths;
+use crate::process::capture;
 
 /// The oldest major version that will do.
 const OLDEST: u32 = 10;
 
-/// The start of a command line: the host's QEMU if it is new enough, else the one from Debian, fetched unless it is there.
-pub fn command() -> Result<Command> {
+/// The program, and what its command line begins with: the host's QEMU if it is new enough, else the one from Debian, fetched
+/// unless it is there.
+pub fn newer() -> Result<(PathBuf, Vec<OsString>)> {
     let own = capture(Command::new(PROGRAM).arg("--version"));
     if own.is_ok_and(|version| major(&version).is_some_and(|major| major >= OLDEST)) {
-        return Ok(Command::new(PROGRAM));
+        return Ok((PROGRAM.into(), Vec::new()));
     }
     let dir = paths::cache().join(format!("qemu-{OLDEST}"));
     paths::once(&dir, |partial| {
@@ -26,9 +30,7 @@ pub fn command() -> Result<Command> {
         }
         Ok(())
     })?;
-    let mut command = Command::new(dir.join("usr/bin").join(PROGRAM));
-    command.arg("-L").arg(dir.join("usr/share/qemu"));
-    Ok(command)
+    Ok((dir.join("usr/bin").join(PROGRAM), vec!["-L".into(), dir.join("usr/share/qemu").into()]))
 }
 
 /// The major version in QEMU's answer.
