@@ -65,9 +65,19 @@ numbers! {
         PciConfig = 2,
         /// The guest's time offset changed: x86 only.
         TimeOffset = 7,
-        /// Pages left the guest: mappings of them are to be dropped.
+        /// Pages left the guest: mappings of them are to be dropped. In Xen the data are [`ALL_STALE`], and all mappings
+        /// go. Xenolith says which pages have left, for those who look: they lie within `count` pages from `addr` on,
+        /// and their classes ([`stale_class`]) are set in the data.
         Invalidate = 8,
     }
+}
+
+/// The data of an invalidation of everything.
+pub const ALL_STALE: u64 = u64::MAX;
+
+/// The bit of the 2 MiB in which an address lies, among those that an invalidation names: the number of these 2 MiB modulo 64.
+pub const fn stale_class(address: u64) -> u64 {
+    1 << ((address >> 21) % 64)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@
 //! use std::sync::Arc;
 //! use backend::xen::slots::{Interrupt as SlotInterrupt, Slots};
 //! use backend::xen::{DeviceModel, Line, Privcmd, Server};
-//! use backend::{Interrupt, Mmio};
+//! use backend::{Interrupt, Mmio, StalePages};
 //!
 //! /// One register, in which every write is an interrupt.
 //! struct Echo {
@@ -34,7 +34,7 @@
 //!         self.line.trigger();
 //!     }
 //!     // It holds nothing of the guest's memory.
-//!     fn invalidate(&mut self) {}
+//!     fn invalidate(&mut self, _stale: &StalePages) {}
 //! }
 //!
 //! # fn main() -> Result<(), backend::Error> {
@@ -63,7 +63,7 @@ pub use error::Error;
 pub use mmio::{Mmio, VirtioMmio};
 pub use virtio::core::interrupt::Interrupt;
 pub use virtio::core::memory::GuestMemory;
-pub use virtio::core::ram::{Bank, Ram};
+pub use virtio::core::ram::{Bank, Ram, StalePages};
 pub use xenolith_abi::{DomId, Gfn, Intid, Port};
 
 #[cfg(test)]

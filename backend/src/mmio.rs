@@ -1,6 +1,7 @@
 //! A device's registers at guest physical addresses, as a carrier that is told of accesses has them.
 
 use virtio::core::device::Device;
+use virtio::core::ram::StalePages;
 use virtio::transport::mmio::Transport;
 
 /// A device's registers, as the guest reaches them.
@@ -14,9 +15,9 @@ pub trait Mmio {
     /// The guest writes.
     fn write(&mut self, address: u64, size: u8, value: u64);
 
-    /// Pages left the guest: what the device holds of its memory must be given back before this returns. The guest's
+    /// Pages left the guest: what the device holds of them must be given back before this returns. The guest's
     /// vCPU waits for that.
-    fn invalidate(&mut self);
+    fn invalidate(&mut self, stale: &StalePages);
 }
 
 /// A virtio device whose registers begin at an address.
@@ -42,7 +43,7 @@ impl<D: Device> Mmio for VirtioMmio<D> {
         self.transport.write(address.wrapping_sub(self.base), size, value);
     }
 
-    fn invalidate(&mut self) {
-        self.transport.invalidate();
+    fn invalidate(&mut self, stale: &StalePages) {
+        self.transport.invalidate(stale);
     }
 }

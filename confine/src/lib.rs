@@ -9,29 +9,40 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetStatus, Scope};
-use rustix::process::{Resource, Rlimit, setrlimit};
+use landlock::{ABI, Access, AccessFs, AccessNet, LandlockStatus, Ruleset, RulesetAttr, Scope};
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getpid, setrlimit};
 use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, set_capabilities_secure_bits};
 use rustix::thread::{Gid, Uid};
 use seccompiler::{
-    SeccompAction, SeccompCmpArgLen as ArgLen, SeccompCmpOp as Op, SeccompCondition as Condition,
+    BpfProgram, SeccompAction, SeccompCmpArgLen as ArgLen, SeccompCmpOp as Op, SeccompCondition as Condition,
     SeccompFilter, SeccompRule,
 };
 
-/// The user and group that own nothing.
+/// The user and group that own nothing. Other programs may run as them, too.
 const NOBODY: u32 = 65534;
+/// Users of processes that have one of their own: this one, plus the process's ID, of which Linux has fewer than 2^22. No user
+/// database and no container's map gives these numbers away (systemd's "Users, Groups, UIDs and GIDs": unused).
+pub const OWN_USERS: u32 = 0x7000_0000;
 
-/// Gives root up for good: other user, no groups, no capabilities and no way to get any back.
+/// The Landlock of Linux 5.19 (ABI 2), which confines every access by a path. What later ones add, the filter refuses as a
+/// system call: truncating by a path, the network, signals to others and sockets without a path.
+const LEAST_LANDLOCK: ABI = ABI::V2;
+
+/// Gives root up for good: a user and group of this process's own, no other groups, no capabilities and no way to get any
+/// back. So what Linux counts or allows by user, locked memory or signals, has nothing to do with other processes. Returns
+/// what was not to be had: without root a process stays who it is, and where a user namespace knows no such user, it becomes
+/// nobody, as others may be.
 ///
 /// Only of the calling thread, so there must be no other yet.
 ///
 /// # Errors
 /// The system refuses; the process must then end.
-pub fn give_up_root() -> Result<()> {
+pub fn give_up_root() -> Result<Option<&'static str>> {
     // Also what the kernel asks for before it takes Landlock's rules or a filter from a process without capabilities.
     rustix::thread::set_no_new_privs(true).context("cannot renounce new privileges")?;
     if !rustix::process::geteuid().is_root() {
-        return Ok(());
+        return Ok(Some("no user of its own, as it was not started by root"));
     }
     // The bounding set and the secure bits take CAP_SETPCAP, and go before the user: with the last of its user IDs that
     // is 0 a thread loses its permitted capabilities (capabilities(7)).
@@ -43,15 +54,28 @@ pub fn give_up_root() -> Result<()> {
     }
     let bits = CapabilitiesSecureBits::NO_ROOT | CapabilitiesSecureBits::NO_ROOT_LOCKED;
     set_capabilities_secure_bits(bits).context("cannot lock capabilities out")?;
-    let (user, group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
-    // The user last, for the same reason: the groups take CAP_SETGID.
     rustix::thread::set_thread_groups(&[]).context("cannot leave groups")?;
-    rustix::thread::set_thread_res_gid(group, group, group).context("cannot change the group")?;
-    rustix::thread::set_thread_res_uid(user, user, user).context("cannot change the user")?;
-    Ok(())
+    let own = OWN_USERS.saturating_add(getpid().as_raw_nonzero().get().unsigned_abs());
+    match become_user(own) {
+        Ok(()) => Ok(None),
+        // Not in the map of the user namespace (setresgid(2)).
+        Err(Errno::INVAL) => {
+            become_user(NOBODY).context("cannot change the user")?;
+            Ok(Some("no user of its own"))
+        }
+        Err(error) => Err(error).context("cannot change the user"),
+    }
 }
 
-/// Takes away every way to the file system and the network, but for what is open. Returns what was not to be had.
+/// The group of this number, and then the user: with the user goes CAP_SETGID.
+fn become_user(number: u32) -> rustix::io::Result<()> {
+    let (user, group) = (Uid::from_raw(number), Gid::from_raw(number));
+    rustix::thread::set_thread_res_gid(group, group, group)?;
+    rustix::thread::set_thread_res_uid(user, user, user)
+}
+
+/// Takes away every way to the file system and the network, but for what is open. Returns what was not to be had: Landlock,
+/// if the kernel has none, or one older than that of Linux 5.19.
 ///
 /// Of the calling thread and those that it starts.
 ///
@@ -64,11 +88,19 @@ pub fn leave_file_system() -> Result<Option<&'static str>> {
         .scope(Scope::from_all(ABI::V6))?
         .create()?
         .restrict_self()?;
-    Ok(match status.ruleset {
-        RulesetStatus::FullyEnforced => None,
-        RulesetStatus::PartiallyEnforced => Some("landlock partly"),
-        RulesetStatus::NotEnforced => Some("no landlock"),
-    })
+    Ok(missing(&status.landlock))
+}
+
+/// What a kernel with this Landlock cannot enforce of what has to be.
+fn missing(landlock: &LandlockStatus) -> Option<&'static str> {
+    match landlock {
+        LandlockStatus::Available { effective_abi, .. } if *effective_abi >= LEAST_LANDLOCK => None,
+        LandlockStatus::Available { .. } => Some("an older Landlock than that of Linux 5.19"),
+        LandlockStatus::NotEnabled => {
+            Some("no Landlock, which is off (`lsm=landlock,...` on the kernel's command line)")
+        }
+        LandlockStatus::NotImplemented => Some("no Landlock, which the kernel lacks"),
+    }
 }
 
 /// Lets this process have so many bytes of address space and so many seconds of a CPU, and no more.
@@ -84,20 +116,28 @@ pub fn limit(memory: u64, seconds: u64) -> Result<()> {
 }
 
 /// Allows all threads the system calls that work on open files takes, these `ioctl`s, and no others: those fail with `EPERM`.
+/// Signals go to this process alone.
 ///
 /// # Errors
 /// The kernel has no filters.
 pub fn filter_system_calls(ioctls: &[u64]) -> Result<()> {
-    let arch = std::env::consts::ARCH.try_into()?;
-    let filter = SeccompFilter::new(rules(ioctls)?, SeccompAction::Errno(EPERM), SeccompAction::Allow, arch)?;
-    let program: seccompiler::BpfProgram = filter.try_into()?;
+    let program = program(ioctls, getpid().as_raw_nonzero().get().unsigned_abs())?;
     seccompiler::apply_filter_all_threads(&program).context("cannot filter system calls")
 }
 
 const EPERM: u32 = libc::EPERM.unsigned_abs();
 
-fn rules(ioctls: &[u64]) -> Result<BTreeMap<i64, Vec<SeccompRule>>> {
+/// The filter of a process with this ID.
+fn program(ioctls: &[u64], process: u32) -> Result<BpfProgram> {
+    let arch = std::env::consts::ARCH.try_into()?;
+    let (refused, allowed) = (SeccompAction::Errno(EPERM), SeccompAction::Allow);
+    Ok(SeccompFilter::new(rules(ioctls, process)?, refused, allowed, arch)?.try_into()?)
+}
+
+fn rules(ioctls: &[u64], process: u32) -> Result<BTreeMap<i64, Vec<SeccompRule>>> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|&call| (call, Vec::new())).collect();
+    // A process ID is 32 bits, too. This is what `raise` and `abort` call.
+    rules.insert(libc::SYS_tgkill, vec![rule(0, ArgLen::Dword, Op::Eq, process.into())?]);
     // The kernel takes the call's number as 32 bits, so that more are not to be compared: the upper half of the
     // register may be anything.
     let ioctls = ioctls.iter().map(|&number| rule(1, ArgLen::Dword, Op::Eq, number));
@@ -168,7 +208,6 @@ const ALLOWED: &[i64] = &[
     libc::SYS_getrandom,
     libc::SYS_getpid,
     libc::SYS_gettid,
-    libc::SYS_tgkill,
     libc::SYS_exit,
     libc::SYS_exit_group,
 ];

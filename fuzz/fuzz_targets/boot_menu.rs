@@ -19,7 +19,12 @@ fuzz_target!(|file: &[u8]| {
     check(&grub::menu(&text, &variables));
     check(&extlinux::menu(&text, "/boot/extlinux"));
     let files = [("b.conf".into(), text.to_string()), (format!("{one}.conf"), format!("linux k\n{other}"))];
-    let image = bls::Unified { name: format!("{other}.efi"), path: "/x".into(), release: text.to_string(), options: one.into() };
+    let image = bls::Unified {
+        name: format!("{other}.efi"),
+        path: "/x".into(),
+        release: text.to_string(),
+        options: one.into(),
+    };
     check(&bls::menu(&files, &[image], bls::wanted(&text), &variables));
 });
 

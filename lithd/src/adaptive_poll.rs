@@ -4,11 +4,13 @@
 //! be found polling spares it, and this domain, an event and a wait each time. So the time to poll is doubled when a wait
 //! was short, and halved when a wait was so long that polling was a waste: more than one part in [`RATE`].
 //!
-//! Polling may also be what keeps the guest away, where both have to share a CPU. So a poll that found nothing makes a
-//! debt, which only time pays, [`RATE`] times as much. With too much debt there is no polling. A poll that finds something
-//! ends the debt, as then polling is worth its time.
+//! Polling may also be what keeps the guest away, where both have to share a CPU, and a guest may come back just in time to
+//! keep a CPU of this domain busy with looking for it. So every poll makes a debt, which the work that it finds pays,
+//! [`WORTH`] times as much, and otherwise only time, one part in [`RATE`]. With too much debt there is no polling.
 //!
-//! Principle: this is arithmetic on times that the caller measures, counted from any moment that stays the same.
+//! Principle: whatever the guest does, no more is polled than [`WORTH`] times the work that polling has found, a part in
+//! [`RATE`] of the time, and a bounded rest. This is arithmetic on times that the caller measures, counted from any moment
+//! that stays the same.
 
 use std::time::Duration;
 
@@ -19,8 +21,11 @@ const FIRST: Duration = Duration::from_micros(10);
 const LONGEST: Duration = Duration::from_millis(2);
 /// The debt with which there is no polling.
 const CREDIT: Duration = LONGEST.saturating_mul(2);
-/// The time that pays for one unit of polling in vain, in such units.
+/// The time that pays for one unit of polling, in such units.
 const RATE: u32 = 32;
+/// The polling that a unit of work pays which it has found. What polling spares, an event and a wait here and an interrupt
+/// that waits for a CPU, is about as much as a request is work; a guest that thinks for longer loses little by a wait.
+const WORTH: u32 = 16;
 
 /// The time, which changes with experience.
 #[derive(Debug, Default)]
@@ -38,7 +43,7 @@ impl AdaptivePoll {
 
     /// There was something to do: it was found at `found` and done by `done`.
     pub fn busy(&mut self, found: Duration, done: Duration) {
-        self.update(found.saturating_sub(self.quiet_since));
+        self.update(found.saturating_sub(self.quiet_since), done.saturating_sub(found));
         self.quiet_since = done;
     }
 
@@ -52,16 +57,18 @@ impl AdaptivePoll {
         if self.debt < CREDIT { self.span } else { Duration::ZERO }
     }
 
-    /// Learns from a time in which there was nothing to do.
-    fn update(&mut self, quiet: Duration) {
+    /// Learns from a time in which there was nothing to do, and from the work that ended it.
+    fn update(&mut self, quiet: Duration, work: Duration) {
         let limit = self.limit();
-        // Found by polling, before the wait began.
-        if quiet < limit {
-            self.debt = Duration::ZERO;
+        let is_found = quiet < limit;
+        // Of work that ended a wait, polling has found nothing. The time that has passed pays, the wait included.
+        let paid = if is_found { work.saturating_mul(WORTH) } else { Duration::ZERO };
+        self.debt =
+            self.debt.saturating_add(quiet.min(limit)).saturating_sub(paid).saturating_sub(quiet / RATE);
+        // Found before the wait began: the time to poll was right.
+        if is_found {
             return;
         }
-        // All of `limit` was polled in vain; the time that has passed, the wait included, pays.
-        self.debt = self.debt.saturating_add(limit).saturating_sub(quiet / RATE);
         // Also with too much debt to poll: the span then follows what the guest does, for when there is credit again.
         if quiet <= LONGEST {
             self.span = self.span.saturating_mul(2).clamp(FIRST, LONGEST);

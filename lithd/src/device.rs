@@ -16,12 +16,12 @@ use virtio::core::device::Device;
 use virtio::core::queue::QueueError;
 use virtio::transport::mmio::Transport;
 
-use crate::confine;
+use crate::confine::{self, Confinement};
 use crate::event_loop::{EventLoop, run as run_loop};
 use crate::job::Job;
 use crate::kinds;
 use crate::report::{Report, tell};
-use crate::stop::{StopSignal, TOLD};
+use crate::stop::{StopSignal, TOLD, is_ready};
 
 /// The guest can misuse its queues at any rate; the log hears of the first few times.
 const WARNINGS: u32 = 10;
@@ -33,8 +33,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// It cannot be served, or no more; the supervisor was told why.
-pub fn run(slot: Option<u32>, text: Option<&str>) -> Result<()> {
-    let result = serve(slot, text);
+pub fn run(slot: Option<u32>, text: Option<&str>, allow_weak: bool) -> Result<()> {
+    let result = serve(slot, text, Confinement::new(allow_weak));
     if let Err(error) = &result {
         Report::Failed(tell(error)).send();
     }
@@ -44,7 +44,7 @@ pub fn run(slot: Option<u32>, text: Option<&str>) -> Result<()> {
     }
 }
 
-fn serve(slot: Option<u32>, text: Option<&str>) -> Result<()> {
+fn serve(slot: Option<u32>, text: Option<&str>, mut confinement: Confinement) -> Result<()> {
     // First: from here on there is a server that ends in order.
     let signal = StopSignal::new().context("cannot listen to signals")?;
     let job = text.map(Job::from_text).transpose()?;
@@ -63,34 +63,34 @@ fn serve(slot: Option<u32>, text: Option<&str>) -> Result<()> {
     let mut server = Server::create(model)?;
 
     // From here on rights go. First the calls for domains other than the guest, which the open file would still make.
-    let mut lacks = Vec::new();
-    if let Err(error) = privcmd.restrict(job.guest) {
-        lacks.push(format!("privcmd not restricted ({error})"));
-    }
+    let restricted = privcmd.restrict(job.guest).map(|()| None::<&str>);
+    confinement.note(restricted.context("privcmd serves other domains too"))?;
     // Takes CAP_SYS_RESOURCE, which goes with root.
     confine::allow_locked_memory();
-    confine::give_up_root()?;
+    confinement.note(confine::give_up_root())?;
     // Before the image's header is read, and before there are other threads, which it would not hold for.
-    lacks.extend(confine::leave_file_system()?.map(str::to_owned));
-    let (device, text) = opened.start(queues).map_err(anyhow::Error::from_boxed)?;
+    confinement.note(confine::leave_file_system())?;
+    let (mut device, text) = opened.start(queues).map_err(anyhow::Error::from_boxed)?;
+    // A guest can have its device wait, for a reset say, while the loop that sees the sign to stop waits for that.
+    device.set_end(Box::new(|| is_ready(std::io::stdin().as_fd())));
     let transport = Transport::new(device, guest, line).context("cannot make the device")?;
     let mut mmio = VirtioMmio::new(job.base, transport);
     // Only now: the ring and the threads of an engine are started by calls that the filter does not let through.
-    confine::filter_system_calls()?;
-    if !lacks.is_empty() {
-        log::warn!("{}: confined with less than usual: {}", job.name, lacks.join(", "));
-    }
+    confinement.note(confine::filter_system_calls().map(|()| None::<&str>))?;
 
     // Last of all: until the guest's accesses come here, nothing that it says does.
     server.map_mmio(job.base..=last)?;
-    Report::Ready(format!("{text} to guest {}", job.guest.0)).send();
+    Report::Ready(format!("{}{text} to guest {}", confinement.weakness(), job.guest.0)).send();
     let (server, job) = (&mut server, &job);
     let mut work = Work { server, mmio: &mut mmio, job, broken: None, warnings_left: WARNINGS };
     run_loop(&mut work, [std::io::stdin().as_fd(), signal.fd()])?;
-    mmio.transport.quiesce();
     if signal.is_given() {
+        mmio.transport.quiesce();
         // Of a device whose slot is gone nobody wants to hear it.
         Report::Failed(TOLD.into()).send();
+    } else {
+        // With the slot the guest is gone, or has the device no more: its end does not wait for what it had asked for.
+        mmio.transport.abandon();
     }
     if let Some(summary) = mmio.transport.device().summary() {
         log::info!("{}: {summary}", job.name);

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod adaptive_poll;
+mod cgroup;
 mod confine;
 mod device;
 mod event_loop;
@@ -24,12 +25,14 @@ use std::process::ExitCode;
 use clap::Parser;
 use lithd::cli::{Arguments, Command};
 
+use process::Children;
+
 fn main() -> ExitCode {
     logger::start();
     let result = match Arguments::parse().command {
-        Command::Serve => serve::run(),
-        Command::Xenstore { disks } => store::run(disks),
-        Command::Device { slot, job } => device::run(slot, job.as_deref()),
+        Command::Serve { processes } => serve::run(Children::new(processes)),
+        Command::Xenstore { disks, processes } => store::run(disks, Children::new(processes)),
+        Command::Device { slot, job, processes } => device::run(slot, job.as_deref(), processes.allow_weak),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,8 +5,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{self, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use lithd::cli::Processes;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
+use crate::cgroup::{Group, Parent};
 use crate::report::Report;
 
 /// A process that is to stop and does not is killed after this: it may be waiting for a disk.
@@ -31,9 +33,17 @@ pub enum ChildEvent {
     Ended,
 }
 
+/// How devices' processes are started.
+pub struct Children {
+    processes: Processes,
+    groups: Option<Parent>,
+}
+
 /// A process.
 pub struct Child {
     process: process::Child,
+    /// Its control group, which goes with it.
+    group: Option<Group>,
     /// The write end of its standard input: it serves until this is closed.
     life: Option<ChildStdin>,
     pipe: ChildStdout,
@@ -76,18 +86,32 @@ impl ChildLog {
     }
 }
 
-impl Child {
+impl Children {
+    /// As `processes` says, each in a control group of its own where that can be had.
+    pub fn new(processes: Processes) -> Children {
+        Children { processes, groups: Parent::open() }
+    }
+
     /// Starts this program for a device that the arguments name.
     ///
     /// # Errors
     /// The system has no process to give.
-    pub fn start(arguments: &[&str]) -> io::Result<Child> {
+    pub fn start(&self, arguments: &[&str]) -> io::Result<Child> {
         // This program as it runs, also if its file was replaced by another version meanwhile.
         let mut command = Command::new("/proc/self/exe");
-        command.arg("device").args(arguments).env_clear();
-        Child::spawn(command)
+        command.arg("device").args(arguments).args(self.processes.arguments()).env_clear();
+        let mut child = Child::spawn(command)?;
+        // It serves all the same without: shares are between devices, and no part of what confines it.
+        let group = self.groups.as_ref().map(|groups| groups.take(child.id())).transpose();
+        child.group = group.unwrap_or_else(|error| {
+            log::warn!("process {} has no control group: {error}", child.id());
+            None
+        });
+        Ok(child)
     }
+}
 
+impl Child {
     /// Starts a command that behaves as a device's process.
     ///
     /// # Errors
@@ -99,6 +123,7 @@ impl Child {
         fcntl_setfl(&pipe, fcntl_getfl(&pipe)? | OFlags::NONBLOCK)?;
         Ok(Child {
             process,
+            group: None,
             life,
             pipe,
             text: Vec::new(),
@@ -148,6 +173,7 @@ impl Child {
         }
         if let Some(status) = ended {
             events.extend(self.log.end(&describe(status), self.life.is_none()));
+            self.group = None;
             events.push(ChildEvent::Ended);
         }
         events

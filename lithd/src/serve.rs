@@ -16,7 +16,7 @@ use rustix::io::Errno;
 
 use crate::kinds;
 
-use crate::process::{Child, ChildEvent};
+use crate::process::{Child, ChildEvent, Children};
 use crate::report::tell;
 use crate::stop::{StopSignal, TOLD};
 
@@ -25,11 +25,11 @@ const INTERVAL: Duration = Duration::from_millis(200);
 /// How often to look whether processes have ended that were told to.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Serves until it is stopped.
+/// Serves until it is stopped, by such processes.
 ///
 /// # Errors
 /// This is no domain of Xenolith's, or a device file is missing.
-pub fn run() -> Result<()> {
+pub fn run(processes: Children) -> Result<()> {
     let slots = Slots::new(Arc::new(Privcmd::open()?));
     ensure!(
         slots.features()? & FEATURE_SLOTS != 0,
@@ -38,7 +38,8 @@ pub fn run() -> Result<()> {
     let signal = StopSignal::new().context("cannot listen to signals")?;
     let watch = Watch::new()?;
     log::info!("serves the device slots of this domain");
-    let mut supervisor = Supervisor { slots, children: BTreeMap::new(), settled: BTreeSet::new() };
+    let (children, settled) = (BTreeMap::new(), BTreeSet::new());
+    let mut supervisor = Supervisor { slots, processes, children, settled };
     loop {
         if let Err(error) = supervisor.reconcile() {
             log::warn!("{}; tries again at the next change", tell(&error));
@@ -83,6 +84,7 @@ fn plan(slot: &Slot, running: bool, settled: &BTreeSet<u32>) -> Plan {
 
 struct Supervisor {
     slots: Slots,
+    processes: Children,
     children: BTreeMap<u32, Child>,
     /// Slots that have had their process, or that another domain serves.
     settled: BTreeSet<u32>,
@@ -122,7 +124,7 @@ impl Supervisor {
             self.settled.insert(slot.number);
             return;
         }
-        match Child::start(&["--slot", &slot.number.to_string()]) {
+        match self.processes.start(&["--slot", &slot.number.to_string()]) {
             Ok(child) => {
                 log::info!("slot {}: process {} for guest {}", slot.number, child.id(), slot.device.guest.0);
                 self.children.insert(slot.number, child);

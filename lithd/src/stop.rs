@@ -36,16 +36,29 @@ impl StopSignal {
 
     /// Whether it was given.
     pub fn is_given(&self) -> bool {
-        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let mut files = [PollFd::new(&self.0, PollFlags::IN)];
-        // What interrupts this is a signal, and perhaps one of ours: it is looked at anew where it is waited for.
-        matches!(poll(&mut files, Some(&at_once)), Ok(ready) if ready > 0)
+        is_ready(self.fd())
     }
+}
+
+/// Whether a file can be read or is closed.
+pub fn is_ready(fd: BorrowedFd<'_>) -> bool {
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut files = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+    // What interrupts this is a signal, and perhaps one of ours: it is looked at anew where it is waited for.
+    matches!(poll(&mut files, Some(&at_once)), Ok(ready) if ready > 0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pipe_that_is_closed_is_a_sign() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        assert!(!is_ready(reader.as_fd()));
+        drop(writer);
+        assert!(is_ready(reader.as_fd()));
+    }
 
     #[test]
     fn a_signal_is_heard_and_ends_nothing() {

@@ -22,6 +22,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use xenstore::{Client, Error, Event, Nodes};
 
+use crate::process::Children;
 use crate::report::tell;
 use crate::stop::{StopSignal, TOLD};
 use devices::Devices;
@@ -36,16 +37,16 @@ const DEVICES: &str = "devices";
 const PERMITS: &str = "permits";
 const RELEASES: &str = "releases";
 
-/// Serves until it is stopped.
+/// Serves until it is stopped, by such processes.
 ///
 /// # Errors
 /// There is no store, or what this domain needs is missing.
-pub fn run(disks: PathBuf) -> Result<()> {
+pub fn run(disks: PathBuf, processes: Children) -> Result<()> {
     let signal = StopSignal::new().context("cannot listen to signals")?;
     let mut store = Client::open()?;
     let own = own_domain(&mut store)?;
     let permits = Permits::open()?;
-    let devices = Devices::new(own, disks, Box::new(devices::start));
+    let devices = Devices::new(own, disks, devices::starter(processes));
     let mut supervisor = Supervisor { own, devices, permits };
     log::info!("serves the virtio disks that xenstore gives to domain {}", own.0);
     loop {

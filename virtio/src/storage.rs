@@ -24,6 +24,9 @@ mod tests;
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use rustix::io::Errno;
+
+use crate::core::device::IsOver;
 use crate::core::memory::Buffers;
 
 /// What an image says of itself.
@@ -84,6 +87,43 @@ pub enum Operation {
     },
 }
 
+/// The most bytes of a range that are zeroed before it is looked whether to go on; and of one that is given up.
+const ZEROED: u64 = 2 << 20;
+const GIVEN_UP: u64 = 64 << 20;
+
+impl Operation {
+    /// Cuts a piece off an operation on a range that may take long: first the piece, then the rest, if there is one. Pieces end
+    /// where a cluster of any image format does.
+    fn split(&self) -> (Operation, Option<Operation>) {
+        let cut = |offset: u64, len: u64, most: u64| {
+            let end = offset.saturating_add(1).checked_next_multiple_of(most).unwrap_or(u64::MAX);
+            let first = end.saturating_sub(offset).min(len);
+            (first, offset.saturating_add(first), len.saturating_sub(first))
+        };
+        match *self {
+            Operation::Discard { offset, len } => {
+                let (first, next, rest) = cut(offset, len, GIVEN_UP);
+                let rest = (rest > 0).then_some(Operation::Discard { offset: next, len: rest });
+                (Operation::Discard { offset, len: first }, rest)
+            }
+            Operation::WriteZeroes { offset, len, unmap, durable } => {
+                let (first, next, rest) = cut(offset, len, ZEROED);
+                let is_last = rest == 0;
+                let rest =
+                    (!is_last).then_some(Operation::WriteZeroes { offset: next, len: rest, unmap, durable });
+                // What is on stable storage with the last piece is so as a whole.
+                (Operation::WriteZeroes { offset, len: first, unmap, durable: durable && is_last }, rest)
+            }
+            _ => (self.clone(), None),
+        }
+    }
+}
+
+/// Why a job was not done that nobody waits for any more.
+pub fn abandoned() -> io::Error {
+    Errno::CANCELED.into()
+}
+
 /// An image whose operations return when they are done.
 pub trait Image: Send + Sync {
     /// What it says of itself; the same each time.
@@ -124,6 +164,34 @@ pub trait Image: Send + Sync {
     /// # Errors
     /// What the system says.
     fn run(&self, operation: &Operation) -> io::Result<()> {
+        self.run_while(operation, &|| true)
+    }
+
+    /// The same, in pieces, as long as it `goes_on`.
+    ///
+    /// # Errors
+    /// What the system says; [`abandoned`].
+    fn run_while(&self, operation: &Operation, goes_on: &dyn Fn() -> bool) -> io::Result<()> {
+        if matches!(operation, Operation::Read { .. } | Operation::Write { .. } | Operation::Flush) {
+            return if goes_on() { self.run_piece(operation) } else { Err(abandoned()) };
+        }
+        let mut rest = Some(operation.clone());
+        while let Some(operation) = rest {
+            if !goes_on() {
+                return Err(abandoned());
+            }
+            let (piece, others) = operation.split();
+            self.run_piece(&piece)?;
+            rest = others;
+        }
+        Ok(())
+    }
+
+    /// Does an operation as a whole.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn run_piece(&self, operation: &Operation) -> io::Result<()> {
         match *operation {
             Operation::Read { offset, ref into } => self.read(offset, into),
             Operation::Write { offset, ref from, durable } => self.write(offset, from, durable),
@@ -160,6 +228,11 @@ pub trait Engine: Send {
     /// What the image says of itself; the same each time.
     fn geometry(&self) -> Geometry;
 
+    /// Whether it can take another job without doing it where it is submitted because too many are under way.
+    fn has_room(&self) -> bool {
+        true
+    }
+
     /// Takes a job. It need not start before [`Engine::start`].
     fn submit(&mut self, job: Job);
 
@@ -171,6 +244,14 @@ pub trait Engine: Send {
 
     /// The same, and waits for at least one if any is under way.
     fn wait(&mut self, done: &mut Vec<Done>);
+
+    /// Nobody waits any more for what was submitted: what has not begun, and what is left of operations in pieces, fails
+    /// ([`abandoned`]). What the system has in hand is done as ever. All are still reported.
+    fn abandon(&mut self) {}
+
+    /// Whoever waits for it does so until `is_over` says that nobody needs it any more: then all that is under way is
+    /// abandoned.
+    fn set_end(&mut self, _is_over: IsOver) {}
 
     /// Bytes that went past the host's page cache.
     fn past_cache(&self) -> u64 {

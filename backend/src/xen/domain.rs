@@ -5,6 +5,8 @@ use xenolith_abi::Intid;
 
 use crate::xen::{DeviceModel, GuestRam};
 use crate::{Bank, Error, GuestMemory, Interrupt, Ram};
+use virtio::core::memory::Part;
+use virtio::core::ram::StalePages;
 
 /// A guest that is another domain under the hypervisor.
 pub struct Domain {
@@ -38,12 +40,12 @@ impl GuestMemory for Domain {
         self.ram.memory()
     }
 
-    fn rescan(&self) -> bool {
-        self.ram.rescan()
+    fn rescan(&self, missing: Part) -> bool {
+        self.ram.rescan(missing)
     }
 
-    fn refresh(&self) {
-        self.ram.refresh();
+    fn refresh(&self, stale: &StalePages) {
+        self.ram.refresh(stale);
     }
 }
 

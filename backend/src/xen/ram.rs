@@ -2,14 +2,18 @@
 //!
 //! A page that the guest gave up (ballooned out) is refused by the hypervisor. It becomes a hole: an access there fails
 //! and reaches nothing. It must not read as zeros, because the guest may take the page back, and nobody says so: after
-//! a failed access, [`GuestRam::rescan`] finds the holes that have become memory.
+//! a failed access, [`GuestRam::rescan`] looks whether what was missing has become memory.
 //!
-//! When pages leave the guest, all is unmapped at once, so that nothing old is kept or reached.
+//! When pages leave the guest, what was mapped in one piece with them is unmapped at once, so that nothing old is kept or
+//! reached.
+//!
+//! Principle: the guest decides how often it gives pages up and takes them back, so each costs about the same: a look is two
+//! calls at most, and a page that leaves takes along the piece that it is in, of at most one chunk.
 
 mod batch;
 mod chunk;
 
-use std::sync::atomic::AtomicUsize;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use xenolith_abi::{DomId, Gfn};
 
@@ -19,7 +23,8 @@ use crate::xen::Privcmd;
 use crate::xen::privcmd::Batch;
 use crate::{Bank, Error, Ram};
 use chunk::{Chunk, Origin};
-use virtio::core::ram::{RamError, RamRegion};
+use virtio::core::memory::Part;
+use virtio::core::ram::{RamError, RamRegion, StalePages};
 
 /// What maps pages of another domain: Xen's files, or a test.
 pub trait Foreign: Send + Sync {
@@ -38,7 +43,6 @@ impl Foreign for Privcmd {
 
 /// A guest's RAM. One value serves all threads.
 pub struct GuestRam {
-    origin: Arc<Origin>,
     chunks: Vec<Bank>,
     mapped: Mutex<MappedRam>,
 }
@@ -57,11 +61,18 @@ impl MappedRam {
         let memory = Ram::new(chunks.iter().map(region).collect::<Result<_, _>>()?)?;
         Ok(MappedRam { memory: Arc::new(memory), chunks })
     }
+}
 
-    /// Nothing is mapped of these chunks.
-    fn fresh(origin: &Arc<Origin>, chunks: &[Bank]) -> Result<MappedRam, RamError> {
-        MappedRam::of(chunks.iter().map(|&bank| Arc::new(Chunk::new(origin, bank))).collect())
-    }
+/// The address behind a bank.
+fn end_of(bank: &Bank) -> u64 {
+    bank.base.saturating_add(bank.size)
+}
+
+/// Whether these chunks, one after the other, have all of `wanted`.
+fn are_whole(chunks: &[Bank], wanted: &Range<u64>) -> bool {
+    let (Some(first), Some(last)) = (chunks.first(), chunks.last()) else { return false };
+    let is_closed = chunks.array_windows().all(|[one, next]| end_of(one) == next.base);
+    is_closed && first.base <= wanted.start && wanted.end <= end_of(last)
 }
 
 impl GuestRam {
@@ -77,11 +88,12 @@ impl GuestRam {
             return Err(unfit("is no whole number of pages"));
         }
         banks.sort_by_key(|bank| bank.base);
-        let origin = Arc::new(Origin { source, domain, mappings: AtomicUsize::new(0) });
+        let origin = Arc::new(Origin { source, domain, mappings: Arc::default() });
         let chunks = chunk::cut(&banks);
-        let mapped = MappedRam::fresh(&origin, &chunks).map_err(|_| unfit("overlaps"))?;
+        let fresh = chunks.iter().map(|&bank| Arc::new(Chunk::new(&origin, bank))).collect();
+        let mapped = MappedRam::of(fresh).map_err(|_| unfit("overlaps"))?;
         if mapped.chunks.iter().any(|chunk| !chunk.mapped().pieces.is_empty()) {
-            return Ok(GuestRam { origin, chunks, mapped: Mutex::new(mapped) });
+            return Ok(GuestRam { chunks, mapped: Mutex::new(mapped) });
         }
         let first = mapped.chunks.iter().find_map(|chunk| chunk.mapped().first_error);
         let (frame, source) = first.unwrap_or((Gfn(0), Errno::INVAL));
@@ -93,30 +105,50 @@ impl GuestRam {
         Arc::clone(&self.lock().memory)
     }
 
-    /// Gives all pages back, because the guest's have changed: at once those that no other holder of
-    /// [`GuestRam::memory`] keeps.
-    pub fn refresh(&self) {
-        // The chunks were fit to be a memory before.
-        *self.lock() = MappedRam::fresh(&self.origin, &self.chunks).unwrap_or_default();
+    /// Gives pages back that have left the guest, and the pieces in which they are mapped: at once those that no other
+    /// holder of [`GuestRam::memory`] keeps. What of them has not left is mapped again at its next use.
+    pub fn refresh(&self, stale: &StalePages) {
+        let mut mapped = self.lock();
+        let mut changed = false;
+        let without = |chunk: &Arc<Chunk>| match chunk.without(stale) {
+            Some(rest) => {
+                changed = true;
+                Arc::new(rest)
+            }
+            None => Arc::clone(chunk),
+        };
+        let chunks = mapped.chunks.iter().map(without).collect();
+        if changed {
+            // The chunks were fit to be a memory before.
+            *mapped = MappedRam::of(chunks).unwrap_or_default();
+        }
     }
 
-    /// Looks whether holes have become memory; returns whether any has. A new [`GuestRam::memory`] has it.
-    pub fn rescan(&self) -> bool {
+    /// Looks whether the first hole in a part has become memory, as far as the part reaches, by two calls of [`Foreign::map`]
+    /// at most. Returns whether it has: a new [`GuestRam::memory`] has it. A part that is not in the banks is never looked for.
+    pub fn rescan(&self, missing: Part) -> bool {
+        let Some(end) = missing.address.0.checked_add(missing.len.into()) else { return false };
+        let wanted = missing.address.0..end;
         let mut mapped = self.lock();
-        let mut found = false;
-        let again = |chunk: &Arc<Chunk>| {
-            if !chunk.has_grown() {
-                return Arc::clone(chunk);
-            }
-            found = true;
-            // A new one, as a whole: accesses may be under way in the old one, which goes with its last holder.
-            Arc::new(Chunk::new(&self.origin, chunk.bank()))
-        };
-        let chunks = mapped.chunks.iter().map(again).collect();
-        if found && let Ok(grown) = MappedRam::of(chunks) {
-            *mapped = grown;
+        let first = self.chunks.partition_point(|bank| end_of(bank) <= wanted.start);
+        let last = self.chunks.partition_point(|bank| bank.base < wanted.end);
+        if !are_whole(self.chunks.get(first..last).unwrap_or_default(), &wanted) {
+            return false;
         }
-        found
+        let chunks = mapped.chunks.iter().enumerate().skip(first).take(last.saturating_sub(first));
+        let Some((place, hole)) =
+            chunks.into_iter().find_map(|(place, chunk)| Some((place, chunk.first_hole(&wanted)?)))
+        else {
+            return false;
+        };
+        let Some(grown) = mapped.chunks.get(place).and_then(|chunk| chunk.grown(&hole)) else { return false };
+        // A new one beside the old one: accesses may be under way there, which goes with its last holder.
+        let mut chunks = mapped.chunks.clone();
+        if let Some(chunk) = chunks.get_mut(place) {
+            *chunk = Arc::new(grown);
+        }
+        *mapped = MappedRam::of(chunks).unwrap_or_default();
+        true
     }
 
     /// What of the RAM cannot be mapped, as far as anybody has touched it.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use backend::xen::dm::DeviceModel;
 use backend::xen::{Argument, Buffer, Privcmd};
-use backend::{Mmio, xen::Server};
+use backend::{Mmio, StalePages, xen::Server};
 use rustix::event::{PollFd, PollFlags, poll};
 use xenolith_abi::DomId;
 use xenolith_abi::control::Payload;
@@ -47,7 +47,7 @@ impl Mmio for Registers {
         }
     }
 
-    fn invalidate(&mut self) {}
+    fn invalidate(&mut self, _: &StalePages) {}
 }
 
 fn main() -> Result<()> {

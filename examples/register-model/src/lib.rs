@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use backend::{Interrupt, Mmio};
+use backend::{Interrupt, Mmio, StalePages};
 
 /// Bytes of the register.
 pub const SIZE: u64 = 8;
@@ -49,7 +49,7 @@ impl Mmio for Counter {
     }
 
     // It holds nothing of the guest's memory.
-    fn invalidate(&mut self) {}
+    fn invalidate(&mut self, _: &StalePages) {}
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ pub mod mmu;
 pub mod power;
 mod stage2;
 pub mod sve;
+mod system_error;
 pub mod timer;
 pub mod uart;
 
@@ -23,6 +24,7 @@ pub use idregs::{auxiliary_control, read as id_registers};
 pub use power::{halt, power_off, reset};
 pub use stage2::{HardwareTlb, Stage2, activate_stage2, deactivate_stage2, translate, trap_wait_for_event};
 pub use sve::vector_granules;
+pub use system_error::{pend_system_error, system_error_waits, take_system_error};
 pub use timer::{frequency, now, set_timer};
 pub use uart::{read_console, write_console, write_console_unlocked};
 

@@ -63,6 +63,7 @@ mod interface {
     use xenolith_isa::regs::{El1Registers, Pstate};
     use xenolith_isa::stage2::Stage2Descriptor;
     use xenolith_isa::sysreg::IdRegisters;
+    use xenolith_isa::system_error::SystemError;
     use xenolith_isa::vgic::{Fill, ListRegister};
     use xenolith_memory::p2m::Tlb;
 
@@ -108,6 +109,11 @@ mod interface {
     const SET_EXCEPTION: fn(&Taken) = context::set_exception;
     const STACK_POINTER: fn(Pstate) -> u64 = context::stack_pointer;
     const SET_STACK_POINTER: fn(Pstate, u64) = context::set_stack_pointer;
+
+    // System errors: those of the machine, and those of the vCPU on the calling CPU.
+    const TAKE_SYSTEM_ERROR: fn() -> Option<SystemError> = machine::take_system_error;
+    const SYSTEM_ERROR_WAITS: fn() -> bool = machine::system_error_waits;
+    const PEND_SYSTEM_ERROR: fn(SystemError) = machine::pend_system_error;
 
     // Physical interrupts.
     const KICK: Intid = gic::KICK;

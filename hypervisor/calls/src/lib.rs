@@ -60,7 +60,9 @@ pub fn call(caller: Caller<'_>) {
         Err(errno) => abi.set_result(errno.to_register()),
     }
     // Whoever maps the domain's memory drops the pages that have left it before the guest goes on.
-    if vcpu.vcpu().take_mapcache_stale() && vcpu.domain.on(hv).invalidate_mappings(vcpu.id) {
+    if let Some(stale) = vcpu.vcpu().take_mapcache_stale()
+        && vcpu.domain.on(hv).invalidate_mappings(vcpu.id, &stale)
+    {
         local.choose();
     }
 }

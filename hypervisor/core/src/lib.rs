@@ -5,9 +5,12 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+#[cfg(feature = "lockdep")]
+extern crate std;
 
 pub mod bug;
 pub mod cpu_mask;
+pub mod guest_index;
 pub mod intervals;
 pub mod symbols;
 pub mod sync;

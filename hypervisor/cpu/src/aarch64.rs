@@ -9,12 +9,13 @@ mod firmware;
 mod inject;
 mod interrupts;
 mod physical_timer;
+mod system_error;
 
 pub use device_access::resume;
 pub use exit::handle;
-pub use inject::system_error;
 pub use interrupts::take_all as take_interrupts;
 pub use physical_timer::due as timer_due;
+pub use system_error::{settle_system_errors, system_error, take_stray_errors};
 
 use xenolith_arch as arch;
 use xenolith_domain::cpu::Local;

@@ -23,6 +23,7 @@ use xenolith_domain::cpu::Local;
 use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
 use xenolith_domain::timers::VcpuTimers;
 use xenolith_isa::regs::GuestRegs;
+use xenolith_isa::system_error::SystemError;
 use xenolith_isa::trap::Syndrome;
 
 pub use step::step;
@@ -37,7 +38,7 @@ pub enum Event {
     /// A physical interrupt.
     Interrupt,
     /// An asynchronous error of the memory system while the guest ran.
-    SystemError(Syndrome),
+    SystemError(SystemError),
 }
 
 /// What a CPU keeps to itself.

@@ -55,11 +55,16 @@ fn handle(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: &Event) 
         vcpu.clear_suspicion();
     }
     match (event, running) {
-        (Event::Interrupt, _) => guest::take_interrupts(hv, running, local),
+        (Event::Interrupt, _) => {
+            if running.is_none() {
+                guest::take_stray_errors(local.id());
+            }
+            guest::take_interrupts(hv, running, local);
+        }
         (Event::Trap(syndrome), Some(running)) => {
             guest::handle(&mut Exit { hv, vcpu: running, local, regs: frame }, syndrome)
         }
-        (Event::SystemError(syndrome), Some(running)) => guest::system_error(running, frame, syndrome),
+        (Event::SystemError(error), Some(running)) => guest::system_error(running, *error),
         // A CPU that starts has only to choose, and without a vCPU nothing traps.
         (Event::Start | Event::Trap(_) | Event::SystemError(_), _) => (),
     }

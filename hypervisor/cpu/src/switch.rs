@@ -41,6 +41,7 @@ pub fn choose(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs) {
 
 /// Has this CPU run `unit`, or nothing, in place of what it runs.
 fn change(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, unit: Option<UnitId>, now: u64) {
+    guest::settle_system_errors(hv, cpu.id, cpu.running.as_ref());
     let old = cpu.running.take();
     let old = old.as_ref().map(|old| (old, old.vcpu()));
     if let Some((old, vcpu)) = old {

@@ -22,21 +22,25 @@ impl Local {
     }
 
     /// The CPU's number.
+    #[inline]
     pub fn id(&self) -> CpuId {
         self.id
     }
 
     /// Has the CPU reschedule before it enters a guest.
+    #[inline]
     pub fn choose(&mut self) {
         self.choose = true;
     }
 
     /// Whether the CPU is to reschedule before it enters a guest.
+    #[inline]
     pub fn is_to_choose(&self) -> bool {
         self.choose
     }
 
     /// Clears the mark: the CPU reschedules now.
+    #[inline]
     pub fn begin_choice(&mut self) {
         self.choose = false;
     }
@@ -47,11 +51,13 @@ impl Local {
     }
 
     /// When the first timer on this CPU is due, as a counter value.
+    #[inline]
     pub fn next_timer(&self) -> Option<u64> {
         self.timers.next()
     }
 
     /// Takes a timer on this CPU that is due at `now`.
+    #[inline]
     pub fn take_due(&mut self, now: u64) -> Option<crate::timers::VcpuTimer> {
         self.timers.take(now)
     }

@@ -56,7 +56,8 @@ impl Hypervisor {
                 if domain.is_dead() { ", is being taken apart" } else { "" },
             );
         }
-        log::info!("free: {} of {} pages", self.frames.free_frames(), self.frames.total());
+        let (free, promised) = (self.frames.available_frames(), self.frames.promised_frames());
+        log::info!("free: {free} of {} pages; {promised} promised to domains", self.frames.total());
     }
 
     fn show_vcpus(&self) {

@@ -26,7 +26,7 @@ mod uart;
 mod warn_ratelimited;
 
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32};
+use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64};
 
 use crate::arch::DomainArch;
 use crate::parts::addresses::Addresses;
@@ -40,6 +40,7 @@ use crate::parts::permits::Permits;
 use crate::parts::teardown::Teardown;
 use crate::parts::watchdogs::Watchdogs;
 use crate::vcpu::Vcpu;
+use xenolith_core::guest_index::GuestIndex;
 use xenolith_core::sync::{Mutex, Once};
 use xenolith_core::types::{DomId, VcpuId};
 use xenolith_memory::frames::FrameRef;
@@ -115,11 +116,13 @@ pub struct Domain {
     /// Frames that it has freed and others still hold references to. It is below zero for a moment when the last reference
     /// to a frame is dropped before the frame has been counted.
     pub(crate) lingering: AtomicI64,
+    /// Pages that it was promised for what it makes the hypervisor keep, without the frames that its grant table has by now.
+    pub(crate) promised: AtomicU64,
 }
 
 impl Domain {
     /// One of its vCPUs.
     pub fn vcpu(&self, id: VcpuId) -> Option<&Vcpu> {
-        self.vcpus.get(usize::from(id.0))
+        GuestIndex::from(id).of(&self.vcpus)
     }
 }

@@ -13,6 +13,7 @@ use crate::domain::Domain;
 use crate::timers::VcpuTimers;
 use crate::vcpu::Vcpu;
 use xenolith_arch as arch;
+use xenolith_core::guest_index::GuestIndex;
 use xenolith_core::sync::{Mutex, RwLock};
 use xenolith_core::types::{CpuId, DomId, Intid, VcpuId};
 use xenolith_host::command_line::Options;
@@ -259,7 +260,10 @@ impl Hypervisor {
             match zombies.get_mut(index).and_then(Arc::get_mut) {
                 Some(domain) => {
                     end(domain);
-                    zombies.swap_remove(index);
+                    let promised = *domain.promised.get_mut();
+                    // First the domain, and with it all that it still has of its promise.
+                    drop(zombies.swap_remove(index));
+                    self.frames.end_promise(promised);
                 }
                 None => index += 1,
             }
@@ -275,7 +279,7 @@ impl Hypervisor {
             routes.try_reserve(more).map_err(|_| Errno::ENOMEM)?;
             routes.resize(index + 1, None);
         }
-        if let Some(route) = routes.get_mut(index) {
+        if let Some(route) = GuestIndex::from(index).of_mut(&mut routes) {
             *route = Some(to);
         }
         Ok(())
@@ -296,7 +300,7 @@ impl Hypervisor {
     pub fn move_interrupt(&self, intid: Intid, from: DomId, to: DomId) -> bool {
         let Some(index) = route_index(intid) else { return false };
         let mut routes = self.routes.write();
-        match routes.get_mut(index) {
+        match GuestIndex::from(index).of_mut(&mut routes) {
             Some(route) if *route == Some(from) => {
                 silence_interrupt(intid);
                 *route = Some(to);
@@ -318,7 +322,7 @@ impl Hypervisor {
     /// The domain that a shared interrupt belongs to.
     #[inline]
     pub fn owner_of_interrupt(&self, intid: Intid) -> Option<DomId> {
-        self.routes.read().get(route_index(intid)?).copied().flatten()
+        GuestIndex::from(route_index(intid)?).of(&self.routes.read()).copied().flatten()
     }
 
     /// Makes CPUs reschedule. The calling CPU does so before it enters a guest or sleeps, and a CPU that busy-polls does so at
@@ -359,17 +363,20 @@ impl Hypervisor {
     }
 
     /// Whether the calling CPU was kicked without an interrupt, and has not rescheduled since.
+    #[inline]
     pub fn is_kicked(&self, own: CpuId) -> bool {
         CpuMask(self.kicks.load(Ordering::SeqCst)).contains(own)
     }
 
     /// Clears the calling CPU's kick before it reschedules. Sequentially consistent, so that the scheduler's state as it was
     /// when the kick was sent is seen by what follows.
+    #[inline]
     pub fn take_kick(&self, own: CpuId) {
         self.kicks.fetch_and(!CpuMask::one(own).0, Ordering::SeqCst);
     }
 
     /// Makes a vCPU that sleeps runnable.
+    #[inline]
     pub fn wake(&self, unit: UnitId) {
         self.kick(self.scheduler.wake(unit, arch::now()));
     }

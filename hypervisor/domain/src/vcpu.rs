@@ -7,6 +7,7 @@ use crate::parts::runstate::RunstateArea;
 use xenolith_abi::Errno;
 use xenolith_core::sync::Mutex;
 use xenolith_core::types::VcpuId;
+use xenolith_memory::stale::StalePages;
 use xenolith_policy::sched::UnitId;
 
 /// The registers of a vCPU while no CPU holds them.
@@ -55,6 +56,8 @@ pub struct Vcpu {
     pub access: Mutex<Option<DeviceAccess>>,
     /// The mapcache-invalidate flag ([`Vcpu::take_mapcache_stale`]).
     mapcache_stale: AtomicBool,
+    /// The pages for which it is set.
+    stale_pages: Mutex<Option<StalePages>>,
     pending: AtomicU8,
 }
 
@@ -113,6 +116,7 @@ impl Vcpu {
             suspect_regs: Mutex::default(),
             access: Mutex::new(None),
             mapcache_stale: AtomicBool::new(false),
+            stale_pages: Mutex::new(None),
             pending: AtomicU8::new(PendingWork::INTERRUPTS.0),
         })
     }
@@ -170,16 +174,27 @@ impl Vcpu {
         self.polling.load(Ordering::Relaxed) && (1..=now).contains(&self.poll_until.load(Ordering::Relaxed))
     }
 
-    /// Sets the mapcache-invalidate flag: a RAM page has left the p2m.
-    pub fn mark_mapcache_stale(&self) {
+    /// Sets the mapcache-invalidate flag for a page: it was RAM, and has left the p2m.
+    pub fn mark_mapcache_stale(&self, page: StalePages) {
+        let mut pages = self.stale_pages.lock();
+        *pages = Some(pages.map_or(page, |pages| pages.and(page)));
         self.mapcache_stale.store(true, Ordering::Release);
     }
 
-    /// Tests and clears the mapcache-invalidate flag, set when a RAM page leaves the p2m. The vCPU stays paused until every
-    /// ioreq server has acknowledged that it has dropped its mappings.
-    pub fn take_mapcache_stale(&self) -> bool {
+    /// Tests and clears the mapcache-invalidate flag, set when a RAM page leaves the p2m, and says for which pages it was set.
+    /// The vCPU stays paused until every ioreq server has acknowledged that it has dropped its mappings.
+    #[inline]
+    pub fn take_mapcache_stale(&self) -> Option<StalePages> {
         // A plain load keeps calls that take nothing away free of atomic writes.
-        self.mapcache_stale.load(Ordering::Acquire) && self.mapcache_stale.swap(false, Ordering::AcqRel)
+        if self.mapcache_stale.load(Ordering::Acquire) { self.take_stale_pages() } else { None }
+    }
+
+    #[cold]
+    fn take_stale_pages(&self) -> Option<StalePages> {
+        let mut pages = self.stale_pages.lock();
+        // Under the lock: a page that is added from here on sets it anew.
+        self.mapcache_stale.store(false, Ordering::Release);
+        pages.take()
     }
 
     /// Whether it is off and its last registers have left the CPU, so that it can be started anew.

@@ -1,8 +1,9 @@
 //! The heap of the hypervisor: a small arena in the image's zeroed part for the first steps, then as much RAM as the
 //! number of CPUs asks for, and more of it when domains need it.
 //!
-//! It holds what describes domains and CPUs. Whatever grows at a guest's wish asks with fallible calls and has a limit
-//! of its own, so what the heap takes is bounded by the domains that the control domain makes.
+//! It holds what describes domains and CPUs. What grows at a guest's wish is not in it: those are pages that were promised to
+//! the domain when it was made (`xenolith_memory::pieces`). So what the heap takes is bounded by the domains that the control
+//! domain makes, and what it has them serve.
 
 use core::alloc::Layout;
 use core::cell::UnsafeCell;
@@ -89,7 +90,8 @@ pub unsafe fn grow(start: Pa, bytes: u64) {
     let _ = unsafe { HEAP.lock().claim(start.0 as *mut u8, bytes as usize) };
 }
 
-/// Lets the heap take more from `frames` when it is full.
+/// Lets the heap take more from `frames` when it is full, and domains what they were promised.
 pub fn grow_on_demand(frames: &'static Frames) {
+    xenolith_memory::pieces::take_from(frames);
     FRAMES.call_once(|| frames);
 }

@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use xenolith_core::symbols::Symbols;
 use xenolith_domain::console::emergency;
+use xenolith_isa::regs::Pstate;
 
 /// What `vectors.rs` saves when EL2 itself takes an exception, and restores if it goes on.
 #[repr(C)]
@@ -14,6 +15,14 @@ pub struct Frame {
     pub elr: u64,
     spsr: u64,
     sp: u64,
+}
+
+impl Frame {
+    /// Goes on there, with system errors masked, as they are wherever EL2 does not let one in.
+    pub fn resume_at(&mut self, pc: u64) {
+        self.elr = pc;
+        self.spsr |= Pstate::A;
+    }
 }
 
 /// Whether a panic resets the machine; otherwise it halts.

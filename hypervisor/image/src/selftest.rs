@@ -2,17 +2,21 @@
 //! what the hypervisor relies on of the hardware.
 
 use core::hint::black_box;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use xenolith_arch::aarch64::{gic, mmu};
-use xenolith_core::types::{CpuId, Intid};
+use xenolith_core::types::{CpuId, DomId, Intid, VcpuId};
+use xenolith_domain::hypervisor::Hypervisor;
+use xenolith_isa::system_error::SystemError;
 
 /// A test's name on the command line, and what it does. Faults do not return.
-const TESTS: [(&str, fn()); 5] = [
+const TESTS: [(&str, fn()); 6] = [
     ("panic", || panic!("asked for by test=panic")),
     ("stack-overflow", || overflow_stack(0)),
     ("write-code", write_code),
     ("read-nothing", read_nothing),
     ("reroute", reroute),
+    ("system-error", || SYSTEM_ERROR.store(true, Ordering::Relaxed)),
 ];
 
 /// Runs a test by name; names that mean nothing are told, with those that do.
@@ -79,4 +83,23 @@ fn reroute() {
         line.0
     );
     log::warn!("test=reroute: interrupt {} followed its route", line.0);
+}
+
+/// The first domain is to begin with a system error.
+static SYSTEM_ERROR: AtomicBool = AtomicBool::new(false);
+
+/// Does what a test is about that needs a domain; no guest has run on this CPU yet.
+pub fn before_guests(hv: &Hypervisor) {
+    if SYSTEM_ERROR.swap(false, Ordering::Relaxed)
+        && let Some(domain) = hv.domain(DomId::CONTROL)
+        && let Some(vcpu) = domain.vcpu(VcpuId(0))
+    {
+        let mut saved = vcpu.saved.lock();
+        assert!(!saved.loaded, "test=system-error: another CPU was faster; give the machine one CPU");
+        saved.context.load();
+        // A store that a device has refused, as a CPU with RAS reports it.
+        xenolith_arch::pend_system_error(SystemError::of_syndrome(0xbe00_0011));
+        saved.context.save();
+        log::warn!("test=system-error: one waits for {}", vcpu.id);
+    }
 }

@@ -4,6 +4,7 @@ use arm_sysregs::el2::registers::{CptrEl2, HcrEl2, MdcrEl2};
 use xenolith_arch::aarch64::exception_table;
 use xenolith_cpu::{self as run, Event};
 use xenolith_isa::regs::GuestRegs;
+use xenolith_isa::system_error::SystemError;
 use xenolith_isa::trap::Syndrome;
 
 use xenolith_hw::isb;
@@ -56,6 +57,7 @@ pub fn enable_interrupts() {
 
 /// Every trap from a guest comes here, and the first entry too. On return `frame` holds what runs next.
 pub extern "C" fn from_guest(frame: &mut GuestRegs, kind: u64) {
+    let hv = crate::hypervisor::get();
     let event = match kind {
         SYNCHRONOUS => Event::Trap(Syndrome {
             esr: read_sysreg!("esr_el2"),
@@ -63,21 +65,25 @@ pub extern "C" fn from_guest(frame: &mut GuestRegs, kind: u64) {
             hpfar: read_sysreg!("hpfar_el2"),
         }),
         INTERRUPT => Event::Interrupt,
-        SERROR => Event::SystemError(Syndrome::of_system_error(read_sysreg!("esr_el2"))),
-        _ => Event::Start,
+        SERROR => Event::SystemError(SystemError::of_syndrome(read_sysreg!("esr_el2"))),
+        _ => {
+            crate::selftest::before_guests(hv);
+            Event::Start
+        }
     };
     // SAFETY: the vectors enter here from a guest only, never nested.
     let state = unsafe { percpu::run_state() };
-    run::run(crate::hypervisor::get(), state, frame, event);
+    run::run(hv, state, frame, event);
 }
 
 /// Every exception that EL2 itself takes comes here. It returns if the instruction has a fix-up, with that as the frame's
 /// ELR.
 pub extern "C" fn from_el2(frame: &mut Frame, vector: u64) {
-    /// The vector of a synchronous exception on the stack in use.
+    /// The vectors of a synchronous exception and of a system error on the stack in use.
     const SYNCHRONOUS: u64 = 4;
+    const SYSTEM_ERROR: u64 = 7;
     match exception_table::fixup(frame.elr) {
-        Some(fixup) if vector == SYNCHRONOUS => frame.elr = fixup,
+        Some(fixup) if matches!(vector, SYNCHRONOUS | SYSTEM_ERROR) => frame.resume_at(fixup),
         _ => panic::fatal(frame, vector),
     }
 }

@@ -20,6 +20,7 @@ mod area;
 mod audit;
 mod buddy;
 mod entry;
+mod promise;
 mod reference;
 mod scrub;
 mod search;
@@ -31,6 +32,7 @@ mod tests;
 pub use area::{ABOVE_4_GIB, Area, LOW_PIECES};
 pub use audit::{Census, Inconsistent};
 pub use entry::{FrameState, Used};
+pub use promise::Short;
 pub use reference::FrameRef;
 pub use scrub::{Scrub, ScrubCursor, ZeroAndClean};
 pub use search::Search;
@@ -177,7 +179,7 @@ impl Frames {
     }
 
     /// Takes 2^order frames, aligned to their number, for `owner`. Each gets one reference, the owner's allocation.
-    /// `None` when there is no such block free, and for [`Kind::Table`], which [`Self::alloc_table`] is for.
+    /// `None` when there is no such block free that was not promised, and for [`Kind::Table`], which [`Self::alloc_table`] is for.
     pub fn alloc(&self, order: u8, owner: DomId, kind: Kind, content: Content) -> Option<Mfn> {
         self.alloc_in(0..u64::MAX, order, owner, kind, content)
     }
@@ -383,5 +385,54 @@ impl Frames {
     /// How many frames are free, those that are being wiped for whoever gets them next among them.
     pub fn free_frames(&self) -> u64 {
         self.buddy.lock().free_frames()
+    }
+
+    /// How many of the free frames were promised.
+    pub fn promised_frames(&self) -> u64 {
+        self.buddy.lock().promised_frames()
+    }
+
+    /// How many of the free frames can be had by anybody: the others were promised.
+    pub fn available_frames(&self) -> u64 {
+        self.buddy.lock().available_frames()
+    }
+
+    /// Promises frames: so many stay free for [`Self::alloc_promised`] and [`Self::spend_promised`], whatever else is
+    /// allocated meanwhile. After an error nothing has changed.
+    pub fn promise(&self, pages: u64) -> Result<(), Short> {
+        self.buddy.lock().promise(pages)
+    }
+
+    /// Ends a promise, or what is left of it after some of it was spent. All that was taken of it is back.
+    pub fn end_promise(&self, pages: u64) {
+        self.buddy.lock().end_promise(pages);
+    }
+
+    /// Takes a frame that was promised, for the hypervisor itself. `None`: all that was promised is taken.
+    pub fn alloc_promised(&self) -> Option<Mfn> {
+        let first = self.buddy.lock().take_promised(false)?;
+        self.hand_out(FrameRange { first, pages: 1 }, DomId::XEN, Kind::Hypervisor, Content::Any);
+        Some(first)
+    }
+
+    /// Takes a frame that was promised, zeroed, for `owner` and for domains to map. The promise is one less: the frame goes
+    /// back as others do.
+    pub fn spend_promised(&self, owner: DomId) -> Option<Mfn> {
+        let first = self.buddy.lock().take_promised(true)?;
+        self.hand_out(FrameRange { first, pages: 1 }, owner, Kind::Shared, Content::Zeroed);
+        Some(first)
+    }
+
+    /// Gives a frame back that [`Self::alloc_promised`] took. It is wiped when somebody else gets it, and not now: a domain
+    /// that ends gives back thousands at once.
+    pub fn free_promised(&self, mfn: Mfn) {
+        let is_own = |used: Used| used.owner == DomId::XEN && used.kind == Kind::Hypervisor;
+        match self.entry(mfn) {
+            Ok(entry) if matches!(entry.state(), FrameState::Used(used) if is_own(used)) => {
+                entry.set(FrameState::Free { dirty: true });
+                self.buddy.lock().give_promised(mfn);
+            }
+            _ => bug!("{mfn} is no frame of the hypervisor"),
+        }
     }
 }

@@ -17,4 +17,7 @@ mod map_kind;
 #[forbid(unsafe_code)]
 pub mod p2m;
 pub mod page;
+pub mod pieces;
+#[forbid(unsafe_code)]
+pub mod stale;
 pub mod table;

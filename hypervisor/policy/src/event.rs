@@ -86,6 +86,8 @@ pub struct EventChannels<F> {
     shared_info: Page,
     infos: VcpuInfos<F>,
     form: Form<F>,
+    /// The queues of the FIFO form while it is not in use: a guest that changes to it allocates nothing.
+    spare: Option<Fifo<F>>,
     pollers: Pollers,
     /// The number of the next connection.
     next_link: u64,
@@ -93,6 +95,11 @@ pub struct EventChannels<F> {
 }
 
 impl<F: SharedFrame> EventChannels<F> {
+    /// Pages that the ports up to `max_port` can come to take.
+    pub const fn pages(max_port: u32) -> u64 {
+        PortTable::pages(most_ports(max_port))
+    }
+
     /// The channels of a domain with this many vCPUs, none of them in use, in the 2-level form.
     ///
     /// Ports up to `max_port` may be made, as far as the form in use has them. The owner of `shared_info` keeps the
@@ -110,11 +117,12 @@ impl<F: SharedFrame> EventChannels<F> {
             domain,
             vcpus,
             max_port,
-            ports: PortTable::default(),
+            ports: PortTable::new(most_ports(max_port))?,
             virqs,
             shared_info,
             infos: VcpuInfos::new(shared_info, vcpus)?,
             form: Form::TwoLevel(TwoLevel::new(shared_info)),
+            spare: Some(Fifo::new(vcpus)?),
             pollers: Pollers::new(vcpus)?,
             next_link: 0,
             closing: teardown::Progress::default(),
@@ -164,6 +172,12 @@ impl<F: SharedFrame> EventChannels<F> {
     fn guests_mut(&mut self, port: Port) -> Result<&mut Channel, Errno> {
         self.ports.get_mut(port).filter(|channel| channel.is_guests()).ok_or(Errno::EINVAL)
     }
+}
+
+/// How many ports there can be, port 0 included, when the highest is this one.
+const fn most_ports(max_port: u32) -> u32 {
+    let ports = max_port.saturating_add(1);
+    if ports < fifo_abi::PORTS { ports } else { fifo_abi::PORTS }
 }
 
 /// Makes what was written before visible before anything is read after. An event is lost when we find a bit set and

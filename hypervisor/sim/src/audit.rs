@@ -152,6 +152,7 @@ impl Machine {
             tables += u64::from(used.kind == Kind::Table);
             lingering += u64::from(!used.allocated);
         }
+        let memory = domain.memory.lock();
         let grants = domain.grants.lock();
         let held = u64::from(grants.size().0) + u64::from(grants.in_use());
         let held = held + domain.events.lock().held_frames() as u64 + u64::from(!domain.is_dead());
@@ -162,7 +163,6 @@ impl Machine {
         if found != expected + held {
             return Err(Imbalance::Leak(domain.id, found, expected + held));
         }
-        let memory = domain.memory.lock();
         if pages != memory.pages {
             return Err(Imbalance::Charge(domain.id, pages, memory.pages));
         }

@@ -14,6 +14,7 @@ use xenolith_arch::sim;
 use xenolith_core::types::{CpuId, DomId, Gfn, Gva, Ipa, PAGE_SIZE};
 use xenolith_cpu::Event;
 use xenolith_domain::domain::Domain;
+use xenolith_isa::system_error::SystemError;
 use xenolith_isa::trap::Syndrome;
 
 use super::{DISTRIBUTOR, EVENT_PPI, Machine, Plan, REDISTRIBUTORS};
@@ -185,7 +186,9 @@ pub fn play(bytes: &[u8]) {
             },
         );
     if shape & 4 != 0 {
-        wake_interrupt_controllers(&mut machine);
+        for cpu in 0..2 {
+            wake_interrupt_controller(&mut machine, cpu);
+        }
     }
     if shape & 8 != 0 {
         attackers.iter().for_each(|attacker| attacker.grant(&machine));
@@ -204,13 +207,11 @@ pub fn play(bytes: &[u8]) {
     }
 }
 
-/// As Linux does at boot: groups, events and timer enabled.
-fn wake_interrupt_controllers(machine: &mut Machine) {
-    for cpu in 0..2 {
-        machine.store(cpu, DISTRIBUTOR, 4, 0x12);
-        let enable = REDISTRIBUTORS + 0x1_0100;
-        machine.store(cpu, enable, 4, 1 << EVENT_PPI.0 | 1 << sim::gic::GUEST_TIMER.0 | 0xffff);
-    }
+/// As Linux does at boot, on a CPU: groups, events and timer enabled.
+pub(super) fn wake_interrupt_controller(machine: &mut Machine, cpu: u16) {
+    machine.store(cpu, DISTRIBUTOR, 4, 0x12);
+    let enable = REDISTRIBUTORS + 0x1_0100;
+    machine.store(cpu, enable, 4, 1 << EVENT_PPI.0 | 1 << sim::gic::GUEST_TIMER.0 | 0xffff);
 }
 
 fn step(machine: &mut Machine, attackers: &[Attacker], bytes: &mut Bytes<'_>) {
@@ -277,7 +278,7 @@ fn step(machine: &mut Machine, attackers: &[Attacker], bytes: &mut Bytes<'_>) {
             }
         }
         _ => {
-            machine.event(cpu, Event::SystemError(Syndrome::of_system_error(bytes.word())));
+            machine.event(cpu, Event::SystemError(SystemError::of_syndrome(bytes.word())));
         }
     }
 }

@@ -80,7 +80,7 @@ fn sysctl(bytes: &mut Bytes<'_>) -> Sysctl {
 fn creation(bytes: &mut Bytes<'_>) -> Payload {
     let mut words = [0_u32; 32];
     words[5] = create_flag::HVM | create_flag::HAP;
-    (words[7], words[8], words[9], words[10], words[11]) = (1 + bytes.below(3) as u32, 1023, u32::MAX, 64, 1);
+    (words[7], words[8], words[9], words[10], words[11]) = (1 + bytes.below(3) as u32, 1023, 4, 64, 1);
     for _ in 0..bytes.below(3) {
         words[bytes.below(20) as usize] = bytes.below(256) as u32;
     }

@@ -16,6 +16,8 @@ struct Sum {
     seen: u32,
     /// Time spent looking for others.
     wasted: Duration,
+    /// Time spent looking for those that were seen.
+    looked: Duration,
     total: Duration,
 }
 
@@ -26,8 +28,22 @@ impl Sum {
     }
 }
 
-/// A guest visits, each time as long after the last visit as `quiet` says, which hears how long it is looked for.
-fn visit(adaptive: &mut AdaptivePoll, visits: u32, mut quiet: impl FnMut(Duration) -> Duration) -> Sum {
+/// The work of a request that a guest sends soon after the last one.
+const WORK: Duration = Duration::from_micros(70);
+
+/// A guest visits, each time as long after the last visit as `quiet` says, which hears how long it is looked for. It brings a
+/// request.
+fn visit(adaptive: &mut AdaptivePoll, visits: u32, quiet: impl FnMut(Duration) -> Duration) -> Sum {
+    visit_with(adaptive, visits, WORK, quiet)
+}
+
+/// The same, with so much work each time.
+fn visit_with(
+    adaptive: &mut AdaptivePoll,
+    visits: u32,
+    work: Duration,
+    mut quiet: impl FnMut(Duration) -> Duration,
+) -> Sum {
     let mut sum = Sum::default();
     let mut now = adaptive.quiet_since;
     for _ in 0..visits {
@@ -36,14 +52,15 @@ fn visit(adaptive: &mut AdaptivePoll, visits: u32, mut quiet: impl FnMut(Duratio
         assert_eq!(adaptive.is_over(now + quiet), quiet >= limit);
         if quiet < limit {
             sum.seen += 1;
+            sum.looked += quiet;
         } else {
             sum.wasted += limit;
         }
         now += quiet;
         sum.total += quiet;
         sum.visits += 1;
-        adaptive.busy(now, now + micros(3));
-        now += micros(3);
+        adaptive.busy(now, now + work);
+        now += work;
     }
     sum
 }
@@ -62,7 +79,7 @@ fn chance() -> impl FnMut() -> f64 {
 fn it_looks_long_for_a_busy_guest_and_hardly_for_a_quiet_one() {
     let mut adaptive = AdaptivePoll::new(Duration::ZERO);
     assert_eq!(adaptive.limit(), Duration::ZERO);
-    visit(&mut adaptive, 20, |_| LONGEST - micros(1));
+    visit_with(&mut adaptive, 20, micros(200), |_| LONGEST - micros(1));
     assert_eq!(adaptive.limit(), LONGEST);
     visit(&mut adaptive, 20, |_| LONGEST + micros(1));
     assert!(adaptive.span <= LONGEST / RATE + micros(1), "{adaptive:?}");
@@ -96,6 +113,20 @@ fn a_guest_that_comes_back_within_a_millisecond_is_seen_nearly_always() {
     // With a longer pause now and then.
     let sum = visit(&mut adaptive, 10_000, |_| micros(if chance() < 0.01 { 20_000 } else { 700 }));
     assert!(sum.seen > sum.visits * 97 / 100, "{sum:?}");
+}
+
+/// A guest that writes to a register every now and then, just before the end of each look.
+#[test]
+fn a_guest_that_gives_little_work_is_not_looked_for_all_the_time() {
+    for every in [200, 500, 1000, 1900, 1999] {
+        let work = micros(3);
+        let sum = visit_with(&mut AdaptivePoll::new(Duration::ZERO), 50_000, work, |_| micros(every));
+        let looked = sum.looked + sum.wasted;
+        let share = looked.as_nanos() * 100 / sum.total.as_nanos();
+        // What the work is worth, and a thirty-second part.
+        let worth = 48 * 100 / u128::from(every) + 100 / 32;
+        assert!(share <= worth + 1, "every {every} us: {share} per cent of a CPU: {sum:?}");
+    }
 }
 
 #[test]
@@ -144,7 +175,7 @@ fn short_steps_between_long_waits_are_seen_for_little() {
 
 proptest! {
     #[test]
-    fn waste_is_paid_by_time_or_by_what_was_seen(
+    fn looking_is_paid_by_time_or_by_the_work_that_was_found(
         visits in proptest::collection::vec((any::<bool>(), 0..5000_u64), 0..500),
     ) {
         let mut visits = visits.into_iter();
@@ -154,6 +185,7 @@ proptest! {
             micros(time) + if after { limit } else { Duration::ZERO }
         });
         let most = CREDIT + LONGEST;
-        prop_assert!(sum.wasted <= sum.total / RATE + most * (sum.seen + 1) + micros(1), "{:?}", sum);
+        let paid = sum.total / RATE + WORK * WORTH * sum.seen;
+        prop_assert!(sum.wasted + sum.looked <= paid + most + micros(1), "{:?}", sum);
     }
 }

@@ -53,8 +53,33 @@ fn a_confined_process_reaches_nothing_new() {
 }
 
 #[test]
-fn many_devices_may_lock_memory_in_spite_of_the_usual_limit() {
-    if !inside("confine::tests::many_devices_may_lock_memory_in_spite_of_the_usual_limit") {
+fn what_cannot_be_given_up_ends_the_process_unless_that_is_allowed() {
+    let outcomes = || -> [Result<Option<&str>>; 4] {
+        [
+            Ok(None),
+            Ok(Some("no Landlock")),
+            Err(anyhow::anyhow!("Invalid argument").context("cannot filter system calls")),
+            Ok(Some("no user of its own")),
+        ]
+    };
+    let mut strict = Confinement::new(false);
+    let [nothing, lacks @ ..] = outcomes();
+    strict.note(nothing).unwrap();
+    for lack in lacks {
+        let error = strict.note(lack).unwrap_err().to_string();
+        assert!(error.starts_with("cannot be confined: ") && error.contains("--allow-weak"), "{error}");
+    }
+    assert_eq!(strict.weakness(), "");
+    let mut weak = Confinement::new(true);
+    outcomes().into_iter().for_each(|outcome| weak.note(outcome).unwrap());
+    let expected =
+        "weakly confined (no Landlock, cannot filter system calls: Invalid argument, no user of its own): ";
+    assert_eq!(weak.weakness(), expected);
+}
+
+#[test]
+fn a_device_may_lock_memory_in_spite_of_the_usual_limit() {
+    if !inside("confine::tests::a_device_may_lock_memory_in_spite_of_the_usual_limit") {
         return;
     }
     let usual = Rlimit { current: Some(1 << 20), maximum: Some(8 << 20) };

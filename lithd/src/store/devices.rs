@@ -17,7 +17,7 @@ use super::place::{Kind, Place};
 use super::plan::{Held, Seen, Stage, Step, plan};
 use super::{places, snapshot, states};
 use crate::job::Job;
-use crate::process::{Child, ChildEvent};
+use crate::process::{Child, ChildEvent, Children};
 use crate::report::tell;
 use crate::stop::TOLD;
 
@@ -33,12 +33,11 @@ const ABANDONED: &str = "gone: lithd ended and was started anew";
 pub type Start = Box<dyn Fn(&Job) -> io::Result<Child>>;
 
 /// Starts this program.
-///
-/// # Errors
-/// The system has no process to give.
-pub fn start(job: &Job) -> io::Result<Child> {
-    let text = job.to_text().map_err(io::Error::other)?;
-    Child::start(&["--job", &text])
+pub fn starter(processes: Children) -> Start {
+    Box::new(move |job| {
+        let text = job.to_text().map_err(io::Error::other)?;
+        processes.start(&["--job", &text])
+    })
 }
 
 /// A device that was taken up.

@@ -31,6 +31,8 @@ mod report;
 #[cfg(target_os = "none")]
 mod scratch;
 #[cfg(target_os = "none")]
+mod system_error;
+#[cfg(target_os = "none")]
 mod translation;
 #[cfg(target_os = "none")]
 mod wait;
@@ -49,6 +51,8 @@ fn run() -> ! {
         calls::power_off()
     }
     calls::run(&mut report);
+    // Before any interrupt is let through, which would keep it awake.
+    system_error::run(&mut report);
     wait::run(&mut report);
     memory::run(&mut report);
     translation::run(&mut report);

@@ -8,7 +8,7 @@
 pub mod attack;
 pub mod families;
 pub mod probe;
-mod random;
+pub mod random;
 
 /// A hypercall and what must stand in the caller's memory when it is made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

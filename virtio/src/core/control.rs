@@ -13,15 +13,20 @@ use super::device::Device;
 use super::doorbell::{Doorbell, QueueSet};
 use super::features::DriverFeatures;
 use super::interrupt::Interrupts;
-use super::memory::GuestMemory;
+use super::memory::{self, GuestMemory, Part};
 use super::queue::{QueueError, QueueState, Setup, VirtQueue};
 use super::queues::{QueueEntry, Queues};
+use super::ram::StalePages;
 use super::state::{ControlState, SavedQueue, StateError};
 use super::status::{Change, Status};
 
 /// The most polls of the queues in one [`Control::poll_until_idle`], so that the caller can answer forwarded accesses
 /// again though the driver never leaves its queues empty.
 const ROUNDS: usize = 8;
+
+/// How often the areas of a queue that becomes ready are looked for again, while its vCPU waits: each look finds pages that
+/// have come back side by side.
+const LOOKS: usize = 8;
 
 /// A device, and where its driver is with it.
 pub struct Control<D> {
@@ -165,6 +170,12 @@ impl<D: Device> Control<D> {
         self.mark_ready(index, false);
     }
 
+    /// Looks again for what is missing of these parts; returns whether any of it has come back.
+    fn looks_again(&self, parts: &[Part]) -> bool {
+        let missing = memory::missing(&self.memory.memory(), parts.iter().copied());
+        missing.is_some_and(|part| self.memory.rescan(part))
+    }
+
     fn mark_ready(&mut self, index: u16, ready: bool) {
         if let Some((_, queue)) = self.queues.find(index.into()) {
             queue.ready = ready;
@@ -177,7 +188,10 @@ impl<D: Device> Control<D> {
         let make = || VirtQueue::new(max, setup, event_idx, &self.memory.memory());
         let mut queue = make();
         // The areas may be on pages that the guest had given up and has got back since.
-        if queue.is_err() && self.memory.rescan() {
+        for _ in 0..LOOKS {
+            if queue.is_ok() || !self.looks_again(&setup.areas(max)) {
+                break;
+            }
             queue = make();
         }
         let interrupt = self.interrupts.queues.get(usize::from(index)).ok_or(QueueError::Setup)?;
@@ -308,11 +322,17 @@ impl<D: Device> Control<D> {
         }
     }
 
-    /// Pages left the guest: what is held of its memory is given back before this returns.
-    pub fn invalidate(&mut self) {
+    /// Nobody is there any more whom the device serves: what is under way is given up, and not waited for longer than the
+    /// system has it in hand.
+    pub fn abandon(&mut self) {
+        self.device.reset();
+    }
+
+    /// Pages left the guest: what is held of them is given back before this returns.
+    pub fn invalidate(&mut self, stale: &StalePages) {
         // A mapping that an operation in flight holds would keep its pages.
         self.quiesce();
-        self.memory.refresh();
+        self.memory.refresh(stale);
     }
 
     /// The configuration space changed by itself: the driver is to read it again (2.5).

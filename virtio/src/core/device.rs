@@ -8,6 +8,9 @@ use super::memory::GuestMemory;
 use super::queue::{QueueError, QueueState, VirtQueue};
 use super::state::StateError;
 
+/// Whether nobody needs a device any more, its guest least of all.
+pub type IsOver = Box<dyn Fn() -> bool + Send>;
+
 /// A device. It is given its queues one by one and has them until they are stopped; guest memory it is lent for a call at a
 /// time, so that none of it stays mapped longer.
 pub trait Device: Send {
@@ -83,6 +86,10 @@ pub trait Device: Send {
 
     /// Becomes readable when something that was started is done.
     fn wake(&self) -> Option<BorrowedFd<'_>>;
+
+    /// What waits for the end of something that was started, as a reset does, is to look at `is_over` meanwhile, and then to wait
+    /// no longer than the system has something of it in hand.
+    fn set_end(&mut self, _is_over: IsOver) {}
 
     /// What it has to remember beside its features and queues, in a form of its own.
     fn save(&self) -> Vec<u8> {
@@ -172,6 +179,10 @@ impl Device for Box<dyn Device> {
 
     fn wake(&self) -> Option<BorrowedFd<'_>> {
         (**self).wake()
+    }
+
+    fn set_end(&mut self, is_over: IsOver) {
+        (**self).set_end(is_over);
     }
 
     fn save(&self) -> Vec<u8> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use vm_memory::guest_memory::GuestMemory as GuestMemoryAccess;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, Permissions, VolatileSlice};
 
-use super::ram::Ram;
+use super::ram::{Ram, StalePages};
 
 /// A guest's memory, as a carrier has it for its devices. One value serves all threads of a device.
 pub trait GuestMemory: Send + Sync {
@@ -18,17 +18,18 @@ pub trait GuestMemory: Send + Sync {
     /// the guest gives up stay with the holder of an old value. The call waits while the memory is mapped anew.
     fn memory(&self) -> Arc<Ram>;
 
-    /// Looks for RAM that has come back, after an access to [`GuestMemory::memory`] failed: a page that the guest had given
-    /// up.
+    /// Looks for RAM that has come back, after an access to `missing` by [`GuestMemory::memory`] failed: a page that the guest
+    /// had given up. What it costs has a bound, whatever the guest asks for: a part of which several pages have come back
+    /// may take several calls.
     ///
     /// Returns whether RAM was added, so that another try with a fresh [`GuestMemory::memory`] makes sense.
-    fn rescan(&self) -> bool {
+    fn rescan(&self, _missing: Part) -> bool {
         false
     }
 
-    /// Gives all pages back, because some left the guest; the next [`GuestMemory::memory`] maps them anew. Nothing may be
-    /// in flight.
-    fn refresh(&self) {}
+    /// Gives pages back that have left the guest, and what is mapped in one piece with them; the next
+    /// [`GuestMemory::memory`] maps what is left of it anew. Nothing may be in flight.
+    fn refresh(&self, _stale: &StalePages) {}
 }
 
 /// A piece of guest memory, as a descriptor names it. Nothing is known of it yet.
@@ -95,8 +96,16 @@ impl Buffers {
     /// # Errors
     /// [`NotRam`], which [`Buffers::new`] has ruled out.
     pub fn slices(&self) -> Result<Vec<VolatileSlice<'_>>, NotRam> {
+        self.slices_from(0, self.len)
+    }
+
+    /// The same for `most` bytes from byte `skip` on, or as many as there are.
+    ///
+    /// # Errors
+    /// As [`Buffers::slices`].
+    pub fn slices_from(&self, skip: u64, most: u64) -> Result<Vec<VolatileSlice<'_>>, NotRam> {
         let mut slices = Vec::with_capacity(self.parts.len());
-        self.visit(0, self.len, |slice| slices.push(slice))?;
+        self.visit(skip, self.len.saturating_sub(skip).min(most), |slice| slices.push(slice))?;
         Ok(slices)
     }
 
@@ -185,7 +194,13 @@ fn one_piece(ram: &Ram, part: Part) -> Option<VolatileSlice<'_>> {
 
 /// Whether all of these parts are in the guest's RAM.
 pub fn are_ram(ram: &Ram, parts: impl IntoIterator<Item = Part>) -> bool {
-    parts.into_iter().all(|part| part.len == 0 || one_piece(ram, part).is_some() || is_ram(ram, part))
+    missing(ram, parts).is_none()
+}
+
+/// The first of these parts that is not in the guest's RAM as a whole.
+pub fn missing(ram: &Ram, parts: impl IntoIterator<Item = Part>) -> Option<Part> {
+    let is_there = |part: &Part| part.len == 0 || one_piece(ram, *part).is_some() || is_ram(ram, *part);
+    parts.into_iter().find(|part| !is_there(part))
 }
 
 /// Whether all of a part is in the guest's RAM.

@@ -15,6 +15,7 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::memory::{self, Part};
 use super::ram::Ram;
+use chain::Broken;
 
 /// The most descriptors of one chain that a device takes, indirect ones included.
 pub const MAX_CHAIN: usize = 512;
@@ -28,6 +29,9 @@ pub enum QueueError {
     /// The driver's index runs ahead of what the queue can hold.
     #[error("its available index is more than one round ahead")]
     Index,
+    /// A chain goes through descriptors that are not in the guest's RAM.
+    #[error("descriptors are not in RAM")]
+    Table(Part),
     /// A chain does not end, leaves its table, is too long, has a readable part behind a writable one, or refers to a
     /// table where or as it must not.
     #[error("a descriptor chain is broken")]
@@ -52,9 +56,9 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Whether all of it is in the guest's RAM.
-    pub fn is_ram(&self, ram: &Ram) -> bool {
-        memory::are_ram(ram, self.readable.iter().chain(&self.writable).copied())
+    /// The first of its parts that is not in the guest's RAM.
+    pub fn missing(&self, ram: &Ram) -> Option<Part> {
+        memory::missing(ram, self.readable.iter().chain(&self.writable).copied())
     }
 }
 
@@ -69,6 +73,19 @@ pub struct Setup {
     pub driver: u64,
     /// Guest physical address of the device's area, the used ring.
     pub device: u64,
+}
+
+impl Setup {
+    /// Descriptors, the driver's area and the device's of a queue of at most `max` entries (2.7, with 2.7.6 and 2.7.8 for
+    /// their sizes).
+    pub fn areas(&self, max: u16) -> [Part; 3] {
+        let size = u32::from(self.size.unwrap_or(max).min(max));
+        let area = |address, fixed: u32, entry: u32| Part {
+            address: GuestAddress(address),
+            len: fixed.saturating_add(entry.saturating_mul(size)),
+        };
+        [area(self.descriptors, 0, 16), area(self.driver, 6, 2), area(self.device, 6, 8)]
+    }
 }
 
 /// What a queue in which nothing is in flight has to remember.
@@ -111,7 +128,7 @@ impl VirtQueue {
         inner.set_ready(true);
         // A driver notifies of the first chain without being asked.
         let queue = VirtQueue { inner, taken: 0, armed: true };
-        if !queue.inner.is_valid(ram) || !memory::are_ram(ram, queue.areas()) {
+        if !queue.inner.is_valid(ram) || !memory::are_ram(ram, setup.areas(max)) {
             return Err(QueueError::Setup);
         }
         Ok(queue)
@@ -142,25 +159,12 @@ impl VirtQueue {
         self.armed = false;
     }
 
-    /// Descriptors, the driver's area and the device's (2.7, with 2.7.6 and 2.7.8 for their sizes).
-    fn areas(&self) -> [Part; 3] {
-        let size = u32::from(self.inner.size());
-        let area = |address, fixed: u32, entry: u32| Part {
-            address: GuestAddress(address),
-            len: fixed.saturating_add(entry.saturating_mul(size)),
-        };
-        [
-            area(self.inner.desc_table(), 0, 16),
-            area(self.inner.avail_ring(), 6, 2),
-            area(self.inner.used_ring(), 6, 8),
-        ]
-    }
-
     /// Takes the next chain. `None`: the driver has made no more available. Once there was one, the driver need not
     /// notify of others.
     ///
     /// # Errors
-    /// [`QueueError`]; then the queue must not be used any more.
+    /// [`QueueError::Table`]: the chain is left where it is, and may be taken when that RAM has come back. Any other
+    /// [`QueueError`]: the queue must not be used any more.
     pub fn pop(&mut self, ram: &Ram) -> Result<Option<Chain>, QueueError> {
         // Acquire, for the driver's barrier before it updates `idx` (2.7.13.3.1): ring and descriptors are read after
         // it.
@@ -183,9 +187,22 @@ impl VirtQueue {
         // 2.7.5.
         let head = chains.next().ok_or(QueueError::Memory)?.head_index();
         let descriptors = GuestAddress(self.inner.desc_table());
-        let chain = chain::walk(ram, descriptors, self.inner.size(), head).ok_or(QueueError::Chain)?;
+        let chain = chain::walk(ram, descriptors, self.inner.size(), head);
         self.taken = self.taken.saturating_add(1);
-        Ok(Some(chain))
+        match chain {
+            Ok(chain) => Ok(Some(chain)),
+            Err(Broken::Rule) => Err(QueueError::Chain),
+            Err(Broken::NotRam(part)) => {
+                self.put_back();
+                Err(QueueError::Table(part))
+            }
+        }
+    }
+
+    /// Leaves the chain that was taken last for the next [`VirtQueue::pop`]. None may have been given back since.
+    pub fn put_back(&mut self) {
+        self.inner.set_next_avail(self.inner.next_avail().wrapping_sub(1));
+        self.taken = self.taken.saturating_sub(1);
     }
 
     /// Gives a chain back, with the number of bytes that were written from its beginning (2.7.8).

@@ -6,6 +6,7 @@
 
 mod runs;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use vm_memory::bitmap::BS;
@@ -94,6 +95,33 @@ pub struct Bank {
     pub base: u64,
     /// Bytes of the bank.
     pub size: u64,
+}
+
+/// Pages that left a guest, as a carrier tells of them: those of a range whose classes are in a set. The class of a page is the
+/// number of the 2 MiB in which it lies, modulo 64. No page that left is left out; others may be named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StalePages {
+    /// Addresses.
+    pub range: Range<u64>,
+    /// A bit for each class.
+    pub classes: u64,
+}
+
+impl StalePages {
+    /// Any may have left.
+    pub const ALL: StalePages = StalePages { range: 0..u64::MAX, classes: u64::MAX };
+    /// Bits of an address within 2 MiB.
+    const SHIFT: u32 = 21;
+
+    /// Whether one of them may be in a bank.
+    pub fn touch(&self, bank: Bank) -> bool {
+        let first = self.range.start.max(bank.base);
+        let end = self.range.end.min(bank.base.saturating_add(bank.size));
+        let Some(last) = end.checked_sub(1).filter(|last| *last >= first) else { return false };
+        let (first, last) = (first >> Self::SHIFT, last >> Self::SHIFT);
+        // 64 numbers in a row are all classes.
+        (first..=last).take(64).any(|number| self.classes & 1 << (number % 64) != 0)
+    }
 }
 
 /// Fresh memory full of zeros: for tests, or for a guest that is not in another domain.
@@ -198,6 +226,19 @@ mod tests {
         assert!(memory.read_obj::<u8>(GuestAddress(0x3fff_ffff)).is_err());
         assert!(memory.read_obj::<u8>(GuestAddress(u64::MAX)).is_err());
         assert!(memory.find_region(GuestAddress(0x4000_3000)).is_none());
+    }
+
+    #[test]
+    fn pages_that_left_are_in_a_range_and_of_a_class() {
+        let bank = |base: u64, size: u64| Bank { base: base << 20, size: size << 20 };
+        let one = StalePages { range: 0x4020_3000..0x4020_4000, classes: 1 << 1 };
+        assert!(one.touch(bank(0x402, 2)) && one.touch(bank(0x400, 4)) && one.touch(bank(0x402, 1)));
+        assert!(!one.touch(bank(0x400, 2)) && !one.touch(bank(0x404, 2)) && !one.touch(bank(0x403, 1)));
+        let far = StalePages { range: 0x4000_0000..0x8000_0000, classes: 1 | 1 << 63 };
+        assert!(far.touch(bank(0x400, 2)) && !far.touch(bank(0x402, 2)) && far.touch(bank(0x47e, 2)));
+        assert!(far.touch(bank(0x402, 128)) && far.touch(bank(0, 4096)));
+        assert!(StalePages::ALL.touch(bank(0, 1)) && StalePages::ALL.touch(bank(1 << 40, 2)));
+        assert!(!StalePages { range: 5..5, classes: u64::MAX }.touch(bank(0, 1)));
     }
 
     #[test]

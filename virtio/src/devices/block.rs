@@ -25,7 +25,7 @@ use virtio_bindings::virtio_ids::VIRTIO_ID_BLOCK;
 use vm_memory::GuestAddress;
 
 use crate::config::{DiskConfig, SERIAL_LEN};
-use crate::core::device::Device;
+use crate::core::device::{Device, IsOver};
 use crate::core::doorbell::QueueSet;
 use crate::core::features::bit;
 use crate::core::interrupt::Interrupt;
@@ -41,6 +41,16 @@ use request::{Action, Terms, byte};
 pub const SECTOR: u64 = 512;
 /// Entries of each queue. No chain may be longer than that (2.7.5.3.1).
 const QUEUE_SIZE: u16 = 512;
+/// Chains that one poll takes from all queues: the engine may do each where it is submitted, and whoever polls has others to
+/// look after, the sign to stop among them.
+const CHAINS: usize = 64;
+
+/// What one poll may still do.
+struct Turn {
+    chains: usize,
+    /// It may look once for RAM that has come back: a guest can ask for that with each chain.
+    may_look: bool,
+}
 
 /// A request that is under way.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +75,10 @@ pub struct Block {
     pending: Vec<Option<Pending>>,
     free: Vec<usize>,
     done: Vec<Done>,
+    /// The queue that the next poll begins with.
+    first: u16,
+    /// The last poll took all the chains that it may, and has not looked at all queues.
+    is_short: bool,
 }
 
 /// What a slot with a disk's configuration says of the device is what the device says of itself.
@@ -88,6 +102,8 @@ impl Block {
             pending: Vec::new(),
             free: Vec::new(),
             done: Vec::new(),
+            first: 0,
+            is_short: false,
         }
     }
 
@@ -179,19 +195,39 @@ impl Block {
         index: u16,
         memory: &dyn GuestMemory,
         ram: &mut Arc<Ram>,
+        turn: &mut Turn,
         touched: &mut QueueSet,
     ) -> Result<bool, QueueError> {
         let terms = self.terms();
         let mut taken = false;
-        // No more than the queue holds, so that the others and the driver's accesses get their turn.
-        for _ in 0..self.queue_size() {
+        while turn.chains > 0 && self.engine.has_room() {
             let Some(running) = self.running.get_mut(index) else { break };
-            let Some(chain) = running.queue.pop(ram)? else { break };
+            let popped = running.queue.pop(ram);
+            let missing = match &popped {
+                Ok(None) => break,
+                Ok(Some(chain)) => chain.missing(ram),
+                Err(QueueError::Table(part)) => Some(*part),
+                Err(_) => None,
+            };
             taken = true;
             // A page that the guest had given up may be back. Without a look it would fail this request for good.
-            if !chain.is_ram(ram) && memory.rescan() {
-                *ram = memory.memory();
+            if let Some(part) = missing {
+                let found = turn.may_look.then(|| memory.rescan(part));
+                turn.may_look = false;
+                if found != Some(false) {
+                    // To be taken again: at once with what has come back, or by the next poll, which may look.
+                    if popped.is_ok() {
+                        running.queue.put_back();
+                    }
+                    if found.is_none() {
+                        break;
+                    }
+                    *ram = memory.memory();
+                    continue;
+                }
             }
+            let Some(chain) = popped? else { break };
+            turn.chains = turn.chains.saturating_sub(1);
             if let Some((pending, status)) = self.begin(chain, index, ram, &terms)?
                 && let Some(running) = self.running.get_mut(index)
             {
@@ -354,9 +390,13 @@ impl Device for Block {
         let ram = &mut memory.memory();
         let mut touched = QueueSet::NONE;
         let mut taken = false;
-        for index in 0..self.queues {
-            taken |= self.take_from(index, memory, ram, &mut touched)?;
+        let mut turn = Turn { chains: CHAINS, may_look: true };
+        // Another one first each time, so that none is left out for long.
+        for index in (self.first..self.queues).chain(0..self.first) {
+            taken |= self.take_from(index, memory, ram, &mut turn, &mut touched)?;
         }
+        self.first = self.first.wrapping_add(1).checked_rem(self.queues).unwrap_or(0);
+        self.is_short = turn.chains == 0;
         // Once for all queues: with a ring it is one system call.
         self.engine.start();
         self.engine.completed(&mut self.done);
@@ -367,7 +407,9 @@ impl Device for Block {
     }
 
     fn arm_notifications(&mut self, memory: &dyn GuestMemory) -> Result<bool, QueueError> {
-        self.running.arm_notifications(&memory.memory())
+        // All are asked, whether or not there is more to do anyway.
+        let more = self.running.arm_notifications(&memory.memory())?;
+        Ok(more || self.is_short)
     }
 
     fn drain(&mut self, memory: &dyn GuestMemory) -> Result<(), QueueError> {
@@ -375,7 +417,9 @@ impl Device for Block {
     }
 
     fn reset(&mut self) {
-        // After a reset the driver may use the memory of its requests for other things (2.4): the engine must be done.
+        // After a reset the driver may use the memory of its requests for other things (2.4): the engine must be done. What it
+        // has not begun nobody waits for.
+        self.engine.abandon();
         self.engine.start();
         while self.under_way() > 0 {
             self.engine.wait(&mut self.done);
@@ -384,12 +428,17 @@ impl Device for Block {
             }
         }
         self.running.clear();
+        self.is_short = false;
         self.features = 0;
         self.writeback = true;
     }
 
     fn wake(&self) -> Option<BorrowedFd<'_>> {
         self.engine.wake()
+    }
+
+    fn set_end(&mut self, is_over: IsOver) {
+        self.engine.set_end(is_over);
     }
 
     fn save(&self) -> Vec<u8> {

@@ -69,6 +69,23 @@ impl RawImage {
         into.slices().is_ok_and(|slices| vectored::read_cached(self.file(), &slices, offset))
     }
 
+    /// Makes a range read as zeroes without writing it. False: the file system knows no such way.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn zero_quickly(&self, offset: u64, len: u64, unmap: bool) -> io::Result<bool> {
+        let zero = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
+        let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        // A hole reads as zeroes too: where a range cannot be zeroed it may do.
+        for mode in if unmap { [punch, zero] } else { [zero, punch] } {
+            match fallocate(&self.file, mode, offset, len) {
+                Err(error) if is_impossible(error) => {}
+                other => return other.map(|()| true).map_err(io::Error::from),
+            }
+        }
+        Ok(false)
+    }
+
     /// Writes zeroes, for file systems that know nothing quicker.
     fn write_zeroes_slowly(&self, offset: u64, len: u64) -> io::Result<()> {
         let zeroes = [0; ZEROES];
@@ -126,14 +143,8 @@ impl Image for RawImage {
     }
 
     fn write_zeroes(&self, offset: u64, len: u64, unmap: bool) -> io::Result<()> {
-        let zero = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
-        let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        // A hole reads as zeroes too: where a range cannot be zeroed it may do.
-        for mode in if unmap { [punch, zero] } else { [zero, punch] } {
-            match fallocate(&self.file, mode, offset, len) {
-                Err(error) if is_impossible(error) => {}
-                other => return Ok(other?),
-            }
+        if self.zero_quickly(offset, len, unmap)? {
+            return Ok(());
         }
         self.write_zeroes_slowly(offset, len)
     }

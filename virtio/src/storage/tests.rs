@@ -7,9 +7,11 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::core::memory::GuestMemory as _;
+use proptest::prelude::*;
 use vm_memory::GuestAddress;
 
 use super::open::{self, OpenError};
@@ -322,4 +324,98 @@ fn qcow2_with_a_backing_file() {
     drop(engine);
     assert!(is_sound(&top));
     assert_eq!(std::fs::read(&base).unwrap(), vec![0x11; 1 << 20]);
+}
+
+/// An image whose operations on ranges take a while, and which counts them.
+struct Counted(Arc<AtomicUsize>);
+
+impl Image for Counted {
+    fn geometry(&self) -> Geometry {
+        Geometry { size: 1 << 40, block: 512, physical: 512, optimal: 0, discard: 512, read_only: false }
+    }
+
+    fn read(&self, _: u64, _: &Buffers) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, _: u64, _: &Buffers, _: bool) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn discard(&self, _: u64, len: u64) -> io::Result<()> {
+        assert!(len <= GIVEN_UP);
+        self.write_zeroes(0, 0, true)
+    }
+
+    fn write_zeroes(&self, _: u64, len: u64, _: bool) -> io::Result<()> {
+        assert!(len <= ZEROED);
+        self.0.fetch_add(1, Ordering::Relaxed);
+        std::thread::sleep(Duration::from_millis(1));
+        Ok(())
+    }
+}
+
+#[test]
+fn the_end_does_not_wait_for_what_is_abandoned() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let mut engine = Workers::new(Counted(Arc::clone(&count)), 2).unwrap();
+    // 16,384 pieces, which would take eight seconds and more.
+    let submit = |engine: &mut Workers, token| {
+        let operation = Operation::WriteZeroes { offset: 512, len: 64 << 20, unmap: false, durable: false };
+        engine.submit(Job { token, operation });
+    };
+    (0..512).for_each(|token| submit(&mut engine, token));
+    while count.load(Ordering::Relaxed) == 0 {
+        std::thread::yield_now();
+    }
+    engine.abandon();
+    let done = finish(&mut engine, 512);
+    assert!(done.iter().filter(|done| done.result.is_err()).count() > 400);
+    assert!(count.load(Ordering::Relaxed) < 2000);
+    // Others are done as ever.
+    submit(&mut engine, 0);
+    assert!(finish(&mut engine, 1).remove(0).result.is_ok());
+    (0..512).for_each(|token| submit(&mut engine, token));
+    engine.set_end(Box::new(|| true));
+    let done = finish(&mut engine, 512);
+    assert!(done.iter().filter(|done| done.result.is_err()).count() > 400);
+    (0..512).for_each(|token| submit(&mut engine, token));
+    drop(engine);
+    assert!(count.load(Ordering::Relaxed) < 4000);
+}
+
+proptest! {
+    #[test]
+    fn pieces_are_the_whole(
+        offset in 0..1u64 << 40,
+        len in 1..1u64 << 33,
+        (zeroes, unmap, durable) in any::<(bool, bool, bool)>(),
+    ) {
+        let mut rest = Some(match zeroes {
+            true => Operation::WriteZeroes { offset, len, unmap, durable },
+            false => Operation::Discard { offset, len },
+        });
+        let most = if zeroes { ZEROED } else { GIVEN_UP };
+        let mut next = offset;
+        while let Some(operation) = rest {
+            let (piece, others) = operation.split();
+            let (at, count) = match piece {
+                Operation::WriteZeroes { offset, len, unmap: kept, durable: is_last } => {
+                    prop_assert_eq!((kept, is_last), (unmap, durable && others.is_none()));
+                    (offset, len)
+                }
+                Operation::Discard { offset, len } => (offset, len),
+                _ => unreachable!("another operation"),
+            };
+            prop_assert!(at == next && (1..=most).contains(&count));
+            next += count;
+            prop_assert!(others.is_none() || next % most == 0);
+            rest = others;
+        }
+        prop_assert_eq!(next, offset + len);
+    }
 }

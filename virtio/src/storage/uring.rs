@@ -24,11 +24,14 @@ use io_uring::IoUring;
 use io_uring::squeue::Entry;
 use libc::iovec;
 use rustix::io::Errno;
+use vm_memory::{MmapRegion, VolatileMemory as _};
+
+use crate::core::device::IsOver;
 
 use super::direct::{self, Chooser};
 use super::raw::RawImage;
 use super::stage::{self, Stages};
-use super::{Done, Engine, Geometry, Image, Job, Operation, vectored};
+use super::{Done, Engine, Geometry, Image, Job, Operation, abandoned, vectored};
 use entry::IN_FLIGHT;
 use write::{DirectWrite, Next, Part};
 
@@ -39,13 +42,20 @@ const SMALL_READ: u64 = 1 << 20;
 /// With so many flights no other cached one is handed to the ring. A direct write has a completion for each stage that
 /// it uses, so that all completions together still fit into the ring's queue of them.
 const MOST_CACHED: usize = IN_FLIGHT as usize - stage::COUNT;
+/// The most bytes of a cached read or write that the kernel has in hand at a time: what is left can be abandoned.
+const MOST_AT_ONCE: u64 = 4 << 20;
+/// The same of zeroes.
+const ZEROES: usize = 1 << 20;
 /// The most pieces of memory in one operation: Linux's IOV_MAX (readv(2)).
 const MAX_PIECES: usize = 1024;
 
 /// What is in the kernel's hands.
 enum Flight {
-    /// A job that goes by the page cache, from and to the guest's memory, which the job keeps mapped.
-    Cached { job: Job, _pieces: Vec<iovec> },
+    /// A job that goes by the page cache, from and to the guest's memory, which the job keeps mapped. Of a read or a write the
+    /// kernel has the piece that begins behind `done` bytes.
+    Cached { job: Job, done: u64, epoch: usize, _pieces: Vec<iovec> },
+    /// Zeroes of a job that the file system cannot make otherwise: the kernel writes the piece behind `done` bytes.
+    Zeroes { job: Job, done: u64, epoch: usize },
     /// A write that goes past it.
     Direct(DirectWrite),
 }
@@ -65,6 +75,11 @@ pub struct Uring {
     chooser: Chooser,
     /// Declared after `ring`, which is therefore dropped first: it has this memory registered.
     stages: Stages,
+    /// Memory that nobody writes.
+    zeroes: MmapRegion<()>,
+    /// Counts how often jobs were abandoned: what is left of those of an earlier count is not wanted any more.
+    epoch: usize,
+    is_over: Option<IsOver>,
     /// Bytes of all direct writes that succeeded.
     past_cache: u64,
     /// Jobs that go by the cache, and wait until no direct write that they must not meet is under way. If there are any,
@@ -92,10 +107,10 @@ impl Uring {
     pub fn new(image: RawImage) -> Result<Uring, (RawImage, io::Error)> {
         let parts = Stages::new().and_then(|stages| {
             let (ring, known) = entry::ring(&image, &stages.memory())?;
-            Ok((ring, known, stages))
+            Ok((ring, known, stages, MmapRegion::new(ZEROES).map_err(io::Error::other)?))
         });
         match parts {
-            Ok((ring, known, stages)) => Ok(Uring {
+            Ok((ring, known, stages, zeroes)) => Ok(Uring {
                 chooser: Chooser::new(&image.geometry(), image.direct().is_some()),
                 image,
                 ring,
@@ -103,6 +118,9 @@ impl Uring {
                 flights: Vec::new(),
                 free: Vec::new(),
                 stages,
+                zeroes,
+                epoch: 0,
+                is_over: None,
                 past_cache: 0,
                 held: VecDeque::new(),
                 queued: VecDeque::new(),
@@ -156,14 +174,72 @@ impl Uring {
         false
     }
 
-    /// Hands a job to the kernel. If that cannot be, it is done here.
-    fn depart(&mut self, job: Job, pieces: Vec<iovec>) {
-        let entry = entry::cached(&job.operation, &pieces);
-        let place = self.board(Flight::Cached { job, _pieces: pieces });
+    /// Hands a job to the kernel, of a read or a write the piece behind `done` bytes. If that cannot be, it is done here.
+    fn depart(&mut self, job: Job, done: u64, pieces: Vec<iovec>) {
+        let entry = entry::cached(&job.operation, done, &pieces);
+        let place = self.board(Flight::Cached { job, done, epoch: self.epoch, _pieces: pieces });
         if !self.enqueue(&entry.user_data(name(place, 0)))
             && let Some(Flight::Cached { job, .. }) = self.land(place)
         {
             self.run(&job);
+        }
+    }
+
+    /// Goes on with a job that goes by the page cache, as the kernel has answered.
+    fn arrive(&mut self, job: Job, done: u64, epoch: usize, answer: i32) {
+        let next = entry::conclude(&self.image, &job.operation, done, answer);
+        match next {
+            entry::Next::Over(result) => self.finish(&job, result),
+            entry::Next::Piece(_) if epoch != self.epoch => self.finish(&job, Err(abandoned())),
+            entry::Next::Piece(done) => match pieces(&job.operation, done) {
+                Some(pieces) => self.depart(job, done, pieces),
+                None => self.run(&job),
+            },
+            entry::Next::Zeroes => self.zero(job, 0, epoch),
+            entry::Next::Flush => {
+                self.submit_cached(Job { token: job.token, operation: Operation::Flush });
+            }
+        }
+    }
+
+    /// Has the kernel write zeroes, from `done` bytes on.
+    fn zero(&mut self, job: Job, done: u64, epoch: usize) {
+        let Operation::WriteZeroes { offset, len, durable, .. } = job.operation else {
+            return self.run(&job);
+        };
+        let rest = len.saturating_sub(done);
+        if rest == 0 {
+            return match durable {
+                true => self.submit_cached(Job { token: job.token, operation: Operation::Flush }),
+                false => self.finish(&job, Ok(())),
+            };
+        }
+        if epoch != self.epoch {
+            return self.finish(&job, Err(abandoned()));
+        }
+        let count = usize::try_from(rest).unwrap_or(ZEROES).min(ZEROES);
+        let entry = self
+            .zeroes
+            .get_slice(0, count)
+            .ok()
+            .map(|zeroes| entry::write(offset.saturating_add(done), &zeroes));
+        let place = self.board(Flight::Zeroes { job, done, epoch });
+        if !entry.is_some_and(|entry| self.enqueue(&entry.user_data(name(place, 0))))
+            && let Some(Flight::Zeroes { job, .. }) = self.land(place)
+        {
+            self.finish(&job, Err(io::ErrorKind::WriteZero.into()));
+        }
+    }
+
+    /// Goes on with zeroes, of which the kernel has written as many as it answers.
+    fn zeroed(&mut self, job: Job, done: u64, epoch: usize, answer: i32) {
+        match u64::try_from(answer) {
+            Ok(0) => self.finish(&job, Err(io::ErrorKind::WriteZero.into())),
+            Ok(moved) => self.zero(job, done.saturating_add(moved), epoch),
+            Err(_) if [libc::EAGAIN, libc::EINTR].contains(&answer.saturating_neg()) => {
+                self.zero(job, done, epoch)
+            }
+            Err(_) => self.finish(&job, Err(io::Error::from_raw_os_error(answer.saturating_neg()))),
         }
     }
 
@@ -214,7 +290,7 @@ impl Uring {
     fn direct(&mut self, place: usize) -> Option<&mut DirectWrite> {
         match self.flights.get_mut(place)?.as_mut()? {
             Flight::Direct(write) => Some(write),
-            Flight::Cached { .. } => None,
+            Flight::Cached { .. } | Flight::Zeroes { .. } => None,
         }
     }
 
@@ -252,7 +328,7 @@ impl Uring {
             return false;
         };
         let meets = |flight: &Flight| match flight {
-            Flight::Cached { job, .. } => {
+            Flight::Cached { job, .. } | Flight::Zeroes { job, .. } => {
                 direct::range(&job.operation).is_some_and(|other| direct::touch(other, range))
             }
             // Neither of two direct writes leaves anything in the cache: only the order of the same bytes matters.
@@ -280,11 +356,11 @@ impl Uring {
             // Done here, which keeps the guest waiting: the kernel must not have more completions than places for them.
             _ if self.under_way() >= MOST_CACHED => None,
             Operation::Write { from, .. } if from.len() <= SMALL_WRITE => None,
-            Operation::Read { .. } | Operation::Write { .. } => pieces(&job.operation),
+            Operation::Read { .. } | Operation::Write { .. } => pieces(&job.operation, 0),
             _ => Some(Vec::new()),
         };
         match pieces {
-            Some(pieces) => self.depart(job, pieces),
+            Some(pieces) => self.depart(job, 0, pieces),
             None => self.run(&job),
         }
     }
@@ -319,9 +395,14 @@ impl Uring {
             let (place, part) = place(entry.user_data());
             if self.direct(place).is_some() {
                 self.conclude_part(place, part, entry.result());
-            } else if let Some(Flight::Cached { job, .. }) = self.land(place) {
-                let result = entry::conclude(&self.image, &job.operation, entry.result());
-                self.finish(&job, result);
+                continue;
+            }
+            match self.land(place) {
+                Some(Flight::Cached { job, done, epoch, .. }) => {
+                    self.arrive(job, done, epoch, entry.result())
+                }
+                Some(Flight::Zeroes { job, done, epoch }) => self.zeroed(job, done, epoch, entry.result()),
+                Some(Flight::Direct(_)) | None => {}
             }
         }
         self.release();
@@ -397,13 +478,14 @@ impl Uring {
     }
 }
 
-/// The memory that an operation reads or writes. `None`: it is in too many pieces.
-fn pieces(operation: &Operation) -> Option<Vec<iovec>> {
+/// The memory of the piece of a read or a write that begins behind `done` bytes. `None`: it is none, or not in RAM.
+fn pieces(operation: &Operation, done: u64) -> Option<Vec<iovec>> {
     let (Operation::Read { into: buffers, .. } | Operation::Write { from: buffers, .. }) = operation else {
         return None;
     };
-    let slices = buffers.slices().ok()?;
-    Some(vectored::iovecs(&slices)).filter(|pieces| pieces.len() <= MAX_PIECES)
+    let mut slices = buffers.slices_from(done, MOST_AT_ONCE).ok()?;
+    slices.truncate(MAX_PIECES);
+    Some(vectored::iovecs(&slices))
 }
 
 /// The user data of a part's entry, by the flight's index and the part's number. There are fewer than 2^32 of either.
@@ -422,6 +504,10 @@ fn place(name: u64) -> (usize, usize) {
 impl Engine for Uring {
     fn geometry(&self) -> Geometry {
         self.image.geometry()
+    }
+
+    fn has_room(&self) -> bool {
+        self.under_way() < MOST_CACHED
     }
 
     fn submit(&mut self, job: Job) {
@@ -452,9 +538,22 @@ impl Engine for Uring {
         self.completed(done);
         // Held and queued jobs need no look of their own: each waits for a flight.
         while done.is_empty() && self.under_way() > 0 {
+            if self.is_over.as_ref().is_some_and(|is_over| is_over()) {
+                self.abandon();
+            }
             self.enter(1);
             self.completed(done);
         }
+    }
+
+    fn abandon(&mut self) {
+        let waiting = self.held.drain(..).chain(self.queued.drain(..));
+        self.done.extend(waiting.map(|job| Done { token: job.token, result: Err(abandoned()) }));
+        self.epoch = self.epoch.wrapping_add(1);
+    }
+
+    fn set_end(&mut self, is_over: IsOver) {
+        self.is_over = Some(is_over);
     }
 
     fn past_cache(&self) -> u64 {
@@ -473,6 +572,7 @@ impl Drop for Uring {
         // Jobs that were not started first, or each completion would start some of them.
         self.held.clear();
         self.queued.clear();
+        self.epoch = self.epoch.wrapping_add(1);
         while self.under_way() > 0 {
             self.enter(1);
             self.reap();

@@ -2,22 +2,28 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use rustix::event::{EventfdFlags, eventfd};
 
+use crate::core::device::IsOver;
+
 use super::{Done, Engine, Geometry, Image, Job};
 
 /// An engine of any image.
 pub struct Workers {
     geometry: Geometry,
-    jobs: Option<Sender<Job>>,
+    jobs: Option<Sender<(Job, usize)>>,
+    /// Counts how often jobs were abandoned: those of an earlier count are.
+    epoch: Arc<AtomicUsize>,
     done: Receiver<Done>,
     wake: Arc<OwnedFd>,
     threads: Vec<JoinHandle<()>>,
     under_way: usize,
+    is_over: Option<IsOver>,
     /// Jobs that were taken, less signals that were read: each job has one, which may come a little before or after. So
     /// with none under way it is what the descriptor has or will have.
     signals: u64,
@@ -35,13 +41,26 @@ impl Workers {
         let (jobs, source) = channel();
         let (sink, done) = channel();
         let source = Arc::new(Mutex::new(source));
+        let epoch = Arc::new(AtomicUsize::new(0));
         let start = |_| {
-            let (image, source, sink, wake) =
-                (Arc::clone(&image), Arc::clone(&source), sink.clone(), Arc::clone(&wake));
-            Builder::new().name("image".into()).spawn(move || serve(&*image, &source, &sink, wake.as_fd()))
+            let (image, source, sink) = (Arc::clone(&image), Arc::clone(&source), sink.clone());
+            let (wake, epoch) = (Arc::clone(&wake), Arc::clone(&epoch));
+            Builder::new()
+                .name("image".into())
+                .spawn(move || serve(&*image, &source, &epoch, &sink, wake.as_fd()))
         };
         let threads = (0..count.max(1)).map(start).collect::<io::Result<Vec<_>>>()?;
-        Ok(Workers { geometry, jobs: Some(jobs), done, wake, threads, under_way: 0, signals: 0 })
+        Ok(Workers {
+            geometry,
+            jobs: Some(jobs),
+            epoch,
+            done,
+            wake,
+            threads,
+            under_way: 0,
+            is_over: None,
+            signals: 0,
+        })
     }
 }
 
@@ -53,13 +72,20 @@ impl Workers {
 }
 
 /// What a thread does until the engine goes.
-fn serve(image: &dyn Image, source: &Mutex<Receiver<Job>>, sink: &Sender<Done>, wake: BorrowedFd<'_>) {
+fn serve(
+    image: &dyn Image,
+    source: &Mutex<Receiver<(Job, usize)>>,
+    epoch: &AtomicUsize,
+    sink: &Sender<Done>,
+    wake: BorrowedFd<'_>,
+) {
     loop {
         // One thread waits for a job with the lock, the others for the lock. It is free again at the statement's end:
         // others take jobs while this one is done.
         let next = source.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Job { token, operation }) = next else { return };
-        let result = image.run(&operation);
+        let Ok((Job { token, operation }, submitted)) = next else { return };
+        // Only whether to go on depends on it, and no memory.
+        let result = image.run_while(&operation, &|| epoch.load(Ordering::Relaxed) == submitted);
         // The guest's memory is let go before the job counts as done.
         drop(operation);
         // Before the signal: whoever is woken by it finds the job.
@@ -78,7 +104,7 @@ impl Engine for Workers {
 
     fn submit(&mut self, job: Job) {
         if let Some(jobs) = &self.jobs
-            && jobs.send(job).is_ok()
+            && jobs.send((job, self.epoch.load(Ordering::Relaxed))).is_ok()
         {
             self.under_way = self.under_way.saturating_add(1);
         }
@@ -102,6 +128,10 @@ impl Engine for Workers {
     }
 
     fn wait(&mut self, done: &mut Vec<Done>) {
+        // One job is waited for: the next call looks again.
+        if self.is_over.as_ref().is_some_and(|is_over| is_over()) {
+            self.abandon();
+        }
         if self.under_way > 0
             && let Ok(one) = self.done.recv()
         {
@@ -111,6 +141,14 @@ impl Engine for Workers {
         self.completed(done);
     }
 
+    fn abandon(&mut self) {
+        self.epoch.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn set_end(&mut self, is_over: IsOver) {
+        self.is_over = Some(is_over);
+    }
+
     fn wake(&self) -> Option<BorrowedFd<'_>> {
         Some(self.wake.as_fd())
     }
@@ -118,6 +156,7 @@ impl Engine for Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
+        self.abandon();
         // Without a sender `recv` fails in each thread, once all jobs are taken.
         self.jobs = None;
         for thread in self.threads.drain(..) {

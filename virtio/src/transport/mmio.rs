@@ -21,6 +21,7 @@ use crate::core::features::half;
 use crate::core::interrupt::Interrupt;
 use crate::core::memory::GuestMemory;
 use crate::core::queue::{QueueError, Setup};
+use crate::core::ram::StalePages;
 use crate::core::state::StateError;
 use crate::core::status::Change;
 use line::SharedLine;
@@ -186,9 +187,14 @@ impl<D: Device> Transport<D> {
         self.control.quiesce();
     }
 
+    /// See [`Control::abandon`].
+    pub fn abandon(&mut self) {
+        self.control.abandon();
+    }
+
     /// See [`Control::invalidate`].
-    pub fn invalidate(&mut self) {
-        self.control.invalidate();
+    pub fn invalidate(&mut self, stale: &StalePages) {
+        self.control.invalidate(stale);
     }
 
     /// See [`Control::config_changed`].

@@ -1,14 +1,15 @@
 //! A chunk of guest RAM: mapped when it is first touched, and then as it is until it goes.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use xenolith_abi::DomId;
 
-use virtio::core::ram::Backing;
+use virtio::core::ram::{Backing, StalePages};
 use vm_memory::VolatileSlice;
 
 use super::Foreign;
-use super::batch::{self, Mapped};
+use super::batch::{self, Look, MAX_PIECES, Mapped};
 use crate::Bank;
 use crate::xen::{Mapping, PAGE_SIZE};
 
@@ -24,41 +25,82 @@ pub(super) struct Origin {
     pub(super) source: Arc<dyn Foreign>,
     pub(super) domain: DomId,
     /// Mappings that there are now.
-    pub(super) mappings: AtomicUsize,
+    pub(super) mappings: Arc<AtomicUsize>,
+}
+
+impl Origin {
+    /// Whether there may be another mapping. Counted without an order: two chunks that are mapped at once may go past the
+    /// limit by a little, which leaves room (`MAX_PIECES`).
+    pub(super) fn has_room(&self) -> bool {
+        self.mappings.load(Ordering::Relaxed) < MAX_PIECES
+    }
 }
 
 /// A stretch of guest RAM.
 pub(super) struct Chunk {
     origin: Arc<Origin>,
     bank: Bank,
+    /// What is known of it before it is touched.
+    known: Mapped,
     mapped: OnceLock<Mapped>,
 }
 
 impl Chunk {
     pub(super) fn new(origin: &Arc<Origin>, bank: Bank) -> Chunk {
-        Chunk { origin: Arc::clone(origin), bank, mapped: OnceLock::new() }
+        Chunk::with(origin, bank, Mapped::default())
     }
 
-    /// What is mapped of it; maps it if nobody has yet.
+    fn with(origin: &Arc<Origin>, bank: Bank, known: Mapped) -> Chunk {
+        Chunk { origin: Arc::clone(origin), bank, known, mapped: OnceLock::new() }
+    }
+
+    /// What is mapped of it; maps what nobody has touched yet.
     pub(super) fn mapped(&self) -> &Mapped {
-        self.mapped.get_or_init(|| {
-            // Counted without an order: two chunks that are mapped at once may go past the limit by a little, which
-            // leaves room (`MAX_PIECES`).
-            let mapped = batch::map_all(&self.origin, self.bank);
-            self.origin.mappings.fetch_add(mapped.pieces.len(), Ordering::Relaxed);
-            mapped
-        })
+        self.mapped.get_or_init(|| batch::map_rest(&self.origin, self.bank, &self.known))
     }
 
-    /// What of it was refused. Nothing is known of a chunk that nobody touched.
+    /// What is mapped of it now.
+    fn now(&self) -> &Mapped {
+        self.mapped.get().unwrap_or(&self.known)
+    }
+
+    /// What of it was refused. Nothing is known of what nobody touched.
     pub(super) fn holes(&self) -> &[Bank] {
-        self.mapped.get().map_or(&[], |mapped| &mapped.holes)
+        &self.now().holes
     }
 
-    /// Whether part of what was refused would not be refused again.
-    pub(super) fn has_grown(&self) -> bool {
-        let grown = |hole: &Bank| !batch::map_all(&self.origin, *hole).pieces.is_empty();
-        self.holes().iter().any(grown)
+    /// The part of its first hole within `wanted`, in whole pages.
+    pub(super) fn first_hole(&self, wanted: &Range<u64>) -> Option<Range<u64>> {
+        let page = PAGE_SIZE as u64;
+        let (start, end) = (wanted.start / page * page, wanted.end.checked_next_multiple_of(page)?);
+        let mut holes = self.mapped().holes.iter().map(batch::range);
+        let hole = holes.find(|hole| hole.start < end && start < hole.end)?;
+        Some(hole.start.max(start)..hole.end.min(end))
+    }
+
+    /// The chunk with a part of a hole as memory, if it has become that.
+    pub(super) fn grown(&self, hole: &Range<u64>) -> Option<Chunk> {
+        match batch::look_again(&self.origin, self.bank, self.mapped(), hole) {
+            Look::Hole => None,
+            Look::Changed(known) => Some(Chunk::with(&self.origin, self.bank, known)),
+            Look::Grown(mapped) => {
+                let chunk = Chunk::new(&self.origin, self.bank);
+                Some(Chunk { mapped: mapped.into(), ..chunk })
+            }
+        }
+    }
+
+    /// The chunk without the pieces in which pages are that have left. `None`: there are none.
+    pub(super) fn without(&self, stale: &StalePages) -> Option<Chunk> {
+        let is_out = |piece: &Piece| {
+            let place = piece.place(self.bank);
+            stale.touch(Bank { base: place.start, size: place.end.saturating_sub(place.start) })
+        };
+        let now = self.now();
+        now.pieces
+            .iter()
+            .any(is_out)
+            .then(|| Chunk::with(&self.origin, self.bank, now.without_pieces(is_out)))
     }
 
     pub(super) fn bank(&self) -> Bank {
@@ -81,14 +123,7 @@ impl Backing for Chunk {
             Some([whole]) => whole,
             _ => self.piece_before(offset)?,
         };
-        piece.mapping.slice().subslice(offset.checked_sub(piece.offset)?, count).ok()
-    }
-}
-
-impl Drop for Chunk {
-    fn drop(&mut self) {
-        let count = self.mapped.get().map_or(0, |mapped| mapped.pieces.len());
-        self.origin.mappings.fetch_sub(count, Ordering::Relaxed);
+        piece.mapping().slice().subslice(offset.checked_sub(piece.offset)?, count).ok()
     }
 }
 
@@ -96,17 +131,49 @@ impl std::fmt::Debug for Chunk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Chunk")
             .field("bank", &self.bank)
+            .field("known", &self.known)
             .field("mapped", &self.mapped)
             .finish_non_exhaustive()
     }
 }
 
-/// A part of a chunk that is mapped in one piece.
-#[derive(Debug)]
+/// A part of a chunk that is mapped in one piece. A copy is the same piece.
+#[derive(Clone, Debug)]
 pub(super) struct Piece {
     /// Where it begins in the chunk, in bytes.
     pub(super) offset: usize,
-    pub(super) mapping: Mapping,
+    counted: Arc<Counted>,
+}
+
+/// A mapping that counts as long as it is there.
+#[derive(Debug)]
+struct Counted {
+    mapping: Mapping,
+    mappings: Arc<AtomicUsize>,
+}
+
+impl Piece {
+    pub(super) fn new(origin: &Origin, offset: usize, mapping: Mapping) -> Piece {
+        origin.mappings.fetch_add(1, Ordering::Relaxed);
+        Piece { offset, counted: Arc::new(Counted { mapping, mappings: Arc::clone(&origin.mappings) }) }
+    }
+
+    #[inline]
+    pub(super) fn mapping(&self) -> &Mapping {
+        &self.counted.mapping
+    }
+
+    /// Its addresses, in a chunk of this bank.
+    pub(super) fn place(&self, bank: Bank) -> Range<u64> {
+        let start = bank.base.saturating_add(self.offset as u64);
+        start..start.saturating_add(self.mapping().len() as u64)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.mappings.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The stretches in which RAM is mapped: they begin and end on multiples of their size, but for the ends of banks.

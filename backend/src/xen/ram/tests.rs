@@ -53,6 +53,37 @@ fn bank(pages: u64) -> Bank {
     Bank { base: BASE, size: pages * PAGE }
 }
 
+fn part(page: u64, pages: u32) -> Part {
+    Part { address: GuestAddress(BASE + page * PAGE), len: pages * PAGE as u32 }
+}
+
+/// These pages have left, as the hypervisor tells.
+fn stale(pages: &[u64]) -> StalePages {
+    let address = |page: &u64| BASE + page * PAGE;
+    let (first, last) = (pages.iter().min().unwrap(), pages.iter().max().unwrap());
+    let classes =
+        pages.iter().fold(0, |classes, page| classes | xenolith_abi::ioreq::stale_class(address(page)));
+    StalePages { range: address(first)..address(last) + PAGE, classes }
+}
+
+impl Fake {
+    /// Batches since the last call.
+    fn calls(&self) -> usize {
+        std::mem::take(&mut *self.batches.lock().unwrap()).len()
+    }
+
+    fn gone(&self, pages: impl IntoIterator<Item = u64>) {
+        self.gone.lock().unwrap().extend(pages.into_iter().map(|page| BASE / PAGE + page));
+    }
+
+    fn back(&self, pages: impl IntoIterator<Item = u64>) {
+        let mut gone = self.gone.lock().unwrap();
+        pages.into_iter().for_each(|page| {
+            gone.remove(&(BASE / PAGE + page));
+        });
+    }
+}
+
 fn frame_at(ram: &GuestRam, page: u64) -> Option<u64> {
     ram.memory().read_obj(GuestAddress(BASE + page * PAGE)).ok()
 }
@@ -93,7 +124,7 @@ fn a_chunk_is_mapped_around_its_holes() {
     assert_eq!(frame_at(&ram, 512 + 4), Some(BASE / PAGE + 512 + 4));
     assert_eq!(*fake.batches.lock().unwrap(), [512, 512, 508, 3]);
     fake.gone.lock().unwrap().clear();
-    assert!(ram.rescan());
+    assert!(ram.rescan(part(512 + 3, 1)));
     assert_eq!(frame_at(&ram, 512 + 3), Some(hole));
 }
 
@@ -143,14 +174,75 @@ fn a_page_that_comes_back_is_found_again() {
     let ram = GuestRam::map(Arc::clone(&fake) as _, DomId(1), &[bank(8)]).unwrap();
     assert_eq!(ram.holes(), [Bank { base: frame * PAGE, size: PAGE }]);
     assert_eq!(frame_at(&ram, 3), None);
-    assert!(!ram.rescan());
+    assert!(!ram.rescan(part(3, 1)));
     fake.gone.lock().unwrap().clear();
     fake.batches.lock().unwrap().clear();
-    assert!(ram.rescan());
-    assert_eq!(*fake.batches.lock().unwrap(), [1]);
+    assert!(ram.rescan(part(3, 1)));
     assert_eq!(frame_at(&ram, 3), Some(frame));
-    assert_eq!(*fake.batches.lock().unwrap(), [1, 8]);
-    assert!(!ram.rescan());
+    assert_eq!(*fake.batches.lock().unwrap(), [8], "as a whole");
+    assert!(!ram.rescan(part(3, 1)));
+    assert_eq!(fake.calls(), 1);
+}
+
+#[test]
+fn a_look_costs_two_calls_at_most_however_many_holes_there_are() {
+    let fake = Arc::new(Fake::default());
+    fake.gone((0..512 * 60).filter(|page| page % 2 == 1));
+    let ram = GuestRam::map(Arc::clone(&fake) as _, DomId(1), &[bank(512 * 60)]).unwrap();
+    for chunk in 0..60 {
+        frame_at(&ram, chunk * 512);
+    }
+    fake.calls();
+    assert!(!ram.rescan(part(1, 1)));
+    assert!(fake.calls() <= 2);
+    assert!(!ram.rescan(part(0, 512 * 60)), "all of it");
+    assert!(fake.calls() <= 2);
+    // What was never RAM is not looked for.
+    for outside in
+        [part(512 * 60, 1), part(512 * 60 - 1, 2), Part { address: GuestAddress(u64::MAX), len: 9 }]
+    {
+        assert!(!ram.rescan(outside));
+    }
+    assert!(!ram.rescan(Part { address: GuestAddress(BASE - 1), len: 9 }));
+    assert_eq!(fake.calls(), 0);
+    // One of many that is back is found, and by a second look the next one.
+    fake.back([3, 7]);
+    for page in [3, 7] {
+        assert!(ram.rescan(part(page, 1)));
+        assert_eq!(frame_at(&ram, page), Some(BASE / PAGE + page));
+        assert!(fake.calls() <= 2);
+        assert!(ram.memory().read_slice(&mut [0; 3 * 4096], GuestAddress(BASE + (page - 1) * PAGE)).is_ok());
+    }
+    assert_eq!(frame_at(&ram, 5), None);
+}
+
+#[test]
+fn a_page_that_leaves_costs_the_piece_that_it_was_in() {
+    let fake = Arc::new(Fake::default());
+    let ram = GuestRam::map(Arc::clone(&fake) as _, DomId(1), &[bank(512 * 60)]).unwrap();
+    let touch_all = || (0..512 * 60).filter(|page| frame_at(&ram, *page).is_some()).count();
+    assert_eq!((touch_all(), fake.calls()), (512 * 60, 60));
+    fake.gone([700]);
+    ram.refresh(&stale(&[700]));
+    assert_eq!((touch_all(), fake.calls()), (512 * 60 - 1, 3), "around the hole, and nothing else");
+    // Far apart: of 64 chunks each has a class of its own.
+    fake.gone([0, 512 * 60 - 1]);
+    ram.refresh(&stale(&[0, 512 * 60 - 1]));
+    assert_eq!((touch_all(), fake.calls()), (512 * 60 - 3, 4));
+    // In a chunk in holes it is a small piece.
+    fake.gone((512..1024).filter(|page| page % 2 == 1));
+    ram.refresh(&stale(&(512..1024).filter(|page| page % 2 == 1).collect::<Vec<_>>()));
+    touch_all();
+    fake.calls();
+    fake.gone([600]);
+    ram.refresh(&stale(&[600]));
+    touch_all();
+    assert!(fake.calls() <= 1);
+    // Xen does not say which.
+    ram.refresh(&StalePages::ALL);
+    assert_eq!(fake.calls(), 0);
+    touch_all();
+    assert!(fake.calls() >= 60);
 }
 
 #[test]
@@ -158,7 +250,7 @@ fn a_refresh_drops_pages_at_once_and_maps_them_at_the_next_use() {
     let fake = Arc::new(Fake::default());
     let ram = GuestRam::map(Arc::clone(&fake) as _, DomId(1), &[bank(8)]).unwrap();
     let old = Arc::downgrade(&ram.memory());
-    ram.refresh();
+    ram.refresh(&stale(&[3]));
     assert!(old.upgrade().is_none());
     assert_eq!(fake.batches.lock().unwrap().len(), 1);
     fake.gone.lock().unwrap().insert(BASE / PAGE);
@@ -187,5 +279,42 @@ proptest! {
         }
         let holes: u64 = ram.holes().iter().map(|hole| hole.size / PAGE).sum();
         prop_assert_eq!(holes, gone.len() as u64);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    /// Pages leave and come back in any order: what is there is reached, as it is now, when it has been looked for, and what
+    /// is not there never is.
+    #[test]
+    fn pages_come_and_go(
+        steps in prop::collection::vec((any::<bool>(), prop::collection::btree_set(0u64..1100, 1..40), 0..1100u64), 1..30),
+    ) {
+        let fake = Arc::new(Fake::default());
+        let ram = GuestRam::map(Arc::clone(&fake) as _, DomId(1), &[bank(1100)]).unwrap();
+        for (leave, pages, touched) in steps {
+            let _ = frame_at(&ram, touched);
+            if leave {
+                fake.gone(pages.iter().copied());
+                ram.refresh(&stale(&pages.into_iter().collect::<Vec<_>>()));
+            } else {
+                fake.back(pages.iter().copied());
+                for page in &pages {
+                    while frame_at(&ram, *page).is_none() {
+                        prop_assert!(ram.rescan(part(*page, 1)), "{}", page);
+                    }
+                }
+            }
+            fake.calls();
+            for page in 0..1100 {
+                let is_gone = fake.gone.lock().unwrap().contains(&(BASE / PAGE + page));
+                let found = frame_at(&ram, page);
+                prop_assert!(!is_gone || found.is_none(), "{} is gone", page);
+                if !is_gone && found.is_none() {
+                    prop_assert!(ram.rescan(part(page, 1)));
+                }
+                prop_assert!(is_gone || frame_at(&ram, page) == Some(BASE / PAGE + page));
+            }
+        }
     }
 }

@@ -3,11 +3,13 @@
 use std::mem::offset_of;
 use std::sync::atomic::Ordering;
 
+use virtio::core::ram::StalePages;
 use vm_memory::{Bytes, VolatileMemory, VolatileSlice};
-use xenolith_abi::ioreq::{DATA_IS_POINTER, READ, RequestType, STATE_MASK, Slot, State};
+use xenolith_abi::ioreq::{ALL_STALE, DATA_IS_POINTER, READ, RequestType, STATE_MASK, Slot, State};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::Mmio;
+use crate::xen::PAGE_SIZE;
 
 /// Where the port stands in a slot.
 pub(super) const PORT: usize = offset_of!(Slot, vp_eport);
@@ -75,7 +77,7 @@ fn answer(request: &Slot, device: &mut dyn Mmio) -> (Found, Option<u64>) {
     let reads = request.flags & READ != 0;
     match RequestType::from_number(request.kind) {
         Some(RequestType::Invalidate) => {
-            device.invalidate();
+            device.invalidate(&stale_pages(request));
             (Found::Invalidate, None)
         }
         Some(RequestType::Copy) if request.flags & DATA_IS_POINTER == 0 && request.count == 1 => {
@@ -93,6 +95,15 @@ fn answer(request: &Slot, device: &mut dyn Mmio) -> (Found, Option<u64>) {
         }
         _ => (Found::Garbage, reads.then_some(u64::MAX)),
     }
+}
+
+/// The pages that an invalidation names; all of them, where it is Xen's.
+fn stale_pages(request: &Slot) -> StalePages {
+    if request.data == ALL_STALE || request.count == 0 {
+        return StalePages::ALL;
+    }
+    let len = u64::from(request.count).saturating_mul(PAGE_SIZE as u64);
+    StalePages { range: request.addr..request.addr.saturating_add(len), classes: request.data }
 }
 
 /// The bytes of an access, and the bits of its value.

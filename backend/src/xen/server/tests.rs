@@ -1,7 +1,7 @@
-use crate::Mmio;
 use crate::mock::Hypervisor;
 use crate::xen::Mapping;
 use crate::xen::server::{RequestLoop, Served};
+use crate::{Mmio, StalePages};
 use proptest::prelude::*;
 use std::sync::Arc;
 use xenolith_abi::Port;
@@ -11,6 +11,7 @@ use xenolith_abi::ioreq::{READ, RequestType, STATE_MASK, Slot, State};
 #[derive(Default)]
 struct Device {
     asked: Vec<(char, u64, u8, u64)>,
+    stale: Option<StalePages>,
     value: u64,
 }
 
@@ -24,8 +25,33 @@ impl Mmio for Device {
         self.asked.push(('w', address, size, value));
     }
 
-    fn invalidate(&mut self) {
+    fn invalidate(&mut self, stale: &StalePages) {
         self.asked.push(('i', 0, 0, 0));
+        self.stale = Some(stale.clone());
+    }
+}
+
+#[test]
+fn an_invalidation_says_which_pages_left_or_that_any_may_have() {
+    let (hypervisor, mut requests) = Hypervisor::new(1).unwrap();
+    let mut device = Device::default();
+    let slot = |addr, count, data| {
+        let (kind, flags) = (RequestType::Invalidate.number(), State::Ready.number());
+        Slot { addr, data, count, size: 4, flags, kind, ..Slot::default() }
+    };
+    let some = StalePages { range: 0x4020_3000..0x4020_5000, classes: 2 };
+    for (slot, expected) in [
+        (slot(0x4020_3000, 2, 2), some),
+        (slot(u64::MAX - 4095, 2, 2), StalePages { range: u64::MAX - 4095..u64::MAX, classes: 2 }),
+        // Xen's, which counts one of them or none.
+        (slot(0, 0, u64::MAX), StalePages::ALL),
+        (slot(0, 1, u64::MAX), StalePages::ALL),
+        (slot(0x4020_3000, 0, 2), StalePages::ALL),
+    ] {
+        hypervisor.put(0, &slot);
+        hypervisor.send(0);
+        assert_eq!(requests.serve_ready(&mut device).unwrap().invalidations, 1);
+        assert_eq!(device.stale.take(), Some(expected), "{slot:x?}");
     }
 }
 

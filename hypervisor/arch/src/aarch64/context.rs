@@ -6,6 +6,7 @@ use xenolith_isa::regs::{El1Registers, Pstate};
 
 use super::gic::{self, InterfaceState};
 use super::sve::Sve;
+use super::system_error::VirtualError;
 use xenolith_hw::isb;
 
 macro_rules! registers {
@@ -168,6 +169,7 @@ pub struct Context {
     system: System,
     floating_point: FloatingPoint,
     interface: InterfaceState,
+    system_error: VirtualError,
     /// If its domain has SVE.
     sve: Option<Sve>,
 }
@@ -186,7 +188,8 @@ impl Context {
         };
         let floating_point = FloatingPoint { v: [0; 32], control: [0; 2] };
         let system = System::default();
-        let mut context = Context { system, floating_point, interface: InterfaceState::default(), sve };
+        let (interface, system_error) = Default::default();
+        let mut context = Context { system, floating_point, interface, system_error, sve };
         context.reset(mpidr);
         Some(context)
     }
@@ -201,6 +204,7 @@ impl Context {
         };
         self.floating_point = FloatingPoint { v: [0; 32], control: [0; 2] };
         self.interface = InterfaceState::default();
+        self.system_error = VirtualError::default();
         self.sve.iter_mut().for_each(Sve::reset);
     }
 
@@ -231,12 +235,14 @@ impl Context {
         }
         // SAFETY: the timer must not fire for a vCPU that does not run.
         unsafe { write_sysreg!("cntv_ctl_el0", 0) };
+        self.system_error.save();
         gic::save(&mut self.interface);
     }
 
     /// Puts the state into the calling CPU.
     pub fn load(&self) {
         gic::load(&self.interface);
+        self.system_error.load();
         match &self.sve {
             Some(sve) if sve.is_used() => sve.load(&self.floating_point.control),
             // SAFETY: EL2 uses none of these registers itself.

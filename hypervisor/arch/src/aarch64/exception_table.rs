@@ -4,6 +4,8 @@
 //! guest's tables, and where the walk meets an external abort, because the tables are in registers of a device or in memory with an
 //! error, the abort is taken to EL2 and not reported in PAR_EL1 (Arm ARM, address translation instructions).
 //!
+//! So does a system error that EL2 lets in (`system_error`): it is taken at an instruction that has nothing to do with it.
+//!
 //! Such an instruction adds an [`Entry`] to the section `.ex_table`, next to itself in one `asm!`. The vectors have used up
 //! TPIDRRO_EL0 and TPIDR_EL0 when execution goes on at the fix-up, which therefore puts both back.
 

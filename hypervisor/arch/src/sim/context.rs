@@ -56,6 +56,7 @@ impl Context {
             let cpu = machine.cpu();
             self.registers = cpu.registers;
             cpu.registers.timer_control = 0;
+            cpu.registers.virtual_error = None;
             cpu.gic.turn_off();
         });
     }

@@ -28,7 +28,7 @@ pub fn interrupt_waits() -> bool {
     with(|machine| {
         let pause = &mut machine.pause;
         pause.asked = pause.asked.wrapping_add(1);
-        pause.every.is_some_and(|n| pause.asked.is_multiple_of(n.max(1))) || machine.interrupt_pending()
+        pause.every.is_some_and(|n| pause.asked.is_multiple_of(n.max(1))) || machine.anything_pending()
     })
 }
 
@@ -36,12 +36,12 @@ pub fn interrupt_waits() -> bool {
 /// timer set the machine would sleep for ever; it ends as [`power::Ending::Asleep`].
 pub fn wait_for_interrupt() {
     let woken = with(|machine| {
-        if !machine.interrupt_pending()
+        if !machine.anything_pending()
             && let Some(deadline) = machine.next_timer()
         {
             machine.counter = machine.counter.max(deadline);
         }
-        machine.interrupt_pending()
+        machine.anything_pending()
     });
     if !woken {
         power::end(power::Ending::Asleep);

@@ -5,9 +5,13 @@ pub(super) mod registers;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use xenolith_core::types::CpuId;
 
 use interrupts::{Distributor, Interface};
 use registers::{Registers, Stage2};
+use xenolith_isa::system_error::SystemError;
 
 /// One CPU.
 #[derive(Default)]
@@ -20,6 +24,8 @@ pub(super) struct Cpu {
     pub timer: Option<u64>,
     /// Its part of the interrupt controller.
     pub gic: Interface,
+    /// The memory system is about to report this, whoever runs then.
+    pub system_error: Option<SystemError>,
 }
 
 /// When [`super::interrupt_waits`] says yes though nothing waits.
@@ -72,7 +78,44 @@ pub(super) struct Machine {
 
 thread_local! {
     static MACHINE: RefCell<Machine> = RefCell::default();
+    static SHARED: RefCell<Option<(SharedMachine, CpuId)>> = const { RefCell::new(None) };
     static PLAYS_HARDWARE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A machine that several threads play together, each one of its CPUs. Each look at the hardware is one step of the whole
+/// machine; what is done between two looks runs beside the other threads.
+#[derive(Clone)]
+pub struct SharedMachine(Arc<Mutex<Machine>>);
+
+impl SharedMachine {
+    /// Takes the calling thread's machine away from it.
+    pub fn take() -> Self {
+        SharedMachine(Arc::new(Mutex::new(MACHINE.take())))
+    }
+
+    /// Has the calling thread play this CPU until `work` ends.
+    pub fn play<T>(&self, cpu: CpuId, work: impl FnOnce() -> T) -> T {
+        /// Ends the play, also when the work unwinds.
+        struct Play;
+        impl Drop for Play {
+            fn drop(&mut self) {
+                SHARED.set(None);
+            }
+        }
+        SHARED.set(Some((self.clone(), cpu)));
+        let _play = Play;
+        work()
+    }
+
+    /// Makes the machine the calling thread's own.
+    pub fn give_back(self) {
+        MACHINE.set(std::mem::take(&mut *self.lock()));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Machine> {
+        // A thread that finds a fault in the model has changed nothing by halves.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Does something with the calling thread's machine. Calls do not nest.
@@ -84,9 +127,16 @@ pub(super) fn with<T>(action: impl FnOnce(&mut Machine) -> T) -> T {
             PLAYS_HARDWARE.set(false);
         }
     }
-    PLAYS_HARDWARE.set(true);
+    assert!(!PLAYS_HARDWARE.replace(true), "calls of the model do not nest");
     let _play = Play;
-    MACHINE.with_borrow_mut(action)
+    match SHARED.with_borrow(Clone::clone) {
+        Some((shared, cpu)) => {
+            let mut machine = shared.lock();
+            machine.this = cpu.0.into();
+            action(&mut machine)
+        }
+        None => MACHINE.with_borrow_mut(action),
+    }
 }
 
 /// Whether the calling thread is in the model: what it allocates there stands for hardware, and is not the hypervisor's.
@@ -105,6 +155,11 @@ impl Machine {
             self.cpus.resize_with(index + 1, Default::default);
         }
         &mut self.cpus[index]
+    }
+
+    /// Whether ISR_EL1 of the CPU that the thread plays is not zero.
+    pub(super) fn anything_pending(&mut self) -> bool {
+        self.interrupt_pending() || self.cpu().system_error.is_some()
     }
 }
 

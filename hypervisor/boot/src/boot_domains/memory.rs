@@ -17,7 +17,7 @@ const BLOCK: u8 = 9;
 pub fn allocate(frames: &Frames, id: DomId, bytes: u64, limits: Option<&[Mfn]>) -> Result<Area, BootError> {
     let pages = bytes.div_ceil(1 << PAGE_SHIFT);
     let area = frames.alloc_below_first(pages, BLOCK, limits.unwrap_or_default(), id);
-    area.ok_or(BootError::Memory { wanted: bytes, free: frames.free_frames() << PAGE_SHIFT })
+    area.ok_or(BootError::Memory { wanted: bytes, free: frames.available_frames() << PAGE_SHIFT })
 }
 
 /// Gives the RAM of a domain back that was not built.

@@ -18,7 +18,7 @@ const SMALLEST_WINDOW: u64 = 64 << 20;
 /// reaches no further and nothing stands between them and memory that could help.
 pub fn allocate(frames: &Frames, platform: &Platform, bytes: u64) -> Result<Area, FirstError> {
     let pages = bytes >> PAGE_SHIFT >> BLOCK << BLOCK;
-    let free = frames.free_frames();
+    let free = frames.available_frames();
     let too_much = FirstError::Memory { wanted: bytes, free: free << PAGE_SHIFT };
     if pages == 0 || pages > free {
         return Err(too_much);

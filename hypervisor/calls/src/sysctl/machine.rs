@@ -16,7 +16,8 @@ use xenolith_host::command_line::XenVersion;
 /// The distance of the node to itself, as Xen says it where it knows nothing of nodes.
 const LOCAL: u32 = 20;
 
-/// Tells the number of CPUs, the frequency of the counter, and how much memory there is and is free.
+/// Tells the number of CPUs, the frequency of the counter, and how much memory there is, and is free and not
+/// promised to a domain.
 pub fn describe(caller: &Caller<'_>, payload: &mut Payload) {
     let cpus = u32::from(caller.hv.cpus());
     let frames = &caller.hv.frames;
@@ -34,7 +35,7 @@ pub fn describe(caller: &Caller<'_>, payload: &mut Payload) {
         capabilities: capability::HVM | capability::HAP | capability::GNTTAB_V1,
         arch_capabilities: guest::capabilities(),
         total_pages: frames.total(),
-        free_pages: frames.free_frames(),
+        free_pages: frames.available_frames(),
         max_mfn: frames.last().0,
         ..PhysInfo::default()
     });
@@ -61,7 +62,7 @@ pub fn free_memory(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Err
     if asked.node > 0 {
         return Err(Errno::EINVAL);
     }
-    asked.avail_bytes = bytes(caller.hv.frames.free_frames());
+    asked.avail_bytes = bytes(caller.hv.frames.available_frames());
     payload.set(&asked);
     Ok(())
 }
@@ -91,7 +92,8 @@ pub fn nodes(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Errno> {
         asked.num_nodes = asked.num_nodes.min(1);
         if asked.num_nodes > 0 && !asked.meminfo.is_null() {
             let frames = &caller.hv.frames;
-            let memory = NodeMemory { memsize: bytes(frames.total()), memfree: bytes(frames.free_frames()) };
+            let memory =
+                NodeMemory { memsize: bytes(frames.total()), memfree: bytes(frames.available_frames()) };
             caller.write(asked.meminfo, &memory)?;
         }
         if asked.num_nodes > 0 && !asked.distance.is_null() {

@@ -67,7 +67,6 @@ fn handle_other(exit: &mut Exit<'_>, syndrome: &Syndrome) {
                 inject::undefined(exit.regs);
             }
         }
-        Trap::SError { .. } => inject::system_error(exit.vcpu, exit.regs, syndrome),
         // HVC with another number, and never Xen's: the program counter is behind it.
         Trap::Hypercall { .. } => inject::undefined_behind(exit.regs),
         Trap::Coprocessor { .. }

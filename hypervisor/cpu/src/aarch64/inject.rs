@@ -1,10 +1,9 @@
 //! Exceptions that the hypervisor gives to the vCPU that runs here (`xenolith_isa::exception` says how each looks).
 
 use xenolith_arch::context;
-use xenolith_domain::hypervisor::VcpuRef;
 use xenolith_isa::exception::{self, Cause, Exception};
 use xenolith_isa::regs::{ByteOrder, GuestRegs};
-use xenolith_isa::trap::{DataAbort, Fault, FaultStatus, Syndrome};
+use xenolith_isa::trap::{DataAbort, Fault, FaultStatus};
 
 fn give(regs: &mut GuestRegs, exception: Exception) {
     let entry = exception::take(exception, regs.pc, regs.pstate, &context::el1_state());
@@ -42,16 +41,6 @@ fn cause(fault: &Fault) -> Cause {
         _ if fault.stage1_walk => Cause::ExternalOnWalk { level: 3 },
         _ => Cause::External,
     }
-}
-
-/// An asynchronous abort came while the guest ran: it is the guest's, and only the guest hears of it.
-pub fn system_error(vcpu: &VcpuRef, regs: &mut GuestRegs, syndrome: &Syndrome) {
-    let esr = syndrome.esr;
-    vcpu.domain.warn_ratelimited(format_args!(
-        "{}: SError at pc {:#x}, esr {esr:#x}; given to the domain",
-        vcpu.id, regs.pc
-    ));
-    give(regs, Exception::SError { iss: (esr & 0x1ff_ffff) as u32 });
 }
 
 /// The order of bytes in which the guest's loads and stores are made.

@@ -35,6 +35,7 @@ impl Domain {
 
 impl DomainRef<'_> {
     /// Carries out what follows from events. The domain's event lock is not held.
+    #[inline]
     pub fn follow_events(self, effects: EventActions) {
         for id in effects.notify.iter() {
             self.raise_event(id);
@@ -47,6 +48,7 @@ impl DomainRef<'_> {
     }
 
     /// Sends the event of a port.
+    #[inline]
     pub fn send_event(self, port: Port) -> Result<(), Errno> {
         use xenolith_policy::event::Sent;
         // The table is unlocked before the other domain's is locked, whose number may be lower. Whether the connection
@@ -61,6 +63,7 @@ impl DomainRef<'_> {
     }
 
     /// Signals through a port of the hypervisor. A port to which nobody has connected is found pending when somebody does.
+    #[inline]
     pub(crate) fn notify_peer(self, port: Port) {
         let peer = self.events.lock().consumer_peer(port);
         if let Some(peer) = peer {
@@ -158,6 +161,7 @@ impl DomainRef<'_> {
 
 impl Hypervisor {
     /// Delivers an event at the other end of a connection.
+    #[inline]
     pub fn deliver_event(&self, peer: Peer) {
         let Some(domain) = self.domain(peer.domain) else { return };
         // Nothing of ours is locked. The port may have been closed and opened again since: then the connection's number

@@ -9,10 +9,10 @@
 
 use xenolith_abi::Errno;
 
-use crate::vcpu::Vcpu;
 use xenolith_arch as arch;
 use xenolith_core::types::{Gfn, Mfn};
 use xenolith_memory::p2m::MapKind;
+use xenolith_memory::stale::StalePages;
 
 use super::{Domain, DomainRef};
 use crate::parts::memory::frame_error;
@@ -109,14 +109,15 @@ impl DomainRef<'_> {
         }
     }
 
-    /// Sets the mapcache-invalidate flag: a page of RAM was ballooned away, removed or replaced. It is set on the vCPU that
+    /// Sets the mapcache-invalidate flag: this page of RAM was ballooned away, removed or replaced. It is set on the vCPU that
     /// runs on the calling CPU, which then waits until every ioreq server has dropped its mappings; when another domain
     /// did it, it is set on all vCPUs of this one.
-    pub(crate) fn mark_mapcache_stale(self) {
+    pub(crate) fn mark_mapcache_stale(self, gfn: Gfn) {
+        let page = StalePages::page(gfn);
         let here = Some(arch::this_cpu());
         match self.vcpus.iter().find(|vcpu| self.hv.scheduler.running_on(vcpu.unit) == here) {
-            Some(vcpu) => vcpu.mark_mapcache_stale(),
-            None => self.vcpus.iter().for_each(Vcpu::mark_mapcache_stale),
+            Some(vcpu) => vcpu.mark_mapcache_stale(page),
+            None => self.vcpus.iter().for_each(|vcpu| vcpu.mark_mapcache_stale(page)),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Grants between domains: where the tables' policy meets memory.
 
+use core::sync::atomic::Ordering;
+
 use xenolith_abi::Errno;
 
 use xenolith_core::types::{DomId, Gfn, Mfn};
@@ -11,9 +13,11 @@ use super::DomainRef;
 use crate::parts::memory::Memory;
 
 impl DomainRef<'_> {
-    /// A new frame for the domain's grant table.
+    /// A new frame for the domain's grant table, of those that it was promised.
     pub fn new_grant_frame(self) -> Option<FrameRef> {
-        self.new_shared_frame()
+        let mfn = self.hv.frames.spend_promised(self.id)?;
+        self.promised.fetch_sub(1, Ordering::Relaxed);
+        self.share_frame(mfn)
     }
 
     /// Maps a frame of the grant table, which grows as far as it may (`XENMAPSPACE_grant_table`). A frame that is mapped

@@ -12,6 +12,7 @@ use xenolith_arch as arch;
 use xenolith_core::sync::RwLockReadGuard;
 use xenolith_core::types::{DomId, Ipa, Mfn, VcpuId};
 use xenolith_memory::frames::FrameRef;
+use xenolith_memory::stale::StalePages;
 use xenolith_policy::event::{ConsumerTag, Port};
 use xenolith_policy::ioreq::{Outcome, Posted, Removed, Request, ServerId};
 use xenolith_vdev::address_table::AddressTable;
@@ -22,6 +23,7 @@ use crate::parts::memory::frame_error;
 
 impl Domain {
     /// What the device model has answered to a vCPU's access, once. Nothing if it waited for no access.
+    #[inline]
     pub fn take_answer(&self, id: VcpuId) -> Option<u64> {
         self.io.servers.lock().take_result(id).map(|result| result.data)
     }
@@ -60,6 +62,7 @@ impl DomainRef<'_> {
     /// can get the number of this one.
     // What an access is takes as many words.
     #[allow(clippy::too_many_arguments)]
+    #[inline]
     pub(super) fn forward(
         self,
         id: VcpuId,
@@ -101,8 +104,8 @@ impl DomainRef<'_> {
     }
 
     /// Pages left the domain's memory by a call of this vCPU, which runs on the calling CPU: it waits until every device
-    /// model has dropped its mappings. True if it has to wait.
-    pub fn invalidate_mappings(self, id: VcpuId) -> bool {
+    /// model has dropped its mappings of them. True if it has to wait.
+    pub fn invalidate_mappings(self, id: VcpuId, stale: &StalePages) -> bool {
         // A domain without servers pays one load.
         if !self.io.any.load(Ordering::Acquire) {
             return false;
@@ -111,7 +114,7 @@ impl DomainRef<'_> {
         let mut servers = self.io.servers.lock();
         let _ = self.hv.scheduler.pause(vcpu.unit, arch::now());
         // IOREQ_TYPE_INVALIDATE (Xen's ioreq.h) to each of them.
-        let ports = servers.post_invalidate(id);
+        let ports = servers.post_invalidate(id, stale);
         drop(servers);
         if ports.is_empty() {
             self.hv.kick(self.hv.scheduler.resume(vcpu.unit, arch::now()));
@@ -124,6 +127,7 @@ impl DomainRef<'_> {
     }
 
     /// A device model has sent an event for this vCPU.
+    #[inline]
     pub fn device_model_event(self, tag: ConsumerTag, id: VcpuId) {
         let outcome = self.io.servers.lock().on_response(tag, id);
         self.follow_outcome(id, outcome);
@@ -154,12 +158,14 @@ impl DomainRef<'_> {
         }
     }
 
+    #[inline]
     fn follow_outcome(self, id: VcpuId, outcome: Outcome) {
         if outcome == Outcome::Finished {
             self.end_wait(id);
         }
     }
 
+    #[inline]
     fn end_wait(self, id: VcpuId) {
         if let Some(vcpu) = self.vcpu(id) {
             vcpu.mark_answered();

@@ -27,7 +27,7 @@ impl Memory {
             }
             if run.kind.is_ram() {
                 // Device models have it mapped for themselves, and drop that before the call that took it away returns.
-                domain.mark_mapcache_stale();
+                domain.mark_mapcache_stale(gfn);
             }
         }
         // The page can be mapped at one frame at a time (`XENMAPSPACE_shared_info`); now it can be mapped elsewhere.

@@ -22,7 +22,7 @@ impl DomainRef<'_> {
         self.access_other(id, at, size, write, found, table)
     }
 
-    #[inline(never)]
+    #[inline]
     fn access_other(
         self,
         id: VcpuId,

@@ -1,6 +1,7 @@
 //! A hypervisor that was built without I/O forwarding: no domain has an ioreq server.
 
 use xenolith_core::types::{DomId, VcpuId};
+use xenolith_memory::stale::StalePages;
 use xenolith_policy::event::{ConsumerTag, Port};
 
 use super::{Domain, DomainRef};
@@ -14,7 +15,7 @@ impl Domain {
 
 impl DomainRef<'_> {
     /// Nobody has mappings to drop.
-    pub fn invalidate_mappings(self, _: VcpuId) -> bool {
+    pub fn invalidate_mappings(self, _: VcpuId, _: &StalePages) -> bool {
         false
     }
 

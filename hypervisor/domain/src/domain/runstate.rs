@@ -59,6 +59,7 @@ impl DomainRef<'_> {
 impl Hypervisor {
     /// Tells the vCPU that runs on this CPU how its time was spent, if it asked to be told. An address that leads
     /// nowhere at the moment, because another address space is active, is tried again the next time.
+    #[inline]
     pub fn write_runstate(&self, vcpu: &VcpuRef) {
         let area = vcpu.vcpu().runstate.lock();
         let address = match *area {
@@ -124,6 +125,7 @@ fn whole_page(area: Gva) -> bool {
 }
 
 /// Writes a run state into a page word by word, each after those before it.
+#[inline]
 fn store(page: Page, at: usize, info: &RunStateInfo, flagged: bool) {
     let word = |offset: usize, value: u64| {
         match page.word64(at.saturating_add(offset)) {

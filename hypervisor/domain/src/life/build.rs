@@ -7,6 +7,7 @@
 
 use alloc::vec::Vec;
 use core::ops::Deref;
+use core::sync::atomic::Ordering;
 
 use xenolith_abi::Errno;
 
@@ -23,9 +24,9 @@ use crate::vcpu::Vcpu;
 use xenolith_arch as arch;
 use xenolith_core::bug;
 use xenolith_core::sync::{Mutex, Once};
-use xenolith_core::types::{DomId, Gfn, Mfn, Pa, VcpuId};
+use xenolith_core::types::{DomId, Gfn, Mfn, PAGE_SHIFT, Pa, VcpuId};
 use xenolith_memory::arc::{Arc, Room};
-use xenolith_memory::frames::{Content, FrameRange, FrameRef, Kind};
+use xenolith_memory::frames::{Content, FrameRange, FrameRef, Kind, Short};
 use xenolith_memory::p2m::{MapKind, P2m, P2mError};
 use xenolith_memory::page::Page;
 use xenolith_memory::table::TableList;
@@ -111,16 +112,59 @@ impl From<BuildError> for Errno {
 pub struct DomainBuilder<'h> {
     hv: &'h Hypervisor,
     domain: Arc<Domain>,
+    /// After the domain: what was taken for the promise has to be back when it ends.
+    promise: Promise<'h>,
     published: bool,
+}
+
+/// The pages that a domain can come to take from the hypervisor by itself, promised to it: the most that its limits allow.
+/// So its creation fails where they are not there, and nobody's call later.
+struct Promise<'h> {
+    hv: &'h Hypervisor,
+    pages: u64,
+}
+
+impl<'h> Promise<'h> {
+    /// Makes it. `ENOMEM`: there are not so many pages, which the log says.
+    fn new(hv: &'h Hypervisor, config: &DomainConfig<'_>) -> Result<Self, Errno> {
+        let &DomainConfig { id, max_port, grant_frames, maptrack_frames, .. } = config;
+        let records = [
+            EventChannels::<FrameRef>::pages(max_port),
+            GrantTable::<FrameRef>::pages(grant_frames),
+            Maptrack::pages(maptrack_frames),
+        ];
+        let pages = records.iter().sum::<u64>().saturating_add(grant_frames.into());
+        match hv.frames.promise(pages) {
+            Ok(()) => Ok(Promise { hv, pages }),
+            Err(Short { left }) => {
+                let kib = |pages: u64| pages.saturating_mul(1 << (PAGE_SHIFT - 10));
+                log::warn!(
+                    "{id}: not made: event channels up to {max_port}, {grant_frames} grant frames and {maptrack_frames} \
+                     maptrack frames take up to {} KiB, and {} KiB are left",
+                    kib(pages),
+                    kib(left)
+                );
+                Err(Errno::ENOMEM)
+            }
+        }
+    }
+}
+
+impl Drop for Promise<'_> {
+    fn drop(&mut self) {
+        self.hv.frames.end_promise(self.pages);
+    }
 }
 
 impl<'h> DomainBuilder<'h> {
     /// Takes all that the domain needs. After an error nothing is taken.
     ///
-    /// `ENOMEM`: no memory. `EBUSY`: no VMID is free. `EINVAL`: a number is out of its range.
+    /// `ENOMEM`: no memory, or not as much as the domain's limits allow it to take later. `EBUSY`: no VMID is free.
+    /// `EINVAL`: a number is out of its range.
     #[inline(never)]
     pub fn new(hv: &'h Hypervisor, config: &DomainConfig<'_>) -> Result<Self, BuildError> {
-        // The tables first: the architecture's part keeps what selects them.
+        let promise = Promise::new(hv, config)?;
+        // Then the tables: the architecture's part keeps what selects them.
         let mut p2m = hv.new_p2m(config)?;
         let parts = match map_all(config, &mut p2m).and_then(|()| hv.new_parts(config, &p2m)) {
             Ok(parts) => parts,
@@ -129,7 +173,8 @@ impl<'h> DomainBuilder<'h> {
                 return Err(error);
             }
         };
-        let builder = DomainBuilder { hv, domain: hv.assemble(config, parts, p2m), published: false };
+        let domain = hv.assemble(config, parts, p2m, promise.pages);
+        let builder = DomainBuilder { hv, domain, promise, published: false };
         if config.paused {
             for vcpu in &builder.vcpus {
                 // It runs nowhere, so nobody has to be kicked.
@@ -144,6 +189,8 @@ impl<'h> DomainBuilder<'h> {
     pub fn publish(mut self) -> Result<Arc<Domain>, Errno> {
         self.hv.add_domain(&self.domain)?;
         self.published = true;
+        // It is the domain's from now on, and ends with it.
+        self.promise.pages = 0;
         Ok(self.domain.clone())
     }
 }
@@ -161,6 +208,7 @@ impl Drop for DomainBuilder<'_> {
         // A domain that was published ends by its teardown; `publish` has kept a reference for the list.
         if !self.published {
             let Domain { id, vcpus, shared_info, memory, .. } = &*self.domain;
+            self.promise.pages = self.domain.promised.load(Ordering::Relaxed);
             // None of them has run: the scheduler lets them go at once.
             self.hv.remove_units(vcpus);
             self.hv.end_shared_info(*id, shared_info.mfn());
@@ -191,6 +239,8 @@ struct Parts {
     vcpus: Vec<Vcpu>,
     arch: DomainArch,
     addresses: Addresses,
+    grants: GrantTable<FrameRef>,
+    maptrack: Maptrack,
     io: Io,
     teardown: Teardown,
 }
@@ -272,6 +322,8 @@ impl Hypervisor {
             DomainArch::new(&config.arch, config.vcpus, p2m, self.lines()).map_err(BuildError::Arch)?;
         let addresses = Addresses::new(config.arch.windows())?;
         let io = Io::new(config.vcpus)?;
+        let grants = GrantTable::new(config.grant_frames)?;
+        let maptrack = Maptrack::new(config.maptrack_frames)?;
         let teardown = Teardown::new()?;
         let room = Room::try_new().ok_or(Errno::ENOMEM)?;
         let shared = self.frames.alloc(0, id, Kind::Shared, Content::Zeroed).ok_or(Errno::ENOMEM)?;
@@ -280,9 +332,18 @@ impl Hypervisor {
         let shared_info = self.frames.get_frame(shared, id).map_err(|_| Errno::ENOMEM)?.into_page();
         let events = EventChannels::new(id, config.vcpus, config.max_port, shared_info);
         match events.and_then(|events| Ok((events, self.new_vcpus(config.vcpus, &config.arch)?))) {
-            Ok((events, vcpus)) => {
-                Ok(Parts { room, shared_info, events, vcpus, arch, addresses, io, teardown })
-            }
+            Ok((events, vcpus)) => Ok(Parts {
+                room,
+                shared_info,
+                events,
+                vcpus,
+                arch,
+                addresses,
+                grants,
+                maptrack,
+                io,
+                teardown,
+            }),
             Err(errno) => {
                 self.end_shared_info(id, shared);
                 Err(errno.into())
@@ -305,8 +366,10 @@ impl Hypervisor {
         config: &DomainConfig<'_>,
         parts: Parts,
         p2m: P2m<TableList, HardwareTlb>,
+        promised: u64,
     ) -> Arc<Domain> {
-        let Parts { room, shared_info, events, vcpus, arch, addresses, io, teardown } = parts;
+        let Parts { room, shared_info, events, vcpus, arch, addresses, grants, maptrack, io, teardown } =
+            parts;
         let pages = pages_of(config);
         room.fill(Domain {
             id: config.id,
@@ -325,8 +388,8 @@ impl Hypervisor {
             }),
             counter_offset: Once::new(),
             shared_info,
-            grants: Mutex::new(GrantTable::new(config.grant_frames)),
-            maptrack: Mutex::new(Maptrack::new(config.maptrack_frames)),
+            grants: Mutex::new(grants),
+            maptrack: Mutex::new(maptrack),
             events: Mutex::new(events),
             parameters: Mutex::new(Parameters::default()),
             runstate_update_flag: false.into(),
@@ -347,6 +410,7 @@ impl Hypervisor {
             life: Life::Alive.into(),
             teardown: Mutex::new(teardown),
             lingering: 0.into(),
+            promised: promised.into(),
         })
     }
 

@@ -277,6 +277,17 @@ fn free_strays(domain: DomainRef<'_>, from: Mfn, budget: &mut Budget) -> Option<
     })
 }
 
+/// Gives back what the domain had of its promise, and ends that. What others use of its grants stays until they let go.
+fn free_records(domain: DomainRef<'_>, budget: &mut Budget) -> Option<()> {
+    while domain.maptrack.lock().shrink() || domain.events.lock().shrink() || domain.grants.lock().shrink() {
+        budget.spend(1)?;
+    }
+    let held = domain.grants.lock().held_pages();
+    let promised = domain.promised.swap(held, Ordering::Relaxed);
+    domain.hv.frames.end_promise(promised.saturating_sub(held));
+    Some(())
+}
+
 fn free_tables(domain: DomainRef<'_>, budget: &mut Budget) -> Option<()> {
     loop {
         let frame = domain.grants.lock().take_frame();
@@ -284,6 +295,7 @@ fn free_tables(domain: DomainRef<'_>, budget: &mut Budget) -> Option<()> {
         domain.hv.put_frame(frame);
         budget.spend(1)?;
     }
+    free_records(domain, budget)?;
     let mut memory = domain.memory.lock();
     while let Some(table) = memory.p2m.pool_mut().pop() {
         domain.hv.free_table(table, domain.id);

@@ -71,7 +71,11 @@ impl DomainRef<'_> {
     /// A zeroed frame that the hypervisor shares with others on behalf of the domain, which pays for it. It is held by what
     /// is returned alone.
     pub fn new_shared_frame(self) -> Option<FrameRef> {
-        let mfn = self.hv.frames.alloc(0, self.id, Kind::Shared, Content::Zeroed)?;
+        self.share_frame(self.hv.frames.alloc(0, self.id, Kind::Shared, Content::Zeroed)?)
+    }
+
+    /// The reference by which alone a frame is held that was just allocated for the domain and is to be shared.
+    pub(crate) fn share_frame(self, mfn: Mfn) -> Option<FrameRef> {
         // The allocation's own reference goes at once: with the one that is returned the frame goes, whoever has it
         // last.
         let frame = self.hv.frames.get_frame(mfn, self.id).ok();

@@ -26,7 +26,7 @@ pub enum Exception {
         /// It was a write.
         write: bool,
     },
-    /// An asynchronous error; to be held back while PSTATE.A masks it.
+    /// A system error. The hardware delivers it, not before PSTATE.A lets it.
     SError {
         /// The syndrome that the guest sees, 25 bits.
         iss: u32,

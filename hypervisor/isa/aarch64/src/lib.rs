@@ -16,5 +16,6 @@ pub mod psci;
 pub mod regs;
 pub mod stage2;
 pub mod sysreg;
+pub mod system_error;
 pub mod trap;
 pub mod vgic;

@@ -20,7 +20,7 @@ pub const IMMEDIATE_SMCCC: u16 = 0;
 /// The immediate of an HVC that carries a Xen hypercall (Xen header `arch-arm.h`, `XEN_HYPERCALL_TAG`).
 pub const IMMEDIATE_XEN: u16 = 0xea1;
 
-/// A synchronous exception, or an SError, that a guest took to EL2.
+/// A synchronous exception that a guest took to EL2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trap {
     /// HVC from AArch64. The saved PC already points after the instruction.
@@ -62,11 +62,6 @@ pub enum Trap {
         space: Coprocessor,
         /// Whether the instruction executes at all.
         condition: Condition,
-    },
-    /// An SError of the guest's own, or one that surfaced while it ran.
-    SError {
-        /// ISS of the syndrome; bit 24 says that the rest is implementation-defined.
-        iss: u32,
     },
     /// Any other exception class, reserved ones included.
     Other {
@@ -127,7 +122,6 @@ pub fn decode(esr: u64, far: u64, hpfar: u64) -> Trap {
         class::SME => Trap::Sme,
         class::INSTRUCTION_ABORT_LOWER => Trap::InstructionAbort(Fault::decode(esr, far, hpfar)),
         class::DATA_ABORT_LOWER => Trap::DataAbort(DataAbort::decode(esr, far, hpfar)),
-        class::SERROR => Trap::SError { iss: syndrome.iss() },
         class => Trap::Other { class },
     }
 }
@@ -150,7 +144,6 @@ mod class {
     pub const SME: u8 = 0x1d;
     pub const INSTRUCTION_ABORT_LOWER: u8 = 0x20;
     pub const DATA_ABORT_LOWER: u8 = 0x24;
-    pub const SERROR: u8 = 0x2f;
 }
 
 /// CV (bit 24) and COND (23 to 20), for the classes that have them.

@@ -8,6 +8,7 @@ use core::ops::Range;
 
 use arrayvec::ArrayVec;
 
+use super::promise::{Promises, Short};
 use super::{FrameRange, MAX_ORDER};
 use crate::bitmap::Bitmap;
 use xenolith_core::bug;
@@ -137,6 +138,8 @@ pub(super) struct Buddy {
     free: u64,
     /// Frames that are out for a while, and come back free.
     lent: u64,
+    /// Of the free ones, those that only a promise takes.
+    promises: Promises,
 }
 
 impl Buddy {
@@ -156,12 +159,60 @@ impl Buddy {
             }
             zones.push(Zone { range: bank.numbers()?, sets });
         }
-        Some(Buddy { zones, free: 0, lent: 0 })
+        Some(Buddy { zones, free: 0, lent: 0, promises: Promises::default() })
     }
 
     /// How many frames are free, those that are lent among them.
     pub fn free_frames(&self) -> u64 {
         self.free.saturating_add(self.lent)
+    }
+
+    /// How many of them were promised.
+    pub fn promised_frames(&self) -> u64 {
+        self.promises.kept()
+    }
+
+    /// How many of them nobody was promised.
+    pub fn available_frames(&self) -> u64 {
+        self.promises.left(self.free_frames())
+    }
+
+    /// Promises frames: from now on so many stay free for [`Self::take_promised`].
+    pub fn promise(&mut self, pages: u64) -> Result<(), Short> {
+        // What is lent does not count: a promise holds at every moment.
+        self.promises.promise(pages, self.free)
+    }
+
+    /// Ends a promise of which nothing is taken.
+    pub fn end_promise(&mut self, pages: u64) {
+        if !self.promises.end(pages) {
+            bug!("a promise of {pages} frames ends that was not made, or whose frames are not back");
+        }
+    }
+
+    /// Takes a frame of those that were promised: until it is given back, or for good.
+    pub fn take_promised(&mut self, for_good: bool) -> Option<Mfn> {
+        if !(if for_good { self.promises.spend() } else { self.promises.take() }) {
+            return None;
+        }
+        let frame = self.take_block(0, &(0..u64::MAX));
+        if frame.is_none() {
+            bug!("a frame was promised and is not there");
+        }
+        frame
+    }
+
+    /// Gives a frame back that was taken for a promise.
+    pub fn give_promised(&mut self, frame: Mfn) {
+        if !self.promises.give_back() {
+            bug!("{frame} was taken without a promise");
+        }
+        self.give(FrameRange { first: frame, pages: 1 });
+    }
+
+    /// Whether so many frames can go to somebody to whom they were not promised.
+    fn spares(&self, pages: u64) -> bool {
+        self.promises.left(self.free) >= pages
     }
 
     fn zone(&mut self, frame: u64) -> Option<&mut Zone> {
@@ -185,15 +236,23 @@ impl Buddy {
         }
     }
 
-    /// Takes a block of 2^order frames that lies in `within`.
+    /// Takes a block of 2^order frames that lies in `within`, none of which was promised to others.
     pub fn take(&mut self, order: u8, within: &Range<u64>) -> Option<Mfn> {
+        if self.spares(1 << order) { self.take_block(order, within) } else { None }
+    }
+
+    fn take_block(&mut self, order: u8, within: &Range<u64>) -> Option<Mfn> {
         let frame = self.zones.iter_mut().find_map(|zone| zone.take(order, within))?;
         self.free = self.free.saturating_sub(1 << order);
         Some(Mfn(frame))
     }
 
-    /// Takes all of a range that [`Self::next_run`] found; false, and nothing taken, when a part of it is not free.
+    /// Takes all of a range that [`Self::next_run`] found; false, and nothing taken, when a part of it is not free, or was
+    /// promised to others.
     pub fn take_range(&mut self, range: FrameRange) -> bool {
+        if !self.spares(range.pages) {
+            return false;
+        }
         let mut taken = 0;
         for (frame, order) in pieces(range) {
             if !self.take_pieces(frame, order) {

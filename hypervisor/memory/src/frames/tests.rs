@@ -55,6 +55,36 @@ fn storage_is_two_bits_and_a_word_for_each_frame() {
 }
 
 #[test]
+fn what_was_promised_is_there_whatever_others_take() {
+    let (frames, noted) = numbers(&[range(0x1000, 100)], &[]);
+    assert_eq!(frames.promise(101), Err(Short { left: 100 }));
+    frames.promise(60).unwrap();
+    assert_eq!((frames.free_frames(), frames.available_frames()), (100, 40));
+    assert_eq!(frames.promise(41), Err(Short { left: 40 }));
+    // By none of the ways in which others get frames.
+    assert!(!frames.alloc_exact(range(0x1000, 41), A));
+    assert_eq!(frames.alloc_contiguous(41, 0, A), None);
+    assert_eq!(ram(&frames, 6, A), None, "64 frames in a row are free");
+    assert!(frames.alloc_contiguous(39, 0, A).is_some() && frames.alloc_table(B).is_some());
+    assert_eq!((ram(&frames, 0, A), frames.available_frames()), (None, 0));
+    assert!(frames.alloc_table(B).is_none() && frames.alloc_root(0, B).is_none());
+    noted.take();
+    let taken: Vec<Mfn> = core::iter::from_fn(|| frames.alloc_promised()).collect();
+    assert_eq!((taken.len(), frames.free_frames()), (60, 0));
+    for &mfn in &taken {
+        assert_eq!(frames.reference(mfn, DomId::XEN), Err(FrameError::NotShareable));
+        frames.free_promised(mfn);
+    }
+    assert_eq!(noted.take(), [], "a domain's end wipes none of them");
+    assert_eq!((frames.free_frames(), ram(&frames, 0, A)), (60, None), "they are kept");
+    frames.end_promise(60);
+    assert_eq!(frames.alloc_promised(), None);
+    assert!(frames.alloc(0, A, Kind::Ram, Content::Zeroed).is_some());
+    assert_eq!(noted.take().len(), 1, "but whoever gets one gets it wiped");
+    assert!(frames.audit(A).is_ok());
+}
+
+#[test]
 fn setup_refuses_what_it_cannot_describe() {
     let try_new = |banks: &[FrameRange], storage| {
         // SAFETY: no frame is touched.

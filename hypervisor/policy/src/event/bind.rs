@@ -4,8 +4,8 @@ use xenolith_abi::Errno;
 use xenolith_abi::event::{EventStatus, Status, Virq};
 
 use super::port::Binding;
-use super::table::checked_index_nospec;
 use super::{ConsumerTag, EventActions, EventChannels, Form, Link, Peer, Port, SharedFrame};
+use xenolith_core::guest_index::GuestIndex;
 use xenolith_core::types::{DomId, VcpuId};
 
 impl<F: SharedFrame> EventChannels<F> {
@@ -110,7 +110,7 @@ impl<F: SharedFrame> EventChannels<F> {
         self.check_vcpu(vcpu)?;
         let channel = self.guests_mut(port)?;
         let moves = match channel.binding {
-            Binding::Unbound(_) | Binding::Interdomain(_) => true,
+            Binding::Unbound(_) | Binding::Interdomain { .. } => true,
             Binding::Virq(virq) => !is_per_vcpu(virq.into()),
             Binding::Ipi | Binding::Free => false,
         };
@@ -138,7 +138,7 @@ impl<F: SharedFrame> EventChannels<F> {
         let (status, bound_to, remote_port) = match channel.binding {
             Binding::Free => (EventStatus::Closed, 0, Port(0)),
             Binding::Unbound(remote) => (EventStatus::Unbound, remote.0.into(), Port(0)),
-            Binding::Interdomain(peer) => (EventStatus::Interdomain, peer.domain.0.into(), peer.port),
+            Binding::Interdomain { domain, port, .. } => (EventStatus::Interdomain, domain.0.into(), port),
             Binding::Virq(virq) => (EventStatus::Virq, virq.into(), Port(0)),
             Binding::Ipi => (EventStatus::Ipi, 0, Port(0)),
         };
@@ -151,16 +151,12 @@ impl<F: SharedFrame> EventChannels<F> {
 
     /// The port of a virtual interrupt.
     pub(super) fn virq_port(&self, virq: u32, vcpu: VcpuId) -> Option<Port> {
-        let ports = self.virqs.get(checked_index_nospec(u32::from(vcpu.0), self.virqs.len())?)?;
-        let port = *ports.get(checked_index_nospec(virq, ports.len())?)?;
+        let port = *GuestIndex::from(virq).of(GuestIndex::from(vcpu).of(&self.virqs)?)?;
         (port != 0).then_some(Port(port))
     }
 
     fn virq_slot(&mut self, virq: u32, vcpu: VcpuId) -> Option<&mut u32> {
-        let len = self.virqs.len();
-        let ports = self.virqs.get_mut(checked_index_nospec(u32::from(vcpu.0), len)?)?;
-        let len = ports.len();
-        ports.get_mut(checked_index_nospec(virq, len)?)
+        GuestIndex::from(virq).of_mut(GuestIndex::from(vcpu).of_mut(&mut self.virqs)?)
     }
 
     fn allocate(&mut self, binding: Binding, vcpu: VcpuId) -> Result<Port, Errno> {
@@ -204,7 +200,7 @@ impl<F: SharedFrame> EventChannels<F> {
 
     fn connect(&mut self, port: Port, peer: Peer) {
         if let Some(channel) = self.ports.get_mut(port) {
-            channel.binding = Binding::Interdomain(peer);
+            channel.binding = peer.into();
         }
     }
 }

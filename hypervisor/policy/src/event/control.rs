@@ -30,28 +30,31 @@ impl<F: SharedFrame> EventChannels<F> {
 
     /// Gives a vCPU its FIFO control block.
     ///
-    /// `ENOENT`: no such vCPU. `EINVAL`: misaligned, leaves the page, given before, or the domain ends. `ENOMEM`: no
-    /// memory. After an error the domain keeps its form.
+    /// `ENOENT`: no such vCPU. `EINVAL`: misaligned, leaves the page, given before, or the domain ends. `ENOMEM`: the
+    /// queues that a reset has ended still hold frames. After an error the domain keeps its form.
     pub fn init_control(&mut self, vcpu: VcpuId, frame: F, offset: u32) -> Result<(), Refused<F>> {
         let frame = self.refuse_when_dying(frame)?;
         if let Form::Fifo(fifo) = &mut self.form {
             return fifo.set_control(vcpu, frame, offset);
         }
-        match Fifo::new(self.vcpus) {
-            Ok(mut fifo) => {
-                // The form changes only when nothing can fail any more.
-                fifo.set_control(vcpu, frame, offset)?;
+        let Some(mut fifo) = self.spare.take() else { return Err(Refused { errno: Errno::ENOMEM, frame }) };
+        // The form changes only when nothing can fail any more.
+        match fifo.set_control(vcpu, frame, offset) {
+            Ok(()) => {
                 self.switch_to(fifo);
                 Ok(())
             }
-            Err(errno) => Err(Refused { errno, frame }),
+            Err(refused) => {
+                self.spare = Some(fifo);
+                Err(refused)
+            }
         }
     }
 
     /// Adds a page of FIFO event words, and delivers what happened to their ports before.
     ///
-    /// `EOPNOTSUPP`: the domain is in the 2-level form. `ENOSPC`: it has all 128 pages. `ENOMEM`: no memory.
-    /// `EINVAL`: the domain ends.
+    /// `EOPNOTSUPP`: the domain is in the 2-level form. `ENOSPC`: it has all 128 pages. `EINVAL`: the
+    /// domain ends.
     pub fn expand_array(&mut self, frame: F) -> Result<EventActions, Refused<F>> {
         let frame = self.refuse_when_dying(frame)?;
         let Form::Fifo(fifo) = &mut self.form else {

@@ -15,7 +15,7 @@ impl<F: SharedFrame> EventChannels<F> {
     /// `EINVAL`: the port is not in use, is bound to a virtual interrupt, or is the hypervisor's own.
     pub fn send(&mut self, port: Port) -> Result<Sent, Errno> {
         match self.guests(port)?.binding {
-            Binding::Interdomain(peer) => Ok(Sent::To(peer)),
+            Binding::Interdomain { domain, port, link } => Ok(Sent::To(Peer { domain, port, link })),
             Binding::Ipi => Ok(Sent::Here(self.set_pending(port))),
             Binding::Unbound(_) => Ok(Sent::Nowhere),
             Binding::Virq(_) | Binding::Free => Err(Errno::EINVAL),

@@ -15,9 +15,9 @@ use xenolith_abi::event::fifo::{
 };
 
 use super::port::{FifoPort, Port, Queue};
-use super::table::checked_index_nospec;
 use super::{Raised, Refused, SharedFrame, barrier};
 use xenolith_core::bug;
+use xenolith_core::guest_index::GuestIndex;
 use xenolith_core::types::{PAGE_SIZE, VcpuId};
 use xenolith_memory::page::{Contended, Page, Word};
 
@@ -43,12 +43,21 @@ pub(super) struct Fifo<F> {
 }
 
 impl<F: SharedFrame> Fifo<F> {
-    /// For a domain with this many vCPUs, without any page. `ENOMEM`: no memory.
+    /// For a domain with this many vCPUs, without any page, and with room for all that there can be. `ENOMEM`: no memory.
     pub(super) fn new(vcpus: u16) -> Result<Self, Errno> {
         let mut states = Vec::new();
         states.try_reserve_exact(usize::from(vcpus)).map_err(|_| Errno::ENOMEM)?;
         states.resize_with(usize::from(vcpus), || Vcpu { control: None, tails: [NONE; QUEUES as usize] });
-        Ok(Fifo { vcpus: states, array: Vec::new() })
+        let mut array = Vec::new();
+        array.try_reserve_exact(PAGES as usize).map_err(|_| Errno::ENOMEM)?;
+        Ok(Fifo { vcpus: states, array })
+    }
+
+    /// The same room, as new. What held frames must have given them back.
+    pub(super) fn renewed(mut self) -> Self {
+        self.vcpus.iter_mut().for_each(|vcpu| *vcpu = Vcpu { control: None, tails: [NONE; QUEUES as usize] });
+        self.array.clear();
+        self
     }
 
     /// How many frames are held: control blocks and pages of event words.
@@ -76,16 +85,13 @@ impl<F: SharedFrame> Fifo<F> {
     }
 
     /// Adds a page of event words; returns the ports whose words it holds. `ENOSPC`: there are 128 pages.
-    /// `ENOMEM`: no memory.
     pub(super) fn add_page(&mut self, frame: F) -> Result<core::ops::Range<u32>, Refused<F>> {
         let first = u32::try_from(self.array.len())
             .ok()
             .filter(|&pages| pages < PAGES)
             .and_then(|pages| pages.checked_mul(WORDS_PER_PAGE));
         let Some(first) = first else { return Err(Refused { errno: Errno::ENOSPC, frame }) };
-        if self.array.try_reserve(1).is_err() {
-            return Err(Refused { errno: Errno::ENOMEM, frame });
-        }
+        // There is room for all: it was made with the queues.
         self.array.push(frame);
         Ok(first..first + WORDS_PER_PAGE)
     }
@@ -191,8 +197,8 @@ impl<F: SharedFrame> Fifo<F> {
 
     #[inline]
     fn word(&self, port: Port) -> Option<Word<AtomicU32>> {
-        let page = checked_index_nospec(port.0 / WORDS_PER_PAGE, self.array.len())?;
-        word32(self.array.get(page)?.page(), 0, port.0 % WORDS_PER_PAGE)
+        let frame = GuestIndex::from(port.0 / WORDS_PER_PAGE).of(&self.array)?;
+        word32(frame.page(), 0, port.0 % WORDS_PER_PAGE)
     }
 
     fn head(&self, queue: Queue) -> Option<Word<AtomicU32>> {
@@ -206,16 +212,15 @@ impl<F: SharedFrame> Fifo<F> {
     }
 
     fn control(&self, vcpu: VcpuId) -> Option<&Control<F>> {
-        self.vcpus.get(checked_index_nospec(u32::from(vcpu.0), self.vcpus.len())?)?.control.as_ref()
+        GuestIndex::from(vcpu).of(&self.vcpus)?.control.as_ref()
     }
 
     fn tail_mut(&mut self, queue: Queue) -> Option<&mut u32> {
-        self.vcpu_mut(queue.vcpu)?.tails.get_mut(usize::from(queue.priority))
+        GuestIndex::from(queue.priority).of_mut(&mut self.vcpu_mut(queue.vcpu)?.tails)
     }
 
     fn vcpu_mut(&mut self, vcpu: VcpuId) -> Option<&mut Vcpu<F>> {
-        let len = self.vcpus.len();
-        self.vcpus.get_mut(checked_index_nospec(u32::from(vcpu.0), len)?)
+        GuestIndex::from(vcpu).of_mut(&mut self.vcpus)
     }
 }
 

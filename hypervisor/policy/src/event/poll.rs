@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use xenolith_abi::Errno;
 
 use super::port::Port;
-use super::table::checked_index_nospec;
+use xenolith_core::guest_index::GuestIndex;
 use xenolith_core::types::VcpuId;
 use xenolith_core::vcpu_set::VcpuSet;
 
@@ -30,9 +30,7 @@ impl Pollers {
 
     /// A vCPU begins to wait. `ENOENT`: no such vCPU.
     pub(super) fn wait(&mut self, vcpu: VcpuId, ports: &[Port]) -> Result<(), Errno> {
-        let len = self.ports.len();
-        let index = checked_index_nospec(u32::from(vcpu.0), len).ok_or(Errno::ENOENT)?;
-        *self.ports.get_mut(index).ok_or(Errno::ENOENT)? = match *ports {
+        *GuestIndex::from(vcpu).of_mut(&mut self.ports).ok_or(Errno::ENOENT)? = match *ports {
             [port] => Some(port),
             _ => None,
         };
@@ -52,7 +50,7 @@ impl Pollers {
             return woken;
         }
         for vcpu in self.waiting.iter() {
-            let waits_for = self.ports.get(usize::from(vcpu.0)).copied().flatten();
+            let waits_for = GuestIndex::from(vcpu).of(&self.ports).copied().flatten();
             if waits_for.is_none_or(|waits_for| waits_for == port) {
                 woken.insert(vcpu);
             }

@@ -34,12 +34,25 @@ pub(super) enum Binding {
     Free,
     /// Waits for a domain to connect.
     Unbound(DomId),
-    /// Connected.
-    Interdomain(Peer),
+    /// Connected, to a [`Peer`] in parts: with the tag among them a port has 32 bytes.
+    Interdomain {
+        /// The domain at the other end.
+        domain: DomId,
+        /// Its port.
+        port: Port,
+        /// The connection.
+        link: Link,
+    },
     /// A virtual interrupt's number, below `Virq::COUNT`.
     Virq(u8),
     /// Signals between vCPUs.
     Ipi,
+}
+
+impl From<Peer> for Binding {
+    fn from(Peer { domain, port, link }: Peer) -> Self {
+        Binding::Interdomain { domain, port, link }
+    }
 }
 
 /// A queue of the FIFO form.
@@ -75,6 +88,9 @@ pub(super) struct Channel {
     pub fifo: FifoPort,
 }
 
+// 128 of them in a page: they are charged to the domain by pages.
+const _: () = assert!(size_of::<Channel>() == 32);
+
 impl Channel {
     /// A port that was never used.
     pub(super) const FREE: Channel = Channel {
@@ -96,7 +112,7 @@ impl Channel {
     /// The other end, when there is one.
     pub(super) fn peer(&self) -> Option<Peer> {
         match self.binding {
-            Binding::Interdomain(peer) => Some(peer),
+            Binding::Interdomain { domain, port, link } => Some(Peer { domain, port, link }),
             _ => None,
         }
     }

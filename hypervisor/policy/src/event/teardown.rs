@@ -70,6 +70,11 @@ impl<F: SharedFrame> EventChannels<F> {
         self.step(budget)
     }
 
+    /// Gives a page of ports back, of a domain whose teardown is done. False when there is none left: to be asked until then.
+    pub fn shrink(&mut self) -> bool {
+        self.closing.dying && self.ports.shrink()
+    }
+
     fn step(&mut self, budget: &mut u32) -> Closing<F> {
         let dying = self.closing.dying;
         while let Some(port) = self.ports.next_used(self.closing.next) {
@@ -96,7 +101,7 @@ impl<F: SharedFrame> EventChannels<F> {
 
     /// A frame that is no longer in use.
     fn next_frame(&mut self) -> Option<F> {
-        if let Some(frame) = self.closing.retired.as_mut().and_then(Fifo::take_frame) {
+        if let Some(frame) = self.next_retired() {
             return Some(frame);
         }
         // Only now, with all ports of the guest closed: which of them are pending stands in the form's words.
@@ -105,9 +110,22 @@ impl<F: SharedFrame> EventChannels<F> {
             if let Form::Fifo(fifo) = core::mem::replace(&mut self.form, two_level) {
                 self.closing.retired = Some(fifo);
             }
-            return self.closing.retired.as_mut().and_then(Fifo::take_frame);
+            if let Some(frame) = self.next_retired() {
+                return Some(frame);
+            }
         }
         // A reset is about ports: the vCPUs keep their `vcpu_info`.
         if self.closing.dying { self.infos.take_frame() } else { None }
+    }
+
+    /// A frame of the queues that have ended. After the last the queues are there for the next time.
+    fn next_retired(&mut self) -> Option<F> {
+        let mut fifo = self.closing.retired.take()?;
+        let frame = fifo.take_frame();
+        match frame {
+            Some(_) => self.closing.retired = Some(fifo),
+            None => self.spare = Some(fifo.renewed()),
+        }
+        frame
     }
 }

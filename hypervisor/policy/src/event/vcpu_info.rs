@@ -11,9 +11,9 @@ use xenolith_abi::Errno;
 use xenolith_abi::shared::{LEGACY_VCPUS, SharedInfo, VcpuInfo};
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::table::checked_index_nospec;
 use super::{Refused, SharedFrame};
 use xenolith_core::bug;
+use xenolith_core::guest_index::GuestIndex;
 use xenolith_core::types::{PAGE_SIZE, VcpuId};
 use xenolith_memory::page::{Contended, Page, Word};
 
@@ -66,9 +66,7 @@ impl<F: SharedFrame> VcpuInfos<F> {
         // Events may have come while the vCPU had no place to be told of them.
         content.evtchn_pending_sel = u64::MAX;
         content.evtchn_upcall_pending = 1;
-        let len = self.places.len();
-        let index = checked_index_nospec(u32::from(vcpu.0), len);
-        let errno = match index.and_then(|index| self.places.get_mut(index)) {
+        let errno = match GuestIndex::from(vcpu).of_mut(&mut self.places) {
             None => Errno::ENOENT,
             Some(_) if !fits => Errno::ENXIO,
             Some(Some(_)) => Errno::EINVAL,
@@ -112,7 +110,7 @@ impl<F: SharedFrame> VcpuInfos<F> {
     }
 
     fn place(&self, vcpu: VcpuId) -> Option<(Page, usize)> {
-        match self.places.get(checked_index_nospec(u32::from(vcpu.0), self.places.len())?)? {
+        match GuestIndex::from(vcpu).of(&self.places)? {
             Some(place) => Some((place.frame.page(), place.offset)),
             None if vcpu.0 < LEGACY_VCPUS => Some((
                 self.shared_info,

@@ -1,6 +1,5 @@
 //! A domain's grant table: the frames that it shares with the hypervisor, and where it has mapped them.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use xenolith_abi::Errno;
@@ -8,8 +7,10 @@ use xenolith_abi::grant::ENTRIES_PER_FRAME;
 
 use super::SharedFrame;
 use super::record::Grant;
+use xenolith_core::guest_index::GuestIndex;
 use xenolith_core::types::Gfn;
 use xenolith_memory::page::Page;
+use xenolith_memory::pieces::{GrowError, Pieces};
 
 /// A frame of the table.
 #[derive(Debug)]
@@ -24,21 +25,31 @@ pub(super) struct Shared<F> {
 pub struct GrantTable<F> {
     max_frames: usize,
     pub(super) frames: Vec<Shared<F>>,
-    /// One piece for each frame that the table has or had.
-    pub(super) grants: Vec<Box<[Grant<F>]>>,
+    /// As many as the frames have entries that the table has or had, and up to a page more.
+    pub(super) grants: Pieces<Grant<F>>,
     /// Grants in use.
     pub(super) in_use: u32,
     pub(super) closed: bool,
 }
 
-/// Grants in a piece.
-const PIECE: usize = ENTRIES_PER_FRAME as usize;
+/// Grants of a table with so many frames.
+const fn grants(frames: u32) -> usize {
+    (frames as usize).saturating_mul(ENTRIES_PER_FRAME as usize)
+}
 
 impl<F: SharedFrame> GrantTable<F> {
-    /// A table without frames.
-    pub fn new(max_frames: u32) -> Self {
-        let max_frames = usize::try_from(max_frames).unwrap_or(usize::MAX);
-        GrantTable { max_frames, frames: Vec::new(), grants: Vec::new(), in_use: 0, closed: false }
+    /// Pages that the records of its grants can come to take, beside the frames themselves.
+    pub const fn pages(max_frames: u32) -> u64 {
+        Pieces::<Grant<F>>::pages(grants(max_frames))
+    }
+
+    /// A table without frames. `ENOMEM`: no memory.
+    pub fn new(max_frames: u32) -> Result<Self, Errno> {
+        let grants = Pieces::try_new(grants(max_frames)).ok_or(Errno::ENOMEM)?;
+        let max_frames = usize::try_from(max_frames).map_err(|_| Errno::ENOMEM)?;
+        let mut frames = Vec::new();
+        frames.try_reserve_exact(max_frames).map_err(|_| Errno::ENOMEM)?;
+        Ok(GrantTable { max_frames, frames, grants, in_use: 0, closed: false })
     }
 
     /// How many frames it has, and how many it can have (`GNTTABOP_query_size`).
@@ -55,14 +66,16 @@ impl<F: SharedFrame> GrantTable<F> {
             return Err(Errno::EINVAL);
         }
         while self.frames.len() < frames {
-            self.frames.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-            self.grants.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-            let mut piece = Vec::new();
-            piece.try_reserve_exact(PIECE).map_err(|_| Errno::ENOMEM)?;
-            piece.resize_with(PIECE, || Grant::UNUSED);
+            let entries = (self.frames.len() + 1).saturating_mul(ENTRIES_PER_FRAME as usize);
+            while self.grants.len() < entries {
+                self.grants.grow(|_| Grant::UNUSED).map_err(|error| match error {
+                    GrowError::Full => Errno::EINVAL,
+                    GrowError::Memory => Errno::ENOMEM,
+                })?;
+            }
             // The last that can fail: there would be nobody here to give a frame back to.
             let frame = allocate().ok_or(Errno::ENOMEM)?;
-            self.grants.push(piece.into_boxed_slice());
+            // There is room for all: it was made with the table.
             self.frames.push(Shared { frame, gfn: None });
         }
         Ok(())
@@ -73,18 +86,17 @@ impl<F: SharedFrame> GrantTable<F> {
     pub fn frame(&mut self, index: u64, allocate: impl FnMut() -> Option<F>) -> Result<Page, Errno> {
         let frames = index.checked_add(1).and_then(|frames| u32::try_from(frames).ok());
         self.grow(frames.ok_or(Errno::EINVAL)?, allocate)?;
-        let shared = usize::try_from(index).ok().and_then(|index| self.frames.get(index));
-        shared.map(|shared| shared.frame.page()).ok_or(Errno::EINVAL)
+        GuestIndex::from(index).of(&self.frames).map(|shared| shared.frame.page()).ok_or(Errno::EINVAL)
     }
 
     /// Where the owner has frame `index` mapped.
     pub fn gfn_of(&self, index: u64) -> Option<Gfn> {
-        self.frames.get(usize::try_from(index).ok()?)?.gfn
+        GuestIndex::from(index).of(&self.frames)?.gfn
     }
 
     /// Notes that frame `index` is mapped at `gfn` now, and nowhere else.
     pub fn set_gfn(&mut self, index: u64, gfn: Gfn) {
-        if let Some(shared) = usize::try_from(index).ok().and_then(|index| self.frames.get_mut(index)) {
+        if let Some(shared) = GuestIndex::from(index).of_mut(&mut self.frames) {
             shared.gfn = Some(gfn);
         }
     }
@@ -104,6 +116,17 @@ impl<F: SharedFrame> GrantTable<F> {
     /// A frame of a closed table, for the caller to let go of; to be asked until there is none.
     pub fn take_frame(&mut self) -> Option<F> {
         if self.closed { self.frames.pop().map(|shared| shared.frame) } else { None }
+    }
+
+    /// Gives a page of records back, of a closed table of which nothing is in use. False when there is none left, or
+    /// something is in use: to be asked until then.
+    pub fn shrink(&mut self) -> bool {
+        self.closed && self.in_use == 0 && self.grants.shrink()
+    }
+
+    /// How many pages of records it has.
+    pub fn held_pages(&self) -> u64 {
+        Pieces::<Grant<F>>::pages(self.grants.len())
     }
 
     /// How many grants are in use. While there are any, the domain has to be kept: their users release them here.

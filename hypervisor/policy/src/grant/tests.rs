@@ -178,7 +178,7 @@ fn a_granter_that_writes_all_the_time_gains_nothing() {
 #[test]
 fn an_entry_that_changes_while_its_frame_is_looked_up_changes_nothing() {
     let page_of_table = page();
-    let mut table = GrantTable::new(1);
+    let mut table = GrantTable::new(1).unwrap();
     assert!(table.frame(0, || Some(Plain(page_of_table))).is_ok());
     let word = page_of_table.word32(0).unwrap();
     word.store(1 << 16 | 1);
@@ -212,7 +212,7 @@ impl SharedFrame for Plain {
 
 #[test]
 fn a_table_grows_up_to_its_limit_and_keeps_what_it_got() {
-    let mut table = GrantTable::new(4);
+    let mut table = GrantTable::new(4).unwrap();
     assert_eq!(table.size(), (0, 4));
     assert!(table.frame(0, || Some(Plain(page()))).is_ok());
     assert_eq!(table.frame(4, || Some(Plain(page()))), Err(Errno::EINVAL));
@@ -238,7 +238,7 @@ fn a_table_grows_up_to_its_limit_and_keeps_what_it_got() {
 
 #[test]
 fn a_frame_of_the_table_is_mapped_in_one_place() {
-    let mut table = GrantTable::new(2);
+    let mut table = GrantTable::new(2).unwrap();
     assert!(table.frame(1, || Some(Plain(page()))).is_ok());
     table.set_gfn(1, Gfn(7));
     table.set_gfn(9, Gfn(8));

@@ -3,8 +3,9 @@
 use xenolith_abi::grant::{ENTRIES_PER_FRAME, GrantStatus};
 
 use super::entry::SharedEntry;
-use super::record::{Grant, Resolved};
+use super::record::{Grant, Resolved, Use};
 use super::{GrantTable, Rights, SharedFrame};
+use xenolith_core::guest_index::GuestIndex;
 use xenolith_core::types::{DomId, Gfn, Mfn};
 use xenolith_memory::page::Page;
 
@@ -20,25 +21,25 @@ pub enum Lent {
 }
 
 impl<F: SharedFrame> GrantTable<F> {
+    /// The state of a grant, if the table has or had the frame for its entry.
     fn grant(&self, reference: u32) -> Option<&Grant<F>> {
-        let (piece, index) = place(reference)?;
-        self.grants.get(piece)?.get(index)
+        self.grants.get(reference)
     }
 
     /// The state of a grant, and its entry while the table has the frame for it.
     fn find(&mut self, reference: u32) -> Option<(&mut Grant<F>, Option<SharedEntry>)> {
-        let (piece, index) = place(reference)?;
-        let shared = self.frames.get(piece);
+        let shared = GuestIndex::from(reference / ENTRIES_PER_FRAME).of(&self.frames);
+        let index = (reference % ENTRIES_PER_FRAME) as usize;
         let entry = shared.and_then(|shared| SharedEntry::of(shared.frame.page(), index));
-        Some((self.grants.get_mut(piece)?.get_mut(index)?, entry))
+        Some((self.grants.get_mut(reference)?, entry))
     }
 
     /// Begins a use of a grant by the domain `by`, and returns the frame, which stays until [`GrantTable::release`].
     /// `resolve` is asked at the first use.
     ///
     /// `BadDomain`: the granter dies. `BadReference`: the table has no such entry. `GeneralError`: the entry does not
-    /// grant this to `by`, another domain uses it, or the granter keeps changing it. `BadPage`: the frame is not the
-    /// granter's to give.
+    /// grant this to `by`, another domain uses it, `by` uses it 65535 times in this way, or the granter keeps changing it.
+    /// `BadPage`: the frame is not the granter's to give.
     pub fn acquire(
         &mut self,
         reference: u32,
@@ -53,22 +54,23 @@ impl<F: SharedFrame> GrantTable<F> {
         let entry = entry.ok_or(GrantStatus::BadReference)?;
         // The granter may have written another domain into the entry meanwhile: that one waits for the end of these
         // uses.
-        if grant.frame.is_some() && grant.by != by {
+        if grant.0.as_ref().is_some_and(|used| used.by != by) {
             return Err(GrantStatus::GeneralError);
         }
-        // Before the entry is marked, so that a full count leaves nothing to undo.
-        let count = grant.count(rights).checked_add(1).ok_or(GrantStatus::GeneralError)?;
         let writes = rights == Rights::ReadWrite;
-        let (page, first) = match &grant.frame {
-            Some(kept) => {
-                if writes && !kept.writable {
+        match &mut grant.0 {
+            Some(used) => {
+                // Before the entry is marked, so that a full count leaves nothing to undo.
+                let count = used.count(rights).checked_add(1).ok_or(GrantStatus::GeneralError)?;
+                if writes && !used.writable {
                     return Err(GrantStatus::BadPage);
                 }
                 // So far it was used for reading only: the entry has to allow writing as well, and to show it.
-                if writes && grant.writers == 0 {
+                if writes && used.is_only_read() {
                     entry.mark(by, rights)?;
                 }
-                (kept.frame.page(), 0)
+                *used.count(rights) = count;
+                Ok(used.frame.page())
             }
             None => {
                 let gfn = entry.mark(by, rights)?;
@@ -77,14 +79,13 @@ impl<F: SharedFrame> GrantTable<F> {
                     entry.unmark(grant.surplus());
                     return Err(GrantStatus::BadPage);
                 };
-                let page = found.frame.page();
-                (grant.frame, grant.by) = (Some(found), by);
-                (page, 1)
+                let used = grant.0.insert(Use::new(found, by));
+                *used.count(rights) = 1;
+                let page = used.frame.page();
+                self.in_use = self.in_use.saturating_add(1);
+                Ok(page)
             }
-        };
-        *grant.count(rights) = count;
-        self.in_use = self.in_use.saturating_add(first);
-        Ok(page)
+        }
     }
 
     /// Ends a use that [`GrantTable::acquire`] began with the same rights. After the last one the reference to the
@@ -92,17 +93,18 @@ impl<F: SharedFrame> GrantTable<F> {
     #[must_use]
     pub fn release(&mut self, reference: u32, rights: Rights) -> Option<F> {
         let (grant, entry) = self.find(reference)?;
-        *grant.count(rights) = grant.count(rights).checked_sub(1)?;
+        let used = grant.0.as_mut()?;
+        *used.count(rights) = used.count(rights).checked_sub(1)?;
         // No CPU reaches the page by this use any more: once the marks are gone, the granter may use it otherwise.
         if let Some(entry) = entry {
             entry.unmark(grant.surplus());
         }
-        if grant.readers != 0 || grant.writers != 0 {
+        if grant.counts() != (0, 0) {
             return None;
         }
-        let kept = grant.frame.take()?;
+        let used = grant.0.take()?;
         self.in_use = self.in_use.saturating_sub(1);
-        Some(kept.frame)
+        Some(used.frame)
     }
 
     /// Whether `to` has a use of the frame `mfn` that began by this table. At most `budget` entries are looked at,
@@ -111,8 +113,7 @@ impl<F: SharedFrame> GrantTable<F> {
         let end = from.saturating_add(budget);
         for reference in from..end {
             let Some(grant) = self.grant(reference) else { return Lent::No };
-            let kept = grant.frame.as_ref().filter(|_| grant.by == to);
-            if kept.is_some_and(|kept| kept.frame.page().mfn() == mfn) {
+            if grant.0.as_ref().is_some_and(|used| used.by == to && used.frame.page().mfn() == mfn) {
                 return Lent::Yes;
             }
         }
@@ -125,7 +126,7 @@ impl<F: SharedFrame> GrantTable<F> {
         let entries = [a, b].map(|reference| self.find(reference).and_then(|(_, entry)| entry));
         let [Some(first), Some(second)] = entries else { return GrantStatus::BadReference };
         // The record of a use, and the marks, belong to the number: what is in use keeps its place.
-        if [a, b].iter().any(|&reference| self.grant(reference).is_some_and(|grant| grant.frame.is_some())) {
+        if [a, b].iter().any(|&reference| self.grant(reference).is_some_and(|grant| grant.0.is_some())) {
             return GrantStatus::TryAgain;
         }
         first.exchange(&second);
@@ -134,13 +135,7 @@ impl<F: SharedFrame> GrantTable<F> {
 
     /// How often a grant is in use for reading only, and for writing.
     #[cfg(test)]
-    pub fn uses(&self, reference: u32) -> (u32, u32) {
-        self.grant(reference).map_or((0, 0), |grant| (grant.readers, grant.writers))
+    pub fn uses(&self, reference: u32) -> (u16, u16) {
+        self.grant(reference).map_or((0, 0), Grant::counts)
     }
-}
-
-/// Which piece of the table, and which entry of it.
-fn place(reference: u32) -> Option<(usize, usize)> {
-    let piece = usize::try_from(reference / ENTRIES_PER_FRAME).ok()?;
-    Some((piece, usize::try_from(reference % ENTRIES_PER_FRAME).ok()?))
 }

@@ -10,6 +10,7 @@ use super::tag::Tag;
 use super::wait::{Completed, Wait, bit};
 use crate::event::{ConsumerTag, Port, SharedFrame};
 use xenolith_core::types::VcpuId;
+use xenolith_memory::stale::StalePages;
 
 /// What became of a request.
 #[must_use]
@@ -52,6 +53,7 @@ impl<F: SharedFrame> Servers<F> {
             kind: RequestType::Copy,
             address: request.address,
             data: if request.write { request.data & mask } else { 0 },
+            count: 1,
             size: request.size,
             read: !request.write,
             port,
@@ -59,10 +61,10 @@ impl<F: SharedFrame> Servers<F> {
         Posted::Notify(port)
     }
 
-    /// Asks every enabled server to drop its mappings of the guest, because pages left it while this vCPU ran. Returns
+    /// Asks every enabled server to drop its mappings of pages that left the guest while this vCPU ran. Returns
     /// the guest's ports to notify; unless there is none, the vCPU is to be blocked until its wait is over. Does nothing
     /// for a vCPU that waits.
-    pub fn post_invalidate(&mut self, vcpu: VcpuId) -> ArrayVec<Port, SERVERS> {
+    pub fn post_invalidate(&mut self, vcpu: VcpuId, stale: &StalePages) -> ArrayVec<Port, SERVERS> {
         let mut ports = ArrayVec::new();
         if !self.has_servers() || !self.wait(vcpu).is_some_and(|wait| wait.is_over()) {
             return ports;
@@ -72,9 +74,9 @@ impl<F: SharedFrame> Servers<F> {
             let Some((port, slot)) = server.reachable(vcpu) else { continue };
             slot.post(&Content {
                 kind: RequestType::Invalidate,
-                address: 0,
-                // As Xen fills it in: all of the mapcache.
-                data: u64::MAX,
+                address: stale.address(),
+                data: stale.data(),
+                count: stale.count(),
                 size: 4,
                 read: false,
                 port,

@@ -33,6 +33,7 @@ pub(super) struct Content {
     pub kind: RequestType,
     pub address: u64,
     pub data: u64,
+    pub count: u32,
     pub size: u8,
     pub read: bool,
     pub port: Port,
@@ -61,7 +62,7 @@ impl SlotPlace {
         let slot = Slot {
             addr: content.address,
             data: content.data,
-            count: 1,
+            count: content.count,
             size: u32::from(content.size),
             vp_eport: content.port.0,
             pad: 0,

@@ -78,7 +78,7 @@ fn an_earlier_end_is_not_the_end_of_a_later_poll() {
 #[test]
 fn there_is_room_for_the_alarms_of_all_domains_on_each_cpu() {
     let (machine, _control) = Guest::alone();
-    let request = NewDomain { vcpus: 128, max_port: 1023, ..NewDomain::default() };
+    let request = NewDomain { vcpus: 128, ..super::create::request() };
     let domains: Vec<_> = (0..3).map(|_| machine.hv.create_domain(&request).unwrap()).collect();
     let queue = machine.hv.timers.of(CpuId(0));
     let units: Vec<_> = domains.iter().flat_map(|domain| domain.vcpus.iter().map(|vcpu| vcpu.unit)).collect();

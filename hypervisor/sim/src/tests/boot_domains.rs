@@ -56,7 +56,7 @@ pub(super) fn booted_with(nodes: impl FnOnce(&Machine) -> Vec<DeviceTreeNode>) -
 /// The same, all from that kernel.
 fn booted_from(kernel: &[u8], nodes: impl FnOnce(&Machine) -> Vec<DeviceTreeNode>) -> (Machine, Guest) {
     let options = Options { dom0_memory: Some(4 << 20), dom0_vcpus: Some(1), ..Options::default() };
-    let mut machine = Machine::with_options(4, 8192, options);
+    let mut machine = Machine::with_options(4, 16384, options);
     let tree = host(&first_page(), nodes(&machine));
     let platform = Platform::parse(&tree).unwrap();
     let partial = partial([device(2)]);

@@ -217,7 +217,7 @@ struct Connected {
 /// Connects the regions of the first domain and of domain 1 when so many frames are left.
 fn connect(first: Vec<DeviceTreeNode>, of_one: Vec<DeviceTreeNode>, left: u64) -> Connected {
     let options = Options { dom0_memory: Some(4 << 20), dom0_vcpus: Some(1), ..Options::default() };
-    let machine = Machine::with_options(1, 8192, options);
+    let machine = Machine::with_options(1, 16384, options);
     let tree = host(&first_page(), first.into_iter().chain([with(small("one"), of_one)]));
     let platform = Platform::parse(&tree).unwrap();
     let mut bare = platform.clone();
@@ -231,23 +231,25 @@ fn connect(first: Vec<DeviceTreeNode>, of_one: Vec<DeviceTreeNode>, left: u64) -
         grant_window: Region::between(0x4020_0000, 0x4024_0000).unwrap(),
     };
     let frames = &machine.hv.frames;
-    let untouched = frames.free_frames();
+    let untouched = frames.available_frames();
     let common = StaticShm::take(frames, &platform);
-    let regions = untouched - frames.free_frames();
+    let regions = untouched - frames.available_frames();
     let _first = build_first(&machine.hv, &platform, &modules, &common).unwrap();
-    let before = frames.free_frames();
+    let before = frames.available_frames();
     let no_regions = StaticShm::take(frames, &bare);
     let mut ready = build_boot_domains(&machine.hv, &bare, &tree, &no_regions, &|_| kernel.as_slice());
-    let of_one = before - frames.free_frames();
+    let of_one = before - frames.available_frames();
     assert_eq!(ready.len(), 1);
-    while frames.free_frames() > left {
+    while frames.available_frames() > left {
         frames.alloc(0, DomId::XEN, Kind::Hypervisor, Content::Any).unwrap();
     }
     common.connect(&machine.hv, &platform, &mut ready);
+    // What ended is gone once nobody refers to it.
+    machine.hv.reap();
     let is_there = machine.hv.domain(DomId(1)).is_some();
     assert_eq!((ready.len() == 1, machine.audit()), (is_there, Ok(())));
     let without = left + regions + if is_there { 0 } else { of_one };
-    Connected { is_there, free: frames.free_frames(), without }
+    Connected { is_there, free: frames.available_frames(), without }
 }
 
 /// What the first domain cannot map leaves nothing behind, not even tables in its pool.

@@ -132,8 +132,8 @@ fn plan() -> CreateDomain {
         flags: 3,
         max_vcpus: 2,
         max_evtchn_port: 1023,
-        max_grant_frames: -1,
-        max_maptrack_frames: -1,
+        max_grant_frames: 4,
+        max_maptrack_frames: 4,
         grant_opts: 1,
         ..CreateDomain::default()
     }

@@ -18,7 +18,15 @@ fn arch(gic: Option<GicVersion>, spis: u32) -> ArchRequest {
 }
 
 pub(super) fn request() -> NewDomain {
-    NewDomain { vcpus: 2, max_port: 1023, arch: arch(None, 32), trap_unmapped: true, ..NewDomain::default() }
+    NewDomain {
+        vcpus: 2,
+        max_port: 1023,
+        grant_frames: Some(4),
+        maptrack_frames: Some(4),
+        arch: arch(None, 32),
+        trap_unmapped: true,
+        ..NewDomain::default()
+    }
 }
 
 #[test]
@@ -27,7 +35,7 @@ fn a_new_domain_is_empty_and_paused() {
     let domain = machine.hv.create_domain(&NewDomain { handle: [7; 16], ..request() }).unwrap();
     assert_eq!((domain.id, *domain.handle.lock(), domain.vcpus.len()), (DomId(1), [7; 16], 2));
     assert_eq!(*domain.controller_pauses.lock(), 1);
-    assert_eq!(domain.grants.lock().size(), (0, 64));
+    assert_eq!(domain.grants.lock().size(), (0, 4));
     assert!(domain.arch.gic_system_registers && domain.trap_unmapped && !domain.is_dying());
     assert_eq!(domain.memory.lock().pages, 0);
     assert_eq!(domain.memory.lock().p2m.highest(), None);
@@ -70,6 +78,7 @@ fn what_no_domain_can_be_is_refused_and_leaves_nothing() {
     assert_eq!(machine.hv.create_domain(&other_gic).map(drop), Err(Errno::ENODEV));
     assert_eq!(machine.hv.frames.free_frames(), free);
     assert_eq!(machine.hv.vmids.lock().in_use(), 1);
+    let machine = Machine::new(1, 4096);
     assert!(machine.hv.create_domain(&NewDomain { max_port: u32::MAX, ..request() }).is_ok());
 }
 
@@ -91,7 +100,7 @@ fn a_gicv2_has_the_machine_s_virtual_interface() {
 #[test]
 fn without_memory_nothing_is_left_of_the_attempt() {
     let (machine, _) = Guest::alone();
-    let free = machine.hv.frames.free_frames();
+    let free = machine.hv.frames.available_frames();
     let mut hoard = Vec::new();
     // Each further frame lets the attempt fail a step later.
     while let Some(mfn) = machine.hv.frames.alloc(0, DomId::XEN, Kind::Ram, Content::Any) {
@@ -103,7 +112,7 @@ fn without_memory_nothing_is_left_of_the_attempt() {
             Err(errno) => assert_eq!(errno, Errno::ENOMEM),
             Ok(domain) => break domain,
         }
-        assert_eq!(machine.hv.frames.free_frames(), left);
+        assert_eq!(machine.hv.frames.available_frames(), left);
         assert_eq!(machine.hv.vmids.lock().in_use(), 1);
         machine.hv.frames.free(hoard.pop().unwrap(), 0, DomId::XEN).unwrap();
         left += 1;
@@ -113,7 +122,7 @@ fn without_memory_nothing_is_left_of_the_attempt() {
     for mfn in hoard {
         machine.hv.frames.free(mfn, 0, DomId::XEN).unwrap();
     }
-    assert_eq!(machine.hv.frames.free_frames(), free - left);
+    assert_eq!(machine.hv.frames.available_frames(), free - left);
     assert_eq!(machine.audit(), Ok(()));
 }
 
@@ -135,7 +144,7 @@ fn the_pool_of_tables_is_made_larger_and_smaller() {
     assert_eq!(domain.paging_pool(), tables << 12);
     assert_eq!(domain.on(&machine.hv).populate(Gfn(0), 0), Err(Errno::ENOMEM));
     assert_eq!(set(1 << 40, u32::MAX), Err(Errno::ENOMEM));
-    assert_eq!(machine.hv.frames.free_frames(), 0);
+    assert_eq!(machine.hv.frames.available_frames(), 0);
     assert_eq!(machine.audit(), Ok(()));
 }
 

@@ -25,7 +25,7 @@ fn built(machine: &Machine, pages: u64) -> Arc<Domain> {
 }
 
 /// Destroys a domain, a little at a time; the books must agree after each step. How many steps it took.
-fn destroy(machine: &mut Machine, domain: &Arc<Domain>) -> u32 {
+pub(super) fn destroy(machine: &mut Machine, domain: &Arc<Domain>) -> u32 {
     let mut steps = 1;
     while machine.hv.destroy_domain(domain, 0) == Ok(Progress::Again) {
         machine.settle();

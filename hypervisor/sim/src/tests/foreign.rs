@@ -9,6 +9,7 @@ use super::super::*;
 use super::create::request;
 use super::support::*;
 use xenolith_memory::p2m::MapKind;
+use xenolith_memory::stale::StalePages;
 
 const REMOVE: u64 = 15;
 const BATCH: u64 = 23;
@@ -169,10 +170,12 @@ fn mapping_where_nothing_was_flushes_nothing() {
     // In the place of another page.
     assert_eq!(map_foreign(machine, &first, 1, &[(page, HOLE + 1)]), Ok(vec![0]));
     assert_eq!(sim::flushes().addresses, before.addresses + 2);
-    assert!(!first.domain.vcpus[0].take_mapcache_stale());
+    assert_eq!(first.domain.vcpus[0].take_mapcache_stale(), None);
     let own = first.page(machine, 30) >> 12;
     assert_eq!(first.domain.on(&machine.hv).map_foreign(&second.domain, Gfn(page), Gfn(own)), Ok(()));
-    assert!(first.domain.vcpus[0].take_mapcache_stale(), "a page of RAM was replaced");
+    let stale = first.domain.vcpus[0].take_mapcache_stale();
+    assert_eq!(stale, Some(StalePages::page(Gfn(own))), "a page of RAM was replaced");
+    assert_eq!(first.domain.vcpus[0].take_mapcache_stale(), None);
     assert_eq!(machine.audit(), Ok(()));
 }
 
@@ -235,7 +238,7 @@ fn the_grant_table_of_a_new_domain_is_filled_before_it_runs() {
     let (mut machine, first) = Guest::alone();
     let machine = &mut machine;
     let domain = machine.hv.create_domain(&request()).unwrap();
-    assert_eq!(acquire(machine, &first, GRANTS, &[]), (0, 64));
+    assert_eq!(acquire(machine, &first, GRANTS, &[]), (0, 4));
     assert_eq!(acquire(machine, &first, GRANTS, &[HOLE]), (0, 1));
     let grant = EntryV1 { flags: entry::PERMIT_ACCESS, domid: DomId(0), frame: 0x3_9000 };
     machine.poke(&first.domain, HOLE << 12, &grant);

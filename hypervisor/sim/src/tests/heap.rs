@@ -50,8 +50,7 @@ fn a_domain_is_made_whole_or_not_at_all_and_destroyed_without_memory() {
     let request = NewDomain {
         vcpus: 70,
         arch: ArchRequest { spis: 64, ..ArchRequest::default() },
-        max_port: 1023,
-        ..NewDomain::default()
+        ..super::create::request()
     };
     let mut failures = 0;
     let domain = with_ever_more(

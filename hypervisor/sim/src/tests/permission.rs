@@ -20,7 +20,7 @@ use xenolith_policy::slots::SLOTS_PER_GUEST;
 
 /// The control domain, a guest and a driver domain, a CPU for each.
 fn three() -> (Machine, [Guest; 3]) {
-    let mut machine = Machine::new(3, 2048);
+    let mut machine = Machine::new(3, 4096);
     let guests = [0, 1, 2].map(|id| Guest::boot(&mut machine, Plan { id, ..CONTROL }));
     (machine, guests)
 }

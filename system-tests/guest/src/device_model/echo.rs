@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use xenolith_abi::DomId;
 
 use anyhow::Result;
-use backend::{Mmio, xen::Server};
+use backend::{Mmio, StalePages, xen::Server};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
@@ -60,7 +60,7 @@ impl Mmio for Echo {
         }
     }
 
-    fn invalidate(&mut self) {}
+    fn invalidate(&mut self, _: &StalePages) {}
 }
 
 /// Serves the device for ever. `last`: the guest may end.

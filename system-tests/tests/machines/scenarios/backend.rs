@@ -1,5 +1,6 @@
 //! Device models and backends, good and bad: what they do to their guest's device, and that nobody else is hurt.
 
+mod confined;
 mod held;
 mod hostile;
 mod layers;
@@ -23,6 +24,9 @@ pub fn all() -> Vec<Scenario> {
         Scenario::new("backend/accesses-6.1-gicv2", |lab| accesses(lab, Series::V6_1, Gic::V2)),
         Scenario::new("backend/qcow2-over-raw", layers::run),
         Scenario::new("backend/killed", killed),
+        Scenario::new("backend/confined-6.12", |lab| confined::run(lab, Series::V6_12)),
+        Scenario::new("backend/confined-6.1", |lab| confined::run(lab, Series::V6_1)),
+        Scenario::new("backend/weakly-confined", confined::weakly),
         Scenario::new("backend/silent", silent),
         Scenario::new("backend/driver-domain-destroyed", driver_domain_destroyed),
         Scenario::new("backend/requests-held", held::run),
@@ -115,7 +119,11 @@ const DEVICE: &str = "$(ps | awk '/ device --[s]lot/ { print $1 }')";
 
 /// Starts lithd in the control domain, which must have ended before.
 fn start_lithd(rig: &mut Rig) -> Result<()> {
-    rig.control().check("(lithd serve 2>>/tmp/lithd.log & echo $! >/tmp/serve)").map(drop)
+    start_lithd_with(rig, "")
+}
+
+fn start_lithd_with(rig: &mut Rig, options: &str) -> Result<()> {
+    rig.control().check(&format!("(lithd serve {options} 2>>/tmp/lithd.log & echo $! >/tmp/serve)")).map(drop)
 }
 
 /// Makes the guest, and waits for its shell.
@@ -189,7 +197,6 @@ fn killed(lab: &Lab) -> Result<()> {
         let free = rig.free_kib()?;
         boot(&mut rig, DISK)?;
         load(&mut rig)?;
-        confined(&mut rig)?;
         rig.control().check(&format!("kill -{signal} {victim}"))?;
         if signal == "TERM" {
             wait_for_backend(&mut rig, "'lithd was told to end'")?;
@@ -219,32 +226,6 @@ fn is_shown(rig: &mut Rig) -> Result<()> {
     let info = rig.lith("info guest")?;
     ensure!(info.contains("disk /disk.img gone: `lith reset guest`"), "lith info guest shows {info}");
     rig.at("guest", |at| at.expect("has lost the backend of its disk /disk.img").map(drop))
-}
-
-/// The process that serves the disk has given up all that it does not need, in each of its threads.
-fn confined(rig: &mut Rig) -> Result<()> {
-    let warnings = rig.control().run("grep 'less than usual' /tmp/lithd.log")?;
-    ensure!(warnings.status == 1, "lithd says {}", warnings.output);
-    let status = rig.control().check(&format!("cat /proc/{DEVICE}/task/*/status"))?;
-    for (field, wanted) in [
-        ("Uid", "65534 65534 65534 65534"),
-        ("Gid", "65534 65534 65534 65534"),
-        ("Groups", ""),
-        ("CapPrm", "0000000000000000"),
-        ("CapEff", "0000000000000000"),
-        ("CapBnd", "0000000000000000"),
-        ("NoNewPrivs", "1"),
-        ("Seccomp", "2"),
-    ] {
-        let mut threads =
-            status.lines().filter_map(|line| line.strip_prefix(field)?.strip_prefix(':')).peekable();
-        ensure!(threads.peek().is_some(), "no {field} in {status}");
-        for found in threads {
-            let found = found.split_whitespace().collect::<Vec<_>>().join(" ");
-            ensure!(found == wanted, "lithd serves with {field} {found:?}");
-        }
-    }
-    Ok(())
 }
 
 /// A backend that never answers: the guest's vCPU waits for it, and everybody else for nobody. So it is when it is asked

@@ -8,23 +8,47 @@ use system_tests::harness::{Lab, Scenario};
 
 /// The scenarios of this file.
 pub fn all() -> Vec<Scenario> {
-    [(Gic::V2, "cortex-a53"), (Gic::V3, "cortex-a57"), (Gic::V3, "cortex-a76"), (Gic::V3, "max")]
-        .map(|(gic, cpu)| {
-            Scenario::new(format!("hostile/gicv{gic}-{cpu}"), move |lab| hostile(lab, gic, cpu))
-        })
-        .into()
+    let machines =
+        [(Gic::V2, "cortex-a53"), (Gic::V3, "cortex-a57"), (Gic::V3, "cortex-a76"), (Gic::V3, "max")];
+    let all = machines.map(|(gic, cpu)| {
+        Scenario::new(format!("hostile/gicv{gic}-{cpu}"), move |lab| hostile(lab, gic, cpu))
+    });
+    // Without the RAS extension, and with it.
+    let system_errors = ["cortex-a57", "cortex-a76"]
+        .map(|cpu| Scenario::new(format!("hostile/system-error-{cpu}"), move |lab| system_error(lab, cpu)));
+    all.into_iter().chain(system_errors).collect()
+}
+
+/// The hardware keeps a system error back until the guest unmasks it, also while the CPU runs something else.
+fn system_error(lab: &Lab, cpu: &'static str) -> Result<()> {
+    let mut setup = setup(lab, Gic::V3, cpu).option("test=system-error");
+    setup.cpus = 1;
+    let told = run(lab, &setup)?;
+    for line in ["ok a system error waits as long", "ok a system error comes when"] {
+        ensure!(told.contains(line), "no `{line}` in:\n{told}");
+    }
+    Ok(())
 }
 
 fn hostile(lab: &Lab, gic: Gic, cpu: &'static str) -> Result<()> {
+    run(lab, &setup(lab, gic, cpu)).map(drop)
+}
+
+fn setup(lab: &Lab, gic: Gic, cpu: &'static str) -> Setup {
     let mut setup = Setup::new(&lab.assets).option("dom0_max_vcpus=1");
     setup.kernel = Some(lab.assets.hostile.clone());
     (setup.gic, setup.cpu) = (gic, cpu);
-    let mut machine = lab.start(&setup)?;
+    setup
+}
+
+/// Runs all tests of the kernel; what it says of them.
+fn run(lab: &Lab, setup: &Setup) -> Result<String> {
+    let mut machine = lab.start(setup)?;
     let before = machine.expect("hostile: ")?;
     let result = machine.expect("\n")?;
     let failures: Vec<&str> = before.lines().filter(|line| line.contains("FAILED")).collect();
     ensure!(failures.is_empty(), "{}", failures.join("\n"));
     ensure!(result.ends_with(" 0 failed"), "{result}");
     machine.wait_for_end()?;
-    Ok(())
+    Ok(before)
 }

@@ -14,9 +14,20 @@ use crate::core::ram::Ram;
 /// Bytes of a descriptor.
 const ENTRY: usize = size_of::<Descriptor>();
 
+/// Why a chain cannot be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Broken {
+    /// See [`super::QueueError::Chain`].
+    Rule,
+    /// These descriptors are not in the guest's RAM.
+    NotRam(Part),
+}
+
 /// Takes the chain that begins with entry `head` of a queue's descriptors, of which there are `size` at `address`.
-/// `None`: it is broken, see [`super::QueueError::Chain`].
-pub(super) fn walk(ram: &Ram, address: GuestAddress, size: u16, head: u16) -> Option<Chain> {
+///
+/// # Errors
+/// [`Broken`]
+pub(super) fn walk(ram: &Ram, address: GuestAddress, size: u16, head: u16) -> Result<Chain, Broken> {
     let mut chain = Chain { head, ..Chain::default() };
     let mut table = Table::of_queue(ram, address, size);
     let mut is_indirect = false;
@@ -28,7 +39,7 @@ pub(super) fn walk(ram: &Ram, address: GuestAddress, size: u16, head: u16) -> Op
             // A driver must neither put a table into a table nor go on behind one (2.7.5.3.1). Whether such a
             // descriptor is for writing is to be ignored (2.7.5.3.2).
             if is_indirect || descriptor.has_next() {
-                return None;
+                return Err(Broken::Rule);
             }
             let parts = chain.readable.len().saturating_add(chain.writable.len());
             table = Table::indirect(ram, &descriptor, MAX_CHAIN.saturating_sub(parts))?;
@@ -37,17 +48,17 @@ pub(super) fn walk(ram: &Ram, address: GuestAddress, size: u16, head: u16) -> Op
             continue;
         }
         // A chain is to be shorter than the 2^32 bytes of which the used ring can tell (2.7.5.2).
-        total = total.checked_add(descriptor.len())?;
+        total = total.checked_add(descriptor.len()).ok_or(Broken::Rule)?;
         let part = Part { address: descriptor.addr(), len: descriptor.len() };
         if descriptor.is_write_only() {
             chain.writable.push(part);
         } else if chain.writable.is_empty() {
             chain.readable.push(part);
         } else {
-            return None;
+            return Err(Broken::Rule);
         }
         if !descriptor.has_next() {
-            return Some(chain);
+            return Ok(chain);
         }
         index = descriptor.next();
     }
@@ -72,31 +83,37 @@ impl<'a> Table<'a> {
 
     /// The table that a descriptor refers to, for a chain that may have `room` parts more. Of a table that is longer
     /// than any chain, the beginning is copied.
-    fn indirect(ram: &'a Ram, descriptor: &Descriptor, room: usize) -> Option<Table<'a>> {
-        let bytes = usize::try_from(descriptor.len()).ok()?;
-        let size = u16::try_from(bytes / ENTRY).ok()?;
+    fn indirect(ram: &'a Ram, descriptor: &Descriptor, room: usize) -> Result<Table<'a>, Broken> {
+        let bytes = usize::try_from(descriptor.len()).map_err(|_| Broken::Rule)?;
+        let size = u16::try_from(bytes / ENTRY).map_err(|_| Broken::Rule)?;
         if size == 0 || !bytes.is_multiple_of(ENTRY) {
-            return None;
+            return Err(Broken::Rule);
         }
         let mut copied = vec![[0; ENTRY]; usize::from(size).min(MAX_CHAIN)];
-        ram.read_slice(copied.as_flattened_mut(), descriptor.addr()).ok()?;
-        Some(Table { ram, address: descriptor.addr(), size, left: usize::from(size).min(room), copied })
+        let bytes = copied.as_flattened_mut();
+        let len = u32::try_from(bytes.len()).map_err(|_| Broken::Rule)?;
+        let missing = Broken::NotRam(Part { address: descriptor.addr(), len });
+        ram.read_slice(bytes, descriptor.addr()).map_err(|_| missing)?;
+        Ok(Table { ram, address: descriptor.addr(), size, left: usize::from(size).min(room), copied })
     }
 
     /// The entry at `index`, which counts as gone through.
-    fn take(&mut self, index: u16) -> Option<Descriptor> {
-        self.left = self.left.checked_sub(1)?;
+    fn take(&mut self, index: u16) -> Result<Descriptor, Broken> {
+        self.left = self.left.checked_sub(1).ok_or(Broken::Rule)?;
         if index >= self.size {
-            return None;
+            return Err(Broken::Rule);
         }
         let index = usize::from(index);
         if let Some(bytes) = self.copied.get(index) {
             let mut descriptor = Descriptor::default();
             descriptor.as_mut_slice().copy_from_slice(bytes);
-            return Some(descriptor);
+            return Ok(descriptor);
         }
-        let offset = u64::try_from(index.checked_mul(ENTRY)?).ok()?;
-        self.ram.read_obj(self.address.checked_add(offset)?).ok()
+        let offset = index.checked_mul(ENTRY).and_then(|offset| u64::try_from(offset).ok());
+        let address = offset.and_then(|offset| self.address.checked_add(offset)).ok_or(Broken::Rule)?;
+        // The size of a descriptor fits into any integer.
+        let missing = Broken::NotRam(Part { address, len: ENTRY as u32 });
+        self.ram.read_obj(address).map_err(|_| missing)
     }
 }
 

@@ -66,14 +66,17 @@ pub fn ring(image: &RawImage, stages: &VolatileSlice<'_>) -> io::Result<(IoUring
     Ok((ring, known))
 }
 
-/// The entry for an operation that goes by the page cache, on the pieces of memory in `pieces`.
-pub fn cached(operation: &Operation, pieces: &[iovec]) -> Entry {
+/// The entry for an operation that goes by the page cache, on the pieces of memory in `pieces`, which begin behind the first
+/// `done` bytes of a read or a write.
+pub fn cached(operation: &Operation, done: u64, pieces: &[iovec]) -> Entry {
     let count = u32::try_from(pieces.len()).unwrap_or(u32::MAX);
     match *operation {
         Operation::Read { offset, .. } => {
+            let offset = offset.saturating_add(done);
             opcode::Readv::new(FILE, pieces.as_ptr(), count).offset(offset).build()
         }
         Operation::Write { offset, durable, .. } => {
+            let offset = offset.saturating_add(done);
             let flags = if durable { libc::RWF_DSYNC } else { 0 };
             opcode::Writev::new(FILE, pieces.as_ptr(), count).offset(offset).rw_flags(flags).build()
         }
@@ -96,37 +99,64 @@ pub fn direct(offset: u64, stage: &VolatileSlice<'_>, durable: bool, known: bool
     }
 }
 
+/// The entry that writes all of `bytes` from `offset` on, by the page cache.
+pub fn write(offset: u64, bytes: &VolatileSlice<'_>) -> Entry {
+    let (address, len) = (bytes.ptr_guard().as_ptr(), u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+    opcode::Write::new(FILE, address, len).offset(offset).build()
+}
+
 /// The entry for fallocate(2) with `mode`. The image keeps its size in any case, and FALLOC_FL_PUNCH_HOLE
 /// is not valid without FALLOC_FL_KEEP_SIZE (fallocate(2)).
 fn allocate(offset: u64, len: u64, mode: libc::c_int) -> Entry {
     opcode::Fallocate::new(FILE, len).offset(offset).mode(mode | libc::FALLOC_FL_KEEP_SIZE).build()
 }
 
-/// The outcome of a cached operation, by the kernel's answer. What it left undone is done here, by plain system calls.
-///
-/// # Errors
-/// What the system says.
-pub fn conclude(image: &RawImage, operation: &Operation, answer: i32) -> io::Result<()> {
+/// What is to be done about a cached operation next.
+#[derive(Debug)]
+pub enum Next {
+    /// Nothing: this is its outcome.
+    Over(io::Result<()>),
+    /// The piece behind so many bytes.
+    Piece(u64),
+    /// The zeroes are to be written.
+    Zeroes,
+    /// It is done, and to be brought to stable storage.
+    Flush,
+}
+
+/// What follows from the kernel's answer to a cached operation, of a read or a write to the piece behind `done` bytes. What the
+/// kernel refuses to do this way is done here, by plain system calls, unless it takes long.
+pub fn conclude(image: &RawImage, operation: &Operation, done: u64, answer: i32) -> Next {
     let whole = match operation {
         Operation::Read { into, .. } => into.len(),
         Operation::Write { from, .. } => from.len(),
         _ => 0,
     };
-    match u64::try_from(answer) {
-        Ok(moved) if moved == whole => match operation {
-            // A write has RWF_DSYNC in its entry; fallocate(2) has no such flag.
-            Operation::WriteZeroes { durable: true, .. } => image.flush(),
-            _ => Ok(()),
-        },
-        // Part of it only: a signal, or the end of the file. Done from the start, which harms nothing.
-        Ok(_) => image.run(operation),
-        Err(_) => {
-            let error = io::Error::from_raw_os_error(answer.saturating_neg());
-            // Refusals of this way to do it, not errors of the disk. A plain call may do better: zeroes can also be
-            // written.
-            let retry =
-                [libc::EAGAIN, libc::EINTR, libc::EOPNOTSUPP, libc::EINVAL, libc::ENOSYS, libc::ENODEV];
-            if retry.contains(&answer.saturating_neg()) { image.run(operation) } else { Err(error) }
-        }
+    match (u64::try_from(answer), operation) {
+        // A write has RWF_DSYNC in its entry; fallocate(2) has no such flag.
+        (Ok(_), Operation::WriteZeroes { durable: true, .. }) => Next::Flush,
+        (Ok(moved), _) if done.saturating_add(moved) >= whole => Next::Over(Ok(())),
+        // Behind the end of the file there is nothing.
+        (Ok(0), Operation::Read { .. }) => Next::Over(Err(io::ErrorKind::UnexpectedEof.into())),
+        (Ok(0), _) => Next::Over(Err(io::ErrorKind::WriteZero.into())),
+        (Ok(moved), _) => Next::Piece(done.saturating_add(moved)),
+        (Err(_), _) => refused(image, operation, answer.saturating_neg()),
+    }
+}
+
+fn refused(image: &RawImage, operation: &Operation, error: i32) -> Next {
+    // Refusals of this way to do it, not errors of the disk. A plain call may do better: zeroes can also be written.
+    let retry = [libc::EAGAIN, libc::EINTR, libc::EOPNOTSUPP, libc::EINVAL, libc::ENOSYS, libc::ENODEV];
+    if !retry.contains(&error) {
+        return Next::Over(Err(io::Error::from_raw_os_error(error)));
+    }
+    let Operation::WriteZeroes { offset, len, unmap, durable } = *operation else {
+        return Next::Over(image.run(operation));
+    };
+    match image.zero_quickly(offset, len, unmap) {
+        Ok(true) if durable => Next::Flush,
+        Ok(true) => Next::Over(Ok(())),
+        Ok(false) => Next::Zeroes,
+        Err(error) => Next::Over(Err(error)),
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::core::memory::GuestMemory as _;
 use vm_memory::GuestAddress;
@@ -292,4 +293,108 @@ fn an_engine_that_goes_with_jobs_held_back_lets_go_of_memory() {
     engine.start();
     drop(engine);
     assert_eq!(Arc::strong_count(&ram), held);
+}
+
+/// A job of zeroes whose file system knows no quick way to make them.
+fn zeroes(engine: &mut Uring, token: usize, len: u64, durable: bool) {
+    let operation = Operation::WriteZeroes { offset: 4096, len, unmap: false, durable };
+    let epoch = engine.epoch;
+    engine.zero(Job { token, operation }, 0, epoch);
+}
+
+#[test]
+fn zeroes_that_must_be_written_are_written_in_pieces_by_the_kernel() {
+    needs_ring!();
+    let (mut engine, file) = engine();
+    for (token, durable) in [(0, false), (1, true)] {
+        file.write_all_at(&vec![0x5a; 16 << 20], 0).unwrap();
+        zeroes(&mut engine, token, (8 << 20) + 512, durable);
+        assert!(engine.done.is_empty() && engine.under_way() == 1, "nothing is done where it is submitted");
+        let mut pieces = 0;
+        let mut done = Vec::new();
+        while done.is_empty() {
+            engine.enter(1);
+            engine.completed(&mut done);
+            pieces += 1;
+        }
+        assert!(done.iter().all(|done| done.token == token && done.result.is_ok()));
+        assert!(pieces >= 9, "{pieces}");
+        let mut back = vec![1; 16 << 20];
+        file.read_exact_at(&mut back, 0).unwrap();
+        let end = 4096 + (8 << 20) + 512;
+        assert!(back[..4096].iter().chain(&back[end..]).all(|byte| *byte == 0x5a));
+        assert!(back[4096..end].iter().all(|byte| *byte == 0));
+    }
+}
+
+#[test]
+fn what_is_abandoned_ends_with_the_piece_that_the_kernel_has() {
+    needs_ring!();
+    let (mut engine, file) = engine();
+    let ram = guest().memory();
+    file.write_all_at(&vec![0x5a; 16 << 20], 0).unwrap();
+    zeroes(&mut engine, 0, 12 << 20, false);
+    // A direct write, one that waits for it, and one that waits for that.
+    engine.submit(write(&ram, 1, 14 << 20, LARGE));
+    engine.submit(write(&ram, 2, 14 << 20, 512));
+    engine.submit(write(&ram, 3, 2 << 20, LARGE));
+    engine.abandon();
+    let mut done = finish(&mut engine, 4);
+    done.sort_by_key(|done| done.token);
+    let failed: Vec<bool> = done.iter().map(|done| done.result.is_err()).collect();
+    assert_eq!(failed, [true, false, true, true]);
+    let mut back = vec![1; 12 << 20];
+    file.read_exact_at(&mut back, 0).unwrap();
+    assert!(back[4096 + ZEROES..].iter().all(|byte| *byte == 0x5a), "one piece at most");
+    // Others are done as ever.
+    zeroes(&mut engine, 4, 4 << 20, false);
+    assert!(finish(&mut engine, 1).remove(0).result.is_ok());
+}
+
+#[test]
+fn a_wait_ends_when_nobody_needs_it() {
+    needs_ring!();
+    let (mut engine, file) = engine();
+    file.write_all_at(&vec![0x5a; 16 << 20], 0).unwrap();
+    let looks = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&looks);
+    // After two pieces.
+    engine.set_end(Box::new(move || counted.fetch_add(1, Ordering::Relaxed) >= 2));
+    zeroes(&mut engine, 0, 12 << 20, false);
+    let result = finish(&mut engine, 1).remove(0).result;
+    assert_eq!(result.unwrap_err().raw_os_error(), Some(libc::ECANCELED));
+    assert_eq!(looks.load(Ordering::Relaxed), 3);
+    let mut back = vec![1; 12 << 20];
+    file.read_exact_at(&mut back, 0).unwrap();
+    assert!(back[4096 + 3 * ZEROES..].iter().all(|byte| *byte == 0x5a));
+}
+
+#[test]
+fn a_large_operation_goes_in_pieces() {
+    needs_ring!();
+    let (mut engine, file) = engine();
+    let ram = guest().memory();
+    // 10 MiB of the same MiB again and again, and more pieces than the kernel takes at once.
+    let parts = |len: u32, count: usize| vec![Part { address: GuestAddress(HIGH.0), len }; count];
+    let pattern: Vec<u8> = (0..LARGE).map(|at| (at / 512) as u8 ^ at as u8).collect();
+    part(&ram, 0, LARGE).copy_in(&pattern).unwrap();
+    for (len, count) in [(LARGE, 10), (512, 3000)] {
+        let buffers = || Buffers::new(&ram, &parts(len, count)).unwrap();
+        engine.submit(Job {
+            token: 0,
+            operation: Operation::Write { offset: 512, from: buffers(), durable: true },
+        });
+        assert!(engine.done.is_empty(), "not where it is submitted");
+        assert!(finish(&mut engine, 1).remove(0).result.is_ok());
+        let mut back = vec![0; len as usize * count];
+        file.read_exact_at(&mut back, 512).unwrap();
+        assert!(back.chunks(len as usize).all(|piece| piece == &pattern[..len as usize]));
+        let into = Operation::Read { offset: 512, into: buffers() };
+        engine.submit(Job { token: 1, operation: into });
+        assert!(finish(&mut engine, 1).remove(0).result.is_ok());
+    }
+    let past = Operation::Read { offset: 15 << 20, into: Buffers::new(&ram, &parts(LARGE, 2)).unwrap() };
+    engine.submit(Job { token: 2, operation: past });
+    let result = finish(&mut engine, 1).remove(0).result;
+    assert_eq!(result.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
 }

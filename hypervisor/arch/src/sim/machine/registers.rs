@@ -1,6 +1,7 @@
 //! What a CPU holds in its registers for a vCPU.
 
 use xenolith_isa::stage2::Vttbr;
+use xenolith_isa::system_error::SystemError;
 
 /// What a CPU holds for a vCPU, named as the registers are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub struct Registers {
     pub vector_granules: u8,
     /// Stands for the Z and P registers.
     pub vectors: u64,
+    /// HCR_EL2.VSE, and VSESR_EL2: a virtual system error that the guest has not taken.
+    pub virtual_error: Option<SystemError>,
 }
 
 impl Registers {

@@ -16,6 +16,7 @@ use crate::vcpu::Vcpu;
 
 impl DomainRef<'_> {
     /// Changes the interrupt controller, then does what the change asks for.
+    #[inline]
     pub fn change_vgic<T>(self, change: impl FnOnce(&mut Vgic) -> T) -> T {
         let mut vgic = self.arch.vgic.lock();
         let result = change(&mut vgic);
@@ -67,6 +68,7 @@ impl DomainRef<'_> {
     }
 
     /// Has a vCPU look at its interrupts: wakes it when it sleeps, makes it leave the guest when it runs elsewhere.
+    #[inline]
     fn notify(self, id: VcpuId) {
         let Some(vcpu) = self.vcpu(id) else { return bug!("{}: there is no {id}", self.id) };
         vcpu.mark_interrupts_changed();
@@ -152,16 +154,19 @@ impl DomainRef<'_> {
     }
 
     /// Makes the event interrupt of a vCPU pending.
+    #[inline]
     pub fn raise_event(self, id: VcpuId) {
         self.change_vgic(|vgic| vgic.pend(Some(id), self.arch.event_ppi));
     }
 
     /// Makes a private interrupt of a vCPU pending.
+    #[inline]
     pub fn raise_private(self, id: VcpuId, intid: Intid) {
         self.change_vgic(|vgic| vgic.pend(Some(id), intid));
     }
 
     /// Sets the level of a private interrupt's line.
+    #[inline]
     pub fn set_private_level(self, id: VcpuId, intid: Intid, asserted: bool) {
         self.change_vgic(|vgic| vgic.set_level(Some(id), intid, asserted));
     }

@@ -13,6 +13,7 @@ use crate::vcpu::Vcpu;
 
 impl DomainRef<'_> {
     /// Brings the list registers of the vCPU that runs here up to date.
+    #[inline]
     pub fn present_interrupts(self, vcpu: &Vcpu) {
         self.change_vgic(|vgic| {
             if !vgic.is_quiet(vcpu.id) {
@@ -25,12 +26,14 @@ impl DomainRef<'_> {
 
     /// Takes what the vCPU that runs here has done about its interrupts out of the list registers, which are free afterwards
     /// for another.
+    #[inline]
     pub fn withdraw_interrupts(self, vcpu: &Vcpu) {
         self.change_vgic(|vgic| empty_list(vcpu.id, vgic));
     }
 
     /// Whether an interrupt waits for the vCPU that runs here. Its list registers are free afterwards, until
     /// [`Self::present_interrupts`].
+    #[inline]
     pub fn interrupt_waits(self, vcpu: &Vcpu) -> bool {
         vcpu.mark_interrupts_changed();
         self.change_vgic(|vgic| {
@@ -42,6 +45,7 @@ impl DomainRef<'_> {
     /// Makes the physical interrupt of the virtual timer on this CPU active or inactive for the vCPU that runs here. It is
     /// left alone only where nobody can have made it active since it was last made inactive, whatever the guest has written
     /// about the virtual one.
+    #[inline]
     pub fn keep_timer_line(self, vcpu: &Vcpu, active: bool) {
         if active || vcpu.arch.timer_raised.load(Ordering::Relaxed) {
             arch::gic::set_active(self.hv.lines().guest_timer, active);
@@ -50,6 +54,7 @@ impl DomainRef<'_> {
     }
 
     /// WFI: the vCPU that runs here sleeps unless an interrupt waits for it.
+    #[inline]
     pub fn wait_for_interrupt(self, vcpu: &Vcpu, local: &mut Local) {
         vcpu.clear_suspicion();
         self.hv.scheduler.block(vcpu.unit, arch::now());
@@ -61,7 +66,7 @@ impl DomainRef<'_> {
 }
 
 /// Fills the list registers anew.
-#[inline(never)]
+#[inline]
 fn refill(vcpu: VcpuId, vgic: &mut Vgic) {
     let before = vgic.listed(vcpu);
     take_interrupts_back(vcpu, vgic);
@@ -82,6 +87,7 @@ fn empty_list(vcpu: VcpuId, vgic: &mut Vgic) {
 }
 
 /// Reads the list registers back.
+#[inline]
 fn take_interrupts_back(vcpu: VcpuId, vgic: &mut Vgic) {
     let ended = arch::gic::unlisted_ends();
     if ended > 0 {
@@ -92,6 +98,7 @@ fn take_interrupts_back(vcpu: VcpuId, vgic: &mut Vgic) {
     vgic.fold(vcpu, arch::gic::read_list);
 }
 
+#[inline]
 fn free_list(registers: Range<usize>) {
     for index in registers {
         arch::gic::write_list(index, ListRegister::INVALID);

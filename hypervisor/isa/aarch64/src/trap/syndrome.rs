@@ -38,11 +38,6 @@ const FAULT: u64 = 0x3c;
 const FAULT_TRANSLATION: u64 = 0x04;
 
 impl Syndrome {
-    /// An SError, which has no address.
-    pub const fn of_system_error(esr: u64) -> Self {
-        Syndrome { esr, far: 0, hpfar: 0 }
-    }
-
     /// What it means.
     pub fn decode(&self) -> Trap {
         super::decode(self.esr, self.far, self.hpfar)

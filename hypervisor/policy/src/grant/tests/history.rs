@@ -315,7 +315,7 @@ impl Model {
         }
         for (&(granter, reference), grant) in &self.uses {
             let uses = self.world.domain(granter).table.borrow().uses(reference);
-            assert_eq!(uses, (grant.readers, grant.writers));
+            assert_eq!((u32::from(uses.0), u32::from(uses.1)), (grant.readers, grant.writers));
         }
         let mut due = BTreeMap::<u64, i64>::new();
         let mapped =

@@ -84,11 +84,11 @@ impl World {
     pub fn new() -> Self {
         let ledger = Ledger::default();
         let domain = || {
-            let mut table = GrantTable::new(TABLE_FRAMES + 1);
+            let mut table = GrantTable::new(TABLE_FRAMES + 1).unwrap();
             table.grow(TABLE_FRAMES, || Some(Frame::new(page(), &ledger))).unwrap();
             Domain {
                 table: RefCell::new(table),
-                maptrack: RefCell::new(Maptrack::new(1)),
+                maptrack: RefCell::new(Maptrack::new(1).unwrap()),
                 mapped: RefCell::default(),
                 ram: RefCell::new((0..RAM_PAGES).map(|_| Some(page())).collect()),
             }

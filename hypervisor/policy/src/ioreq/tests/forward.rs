@@ -4,7 +4,11 @@ use super::support::*;
 use crate::event::Port;
 use crate::ioreq::{Completed, Outcome, Posted, Request, ServerId};
 use xenolith_abi::ioreq::Slot;
-use xenolith_core::types::VcpuId;
+use xenolith_core::types::{Gfn, VcpuId};
+use xenolith_memory::stale::StalePages;
+
+/// A page that has left the guest.
+const STALE: StalePages = StalePages::page(Gfn(5));
 
 /// A domain with one server, and a request of vCPU 0 in flight.
 fn asked(request: &Request) -> (Domain, ServerId, Port) {
@@ -101,7 +105,7 @@ fn one_request_at_a_time_for_each_vcpu() {
     assert_eq!(domain.servers.post(V0, id, &read(0, 1)), Posted::Refused);
     assert_eq!(domain.servers.post(V0, second, &read(0, 1)), Posted::Refused);
     assert_eq!(domain.servers.post(V1, id, &read(0, 1)), Posted::Notify(Port(2)));
-    assert!(domain.servers.post_invalidate(V0).is_empty());
+    assert!(domain.servers.post_invalidate(V0, &STALE).is_empty());
 }
 
 #[test]
@@ -167,7 +171,7 @@ fn a_lost_port_ends_the_wait_and_refuses_until_it_is_bound_again() {
     assert_eq!(domain.servers.on_peer_closed(tag, V0), Outcome::Nothing);
     assert_eq!(domain.servers.take_result(V0), Some(Completed { data: 0xff, answered: false }));
     assert_eq!(domain.servers.post(V0, id, &read(0x10, 1)), Posted::Refused);
-    assert!(domain.servers.post_invalidate(V0).is_empty());
+    assert!(domain.servers.post_invalidate(V0, &STALE).is_empty());
     assert_eq!(domain.servers.post(V1, id, &read(0x10, 1)), Posted::Notify(Port(2)));
     domain.servers.on_peer_bound(tag, V0);
     assert_eq!(domain.servers.post(V0, id, &read(0x10, 1)), Posted::Notify(port));
@@ -211,9 +215,9 @@ fn an_invalidation_waits_for_every_enabled_server() {
     let mut domain = Domain::new(GUEST_VCPUS);
     let servers: Vec<ServerId> = (0..3).map(|_| domain.serve()).collect();
     let off = domain.create(OWNER);
-    let ports = domain.servers.post_invalidate(V1);
+    let ports = domain.servers.post_invalidate(V1, &STALE);
     assert_eq!(ports.as_slice(), [Port(2), Port(4), Port(6)]);
-    let slot = Slot { addr: 0, data: u64::MAX, count: 1, size: 4, vp_eport: 4, pad: 0, flags: 1, kind: 8 };
+    let slot = Slot { addr: 0x5000, data: 1, count: 1, size: 4, vp_eport: 4, pad: 0, flags: 1, kind: 8 };
     assert_eq!(domain.slot(servers[1], V1), slot);
     assert_eq!(domain.slot(off, V1).flags, 0);
     assert_eq!(domain.servers.post(V1, servers[0], &read(0, 1)), Posted::Refused);
@@ -232,9 +236,9 @@ fn an_invalidation_waits_for_every_enabled_server() {
 #[test]
 fn with_no_enabled_server_an_invalidation_is_nothing() {
     let mut domain = Domain::new(1);
-    assert!(domain.servers.post_invalidate(V0).is_empty());
+    assert!(domain.servers.post_invalidate(V0, &STALE).is_empty());
     domain.create(OWNER);
-    assert!(domain.servers.post_invalidate(V0).is_empty());
+    assert!(domain.servers.post_invalidate(V0, &STALE).is_empty());
     assert!(!domain.servers.is_waiting(V0));
 }
 

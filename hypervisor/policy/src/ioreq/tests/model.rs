@@ -3,8 +3,9 @@
 
 use crate::event::{ConsumerTag, Port};
 use crate::ioreq::{Completed, Outcome, Posted, Removed, ServerId};
-use xenolith_core::types::{DomId, VcpuId};
+use xenolith_core::types::{DomId, Gfn, VcpuId};
 use xenolith_core::vcpu_set::VcpuSet;
+use xenolith_memory::stale::StalePages;
 
 use super::support::*;
 
@@ -401,7 +402,7 @@ impl World {
             return;
         }
         self.fetch(vcpu);
-        let ports = self.domain.servers.post_invalidate(vcpu_id(vcpu));
+        let ports = self.domain.servers.post_invalidate(vcpu_id(vcpu), &StalePages::page(Gfn(5)));
         let mut servers = Set::default();
         for (index, known) in self.model.servers.iter_mut().enumerate() {
             if let Some(known) = known.as_mut().filter(|known| known.enabled && !known.lost.contains(vcpu)) {

@@ -19,7 +19,7 @@ fn the_machine_is_described() {
         assert_eq!((info.nr_cpus, info.max_cpu_id, info.nr_nodes), (2, 1, 1));
         assert_eq!((info.cores_per_socket, info.threads_per_core), (1, 1));
         assert_eq!(info.capabilities, 0x109);
-        assert_eq!((info.total_pages, info.free_pages), (4096, machine.hv.frames.free_frames()));
+        assert_eq!((info.total_pages, info.free_pages), (4096, machine.hv.frames.available_frames()));
         assert_eq!((info.pad, info.hw_cap, info.scrub_pages), (0, [0; 8], 0));
         let mut id = SchedId::default();
         assert_eq!(tools.sysctl(&mut machine, SysctlOp::SchedId, &mut id), 0);

@@ -115,7 +115,7 @@ fn ports_of_another_domain() {
     let mut status = Status { dom: DomId(1), port: Port(1), ..Status::default() };
     assert_eq!(tools.guest.call(&mut machine, Hypercall::EventChannelOp, 5, &mut status), 0);
     assert_eq!(status.status, 1, "unbound");
-    status = Status { dom: DomId(1), port: Port(77), ..Status::default() };
+    status = Status { dom: DomId(1), port: Port(200), ..Status::default() };
     let result = tools.guest.call(&mut machine, Hypercall::EventChannelOp, 5, &mut status);
     assert_eq!(result, error(Errno::EINVAL));
     assert_eq!(tools.guest.call(&mut machine, Hypercall::EventChannelOp, 10, &mut 1_u16), 0);

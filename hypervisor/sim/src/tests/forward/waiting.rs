@@ -45,7 +45,7 @@ pub struct Waiting {
 impl Waiting {
     /// A CPU for every vCPU. All vCPUs run.
     pub fn three(vcpus: u16) -> (Machine, Guest, Model) {
-        let mut machine = Machine::new(2 + vcpus, 512);
+        let mut machine = Machine::new(2 + vcpus, 1024);
         let control = Guest::boot(&mut machine, CONTROL);
         let guest = Guest::boot(&mut machine, Plan { id: 1, vcpus, ..CONTROL });
         for vcpu in 1..vcpus {
