@@ -33,6 +33,10 @@ pub struct VcpuRef {
 
 impl VcpuRef {
     /// The vCPU itself. A reference is only made for one that exists.
+    #[cfg_attr(
+        target_os = "none",
+        expect(clippy::indexing_slicing, reason = "no caller could go on without its vCPU")
+    )]
     pub fn vcpu(&self) -> &Vcpu {
         &self.domain.vcpus[usize::from(self.id.0)]
     }
