@@ -153,14 +153,8 @@ impl FileSystem {
     ///
     /// As [`FileSystem::file`].
     pub fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-        let Some(mut file) = self.file(path, limit)? else { return Ok(None) };
-        let mut bytes = Vec::new();
-        file.copy(&mut |piece| {
-            bytes.extend_from_slice(piece);
-            Ok(())
-        })
-        .with_context(|| normal(path))?;
-        Ok(Some(bytes))
+        let Some(file) = self.file(path, limit)? else { return Ok(None) };
+        Ok(Some(file.bytes(limit).with_context(|| normal(path))?))
     }
 
     /// Reads a whole text; bytes that are no UTF-8 are replaced. None: it is not there.
@@ -214,6 +208,38 @@ impl FileSystem {
 }
 
 impl File<'_> {
+    /// A part of the file, in its place.
+    ///
+    /// # Errors
+    ///
+    /// The file does not have it, or cannot be read.
+    pub fn part(mut self, start: u64, size: u64) -> Result<Self> {
+        if start.checked_add(size).is_none_or(|end| end > self.size) {
+            bail!("{size} bytes from byte {start} on are not in its {}", self.size);
+        }
+        match &mut self.content {
+            Content::Ext(file) => file.seek_to(start).map_err(|error| anyhow!("{error}"))?,
+            Content::Fat(file) => drop(file.seek(SeekFrom::Start(start))?),
+        }
+        self.size = size;
+        Ok(self)
+    }
+
+    /// All of its bytes, or as many as `most` of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`File::copy`].
+    pub fn bytes(mut self, most: u64) -> Result<Vec<u8>> {
+        self.size = self.size.min(most);
+        let mut bytes = Vec::new();
+        self.copy(&mut |piece| {
+            bytes.extend_from_slice(piece);
+            Ok(())
+        })?;
+        Ok(bytes)
+    }
+
     /// Gives the file's bytes to `sink`, in pieces of up to 64 KiB.
     ///
     /// # Errors

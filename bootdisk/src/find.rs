@@ -1,6 +1,7 @@
 //! Which entry is started, and what it takes.
 //!
-//! The order in which configurations are looked for: entries of the Boot Loader Specification, `extlinux.conf`, `grub.cfg`, and
+//! The order in which configurations are looked for: entries of the Boot Loader Specification (unified kernel images among
+//! them), `extlinux.conf`, `grub.cfg`, and
 //! where no boot loader is, a kernel by the names that distributions link to. The first that has an entry counts. Within one kind
 //! the partitions are taken by their numbers.
 
@@ -9,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::area::Area;
 use crate::filesystem::{FileSystem, Kind, normal};
 use crate::menu::{Entry, Menu, Place, bls, extlinux, grub, grubenv};
-use crate::{partitions, printable};
+use crate::{partitions, printable, uki};
 
 /// The longest configuration that is read.
 const MOST_TEXT: u64 = 1 << 20;
@@ -19,7 +20,10 @@ const MOST_FILES: usize = 256;
 const MOST_RAMDISKS: usize = 16;
 
 /// Where entries of the Boot Loader Specification are, by the folder above.
-const BLS: [&str; 2] = ["/loader", "/boot/loader"];
+const BLS: [&str; 2] = [BLS_SYSTEMD, "/boot/loader"];
+const BLS_SYSTEMD: &str = "/loader";
+/// Where unified kernel images are.
+const UNIFIED: &str = "/EFI/Linux";
 const EXTLINUX: [&str; 3] = ["/extlinux", "/boot/extlinux", "/boot"];
 const GRUB: [&str; 4] = ["/boot/grub", "/grub", "/boot/grub2", "/grub2"];
 /// Kernels by the names that distributions link to, each with its ramdisk's.
@@ -160,7 +164,8 @@ impl Volume {
 /// Why there is nothing.
 fn nothing(places: &[Volume], notes: &[String]) -> String {
     let mut text =
-        "there is no kernel: no `loader/entries`, `extlinux.conf`, `grub.cfg`, and no `vmlinuz`".to_owned();
+        "there is no kernel: no `loader/entries`, `EFI/Linux`, `extlinux.conf`, `grub.cfg`, and no `vmlinuz`"
+            .to_owned();
     let looked: Vec<String> = places.iter().map(Volume::label).collect();
     match looked.as_slice() {
         [] => text += "; no ext4 and no FAT is there",
@@ -196,16 +201,57 @@ fn bls_menu(place: &Volume) -> Answer {
                 files.push((name, text));
             }
         }
-        if files.is_empty() {
+        // What systemd-boot starts is beside its own folder.
+        let images = if folder == BLS_SYSTEMD { unified_images(place)? } else { Vec::new() };
+        if files.is_empty() && images.is_empty() {
             continue;
         }
         let loader = place.text(&format!("{folder}/loader.conf"))?.unwrap_or_default();
-        let menu = bls::menu(&files, bls::wanted(&loader), &variables(place, &GRUB)?);
-        if !menu.entries.is_empty() {
-            return Ok(Some((menu, entries)));
+        let menu = bls::menu(&files, &images, bls::wanted(&loader), &variables(place, &GRUB)?);
+        if let Some(first) = menu.entries.first() {
+            let path = if first.is_unified { UNIFIED.into() } else { entries };
+            return Ok(Some((menu, path)));
         }
     }
     Ok(None)
+}
+
+/// The unified kernel images of a file system. One that is damaged is among them, so that it can be said what is wrong with
+/// it where it is the one to be started.
+fn unified_images(place: &Volume) -> Result<Vec<bls::Unified>> {
+    let mut names = place.files.list(UNIFIED)?;
+    names.retain(|name| bls::unified_stem(name).is_some());
+    names.sort_by(|one, other| bls::compare(other, one));
+    let mut images = Vec::new();
+    for name in names.into_iter().take(MOST_FILES) {
+        let path = format!("{UNIFIED}/{name}");
+        let (release, options) = match sections(place, &path) {
+            Ok(Some(found)) => {
+                let text = |section| section_text(place, &path, section).unwrap_or_default();
+                (text(found.osrel), text(found.cmdline))
+            }
+            Ok(None) => continue,
+            Err(_) => Default::default(),
+        };
+        images.push(bls::Unified { name, path, release, options });
+    }
+    Ok(images)
+}
+
+/// Where the parts of a unified kernel image are. None: the file is not there, or is something else.
+fn sections(place: &Volume, path: &str) -> Result<Option<uki::Sections>> {
+    let Some(file) = place.files.file(path, u64::MAX)? else { return Ok(None) };
+    let size = file.size;
+    uki::read(&file.bytes(uki::HEAD as u64)?, size)
+}
+
+/// The text of a section; zeroes and white space at its end are none of it.
+fn section_text(place: &Volume, path: &str, section: Option<uki::Section>) -> Result<String> {
+    let Some((section, file)) = section.zip(place.files.file(path, u64::MAX)?) else {
+        return Ok(String::new());
+    };
+    let bytes = file.part(section.start, section.size)?.bytes(uki::MOST_TEXT)?;
+    Ok(String::from_utf8_lossy(&bytes).trim_end_matches(['\0', '\n', ' ']).to_owned())
 }
 
 fn extlinux_menu(place: &Volume) -> Answer {
@@ -240,7 +286,7 @@ fn link_menu(place: &Volume) -> Answer {
                 linux: kernel.into(),
                 initrd: has_ramdisk.then(|| ramdisk.into()).into_iter().collect(),
                 options: format!("{} ro", place.root(has_ramdisk)),
-                place: None,
+                ..Entry::default()
             }
         })
         .collect();
@@ -275,6 +321,18 @@ pub struct Part<'a> {
     pub file: crate::filesystem::File<'a>,
 }
 
+/// A section of a file.
+fn cut(
+    file: crate::filesystem::File<'_>,
+    section: uki::Section,
+    limit: u64,
+) -> Result<crate::filesystem::File<'_>> {
+    if section.size > limit {
+        bail!("a part of it has {} bytes, more than the {limit} that there is room for", section.size);
+    }
+    file.part(section.start, section.size)
+}
+
 impl Found {
     /// The kernel's command line, as the entry has it.
     pub fn options(&self) -> &str {
@@ -287,7 +345,21 @@ impl Found {
     ///
     /// It is not there, cannot be read, or has more than `limit` bytes.
     pub fn kernel(&self, limit: u64) -> Result<Part<'_>> {
+        if self.entry.is_unified {
+            let (mut part, sections) = self.unified()?;
+            part.file = cut(part.file, sections.linux, limit).with_context(|| part.path.clone())?;
+            return Ok(part);
+        }
         self.part(&self.entry.linux, limit)
+    }
+
+    /// Opens a unified kernel image.
+    fn unified(&self) -> Result<(Part<'_>, uki::Sections)> {
+        let part = self.part(&self.entry.linux, u64::MAX)?;
+        let place = self.places.get(self.place).context("no file system")?;
+        let found = sections(place, &self.entry.linux).with_context(|| part.path.clone())?;
+        let found = found.with_context(|| format!("{} is no unified kernel image", part.path))?;
+        Ok((part, found))
     }
 
     /// Opens the ramdisks, which have at most `limit` bytes together.
@@ -296,6 +368,12 @@ impl Found {
     ///
     /// As [`Found::kernel`].
     pub fn ramdisks(&self, limit: u64) -> Result<Vec<Part<'_>>> {
+        if self.entry.is_unified {
+            let (mut part, sections) = self.unified()?;
+            let Some(initrd) = sections.initrd else { return Ok(Vec::new()) };
+            part.file = cut(part.file, initrd, limit).with_context(|| part.path.clone())?;
+            return Ok(vec![part]);
+        }
         let mut left = limit;
         if self.entry.initrd.len() > MOST_RAMDISKS {
             bail!("{} has more than {MOST_RAMDISKS} ramdisks", self.source);

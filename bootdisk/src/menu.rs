@@ -18,6 +18,8 @@ pub struct Entry {
     pub title: String,
     /// The kernel's path.
     pub linux: String,
+    /// Whether that is a unified kernel image, which has kernel, ramdisk and command line in it.
+    pub is_unified: bool,
     /// The ramdisks' paths; Linux gets them one behind the other.
     pub initrd: Vec<String>,
     /// The kernel's command line.

@@ -1,6 +1,6 @@
 //! Whole disks: what is found on them, and what is not.
 
-mod images;
+pub mod images;
 
 use gpt::disk::LogicalBlockSize;
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use crate::area::Area;
 use crate::find::find;
 use images::Node::{File, Hole, Link};
-use images::{MIB, UUID, ext4, fat, gpt, mbr};
+use images::{MIB, UUID, ext4, fat, gpt, mbr, uki};
 
 /// What is found: what named it, the kernel, the ramdisks, the command line.
 #[derive(Debug, PartialEq, Eq)]
@@ -119,6 +119,77 @@ fn a_disk_of_fedora_starts_its_newest_entry_or_the_saved_one() {
             assert!(found.source.contains("/loader/entries on partition 2"), "{}", found.source);
         }
     }
+}
+
+#[test]
+fn a_disk_of_systemd_starts_its_newest_unified_image() {
+    let release = b"PRETTY_NAME=\"Debian 13\"\nID=debian\nVERSION_ID=13\n";
+    let image = |kernel: &[u8], ramdisk: &[u8]| {
+        uki(&[
+            (".osrel", release),
+            (".cmdline", b"root=LABEL=root ro\n\0"),
+            (".initrd", ramdisk),
+            (".linux", kernel),
+        ])
+    };
+    let (old, new) = (image(b"kernel 6.9", b"ramdisk 6.9"), image(&[6; 70_000], &[7; 90_000]));
+    let boot_loader = uki(&[(".text", b"systemd-boot")]);
+    let nodes = |loader: &'static [u8]| {
+        [
+            ("/EFI/BOOT/BOOTAA64.EFI", File(&boot_loader)),
+            ("/EFI/Linux/debian-6.9.efi", File(&old)),
+            ("/EFI/Linux/debian-6.10.efi", File(&new)),
+            ("/EFI/Linux/loader.efi", File(&boot_loader)),
+            ("/loader/loader.conf", File(loader)),
+        ]
+    };
+    let (disk, _) =
+        gpt(LogicalBlockSize::Lb512, &[&fat(4, &nodes(b"timeout 3\n")), &ext4(8, &[("/init", File(b"x"))])]);
+    let expected = Boot {
+        source: "`Debian 13` of /EFI/Linux on partition 1".into(),
+        kernel: file("/EFI/Linux/debian-6.10.efi", &[6; 70_000]),
+        ramdisks: vec![file("/EFI/Linux/debian-6.10.efi", &[7; 90_000])],
+        options: "root=LABEL=root ro".into(),
+    };
+    assert_eq!(boot(&disk), Ok(expected));
+    let older = Boot {
+        kernel: file("/EFI/Linux/debian-6.9.efi", b"kernel 6.9"),
+        ramdisks: vec![file("/EFI/Linux/debian-6.9.efi", b"ramdisk 6.9")],
+        ..boot(&disk).unwrap()
+    };
+    assert_eq!(boot_entry(&disk, Some("debian-6.9")).as_ref(), Ok(&older));
+    let chosen = fat(4, &nodes(b"default debian-6.9*.efi\n"));
+    assert_eq!(boot(&chosen).unwrap().kernel, older.kernel);
+    // A partition of ext4 may have them too.
+    assert_eq!(boot(&ext4(8, &nodes(b""))).unwrap().kernel.1, [6; 70_000]);
+}
+
+#[test]
+fn a_damaged_unified_image_is_refused_with_the_reason() {
+    let whole = uki(&[(".cmdline", b"quiet"), (".initrd", &[7; 3000]), (".linux", &[8; 5000])]);
+    let mut far = whole.clone();
+    let header = far.windows(6).position(|bytes| bytes == b".linux").unwrap();
+    far[header + 20..header + 24].copy_from_slice(&u32::MAX.to_le_bytes());
+    let large = uki(&[(".linux", &[8; 2 * MIB])]);
+    for (image, words) in [
+        (&whole[..5000], "/EFI/Linux/a.efi: its section .linux is 5000 bytes from byte"),
+        (&whole[..100], "/EFI/Linux/a.efi: it is no EFI program"),
+        (&far, "from byte 4294967295 on, and the file has"),
+        (&large, "a part of it has 2097152 bytes, more than the 1048576"),
+    ] {
+        let error = boot(&fat(8, &[("/EFI/Linux/a.efi", File(image))])).unwrap_err();
+        assert!(error.contains(words), "{error}");
+    }
+    // Others are there: the damaged one is not in their way.
+    let disk = fat(
+        8,
+        &[
+            ("/EFI/Linux/a.efi", File(&far)),
+            ("/loader/entries/b.conf", File(b"sort-key b\nlinux /k\n")),
+            ("/k", File(b"k")),
+        ],
+    );
+    assert_eq!(boot(&disk).unwrap().kernel.1, b"k");
 }
 
 #[test]

@@ -9,6 +9,8 @@ use machine_model::image::ImageHeader;
 use machine_model::zboot::Zboot;
 use ruzstd::decoding::StreamingDecoder;
 
+use crate::uki;
+
 /// The largest kernel or ramdisk that is read, unpacked.
 pub const MAX_FILE: u64 = 1 << 30;
 
@@ -35,6 +37,14 @@ pub fn unpack(file: Vec<u8>, limit: u64) -> Result<(Vec<u8>, ImageHeader)> {
         Some(zboot) => payload(&zboot, limit)?,
         None => kernel,
     };
+    // Its ramdisk and its command line belong to the kernel, so that it is not taken alone.
+    let head = kernel.get(..uki::HEAD).unwrap_or(&kernel);
+    if matches!(uki::read(head, kernel.len() as u64), Ok(Some(_))) {
+        bail!(
+            "it is a unified kernel image: as EFI/Linux/NAME.efi of the guest's disk it starts with `boot = \"disk\"`, and \
+             `objcopy -O binary --only-section=.linux` takes its kernel out"
+        );
+    }
     let header = ImageHeader::read(&kernel)?;
     Ok((kernel, header))
 }
@@ -162,6 +172,8 @@ mod tests {
         assert!(says(&[0x1f, 0x8b, 8, 0]).contains("does not unpack with gzip"));
         assert!(says(&ZSTD).contains("does not unpack with zstd"));
         assert!(says(&[0; 100]).contains("no arm64 Image"));
+        let unified = crate::tests::images::uki(&[(".initrd", b"i"), (".linux", b"k")]);
+        assert!(says(&unified).contains("unified kernel image: as EFI/Linux/NAME.efi"));
         assert!(
             says(&zboot(
                 "gzip",

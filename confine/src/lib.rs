@@ -75,7 +75,7 @@ fn become_user(number: u32) -> rustix::io::Result<()> {
 }
 
 /// Takes away every way to the file system and the network, but for what is open. Returns what was not to be had: Landlock,
-/// if the kernel has none, or one older than [`LEAST_LANDLOCK`].
+/// if the kernel has none, or one older than that of Linux 5.19.
 ///
 /// Of the calling thread and those that it starts.
 ///

@@ -3,10 +3,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use xenolith_core::types::{DomId, Intid, Ipa};
 use xenolith_host::domain_tree::{HardwareDomainSpec, free_private_interrupt, hardware_domain, vcpu_limit};
 use xenolith_host::passthrough::{Fragment, Owners};
 use xenolith_host::platform::{Platform, console};
-use xenolith_core::types::{DomId, Intid, Ipa};
 
 /// A host whose devices can be asked for.
 const HOST: &[u8] = include_bytes!("../../hypervisor/host/tests/data/virt-gicv3.dtb");

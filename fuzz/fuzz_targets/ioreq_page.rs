@@ -5,13 +5,12 @@
 use std::cell::RefCell;
 
 use libfuzzer_sys::fuzz_target;
-use xenolith_policy::event::{ConsumerTag, Port, SharedFrame};
-use xenolith_policy::ioreq::{
-    Completed, Outcome, Posted, Removed, Request, ServerId, Servers,
-};
+use xenolith_core::types::{DomId, Gfn, VcpuId};
 use xenolith_memory::arena;
 use xenolith_memory::page::Page;
-use xenolith_core::types::{DomId, VcpuId};
+use xenolith_memory::stale::StalePages;
+use xenolith_policy::event::{ConsumerTag, Port, SharedFrame};
+use xenolith_policy::ioreq::{Completed, Outcome, Posted, Removed, Request, ServerId, Servers};
 
 const VCPUS: u16 = 3;
 const OWNERS: [DomId; 2] = [DomId(1), DomId(2)];
@@ -134,8 +133,8 @@ impl World {
         }
     }
 
-    fn invalidate(&mut self, vcpu: VcpuId) {
-        let ports = self.servers.post_invalidate(vcpu);
+    fn invalidate(&mut self, vcpu: VcpuId, stale: Gfn) {
+        let ports = self.servers.post_invalidate(vcpu, &StalePages::page(stale));
         if let Some(waits) = self.waits.get_mut(usize::from(vcpu.0)).filter(|_| !ports.is_empty()) {
             assert!(!*waits);
             *waits = true;
@@ -266,7 +265,7 @@ fuzz_target!(|bytes: &[u8]| {
         match bytes.byte() % 12 {
             0 => world.control(&mut bytes),
             1..4 => world.access(&mut bytes),
-            4 => world.invalidate(bytes.vcpu()),
+            4 => world.invalidate(bytes.vcpu(), Gfn(bytes.word())),
             5 | 6 => world.scribble(&mut bytes),
             7 => world.answer(&mut bytes),
             8..11 => world.event(&mut bytes),

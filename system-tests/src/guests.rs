@@ -78,6 +78,31 @@ done
 [ $round -eq $3 ] || { cat /tmp/said; exit 1; }
 ";
 
+/// Kills the process of the device whose image this is.
+const KILL_SCRIPT: &str = "#!/bin/sh
+for process in $(ps | awk '/ device --[s]lot/ { print $1 }'); do
+    ls -l /proc/$process/fd | grep -q \" $1\\$\" && kill -9 $process && exit 0
+done
+exit 1
+";
+
+/// Writes and reads a disk back again and again: the disk, and what it is called in `/tmp`. There a file `NAME.done` gets a line
+/// each time, and `NAME.wrong` is made when something else was read than was written. A request that is never answered ends
+/// this in the middle of a command. So does a disk of no bytes: a driver that asks a dead backend why it was interrupted reads
+/// all ones, and so does its look at the capacity.
+const VERIFY_SCRIPT: &str = "#!/bin/sh
+disk=$1 file=/tmp/$2 at=0
+dd if=/dev/urandom of=$file.is bs=64k count=16 2>/dev/null
+while dd if=$file.is of=$disk bs=64k seek=$at conv=fsync 2>/dev/null; do
+    echo 1 >/proc/sys/vm/drop_caches
+    dd if=$disk of=$file.was bs=64k skip=$at count=16 2>/dev/null || break
+    [ $(wc -c <$file.was) -eq 1048576 ] || break
+    cmp $file.is $file.was >$file.said 2>&1 || { ls -l $file.* | cat $file.said - >$file.wrong; break; }
+    echo round >>$file.done
+    at=$(((at + 16) % 256))
+done
+";
+
 /// The guest's init: a shell on its console, again whenever it ends.
 const INITTAB: &str = "::sysinit:/etc/rc
 ::respawn:/bin/test-shell
@@ -151,6 +176,7 @@ pub(crate) fn prepare(
         };
         let mut control = roles::control(base()?, lith, &guest, &[guest.description()])?;
         control.file("bin/rounds", 0o755, ROUNDS_SCRIPT.into());
+        control.file("bin/kill-device", 0o755, KILL_SCRIPT.into());
         control.file("guest/tiny", 0o644, tiny_kernel(&WAITS));
         control.file("guest/spins", 0o644, tiny_kernel(&SPINS));
         control.file("guest/crashes", 0o644, tiny_kernel(&CRASHES));
@@ -158,7 +184,9 @@ pub(crate) fn prepare(
         control.file("guest/bare-guest", 0o644, fs::read(bare_guest)?);
         let description = paths::workspace().join("examples/bare-guest/bare-guest.toml");
         control.file("guest/bare-guest.toml", 0o644, fs::read(description)?);
-        control.file("guest/shell", 0o644, base()?.to_cpio()?);
+        let mut shell = base()?;
+        shell.file("bin/verify", 0o755, VERIFY_SCRIPT.into());
+        control.file("guest/shell", 0o644, shell.to_cpio()?);
         control.file("bin/lithd", 0o755, fs::read(lithd)?);
         fs::write(control_file(output, series), control.to_cpio()?)?;
         let mut driver = roles::driver(base()?, lithd)?;

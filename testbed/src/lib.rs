@@ -19,3 +19,4 @@ pub mod roles;
 pub mod systemd;
 pub mod toolchain;
 pub mod tools;
+pub mod unified;

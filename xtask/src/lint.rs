@@ -1,4 +1,4 @@
-//! `cargo xtask lint`: the layers, the pictures, what must compile anywhere, clippy, and the documentation.
+//! `cargo xtask lint`: the layers, the pictures, the claims, what must compile anywhere, clippy, and the documentation.
 //!
 //! A step that fails does not stop the next, so that one run tells all that is wrong.
 
@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use testbed::process::{open_step, pass_through, step};
 use testbed::toolchain::{Cross, Target, cargo};
 
+use crate::claims;
 use crate::layers::{self, workspace};
 use crate::pictures;
 
@@ -25,6 +26,8 @@ enum Lint {
     Layers,
     /// The pictures, against what their sources give
     Pictures,
+    /// The claims of docs/threat-model.md: each names a test that there is
+    Claims,
     /// The packages without an architecture, compiled for others than ours
     Neutral,
     /// Clippy for the host
@@ -60,10 +63,17 @@ pub fn lint(options: &Options) -> Result<()> {
 }
 
 impl Lint {
+    /// What the parts are called.
+    fn names() -> Vec<String> {
+        let values = Lint::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+        values.map(|value| value.get_name().to_owned()).collect()
+    }
+
     fn run(self) -> Result<()> {
         match self {
             Lint::Layers => layers(),
             Lint::Pictures => step("Check the pictures", pictures::check),
+            Lint::Claims => step("Check the claims", || claims::check(&Lint::names())),
             Lint::Neutral => neutral(),
             Lint::Host => host(),
             Lint::BareMetal => bare_metal(),

@@ -1,4 +1,5 @@
-//! Entries of the Boot Loader Specification, one file each: `loader/entries/NAME.conf`.
+//! Entries of the Boot Loader Specification, one file each: `loader/entries/NAME.conf` (type 1), and unified kernel images,
+//! `EFI/Linux/NAME.efi` (type 2).
 
 use std::cmp::Ordering;
 
@@ -14,15 +15,33 @@ struct Parsed {
     version: String,
 }
 
-/// Puts the files of a folder together. `files` are names and texts, `wanted` is what `loader.conf` says under `default`, and
-/// `variables` is what GRUB has kept, whose `saved_entry` counts where `loader.conf` says nothing.
-pub fn menu(files: &[(String, String)], wanted: Option<&str>, variables: &Variables) -> Menu {
-    let mut parsed: Vec<Parsed> =
-        files.iter().filter_map(|(name, text)| parse(name, text, variables)).collect();
+/// A unified kernel image, and what it says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unified {
+    /// Its file's name.
+    pub name: String,
+    /// Its path.
+    pub path: String,
+    /// The system's `os-release`, as it is in the image.
+    pub release: String,
+    /// The kernel's command line.
+    pub options: String,
+}
+
+/// Puts the files of a file system together. `files` are names and texts, `wanted` is what `loader.conf` says under `default`,
+/// and `variables` is what GRUB has kept, whose `saved_entry` counts where `loader.conf` says nothing.
+pub fn menu(
+    files: &[(String, String)],
+    images: &[Unified],
+    wanted: Option<&str>,
+    variables: &Variables,
+) -> Menu {
+    let entries = files.iter().filter_map(|(name, text)| parse(name, text, variables));
+    let mut parsed: Vec<Parsed> = entries.chain(images.iter().filter_map(unified)).collect();
     parsed.sort_by(order);
     let entries: Vec<Entry> = parsed.into_iter().map(|parsed| parsed.entry).collect();
     let find = |pattern: &str| {
-        let pattern = pattern.strip_suffix(".conf").unwrap_or(pattern);
+        let pattern = [".conf", EFI].iter().find_map(|end| pattern.strip_suffix(end)).unwrap_or(pattern);
         entries.iter().position(|entry| matches(pattern, &entry.id))
     };
     let saved = || {
@@ -44,17 +63,53 @@ pub fn wanted(loader: &str) -> Option<&str> {
     Some(line.trim().strip_prefix("default")?.trim()).filter(|value| !value.starts_with('@'))
 }
 
-fn parse(name: &str, text: &str, variables: &Variables) -> Option<Parsed> {
-    let stem = name.strip_suffix(".conf")?;
+/// An entry of which nothing but the name is known.
+fn named(stem: &str) -> Parsed {
     // Counts of tries stand behind a plus: left, and done (Automatic Boot Assessment).
     let (id, tries) = stem.rsplit_once('+').unwrap_or((stem, "1"));
-    let mut parsed = Parsed {
+    Parsed {
         entry: Entry { id: id.to_owned(), title: id.to_owned(), ..Entry::default() },
         is_bad: tries == "0" || tries.starts_with("0-"),
         sort_key: None,
         machine: String::new(),
         version: String::new(),
-    };
+    }
+}
+
+/// The end of a unified kernel image's name.
+const EFI: &str = ".efi";
+
+/// The name of a unified kernel image without its end; none if it is not called like one.
+pub fn unified_stem(name: &str) -> Option<&str> {
+    let (stem, end) = name.split_at_checked(name.len().checked_sub(EFI.len())?)?;
+    end.eq_ignore_ascii_case(EFI).then_some(stem)
+}
+
+fn unified(image: &Unified) -> Option<Parsed> {
+    let mut parsed = named(unified_stem(&image.name)?);
+    let says = |keys: &[&str]| keys.iter().find_map(|key| release_value(&image.release, key));
+    if let Some(title) = says(&["PRETTY_NAME", "IMAGE_ID", "NAME", "ID"]) {
+        parsed.entry.title = title;
+    }
+    parsed.version = says(&["IMAGE_VERSION", "VERSION", "VERSION_ID", "BUILD_ID"]).unwrap_or_default();
+    parsed.sort_key = says(&["IMAGE_ID", "ID"]);
+    parsed.entry.linux.clone_from(&image.path);
+    parsed.entry.is_unified = true;
+    parsed.entry.options = joined([image.options.as_str()]);
+    Some(parsed)
+}
+
+/// A value of `os-release`, which is a shell's assignments.
+fn release_value(text: &str, key: &str) -> Option<String> {
+    let value = |line: &'_ str| Some(line.trim().strip_prefix(key)?.strip_prefix('=')?.trim().to_owned());
+    let value = text.lines().filter_map(value).next_back()?;
+    let quote = value.chars().next().filter(|first| matches!(first, '"' | '\''));
+    let inner = quote.and_then(|quote| value.strip_prefix(quote)?.strip_suffix(quote));
+    Some(inner.unwrap_or(&value).to_owned()).filter(|value| !value.is_empty())
+}
+
+fn parse(name: &str, text: &str, variables: &Variables) -> Option<Parsed> {
+    let mut parsed = named(name.strip_suffix(".conf")?);
     let mut options = Vec::new();
     for line in text.lines().map(str::trim) {
         let Some((key, value)) = line.split_once(char::is_whitespace) else { continue };
@@ -176,7 +231,10 @@ mod tests {
 
     fn first(all: &[(&str, &str)], wanted: Option<&str>, saved: &str) -> String {
         let variables = [("saved_entry".to_owned(), saved.to_owned())].into();
-        menu(&files(all), wanted, &variables).entries.first().map_or(String::new(), |entry| entry.id.clone())
+        menu(&files(all), &[], wanted, &variables)
+            .entries
+            .first()
+            .map_or(String::new(), |entry| entry.id.clone())
     }
 
     #[test]
@@ -185,14 +243,14 @@ mod tests {
             linux /vmlinuz-6.17.4-300.fc43.aarch64\ninitrd /initramfs-6.17.4-300.fc43.aarch64.img $tuned_initrd\n\
             options root=UUID=1c34 rootflags=subvol=root  no_timer_check $tuned_params ${extra}\ngrub_users $grub_users\n";
         let variables = [("extra".to_owned(), "quiet".to_owned())].into();
-        let menu = menu(&files(&[("a-6.17.4.conf", text)]), None, &variables);
+        let menu = menu(&files(&[("a-6.17.4.conf", text)]), &[], None, &variables);
         let expected = Entry {
             id: "a-6.17.4".into(),
             title: "Fedora Linux (6.17.4-300.fc43.aarch64) 43 (Cloud Edition)".into(),
             linux: "/vmlinuz-6.17.4-300.fc43.aarch64".into(),
             initrd: vec!["/initramfs-6.17.4-300.fc43.aarch64.img".into()],
             options: "root=UUID=1c34 rootflags=subvol=root no_timer_check quiet".into(),
-            place: None,
+            ..Entry::default()
         };
         assert_eq!(menu.entries, [expected]);
     }
@@ -235,12 +293,66 @@ mod tests {
         );
     }
 
+    fn image(name: &str, release: &str) -> Unified {
+        Unified { name: name.into(), release: release.into(), ..Unified::default() }
+    }
+
+    #[test]
+    fn an_image_says_what_it_is() {
+        let release = "NAME=\"Debian GNU/Linux\"\nPRETTY_NAME=\"Debian GNU/Linux 13 (trixie)\"\nVERSION_ID='13'\nID=debian\n";
+        let image = Unified {
+            name: "debian-6.12+2-1.EFI".into(),
+            path: "/EFI/Linux/debian-6.12+2-1.EFI".into(),
+            release: release.into(),
+            options: " root=LABEL=root\n\0".trim_end_matches('\0').into(),
+        };
+        let expected = Entry {
+            id: "debian-6.12".into(),
+            title: "Debian GNU/Linux 13 (trixie)".into(),
+            linux: "/EFI/Linux/debian-6.12+2-1.EFI".into(),
+            is_unified: true,
+            options: "root=LABEL=root".into(),
+            ..Entry::default()
+        };
+        assert_eq!(menu(&[], &[image], None, &Variables::new()).entries, [expected]);
+        let strange = image_menu(&[("README", ""), ("é.ef", ""), ("efi", "")], None);
+        assert_eq!(strange, [""; 0]);
+    }
+
+    fn image_menu(images: &[(&str, &str)], wanted: Option<&str>) -> Vec<String> {
+        let images: Vec<Unified> = images.iter().map(|(name, release)| image(name, release)).collect();
+        let files = files(&[("z.conf", "linux /k\n")]);
+        let files = if images.iter().any(|image| image.name == "README") { vec![] } else { files };
+        menu(&files, &images, wanted, &Variables::new()).entries.into_iter().map(|entry| entry.id).collect()
+    }
+
+    #[test]
+    fn images_stand_among_the_other_entries() {
+        let debian = "ID=debian\nVERSION_ID=13\n";
+        let images = [
+            ("debian-6.9.efi", debian),
+            ("debian-6.10.efi", debian),
+            ("a+0-3.efi", "ID=a\n"),
+            ("plain.efi", "ID=\n"),
+        ];
+        let order = image_menu(&images, None);
+        assert_eq!(order, ["debian-6.10", "debian-6.9", "z", "plain", "a"]);
+        assert_eq!(image_menu(&images, Some("debian-6.9.efi")).first(), Some(&"debian-6.9".to_owned()));
+        assert_eq!(image_menu(&images, Some("debian-6.9*.efi")).first(), Some(&"debian-6.9".to_owned()));
+    }
+
     proptest! {
+        #[test]
+        fn any_image_is_an_entry(name in "\\PC*", release in "(ID|NAME|VERSION)=\\PC*", options in "\\PC*") {
+            let image = Unified { name: format!("{name}.efi"), path: "/x".into(), release, options };
+            prop_assert!(menu(&[], &[image], Some(&name), &Variables::new()).entries.len() == 1);
+        }
+
         #[test]
         fn any_text_is_a_menu(text in "\\PC*", name in "\\PC*", line in "(title|linux|initrd|options|version|sort-key) \\PC*") {
             let all = files(&[(&format!("{name}.conf"), &text), ("a.conf", &line), ("b.conf", &format!("linux x\n{line}\n{text}"))]);
             let _ = wanted(&text);
-            let menu = menu(&all, Some(&name), &Variables::new());
+            let menu = menu(&all, &[], Some(&name), &Variables::new());
             prop_assert!(!menu.entries.is_empty());
         }
 

@@ -111,3 +111,30 @@ pub fn mbr(last: &[u8]) -> Vec<u8> {
     disk[5 * MIB..5 * MIB + last.len()].copy_from_slice(last);
     disk
 }
+
+/// A unified kernel image with these sections, as `ukify` makes it around systemd's stub: headers, and the sections at
+/// multiples of 512 bytes.
+pub fn uki(sections: &[(&str, &[u8])]) -> Vec<u8> {
+    const FILE_ALIGNMENT: usize = 512;
+    let headers = 0x80 + 24 + 112 + sections.len() * 40;
+    let mut file = vec![0; headers.next_multiple_of(FILE_ALIGNMENT)];
+    file[..2].copy_from_slice(b"MZ");
+    file[0x3c] = 0x80;
+    file[0x80..0x84].copy_from_slice(b"PE\0\0");
+    file[0x84..0x86].copy_from_slice(&0xaa64_u16.to_le_bytes());
+    file[0x86..0x88].copy_from_slice(&u16::try_from(sections.len()).unwrap().to_le_bytes());
+    // The optional header has no data directories.
+    file[0x94..0x96].copy_from_slice(&112_u16.to_le_bytes());
+    file[0x98..0x9a].copy_from_slice(&0x20b_u16.to_le_bytes());
+    for (index, (name, bytes)) in sections.iter().enumerate() {
+        let header = 0x80 + 24 + 112 + index * 40;
+        let (start, size) = (file.len(), bytes.len().next_multiple_of(FILE_ALIGNMENT));
+        file[header..header + name.len()].copy_from_slice(name.as_bytes());
+        for (at, value) in [(8, bytes.len()), (12, 0x1000 * (index + 1)), (16, size), (20, start)] {
+            file[header + at..header + at + 4].copy_from_slice(&u32::try_from(value).unwrap().to_le_bytes());
+        }
+        file.extend_from_slice(bytes);
+        file.resize(start + size, 0);
+    }
+    file
+}

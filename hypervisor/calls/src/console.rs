@@ -40,7 +40,7 @@ fn write(caller: &mut Caller<'_>, op: u64, count: u64, buffer: GuestPtr<u8>) -> 
     while done < count {
         let mut bytes = [0; CHUNK];
         let length = (count - done).min(CHUNK as u64);
-        let bytes = &mut bytes[..length as usize];
+        let (bytes, _) = bytes.split_at_mut_checked(length as usize).ok_or(Errno::EINVAL)?;
         let place = Caller::element(buffer, done)?;
         caller.read_bytes(place, bytes)?;
         let domain = &caller.vcpu.domain;
@@ -80,7 +80,8 @@ fn read(caller: &Caller<'_>, count: u64, buffer: GuestPtr<u8>) -> Answer {
     }
     let mut bytes = [0; CHUNK];
     let wanted = count.min(CHUNK as u64) as usize;
-    let got = console().read(&mut bytes[..wanted]);
-    caller.write_bytes(buffer, &bytes[..got])?;
-    value(got as u64)
+    let (wanted, _) = bytes.split_at_mut_checked(wanted).ok_or(Errno::EINVAL)?;
+    let got = console().read(wanted);
+    caller.write_bytes(buffer, got)?;
+    value(got.len() as u64)
 }

@@ -3,6 +3,16 @@
 //! Which registers hold a call is the architecture's to know ([`HypercallAbi`]); who makes it, and how it ends, stands in
 //! `caller`; each family of calls has a file.
 #![cfg_attr(test, allow(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types))]
+#![cfg_attr(
+    target_os = "none",
+    deny(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable
+    )
+)]
 #![cfg_attr(target_os = "none", no_std)]
 #![forbid(unsafe_code)]
 

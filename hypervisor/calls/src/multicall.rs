@@ -35,7 +35,9 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments, dispatch: Dispatch) -
             Err(errno) => entry.result = errno.to_register(),
             Ok(Reply::Continue(rest)) => {
                 // The call's own continuation goes into its entry, and the list's begins with that entry.
-                entry.args[..rest.len()].copy_from_slice(&rest);
+                let [a, b, c, d, e] = rest;
+                let [.., last] = entry.args;
+                entry.args = [a, b, c, d, e, last];
                 caller.write(place, &entry)?;
                 return again;
             }

@@ -33,6 +33,10 @@ impl BugSite {
     /// The place was reached, and values belong into its text. Part of [`bug!`](crate::bug!).
     #[cold]
     #[inline(never)]
+    #[cfg_attr(
+        target_os = "none",
+        expect(clippy::panic, reason = "in a build for tests a bug is to be seen")
+    )]
     pub fn reached_with(&self, text: Arguments<'_>) {
         if cfg!(any(debug_assertions, not(target_os = "none"))) {
             panic!("BUG at {}:{}: {text}", self.file, self.line);

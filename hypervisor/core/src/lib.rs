@@ -1,6 +1,16 @@
 //! What every layer names: numbers with types of their own, sets of ranges, locks, timer queues, the image's symbols, and
 //! a word for what cannot happen.
 #![cfg_attr(test, allow(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types))]
+#![cfg_attr(
+    target_os = "none",
+    deny(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable
+    )
+)]
 #![cfg_attr(target_os = "none", no_std)]
 #![forbid(unsafe_code)]
 

@@ -6,10 +6,8 @@
 
 mod lockdep;
 mod mutex;
-mod rwlock;
-
-#[cfg(feature = "lockdep")]
 pub mod order;
+mod rwlock;
 
 #[cfg(feature = "lockdep")]
 pub use lockdep::held_locks;

@@ -4,6 +4,16 @@
 //! CPU takes another, or sleeps. The registers of the vCPU that runs stay in the CPU until another is chosen, so that
 //! most traps cost no more than the saving of the general registers.
 #![cfg_attr(test, allow(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types))]
+#![cfg_attr(
+    target_os = "none",
+    deny(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable
+    )
+)]
 #![cfg_attr(target_os = "none", no_std)]
 #![forbid(unsafe_code)]
 

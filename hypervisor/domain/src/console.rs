@@ -39,9 +39,16 @@ struct Ring {
 impl Ring {
     fn push(&mut self, bytes: &[u8]) {
         for &byte in bytes {
-            self.bytes[(self.written % RING as u64) as usize] = byte;
+            if let Some(place) = self.bytes.get_mut((self.written % RING as u64) as usize) {
+                *place = byte;
+            }
             self.written = self.written.wrapping_add(1);
         }
+    }
+
+    /// The byte with this number of all that were ever written, if it is kept.
+    fn byte(&self, number: u64) -> Option<u8> {
+        self.bytes.get((number % RING as u64) as usize).copied()
     }
 }
 
@@ -59,7 +66,8 @@ impl Input {
             return false;
         }
         let end = (self.start + self.length) % INPUT;
-        self.bytes[end] = byte;
+        let Some(place) = self.bytes.get_mut(end) else { return false };
+        *place = byte;
         self.length += 1;
         true
     }
@@ -174,7 +182,7 @@ impl Console {
     fn at_line_start(&self) -> bool {
         let ring = self.ring.lock();
         // The ring has all that was shown, whoever wrote it.
-        let last = ring.written.checked_sub(1).map(|last| ring.bytes[(last % RING as u64) as usize]);
+        let last = ring.written.checked_sub(1).and_then(|last| ring.byte(last));
         last.is_none_or(|byte| byte == b'\n')
     }
 
@@ -209,14 +217,10 @@ impl Console {
     /// oldest byte kept). Returns how many bytes were copied and the position behind them.
     pub fn read_ring(&self, from: u64, into: &mut [u8]) -> (usize, u64) {
         let ring = self.ring.lock();
-        let mut position = from.clamp(ring.written.saturating_sub(RING as u64), ring.written);
-        let mut count = 0;
-        while count < into.len() && position < ring.written {
-            into[count] = ring.bytes[(position % RING as u64) as usize];
-            count += 1;
-            position += 1;
-        }
-        (count, position)
+        let first = from.clamp(ring.written.saturating_sub(RING as u64), ring.written);
+        let kept = (first..ring.written).map_while(|number| ring.byte(number));
+        let count = into.iter_mut().zip(kept).map(|(place, byte)| *place = byte).count();
+        (count, first + count as u64)
     }
 
     /// Takes a batch of input from the UART, and keeps what is for the control domain. What finds no room is dropped.
@@ -257,16 +261,16 @@ impl Console {
         DomId(self.focus.load(Ordering::Relaxed))
     }
 
-    /// Takes input of the control domain; returns how many bytes.
-    pub fn read(&self, into: &mut [u8]) -> usize {
+    /// Takes input of the control domain; returns the bytes that there were.
+    pub fn read<'a>(&self, into: &'a mut [u8]) -> &'a [u8] {
         let mut input = self.input.lock();
         let count = into.len().min(input.length);
-        for slot in into.iter_mut().take(count) {
-            *slot = input.bytes[input.start];
+        for place in into.iter_mut().take(count) {
+            *place = input.bytes.get(input.start).copied().unwrap_or(0);
             input.start = (input.start + 1) % INPUT;
         }
         input.length -= count;
-        count
+        into.get(..count).unwrap_or_default()
     }
 }
 

@@ -40,6 +40,7 @@ use crate::parts::permits::Permits;
 use crate::parts::teardown::Teardown;
 use crate::parts::watchdogs::Watchdogs;
 use crate::vcpu::Vcpu;
+use xenolith_core::guest_index::GuestIndex;
 use xenolith_core::sync::{Mutex, Once};
 use xenolith_core::types::{DomId, VcpuId};
 use xenolith_memory::frames::FrameRef;
@@ -122,6 +123,6 @@ pub struct Domain {
 impl Domain {
     /// One of its vCPUs.
     pub fn vcpu(&self, id: VcpuId) -> Option<&Vcpu> {
-        self.vcpus.get(usize::from(id.0))
+        GuestIndex::from(id).of(&self.vcpus)
     }
 }

@@ -13,6 +13,7 @@ use crate::domain::Domain;
 use crate::timers::VcpuTimers;
 use crate::vcpu::Vcpu;
 use xenolith_arch as arch;
+use xenolith_core::guest_index::GuestIndex;
 use xenolith_core::sync::{Mutex, RwLock};
 use xenolith_core::types::{CpuId, DomId, Intid, VcpuId};
 use xenolith_host::command_line::Options;
@@ -32,6 +33,10 @@ pub struct VcpuRef {
 
 impl VcpuRef {
     /// The vCPU itself. A reference is only made for one that exists.
+    #[cfg_attr(
+        target_os = "none",
+        expect(clippy::indexing_slicing, reason = "no caller could go on without its vCPU")
+    )]
     pub fn vcpu(&self) -> &Vcpu {
         &self.domain.vcpus[usize::from(self.id.0)]
     }
@@ -278,7 +283,7 @@ impl Hypervisor {
             routes.try_reserve(more).map_err(|_| Errno::ENOMEM)?;
             routes.resize(index + 1, None);
         }
-        if let Some(route) = routes.get_mut(index) {
+        if let Some(route) = GuestIndex::from(index).of_mut(&mut routes) {
             *route = Some(to);
         }
         Ok(())
@@ -299,7 +304,7 @@ impl Hypervisor {
     pub fn move_interrupt(&self, intid: Intid, from: DomId, to: DomId) -> bool {
         let Some(index) = route_index(intid) else { return false };
         let mut routes = self.routes.write();
-        match routes.get_mut(index) {
+        match GuestIndex::from(index).of_mut(&mut routes) {
             Some(route) if *route == Some(from) => {
                 silence_interrupt(intid);
                 *route = Some(to);
@@ -321,7 +326,7 @@ impl Hypervisor {
     /// The domain that a shared interrupt belongs to.
     #[inline]
     pub fn owner_of_interrupt(&self, intid: Intid) -> Option<DomId> {
-        self.routes.read().get(route_index(intid)?).copied().flatten()
+        GuestIndex::from(route_index(intid)?).of(&self.routes.read()).copied().flatten()
     }
 
     /// Makes CPUs reschedule. The calling CPU does so before it enters a guest or sleeps, and a CPU that busy-polls does so at

@@ -1,5 +1,5 @@
-//! The few CPU primitives that code without an architecture needs: waiting, bounds under speculation, and the clearing and
-//! cleaning of pages.
+//! The few CPU primitives that code without an architecture needs: waiting, a lock of readers and writers, bounds under
+//! speculation, and the clearing and cleaning of pages.
 //!
 //! `target_arch` chooses between the instructions of a CPU and a portable form. The portable form is right for a program of
 //! an operating system, whose caches are coherent and which nobody attacks by speculation.
@@ -15,6 +15,9 @@ mod aarch64;
 pub use aarch64::{clean_to_memory, index_nospec, zero_page};
 #[cfg(target_arch = "aarch64")]
 pub use sysreg::{dsb, isb, send_event};
+
+mod phase_fair;
+pub use phase_fair::PhaseFair;
 
 #[cfg(not(target_arch = "aarch64"))]
 mod portable;

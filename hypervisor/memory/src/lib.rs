@@ -1,6 +1,16 @@
 //! Machine memory: access to frames that other parties may write at the same time, who owns each of them, and the tables by
 //! which a domain reaches them.
 #![cfg_attr(test, allow(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types))]
+#![cfg_attr(
+    target_os = "none",
+    deny(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable
+    )
+)]
 #![cfg_attr(target_os = "none", no_std)]
 
 extern crate alloc;

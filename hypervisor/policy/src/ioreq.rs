@@ -37,6 +37,7 @@ pub use wait::Completed;
 use self::server::Server;
 use self::wait::Wait;
 use crate::event::SharedFrame;
+use xenolith_core::guest_index::GuestIndex;
 use xenolith_core::intervals::Intervals;
 use xenolith_core::types::{DomId, VcpuId};
 use xenolith_core::vcpu_set::VcpuSet;
@@ -93,11 +94,11 @@ impl<F: SharedFrame> Servers<F> {
     }
 
     fn server(&self, id: ServerId) -> Option<&Server<F>> {
-        self.places.get(id.place()?)?.as_ref()
+        GuestIndex::from(id.0).of(&self.places)?.as_ref()
     }
 
     fn server_mut(&mut self, id: ServerId) -> Option<&mut Server<F>> {
-        self.places.get_mut(id.place()?)?.as_mut()
+        GuestIndex::from(id.0).of_mut(&mut self.places)?.as_mut()
     }
 
     /// The server, if this domain made it. `ENOENT`: no such server. `EPERM`: another domain made it.
@@ -107,10 +108,10 @@ impl<F: SharedFrame> Servers<F> {
     }
 
     fn wait(&self, vcpu: VcpuId) -> Option<&Wait> {
-        self.waits.get(usize::from(vcpu.0))
+        GuestIndex::from(vcpu).of(&self.waits)
     }
 
     fn wait_mut(&mut self, vcpu: VcpuId) -> Option<&mut Wait> {
-        self.waits.get_mut(usize::from(vcpu.0))
+        GuestIndex::from(vcpu).of_mut(&mut self.waits)
     }
 }

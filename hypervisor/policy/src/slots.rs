@@ -136,13 +136,17 @@ impl Slots {
     /// A backend is gone: its slots say so, and keep their configuration. True if there are any.
     pub fn abandon(&mut self, backend: DomId) -> bool {
         const MESSAGE: &[u8] = b"the domain that served it is gone";
+        const MESSAGE_BYTES: [u8; MESSAGE_SIZE] = {
+            let mut bytes = [0; MESSAGE_SIZE];
+            bytes.split_at_mut(MESSAGE.len()).0.copy_from_slice(MESSAGE);
+            bytes
+        };
         let mut any = false;
         let slots = self.slots.iter_mut().map(|entry| &mut entry.slot);
         for slot in slots.filter(|slot| slot.backend == backend) {
             any = true;
             slot.state = SlotState::Gone.number();
-            slot.message = [0; MESSAGE_SIZE];
-            slot.message[..MESSAGE.len()].copy_from_slice(MESSAGE);
+            slot.message = MESSAGE_BYTES;
             slot.message_len = MESSAGE.len() as u32;
         }
         any

@@ -70,6 +70,26 @@ struct Played {
     next: Next,
 }
 
+impl Played {
+    /// Something brings the CPU to EL2.
+    fn event(&mut self, hv: &Hypervisor, event: Event) -> Next {
+        let Played { cpu, regs, next } = self;
+        *next = run::step(hv, cpu, regs, event);
+        // A guest cannot mask the machine's own system errors: one that is still pending comes first.
+        while *next == Next::Guest
+            && let Some(error) = sim::take_system_error()
+        {
+            *next = run::step(hv, cpu, regs, Event::SystemError(error));
+        }
+        #[cfg(test)]
+        assert_eq!(xenolith_core::sync::held_locks(), 0, "locks are held behind EL2");
+        if *next == Next::Guest {
+            sim::enter_guest(regs);
+        }
+        *next
+    }
+}
+
 /// A domain to be made.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
@@ -224,20 +244,7 @@ impl Machine {
     /// Something brings a CPU to EL2.
     pub fn event(&mut self, cpu: u16, event: Event) -> Next {
         sim::on_cpu(CpuId(cpu));
-        let Played { cpu, regs, next } = &mut self.cpus[usize::from(cpu)];
-        *next = run::step(&self.hv, cpu, regs, event);
-        // A guest cannot mask the machine's own system errors: one that is still pending comes first.
-        while *next == Next::Guest
-            && let Some(error) = sim::take_system_error()
-        {
-            *next = run::step(&self.hv, cpu, regs, Event::SystemError(error));
-        }
-        #[cfg(test)]
-        assert_eq!(xenolith_core::sync::held_locks(), 0, "locks are held behind EL2");
-        if *next == Next::Guest {
-            sim::enter_guest(regs);
-        }
-        *next
+        self.cpus[usize::from(cpu)].event(&self.hv, event)
     }
 
     /// Lets all CPUs take their interrupts until none is pending.

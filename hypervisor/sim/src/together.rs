@@ -9,9 +9,8 @@ use alloc::vec::Vec;
 use core::any::Any;
 
 use xenolith_arch::sim::{self, SharedMachine};
-use xenolith_core::sync::held_locks;
 use xenolith_core::types::{CpuId, DomId, VcpuId};
-use xenolith_cpu::{self as run, Event};
+use xenolith_cpu::Event;
 use xenolith_domain::hypervisor::Hypervisor;
 use xenolith_isa::regs::GuestRegs;
 use xenolith_isa::trap;
@@ -68,8 +67,7 @@ impl OneCpu<'_> {
 
     /// Something brings the CPU to EL2.
     pub fn event(&mut self, event: Event) {
-        self.played.next = run::step(self.hv, &mut self.played.cpu, &mut self.played.regs, event);
-        assert_eq!(held_locks(), 0, "locks are held behind EL2");
+        self.played.event(self.hv, event);
     }
 
     /// Takes the interrupts that wait.

@@ -5,7 +5,7 @@ use std::fs;
 use super::{SECONDS, Scenario, folder_of};
 
 /// Seconds that scenarios take whose folder does not tell it yet, by the beginnings of their names: the first that fits.
-const LONG: [(&str, f32); 23] = [
+const LONG: [(&str, f32); 24] = [
     ("guest/reboots", 120.0),
     ("tools/virtio", 110.0),
     ("tools/resources", 75.0),
@@ -20,6 +20,7 @@ const LONG: [(&str, f32); 23] = [
     ("dist/", 60.0),
     ("run/", 30.0),
     ("guest/", 25.0),
+    ("backend/kills-under-load", 60.0),
     ("backend/no-forwarding", 25.0),
     ("backend/requests-held", 25.0),
     ("backend/hostile-driver-domain", 25.0),

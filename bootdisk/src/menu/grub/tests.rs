@@ -73,6 +73,7 @@ fn the_first_entry_of_debian_is_started() {
         initrd: vec!["/boot/initrd.img-6.1.0-41-arm64".into()],
         options: "root=UUID=7f ro console=tty0 note=a b".into(),
         place: Some(Place::Uuid("7f".into())),
+        ..Entry::default()
     };
     assert_eq!(entry, expected);
     let all = menu(&DEBIAN.replace("DEFAULT", "0"), &Variables::new());

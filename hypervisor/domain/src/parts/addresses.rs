@@ -30,8 +30,7 @@ impl Addresses {
         self.0.read()
     }
 
-    /// Takes the table to change it. Readers that come meanwhile wait: a guest whose vCPUs make accesses all the time
-    /// does not keep the caller waiting for ever.
+    /// Takes the table to change it.
     pub fn change(&self) -> RwLockWriteGuard<'_, AddressTable> {
         self.0.write()
     }

@@ -20,11 +20,13 @@ impl Parameters {
 
     /// A parameter's value; zero until it is set.
     pub fn get(&self, parameter: HvmParam) -> u64 {
-        self.0[Self::index(parameter)]
+        self.0.get(Self::index(parameter)).copied().unwrap_or(0)
     }
 
     /// Sets a parameter.
     pub fn set(&mut self, parameter: HvmParam, value: u64) {
-        self.0[Self::index(parameter)] = value;
+        if let Some(place) = self.0.get_mut(Self::index(parameter)) {
+            *place = value;
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The watchdogs that a domain feeds (`sched_op` watchdog).
 
 use xenolith_abi::Errno;
+use xenolith_core::guest_index::GuestIndex;
 
 /// Watchdogs that a domain may have, as in Xen.
 const WATCHDOGS: usize = 2;
@@ -18,7 +19,10 @@ impl Watchdogs {
             (0, Some(_)) => (self.0.iter().position(Option::is_none).ok_or(Errno::ENOSPC)?, true),
             (id, _) => (id as usize - 1, false),
         };
-        let slot = self.0.get_mut(index).filter(|slot| is_new || slot.is_some()).ok_or(Errno::EINVAL)?;
+        let slot = GuestIndex::from(index)
+            .of_mut(&mut self.0)
+            .filter(|slot| is_new || slot.is_some())
+            .ok_or(Errno::EINVAL)?;
         *slot = deadline;
         Ok(if is_new { index as u32 + 1 } else { 0 })
     }

@@ -30,7 +30,10 @@ impl HypercallAbi<'_> {
     /// behind it, so that the program counter goes back by one instruction, and an interrupt that waits comes first.
     #[inline]
     pub fn restart(&mut self, arguments: &[u64; 5]) {
-        self.0.x[..arguments.len()].copy_from_slice(arguments);
+        let [a, b, c, d, e, ..] = &mut self.0.x;
+        for (register, argument) in [a, b, c, d, e].into_iter().zip(arguments) {
+            *register = *argument;
+        }
         self.0.pc = self.0.pc.wrapping_sub(4);
     }
 }

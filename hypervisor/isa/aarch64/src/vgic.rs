@@ -42,6 +42,7 @@ use redistributor::RedistributorRegion;
 use register::GicAccess;
 pub use sgi::SgiRegister;
 use xenolith_abi::domctl::GicVersion;
+use xenolith_core::guest_index::GuestIndex;
 use xenolith_core::types::{Intid, Ipa, VcpuId};
 
 /// The most shared interrupts: INTIDs 32 to 1019.
@@ -192,7 +193,7 @@ impl Vgic {
     /// Says whether a vCPU takes interrupts: PSCI turned it on or off. The state of its interrupts is kept across
     /// both, as a redistributor keeps it; what the list registers hold must be folded first.
     pub fn set_online(&mut self, vcpu: VcpuId, online: bool) {
-        if let Some(cpu) = self.cpus.get_mut(usize::from(vcpu.0)) {
+        if let Some(cpu) = GuestIndex::from(vcpu).of_mut(&mut self.cpus) {
             cpu.online = online;
         }
     }
@@ -233,15 +234,17 @@ impl Vgic {
 
     fn bank(&self, id: BankId) -> Option<&Bank> {
         match id {
-            BankId::Private(vcpu) => self.cpus.get(usize::from(vcpu.0)).map(|cpu| &cpu.private),
-            BankId::Shared(n) => self.shared.get(n).map(|shared| &shared.bank),
+            BankId::Private(vcpu) => GuestIndex::from(vcpu).of(&self.cpus).map(|cpu| &cpu.private),
+            BankId::Shared(n) => GuestIndex::from(n).of(&self.shared).map(|shared| &shared.bank),
         }
     }
 
     fn bank_mut(&mut self, id: BankId) -> Option<&mut Bank> {
         match id {
-            BankId::Private(vcpu) => self.cpus.get_mut(usize::from(vcpu.0)).map(|cpu| &mut cpu.private),
-            BankId::Shared(n) => self.shared.get_mut(n).map(|shared| &mut shared.bank),
+            BankId::Private(vcpu) => {
+                GuestIndex::from(vcpu).of_mut(&mut self.cpus).map(|cpu| &mut cpu.private)
+            }
+            BankId::Shared(n) => GuestIndex::from(n).of_mut(&mut self.shared).map(|shared| &mut shared.bank),
         }
     }
 

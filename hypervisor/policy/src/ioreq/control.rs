@@ -12,6 +12,7 @@ use super::server::{SYNC_PAGES, Server};
 use super::tag::Tag;
 use super::wait::{Wait, end_all};
 use crate::event::{ConsumerTag, Port, SharedFrame};
+use xenolith_core::guest_index::GuestIndex;
 use xenolith_core::intervals::{IntervalError, Intervals};
 use xenolith_core::types::{DomId, VcpuId};
 use xenolith_core::vcpu_set::VcpuSet;
@@ -70,7 +71,7 @@ impl<F: SharedFrame> Servers<F> {
                 Err(errno) => return Err(CreateError { errno, ports }),
             }
         }
-        if let Some(place) = id.place().and_then(|index| self.places.get_mut(index)) {
+        if let Some(place) = GuestIndex::from(id.0).of_mut(&mut self.places) {
             *place = Some(Server {
                 owner,
                 generation,
@@ -103,7 +104,7 @@ impl<F: SharedFrame> Servers<F> {
     ///
     /// `ENOENT`: no such server. `EPERM`: another domain made it.
     pub fn destroy(&mut self, id: ServerId, by: Option<DomId>) -> Result<Removed<F>, Errno> {
-        let place = self.places.get_mut(id.place().ok_or(Errno::ENOENT)?).ok_or(Errno::ENOENT)?;
+        let place = GuestIndex::from(id.0).of_mut(&mut self.places).ok_or(Errno::ENOENT)?;
         let owner = place.as_ref().ok_or(Errno::ENOENT)?.owner;
         if by.is_some_and(|by| by != owner) {
             return Err(Errno::EPERM);

@@ -11,14 +11,6 @@ pub const SERVERS: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerId(pub u16);
 
-impl ServerId {
-    /// The index of the server's place. What is returned is masked too, so that a mispredicted branch leads nowhere else.
-    pub(super) fn place(self) -> Option<usize> {
-        let index = usize::from(self.0);
-        (index < SERVERS).then_some(index % SERVERS)
-    }
-}
-
 impl Value for ServerId {
     fn to_number(self) -> u32 {
         self.0.into()

@@ -7,6 +7,7 @@ use xenolith_abi::ioreq::SLOTS_PER_PAGE;
 
 use super::slot::SlotPlace;
 use crate::event::{Port, SharedFrame};
+use xenolith_core::guest_index::GuestIndex;
 use xenolith_core::types::{DomId, VcpuId};
 use xenolith_core::vcpu_set::VcpuSet;
 
@@ -41,8 +42,8 @@ impl<F: SharedFrame> Server<F> {
 
     /// The vCPU's slot, if its page exists.
     pub(super) fn slot(&self, vcpu: VcpuId) -> Option<SlotPlace> {
-        let page = usize::from(vcpu.0) / SLOTS_PER_PAGE as usize;
-        Some(SlotPlace::new(self.pages.get(page)?.as_ref()?.page(), vcpu.0))
+        let page = GuestIndex::from(u32::from(vcpu.0) / SLOTS_PER_PAGE);
+        Some(SlotPlace::new(page.of(&self.pages)?.as_ref()?.page(), vcpu.0))
     }
 
     /// The vCPU's port and slot, if the owner can be asked there.
@@ -50,7 +51,7 @@ impl<F: SharedFrame> Server<F> {
         if !self.enabled || self.lost.contains(vcpu) {
             return None;
         }
-        Some((*self.ports.get(usize::from(vcpu.0))?, self.slot(vcpu)?))
+        Some((*GuestIndex::from(vcpu).of(&self.ports)?, self.slot(vcpu)?))
     }
 
     /// Whether the owner was bound to some ports and is bound to none: the program that served has ended.
@@ -69,13 +70,13 @@ impl<F: SharedFrame> Server<F> {
         if index >= usize::from(vcpus).div_ceil(SLOTS_PER_PAGE as usize) {
             return Err(Errno::EINVAL);
         }
-        let place = self.pages.get_mut(index).ok_or(Errno::EINVAL)?;
+        let place = GuestIndex::from(index).of_mut(&mut self.pages).ok_or(Errno::EINVAL)?;
         if place.is_none() {
             *place = Some(zeroed(alloc)?);
             // The device model learns its ports from the slots, and may map the page before the server is enabled.
             self.announce_ports(vcpus);
         }
-        self.pages.get(index).and_then(Option::as_ref).ok_or(Errno::EINVAL)
+        GuestIndex::from(index).of(&self.pages).and_then(Option::as_ref).ok_or(Errno::EINVAL)
     }
 
     /// Makes the pages that are missing. `ENOMEM`: no memory; those that were made stay.

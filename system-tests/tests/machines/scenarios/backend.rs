@@ -4,6 +4,7 @@ mod confined;
 mod held;
 mod hostile;
 mod layers;
+mod rounds;
 
 use anyhow::{Result, ensure};
 use system_tests::guests::{self, STRANGER};
@@ -27,6 +28,8 @@ pub fn all() -> Vec<Scenario> {
         Scenario::new("backend/confined-6.12", |lab| confined::run(lab, Series::V6_12)),
         Scenario::new("backend/confined-6.1", |lab| confined::run(lab, Series::V6_1)),
         Scenario::new("backend/weakly-confined", confined::weakly),
+        Scenario::new("backend/kills-under-load", rounds::kills),
+        Scenario::new("backend/rounds-under-load", rounds::all_ends),
         Scenario::new("backend/silent", silent),
         Scenario::new("backend/driver-domain-destroyed", driver_domain_destroyed),
         Scenario::new("backend/requests-held", held::run),

@@ -4,6 +4,7 @@ mod kaslr;
 mod lith;
 pub mod own_kernel;
 mod sve;
+mod unified;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -55,6 +56,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(own_kernel::all());
     all.extend(sve::all());
     all.extend(kaslr::all());
+    all.extend(unified::all());
     all
 }
 

@@ -7,6 +7,7 @@ use super::encoding::Encoding;
 use super::fields::{self, Field};
 use super::guest::Guest;
 use super::names::ID_AA64PFR0_EL1;
+use xenolith_core::guest_index::GuestIndex;
 
 /// Encodings with op0 3, op1 0, CRn 0, CRm 1 to 7: allocated or not, HCR_EL2.TID3 traps their reads.
 pub const COUNT: usize = 7 * 8;
@@ -59,7 +60,7 @@ impl FilteredIds {
 
     /// The value of a register; 0 for an unallocated one, `None` for one outside the group.
     pub fn get(&self, encoding: Encoding) -> Option<u64> {
-        index(encoding).and_then(|index| self.0.get(index)).copied()
+        GuestIndex::from(index(encoding)?).of(&self.0).copied()
     }
 
     /// The AArch32 registers (CRm 1 to 3) are unknown values where EL0 has no AArch32; a guest reads zero.

@@ -5,6 +5,7 @@ use super::register::{Field, GicAccess, low_word};
 use super::{Fault, Vgic};
 use xenolith_abi::domctl::GicVersion;
 use xenolith_core::bug;
+use xenolith_core::guest_index::GuestIndex;
 use xenolith_core::types::{Intid, VcpuId};
 
 /// Register offsets.
@@ -144,7 +145,9 @@ impl Vgic {
     /// `GICD_IROUTER<n>`. Zero for an interrupt that does not exist.
     fn affinity(&self, intid: Intid) -> u64 {
         let route = match BankId::of_intid(VcpuId(0), intid) {
-            BankId::Shared(n) => self.shared.get(n).and_then(|shared| shared.route.get(slot(intid)).copied()),
+            BankId::Shared(n) => {
+                GuestIndex::from(n).of(&self.shared).and_then(|shared| shared.route.get(slot(intid)).copied())
+            }
             BankId::Private(_) => None,
         };
         let [aff0, aff1, aff2, aff3] = route.unwrap_or(0).to_le_bytes();
@@ -173,7 +176,7 @@ impl Vgic {
         match BankId::of_intid(vcpu, intid) {
             BankId::Private(vcpu) => 1_u8.checked_shl(vcpu.0.into()),
             BankId::Shared(n) => {
-                let route = self.shared.get(n)?.route.get(slot(intid)).copied()?;
+                let route = GuestIndex::from(n).of(&self.shared)?.route.get(slot(intid)).copied()?;
                 u8::try_from(route).ok()
             }
         }
@@ -190,7 +193,7 @@ impl Vgic {
     fn set_route(&mut self, intid: Intid, route: u32, target: Option<VcpuId>) {
         let id = BankId::of_intid(VcpuId(0), intid);
         let BankId::Shared(n) = id else { return };
-        let Some(shared) = self.shared.get_mut(n) else { return };
+        let Some(shared) = GuestIndex::from(n).of_mut(&mut self.shared) else { return };
         let mask = bit(intid) & shared.bank.implemented;
         if mask == 0 {
             return;

@@ -4,6 +4,7 @@
 use super::Vgic;
 use super::interrupt::{BankId, bit, bits, slot};
 use xenolith_core::bug;
+use xenolith_core::guest_index::GuestIndex;
 use xenolith_core::types::{Intid, VcpuId};
 
 impl Vgic {
@@ -110,7 +111,7 @@ impl Vgic {
                 let intid = id.nth(n);
                 let sent_here = match id {
                     BankId::Private(_) => true,
-                    BankId::Shared(n) => self.shared.get(n)?.home(intid) == Some(vcpu),
+                    BankId::Shared(n) => GuestIndex::from(n).of(&self.shared)?.home(intid) == Some(vcpu),
                 };
                 let (waits, served) = (bank.pending() & bit(intid) != 0, bank.active & bit(intid) != 0);
                 sent_here.then_some((
@@ -150,7 +151,9 @@ impl Vgic {
             }
             BankId::Shared(n) => {
                 for intid in bits(mask).map(|n| id.nth(n)) {
-                    if let Some(home) = self.shared.get(n).and_then(|shared| shared.home(intid)) {
+                    if let Some(home) =
+                        GuestIndex::from(n).of(&self.shared).and_then(|shared| shared.home(intid))
+                    {
                         self.kick(home);
                     }
                 }
@@ -163,7 +166,7 @@ impl Vgic {
     pub(super) fn requeue(&mut self, id: BankId, mask: u32) {
         match id {
             BankId::Private(vcpu) => {
-                let Some(cpu) = self.cpus.get_mut(usize::from(vcpu.0)) else {
+                let Some(cpu) = GuestIndex::from(vcpu).of_mut(&mut self.cpus) else {
                     return bug!("no such vCPU");
                 };
                 let queueable = cpu.private.queueable() & mask;
@@ -183,7 +186,9 @@ impl Vgic {
     }
 
     fn requeue_shared(&mut self, n: usize, intid: Intid) {
-        let Some(shared) = self.shared.get_mut(n) else { return bug!("no such interrupt") };
+        let Some(shared) = GuestIndex::from(n).of_mut(&mut self.shared) else {
+            return bug!("no such interrupt");
+        };
         // Its state is in a list register, perhaps of another vCPU: the fold decides where it belongs.
         if shared.bank.listed & bit(intid) != 0 {
             return;
@@ -193,12 +198,12 @@ impl Vgic {
         let now = shared.settle(intid);
         // Out of the old queue first: an interrupt is in one queue at most, so that two vCPUs never list it.
         if let Some(was) = was.filter(|_| was != now)
-            && let Some(cpu) = self.cpus.get_mut(usize::from(was.0))
+            && let Some(cpu) = GuestIndex::from(was).of_mut(&mut self.cpus)
         {
             cpu.queue.remove(intid);
         }
         if let Some(now) = now
-            && let Some(cpu) = self.cpus.get_mut(usize::from(now.0))
+            && let Some(cpu) = GuestIndex::from(now).of_mut(&mut self.cpus)
             && (cpu.queue.insert(intid) || deliverable)
         {
             self.kick(now);

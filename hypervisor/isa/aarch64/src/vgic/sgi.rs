@@ -8,6 +8,7 @@ use super::register::GicAccess;
 use super::{Fault, Vgic};
 use xenolith_abi::domctl::GicVersion;
 use xenolith_core::bug;
+use xenolith_core::guest_index::GuestIndex;
 use xenolith_core::types::{Intid, VcpuId};
 
 /// The system register that the guest wrote.
@@ -130,7 +131,7 @@ impl Vgic {
         let exist = (1_u32 << self.vcpus().min(8)) - 1;
         let senders = u8::try_from(u32::from(senders) & exist).unwrap_or(0);
         // The guest's mask may name more targets than there are vCPUs.
-        let Some(cpu) = self.cpus.get_mut(usize::from(vcpu.0)) else { return };
+        let Some(cpu) = GuestIndex::from(vcpu).of_mut(&mut self.cpus) else { return };
         let Some(pending) = cpu.senders.get_mut(slot(intid)) else { return bug!("no such interrupt") };
         if senders & !*pending == 0 {
             return;
@@ -143,7 +144,7 @@ impl Vgic {
 
     /// Takes back an SGI that `vcpu` has not acknowledged, for some of its senders.
     fn remove_senders(&mut self, vcpu: VcpuId, intid: Intid, senders: u8) {
-        let Some(cpu) = self.cpus.get_mut(usize::from(vcpu.0)) else { return bug!("no such vCPU") };
+        let Some(cpu) = GuestIndex::from(vcpu).of_mut(&mut self.cpus) else { return bug!("no such vCPU") };
         let (Some(pending), Some(current)) =
             (cpu.senders.get_mut(slot(intid)), cpu.current_sender.get(slot(intid)))
         else {
@@ -167,7 +168,7 @@ impl Vgic {
 
     /// The senders of an SGI that is pending on `vcpu`, also in a list register.
     fn pending_senders(&self, vcpu: VcpuId, intid: Intid) -> u8 {
-        let Some(cpu) = self.cpus.get(usize::from(vcpu.0)) else {
+        let Some(cpu) = GuestIndex::from(vcpu).of(&self.cpus) else {
             bug!("no such vCPU");
             return 0;
         };

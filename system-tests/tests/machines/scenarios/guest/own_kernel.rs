@@ -122,7 +122,7 @@ fn own_kernel(lab: &Lab) -> Result<()> {
 }
 
 /// The machine: its control domain owns the disk, and serves it.
-fn start(lab: &Lab, image: &Path) -> Result<Rig> {
+pub fn start(lab: &Lab, image: &Path) -> Result<Rig> {
     let series = Series::V6_12;
     let mut setup = lab.linux(series)?.bootarg("quiet").option("loglvl=warn");
     setup.memory_mib = 2048;
