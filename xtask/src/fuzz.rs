@@ -5,13 +5,16 @@
 //! and debug assertions are on. What is built, found and said stands under `target/fuzz`; libFuzzer's words are shown when it
 //! fails.
 
+mod corpus;
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
 use testbed::paths;
-use testbed::process::{line_of, pass_through};
+use testbed::process::{line_of, open_step, pass_through};
 use testbed::toolchain::{Compiler, cargo};
 
 /// The instrumentation that libFuzzer is guided by: what `cargo fuzz` passes.
@@ -32,6 +35,43 @@ const LIMITS: [&str; 2] = ["-max_len=16384", "-timeout=5"];
 
 /// Lines of a failed target's log that are shown.
 const TAIL: usize = 80;
+
+/// What is fuzzed.
+#[derive(Args)]
+pub struct Options {
+    /// Only these targets [default: all, one after the other]
+    targets: Vec<String>,
+    /// Seconds for each target
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+    time: u32,
+    /// Keep what was found: make the corpora in fuzz/corpus anew of it, as small as reach the same code
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Runs targets until their time is over or an input fails.
+pub fn fuzz(options: &Options) -> Result<()> {
+    let all = targets()?;
+    for name in &options.targets {
+        ensure!(all.contains(name), "there is no fuzz target {name}: they are {}", all.join(", "));
+    }
+    let chosen = if options.targets.is_empty() { all } else { options.targets.clone() };
+    let programs = open_step("Build the fuzz targets", || build(&chosen))?;
+    let mut failed = Vec::new();
+    for target in &chosen {
+        if let Err(error) = open_step(&format!("Fuzz {target} for {} s", options.time), || {
+            run(&programs, target, options.time)
+        }) {
+            eprintln!("error: {error:#}");
+            failed.push(target.as_str());
+        } else if options.keep {
+            let (count, bytes) = corpus::keep(&programs.join(target), target, &found(&folder(), target))?;
+            println!("  {}: {count} inputs, {bytes} bytes", corpus::kept(target).display());
+        }
+    }
+    ensure!(failed.is_empty(), "inputs were found that fail: {}", failed.join(", "));
+    Ok(())
+}
 
 /// The names of the fuzz targets: one file each.
 pub fn targets() -> Result<Vec<String>> {
@@ -74,7 +114,7 @@ pub fn run(programs: &Path, target: &str, seconds: u32) -> Result<()> {
 }
 
 fn run_in(folder: &Path, programs: &Path, target: &str, seconds: u32) -> Result<()> {
-    let corpus = folder.join("corpus").join(target);
+    let corpus = found(folder, target);
     let artifacts = folder.join("artifacts").join(target);
     fs::create_dir_all(&corpus)?;
     fs::create_dir_all(&artifacts)?;
@@ -86,6 +126,7 @@ fn run_in(folder: &Path, programs: &Path, target: &str, seconds: u32) -> Result<
         .args([format!("-max_total_time={seconds}"), format!("-artifact_prefix={}/", artifacts.display())])
         .args(LIMITS)
         .arg(&corpus)
+        .args(corpus::seeds(target))
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
         .stderr(output);
@@ -98,6 +139,11 @@ fn run_in(folder: &Path, programs: &Path, target: &str, seconds: u32) -> Result<
     let lines: Vec<&str> = text.lines().collect();
     let tail = lines.get(lines.len().saturating_sub(TAIL)..).unwrap_or_default().join("\n  ");
     bail!("{} ended with {status}\n  {tail}\n  (all of it: {})", line_of(&command), log.display())
+}
+
+/// Where the inputs of a target are that led to new code on this machine.
+fn found(folder: &Path, target: &str) -> PathBuf {
+    folder.join("corpus").join(target)
 }
 
 /// Where it all stands.

@@ -30,6 +30,8 @@ enum Task {
     Run(Box<run::Options>),
     /// Run every test: on the host, the fuzz targets for a short time, and in whole machines
     Test(test::Options),
+    /// Run the fuzz targets, each from the corpus that is kept of it
+    Fuzz(fuzz::Options),
     /// Lint the layers, and the code for the host and for bare metal, with warnings denied
     Lint(lint::Options),
     /// Measure the present build, print the tables, keep and draw them
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Task::Build => build::build().map(|_| ()),
         Task::Run(options) => run::run(&options),
         Task::Test(options) => test::test(&options),
+        Task::Fuzz(options) => fuzz::fuzz(&options),
         Task::Lint(options) => lint::lint(&options),
         Task::Bench(options) => bench::bench(&options),
         Task::Dist(options) => dist::dist(&options),
