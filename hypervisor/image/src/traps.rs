@@ -3,6 +3,7 @@
 use arm_sysregs::el2::registers::{CptrEl2, HcrEl2, MdcrEl2};
 use xenolith_arch::aarch64::exception_table;
 use xenolith_cpu::{self as run, Event};
+use xenolith_host::errata::{Erratum, Remedy};
 use xenolith_isa::regs::GuestRegs;
 use xenolith_isa::system_error::SystemError;
 use xenolith_isa::trap::Syndrome;
@@ -43,8 +44,18 @@ pub fn init_cpu() {
         write_sysreg!("hcr_el2", HcrEl2::RW.bits());
     }
     isb();
+    xenolith_arch::aarch64::errata::init_cpu(log_erratum);
     xenolith_arch::aarch64::sve::init_cpu();
     xenolith_arch::aarch64::timer::init_cpu();
+}
+
+/// Says what an erratum of the machine's CPUs means.
+fn log_erratum(erratum: &Erratum) {
+    let Erratum { cpu, number, .. } = erratum;
+    match erratum.remedy {
+        Remedy::RepeatTlbi => log::info!("{cpu}, erratum {number}: TLBs are invalidated twice"),
+        Remedy::Warning(effect) => log::warn!("{cpu}, erratum {number} is not worked around: {effect}"),
+    }
 }
 
 /// Lets this CPU's own interrupts come: its kick, its timer, the guests' timer, list register maintenance.

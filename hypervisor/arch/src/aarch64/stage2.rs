@@ -7,6 +7,7 @@ use xenolith_core::types::{Gva, Ipa, PAGE_SIZE};
 use xenolith_isa::stage2::{Stage2Descriptor, Vttbr};
 use xenolith_memory::p2m::{AddressSpace, Depth, Tlb};
 
+use super::errata::complete_tlbi;
 use xenolith_hw::{dsb, isb};
 
 use super::exception_table::ex_table;
@@ -116,6 +117,7 @@ fn under(space: AddressSpace, flush: impl FnOnce()) {
     flush();
     // The invalidation is complete only behind this (Arm ARM, TLB maintenance instructions).
     dsb();
+    complete_tlbi();
     isb();
     if other {
         // SAFETY: restores what was there.
