@@ -7,6 +7,7 @@ mod cache;
 pub mod context;
 pub mod controls;
 pub mod cpu;
+pub mod errata;
 pub mod exception_table;
 pub mod gic;
 mod idregs;

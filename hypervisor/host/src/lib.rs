@@ -12,6 +12,7 @@ extern crate alloc;
 
 pub mod command_line;
 pub mod domain_tree;
+pub mod errata;
 pub mod image;
 pub mod passthrough;
 pub mod platform;

@@ -2,6 +2,7 @@
 
 use xenolith_arch::aarch64::exception_table;
 use xenolith_cpu::{self as run, Event};
+use xenolith_host::errata::{Erratum, Remedy};
 use xenolith_isa::regs::GuestRegs;
 use xenolith_isa::system_error::SystemError;
 use xenolith_isa::trap::Syndrome;
@@ -21,8 +22,18 @@ pub const START: u64 = 3;
 /// Sets the calling CPU's traps for guests.
 pub fn init_cpu() {
     xenolith_arch::aarch64::controls::init_cpu();
+    xenolith_arch::aarch64::errata::init_cpu(log_erratum);
     xenolith_arch::aarch64::sve::init_cpu();
     xenolith_arch::aarch64::timer::init_cpu();
+}
+
+/// Says what an erratum of the machine's CPUs means.
+fn log_erratum(erratum: &Erratum) {
+    let Erratum { cpu, number, .. } = erratum;
+    match erratum.remedy {
+        Remedy::RepeatTlbi => log::info!("{cpu}, erratum {number}: TLBs are invalidated twice"),
+        Remedy::Warning(effect) => log::warn!("{cpu}, erratum {number} is not worked around: {effect}"),
+    }
 }
 
 /// Lets this CPU's own interrupts come: its kick, its timer, the guests' timer, list register maintenance.

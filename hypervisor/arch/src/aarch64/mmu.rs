@@ -163,6 +163,7 @@ fn flush() {
     // SAFETY: dropping cached translations of EL2 changes none of them.
     unsafe { core::arch::asm!("tlbi alle2is", options(nostack, preserves_flags)) };
     dsb();
+    super::errata::complete_tlbi();
     isb();
 }
 

@@ -8,6 +8,7 @@ use xenolith_isa::controls::{GUEST_HCR, HCR_OF_CPU};
 use xenolith_isa::stage2::{Stage2Descriptor, Vttbr};
 use xenolith_memory::p2m::{AddressSpace, Depth, Tlb};
 
+use super::errata::complete_tlbi;
 use xenolith_hw::{dsb, isb};
 
 use super::exception_table::ex_table;
@@ -95,6 +96,7 @@ fn under(space: AddressSpace, flush: impl FnOnce()) {
     flush();
     // The invalidation is complete only behind this (Arm ARM, TLB maintenance instructions).
     dsb();
+    complete_tlbi();
     isb();
     if other {
         // SAFETY: restores what was there.
