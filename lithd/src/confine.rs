@@ -34,7 +34,7 @@ impl Confinement {
             Err(error) => format!("{error:#}"),
         };
         if !self.allow_weak {
-            bail!("cannot be confined: {lack}; `lithd serve --allow-weak` serves all the same");
+            bail!("cannot be confined: {lack}; lithd with `--allow-weak` serves all the same");
         }
         self.lacks.push(lack);
         Ok(())
