@@ -232,19 +232,28 @@ impl Vgic {
         }
     }
 
+    /// A bank that a guest, or a call, has chosen by a number, if there is it. Whatever is looked up with what is returned is
+    /// there, also where the check was guessed wrong.
+    #[inline]
+    fn confined(&self, id: BankId) -> Option<BankId> {
+        match id {
+            // Whoever acts for a vCPU has found it.
+            BankId::Private(_) => Some(id),
+            BankId::Shared(n) => GuestIndex::from(n).below(self.shared.len()).map(BankId::Shared),
+        }
+    }
+
     fn bank(&self, id: BankId) -> Option<&Bank> {
         match id {
-            BankId::Private(vcpu) => GuestIndex::from(vcpu).of(&self.cpus).map(|cpu| &cpu.private),
-            BankId::Shared(n) => GuestIndex::from(n).of(&self.shared).map(|shared| &shared.bank),
+            BankId::Private(vcpu) => self.cpus.get(usize::from(vcpu.0)).map(|cpu| &cpu.private),
+            BankId::Shared(n) => self.shared.get(n).map(|shared| &shared.bank),
         }
     }
 
     fn bank_mut(&mut self, id: BankId) -> Option<&mut Bank> {
         match id {
-            BankId::Private(vcpu) => {
-                GuestIndex::from(vcpu).of_mut(&mut self.cpus).map(|cpu| &mut cpu.private)
-            }
-            BankId::Shared(n) => GuestIndex::from(n).of_mut(&mut self.shared).map(|shared| &mut shared.bank),
+            BankId::Private(vcpu) => self.cpus.get_mut(usize::from(vcpu.0)).map(|cpu| &mut cpu.private),
+            BankId::Shared(n) => self.shared.get_mut(n).map(|shared| &mut shared.bank),
         }
     }
 

@@ -5,7 +5,6 @@ use super::register::{Field, GicAccess, low_word};
 use super::{Fault, Vgic};
 use xenolith_abi::domctl::GicVersion;
 use xenolith_core::bug;
-use xenolith_core::guest_index::GuestIndex;
 use xenolith_core::types::{Intid, VcpuId};
 
 /// Register offsets.
@@ -144,11 +143,11 @@ impl Vgic {
 
     /// `GICD_IROUTER<n>`. Zero for an interrupt that does not exist.
     fn affinity(&self, intid: Intid) -> u64 {
-        let route = match BankId::of_intid(VcpuId(0), intid) {
-            BankId::Shared(n) => {
-                GuestIndex::from(n).of(&self.shared).and_then(|shared| shared.route.get(slot(intid)).copied())
+        let route = match self.confined(BankId::of_intid(VcpuId(0), intid)) {
+            Some(BankId::Shared(n)) => {
+                self.shared.get(n).and_then(|shared| shared.route.get(slot(intid)).copied())
             }
-            BankId::Private(_) => None,
+            _ => None,
         };
         let [aff0, aff1, aff2, aff3] = route.unwrap_or(0).to_le_bytes();
         u64::from_le_bytes([aff0, aff1, aff2, 0, aff3, 0, 0, 0])
@@ -173,10 +172,10 @@ impl Vgic {
 
     /// A byte of `GICD_ITARGETSR<n>`. For a private interrupt it tells the reader which vCPU it is.
     pub(super) fn target_byte(&self, vcpu: VcpuId, intid: Intid) -> Option<u8> {
-        match BankId::of_intid(vcpu, intid) {
+        match self.confined(BankId::of_intid(vcpu, intid))? {
             BankId::Private(vcpu) => 1_u8.checked_shl(vcpu.0.into()),
             BankId::Shared(n) => {
-                let route = GuestIndex::from(n).of(&self.shared)?.route.get(slot(intid)).copied()?;
+                let route = self.shared.get(n)?.route.get(slot(intid)).copied()?;
                 u8::try_from(route).ok()
             }
         }
@@ -191,9 +190,8 @@ impl Vgic {
     }
 
     fn set_route(&mut self, intid: Intid, route: u32, target: Option<VcpuId>) {
-        let id = BankId::of_intid(VcpuId(0), intid);
-        let BankId::Shared(n) = id else { return };
-        let Some(shared) = GuestIndex::from(n).of_mut(&mut self.shared) else { return };
+        let Some(id @ BankId::Shared(n)) = self.confined(BankId::of_intid(VcpuId(0), intid)) else { return };
+        let Some(shared) = self.shared.get_mut(n) else { return };
         let mask = bit(intid) & shared.bank.implemented;
         if mask == 0 {
             return;

@@ -6,7 +6,6 @@
 
 use super::Vgic;
 use super::interrupt::{BankId, bit, bits};
-use xenolith_core::guest_index::GuestIndex;
 use xenolith_core::types::{Intid, VcpuId};
 use xenolith_core::vcpu_set::VcpuSet;
 
@@ -109,7 +108,7 @@ impl Vgic {
         match id {
             BankId::Private(vcpu) => change.vcpu = Some(vcpu),
             BankId::Shared(bank) => {
-                let target = GuestIndex::from(bank).of(&self.shared)?.target.get(n as usize).copied()?;
+                let target = self.shared.get(bank)?.target.get(n as usize).copied()?;
                 change.target = target.filter(|_| route);
             }
         }
@@ -120,7 +119,7 @@ impl Vgic {
     /// there.
     pub fn reroute(&mut self, vcpu: VcpuId) {
         for n in 0..self.shared.len() {
-            if let Some(shared) = GuestIndex::from(n).of_mut(&mut self.shared) {
+            if let Some(shared) = self.shared.get_mut(n) {
                 let own = |(slot, target): (usize, &Option<VcpuId>)| {
                     (*target == Some(vcpu)).then_some(1_u32 << slot)
                 };
@@ -146,7 +145,7 @@ impl Vgic {
 
     /// Has a vCPU kicked, if it is on line.
     pub(super) fn kick(&mut self, vcpu: VcpuId) {
-        if GuestIndex::from(vcpu).of(&self.cpus).is_some_and(|cpu| cpu.online) {
+        if self.cpus.get(usize::from(vcpu.0)).is_some_and(|cpu| cpu.online) {
             self.effects.kick.insert(vcpu);
         }
     }

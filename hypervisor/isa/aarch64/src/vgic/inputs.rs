@@ -4,7 +4,6 @@
 use super::Vgic;
 use super::interrupt::{BankId, bit, bits, slot};
 use xenolith_core::bug;
-use xenolith_core::guest_index::GuestIndex;
 use xenolith_core::types::{Intid, VcpuId};
 
 impl Vgic {
@@ -16,7 +15,7 @@ impl Vgic {
     /// means that the physical interrupt is active, and the release takes back what the guest has not yet
     /// acknowledged.
     pub fn set_level(&mut self, vcpu: Option<VcpuId>, intid: Intid, asserted: bool) {
-        let Some(id) = input(vcpu, intid) else { return };
+        let Some(id) = input(vcpu, intid).and_then(|id| self.confined(id)) else { return };
         let Some(bank) = self.bank_mut(id) else { return };
         let mask = bit(intid) & bank.implemented;
         if bank.hardware & mask != 0 {
@@ -42,15 +41,16 @@ impl Vgic {
 
     /// Whether a shared interrupt exists and no physical one is behind it.
     pub fn is_free_line(&self, intid: Intid) -> bool {
-        let bank =
-            input(None, intid).filter(|id| matches!(id, BankId::Shared(_))).and_then(|id| self.bank(id));
+        let id =
+            input(None, intid).filter(|id| matches!(id, BankId::Shared(_))).and_then(|id| self.confined(id));
+        let bank = id.and_then(|id| self.bank(id));
         bank.is_some_and(|bank| bank.implemented & !bank.hardware & bit(intid) != 0)
     }
 
     /// An edge: makes an interrupt pending whatever its trigger. A physical interrupt that backs it is active now.
     #[inline]
     pub fn pend(&mut self, vcpu: Option<VcpuId>, intid: Intid) {
-        let Some(id) = input(vcpu, intid) else { return };
+        let Some(id) = input(vcpu, intid).and_then(|id| self.confined(id)) else { return };
         let Some(bank) = self.bank_mut(id) else { return };
         let changed = bank.fire(bit(intid));
         self.update(id, changed);
@@ -60,7 +60,7 @@ impl Vgic {
     /// the guest has already set is reported as a [`LineChange`](super::LineChange). A caller that takes it away
     /// masks and deactivates the physical interrupt itself.
     pub fn back_by_hardware(&mut self, vcpu: Option<VcpuId>, intid: Intid, physical: Option<Intid>) {
-        let Some(id) = input(vcpu, intid) else { return };
+        let Some(id) = input(vcpu, intid).and_then(|id| self.confined(id)) else { return };
         let Some(bank) = self.bank_mut(id) else { return };
         let mask = bit(intid) & bank.implemented;
         let changes = &mut bank.changes;
@@ -94,6 +94,7 @@ impl Vgic {
     #[inline]
     pub fn in_flight(&self, vcpu: Option<VcpuId>, intid: Intid) -> bool {
         input(vcpu, intid)
+            .and_then(|id| self.confined(id))
             .and_then(|id| self.bank(id))
             .is_some_and(|bank| (bank.pending() | bank.active | bank.listed) & bit(intid) != 0)
     }
@@ -111,7 +112,7 @@ impl Vgic {
                 let intid = id.nth(n);
                 let sent_here = match id {
                     BankId::Private(_) => true,
-                    BankId::Shared(n) => GuestIndex::from(n).of(&self.shared)?.home(intid) == Some(vcpu),
+                    BankId::Shared(n) => self.shared.get(n)?.home(intid) == Some(vcpu),
                 };
                 let (waits, served) = (bank.pending() & bit(intid) != 0, bank.active & bit(intid) != 0);
                 sent_here.then_some((
@@ -151,9 +152,7 @@ impl Vgic {
             }
             BankId::Shared(n) => {
                 for intid in bits(mask).map(|n| id.nth(n)) {
-                    if let Some(home) =
-                        GuestIndex::from(n).of(&self.shared).and_then(|shared| shared.home(intid))
-                    {
+                    if let Some(home) = self.shared.get(n).and_then(|shared| shared.home(intid)) {
                         self.kick(home);
                     }
                 }
@@ -166,7 +165,7 @@ impl Vgic {
     pub(super) fn requeue(&mut self, id: BankId, mask: u32) {
         match id {
             BankId::Private(vcpu) => {
-                let Some(cpu) = GuestIndex::from(vcpu).of_mut(&mut self.cpus) else {
+                let Some(cpu) = self.cpus.get_mut(usize::from(vcpu.0)) else {
                     return bug!("no such vCPU");
                 };
                 let queueable = cpu.private.queueable() & mask;
@@ -186,7 +185,7 @@ impl Vgic {
     }
 
     fn requeue_shared(&mut self, n: usize, intid: Intid) {
-        let Some(shared) = GuestIndex::from(n).of_mut(&mut self.shared) else {
+        let Some(shared) = self.shared.get_mut(n) else {
             return bug!("no such interrupt");
         };
         // Its state is in a list register, perhaps of another vCPU: the fold decides where it belongs.
@@ -198,12 +197,12 @@ impl Vgic {
         let now = shared.settle(intid);
         // Out of the old queue first: an interrupt is in one queue at most, so that two vCPUs never list it.
         if let Some(was) = was.filter(|_| was != now)
-            && let Some(cpu) = GuestIndex::from(was).of_mut(&mut self.cpus)
+            && let Some(cpu) = self.cpus.get_mut(usize::from(was.0))
         {
             cpu.queue.remove(intid);
         }
         if let Some(now) = now
-            && let Some(cpu) = GuestIndex::from(now).of_mut(&mut self.cpus)
+            && let Some(cpu) = self.cpus.get_mut(usize::from(now.0))
             && (cpu.queue.insert(intid) || deliverable)
         {
             self.kick(now);

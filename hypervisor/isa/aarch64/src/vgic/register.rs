@@ -147,11 +147,12 @@ impl Vgic {
         match field {
             Field::Bits(kind, bank) => {
                 access.word()?;
-                Ok(self.read_bits(BankId::of_word(vcpu, bank), kind).into())
+                let id = self.confined(BankId::of_word(vcpu, bank));
+                Ok(id.map_or(0, |id| self.read_bits(id, kind)).into())
             }
             Field::Priority(intid) => {
                 let count = access.bytes()?;
-                let bank = self.bank(BankId::of_intid(vcpu, intid));
+                let bank = self.confined(BankId::of_intid(vcpu, intid)).and_then(|id| self.bank(id));
                 Ok(gather(intid, count, |n| bank?.priority.get(slot(n)).copied()))
             }
             Field::Targets(intid) => {
@@ -160,7 +161,8 @@ impl Vgic {
             }
             Field::Trigger(intid) => {
                 access.word()?;
-                let edge = self.bank(BankId::of_intid(vcpu, intid)).map_or(0, |bank| bank.edge);
+                let bank = self.confined(BankId::of_intid(vcpu, intid)).and_then(|id| self.bank(id));
+                let edge = bank.map_or(0, |bank| bank.edge);
                 let half = edge >> slot(intid) & 0xffff;
                 Ok(bits(half).fold(0, |word, n| word | 2 << (2 * n)))
             }
@@ -178,11 +180,15 @@ impl Vgic {
         match field {
             Field::Bits(kind, bank) => {
                 access.word()?;
-                self.write_bits(BankId::of_word(vcpu, bank), kind, low_word(value));
+                if let Some(id) = self.confined(BankId::of_word(vcpu, bank)) {
+                    self.write_bits(id, kind, low_word(value));
+                }
             }
             Field::Priority(intid) => {
                 let count = access.bytes()?;
-                self.write_priorities(BankId::of_intid(vcpu, intid), intid, count, value);
+                if let Some(id) = self.confined(BankId::of_intid(vcpu, intid)) {
+                    self.write_priorities(id, intid, count, value);
+                }
             }
             Field::Targets(intid) => {
                 let count = access.bytes()?;
@@ -192,7 +198,9 @@ impl Vgic {
             }
             Field::Trigger(intid) => {
                 access.word()?;
-                self.write_triggers(BankId::of_intid(vcpu, intid), intid, low_word(value));
+                if let Some(id) = self.confined(BankId::of_intid(vcpu, intid)) {
+                    self.write_triggers(id, intid, low_word(value));
+                }
             }
         }
         Ok(())
