@@ -167,6 +167,28 @@ fn features_are_shown_by_halves_and_refused_as_a_whole() {
 }
 
 #[test]
+fn a_driver_that_does_not_acknowledge_is_served() {
+    let (mut mmio, mut driver, _) = transport();
+    write(&mut mmio, 0x70, 0);
+    write(&mut mmio, 0x70, 2);
+    for half in 0..2 {
+        write(&mut mmio, 0x24, half);
+        write(&mut mmio, 0x20, 1);
+    }
+    write(&mut mmio, 0x70, 0xa);
+    assert_eq!(read(&mut mmio, 0x70), 0xa, "the features are refused");
+    driver.set_up(&mut mmio, 0, 16);
+    write(&mut mmio, 0x70, 0xe);
+    assert_eq!(read(&mut mmio, 0x70), 0xe);
+    let data = driver.allocate(16);
+    driver.offer(0, &[(data, 16)], &[]);
+    driver::kick(&mut mmio, 0);
+    assert_eq!(driver.used(0), [(0, 0)]);
+    let state = mmio.save();
+    assert_eq!(mmio.restore(&state), Ok(()), "its status is one that can be");
+}
+
+#[test]
 fn queues_that_there_are_not_are_nothing() {
     let (mut mmio, ..) = transport();
     for number in [2, 0x1_0000, u32::MAX] {
