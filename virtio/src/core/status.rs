@@ -22,6 +22,8 @@ pub enum Change {
     Reset,
     /// The driver's features are now fixed.
     Negotiated,
+    /// The driver's features are not taken.
+    Refused,
     /// The device may use its queues.
     Started,
 }
@@ -93,9 +95,12 @@ impl Status {
         let asked = value & !self.0;
         let mut change = Change::None;
         self.0 |= asked & (ACKNOWLEDGE | DRIVER | FAILED);
-        if asked & FEATURES_OK != 0 && self.has(DRIVER) && acceptable() {
-            self.0 |= FEATURES_OK;
-            change = Change::Negotiated;
+        if asked & FEATURES_OK != 0 {
+            change = Change::Refused;
+            if self.has(DRIVER) && acceptable() {
+                self.0 |= FEATURES_OK;
+                change = Change::Negotiated;
+            }
         }
         // DRIVER_OK in the same write as FEATURES_OK would skip the driver's check and its queues.
         if asked & DRIVER_OK != 0 && self.has(FEATURES_OK) && change == Change::None {
@@ -121,7 +126,7 @@ mod tests {
         let mut status = Status::default();
         assert_eq!(status.write(ACKNOWLEDGE, || false), Change::None);
         assert_eq!(status.write(ACKNOWLEDGE | DRIVER, || false), Change::None);
-        assert_eq!(status.write(0xb, || false), Change::None);
+        assert_eq!(status.write(0xb, || false), Change::Refused);
         assert_eq!(status.bits(), 3);
         assert_eq!(status.write(0xb, || true), Change::Negotiated);
         assert_eq!(status.write(0xf, || true), Change::Started);

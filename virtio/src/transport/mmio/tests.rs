@@ -155,11 +155,14 @@ fn features_are_shown_by_halves_and_refused_as_a_whole() {
     };
     assert!(choose(&mut mmio, &[(0, 1), (1, 1)]));
     assert_eq!(*mmio.device().negotiated.lock().unwrap(), Some(VERSION_1 | 1));
+    assert_eq!(mmio.refused_features(), None);
     assert!(!choose(&mut mmio, &[(0, 1)]), "not without VERSION_1");
+    assert_eq!(mmio.refused_features(), Some(1));
     assert!(!choose(&mut mmio, &[(0, 2), (1, 1)]), "one that is not offered");
     assert!(!choose(&mut mmio, &[(0, 4), (1, 1)]), "one that needs another");
     assert!(!choose(&mut mmio, &[(1, 1), (2, 1)]), "one beyond the 64");
     assert!(choose(&mut mmio, &[(0, 2), (0, 1), (1, 1)]), "the last word counts");
+    assert_eq!(mmio.refused_features(), None, "a reset forgets it");
     write(&mut mmio, 0x24, 0);
     write(&mut mmio, 0x20, 5);
     write(&mut mmio, 0x70, 0xf);
