@@ -13,9 +13,9 @@ use backend::xen::dm::DeviceModel;
 use backend::xen::{Domain, Line, Privcmd, Server, layout};
 use rustix::io::Errno;
 use virtio::core::device::Device;
-use virtio::core::queue::QueueError;
 use virtio::transport::mmio::Transport;
 
+use crate::complaints::Complaints;
 use crate::confine::{self, Confinement};
 use crate::event_loop::{EventLoop, run as run_loop};
 use crate::job::Job;
@@ -23,8 +23,6 @@ use crate::kinds;
 use crate::report::{Report, tell};
 use crate::stop::{StopSignal, TOLD, is_ready};
 
-/// The guest can misuse its queues at any rate; the log hears of the first few times.
-const WARNINGS: u32 = 10;
 /// The control domain may hear of the device at the same time as this domain, and let it serve the guest only then.
 const PATIENCE: Duration = Duration::from_secs(8);
 const PAUSE: Duration = Duration::from_millis(50);
@@ -82,7 +80,9 @@ fn serve(slot: Option<u32>, text: Option<&str>, mut confinement: Confinement) ->
     server.map_mmio(job.base..=last)?;
     Report::Ready(format!("{}{text} to guest {}", confinement.weakness(), job.guest.0)).send();
     let (server, job) = (&mut server, &job);
-    let mut work = Work { server, mmio: &mut mmio, job, broken: None, warnings_left: WARNINGS };
+    let kind = kinds::find(job.device_id).map_or("device", |kind| kind.name);
+    let complaints = Complaints::new(job.guest, kind);
+    let mut work = Work { server, mmio: &mut mmio, job, complaints };
     run_loop(&mut work, [std::io::stdin().as_fd(), signal.fd()])?;
     if signal.is_given() {
         mmio.transport.quiesce();
@@ -122,24 +122,15 @@ struct Work<'a> {
     server: &'a mut Server,
     mmio: &'a mut VirtioMmio<Box<dyn Device>>,
     job: &'a Job,
-    broken: Option<QueueError>,
-    warnings_left: u32,
+    complaints: Complaints,
 }
 
 impl Work<'_> {
-    /// Tells people that the guest misuses a queue.
+    /// Tells people what the guest does wrong.
     fn warn_ratelimited(&mut self) {
-        if self.mmio.transport.error() == self.broken {
-            return;
-        }
-        self.broken = self.mmio.transport.error();
-        if let Some(error) = self.broken.filter(|_| self.warnings_left > 0) {
-            self.warnings_left = self.warnings_left.saturating_sub(1);
-            let (name, guest) = (&self.job.name, self.job.guest.0);
-            let kind = kinds::find(self.job.device_id).map_or("device", |kind| kind.name);
-            log::warn!(
-                "{name}: guest {guest} misuses a queue: {error}; the {kind} is off until the guest resets it"
-            );
+        let transport = &self.mmio.transport;
+        if let Some(text) = self.complaints.next(transport.error(), transport.refused_features()) {
+            log::warn!("{}: {text}", self.job.name);
         }
     }
 }

@@ -8,6 +8,7 @@
 
 mod adaptive_poll;
 mod cgroup;
+mod complaints;
 mod confine;
 mod device;
 mod event_loop;

@@ -43,6 +43,8 @@ pub struct Control<D> {
     /// Something may be in the queues of which no notification will tell.
     pending: bool,
     error: Option<QueueError>,
+    /// The last choice of features that the device did not take, until a reset.
+    refused: Option<u64>,
 }
 
 impl<D: Device> Control<D> {
@@ -72,6 +74,7 @@ impl<D: Device> Control<D> {
             notified: QueueSet::NONE,
             pending: false,
             error: None,
+            refused: None,
         })
     }
 
@@ -98,6 +101,12 @@ impl<D: Device> Control<D> {
     /// Why the device needs a reset, if it does. To be told to people once.
     pub fn error(&self) -> Option<QueueError> {
         self.error
+    }
+
+    /// The driver's last choice of features that the device did not take, since the last reset. To be told to people once:
+    /// many a driver says nothing of it.
+    pub fn refused_features(&self) -> Option<u64> {
+        self.refused
     }
 
     /// Where the driver is with the device.
@@ -218,6 +227,7 @@ impl<D: Device> Control<D> {
             Change::None => {}
             Change::Reset => self.reset(),
             Change::Negotiated => self.device.negotiated(features),
+            Change::Refused => self.refused = Some(features),
             // Before DRIVER_OK a driver may fill its queues but must not notify (3.1.1): what is there has to be looked
             // for.
             Change::Started => self.pending = true,
@@ -239,6 +249,7 @@ impl<D: Device> Control<D> {
         self.notified = QueueSet::NONE;
         self.pending = false;
         self.error = None;
+        self.refused = None;
     }
 
     /// The device cannot go on: the driver is told, and has to reset it (2.1.2).

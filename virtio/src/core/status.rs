@@ -22,6 +22,8 @@ pub enum Change {
     Reset,
     /// The driver's features are now fixed.
     Negotiated,
+    /// The driver's features are not taken.
+    Refused,
     /// The device may use its queues.
     Started,
 }
@@ -40,7 +42,7 @@ impl Status {
     pub fn from_bits(bits: u32) -> Option<Status> {
         let status = Status(bits);
         let known = ACKNOWLEDGE | DRIVER | DRIVER_OK | FEATURES_OK | NEEDS_RESET | FAILED;
-        let negotiated = !status.has(FEATURES_OK) || status.has(ACKNOWLEDGE | DRIVER);
+        let negotiated = !status.has(FEATURES_OK) || status.has(DRIVER);
         let started = !status.has(DRIVER_OK) || status.has(FEATURES_OK);
         (bits & !known == 0 && negotiated && started).then_some(status)
     }
@@ -82,6 +84,9 @@ impl Status {
     /// The driver writes `value`. Bits come in the order of 3.1.1 or not at all, and never go but by a reset: the driver
     /// must not clear any (2.1.1). `acceptable` tells whether the device takes the features that were chosen; if not,
     /// FEATURES_OK stays off, which the driver reads back.
+    ///
+    /// ACKNOWLEDGE is not asked for: nothing here depends on it, features that are valid are to be taken (2.2.2), and U-Boot
+    /// 2025.01 does not set it again after its reset.
     pub fn write(&mut self, value: u32, acceptable: impl FnOnce() -> bool) -> Change {
         if value == 0 {
             return Change::Reset;
@@ -90,9 +95,12 @@ impl Status {
         let asked = value & !self.0;
         let mut change = Change::None;
         self.0 |= asked & (ACKNOWLEDGE | DRIVER | FAILED);
-        if asked & FEATURES_OK != 0 && self.has(ACKNOWLEDGE | DRIVER) && acceptable() {
-            self.0 |= FEATURES_OK;
-            change = Change::Negotiated;
+        if asked & FEATURES_OK != 0 {
+            change = Change::Refused;
+            if self.has(DRIVER) && acceptable() {
+                self.0 |= FEATURES_OK;
+                change = Change::Negotiated;
+            }
         }
         // DRIVER_OK in the same write as FEATURES_OK would skip the driver's check and its queues.
         if asked & DRIVER_OK != 0 && self.has(FEATURES_OK) && change == Change::None {
@@ -118,7 +126,7 @@ mod tests {
         let mut status = Status::default();
         assert_eq!(status.write(ACKNOWLEDGE, || false), Change::None);
         assert_eq!(status.write(ACKNOWLEDGE | DRIVER, || false), Change::None);
-        assert_eq!(status.write(0xb, || false), Change::None);
+        assert_eq!(status.write(0xb, || false), Change::Refused);
         assert_eq!(status.bits(), 3);
         assert_eq!(status.write(0xb, || true), Change::Negotiated);
         assert_eq!(status.write(0xf, || true), Change::Started);
@@ -131,7 +139,7 @@ mod tests {
 
     #[test]
     fn no_status_is_taken_up_that_cannot_be() {
-        for bits in [0, 1, 3, 0xb, 0xf, 0x4f, 0x8f, 0x40] {
+        for bits in [0, 1, 3, 0xa, 0xb, 0xe, 0xf, 0x4f, 0x8f, 0x40] {
             assert_eq!(Status::from_bits(bits).map(Status::bits), Some(bits));
         }
         for bits in [4, 8, 7, 9, 0xc, 0x10, 0x20, 0x100, u32::MAX] {
@@ -149,7 +157,7 @@ mod tests {
                 let after = status.bits();
                 prop_assert_eq!(after & before, before);
                 prop_assert_eq!(after & NEEDS_RESET, 0);
-                prop_assert!(after & FEATURES_OK == 0 || after & (ACKNOWLEDGE | DRIVER) == (ACKNOWLEDGE | DRIVER));
+                prop_assert!(after & FEATURES_OK == 0 || after & DRIVER != 0);
                 prop_assert!(after & DRIVER_OK == 0 || after & FEATURES_OK != 0);
                 prop_assert_eq!(Status::from_bits(after), Some(status));
             }

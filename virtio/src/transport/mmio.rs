@@ -212,6 +212,11 @@ impl<D: Device> Transport<D> {
         self.control.error()
     }
 
+    /// See [`Control::refused_features`].
+    pub fn refused_features(&self) -> Option<u64> {
+        self.control.refused_features()
+    }
+
     /// The device.
     pub fn device(&self) -> &D {
         self.control.device()

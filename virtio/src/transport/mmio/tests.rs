@@ -155,15 +155,40 @@ fn features_are_shown_by_halves_and_refused_as_a_whole() {
     };
     assert!(choose(&mut mmio, &[(0, 1), (1, 1)]));
     assert_eq!(*mmio.device().negotiated.lock().unwrap(), Some(VERSION_1 | 1));
+    assert_eq!(mmio.refused_features(), None);
     assert!(!choose(&mut mmio, &[(0, 1)]), "not without VERSION_1");
+    assert_eq!(mmio.refused_features(), Some(1));
     assert!(!choose(&mut mmio, &[(0, 2), (1, 1)]), "one that is not offered");
     assert!(!choose(&mut mmio, &[(0, 4), (1, 1)]), "one that needs another");
     assert!(!choose(&mut mmio, &[(1, 1), (2, 1)]), "one beyond the 64");
     assert!(choose(&mut mmio, &[(0, 2), (0, 1), (1, 1)]), "the last word counts");
+    assert_eq!(mmio.refused_features(), None, "a reset forgets it");
     write(&mut mmio, 0x24, 0);
     write(&mut mmio, 0x20, 5);
     write(&mut mmio, 0x70, 0xf);
     assert_eq!(mmio.driver_features(), VERSION_1 | 1, "fixed with FEATURES_OK");
+}
+
+#[test]
+fn a_driver_that_does_not_acknowledge_is_served() {
+    let (mut mmio, mut driver, _) = transport();
+    write(&mut mmio, 0x70, 0);
+    write(&mut mmio, 0x70, 2);
+    for half in 0..2 {
+        write(&mut mmio, 0x24, half);
+        write(&mut mmio, 0x20, 1);
+    }
+    write(&mut mmio, 0x70, 0xa);
+    assert_eq!(read(&mut mmio, 0x70), 0xa, "the features are refused");
+    driver.set_up(&mut mmio, 0, 16);
+    write(&mut mmio, 0x70, 0xe);
+    assert_eq!(read(&mut mmio, 0x70), 0xe);
+    let data = driver.allocate(16);
+    driver.offer(0, &[(data, 16)], &[]);
+    driver::kick(&mut mmio, 0);
+    assert_eq!(driver.used(0), [(0, 0)]);
+    let state = mmio.save();
+    assert_eq!(mmio.restore(&state), Ok(()), "its status is one that can be");
 }
 
 #[test]
