@@ -65,8 +65,9 @@ pub fn fuzz(options: &Options) -> Result<()> {
             eprintln!("error: {error:#}");
             failed.push(target.as_str());
         } else if options.keep {
-            let (count, bytes) = corpus::keep(&programs.join(target), target, &found(&folder(), target))?;
-            println!("  {}: {count} inputs, {bytes} bytes", corpus::kept(target).display());
+            let (count, bytes) =
+                corpus::keep(&folder(), &programs.join(target), target, &found(&folder(), target))?;
+            println!("  {target}: {count} inputs of {bytes} bytes are kept");
         }
     }
     ensure!(failed.is_empty(), "inputs were found that fail: {}", failed.join(", "));
@@ -126,7 +127,7 @@ fn run_in(folder: &Path, programs: &Path, target: &str, seconds: u32) -> Result<
         .args([format!("-max_total_time={seconds}"), format!("-artifact_prefix={}/", artifacts.display())])
         .args(LIMITS)
         .arg(&corpus)
-        .args(corpus::seeds(target))
+        .args(corpus::seeds(folder, target)?)
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
         .stderr(output);
