@@ -32,6 +32,7 @@ pub use sim as machine;
 compile_error!("there is no machine for this architecture yet: a folder beside `aarch64` would drive it");
 
 pub mod serial;
+pub mod triggers;
 
 pub use machine::*;
 

@@ -171,9 +171,9 @@ pub fn pend(intid: Intid) {
     distributor::pend(gic().distributor.registers(), intid);
 }
 
-/// Says whether an interrupt is edge-triggered. It must be disabled.
+/// Says whether a shared interrupt is edge-triggered. It must be disabled.
 pub fn set_trigger(intid: Intid, edge: bool) {
-    distributor::set_trigger(registers(gic(), intid), intid, edge);
+    gic().distributor.set_trigger(intid, edge);
 }
 
 /// Sends a shared interrupt to one CPU from now on.

@@ -46,6 +46,7 @@ pub const ORDER: &[&[&str]] = &[
         "Mutex<Option<StalePages>>",
         "Mutex<GuestRegs>",
         "Mutex<PhysicalTimer>",
+        "Mutex<Turn>",
         "Mutex<TimerQueue<VcpuTimer>>",
         "Mutex<Vmids>",
         "RwLock<Vec<Option<VcpuRef>>>",

@@ -225,3 +225,22 @@ fn a_device_s_interrupt_reaches_the_domain_and_ends_with_it() {
     assert_eq!(sim::guest::take(), Some(Intid(line)));
     assert!(!sim::gic::line(Intid(line)).active);
 }
+
+#[test]
+fn a_line_is_disabled_while_the_guest_changes_its_trigger() {
+    let (mut machine, guest) = built(GICV3, XenVersion::V4_17);
+    let (distributor, line) = (0x0800_0000, 48_u64);
+    let (cpu, intid) = (guest.cpu, Intid(48));
+    machine.store(cpu, distributor + 0x100 + line / 32 * 4, 4, 1 << (line % 32));
+    let trigger = distributor + 0xc00 + line / 16 * 4;
+    // The model panics where the trigger of an enabled line changes.
+    for edge in [true, false, true] {
+        machine.store(cpu, trigger, 4, u64::from(edge) << 1 << (line % 16 * 2));
+        let now = sim::gic::line(intid);
+        assert_eq!((now.edge, now.enabled), (edge, true));
+    }
+    machine.store(cpu, distributor + 0x180 + line / 32 * 4, 4, 1 << (line % 32));
+    machine.store(cpu, trigger, 4, 0);
+    let now = sim::gic::line(intid);
+    assert_eq!((now.edge, now.enabled), (false, false));
+}

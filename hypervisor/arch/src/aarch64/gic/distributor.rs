@@ -6,6 +6,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 
 use super::PRIORITY;
 use crate::aarch64::mmio::Mmio;
+use crate::triggers::{TriggerWords, Triggers, is_edge};
 use xenolith_core::types::{CpuId, Intid};
 
 const CTLR: u64 = 0x0;
@@ -24,9 +25,10 @@ const SGIR: u64 = 0xf00;
 const IROUTER: u64 = 0x6000;
 const RWP: u32 = 1 << 31;
 
-/// The distributor, shared by all CPUs. Operations on different interrupts do not disturb each other, so it needs no lock.
+/// The distributor, shared by all CPUs. Operations on different interrupts do not disturb each other, but for those on triggers.
 pub struct Distributor {
     registers: Mmio,
+    triggers: Triggers,
     affinity_routing: bool,
     mpidrs: Vec<u64>,
     /// GICv2: the bit by which the distributor knows each CPU.
@@ -39,6 +41,7 @@ impl Distributor {
     pub fn new(registers: Mmio, affinity_routing: bool, mpidrs: &[u64]) -> Self {
         let distributor = Distributor {
             registers,
+            triggers: Triggers::new(),
             affinity_routing,
             mpidrs: mpidrs.into(),
             targets: [const { AtomicU8::new(0) }; 8],
@@ -107,10 +110,17 @@ impl Distributor {
     /// would wait for ever. It is made anew; should it be taken meanwhile, it comes twice, which an edge may.
     fn bring_along(&self, intid: Intid) {
         let (offset, bit) = bit(0, intid);
-        if self.registers.read32(ISPENDR + offset) & bit != 0 && is_edge(self.registers, intid) {
+        if self.registers.read32(ISPENDR + offset) & bit != 0 && is_edge(&self.registers, intid.0) {
             self.registers.write32(ICPENDR + offset, bit);
             self.registers.write32(ISPENDR + offset, bit);
         }
+    }
+
+    /// Chooses edge or level for an interrupt that is disabled: a shared one, or with GICv2 a private one of the calling CPU.
+    pub fn set_trigger(&self, intid: Intid, edge: bool) {
+        // It is disabled when that counts everywhere.
+        self.wait();
+        self.triggers.set(&self.registers, intid.0, edge);
     }
 
     /// GICv2: sends a software interrupt to one CPU.
@@ -160,19 +170,12 @@ pub fn pend(registers: Mmio, intid: Intid) {
     registers.write32(offset, bit);
 }
 
-/// Chooses edge or level. Only one CPU changes a given interrupt at a time: its owner's distributor lock is held.
-pub fn set_trigger(registers: Mmio, intid: Intid, edge: bool) {
-    let (offset, shift) = trigger(intid);
-    let value = registers.read32(offset) & !(1 << shift);
-    registers.write32(offset, value | u32::from(edge) << shift);
-}
+impl TriggerWords for Mmio {
+    fn read(&self, n: u32) -> u32 {
+        self.read32(ICFGR + u64::from(n) * 4)
+    }
 
-fn is_edge(registers: Mmio, intid: Intid) -> bool {
-    let (offset, shift) = trigger(intid);
-    registers.read32(offset) & 1 << shift != 0
-}
-
-/// The register that says how an interrupt is triggered, and the place of its bit.
-fn trigger(intid: Intid) -> (u64, u32) {
-    (ICFGR + u64::from(intid.0 / 16) * 4, intid.0 % 16 * 2 + 1)
+    fn write(&self, n: u32, word: u32) {
+        self.write32(ICFGR + u64::from(n) * 4, word);
+    }
 }

@@ -90,6 +90,8 @@ impl DomainRef<'_> {
             gic::disable(line);
         }
         if let Some(edge) = change.edge {
+            // A guest may do so while it is enabled; it is enabled again below then.
+            gic::disable(line);
             gic::set_trigger(line, edge);
         }
         if let Some(vcpu) = change.target.and_then(|id| self.vcpu(id)) {

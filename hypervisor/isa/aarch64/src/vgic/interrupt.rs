@@ -204,6 +204,8 @@ impl Bank {
         let changed = (edge ^ self.edge) & mask & self.implemented;
         self.edge ^= changed;
         self.changes.trigger |= changed & self.hardware;
+        // The physical one is disabled meanwhile.
+        self.changes.enable |= changed & self.hardware & self.enabled;
         changed
     }
 
