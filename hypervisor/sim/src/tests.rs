@@ -1,5 +1,6 @@
 //! The hypervisor as a whole.
 
+mod advisories;
 mod alarms;
 #[cfg(feature = "ioreq")]
 mod attack;
