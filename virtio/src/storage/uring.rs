@@ -7,13 +7,15 @@
 //! Small operations that the page cache can take are done by a plain system call: writes, which most file systems would
 //! hand to a thread of the ring's, and reads of what is in the cache. Either costs more by the ring than the copy.
 //!
-//! Large ones go past the cache where that is possible, by memory of our own (`stage.rs`).
+//! Large ones go past the cache where that is possible (`past_cache.rs`), by memory of our own (`stage.rs`).
 #![allow(unsafe_code)]
 
 mod entry;
+mod past_cache;
 #[cfg(test)]
 mod tests;
 mod write;
+mod zeroes;
 
 use std::collections::VecDeque;
 use std::io;
@@ -24,7 +26,7 @@ use io_uring::IoUring;
 use io_uring::squeue::Entry;
 use libc::iovec;
 use rustix::io::Errno;
-use vm_memory::{MmapRegion, VolatileMemory as _};
+use vm_memory::MmapRegion;
 
 use crate::core::device::IsOver;
 
@@ -33,7 +35,8 @@ use super::raw::RawImage;
 use super::stage::{self, Stages};
 use super::{Done, Engine, Geometry, Image, Job, Operation, abandoned, vectored};
 use entry::IN_FLIGHT;
-use write::{DirectWrite, Next, Part};
+use write::DirectWrite;
+use zeroes::ZEROES;
 
 /// The most bytes of a cached write that a plain system call does.
 const SMALL_WRITE: u64 = 128 << 10;
@@ -44,8 +47,6 @@ const SMALL_READ: u64 = 1 << 20;
 const MOST_CACHED: usize = IN_FLIGHT as usize - stage::COUNT;
 /// The most bytes of a cached read or write that the kernel has in hand at a time: what is left can be abandoned.
 const MOST_AT_ONCE: u64 = 4 << 20;
-/// The same of zeroes.
-const ZEROES: usize = 1 << 20;
 /// The most pieces of memory in one operation: Linux's IOV_MAX (readv(2)).
 const MAX_PIECES: usize = 1024;
 
@@ -202,98 +203,6 @@ impl Uring {
         }
     }
 
-    /// Has the kernel write zeroes, from `done` bytes on.
-    fn zero(&mut self, job: Job, done: u64, epoch: usize) {
-        let Operation::WriteZeroes { offset, len, durable, .. } = job.operation else {
-            return self.run(&job);
-        };
-        let rest = len.saturating_sub(done);
-        if rest == 0 {
-            return match durable {
-                true => self.submit_cached(Job { token: job.token, operation: Operation::Flush }),
-                false => self.finish(&job, Ok(())),
-            };
-        }
-        if epoch != self.epoch {
-            return self.finish(&job, Err(abandoned()));
-        }
-        let count = usize::try_from(rest).unwrap_or(ZEROES).min(ZEROES);
-        let entry = self
-            .zeroes
-            .get_slice(0, count)
-            .ok()
-            .map(|zeroes| entry::write(offset.saturating_add(done), &zeroes));
-        let place = self.board(Flight::Zeroes { job, done, epoch });
-        if !entry.is_some_and(|entry| self.enqueue(&entry.user_data(name(place, 0))))
-            && let Some(Flight::Zeroes { job, .. }) = self.land(place)
-        {
-            self.finish(&job, Err(io::ErrorKind::WriteZero.into()));
-        }
-    }
-
-    /// Goes on with zeroes, of which the kernel has written as many as it answers.
-    fn zeroed(&mut self, job: Job, done: u64, epoch: usize, answer: i32) {
-        match u64::try_from(answer) {
-            Ok(0) => self.finish(&job, Err(io::ErrorKind::WriteZero.into())),
-            Ok(moved) => self.zero(job, done.saturating_add(moved), epoch),
-            Err(_) if [libc::EAGAIN, libc::EINTR].contains(&answer.saturating_neg()) => {
-                self.zero(job, done, epoch)
-            }
-            Err(_) => self.finish(&job, Err(io::Error::from_raw_os_error(answer.saturating_neg()))),
-        }
-    }
-
-    /// Copies a write into stages and hands it to the kernel, part by part: the disk has the first one while the next is
-    /// copied.
-    fn depart_direct(&mut self, job: Job) {
-        let Operation::Write { ref from, .. } = job.operation else { return self.run(&job) };
-        let from = from.clone();
-        let write = match DirectWrite::new(job, &mut self.stages) {
-            Ok(write) => write,
-            Err(job) => return self.run(&job),
-        };
-        // A copy: the flight is the ring's from here on, and a completion may change it between two parts.
-        let parts = write.parts().to_vec();
-        // Before a direct write has succeeded the file system may refuse each. Then the page cache has to do it, for
-        // which the guest's memory must still hold the bytes.
-        let early = self.proven && !write.durable;
-        let place = self.board(Flight::Direct(write));
-        for (number, part) in parts.iter().enumerate() {
-            if number > 0 {
-                self.start();
-            }
-            let copied = self.stages.slice(part.stage, part.len).map(|stage| from.copy_to(part.skip, &stage));
-            match copied {
-                Some(Ok(())) => self.enqueue_part(place, number),
-                // The memory is gone; the page cache will say so too.
-                _ => self.conclude_part(place, number, -libc::EFAULT),
-            }
-        }
-        // It may have ended in the loop, if a part could not be handed over; then it is reported already.
-        if early && self.direct(place).is_some() {
-            self.early.push(place);
-        }
-    }
-
-    /// Hands a part of a direct write, which is in its stage, to the kernel.
-    fn enqueue_part(&mut self, place: usize, number: usize) {
-        let known = self.known;
-        let Some(write) = self.direct(place) else { return };
-        let Some(&Part { stage, skip, len }) = write.parts().get(number) else { return };
-        let (offset, durable) = (write.offset.saturating_add(skip), write.durable);
-        let entry = self.stages.slice(stage, len).map(|slice| entry::direct(offset, &slice, durable, known));
-        if !entry.is_some_and(|entry| self.enqueue(&entry.user_data(name(place, number)))) {
-            self.conclude_part(place, number, -libc::EIO);
-        }
-    }
-
-    fn direct(&mut self, place: usize) -> Option<&mut DirectWrite> {
-        match self.flights.get_mut(place)?.as_mut()? {
-            Flight::Direct(write) => Some(write),
-            Flight::Cached { .. } | Flight::Zeroes { .. } => None,
-        }
-    }
-
     /// Does a job here.
     fn run(&mut self, job: &Job) {
         let result = self.image.run(&job.operation);
@@ -406,59 +315,6 @@ impl Uring {
             }
         }
         self.release();
-    }
-
-    /// Takes the kernel's answer to a part of a direct write: submits the part again, or ends the write with its last
-    /// part.
-    fn conclude_part(&mut self, place: usize, part: usize, answer: i32) {
-        match self.direct(place).map(|write| write.note(part, answer)) {
-            Some(Next::Again) => self.enqueue_part(place, part),
-            Some(Next::Over) => {
-                // Its index may name another flight by the next `acknowledge`.
-                self.early.retain(|early| *early != place);
-                if let Some(Flight::Direct(mut write)) = self.land(place) {
-                    let outcome = write.end(&mut self.stages);
-                    self.conclude_direct(write, outcome);
-                }
-            }
-            Some(Next::Wait) | None => {}
-        }
-    }
-
-    /// Ends a direct write. One that the kernel could not do is done again by the page cache, if the guest still waits
-    /// for it.
-    fn conclude_direct(&mut self, write: DirectWrite, outcome: Result<(), Errno>) {
-        match (outcome, write.job) {
-            (Ok(()), job) => {
-                self.proven = true;
-                self.past_cache = self.past_cache.saturating_add(write.len);
-                self.done.extend(job.map(|job| Done { token: job.token, result: Ok(()) }));
-            }
-            // The stages are free and the guest's memory is let go: there is nothing left to write again. A flush
-            // reports it, as with the page cache (fsync(2)).
-            (Err(error), None) => self.lost = self.lost.or(Some(error)),
-            // These are about the disk and not about direct I/O: the page cache would meet them too.
-            (Err(error @ (Errno::IO | Errno::NOSPC)), Some(job)) => {
-                self.done.push(Done { token: job.token, result: Err(error.into()) });
-            }
-            (Err(error), Some(job)) => {
-                self.chooser.failed(error);
-                self.submit_cached(job);
-            }
-        }
-    }
-
-    /// Reports direct writes to the guest that the kernel has taken, as if they were in a write-back cache (5.2.6.2): a
-    /// flush waits for them ([`Uring::must_wait`]) and reports one that failed.
-    fn acknowledge(&mut self) {
-        // Some of their parts may be among the entries that the kernel has not taken.
-        if self.waiting {
-            return;
-        }
-        for place in std::mem::take(&mut self.early) {
-            let job = self.direct(place).and_then(|write| write.job.take());
-            self.done.extend(job.map(|job| Done { token: job.token, result: Ok(()) }));
-        }
     }
 
     /// Enters the kernel, with everything that was submitted, until `want` jobs are done.
