@@ -16,8 +16,11 @@ use xenolith_policy::grant::{self, Flush, Lent};
 
 use crate::caller::{Answer, Arguments, Caller, DONE, Reply, value};
 
-/// Grants looked at in the search for one that lends a frame.
+/// Grants looked at in the search for one that lends a frame, before an interrupt is looked for.
 const LENDS_STEP: u32 = 256;
+/// Bits of the operation. Above them a continuation of `cache_flush` has the steps of its search that are done, as Xen has its
+/// progress there (`GNTTABOP_CONTINUATION_ARG_SHIFT`): a guest of its own accord only looks at fewer grants.
+const OP_BITS: u32 = 12;
 
 /// Arguments: what to do; an array; its length.
 ///
@@ -29,9 +32,13 @@ const LENDS_STEP: u32 = 256;
 /// - `transfer`: `EOPNOTSUPP`.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     let [op, array, count, ..] = arguments;
-    let op = u32::try_from(op).ok().and_then(GrantOp::from_number).ok_or(Errno::ENOSYS)?;
+    let command = u32::try_from(op).map_err(|_| Errno::ENOSYS)?;
     let count = u32::try_from(count).map_err(|_| Errno::EINVAL)?;
     let domain = caller.domain();
+    if command & ((1 << OP_BITS) - 1) == GrantOp::CacheFlush.number() {
+        return cache_flush(caller, array, count, command >> OP_BITS);
+    }
+    let op = GrantOp::from_number(command).ok_or(Errno::ENOSYS)?;
     match op {
         GrantOp::MapGrantRef => {
             each(caller, op, array, count, |op: &mut MapGrantRef| grant::map(&domain, op))
@@ -59,7 +66,6 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
             caller.write(array, &request)?;
             DONE
         }
-        GrantOp::CacheFlush => cache_flush(caller, array, count),
         // What a mapping is replaced by is an entry of a page table of the caller's, and domains have their own here.
         GrantOp::UnmapAndReplace => each(caller, op, array, count, |op: &mut UnmapAndReplace| {
             op.status = GrantStatus::GeneralError.number();
@@ -67,7 +73,8 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         GrantOp::GetStatusFrames if count == 1 => status_frames(caller, array),
         GrantOp::Transfer => Err(Errno::EOPNOTSUPP),
         GrantOp::DumpTable => Err(Errno::ENOSYS),
-        GrantOp::QuerySize
+        GrantOp::CacheFlush
+        | GrantOp::QuerySize
         | GrantOp::SetupTable
         | GrantOp::SetVersion
         | GrantOp::GetVersion
@@ -150,40 +157,48 @@ fn set_up(caller: &Caller<'_>, domain: DomainRef<'_>, request: &SetupTable) -> R
     Ok(status)
 }
 
-/// Cache maintenance on frames that the caller owns or that are lent to it.
-fn cache_flush(caller: &Caller<'_>, array: u64, count: u32) -> Answer {
+/// Cache maintenance on frames that the caller owns or that are lent to it. Of the first, so many steps of the search for who
+/// lends it are done.
+fn cache_flush(caller: &Caller<'_>, array: u64, count: u32, mut steps: u32) -> Answer {
     let array = GuestPtr::<CacheFlush>::new(array);
     for index in 0..count {
         let place = Caller::element(array, index.into())?;
+        let again = |steps: u32| {
+            let command = GrantOp::CacheFlush.number() | steps << OP_BITS;
+            Ok(Reply::Continue([command.into(), place.address(), (count - index).into(), 0, 0]))
+        };
         if index > 0 && caller.should_pause() {
-            let op = GrantOp::CacheFlush.number().into();
-            return Ok(Reply::Continue([op, place.address(), (count - index).into(), 0, 0]));
+            return again(0);
         }
         let request = caller.read(place)?;
         if let Some(flush) = grant::flush_request(&request)? {
-            may_flush(caller, &flush)?;
+            while !may_flush(caller, &flush, steps)? {
+                steps = steps.saturating_add(1);
+                if caller.should_pause() {
+                    return again(steps);
+                }
+            }
             // Cleaning and invalidating at once is what both requests may become.
             let start = Pa(flush.mfn.base().0 + u64::from(flush.offset));
             xenolith_hw::clean_to_memory(start.0, u64::from(flush.length).min(PAGE_SIZE));
         }
+        steps = 0;
     }
     value(0_u64)
 }
 
-fn may_flush(caller: &Caller<'_>, flush: &Flush) -> Result<(), Errno> {
+/// Whether it is known that the caller may flush the frame, after another step of the search. `EPERM`: it may not.
+fn may_flush(caller: &Caller<'_>, flush: &Flush, steps: u32) -> Result<bool, Errno> {
     let owner = caller.hv.frames.owner_of(flush.mfn).map_err(|_| Errno::EINVAL)?;
     if owner == caller.domain().id {
-        return Ok(());
+        return Ok(true);
     }
     let domain = caller.hv.domain(owner).ok_or(Errno::EPERM)?;
-    let mut from = 0;
-    // Bounded by the size of the owner's table.
-    loop {
-        let lent = domain.grants.lock().lends(flush.mfn, caller.domain().id, from, LENDS_STEP);
-        match lent {
-            Lent::Yes => return Ok(()),
-            Lent::No => return Err(Errno::EPERM),
-            Lent::Unknown(next) => from = next,
-        }
+    let from = steps.saturating_mul(LENDS_STEP);
+    let lent = domain.grants.lock().lends(flush.mfn, caller.domain().id, from, LENDS_STEP);
+    match lent {
+        Lent::Yes => Ok(true),
+        Lent::No => Err(Errno::EPERM),
+        Lent::Unknown(_) => Ok(false),
     }
 }

@@ -51,6 +51,8 @@ const HANDLES: u32 = 64;
 const SEARCH: u32 = 64;
 /// Machine frames that are looked at in a step, in the search for RAM that is not mapped.
 const FRAMES_IN_STEP: u32 = 1024;
+/// What it costs to end what the domain served of another.
+const SERVICE: u32 = 16;
 
 impl Domain {
     /// Whether its destruction has begun: it gets no memory, grants, events or mappings any more, and nobody gets any of
@@ -136,7 +138,10 @@ impl Teardown {
                 begin(domain);
                 Some(Phase::Quiesce)
             }
-            Phase::Quiesce => quiesce(domain).then_some(Phase::Events),
+            Phase::Quiesce => quiesce(domain).then_some(Phase::Service(DomId(0))),
+            Phase::Service(from) => {
+                budget.spend(SERVICE).map(|()| domain.end_service(from).map_or(Phase::Events, Phase::Service))
+            }
             Phase::Events => close_events(domain, budget).map(|()| Phase::Grants(0)),
             Phase::Grants(from) => budget.spend(HANDLES).map(|()| {
                 let rest = grant::release_held(&domain, from, HANDLES);
