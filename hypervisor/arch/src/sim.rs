@@ -15,6 +15,7 @@ pub mod guest;
 mod machine;
 mod memory;
 mod power;
+pub mod stay;
 mod system_error;
 mod time;
 

@@ -18,9 +18,12 @@ use crate::caller::{Answer, Arguments, Caller, DONE, Reply, value};
 
 /// Grants looked at in the search for one that lends a frame, before an interrupt is looked for.
 const LENDS_STEP: u32 = 256;
-/// Bits of the operation. Above them a continuation of `cache_flush` has the steps of its search that are done, as Xen has its
-/// progress there (`GNTTABOP_CONTINUATION_ARG_SHIFT`): a guest of its own accord only looks at fewer grants.
+/// Bits of the operation. Above them a continuation has what is done, as Xen has its progress there
+/// (`GNTTABOP_CONTINUATION_ARG_SHIFT`): of `cache_flush` the steps of its search, of `setup_table` those of its list. A guest
+/// of its own accord only looks at fewer grants, or is told of fewer frames.
 const OP_BITS: u32 = 12;
+/// Frames of a list that are told before an interrupt is looked for.
+const LIST_STEP: u32 = 64;
 
 /// Arguments: what to do; an array; its length.
 ///
@@ -38,6 +41,9 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     if command & ((1 << OP_BITS) - 1) == GrantOp::CacheFlush.number() {
         return cache_flush(caller, array, count, command >> OP_BITS);
     }
+    if command & ((1 << OP_BITS) - 1) == GrantOp::SetupTable.number() && count == 1 {
+        return setup_table(caller, array, command >> OP_BITS);
+    }
     let op = GrantOp::from_number(command).ok_or(Errno::ENOSYS)?;
     match op {
         GrantOp::MapGrantRef => {
@@ -51,7 +57,6 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
             op.status = domain.grants.lock().swap(op.a, op.b).number();
         }),
         GrantOp::QuerySize if count == 1 => query_size(caller, array),
-        GrantOp::SetupTable if count == 1 => setup_table(caller, array),
         GrantOp::SetVersion if count == 1 => {
             let mut request: SetVersion = caller.read(array)?;
             let wanted = grant::set_version(request.version);
@@ -134,11 +139,18 @@ fn status_frames(caller: &Caller<'_>, array: u64) -> Answer {
     DONE
 }
 
-/// Makes the table as large as asked for and tells where its frames are mapped: all ones where they are not.
-fn setup_table(caller: &Caller<'_>, array: u64) -> Answer {
+/// Makes the table as large as asked for and tells where its frames are mapped: all ones where they are not. So many steps of
+/// the list are done.
+fn setup_table(caller: &Caller<'_>, array: u64, steps: u32) -> Answer {
     let mut request: SetupTable = caller.read(array)?;
     let status = match domain_of(caller, request.dom) {
-        Ok(domain) => set_up(caller, domain.on(caller.hv), &request)?,
+        Ok(domain) => match set_up(caller, domain.on(caller.hv), &request, steps)? {
+            Setup::Done(status) => status,
+            Setup::Again(steps) => {
+                let command = GrantOp::SetupTable.number() | steps << OP_BITS;
+                return Ok(Reply::Continue([command.into(), array, 1, 0, 0]));
+            }
+        },
         Err(status) => status,
     };
     request.status = status.number();
@@ -146,15 +158,34 @@ fn setup_table(caller: &Caller<'_>, array: u64) -> Answer {
     DONE
 }
 
-fn set_up(caller: &Caller<'_>, domain: DomainRef<'_>, request: &SetupTable) -> Result<GrantStatus, Errno> {
+/// How far a table is set up.
+enum Setup {
+    Done(GrantStatus),
+    /// So many steps of the list are done.
+    Again(u32),
+}
+
+fn set_up(
+    caller: &Caller<'_>,
+    domain: DomainRef<'_>,
+    request: &SetupTable,
+    steps: u32,
+) -> Result<Setup, Errno> {
+    if !caller.grow_grants(&domain, request.nr_frames.into()) {
+        return Ok(Setup::Again(steps));
+    }
     let status = domain.grants.lock().setup(request.nr_frames, || domain.new_grant_frame());
     if status == GrantStatus::Okay {
-        for index in 0..u64::from(request.nr_frames) {
-            let gfn = domain.grants.lock().gfn_of(index).unwrap_or(Gfn(u64::MAX));
-            caller.write_element(request.frame_list, index, &gfn)?;
+        let first = steps.saturating_mul(LIST_STEP);
+        for index in first..request.nr_frames {
+            if index > first && index.is_multiple_of(LIST_STEP) && caller.should_pause() {
+                return Ok(Setup::Again(index / LIST_STEP));
+            }
+            let gfn = domain.grants.lock().gfn_of(index.into()).unwrap_or(Gfn(u64::MAX));
+            caller.write_element(request.frame_list, index.into(), &gfn)?;
         }
     }
-    Ok(status)
+    Ok(Setup::Done(status))
 }
 
 /// Cache maintenance on frames that the caller owns or that are lent to it. Of the first, so many steps of the search for who

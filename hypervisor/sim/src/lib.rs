@@ -74,7 +74,9 @@ impl Played {
     /// Something brings the CPU to EL2.
     fn event(&mut self, hv: &Hypervisor, event: Event) -> Next {
         let Played { cpu, regs, next } = self;
+        sim::stay::begin();
         *next = run::step(hv, cpu, regs, event);
+        sim::stay::look();
         // A guest cannot mask the machine's own system errors: one that is still pending comes first.
         while *next == Next::Guest
             && let Some(error) = sim::take_system_error()

@@ -1,12 +1,14 @@
 //! The console: what is written is kept for the test, what is read is what the test typed.
 
 use super::machine::with;
+use xenolith_hw::steps;
 
 /// Bytes of output that are kept: a test that never looks must not fill the memory.
 const KEPT: usize = 1 << 20;
 
 /// Writes bytes.
 pub fn write_console(bytes: &[u8]) {
+    steps::count(steps::UART_BYTE * bytes.len() as u64);
     with(|machine| {
         let output = &mut machine.console.output;
         output.extend_from_slice(bytes);

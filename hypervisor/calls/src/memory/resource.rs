@@ -90,14 +90,22 @@ fn pages(
     [command, address]: [u64; 2],
 ) -> Answer {
     let first = command >> OP_BITS;
+    let again = |index: u64| {
+        let command = u64::from(MemoryOp::AcquireResource.number()) | index << OP_BITS;
+        Ok(Reply::Continue([command, address, 0, 0, 0]))
+    };
     for index in first..request.nr_frames.into() {
         if index > first && caller.should_pause() {
-            let command = u64::from(MemoryOp::AcquireResource.number()) | index << OP_BITS;
-            return Ok(Reply::Continue([command, address, 0, 0, 0]));
+            return again(index);
         }
         let place = caller.read_element(request.frame_list, index);
         // The sum is below the object's size.
         let page = request.frame.wrapping_add(index);
+        if Resource::from_number(request.kind) == Some(Resource::GrantTable)
+            && !caller.grow_grants(owner, page.saturating_add(1))
+        {
+            return again(index);
+        }
         if let Err(errno) = place.and_then(|gfn| map(caller, owner, request, page, gfn)) {
             return if index == 0 { Err(errno) } else { unwind(caller, request, index, address) };
         }
