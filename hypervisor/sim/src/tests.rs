@@ -33,6 +33,7 @@ mod poll;
 mod power;
 mod promised;
 mod scheduling;
+mod slow_uart;
 mod stay;
 mod storm;
 mod support;

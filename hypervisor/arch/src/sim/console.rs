@@ -16,6 +16,22 @@ pub fn write_console(bytes: &[u8]) {
     });
 }
 
+/// Writes bytes as far as the transmitter takes them; how many.
+pub fn offer_console(bytes: &[u8]) -> usize {
+    let room = with(|machine| {
+        let room = machine.console.room.map_or(bytes.len(), |room| room.min(bytes.len()));
+        machine.console.room = machine.console.room.map(|all| all - room);
+        room
+    });
+    write_console(&bytes[..room]);
+    room
+}
+
+/// Has the transmitter take so many bytes more and then none; `None`: as many as come.
+pub fn give_uart_room(bytes: Option<usize>) {
+    with(|machine| machine.console.room = bytes);
+}
+
 /// Writes bytes; there is no lock that a dead CPU could hold.
 pub fn write_console_unlocked(bytes: &[u8]) {
     write_console(bytes);

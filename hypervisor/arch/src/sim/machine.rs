@@ -45,6 +45,8 @@ pub(super) struct Uart {
     pub output: Vec<u8>,
     /// What was typed and not read.
     pub input: VecDeque<u8>,
+    /// Bytes that the transmitter takes; `None`: all that come.
+    pub room: Option<usize>,
 }
 
 impl Uart {

@@ -29,7 +29,7 @@ fn stay<T>(work: impl FnOnce() -> T) -> (T, u64) {
 }
 
 /// The same, which must not be long.
-fn short<T>(what: &str, work: impl FnOnce() -> T) -> T {
+pub fn short<T>(what: &str, work: impl FnOnce() -> T) -> T {
     let (result, longest) = stay(work);
     assert!(longest < LIMIT, "{what}: {longest} steps without a look");
     result
