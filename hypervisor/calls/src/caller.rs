@@ -62,6 +62,7 @@ impl<'a> Caller<'a> {
 
     /// Whether an interrupt is pending on this CPU, which a long call lets the guest take before it goes on.
     pub fn should_pause(&self) -> bool {
+        self.hv.accounts.look(self.local.id());
         arch::interrupt_waits()
     }
 

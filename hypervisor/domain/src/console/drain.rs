@@ -36,8 +36,8 @@ pub(super) struct Drain {
     shown: AtomicU64,
     /// A CPU is moving bytes.
     busy: AtomicBool,
-    /// Writers wait for the UART: the boot, and the machine's end.
-    at_once: AtomicBool,
+    /// Writers do not wait for the UART, as those of the boot and of the machine's end do.
+    deferred: AtomicBool,
     /// When the UART last took a byte, in ticks.
     progressed: AtomicU64,
     /// Bytes that were given up and not told of.
@@ -50,7 +50,7 @@ impl Drain {
         Drain {
             shown: AtomicU64::new(0),
             busy: AtomicBool::new(false),
-            at_once: AtomicBool::new(true),
+            deferred: AtomicBool::new(false),
             progressed: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             news: AtomicU8::new(0),
@@ -76,12 +76,12 @@ impl Console {
     pub fn defer(&self) {
         // What was written last may be in the FIFO still.
         self.drain.progressed.store(arch::now(), Ordering::Relaxed);
-        self.drain.at_once.store(false, Ordering::SeqCst);
+        self.drain.deferred.store(true, Ordering::SeqCst);
     }
 
     /// Writes all that waits for the UART, and has writers wait from now on: the machine ends.
     pub fn flush(&self) {
-        self.drain.at_once.store(true, Ordering::SeqCst);
+        self.drain.deferred.store(false, Ordering::SeqCst);
         self.drain_all();
     }
 
@@ -104,7 +104,7 @@ impl Console {
     /// Something was written. Called without a lock of the console's.
     pub(super) fn has_written(&self) {
         self.drain.mark(FRESH);
-        if self.drain.at_once.load(Ordering::SeqCst) {
+        if !self.drain.deferred.load(Ordering::SeqCst) {
             self.drain_all();
         } else {
             self.catch_up();

@@ -262,3 +262,35 @@ fn many_domains() {
     let list = Payload::of(&list);
     assert_eq!(short("list", || sysctl(&mut machine, &guest, SysctlOp::GetDomainInfoList, list)), 0);
 }
+
+#[test]
+fn the_memory_of_a_large_domain() {
+    const PAGES: u64 = 3000;
+    let mut machine = Machine::new(2, 1 << 14);
+    let _first = Guest::boot(&mut machine, CONTROL);
+    let driver = Guest::boot(&mut machine, OTHER).domain;
+    let guest = built(&machine, &request(), PAGES);
+    let mut from = Some(Gfn(0));
+    while let Some(next) = from {
+        from = short("set/way", || guest.clean_memory(next));
+    }
+    let mut done = 0;
+    while done < PAGES {
+        let first = Gfn(RAM_BASE.0 + done);
+        done += short("cache_flush", || guest.clean_frames(first, PAGES - done)).expect("it has it");
+    }
+    // What the driver domain has of the guest is taken away.
+    assert_eq!(guest.allow_device_model(&driver), Ok(()));
+    assert_eq!(driver.on(&machine.hv).set_paging_pool(64 << 12, 999), Ok(Progress::Done));
+    for page in 0..1000 {
+        let mapped = driver.on(&machine.hv).map_foreign(&guest, Gfn(RAM_BASE.0 + page), Gfn(0x9_0000 + page));
+        assert_eq!(mapped, Ok(()));
+    }
+    guest.on(&machine.hv).forbid_device_model(driver.id);
+    let mut progress = Some(0);
+    while let Some(from) = progress {
+        progress = short("forbid", || driver.on(&machine.hv).unmap_foreign_of(guest.id, from));
+    }
+    assert!((0..1000).all(|page| driver.lookup(Gfn(0x9_0000 + page)).is_err()));
+    assert_eq!(machine.audit(), Ok(()));
+}
