@@ -17,6 +17,7 @@ pub use aarch64::{clean_to_memory, index_nospec, zero_page};
 pub use sysreg::{dsb, isb, send_event};
 
 mod phase_fair;
+pub mod steps;
 pub use phase_fair::PhaseFair;
 
 #[cfg(not(target_arch = "aarch64"))]

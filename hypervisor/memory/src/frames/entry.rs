@@ -89,6 +89,7 @@ pub(super) struct Entry<'a>(pub &'a AtomicU64);
 
 impl Entry<'_> {
     pub fn state(self) -> FrameState {
+        xenolith_hw::steps::count(1);
         FrameState::decode(self.0.load(Ordering::Acquire))
     }
 

@@ -12,6 +12,7 @@ use xenolith_abi::domctl::VERSION_4_17;
 
 use super::super::together::OneCpu;
 use super::super::*;
+use super::stay::LIMIT;
 use super::support::{CONTROL, OTHER};
 use xenolith_core::types::{Ipa, PAGE_SIZE};
 
@@ -96,7 +97,11 @@ fn call(cpu: &mut OneCpu<'_>, attacker: &Attacker, done: &Done) {
         }
     }
     done.calls.fetch_add(1, Ordering::Relaxed);
-    let Some(result) = cpu.hypercall(attempt.call.number, attempt.call.arguments) else { return };
+    sim::stay::take_longest();
+    let result = cpu.hypercall(attempt.call.number, attempt.call.arguments);
+    let stay = sim::stay::take_longest();
+    assert!(stay < LIMIT, "{attempt:x?} works for {stay} steps without a look for interrupts");
+    let Some(result) = result else { return };
     let is_error = Errno::ALL.iter().any(|errno| errno.to_register() as i64 == result);
     assert!(result >= 0 || is_error, "{attempt:x?} returns {result}");
     if !is_error {
@@ -127,6 +132,8 @@ fn play(cpu: &mut OneCpu<'_>, seed: u64, attackers: &[Attacker], done: &Done) {
             return;
         }
         cpu.take_interrupts();
+        let stay = sim::stay::take_longest();
+        assert!(stay < LIMIT, "{stay} steps without a look for interrupts");
         sim::guest::take();
         sim::advance(random.below(1 << 14));
         let Some((id, _)) = cpu.running() else { continue };
