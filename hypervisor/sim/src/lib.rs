@@ -20,6 +20,8 @@ mod guest_memory;
 mod heap;
 pub mod hostile;
 mod instructions;
+mod mmu;
+mod stage2_spec;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -28,6 +30,7 @@ pub mod toolstack;
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cell::RefCell;
 use core::ops::Range;
 use xenolith_memory::arc::Arc;
 
@@ -49,6 +52,7 @@ use xenolith_memory::frames::{Content, FrameRange, Kind, ZeroAndClean};
 use xenolith_policy::sched::{Policy, Scheduler};
 
 pub use audit::Imbalance;
+pub use stage2_spec::Breach;
 
 /// Where the RAM of a domain begins that is not direct-mapped.
 pub const RAM_BASE: Gfn = Gfn(0x4_0000);
@@ -108,6 +112,8 @@ pub struct Machine {
     /// The hypervisor on it.
     pub hv: Hypervisor,
     cpus: Vec<Played>,
+    /// Frames that domains have by the device tree's word ([`Machine::note_boot_mappings`]).
+    from_start: RefCell<Vec<(DomId, Mfn)>>,
 }
 
 impl Machine {
@@ -148,7 +154,7 @@ impl Machine {
             played.push(Played { cpu, regs: GuestRegs::default(), next: Next::Idle });
         }
         sim::gic::enable(sim::gic::CONSOLE);
-        let mut machine = Machine { hv, cpus: played };
+        let mut machine = Machine { hv, cpus: played, from_start: RefCell::default() };
         for cpu in 0..cpus {
             machine.event(cpu, Event::Start);
         }

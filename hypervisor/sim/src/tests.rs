@@ -33,6 +33,7 @@ mod poll;
 mod power;
 mod promised;
 mod scheduling;
+mod stage2_spec;
 mod storm;
 mod support;
 mod sve;

@@ -22,8 +22,9 @@ const CALLS_OPTION: &str = "STORM_CALLS";
 const SEED_OPTION: &str = "STORM_SEED";
 /// Hypercalls that are made otherwise.
 const CALLS: u64 = 6_000;
-/// Turns of each CPU on one machine.
+/// Turns of each CPU on one machine, and in one round, after which the tables are looked at.
 const TURNS: u64 = 400;
+const ROUND: u64 = 25;
 const CPUS: u16 = 4;
 /// The attackers: the control domain, another domain, and the device model of that one.
 const ATTACKERS: [u16; 3] = [0, 1, DEVICE_MODEL];
@@ -119,10 +120,10 @@ fn access(cpu: &mut OneCpu<'_>, random: &mut Random, done: &Done) {
     cpu.event(instructions::access(address, 4, random.one_in(2)));
 }
 
-/// A CPU's part of one machine.
+/// A CPU's part of one round.
 fn play(cpu: &mut OneCpu<'_>, seed: u64, attackers: &[Attacker], done: &Done) {
     let mut random = Random::new(seed << 8 | u64::from(cpu.number.0));
-    for _ in 0..TURNS {
+    for _ in 0..ROUND {
         if cpu.is_over() {
             return;
         }
@@ -171,12 +172,15 @@ fn storm(seed: u64, done: &Done) {
     }
     machine.settle();
     let attackers: Vec<_> = domains.iter().map(|domain| attacker(&machine, domain, seed)).collect();
-    if let Err(payload) = machine.together(|cpu| play(cpu, seed, &attackers, done)) {
-        // The control domain may end the machine.
-        assert!(payload.is::<sim::Ending>(), "{SEED_OPTION}={seed} was played");
-        return;
+    for round in 0..TURNS / ROUND {
+        if let Err(payload) = machine.together(|cpu| play(cpu, seed << 8 | round, &attackers, done)) {
+            // The control domain may end the machine.
+            assert!(payload.is::<sim::Ending>(), "{SEED_OPTION}={seed} was played");
+            return;
+        }
+        machine.settle();
+        assert_eq!(machine.check_stage2(), Ok(()), "{SEED_OPTION}={seed} was played, round {round}");
     }
-    machine.settle();
     assert_eq!(machine.audit(), Ok(()), "{SEED_OPTION}={seed} was played");
     assert!(ram(&machine, &neighbour) == before, "{SEED_OPTION}={seed}: memory of the neighbour");
 }
