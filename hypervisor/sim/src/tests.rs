@@ -12,9 +12,12 @@ mod control;
 #[cfg(feature = "ioreq")]
 mod coverage;
 mod create;
+mod cuts;
+
 mod destroy;
 mod dying;
 mod events;
+mod failing;
 mod first;
 mod foreign;
 #[cfg(feature = "ioreq")]

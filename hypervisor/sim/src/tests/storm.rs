@@ -13,6 +13,7 @@ use xenolith_abi::domctl::VERSION_4_17;
 use super::super::together::OneCpu;
 use super::super::*;
 use super::support::{CONTROL, OTHER};
+use crate::heap::{Refuse, refusals, refuse};
 use xenolith_core::types::{Ipa, PAGE_SIZE};
 
 /// Set to the hypercalls that are to be made.
@@ -54,6 +55,8 @@ struct Attacker {
 struct Done {
     calls: AtomicU64,
     accesses: AtomicU64,
+    /// Allocations that were refused.
+    refused: AtomicU64,
     /// Of each attacker, the calls that were answered by no error.
     kinds: [Mutex<BTreeSet<(&'static str, u64)>>; ATTACKERS.len()],
 }
@@ -156,8 +159,17 @@ fn play(cpu: &mut OneCpu<'_>, seed: u64, attackers: &[Attacker], done: &Done) {
     }
 }
 
-/// A machine, until all its CPUs have had their turns.
-fn storm(seed: u64, done: &Done) {
+/// A CPU's part of one round on which allocations fail, one after so many that do not.
+fn play_short(cpu: &mut OneCpu<'_>, every: u64, seed: u64, attackers: &[Attacker], done: &Done) {
+    // On the host each thread makes a console for itself.
+    xenolith_domain::console::console();
+    refuse(Refuse::Every(every));
+    play(cpu, seed, attackers, done);
+    done.refused.fetch_add(refusals().1, Ordering::Relaxed);
+}
+
+/// A machine, until all its CPUs have had their turns. On each of them allocations fail, one after `refused` that do not.
+fn storm(seed: u64, refused: Option<u64>, done: &Done) {
     let mut machine = Machine::new(CPUS, 4096);
     let domains = ATTACKERS.map(|id| machine.boot(Plan { id, ..CONTROL }));
     let neighbour = machine.boot(Plan { id: NEIGHBOUR, vcpus: 2, ..OTHER });
@@ -173,7 +185,12 @@ fn storm(seed: u64, done: &Done) {
     machine.settle();
     let attackers: Vec<_> = domains.iter().map(|domain| attacker(&machine, domain, seed)).collect();
     for round in 0..TURNS / ROUND {
-        if let Err(payload) = machine.together(|cpu| play(cpu, seed << 8 | round, &attackers, done)) {
+        let seed_of_round = seed << 8 | round;
+        let part = |cpu: &mut OneCpu<'_>| match refused {
+            Some(every) => play_short(cpu, every, seed_of_round, &attackers, done),
+            None => play(cpu, seed_of_round, &attackers, done),
+        };
+        if let Err(payload) = machine.together(part) {
             // The control domain may end the machine.
             assert!(payload.is::<sim::Ending>(), "{SEED_OPTION}={seed} was played");
             return;
@@ -190,7 +207,7 @@ fn several_cpus_at_once_break_nothing() {
     let done = Done::default();
     let calls = option(CALLS_OPTION, CALLS);
     for seed in option(SEED_OPTION, 0).. {
-        storm(seed, &done);
+        storm(seed, None, &done);
         if done.calls.load(Ordering::Relaxed) >= calls {
             break;
         }
@@ -205,4 +222,20 @@ fn several_cpus_at_once_break_nothing() {
         kinds.into_iter().all(|kinds| kinds > 20),
         "of each domain only {kinds:?} kinds of calls did something"
     );
+}
+
+#[test]
+fn allocations_that_fail_on_any_cpu_break_nothing() {
+    let done = Done::default();
+    let calls = option(CALLS_OPTION, CALLS);
+    for seed in option(SEED_OPTION, 0).. {
+        // From each second allocation to each fifth.
+        storm(seed, Some(1 + seed % 4), &done);
+        if done.calls.load(Ordering::Relaxed) >= calls {
+            break;
+        }
+    }
+    let (calls, refused) = (done.calls.into_inner(), done.refused.into_inner());
+    println!("{calls} calls, {refused} allocations refused");
+    assert!(refused > 10, "only {refused} allocations were refused");
 }
