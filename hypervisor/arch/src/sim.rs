@@ -24,8 +24,8 @@ pub use console::{
     write_console_unlocked,
 };
 pub use cpu::{
-    auxiliary_control, id_registers, interrupt_waits, on_cpu, pause_every, set_vector_granules, this_cpu,
-    vector_granules, wait_for_interrupt,
+    asked, auxiliary_control, id_registers, interrupt_waits, on_cpu, pause_at, pause_every,
+    set_vector_granules, this_cpu, vector_granules, wait_for_interrupt,
 };
 pub use machine::{SharedMachine, plays_hardware, power_on};
 pub use memory::{

@@ -203,6 +203,10 @@ impl Frames {
         if order > MAX_ORDER {
             return None;
         }
+        #[cfg(not(target_os = "none"))]
+        if crate::arena::is_refused() {
+            return None;
+        }
         // The lock goes before the frames are wiped: a block of 1 GiB takes long, and all CPUs allocate under it.
         let first = self.buddy.lock().take(order, &within)?;
         self.hand_out(FrameRange { first, pages: 1 << order }, owner, kind, content);

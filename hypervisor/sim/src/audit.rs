@@ -12,7 +12,7 @@ use xenolith_domain::parts::runstate::RunstateArea;
 use xenolith_memory::frames::{FrameState, Kind};
 use xenolith_memory::p2m::MapKind;
 
-use super::Machine;
+use super::{Breach, Machine};
 
 /// Where the books do not agree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub enum Imbalance {
     Undead(DomId),
     /// A domain has memory or an ioreq server of another one whose device model it may not be: who, whose.
     Forbidden(DomId, DomId),
+    /// The tables are not what the specification of stage 2 says.
+    Stage2(Breach),
 }
 
 impl Machine {
@@ -61,6 +63,7 @@ impl Machine {
         }
         self.check_owners(&domains)?;
         check_servers(&domains)?;
+        self.check_stage2().map_err(Imbalance::Stage2)?;
         let vmids = self.hv.vmids.lock().in_use().into();
         let needed = domains.iter().filter(|domain| domain.memory.lock().p2m.root_pages() > 0).count() as u64;
         if vmids == needed { Ok(()) } else { Err(Imbalance::Vmids(vmids, needed)) }

@@ -20,6 +20,8 @@ mod guest_memory;
 mod heap;
 pub mod hostile;
 mod instructions;
+mod mmu;
+mod stage2_spec;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -28,6 +30,7 @@ pub mod toolstack;
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cell::RefCell;
 use core::ops::Range;
 use xenolith_memory::arc::Arc;
 
@@ -50,6 +53,7 @@ use xenolith_memory::frames::{Content, FrameRange, Kind, ZeroAndClean};
 use xenolith_policy::sched::{Policy, Scheduler};
 
 pub use audit::Imbalance;
+pub use stage2_spec::Breach;
 
 /// Where the RAM of a domain begins that is not direct-mapped.
 pub const RAM_BASE: Gfn = Gfn(0x4_0000);
@@ -76,7 +80,7 @@ impl Played {
     fn event(&mut self, hv: &Hypervisor, event: Event) -> Next {
         let Played { cpu, regs, next } = self;
         sim::stay::begin();
-        *next = run::step(hv, cpu, regs, event);
+        *next = as_hypervisor(|| run::step(hv, cpu, regs, event));
         sim::stay::look();
         // A guest cannot mask the machine's own system errors: one that is still pending comes first.
         while *next == Next::Guest
@@ -91,6 +95,14 @@ impl Played {
         }
         *next
     }
+}
+
+/// Does what the hypervisor does, whose allocations a test may have refused.
+fn as_hypervisor<T>(act: impl FnOnce() -> T) -> T {
+    #[cfg(test)]
+    return heap::inside(act);
+    #[cfg(not(test))]
+    act()
 }
 
 /// A domain to be made.
@@ -111,6 +123,8 @@ pub struct Machine {
     /// The hypervisor on it.
     pub hv: Hypervisor,
     cpus: Vec<Played>,
+    /// Frames that domains have by the device tree's word ([`Machine::note_boot_mappings`]).
+    from_start: RefCell<Vec<(DomId, Mfn)>>,
 }
 
 impl Machine {
@@ -152,7 +166,7 @@ impl Machine {
         }
         sim::gic::enable(sim::gic::CONSOLE);
         console().defer();
-        let mut machine = Machine { hv, cpus: played };
+        let mut machine = Machine { hv, cpus: played, from_start: RefCell::default() };
         for cpu in 0..cpus {
             machine.event(cpu, Event::Start);
         }

@@ -12,9 +12,12 @@ mod control;
 #[cfg(feature = "ioreq")]
 mod coverage;
 mod create;
+mod cuts;
+
 mod destroy;
 mod dying;
 mod events;
+mod failing;
 mod first;
 mod foreign;
 #[cfg(feature = "ioreq")]
@@ -34,6 +37,7 @@ mod power;
 mod promised;
 mod scheduling;
 mod slow_uart;
+mod stage2_spec;
 mod stay;
 mod storm;
 mod support;

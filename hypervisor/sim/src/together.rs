@@ -36,7 +36,7 @@ impl Machine {
     pub fn together(&mut self, play: impl Fn(&mut OneCpu<'_>) + Sync) -> Result<(), Box<dyn Any + Send>> {
         let shared = SharedMachine::take();
         let over = AtomicBool::new(false);
-        let Machine { hv, cpus } = self;
+        let Machine { hv, cpus, .. } = self;
         let ends: Vec<_> = thread::scope(|scope| {
             let threads: Vec<_> = (0..)
                 .map(CpuId)

@@ -20,7 +20,18 @@ pub fn this_cpu() -> CpuId {
 /// Has every `n`th call of [`interrupt_waits`] say yes, so that long work is put off at chosen places; `None` leaves
 /// it to the interrupts that there are.
 pub fn pause_every(n: Option<u32>) {
-    with(|machine| machine.pause = Pause { every: n, asked: 0 });
+    with(|machine| machine.pause = Pause { every: n, at: None, asked: 0 });
+}
+
+/// Has the `n`th call of [`interrupt_waits`] from now on say yes, and no other: long work is put off at one place. With `None`
+/// they are only counted ([`asked`]).
+pub fn pause_at(n: Option<u32>) {
+    with(|machine| machine.pause = Pause { every: None, at: n, asked: 0 });
+}
+
+/// How often [`interrupt_waits`] was called since [`pause_every`] or [`pause_at`] was.
+pub fn asked() -> u32 {
+    with(|machine| machine.pause.asked)
 }
 
 /// Whether an interrupt waits for this CPU to leave EL2, or the test wants it to look like that.
@@ -29,7 +40,9 @@ pub fn interrupt_waits() -> bool {
     with(|machine| {
         let pause = &mut machine.pause;
         pause.asked = pause.asked.wrapping_add(1);
-        pause.every.is_some_and(|n| pause.asked.is_multiple_of(n.max(1))) || machine.anything_pending()
+        pause.every.is_some_and(|n| pause.asked.is_multiple_of(n.max(1)))
+            || pause.at == Some(pause.asked)
+            || machine.anything_pending()
     })
 }
 

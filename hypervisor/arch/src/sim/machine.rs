@@ -34,6 +34,8 @@ pub(super) struct Cpu {
 pub(super) struct Pause {
     /// Every how many calls; `None`: never.
     pub every: Option<u32>,
+    /// At which call, once; `None`: at none.
+    pub at: Option<u32>,
     /// Calls until now.
     pub asked: u32,
 }

@@ -135,7 +135,10 @@ impl Player {
             let attempt = self.attack.next_call();
             let made = panic::catch_unwind(AssertUnwindSafe(|| self.make(&attempt)));
             match made {
-                Ok(Some(())) => {}
+                Ok(Some(())) => {
+                    let tables = self.machine.check_stage2();
+                    assert_eq!(tables, Ok(()), "after {attempt:x?}");
+                }
                 Ok(None) => return number,
                 // The control domain may end the machine.
                 Err(payload) if payload.is::<sim::Ending>() => return number,

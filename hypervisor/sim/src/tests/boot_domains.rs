@@ -76,6 +76,7 @@ fn booted_from(kernel: &[u8], nodes: impl FnOnce(&Machine) -> Vec<DeviceTreeNode
         let domain = ready.start(&machine.hv);
         domain.offer_console();
     }
+    machine.note_boot_mappings();
     machine.settle();
     let cpu = machine.cpu_of(&first, 0).unwrap();
     (machine, Guest { domain: first, cpu })

@@ -244,6 +244,7 @@ fn connect(first: Vec<DeviceTreeNode>, of_one: Vec<DeviceTreeNode>, left: u64) -
         frames.alloc(0, DomId::XEN, Kind::Hypervisor, Content::Any).unwrap();
     }
     common.connect(&machine.hv, &platform, &mut ready);
+    machine.note_boot_mappings();
     // What ended is gone once nobody refers to it.
     machine.hv.reap();
     let is_there = machine.hv.domain(DomId(1)).is_some();

@@ -239,9 +239,9 @@ fn what_it_has_mapped_of_others_goes_back() {
     // Over its own RAM, which then is nowhere.
     mapper.on(&machine.hv).map_foreign(&owner, page(0), page(2)).unwrap();
     mapper.on(&machine.hv).map_shared_info(page(3)).unwrap();
-    {
-        let mut memory = mapper.memory.lock();
-        memory.p2m.map(Gfn(HOLE + 100), Mfn(0x900), 4, MapKind::Device).unwrap();
+    // And a device of the control domain.
+    for (domain, at) in [(&first.domain, Gfn(0x900)), (&mapper, Gfn(HOLE + 100))] {
+        domain.memory.lock().p2m.map(at, Mfn(0x900), 4, MapKind::StrictDevice).unwrap();
     }
     assert_eq!(machine.audit(), Ok(()));
     let free = machine.hv.frames.free_frames();

@@ -11,7 +11,7 @@ use super::super::*;
 use super::support::*;
 
 /// The second domain grants its page 20 to the first; reference 5.
-fn granted(machine: &mut Machine, second: &Guest, flags: u16) -> u64 {
+pub(super) fn granted(machine: &mut Machine, second: &Guest, flags: u16) -> u64 {
     let table = second.page(machine, 10);
     let mut add = AddToPhysmap { domid: SELF, space: 1, gpfn: Gfn(table >> 12), ..AddToPhysmap::default() };
     assert_eq!(second.call(machine, Hypercall::MemoryOp, 7, &mut add), 0);
@@ -21,7 +21,7 @@ fn granted(machine: &mut Machine, second: &Guest, flags: u16) -> u64 {
     table + 5 * 8
 }
 
-fn map(machine: &mut Machine, first: &Guest, at: u64, flags: u32) -> MapGrantRef {
+pub(super) fn map(machine: &mut Machine, first: &Guest, at: u64, flags: u32) -> MapGrantRef {
     // The fields for the answer hold junk, as Linux leaves it.
     let mut op = MapGrantRef {
         host_addr: at,

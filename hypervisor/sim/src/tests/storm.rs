@@ -18,6 +18,7 @@ use super::super::together::OneCpu;
 use super::super::*;
 use super::stay::LIMIT;
 use super::support::{CONTROL, OTHER};
+use crate::heap::{Refuse, refusals, refuse};
 use xenolith_core::types::{Ipa, PAGE_SIZE};
 
 /// Set to the hypercalls that are to be made. Of accesses, and of calls that reach into another domain, there are at least a
@@ -28,8 +29,9 @@ const CALLS_OPTION: &str = "STORM_CALLS";
 const SEED_OPTION: &str = "STORM_SEED";
 /// Hypercalls that are made otherwise.
 const CALLS: u64 = 6_000;
-/// Turns of each CPU on one machine.
+/// Turns of each CPU on one machine, and in one round, after which the tables are looked at.
 const TURNS: u64 = 400;
+const ROUND: u64 = 25;
 const CPUS: u16 = 4;
 /// The attackers: the control domain, another domain, and the device model of that one.
 const ATTACKERS: [u16; 3] = [0, 1, DEVICE_MODEL];
@@ -64,6 +66,8 @@ struct Done {
     devices: AtomicU64,
     /// Of the control domain and of the device model: calls of `dm_op` and `domctl`, and those that map memory of others.
     reaching: AtomicU64,
+    /// Allocations that were refused.
+    refused: AtomicU64,
     /// Of each attacker, the calls that were answered by no error.
     kinds: [Mutex<BTreeSet<(&'static str, u64)>>; ATTACKERS.len()],
 }
@@ -173,10 +177,10 @@ fn access(cpu: &mut OneCpu<'_>, random: &mut Random, done: &Done) {
     cpu.event(instructions::access(address, 4, random.one_in(2)));
 }
 
-/// A CPU's part of one machine.
+/// A CPU's part of one round.
 fn play(cpu: &mut OneCpu<'_>, seed: u64, attackers: &[Attacker], done: &Done) {
     let mut random = Random::new(seed << 8 | u64::from(cpu.number.0));
-    for _ in 0..TURNS {
+    for _ in 0..ROUND {
         if cpu.is_over() {
             return;
         }
@@ -212,8 +216,17 @@ fn play(cpu: &mut OneCpu<'_>, seed: u64, attackers: &[Attacker], done: &Done) {
     }
 }
 
-/// A machine, until all its CPUs have had their turns.
-fn storm(seed: u64, done: &Done) {
+/// A CPU's part of one round on which allocations fail, one after so many that do not.
+fn play_short(cpu: &mut OneCpu<'_>, every: u64, seed: u64, attackers: &[Attacker], done: &Done) {
+    // On the host each thread makes a console for itself.
+    xenolith_domain::console::console();
+    refuse(Refuse::Every(every));
+    play(cpu, seed, attackers, done);
+    done.refused.fetch_add(refusals().1, Ordering::Relaxed);
+}
+
+/// A machine, until all its CPUs have had their turns. On each of them allocations fail, one after `refused` that do not.
+fn storm(seed: u64, refused: Option<u64>, done: &Done) {
     let mut machine = Machine::new(CPUS, 4096);
     let domains = ATTACKERS.map(|id| machine.boot(Plan { id, ..CONTROL }));
     let neighbour = machine.boot(Plan { id: NEIGHBOUR, vcpus: 2, ..OTHER });
@@ -229,12 +242,20 @@ fn storm(seed: u64, done: &Done) {
     }
     machine.settle();
     let attackers: Vec<_> = domains.iter().map(|domain| attacker(&machine, domain, seed)).collect();
-    if let Err(payload) = machine.together(|cpu| play(cpu, seed, &attackers, done)) {
-        // The control domain may end the machine.
-        assert!(payload.is::<sim::Ending>(), "{SEED_OPTION}={seed} was played");
-        return;
+    for round in 0..TURNS / ROUND {
+        let seed_of_round = seed << 8 | round;
+        let part = |cpu: &mut OneCpu<'_>| match refused {
+            Some(every) => play_short(cpu, every, seed_of_round, &attackers, done),
+            None => play(cpu, seed_of_round, &attackers, done),
+        };
+        if let Err(payload) = machine.together(part) {
+            // The control domain may end the machine.
+            assert!(payload.is::<sim::Ending>(), "{SEED_OPTION}={seed} was played");
+            return;
+        }
+        machine.settle();
+        assert_eq!(machine.check_stage2(), Ok(()), "{SEED_OPTION}={seed} was played, round {round}");
     }
-    machine.settle();
     assert_eq!(machine.audit(), Ok(()), "{SEED_OPTION}={seed} was played");
     assert!(ram(&machine, &neighbour) == before, "{SEED_OPTION}={seed}: memory of the neighbour");
     done.machines.fetch_add(1, Ordering::Relaxed);
@@ -245,7 +266,7 @@ fn several_cpus_at_once_break_nothing() {
     let done = Done::default();
     let calls = option(CALLS_OPTION, CALLS);
     for seed in option(SEED_OPTION, 0).. {
-        storm(seed, &done);
+        storm(seed, None, &done);
         if done.has_reached(calls) {
             break;
         }
@@ -256,4 +277,20 @@ fn several_cpus_at_once_break_nothing() {
         kinds.into_iter().all(|kinds| kinds > 20),
         "of each domain only {kinds:?} kinds of calls did something"
     );
+}
+
+#[test]
+fn allocations_that_fail_on_any_cpu_break_nothing() {
+    let done = Done::default();
+    let calls = option(CALLS_OPTION, CALLS);
+    for seed in option(SEED_OPTION, 0).. {
+        // From each second allocation to each fifth.
+        storm(seed, Some(1 + seed % 4), &done);
+        if done.calls.load(Ordering::Relaxed) >= calls {
+            break;
+        }
+    }
+    let (calls, refused) = (done.calls.into_inner(), done.refused.into_inner());
+    println!("{calls} calls, {refused} allocations refused");
+    assert!(refused > 10, "only {refused} allocations were refused");
 }
