@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence};
 
 use arrayvec::ArrayVec;
 
+use crate::arch::kick_cpu;
 use xenolith_arch as arch;
 
 use super::{Console, RING};
@@ -115,7 +116,7 @@ impl Console {
     fn catch_up(&self) {
         if self.give_slice() && !self.drain.mark(BEHIND) {
             // This CPU leaves EL2 and comes back, and then chooses.
-            arch::gic::kick(arch::this_cpu());
+            kick_cpu(arch::this_cpu());
         }
     }
 
