@@ -155,3 +155,67 @@ fn without_a_word_about_limits_a_domain_is_promised_what_the_defaults_allow() {
     assert_eq!(machine.hv.frames.promised_frames() - before, records + 64);
     assert_eq!(domain.grants.lock().size(), (0, 64));
 }
+
+/// A device model that makes all that it may for a guest: what it needs is taken whole with the first server, which is made or
+/// refused, and no range after that asks for memory.
+#[cfg(feature = "ioreq")]
+#[test]
+fn a_guest_s_servers_have_room_for_their_ranges_before_they_are_made() {
+    use xenolith_policy::ioreq::{RANGES_PER_SERVER, SERVERS};
+
+    let (machine, control, guest) = Guest::two();
+    let (owner, domain) = (&control.domain, &guest.domain);
+    let create = || domain.on(&machine.hv).create_server(owner);
+    // Just enough for one allocation more each time.
+    let (mut bytes, mut refused) = (0, 0);
+    let first = loop {
+        match crate::heap::with_heap(bytes, create) {
+            (Ok(server), _) => break server,
+            (Err(errno), Some(needed)) => {
+                assert_eq!((errno, machine.audit()), (Errno::ENOMEM, Ok(())), "{bytes} bytes");
+                (bytes, refused) = (needed, refused + 1);
+            }
+            (Err(errno), None) => panic!("{errno:?} though there was heap enough"),
+        }
+    };
+    assert!(refused > 1, "only {refused} allocations");
+    let mut servers = vec![first];
+    servers.extend((1..SERVERS).map(|_| create().expect("memory for a server")));
+    assert_eq!(create(), Err(Errno::ENOSPC));
+
+    // All ranges of all servers, of which no two neighbours are one server's; a window of the interrupt controller lies between.
+    let range = |number: u64| {
+        let first = DISTRIBUTOR - 0x2_0000 + number * 0x40;
+        (first, first + 0x1f)
+    };
+    let all = SERVERS as u64 * u64::from(RANGES_PER_SERVER);
+    for _ in 0..2 {
+        let claim = || {
+            for number in 0..all {
+                let (server, (first, last)) = (servers[number as usize % SERVERS], range(number));
+                assert_eq!(domain.map_range(server, owner.id, first, last), Ok(()), "range {number}");
+            }
+            let (_, end) = range(all);
+            for &server in &servers {
+                let more = domain.map_range(server, owner.id, end + 2, end + 3);
+                assert_eq!(more, Err(Errno::ENOMEM), "a limit is a limit");
+            }
+            // Over everybody else's.
+            let over = domain.map_range(first, owner.id, 0, end);
+            assert!(matches!(over, Err(Errno::EEXIST | Errno::ENOMEM)));
+            for number in 0..all {
+                let (server, (first, last)) = (servers[number as usize % SERVERS], range(number));
+                assert_eq!(domain.unmap_range(server, owner.id, first, last), Ok(()), "range {number}");
+            }
+        };
+        let ((), lacked) = crate::heap::with_heap(0, claim);
+        assert_eq!(lacked, None, "a range asked for memory");
+    }
+    for server in servers {
+        assert_eq!(domain.on(&machine.hv).destroy_server(server, Some(owner.id)), Ok(()));
+    }
+    // The room is there for the next one.
+    let again = create().expect("memory for a server");
+    let (result, lacked) = crate::heap::with_heap(0, || domain.map_range(again, owner.id, 0x100, 0x1ff));
+    assert_eq!((result, lacked, machine.audit()), (Ok(()), None, Ok(())));
+}
