@@ -14,20 +14,23 @@ mod idregs;
 mod mmio;
 pub mod mmu;
 pub mod power;
+mod regime;
 mod stage2;
 pub mod sve;
 mod system_error;
 pub mod timer;
+mod tlb;
 pub mod uart;
 
 pub use cache::sync_instructions;
 pub use cpu::this_cpu;
 pub use idregs::{auxiliary_control, read as id_registers};
 pub use power::{halt, power_off, reset};
-pub use stage2::{HardwareTlb, Stage2, activate_stage2, deactivate_stage2, translate, trap_wait_for_event};
+pub use stage2::{deactivate_stage2, translate, trap_wait_for_event};
 pub use sve::vector_granules;
 pub use system_error::{pend_system_error, system_error_waits, take_system_error};
 pub use timer::{frequency, now, set_timer};
+pub use tlb::HardwareTlb;
 pub use uart::{read_console, write_console, write_console_unlocked};
 
 /// Whether an interrupt waits for this CPU to leave EL2.

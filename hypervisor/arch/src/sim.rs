@@ -10,6 +10,7 @@
 mod console;
 pub mod context;
 mod cpu;
+pub mod errata;
 pub mod gic;
 pub mod guest;
 mod machine;
@@ -25,8 +26,8 @@ pub use cpu::{
 };
 pub use machine::{SharedMachine, plays_hardware, power_on};
 pub use memory::{
-    Flushes, HardwareTlb, Stage2, activate_stage2, deactivate_stage2, flushes, map_again, sync_instructions,
-    translate, trap_wait_for_event, unmap,
+    Flushes, HardwareTlb, deactivate_stage2, flushes, map_again, sync_instructions, translate,
+    trap_wait_for_event, unmap,
 };
 pub use power::{Ending, halt, power_off, reset};
 pub use system_error::{

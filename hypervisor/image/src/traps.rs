@@ -32,6 +32,9 @@ fn log_erratum(erratum: &Erratum) {
     let Erratum { cpu, number, .. } = erratum;
     match erratum.remedy {
         Remedy::RepeatTlbi => log::info!("{cpu}, erratum {number}: TLBs are invalidated twice"),
+        Remedy::HoldWalks => {
+            log::info!("{cpu}, erratum {number}: walks of stage 1 are held while vCPUs are switched")
+        }
         Remedy::Warning(effect) => log::warn!("{cpu}, erratum {number} is not worked around: {effect}"),
     }
 }

@@ -14,6 +14,7 @@ mod coverage;
 mod create;
 mod destroy;
 mod dying;
+mod errata;
 mod events;
 mod first;
 mod foreign;

@@ -1,5 +1,6 @@
 //! What a machine consists of, below the functions that drive it.
 
+pub(super) mod defects;
 pub(super) mod interrupts;
 pub(super) mod registers;
 
@@ -10,8 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use xenolith_core::types::CpuId;
 
 use interrupts::{Distributor, Interface};
-use registers::{Registers, Stage2};
+use registers::Registers;
+use xenolith_host::errata::Needs;
+use xenolith_isa::stage2::Stage2;
 use xenolith_isa::system_error::SystemError;
+
+use defects::{Defects, Harm};
 
 /// One CPU.
 #[derive(Default)]
@@ -20,6 +25,8 @@ pub(super) struct Cpu {
     pub registers: Registers,
     /// The stage 2 under which a guest would run.
     pub stage2: Option<Stage2>,
+    /// The VMID of the last one that it had.
+    pub vmid: u16,
     /// EL2's own timer.
     pub timer: Option<u64>,
     /// Its part of the interrupt controller.
@@ -74,6 +81,10 @@ pub(super) struct Machine {
     pub(super) flushes: Flushes,
     pub(super) console: Uart,
     pub(super) vector_granules: u8,
+    /// What is wrong with its CPUs, what is done about it, and what has come of it.
+    pub(super) defects: Defects,
+    pub(super) needs: Needs,
+    pub(super) harm: Harm,
 }
 
 thread_local! {
