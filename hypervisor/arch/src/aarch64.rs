@@ -3,6 +3,7 @@
 //! One idea a file: what EL2 can reach (`mmu`), what a vCPU's registers are (`context`), and the devices that the hypervisor
 //! drives itself (`gic`, `timer`, `uart`). Interrupts are masked whenever EL2 runs, and EL2 maps all of RAM at its own address.
 
+pub mod branch_prediction;
 mod cache;
 pub mod context;
 pub mod controls;
@@ -22,6 +23,7 @@ pub mod timer;
 mod tlb;
 pub mod uart;
 
+pub use branch_prediction::mitigations;
 pub use cache::sync_instructions;
 pub use cpu::this_cpu;
 pub use idregs::{auxiliary_control, read as id_registers};

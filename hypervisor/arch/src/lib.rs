@@ -61,6 +61,7 @@ fn scale(count: u64, from: u64, to: u64) -> u64 {
 mod interface {
     use xenolith_core::types::{CpuId, Gva, Intid, Ipa, Pa};
     use xenolith_isa::exception::{El1State, Taken};
+    use xenolith_isa::psci::Mitigations;
     use xenolith_isa::regs::{El1Registers, Pstate};
     use xenolith_isa::stage2::{Stage2, Stage2Descriptor};
     use xenolith_isa::sysreg::IdRegisters;
@@ -81,6 +82,7 @@ mod interface {
     const INTERRUPT_WAITS: fn() -> bool = machine::interrupt_waits;
     const ID_REGISTERS: fn() -> IdRegisters = machine::id_registers;
     const AUXILIARY_CONTROL: fn() -> u64 = machine::auxiliary_control;
+    const MITIGATIONS: fn() -> Mitigations = machine::mitigations;
 
     // The end of the machine.
     const POWER_OFF: fn() -> ! = machine::power_off;

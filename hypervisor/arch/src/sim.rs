@@ -21,8 +21,8 @@ mod time;
 
 pub use console::{console_output, read_console, type_on_console, write_console, write_console_unlocked};
 pub use cpu::{
-    auxiliary_control, id_registers, interrupt_waits, on_cpu, pause_every, set_vector_granules, this_cpu,
-    vector_granules, wait_for_interrupt,
+    auxiliary_control, id_registers, interrupt_waits, mitigations, on_cpu, pause_every, predict_branches,
+    set_vector_granules, this_cpu, vector_granules, wait_for_interrupt,
 };
 pub use machine::{SharedMachine, plays_hardware, power_on};
 pub use memory::{

@@ -13,6 +13,7 @@ use xenolith_core::types::CpuId;
 use interrupts::{Distributor, Interface};
 use registers::Registers;
 use xenolith_host::errata::Needs;
+use xenolith_isa::psci::Mitigations;
 use xenolith_isa::stage2::Stage2;
 use xenolith_isa::system_error::SystemError;
 
@@ -85,6 +86,7 @@ pub(super) struct Machine {
     pub(super) defects: Defects,
     pub(super) needs: Needs,
     pub(super) harm: Harm,
+    pub(super) mitigations: Mitigations,
 }
 
 thread_local! {

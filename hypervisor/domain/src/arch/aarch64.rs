@@ -16,7 +16,7 @@ use xenolith_abi::domctl::{ArchDomainInfo, GicVersion};
 use xenolith_core::sync::Mutex;
 use xenolith_core::types::{Intid, VcpuId};
 use xenolith_isa::physical_timer::PhysicalTimer;
-use xenolith_isa::psci::{self, Mitigations};
+use xenolith_isa::psci;
 use xenolith_isa::stage2::Stage2;
 use xenolith_isa::sysreg::FilteredIds;
 use xenolith_isa::vgic::Vgic;
@@ -54,8 +54,6 @@ pub struct Lines {
 /// What the hypervisor knows of the machine's CPUs.
 #[derive(Debug)]
 pub struct HypervisorArch {
-    /// What the machine does against speculation, as guests are told when they ask.
-    pub mitigations: Mitigations,
     /// ACTLR_EL1 of the machine, which guests may read.
     pub actlr: u64,
 }
@@ -63,7 +61,7 @@ pub struct HypervisorArch {
 impl HypervisorArch {
     /// Reads it on the calling CPU.
     pub fn of_machine() -> Self {
-        HypervisorArch { mitigations: Mitigations::default(), actlr: xenolith_arch::auxiliary_control() }
+        HypervisorArch { actlr: xenolith_arch::auxiliary_control() }
     }
 }
 
