@@ -4,7 +4,6 @@
 //! drives itself (`gic`, `timer`, `uart`). Interrupts are masked whenever EL2 runs, and EL2 maps all of RAM at its own address.
 
 pub mod branch_prediction;
-mod cache;
 pub mod context;
 pub mod controls;
 pub mod cpu;
@@ -24,7 +23,6 @@ mod tlb;
 pub mod uart;
 
 pub use branch_prediction::mitigations;
-pub use cache::sync_instructions;
 pub use cpu::this_cpu;
 pub use idregs::{auxiliary_control, read as id_registers};
 pub use power::{halt, power_off, reset};
@@ -34,6 +32,8 @@ pub use system_error::{pend_system_error, system_error_waits, take_system_error}
 pub use timer::{frequency, now, set_timer};
 pub use tlb::HardwareTlb;
 pub use uart::{read_console, write_console, write_console_unlocked};
+
+pub use xenolith_hw::sync_instructions;
 
 /// Whether an interrupt waits for this CPU to leave EL2.
 pub fn interrupt_waits() -> bool {

@@ -26,8 +26,8 @@ pub use cpu::{
 };
 pub use machine::{SharedMachine, plays_hardware, power_on};
 pub use memory::{
-    Flushes, HardwareTlb, deactivate_stage2, flushes, map_again, sync_instructions, translate,
-    trap_wait_for_event, unmap,
+    Flushes, HardwareTlb, Wipe, deactivate_stage2, flushes, instruction_syncs, map_again, sync_instructions,
+    translate, trap_wait_for_event, unmap,
 };
 pub use power::{Ending, halt, power_off, reset};
 pub use system_error::{

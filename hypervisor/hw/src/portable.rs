@@ -11,6 +11,10 @@ pub fn index_nospec(index: usize, len: usize) -> usize {
 /// Writes a range back to memory. Where caches are coherent for every observer, nothing is to be done.
 pub fn clean_to_memory(_start: u64, _bytes: u64) {}
 
+/// Makes instructions written to memory visible to all CPUs' fetches. A program of an operating system runs none that it
+/// has written.
+pub fn sync_instructions() {}
+
 /// Fills the page at the address `start` with zeroes.
 ///
 /// # Safety

@@ -80,6 +80,8 @@ pub(super) struct Machine {
     /// The pages that the guest's own tables do not map.
     pub(super) unmapped: BTreeSet<u64>,
     pub(super) flushes: Flushes,
+    /// How often instruction caches were invalidated.
+    pub(super) instruction_syncs: u64,
     pub(super) console: Uart,
     pub(super) vector_granules: u8,
     /// What is wrong with its CPUs, what is done about it, and what has come of it.

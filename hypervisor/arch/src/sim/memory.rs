@@ -4,7 +4,9 @@
 use xenolith_core::types::{Gva, Ipa, PAGE_SHIFT};
 use xenolith_isa::regime::{hold, release};
 use xenolith_isa::stage2::Stage2Descriptor;
+use xenolith_memory::frames::{Scrub, ZeroAndClean};
 use xenolith_memory::p2m::{AddressSpace, Depth, Tlb};
+use xenolith_memory::page::Page;
 
 use super::machine::{Machine, with};
 
@@ -37,8 +39,28 @@ pub fn map_again() {
     with(|machine| machine.unmapped.clear());
 }
 
-/// Makes instructions written to memory visible to fetches, of which there are none here.
-pub fn sync_instructions() {}
+/// Makes instructions written to memory visible to fetches, of which there are none here. It is counted.
+pub fn sync_instructions() {
+    with(|machine| machine.instruction_syncs += 1);
+}
+
+/// How often all CPUs have dropped their instructions since the machine was switched on.
+pub fn instruction_syncs() -> u64 {
+    with(|machine| machine.instruction_syncs)
+}
+
+/// Wipes frames as the hardware's hypervisor does, with the model's instruction caches.
+pub struct Wipe;
+
+impl Scrub for Wipe {
+    fn scrub(&self, page: Page) {
+        ZeroAndClean.scrub(page);
+    }
+
+    fn forget_instructions(&self) {
+        sync_instructions();
+    }
+}
 
 /// What the TLBs were told since the machine was switched on.
 pub fn flushes() -> Flushes {
