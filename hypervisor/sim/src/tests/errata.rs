@@ -1,4 +1,5 @@
-//! CPUs with errata: what the hypervisor does about each row of the table keeps one domain from another.
+//! CPUs with errata: what the hypervisor does about each row of the table keeps one domain from another. And what guests are
+//! told of branch prediction.
 
 use super::super::*;
 use super::destroy::destroy;
@@ -6,7 +7,9 @@ use super::support::*;
 use sim::context::Registers;
 use sim::errata::{Defects, Harm, come_up, harm};
 use xenolith_host::errata::{self, ERRATA, Remedy};
+use xenolith_isa::psci::ARCH_WORKAROUNDS;
 use xenolith_isa::regime::STAGE1_ON;
+use xenolith_isa::sysreg::ids::samples;
 
 const SPECULATIVE_AT: Defects = Defects { speculative_at: true, early_tlbi: false };
 const EARLY_TLBI: Defects = Defects { speculative_at: false, early_tlbi: true };
@@ -116,4 +119,27 @@ fn each_row_that_is_worked_around_is_tried() {
         };
         assert!(ROWS.iter().any(tries), "no row tries {erratum:?}");
     }
+}
+
+#[test]
+fn guests_are_told_what_is_done_about_branch_prediction() {
+    const ARCH_FEATURES: u64 = 0x8000_0001;
+    const NOT_SUPPORTED: u64 = u64::MAX;
+    let (mut machine, guest) = Guest::alone();
+    let mut told = |midr, answers: [i32; 3]| {
+        let place = |function| ARCH_WORKAROUNDS.iter().position(|&one| one == function).unwrap();
+        sim::predict_branches(midr, &samples::CORTEX_A57, |function| answers[place(function)]);
+        ARCH_WORKAROUNDS.map(|function| {
+            machine
+                .firmware(guest.cpu, [ARCH_FEATURES, function.into(), 0, 0])
+                .expect("it is answered at once")
+        })
+    };
+    const A57: u64 = 0x411f_d070;
+    assert_eq!(told(A57, [-1, -1, -1]), [NOT_SUPPORTED; 3]);
+    assert_eq!(told(A57, [0, 1, -1]), [0, 1, 0]);
+    assert_eq!(told(SOUND, [-1, -1, -1]), [1, NOT_SUPPORTED, 1]);
+    let before = *machine.regs(guest.cpu);
+    machine.firmware(guest.cpu, [ARCH_WORKAROUNDS[0].into(), 5, 6, 7]);
+    assert_eq!(machine.regs(guest.cpu).x[4..], before.x[4..], "the exit is the workaround");
 }
