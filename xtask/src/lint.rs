@@ -1,4 +1,4 @@
-//! `cargo xtask lint`: the layers, the pictures, the claims, what must compile anywhere, clippy, and the documentation.
+//! `cargo xtask lint`: the layers, the pictures, the claims, the indices, what must compile anywhere, clippy, and the documentation.
 //!
 //! A step that fails does not stop the next, so that one run tells all that is wrong.
 
@@ -8,6 +8,7 @@ use testbed::process::{open_step, pass_through, step};
 use testbed::toolchain::{Cross, Target, cargo};
 
 use crate::claims;
+use crate::indices;
 use crate::layers::{self, workspace};
 use crate::pictures;
 
@@ -28,6 +29,8 @@ enum Lint {
     Pictures,
     /// The claims of docs/threat-model.md: each names a test that there is
     Claims,
+    /// The elements that guests' numbers lead to, against hypervisor/indices.toml
+    Indices,
     /// The packages without an architecture, compiled for others than ours
     Neutral,
     /// Clippy for the host
@@ -74,6 +77,7 @@ impl Lint {
             Lint::Layers => layers(),
             Lint::Pictures => step("Check the pictures", pictures::check),
             Lint::Claims => step("Check the claims", || claims::check(&Lint::names())),
+            Lint::Indices => step("Check the indices", indices::check),
             Lint::Neutral => neutral(),
             Lint::Host => host(),
             Lint::BareMetal => bare_metal(),

@@ -5,6 +5,7 @@ mod build;
 mod claims;
 mod dist;
 mod fuzz;
+mod indices;
 mod layers;
 mod lint;
 mod pictures;

@@ -61,14 +61,15 @@ fn scale(count: u64, from: u64, to: u64) -> u64 {
 mod interface {
     use xenolith_core::types::{CpuId, Gva, Intid, Ipa, Pa};
     use xenolith_isa::exception::{El1State, Taken};
+    use xenolith_isa::psci::Mitigations;
     use xenolith_isa::regs::{El1Registers, Pstate};
-    use xenolith_isa::stage2::Stage2Descriptor;
+    use xenolith_isa::stage2::{Stage2, Stage2Descriptor};
     use xenolith_isa::sysreg::IdRegisters;
     use xenolith_isa::system_error::SystemError;
     use xenolith_isa::vgic::{Fill, ListRegister};
     use xenolith_memory::p2m::Tlb;
 
-    use super::machine::{self, HardwareTlb, Stage2, context, context::Context, gic};
+    use super::machine::{self, HardwareTlb, context, context::Context, gic};
 
     // Time: a counter that all CPUs read alike, and a timer of the calling CPU for EL2's own use.
     const NOW: fn() -> u64 = machine::now;
@@ -81,6 +82,7 @@ mod interface {
     const INTERRUPT_WAITS: fn() -> bool = machine::interrupt_waits;
     const ID_REGISTERS: fn() -> IdRegisters = machine::id_registers;
     const AUXILIARY_CONTROL: fn() -> u64 = machine::auxiliary_control;
+    const MITIGATIONS: fn() -> Mitigations = machine::mitigations;
 
     // The end of the machine.
     const POWER_OFF: fn() -> ! = machine::power_off;
@@ -88,7 +90,6 @@ mod interface {
     const HALT: fn() -> ! = machine::halt;
 
     // Memory.
-    const ACTIVATE_STAGE2: fn(Stage2) = machine::activate_stage2;
     const DEACTIVATE_STAGE2: fn() = machine::deactivate_stage2;
     const TRAP_WAIT_FOR_EVENT: fn(bool) = machine::trap_wait_for_event;
     const TLB: &dyn Tlb<Format = Stage2Descriptor> = &HardwareTlb;
@@ -102,7 +103,7 @@ mod interface {
     const BEGIN_SVE: fn(&mut Context) -> bool = Context::begin_sve;
     const SET_COUNTER_OFFSET: fn(&mut Context, u64) = Context::set_counter_offset;
     const SAVE: fn(&mut Context) = Context::save;
-    const LOAD: fn(&Context) = Context::load;
+    const LOAD: fn(&Context, Stage2) = Context::load;
     const EL1_REGISTERS: fn(&Context) -> El1Registers = Context::el1;
     const SET_EL1_REGISTERS: fn(&mut Context, &El1Registers) = Context::set_el1;
     const TIMER_DEADLINE: fn(&Context) -> Option<u64> = Context::timer_deadline;

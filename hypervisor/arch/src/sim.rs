@@ -10,6 +10,7 @@
 mod console;
 pub mod context;
 mod cpu;
+pub mod errata;
 pub mod gic;
 pub mod guest;
 mod machine;
@@ -24,12 +25,12 @@ pub use console::{
     write_console_unlocked,
 };
 pub use cpu::{
-    asked, auxiliary_control, id_registers, interrupt_waits, on_cpu, pause_at, pause_every,
-    set_vector_granules, this_cpu, vector_granules, wait_for_interrupt,
+    asked, auxiliary_control, id_registers, interrupt_waits, mitigations, on_cpu, pause_at, pause_every,
+    predict_branches, set_vector_granules, this_cpu, vector_granules, wait_for_interrupt,
 };
 pub use machine::{SharedMachine, plays_hardware, power_on};
 pub use memory::{
-    Flushes, HardwareTlb, Stage2, activate_stage2, deactivate_stage2, flushes, map_again, sync_instructions,
+    Flushes, HardwareTlb, Wipe, deactivate_stage2, flushes, instruction_syncs, map_again, sync_instructions,
     translate, trap_wait_for_event, unmap,
 };
 pub use power::{Ending, halt, power_off, reset};

@@ -18,6 +18,7 @@ pub use physical_timer::due as timer_due;
 pub use system_error::{settle_system_errors, system_error, take_stray_errors};
 
 use xenolith_arch as arch;
+use xenolith_arch::context::Context;
 use xenolith_domain::cpu::Local;
 use xenolith_domain::domain::{Domain, DomainRef};
 use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
@@ -50,10 +51,10 @@ impl<'a> Exit<'a> {
     }
 }
 
-/// Has this CPU translate guest addresses by the domain's p2m: its stage 2.
+/// Puts a vCPU's state into this CPU, which translates guest addresses by the domain's p2m from here on.
 #[inline]
-pub fn load_p2m(domain: &Domain) {
-    arch::activate_stage2(domain.arch.stage2);
+pub fn load(domain: &Domain, context: &Context) {
+    context.load(domain.arch.stage2);
 }
 
 /// Has it translate by none, so that the tables of the p2m that it had can be freed.

@@ -109,9 +109,8 @@ fn save(domain: DomainRef<'_>, vcpu: &Vcpu, frame: &GuestRegs) -> Option<u64> {
 /// Puts a vCPU into this CPU.
 fn load(domain: &Domain, vcpu: &Vcpu, frame: &mut GuestRegs) {
     let mut saved = vcpu.saved.lock();
-    guest::load_p2m(domain);
     *frame = saved.regs;
-    saved.context.load();
+    guest::load(domain, &saved.context);
     saved.loaded = true;
     drop(saved);
     // It runs, so its poll is over, whatever ended it. The load spares the common way the atomic write; the lock of

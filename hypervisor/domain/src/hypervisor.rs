@@ -324,7 +324,7 @@ impl Hypervisor {
     /// The domain that a shared interrupt belongs to.
     #[inline]
     pub fn owner_of_interrupt(&self, intid: Intid) -> Option<DomId> {
-        GuestIndex::from(route_index(intid)?).of(&self.routes.read()).copied().flatten()
+        self.routes.read().get(route_index(intid)?).copied().flatten()
     }
 
     /// Makes CPUs reschedule. The calling CPU does so before it enters a guest or sleeps, and a CPU that busy-polls does so at

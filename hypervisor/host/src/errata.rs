@@ -4,11 +4,18 @@
 //! Sources: Arm's errata notices of the CPUs, and Arm's bulletin on CVE-2025-10263. What only a program of the same domain
 //! notices is not here: that is the domain's own kernel's to know.
 
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+#[cfg(test)]
+mod tests;
+
 /// What the hypervisor does about an erratum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
     /// Each invalidation of TLBs is followed by a second one.
     RepeatTlbi,
+    /// Walks of stage 1 are held while the registers are of two vCPUs.
+    HoldWalks,
     /// Nothing: the log says what can happen.
     Warning(&'static str),
 }
@@ -35,21 +42,26 @@ const NVIDIA: u8 = 0x4e;
 /// All revisions.
 const ALL: u8 = 0xff;
 
-const MIXED: Remedy = Remedy::Warning("a guest may use translations that mix its own with another's");
+// Neither can be kept from a guest: it chooses the type of its memory by its own tables, and stage 2 can only make it stricter.
 const STUCK: Remedy = Remedy::Warning("a guest that mixes exclusive and device loads may stop the machine");
+const STUCK_PAR: Remedy = Remedy::Warning(
+    "a guest that mixes store-exclusives or PAR_EL1 with loads of devices may stop the machine",
+);
 
 const fn arm(number: u32, cpu: &'static str, part: u16, last: u8, remedy: Remedy) -> Erratum {
     Erratum { number, cpu, model: (ARM, part), last, remedy }
 }
 
 /// The table.
-pub const ERRATA: [Erratum; 32] = [
+pub const ERRATA: [Erratum; 34] = [
     arm(832_075, "Cortex-A57", 0xd07, 0x12, STUCK),
-    arm(1_319_367, "Cortex-A57", 0xd07, ALL, MIXED),
-    arm(1_319_537, "Cortex-A72", 0xd08, ALL, MIXED),
-    arm(1_530_923, "Cortex-A55", 0xd05, 0x20, MIXED),
-    arm(1_165_522, "Cortex-A76", 0xd0b, 0x20, MIXED),
-    arm(1_165_522, "Neoverse-N1", 0xd0c, 0x20, MIXED),
+    arm(1_508_412, "Cortex-A77", 0xd0d, 0x10, STUCK_PAR),
+    arm(1_530_924, "Cortex-A53", 0xd03, ALL, Remedy::HoldWalks),
+    arm(1_530_923, "Cortex-A55", 0xd05, ALL, Remedy::HoldWalks),
+    arm(1_319_537, "Cortex-A57", 0xd07, ALL, Remedy::HoldWalks),
+    arm(1_319_367, "Cortex-A72", 0xd08, ALL, Remedy::HoldWalks),
+    arm(1_165_522, "Cortex-A76", 0xd0b, ALL, Remedy::HoldWalks),
+    arm(1_165_522, "Neoverse-N1", 0xd0c, 0x20, Remedy::HoldWalks),
     // The second invalidation is Arm's workaround for these, and for those of CVE-2025-10263 below.
     arm(1_286_807, "Cortex-A76", 0xd0b, 0x30, Remedy::RepeatTlbi),
     arm(2_441_007, "Cortex-A55", 0xd05, ALL, Remedy::RepeatTlbi),
@@ -94,47 +106,52 @@ pub fn of(midr: u64) -> impl Iterator<Item = (usize, &'static Erratum)> {
     ERRATA.iter().enumerate().filter(move |(_, erratum)| erratum.model == model && revision <= erratum.last)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What the CPUs of a machine need that have come up.
+#[derive(Debug, Default)]
+pub struct Needs {
+    repeat_tlbi: AtomicBool,
+    hold_walks: AtomicBool,
+    /// The errata of the table that some CPU has, a bit each.
+    found: AtomicU64,
+}
+const _: () = assert!(ERRATA.len() <= u64::BITS as usize);
 
-    fn midr(model: (u8, u16), revision: u8) -> u64 {
-        let (variant, revision) = (u64::from(revision >> 4), u64::from(revision & 0xf));
-        u64::from(model.0) << 24 | variant << 20 | 0xf << 16 | u64::from(model.1) << 4 | revision
-    }
-
-    fn numbers(midr: u64) -> Vec<u32> {
-        of(midr).map(|(_, erratum)| erratum.number).collect()
-    }
-
-    #[test]
-    fn each_is_found_up_to_its_last_revision_and_nowhere_else() {
-        for (index, erratum) in ERRATA.iter().enumerate() {
-            let has = |midr| of(midr).any(|found| found == (index, erratum));
-            assert!(has(midr(erratum.model, 0)) && has(midr(erratum.model, erratum.last)), "{erratum:?}");
-            if erratum.last != ALL {
-                assert!(!has(midr(erratum.model, erratum.last + 1)), "{erratum:?}");
-                assert!(!has(midr(erratum.model, 0xff)), "{erratum:?}");
-            }
-            let (implementer, part) = erratum.model;
-            assert!(!has(midr((implementer ^ 1, part), 0)) && !has(midr((implementer, part ^ 1), 0)));
+impl Needs {
+    /// No CPU has come up.
+    pub const fn new() -> Self {
+        Needs {
+            repeat_tlbi: AtomicBool::new(false),
+            hold_walks: AtomicBool::new(false),
+            found: AtomicU64::new(0),
         }
     }
 
-    #[test]
-    fn cpus_have_the_errata_of_their_notices() {
-        // As emulators and boards show them.
-        assert_eq!(numbers(0x411f_d070), [832_075, 1_319_367], "Cortex-A57 r1p0");
-        assert_eq!(numbers(0x411f_d073), [1_319_367], "Cortex-A57 r1p3");
-        assert_eq!(numbers(0x410f_d083), [1_319_537], "Cortex-A72 r0p3");
-        assert_eq!(numbers(0x410f_d034), [], "Cortex-A53 r0p4");
-        assert_eq!(numbers(0x414f_d0b1), [4_193_800], "Cortex-A76 r4p1");
-        assert_eq!(numbers(0x412f_d0b0), [1_165_522, 1_286_807, 4_193_800], "Cortex-A76 r2p0");
-        assert_eq!(numbers(0x411f_d050), [1_530_923, 2_441_007], "Cortex-A55 r1p0");
-        assert_eq!(numbers(0x413f_d0c1), [4_193_800], "Neoverse-N1 r3p1");
-        assert_eq!(numbers(0x411f_d461), [2_441_009], "Cortex-A510 r1p1");
-        assert_eq!(numbers(0x6d0f_d490), [4_193_789], "Azure Cobalt 100");
-        assert_eq!(numbers(0x4e0f_0100), [1029], "Olympus");
-        assert_eq!(numbers(0x000f_0510), [], "an emulator's own");
+    /// Adds a CPU that is about to run its first guest. `tell` hears of each erratum from the first CPU that has it.
+    pub fn add_cpu(&self, midr: u64, tell: impl Fn(&Erratum)) {
+        for (index, erratum) in of(midr) {
+            let bit = 1_u64.unbounded_shl(index as u32);
+            if self.found.fetch_or(bit, Ordering::Relaxed) & bit != 0 {
+                continue;
+            }
+            match erratum.remedy {
+                Remedy::RepeatTlbi => self.repeat_tlbi.store(true, Ordering::Relaxed),
+                Remedy::HoldWalks => self.hold_walks.store(true, Ordering::Relaxed),
+                Remedy::Warning(_) => {}
+            }
+            tell(erratum);
+        }
+    }
+
+    /// Whether invalidations of TLBs are to be repeated, by whichever CPU.
+    #[inline]
+    pub fn repeat_tlbi(&self) -> bool {
+        // Relaxed, here and below: the CPU that set it had run no guest before, so that its TLBs held no translation of one.
+        self.repeat_tlbi.load(Ordering::Relaxed)
+    }
+
+    /// Whether walks of stage 1 are to be held while the registers are of two vCPUs.
+    #[inline]
+    pub fn hold_walks(&self) -> bool {
+        self.hold_walks.load(Ordering::Relaxed)
     }
 }

@@ -10,6 +10,7 @@
 
 extern crate alloc;
 
+pub mod branch_prediction;
 pub mod command_line;
 pub mod domain_tree;
 pub mod errata;

@@ -1,6 +1,6 @@
-//! AArch64: CSDB, DC CIVAC, DC ZVA (Arm ARM C5, C6).
+//! AArch64: CSDB, DC CIVAC, DC ZVA, IC IALLUIS (Arm ARM C5, C6).
 
-use crate::{PAGE_SIZE, dsb};
+use crate::{PAGE_SIZE, dsb, isb};
 
 /// The index if it is below `len`, else 0, computed without a branch; nor does the CPU go on with a guess of it (Arm ARM,
 /// CSDB).
@@ -38,6 +38,21 @@ pub fn clean_to_memory(start: u64, bytes: u64) {
         address = address.wrapping_add(line);
     }
     dsb();
+}
+
+/// CTR_EL0.DIC: instruction caches follow what data caches have written.
+const DIC: u64 = 1 << 29;
+
+/// Makes instructions written to memory visible to all CPUs' fetches, and forgets those that stood there before. All of them:
+/// where a cache is indexed by virtual addresses, an address names only some of the places of a page.
+pub fn sync_instructions() {
+    dsb();
+    if read_sysreg!("ctr_el0") & DIC == 0 {
+        // SAFETY: dropping instruction cache lines changes no value.
+        unsafe { core::arch::asm!("ic ialluis", options(nostack, preserves_flags)) };
+        dsb();
+    }
+    isb();
 }
 
 /// Fills the page at the address `start` with zeroes, by whole cache lines where the CPU can (Arm ARM, DC ZVA and DCZID_EL0).

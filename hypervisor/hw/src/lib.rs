@@ -12,7 +12,7 @@ mod sysreg;
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 #[cfg(target_arch = "aarch64")]
-pub use aarch64::{clean_to_memory, index_nospec, zero_page};
+pub use aarch64::{clean_to_memory, index_nospec, sync_instructions, zero_page};
 #[cfg(target_arch = "aarch64")]
 pub use sysreg::{dsb, isb, send_event};
 
@@ -25,7 +25,7 @@ pub use phase_fair::PhaseFair;
 #[cfg(not(target_arch = "aarch64"))]
 mod portable;
 #[cfg(not(target_arch = "aarch64"))]
-pub use portable::{clean_to_memory, index_nospec, zero_page};
+pub use portable::{clean_to_memory, index_nospec, sync_instructions, zero_page};
 
 /// Bytes that [`zero_page`] clears.
 pub const PAGE_SIZE: u64 = 4096;

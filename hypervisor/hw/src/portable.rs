@@ -13,6 +13,10 @@ pub fn clean_to_memory(_start: u64, bytes: u64) {
     steps::count_bytes(bytes);
 }
 
+/// Makes instructions written to memory visible to all CPUs' fetches. A program of an operating system runs none that it
+/// has written.
+pub fn sync_instructions() {}
+
 /// Fills the page at the address `start` with zeroes.
 ///
 /// # Safety

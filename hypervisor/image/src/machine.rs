@@ -14,7 +14,7 @@ use xenolith_isa::stage2;
 use xenolith_memory::frames::{Content, FrameRange, Frames, Kind, Storage, StorageNeeded, ZeroAndClean};
 use xenolith_memory::p2m::Geometry;
 
-use crate::{heap, panic, percpu, secondary, selftest, traps};
+use crate::{heap, panic, percpu, secondary, selftest, traps, vectors};
 
 /// The machine, with what the boot loader left in its RAM.
 pub struct Aarch64<'p> {
@@ -94,7 +94,7 @@ impl Machine for Aarch64<'_> {
         }
         gic::init(&self.platform.gic, &self.cpus);
         percpu::install(Cpu::new(&hypervisor.timers, CpuId(0)));
-        traps::init_cpu();
+        vectors::install(traps::init_cpu());
         gic::init_cpu(CpuId(0));
         traps::enable_interrupts();
         if self.platform.psci.is_none() {

@@ -13,7 +13,7 @@
 #[cfg(target_os = "none")]
 extern crate alloc;
 #[cfg(all(target_os = "none", target_arch = "aarch64"))]
-#[macro_use(read_sysreg)]
+#[macro_use(read_sysreg, write_sysreg)]
 extern crate xenolith_hw;
 
 #[cfg(target_os = "none")]

@@ -2,11 +2,12 @@
 
 use alloc::boxed::Box;
 use core::cell::UnsafeCell;
+use core::sync::atomic::AtomicU64;
 
 use xenolith_arch::aarch64::cpu::{self, PerCpu};
 use xenolith_cpu::Cpu;
 
-/// One CPU's record. The vectors read the first field of its head.
+/// One CPU's record. The vectors read the first two fields of its head.
 #[repr(C)]
 struct Record {
     head: PerCpu,
@@ -23,7 +24,7 @@ pub fn install(cpu: Cpu) {
     let stack = Box::leak(Box::new(Stack([0; EMERGENCY_STACK])));
     let emergency_stack = core::ptr::from_mut(stack).expose_provenance() as u64 + EMERGENCY_STACK as u64;
     let record = Box::leak(Box::new(Record {
-        head: PerCpu { emergency_stack, id: cpu.id },
+        head: PerCpu { emergency_stack, at_exit: AtomicU64::new(0), id: cpu.id },
         run: UnsafeCell::new(cpu),
     }));
     core::ptr::from_mut(record).expose_provenance();

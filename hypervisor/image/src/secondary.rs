@@ -100,7 +100,7 @@ impl Start {
 pub extern "C" fn main(record: &'static Start) -> ! {
     let hypervisor = crate::hypervisor::get();
     percpu::install(Cpu::new(&hypervisor.timers, record.id));
-    crate::traps::init_cpu();
+    crate::vectors::install(crate::traps::init_cpu());
     xenolith_arch::aarch64::gic::init_cpu(record.id);
     crate::traps::enable_interrupts();
     // Only now: with `UP` the boot CPU goes on and counts on this one, whose interrupts must be able to come.

@@ -96,7 +96,7 @@ pub fn before_guests(hv: &Hypervisor) {
     {
         let mut saved = vcpu.saved.lock();
         assert!(!saved.loaded, "test=system-error: another CPU was faster; give the machine one CPU");
-        saved.context.load();
+        saved.context.load(domain.arch.stage2);
         // A store that a device has refused, as a CPU with RAS reports it.
         xenolith_arch::pend_system_error(SystemError::of_syndrome(0xbe00_0011));
         saved.context.save();

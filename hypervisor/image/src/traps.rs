@@ -1,8 +1,10 @@
 //! From the vectors to the hypervisor proper, and the CPU's registers that decide what traps.
 
-use xenolith_arch::aarch64::exception_table;
+use xenolith_arch::aarch64::{branch_prediction, exception_table};
 use xenolith_cpu::{self as run, Event};
+use xenolith_host::branch_prediction::{AtExit, Verdict};
 use xenolith_host::errata::{Erratum, Remedy};
+use xenolith_isa::psci::{Mitigations, Workaround};
 use xenolith_isa::regs::GuestRegs;
 use xenolith_isa::system_error::SystemError;
 use xenolith_isa::trap::Syndrome;
@@ -19,12 +21,14 @@ pub const SERROR: u64 = 2;
 /// No guest has run yet on this CPU.
 pub const START: u64 = 3;
 
-/// Sets the calling CPU's traps for guests.
-pub fn init_cpu() {
+/// Sets the calling CPU's traps for guests. Returns whether it needs the vectors that do something when a guest is left.
+#[must_use]
+pub fn init_cpu() -> bool {
     xenolith_arch::aarch64::controls::init_cpu();
     xenolith_arch::aarch64::errata::init_cpu(log_erratum);
     xenolith_arch::aarch64::sve::init_cpu();
     xenolith_arch::aarch64::timer::init_cpu();
+    branch_prediction::init_cpu(log_prediction)
 }
 
 /// Says what an erratum of the machine's CPUs means.
@@ -32,7 +36,34 @@ fn log_erratum(erratum: &Erratum) {
     let Erratum { cpu, number, .. } = erratum;
     match erratum.remedy {
         Remedy::RepeatTlbi => log::info!("{cpu}, erratum {number}: TLBs are invalidated twice"),
+        Remedy::HoldWalks => {
+            log::info!("{cpu}, erratum {number}: walks of stage 1 are held while vCPUs are switched")
+        }
         Remedy::Warning(effect) => log::warn!("{cpu}, erratum {number} is not worked around: {effect}"),
+    }
+}
+
+/// Says what is done when a guest is left, or cannot be.
+fn log_prediction(verdict: &Verdict) {
+    let what = match verdict.at_exit {
+        AtExit::Nothing => None,
+        AtExit::Clear => Some("clears the history"),
+        AtExit::Loop(_) => Some("replaces the history by so many branches"),
+        AtExit::Call(_) => Some("calls this function of the firmware"),
+    };
+    if let Some(what) = what {
+        log::info!("branch prediction: each exit {what}: {:#x}", verdict.at_exit.encode());
+    }
+    let needs = |number, what| {
+        log::warn!(
+            "branch prediction: a guest may choose {what} EL2 runs ahead of its program; the CPU needs \
+             SMCCC_ARCH_WORKAROUND_{number}, which the firmware has not"
+        );
+    };
+    match verdict.mitigations {
+        Mitigations { branch_predictor: Workaround::Unknown, .. } => needs(1, "what"),
+        Mitigations { branch_history: Workaround::Unknown, .. } => needs(3, "by its branches what"),
+        _ => {}
     }
 }
 

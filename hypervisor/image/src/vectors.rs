@@ -17,11 +17,11 @@ pub const FRAME: u64 = size_of::<xenolith_isa::regs::GuestRegs>() as u64;
 
 global_asm!(
     r#"
-    .macro  from_guest kind
+    .macro  from_guest kind, to
     .balign 0x80
     stp     x0, x1, [sp, #0]
     mov     x1, #\kind
-    b       guest_exit
+    b       \to
     .endm
 
     // x0 and x1 go into registers of the guest's, as the stack may be what the fault is about. A fix-up puts them back.
@@ -33,10 +33,7 @@ global_asm!(
     b       el2_exit
     .endm
 
-    .section .text.vectors, "ax"
-    .balign 0x800
-    .global {vectors}
-{vectors}:
+    .macro  table to
     from_el2 0
     from_el2 1
     from_el2 2
@@ -45,16 +42,50 @@ global_asm!(
     from_el2 5
     from_el2 6
     from_el2 7
-    from_guest {synchronous}            // from AArch64
-    from_guest {interrupt}
-    from_guest {interrupt}
-    from_guest {serror}
-    from_guest {synchronous}            // from AArch32, which only EL0 may be
-    from_guest {interrupt}
-    from_guest {interrupt}
-    from_guest {serror}
+    from_guest {synchronous}, \to       // from AArch64
+    from_guest {interrupt}, \to
+    from_guest {interrupt}, \to
+    from_guest {serror}, \to
+    from_guest {synchronous}, \to       // from AArch32, which only EL0 may be
+    from_guest {interrupt}, \to
+    from_guest {interrupt}, \to
+    from_guest {serror}, \to
+    .endm
 
-    .balign 0x80
+    .section .text.vectors, "ax"
+    .balign 0x800
+    .global {vectors}
+    .global {hardened}
+{vectors}:
+    table   guest_exit
+
+    // On CPUs whose branch predictions a guest could have made: they are forgotten before the first branch that is predicted.
+hardened_exit:
+    stp     x2, x3, [sp, #16]
+    mrs     x2, tpidr_el2
+    ldr     x2, [x2, #8]                // of the CPU's record: what is to be done (`AtExit::encode`)
+    tbnz    w2, #31, 2f
+    cbz     w2, 3f
+1:  b       . + 4                       // so many pairs of branches, all taken but for the last
+    subs    x2, x2, #1
+    b.ne    1b
+    dsb     nsh
+    isb
+    b       4f
+2:  str     x1, [sp, #256]              // the call may change x0 to x3 (SMCCC 1.1)
+    mov     w0, w2
+    smc     #0
+    ldr     x1, [sp, #256]
+    b       4f
+3:  hint    #22                         // CLRBHB
+    isb
+4:  ldp     x2, x3, [sp, #16]
+    b       guest_exit
+
+    .balign 0x800
+{hardened}:
+    table   hardened_exit
+
 guest_exit:
     stp     x2, x3, [sp, #16]
     stp     x4, x5, [sp, #32]
@@ -171,6 +202,7 @@ el2_exit:
     isb
 "#,
     vectors = sym vectors,
+    hardened = sym hardened,
     run_guests = sym run_guests,
     handler = sym traps::from_guest,
     from_el2 = sym traps::from_el2,
@@ -185,10 +217,21 @@ unsafe extern "C" {
     /// The vector table; its address goes into VBAR_EL2.
     #[link_name = "el2_vectors"]
     pub fn vectors();
+    /// The same, for CPUs on which something is done when a guest is left (`PerCpu::at_exit`).
+    #[link_name = "el2_hardened_vectors"]
+    pub fn hardened();
     /// Leaves everything on this CPU's stack behind and runs guests on it for ever.
     ///
     /// # Safety
     /// `stack_top` is the top of the calling CPU's own stack, 16-byte aligned, and no value on it is needed again.
     #[link_name = "run_guests"]
     pub fn run_guests(stack_top: u64) -> !;
+}
+
+/// Has the calling CPU use its vectors, once it has its record: the hardened ones, or those that do no more than they must.
+pub fn install(is_hardened: bool) {
+    let table = if is_hardened { hardened } else { vectors };
+    // SAFETY: it is one of the two above.
+    unsafe { write_sysreg!("vbar_el2", table as *const () as u64) };
+    xenolith_hw::isb();
 }

@@ -40,6 +40,7 @@ pub use setup::{SetupError, Storage, StorageNeeded, storage_needed};
 
 use buddy::Buddy;
 use entry::Entry;
+use scrub::Instructions;
 
 /// The largest block is 2^18 frames: 1 GiB.
 pub const MAX_ORDER: u8 = 18;
@@ -152,6 +153,7 @@ pub struct Frames {
     table: &'static [AtomicU64],
     buddy: Mutex<Buddy>,
     scrub: &'static dyn Scrub,
+    instructions: Instructions,
     /// What goes with these frames: the host's memory that plays the RAM, for example.
     #[cfg(not(target_os = "none"))]
     pub(crate) loan: Option<Box<dyn core::any::Any + Send + Sync>>,
@@ -223,10 +225,18 @@ impl Frames {
             };
             // Wiped before the entry names an owner: from then on others may refer to the frame. The entry is simply set,
             // because nobody looks at a frame between the allocator and its owner.
-            if content == Content::Zeroed && entry.state() == (FrameState::Free { dirty: true }) {
-                self.wipe(mfn);
+            if entry.state() == (FrameState::Free { dirty: true }) {
+                match content {
+                    Content::Zeroed => self.wipe(mfn),
+                    // Its new owner writes over it.
+                    Content::Any => self.instructions.note_gone(),
+                }
             }
             entry.set(FrameState::Used(Used { owner, kind, allocated: true, references: 1 }));
+        }
+        // Before anybody can map them.
+        if kind.can_be_mapped() {
+            self.instructions.forget(self.scrub);
         }
     }
 
@@ -317,7 +327,10 @@ impl Frames {
     /// Wipes a frame that is on its way into or out of the allocator.
     fn wipe(&self, mfn: Mfn) {
         match self.page(mfn) {
-            Ok(page) => self.scrub.scrub(page),
+            Ok(page) => {
+                self.scrub.scrub(page);
+                self.instructions.note_gone();
+            }
             Err(_) => bug!("a frame of the allocator is not RAM"),
         }
     }

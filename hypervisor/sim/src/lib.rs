@@ -49,7 +49,7 @@ use xenolith_domain::life::build::{DomainBuilder, DomainConfig, MORE_TABLES};
 use xenolith_host::command_line::{self, Options};
 use xenolith_isa::regs::GuestRegs;
 use xenolith_memory::arena;
-use xenolith_memory::frames::{Content, FrameRange, Kind, ZeroAndClean};
+use xenolith_memory::frames::{Content, FrameRange, Kind};
 use xenolith_policy::sched::{Policy, Scheduler};
 
 pub use audit::Imbalance;
@@ -136,7 +136,7 @@ impl Machine {
     /// The same, with a command line.
     pub fn with_options(cpus: u16, pages: u64, options: Options) -> Self {
         sim::power_on();
-        let frames = arena::borrowed_frames(pages, &ZeroAndClean);
+        let frames = arena::borrowed_frames(pages, &sim::Wipe);
         let policy = match options.scheduler {
             command_line::Scheduler::Fair => Policy::Fair,
             command_line::Scheduler::Pinned => Policy::Pinned,

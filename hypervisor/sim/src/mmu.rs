@@ -7,8 +7,8 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use xenolith_arch::sim::Stage2;
 use xenolith_core::types::{Mfn, PAGE_SHIFT, PAGE_SIZE};
+use xenolith_isa::stage2::Stage2;
 use xenolith_memory::arena;
 use xenolith_memory::page::Page;
 

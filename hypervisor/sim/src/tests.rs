@@ -16,6 +16,7 @@ mod cuts;
 
 mod destroy;
 mod dying;
+mod errata;
 mod events;
 mod failing;
 mod first;

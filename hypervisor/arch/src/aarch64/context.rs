@@ -2,9 +2,12 @@
 //! point registers, the virtual timer, and the virtual interrupt interface.
 
 use xenolith_isa::exception::{El1State, Taken};
+use xenolith_isa::regime::Stage1;
 use xenolith_isa::regs::{El1Registers, Pstate};
+use xenolith_isa::stage2::Stage2;
 
 use super::gic::{self, InterfaceState};
+use super::regime::El1;
 use super::sve::Sve;
 use super::system_error::VirtualError;
 use xenolith_hw::isb;
@@ -21,18 +24,19 @@ macro_rules! registers {
             $($fixed: u64,)*
             $($field: u64,)*
             $($plain: u64,)*
+            stage1: Stage1,
         }
 
         impl System {
             /// Takes them from the CPU, but for those that the guest cannot change.
             fn save(&mut self) {
+                self.stage1 = Stage1::read(&El1);
                 $(self.$field = read_sysreg!($name);)*
                 $(self.$plain = read_sysreg!($plain_name);)*
             }
 
-            /// Writes them; of those that steer something, only what differs. Often little does: the same vCPU comes
-            /// back, or one with the same kernel. Writing the registers of stage 1 anew would cost some CPUs, and
-            /// emulators, the translations that they have.
+            /// Writes them, but for those of stage 1; of those that steer something, only what differs. Often little does:
+            /// the same vCPU comes back, or one with the same kernel.
             ///
             /// # Safety
             /// The registers belong to a guest; EL2 relies on none of them.
@@ -62,11 +66,6 @@ registers! {
         counter_offset: "cntvoff_el2",
     }
     compared {
-        sctlr: "sctlr_el1",
-        ttbr0: "ttbr0_el1",
-        ttbr1: "ttbr1_el1",
-        tcr: "tcr_el1",
-        mair: "mair_el1",
         amair: "amair_el1",
         contextidr: "contextidr_el1",
         cpacr: "cpacr_el1",
@@ -197,7 +196,7 @@ impl Context {
     /// Makes it that of a vCPU which has not run.
     pub fn reset(&mut self, mpidr: u64) {
         self.system = System {
-            sctlr: SCTLR_RESET,
+            stage1: Stage1 { sctlr: SCTLR_RESET, ..Stage1::default() },
             vmpidr: mpidr,
             vpidr: read_sysreg!("midr_el1"),
             ..System::default()
@@ -239,8 +238,9 @@ impl Context {
         gic::save(&mut self.interface);
     }
 
-    /// Puts the state into the calling CPU.
-    pub fn load(&self) {
+    /// Puts the state into the calling CPU, which translates by the vCPU's tables and its domain's from here on.
+    pub fn load(&self, stage2: Stage2) {
+        self.system.stage1.load(stage2, &mut El1);
         gic::load(&self.interface);
         self.system_error.load();
         match &self.sve {
@@ -257,7 +257,8 @@ impl Context {
 
     /// The registers that a toolstack reads.
     pub fn el1(&self) -> El1Registers {
-        let System { sctlr, tcr, ttbr0, ttbr1, sp_el0, sp_el1, elr, spsr, .. } = self.system;
+        let System { stage1: Stage1 { sctlr, tcr, ttbr0, ttbr1, .. }, sp_el0, sp_el1, elr, spsr, .. } =
+            self.system;
         El1Registers { sctlr, tcr, ttbr0, ttbr1, sp_el0, sp_el1, elr, spsr }
     }
 
@@ -265,7 +266,8 @@ impl Context {
     pub fn set_el1(&mut self, registers: &El1Registers) {
         let &El1Registers { sctlr, tcr, ttbr0, ttbr1, sp_el0, sp_el1, elr, spsr } = registers;
         let rest = core::mem::take(&mut self.system);
-        self.system = System { sctlr, tcr, ttbr0, ttbr1, sp_el0, sp_el1, elr, spsr, ..rest };
+        let stage1 = Stage1 { sctlr, tcr, ttbr0, ttbr1, ..rest.stage1 };
+        self.system = System { stage1, sp_el0, sp_el1, elr, spsr, ..rest };
     }
 
     /// When the virtual timer will fire, if it is on and not masked: a value of the physical counter.

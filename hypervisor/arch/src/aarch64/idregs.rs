@@ -18,6 +18,7 @@ macro_rules! registers {
 }
 
 /// Reads all registers of the ID space: op0 3, op1 0, CRn 0, CRm 1 to 7. Unallocated ones read as zero.
+#[inline(never)]
 pub fn read() -> IdRegisters {
     IdRegisters(registers!("1" "2" "3" "4" "5" "6" "7"))
 }

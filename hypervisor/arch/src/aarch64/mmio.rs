@@ -38,9 +38,10 @@ impl Mmio {
     pub fn read32(self, offset: u64) -> u32 {
         let address = self.address(offset, 4);
         let value: u32;
-        // SAFETY: the register lies in the frame. A plain load is emitted, which EL2 can take without decoding help.
+        // SAFETY: the register lies in the frame. One load is emitted, which EL2 can take without decoding help. That it is a
+        // load-acquire is the workaround of Cortex-A57 for exclusives beside loads of devices (erratum 832075).
         unsafe {
-            core::arch::asm!("ldr {:w}, [{}]", out(reg) value, in(reg) address, options(nostack, preserves_flags))
+            core::arch::asm!("ldar {:w}, [{}]", out(reg) value, in(reg) address, options(nostack, preserves_flags))
         };
         value
     }
@@ -60,7 +61,7 @@ impl Mmio {
         let value: u64;
         // SAFETY: as `read32`.
         unsafe {
-            core::arch::asm!("ldr {}, [{}]", out(reg) value, in(reg) address, options(nostack, preserves_flags))
+            core::arch::asm!("ldar {}, [{}]", out(reg) value, in(reg) address, options(nostack, preserves_flags))
         };
         value
     }
@@ -80,7 +81,7 @@ impl Mmio {
         let value: u32;
         // SAFETY: as `read32`.
         unsafe {
-            core::arch::asm!("ldrb {:w}, [{}]", out(reg) value, in(reg) address, options(nostack, preserves_flags))
+            core::arch::asm!("ldarb {:w}, [{}]", out(reg) value, in(reg) address, options(nostack, preserves_flags))
         };
         value as u8
     }

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
-use smccc::{Hvc, Smc, psci};
+use smccc::{Call, Hvc, Smc, arch, psci};
 use xenolith_host::platform::Conduit;
 
 /// There is no firmware to call: at EL2 the instruction itself may be undefined.
@@ -48,6 +48,21 @@ pub fn cpu_on(mpidr: u64, entry: u64, context: u64) -> Result<(), psci::error::E
         SMC => psci::cpu_on::<Smc>(mpidr, entry, context),
         HVC => psci::cpu_on::<Hvc>(mpidr, entry, context),
         _ => Err(psci::error::Error::NotSupported),
+    }
+}
+
+/// What the firmware answers to SMCCC_ARCH_FEATURES for the calling CPU; negative where it has no such function, or is not
+/// called by SMC.
+pub fn arch_features(function: u32) -> i32 {
+    // Firmware without SMCCC 1.1 may do anything with the call. That it has it PSCI tells (DEN 0028, 7.1).
+    let asks =
+        CONDUIT.load(Ordering::Relaxed) == SMC && psci::psci_features::<Smc>(arch::SMCCC_VERSION).is_ok();
+    let has =
+        asks && arch::version::<Smc>().is_ok_and(|version| version >= arch::Version { major: 1, minor: 1 });
+    if has {
+        Smc::call32(arch::SMCCC_ARCH_FEATURES, [function, 0, 0, 0, 0, 0, 0])[0].cast_signed()
+    } else {
+        -1
     }
 }
 

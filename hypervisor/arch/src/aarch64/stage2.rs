@@ -1,26 +1,14 @@
-//! Loading a domain's stage 2, flushing its translations, and asking the MMU what a guest's pointer means.
+//! Loading a domain's stage 2, and asking the MMU what a guest's pointer means.
 
 use core::sync::atomic::AtomicU64;
 
 use arm_sysregs::el2::registers::HcrEl2;
 use xenolith_core::types::{Gva, Ipa, PAGE_SIZE};
+use xenolith_hw::isb;
 use xenolith_isa::controls::{GUEST_HCR, HCR_OF_CPU};
-use xenolith_isa::stage2::{Stage2Descriptor, Vttbr};
-use xenolith_memory::p2m::{AddressSpace, Depth, Tlb};
-
-use super::errata::complete_tlbi;
-use xenolith_hw::{dsb, isb};
+use xenolith_isa::stage2::Stage2;
 
 use super::exception_table::ex_table;
-
-/// The registers that select a domain's stage 2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stage2 {
-    /// VTTBR_EL2: root table and VMID.
-    pub vttbr: Vttbr,
-    /// VTCR_EL2.
-    pub vtcr: u64,
-}
 
 /// VTTBR_EL2.VMID.
 const VMID: u64 = 0xffff << 48;
@@ -29,7 +17,7 @@ const VMID: u64 = 0xffff << 48;
 const HCR_TWE: u64 = HcrEl2::TWE.bits();
 
 /// Makes EL1 and EL0 of this CPU run under a domain's stage 2.
-pub fn activate_stage2(stage2: Stage2) {
+pub(super) fn activate(stage2: Stage2) {
     let of_cpu = read_sysreg!("hcr_el2") & HCR_OF_CPU;
     // SAFETY: affects guests only; EL2 has its own tables.
     unsafe {
@@ -70,77 +58,6 @@ pub fn trap_wait_for_event(trap: bool) {
         // SAFETY: decides only what a guest may do.
         unsafe { write_sysreg!("hcr_el2", wanted) };
         isb();
-    }
-}
-
-/// The hardware's TLBs.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct HardwareTlb;
-
-/// Runs `flush` with the TLB operations meaning the VMID of `space`.
-///
-/// They mean the VMID in VTTBR_EL2, of which the whole is loaded: a CPU that walks ahead of its program must find that
-/// domain's own tables with that VMID.
-fn under(space: AddressSpace, flush: impl FnOnce()) {
-    let space = Vttbr::new(space);
-    let current = read_sysreg!("vttbr_el2");
-    let other = current != space.0;
-    if other {
-        // SAFETY: no guest runs on this CPU before the register is restored, and a walk ahead of one finds the tables
-        // that belong to the VMID.
-        unsafe { write_sysreg!("vttbr_el2", space.0) };
-        isb();
-    }
-    // Walks of all CPUs must see the changed descriptors before old translations go, or they would come back.
-    dsb();
-    flush();
-    // The invalidation is complete only behind this (Arm ARM, TLB maintenance instructions).
-    dsb();
-    complete_tlbi();
-    isb();
-    if other {
-        // SAFETY: restores what was there.
-        unsafe { write_sysreg!("vttbr_el2", current) };
-        isb();
-    }
-}
-
-impl Tlb for HardwareTlb {
-    type Format = Stage2Descriptor;
-
-    fn publish(&self) {
-        dsb();
-        isb();
-    }
-
-    fn flush_addresses(&self, space: AddressSpace, addresses: &[Ipa], depth: Depth) {
-        under(space, || {
-            for address in addresses {
-                let page = address.frame().0 & 0xf_ffff_ffff;
-                // SAFETY: dropping cached translations changes none.
-                unsafe {
-                    match depth {
-                        Depth::Leaves => {
-                            core::arch::asm!("tlbi ipas2le1is, {}", in(reg) page, options(nostack, preserves_flags));
-                        }
-                        Depth::AllLevels => {
-                            core::arch::asm!("tlbi ipas2e1is, {}", in(reg) page, options(nostack, preserves_flags));
-                        }
-                    }
-                }
-            }
-            // The operations by IPA are complete before the next one, or a translation of both stages could be made
-            // anew from one of stage 2 that is still there.
-            dsb();
-            // Translations that combine both stages are not found by IPA (Arm ARM D8.16.5).
-            // SAFETY: as above.
-            unsafe { core::arch::asm!("tlbi vmalle1is", options(nostack, preserves_flags)) };
-        });
-    }
-
-    fn flush_all(&self, space: AddressSpace) {
-        // SAFETY: as above.
-        under(space, || unsafe { core::arch::asm!("tlbi vmalls12e1is", options(nostack, preserves_flags)) });
     }
 }
 

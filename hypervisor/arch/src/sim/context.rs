@@ -2,6 +2,7 @@
 
 use xenolith_isa::exception::{El1State, Taken};
 use xenolith_isa::regs::{El1Registers, Pstate};
+use xenolith_isa::stage2::Stage2;
 
 use super::machine::with;
 
@@ -61,9 +62,11 @@ impl Context {
         });
     }
 
-    /// Puts the state into the CPU.
-    pub fn load(&self) {
+    /// Puts the state into the CPU, which translates by the vCPU's tables and its domain's from here on.
+    pub fn load(&self, stage2: Stage2) {
         with(|machine| {
+            let stage1 = self.registers.stage1();
+            stage1.load(stage2, &mut machine.regime(Some((stage2.vttbr.space().vmid.0, stage1))));
             let cpu = machine.cpu();
             cpu.registers = self.registers;
             cpu.gic.turn_on();

@@ -1,6 +1,8 @@
 //! The CPUs, and which of them the thread plays.
 
 use xenolith_core::types::CpuId;
+use xenolith_host::branch_prediction::{self, Joined};
+use xenolith_isa::psci::Mitigations;
 use xenolith_isa::sysreg::IdRegisters;
 use xenolith_isa::sysreg::ids::samples;
 
@@ -75,6 +77,18 @@ pub fn vector_granules() -> u8 {
 /// Gives the machine's CPUs SVE with vectors of so many 128 bits.
 pub fn set_vector_granules(granules: u8) {
     with(|machine| machine.vector_granules = granules);
+}
+
+/// What guests are told of branch prediction.
+pub fn mitigations() -> Mitigations {
+    with(|machine| machine.mitigations)
+}
+
+/// Has the CPUs of the machine, which come up now, be those of MIDR_EL1 and identification registers, under such firmware.
+pub fn predict_branches(midr: u64, ids: &IdRegisters, features: impl Fn(u32) -> i32) {
+    let joined = Joined::new();
+    joined.add(&branch_prediction::decide(midr, ids, features).mitigations);
+    with(|machine| machine.mitigations = joined.get());
 }
 
 /// ACTLR_EL1.

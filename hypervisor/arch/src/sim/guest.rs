@@ -1,10 +1,11 @@
 //! What a guest does to the machine without EL2: its system registers, and its side of the list registers.
 
 use xenolith_core::types::Intid;
+use xenolith_isa::stage2::Stage2;
 use xenolith_isa::vgic::list_register::ListState;
 use xenolith_isa::vgic::{ListRegister, Origin};
 
-use super::machine::registers::{Registers, Stage2};
+use super::machine::registers::Registers;
 use super::machine::with;
 
 /// The stage 2 under which the CPU would run a guest now.

@@ -1,5 +1,6 @@
 //! What a machine consists of, below the functions that drive it.
 
+pub(super) mod defects;
 pub(super) mod interrupts;
 pub(super) mod registers;
 
@@ -11,8 +12,13 @@ use xenolith_core::types::CpuId;
 use xenolith_hw::steps;
 
 use interrupts::{Distributor, Interface};
-use registers::{Registers, Stage2};
+use registers::Registers;
+use xenolith_host::errata::Needs;
+use xenolith_isa::psci::Mitigations;
+use xenolith_isa::stage2::Stage2;
 use xenolith_isa::system_error::SystemError;
+
+use defects::{Defects, Harm};
 
 /// One CPU.
 #[derive(Default)]
@@ -21,6 +27,8 @@ pub(super) struct Cpu {
     pub registers: Registers,
     /// The stage 2 under which a guest would run.
     pub stage2: Option<Stage2>,
+    /// The VMID of the last one that it had.
+    pub vmid: u16,
     /// EL2's own timer.
     pub timer: Option<u64>,
     /// Its part of the interrupt controller.
@@ -77,8 +85,15 @@ pub(super) struct Machine {
     /// The pages that the guest's own tables do not map.
     pub(super) unmapped: BTreeSet<u64>,
     pub(super) flushes: Flushes,
+    /// How often instruction caches were invalidated.
+    pub(super) instruction_syncs: u64,
     pub(super) console: Uart,
     pub(super) vector_granules: u8,
+    /// What is wrong with its CPUs, what is done about it, and what has come of it.
+    pub(super) defects: Defects,
+    pub(super) needs: Needs,
+    pub(super) harm: Harm,
+    pub(super) mitigations: Mitigations,
 }
 
 thread_local! {

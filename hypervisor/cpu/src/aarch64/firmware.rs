@@ -2,6 +2,7 @@
 
 use xenolith_abi::sched::ShutdownReason;
 
+use xenolith_arch as arch;
 use xenolith_domain::domain::{Domain, DomainRef};
 use xenolith_host::command_line::XenVersion;
 use xenolith_isa::psci::{self, AffinityInfo, Call, CpuOn, ErrorCode, Firmware, SystemSuspend};
@@ -69,7 +70,7 @@ fn answer(exit: &mut Exit<'_>, call: Call) {
         XenVersion::V4_20 => psci::SMCCC_1_2,
     };
     let can_suspend = exit.domain().can_suspend();
-    let firmware = Firmware { smccc_version, mitigations: &exit.hv.arch.mitigations, can_suspend };
+    let firmware = Firmware { smccc_version, mitigations: &arch::mitigations(), can_suspend };
     if let Some(answer) = psci::answer(call, &firmware) {
         answer.store(exit.regs);
     }

@@ -16,16 +16,17 @@ use xenolith_abi::domctl::{ArchDomainInfo, GicVersion};
 use xenolith_core::sync::Mutex;
 use xenolith_core::types::{Intid, VcpuId};
 use xenolith_isa::physical_timer::PhysicalTimer;
-use xenolith_isa::psci::{self, Mitigations};
+use xenolith_isa::psci;
+use xenolith_isa::stage2::Stage2;
 use xenolith_isa::sysreg::FilteredIds;
 use xenolith_isa::vgic::Vgic;
 
 pub use build::{ArchConfig, ArchRequest, flush_tables};
 pub use guest_context::{WrittenContext, entry_registers, log_registers, read_context, unmask_interrupts};
 pub use machine_model::layout::{PL011 as UART, PL011_SPI as UART_INTERRUPT};
+pub use xenolith_arch::HardwareTlb;
 pub use xenolith_arch::context::Context;
 pub use xenolith_arch::gic::kick as kick_cpu;
-pub use xenolith_arch::{HardwareTlb, Stage2};
 pub use xenolith_isa::device_access::DeviceAccess;
 pub use xenolith_isa::hypercall::HypercallAbi;
 pub use xenolith_isa::regs::GuestRegs;
@@ -53,8 +54,6 @@ pub struct Lines {
 /// What the hypervisor knows of the machine's CPUs.
 #[derive(Debug)]
 pub struct HypervisorArch {
-    /// What the machine does against speculation, as guests are told when they ask.
-    pub mitigations: Mitigations,
     /// ACTLR_EL1 of the machine, which guests may read.
     pub actlr: u64,
 }
@@ -62,7 +61,7 @@ pub struct HypervisorArch {
 impl HypervisorArch {
     /// Reads it on the calling CPU.
     pub fn of_machine() -> Self {
-        HypervisorArch { mitigations: Mitigations::default(), actlr: xenolith_arch::auxiliary_control() }
+        HypervisorArch { actlr: xenolith_arch::auxiliary_control() }
     }
 }
 

@@ -24,6 +24,7 @@ pub mod hypercall;
 pub mod instruction;
 pub mod physical_timer;
 pub mod psci;
+pub mod regime;
 pub mod regs;
 pub mod stage2;
 pub mod sysreg;

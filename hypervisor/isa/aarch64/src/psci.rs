@@ -17,6 +17,9 @@ pub const SMCCC_1_1: u32 = 0x1_0001;
 /// SMCCC_VERSION: 1.2.
 pub const SMCCC_1_2: u32 = 0x1_0002;
 
+/// SMCCC_ARCH_WORKAROUND_1 to 3.
+pub const ARCH_WORKAROUNDS: [u32; 3] = [id::ARCH_WORKAROUND_1, id::ARCH_WORKAROUND_2, id::ARCH_WORKAROUND_3];
+
 /// The value for X0 of a call's result: of PSCI, or of SMCCC where it is success or "not supported", which have the same
 /// numbers there. X0 gets the sign in all 64 bits.
 pub fn x0(result: Result<(), ErrorCode>) -> u64 {

@@ -119,6 +119,15 @@ pub const fn vtcr(geometry: Geometry, vmid16: bool) -> u64 {
         | t0sz
 }
 
+/// The registers that select a domain's stage 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stage2 {
+    /// VTTBR_EL2: root table and VMID.
+    pub vttbr: Vttbr,
+    /// VTCR_EL2.
+    pub vtcr: u64,
+}
+
 /// The value of VTTBR_EL2 for a domain: where its walks begin, and its VMID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Vttbr(pub u64);

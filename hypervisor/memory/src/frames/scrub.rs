@@ -2,6 +2,12 @@
 //!
 //! The zeroes must reach memory itself, because the next owner may look with its caches off (Xen's advisory 364), and
 //! RAM that was free at boot may hold what ran on the machine before (advisory 245).
+//!
+//! An instruction cache may hold on to what was executed there. All of them are invalidated before a domain gets frames that
+//! were wiped since the last time: once for many frames, so that it costs other CPUs' caches no more than what any guest may
+//! do to them by itself (IC IALLUIS).
+
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{FrameState, Frames};
 use crate::page::Page;
@@ -14,6 +20,35 @@ const CHUNK_ORDER: u8 = 6;
 pub trait Scrub: Sync {
     /// Leaves nothing but zeroes in the frame, for every observer.
     fn scrub(&self, page: Page);
+
+    /// Has no CPU execute what frames held before they were wiped.
+    fn forget_instructions(&self) {
+        xenolith_hw::sync_instructions();
+    }
+}
+
+/// How far instruction caches are behind: frames whose content is gone, and how many of them no CPU has instructions of.
+#[derive(Default)]
+pub(super) struct Instructions {
+    gone: AtomicU64,
+    forgotten: AtomicU64,
+}
+
+impl Instructions {
+    /// The content of a frame is gone.
+    pub fn note_gone(&self) {
+        self.gone.fetch_add(1, Ordering::Release);
+    }
+
+    /// Forgets those of all frames whose content is gone.
+    pub fn forget(&self, scrub: &dyn Scrub) {
+        let gone = self.gone.load(Ordering::Acquire);
+        // Who finds that it is done finds it completed: another CPU that is at it has not counted it yet.
+        if self.forgotten.load(Ordering::Acquire) < gone {
+            scrub.forget_instructions();
+            self.forgotten.fetch_max(gone, Ordering::Release);
+        }
+    }
 }
 
 /// Zeroes a frame and cleans it out of the data caches.

@@ -96,6 +96,7 @@ impl Frames {
             table,
             buddy: Mutex::new(buddy),
             scrub,
+            instructions: Default::default(),
             #[cfg(not(target_os = "none"))]
             loan: None,
             #[cfg(not(target_os = "none"))]

@@ -24,6 +24,30 @@ impl Noted {
     }
 }
 
+/// Plays an instruction cache that holds on to every frame which was wiped, until all is forgotten; counts how often it is.
+#[derive(Default)]
+struct Executed(Mutex<(Vec<u64>, u32)>);
+
+impl Scrub for Executed {
+    fn scrub(&self, page: Page) {
+        self.0.lock().unwrap().0.push(page.mfn().0);
+    }
+
+    fn forget_instructions(&self) {
+        let (held, times) = &mut *self.0.lock().unwrap();
+        held.clear();
+        *times += 1;
+    }
+}
+
+impl Executed {
+    /// Whether it holds on to a frame, and how often it has forgotten all.
+    fn holds(&self, frames: core::ops::Range<u64>) -> (bool, u32) {
+        let (held, times) = &*self.0.lock().unwrap();
+        (held.iter().any(|frame| frames.contains(frame)), *times)
+    }
+}
+
 fn range(first: u64, pages: u64) -> FrameRange {
     FrameRange { first: Mfn(first), pages }
 }
@@ -213,6 +237,34 @@ fn a_reference_may_go_after_the_whole_machine_or_be_left_to_its_number() {
     let frame = frames.get_frame(mfn, A).unwrap();
     drop(frames);
     assert_eq!(frame.mfn(), mfn);
+}
+
+#[test]
+fn instructions_of_before_never_reach_a_domain() {
+    let executed: &'static Executed = Box::leak(Box::default());
+    let bank = range(0x400, 0x100);
+    // SAFETY: as in `numbers`.
+    let frames = unsafe { Frames::new(&[bank], &[], arena::storage(&[bank]), executed) }.unwrap();
+    frames.scrub_all_free();
+    assert_eq!(executed.holds(0..u64::MAX), (true, 0), "nobody has them");
+    let of = |order, kind| frames.alloc(order, A, kind, Content::Zeroed).unwrap();
+    let own = of(0, Kind::Hypervisor);
+    assert_eq!(executed.holds(own.0..own.0 + 1), (true, 0), "no domain executes it");
+    let first = of(4, Kind::Ram);
+    assert_eq!(executed.holds(0..u64::MAX), (false, 1), "once for all of them");
+    let others: Vec<Mfn> = (0..32).map(|_| of(0, Kind::Ram)).collect();
+    assert_eq!(executed.holds(0..u64::MAX), (false, 1), "and not again");
+    for mfn in others {
+        assert_eq!(frames.free(mfn, 0, A), Ok(1));
+    }
+    assert_eq!(frames.free(first, 4, A), Ok(16));
+    assert_eq!(executed.holds(0..u64::MAX), (true, 1), "many are given up, and nothing is paid");
+    for times in [2, 2, 2] {
+        let mfn = of(3, Kind::Shared);
+        assert_eq!(executed.holds(mfn.0..mfn.0 + 8), (false, times));
+    }
+    let any = frames.alloc(0, A, Kind::Ram, Content::Any).unwrap();
+    assert_eq!(executed.holds(any.0..any.0 + 1), (false, 2), "it was wiped before");
 }
 
 #[test]

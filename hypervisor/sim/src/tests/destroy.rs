@@ -68,6 +68,19 @@ fn all_of_a_domain_comes_back() {
 }
 
 #[test]
+fn what_a_domain_has_executed_is_forgotten_once_before_another_executes() {
+    let (mut machine, _) = Guest::alone();
+    machine.hv.frames.scrub_all_free();
+    for round in 0..3 {
+        let before = sim::instruction_syncs();
+        let domain = built(&machine, 300);
+        assert_eq!(sim::instruction_syncs(), before + 1, "round {round}: once for all that it gets");
+        destroy(&mut machine, &domain);
+        assert_eq!(sim::instruction_syncs(), before + 1, "round {round}: its end costs others nothing");
+    }
+}
+
+#[test]
 fn a_domain_that_runs_leaves_its_cpus_first() {
     let (mut machine, _, second) = Guest::two();
     let unit = second.domain.vcpus[0].unit;

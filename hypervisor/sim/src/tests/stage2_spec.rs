@@ -199,6 +199,7 @@ fn tables_are_one_domains_and_linked_once() {
     assert_eq!(machine.check_stage2(), Ok(()));
 
     sim::on_cpu(CpuId(first.cpu));
-    sim::activate_stage2(second.domain.arch.stage2);
+    let vcpu = second.domain.vcpu(VcpuId(0)).unwrap();
+    vcpu.saved.lock().context.load(second.domain.arch.stage2);
     assert_eq!(machine.check_stage2(), Err(Breach::Loaded(CpuId(first.cpu))));
 }

@@ -1,6 +1,6 @@
 //! What a CPU holds in its registers for a vCPU.
 
-use xenolith_isa::stage2::Vttbr;
+use xenolith_isa::regime::Stage1;
 use xenolith_isa::system_error::SystemError;
 
 /// What a CPU holds for a vCPU, named as the registers are.
@@ -14,6 +14,8 @@ pub struct Registers {
     pub ttbr0: u64,
     /// TTBR1_EL1.
     pub ttbr1: u64,
+    /// MAIR_EL1.
+    pub mair: u64,
     /// SP_EL0.
     pub sp_el0: u64,
     /// SP_EL1.
@@ -49,17 +51,14 @@ pub struct Registers {
 }
 
 impl Registers {
+    /// What stage 1 translates by.
+    pub fn stage1(&self) -> Stage1 {
+        let Registers { sctlr, tcr, ttbr0, ttbr1, mair, .. } = *self;
+        Stage1 { sctlr, tcr, ttbr0, ttbr1, mair }
+    }
+
     /// When the virtual timer fires, by the physical counter, if it is on and not masked (CNTV_CTL_EL0: bit 0 ENABLE, bit 1 IMASK).
     pub fn timer_deadline(&self) -> Option<u64> {
         (self.timer_control & 3 == 1).then(|| self.timer_compare.saturating_add(self.counter_offset))
     }
-}
-
-/// The registers that select a domain's stage 2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stage2 {
-    /// VTTBR_EL2: root table and VMID.
-    pub vttbr: Vttbr,
-    /// VTCR_EL2.
-    pub vtcr: u64,
 }

@@ -5,11 +5,11 @@ use machine_model::layout;
 use xenolith_abi::Errno;
 use xenolith_abi::domctl::GicVersion;
 
-use xenolith_arch::{self as machine, HardwareTlb, Stage2};
+use xenolith_arch::{self as machine, HardwareTlb};
 use xenolith_core::bug;
 use xenolith_core::sync::Mutex;
 use xenolith_core::types::{Intid, Ipa, PAGE_SHIFT, Pa, VcpuId};
-use xenolith_isa::stage2::{Vttbr, vtcr};
+use xenolith_isa::stage2::{Stage2, Vttbr, vtcr};
 use xenolith_isa::sysreg::{FilteredIds, Guest};
 use xenolith_isa::vgic::{self, Config, ConfigError, Frame, MAX_SPIS, Vgic};
 use xenolith_memory::p2m::{MapKind, P2m, P2mError, Tlb};

@@ -33,6 +33,8 @@ pub enum Column {
 pub enum File {
     /// `arch/aarch64/context.rs`.
     Context,
+    /// `arch/aarch64/regime.rs`.
+    Regime,
     /// `arch/aarch64/sve.rs`.
     Sve,
     /// `arch/aarch64/system_error.rs`.
@@ -132,7 +134,7 @@ pub const ROWS: &[Row] = &[
     Row(3, 3, 0, 0..=0, 1..=7, CONSTANT),
 
     // Control of the CPU and of translation.
-    Row(3, 0, 1, 0..=0, 0..=0, Switched(File::Context, "sctlr_el1")),
+    Row(3, 0, 1, 0..=0, 0..=0, Switched(File::Regime, "sctlr_el1")),
     Row(3, 0, 1, 0..=0, 1..=1, TrappedBySet(Register::Hcr, HcrEl2::TACR.bits())),
     Row(3, 0, 1, 0..=0, 2..=2, Switched(File::Context, "cpacr_el1")),
     Row(3, 0, 1, 0..=0, 3..=3, TrappedByClear(Register::Hcrx, HcrxEl2::SCTLR2EN.bits())),
@@ -141,13 +143,13 @@ pub const ROWS: &[Row] = &[
     Row(3, 0, 1, 2..=2, 1..=1, TRACE_FILTER),
     Row(3, 0, 1, 2..=2, 3..=3, TrappedByClear(Register::Hdfgrtr2, u64::MAX)), // nTRCITECR_EL1
     Row(3, 0, 1, 2..=2, 4..=6, SME),
-    Row(3, 0, 2, 0..=0, 0..=0, Switched(File::Context, "ttbr0_el1")),
-    Row(3, 0, 2, 0..=0, 1..=1, Switched(File::Context, "ttbr1_el1")),
-    Row(3, 0, 2, 0..=0, 2..=2, Switched(File::Context, "tcr_el1")),
+    Row(3, 0, 2, 0..=0, 0..=0, Switched(File::Regime, "ttbr0_el1")),
+    Row(3, 0, 2, 0..=0, 1..=1, Switched(File::Regime, "ttbr1_el1")),
+    Row(3, 0, 2, 0..=0, 2..=2, Switched(File::Regime, "tcr_el1")),
     Row(3, 0, 2, 0..=0, 3..=3, TrappedByClear(Register::Hcrx, HcrxEl2::TCR2EN.bits())),
     Row(3, 0, 2, 1..=3, 0..=3, KEYS),
     Row(3, 0, 2, 5..=5, 0..=2, FINE),
-    Row(3, 0, 10, 2..=2, 0..=0, Switched(File::Context, "mair_el1")),
+    Row(3, 0, 10, 2..=2, 0..=0, Switched(File::Regime, "mair_el1")),
     Row(3, 0, 10, 2..=2, 1..=5, FINE),
     Row(3, 0, 10, 3..=3, 0..=0, Switched(File::Context, "amair_el1")),
     Row(3, 0, 10, 3..=3, 1..=1, FINE),

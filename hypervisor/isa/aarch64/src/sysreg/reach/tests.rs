@@ -56,6 +56,7 @@ fn what_is_to_trap_traps() {
 fn what_is_to_be_switched_is_saved_and_loaded() {
     let text = |file| match file {
         File::Context => include_str!("../../../../../arch/src/aarch64/context.rs"),
+        File::Regime => include_str!("../../../../../arch/src/aarch64/regime.rs"),
         File::Sve => include_str!("../../../../../arch/src/aarch64/sve.rs"),
         File::SystemError => include_str!("../../../../../arch/src/aarch64/system_error.rs"),
         File::Gic => include_str!("../../../../../arch/src/aarch64/gic/v3.rs"),
