@@ -53,7 +53,20 @@ fn what_is_typed_is_read_in_order_and_announced() {
 }
 
 #[test]
-fn the_transmitter_has_always_room() {
+fn one_that_is_held_is_full_and_interrupts_when_it_is_let() {
+    let mut uart = uart();
+    write(&mut uart, 0x38, 0x20);
+    write(&mut uart, 0, b'A'.into());
+    uart.hold(true);
+    assert_eq!((read(&mut uart, 0x18), uart.line(), uart.is_held()), (0x30, false, true));
+    assert_eq!(write(&mut uart, 0, b'B'.into()), Some(b'B'), "who sends all the same is not hindered");
+    assert!(!uart.line());
+    uart.hold(false);
+    assert_eq!((read(&mut uart, 0x18), uart.line(), uart.is_held()), (0x90, true, false));
+}
+
+#[test]
+fn the_transmitter_has_room_unless_it_is_held() {
     let mut uart = uart();
     assert_eq!(write(&mut uart, 0, 0x141), Some(b'A'));
     assert_eq!((read(&mut uart, 0x3c), uart.line()), (0x20, false));
