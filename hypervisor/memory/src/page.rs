@@ -4,9 +4,8 @@
 //! by atomic operations with a bounded number of attempts, because a guest that writes the word in a tight loop must
 //! not keep EL2 waiting (Xen's advisory 295).
 
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
-
 use xenolith_core::types::{Mfn, PAGE_SIZE};
+use xenolith_hw::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// How often a read-modify-write is tried before the writer on the other side is taken for hostile.
 pub const ATTEMPTS: u32 = 64;
@@ -59,6 +58,7 @@ impl Page {
         }
         // SAFETY: as in `read`, with source and destination exchanged.
         unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), self.pointer(offset), from.len()) };
+        xenolith_hw::model::note_copied(self.pointer(offset), from.len());
         true
     }
 

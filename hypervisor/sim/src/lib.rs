@@ -256,7 +256,7 @@ impl Machine {
             let mut quiet = true;
             for cpu in 0..self.cpus.len() as u16 {
                 sim::on_cpu(CpuId(cpu));
-                if sim::gic::pending() || self.hv.is_kicked(CpuId(cpu)) {
+                if sim::gic::pending() || self.hv.kicks.is_kicked(CpuId(cpu)) {
                     quiet = false;
                     self.event(cpu, Event::Interrupt);
                 }
@@ -272,7 +272,7 @@ impl Machine {
     pub fn let_others_run(&mut self, cpu: u16) {
         for other in (0..self.cpus.len() as u16).filter(|&other| other != cpu) {
             sim::on_cpu(CpuId(other));
-            if sim::gic::pending() || self.hv.is_kicked(CpuId(other)) {
+            if sim::gic::pending() || self.hv.kicks.is_kicked(CpuId(other)) {
                 self.event(other, Event::Interrupt);
             }
         }
