@@ -32,6 +32,7 @@ impl Pending {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
     use std::sync::Arc;
 
     use xenolith_hw::atomic::AtomicU32;
@@ -80,7 +81,7 @@ mod tests {
     fn a_lock_has_one_holder_in_a_model_too() {
         use crate::sync::Mutex;
         explore(None, || {
-            let shared = Arc::new((Mutex::new(()), UnsafeCell::new(0)));
+            let shared = Rc::new((Mutex::new(()), UnsafeCell::new(0)));
             let add = |shared: &(Mutex<()>, UnsafeCell<u32>), tries: bool| {
                 let guard = if tries { shared.0.try_lock() } else { Some(shared.0.lock()) };
                 // A data race would end the test.

@@ -1,5 +1,7 @@
 //! The same on a host, with the model checker.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "on a host alone")]
+
 use std::any::Any;
 use std::boxed::Box;
 use std::cell::{Cell, RefCell};

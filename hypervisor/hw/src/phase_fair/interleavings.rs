@@ -1,6 +1,6 @@
 //! Every order in which readers and writers can come and go.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use super::*;
 use crate::model::{cell::UnsafeCell, explore, thread};
@@ -27,7 +27,7 @@ fn together<const N: usize>(plays: [fn(&Watched); N]) -> u32 {
         tickets: u32::MAX.into(),
         serving: u32::MAX.into(),
     };
-    let lock = Arc::new(Watched::from_raw(raw, UnsafeCell::new(0)));
+    let lock = Rc::new(Watched::from_raw(raw, UnsafeCell::new(0)));
     // The model checker has to know all words before the threads begin.
     drop(lock.write());
     let threads = plays.map(|play| {

@@ -1,6 +1,6 @@
 //! Two or three that refer to a frame, give it up, hand it on or take it, in every order of their steps.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use xenolith_hw::model::{cell::UnsafeCell, explore, thread};
 
@@ -16,9 +16,9 @@ struct Frame {
 }
 
 impl Frame {
-    fn new(state: FrameState) -> Arc<Self> {
+    fn new(state: FrameState) -> Rc<Self> {
         let frame = Frame { word: AtomicU64::new(state.encode()), content: UnsafeCell::new(0) };
-        let frame = Arc::new(frame);
+        let frame = Rc::new(frame);
         assert_eq!(frame.entry().state(), state);
         frame
     }
@@ -63,7 +63,7 @@ fn used() -> FrameState {
 }
 
 fn spawn<R: Send + 'static>(
-    frame: &Arc<Frame>,
+    frame: &Rc<Frame>,
     play: impl FnOnce(&Frame) -> R + Send + 'static,
 ) -> thread::JoinHandle<R> {
     let frame = frame.clone();

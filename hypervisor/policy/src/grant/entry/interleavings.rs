@@ -1,6 +1,6 @@
 //! An entry between a granter that keeps the rules of `public/grant_table.h` and the hypervisor that maps for another domain.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use xenolith_hw::model::{cell::UnsafeCell, explore, thread};
 use xenolith_memory::arena;
@@ -34,7 +34,7 @@ fn a_frame_is_used_by_others_only_between_mark_and_unmark() {
         page.zero();
         let entry = SharedEntry::of(page, 0).unwrap();
         assert_eq!((entry.head.load(), entry.frame.load()), (0, 0));
-        let content = Arc::new(UnsafeCell::new(0));
+        let content = Rc::new(UnsafeCell::new(0));
         let own = content.clone();
         let granter = thread::spawn(move || grant(page, &own));
         if let Ok(frame) = entry.mark(BY, Rights::ReadWrite) {
