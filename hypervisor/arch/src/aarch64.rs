@@ -31,7 +31,7 @@ pub use sve::vector_granules;
 pub use system_error::{pend_system_error, system_error_waits, take_system_error};
 pub use timer::{frequency, now, set_timer};
 pub use tlb::HardwareTlb;
-pub use uart::{read_console, write_console, write_console_unlocked};
+pub use uart::{offer_console, read_console, write_console, write_console_unlocked};
 
 pub use xenolith_hw::sync_instructions;
 

@@ -1,13 +1,13 @@
 //! RAM for the host: memory that stands for machine frames in tests and in `arch/fake`.
 
 use core::cell::RefCell;
-use core::sync::atomic::AtomicU64;
 use std::sync::Mutex;
 
 use super::frames::{FrameRange, Frames, Scrub, Storage, storage_needed};
 use super::page::Page;
 use super::table::{RootPages, TableList, TablePage};
 use xenolith_core::types::{Mfn, PAGE_SIZE, Pa};
+use xenolith_hw::atomic::AtomicU64;
 
 #[repr(C, align(4096))]
 #[derive(Clone)]

@@ -34,6 +34,8 @@ mod poll;
 mod power;
 mod promised;
 mod scheduling;
+mod slow_uart;
+mod stay;
 mod storm;
 mod support;
 mod sve;
