@@ -133,6 +133,18 @@ impl Step {
     }
 }
 
+/// The command and what is expected of it, as a transcript has it.
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "$ {}", self.command.replace('\n', "\n> "))?;
+        self.expected.iter().try_for_each(|line| writeln!(f, "{line}"))?;
+        match self.status {
+            0 => Ok(()),
+            status => writeln!(f, "[status {status}]"),
+        }
+    }
+}
+
 fn list<T: fmt::Display>(text: &mut String, lines: &[T], status: i32) {
     for line in lines {
         // A string takes all that is written to it.

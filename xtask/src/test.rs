@@ -3,6 +3,7 @@
 //! All programs with tests are built first and say what they hold, so that it is known how much is left. A suite that fails
 //! does not stop the next. The last line printed is `N passed, N failed`, with `, N skipped` where some could not run here.
 
+mod at_length;
 mod examples;
 mod floors;
 mod lines;
@@ -30,6 +31,12 @@ pub struct Options {
     /// Only Xen's own tools, of all versions, in a control domain on our hypervisor
     #[arg(long, conflicts_with = "quick")]
     tools: bool,
+    /// Only so many random hypercalls on four CPUs of the model machine, and a tenth as many accesses and calls into other domains
+    #[arg(long, value_name = "CALLS", conflicts_with_all = ["quick", "tools", "names"])]
+    storm: Option<u64>,
+    /// Only so many guests on the model machine that end with a request in flight
+    #[arg(long, value_name = "N", conflicts_with_all = ["quick", "tools", "names"])]
+    rounds: Option<u64>,
 }
 
 /// Seconds for which each fuzz target runs, and in a quick run.
@@ -40,15 +47,26 @@ const QUICK_FUZZ_SECONDS: u32 = 2;
 pub fn test(options: &Options) -> Result<()> {
     let on_host = [Need::LINKER, Need::LIBC, Need::MKE2FS, Need::CXX];
     host::ensure(&on_host)?;
-    if !options.quick {
+    let is_on_host = options.quick || options.storm.is_some() || options.rounds.is_some();
+    if !is_on_host {
         host::ensure(&[Need::QEMU, Need::QEMU_IMG])?;
     }
     let mut tally = Tally::default();
+    let long = at_length::chosen(options.storm, options.rounds);
+    if !long.is_empty() {
+        at_length::run(&long, &mut tally)?;
+        return end(&tally);
+    }
     let plan = plan(options, &mut tally)?;
     if plan.is_empty() && !tally.any_failed() {
         bail!("no test has such a name");
     }
     plan.run(&mut tally)?;
+    end(&tally)
+}
+
+/// Prints the sum.
+fn end(tally: &Tally) -> Result<()> {
     print!("{tally}");
     if tally.any_failed() {
         bail!("tests failed");

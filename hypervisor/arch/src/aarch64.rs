@@ -28,7 +28,7 @@ pub use stage2::{HardwareTlb, Stage2, activate_stage2, deactivate_stage2, transl
 pub use sve::vector_granules;
 pub use system_error::{pend_system_error, system_error_waits, take_system_error};
 pub use timer::{frequency, now, set_timer};
-pub use uart::{read_console, write_console, write_console_unlocked};
+pub use uart::{offer_console, read_console, write_console, write_console_unlocked};
 
 /// Whether an interrupt waits for this CPU to leave EL2.
 pub fn interrupt_waits() -> bool {

@@ -140,6 +140,7 @@ mod interface {
 
     // The console.
     const WRITE_CONSOLE: fn(&[u8]) = machine::write_console;
+    const OFFER_CONSOLE: fn(&[u8]) -> usize = machine::offer_console;
     const WRITE_CONSOLE_UNLOCKED: fn(&[u8]) = machine::write_console_unlocked;
     const READ_CONSOLE: fn(&mut [u8]) -> usize = machine::read_console;
 }

@@ -71,6 +71,18 @@ pub fn send(uart: &mut dyn Serial, bytes: &[u8], is_stuck: &AtomicBool) {
     }
 }
 
+/// Gives the transmitter as many bytes as it takes now; returns how many.
+pub fn offer(uart: &mut dyn Serial, bytes: &[u8]) -> usize {
+    let taken = bytes.iter().take_while(|&&byte| {
+        let has_room = !uart.is_full();
+        if has_room {
+            uart.write(byte);
+        }
+        has_room
+    });
+    taken.count()
+}
+
 /// A UART of a kind whose driver is in this folder.
 pub enum Driver<R> {
     /// 16550 and its relatives.

@@ -15,10 +15,14 @@ pub mod guest;
 mod machine;
 mod memory;
 mod power;
+pub mod stay;
 mod system_error;
 mod time;
 
-pub use console::{console_output, read_console, type_on_console, write_console, write_console_unlocked};
+pub use console::{
+    console_output, give_uart_room, offer_console, read_console, type_on_console, write_console,
+    write_console_unlocked,
+};
 pub use cpu::{
     asked, auxiliary_control, id_registers, interrupt_waits, on_cpu, pause_at, pause_every,
     set_vector_granules, this_cpu, vector_granules, wait_for_interrupt,

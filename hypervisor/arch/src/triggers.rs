@@ -48,6 +48,9 @@ fn place(intid: u32) -> (u32, u32) {
 }
 
 #[cfg(test)]
+mod interleavings;
+
+#[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::thread;

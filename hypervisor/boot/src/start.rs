@@ -77,6 +77,7 @@ pub fn boot(machine: impl Machine, platform: &Platform) {
     }
     let micros = arch::nanoseconds(arch::now()) / 1000;
     log::info!("the domains start {}.{:06} s after reset", micros / 1_000_000, micros % 1_000_000);
+    console().defer();
     for ready in first.into_iter().chain(others) {
         ready.start(hypervisor);
     }

@@ -17,6 +17,7 @@ use xenolith_domain::arch::GuestRegs;
 use xenolith_domain::cpu::Local;
 use xenolith_domain::domain::{Domain, DomainRef};
 use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
+use xenolith_domain::parts::progress::Progress;
 
 /// The five arguments.
 pub type Arguments = [u64; 5];
@@ -61,7 +62,19 @@ impl<'a> Caller<'a> {
 
     /// Whether an interrupt is pending on this CPU, which a long call lets the guest take before it goes on.
     pub fn should_pause(&self) -> bool {
+        self.hv.accounts.look(self.local.id());
         arch::interrupt_waits()
+    }
+
+    /// Makes a domain's grant table have so many frames, if it can have them. False: an interrupt waits, and what has been
+    /// done until now need not be done again.
+    pub fn grow_grants(&self, domain: &Domain, frames: u64) -> bool {
+        while domain.on(self.hv).grow_grants(frames) == Progress::Again {
+            if self.should_pause() {
+                return false;
+            }
+        }
+        true
     }
 
     /// The domain that `id` means, if the caller may act for it: itself (`DOMID_SELF` or by its number), or any other for the

@@ -38,17 +38,25 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
 fn write(caller: &mut Caller<'_>, op: u64, count: u64, buffer: GuestPtr<u8>) -> Answer {
     let mut done = 0;
     while done < count {
+        // Nothing is dropped of who can wait: it comes back until there is room.
+        let domain = &caller.vcpu.domain;
+        if console().is_crowded() || !domain.is_control && domain.console_share.is_full(console()) {
+            let place = Caller::element(buffer, done)?;
+            return Ok(Reply::Continue([op, count - done, place.address(), 0, 0]));
+        }
         let mut bytes = [0; CHUNK];
         let length = (count - done).min(CHUNK as u64);
         let (bytes, _) = bytes.split_at_mut_checked(length as usize).ok_or(Errno::EINVAL)?;
         let place = Caller::element(buffer, done)?;
         caller.read_bytes(place, bytes)?;
-        let domain = &caller.vcpu.domain;
         if domain.is_control {
             console().write_control(bytes);
             domain.watch_output(caller.vcpu.vcpu(), caller.local, caller.regs, bytes);
         } else {
-            console().write_for(domain.id, &harmless(bytes));
+            let bytes = harmless(bytes);
+            if domain.takes_console(bytes.len()) {
+                console().write_for(domain.id, &bytes);
+            }
         }
         done += length;
         if done < count && caller.should_pause() {

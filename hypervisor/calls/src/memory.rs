@@ -2,6 +2,8 @@
 
 mod resource;
 
+use core::ops::Range;
+
 use xenolith_domain::Arc;
 
 use xenolith_abi::Errno;
@@ -15,9 +17,16 @@ use xenolith_domain::domain::{Domain, DomainRef};
 
 use crate::caller::{Answer, Arguments, Caller, DONE, Reply, value};
 
-/// log2 of the pages in the largest extent, 2 MiB: an extent is done in one go, so it must not take long. Callers that
-/// ask for more fall back to this.
+/// log2 of the pages in the largest extent, 2 MiB: one is populated in one go, so that must not take long. Callers that ask
+/// for more fall back to this.
 const MAX_ORDER: u32 = 9;
+/// Where in a continuation of a reservation's command the pages stand that are done of the extent. What a guest writes there
+/// of its own accord only leaves pages out.
+const PAGE_SHIFT: u32 = 48;
+/// Pages of an extent that are given back before an interrupt is looked for.
+const PAGES_STEP: u64 = 16;
+/// The extents that find room below.
+const MAX_EXTENTS: u64 = 1 << (PAGE_SHIFT - OP_BITS);
 
 /// Arguments: what to do, and above that, in a continuation, how much of it is done; the argument.
 ///
@@ -54,6 +63,9 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
                 return Err(Errno::ENOSYS);
             }
             let domain = caller.target(request.domid)?;
+            if !make_room(caller, &domain, space, request.idx) {
+                return Ok(Reply::Continue(arguments));
+            }
             // A range of none is done.
             if space != Some(MapSpace::GmfnRange) || request.size != 0 {
                 add(domain.on(caller.hv), request.space, request.idx, request.gpfn)?;
@@ -110,32 +122,54 @@ fn reservation(
     request: &Reservation,
     [command, address]: [u64; 2],
 ) -> Answer {
-    let first = command >> OP_BITS;
-    if request.extent_order > MAX_ORDER {
+    let first = (command >> OP_BITS) % MAX_EXTENTS;
+    let mut page = command >> PAGE_SHIFT;
+    if request.extent_order > MAX_ORDER || request.nr_extents > MAX_EXTENTS {
         return value(first);
     }
+    let again = |index, page| {
+        let command = u64::from(op.number()) | index << OP_BITS | page << PAGE_SHIFT;
+        Ok(Reply::Continue([command, address, 0, 0, 0]))
+    };
     for index in first..request.nr_extents {
         if index > first && caller.should_pause() {
-            return Ok(Reply::Continue([u64::from(op.number()) | index << OP_BITS, address, 0, 0, 0]));
+            return again(index, 0);
         }
-        let done = caller
-            .read_element(request.extent_start, index)
-            .and_then(|gfn| extent(domain, op, gfn, request.extent_order as u8));
-        if done.is_err() {
-            return value(index);
+        let gfn = caller.read_element(request.extent_start, index);
+        let done = gfn.and_then(|gfn: Gfn| match op {
+            MemoryOp::PopulatePhysmap => domain.populate(gfn, request.extent_order as u8).map(|()| None),
+            _ => give_back(caller, domain, gfn, page..1 << request.extent_order),
+        });
+        match done {
+            Ok(None) => page = 0,
+            Ok(Some(page)) => return again(index, page),
+            Err(_) => return value(index),
         }
     }
     value(request.nr_extents)
 }
 
-fn extent(domain: DomainRef<'_>, op: MemoryOp, gfn: Gfn, order: u8) -> Result<(), Errno> {
-    if op == MemoryOp::PopulatePhysmap {
-        return domain.populate(gfn, order);
-    }
-    for page in 0..1_u64 << order {
+/// Gives these pages of an extent back; returns where to go on when an interrupt waits.
+fn give_back(
+    caller: &Caller<'_>,
+    domain: DomainRef<'_>,
+    gfn: Gfn,
+    pages: Range<u64>,
+) -> Result<Option<u64>, Errno> {
+    let first = pages.start;
+    for page in pages {
+        if page > first && page.is_multiple_of(PAGES_STEP) && caller.should_pause() {
+            return Ok(Some(page));
+        }
         domain.give_page_back(Gfn(gfn.0.checked_add(page).ok_or(Errno::EINVAL)?))?;
     }
-    Ok(())
+    Ok(None)
+}
+
+/// Has the grant table grow, if the page of the space is one of it. False: the call is to go on when an interrupt has been
+/// taken.
+fn make_room(caller: &Caller<'_>, domain: &Domain, space: Option<MapSpace>, index: u64) -> bool {
+    space != Some(MapSpace::GrantTable) || caller.grow_grants(domain, index.saturating_add(1))
 }
 
 /// One page of a space at one frame.
@@ -166,13 +200,19 @@ fn batch_pages(
     let is_foreign = MapSpace::from_number(space) == Some(MapSpace::GmfnForeign);
     let owner = is_foreign.then(|| foreign_owner(caller, &domain, request.foreign_domid));
     let first = command >> OP_BITS;
+    let again = |index: u64| {
+        let command = u64::from(MemoryOp::AddToPhysmapBatch.number()) | index << OP_BITS;
+        Ok(Reply::Continue([command, address, 0, 0, 0]))
+    };
     for index in first..request.size.into() {
         if index > first && caller.should_pause() {
-            let command = u64::from(MemoryOp::AddToPhysmapBatch.number()) | index << OP_BITS;
-            return Ok(Reply::Continue([command, address, 0, 0, 0]));
+            return again(index);
         }
         let from = caller.read_element(request.idxs, index)?;
         let to = caller.read_element(request.gpfns, index)?;
+        if !make_room(caller, &domain, MapSpace::from_number(space), from) {
+            return again(index);
+        }
         let result = match &owner {
             Some(Ok(owner)) => domain.map_foreign(owner, Gfn(from), to),
             Some(Err(errno)) => Err(*errno),

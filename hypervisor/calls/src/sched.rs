@@ -13,6 +13,9 @@ use xenolith_policy::event::Port;
 
 use crate::caller::{Answer, Arguments, Caller, DONE, Reply, value};
 
+/// Bytes of a vCPU's registers in the log, about.
+const LAST_WORDS: usize = 900;
+
 /// Arguments: what to do; its argument. `ENOSYS`: no such operation.
 ///
 /// - `yield`, `block`: none.
@@ -38,7 +41,7 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
         Some(SchedOp::Shutdown) => {
             let request: Shutdown = caller.read(argument)?;
             let reason = ShutdownReason::from_number(request.reason).ok_or(Errno::EINVAL)?;
-            if reason == ShutdownReason::Crash {
+            if reason == ShutdownReason::Crash && caller.domain().takes_console(LAST_WORDS) {
                 log::error!(
                     "{} {} says that it has crashed; its registers:",
                     caller.domain().id,

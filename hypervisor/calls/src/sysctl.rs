@@ -14,12 +14,12 @@ use xenolith_host::command_line::XenVersion;
 
 use crate::caller::{Answer, Arguments, Caller, DONE, Reply};
 
-/// Arguments: the structure.
+/// Arguments: the structure; in a continuation how far it has come.
 ///
 /// `EPERM`: the caller is not the control domain. `EACCES`: another version of the interface. `ENOSYS`, `EOPNOTSUPP`: an
 /// operation that Xen does not have, or was built without. Others: those of the operation, which its function lists.
 pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
-    let [address, ..] = arguments;
+    let [address, progress, ..] = arguments;
     caller.require_control()?;
     let mut request: Sysctl = caller.read(address)?;
     if request.interface_version != INTERFACE_VERSION {
@@ -29,7 +29,11 @@ pub fn call(caller: &mut Caller<'_>, arguments: Arguments) -> Answer {
     match SysctlOp::from_number(request.cmd).ok_or(Errno::ENOSYS)? {
         SysctlOp::ReadConsole => console::read(caller, payload)?,
         SysctlOp::DebugKeys => return console::press_keys(caller, payload).map(|()| Reply::Value(0)),
-        SysctlOp::GetDomainInfoList => domains::list(caller, payload)?,
+        SysctlOp::GetDomainInfoList => {
+            if let Some(progress) = domains::list(caller, payload, progress)? {
+                return Ok(Reply::Continue([address, progress, 0, 0, 0]));
+            }
+        }
         SysctlOp::PhysInfo => machine::describe(caller, payload),
         SysctlOp::GetCpuInfo => machine::idle_times(caller, payload)?,
         SysctlOp::AvailHeap => machine::free_memory(caller, payload)?,

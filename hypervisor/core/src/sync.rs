@@ -7,6 +7,7 @@
 mod lockdep;
 mod mutex;
 pub mod order;
+pub mod pending;
 mod rwlock;
 
 #[cfg(feature = "lockdep")]

@@ -34,19 +34,18 @@ impl HaltPoll {
 /// Waits until an interrupt is pending, or another CPU has kicked this one.
 pub fn wait(hv: &Hypervisor, cpu: CpuId, halt_poll: &mut HaltPoll) {
     let begun = arch::now();
-    let look = || arch::interrupt_waits() || hv.is_kicked(cpu);
+    let look = || arch::interrupt_waits() || hv.kicks.is_kicked(cpu);
     let watches = halt_poll.span > 0;
-    if watches {
+    let kicked = watches && {
         let end = begun.saturating_add(halt_poll.span);
         // Who kicks a CPU that watches sends no interrupt: it leaves a mark, which `look` sees.
-        hv.set_watching(cpu, true);
-        while !(0..LOOKS).any(|_| look()) && arch::now() < end {
-            xenolith_hw::relax();
-        }
-        hv.set_watching(cpu, false);
-    }
-    // Who saw it watching has sent no interrupt, so it looks once more when it has stopped.
-    if !(watches && look()) {
+        hv.kicks.poll(cpu, || {
+            while !(0..LOOKS).any(|_| look()) && arch::now() < end {
+                xenolith_hw::relax();
+            }
+        })
+    };
+    if !(kicked || watches && arch::interrupt_waits()) {
         arch::wait_for_interrupt();
     }
     halt_poll.update(arch::now().saturating_sub(begun), arch::ticks(LONGEST));

@@ -92,6 +92,7 @@ pub fn run(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event) 
             idle::wait(hv, cpu.id, &mut cpu.halt_poll);
             hv.accounts.resume(cpu.id);
         }
+        hv.accounts.look(cpu.id);
         event = Event::Interrupt;
     }
     hv.accounts.leave(cpu.id);

@@ -11,9 +11,9 @@ use super::{Cpu, Event, Next, guest, switch};
 pub fn step(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event) -> Next {
     handle(hv, cpu, frame, &event);
     loop {
-        if hv.is_kicked(cpu.id) {
+        if hv.kicks.is_kicked(cpu.id) {
             // Before the choice: a kick that comes during it asks for another.
-            hv.take_kick(cpu.id);
+            hv.kicks.take(cpu.id);
             cpu.local.choose();
         }
         if cpu.local.is_to_choose() {
@@ -21,7 +21,7 @@ pub fn step(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event)
         }
         let Cpu { running, local, .. } = cpu;
         let Some(running) = running else {
-            if hv.is_kicked(local.id()) {
+            if hv.kicks.is_kicked(local.id()) {
                 continue;
             }
             // Whatever ends the wait may have made a vCPU runnable.
@@ -39,7 +39,7 @@ pub fn step(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs, event: Event)
         }
         // The same instruction may ask a device model again, at most once. A vCPU that has just left may be the better
         // choice, which is found by choosing once more.
-        if !local.is_to_choose() && !hv.is_kicked(local.id()) {
+        if !local.is_to_choose() && !hv.kicks.is_kicked(local.id()) {
             return Next::Guest;
         }
     }

@@ -26,17 +26,36 @@ pub fn choose(hv: &Hypervisor, cpu: &mut Cpu, frame: &mut GuestRegs) {
     if pick.unit != current {
         change(hv, cpu, frame, pick.unit, now);
     }
-    let next = match (pick.deadline, cpu.local.next_timer()) {
-        (Some(slice), Some(alarm)) => Some(slice.min(alarm)),
-        (slice, alarm) => slice.or(alarm),
-    };
-    // One timer of the CPU serves both: the end of the slice, and the first of what vCPUs wait for.
+    let mut next = earlier(pick.deadline, cpu.local.next_timer());
+    if console().has_news() {
+        next = earlier(next, serve_console(hv, now));
+    }
+    // One timer of the CPU serves all: the end of the slice, the first of what vCPUs wait for, the console.
     arch::set_timer(next);
+    // Only a turn that ends has somebody waiting for the CPU.
+    arch::trap_wait_for_event(pick.deadline.is_some());
+}
+
+/// The earlier of two times, if there is one.
+#[inline(always)]
+fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// Output was written, or waits for the UART. Returns when the CPU is to look again.
+#[inline(never)]
+fn serve_console(hv: &Hypervisor, now: u64) -> Option<u64> {
+    let again = console().drain_some(now);
     if console().take_fresh() {
         hv.raise_global_virq(Virq::ConsoleRing);
     }
-    // Only a turn that ends has somebody waiting for the CPU.
-    arch::trap_wait_for_event(pick.deadline.is_some());
+    if console().take_held() {
+        hv.release_uarts();
+    }
+    again
 }
 
 /// Has this CPU run `unit`, or nothing, in place of what it runs.

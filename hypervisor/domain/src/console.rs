@@ -1,17 +1,19 @@
 //! The machine's console.
 //!
-//! Output: the hypervisor's messages and what domains write go to the UART, and into a ring that keeps the last 16 KiB of it
-//! (`xl dmesg`). The control domain's output is written as it is. Each line of another domain begins with `(dN) `, and a writer
+//! Output: the hypervisor's messages and what domains write go into a ring that keeps the last 16 KiB (`xl dmesg`), and from there to
+//! the UART as it takes them (`drain`), of each domain no more than its share of what waits ([`Share`]). The control domain's output is written as it is. Each line of another domain begins with `(dN) `, and a writer
 //! who finds another's line unfinished ends it first (`turns`).
 //!
 //! Input: what is typed goes to one domain at a time ([`Focus`]). The control domain's waits here until it reads it
 //! (`CONSOLEIO_read`), any other's goes to its emulated UART.
 
+mod drain;
 mod focus;
+mod share;
 mod turns;
 
 use core::fmt::{self, Write};
-use core::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 
 use arrayvec::ArrayVec;
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -20,7 +22,9 @@ use xenolith_arch as arch;
 use xenolith_core::sync::Mutex;
 use xenolith_core::types::DomId;
 
+use drain::Drain;
 pub use focus::{Focus, MAX_TYPED, Typed};
+pub use share::Share;
 use turns::Turns;
 
 /// Bytes of output that are kept.
@@ -93,7 +97,7 @@ pub struct Console {
     ring: Mutex<Ring>,
     input: Mutex<Input>,
     dropped: AtomicUsize,
-    fresh: AtomicBool,
+    drain: Drain,
     /// Whose output was written last. Locked while somebody writes, so that no other output comes into a line.
     turns: Mutex<Turns>,
     /// The domain that has the input, as [`Input::focus`] says, for readers without its lock.
@@ -128,7 +132,7 @@ impl Console {
             ring: Mutex::new(Ring { bytes: [0; RING], written: 0, cleared: 0 }),
             input: Mutex::new(Input { bytes: [0; INPUT], start: 0, length: 0, focus: Focus::new() }),
             dropped: AtomicUsize::new(0),
-            fresh: AtomicBool::new(false),
+            drain: Drain::new(),
             turns: Mutex::new(Turns::new()),
             focus: AtomicU16::new(DomId::CONTROL.0),
         }
@@ -137,44 +141,61 @@ impl Console {
     /// Writes output as it is.
     #[inline(never)]
     pub fn write(&self, bytes: &[u8]) {
-        // The ring first, and its lock free again: the UART is slow, and has a lock of its own.
+        self.keep(bytes);
+        self.has_written();
+    }
+
+    /// Keeps output; who calls this calls [`Self::has_written`] afterwards.
+    fn keep(&self, bytes: &[u8]) {
         self.ring.lock().push(bytes);
-        self.fresh.store(true, Ordering::Relaxed);
-        arch::write_console(bytes);
+    }
+
+    /// Bytes that were ever written.
+    fn written(&self) -> u64 {
+        self.ring.lock().written
     }
 
     /// Writes the control domain's output as it is, on a line of its own if another domain is in the middle of one.
     pub fn write_control(&self, bytes: &[u8]) {
-        let mut turns = self.turns.lock();
-        let bytes = turns.give_to(DomId::CONTROL, bytes, || self.end_line());
-        self.write(bytes);
+        {
+            let mut turns = self.turns.lock();
+            let bytes = turns.give_to(DomId::CONTROL, bytes, || self.end_line());
+            self.keep(bytes);
+        }
+        self.has_written();
     }
 
     /// Writes another domain's output, each line with the domain's name before it.
     pub fn write_for(&self, domain: DomId, bytes: &[u8]) {
-        let mut turns = self.turns.lock();
-        let bytes = turns.give_to(domain, bytes, || self.end_line());
-        for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
-            if self.at_line_start() {
-                let _ = write!(Raw(self), "({domain}) ");
+        {
+            let mut turns = self.turns.lock();
+            let bytes = turns.give_to(domain, bytes, || self.end_line());
+            for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
+                if self.at_line_start() {
+                    let _ = write!(Raw(self), "({domain}) ");
+                }
+                self.keep(piece);
             }
-            self.write(piece);
         }
+        self.has_written();
     }
 
     /// Writes a line of the hypervisor's; no other output comes into it.
     fn write_own(&self, mark: &str, text: &fmt::Arguments<'_>) {
-        let mut turns = self.turns.lock();
-        // Held to the end of the line: parts of it come one by one.
-        turns.interrupt(|| self.end_line());
-        let _ = writeln!(Line(self), "(xenolith) {mark}{text}");
+        {
+            let mut turns = self.turns.lock();
+            // Held to the end of the line: parts of it come one by one.
+            turns.interrupt(|| self.end_line());
+            let _ = writeln!(Line(self), "(xenolith) {mark}{text}");
+        }
+        self.has_written();
     }
 
     /// Ends a line that is unfinished. False if none is.
     fn end_line(&self) -> bool {
         let within = !self.at_line_start();
         if within {
-            self.write(b"\r\n");
+            self.keep(b"\r\n");
         }
         within
     }
@@ -205,12 +226,6 @@ impl Console {
     pub fn clear(&self) {
         let mut ring = self.ring.lock();
         ring.cleared = ring.written;
-    }
-
-    /// Tests and clears the mark that output was written, for `VIRQ_CON_RING`.
-    pub fn take_fresh(&self) -> bool {
-        // A plain load keeps the common way free of atomic writes.
-        self.fresh.load(Ordering::Relaxed) && self.fresh.swap(false, Ordering::Relaxed)
     }
 
     /// Copies what the ring holds, oldest first, starting at byte `from` of all that was ever written (or at the
@@ -284,7 +299,7 @@ struct Raw<'a>(&'a Console);
 
 impl Write for Raw<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.write(text.as_bytes());
+        self.0.keep(text.as_bytes());
         Ok(())
     }
 }
@@ -293,9 +308,9 @@ impl Write for Line<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for (index, part) in text.split('\n').enumerate() {
             if index > 0 {
-                self.0.write(b"\r\n");
+                self.0.keep(b"\r\n");
             }
-            self.0.write(part.as_bytes());
+            self.0.keep(part.as_bytes());
         }
         Ok(())
     }
@@ -324,7 +339,8 @@ pub fn init_log() {
     log::set_max_level(LevelFilter::Info);
 }
 
-/// A writer for a panic of the hypervisor: it waits for no lock, which a CPU that has stopped might hold.
+/// A writer for a panic of the hypervisor, behind what was written before: it waits for no lock without end, which a CPU that
+/// has stopped might hold.
 pub fn emergency() -> impl Write {
     struct Emergency;
     impl Write for Emergency {
@@ -341,6 +357,7 @@ pub fn emergency() -> impl Write {
             Ok(())
         }
     }
+    console().flush_in_panic();
     arch::write_console_unlocked(b"\r\n(xenolith) ");
     Emergency
 }
@@ -348,6 +365,7 @@ pub fn emergency() -> impl Write {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use xenolith_arch::sim;
 
     #[test]
     fn the_ring_keeps_the_last_bytes() {
@@ -361,6 +379,29 @@ mod tests {
         assert_eq!(console.read_ring(end, &mut bytes).0, 0);
         console.write(b"more");
         assert_eq!(console.read_ring(end, &mut bytes), (4, end + 4));
+    }
+
+    #[test]
+    fn a_panic_comes_behind_what_waits() {
+        let console = console();
+        console.write(b"boot ");
+        console.defer();
+        sim::give_uart_room(Some(3));
+        console.write(b"first, ");
+        assert_eq!(sim::console_output(), b"boot fir");
+        write!(emergency(), "the end").unwrap();
+        assert_eq!(sim::console_output(), b"st, \r\n(xenolith) the end");
+    }
+
+    #[test]
+    fn the_end_waits_for_all_and_nobody_is_deferred_after_it() {
+        let console = console();
+        console.defer();
+        sim::give_uart_room(Some(0));
+        console.write(b"one ");
+        console.flush();
+        console.write(b"two");
+        assert_eq!(sim::console_output(), b"one two");
     }
 
     #[test]

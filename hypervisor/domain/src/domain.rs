@@ -29,6 +29,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64};
 
 use crate::arch::DomainArch;
+use crate::console::Share;
 use crate::parts::addresses::Addresses;
 use crate::parts::device_models::DeviceModels;
 use crate::parts::ending::Ending;
@@ -100,6 +101,8 @@ pub struct Domain {
     pub io: Io,
     /// How many messages have been logged about it, to keep to a rate limit.
     pub(crate) complaints: AtomicU32,
+    /// What it has written of all that waits for the console's UART.
+    pub console_share: Share,
     /// The UART that it sees.
     pub vuart: Once<Mutex<Vuart<FrameRef>>>,
     pub(crate) ending: Mutex<Ending>,

@@ -2,7 +2,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU16, Ordering};
 use xenolith_memory::arc::Arc;
 
 use xenolith_abi::Errno;
@@ -15,10 +15,11 @@ use crate::vcpu::Vcpu;
 use xenolith_arch as arch;
 use xenolith_core::guest_index::GuestIndex;
 use xenolith_core::sync::{Mutex, RwLock};
-use xenolith_core::types::{CpuId, DomId, Intid, VcpuId};
+use xenolith_core::types::{DomId, Intid, VcpuId};
 use xenolith_host::command_line::Options;
 use xenolith_memory::frames::{Frames, ScrubCursor};
 use xenolith_memory::p2m::{Geometry, Vmids};
+use xenolith_policy::sched::kicks::Kicks;
 use xenolith_policy::sched::{CpuMask, Scheduler, UnitId};
 use xenolith_policy::slots::Slots;
 
@@ -68,10 +69,8 @@ pub struct Hypervisor {
     /// Domains that were unlinked and to which somebody still holds a reference: their vCPUs are still in the scheduler.
     zombies: Mutex<Vec<Arc<Domain>>>,
     units: RwLock<Vec<Option<VcpuRef>>>,
-    /// CPUs that were kicked without an interrupt, by themselves or while they busy-polled, and have not rescheduled since.
-    kicks: AtomicU64,
-    /// Idle CPUs that busy-poll for kicks. Each CPU changes its own bit only.
-    watching: AtomicU64,
+    /// Kicks without an interrupt.
+    pub kicks: Kicks,
     /// Wall-clock nanoseconds since 1970 at the machine's reset, when the counter was zero. They may be below zero where no
     /// clock was ever set.
     pub wall_clock: Mutex<i64>,
@@ -111,8 +110,7 @@ impl Hypervisor {
             creating: Mutex::new(DomId::CONTROL),
             zombies: Mutex::default(),
             units: RwLock::new(Vec::new()),
-            kicks: AtomicU64::new(0),
-            watching: AtomicU64::new(0),
+            kicks: Kicks::new(),
             wall_clock: Mutex::new(0),
             routes: RwLock::new(Vec::new()),
             scrubbing: Mutex::new(None),
@@ -339,44 +337,11 @@ impl Hypervisor {
         let own = arch::this_cpu();
         for cpu in cpus.iter() {
             if cpu == own {
-                self.kicks.fetch_or(CpuMask::one(own).0, Ordering::Relaxed);
-            } else if !self.kick_watching(cpu) {
+                self.kicks.kick_own(own);
+            } else if !self.kicks.kick_polling(cpu) {
                 kick_cpu(cpu);
             }
         }
-    }
-
-    /// Kicks a CPU if it busy-polls. The mark is set first and the CPU's bit read again after that, while the CPU clears its
-    /// bit first and reads the mark after that: so one of the two sees the other's write, and no kick is lost.
-    fn kick_watching(&self, cpu: CpuId) -> bool {
-        let watches = || CpuMask(self.watching.load(Ordering::SeqCst)).contains(cpu);
-        if !watches() {
-            return false;
-        }
-        self.kicks.fetch_or(CpuMask::one(cpu).0, Ordering::SeqCst);
-        watches()
-    }
-
-    /// Says whether the calling CPU busy-polls for kicks. After it has stopped it must look once more before it sleeps.
-    pub fn set_watching(&self, own: CpuId, watching: bool) {
-        let bit = CpuMask::one(own).0;
-        match watching {
-            true => self.watching.fetch_or(bit, Ordering::SeqCst),
-            false => self.watching.fetch_and(!bit, Ordering::SeqCst),
-        };
-    }
-
-    /// Whether the calling CPU was kicked without an interrupt, and has not rescheduled since.
-    #[inline]
-    pub fn is_kicked(&self, own: CpuId) -> bool {
-        CpuMask(self.kicks.load(Ordering::SeqCst)).contains(own)
-    }
-
-    /// Clears the calling CPU's kick before it reschedules. Sequentially consistent, so that the scheduler's state as it was
-    /// when the kick was sent is seen by what follows.
-    #[inline]
-    pub fn take_kick(&self, own: CpuId) {
-        self.kicks.fetch_and(!CpuMask::one(own).0, Ordering::SeqCst);
     }
 
     /// Makes a vCPU that sleeps runnable.

@@ -1,11 +1,12 @@
 //! A virtual CPU: what is kept of it while it does not run, and what others may ask of it while it does.
 
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 
 use crate::arch::{ArchConfig, Context, DeviceAccess, GuestRegs, VcpuArch};
 use crate::parts::runstate::RunstateArea;
 use xenolith_abi::Errno;
 use xenolith_core::sync::Mutex;
+use xenolith_core::sync::pending::Pending;
 use xenolith_core::types::VcpuId;
 use xenolith_memory::stale::StalePages;
 use xenolith_policy::sched::UnitId;
@@ -58,7 +59,7 @@ pub struct Vcpu {
     mapcache_stale: AtomicBool,
     /// The pages for which it is set.
     stale_pages: Mutex<Option<StalePages>>,
-    pending: AtomicU8,
+    pending: Pending,
 }
 
 /// Work that is pending for a vCPU's next entry.
@@ -66,13 +67,12 @@ pub struct Vcpu {
 pub struct PendingWork(u8);
 
 impl PendingWork {
-    const NONE: PendingWork = PendingWork(0);
     const INTERRUPTS: PendingWork = PendingWork(1 << 0);
     const ANSWER: PendingWork = PendingWork(1 << 1);
 
     /// Nothing.
     pub fn is_none(self) -> bool {
-        self == Self::NONE
+        self.0 == 0
     }
 
     /// The interrupts to be presented to it may have changed.
@@ -117,27 +117,23 @@ impl Vcpu {
             access: Mutex::new(None),
             mapcache_stale: AtomicBool::new(false),
             stale_pages: Mutex::new(None),
-            pending: AtomicU8::new(PendingWork::INTERRUPTS.0),
+            pending: Pending::new(PendingWork::INTERRUPTS.0),
         })
     }
 
     /// Marks its interrupts as changed: the list of those that it is shown is made anew before it is entered.
     pub fn mark_interrupts_changed(&self) {
-        self.pending.fetch_or(PendingWork::INTERRUPTS.0, Ordering::Release);
+        self.pending.mark(PendingWork::INTERRUPTS.0);
     }
 
     /// Marks an ioreq response as there: the access that waits for it is completed before the vCPU is entered.
     pub fn mark_answered(&self) {
-        self.pending.fetch_or(PendingWork::ANSWER.0, Ordering::Release);
+        self.pending.mark(PendingWork::ANSWER.0);
     }
 
     /// Takes the work that is pending for its next entry.
     pub fn take_pending(&self) -> PendingWork {
-        // A plain load keeps the common way into the guest free of atomic writes.
-        if self.pending.load(Ordering::Relaxed) == 0 {
-            return PendingWork::NONE;
-        }
-        PendingWork(self.pending.swap(0, Ordering::Acquire))
+        PendingWork(self.pending.take())
     }
 
     /// Suspects that its kernel has panicked, with these registers, until the counter reaches `deadline`. False if it is

@@ -1,5 +1,5 @@
-//! The few CPU primitives that code without an architecture needs: waiting, a lock of readers and writers, bounds under
-//! speculation, and the clearing and cleaning of pages.
+//! The few CPU primitives that code without an architecture needs: atomic words, waiting, a lock of readers and writers, bounds
+//! under speculation, and the clearing and cleaning of pages.
 //!
 //! `target_arch` chooses between the instructions of a CPU and a portable form. The portable form is right for a program of
 //! an operating system, whose caches are coherent and which nobody attacks by speculation.
@@ -16,7 +16,10 @@ pub use aarch64::{clean_to_memory, index_nospec, zero_page};
 #[cfg(target_arch = "aarch64")]
 pub use sysreg::{dsb, isb, send_event};
 
+pub mod atomic;
+pub mod model;
 mod phase_fair;
+pub mod steps;
 pub use phase_fair::PhaseFair;
 
 #[cfg(not(target_arch = "aarch64"))]
@@ -38,5 +41,9 @@ pub fn relax() {
 /// Lets another thread run: on a host the one that is waited for may have no CPU.
 #[cfg(not(target_os = "none"))]
 pub fn relax() {
+    #[cfg(feature = "loom")]
+    if model::is_running() {
+        return model::thread::yield_now();
+    }
     std::thread::yield_now();
 }

@@ -6,10 +6,9 @@
 //!
 //! So nobody may read who reads already: a writer that has come between waits for the first, and keeps the second out.
 
-use core::sync::atomic::{AtomicU32, Ordering};
-
 use lock_api::{GuardNoSend, RawRwLock};
 
+use crate::atomic::{AtomicU32, Ordering};
 use crate::relax;
 
 /// Of [`PhaseFair::arrived`]: a writer is there; and a bit that changes with each, so that one is told from the next.
@@ -118,5 +117,7 @@ unsafe impl RawRwLock for PhaseFair {
     }
 }
 
+#[cfg(test)]
+mod interleavings;
 #[cfg(test)]
 mod tests;

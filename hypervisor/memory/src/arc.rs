@@ -8,7 +8,8 @@ use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 use core::ops::Deref;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicUsize, Ordering, fence};
+
+use xenolith_hw::atomic::{AtomicUsize, Ordering, fence};
 
 struct Inner<T> {
     references: AtomicUsize,
@@ -126,6 +127,9 @@ impl<T: fmt::Debug> fmt::Debug for Arc<T> {
         (**self).fmt(f)
     }
 }
+
+#[cfg(test)]
+mod interleavings;
 
 #[cfg(test)]
 mod tests {

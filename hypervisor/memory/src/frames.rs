@@ -7,7 +7,6 @@
 //! Memory for the tables is handed in at boot, because the heap comes later: [`storage_needed`] says how much.
 
 use core::ops::Range;
-use core::sync::atomic::AtomicU64;
 
 use arrayvec::ArrayVec;
 
@@ -15,6 +14,7 @@ use crate::page::Page;
 use xenolith_core::bug;
 use xenolith_core::sync::Mutex;
 use xenolith_core::types::{DomId, Mfn};
+use xenolith_hw::atomic::AtomicU64;
 
 mod area;
 mod audit;
@@ -204,7 +204,7 @@ impl Frames {
             return None;
         }
         #[cfg(not(target_os = "none"))]
-        if crate::arena::is_refused() {
+        if crate::refusal::is_refused() {
             return None;
         }
         // The lock goes before the frames are wiped: a block of 1 GiB takes long, and all CPUs allocate under it.

@@ -29,5 +29,7 @@ pub mod p2m;
 pub mod page;
 pub mod pieces;
 #[forbid(unsafe_code)]
+#[cfg(not(target_os = "none"))]
+pub mod refusal;
 pub mod stale;
 pub mod table;

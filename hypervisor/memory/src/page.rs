@@ -4,9 +4,9 @@
 //! by atomic operations with a bounded number of attempts, because a guest that writes the word in a tight loop must
 //! not keep EL2 waiting (Xen's advisory 295).
 
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
-
 use xenolith_core::types::{Mfn, PAGE_SIZE};
+use xenolith_hw::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use xenolith_hw::steps;
 
 /// How often a read-modify-write is tried before the writer on the other side is taken for hostile.
 pub const ATTEMPTS: u32 = 64;
@@ -45,6 +45,7 @@ impl Page {
         if !fits(offset, into.len()) {
             return false;
         }
+        steps::count_bytes(into.len() as u64);
         // SAFETY: the source range lies in the frame, which `new`'s caller keeps mapped; `into` is ours alone, so
         // the two cannot overlap. A concurrent guest write can only make the copied bytes a mixture.
         unsafe { core::ptr::copy_nonoverlapping(self.pointer(offset), into.as_mut_ptr(), into.len()) };
@@ -57,8 +58,10 @@ impl Page {
         if !fits(offset, from.len()) {
             return false;
         }
+        steps::count_bytes(from.len() as u64);
         // SAFETY: as in `read`, with source and destination exchanged.
         unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), self.pointer(offset), from.len()) };
+        xenolith_hw::model::note_copied(self.pointer(offset), from.len());
         true
     }
 
@@ -107,6 +110,7 @@ macro_rules! word {
     ($atomic:ty, $value:ty) => {
         impl Word<$atomic> {
             fn atomic(&self) -> &$atomic {
+                steps::count(1);
                 // SAFETY: `Page::new`'s contract keeps the frame mapped, the constructor checked range and
                 // alignment, and all of the hypervisor reaches this memory by atomics or by copies only.
                 unsafe { &*self.0 }

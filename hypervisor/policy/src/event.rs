@@ -25,7 +25,6 @@ mod vcpu_info;
 mod tests;
 
 use alloc::vec::Vec;
-use core::sync::atomic::{Ordering, fence};
 
 pub use bind::Ends;
 pub use effects::{Delivery, EventActions, Sent};
@@ -43,6 +42,7 @@ use self::two_level::TwoLevel;
 use self::vcpu_info::VcpuInfos;
 use xenolith_core::types::{DomId, VcpuId};
 use xenolith_core::vcpu_set::VcpuSet;
+use xenolith_hw::atomic::{Ordering, fence};
 use xenolith_memory::page::Page;
 pub use xenolith_memory::page::SharedFrame;
 

@@ -12,6 +12,9 @@
 //! go on moves to where the least weight runs or waits, and an idle CPU takes waiting units from others.
 
 mod idle;
+#[cfg(test)]
+mod interleavings;
+pub mod kicks;
 mod pinned;
 mod place;
 mod queue;
@@ -20,7 +23,6 @@ mod tests;
 mod unit;
 
 use alloc::boxed::Box;
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use xenolith_abi::Errno;
 
@@ -32,6 +34,7 @@ pub use xenolith_core::cpu_mask::CpuMask;
 
 use xenolith_core::bug;
 use xenolith_core::{sync::Mutex, types::CpuId};
+use xenolith_hw::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// A unit's number: small, dense, and used again after [`Scheduler::remove`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -42,6 +42,7 @@ use xenolith_core::types::Ipa;
 use xenolith_core::types::{CpuId, DomId, Gfn, Intid, Mfn, PAGE_SHIFT, VcpuId};
 use xenolith_cpu::{self as run, Cpu, Event, Next};
 use xenolith_domain::arch::ArchConfig;
+use xenolith_domain::console::console;
 use xenolith_domain::domain::Domain;
 use xenolith_domain::hypervisor::{Hypervisor, Lines, VcpuRef};
 use xenolith_domain::life::build::{DomainBuilder, DomainConfig, MORE_TABLES};
@@ -78,7 +79,9 @@ impl Played {
     /// Something brings the CPU to EL2.
     fn event(&mut self, hv: &Hypervisor, event: Event) -> Next {
         let Played { cpu, regs, next } = self;
+        sim::stay::begin();
         *next = as_hypervisor(|| run::step(hv, cpu, regs, event));
+        sim::stay::look();
         // A guest cannot mask the machine's own system errors: one that is still pending comes first.
         while *next == Next::Guest
             && let Some(error) = sim::take_system_error()
@@ -162,6 +165,7 @@ impl Machine {
             played.push(Played { cpu, regs: GuestRegs::default(), next: Next::Idle });
         }
         sim::gic::enable(sim::gic::CONSOLE);
+        console().defer();
         let mut machine = Machine { hv, cpus: played, from_start: RefCell::default() };
         for cpu in 0..cpus {
             machine.event(cpu, Event::Start);
@@ -270,7 +274,7 @@ impl Machine {
             let mut quiet = true;
             for cpu in 0..self.cpus.len() as u16 {
                 sim::on_cpu(CpuId(cpu));
-                if sim::gic::pending() || self.hv.is_kicked(CpuId(cpu)) {
+                if sim::gic::pending() || self.hv.kicks.is_kicked(CpuId(cpu)) {
                     quiet = false;
                     self.event(cpu, Event::Interrupt);
                 }
@@ -286,7 +290,7 @@ impl Machine {
     pub fn let_others_run(&mut self, cpu: u16) {
         for other in (0..self.cpus.len() as u16).filter(|&other| other != cpu) {
             sim::on_cpu(CpuId(other));
-            if sim::gic::pending() || self.hv.is_kicked(CpuId(other)) {
+            if sim::gic::pending() || self.hv.kicks.is_kicked(CpuId(other)) {
                 self.event(other, Event::Interrupt);
             }
         }

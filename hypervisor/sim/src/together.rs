@@ -72,7 +72,7 @@ impl OneCpu<'_> {
 
     /// Takes the interrupts that wait.
     pub fn take_interrupts(&mut self) {
-        while sim::gic::pending() || self.hv.is_kicked(self.number) {
+        while sim::gic::pending() || self.hv.kicks.is_kicked(self.number) {
             self.event(Event::Interrupt);
         }
     }

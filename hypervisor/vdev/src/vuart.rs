@@ -68,6 +68,8 @@ enum Wire<F> {
     Console {
         /// What was typed and not read.
         typed: VecDeque<u8>,
+        /// It takes nothing: too much of what it has sent waits.
+        held: bool,
     },
     /// A program in another domain.
     Ring {
@@ -96,7 +98,7 @@ pub struct Vuart<F> {
 impl<F: SharedFrame> Vuart<F> {
     /// A UART with a shared interrupt, on the machine's console.
     pub fn on_console(intid: Intid) -> Self {
-        Vuart::new(intid, Wire::Console { typed: VecDeque::new() })
+        Vuart::new(intid, Wire::Console { typed: VecDeque::new(), held: false })
     }
 
     /// One whose other end is in another domain, which connects to the port.
@@ -189,7 +191,7 @@ impl<F: SharedFrame> Vuart<F> {
 
     /// Bytes have been typed on the machine's console. What finds no room is dropped.
     pub fn receive(&mut self, bytes: &[u8]) {
-        let Wire::Console { typed } = &mut self.wire else { return };
+        let Wire::Console { typed, .. } = &mut self.wire else { return };
         for &byte in bytes {
             if typed.len() >= QUEUE || typed.try_reserve(1).is_err() {
                 break;
@@ -210,6 +212,23 @@ impl<F: SharedFrame> Vuart<F> {
         }
     }
 
+    /// Says whether the machine's console takes more of what is sent. A guest that sends all the same is not hindered.
+    pub fn hold(&mut self, now: bool) {
+        if let Wire::Console { held, .. } = &mut self.wire {
+            *held = now;
+            if now {
+                self.raw &= !TX;
+            } else {
+                self.raw |= TX;
+            }
+        }
+    }
+
+    /// Whether it takes nothing until it is let.
+    pub fn is_held(&self) -> bool {
+        matches!(self.wire, Wire::Console { held: true, .. })
+    }
+
     /// Notes what waits to be read.
     fn announce(&mut self) {
         let waiting = self.waiting();
@@ -224,7 +243,7 @@ impl<F: SharedFrame> Vuart<F> {
     /// How many bytes wait to be read.
     fn waiting(&self) -> usize {
         match &self.wire {
-            Wire::Console { typed } => typed.len(),
+            Wire::Console { typed, .. } => typed.len(),
             Wire::Ring { ring, .. } => ring.waiting() as usize,
             Wire::Cut => 0,
         }
@@ -234,6 +253,7 @@ impl<F: SharedFrame> Vuart<F> {
     fn room(&self) -> usize {
         match &self.wire {
             Wire::Ring { ring, listens: true, .. } => ring.room() as usize,
+            Wire::Console { held: true, .. } => 0,
             _ => FIFO,
         }
     }
@@ -259,7 +279,7 @@ impl<F: SharedFrame> Vuart<F> {
     /// The oldest byte that waits.
     fn take(&mut self) -> Option<u8> {
         let byte = match &mut self.wire {
-            Wire::Console { typed } => typed.pop_front(),
+            Wire::Console { typed, .. } => typed.pop_front(),
             Wire::Ring { ring, .. } => ring.take(),
             Wire::Cut => None,
         };

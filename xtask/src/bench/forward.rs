@@ -52,7 +52,24 @@ pub fn measure(series: Series, guests: &Guests, table: &mut Table) -> Result<()>
         static_shared: StaticShared::default(),
     });
     let run = run::run("Count the instructions of forwarded accesses", &machine)?;
-    show(&rounds(&run)?, table)
+    show(&rounds(&run)?, table)?;
+    show_longest(&run, table)
+}
+
+/// Adds the longest work at EL2 between two looks for interrupts, from the start of the control domain on, its guest's making
+/// among it.
+fn show_longest(run: &Run, table: &mut Table) -> Result<()> {
+    let told = run.all_after("cpu0: EL2 took ");
+    let [_, _, longest] = numbers(told.last().context("the hypervisor gave no account")?)?;
+    table.push(Row {
+        what: "longest work at EL2 without a look for interrupts".into(),
+        value: longest as f64,
+        unit: "instructions",
+        decimals: 0,
+        spread: None,
+        limit: None,
+    });
+    Ok(())
 }
 
 impl Round {

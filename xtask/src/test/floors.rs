@@ -10,6 +10,7 @@ use anyhow::Result;
 use testbed::paths;
 use testbed::process::open_step;
 use testbed::toolchain::cargo;
+use testbed::tools::Version;
 
 use super::examples;
 use super::suite::{self, Built, Suite};
@@ -25,7 +26,7 @@ const MARK: &str = "-without-forwarding";
 const MACHINES: &str = "machines";
 const TOOLS: &str = "tools";
 /// The version of Xen's tools that a plain run plays.
-const VERSION: &str = "4.17";
+const VERSION: Version = Version::V4_17;
 
 /// What fuzz targets' names begin with.
 const FUZZ: &str = "fuzz";
@@ -94,8 +95,8 @@ impl Plan {
                     !matches!(machines, Machines::None | Machines::OnlyTools) && is_named(test)
                 }),
                 TOOLS => suite.restrict(|test| {
-                    let is_of_version = machines != Machines::OneVersionOfTools || test.contains(VERSION);
-                    machines != Machines::None && is_of_version && is_named(test)
+                    let is_left_out = machines == Machines::OneVersionOfTools && is_of_another_version(test);
+                    machines != Machines::None && !is_left_out && is_named(test)
                 }),
                 _ => suite.restrict(|test| !only_tools && is_named(test)),
             }
@@ -166,6 +167,12 @@ impl Plan {
     }
 }
 
+/// Whether a test is for a version of Xen's tools that a plain run leaves out.
+fn is_of_another_version(test: &str) -> bool {
+    let mut others = Version::ALL.into_iter().filter(|&version| version != VERSION);
+    others.any(|version| test.ends_with(&format!("-{version}")))
+}
+
 /// The time that a machine's test took, which its harness leaves in its folder.
 fn seconds(test: &str) -> Option<f32> {
     let folder = paths::target().join("system-tests").join(test.replace('/', "."));
@@ -222,7 +229,7 @@ mod tests {
             suites: vec![
                 suite("policy", &["event::binds", "grant::maps"]),
                 suite(MACHINES, &["boot/gzip", "xen/events-6.1"]),
-                suite(TOOLS, &["tools/xl-4.17", "tools/xl-4.20"]),
+                suite(TOOLS, &["tools/xl-4.17", "tools/xl-4.20", "record/answered"]),
             ],
             fuzz: vec!["event_words".into()],
             ..Plan::default()
@@ -248,9 +255,9 @@ mod tests {
     #[test]
     fn what_is_asked_for_decides_about_machines() {
         assert_eq!(left(Machines::None, &[]), ["event::binds", "grant::maps", "event_words"]);
-        assert_eq!(left(Machines::OnlyTools, &[]), ["tools/xl-4.17", "tools/xl-4.20"]);
+        assert_eq!(left(Machines::OnlyTools, &[]), ["tools/xl-4.17", "tools/xl-4.20", "record/answered"]);
         let plain = left(Machines::OneVersionOfTools, &[]);
-        assert_eq!(plain.len(), 6);
+        assert_eq!(plain.len(), 7);
         assert!(!plain.contains(&"tools/xl-4.20".to_owned()));
     }
 }

@@ -91,6 +91,14 @@ pub fn write_console(bytes: &[u8]) {
     }
 }
 
+/// Writes bytes as far as the FIFO has room for them, and returns how many. Without a UART all are gone.
+pub fn offer_console(bytes: &[u8]) -> usize {
+    match UART.lock().as_mut() {
+        Some(uart) => serial::offer(uart.serial_mut(), bytes),
+        None => bytes.len(),
+    }
+}
+
 /// Writes bytes even if another CPU died while it held the console.
 pub fn write_console_unlocked(bytes: &[u8]) {
     for _ in 0..1_000_000 {

@@ -205,3 +205,16 @@ fn a_transmitter_that_was_stuck_is_used_again() {
         assert_eq!(model.sent()[before..], *b"y", "{kind:?}");
     });
 }
+
+#[test]
+fn a_transmitter_is_offered_no_more_than_it_takes() {
+    each(|kind, uart, model| {
+        let text = [b'x'; 300];
+        let taken = offer(uart, &text);
+        assert!((1..300).contains(&taken) && uart.is_full(), "{kind:?}: {taken}");
+        assert_eq!(offer(uart, &text), 0, "{kind:?}");
+        (0..300).for_each(|_| model.line_takes_a_byte());
+        assert_eq!(model.sent().len(), taken, "{kind:?}");
+        assert_eq!(offer(uart, b"y"), 1, "{kind:?}");
+    });
+}

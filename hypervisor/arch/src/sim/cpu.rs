@@ -5,7 +5,7 @@ use xenolith_isa::sysreg::IdRegisters;
 use xenolith_isa::sysreg::ids::samples;
 
 use super::machine::{Pause, with};
-use super::power;
+use super::{power, stay};
 
 /// Has the calling thread play this CPU from now on.
 pub fn on_cpu(cpu: CpuId) {
@@ -36,6 +36,7 @@ pub fn asked() -> u32 {
 
 /// Whether an interrupt waits for this CPU to leave EL2, or the test wants it to look like that.
 pub fn interrupt_waits() -> bool {
+    stay::look();
     with(|machine| {
         let pause = &mut machine.pause;
         pause.asked = pause.asked.wrapping_add(1);

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use xenolith_core::types::CpuId;
+use xenolith_hw::steps;
 
 use interrupts::{Distributor, Interface};
 use registers::{Registers, Stage2};
@@ -46,6 +47,8 @@ pub(super) struct Uart {
     pub output: Vec<u8>,
     /// What was typed and not read.
     pub input: VecDeque<u8>,
+    /// Bytes that the transmitter takes; `None`: all that come.
+    pub room: Option<usize>,
 }
 
 impl Uart {
@@ -129,6 +132,7 @@ pub(super) fn with<T>(action: impl FnOnce(&mut Machine) -> T) -> T {
             PLAYS_HARDWARE.set(false);
         }
     }
+    steps::count(steps::DEVICE);
     assert!(!PLAYS_HARDWARE.replace(true), "calls of the model do not nest");
     let _play = Play;
     match SHARED.with_borrow(Clone::clone) {

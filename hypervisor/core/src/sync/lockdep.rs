@@ -90,6 +90,7 @@ mod on {
         }
 
         fn push(self) -> Held {
+            xenolith_hw::steps::count(xenolith_hw::steps::LOCK);
             let mut held = HELD.get();
             let Some(free) = held.iter_mut().find(|entry| entry.is_none()) else {
                 panic!("more than {MOST} locks are held at {}", self.place)

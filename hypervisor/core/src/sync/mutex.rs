@@ -3,6 +3,7 @@
 use core::ops::{Deref, DerefMut};
 
 use spin::mutex::{FairMutex, FairMutexGuard};
+use xenolith_hw::model::Turn;
 
 use super::Yield;
 use super::lockdep::Held;
@@ -23,11 +24,12 @@ impl<T> Mutex<T> {
     #[cfg_attr(feature = "lockdep", track_caller)]
     pub fn lock(&self) -> MutexGuard<'_, T> {
         let held = Held::wait_for(self);
+        let turn = Turn::wait_for(self);
         let guard = match self.0.try_lock() {
             Some(guard) => guard,
             None => self.wait(),
         };
-        MutexGuard { guard, _held: held }
+        MutexGuard { guard, _turn: turn, _held: held }
     }
 
     #[cold]
@@ -40,8 +42,9 @@ impl<T> Mutex<T> {
     #[inline]
     #[cfg_attr(feature = "lockdep", track_caller)]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        let turn = Turn::try_take(self)?;
         let guard = self.0.try_lock()?;
-        Some(MutexGuard { guard, _held: Held::found_free(self) })
+        Some(MutexGuard { guard, _turn: turn, _held: Held::found_free(self) })
     }
 
     /// Where the value is, for who must go on even if the holder of the lock never will.
@@ -59,6 +62,7 @@ impl<T> Mutex<T> {
 #[derive(Debug)]
 pub struct MutexGuard<'a, T> {
     guard: FairMutexGuard<'a, T, Yield>,
+    _turn: Turn,
     _held: Held,
 }
 

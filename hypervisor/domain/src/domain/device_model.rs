@@ -94,8 +94,7 @@ impl DomainRef<'_> {
         (next < end).then_some(next)
     }
 
-    /// The domain is dying and its vCPUs have left their CPUs: its devices are nobody's any more, and what it served is
-    /// served no more. Nobody waits for it after that, and it waits for nobody.
+    /// The domain is dying and its vCPUs have left their CPUs: its devices are nobody's any more, and it waits for nobody.
     pub fn end_devices(self) {
         self.end_servers();
         loop {
@@ -104,12 +103,21 @@ impl DomainRef<'_> {
             let Some(parties) = ended else { break };
             self.hv.raise_virq_of(parties.backend, Virq::DeviceSlots);
         }
-        for guest in self.hv.domains().filter(|guest| guest.id != self.id) {
-            guest.on(self.hv).forbid_device_model(self.id);
+    }
+
+    /// The same for what it served: of the next other domain, from this number on. Returns where to go on, or nothing when
+    /// nobody waits for it any more.
+    pub fn end_service(self, from: DomId) -> Option<DomId> {
+        if let Some(guest) = self.hv.domain_from(from) {
+            if guest.id != self.id {
+                guest.on(self.hv).forbid_device_model(self.id);
+            }
+            return Some(DomId(guest.id.0.saturating_add(1)));
         }
         if self.hv.slots.lock().abandon(self.id) {
             self.hv.raise_virq_of(DomId::CONTROL, Virq::DeviceSlots);
         }
+        None
     }
 }
 
@@ -173,7 +181,7 @@ impl Hypervisor {
 }
 
 /// Pages that [`DomainRef::unmap_foreign_of`] looks at in one call.
-pub const PAGES_IN_ONE_GO: u32 = 512;
+pub const PAGES_IN_ONE_GO: u32 = 128;
 
 /// Whether a mapping may be of another domain's memory, without a grant.
 pub fn is_others(kind: MapKind) -> bool {

@@ -11,8 +11,25 @@ use xenolith_policy::grant::{Domains, GrantTable, Maptrack, Resolved, Resolver, 
 
 use super::DomainRef;
 use crate::parts::memory::Memory;
+use crate::parts::progress::Progress;
+
+/// Frames that a grant table grows by in one go.
+const FRAMES_IN_ONE_GO: u32 = 16;
 
 impl DomainRef<'_> {
+    /// Makes the grant table grow by some frames if it has fewer than `frames`, and can have them. Whoever uses a frame makes
+    /// it grow too, by as many as it lacks: this is asked before, until it is done, so that there are few.
+    pub fn grow_grants(self, frames: u64) -> Progress {
+        let mut grants = self.grants.lock();
+        let (now, most) = grants.size();
+        let Some(wanted) = u32::try_from(frames).ok().filter(|wanted| (now..=most).contains(wanted)) else {
+            return Progress::Done;
+        };
+        let next = wanted.min(now.saturating_add(FRAMES_IN_ONE_GO));
+        let grown = grants.grow(next, || self.new_grant_frame());
+        if grown.is_err() || next == wanted { Progress::Done } else { Progress::Again }
+    }
+
     /// A new frame for the domain's grant table, of those that it was promised.
     pub fn new_grant_frame(self) -> Option<FrameRef> {
         let mfn = self.hv.frames.spend_promised(self.id)?;

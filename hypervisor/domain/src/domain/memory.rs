@@ -237,10 +237,11 @@ impl DomainRef<'_> {
             done => return Ok(done?),
         }
         for page in (0..pages).filter_map(|page| Some(Gfn(gfn.0.checked_add(page)?))) {
+            // What it may lack is a table for a block that has to be split, and it lacks that at the first page or at none.
             memory.clear(self, page)?;
-            // A frame of the grant table that was shown here is shown nowhere now.
-            self.grants.lock().forget_gfn(page);
         }
+        // Frames of the grant table that were shown here are shown nowhere now.
+        self.grants.lock().forget_gfns(gfn, pages);
         Ok(memory.with_tables(self, map)?)
     }
 

@@ -5,7 +5,6 @@
 //! that cannot be held, because it crosses a page or belongs to a vCPU that is not the caller, is looked up each time.
 
 use core::mem::{offset_of, size_of};
-use core::sync::atomic::{Ordering, fence};
 
 use xenolith_abi::shared::{RUNSTATE_UPDATE, RunStateInfo};
 use zerocopy::IntoBytes;
@@ -15,6 +14,7 @@ use crate::vcpu::Vcpu;
 use xenolith_arch as arch;
 use xenolith_core::bug;
 use xenolith_core::types::{Gva, PAGE_SIZE};
+use xenolith_hw::atomic::{Ordering, fence};
 use xenolith_memory::page::Page;
 use xenolith_policy::sched::RunState;
 
@@ -154,3 +154,6 @@ fn state_number(state: RunState) -> u32 {
         RunState::Offline => 3,
     }
 }
+
+#[cfg(test)]
+mod interleavings;

@@ -35,8 +35,31 @@ impl Domain {
         if let Some(uart) = self.vuart.get()
             && let Some(piece) = uart.lock().output().and_then(Output::take)
         {
-            console().write_for(self.id, &piece);
+            self.say_on_console(&piece);
         }
+    }
+
+    /// Writes what the domain has sent to the machine's console, if not too much of that waits.
+    fn say_on_console(&self, bytes: &[u8]) {
+        if self.takes_console(bytes.len()) {
+            console().write_for(self.id, bytes);
+        }
+    }
+
+    /// So many bytes are going to be written to the console by the domain's doing. False: too many wait, and these are dropped. What
+    /// was dropped before is told of.
+    pub fn takes_console(&self, bytes: usize) -> bool {
+        if !self.console_share.take(console(), bytes) {
+            return false;
+        }
+        let dropped = self.console_share.take_dropped();
+        if dropped > 0 {
+            log::warn!(
+                "{}: {dropped} bytes of its output are left out: the console's UART took them too slowly",
+                self.id
+            );
+        }
+        true
     }
 
     /// The domain can have what is typed on the console from now on.
@@ -154,7 +177,11 @@ impl DomainRef<'_> {
             let byte = uart.write(offset, size, value)?;
             let output = byte.zip(uart.output());
             if let Some(piece) = output.and_then(|(byte, output)| output.push(byte, at_once)) {
-                console().write_for(self.id, &piece);
+                self.say_on_console(&piece);
+                if self.console_share.is_full(console()) {
+                    uart.hold(true);
+                    console().mark_held();
+                }
             }
             Ok(())
         })
@@ -173,6 +200,21 @@ impl DomainRef<'_> {
 }
 
 impl Hypervisor {
+    /// Has the UARTs of domains take bytes again that were held until what they had sent is on the machine's.
+    pub fn release_uarts(&self) {
+        for domain in self.domains() {
+            let Some(uart) = domain.vuart.get() else { continue };
+            if !uart.lock().is_held() {
+                continue;
+            }
+            if domain.console_share.is_empty(console()) {
+                domain.on(self).change_uart(|uart| uart.hold(false));
+            } else {
+                console().mark_held();
+            }
+        }
+    }
+
     /// Takes what has been typed to whom it is for.
     pub fn take_console_input(&self) {
         /// A UART's FIFO is small, so this ends; the bound is against a device that never runs dry.

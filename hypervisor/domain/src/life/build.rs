@@ -12,6 +12,7 @@ use core::sync::atomic::Ordering;
 use xenolith_abi::Errno;
 
 use crate::arch::{ArchConfig, ArchError, DomainArch, HardwareTlb, flush_tables};
+use crate::console::Share;
 use crate::domain::Domain;
 use crate::hypervisor::Hypervisor;
 use crate::parts::addresses::Addresses;
@@ -403,6 +404,7 @@ impl Hypervisor {
             io,
             vuart: Once::new(),
             complaints: 0.into(),
+            console_share: Share::default(),
             ending: Mutex::new(Ending::default()),
             is_wakeable: false.into(),
             stopping: false.into(),

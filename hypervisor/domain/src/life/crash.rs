@@ -19,6 +19,9 @@ use crate::domain::{Domain, DomainRef};
 /// How long a suspected vCPU may do nothing but run its kernel, in nanoseconds.
 pub const PATIENCE: u64 = 10_000_000_000;
 
+/// vCPUs whose registers are shown when a watchdog was not fed.
+const SHOWN: usize = 4;
+
 impl Domain {
     /// Hears the domain's output to the machine's console.
     pub fn watch_output(&self, vcpu: &Vcpu, local: &mut Local, regs: &GuestRegs, bytes: &[u8]) {
@@ -56,12 +59,15 @@ impl DomainRef<'_> {
             return;
         }
         log::error!("{}: its watchdog was not fed in time", self.id);
-        for other in &self.vcpus {
+        for other in self.vcpus.iter().take(SHOWN) {
             // Not waited for: a vCPU that runs has its registers in its CPU, and those here are stale.
             if let Some(saved) = other.saved.try_lock().filter(|saved| !saved.loaded) {
                 log::error!("{} {}:", self.id, other.id);
                 log_registers(log::Level::Error, &saved.regs);
             }
+        }
+        if let Some(more @ 1..) = self.vcpus.len().checked_sub(SHOWN) {
+            log::error!("{}: {more} more vCPUs are not shown", self.id);
         }
         self.shut_down(ShutdownReason::Watchdog);
     }

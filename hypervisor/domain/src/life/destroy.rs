@@ -51,6 +51,10 @@ const HANDLES: u32 = 64;
 const SEARCH: u32 = 64;
 /// Machine frames that are looked at in a step, in the search for RAM that is not mapped.
 const FRAMES_IN_STEP: u32 = 1024;
+/// What such a step costs.
+const FRAMES: u32 = 16;
+/// What it costs to end what the domain served of another.
+const SERVICE: u32 = 16;
 
 impl Domain {
     /// Whether its destruction has begun: it gets no memory, grants, events or mappings any more, and nobody gets any of
@@ -84,7 +88,7 @@ impl Domain {
 impl Hypervisor {
     /// What a call of [`Self::destroy_domain`] is allowed when nothing else speaks for more or less: about as long as a
     /// guest may be kept from its interrupts.
-    pub const DESTROY_BUDGET: u32 = 1024;
+    pub const DESTROY_BUDGET: u32 = LEAST_BUDGET;
 
     /// Destroys a domain (`XEN_DOMCTL_destroydomain`), or goes on with that; `budget` limits the work of one call, in
     /// about as many pages. It may be called on several CPUs at once; each is to call again until all is done.
@@ -136,7 +140,10 @@ impl Teardown {
                 begin(domain);
                 Some(Phase::Quiesce)
             }
-            Phase::Quiesce => quiesce(domain).then_some(Phase::Events),
+            Phase::Quiesce => quiesce(domain).then_some(Phase::Service(DomId(0))),
+            Phase::Service(from) => {
+                budget.spend(SERVICE).map(|()| domain.end_service(from).map_or(Phase::Events, Phase::Service))
+            }
             Phase::Events => close_events(domain, budget).map(|()| Phase::Grants(0)),
             Phase::Grants(from) => budget.spend(HANDLES).map(|()| {
                 let rest = grant::release_held(&domain, from, HANDLES);
@@ -266,7 +273,7 @@ fn free_strays(domain: DomainRef<'_>, from: Mfn, budget: &mut Budget) -> Option<
     if domain.memory.lock().pages == 0 {
         return Some(Phase::Tables);
     }
-    budget.spend(1)?;
+    budget.spend(FRAMES)?;
     Some(match domain.hv.frames.find_ram_of(domain.id, from, FRAMES_IN_STEP) {
         Search::Found(mfn) => {
             give_up_ram(domain, FrameRange { first: mfn, pages: 1 });

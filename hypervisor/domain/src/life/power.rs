@@ -6,6 +6,7 @@ use xenolith_abi::event::Virq;
 use xenolith_abi::sched::ShutdownReason;
 
 use crate::arch::{Context, entry_registers};
+use crate::console::console;
 use crate::hypervisor::Hypervisor;
 use crate::vcpu::{Power, Vcpu};
 use xenolith_arch as arch;
@@ -148,6 +149,8 @@ impl DomainRef<'_> {
 impl Hypervisor {
     /// The first domain is gone: the machine ends as it asked, or as the options say if it crashed.
     fn end_machine(&self, reason: ShutdownReason) -> ! {
+        // From here on nobody comes by who would write what waits.
+        console().flush();
         match reason {
             ShutdownReason::Poweroff => {
                 log::info!("the first domain has powered off; powering the machine off");

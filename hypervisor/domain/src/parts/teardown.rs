@@ -5,7 +5,7 @@ use core::sync::atomic::AtomicU8;
 
 use xenolith_abi::Errno;
 
-use xenolith_core::types::Mfn;
+use xenolith_core::types::{DomId, Mfn};
 use xenolith_memory::p2m::{RUNS, Run};
 
 /// How much of a domain is left.
@@ -32,6 +32,8 @@ pub enum Phase {
     Start,
     /// Its vCPUs are paused; some may still be on their CPUs.
     Quiesce,
+    /// What it served of other domains ends, from this one on.
+    Service(DomId),
     /// Its event channels are being closed.
     Events,
     /// The grants of others that it has mapped are being unmapped, from this handle on.

@@ -3,10 +3,9 @@
 //! Owner, kind and reference count share the word, so that "is it still this domain's frame?" and "then take a
 //! reference" are one step. Xen's advisory 473 is what happens when they are two.
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
 use super::{FrameError, Kind};
 use xenolith_core::types::DomId;
+use xenolith_hw::atomic::{AtomicU64, Ordering};
 
 /// The state of a machine frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +88,7 @@ pub(super) struct Entry<'a>(pub &'a AtomicU64);
 
 impl Entry<'_> {
     pub fn state(self) -> FrameState {
+        xenolith_hw::steps::count(1);
         FrameState::decode(self.0.load(Ordering::Acquire))
     }
 
@@ -211,6 +211,9 @@ impl Entry<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod interleavings;
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,5 @@
 //! How the frame tables come to be, before there is a heap.
 
-use core::sync::atomic::AtomicU64;
-
 use arrayvec::ArrayVec;
 
 use super::buddy::{self, Buddy};
@@ -9,6 +7,7 @@ use super::entry::{Entry, FrameState};
 use super::{Bank, FrameError, FrameRange, Frames, MAX_BANKS, Scrub};
 use xenolith_core::sync::Mutex;
 use xenolith_core::types::Mfn;
+use xenolith_hw::atomic::AtomicU64;
 
 /// How much memory the tables need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use xenolith_core::bug;
 use xenolith_core::types::{Gfn, Mfn};
 
 /// How many slots one call looks at before it returns to the caller, who may have to let others run.
-const STEPS: u32 = 8192;
+const STEPS: u32 = 2048;
 
 /// Removals that are flushed together. The tables stay borrowed until [`Edit::finish`], so nothing can be mapped over a
 /// stale translation.

@@ -7,7 +7,7 @@ use crate::table::{TableSlot, View};
 use xenolith_core::types::{Gfn, Mfn};
 
 /// Slots that one scan looks at before it returns to the caller, who may have to let others run.
-const STEPS: u32 = 8192;
+const STEPS: u32 = 2048;
 
 impl<P: TablePool, T: Tlb> P2m<P, T> {
     /// What stands behind a guest frame. Errors: [`P2mError::OutOfRange`], [`P2mError::NotMapped`].

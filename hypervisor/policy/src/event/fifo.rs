@@ -6,7 +6,6 @@
 //! producer.
 
 use alloc::vec::Vec;
-use core::sync::atomic::AtomicU32;
 
 use xenolith_abi::Errno;
 use xenolith_abi::event::fifo::{
@@ -19,6 +18,7 @@ use super::{Raised, Refused, SharedFrame, barrier};
 use xenolith_core::bug;
 use xenolith_core::guest_index::GuestIndex;
 use xenolith_core::types::{PAGE_SIZE, VcpuId};
+use xenolith_hw::atomic::AtomicU32;
 use xenolith_memory::page::{Contended, Page, Word};
 
 /// "No port": the value of a tail or a link that ends a queue.

@@ -6,6 +6,7 @@ mod consumer;
 mod delivery;
 mod hostile;
 mod interleaved;
+mod interleavings;
 mod model;
 mod stress;
 mod support;

@@ -5,7 +5,6 @@
 //! guest does the same two things in the opposite order and one of the two sides must see the other's write.
 
 use core::mem::offset_of;
-use core::sync::atomic::AtomicU64;
 
 use xenolith_abi::event::two_level::PORTS;
 use xenolith_abi::shared::SharedInfo;
@@ -14,6 +13,7 @@ use super::port::Port;
 use super::vcpu_info::VcpuInfos;
 use super::{Raised, SharedFrame, barrier};
 use xenolith_core::types::VcpuId;
+use xenolith_hw::atomic::AtomicU64;
 use xenolith_memory::page::{Contended, Page, Word};
 
 const PENDING: usize = offset_of!(SharedInfo, evtchn_pending);

@@ -5,7 +5,6 @@
 
 use alloc::vec::Vec;
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicU8, AtomicU64};
 
 use xenolith_abi::Errno;
 use xenolith_abi::shared::{LEGACY_VCPUS, SharedInfo, VcpuInfo};
@@ -15,6 +14,7 @@ use super::{Refused, SharedFrame};
 use xenolith_core::bug;
 use xenolith_core::guest_index::GuestIndex;
 use xenolith_core::types::{PAGE_SIZE, VcpuId};
+use xenolith_hw::atomic::{AtomicU8, AtomicU64};
 use xenolith_memory::page::{Contended, Page, Word};
 
 /// A frame of the guest and where in it the structure stands; the offset was validated.

@@ -1,11 +1,10 @@
 //! One entry of the table, in memory that the granting domain writes at the same time.
 
-use core::sync::atomic::AtomicU32;
-
 use xenolith_abi::grant::{EntryV1, GrantStatus, entry};
 
 use super::Rights;
 use xenolith_core::types::{DomId, Gfn};
+use xenolith_hw::atomic::AtomicU32;
 use xenolith_memory::page::{Page, Word};
 
 /// An entry. Flags and domain are one word, so that both are judged and marked in one step.
@@ -63,3 +62,6 @@ fn split(head: u32) -> (u16, DomId) {
     let [flags_low, flags_high, domain_low, domain_high] = head.to_le_bytes();
     (u16::from_le_bytes([flags_low, flags_high]), DomId(u16::from_le_bytes([domain_low, domain_high])))
 }
+
+#[cfg(test)]
+mod interleavings;

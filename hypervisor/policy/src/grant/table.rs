@@ -103,7 +103,13 @@ impl<F: SharedFrame> GrantTable<F> {
 
     /// Notes that no frame of the table is mapped at `gfn` any more.
     pub fn forget_gfn(&mut self, gfn: Gfn) {
-        for shared in self.frames.iter_mut().filter(|shared| shared.gfn == Some(gfn)) {
+        self.forget_gfns(gfn, 1);
+    }
+
+    /// The same for `pages` frames from `first` on.
+    pub fn forget_gfns(&mut self, first: Gfn, pages: u64) {
+        let is_there = |gfn: Gfn| gfn.0.checked_sub(first.0).is_some_and(|distance| distance < pages);
+        for shared in self.frames.iter_mut().filter(|shared| shared.gfn.is_some_and(is_there)) {
             shared.gfn = None;
         }
     }

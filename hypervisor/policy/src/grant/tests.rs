@@ -243,7 +243,10 @@ fn a_frame_of_the_table_is_mapped_in_one_place() {
     table.set_gfn(1, Gfn(7));
     table.set_gfn(9, Gfn(8));
     assert_eq!([table.gfn_of(0), table.gfn_of(1), table.gfn_of(9)], [None, Some(Gfn(7)), None]);
-    table.forget_gfn(Gfn(7));
+    table.forget_gfns(Gfn(5), 2);
+    table.forget_gfns(Gfn(8), u64::MAX);
+    assert_eq!(table.gfn_of(1), Some(Gfn(7)));
+    table.forget_gfns(Gfn(6), 2);
     assert_eq!(table.gfn_of(1), None);
 }
 

@@ -118,3 +118,6 @@ pub(super) fn mask(size: u8) -> Option<u64> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod interleavings;

@@ -1,13 +1,12 @@
 //! Where a unit goes that has become runnable, or that its CPU has given up; and how an idle CPU finds work.
 
-use core::sync::atomic::Ordering;
-
 use super::{CpuMask, Scheduler, UnitId};
 use super::{
     queue::{Entry, Queue},
     unit::{Stage, Unit, UnitSlot},
 };
 use xenolith_core::types::CpuId;
+use xenolith_hw::atomic::Ordering;
 
 /// A unit that its holder brings to the queue where it belongs: what is known from one step to the next.
 struct Placement {

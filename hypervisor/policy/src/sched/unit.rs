@@ -5,7 +5,6 @@
 //! [`UnitSlot::home`]; the mutex around it, taken after that lock, is waited for only while somebody reads.
 
 use alloc::{boxed::Box, vec::Vec};
-use core::sync::atomic::{AtomicU16, Ordering};
 
 use xenolith_abi::Errno;
 
@@ -14,6 +13,7 @@ use xenolith_core::{
     sync::{Mutex, Once},
     types::CpuId,
 };
+use xenolith_hw::atomic::{AtomicU16, Ordering};
 
 /// Whether a unit rests, waits on a run queue, runs, or is being moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use xenolith_abi::domctl::{DomainInfo, VERSION_4_17, VERSION_4_20};
 use zerocopy::IntoBytes;
 
 use super::super::*;
+use super::stay::LIMIT;
 use super::support::*;
 use xenolith_core::types::{Gva, PAGE_SIZE};
 use xenolith_host::command_line::XenVersion;
@@ -67,6 +68,8 @@ impl Player {
             restrained: false,
         };
         machine.settle();
+        // As a machine that has run for a while: what is handed out need not be wiped first.
+        machine.hv.frames.scrub_all_free();
         Player { machine, guest, attack: Attack::new(seed, ground), buffer, done: BTreeSet::new() }
     }
 
@@ -108,7 +111,10 @@ impl Player {
             found
         })?;
         let Call { number, arguments, .. } = attempt.call;
+        sim::stay::take_longest();
         let result = self.machine.hypercall(cpu, number, arguments);
+        let stay = sim::stay::take_longest();
+        assert!(stay < LIMIT, "{attempt:x?} works for {stay} steps without a look for interrupts");
         self.machine.settle();
         let Some(result) = result else { return Some(()) };
         let is_error = Errno::ALL.iter().any(|errno| errno.to_register() as i64 == result);

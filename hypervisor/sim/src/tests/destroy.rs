@@ -313,3 +313,23 @@ fn shattered_blocks_use_up_only_the_domain_s_own_pool() {
     assert!(!is_listed(&machine, domain.id.0));
     let _ = first;
 }
+
+#[test]
+fn what_a_domain_served_of_many_ends_in_pieces() {
+    const GUESTS: u16 = 40;
+    let steps = |guests: u16| {
+        let mut machine = Machine::new(1, 1 << 14);
+        let _first = Guest::boot(&mut machine, CONTROL);
+        let driver = built(&machine, 4);
+        for id in 2..2 + guests {
+            let guest = machine.add(Plan { id, pages: 1, ..OTHER });
+            assert_eq!(guest.allow_device_model(&driver), Ok(()));
+        }
+        let steps = destroy(&mut machine, &driver);
+        for id in 2..2 + guests {
+            assert!(!machine.hv.domain(DomId(id)).unwrap().has_device_model(&driver));
+        }
+        steps
+    };
+    assert!(steps(GUESTS) >= steps(0) + u32::from(GUESTS) / 8);
+}

@@ -299,3 +299,55 @@ fn the_control_domain_s_tables_grow_and_another_s_do_not() {
     assert!(results.contains(&Ok(())) && results.contains(&Err(Errno::ENOMEM)));
     assert_eq!(machine.audit(), Ok(()));
 }
+
+#[test]
+fn a_resource_that_fails_late_is_unmapped_in_pieces() {
+    let (mut machine, first, _second) = Guest::two();
+    let machine = &mut machine;
+    let frames = [HOLE, HOLE + 1, HOLE + 2, machine.hv.geometry.end().0];
+    let (at, list) = (first.scratch(machine), first.page(machine, 2));
+    machine.poke(&first.domain, list, &frames);
+    machine.poke(&first.domain, at, &AcquireResource { frame_list: list.into(), nr_frames: 4, ..GRANTS });
+    let (result, rounds) = first.call_in_rounds(machine, Hypercall::MemoryOp, [ACQUIRE, at, 0, 0, 0]);
+    // Each page is mapped in a round; the last fails, and each is unmapped in one.
+    assert_eq!((result, rounds), (error(Errno::EIO), 4 + 2));
+    assert!(frames[..3].iter().all(|&gfn| first.domain.lookup(Gfn(gfn)).is_err()));
+    assert_eq!(machine.audit(), Ok(()));
+}
+
+#[test]
+fn a_guest_that_claims_to_have_failed_unmaps_only_resources_of_its_own() {
+    const UNWIND: u64 = 1 << 63;
+    let (mut machine, first, _second) = Guest::two();
+    let machine = &mut machine;
+    assert_eq!(acquire(machine, &first, GRANTS, &[HOLE]).0, 0);
+    let page = first.page(machine, 5);
+    let (at, list) = (first.scratch(machine), first.page(machine, 2));
+    machine.poke(&first.domain, list, &[HOLE, page >> 12]);
+    machine.poke(&first.domain, at, &AcquireResource { frame_list: list.into(), nr_frames: 2, ..GRANTS });
+    for count in [2, u64::MAX >> 7] {
+        let command = ACQUIRE | count << 6 | UNWIND;
+        let result = machine.hypercall(first.cpu, Hypercall::MemoryOp.number(), [command, at, 0, 0, 0]);
+        assert_eq!(result, Some(error(Errno::EIO)));
+    }
+    assert!(first.domain.lookup(Gfn(HOLE)).is_err() && first.domain.lookup(Gfn(page >> 12)).is_ok());
+    assert_eq!(machine.audit(), Ok(()));
+}
+
+#[test]
+fn no_more_is_unmapped_than_an_object_can_have() {
+    const UNWIND: u64 = 1 << 63;
+    const MOST: u32 = 4096;
+    let (mut machine, first, _second) = Guest::two();
+    let machine = &mut machine;
+    let (at, list) = (first.scratch(machine), first.page(machine, 2));
+    let mut claim = |nr_frames: u32| {
+        machine.poke(&first.domain, at, &AcquireResource { frame_list: list.into(), nr_frames, ..GRANTS });
+        let command = ACQUIRE | u64::MAX >> 7 << 6 | UNWIND;
+        first.call_in_rounds(machine, Hypercall::MemoryOp, [command, at, 0, 0, 0])
+    };
+    for nr_frames in [MOST + 1, 1 << 31, u32::MAX] {
+        assert_eq!(claim(nr_frames), (error(Errno::EINVAL), 1));
+    }
+    assert_eq!(claim(MOST), (error(Errno::EIO), MOST));
+}

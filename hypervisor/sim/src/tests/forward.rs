@@ -10,4 +10,5 @@ mod order;
 mod pinned;
 mod refusals;
 mod revoked;
+mod rounds;
 mod waiting;

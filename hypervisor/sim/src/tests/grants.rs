@@ -1,7 +1,9 @@
 //! Grants between two domains, from the entry to the end of the mapping.
 
 use xenolith_abi::Errno;
-use xenolith_abi::grant::{CopySide, EntryV1, GrantCopy, MapGrantRef, UnmapGrantRef, entry, map as flag};
+use xenolith_abi::grant::{
+    CacheFlush, CopySide, EntryV1, GrantCopy, MapGrantRef, UnmapGrantRef, cache, entry, map as flag,
+};
 use xenolith_abi::hypercall::Hypercall;
 use xenolith_abi::memory::AddToPhysmap;
 
@@ -94,4 +96,34 @@ fn bytes_are_copied_out_of_a_grant() {
     assert_eq!(op.status, 0);
     assert_eq!(machine.peek::<[u8; 6]>(&first.domain, here + 4090), *b"packet");
     assert_eq!(machine.audit(), Ok(()));
+}
+
+#[test]
+fn the_search_for_who_lends_a_frame_is_made_in_pieces() {
+    const CACHE_FLUSH: u64 = 12;
+    const PIECE: u32 = 256;
+    let (mut machine, first, second) = Guest::two();
+    let machine = &mut machine;
+    // Reference 5 of the second domain; the first maps it, and a page that it is not lent stands beside it.
+    granted(machine, &second, 0);
+    let here = first.page(machine, 30);
+    assert_eq!(map(machine, &first, here, flag::HOST).status, 0);
+    let frame =
+        |number| second.domain.lookup(Ipa(second.page(machine, number)).frame()).unwrap().mfn.base().0;
+    let (lent, kept) = (frame(20), frame(21));
+    let entries = second.domain.grants.lock().size().0 * 512;
+    let at = first.scratch(machine);
+    let mut flush = |dev_bus_addr, command| {
+        let request = CacheFlush { dev_bus_addr, offset: 0, length: 64, op: cache::CLEAN };
+        machine.poke(&first.domain, at, &request);
+        first.call_in_rounds(machine, Hypercall::GrantTableOp, [command, at, 1, 0, 0])
+    };
+    assert_eq!(flush(lent, CACHE_FLUSH), (0, 1), "it is among the first");
+    let (result, rounds) = flush(kept, CACHE_FLUSH);
+    assert_eq!((result, rounds), (error(Errno::EPERM), entries / PIECE + 1));
+    // Who begins behind its grant of its own accord does not find it.
+    assert_eq!(flush(lent, CACHE_FLUSH | 1 << 12).0, error(Errno::EPERM));
+    assert_eq!(flush(lent, CACHE_FLUSH | 0xf_ffff << 12).0, error(Errno::EPERM));
+    // Other operations have no progress there.
+    assert_eq!(flush(lent, 6 | 1 << 12), (error(Errno::ENOSYS), 1));
 }

@@ -249,11 +249,9 @@ fn a_cpu_that_watches_is_kicked_without_an_interrupt() {
         sim::on_cpu(CpuId(0));
         machine.hv.kick(xenolith_policy::sched::CpuMask::one(other));
         sim::on_cpu(other);
-        (machine.hv.is_kicked(other), sim::gic::pending())
+        (machine.hv.kicks.is_kicked(other), sim::gic::pending())
     };
-    machine.hv.set_watching(other, true);
-    assert_eq!(kick(), (true, false));
-    machine.hv.take_kick(other);
-    machine.hv.set_watching(other, false);
+    assert!(machine.hv.kicks.poll(other, || assert_eq!(kick(), (true, false))));
+    machine.hv.kicks.take(other);
     assert_eq!(kick(), (false, true));
 }

@@ -6,8 +6,10 @@ use xenolith_abi::hypercall::Hypercall;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::super::{Machine, Plan};
+use xenolith_arch::sim;
 use xenolith_core::types::{DomId, PAGE_SIZE};
 use xenolith_domain::domain::Domain;
+use xenolith_isa::trap;
 
 /// `DOMID_SELF`.
 pub const SELF: DomId = DomId::SELF;
@@ -87,6 +89,24 @@ impl Guest {
         let result = machine.hypercall(self.cpu, Hypercall::GrantTableOp.number(), [op, at, 1, 0, 0]);
         *argument = machine.peek(&self.domain, at);
         result.expect("the call returns at once")
+    }
+
+    /// A call while an interrupt waits whenever one is looked for: its result, and in how many rounds it was made.
+    pub fn call_in_rounds(&self, machine: &mut Machine, call: Hypercall, arguments: [u64; 5]) -> (i64, u32) {
+        const HVC: u64 = 0x16 << 26 | 1 << 25 | trap::IMMEDIATE_XEN as u64;
+        let at = machine.regs(self.cpu).pc;
+        let regs = machine.regs(self.cpu);
+        regs.x[16] = call.number();
+        regs.x[..5].copy_from_slice(&arguments);
+        sim::pause_every(Some(1));
+        let mut rounds = 0;
+        while machine.regs(self.cpu).pc == at {
+            rounds += 1;
+            machine.regs(self.cpu).pc = at.wrapping_add(4);
+            machine.trap(self.cpu, HVC);
+        }
+        sim::pause_every(None);
+        (machine.regs(self.cpu).x[0] as i64, rounds)
     }
 
     /// A call whose arguments are all in registers.

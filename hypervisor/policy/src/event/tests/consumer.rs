@@ -1,13 +1,16 @@
 //! The guest's half of both forms, one memory access at a time, as Linux does it: what is not read from the shared
 //! words, the guest keeps for itself.
-
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+//!
+//! Linux's atomic operations that return a value are full barriers, on both sides (`Documentation/atomic_t.txt`), and the ABI
+//! counts on it: between the taking of an event and the look at what it is about, and between the taking of a selector or of
+//! ready bits and the look at the words that they lead to.
 
 use xenolith_abi::event::fifo::{BUSY, LINK, LINKED, MASKED, PENDING};
 
 use super::support::word;
 use crate::event::Port;
-use xenolith_memory::page::{Page, Word};
+use xenolith_hw::atomic::{AtomicU8, AtomicU64, Ordering, fence};
+use xenolith_memory::page::{Contended, Page, Word};
 
 /// What one step of a consumer did.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,12 +23,16 @@ pub enum Step {
     Handle(Port),
 }
 
-fn swap(word: &Word<AtomicU32>, value: u32) -> u32 {
-    loop {
-        if let Ok(before) = word.update(|_| Some(value)) {
-            return before;
+/// Does it, and again as long as the hypervisor comes between, as a full barrier.
+fn ordered<R>(operation: impl Fn() -> Result<R, Contended>) -> R {
+    fence(Ordering::SeqCst);
+    let done = loop {
+        if let Ok(done) = operation() {
+            break done;
         }
-    }
+    };
+    fence(Ordering::SeqCst);
+    done
 }
 
 /// A vCPU that consumes its FIFO queues.
@@ -64,7 +71,7 @@ impl FifoCpu {
                 self.at = FifoAt::Ready;
             }
             FifoAt::Ready => {
-                self.ready |= swap(&self.control.word32(self.offset).unwrap(), 0);
+                self.ready |= ordered(|| self.control.word32(self.offset).unwrap().update(|_| Some(0)));
                 self.at = if self.ready == 0 { FifoAt::Upcall } else { FifoAt::Head };
             }
             FifoAt::Head => {
@@ -87,10 +94,9 @@ impl FifoCpu {
             }
             FifoAt::Take { port } => {
                 self.at = FifoAt::Ready;
-                let taken = word(&self.array, port)
-                    .update(|word| (word & (PENDING | MASKED) == PENDING).then_some(word & !PENDING))
-                    .is_ok_and(|word| word & (PENDING | MASKED) == PENDING);
-                if taken {
+                let own = word(&self.array, port);
+                let take = |word: u32| (word & (PENDING | MASKED) == PENDING).then_some(word & !PENDING);
+                if take(ordered(|| own.update(take))).is_some() {
                     return Step::Handle(port);
                 }
             }
@@ -99,11 +105,7 @@ impl FifoCpu {
     }
 
     fn unlink(&self, port: Port) -> u32 {
-        loop {
-            if let Ok(before) = word(&self.array, port).update(|word| Some(word & !(LINKED | LINK))) {
-                return before;
-            }
-        }
+        ordered(|| word(&self.array, port).update(|word| Some(word & !(LINKED | LINK))))
     }
 }
 
@@ -175,11 +177,7 @@ impl TwoLevelCpu {
                 self.at = TwoLevelAt::Selector;
             }
             TwoLevelAt::Selector => {
-                self.selected = loop {
-                    if let Ok(before) = self.selector.update(|_| Some(0)) {
-                        break before;
-                    }
-                };
+                self.selected = ordered(|| self.selector.update(|_| Some(0)));
                 self.at = TwoLevelAt::Word;
             }
             TwoLevelAt::Word if self.selected == 0 => self.at = TwoLevelAt::Upcall,
@@ -197,7 +195,7 @@ impl TwoLevelCpu {
             TwoLevelAt::Take => {
                 let bit = self.bits.trailing_zeros();
                 self.bits &= self.bits - 1;
-                while self.shared_info.word64(48 + self.index * 8).unwrap().clear(1 << bit).is_err() {}
+                ordered(|| self.shared_info.word64(48 + self.index * 8).unwrap().clear(1 << bit));
                 return Step::Handle(Port(self.index as u32 * 64 + bit));
             }
         }

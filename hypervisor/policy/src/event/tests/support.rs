@@ -130,7 +130,7 @@ pub fn run_steps(
 }
 
 /// The event word of a port.
-pub fn word(array: &[Page], port: Port) -> xenolith_memory::page::Word<core::sync::atomic::AtomicU32> {
+pub fn word(array: &[Page], port: Port) -> xenolith_memory::page::Word<xenolith_hw::atomic::AtomicU32> {
     let (page, index) = (port.0 / WORDS_PER_PAGE, port.0 % WORDS_PER_PAGE);
     array[page as usize].word32(index as usize * 4).unwrap()
 }

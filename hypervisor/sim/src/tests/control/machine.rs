@@ -129,6 +129,10 @@ fn domains_are_listed_in_order() {
     assert_eq!(list(DomId(10), 9), []);
     assert_eq!(list(DomId(0xffff), 9), []);
     assert_eq!(list(DomId(0), 0), []);
+    sim::pause_every(Some(1));
+    assert_eq!(list(DomId(0), 1024), [0, 3, 9].map(DomId), "in pieces");
+    assert_eq!(list(DomId(1), 1), [DomId(3)]);
+    sim::pause_every(None);
     let mut call =
         GetDomainInfoList { max_domains: 1, buffer: GuestPtr::new(8), ..GetDomainInfoList::default() };
     let result = tools.sysctl(&mut machine, SysctlOp::GetDomainInfoList, &mut call);

@@ -1,0 +1,25 @@
+//! How long a CPU works at EL2 before it looks whether an interrupt waits, in steps ([`xenolith_hw::steps`]).
+
+use std::cell::Cell;
+
+use xenolith_hw::steps;
+
+thread_local! {
+    /// The longest of the CPUs that the thread has played.
+    static LONGEST: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The CPU comes to EL2.
+pub fn begin() {
+    steps::take();
+}
+
+/// It looks whether an interrupt waits, or leaves.
+pub fn look() {
+    LONGEST.set(LONGEST.get().max(steps::take()));
+}
+
+/// The most steps without a look, since this was last asked.
+pub fn take_longest() -> u64 {
+    LONGEST.take()
+}
