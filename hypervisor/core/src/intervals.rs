@@ -153,8 +153,7 @@ impl<T: Value> Intervals<T> {
         self.ranges.set(first, last, value.map(T::to_number), room, Covered::Replace)
     }
 
-    /// Makes room for `more` ranges, so that changes which take no more cannot fail for want of memory. It stays when ranges
-    /// go.
+    /// Makes room for `more` ranges, so that changes which take no more cannot fail for want of memory.
     pub fn reserve(&mut self, more: usize) -> Result<(), IntervalError> {
         self.ranges.reserve(more)
     }
@@ -237,8 +236,10 @@ impl Ranges {
     }
 
     fn remove_all(&mut self, value: u32) {
-        // What there was room for, there is room for again.
         self.0.retain(|range| range.value != value);
+        if self.0.is_empty() {
+            self.0 = Vec::new();
+        }
     }
 
     /// The indices of the ranges that have a number of `first..=last`: from the first to before the second.

@@ -1,6 +1,6 @@
 //! RAM for the host: memory that stands for machine frames in tests and in `arch/fake`.
 
-use core::cell::{Cell, RefCell};
+use core::cell::RefCell;
 use std::sync::Mutex;
 
 use super::frames::{FrameRange, Frames, Scrub, Storage, storage_needed};
@@ -31,19 +31,6 @@ pub fn at(mfn: Mfn) -> Option<Page> {
     let known = LEAKED.lock().ok()?.iter().any(|range| range.contains(mfn));
     // SAFETY: leaked memory stays.
     known.then(|| unsafe { Page::new(mfn) })
-}
-
-thread_local! {
-    static REFUSES: Cell<Option<fn() -> bool>> = const { Cell::new(None) };
-}
-
-/// Has `refuses` say of each of the thread's allocations of frames whether there are none: but those that were promised.
-pub fn refuse_when(refuses: Option<fn() -> bool>) {
-    REFUSES.set(refuses);
-}
-
-pub(crate) fn is_refused() -> bool {
-    REFUSES.get().is_some_and(|refuses| refuses())
 }
 
 /// A frame full of zeroes that is nobody's.

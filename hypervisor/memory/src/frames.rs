@@ -206,7 +206,7 @@ impl Frames {
             return None;
         }
         #[cfg(not(target_os = "none"))]
-        if crate::arena::is_refused() {
+        if crate::refusal::is_refused() {
             return None;
         }
         // The lock goes before the frames are wiped: a block of 1 GiB takes long, and all CPUs allocate under it.

@@ -28,6 +28,9 @@ mod map_kind;
 pub mod p2m;
 pub mod page;
 pub mod pieces;
+#[cfg(not(target_os = "none"))]
+#[forbid(unsafe_code)]
+pub mod refusal;
 #[forbid(unsafe_code)]
 pub mod stale;
 pub mod table;

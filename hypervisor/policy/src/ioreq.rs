@@ -28,7 +28,7 @@ use alloc::vec::Vec;
 
 use xenolith_abi::Errno;
 
-pub use control::{CreateError, RANGES, RANGES_PER_SERVER, Removed};
+pub use control::{CreateError, RANGES_PER_SERVER, Removed};
 pub use forward::{Outcome, Posted};
 pub use request::{Request, SERVERS, ServerId};
 pub use tag::is_ours;

@@ -100,7 +100,7 @@ fn is_refused() -> bool {
 
 /// Says which allocations of the thread are refused from now on, of the heap and of frames alike.
 pub fn refuse(which: Refuse) {
-    xenolith_memory::arena::refuse_when(Some(is_refused));
+    xenolith_memory::refusal::refuse_when(Some(is_refused));
     REFUSALS.set(Refusals { which, inside: false, asked: 0, refused: 0 });
 }
 

@@ -17,7 +17,7 @@ use xenolith_core::bug;
 use xenolith_core::intervals::{IntervalError, Intervals, Value};
 use xenolith_core::types::Ipa;
 #[cfg(feature = "ioreq")]
-use xenolith_policy::ioreq::{RANGES, ServerId};
+use xenolith_policy::ioreq::ServerId;
 
 /// As many more rows as there is memory for: claims are counted where they are made.
 const ANY: usize = usize::MAX;
@@ -118,21 +118,11 @@ impl AddressTable {
 /// What ioreq servers claim.
 #[cfg(feature = "ioreq")]
 impl AddressTable {
-    /// Makes room for all that servers may claim, beside what is emulated. It stays. `ENOMEM`: no memory.
-    pub fn reserve_claims(&mut self) -> Result<(), Errno> {
-        // A window splits what reaches over it.
-        let windows = self.0.iter().filter(|row| row.value.is_emulated()).count();
-        let rows = RANGES.saturating_add(windows.saturating_mul(2));
-        self.0.reserve(rows.saturating_sub(self.0.len())).map_err(errno)
-    }
-
-    /// Makes room for a change at `first..=last`, so that the claim or its end cannot fail. `ENOMEM`: no memory, which is only
-    /// so where room for claims was not [reserved](Self::reserve_claims).
+    /// Makes room for a change at `first..=last`, so that the claim or its end cannot fail. `ENOMEM`: no memory.
     pub fn reserve(&mut self, first: u64, last: u64) -> Result<(), Errno> {
-        // A claim has pieces before, between and behind the windows; the end of one may leave something at both sides. What
-        // others claim there it does not change.
-        let windows = self.0.overlapping(first, last).filter(|row| row.value.is_emulated()).count();
-        self.0.reserve(windows.saturating_add(2)).map_err(errno)
+        // A claim has pieces before, between and behind the windows; the end of one may leave something at both sides.
+        let pieces = self.0.overlapping(first, last).len().saturating_add(2);
+        self.0.reserve(pieces).map_err(errno)
     }
 
     /// Has a server answer at `first..=last`, which no other server has claimed, but where a window is emulated.

@@ -173,18 +173,9 @@ impl DomainRef<'_> {
         }
     }
 
-    /// Makes an ioreq server for `owner`. With the first one the domain takes all that its servers' ranges may ever need.
-    /// Errors: those of `Servers::create`; `ESRCH`: the domain is dying; `EPERM`: `owner` is not its device model.
+    /// Makes an ioreq server for `owner`. Errors: those of `Servers::create`; `ESRCH`: the domain is dying; `EPERM`:
+    /// `owner` is not its device model.
     pub fn create_server(self, owner: &Domain) -> Result<ServerId, Errno> {
-        let made = self.make_server(owner);
-        if made == Err(Errno::ENOMEM) {
-            self.warn_ratelimited(format_args!("no memory for an ioreq server of {}", owner.id));
-        }
-        made
-    }
-
-    fn make_server(self, owner: &Domain) -> Result<ServerId, Errno> {
-        self.addresses.change().reserve_claims()?;
         let mut servers = self.io.servers.lock();
         // Both asked under the lock: what ends servers comes by here after that.
         if self.is_dying() {

@@ -17,10 +17,8 @@ use xenolith_core::intervals::{IntervalError, Intervals};
 use xenolith_core::types::{DomId, VcpuId};
 use xenolith_core::vcpu_set::VcpuSet;
 
-/// Ranges that one server may have: as many as under Xen.
-pub const RANGES_PER_SERVER: u16 = 256;
-/// Ranges that the servers of a domain may have: there is room for all of them before the first server is.
-pub const RANGES: usize = SERVERS * RANGES_PER_SERVER as usize;
+/// Ranges that one server may have.
+pub const RANGES_PER_SERVER: u16 = 1024;
 
 /// A server that could not be made.
 #[derive(Debug)]
@@ -89,12 +87,10 @@ impl<F: SharedFrame> Servers<F> {
         Ok(id)
     }
 
-    /// The lists that every server needs, and those of the ranges that all of them may have: no range is refused later because
-    /// somebody else has taken the memory. They stay until the domain ends. `ENOMEM`: no memory.
+    /// The lists that every server needs. `ENOMEM`: no memory.
     fn make_room(&mut self) -> Result<(), Errno> {
         if self.places.is_empty() {
             let vcpus = usize::from(self.vcpus);
-            self.ranges.reserve(RANGES).map_err(|_| Errno::ENOMEM)?;
             self.waits.try_reserve_exact(vcpus).map_err(|_| Errno::ENOMEM)?;
             self.places.try_reserve_exact(SERVERS).map_err(|_| Errno::ENOMEM)?;
             self.waits.resize(vcpus, Wait::Idle);
@@ -161,7 +157,7 @@ impl<F: SharedFrame> Servers<F> {
     /// Gives the server the addresses `first..=last`.
     ///
     /// `ENOENT`, `EPERM` as for [`destroy`](Self::destroy). `EINVAL`: they end before they begin. `EEXIST`: some server
-    /// of the domain has one of them. `ENOMEM`: the server has [`RANGES_PER_SERVER`] ranges.
+    /// of the domain has one of them. `ENOMEM`: the server has [`RANGES_PER_SERVER`] ranges, or there is no memory.
     pub fn map_range(&mut self, id: ServerId, by: DomId, first: u64, last: u64) -> Result<(), Errno> {
         self.change_ranges(id, by, |ranges, room| ranges.insert(first, last, id, room))
     }
@@ -169,7 +165,8 @@ impl<F: SharedFrame> Servers<F> {
     /// Takes the addresses `first..=last` from the server. Requests in flight go on.
     ///
     /// `ENOENT`, `EPERM` as for [`destroy`](Self::destroy); `ENOENT` also if not all of them are the server's.
-    /// `EINVAL`: they end before they begin. `ENOMEM`: a range would become two, and that is one too many.
+    /// `EINVAL`: they end before they begin. `ENOMEM`: a range would become two, and that is one too many, or there is
+    /// no memory.
     pub fn unmap_range(&mut self, id: ServerId, by: DomId, first: u64, last: u64) -> Result<(), Errno> {
         self.change_ranges(id, by, |ranges, room| ranges.remove(first, last, id, room))
     }

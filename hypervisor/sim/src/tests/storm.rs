@@ -62,12 +62,12 @@ struct Attacker {
 struct Done {
     machines: AtomicU64,
     calls: AtomicU64,
+    /// Allocations that were refused.
+    refused: AtomicU64,
     registers: AtomicU64,
     devices: AtomicU64,
     /// Of the control domain and of the device model: calls of `dm_op` and `domctl`, and those that map memory of others.
     reaching: AtomicU64,
-    /// Allocations that were refused.
-    refused: AtomicU64,
     /// Of each attacker, the calls that were answered by no error.
     kinds: [Mutex<BTreeSet<(&'static str, u64)>>; ATTACKERS.len()],
 }
