@@ -1,7 +1,7 @@
 //! Atomic words and fences: what every lock-free protocol of the hypervisor is made of.
 //!
 //! On the machine they are `core`'s. Tests build with the feature `loom`, and then they are the model checker's too, inside of
-//! what [`crate::model::explore`] runs.
+//! what `model::explore` runs.
 
 #[cfg(not(feature = "loom"))]
 pub use core::sync::atomic::{

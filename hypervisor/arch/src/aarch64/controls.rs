@@ -3,7 +3,7 @@
 use xenolith_hw::isb;
 use xenolith_isa::controls::{CONTROLS, Features, Needs, Register};
 
-use super::idregs;
+use super::{idregs, stage2};
 
 macro_rules! accessors {
     ($($variant:ident $name:literal $op1:literal $crn:literal $crm:literal $op2:literal,)*) => {
@@ -32,6 +32,8 @@ xenolith_isa::el2_controls!(accessors);
 
 /// Brings the calling CPU's control registers into the state that the table says, whatever reset and firmware have left.
 pub fn init_cpu() {
+    // Before HCR_EL2 turns stage 2 on, so that nothing is walked by what reset has left in VTTBR_EL2.
+    stage2::init_cpu();
     let ids = idregs::read();
     let mut features = Features { ids: &ids, mpamidr: 0, pmbidr: 0 };
     if features.have(Needs::Mpam) {

@@ -5,7 +5,6 @@ use core::sync::atomic::AtomicU64;
 use arm_sysregs::el2::registers::HcrEl2;
 use xenolith_core::types::{Gva, Ipa, PAGE_SIZE};
 use xenolith_hw::isb;
-use xenolith_isa::controls::{GUEST_HCR, HCR_OF_CPU};
 use xenolith_isa::stage2::Stage2;
 
 use super::exception_table::ex_table;
@@ -16,14 +15,13 @@ const VMID: u64 = 0xffff << 48;
 /// WFE traps.
 const HCR_TWE: u64 = HcrEl2::TWE.bits();
 
-/// Makes EL1 and EL0 of this CPU run under a domain's stage 2.
+/// Makes EL1 and EL0 of this CPU run under a domain's stage 2. What HCR_EL2 says of guests stands since the CPU's start.
+#[inline(always)]
 pub(super) fn activate(stage2: Stage2) {
-    let of_cpu = read_sysreg!("hcr_el2") & HCR_OF_CPU;
     // SAFETY: affects guests only; EL2 has its own tables.
     unsafe {
         write_sysreg!("vtcr_el2", stage2.vtcr);
         write_sysreg!("vttbr_el2", stage2.vttbr.0);
-        write_sysreg!("hcr_el2", GUEST_HCR.bits() | of_cpu);
     }
     isb();
 }
@@ -41,7 +39,15 @@ static NO_TABLES: NoTables = NoTables([const { AtomicU64::new(0) }; 4096]);
 /// The VMID stays: most often the same domain comes back, and a CPU may drop translations when the VMID changes. No
 /// translation is made under it meanwhile, since every walk ends in a fault, which is not cached.
 pub fn deactivate_stage2() {
-    let vmid = read_sysreg!("vttbr_el2") & VMID;
+    without_tables(read_sysreg!("vttbr_el2") & VMID);
+}
+
+/// Nor a VMID that a domain has (`xenolith_memory::p2m::vmid`), whatever reset has left.
+pub(super) fn init_cpu() {
+    without_tables(0);
+}
+
+fn without_tables(vmid: u64) {
     // EL2 maps its image at its own address.
     let nothing = core::ptr::from_ref(&NO_TABLES.0) as u64;
     // SAFETY: affects guests only, none of which runs here; the next one has its own tables loaded before.

@@ -172,14 +172,14 @@ const fn clear(register: Register, needs: Needs) -> Control {
 
 /// The control registers, in the order in which they are written: HCR_EL2 first, as its E2H gives others their layout.
 pub const CONTROLS: &[Control] = &[
-    // The rest of it comes with the first guest (`GUEST_HCR`). Clear for good are, besides E2H: ATA, so that the registers
+    // EL2 itself heeds none of it, so that no guest needs it loaded. Clear for good are, besides E2H: ATA, so that the registers
     // of MTE trap; APK and API, so that those of pointer authentication do; FIEN, which would give away fault injection;
     // EnSCXT; NV and its like.
     Control {
         register: Register::Hcr,
         needs: Needs::Nothing,
         set: &[
-            (HcrEl2::RW.bits(), Needs::Nothing),
+            (GUEST_HCR.bits(), Needs::Nothing),
             // Error records are the machine's, and no vCPU's.
             (HcrEl2::TERR.bits(), Needs::Ras),
             // Limited-ordering regions are state that is not switched.
@@ -272,7 +272,7 @@ const HSTR_T15: u64 = 1 << 15;
 const CNTHCTL_EL1PCTEN: u64 = 1;
 /// CNTHCTL_EL2.EL1PCEN, without VHE: clear.
 pub const CNTHCTL_EL1PCEN: u64 = 1 << 1;
-/// HCR_EL2 while a guest runs, with what stays of the CPU's own ([`HCR_OF_CPU`]).
+/// HCR_EL2 while a guest runs, with what the CPU's features add to it. TWE and VSE come and go.
 pub const GUEST_HCR: HcrEl2 = HcrEl2::RW // EL1 is AArch64.
     // Stage 2; a walk of the guest's tables must not reach devices.
     .union(HcrEl2::VM)
@@ -298,9 +298,6 @@ pub const GUEST_HCR: HcrEl2 = HcrEl2::RW // EL1 is AArch64.
 
 /// HCR_EL2.BSU: barriers of EL1 and EL0 reach the inner shareable domain at least.
 const INNER_SHAREABLE: u8 = 0b01;
-
-/// What of HCR_EL2 a CPU keeps when another guest comes: what depends on its features, and TWE, which is about how busy it is.
-pub const HCR_OF_CPU: u64 = HcrEl2::TERR.union(HcrEl2::TLOR).union(HcrEl2::TWE).bits();
 
 /// ICC_SRE_EL2.Enable, which is clear: a guest that turned its system registers off (ICC_SRE_EL1.SRE) would do so for the next
 /// vCPU too. Where it cannot be cleared, neither can SRE.

@@ -28,7 +28,7 @@ fn a_cpu_without_a_feature_is_not_asked_for_its_registers() {
     let every_cpu = [Register::Hcr, Register::Mdcr, Register::Cptr, Register::Hstr, Register::Cnthctl];
     assert_eq!(written.collect::<Vec<_>>(), every_cpu);
     // Bits of later features are reserved there.
-    assert_eq!(value(Register::Hcr, &features), Some(1 << 31));
+    assert_eq!(value(Register::Hcr, &features), Some(GUEST_HCR.bits()));
     assert_eq!(value(Register::Mdcr, &features), Some(0xe60));
 }
 
@@ -37,7 +37,7 @@ fn what_a_cpu_has_besides_is_kept_from_guests() {
     let ids = IdRegisters([u64::MAX; COUNT]);
     let features = Features { ids: &ids, mpamidr: u64::MAX, pmbidr: 0 };
     assert!(CONTROLS.iter().all(|row| row.value(&features).is_some()));
-    assert_eq!(value(Register::Hcr, &features), Some(1 << 31 | 1 << 35 | 1 << 36));
+    assert_eq!(value(Register::Hcr, &features), Some(GUEST_HCR.bits() | 1 << 35 | 1 << 36));
     assert_eq!(value(Register::Mdcr, &features), Some(0xe60 | 1 << 14 | 1 << 19));
     assert_eq!(value(Register::Mpam2, &features), Some(3 << 48));
     assert_eq!(value(Register::Hfgrtr, &features), Some(0));
@@ -55,9 +55,10 @@ fn a_guest_cannot_turn_system_registers_off() {
 }
 
 #[test]
-fn what_depends_on_the_cpu_outlives_a_switch() {
+fn what_guests_need_stands_from_the_start() {
     let ids = IdRegisters([u64::MAX; COUNT]);
     let boot = value(Register::Hcr, &Features { ids: &ids, mpamidr: 0, pmbidr: 0 }).unwrap();
-    assert_eq!(boot & !GUEST_HCR.bits() & !HCR_OF_CPU, 0);
-    assert_eq!(HCR_OF_CPU & GUEST_HCR.bits(), 0);
+    let of_cpu = HcrEl2::TERR.union(HcrEl2::TLOR);
+    assert_eq!(boot, GUEST_HCR.union(of_cpu).bits());
+    assert!(!GUEST_HCR.intersects(of_cpu.union(HcrEl2::TWE).union(HcrEl2::VSE)));
 }
