@@ -276,6 +276,7 @@ fn each_allocation_of_a_story_fails_once_and_is_asked_for_again() {
         steps.extend(failed);
     }
     println!("{allocations} allocations; refused were {steps:?}");
-    assert!(steps.len() > 8, "only {steps:?} were refused");
+    let least = if cfg!(feature = "ioreq") { 9 } else { 8 };
+    assert!(steps.len() >= least, "only {steps:?} were refused");
     assert!(!steps.contains("destroydomain"));
 }

@@ -207,7 +207,8 @@ fn a_long_removal_stops_and_goes_on() {
         calls += 1;
     }
     assert_eq!(count, 100);
-    assert!(calls < 16, "{calls}");
+    // A call looks at four tables' slots, and there are a hundred tables.
+    assert!(calls <= 100 / 4 + 1, "{calls}");
     machine.tear_down();
 }
 
