@@ -1,8 +1,9 @@
 //! The machine's console.
 //!
-//! Output: the hypervisor's messages and what domains write go into a ring that keeps the last 16 KiB (`xl dmesg`), and from there to
-//! the UART as it takes them (`drain`), of each domain no more than its share of what waits ([`Share`]). The control domain's output is written as it is. Each line of another domain begins with `(dN) `, and a writer
-//! who finds another's line unfinished ends it first (`turns`).
+//! Output: the hypervisor's messages and what domains write go into a ring that keeps the last 16 KiB (`xl dmesg`), and from
+//! there to the UART as it takes them (`drain`), of each domain no more than its share of what waits ([`Share`]). The control
+//! domain's output is written as it is. Each line of another domain begins with `(dN) `, and a writer who finds another's line
+//! unfinished ends it first (`turns`).
 //!
 //! Input: what is typed goes to one domain at a time ([`Focus`]). The control domain's waits here until it reads it
 //! (`CONSOLEIO_read`), any other's goes to its emulated UART.
@@ -402,6 +403,21 @@ mod tests {
         console.flush();
         console.write(b"two");
         assert_eq!(sim::console_output(), b"one two");
+    }
+
+    #[test]
+    fn the_end_waits_for_no_output_that_comes_later() {
+        fn while_another_cpu_writes(bytes: &[u8]) {
+            assert!(console().written() < 1000, "the end never comes");
+            arch::write_console(bytes);
+            console().keep(b"more");
+        }
+        let console = console();
+        console.defer();
+        sim::give_uart_room(Some(0));
+        console.write(b"last words ");
+        console.drain_all(while_another_cpu_writes);
+        assert!(sim::console_output().starts_with(b"last words "));
     }
 
     #[test]

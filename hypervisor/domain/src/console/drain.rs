@@ -83,7 +83,7 @@ impl Console {
     /// Writes all that waits for the UART, and has writers wait from now on: the machine ends.
     pub fn flush(&self) {
         self.drain.deferred.store(false, Ordering::SeqCst);
-        self.drain_all();
+        self.drain_all(arch::write_console);
     }
 
     /// Bytes up to here, of all that were ever written, wait for the UART no more.
@@ -106,7 +106,7 @@ impl Console {
     pub(super) fn has_written(&self) {
         self.drain.mark(FRESH);
         if !self.drain.deferred.load(Ordering::SeqCst) {
-            self.drain_all();
+            self.drain_all(arch::write_console);
         } else {
             self.catch_up();
         }
@@ -236,20 +236,16 @@ impl Console {
         !bytes.is_empty()
     }
 
-    /// Moves all that waits, and waits for the UART.
-    fn drain_all(&self) {
-        loop {
-            // Another CPU has it for no more than a slice.
-            while self.drain.busy.swap(true, Ordering::SeqCst) {
-                xenolith_hw::relax();
-            }
-            while self.move_by(arch::write_console) {}
-            self.drain.busy.store(false, Ordering::SeqCst);
-            fence(Ordering::SeqCst);
-            if self.is_quiet() {
-                return;
-            }
+    /// Moves all that waits now, and waits for the UART. What others write meanwhile is theirs to move: a guest that goes on
+    /// writing while the machine ends keeps nobody here.
+    pub(super) fn drain_all(&self, write: fn(&[u8])) {
+        let end = self.written();
+        // Another CPU has it for no more than a slice, or than its own output takes.
+        while self.drain.busy.swap(true, Ordering::SeqCst) {
+            xenolith_hw::relax();
         }
+        while self.shown() < end && self.move_by(write) {}
+        self.drain.busy.store(false, Ordering::SeqCst);
     }
 
     /// Writes what waits before a panic's report, as far as no CPU that has stopped holds the ring. Nobody drains after that.

@@ -153,6 +153,16 @@ impl Stage {
     }
 }
 
+/// The guest takes what comes while the sender sends, and what is left after it.
+fn consume_beside(stage: &Stage, fifo: bool, sender: thread::JoinHandle<()>) {
+    let (mut queues, mut bits) = (stage.pages.fifo(), stage.pages.two_level(&stage.ports));
+    let mut step = || if fifo { queues.step() } else { bits.step() };
+    stage.consume(&mut step, |_, _| ());
+    sender.join().unwrap();
+    stage.consume(&mut step, |_, _| ());
+    stage.check();
+}
+
 /// A sender sends through these ports while the guest consumes.
 fn play(fifo: bool, ports: usize, sends: &'static [usize], preemptions: usize) {
     let pages = Pages::new();
@@ -160,12 +170,7 @@ fn play(fifo: bool, ports: usize, sends: &'static [usize], preemptions: usize) {
         let stage = Stage::new(pages, fifo, ports);
         let sender = stage.clone();
         let sender = thread::spawn(move || sends.iter().for_each(|&index| sender.send(index)));
-        let (mut queues, mut bits) = (pages.fifo(), pages.two_level(&stage.ports));
-        let mut step = || if fifo { queues.step() } else { bits.step() };
-        stage.consume(&mut step, |_, _| ());
-        sender.join().unwrap();
-        stage.consume(&mut step, |_, _| ());
-        stage.check();
+        consume_beside(&stage, fifo, sender);
     });
     assert!(runs > 100, "{runs}");
 }
@@ -206,12 +211,7 @@ fn play_masked(fifo: bool) {
         if is_to_call {
             stage.unmask(port);
         }
-        let (mut queues, mut bits) = (pages.fifo(), pages.two_level(&stage.ports));
-        let mut step = || if fifo { queues.step() } else { bits.step() };
-        stage.consume(&mut step, |_, _| ());
-        sender.join().unwrap();
-        stage.consume(&mut step, |_, _| ());
-        stage.check();
+        consume_beside(&stage, fifo, sender);
     });
     assert!(runs > 10, "{runs}");
 }
