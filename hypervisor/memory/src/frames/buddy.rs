@@ -241,6 +241,14 @@ impl Buddy {
         if self.spares(1 << order) { self.take_block(order, within) } else { None }
     }
 
+    /// The block that [`Self::take`] would take anywhere.
+    pub fn next_taken(&mut self, order: u8) -> Option<FrameRange> {
+        // Taken and given back under one lock: nobody sees the difference.
+        let range = FrameRange { first: self.take(order, &(0..u64::MAX))?, pages: 1 << order };
+        self.give(range);
+        Some(range)
+    }
+
     fn take_block(&mut self, order: u8, within: &Range<u64>) -> Option<Mfn> {
         let frame = self.zones.iter_mut().find_map(|zone| zone.take(order, within))?;
         self.free = self.free.saturating_sub(1 << order);

@@ -100,8 +100,6 @@ fn the_search_for_a_stray_frame() {
 fn blocks_of_memory() {
     const BLOCK: u64 = 0x8_0000;
     let mut machine = Machine::new(1, 1 << 13);
-    // As on a machine that has run for a while: what is handed out need not be wiped first.
-    machine.hv.frames.scrub_all_free();
     let guest = Guest::boot(&mut machine, CONTROL);
     guest.domain.memory.lock().max_pages = 4096;
     let list = guest.page(&machine, 2);
