@@ -13,6 +13,7 @@ use super::{FrameRange, MAX_ORDER};
 use crate::bitmap::Bitmap;
 use xenolith_core::bug;
 use xenolith_core::types::Mfn;
+use xenolith_hw::steps;
 
 const ORDERS: usize = MAX_ORDER as usize + 1;
 
@@ -83,6 +84,7 @@ impl Zone {
     }
 
     fn give(&mut self, frame: u64, order: u8) -> bool {
+        steps::count(steps::BLOCK);
         if self.order_of(frame, 0).is_some() {
             return false;
         }
@@ -97,6 +99,7 @@ impl Zone {
 
     /// Takes exactly this block, out of a larger one if need be.
     fn take_at(&mut self, frame: u64, order: u8) -> bool {
+        steps::count(steps::BLOCK);
         let Some(found) = self.order_of(frame, order) else { return false };
         self.remove(frame, found);
         for half in (order..found).rev() {

@@ -16,9 +16,6 @@ use xenolith_domain::life::create::NewDomain;
 use xenolith_domain::parts::progress::Progress;
 use xenolith_memory::frames::FrameError;
 
-/// The longest stay without a look: a hundred thousand instructions.
-pub const LIMIT: u64 = 10_000;
-
 /// Does something, and says the longest stay of it.
 fn stay<T>(work: impl FnOnce() -> T) -> (T, u64) {
     sim::stay::take_longest();
@@ -31,7 +28,7 @@ fn stay<T>(work: impl FnOnce() -> T) -> (T, u64) {
 /// The same, which must not be long.
 pub fn short<T>(what: &str, work: impl FnOnce() -> T) -> T {
     let (result, longest) = stay(work);
-    assert!(longest < LIMIT, "{what}: {longest} steps without a look");
+    assert!(longest < LONGEST_STAY, "{what}: {longest} steps without a look");
     result
 }
 
