@@ -96,7 +96,7 @@ fn save(domain: DomainRef<'_>, vcpu: &Vcpu, frame: &GuestRegs) -> Option<u64> {
     // gets.
     domain.withdraw_interrupts(vcpu);
     let mut saved = vcpu.saved.lock();
-    saved.regs = *frame;
+    saved.regs.copy_from(frame);
     saved.context.save();
     saved.loaded = false;
     // The interface is empty now, so it is filled anew on whatever CPU runs it next.
@@ -109,7 +109,7 @@ fn save(domain: DomainRef<'_>, vcpu: &Vcpu, frame: &GuestRegs) -> Option<u64> {
 /// Puts a vCPU into this CPU.
 fn load(domain: &Domain, vcpu: &Vcpu, frame: &mut GuestRegs) {
     let mut saved = vcpu.saved.lock();
-    *frame = saved.regs;
+    frame.copy_from(&saved.regs);
     guest::load(domain, &saved.context);
     saved.loaded = true;
     drop(saved);
