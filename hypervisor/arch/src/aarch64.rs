@@ -29,7 +29,7 @@ pub use power::{halt, power_off, reset};
 pub use stage2::{deactivate_stage2, translate, trap_wait_for_event};
 pub use sve::vector_granules;
 pub use system_error::{pend_system_error, system_error_waits, take_system_error};
-pub use timer::{frequency, now, set_timer};
+pub use timer::{frequency, guest_timer_fires, now, set_timer};
 pub use tlb::HardwareTlb;
 pub use uart::{offer_console, read_console, write_console, write_console_unlocked};
 

@@ -75,6 +75,7 @@ mod interface {
     const NOW: fn() -> u64 = machine::now;
     const FREQUENCY: fn() -> u64 = machine::frequency;
     const SET_TIMER: fn(Option<u64>) = machine::set_timer;
+    const GUEST_TIMER_FIRES: fn() -> bool = machine::guest_timer_fires;
 
     // The calling CPU.
     const THIS_CPU: fn() -> CpuId = machine::this_cpu;
@@ -127,6 +128,7 @@ mod interface {
     const ENABLE: fn(Intid) = gic::enable;
     const DISABLE: fn(Intid) = gic::disable;
     const SET_ACTIVE: fn(Intid, bool) = gic::set_active;
+    const IS_PENDING: fn(Intid) -> bool = gic::is_pending;
     const SET_TRIGGER: fn(Intid, bool) = gic::set_trigger;
     const ROUTE: fn(Intid, CpuId) = gic::route;
     const VIRTUAL_CPU_INTERFACE: fn() -> Option<(Pa, u64)> = gic::virtual_cpu_interface;

@@ -37,4 +37,4 @@ pub use power::{Ending, halt, power_off, reset};
 pub use system_error::{
     enter_guest, pend_system_error, refuse_access, system_error_waits, take_system_error,
 };
-pub use time::{advance, frequency, now, set_timer};
+pub use time::{advance, frequency, guest_timer_fires, now, set_timer};

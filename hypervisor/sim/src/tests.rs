@@ -45,4 +45,5 @@ mod support;
 mod sve;
 mod system_errors;
 mod time;
+mod timer_line;
 mod whole_boot;

@@ -33,6 +33,8 @@ mod scratch;
 #[cfg(target_os = "none")]
 mod system_error;
 #[cfg(target_os = "none")]
+mod timer;
+#[cfg(target_os = "none")]
 mod translation;
 #[cfg(target_os = "none")]
 mod wait;
@@ -54,6 +56,7 @@ fn run() -> ! {
     // Before any interrupt is let through, which would keep it awake.
     system_error::run(&mut report);
     wait::run(&mut report);
+    timer::run(&mut report);
     memory::run(&mut report);
     translation::run(&mut report);
     instructions::run(&mut report);

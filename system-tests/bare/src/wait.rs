@@ -8,7 +8,7 @@ use crate::report::{Complaint, Report, check};
 const WFE: u32 = 0xd503_205f;
 const WFI: u32 = 0xd503_207f;
 /// The virtual timer's interrupt.
-const TIMER: u32 = 27;
+pub const TIMER: u32 = 27;
 
 /// Runs all tests of waiting.
 pub fn run(report: &mut Report) {
@@ -25,13 +25,14 @@ fn many(word: u32) -> Result<(), Complaint> {
     Ok(())
 }
 
-fn write_word(address: u64, value: u32) {
+/// Writes a register of the interrupt controller.
+pub fn write_word(address: u64, value: u32) {
     // SAFETY: a register of the interrupt controller; interrupts are masked.
     unsafe { (address as *mut u32).write_volatile(value) };
 }
 
 /// Lets the timer's interrupt through to this CPU.
-fn enable_timer_interrupt() {
+pub fn enable_timer_interrupt() {
     const LOWEST_PRIORITY: u32 = 0xff;
     const ENABLE_GROUPS: u32 = 0b11;
     write_word(DISTRIBUTOR, ENABLE_GROUPS);

@@ -166,6 +166,11 @@ pub fn set_active(intid: Intid, active: bool) {
     distributor::set_active(registers(gic(), intid), intid, active);
 }
 
+/// Whether a shared interrupt waits, which one that is active does too while its line, a level, is asserted.
+pub fn is_pending(intid: Intid) -> bool {
+    distributor::is_pending(gic().distributor.registers(), intid)
+}
+
 /// Makes a shared interrupt pending, as an edge would.
 pub fn pend(intid: Intid) {
     distributor::pend(gic().distributor.registers(), intid);

@@ -35,6 +35,16 @@ pub fn set_timer(deadline: Option<u64>) {
     }
 }
 
+/// Whether the virtual timer, that of the vCPU on this CPU, asks for its interrupt.
+pub fn guest_timer_fires() -> bool {
+    const ENABLE: u64 = 1 << 0;
+    const IMASK: u64 = 1 << 1;
+    const ISTATUS: u64 = 1 << 2;
+    // What was written to the timer counts in its status after this.
+    xenolith_hw::isb();
+    read_sysreg!("cntv_ctl_el0") & (ENABLE | IMASK | ISTATUS) == ENABLE | ISTATUS
+}
+
 /// No timer of this CPU is on, and the virtual counter is the physical one.
 pub fn init_cpu() {
     set_timer(None);

@@ -60,6 +60,11 @@ pub fn set_active(intid: Intid, active: bool) {
     with(|machine| machine.line(intid).active = active);
 }
 
+/// Whether a shared interrupt waits, which one that is active does too while its line, a level, is asserted.
+pub fn is_pending(intid: Intid) -> bool {
+    with(|machine| machine.asserted(intid))
+}
+
 /// Says whether an interrupt is edge-triggered. It must be disabled.
 pub fn set_trigger(intid: Intid, edge: bool) {
     with(|machine| {

@@ -1,5 +1,6 @@
 //! The counter and the timers. Time passes by a tick with every look, and as the test says.
 
+use super::machine::interrupts::GUEST_TIMER;
 use super::machine::with;
 
 /// Ticks in a second: as in QEMU.
@@ -21,6 +22,11 @@ pub fn frequency() -> u64 {
 /// Has the CPU's own timer fire when the counter reaches `deadline`, or not at all.
 pub fn set_timer(deadline: Option<u64>) {
     with(|machine| machine.cpu().timer = deadline);
+}
+
+/// Whether the virtual timer, that of the vCPU on this CPU, asks for its interrupt.
+pub fn guest_timer_fires() -> bool {
+    with(|machine| machine.asserted(GUEST_TIMER))
 }
 
 /// Lets time pass.

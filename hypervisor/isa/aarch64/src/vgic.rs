@@ -203,6 +203,15 @@ impl Vgic {
         u32::from(self.spis).saturating_add(32)
     }
 
+    /// Whether an access, a store with `write`, shows the guest what is pending or active, changes it, or lets something come
+    /// that waited. Before that the list registers are to be folded, and [`Self::sample_at`] called.
+    #[inline]
+    pub fn concerns_state(offset: u64, write: bool) -> bool {
+        // ISPENDR to ICACTIVER, and ISENABLER. A redistributor has its frame of them at a multiple of 64 KiB.
+        let offset = offset & 0xffff;
+        (0x200..0x400).contains(&offset) || write && (0x100..0x180).contains(&offset)
+    }
+
     /// A guest's load from a register: `offset` is in the frame.
     pub fn read(&mut self, vcpu: VcpuId, frame: Frame, offset: u64, size: u8) -> Result<u64, Fault> {
         match frame.region() {

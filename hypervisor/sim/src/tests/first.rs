@@ -227,6 +227,42 @@ fn a_device_s_interrupt_reaches_the_domain_and_ends_with_it() {
 }
 
 #[test]
+fn a_device_s_level_that_has_fallen_is_not_pending() {
+    let (mut machine, guest) = built(GICV3, XenVersion::V4_17);
+    let (distributor, redistributor, line) = (0x0800_0000, 0x080a_0000, 48_u64);
+    let (cpu, intid) = (guest.cpu, Intid(48));
+    let (word, bit) = (line / 32 * 4, 1 << (line % 32));
+    let (enable, disable, pending) =
+        (distributor + 0x100 + word, distributor + 0x180 + word, distributor + 0x200 + word);
+    // Other interrupts of the group come, and this one waits, as its group is off.
+    machine.store(cpu, redistributor + 0x1_0100, 4, 0xffff_ffff);
+    machine.store(cpu, distributor + 0x6000 + 8 * line, 8, 0);
+    machine.store(cpu, enable, 4, bit);
+    for later_enabled in [false, true] {
+        sim::gic::set_line(intid, true);
+        machine.settle();
+        sim::on_cpu(CpuId(cpu));
+        assert!(sim::gic::line(intid).active, "EL2 has taken it");
+        assert_eq!(machine.load(cpu, pending, 4), bit);
+        if later_enabled {
+            machine.store(cpu, disable, 4, bit);
+        }
+        sim::gic::set_line(intid, false);
+        match later_enabled {
+            true => machine.store(cpu, enable, 4, bit),
+            false => assert_eq!(machine.load(cpu, pending, 4), 0),
+        }
+        machine.settle();
+        sim::on_cpu(CpuId(cpu));
+        assert!(!sim::gic::line(intid).active);
+    }
+    machine.store(cpu, distributor, 4, 0x12);
+    machine.settle();
+    sim::on_cpu(CpuId(cpu));
+    assert_eq!(sim::guest::take(), None);
+}
+
+#[test]
 fn a_line_is_disabled_while_the_guest_changes_its_trigger() {
     let (mut machine, guest) = built(GICV3, XenVersion::V4_17);
     let (distributor, line) = (0x0800_0000, 48_u64);

@@ -164,6 +164,12 @@ pub fn set_active(registers: Mmio, intid: Intid, active: bool) {
     registers.write32(offset, bit);
 }
 
+/// Whether an interrupt is pending. One that is active is too while its line, a level, is asserted (IHI 0048 §3.2.4).
+pub fn is_pending(registers: Mmio, intid: Intid) -> bool {
+    let (offset, bit) = bit(ISPENDR, intid);
+    registers.read32(offset) & bit != 0
+}
+
 /// Makes an interrupt pending.
 pub fn pend(registers: Mmio, intid: Intid) {
     let (offset, bit) = bit(ISPENDR, intid);

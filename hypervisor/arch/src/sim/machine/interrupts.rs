@@ -105,7 +105,7 @@ impl Machine {
     }
 
     /// Whether a line asks for attention, whatever its enable says.
-    fn asserted(&mut self, intid: Intid) -> bool {
+    pub(in crate::sim) fn asserted(&mut self, intid: Intid) -> bool {
         let now = self.counter;
         let typed = self.console.has_input();
         let cpu = self.cpu();

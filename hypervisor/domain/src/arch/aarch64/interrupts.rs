@@ -40,6 +40,9 @@ impl DomainRef<'_> {
         write: Option<u64>,
     ) -> IoState {
         let frame = Frame(frame);
+        if Vgic::concerns_state(offset, write.is_some()) {
+            self.bring_in_state(id, frame, offset);
+        }
         // Two changes, so that neither carries the other's registers through the lock.
         let done = match write {
             None => self.change_vgic(|vgic| vgic.read(id, frame, offset, size)),

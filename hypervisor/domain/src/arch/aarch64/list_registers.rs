@@ -4,8 +4,9 @@ use core::ops::Range;
 use core::sync::atomic::Ordering;
 
 use xenolith_arch as arch;
-use xenolith_core::types::VcpuId;
-use xenolith_isa::vgic::{Fill, ListRegister, Vgic};
+use xenolith_core::bug;
+use xenolith_core::types::{Intid, VcpuId};
+use xenolith_isa::vgic::{Fill, Frame, ListRegister, Vgic};
 
 use crate::cpu::Local;
 use crate::domain::DomainRef;
@@ -38,6 +39,7 @@ impl DomainRef<'_> {
         vcpu.mark_interrupts_changed();
         self.change_vgic(|vgic| {
             empty_list(vcpu.id, vgic);
+            vgic.sample_private(vcpu.id, is_asserted);
             vgic.deliverable(vcpu.id)
         })
     }
@@ -51,6 +53,20 @@ impl DomainRef<'_> {
             arch::gic::set_active(self.hv.lines().guest_timer, active);
             vcpu.arch.timer_raised.store(active, Ordering::Relaxed);
         }
+    }
+
+    /// Before a register shows the vCPU that runs here what is pending or active: what its list registers know goes into the
+    /// controller, and the register's levels are as they are now.
+    #[inline(never)]
+    pub(crate) fn bring_in_state(self, id: VcpuId, frame: Frame, offset: u64) {
+        let Some(vcpu) = self.vcpu(id) else { return bug!("{}: there is no {id}", self.id) };
+        self.change_vgic(|vgic| {
+            if vgic.listed(id) > 0 {
+                empty_list(id, vgic);
+                vcpu.mark_interrupts_changed();
+            }
+            vgic.sample_at(id, frame, offset, is_asserted);
+        });
     }
 
     /// WFI: the vCPU that runs here sleeps unless an interrupt waits for it.
@@ -70,6 +86,7 @@ impl DomainRef<'_> {
 fn refill(vcpu: VcpuId, vgic: &mut Vgic) {
     let before = vgic.listed(vcpu);
     take_interrupts_back(vcpu, vgic);
+    vgic.sample_private(vcpu, is_asserted);
     let fill = vgic.fill(vcpu, arch::gic::list_registers(), arch::gic::write_list);
     free_list(fill.used..before);
     arch::gic::set_maintenance(&fill);
@@ -96,6 +113,13 @@ fn take_interrupts_back(vcpu: VcpuId, vgic: &mut Vgic) {
         arch::gic::set_maintenance(&Fill::default());
     }
     vgic.fold(vcpu, arch::gic::read_list);
+}
+
+/// Whether the line of a physical interrupt is asserted that is a guest's. The only private one is the virtual timer's, of the
+/// vCPU that runs here.
+#[inline]
+fn is_asserted(intid: Intid) -> bool {
+    if intid < Intid::FIRST_SHARED { arch::guest_timer_fires() } else { arch::gic::is_pending(intid) }
 }
 
 #[inline]

@@ -1,8 +1,8 @@
 //! What happens to interrupts from outside the guest: lines, edges, hardware behind them; and the one place that brings
 //! queues and running vCPUs up to date after any change of state.
 
-use super::Vgic;
 use super::interrupt::{BankId, bit, bits, slot};
+use super::{Frame, Vgic};
 use xenolith_core::bug;
 use xenolith_core::types::{Intid, VcpuId};
 
@@ -36,6 +36,43 @@ impl Vgic {
             let listed = bank.listed & changed & line;
             self.recall(id, listed);
             self.requeue(id, changed);
+        }
+    }
+
+    /// Takes back the pending state of this vCPU's private interrupts with a physical line behind them that has fallen since
+    /// it made them pending: a level has no memory. `line` says of a physical interrupt whether it is asserted now. The list
+    /// registers must be folded: what the guest has acknowledged is not pending any more.
+    #[inline]
+    pub fn sample_private(&mut self, vcpu: VcpuId, line: impl FnMut(Intid) -> bool) {
+        self.sample(BankId::Private(vcpu), line);
+    }
+
+    /// The same for the interrupts that are in the register at an offset of a frame, as this vCPU finds it, if
+    /// [`Self::concerns_state`] says so. Another vCPU's private ones are left alone: their lines are those of the CPU that
+    /// it runs on.
+    pub fn sample_at(&mut self, vcpu: VcpuId, frame: Frame, offset: u64, line: impl FnMut(Intid) -> bool) {
+        let bank = match frame.region() {
+            None => BankId::of_word(vcpu, (offset as usize & 0x7f) / size_of::<u32>()),
+            Some(region) if self.redistributor(region, offset).0 == Some(vcpu) => BankId::Private(vcpu),
+            Some(_) => return,
+        };
+        if let Some(bank) = self.confined(bank) {
+            self.sample(bank, line);
+        }
+    }
+
+    #[inline]
+    fn sample(&mut self, id: BankId, mut line: impl FnMut(Intid) -> bool) {
+        let Some(bank) = self.bank_mut(id) else { return };
+        let mut fallen = 0;
+        for n in bits(bank.resting_on_line()) {
+            if bank.physical.get(n as usize).is_some_and(|&physical| !line(physical)) {
+                fallen |= 1 << n;
+            }
+        }
+        if fallen != 0 {
+            let changed = bank.clear_pending(fallen);
+            self.update(id, changed);
         }
     }
 

@@ -79,6 +79,9 @@ pub(super) struct Bank {
     /// Pending whatever the line says: an edge, or a write to `ISPENDR`. A list register takes this bit along; if it is
     /// set again meanwhile, that is another one.
     pub(super) latched: u32,
+    /// Pending because the guest wrote `ISPENDR`: until it is acknowledged, or the guest takes it back, no line that falls
+    /// changes that.
+    pub(super) commanded: u32,
     pub(super) active: u32,
     /// In a list register.
     pub(super) listed: u32,
@@ -138,6 +141,7 @@ impl Bank {
             edge: 0,
             line: 0,
             latched: 0,
+            commanded: 0,
             active: 0,
             listed: 0,
             offered: 0,
@@ -176,6 +180,11 @@ impl Bank {
     /// Level-sensitive, with no hardware that watches the line.
     pub(super) const fn sampled(&self) -> u32 {
         !self.edge & !self.hardware
+    }
+
+    /// Made pending by a physical line that is a level, which may have fallen since.
+    pub(super) const fn resting_on_line(&self) -> u32 {
+        self.latched & self.hardware & !self.edge & !self.commanded & !self.listed
     }
 
     pub(super) fn enable(&mut self, mask: u32) -> u32 {
@@ -228,6 +237,7 @@ impl Bank {
     /// with the virtual one, whoever made that pending.
     pub(super) fn set_pending(&mut self, mask: u32) -> u32 {
         let changed = self.latch(mask);
+        self.commanded |= mask & self.implemented;
         self.changes.activate(changed & self.hardware & !self.listed & !self.active);
         // That register deactivates the physical interrupt when the guest is done, while this pending state still needs
         // it.
@@ -244,6 +254,7 @@ impl Bank {
         self.changes.deactivate(abandoned);
         // `offered` too: the pending bit in the list register no longer counts when it is folded.
         self.latched &= !changed;
+        self.commanded &= !changed;
         self.offered &= !changed;
         changed
     }

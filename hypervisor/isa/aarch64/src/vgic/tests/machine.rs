@@ -23,6 +23,8 @@ pub struct Physical {
     pub edge: bool,
     pub active: bool,
     pub target: Option<VcpuId>,
+    /// The device holds its line.
+    pub line: bool,
 }
 
 /// The virtual CPU interface of one CPU.
@@ -139,12 +141,24 @@ impl Machine {
     /// A load; `None` where no frame is.
     pub fn try_read(&mut self, vcpu: u16, address: u64, size: u8) -> Option<Result<u64, Fault>> {
         let (frame, offset) = self.find(address)?;
+        self.bring_in_state(vcpu, frame, offset, false);
         Some(self.vgic.read(VcpuId(vcpu), frame, offset, size))
+    }
+
+    /// What a trapped access is preceded by.
+    fn bring_in_state(&mut self, vcpu: u16, frame: Frame, offset: u64, write: bool) {
+        if Vgic::concerns_state(offset, write) {
+            self.sync(vcpu);
+            let (id, physical) = (VcpuId(vcpu), &self.physical);
+            let owner = |intid| Some(id).filter(|_| intid < Intid::FIRST_SHARED);
+            self.vgic.sample_at(id, frame, offset, |intid| physical[&(owner(intid), intid)].line);
+        }
     }
 
     /// A store; `None` where no frame is.
     pub fn try_write(&mut self, vcpu: u16, address: u64, size: u8, value: u64) -> Option<Result<(), Fault>> {
         let (frame, offset) = self.find(address)?;
+        self.bring_in_state(vcpu, frame, offset, true);
         Some(self.vgic.write(VcpuId(vcpu), frame, offset, size, value))
     }
 
@@ -157,12 +171,18 @@ impl Machine {
     /// The device behind a physical interrupt fires. False if the physical controller would not signal it now.
     pub fn fire(&mut self, line: Line) -> bool {
         let physical = self.physical.get_mut(&line).unwrap();
+        physical.line = true;
         if !physical.enabled || physical.active {
             return false;
         }
         physical.active = true;
         self.vgic.pend(line.0, line.1);
         true
+    }
+
+    /// The device behind a physical interrupt lets go of its line. Nobody is told.
+    pub fn fall(&mut self, line: Line) {
+        self.physical.get_mut(&line).unwrap().line = false;
     }
 
     pub fn carry_out_line_changes(&mut self) {
@@ -183,6 +203,8 @@ impl Machine {
         cpu.maintenance = false;
         self.vgic.drop_unlisted(id, std::mem::take(&mut cpu.eoi_count));
         self.vgic.fold(id, |index| cpu.lrs[index]);
+        let private = |intid: Intid| self.physical[&(Some(id), intid)].line;
+        self.vgic.sample_private(id, private);
         cpu.deliverable = self.vgic.deliverable(id);
         let capacity = cpu.lrs.len();
         cpu.fill = self.vgic.fill(id, capacity, |index, register| cpu.lrs[index] = register);

@@ -37,6 +37,9 @@ enum Step {
     Fire {
         intid: u32,
     },
+    Fall {
+        intid: u32,
+    },
     Send {
         intid: u8,
         targets: u8,
@@ -62,6 +65,7 @@ fn step() -> impl Strategy<Value = (u16, Step)> {
         3 => (intid(), any::<bool>()).prop_map(|(intid, asserted)| Step::Line { intid, asserted }),
         4 => intid().prop_map(|intid| Step::Pend { intid }),
         4 => intid().prop_map(|intid| Step::Fire { intid }),
+        2 => Just(Step::Fall { intid: 27 }),
         3 => (0u8..16, 0u8..8).prop_map(|(intid, targets)| Step::Send { intid, targets }),
         8 => Just(Step::Acknowledge),
         8 => Just(Step::End),
@@ -156,9 +160,16 @@ impl Pair {
             Step::Fire { intid } => {
                 let id = id(vcpu, intid);
                 let line = (id.0.map(VcpuId), Intid(id.1));
-                if self.machine.physical.contains_key(&line) && self.machine.fire(line) {
-                    self.reference.get(id).unwrap().latched = true;
+                if self.machine.physical.contains_key(&line) {
+                    let fired = self.machine.fire(line);
+                    let interrupt = self.reference.get(id).unwrap();
+                    interrupt.wire = true;
+                    interrupt.latched |= fired;
                 }
+            }
+            Step::Fall { intid } => {
+                self.machine.fall((Some(VcpuId(vcpu)), Intid(intid)));
+                self.reference.get(id(vcpu, intid)).unwrap().wire = false;
             }
             Step::Send { intid, targets } => self.send(vcpu, intid, targets),
             Step::Acknowledge => {
@@ -167,6 +178,7 @@ impl Pair {
                 let interrupt = self.reference.get(id(vcpu, intid.0)).unwrap();
                 interrupt.active = true;
                 interrupt.latched = false;
+                interrupt.commanded = false;
                 if self.v2 && intid < Intid::FIRST_PRIVATE {
                     assert!(interrupt.senders.remove(&source), "vCPU {source} had sent SGI {intid}");
                 }
@@ -218,8 +230,8 @@ impl Pair {
                 0x080 if self.v2 => interrupt.group1 = value >> n & 1 != 0,
                 0x100 => interrupt.enabled = true,
                 0x180 => interrupt.enabled = false,
-                0x200 if !fixed => interrupt.latched = true,
-                0x280 if !fixed => interrupt.latched = false,
+                0x200 if !fixed => (interrupt.latched, interrupt.commanded) = (true, true),
+                0x280 if !fixed => (interrupt.latched, interrupt.commanded) = (false, false),
                 0x300 => interrupt.active = true,
                 0x380 => interrupt.active = false,
                 _ => {}
@@ -260,6 +272,15 @@ impl Pair {
     /// After everything that was asked for is done, each vCPU is shown what the architecture says, and physical
     /// interrupts are active exactly while their virtual ones are pending or active.
     fn check(&mut self) {
+        self.machine.settle();
+        // A private line that has fallen is seen at the vCPU's next exit.
+        for vcpu in 0..VCPUS {
+            let timer = self.reference.get((Some(vcpu), 27)).unwrap();
+            if timer.is_stale() {
+                timer.latched = false;
+                self.machine.sync(vcpu);
+            }
+        }
         self.machine.settle();
         for vcpu in 0..VCPUS {
             assert_eq!(

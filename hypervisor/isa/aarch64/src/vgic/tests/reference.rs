@@ -16,11 +16,20 @@ pub struct Interrupt {
     pub priority: u8,
     pub target: Option<u16>,
     pub hardware: bool,
+    /// What the device behind it does with its line. It is pending by `latched` while that is asserted.
+    pub wire: bool,
+    /// Made pending by a write, which outlives the line.
+    pub commanded: bool,
     /// GICv2's SGIs: who sent it and waits.
     pub senders: BTreeSet<u8>,
 }
 
 impl Interrupt {
+    /// Pending by nothing but a line that has fallen.
+    pub fn is_stale(&self) -> bool {
+        self.hardware && self.latched && !self.edge && !self.commanded && !self.wire
+    }
+
     pub fn pending(&self) -> bool {
         self.latched || !self.senders.is_empty() || (self.line && !self.edge)
     }
