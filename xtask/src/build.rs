@@ -6,7 +6,7 @@ use testbed::paths;
 use testbed::toolchain::{Cross, Target};
 
 /// The most that code and data of the image may take, in bytes.
-pub const LARGEST_IMAGE: usize = 512 << 10;
+pub const LARGEST_IMAGE: usize = 560 << 10;
 
 /// Builds the image, and says and returns how large it is.
 pub fn build() -> Result<Sizes> {

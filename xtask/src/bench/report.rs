@@ -31,6 +31,8 @@ a run on the same commit, with the same kernels, QEMU and compiler, writes the s
   the value, Linux and the program included. What EL2 executes of it is counted by a build that counts, from behind the
   vectors to before them, and the vectors are added. Other device models of the same guest, and their ranges, are there
   and are not accessed: what one read costs should not depend on how many there are.
+- *Longest work without a look*: the most instructions that a CPU executes at EL2, in the machine of the forwarded read, before it
+  looks whether an interrupt waits. Among it are the making of that guest, and the making and the end of one of 256 MiB and 8 vCPUs.
 - *Kept beside the image*: all RAM that is neither free, nor the domain's, nor text and data of the image: the frame
   table, the heap, stacks, translation tables of both stages.
 

@@ -18,7 +18,7 @@ impl DomainRef<'_> {
     pub fn present_interrupts(self, vcpu: &Vcpu) {
         self.change_vgic(|vgic| {
             if !vgic.is_quiet(vcpu.id) {
-                refill(vcpu.id, vgic);
+                refill(vcpu, vgic);
             }
             // The timer's physical interrupt is active while the virtual one is anywhere between its cause and its end.
             self.keep_timer_line(vcpu, vgic.in_flight(Some(vcpu.id), self.arch.guest_timer));
@@ -39,7 +39,7 @@ impl DomainRef<'_> {
         vcpu.mark_interrupts_changed();
         self.change_vgic(|vgic| {
             empty_list(vcpu.id, vgic);
-            vgic.sample_private(vcpu.id, is_asserted);
+            follow_timer_line(vcpu, vgic);
             vgic.deliverable(vcpu.id)
         })
     }
@@ -83,10 +83,11 @@ impl DomainRef<'_> {
 
 /// Fills the list registers anew.
 #[inline]
-fn refill(vcpu: VcpuId, vgic: &mut Vgic) {
+fn refill(of: &Vcpu, vgic: &mut Vgic) {
+    let vcpu = of.id;
     let before = vgic.listed(vcpu);
     take_interrupts_back(vcpu, vgic);
-    vgic.sample_private(vcpu, is_asserted);
+    follow_timer_line(of, vgic);
     let fill = vgic.fill(vcpu, arch::gic::list_registers(), arch::gic::write_list);
     free_list(fill.used..before);
     arch::gic::set_maintenance(&fill);
@@ -113,6 +114,20 @@ fn take_interrupts_back(vcpu: VcpuId, vgic: &mut Vgic) {
         arch::gic::set_maintenance(&Fill::default());
     }
     vgic.fold(vcpu, arch::gic::read_list);
+}
+
+/// Takes back the interrupt of the virtual timer of the vCPU that runs here, and whose list registers are folded, if the timer
+/// asks for none any more. Unless its physical interrupt has come on this CPU there is nothing to take back.
+#[inline(always)]
+fn follow_timer_line(vcpu: &Vcpu, vgic: &mut Vgic) {
+    if vcpu.arch.timer_raised.load(Ordering::Relaxed) {
+        sample_timer(vcpu.id, vgic);
+    }
+}
+
+#[inline(never)]
+fn sample_timer(vcpu: VcpuId, vgic: &mut Vgic) {
+    vgic.sample_private(vcpu, is_asserted);
 }
 
 /// Whether the line of a physical interrupt is asserted that is a guest's. The only private one is the virtual timer's, of the

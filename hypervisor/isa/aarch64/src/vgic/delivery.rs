@@ -130,7 +130,9 @@ impl Vgic {
         if unacknowledged && listed.moved {
             bank.latched |= mask;
         }
-        bank.commanded &= bank.latched | !mask;
+        if bank.commanded != 0 {
+            bank.commanded &= bank.latched | !mask;
+        }
         // What the guest wrote to the active state later is in the bank already.
         if !overruled && state.is_active() {
             bank.active |= mask;
