@@ -280,6 +280,20 @@ impl Scheduler {
         }
     }
 
+    /// `cpu`, the calling CPU, has spent `ticks` on an interrupt for `owner`, or for nobody. The unit that runs does not pay
+    /// for that, unless it is of the owner's domain: that domain does. The unit could run meanwhile and did not.
+    pub fn charge_interrupt(&self, cpu: CpuId, owner: Option<UnitId>, ticks: u64) {
+        // A copy, as the owner's unit is on any queue, and two units are never locked at once.
+        let owner = owner.and_then(|id| self.units.get(id)).map(|slot| slot.unit.lock().entry);
+        let Some(own) = self.cpu(cpu) else { return };
+        own.with(|queue| {
+            let slot = queue.charge_interrupt(owner.as_ref(), ticks).and_then(|id| self.units.get(id));
+            if let Some(slot) = slot {
+                slot.unit.lock().times.take_from_running(ticks);
+            }
+        });
+    }
+
     /// The CPU that has the unit's registers, from the pick that chose the unit until [`Scheduler::saved`].
     /// Ordered (sequentially consistent) against the pick: who makes an event pending and then finds the unit on no
     /// CPU can rely on the next pick coming after that event.

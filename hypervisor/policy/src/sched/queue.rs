@@ -354,6 +354,22 @@ impl Queue {
         self.floor = self.floor.max(least);
     }
 
+    /// This CPU has spent `ticks` on an interrupt for `owner`, whose domain is charged for that here, or for nobody. Returns
+    /// the running unit, if that is of another domain and so is not charged.
+    pub fn charge_interrupt(&mut self, owner: Option<&Entry>, ticks: u64) -> Option<UnitId> {
+        let current = self.current.as_mut()?;
+        let running = current.head.entry;
+        if owner.is_some_and(|owner| owner.group == running.group) {
+            return None;
+        }
+        current.charged = current.charged.saturating_add(ticks);
+        current.slice_end = current.slice_end.saturating_add(ticks);
+        if let Some(owner) = owner {
+            self.owe(owner, ticks);
+        }
+        Some(running.id.unit())
+    }
+
     /// Whether the running unit goes on; `willing` says whether it can and may. If not, it is to be retired, and the next
     /// one to be dispatched.
     pub fn goes_on(&mut self, now: u64, willing: bool) -> bool {

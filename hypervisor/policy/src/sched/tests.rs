@@ -277,6 +277,7 @@ enum Op {
     Affinity(usize, u64),
     Weight(usize, u16),
     Pass(u64),
+    Interrupt(usize, usize, u64),
     Serve,
 }
 
@@ -294,6 +295,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..12usize, 0..32u64).prop_map(|(unit, mask)| Op::Affinity(unit, mask)),
         1 => (0..12usize, 64..1024u16).prop_map(|(unit, weight)| Op::Weight(unit, weight)),
         3 => (0..2 * SLICE).prop_map(Op::Pass),
+        1 => (0..4usize, 0..12usize, 0..SLICE / 2)
+            .prop_map(|(cpu, owner, ticks)| Op::Interrupt(cpu, owner, ticks)),
         2 => Just(Op::Serve),
     ]
 }
@@ -319,6 +322,12 @@ fn apply(rig: &mut Rig, op: &Op) {
         Op::Pass(ticks) => {
             rig.now += ticks;
             rig.kick_expired();
+        }
+        Op::Interrupt(number, owner, ticks) => {
+            let (cpu, owner) = (cpu(number), unit(owner));
+            rig.now += ticks;
+            rig.kick_expired();
+            rig.scheduler.charge_interrupt(CpuId(cpu as u16), Some(rig.units[owner].id), *ticks);
         }
         Op::Serve => rig.run_until(rig.now),
     }

@@ -65,6 +65,13 @@ impl Times {
         booked.saturating_add(open)
     }
 
+    /// So much of the time in which it has run until now was spent on others: it could have run, and did not.
+    pub fn take_from_running(&mut self, ticks: u64) {
+        let [_, runnable, ..] = &mut self.spent;
+        *runnable = runnable.saturating_add(ticks);
+        self.since = self.since.saturating_add(ticks);
+    }
+
     fn enter(&mut self, state: RunState, now: u64) {
         if state == self.state {
             return;

@@ -63,6 +63,22 @@ impl Queue {
         }
     }
 
+    /// A domain that does not run is charged for `ticks`. Where it is away, what it is credited when it comes is less by that.
+    pub fn owe(&mut self, owner: &Entry, ticks: u64) {
+        let latest = self.floor.moved(cost(self.slice, owner.weight));
+        let earliest = self.floor.moved(-(cost(self.slice, owner.weight) / 2));
+        let Some(group) = self.groups.of(owner.group) else { return };
+        if group.units == 0 {
+            group.vtime = group.vtime.not_beyond(latest).max(earliest);
+        }
+        group.vtime = group.vtime.moved(cost(ticks, owner.weight));
+        let vtime = group.vtime;
+        if let Some(place) = self.heads.iter().position(|head| head.entry.group == owner.group) {
+            let head = self.heads.remove(place);
+            self.push_head(vtime, &head.entry);
+        }
+    }
+
     #[inline(never)]
     fn awaken_among(&mut self, entry: &mut Entry) {
         let floor = self.least_run(entry.group);
