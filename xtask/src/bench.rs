@@ -9,6 +9,7 @@ mod disk;
 mod forward;
 mod guests;
 mod memory;
+mod neighbour;
 mod report;
 mod run;
 mod switch;
@@ -37,6 +38,8 @@ pub struct Options {
 enum Part {
     /// What a trap and a switch of vCPUs cost
     Traps,
+    /// What a hostile guest costs the one beside it
+    Neighbour,
     /// What a forwarded access costs
     Forward,
     /// The boot of Linux
@@ -68,6 +71,9 @@ pub fn bench(options: &Options) -> Result<()> {
     if wanted(Part::Traps) {
         traps::measure(&guests, &mut table)?;
         switch::measure(&guests, &mut table)?;
+    }
+    if wanted(Part::Neighbour) {
+        neighbour::measure(&guests, &mut table)?;
     }
     if wanted(Part::Forward) {
         forward::measure(SERIES, &guests, &mut table)?;

@@ -21,6 +21,7 @@ extern crate alloc;
 
 mod aarch64;
 mod idle;
+mod interrupt_time;
 mod step;
 mod switch;
 mod timers;

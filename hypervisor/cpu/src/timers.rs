@@ -2,6 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
+use super::interrupt_time::InterruptTime;
 use xenolith_domain::cpu::Local;
 use xenolith_domain::hypervisor::Hypervisor;
 use xenolith_domain::timers::TimerKind;
@@ -16,10 +17,11 @@ pub fn set_guest_timer(local: &mut Local, vcpu: &Vcpu, deadline: Option<u64>) {
     }
 }
 
-/// Handles all timers that are due.
-pub fn expire(hv: &Hypervisor, local: &mut Local, now: u64) {
+/// Handles all timers that are due, each at its domain's expense.
+pub fn expire(hv: &Hypervisor, local: &mut Local, now: u64, time: &mut InterruptTime) {
     while let Some(alarm) = local.take_due(now) {
         // Its domain has ended since; a timer stays behind and says nothing.
+        time.begin();
         let Some(vcpu) = hv.vcpu(alarm.unit) else { continue };
         let (domain, vcpu) = (vcpu.domain.on(hv), vcpu.vcpu());
         match alarm.kind {
@@ -43,5 +45,6 @@ pub fn expire(hv: &Hypervisor, local: &mut Local, now: u64) {
             TimerKind::Crash => domain.confirm_panic(vcpu, now),
             TimerKind::Watchdog => domain.check_watchdogs(vcpu, local, now),
         }
+        time.book(hv, Some(&domain));
     }
 }

@@ -8,8 +8,9 @@
 //! held by one CPU (`Stage::Migrating`); others only note in the unit what they want of it, and that CPU acts on it.
 //! The pick path takes the lock of its own queue, and those of others only when it has nothing to run.
 //!
-//! Within a CPU, time is shared by weight (`sched/queue.rs`). Between CPUs, a unit that is taken off its CPU while it could
-//! go on moves to where the least weight runs or waits, and an idle CPU takes waiting units from others.
+//! Within a CPU, time is shared among domains by weight, however many units each has there (`sched/queue.rs`). Between CPUs,
+//! a unit that is taken off its CPU while it could go on moves to where the least load is, and an idle CPU takes waiting
+//! units from others. A unit's load is its part of its domain's weight.
 
 mod idle;
 #[cfg(test)]
@@ -21,13 +22,14 @@ mod queue;
 #[cfg(test)]
 mod tests;
 mod unit;
+mod vtime;
 
 use alloc::boxed::Box;
 
 use xenolith_abi::Errno;
 
 use pinned::Assignments;
-use queue::{Entry, Queue, Turn, Vtime};
+use queue::Queue;
 pub use unit::{RunState, Times};
 use unit::{Slab, Stage, Unit, UnitSlot};
 pub use xenolith_core::cpu_mask::CpuMask;
@@ -47,6 +49,25 @@ pub enum Policy {
     Fair,
     /// Each online unit has a CPU of its own; those for which none is left wait, as under Xen's `null`.
     Pinned,
+}
+
+/// A domain's share of the machine, in which its units have equal parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuShare {
+    /// Xen's weight: 256 is usual, 0 counts as 1.
+    pub weight: u16,
+    /// How many units the domain has.
+    pub units: u16,
+    /// The first of them; `None` for that one itself, which goes last.
+    pub first: Option<UnitId>,
+}
+
+#[cfg(test)]
+impl CpuShare {
+    /// That of a domain with one unit.
+    fn alone(weight: u16) -> Self {
+        CpuShare { weight, units: 1, first: None }
+    }
 }
 
 /// What a CPU does next.
@@ -110,16 +131,15 @@ impl Scheduler {
 
     /// Adds a unit, which is offline until [`Scheduler::start`].
     ///
-    /// `weight` is Xen's (256 is usual, 0 counts as 1). `EINVAL`: no CPU in the affinity. `ENOMEM`: no memory, or
-    /// 4096 units exist.
-    pub fn add(&self, weight: u16, affinity: CpuMask, now: u64) -> Result<UnitId, Errno> {
+    /// `EINVAL`: no CPU in the affinity. `ENOMEM`: no memory, or 4096 units exist.
+    pub fn add(&self, share: CpuShare, affinity: CpuMask, now: u64) -> Result<UnitId, Errno> {
         let home = affinity.and(self.present()).iter().next().ok_or(Errno::EINVAL)?;
         let id = self.units.take(|count| self.reserve(count))?;
         let slot = self.units.get(id).ok_or(Errno::ENOMEM)?;
         slot.set_home(home);
-        let mut unit = Unit::offline(weight, affinity, now);
+        let mut unit = Unit::offline(id, share, affinity, now);
         if self.pinned.is_none() {
-            unit.allowed = affinity;
+            unit.entry.allowed = affinity;
         }
         // No queue's lock is needed: a free slot is on no queue, and nobody has been told the number yet.
         *slot.unit.lock() = unit;
@@ -219,8 +239,8 @@ impl Scheduler {
             unit.affinity = affinity;
             let mut successor = None;
             if self.pinned.is_none() {
-                unit.allowed = affinity;
-            } else if unit.allowed.and(affinity).is_empty() {
+                unit.entry.allowed = affinity;
+            } else if unit.entry.allowed.and(affinity).is_empty() {
                 successor = self.release_cpu(id);
                 self.claim_cpu(id, unit);
             }
@@ -232,18 +252,18 @@ impl Scheduler {
         Ok(kicks.or(self.requeue_if(id, now, &|_| {})).or(self.requeue_successor(successor, now)))
     }
 
-    /// Changes the unit's share from `now` on; 0 counts as 1.
+    /// Changes the domain's share from `now` on, as far as this unit has a part in it; 0 counts as 1.
     pub fn set_weight(&self, id: UnitId, weight: u16, now: u64) {
         self.with_unit(id, now, |unit, queue, _| {
-            unit.weight = weight.max(1);
-            queue.reweigh(id, unit.weight, now);
+            unit.set_weight(weight);
+            queue.reweigh(id, unit.entry.weight, unit.entry.load, now);
         });
     }
 
-    /// The unit's affinity and its weight.
+    /// The unit's affinity and its domain's weight.
     pub fn parameters(&self, id: UnitId) -> Option<(CpuMask, u16)> {
         let unit = self.units.get(id)?.unit.lock();
-        (unit.stage != Stage::Free).then_some((unit.affinity, unit.weight))
+        (unit.stage != Stage::Free).then_some((unit.affinity, unit.entry.weight))
     }
 
     /// Ticks up to `now` in which `cpu` ran no unit, since its first pick; `None` for a CPU that has not picked yet.
@@ -258,6 +278,20 @@ impl Scheduler {
         if let Some(own) = self.cpu(cpu) {
             own.with(Queue::yield_now);
         }
+    }
+
+    /// `cpu`, the calling CPU, has spent `ticks` on an interrupt for `owner`, or for nobody. The unit that runs does not pay
+    /// for that, unless it is of the owner's domain: that domain does. The unit could run meanwhile and did not.
+    pub fn charge_interrupt(&self, cpu: CpuId, owner: Option<UnitId>, ticks: u64) {
+        // A copy, as the owner's unit is on any queue, and two units are never locked at once.
+        let owner = owner.and_then(|id| self.units.get(id)).map(|slot| slot.unit.lock().entry);
+        let Some(own) = self.cpu(cpu) else { return };
+        own.with(|queue| {
+            let slot = queue.charge_interrupt(owner.as_ref(), ticks).and_then(|id| self.units.get(id));
+            if let Some(slot) = slot {
+                slot.unit.lock().times.take_from_running(ticks);
+            }
+        });
     }
 
     /// The CPU that has the unit's registers, from the pick that chose the unit until [`Scheduler::saved`].
@@ -283,13 +317,18 @@ impl Scheduler {
             self.online.fetch_or(bit, Ordering::Relaxed);
         }
         let found = own.with(|queue| {
-            let willing = queue.current().is_some_and(|id| self.may_stay(id, cpu));
-            let turn = queue.turn(now, willing);
-            if !matches!(turn, Turn::Same) {
-                self.retire(queue, now);
-            }
-            if let Turn::Next(Entry { id, vtime, .. }) = turn {
-                self.dispatch(queue, id, vtime, cpu, now);
+            let running = queue.current().and_then(|id| self.units.get(id));
+            let mut running = running.map(|slot| slot.unit.lock());
+            let willing = running.as_ref().is_some_and(|unit| unit.may_run_on(cpu));
+            if !queue.goes_on(now, willing) {
+                if let Some(unit) = &mut running {
+                    retire(unit, queue, now);
+                }
+                // Two units are never locked at once.
+                drop(running);
+                if let Some(next) = queue.dispatch(now) {
+                    self.begin(next, cpu, now);
+                }
             }
             queue.pick(now)
         });
@@ -303,11 +342,11 @@ impl Scheduler {
         // First say that this CPU idles, then look for work; who adds work publishes it first and then looks for
         // idle CPUs. One of the two sees the other.
         self.idle.fetch_or(bit, Ordering::SeqCst);
-        let Some((id, lag)) = self.steal(cpu, now) else { return found };
+        let Some((entry, lag)) = self.steal(cpu, now) else { return found };
         self.idle.fetch_and(!bit, Ordering::Relaxed);
         own.with(|queue| {
-            let vtime = queue.arrival(lag);
-            self.dispatch(queue, id, vtime, cpu, now);
+            queue.admit(entry, lag, now);
+            self.begin(entry.id.unit(), cpu, now);
             queue.pick(now)
         })
     }
@@ -368,32 +407,26 @@ impl Scheduler {
         }
     }
 
-    fn may_stay(&self, id: UnitId, cpu: CpuId) -> bool {
-        let unit = self.units.get(id).map(|slot| slot.unit.lock());
-        unit.is_some_and(|unit| unit.wants_to_run() && unit.allowed.contains(cpu))
-    }
-
-    /// Takes the running unit off its CPU, into that CPU's hands until its registers are saved.
-    fn retire(&self, queue: &mut Queue, now: u64) {
-        let Some((entry, used_up)) = queue.retire(now) else { return };
-        let Some(slot) = self.units.get(entry.id) else { return bug!("a unit ran that is none") };
-        let mut unit = slot.unit.lock();
-        // Off the queue, but with its registers still in this CPU: only `saved` may queue it again.
-        unit.stage = Stage::Migrating;
-        (unit.vtime, unit.used_up) = (entry.vtime, used_up);
-        unit.account(now);
-    }
-
-    /// Lets a unit of this queue run on its CPU.
-    fn dispatch(&self, queue: &mut Queue, id: UnitId, vtime: Vtime, cpu: CpuId, now: u64) {
+    /// A unit of this CPU's queue, which is locked, runs from now on.
+    #[inline(always)]
+    fn begin(&self, id: UnitId, cpu: CpuId, now: u64) {
         let Some(slot) = self.units.get(id) else { return bug!("a unit waited that is none") };
         let mut unit = slot.unit.lock();
         unit.stage = Stage::Running;
         unit.account(now);
         // Before this CPU looks for pending events: `running_on` promises that order.
         slot.set_registers(Some(cpu));
-        queue.dispatch(Entry { id, vtime, weight: unit.weight, allowed: unit.allowed }, now);
     }
+}
+
+/// Takes the running unit off its CPU, into that CPU's hands until its registers are saved.
+#[inline]
+fn retire(unit: &mut Unit, queue: &mut Queue, now: u64) {
+    let Some(retired) = queue.retire(now) else { return bug!("a unit ran that is none") };
+    // Off the queue, but with its registers still in this CPU: only `saved` may queue it again.
+    unit.stage = Stage::Migrating;
+    (unit.entry.ran, unit.used_up) = (retired.ran, retired.used_up);
+    unit.account(now);
 }
 
 /// Takes a unit that should not wait any longer off its queue; when it runs, its CPU has to be kicked.
@@ -403,9 +436,7 @@ fn withdraw(id: UnitId, unit: &mut Unit, queue: &mut Queue, slot: &UnitSlot) -> 
         // It stays on its CPU until that one picks: nobody else can take its registers out.
         Stage::Running => return CpuMask::one(slot.home()),
         Stage::Ready => {
-            if let Some(entry) = queue.remove(id) {
-                unit.vtime = entry.vtime;
-            }
+            queue.remove(id);
             unit.stage = Stage::Rest;
         }
         Stage::Free | Stage::Rest | Stage::Migrating => {}

@@ -26,6 +26,7 @@ mod forward;
 mod grants;
 mod heap;
 mod hostile;
+mod interrupt_time;
 mod last_words;
 mod lifecycle;
 mod memory;

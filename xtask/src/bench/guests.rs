@@ -17,6 +17,8 @@ pub struct Guests {
     pub traps: PathBuf,
     /// A kernel that counts what a switch of vCPUs costs, an `Image`.
     pub switch: PathBuf,
+    /// A kernel that waits for its timer, or delays another that does, an `Image`.
+    pub neighbour: PathBuf,
     /// A guest's kernel that counts what forwarded accesses cost, an `Image`.
     pub forward: PathBuf,
 }
@@ -37,6 +39,7 @@ impl Guests {
             init: cross.release_program("bench-init"),
             traps: kernel("bench-traps")?,
             switch: kernel("bench-switch")?,
+            neighbour: kernel("bench-neighbour")?,
             forward: kernel("bench-forward")?,
         })
     }

@@ -24,12 +24,18 @@ pub fn virtual_cpu_interface() -> Option<(Pa, u64)> {
 pub fn acknowledge() -> Option<Intid> {
     with(|machine| {
         let intid = machine.interrupt_pending().then(|| machine.highest()).flatten()?;
+        machine.counter = machine.counter.saturating_add(machine.gic.delay);
         let line = machine.line(intid);
         line.latched = false;
         line.active = true;
         machine.cpu().gic.handling = Some(intid);
         Some(intid)
     })
+}
+
+/// Has each interrupt take so many ticks at EL2.
+pub fn slow_down(ticks: u64) {
+    with(|machine| machine.gic.delay = ticks);
 }
 
 /// Ends the handling at EL2: further interrupts may come, this one stays active.

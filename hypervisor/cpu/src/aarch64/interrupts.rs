@@ -7,22 +7,32 @@ use xenolith_core::types::Intid;
 use xenolith_domain::cpu::Local;
 use xenolith_domain::hypervisor::{Hypervisor, VcpuRef};
 
+use crate::interrupt_time::InterruptTime;
 use crate::timers;
 
 /// Takes every interrupt that is pending on this CPU. Kept out of line, so that traps, which are more frequent, have the
 /// registers to themselves.
 #[inline(never)]
 pub fn take_all(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local) {
+    let mut time = InterruptTime::new(local.id(), running);
     // Bounded by the number of lines: one that is taken stays active, or is EL2's own and has been dealt with.
-    while let Some(intid) = gic::acknowledge() {
+    loop {
+        time.begin();
+        let Some(intid) = gic::acknowledge() else { return };
         // Priority drop and deactivation are apart (EOImode 1): others may come while this one stays active, until the
         // guest ends it through the list register's link, or we do.
         gic::drop_priority(intid);
-        take(hv, running, local, intid);
+        take(hv, running, local, intid, &mut time);
     }
 }
 
-fn take(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local, intid: Intid) {
+fn take(
+    hv: &Hypervisor,
+    running: Option<&VcpuRef>,
+    local: &mut Local,
+    intid: Intid,
+    time: &mut InterruptTime,
+) {
     let lines = hv.lines();
     if intid == gic::KICK {
         gic::deactivate(intid);
@@ -31,7 +41,7 @@ fn take(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local, intid: In
         // Off before it is made inactive: its line is a level, and would come again at once.
         arch::set_timer(None);
         gic::deactivate(intid);
-        timers::expire(hv, local, arch::now());
+        timers::expire(hv, local, arch::now(), time);
         local.choose();
     } else if intid == lines.guest_timer {
         match running {
@@ -53,10 +63,17 @@ fn take(hv: &Hypervisor, running: Option<&VcpuRef>, local: &mut Local, intid: In
         // A UART whose line stays up when its FIFO has been read raises the interrupt once more, and nothing is found.
         hv.take_console_input();
         gic::deactivate(intid);
+        time.book(hv, None);
     } else {
         match hv.owner_of_interrupt(intid).and_then(|owner| hv.domain(owner)) {
-            Some(domain) => domain.on(hv).raise_shared(intid),
-            None => unexpected(intid),
+            Some(domain) => {
+                domain.on(hv).raise_shared(intid);
+                time.book(hv, Some(&domain));
+            }
+            None => {
+                unexpected(intid);
+                time.book(hv, None);
+            }
         }
     }
 }

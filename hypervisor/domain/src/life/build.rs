@@ -33,7 +33,7 @@ use xenolith_memory::page::Page;
 use xenolith_memory::table::TableList;
 use xenolith_policy::event::EventChannels;
 use xenolith_policy::grant::{GrantTable, Maptrack};
-use xenolith_policy::sched::{CpuMask, UnitId};
+use xenolith_policy::sched::{CpuMask, CpuShare, UnitId};
 
 /// Frames of grant table of a domain whose description does not say (Xen's default).
 pub const GRANT_FRAMES: u32 = 64;
@@ -418,7 +418,8 @@ impl Hypervisor {
 
     /// Takes vCPUs out of the scheduler that no CPU runs.
     pub(crate) fn remove_units(&self, vcpus: &[Vcpu]) {
-        vcpus.iter().for_each(|vcpu| self.remove_unit(vcpu.unit));
+        // The first goes last: by its number the scheduler knows the domain.
+        vcpus.iter().rev().for_each(|vcpu| self.remove_unit(vcpu.unit));
     }
 
     fn remove_unit(&self, unit: UnitId) {
@@ -433,7 +434,9 @@ impl Hypervisor {
         vcpus.try_reserve_exact(count.into()).map_err(|_| Errno::ENOMEM)?;
         for id in (0..count).map(VcpuId) {
             // Offline until it is started, so that no CPU looks for the vCPU before the domain is on the list.
-            let added = self.scheduler.add(WEIGHT, CpuMask::below(64), arch::now());
+            let first = vcpus.first().map(|first: &Vcpu| first.unit);
+            let share = CpuShare { weight: WEIGHT, units: count, first };
+            let added = self.scheduler.add(share, CpuMask::below(64), arch::now());
             let made =
                 added.and_then(|unit| Vcpu::new(id, unit, config).inspect_err(|_| self.remove_unit(unit)));
             match made {

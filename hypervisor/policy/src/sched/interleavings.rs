@@ -81,7 +81,7 @@ impl Rig {
 
     /// A unit that runs on a CPU, and may run on these.
     fn running(&self, on: CpuId, affinity: CpuMask) -> UnitId {
-        let id = self.scheduler.add(256, CpuMask::one(on), 0).unwrap();
+        let id = self.scheduler.add(CpuShare::alone(256), CpuMask::one(on), 0).unwrap();
         let _ = self.scheduler.start(id, 0);
         assert_eq!(self.scheduler.pick(on, 0).unit, Some(id));
         assert_eq!(self.scheduler.set_affinity(id, affinity, 0), Ok(CpuMask::one(on)));

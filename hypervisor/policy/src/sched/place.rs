@@ -2,7 +2,7 @@
 
 use super::{CpuMask, Scheduler, UnitId};
 use super::{
-    queue::{Entry, Queue},
+    queue::{Entry, Lag, Queue},
     unit::{Stage, Unit, UnitSlot},
 };
 use xenolith_core::types::CpuId;
@@ -14,8 +14,8 @@ struct Placement {
     boost: bool,
     /// The CPUs to kick.
     kicks: CpuMask,
-    /// Its lag on the queue that it has left ([`Queue::lag`]), until it arrives on the next one.
-    lag: Option<i64>,
+    /// Its lag on the queue that it has left, until it arrives on the next one.
+    lag: Option<Lag>,
 }
 
 /// What one step of a [`Placement`] came to.
@@ -54,7 +54,7 @@ impl Scheduler {
                 unit.used_up = false;
                 // Whatever kept it away: it has no claim on the time that others had meanwhile.
                 queue.charge(now);
-                unit.vtime = queue.awakening(unit.vtime, unit.weight);
+                queue.awaken(&mut unit.entry);
             }
             rises
         })
@@ -70,16 +70,15 @@ impl Scheduler {
     ) -> CpuMask {
         let mut placement = Placement { boost, kicks: CpuMask::NONE, lag: None };
         let mut step = self.with_unit(id, now, |unit, queue, slot| match held(unit, queue, slot) {
-            true if unit.wants_to_run() => self.step(&mut placement, id, now, unit, queue, slot),
+            true if unit.wants_to_run() => self.step(&mut placement, now, unit, queue, slot),
             // Most that leave their CPU do so to sleep, and need no more than this.
             true => rest(unit),
             false => Step::Rests,
         });
         // A further round after the second needs a change of this unit's affinity between the two.
         while matches!(step, Some(Step::Moves)) {
-            step = self.with_unit(id, now, |unit, queue, slot| {
-                self.step(&mut placement, id, now, unit, queue, slot)
-            });
+            step = self
+                .with_unit(id, now, |unit, queue, slot| self.step(&mut placement, now, unit, queue, slot));
         }
         let Some(Step::Waits { elsewhere, home, kick }) = step else { return placement.kicks };
         // One that was claimed comes, and takes the unit. Others that become idle come by themselves.
@@ -94,7 +93,6 @@ impl Scheduler {
     fn step(
         &self,
         placement: &mut Placement,
-        id: UnitId,
         now: u64,
         unit: &mut Unit,
         queue: &mut Queue,
@@ -103,14 +101,15 @@ impl Scheduler {
         let home = slot.home();
         let arrived = placement.lag.take();
         if let Some(lag) = arrived {
-            unit.vtime = queue.arrival(lag);
-        }
-        if !unit.wants_to_run() {
-            return rest(unit);
+            queue.arrive(&mut unit.entry, lag);
+            // The caller has looked before the first step.
+            if !unit.wants_to_run() {
+                return rest(unit);
+            }
         }
         // Where it has been sent it stays: loads change all the time, and a choice made anew at each queue could send
         // it round for ever.
-        let target = if arrived.is_some() && unit.allowed.contains(home) {
+        let target = if arrived.is_some() && unit.entry.allowed.contains(home) {
             home
         } else {
             let (target, claimed) = self.target(home, unit, placement.boost);
@@ -118,11 +117,11 @@ impl Scheduler {
             target
         };
         if target == home {
-            return wait(id, unit, queue, slot, now, placement.boost);
+            return wait(unit, queue, slot, now, placement.boost);
         }
         // Virtual times of two queues do not compare: what it owes, or is owed, goes along as a difference.
         queue.charge(now);
-        placement.lag = Some(queue.lag(unit.vtime, unit.weight));
+        placement.lag = Some(queue.leave(&unit.entry));
         // Last, because from here on the lock that is held does not cover the unit. Its stage keeps everybody else from
         // moving it until the other lock is taken.
         slot.set_home(target);
@@ -132,9 +131,9 @@ impl Scheduler {
     /// The CPU for a unit that wants to run, and the CPUs that have to be kicked in any case, because they were
     /// taken out of the idle mask.
     fn target(&self, home: CpuId, unit: &Unit, woken: bool) -> (CpuId, CpuMask) {
-        let online = unit.allowed.and(CpuMask(self.online.load(Ordering::Relaxed)));
+        let online = unit.entry.allowed.and(CpuMask(self.online.load(Ordering::Relaxed)));
         // While none of its CPUs has come up, it waits on the queue of one that will.
-        let candidates = if online.is_empty() { unit.allowed.and(self.present()) } else { online };
+        let candidates = if online.is_empty() { unit.entry.allowed.and(self.present()) } else { online };
         if let Some(cpu) = self.claim_idle(candidates, home) {
             return (cpu, CpuMask::one(cpu));
         }
@@ -179,7 +178,7 @@ impl Scheduler {
     /// A unit that waits alone on a CPU which runs nothing is left there: who put it there has that CPU kicked, so it is
     /// about to run it, and the unit ran there before, as a rule. Of two, one is taken; who adds the second looks for idle
     /// CPUs ([`Scheduler::requeue_when`]). A CPU that has never picked may not be there to be kicked.
-    pub(super) fn steal(&self, cpu: CpuId, now: u64) -> Option<(UnitId, i64)> {
+    pub(super) fn steal(&self, cpu: CpuId, now: u64) -> Option<(Entry, Lag)> {
         let online = CpuMask(self.online.load(Ordering::Relaxed));
         self.others(cpu).find_map(|other| {
             let victim = self.cpu(other)?;
@@ -194,14 +193,14 @@ impl Scheduler {
                 }
                 queue.charge(now);
                 let entry = queue.take_for(cpu)?;
-                let slot = self.units.get(entry.id)?;
+                let slot = self.units.get(entry.id.unit())?;
                 let mut unit = slot.unit.lock();
                 // It runs from here on as far as others are concerned: who pauses it now kicks `cpu`.
                 unit.stage = Stage::Running;
                 unit.account(now);
                 slot.set_registers(Some(cpu));
                 slot.set_home(cpu);
-                Some((entry.id, queue.lag(entry.vtime, entry.weight)))
+                Some((entry, queue.leave(&entry)))
             })
         })
     }
@@ -210,9 +209,9 @@ impl Scheduler {
     pub(super) fn claim_cpu(&self, id: UnitId, unit: &mut Unit) {
         if let Some(pinned) = self.pinned.as_ref().filter(|_| unit.online) {
             // The CPU that it had before it was stopped, if it had one.
-            let preferred = unit.allowed.iter().next().unwrap_or_default();
+            let preferred = unit.entry.allowed.iter().next().unwrap_or_default();
             let cpu = pinned.lock().claim(id, unit.affinity, preferred);
-            unit.allowed = cpu.map_or(CpuMask::NONE, CpuMask::one);
+            unit.entry.allowed = cpu.map_or(CpuMask::NONE, CpuMask::one);
         }
     }
 
@@ -235,15 +234,13 @@ fn rest(unit: &mut Unit) -> Step {
 }
 
 /// Puts a held unit on its home queue.
-fn wait(id: UnitId, unit: &mut Unit, queue: &mut Queue, slot: &UnitSlot, now: u64, boost: bool) -> Step {
-    queue.charge(now);
+fn wait(unit: &mut Unit, queue: &mut Queue, slot: &UnitSlot, now: u64, boost: bool) -> Step {
     unit.stage = Stage::Ready;
-    let entry = Entry { id, vtime: unit.vtime, weight: unit.weight, allowed: unit.allowed };
-    let kick = queue.insert(entry, now, boost);
+    let kick = queue.insert(&unit.entry, now, boost);
     let elsewhere = match (queue.current(), queue.waiting()) {
         (None, 0 | 1) => CpuMask::NONE,
         // Those who came before had their chance.
-        (Some(_), _) => unit.allowed,
+        (Some(_), _) => unit.entry.allowed,
         // Which of them this CPU takes is open.
         (None, _) => queue.allowed(),
     };

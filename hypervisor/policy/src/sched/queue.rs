@@ -1,83 +1,122 @@
 //! One CPU's run queue: who runs here, who waits here, and whose turn it is.
 //!
-//! Each unit has a virtual time, which advances while it runs, the slower the greater its weight; the unit with the
-//! least virtual time is next. The queue's floor is the virtual time that everybody here has reached. It never goes
-//! back, and that is what bounds every wait: a newcomer is placed at the floor or at most half a slice of its own
-//! before it, so it can overtake those who wait only until it has used that half slice.
+//! CPU time is shared in two steps: among the domains by weight, and each domain's share evenly among those of its units
+//! that want to run here. So what a domain gets does not grow with its number of vCPUs.
+//!
+//! Each domain has a virtual time on each queue, which advances while one of its units runs there, the slower the greater
+//! its weight; the domain with the least virtual time is next. The queue's floor is the virtual time that everybody here has
+//! reached. It never goes back, and that is what bounds every wait: a domain that comes is placed at the floor or at most
+//! half a slice of its own before it, so it can overtake those who wait only until it has used that half slice. A domain's
+//! virtual time stays when its last unit leaves: units that take turns in sleeping get no more than one that computes.
+//!
+//! Within a domain the unit is next that has run least, and the same rule bounds what a unit is credited that comes.
+
+mod credit;
+#[cfg(test)]
+mod tests;
 
 use alloc::{collections::TryReserveError, vec::Vec};
 
 use super::idle::IdleTime;
+use super::vtime::{LONGEST, Vtime, cost};
 use super::{CpuMask, Pick, UnitId};
 use xenolith_core::bug;
 use xenolith_core::types::CpuId;
 
-/// Virtual ticks that one tick costs a unit of weight 1.
-const SCALE: u64 = 1 << 16;
-/// The longest run that is charged at once, in ticks. A unit runs that long only when nobody waits, and then the
-/// charge has no effect but to move the floor; the limit keeps the arithmetic inside 64 bits.
-const LONGEST: u64 = 1 << 32;
-
-/// Virtual time in virtual ticks. It wraps; only differences between times on one queue mean anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Vtime(u64);
-
-impl Vtime {
-    /// Where every queue starts.
-    pub const ZERO: Vtime = Vtime(0);
-
-    /// How far `self` is ahead of `other`; negative when it is behind.
-    pub fn ahead_of(self, other: Vtime) -> i64 {
-        self.0.wrapping_sub(other.0).cast_signed()
-    }
-
-    /// The time `by` virtual ticks later, or earlier when negative.
-    pub fn moved(self, by: i64) -> Vtime {
-        Vtime(self.0.wrapping_add_signed(by))
-    }
-
-    fn max(self, other: Vtime) -> Vtime {
-        if self.ahead_of(other) >= 0 { self } else { other }
-    }
-}
-
-/// What `ticks` of running cost a unit of this weight, in virtual ticks: below 2^48.
-pub fn cost(ticks: u64, weight: u16) -> i64 {
-    (ticks.min(LONGEST) * SCALE / u64::from(weight.max(1))).cast_signed()
-}
-
-/// A unit as its queue sees it.
+/// A unit as its queue sees it. It is copied at each turn, and so has no more than it needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
     /// The unit.
-    pub id: UnitId,
-    /// Its virtual time on this queue.
-    pub vtime: Vtime,
-    /// Its share of the CPU.
+    pub id: EntryId,
+    /// Its domain: the number of its first unit.
+    pub group: EntryId,
+    /// Its domain's share of the CPU.
     pub weight: u16,
+    /// Its part of the queue's load.
+    pub load: u16,
+    /// How long it has run, in ticks, compared with others of its domain.
+    pub ran: u64,
     /// Where it may run.
     pub allowed: CpuMask,
+}
+
+impl Entry {
+    /// That of no unit.
+    pub const NONE: Entry =
+        Entry { id: EntryId(0), group: EntryId(0), weight: 1, load: 1, ran: 0, allowed: CpuMask::NONE };
+}
+
+/// A unit that runs, or the one of its domain that is next; with it, the domain's virtual time.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    vtime: Vtime,
+    entry: Entry,
+}
+
+/// A unit's number, in less room: there are 4096.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EntryId(u16);
+
+impl EntryId {
+    /// That of a unit.
+    pub fn of(id: UnitId) -> Self {
+        EntryId(u16::try_from(id.0).unwrap_or(u16::MAX))
+    }
+
+    /// The unit.
+    pub fn unit(self) -> UnitId {
+        UnitId(self.0.into())
+    }
+}
+
+/// A unit that has left its CPU.
+pub struct Retired {
+    /// How long it has run, as [`Entry::ran`].
+    pub ran: u64,
+    /// It used up its turn.
+    pub used_up: bool,
+}
+
+/// What a queue keeps of a domain, also while no unit of it is here.
+#[derive(Clone, Copy, Debug, Default)]
+struct Group {
+    /// Its virtual time, except while it runs: then [`Current`] has it.
+    vtime: Vtime,
+    /// What all its units here have run, or had when the last one left.
+    floor: u64,
+    /// How many of its units run or wait here.
+    units: u16,
+}
+
+/// What a queue keeps of all domains, by the number of their first unit.
+#[derive(Debug, Default)]
+struct Groups(Vec<Group>);
+
+impl Groups {
+    /// That of one; `reserve` has made room for each.
+    #[inline(always)]
+    fn of(&mut self, number: EntryId) -> Option<&mut Group> {
+        self.0.get_mut(usize::from(number.0))
+    }
+}
+
+/// What a unit owes, or is owed, on the queue that it leaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Lag {
+    /// Its domain, to others ([`Queue::lag`]); `None` if units of it stay there.
+    group: Option<i64>,
+    /// The unit itself, to others of its domain, in ticks.
+    unit: i64,
 }
 
 /// The unit that runs.
 #[derive(Clone, Copy, Debug)]
 struct Current {
-    entry: Entry,
+    head: Head,
     /// Up to when its run time has been charged.
     charged: u64,
     /// When its turn ends, if anybody waits by then.
     slice_end: u64,
-}
-
-/// Which unit runs next on a queue's CPU.
-#[derive(Debug)]
-pub enum Turn {
-    /// The running unit goes on.
-    Same,
-    /// This unit, which has left the waiting list, takes over.
-    Next(Entry),
-    /// Nobody on this queue can run.
-    Nobody,
 }
 
 /// A run queue.
@@ -86,14 +125,17 @@ pub struct Queue {
     slice: u64,
     floor: Vtime,
     current: Option<Current>,
-    /// Those who wait, the next one last; of two with the same virtual time, the one that came first is later in
-    /// the list.
-    ready: Vec<Entry>,
+    /// Of each domain that waits and does not run, the unit that is next. The next domain is the last; of two with the same
+    /// virtual time, the one that came first is later in the list.
+    heads: Vec<Head>,
+    /// The other units that wait, by domain; of each, the next one is the last.
+    behind: Vec<Entry>,
+    groups: Groups,
     /// A unit of more merit than the running one has come.
     preempt: bool,
     /// The running unit asked to go behind the next one.
     yielded: bool,
-    /// The weights of all who run or wait here: 4096 units at most, so the sum has room.
+    /// The loads of all who run or wait here: 4096 units at most, so the sum has room.
     load: u32,
     /// How long this CPU has had nothing to run.
     pub idle: IdleTime,
@@ -106,7 +148,9 @@ impl Queue {
             slice: slice.clamp(1, LONGEST),
             floor: Vtime::default(),
             current: None,
-            ready: Vec::new(),
+            heads: Vec::new(),
+            behind: Vec::new(),
+            groups: Groups::default(),
             preempt: false,
             yielded: false,
             load: 0,
@@ -121,127 +165,164 @@ impl Queue {
         Pick { unit, deadline: self.deadline() }
     }
 
-    /// Makes room for `units` waiting units, so that [`Queue::insert`] never allocates.
+    /// Makes room for `units` units, whose numbers are below that, so that nothing else here allocates.
     pub fn reserve(&mut self, units: usize) -> Result<(), TryReserveError> {
-        self.ready.try_reserve(units.saturating_sub(self.ready.len()))
+        let missing = units.saturating_sub(self.groups.0.len());
+        self.heads.try_reserve(units.saturating_sub(self.heads.len()))?;
+        self.behind.try_reserve(units.saturating_sub(self.behind.len()))?;
+        self.groups.0.try_reserve(missing)?;
+        self.groups.0.extend(core::iter::repeat_n(Group::default(), missing));
+        Ok(())
     }
 
     /// The running unit.
     pub fn current(&self) -> Option<UnitId> {
-        self.current.map(|current| current.entry.id)
+        self.current.as_ref().map(|current| current.head.entry.id.unit())
     }
 
     /// Number of units that wait, the running one not among them.
     pub fn waiting(&self) -> usize {
-        self.ready.len()
+        self.heads.len().saturating_add(self.behind.len())
+    }
+
+    fn waiters(&self) -> impl Iterator<Item = &Entry> {
+        self.heads.iter().map(|head| &head.entry).chain(&self.behind)
     }
 
     /// The CPUs that at least one of the waiting units may run on.
     pub fn allowed(&self) -> CpuMask {
-        self.ready.iter().fold(CpuMask::NONE, |mask, entry| mask.or(entry.allowed))
+        self.waiters().fold(CpuMask::NONE, |mask, entry| mask.or(entry.allowed))
     }
 
-    /// The weights of all who run or wait here.
+    /// The loads of all who run or wait here.
     pub fn load(&self) -> u32 {
         // The sum is too dear for the machine, where it is kept as units come and go.
-        if cfg!(debug_assertions) && self.load != self.entries().map(|entry| u32::from(entry.weight)).sum() {
+        if cfg!(debug_assertions) && self.load != self.sum_of_loads() {
             bug!("a run queue's load is not that of its units");
         }
         self.load
     }
 
+    fn sum_of_loads(&self) -> u32 {
+        let running = self.current.as_ref().map(|current| &current.head.entry);
+        self.waiters().chain(running).map(|entry| u32::from(entry.load)).sum()
+    }
+
     /// When the running unit's turn ends; `None` while nobody waits for it, so that no timer is needed.
     pub fn deadline(&self) -> Option<u64> {
-        self.current.filter(|_| !self.ready.is_empty()).map(|current| current.slice_end)
+        self.current.as_ref().filter(|_| self.waiting() > 0).map(|current| current.slice_end)
     }
 
-    fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.ready.iter().chain(self.current.as_ref().map(|current| &current.entry))
-    }
-
-    /// The mean virtual time of those who run or wait here, by weight.
+    /// The next one of a domain among those in `behind`, and its place there.
     #[inline]
-    fn mean(&self) -> Vtime {
-        // A virtual time may be 2^63 ahead in theory, and is multiplied by 16 bits of weight for each of many units.
-        let weights = i128::from(self.load()).max(1);
-        let ahead = |entry: &Entry| i128::from(entry.vtime.ahead_of(self.floor)) * i128::from(entry.weight);
-        let sum: i128 = self.entries().map(ahead).sum();
-        self.floor.moved(i64::try_from(sum / weights).unwrap_or(0))
+    fn next_behind(&self, group: EntryId) -> Option<(usize, Entry)> {
+        let end = self.behind.partition_point(|other| other.group <= group);
+        let place = end.checked_sub(1)?;
+        let entry = self.behind.get(place).copied().filter(|entry| entry.group == group)?;
+        Some((place, entry))
     }
 
-    /// How far a unit that leaves with this virtual time is ahead of those it leaves behind; negative when it has a
-    /// claim on them. At most one slice of a unit of this weight in either direction.
-    pub fn lag(&self, vtime: Vtime, weight: u16) -> i64 {
-        let bound = cost(self.slice, weight);
-        vtime.ahead_of(self.mean()).clamp(-bound, bound)
+    fn stand_behind(&mut self, entry: &Entry) {
+        let before = |other: &Entry| (other.group, entry.ran) < (entry.group, other.ran);
+        let place = self.behind.partition_point(before);
+        self.behind.insert(place, *entry);
     }
 
-    /// Where a unit stands that comes from another queue with this lag; never before the floor, or units that
-    /// change queues could overtake for ever.
-    pub fn arrival(&self, lag: i64) -> Vtime {
-        self.mean().moved(lag).max(self.floor)
+    /// A domain waits from here on, with this unit as its next one.
+    #[inline]
+    fn push_head(&mut self, vtime: Vtime, entry: &Entry) {
+        // The next one stands last, where it is taken off without moving the others.
+        let place = self.heads.partition_point(|other| other.vtime.ahead_of(vtime) > 0);
+        self.heads.insert(place, Head { vtime, entry: *entry });
     }
 
-    /// Where a unit stands that was away since `vtime` on this queue: what it was entitled to meanwhile is credited, up
-    /// to half a slice of running.
-    pub fn awakening(&self, vtime: Vtime, weight: u16) -> Vtime {
-        let bound = cost(self.slice, weight);
-        let latest = self.floor.moved(bound);
-        // Also where the difference has wrapped: a unit that was away for 2^63 virtual ticks reads as one that is far
-        // ahead, and waits no longer than this.
-        let vtime = if vtime.ahead_of(latest) > 0 { latest } else { vtime };
-        vtime.max(self.floor.moved(-(bound / 2)))
+    /// The next one of a domain's other units, if any wait, stands for it now.
+    fn promote(&mut self, group: EntryId, vtime: Vtime) {
+        if let Some((place, entry)) = self.next_behind(group) {
+            self.behind.remove(place);
+            self.push_head(vtime, &entry);
+        }
+    }
+
+    /// A unit waits whose domain runs or waits here.
+    #[inline(never)]
+    fn join(&mut self, entry: &Entry) {
+        let mut entry = *entry;
+        let head = self.heads.iter_mut().find(|head| head.entry.group == entry.group);
+        if let Some(head) = head.filter(|head| entry.ran < head.entry.ran) {
+            core::mem::swap(&mut head.entry, &mut entry);
+        }
+        self.stand_behind(&entry);
     }
 
     /// Adds a waiting unit. Whether the CPU has to reconsider: it idles, its timer is not set yet, or (with `boost`)
     /// the newcomer is so far behind the running unit that it should not wait for the end of the turn.
     #[must_use]
-    pub fn insert(&mut self, entry: Entry, now: u64, boost: bool) -> bool {
-        // The running unit's virtual time is compared with the newcomer's below: it has to be that of `now`.
+    pub fn insert(&mut self, entry: &Entry, now: u64, boost: bool) -> bool {
+        // The running unit's times are compared with the newcomer's below: they have to be those of `now`.
         self.charge(now);
-        // The next one stands last, where it is taken off without moving the others.
-        let place = self.ready.partition_point(|other| other.vtime.ahead_of(entry.vtime) > 0);
-        self.ready.insert(place, entry);
-        self.load = self.load.wrapping_add(entry.weight.into());
-        let Some(current) = &self.current else { return true };
-        // Without a margin, two units that wake each other by turns would change at each wake-up.
-        let margin = cost(self.slice / 8, entry.weight);
-        if boost && current.entry.vtime.ahead_of(entry.vtime) > margin {
-            self.preempt = true;
-            return true;
+        let Some(group) = self.groups.of(entry.group) else {
+            bug!("a run queue has no room for a domain");
+            return false;
+        };
+        let vtime = group.vtime;
+        group.units = group.units.wrapping_add(1);
+        self.load = self.load.wrapping_add(entry.load.into());
+        if group.units == 1 {
+            self.push_head(vtime, entry);
+        } else {
+            self.join(entry);
+        }
+        let Some(Current { head: running, .. }) = &self.current else { return true };
+        if boost {
+            // Without a margin, two units that wake each other by turns would change at each wake-up.
+            let margin = self.slice / 8;
+            self.preempt |= if running.entry.group == entry.group {
+                running.entry.ran > entry.ran.saturating_add(margin)
+            } else {
+                running.vtime.ahead_of(vtime) > cost(margin, entry.weight)
+            };
         }
         // The first to wait has the timer set; for those that follow it is set already (`deadline`).
-        self.ready.len() == 1
+        boost && self.preempt || self.waiting() == 1
     }
 
     /// Takes a waiting unit off the queue.
     pub fn remove(&mut self, id: UnitId) -> Option<Entry> {
-        let place = self.ready.iter().position(|entry| entry.id == id)?;
-        Some(self.take(place))
+        self.take(|entry| entry.id.unit() == id)
     }
 
     /// Takes the first waiting unit that may run on `cpu`.
     pub fn take_for(&mut self, cpu: CpuId) -> Option<Entry> {
+        self.take(|entry| entry.allowed.contains(cpu))
+    }
+
+    fn take(&mut self, wanted: impl Fn(&Entry) -> bool) -> Option<Entry> {
         // From the end, where the next one stands.
-        let place = self.ready.iter().rposition(|entry| entry.allowed.contains(cpu))?;
-        Some(self.take(place))
+        let entry = if let Some(place) = self.heads.iter().rposition(|head| wanted(&head.entry)) {
+            let Head { vtime, entry } = self.heads.remove(place);
+            self.promote(entry.group, vtime);
+            entry
+        } else {
+            let place = self.behind.iter().rposition(wanted)?;
+            self.behind.remove(place)
+        };
+        self.load = self.load.wrapping_sub(entry.load.into());
+        if let Some(group) = self.groups.of(entry.group) {
+            group.units = group.units.wrapping_sub(1);
+        }
+        Some(entry)
     }
 
-    #[inline]
-    fn take(&mut self, place: usize) -> Entry {
-        let entry = self.ready.remove(place);
-        self.load = self.load.wrapping_sub(entry.weight.into());
-        entry
-    }
-
-    /// Changes the weight of a unit that runs or waits here, from `now` on.
-    pub fn reweigh(&mut self, id: UnitId, weight: u16, now: u64) {
+    /// Changes the weight and load of a unit that runs or waits here, from `now` on.
+    pub fn reweigh(&mut self, id: UnitId, weight: u16, load: u16, now: u64) {
         // What it ran so far, it ran at the old weight.
         self.charge(now);
-        let running = self.current.as_mut().map(|current| &mut current.entry);
-        for entry in self.ready.iter_mut().chain(running).filter(|entry| entry.id == id) {
-            self.load = self.load.wrapping_sub(entry.weight.into()).wrapping_add(weight.into());
-            entry.weight = weight;
+        let running = self.current.as_mut().map(|current| &mut current.head);
+        let heads = self.heads.iter_mut().chain(running).map(|head| &mut head.entry);
+        for entry in heads.chain(&mut self.behind).filter(|entry| entry.id.unit() == id) {
+            self.load = self.load.wrapping_sub(entry.load.into()).wrapping_add(load.into());
+            (entry.weight, entry.load) = (weight, load);
         }
     }
 
@@ -256,12 +337,14 @@ impl Queue {
         if let Some(current) = &mut self.current {
             // Often this is not the first look at a tick.
             if let Some(ticks) = now.checked_sub(current.charged).filter(|&ticks| ticks > 0) {
-                current.entry.vtime = current.entry.vtime.moved(cost(ticks, current.entry.weight));
+                let head = &mut current.head;
+                head.vtime = head.vtime.moved(cost(ticks, head.entry.weight));
+                head.entry.ran = head.entry.ran.wrapping_add(ticks);
                 current.charged = now;
             }
         }
-        let running = self.current.map(|current| current.entry.vtime);
-        let first = self.ready.last().map(|entry| entry.vtime);
+        let running = self.current.as_ref().map(|current| current.head.vtime);
+        let first = self.heads.last().map(|head| head.vtime);
         let least = match (running, first) {
             (Some(running), Some(first)) if first.ahead_of(running) < 0 => first,
             (Some(running), _) => running,
@@ -271,150 +354,111 @@ impl Queue {
         self.floor = self.floor.max(least);
     }
 
-    /// Decides whose turn it is; `willing` says whether the running unit can and may go on.
-    pub fn turn(&mut self, now: u64, willing: bool) -> Turn {
+    /// This CPU has spent `ticks` on an interrupt for `owner`, whose domain is charged for that here, or for nobody. Returns
+    /// the running unit, if that is of another domain and so is not charged.
+    pub fn charge_interrupt(&mut self, owner: Option<&Entry>, ticks: u64) -> Option<UnitId> {
+        let current = self.current.as_mut()?;
+        let running = current.head.entry;
+        if owner.is_some_and(|owner| owner.group == running.group) {
+            return None;
+        }
+        current.charged = current.charged.saturating_add(ticks);
+        current.slice_end = current.slice_end.saturating_add(ticks);
+        if let Some(owner) = owner {
+            self.owe(owner, ticks);
+        }
+        Some(running.id.unit())
+    }
+
+    /// Whether the running unit goes on; `willing` says whether it can and may. If not, it is to be retired, and the next
+    /// one to be dispatched.
+    pub fn goes_on(&mut self, now: u64, willing: bool) -> bool {
         self.charge(now);
         // Both flags are about the unit that runs now: they must not outlive this decision and hit the next one.
         let preempt = core::mem::take(&mut self.preempt);
         let yielded = core::mem::take(&mut self.yielded);
-        let Some(first) = self.ready.last().copied() else {
-            return if willing && self.current.is_some() { Turn::Same } else { Turn::Nobody };
-        };
-        if let Some(current) = self.current.as_mut().filter(|_| willing) {
-            if yielded {
-                // Level with the next one and not behind all: who yields in a loop would else never come back.
-                current.entry.vtime = current.entry.vtime.max(first.vtime);
-            }
-            let used_up = now >= current.slice_end;
-            let behind = current.entry.vtime.ahead_of(first.vtime) >= 0;
-            if !behind || !(used_up || preempt || yielded) {
-                if used_up {
-                    // It goes on with a new turn; a deadline in the past would fire the timer at once, again and again.
-                    current.slice_end = now.saturating_add(self.slice);
-                }
-                return Turn::Same;
+        if !willing {
+            return false;
+        }
+        let first = self.heads.last().map(|head| head.vtime);
+        let group = self.current.as_ref().map(|current| current.head.entry.group);
+        let own = group.filter(|_| !self.behind.is_empty()).and_then(|group| self.next_behind(group));
+        let own = own.map(|(_, entry)| entry.ran);
+        let Some(current) = self.current.as_mut() else { return false };
+        if first.is_none() && own.is_none() {
+            return true;
+        }
+        let Head { vtime, entry } = &mut current.head;
+        if yielded {
+            // Level with the next one and not behind all: who yields in a loop would else never come back. Its domain loses
+            // nothing to others where a unit of its own waits.
+            match (own, first) {
+                (Some(own), _) => entry.ran = entry.ran.max(own),
+                (None, Some(first)) => *vtime = vtime.max(first),
+                (None, None) => (),
             }
         }
-        let Some(next) = self.ready.pop() else {
-            bug!("a unit waits and does not");
-            return Turn::Nobody;
-        };
-        self.load = self.load.wrapping_sub(next.weight.into());
-        Turn::Next(next)
+        let used_up = now >= current.slice_end;
+        let behind =
+            first.is_some_and(|first| vtime.ahead_of(first) >= 0) || own.is_some_and(|own| entry.ran >= own);
+        if behind && (used_up || preempt || yielded) {
+            return false;
+        }
+        if used_up {
+            // It goes on with a new turn; a deadline in the past would fire the timer at once, again and again.
+            current.slice_end = now.saturating_add(self.slice);
+        }
+        true
     }
 
-    /// Takes the running unit off the CPU. The flag says that it used up its turn.
-    pub fn retire(&mut self, now: u64) -> Option<(Entry, bool)> {
-        self.charge(now);
-        let current = self.current.take()?;
-        self.load = self.load.wrapping_sub(current.entry.weight.into());
-        Some((current.entry, now >= current.slice_end))
+    /// Takes the running unit, which has been charged ([`Queue::goes_on`]), off the CPU.
+    #[inline]
+    pub fn retire(&mut self, now: u64) -> Option<Retired> {
+        let Current { head: Head { vtime, entry }, slice_end, .. } = self.current.as_ref()?;
+        let retired = Retired { ran: entry.ran, used_up: now >= *slice_end };
+        let (vtime, number) = (*vtime, entry.group);
+        self.load = self.load.wrapping_sub(entry.load.into());
+        self.current = None;
+        if let Some(group) = self.groups.of(number) {
+            group.vtime = vtime;
+            group.units = group.units.wrapping_sub(1);
+            if group.units == 0 {
+                group.floor = group.floor.max(retired.ran);
+            } else {
+                self.promote(number, vtime);
+            }
+        }
+        Some(retired)
     }
 
-    /// Lets a unit run.
-    pub fn dispatch(&mut self, entry: Entry, now: u64) {
+    /// Lets the unit run whose turn it is. Whoever ran before has been retired.
+    #[inline]
+    pub fn dispatch(&mut self, now: u64) -> Option<UnitId> {
+        let head = self.heads.pop()?;
+        // Nobody here stands before it.
+        self.floor = self.floor.max(head.vtime);
+        Some(self.begin(head, now))
+    }
+
+    /// Lets a unit run that comes from another queue with this lag. Nothing runs here.
+    pub fn admit(&mut self, mut entry: Entry, lag: Lag, now: u64) {
+        self.arrive(&mut entry, lag);
+        // One of its own that has come to wait here waits behind it.
+        if let Some(place) = self.heads.iter().position(|head| head.entry.group == entry.group) {
+            let head = self.heads.remove(place);
+            self.stand_behind(&head.entry);
+        }
+        self.load = self.load.wrapping_add(entry.load.into());
+        let Some(group) = self.groups.of(entry.group) else { return };
+        group.units = group.units.wrapping_add(1);
+        let vtime = group.vtime;
+        self.begin(Head { vtime, entry }, now);
+    }
+
+    #[inline(always)]
+    fn begin(&mut self, head: Head, now: u64) -> UnitId {
         let slice_end = now.saturating_add(self.slice);
-        // Whoever ran before has been retired.
-        self.current = Some(Current { entry, charged: now, slice_end });
-        self.load = self.load.wrapping_add(entry.weight.into());
-        // There is nothing to charge yet: this moves the floor, which depends on who runs.
-        self.charge(now);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SLICE: u64 = 1000;
-
-    fn entry(queue: &Queue, id: u32, weight: u16) -> Entry {
-        Entry { id: UnitId(id), vtime: queue.floor, weight, allowed: CpuMask::ALL }
-    }
-
-    fn run(queue: &mut Queue, now: u64) -> Option<UnitId> {
-        if let Turn::Next(next) = queue.turn(now, true) {
-            if let Some((previous, _)) = queue.retire(now) {
-                let _ = queue.insert(previous, now, false);
-            }
-            queue.dispatch(next, now);
-        }
-        queue.current()
-    }
-
-    #[test]
-    fn shares_follow_weights() {
-        let weights = [1u16, 64, 256, 256, 1024, u16::MAX];
-        let mut queue = Queue::new(SLICE);
-        for (id, &weight) in (0..).zip(&weights) {
-            let _ = queue.insert(entry(&queue, id, weight), 0, false);
-        }
-        let mut shares = [0u64; 6];
-        let total = 140_000;
-        for round in 0..total {
-            shares[run(&mut queue, round * SLICE).unwrap().0 as usize] += 1;
-        }
-        let sum: u64 = weights.iter().map(|&weight| u64::from(weight)).sum();
-        for (share, weight) in shares.into_iter().zip(weights) {
-            let due = total * u64::from(weight) / sum;
-            assert!(share.abs_diff(due) <= 4, "weight {weight}: {share} slices, {due} due");
-        }
-    }
-
-    #[test]
-    fn a_lone_unit_needs_no_timer_and_the_second_one_sets_it() {
-        let mut queue = Queue::new(SLICE);
-        assert!(queue.insert(entry(&queue, 0, 256), 0, false));
-        assert_eq!(run(&mut queue, 0), Some(UnitId(0)));
-        assert_eq!(queue.deadline(), None);
-        assert!(queue.insert(entry(&queue, 1, 256), 10, false));
-        assert!(!queue.insert(entry(&queue, 2, 256), 10, false));
-        assert_eq!(queue.deadline(), Some(SLICE));
-    }
-
-    #[test]
-    fn sleepers_are_credited_half_a_slice_at_most() {
-        let mut queue = Queue::new(SLICE);
-        let asleep = queue.floor;
-        let _ = queue.insert(entry(&queue, 0, 256), 0, false);
-        run(&mut queue, 0);
-        queue.charge(1_000_000);
-        let vtime = queue.awakening(asleep, 256);
-        assert_eq!(queue.lag(vtime, 256), -cost(SLICE, 256) / 2);
-        assert!(queue.insert(Entry { vtime, ..entry(&queue, 1, 256) }, 1_000_000, true));
-        assert_eq!(run(&mut queue, 1_000_000), Some(UnitId(1)));
-    }
-
-    #[test]
-    fn virtual_time_wraps() {
-        let mut queue = Queue::new(SLICE);
-        queue.floor = Vtime(u64::MAX - 5);
-        for id in 0..3 {
-            let _ = queue.insert(entry(&queue, id, 256), 0, false);
-        }
-        let order: Vec<_> = (0..6).map(|round| run(&mut queue, round * SLICE).unwrap().0).collect();
-        assert_eq!(order, [0, 1, 2, 0, 1, 2]);
-    }
-
-    #[test]
-    fn yielding_lets_the_next_one_run_once() {
-        let mut queue = Queue::new(SLICE);
-        for id in 0..2 {
-            let _ = queue.insert(entry(&queue, id, 256), 0, false);
-        }
-        assert_eq!(run(&mut queue, 0), Some(UnitId(0)));
-        queue.yield_now();
-        assert_eq!(run(&mut queue, 1), Some(UnitId(1)));
-        assert_eq!(run(&mut queue, 2), Some(UnitId(1)));
-    }
-
-    #[test]
-    fn a_run_of_any_length_can_be_charged() {
-        let mut queue = Queue::new(u64::MAX);
-        let _ = queue.insert(entry(&queue, 0, 0), 0, false);
-        run(&mut queue, 0);
-        queue.charge(u64::MAX);
-        queue.charge(0);
-        assert_eq!(run(&mut queue, u64::MAX), Some(UnitId(0)));
+        self.current = Some(Current { head, charged: now, slice_end });
+        head.entry.id.unit()
     }
 }

@@ -1,6 +1,7 @@
 //! The scheduler against a model of what CPUs and units do, and under real threads.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -12,6 +13,7 @@ const SLICE: u64 = 1000;
 /// A unit as the model knows it.
 struct Model {
     id: UnitId,
+    domain: u8,
     online: bool,
     blocked: bool,
     pauses: u32,
@@ -48,13 +50,28 @@ struct Rig {
 }
 
 impl Rig {
+    /// Each unit is a domain's only one, of this weight.
     fn new(policy: Policy, cpus: u16, units: &[(u16, u64)]) -> Self {
+        let units = (0..).zip(units);
+        let units: Vec<_> = units.map(|(domain, &(weight, affinity))| (domain, weight, affinity)).collect();
+        Rig::with_domains(policy, cpus, &units)
+    }
+
+    /// Each unit is of this domain, whose weight is that of its first one.
+    fn with_domains(policy: Policy, cpus: u16, units: &[(u8, u16, u64)]) -> Self {
         let scheduler = Scheduler::new(policy, cpus, SLICE);
-        let add = |&(weight, affinity): &(u16, u64)| {
+        let mut firsts = BTreeMap::new();
+        let add = |&(domain, weight, affinity): &(u8, u16, u64)| {
             let affinity = CpuMask(affinity);
-            let id = scheduler.add(weight, affinity, 0).unwrap();
+            let first = firsts.get(&domain).copied();
+            let weight = first.map_or(weight, |(_, weight)| weight);
+            let count = units.iter().filter(|unit| unit.0 == domain).count() as u16;
+            let share = CpuShare { weight, units: count, first: first.map(|(id, _)| id) };
+            let id = scheduler.add(share, affinity, 0).unwrap();
+            firsts.entry(domain).or_insert((id, weight));
             Model {
                 id,
+                domain,
                 online: false,
                 blocked: false,
                 pauses: 0,
@@ -72,10 +89,29 @@ impl Rig {
         rig
     }
 
+    /// Domains of so many units each, which may run everywhere and compute.
+    fn of_sizes(cpus: u16, domains: &[(u16, usize)]) -> Self {
+        let units = |(domain, &(weight, units)): (u8, &(u16, usize))| vec![(domain, weight, u64::MAX); units];
+        let units: Vec<_> = (0..).zip(domains).flat_map(units).collect();
+        let mut rig = Rig::with_domains(Policy::Fair, cpus, &units);
+        (0..units.len()).for_each(|unit| rig.start(unit));
+        rig
+    }
+
     fn started(policy: Policy, cpus: u16, units: &[(u16, u64)]) -> Self {
         let mut rig = Rig::new(policy, cpus, units);
         (0..units.len()).for_each(|unit| rig.start(unit));
         rig
+    }
+
+    /// The domains' shares, from those of their units.
+    fn of_domains(&self, shares: &[u64]) -> Vec<u64> {
+        let domains = self.units.iter().map(|unit| unit.domain).max().map_or(0, |last| last + 1);
+        let share = |domain| {
+            let units = self.units.iter().zip(shares).filter(|(unit, _)| unit.domain == domain);
+            units.map(|(_, share)| share).sum()
+        };
+        (0..domains).map(share).collect()
     }
 
     fn kick(&mut self, cpus: CpuMask) {
@@ -241,6 +277,7 @@ enum Op {
     Affinity(usize, u64),
     Weight(usize, u16),
     Pass(u64),
+    Interrupt(usize, usize, u64),
     Serve,
 }
 
@@ -258,6 +295,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..12usize, 0..32u64).prop_map(|(unit, mask)| Op::Affinity(unit, mask)),
         1 => (0..12usize, 64..1024u16).prop_map(|(unit, weight)| Op::Weight(unit, weight)),
         3 => (0..2 * SLICE).prop_map(Op::Pass),
+        1 => (0..4usize, 0..12usize, 0..SLICE / 2)
+            .prop_map(|(cpu, owner, ticks)| Op::Interrupt(cpu, owner, ticks)),
         2 => Just(Op::Serve),
     ]
 }
@@ -284,6 +323,12 @@ fn apply(rig: &mut Rig, op: &Op) {
             rig.now += ticks;
             rig.kick_expired();
         }
+        Op::Interrupt(number, owner, ticks) => {
+            let (cpu, owner) = (cpu(number), unit(owner));
+            rig.now += ticks;
+            rig.kick_expired();
+            rig.scheduler.charge_interrupt(CpuId(cpu as u16), Some(rig.units[owner].id), *ticks);
+        }
         Op::Serve => rig.run_until(rig.now),
     }
 }
@@ -294,13 +339,13 @@ proptest! {
     #[test]
     fn any_history_keeps_the_rules_and_starves_nobody(
         cpus in 1..5u16,
-        units in proptest::collection::vec((64..1024u16, 1..16u64), 1..13),
+        units in proptest::collection::vec((0..6u8, 64..1024u16, 1..16u64), 1..13),
         history in proptest::collection::vec(op(), 0..200),
     ) {
         let present = |mask: u64| CpuMask(mask).iter().any(|cpu| cpu.0 < cpus);
         let units: Vec<_> =
-            units.into_iter().map(|(weight, mask)| (weight, if present(mask) { mask } else { 1 })).collect();
-        let mut rig = Rig::new(Policy::Fair, cpus, &units);
+            units.into_iter().map(|(domain, weight, mask)| (domain, weight, if present(mask) { mask } else { 1 })).collect();
+        let mut rig = Rig::with_domains(Policy::Fair, cpus, &units);
         for op in &history {
             apply(&mut rig, op);
             if matches!(op, Op::Serve) {
@@ -356,6 +401,80 @@ proptest! {
             prop_assert!(share.abs_diff(due) <= 4, "{} instead of {} thousandths", share, due);
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// The model: a domain's part of the weights is its part of the CPU, and its units have equal parts of that.
+    #[test]
+    fn a_cpu_is_shared_by_domain_and_then_by_unit(
+        domains in proptest::collection::vec((32..2048u16, 1..17usize), 1..7),
+    ) {
+        let mut rig = Rig::of_sizes(1, &domains);
+        let sum: u64 = domains.iter().map(|&(weight, _)| u64::from(weight)).sum();
+        // So many that a slice is less than a thousandth.
+        let shares = rig.shares(4000);
+        let of_domains = rig.of_domains(&shares);
+        for (number, (&(weight, units), share)) in domains.iter().zip(of_domains).enumerate() {
+            let due = 1000 * u64::from(weight) / sum;
+            // Shares are rounded down, each unit's for itself.
+            let rounding = units as u64;
+            prop_assert!(share.abs_diff(due) <= 4 + rounding, "domain {number}: {share} instead of {due}");
+            let own = rig.units.iter().zip(&shares).filter(|(unit, _)| usize::from(unit.domain) == number);
+            for (unit, &share) in own {
+                let due = due / units as u64;
+                prop_assert!(share.abs_diff(due) <= 3, "{:?}: {share} instead of {due}", unit.id);
+            }
+        }
+    }
+
+    /// Whatever the others of a hostile domain do, one that computes gets its half of the CPU that both may use.
+    #[test]
+    fn a_domain_gains_nothing_by_units_that_sleep_and_wake(
+        hostile in 2..16usize,
+        steps in proptest::collection::vec((0..16usize, 0..16usize, 1..SLICE), 100..400),
+    ) {
+        let mut rig = Rig::of_sizes(1, &[(256, 1), (256, hostile)]);
+        rig.run_until(0);
+        let mut time = 0;
+        while time < 400 * SLICE {
+            for &(sleeper, waker, ticks) in &steps {
+                rig.block(1 + sleeper % hostile);
+                rig.wake(1 + waker % hostile);
+                time += ticks;
+                rig.run_until(time);
+            }
+        }
+        rig.pick(0);
+        let share = rig.units[0].ran * 1000 / rig.now;
+        prop_assert!(share >= 480, "{share} thousandths");
+    }
+}
+
+#[test]
+fn many_units_are_no_larger_share_of_several_cpus() {
+    for (cpus, units) in [(1, 16), (2, 16), (2, 3), (4, 4), (4, 32)] {
+        let mut rig = Rig::of_sizes(cpus, &[(256, 1), (256, units)]);
+        rig.shares(200);
+        let shares = rig.shares(500);
+        let of_domains = rig.of_domains(&shares);
+        // A unit runs on one CPU at a time, and half of one is its part.
+        let due = 1000 * u64::from(cpus.min(2)) / 2;
+        assert!(of_domains[0] >= due - 30, "{units} units on {cpus} CPUs leave {} of {due}", of_domains[0]);
+        let own = &shares[1..];
+        let due = of_domains[1] / units as u64;
+        let even = own.iter().all(|share| share.abs_diff(due) <= 25);
+        assert!(even, "{units} units on {cpus} CPUs: {own:?}");
+    }
+}
+
+#[test]
+fn a_domain_with_one_busy_unit_of_many_has_all_of_its_share() {
+    let mut rig = Rig::of_sizes(1, &[(256, 1), (256, 16)]);
+    (2..17).for_each(|unit| rig.stop(unit));
+    let shares = rig.shares(500);
+    assert!(shares[1].abs_diff(500) <= 4, "{shares:?}");
 }
 
 #[test]
@@ -526,7 +645,7 @@ fn a_unit_that_is_overtaken_on_a_kicked_cpu_goes_to_an_idle_one() {
 #[test]
 fn a_unit_is_taken_from_a_cpu_that_has_not_come_online() {
     let scheduler = Scheduler::new(Policy::Fair, 2, SLICE);
-    let unit = scheduler.add(256, CpuMask(3), 0).unwrap();
+    let unit = scheduler.add(CpuShare::alone(256), CpuMask(3), 0).unwrap();
     assert_eq!(scheduler.start(unit, 0), CpuMask(1));
     assert_eq!(scheduler.pick(CpuId(1), 0).unit, Some(unit));
     assert_eq!(scheduler.pick(CpuId(0), 0).unit, None);
@@ -536,14 +655,14 @@ fn a_unit_is_taken_from_a_cpu_that_has_not_come_online() {
 fn unknown_units_and_cpus_are_refused() {
     let scheduler = Scheduler::new(Policy::Fair, 2, SLICE);
     let nobody = UnitId(7);
-    assert_eq!(scheduler.add(1, CpuMask(0b100), 0), Err(Errno::EINVAL));
+    assert_eq!(scheduler.add(CpuShare::alone(1), CpuMask(0b100), 0), Err(Errno::EINVAL));
     assert_eq!(scheduler.wake(nobody, 0), CpuMask::NONE);
     assert_eq!(scheduler.pause(nobody, 0), CpuMask::NONE);
     assert_eq!(scheduler.saved(CpuId(9), nobody, 0), CpuMask::NONE);
     assert_eq!(scheduler.set_affinity(nobody, CpuMask(1), 0), Err(Errno::ENOENT));
     assert_eq!(scheduler.pick(CpuId(2), 0), Pick::default());
     assert_eq!(scheduler.running_on(UnitId(u32::MAX)), None);
-    let unit = scheduler.add(1, CpuMask(1), 0).unwrap();
+    let unit = scheduler.add(CpuShare::alone(1), CpuMask(1), 0).unwrap();
     assert_eq!(scheduler.start(unit, 0), CpuMask(1));
     assert_eq!(scheduler.pick(CpuId(0), 0).unit, Some(unit));
     assert_eq!(scheduler.remove(unit, 0), Err(Errno::EBUSY));
@@ -555,7 +674,8 @@ fn threads_run_no_unit_twice_and_lose_no_wake() {
     const UNITS: usize = 6;
     const EVENTS: usize = 3000;
     let scheduler = Scheduler::new(Policy::Fair, 3, 50);
-    let ids: Vec<_> = (0..UNITS).map(|_| scheduler.add(256, CpuMask::ALL, 0).unwrap()).collect();
+    let ids: Vec<_> =
+        (0..UNITS).map(|_| scheduler.add(CpuShare::alone(256), CpuMask::ALL, 0).unwrap()).collect();
     let flags = || (0..UNITS).map(|_| AtomicBool::new(false)).collect::<Vec<_>>();
     let (busy, pending, kicked) = (flags(), flags(), flags());
     let (clock, done) = (AtomicU64::new(0), AtomicBool::new(false));

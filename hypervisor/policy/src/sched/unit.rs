@@ -8,7 +8,8 @@ use alloc::{boxed::Box, vec::Vec};
 
 use xenolith_abi::Errno;
 
-use super::{CpuMask, UnitId, queue::Vtime};
+use super::queue::{Entry, EntryId};
+use super::{CpuMask, CpuShare, UnitId};
 use xenolith_core::{
     sync::{Mutex, Once},
     types::CpuId,
@@ -64,6 +65,13 @@ impl Times {
         booked.saturating_add(open)
     }
 
+    /// So much of the time in which it has run until now was spent on others: it could have run, and did not.
+    pub fn take_from_running(&mut self, ticks: u64) {
+        let [_, runnable, ..] = &mut self.spent;
+        *runnable = runnable.saturating_add(ticks);
+        self.since = self.since.saturating_add(ticks);
+    }
+
     fn enter(&mut self, state: RunState, now: u64) {
         if state == self.state {
             return;
@@ -82,19 +90,19 @@ impl Times {
 #[derive(Debug)]
 pub struct Unit {
     pub stage: Stage,
-    pub weight: u16,
+    /// What queues know of it. While it is on one, that one has how long it has run. Where it may run now is
+    /// [`Unit::affinity`], or under the pinned policy the CPU that it has, if any.
+    pub entry: Entry,
+    /// How many units its domain has.
+    units: u16,
     /// Where its owner lets it run.
     pub affinity: CpuMask,
-    /// Where it may run now: [`Unit::affinity`], or under the pinned policy the CPU that it has, if any.
-    pub allowed: CpuMask,
     /// Started (PSCI, the toolstack) and not stopped since.
     pub online: bool,
     /// It sleeps, or wants to as soon as its CPU asks.
     pub blocked: bool,
     /// Pauses of it that have not been resumed: calls of `pause` less those of `resume`.
     pub pauses: u32,
-    /// While on no queue: its virtual time when it left its home queue.
-    pub vtime: Vtime,
     /// It left its CPU because its turn was used up.
     pub used_up: bool,
     pub times: Times,
@@ -103,21 +111,30 @@ pub struct Unit {
 impl Unit {
     const FREE: Unit = Unit {
         stage: Stage::Free,
-        weight: 0,
+        entry: Entry::NONE,
+        units: 1,
         affinity: CpuMask::NONE,
-        allowed: CpuMask::NONE,
         online: false,
         blocked: false,
         pauses: 0,
-        vtime: Vtime::ZERO,
         used_up: false,
         times: Times { state: RunState::Offline, since: 0, spent: [0; 4] },
     };
 
     /// A unit that has not been started.
-    pub fn offline(weight: u16, affinity: CpuMask, now: u64) -> Self {
+    pub fn offline(id: UnitId, share: CpuShare, affinity: CpuMask, now: u64) -> Self {
         let times = Times { since: now, ..Unit::FREE.times };
-        Unit { stage: Stage::Rest, weight: weight.max(1), affinity, times, ..Unit::FREE }
+        let group = EntryId::of(share.first.unwrap_or(id));
+        let entry = Entry { id: EntryId::of(id), group, ..Entry::NONE };
+        let mut unit = Unit { stage: Stage::Rest, entry, units: share.units, affinity, times, ..Unit::FREE };
+        unit.set_weight(share.weight);
+        unit
+    }
+
+    /// Sets its domain's weight, of which it has its part.
+    pub fn set_weight(&mut self, weight: u16) {
+        self.entry.weight = weight.max(1);
+        self.entry.load = weight.checked_div(self.units).unwrap_or(weight).max(1);
     }
 
     /// Whether it is runnable: online, neither blocked nor paused, with a CPU that it may run on.
@@ -126,7 +143,12 @@ impl Unit {
             && self.online
             && !self.blocked
             && self.pauses == 0
-            && !self.allowed.is_empty()
+            && !self.entry.allowed.is_empty()
+    }
+
+    /// Whether it wants to run, and may on this CPU.
+    pub fn may_run_on(&self, cpu: CpuId) -> bool {
+        self.wants_to_run() && self.entry.allowed.contains(cpu)
     }
 
     /// Books the time up to `now` and the state that follows. A blocked unit counts as blocked even while paused, as
@@ -253,7 +275,8 @@ mod tests {
 
     #[test]
     fn every_tick_is_in_one_state() {
-        let mut unit = Unit::offline(256, CpuMask::ALL, 100);
+        let share = CpuShare { weight: 256, units: 1, first: None };
+        let mut unit = Unit::offline(UnitId(0), share, CpuMask::ALL, 100);
         unit.online = true;
         unit.account(110);
         unit.stage = Stage::Running;

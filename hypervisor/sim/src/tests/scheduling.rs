@@ -175,6 +175,45 @@ fn more_vcpus_than_cpus_share_them() {
 }
 
 #[test]
+fn a_domain_of_many_vcpus_has_the_share_of_one_with_the_same_weight() {
+    let mut machine = Machine::new(1, 1024);
+    let single = machine.boot(OTHER);
+    let many = machine.add(Plan { id: 2, vcpus: 16, ..OTHER });
+    for vcpu in &many.vcpus {
+        assert!(many.on(&machine.hv).start_vcpu(vcpu, 0x1000, 0));
+    }
+    // In thousandths of the CPU, as the toolstack reads them.
+    let mut shares = |weight: u16| {
+        for vcpu in &many.vcpus {
+            machine.hv.scheduler.set_weight(vcpu.unit, weight, xenolith_arch::now());
+        }
+        let times = |machine: &Machine| {
+            let domains = [&single, &many].map(|domain| domain.on(&machine.hv).info().cpu_time);
+            let own = |vcpu| many.on(&machine.hv).vcpu_info(vcpu).cpu_time;
+            domains.into_iter().chain(many.vcpus.iter().map(own)).collect::<Vec<_>>()
+        };
+        let before = times(&machine);
+        for _ in 0..8000 {
+            sim::advance(xenolith_arch::ticks(1_000_000));
+            machine.settle();
+        }
+        let ran = times(&machine).into_iter().zip(before).map(|(now, before)| now - before);
+        ran.map(|ran| ran / 8_000_000).collect::<Vec<_>>()
+    };
+    for (weight, due) in [(256, 500), (768, 750), (128, 333)] {
+        let shares = shares(weight);
+        assert!(shares[1].abs_diff(due) <= 10, "{} of {due} thousandths at weight {weight}", shares[1]);
+        assert!(
+            shares[0].abs_diff(1000 - due) <= 10,
+            "{} thousandths are left at weight {weight}",
+            shares[0]
+        );
+        let own = &shares[2..];
+        assert!(own.iter().all(|own| own.abs_diff(due / 16) <= 5), "{own:?} at weight {weight}");
+    }
+}
+
+#[test]
 fn timers_of_vcpus_that_do_not_run_wake_them_in_time() {
     let mut machine = Machine::new(1, 1024);
     let guest = Guest::boot(&mut machine, Plan { vcpus: 3, ..CONTROL });

@@ -49,6 +49,8 @@ pub(in crate::sim) struct Distributor {
     lines: BTreeMap<Intid, Line>,
     /// The virtual CPU interface of a GICv2: its place and size.
     pub virtual_interface: Option<(Pa, u64)>,
+    /// Ticks that pass while the CPU takes an interrupt.
+    pub delay: u64,
 }
 
 /// What belongs to one CPU.
