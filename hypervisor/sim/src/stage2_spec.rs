@@ -334,7 +334,7 @@ impl World<'_> {
     fn check_ram(&self, seen: &Seen, Reach { gfn, mfn, how }: Reach) -> Result<(), Breach> {
         let id = seen.id();
         let used = match self.machine.hv.frames.state(mfn) {
-            Ok(FrameState::Used(used)) if matches!(used.kind, Kind::Ram | Kind::Shared) => used,
+            Ok(FrameState::Used(used)) if used.kind.can_be_mapped() => used,
             _ => return Err(Breach::Kind(id, gfn, mfn)),
         };
         if how.memory != MemoryType::WriteBack {
@@ -344,7 +344,7 @@ impl World<'_> {
         if how.execute && !(is_own && used.kind == Kind::Ram) {
             return Err(Breach::Execute(id, gfn, mfn));
         }
-        if used.kind == Kind::Shared && used.owner == id {
+        if used.kind != Kind::Ram && used.owner == id {
             // What the hypervisor shares with its device models is not for the domain itself.
             let may = seen.shared.contains(&mfn) || seen.domain.is_dying();
             return if may { Ok(()) } else { Err(Breach::Right(id, gfn, mfn)) };

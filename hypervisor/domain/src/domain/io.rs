@@ -9,12 +9,13 @@ use core::sync::atomic::Ordering;
 use xenolith_abi::Errno;
 
 use xenolith_arch as arch;
+use xenolith_core::bug;
 use xenolith_core::sync::RwLockReadGuard;
 use xenolith_core::types::{DomId, Ipa, Mfn, VcpuId};
 use xenolith_memory::frames::FrameRef;
 use xenolith_memory::stale::StalePages;
 use xenolith_policy::event::{ConsumerTag, Port};
-use xenolith_policy::ioreq::{Outcome, Posted, Removed, Request, ServerId};
+use xenolith_policy::ioreq::{Outcome, Ports, Posted, Removed, Request, ServerId};
 use xenolith_vdev::address_table::AddressTable;
 
 use super::{Domain, DomainRef};
@@ -185,14 +186,13 @@ impl DomainRef<'_> {
             return Err(Errno::EPERM);
         }
         let owner = owner.id;
-        let made = servers.create(owner, |vcpu, tag| self.events.lock().alloc_consumer(vcpu, owner, tag));
+        let mut ports = Ports::new();
+        let make_port = |vcpu, tag| self.events.lock().alloc_consumer(vcpu, owner, tag);
+        let made = servers.create(owner, &mut ports, make_port);
         self.io.any.store(servers.has_servers(), Ordering::Release);
         drop(servers);
         // Closing a port tells its other end, in another domain: without the lock.
-        made.map_err(|error| {
-            self.close_consumers(&error.ports);
-            error.errno
-        })
+        made.inspect_err(|_| self.close_consumers(&ports))
     }
 
     /// Ends a server; nobody waits for it any more. Errors: those of `Servers::destroy`.
@@ -249,16 +249,30 @@ impl DomainRef<'_> {
         }
     }
 
+    /// A zeroed frame with slots, of those that the domain was promised for its servers. It is held by what is returned alone.
+    fn new_server_frame(self) -> Option<FrameRef> {
+        // A device model that keeps pages of servers that have ended has no others instead.
+        if !self.io.count_frame() {
+            return None;
+        }
+        let Some(mfn) = self.hv.frames.lend_promised(self.id) else {
+            bug!("{}: a frame for its ioreq server was promised and is not there", self.id);
+            self.io.frame_gone();
+            return None;
+        };
+        self.share_frame(mfn)
+    }
+
     /// Lets accesses go to a server, or not. Errors: those of `Servers::set_enabled`.
     pub fn enable_server(self, server: ServerId, by: DomId, enabled: bool) -> Result<(), Errno> {
-        self.io.servers.lock().set_enabled(server, by, enabled, || self.new_shared_frame())
+        self.io.servers.lock().set_enabled(server, by, enabled, || self.new_server_frame())
     }
 
     /// Takes a reference to a frame of a server, for its owner `by` to map. Errors: those of `Servers::frame`.
     pub fn lend_server_frame(self, server: ServerId, by: DomId, index: u64) -> Result<Mfn, Errno> {
         let mut servers = self.io.servers.lock();
         // The server keeps its frame as long as it is locked; from then on the reference does.
-        let frame = servers.frame(server, by, index, || self.new_shared_frame())?;
+        let frame = servers.frame(server, by, index, || self.new_server_frame())?;
         self.hv.frames.reference(frame.mfn(), self.id).map_err(frame_error)?;
         Ok(frame.mfn())
     }

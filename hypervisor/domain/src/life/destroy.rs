@@ -289,7 +289,9 @@ fn free_records(domain: DomainRef<'_>, budget: &mut Budget) -> Option<()> {
     while domain.maptrack.lock().shrink() || domain.events.lock().shrink() || domain.grants.lock().shrink() {
         budget.spend(1)?;
     }
-    let held = domain.grants.lock().held_pages();
+    // What is small goes with the domain.
+    let small = domain.addresses.read().held_pages().saturating_add(domain.permits.lock().held_pages());
+    let held = domain.grants.lock().held_pages().saturating_add(domain.io.held_pages()).saturating_add(small);
     let promised = domain.promised.swap(held, Ordering::Relaxed);
     domain.hv.frames.end_promise(promised.saturating_sub(held));
     Some(())

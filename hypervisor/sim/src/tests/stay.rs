@@ -84,10 +84,13 @@ fn the_search_for_a_stray_frame() {
     blocks.sort();
     let give = |mfn, order| assert!(machine.hv.frames.free(mfn, order, DomId(0)).is_ok());
     blocks.drain(blocks.len() - 4..).for_each(|block| give(block, BLOCK));
-    let domain = built(&machine, &request(), 4);
-    let stray = domain.lookup(RAM_BASE).expect("it has it").mfn;
+    // More than what was promised to the first domain, which nobody could take.
+    const OWN: u64 = 600;
+    let domain = built(&machine, &request(), OWN);
+    let last = Gfn(RAM_BASE.0 + OWN - 1);
+    let stray = domain.lookup(last).expect("it has it").mfn;
     // Only the mapping goes.
-    assert_eq!(domain.on(&machine.hv).remove_mapping(RAM_BASE), Ok(()));
+    assert_eq!(domain.on(&machine.hv).remove_mapping(last), Ok(()));
     blocks.into_iter().for_each(|block| give(block, BLOCK));
     pages.into_iter().for_each(|page| give(page, 0));
     let stays = destroy(&mut machine, &domain);
