@@ -106,6 +106,11 @@ impl Hypervisor {
         self.reap();
         // Another CPU may be at it; waiting for it here would hold up this one's guests.
         let Some(mut teardown) = domain.teardown.try_lock() else { return Ok(Progress::Again) };
+        #[cfg(feature = "check-tables")]
+        if teardown.phase == Phase::Start {
+            let looked = domain.on(self).check_all_tables();
+            crate::arch::demand(looked, format_args!("the last call before the end of {}", domain.id));
+        }
         let mut budget = Budget(budget.max(LEAST_BUDGET));
         // Every step that is done is entered in `teardown`, so a call that stops anywhere goes on there.
         while teardown.phase != Phase::Over {

@@ -131,6 +131,8 @@ impl DomainArch {
             event_ppi: config.event_ppi,
             stage2: Stage2 { vttbr: Vttbr::new(p2m.space()), vtcr: vtcr(geometry, false) },
             vgic: Mutex::new(vgic),
+            #[cfg(any(feature = "check-tables", not(target_os = "none")))]
+            next_look: 0.into(),
         })
     }
 }
