@@ -313,16 +313,18 @@ impl Ranges {
         // What is kept of each page goes to its beginning, and from there behind what is kept of those before.
         while !self.part(page).is_empty() {
             let len = self.part(page).len();
-            let mut left = 0_usize;
-            let ranges = self.pages.page_mut(page);
-            for index in 0..len {
-                let Some(&range) = ranges.get(index).filter(|range| range.value != value) else { continue };
-                if let Some(place) = ranges.get_mut(left) {
-                    *place = range;
-                    left = left.saturating_add(1);
+            let ranges = self.pages.page_mut(page).get_mut(..len).unwrap_or_default();
+            let (mut left, mut at) = (0_usize, 0_usize);
+            // A run of those that are kept, and one that is not.
+            while let Some(rest) = ranges.get(at..) {
+                let run = rest.iter().position(|range| range.value == value).unwrap_or(rest.len());
+                if left != at {
+                    ranges.copy_within(at..at.saturating_add(run), left);
                 }
+                left = left.saturating_add(run);
+                at = at.saturating_add(run).saturating_add(1);
             }
-            xenolith_hw::steps::count_bytes((len as u64).saturating_mul(size_of::<Interval<u32>>() as u64));
+            xenolith_hw::steps::count(len as u64);
             let first = page.saturating_mul(STEP);
             self.pages.copy_within(first..first.saturating_add(left), kept);
             kept = kept.saturating_add(left);

@@ -15,7 +15,7 @@ use xenolith_core::types::{DomId, Ipa, Mfn, VcpuId};
 use xenolith_memory::frames::FrameRef;
 use xenolith_memory::stale::StalePages;
 use xenolith_policy::event::{ConsumerTag, Port};
-use xenolith_policy::ioreq::{Outcome, Ports, Posted, Removed, Request, ServerId};
+use xenolith_policy::ioreq::{Outcome, Ports, Posted, Removed, Request, ServerId, Servers};
 use xenolith_vdev::address_table::AddressTable;
 
 use super::{Domain, DomainRef};
@@ -230,23 +230,23 @@ impl DomainRef<'_> {
         }
     }
 
-    /// Ends the servers that a domain has here.
-    pub fn end_servers_of(self, owner: DomId) {
-        loop {
-            let server = self.io.servers.lock().owned_by(owner);
-            // Each round ends one, or finds that another CPU has just done so.
-            let Some(server) = server else { return };
-            let _ = self.destroy_server(server, None);
-        }
+    /// Ends one of the servers that a domain has here. Whether there was one: then this is to be done again, after a look for
+    /// interrupts, because the end of each takes long where there are many ranges and ports.
+    #[must_use]
+    pub fn end_server_of(self, owner: DomId) -> bool {
+        self.end_one(|servers| servers.owned_by(owner))
     }
 
-    /// Ends all servers of a domain that is dying.
-    pub fn end_servers(self) {
-        loop {
-            let server = self.io.servers.lock().any();
-            let Some(server) = server else { return };
-            let _ = self.destroy_server(server, None);
-        }
+    /// The same, whosever server it is.
+    #[must_use]
+    pub fn end_server(self) -> bool {
+        self.end_one(Servers::any)
+    }
+
+    fn end_one(self, next: impl Fn(&Servers<FrameRef>) -> Option<ServerId>) -> bool {
+        let server = next(&self.io.servers.lock());
+        // It ends here, or another CPU has just done so.
+        server.map(|server| self.destroy_server(server, None)).is_some()
     }
 
     /// A zeroed frame with slots, of those that the domain was promised for its servers. It is held by what is returned alone.

@@ -149,7 +149,14 @@ impl Teardown {
             }
             Phase::Quiesce => quiesce(domain).then_some(Phase::Service(DomId(0))),
             Phase::Service(from) => {
-                budget.spend(SERVICE).map(|()| domain.end_service(from).map_or(Phase::Events, Phase::Service))
+                budget.spend(SERVICE).map(|()| {
+                    let (next, ended) = domain.end_service(from);
+                    if ended {
+                        // That was enough for this call.
+                        *budget = Budget(0);
+                    }
+                    next.map_or(Phase::Events, Phase::Service)
+                })
             }
             Phase::Events => close_events(domain, budget).map(|()| Phase::Grants(0)),
             Phase::Grants(from) => budget.spend(HANDLES).map(|()| {
@@ -218,10 +225,14 @@ fn begin(domain: DomainRef<'_>) {
     }
 }
 
-/// Whether all vCPUs have left their CPUs. Then they are off and found no more, and its devices and interrupts are nobody's:
+/// Whether all vCPUs have left their CPUs, and no ioreq server is left. Then they are off and found no more, and its devices and interrupts are nobody's:
 /// no call of its own is left that could make or report one.
 fn quiesce(domain: DomainRef<'_>) -> bool {
     if domain.vcpus.iter().any(|vcpu| domain.hv.scheduler.running_on(vcpu.unit).is_some()) {
+        return false;
+    }
+    // One at a time, each with many ports and ranges.
+    if domain.end_server() {
         return false;
     }
     // Paused, they are not picked again; a timer that is due for one finds nobody.

@@ -3,7 +3,7 @@
 use arrayvec::ArrayVec;
 use xenolith_abi::Errno;
 
-use super::request::{SERVERS, ServerId};
+use super::request::ServerId;
 use super::server::{SYNC_PAGES, Server};
 use super::tag::Tag;
 use super::wait::end_all;
@@ -16,8 +16,8 @@ use xenolith_memory::intervals::{IntervalError, Intervals};
 
 /// Ranges that one server may have: as many as under Xen.
 pub const RANGES_PER_SERVER: u16 = 256;
-/// Ranges that all servers of a domain may have.
-pub const RANGES: usize = SERVERS * RANGES_PER_SERVER as usize;
+/// Ranges that all servers of a domain may have: as many as eight of that have, which is the most under Xen.
+pub const RANGES: usize = 8 * RANGES_PER_SERVER as usize;
 
 /// The ports of a server, one for each vCPU.
 pub type Ports = ArrayVec<Port, { VcpuSet::CAPACITY as usize }>;
@@ -39,7 +39,7 @@ impl<F: SharedFrame> Servers<F> {
     /// waits for `owner` to connect, and whose events come here: one for each vCPU. After an error the caller closes the
     /// `ports` that were made before it.
     ///
-    /// `ENOSPC`: there are [`SERVERS`] already. Others: from `make_port`.
+    /// `ENOSPC`: there are [`SERVERS`](super::SERVERS) already. Others: from `make_port`.
     pub fn create(
         &mut self,
         owner: DomId,
@@ -130,7 +130,7 @@ impl<F: SharedFrame> Servers<F> {
     /// Gives the server the addresses `first..=last`.
     ///
     /// `ENOENT`, `EPERM` as for [`destroy`](Self::destroy). `EINVAL`: they end before they begin. `EEXIST`: some server
-    /// of the domain has one of them. `ENOMEM`: the server has [`RANGES_PER_SERVER`] ranges, or there is no memory.
+    /// of the domain has one of them. `ENOMEM`: the server has [`RANGES_PER_SERVER`] ranges, or all of them have [`RANGES`].
     pub fn map_range(&mut self, id: ServerId, by: DomId, first: u64, last: u64) -> Result<(), Errno> {
         self.change_ranges(id, by, |ranges, room| ranges.insert(first, last, id, room))
     }
@@ -138,8 +138,7 @@ impl<F: SharedFrame> Servers<F> {
     /// Takes the addresses `first..=last` from the server. Requests in flight go on.
     ///
     /// `ENOENT`, `EPERM` as for [`destroy`](Self::destroy); `ENOENT` also if not all of them are the server's.
-    /// `EINVAL`: they end before they begin. `ENOMEM`: a range would become two, and that is one too many, or there is
-    /// no memory.
+    /// `EINVAL`: they end before they begin. `ENOMEM`: a range would become two, and that is one too many.
     pub fn unmap_range(&mut self, id: ServerId, by: DomId, first: u64, last: u64) -> Result<(), Errno> {
         self.change_ranges(id, by, |ranges, room| ranges.remove(first, last, id, room))
     }
@@ -153,13 +152,13 @@ impl<F: SharedFrame> Servers<F> {
     ) -> Result<(), Errno> {
         let held = usize::from(self.owned(id, by)?.ranges);
         let others = self.ranges.len().saturating_sub(held);
-        change(&mut self.ranges, usize::from(RANGES_PER_SERVER).saturating_sub(held)).map_err(|error| {
-            match error {
-                IntervalError::Empty => Errno::EINVAL,
-                IntervalError::Overlap => Errno::EEXIST,
-                IntervalError::Absent => Errno::ENOENT,
-                IntervalError::Full | IntervalError::Memory => Errno::ENOMEM,
-            }
+        let room = usize::from(RANGES_PER_SERVER).saturating_sub(held);
+        let room = room.min(RANGES.saturating_sub(self.ranges.len()));
+        change(&mut self.ranges, room).map_err(|error| match error {
+            IntervalError::Empty => Errno::EINVAL,
+            IntervalError::Overlap => Errno::EEXIST,
+            IntervalError::Absent => Errno::ENOENT,
+            IntervalError::Full | IntervalError::Memory => Errno::ENOMEM,
         })?;
         // At most `RANGES_PER_SERVER`.
         let held = self.ranges.len().saturating_sub(others);

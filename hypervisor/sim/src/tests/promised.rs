@@ -175,7 +175,7 @@ fn without_a_word_about_limits_a_domain_is_promised_what_the_defaults_allow() {
 #[cfg(feature = "ioreq")]
 mod servers {
     use super::*;
-    use xenolith_policy::ioreq::{RANGES_PER_SERVER, SERVERS, ServerId};
+    use xenolith_policy::ioreq::{self, SERVERS, ServerId};
 
     /// The first of this many addresses, of which no two neighbours are one server's.
     fn range(number: u64) -> (u64, u64) {
@@ -183,7 +183,7 @@ mod servers {
         (first, first + 0x1f)
     }
 
-    const RANGES: u64 = SERVERS as u64 * RANGES_PER_SERVER as u64;
+    const RANGES: u64 = ioreq::RANGES as u64;
     /// Where a device model maps pages with slots.
     const WINDOW: u64 = 0x7_0000;
 
@@ -252,12 +252,12 @@ mod servers {
         // Of one guest they end, and can all be made again.
         let guest = &guests[0].domain;
         for _ in 0..3 {
-            guest.on(&machine.hv).end_servers_of(driver.domain.id);
+            while guest.on(&machine.hv).end_server_of(driver.domain.id) {}
             assert_eq!((guest.io.held_frames(), guest.io.held_pages()), (0, 0));
             take_all(&machine, &driver.domain, guest);
         }
         for guest in &guests[1..] {
-            guest.domain.on(&machine.hv).end_servers_of(driver.domain.id);
+            while guest.domain.on(&machine.hv).end_server_of(driver.domain.id) {}
         }
         destroy(&mut machine, guest);
         give_back(&machine, hoard);

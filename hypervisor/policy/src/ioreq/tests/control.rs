@@ -11,8 +11,8 @@ fn a_domain_without_servers_holds_nothing() {
     let domain = Domain::new(128);
     assert!(!domain.servers.has_servers());
     assert_eq!((domain.servers.held_pages(), domain.servers.held_frames()), (0, 0));
-    // 16 servers: a page of slots each, and 256 ranges each, of which a page has 128.
-    assert_eq!((Servers::<Frame>::pages(128), Servers::<Frame>::frames(128)), (16 + 32, 16));
+    // 16 servers: a page of slots each, and 2048 ranges in all, of which a page has 128.
+    assert_eq!((Servers::<Frame>::pages(128), Servers::<Frame>::frames(128)), (16 + 16, 16));
     assert_eq!(domain.route(0), None);
     assert!(!domain.servers.is_waiting(V0));
     assert_eq!(domain.servers.any(), None);
