@@ -77,6 +77,14 @@ impl Assets {
         Ok(image)
     }
 
+    /// The hypervisor that holds domains' tables against the specification of stage 2, which one test needs: it is built when
+    /// that runs.
+    pub fn with_checked_tables(&self) -> Result<PathBuf> {
+        let image = self.output.join("checked-tables.img");
+        image::build_variant(&Cross::prepare(Target::Hypervisor)?, &["check-tables"], &image)?;
+        Ok(image)
+    }
+
     /// Debian's kernel of that series.
     pub fn kernel(&self, series: Series) -> Result<Kernel> {
         Kernel::fetch(series)

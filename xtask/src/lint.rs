@@ -151,6 +151,11 @@ fn bare_metal() -> Result<()> {
     open_step("Lint the example for bare metal (clippy)", || {
         pass_through(cross.cargo("clippy").args(["--package", "bare-guest", "--", "-D", "warnings"]))
     })?;
+    open_step("Lint the hypervisor's builds for tests and benchmarks for bare metal (clippy)", || {
+        let mut command = cross.cargo("clippy");
+        command.args(["--package", "xenolith", "--features", "accounting,check-tables"]);
+        pass_through(command.args(["--", "-D", "warnings"]))
+    })?;
     open_step("Lint for bare metal without I/O forwarding (clippy)", || {
         let mut command = cross.cargo("clippy");
         command.args(["--package", "xenolith", "--no-default-features"]);

@@ -21,6 +21,8 @@ extern crate alloc;
 mod aarch64;
 mod access;
 mod caller;
+#[cfg(feature = "check-tables")]
+mod check_tables;
 mod console;
 #[cfg(feature = "ioreq")]
 mod dm;
@@ -58,6 +60,8 @@ pub fn call(caller: Caller<'_>) {
     let abi = HypercallAbi(regs);
     let (number, arguments) = (abi.number(), abi.arguments());
     let answer = dispatch(&mut Caller { hv, vcpu, local, regs }, number, arguments);
+    #[cfg(feature = "check-tables")]
+    check_tables::after(vcpu.domain.on(hv), number);
     let mut abi = HypercallAbi(regs);
     match answer {
         Ok(Reply::Value(value)) => abi.set_result(value),

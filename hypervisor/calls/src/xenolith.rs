@@ -80,12 +80,14 @@ fn next_slot(caller: &Caller<'_>, argument: u64) -> Answer {
     DONE
 }
 
-/// First nothing new can be begun, then what stands is taken away, a part of the backend's addresses at a time.
+/// First nothing new can be begun, then what stands is taken away, a server or a part of the backend's addresses at a time.
 fn forbid(caller: &Caller<'_>, arguments: Arguments) -> Answer {
     let [_, argument, progress, ..] = arguments;
     let (guest, backend) = parties(caller, argument)?;
     let guest = caller.hv.domain(guest).ok_or(Errno::ESRCH)?;
-    guest.on(caller.hv).forbid_device_model(backend);
+    if guest.on(caller.hv).forbid_device_model(backend) {
+        return done_or_again(arguments, Some(progress));
+    }
     let backend = caller.hv.domain(backend);
     done_or_again(
         arguments,

@@ -1,5 +1,5 @@
-//! What every layer names: numbers with types of their own, sets of ranges, locks, timer queues, the image's symbols, and
-//! a word for what cannot happen.
+//! What every layer names: numbers with types of their own, locks, timer queues, the image's symbols, and a word for
+//! what cannot happen.
 #![cfg_attr(test, allow(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types))]
 #![cfg_attr(
     target_os = "none",
@@ -21,7 +21,6 @@ extern crate std;
 pub mod bug;
 pub mod cpu_mask;
 pub mod guest_index;
-pub mod intervals;
 pub mod symbols;
 pub mod sync;
 pub mod timer_queue;

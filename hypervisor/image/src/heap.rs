@@ -2,8 +2,8 @@
 //! number of CPUs asks for, and more of it when domains need it.
 //!
 //! It holds what describes domains and CPUs. What grows at a guest's wish is not in it: those are pages that were promised to
-//! the domain when it was made (`xenolith_memory::pieces`). So what the heap takes is bounded by the domains that the control
-//! domain makes, and what it has them serve.
+//! the domain when it was made (`xenolith_memory::pieces`), and so are those that its device models have for it. So what the
+//! heap takes is bounded by the domains and devices that the control domain makes.
 
 use core::alloc::Layout;
 use core::cell::UnsafeCell;

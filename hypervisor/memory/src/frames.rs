@@ -81,14 +81,16 @@ pub enum Kind {
     Ram,
     /// A stage-2 table of its owner. No domain can ever map it.
     Table,
-    /// Made by the hypervisor for the owner and mapped by domains: shared info, grant table, ioreq pages.
+    /// Made by the hypervisor for the owner and mapped by domains: shared info, grant table.
     Shared,
+    /// As [`Kind::Shared`], of what the owner was promised, to which it goes back with its last reference: ioreq pages.
+    Promised,
 }
 
 impl Kind {
     /// Whether frames of this kind may get a second reference.
     pub const fn can_be_mapped(self) -> bool {
-        matches!(self, Kind::Ram | Kind::Shared)
+        matches!(self, Kind::Ram | Kind::Shared | Kind::Promised)
     }
 }
 
@@ -136,6 +138,8 @@ pub enum Release {
     Freed {
         /// The domain that owned it.
         owner: DomId,
+        /// What it was.
+        kind: Kind,
     },
     /// Others still refer to it.
     StillUsed,
@@ -181,7 +185,8 @@ impl Frames {
     }
 
     /// Takes 2^order frames, aligned to their number, for `owner`. Each gets one reference, the owner's allocation.
-    /// `None` when there is no such block free that was not promised, and for [`Kind::Table`], which [`Self::alloc_table`] is for.
+    /// `None` when there is no such block free that was not promised, and for [`Kind::Table`] and [`Kind::Promised`], which
+    /// [`Self::alloc_table`] and [`Self::lend_promised`] are for.
     pub fn alloc(&self, order: u8, owner: DomId, kind: Kind, content: Content) -> Option<Mfn> {
         self.alloc_in(0..u64::MAX, order, owner, kind, content)
     }
@@ -195,7 +200,7 @@ impl Frames {
         kind: Kind,
         content: Content,
     ) -> Option<Mfn> {
-        if kind == Kind::Table {
+        if matches!(kind, Kind::Table | Kind::Promised) {
             return None;
         }
         self.take(within, order, owner, kind, content)
@@ -282,7 +287,18 @@ impl Frames {
         let mut run = FrameRange { first: range.first, pages: 0 };
         let mut result = Ok(());
         for mfn in (range.first.0..range.end()).map(Mfn) {
-            match self.entry(mfn).and_then(|entry| entry.give_up(owner, &right_kind)) {
+            let mut promised = false;
+            let mut right_kind = |kind| {
+                promised = kind == Kind::Promised;
+                right_kind(kind)
+            };
+            match self.entry(mfn).and_then(|entry| entry.give_up(owner, &mut right_kind)) {
+                Ok(true) if promised => {
+                    self.give_back(run);
+                    run.pages = 0;
+                    self.give_back_promised(mfn);
+                    *freed += 1;
+                }
                 Ok(true) => {
                     // Nobody else reaches it: its entry says `Scrubbing`.
                     self.wipe(mfn);
@@ -312,6 +328,13 @@ impl Frames {
         // Before the allocator has them: after that another CPU may have taken them, and set their entries.
         self.mark_wiped(run);
         self.buddy.lock().give(run);
+    }
+
+    /// Wipes a frame that was [lent](Self::lend_promised) and returns it to those that were promised.
+    fn give_back_promised(&self, mfn: Mfn) {
+        self.wipe(mfn);
+        self.mark_wiped(FrameRange { first: mfn, pages: 1 });
+        self.buddy.lock().give_promised(mfn);
     }
 
     /// Says of frames on their way into the allocator that they are wiped.
@@ -347,10 +370,14 @@ impl Frames {
     pub fn release(&self, mfn: Mfn) -> Result<Release, FrameError> {
         // The entry says `Scrubbing` from the moment when the last reference goes: nobody can take a new one while the
         // frame is wiped, and no other CPU wipes it too.
-        let Some(owner) = self.entry(mfn)?.release()? else { return Ok(Release::StillUsed) };
-        self.wipe(mfn);
-        self.give_back(FrameRange { first: mfn, pages: 1 });
-        Ok(Release::Freed { owner })
+        let Some((owner, kind)) = self.entry(mfn)?.release()? else { return Ok(Release::StillUsed) };
+        if kind == Kind::Promised {
+            self.give_back_promised(mfn);
+        } else {
+            self.wipe(mfn);
+            self.give_back(FrameRange { first: mfn, pages: 1 });
+        }
+        Ok(Release::Freed { owner, kind })
     }
 
     /// Access to a frame that a mapping keeps in use, with no reference taken for it. `mapping` is where the mapping was
@@ -414,8 +441,8 @@ impl Frames {
         self.buddy.lock().available_frames()
     }
 
-    /// Promises frames: so many stay free for [`Self::alloc_promised`] and [`Self::spend_promised`], whatever else is
-    /// allocated meanwhile. After an error nothing has changed.
+    /// Promises frames: so many stay free for [`Self::alloc_promised`], [`Self::lend_promised`] and [`Self::spend_promised`],
+    /// whatever else is allocated meanwhile. After an error nothing has changed.
     pub fn promise(&self, pages: u64) -> Result<(), Short> {
         self.buddy.lock().promise(pages)
     }
@@ -437,6 +464,14 @@ impl Frames {
     pub fn spend_promised(&self, owner: DomId) -> Option<Mfn> {
         let first = self.buddy.lock().take_promised(true)?;
         self.hand_out(FrameRange { first, pages: 1 }, owner, Kind::Shared, Content::Zeroed);
+        Some(first)
+    }
+
+    /// Takes a frame that was promised, zeroed, for `owner` and for domains to map, as a [`Kind::Promised`]. With its last
+    /// reference it is one of those that were promised again.
+    pub fn lend_promised(&self, owner: DomId) -> Option<Mfn> {
+        let first = self.buddy.lock().take_promised(false)?;
+        self.hand_out(FrameRange { first, pages: 1 }, owner, Kind::Promised, Content::Zeroed);
         Some(first)
     }
 

@@ -23,6 +23,8 @@ pub mod arena;
 mod bitmap;
 pub mod descriptor;
 pub mod frames;
+#[forbid(unsafe_code)]
+pub mod intervals;
 mod map_kind;
 #[forbid(unsafe_code)]
 pub mod p2m;

@@ -6,6 +6,7 @@
 
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
 use core::ptr::NonNull;
 
 use xenolith_core::guest_index::GuestIndex;
@@ -171,6 +172,32 @@ impl<T> Pieces<T> {
         self.pieces.pop().is_some()
     }
 
+    /// Ends all pages of elements but those that the first `elements` are in, and gives them back.
+    pub fn truncate(&mut self, elements: usize) {
+        self.pieces.truncate(elements.div_ceil(Self::STEP));
+    }
+
+    /// The pages that it has.
+    pub fn held_pages(&self) -> u64 {
+        self.pieces.len() as u64
+    }
+
+    /// The first [`STEP`](Self::STEP) elements, if there is one.
+    #[inline(always)]
+    pub fn first_page(&self) -> &[T] {
+        self.pieces.first().map_or(&[], Piece::elements)
+    }
+
+    /// The elements from `page * STEP` on, as many as are in a page: none where there is no page.
+    pub fn page(&self, page: usize) -> &[T] {
+        GuestIndex::from(page).of(&self.pieces).map_or(&[], Piece::elements)
+    }
+
+    /// As [`page`](Self::page), to change the elements.
+    pub fn page_mut(&mut self, page: usize) -> &mut [T] {
+        GuestIndex::from(page).of_mut(&mut self.pieces).map_or(&mut [], Piece::elements_mut)
+    }
+
     /// The element with this index.
     #[inline]
     pub fn get(&self, index: u32) -> Option<&T> {
@@ -198,6 +225,52 @@ impl<T> Pieces<T> {
     }
 }
 
+impl<T: Copy> Pieces<T> {
+    /// Copies the elements of `from` to `to` and behind, as `slice::copy_within` does. What would come from or to where no
+    /// elements are stays as it was.
+    pub fn copy_within(&mut self, from: Range<usize>, to: usize) {
+        let Range { mut start, mut end } = from;
+        let first = start;
+        // As many at once as are in one page, here and there; what is overwritten has been copied before.
+        if to > first {
+            let up = to.saturating_sub(first);
+            while end > start {
+                let target = end.saturating_add(up);
+                let in_page = |end: usize| (end.saturating_sub(1) % Self::STEP).saturating_add(1);
+                let count = end.saturating_sub(start).min(in_page(end)).min(in_page(target));
+                end = end.saturating_sub(count);
+                self.copy_few(end, target.saturating_sub(count), count);
+            }
+        } else {
+            let down = first.saturating_sub(to);
+            while end > start {
+                let target = start.saturating_sub(down);
+                let in_page = |start: usize| Self::STEP.saturating_sub(start % Self::STEP);
+                let count = end.saturating_sub(start).min(in_page(start)).min(in_page(target));
+                self.copy_few(start, target, count);
+                start = start.saturating_add(count);
+            }
+        }
+    }
+
+    /// Copies elements that are in one page to where they are in one page.
+    fn copy_few(&mut self, from: usize, to: usize, count: usize) {
+        xenolith_hw::steps::count_bytes((count as u64).saturating_mul(size_of::<T>() as u64));
+        let (source, target) = (from / Self::STEP, to / Self::STEP);
+        let part = |start: usize| start % Self::STEP..(start % Self::STEP).saturating_add(count);
+        if source == target {
+            if self.page(source).get(part(from)).is_some() && self.page(source).get(part(to)).is_some() {
+                self.page_mut(source).copy_within(part(from), to % Self::STEP);
+            }
+        } else if let Ok([source, target]) = self.pieces.get_disjoint_mut([source, target])
+            && let Some(source) = source.elements().get(part(from))
+            && let Some(target) = target.elements_mut().get_mut(part(to))
+        {
+            target.copy_from_slice(source);
+        }
+    }
+}
+
 impl<T: fmt::Debug> fmt::Debug for Pieces<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter()).finish()
@@ -207,6 +280,7 @@ impl<T: fmt::Debug> fmt::Debug for Pieces<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     /// Counts those that live.
@@ -253,6 +327,34 @@ mod tests {
         );
         drop(array);
         assert_eq!(living.load(Ordering::Relaxed), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn elements_are_copied_as_in_a_slice(from in 0_usize..1500, count in 0_usize..1500, to in 0_usize..1500) {
+            let mut array = Pieces::try_new(3 * Pieces::<u64>::STEP).unwrap();
+            (0..3).for_each(|_| array.grow(|index| index as u64).unwrap());
+            let mut model: Vec<u64> = (0..array.len() as u64).collect();
+            let count = count.min(model.len() - from.max(to));
+            model.copy_within(from..from + count, to);
+            array.copy_within(from..from + count, to);
+            prop_assert!(array.iter().eq(&model));
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_copied_and_pages_go_back() {
+        let mut array = Pieces::try_new(3 * Pieces::<u64>::STEP).unwrap();
+        (0..2).for_each(|_| array.grow(|index| index as u64).unwrap());
+        array.copy_within(900..1100, 0);
+        array.copy_within(0..600, 1000);
+        assert!(array.get(0) == Some(&900) && array.get(1023) == Some(&923));
+        array.truncate(513);
+        assert_eq!((array.held_pages(), array.page(1).len(), array.page(2).len()), (2, 512, 0));
+        array.truncate(512);
+        assert_eq!((array.held_pages(), array.len()), (1, 512));
+        array.truncate(0);
+        assert!(array.is_empty() && array.grow(|index| index as u64).is_ok(), "it can grow again");
     }
 
     #[test]

@@ -94,7 +94,7 @@ impl Machine {
                 used.kind == Kind::Ram && used.owner != domain
             }
             MapKind::Grant | MapKind::GrantReadOnly => used.kind == Kind::Ram,
-            MapKind::Shared | MapKind::SharedReadOnly => used.kind == Kind::Shared,
+            MapKind::Shared | MapKind::SharedReadOnly => matches!(used.kind, Kind::Shared | Kind::Promised),
             MapKind::Device | MapKind::StrictDevice => false,
         }
     }

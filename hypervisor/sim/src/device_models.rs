@@ -209,7 +209,7 @@ pub fn play(bytes: &[u8]) {
     }
     let Player { mut machine, domains } = player;
     for maker in [&domains[2], &domains[0]] {
-        domains[1].on(&machine.hv).forbid_device_model(maker.id);
+        while domains[1].on(&machine.hv).forbid_device_model(maker.id) {}
         let mut from = Some(0);
         while let Some(gfn) = from {
             from = maker.on(&machine.hv).unmap_foreign_of(domains[1].id, gfn);

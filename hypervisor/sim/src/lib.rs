@@ -20,7 +20,6 @@ mod guest_memory;
 mod heap;
 pub mod hostile;
 mod instructions;
-mod mmu;
 mod stage2_spec;
 #[cfg(test)]
 mod tests;
@@ -53,7 +52,7 @@ use xenolith_memory::frames::{Content, FrameRange, Kind};
 use xenolith_policy::sched::{Policy, Scheduler};
 
 pub use audit::Imbalance;
-pub use stage2_spec::Breach;
+pub use xenolith_isa::specification::Breach;
 
 /// Where the RAM of a domain begins that is not direct-mapped.
 pub const RAM_BASE: Gfn = Gfn(0x4_0000);

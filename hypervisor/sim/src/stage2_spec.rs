@@ -1,5 +1,6 @@
 //! An executable specification of stage 2: what each domain may reach, by who owns the frames and who was given a right to
-//! them, held against what the MMU ([`crate::mmu`]) makes of the tables that are in memory.
+//! them, held against what the MMU ([`mmu`]) makes of the tables that are in memory. What one look at a page and its frame tells is in
+//! [`xenolith_isa::specification`], which serves on a machine, too; here are all domains and their rights.
 //!
 //! - RAM is reached as write-back memory, by its owner, by whom the owner has granted it to, by its owner's device model,
 //!   and by those that have it in common from the start. Nobody reaches a frame that is free, a table, or the hypervisor's.
@@ -20,45 +21,21 @@ use xenolith_arch::sim;
 use xenolith_core::types::{CpuId, DomId, Gfn, Mfn, PAGE_SHIFT};
 use xenolith_domain::domain::Domain;
 use xenolith_isa::controls::GUEST_HCR;
-use xenolith_memory::frames::{FrameState, Kind, Used};
+use xenolith_isa::mmu::{self, Translation};
+use xenolith_isa::specification::{
+    Breach, Reach, check_device, check_ram, check_table, is_as_believed, pages,
+};
+use xenolith_memory::arena;
+use xenolith_memory::frames::Kind;
 use xenolith_memory::p2m::{MapKind, Run};
+use xenolith_memory::page::Page;
 use xenolith_policy::grant::{Lent, Mapping, Rights};
 
 use super::Machine;
-use super::mmu::{self, MemoryType, Translation, WalkError};
 
 /// HCR_EL2.FWB: MemAttr would mean something else.
 const FWB: u64 = 1 << 46;
 const _: () = assert!(GUEST_HCR.bits() & FWB == 0);
-
-/// What a domain's tables may not be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Breach {
-    /// The MMU cannot walk them.
-    Walk(DomId, WalkError),
-    /// A table is not the domain's own, or is linked twice.
-    Table(DomId, Mfn),
-    /// Two domains have one VMID.
-    Vmid(DomId, DomId),
-    /// A domain's CPUs are told of other tables than it has.
-    Registers(DomId),
-    /// A CPU knows tables of another domain than it runs.
-    Loaded(CpuId),
-    /// It reaches a frame that no domain may: free, a table, the hypervisor's.
-    Kind(DomId, Gfn, Mfn),
-    /// It reaches another's frame without a right, or its own after it gave it up.
-    Right(DomId, Gfn, Mfn),
-    /// It may write what it was given for reading only.
-    Write(DomId, Gfn, Mfn),
-    /// It may execute what is not its own RAM.
-    Execute(DomId, Gfn, Mfn),
-    /// RAM of another type than write-back, or a device that is not strict.
-    Type(DomId, Gfn, Mfn),
-    /// It reaches a device that is not its.
-    Device(DomId, Gfn, Mfn),
-    /// The hypervisor believes something else of the page.
-    Belief(DomId, Gfn),
-}
 
 /// One domain, as the MMU sees it.
 struct Seen {
@@ -72,30 +49,17 @@ struct Seen {
 }
 
 impl mmu::Visitor for Seen {
-    fn table(&mut self, pa: u64) {
-        self.tables.push(Mfn(pa >> PAGE_SHIFT));
+    fn table(&mut self, pa: u64) -> Option<Page> {
+        let mfn = Mfn(pa >> PAGE_SHIFT);
+        let page = arena::at(mfn)?;
+        self.tables.push(mfn);
+        Some(page)
     }
 
-    fn leaf(&mut self, translation: Translation) {
+    fn leaf(&mut self, translation: Translation) -> bool {
         self.leaves.push(translation);
+        true
     }
-}
-
-/// One page of what a domain reaches.
-#[derive(Clone, Copy)]
-struct Reach {
-    gfn: Gfn,
-    mfn: Mfn,
-    how: Translation,
-}
-
-fn pages(of: Translation) -> impl Iterator<Item = Reach> {
-    let page = move |number| Reach {
-        gfn: Gfn((of.ipa >> PAGE_SHIFT) + number),
-        mfn: Mfn((of.pa >> PAGE_SHIFT) + number),
-        how: of,
-    };
-    (0..of.size >> PAGE_SHIFT).map(page)
 }
 
 /// The pages that the hypervisor shares with a domain.
@@ -144,7 +108,7 @@ impl Seen {
         if stage2.vttbr.space() != memory.p2m.space() {
             return Err(Breach::Registers(domain.id));
         }
-        mmu::walk(stage2, &mut seen).map_err(|error| Breach::Walk(domain.id, error))?;
+        mmu::walk(stage2, 0, &mut seen).map_err(|error| Breach::Walk(domain.id, error))?;
         Ok(seen)
     }
 
@@ -171,14 +135,7 @@ impl Seen {
             while left > 0 {
                 let wrong = Err(Breach::Belief(self.id(), Gfn(gfn)));
                 let Some(run) = rest.or_else(|| believed.next()) else { return wrong };
-                let strict = leaf.memory == MemoryType::Device;
-                let device = strict || leaf.memory == MemoryType::Weak;
-                let same = run.gfn.0 == gfn
-                    && run.mfn.0 == mfn
-                    && run.kind.number() == u64::from(leaf.software)
-                    && (run.kind.writable(), run.kind.executable()) == (leaf.write, leaf.execute)
-                    && run.kind.is_device() == device;
-                if !same {
+                if (run.gfn.0, run.mfn.0) != (gfn, mfn) || !is_as_believed(run.kind, leaf) {
                     return wrong;
                 }
                 let common = left.min(run.pages);
@@ -274,11 +231,8 @@ impl World<'_> {
         for seen in self.seen.iter().filter(|seen| !seen.tables.is_empty()) {
             let id = seen.id();
             for &mfn in &seen.tables {
-                let is_own = matches!(
-                    self.machine.hv.frames.state(mfn),
-                    Ok(FrameState::Used(Used { owner, kind: Kind::Table, allocated: true, .. })) if owner == id
-                );
-                if !is_own || !linked.insert(mfn) {
+                check_table(id, mfn, self.machine.hv.frames.state(mfn))?;
+                if !linked.insert(mfn) {
                     return Err(Breach::Table(id, mfn));
                 }
             }
@@ -300,14 +254,8 @@ impl World<'_> {
     }
 
     fn check_device(&self, seen: &Seen, leaf: Translation) -> Result<(), Breach> {
-        let (id, gfn, mfn) = (seen.id(), Gfn(leaf.ipa >> PAGE_SHIFT), Mfn(leaf.pa >> PAGE_SHIFT));
-        if leaf.execute {
-            return Err(Breach::Execute(id, gfn, mfn));
-        }
-        let weak = leaf.memory == MemoryType::Weak && seen.domain.is_control && leaf.ipa == leaf.pa;
-        if leaf.memory != MemoryType::Device && !weak {
-            return Err(Breach::Type(id, gfn, mfn));
-        }
+        let (id, Reach { gfn, mfn, .. }) = (seen.id(), Reach::of(leaf, 0));
+        check_device(id, seen.domain.is_control, leaf)?;
         if seen.domain.is_control || pages(leaf).all(|reach| self.is_given(id, reach.mfn)) {
             return Ok(());
         }
@@ -331,20 +279,11 @@ impl World<'_> {
         self.seen.iter().any(|seen| seen.domain.is_control && seen.leaves.iter().any(has))
     }
 
-    fn check_ram(&self, seen: &Seen, Reach { gfn, mfn, how }: Reach) -> Result<(), Breach> {
-        let id = seen.id();
-        let used = match self.machine.hv.frames.state(mfn) {
-            Ok(FrameState::Used(used)) if matches!(used.kind, Kind::Ram | Kind::Shared) => used,
-            _ => return Err(Breach::Kind(id, gfn, mfn)),
-        };
-        if how.memory != MemoryType::WriteBack {
-            return Err(Breach::Type(id, gfn, mfn));
-        }
+    fn check_ram(&self, seen: &Seen, page: Reach) -> Result<(), Breach> {
+        let (id, Reach { gfn, mfn, how }) = (seen.id(), page);
+        let used = check_ram(id, page, self.machine.hv.frames.state(mfn))?;
         let is_own = used.owner == id && used.allocated;
-        if how.execute && !(is_own && used.kind == Kind::Ram) {
-            return Err(Breach::Execute(id, gfn, mfn));
-        }
-        if used.kind == Kind::Shared && used.owner == id {
+        if used.kind != Kind::Ram && used.owner == id {
             // What the hypervisor shares with its device models is not for the domain itself.
             let may = seen.shared.contains(&mfn) || seen.domain.is_dying();
             return if may { Ok(()) } else { Err(Breach::Right(id, gfn, mfn)) };

@@ -14,13 +14,16 @@
 
 use xenolith_abi::Errno;
 use xenolith_core::bug;
-use xenolith_core::intervals::{IntervalError, Intervals, Value};
 use xenolith_core::types::Ipa;
+use xenolith_memory::intervals::{IntervalError, Intervals, Value};
 #[cfg(feature = "ioreq")]
-use xenolith_policy::ioreq::ServerId;
+use xenolith_policy::ioreq::{RANGES, ServerId};
 
-/// As many more rows as there is memory for: claims are counted where they are made.
+/// As many more rows as there is room for: claims are counted where they are made.
 const ANY: usize = usize::MAX;
+/// Ranges that ioreq servers claim, at most.
+#[cfg(not(feature = "ioreq"))]
+const RANGES: usize = 0;
 
 /// Who answers an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,10 +92,31 @@ pub struct Found {
 }
 
 /// The table of one domain.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub struct AddressTable(Intervals<Handler>);
 
 impl AddressTable {
+    /// Rows for this many emulated windows and all claims.
+    const fn rows(windows: usize) -> usize {
+        // Each window is a row, and splits a claim; and a change has room for as many rows, and for two at its sides.
+        RANGES.saturating_add(windows.saturating_mul(3)).saturating_add(2)
+    }
+
+    /// The most pages that a table with so many windows takes of its domain's promise.
+    pub const fn pages(windows: usize) -> u64 {
+        Intervals::<Handler>::pages(Self::rows(windows))
+    }
+
+    /// Nobody answers. There can be this many emulated windows. `ENOMEM`: no memory.
+    pub fn try_new(windows: usize) -> Result<Self, Errno> {
+        Intervals::try_new(Self::rows(windows)).map(AddressTable).map_err(errno)
+    }
+
+    /// The pages that it has of its domain's promise.
+    pub fn held_pages(&self) -> u64 {
+        self.0.held_pages()
+    }
+
     /// The row that has an address.
     #[inline]
     pub fn find(&self, at: Ipa) -> Option<Found> {
@@ -120,9 +144,10 @@ impl AddressTable {
 impl AddressTable {
     /// Makes room for a change at `first..=last`, so that the claim or its end cannot fail. `ENOMEM`: no memory.
     pub fn reserve(&mut self, first: u64, last: u64) -> Result<(), Errno> {
-        // A claim has pieces before, between and behind the windows; the end of one may leave something at both sides.
-        let pieces = self.0.overlapping(first, last).len().saturating_add(2);
-        self.0.reserve(pieces).map_err(errno)
+        // A claim has pieces before, between and behind the windows; the end of one may leave something at both sides. What
+        // others claim there it does not change.
+        let windows = self.0.overlapping(first, last).filter(|row| row.value.is_emulated()).count();
+        self.0.reserve(windows.saturating_add(2)).map_err(errno)
     }
 
     /// Has a server answer at `first..=last`, which no other server has claimed, but where a window is emulated.

@@ -6,6 +6,8 @@ mod build;
 mod guest_context;
 mod interrupts;
 mod list_registers;
+#[cfg(any(feature = "check-tables", not(target_os = "none")))]
+mod specification;
 
 use core::sync::atomic::{AtomicBool, AtomicU64};
 
@@ -24,6 +26,8 @@ use xenolith_isa::vgic::Vgic;
 pub use build::{ArchConfig, ArchRequest, flush_tables};
 pub use guest_context::{WrittenContext, entry_registers, log_registers, read_context, unmask_interrupts};
 pub use machine_model::layout::{PL011 as UART, PL011_SPI as UART_INTERRUPT};
+#[cfg(any(feature = "check-tables", not(target_os = "none")))]
+pub use specification::demand;
 pub use xenolith_arch::HardwareTlb;
 pub use xenolith_arch::context::Context;
 pub use xenolith_arch::gic::kick as kick_cpu;
@@ -83,6 +87,9 @@ pub struct DomainArch {
     pub stage2: Stage2,
     /// Its interrupt controller.
     pub vgic: Mutex<Vgic>,
+    /// Where the next look at its tables begins: a guest address.
+    #[cfg(any(feature = "check-tables", not(target_os = "none")))]
+    pub next_look: AtomicU64,
 }
 
 impl DomainArch {

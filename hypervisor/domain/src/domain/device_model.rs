@@ -58,15 +58,17 @@ impl Domain {
 }
 
 impl DomainRef<'_> {
-    /// Revokes the permission of `other`, however it was given, and destroys the ioreq servers that it has here. Its
-    /// mappings of this domain's memory are another matter ([`DomainRef::unmap_foreign_of`]).
-    pub fn forbid_device_model(self, other: DomId) {
+    /// Revokes the permission of `other`, however it was given, and destroys one of the ioreq servers that it has here.
+    /// Whether there was one: then this is to be done again. Its mappings of this domain's memory are another matter
+    /// ([`DomainRef::unmap_foreign_of`]).
+    #[must_use]
+    pub fn forbid_device_model(self, other: DomId) -> bool {
         {
             let mut slots = self.hv.slots.lock();
             slots.revoke(Parties { guest: self.id, backend: other });
             self.device_models.lock().retain(|permission| permission.to != other);
         }
-        self.end_servers_of(other);
+        self.end_server_of(other)
     }
 
     /// Takes away what this domain has mapped of `other`'s memory and ioreq pages, from frame `from` on, as much as fits
@@ -94,9 +96,9 @@ impl DomainRef<'_> {
         (next < end).then_some(next)
     }
 
-    /// The domain is dying and its vCPUs have left their CPUs: its devices are nobody's any more, and it waits for nobody.
+    /// The domain is dying and its vCPUs have left their CPUs: its devices are nobody's any more. Its servers have ended, so that
+    /// it waits for nobody.
     pub fn end_devices(self) {
-        self.end_servers();
         loop {
             let ended = self.hv.slots.lock().take_of_guest(self.id);
             // At most so many as the domain had.
@@ -105,19 +107,18 @@ impl DomainRef<'_> {
         }
     }
 
-    /// The same for what it served: of the next other domain, from this number on. Returns where to go on, or nothing when
-    /// nobody waits for it any more.
-    pub fn end_service(self, from: DomId) -> Option<DomId> {
+    /// The same for what it served: a server of the next other domain, from this number on. Returns where to go on, or nothing
+    /// when nobody waits for it any more; and whether a server has ended.
+    pub fn end_service(self, from: DomId) -> (Option<DomId>, bool) {
         if let Some(guest) = self.hv.domain_from(from) {
-            if guest.id != self.id {
-                guest.on(self.hv).forbid_device_model(self.id);
-            }
-            return Some(DomId(guest.id.0.saturating_add(1)));
+            let ended = guest.id != self.id && guest.on(self.hv).forbid_device_model(self.id);
+            let next = if ended { guest.id } else { DomId(guest.id.0.saturating_add(1)) };
+            return (Some(next), ended);
         }
         if self.hv.slots.lock().abandon(self.id) {
             self.hv.raise_virq_of(DomId::CONTROL, Virq::DeviceSlots);
         }
-        None
+        (None, false)
     }
 }
 
@@ -167,7 +168,9 @@ impl Hypervisor {
                 .map(|guest| (guest, parties.backend))
         };
         if let Some((guest, backend)) = ended {
-            guest.on(self).end_servers_of(backend);
+            if guest.on(self).end_server_of(backend) {
+                return Ok(Some(from));
+            }
             let backend = self.domain(backend);
             let rest = backend.and_then(|backend| backend.on(self).unmap_foreign_of(guest.id, from));
             if rest.is_some() {

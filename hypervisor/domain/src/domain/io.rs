@@ -9,12 +9,13 @@ use core::sync::atomic::Ordering;
 use xenolith_abi::Errno;
 
 use xenolith_arch as arch;
+use xenolith_core::bug;
 use xenolith_core::sync::RwLockReadGuard;
 use xenolith_core::types::{DomId, Ipa, Mfn, VcpuId};
 use xenolith_memory::frames::FrameRef;
 use xenolith_memory::stale::StalePages;
 use xenolith_policy::event::{ConsumerTag, Port};
-use xenolith_policy::ioreq::{Outcome, Posted, Removed, Request, ServerId};
+use xenolith_policy::ioreq::{Outcome, Ports, Posted, Removed, Request, ServerId, Servers};
 use xenolith_vdev::address_table::AddressTable;
 
 use super::{Domain, DomainRef};
@@ -185,14 +186,13 @@ impl DomainRef<'_> {
             return Err(Errno::EPERM);
         }
         let owner = owner.id;
-        let made = servers.create(owner, |vcpu, tag| self.events.lock().alloc_consumer(vcpu, owner, tag));
+        let mut ports = Ports::new();
+        let make_port = |vcpu, tag| self.events.lock().alloc_consumer(vcpu, owner, tag);
+        let made = servers.create(owner, &mut ports, make_port);
         self.io.any.store(servers.has_servers(), Ordering::Release);
         drop(servers);
         // Closing a port tells its other end, in another domain: without the lock.
-        made.map_err(|error| {
-            self.close_consumers(&error.ports);
-            error.errno
-        })
+        made.inspect_err(|_| self.close_consumers(&ports))
     }
 
     /// Ends a server; nobody waits for it any more. Errors: those of `Servers::destroy`.
@@ -230,35 +230,49 @@ impl DomainRef<'_> {
         }
     }
 
-    /// Ends the servers that a domain has here.
-    pub fn end_servers_of(self, owner: DomId) {
-        loop {
-            let server = self.io.servers.lock().owned_by(owner);
-            // Each round ends one, or finds that another CPU has just done so.
-            let Some(server) = server else { return };
-            let _ = self.destroy_server(server, None);
-        }
+    /// Ends one of the servers that a domain has here. Whether there was one: then this is to be done again, after a look for
+    /// interrupts, because the end of each takes long where there are many ranges and ports.
+    #[must_use]
+    pub fn end_server_of(self, owner: DomId) -> bool {
+        self.end_one(|servers| servers.owned_by(owner))
     }
 
-    /// Ends all servers of a domain that is dying.
-    pub fn end_servers(self) {
-        loop {
-            let server = self.io.servers.lock().any();
-            let Some(server) = server else { return };
-            let _ = self.destroy_server(server, None);
+    /// The same, whosever server it is.
+    #[must_use]
+    pub fn end_server(self) -> bool {
+        self.end_one(Servers::any)
+    }
+
+    fn end_one(self, next: impl Fn(&Servers<FrameRef>) -> Option<ServerId>) -> bool {
+        let server = next(&self.io.servers.lock());
+        // It ends here, or another CPU has just done so.
+        server.map(|server| self.destroy_server(server, None)).is_some()
+    }
+
+    /// A zeroed frame with slots, of those that the domain was promised for its servers. It is held by what is returned alone.
+    fn new_server_frame(self) -> Option<FrameRef> {
+        // A device model that keeps pages of servers that have ended has no others instead.
+        if !self.io.count_frame() {
+            return None;
         }
+        let Some(mfn) = self.hv.frames.lend_promised(self.id) else {
+            bug!("{}: a frame for its ioreq server was promised and is not there", self.id);
+            self.io.frame_gone();
+            return None;
+        };
+        self.share_frame(mfn)
     }
 
     /// Lets accesses go to a server, or not. Errors: those of `Servers::set_enabled`.
     pub fn enable_server(self, server: ServerId, by: DomId, enabled: bool) -> Result<(), Errno> {
-        self.io.servers.lock().set_enabled(server, by, enabled, || self.new_shared_frame())
+        self.io.servers.lock().set_enabled(server, by, enabled, || self.new_server_frame())
     }
 
     /// Takes a reference to a frame of a server, for its owner `by` to map. Errors: those of `Servers::frame`.
     pub fn lend_server_frame(self, server: ServerId, by: DomId, index: u64) -> Result<Mfn, Errno> {
         let mut servers = self.io.servers.lock();
         // The server keeps its frame as long as it is locked; from then on the reference does.
-        let frame = servers.frame(server, by, index, || self.new_shared_frame())?;
+        let frame = servers.frame(server, by, index, || self.new_server_frame())?;
         self.hv.frames.reference(frame.mfn(), self.id).map_err(frame_error)?;
         Ok(frame.mfn())
     }

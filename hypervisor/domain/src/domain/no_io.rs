@@ -26,8 +26,12 @@ impl DomainRef<'_> {
     pub fn device_model_changed(self, _: ConsumerTag, _: VcpuId, _: Port) {}
 
     /// There are no servers.
-    pub fn end_servers_of(self, _: DomId) {}
+    pub fn end_server_of(self, _: DomId) -> bool {
+        false
+    }
 
     /// There are no servers.
-    pub fn end_servers(self) {}
+    pub fn end_server(self) -> bool {
+        false
+    }
 }

@@ -20,6 +20,7 @@ use crate::parts::ending::Ending;
 use crate::parts::io::Io;
 use crate::parts::memory::Memory;
 use crate::parts::parameters::Parameters;
+use crate::parts::permits::Permits;
 use crate::parts::teardown::{Life, Teardown};
 use crate::vcpu::Vcpu;
 use xenolith_arch as arch;
@@ -118,7 +119,8 @@ pub struct DomainBuilder<'h> {
     published: bool,
 }
 
-/// The pages that a domain can come to take from the hypervisor by itself, promised to it: the most that its limits allow.
+/// The pages that a domain, and its device models, can come to take from the hypervisor, promised to it: the most that its
+/// limits allow.
 /// So its creation fails where they are not there, and nobody's call later.
 struct Promise<'h> {
     hv: &'h Hypervisor,
@@ -128,11 +130,15 @@ struct Promise<'h> {
 impl<'h> Promise<'h> {
     /// Makes it. `ENOMEM`: there are not so many pages, which the log says.
     fn new(hv: &'h Hypervisor, config: &DomainConfig<'_>) -> Result<Self, Errno> {
-        let &DomainConfig { id, max_port, grant_frames, maptrack_frames, .. } = config;
+        let &DomainConfig { id, vcpus, max_port, grant_frames, maptrack_frames, .. } = config;
         let records = [
             EventChannels::<FrameRef>::pages(max_port),
             GrantTable::<FrameRef>::pages(grant_frames),
             Maptrack::pages(maptrack_frames),
+            // What others make for it.
+            Addresses::pages(config.arch.windows().count()),
+            Io::pages(vcpus),
+            Permits::PAGES,
         ];
         let pages = records.iter().sum::<u64>().saturating_add(grant_frames.into());
         match hv.frames.promise(pages) {
@@ -140,8 +146,8 @@ impl<'h> Promise<'h> {
             Err(Short { left }) => {
                 let kib = |pages: u64| pages.saturating_mul(1 << (PAGE_SHIFT - 10));
                 log::warn!(
-                    "{id}: not made: event channels up to {max_port}, {grant_frames} grant frames and {maptrack_frames} \
-                     maptrack frames take up to {} KiB, and {} KiB are left",
+                    "{id}: not made: event channels up to {max_port}, {grant_frames} grant frames, {maptrack_frames} \
+                     maptrack frames and what device models add take up to {} KiB, and {} KiB are left",
                     kib(pages),
                     kib(left)
                 );
@@ -243,6 +249,7 @@ struct Parts {
     grants: GrantTable<FrameRef>,
     maptrack: Maptrack,
     io: Io,
+    permits: Permits,
     teardown: Teardown,
 }
 
@@ -323,6 +330,7 @@ impl Hypervisor {
             DomainArch::new(&config.arch, config.vcpus, p2m, self.lines()).map_err(BuildError::Arch)?;
         let addresses = Addresses::new(config.arch.windows())?;
         let io = Io::new(config.vcpus)?;
+        let permits = Permits::try_new()?;
         let grants = GrantTable::new(config.grant_frames)?;
         let maptrack = Maptrack::new(config.maptrack_frames)?;
         let teardown = Teardown::new()?;
@@ -343,6 +351,7 @@ impl Hypervisor {
                 grants,
                 maptrack,
                 io,
+                permits,
                 teardown,
             }),
             Err(errno) => {
@@ -369,8 +378,19 @@ impl Hypervisor {
         p2m: P2m<TableList, HardwareTlb>,
         promised: u64,
     ) -> Arc<Domain> {
-        let Parts { room, shared_info, events, vcpus, arch, addresses, grants, maptrack, io, teardown } =
-            parts;
+        let Parts {
+            room,
+            shared_info,
+            events,
+            vcpus,
+            arch,
+            addresses,
+            grants,
+            maptrack,
+            io,
+            permits,
+            teardown,
+        } = parts;
         let pages = pages_of(config);
         room.fill(Domain {
             id: config.id,
@@ -408,7 +428,7 @@ impl Hypervisor {
             ending: Mutex::new(Ending::default()),
             is_wakeable: false.into(),
             stopping: false.into(),
-            permits: Mutex::default(),
+            permits: Mutex::new(permits),
             life: Life::Alive.into(),
             teardown: Mutex::new(teardown),
             lingering: 0.into(),

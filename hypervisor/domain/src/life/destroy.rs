@@ -108,6 +108,11 @@ impl Hypervisor {
         self.reap();
         // Another CPU may be at it; waiting for it here would hold up this one's guests.
         let Some(mut teardown) = domain.teardown.try_lock() else { return Ok(Progress::Again) };
+        #[cfg(feature = "check-tables")]
+        if teardown.phase == Phase::Start {
+            let looked = domain.on(self).check_all_tables();
+            crate::arch::demand(looked, format_args!("the last call before the end of {}", domain.id));
+        }
         let mut budget = Budget(budget.max(LEAST_BUDGET));
         // Every step that is done is entered in `teardown`, so a call that stops anywhere goes on there.
         while teardown.phase != Phase::Over {
@@ -144,7 +149,14 @@ impl Teardown {
             }
             Phase::Quiesce => quiesce(domain).then_some(Phase::Service(DomId(0))),
             Phase::Service(from) => {
-                budget.spend(SERVICE).map(|()| domain.end_service(from).map_or(Phase::Events, Phase::Service))
+                budget.spend(SERVICE).map(|()| {
+                    let (next, ended) = domain.end_service(from);
+                    if ended {
+                        // That was enough for this call.
+                        *budget = Budget(0);
+                    }
+                    next.map_or(Phase::Events, Phase::Service)
+                })
             }
             Phase::Events => close_events(domain, budget).map(|()| Phase::Grants(0)),
             Phase::Grants(from) => budget.spend(HANDLES).map(|()| {
@@ -213,10 +225,14 @@ fn begin(domain: DomainRef<'_>) {
     }
 }
 
-/// Whether all vCPUs have left their CPUs. Then they are off and found no more, and its devices and interrupts are nobody's:
+/// Whether all vCPUs have left their CPUs, and no ioreq server is left. Then they are off and found no more, and its devices and interrupts are nobody's:
 /// no call of its own is left that could make or report one.
 fn quiesce(domain: DomainRef<'_>) -> bool {
     if domain.vcpus.iter().any(|vcpu| domain.hv.scheduler.running_on(vcpu.unit).is_some()) {
+        return false;
+    }
+    // One at a time, each with many ports and ranges.
+    if domain.end_server() {
         return false;
     }
     // Paused, they are not picked again; a timer that is due for one finds nobody.
@@ -291,7 +307,9 @@ fn free_records(domain: DomainRef<'_>, budget: &mut Budget) -> Option<()> {
     while domain.maptrack.lock().shrink() || domain.events.lock().shrink() || domain.grants.lock().shrink() {
         budget.spend(PAGE)?;
     }
-    let held = domain.grants.lock().held_pages();
+    // What is small goes with the domain.
+    let small = domain.addresses.read().held_pages().saturating_add(domain.permits.lock().held_pages());
+    let held = domain.grants.lock().held_pages().saturating_add(domain.io.held_pages()).saturating_add(small);
     let promised = domain.promised.swap(held, Ordering::Relaxed);
     domain.hv.frames.end_promise(promised.saturating_sub(held));
     Some(())

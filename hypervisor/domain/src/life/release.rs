@@ -9,7 +9,7 @@ use core::sync::atomic::Ordering;
 use crate::hypervisor::Hypervisor;
 use xenolith_core::bug;
 use xenolith_core::types::{DomId, Mfn};
-use xenolith_memory::frames::{Content, FrameError, FrameRange, FrameRef, Kind, Release};
+use xenolith_memory::frames::{FrameError, FrameRange, FrameRef, Kind, Release};
 use xenolith_memory::table::{RootPages, TablePage};
 
 use crate::domain::DomainRef;
@@ -18,8 +18,8 @@ impl Hypervisor {
     /// Drops a reference to a frame, whoever owns it. It may be the last one of a domain that is dead: then that domain
     /// is gone, and the control domain hears of it; so the caller may hold no lock from event channels inwards.
     pub fn release_frame(&self, mfn: Mfn) {
-        if let Ok(Release::Freed { owner }) = self.frames.release(mfn) {
-            self.frame_gone(owner);
+        if let Ok(Release::Freed { owner, kind }) = self.frames.release(mfn) {
+            self.frame_gone(owner, kind);
         }
     }
 
@@ -43,8 +43,11 @@ impl Hypervisor {
     }
 
     /// The last reference to a frame has gone that its owner had given up before.
-    fn frame_gone(&self, owner: DomId) {
+    fn frame_gone(&self, owner: DomId, kind: Kind) {
         let Some(domain) = self.domain(owner) else { return };
+        if kind == Kind::Promised {
+            domain.io.frame_gone();
+        }
         // The owner adds it after it has given the frame up, which may be later than this: the sum is right when both
         // are done.
         domain.lingering.fetch_sub(1, Ordering::SeqCst);
@@ -66,12 +69,6 @@ impl DomainRef<'_> {
         // Also after an error: what was given up before it is counted.
         self.lingering.fetch_add(lingering, Ordering::SeqCst);
         result.map(|()| freed).map_err(|(error, _)| error)
-    }
-
-    /// A zeroed frame that the hypervisor shares with others on behalf of the domain, which pays for it. It is held by what
-    /// is returned alone.
-    pub fn new_shared_frame(self) -> Option<FrameRef> {
-        self.share_frame(self.hv.frames.alloc(0, self.id, Kind::Shared, Content::Zeroed)?)
     }
 
     /// The reference by which alone a frame is held that was just allocated for the domain and is to be shared.

@@ -14,14 +14,19 @@ use xenolith_vdev::address_table::{AddressTable, Handler};
 pub struct Addresses(RwLock<AddressTable>);
 
 impl Addresses {
-    /// The table of a domain with these windows that the hypervisor emulates: first address, bytes, who answers.
-    /// `ENOMEM`: no memory. `EEXIST`: two of them overlap.
-    pub fn new(windows: impl IntoIterator<Item = (Ipa, u64, Handler)>) -> Result<Self, Errno> {
-        let mut table = AddressTable::default();
+    /// The table of a domain with these windows that the hypervisor emulates: first address, bytes, who answers. It has room
+    /// for the emulated UART, too. `ENOMEM`: no memory. `EEXIST`: two of them overlap.
+    pub fn new(windows: impl Iterator<Item = (Ipa, u64, Handler)> + Clone) -> Result<Self, Errno> {
+        let mut table = AddressTable::try_new(with_uart(windows.clone().count()))?;
         for (first, size, handler) in windows {
             table.emulate(first, size, handler)?;
         }
         Ok(Addresses(RwLock::new(table)))
+    }
+
+    /// The most pages that a table with so many windows takes of the domain's promise.
+    pub fn pages(windows: usize) -> u64 {
+        AddressTable::pages(with_uart(windows))
     }
 
     /// The table, to look up who answers.
@@ -34,4 +39,9 @@ impl Addresses {
     pub fn change(&self) -> RwLockWriteGuard<'_, AddressTable> {
         self.0.write()
     }
+}
+
+/// How many windows there are with that of the emulated UART.
+fn with_uart(windows: usize) -> usize {
+    windows.saturating_add(1)
 }

@@ -1,6 +1,6 @@
 //! The ioreq servers of a domain.
 
-use core::sync::atomic::AtomicBool;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use xenolith_abi::Errno;
 
@@ -17,12 +17,42 @@ pub struct Io {
     pub servers: Mutex<Servers<FrameRef>>,
     /// Whether there is any: asked without the lock whenever pages leave the domain's memory.
     pub any: AtomicBool,
+    /// Frames with slots that somebody has, of those that the domain was promised: a server, or a device model that maps the
+    /// page of one that has ended.
+    frames: AtomicU32,
+    most_frames: u32,
 }
 
 impl Io {
-    /// No server. `EINVAL`: a number of vCPUs that no domain has.
+    /// No server. `EINVAL`: a number of vCPUs that no domain has. `ENOMEM`: no memory.
     pub fn new(vcpus: u16) -> Result<Self, Errno> {
-        Ok(Io { servers: Mutex::new(Servers::new(vcpus)?), any: AtomicBool::new(false) })
+        Ok(Io {
+            servers: Mutex::new(Servers::new(vcpus)?),
+            any: AtomicBool::new(false),
+            frames: AtomicU32::new(0),
+            most_frames: Servers::<FrameRef>::frames(vcpus),
+        })
+    }
+
+    /// The most pages that the servers of a domain take of its promise.
+    pub fn pages(vcpus: u16) -> u64 {
+        Servers::<FrameRef>::pages(vcpus)
+    }
+
+    /// The pages that they have of it.
+    pub fn held_pages(&self) -> u64 {
+        self.servers.lock().held_pages().saturating_add(self.frames.load(Ordering::SeqCst).into())
+    }
+
+    /// Counts one more frame with slots. False when the domain has all that it was promised.
+    pub fn count_frame(&self) -> bool {
+        let more = |frames: u32| (frames < self.most_frames).then_some(frames.saturating_add(1));
+        self.frames.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok()
+    }
+
+    /// Nobody has one of them any more.
+    pub fn frame_gone(&self) {
+        self.frames.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// How many frames the servers hold.

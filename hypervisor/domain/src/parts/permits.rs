@@ -5,8 +5,8 @@
 
 use arrayvec::ArrayVec;
 use xenolith_abi::Errno;
-use xenolith_core::intervals::{IntervalError, Intervals};
 use xenolith_core::types::Intid;
+use xenolith_memory::intervals::{IntervalError, Intervals};
 
 /// Ranges of frames that a domain may have permissions for.
 const RANGES: usize = 64;
@@ -17,7 +17,7 @@ const INTERRUPTS: usize = 64;
 pub type Range = (u64, u64);
 
 /// What a domain may be given of the machine's devices.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Permits {
     /// Machine frames of registers.
     frames: Intervals,
@@ -25,6 +25,20 @@ pub struct Permits {
 }
 
 impl Permits {
+    /// The pages that they take of the domain's promise.
+    pub const PAGES: u64 = Intervals::<()>::pages(RANGES);
+
+    /// No permission. `ENOMEM`: no memory.
+    pub fn try_new() -> Result<Self, Errno> {
+        let frames = Intervals::try_new(RANGES).map_err(|_| Errno::ENOMEM)?;
+        Ok(Permits { frames, interrupts: ArrayVec::new() })
+    }
+
+    /// The pages that they have of the domain's promise.
+    pub fn held_pages(&self) -> u64 {
+        self.frames.held_pages()
+    }
+
     /// Whether all frames of the range are permitted.
     pub fn covers(&self, (first, end): Range) -> bool {
         end.checked_sub(1).is_none_or(|last| self.frames.covers(first, last))
@@ -63,7 +77,7 @@ mod tests {
     proptest! {
         #[test]
         fn ranges_are_as_a_set(steps in prop::collection::vec((0_u64..40, 1_u64..12, any::<bool>()), 0..30)) {
-            let mut permits = Permits::default();
+            let mut permits = Permits::try_new().unwrap();
             let mut model = [false; 64];
             for (first, pages, allow) in steps {
                 prop_assert_eq!(permits.set_frames((first, first + pages), allow), Ok(()));
@@ -78,7 +92,7 @@ mod tests {
 
     #[test]
     fn room_is_limited_and_a_refusal_changes_nothing() {
-        let mut permits = Permits::default();
+        let mut permits = Permits::try_new().unwrap();
         for number in 0..RANGES as u64 {
             assert_eq!(permits.set_frames((number * 4, number * 4 + 3), true), Ok(()));
         }

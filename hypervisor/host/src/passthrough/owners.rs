@@ -1,7 +1,7 @@
 //! Whose each page of registers and each interrupt is.
 //!
 //! Windows of two nodes may overlap, and a refusal names both: so these are lists of windows and no
-//! `xenolith_core::intervals`, whose ranges are disjoint.
+//! `xenolith_memory::intervals`, whose ranges are disjoint.
 
 use alloc::collections::BTreeMap;
 use alloc::format;

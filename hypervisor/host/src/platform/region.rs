@@ -1,7 +1,7 @@
 //! Ranges of physical addresses, and the few set operations that a memory map needs.
 //!
 //! A [`Region`] is never empty and never wraps, so code that holds one adds and compares without checks. Lists of them are
-//! made once, at boot, and may overlap until they are merged: that is why they are no `xenolith_core::intervals`.
+//! made once, at boot, and may overlap until they are merged: that is why they are no `xenolith_memory::intervals`.
 
 use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;

@@ -70,7 +70,7 @@ impl Frame {
 
 /// The frames that are emulated of a GIC: which, the first byte, and the size in bytes. The distributor has the size that
 /// its version gives it, however much room the machine leaves for its own.
-pub fn frames(gic: &Gic) -> impl Iterator<Item = (Frame, Ipa, u64)> {
+pub fn frames(gic: &Gic) -> impl Iterator<Item = (Frame, Ipa, u64)> + Clone {
     let size = match gic {
         Gic::V2 { .. } => GICV2_DISTRIBUTOR.size,
         Gic::V3 { .. } => GICV3_DISTRIBUTOR.size,

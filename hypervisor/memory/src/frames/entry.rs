@@ -39,7 +39,8 @@ pub struct Used {
 const FREE: u8 = 0;
 const RESERVED: u8 = 1;
 const SCRUBBING: u8 = 2;
-const KINDS: [(u8, Kind); 4] = [(8, Kind::Hypervisor), (9, Kind::Ram), (10, Kind::Table), (11, Kind::Shared)];
+const KINDS: [(u8, Kind); 5] =
+    [(8, Kind::Hypervisor), (9, Kind::Ram), (10, Kind::Table), (11, Kind::Shared), (12, Kind::Promised)];
 
 const KIND_SHIFT: u32 = 32;
 const FLAG_SHIFT: u32 = 40;
@@ -146,25 +147,25 @@ impl Entry<'_> {
         .map(drop)
     }
 
-    /// Drops one reference other than the owner's. When it was the last, the owner is returned, and the caller now has
+    /// Drops one reference other than the owner's. When it was the last, owner and kind are returned, and the caller now has
     /// to wipe and free the frame.
-    pub fn release(self) -> Result<Option<DomId>, FrameError> {
+    pub fn release(self) -> Result<Option<(DomId, Kind)>, FrameError> {
         // The owner of a frame that others refer to never changes, so what the last round of `change` saw is right.
-        let mut owner = DomId::INVALID;
+        let mut last = (DomId::INVALID, Kind::Ram);
         self.change(|state| {
             let FrameState::Used(used) = state else { return Err(FrameError::NotInUse) };
             // The owner's own reference goes by `give_up`, which looks at the owner.
             if used.references <= u32::from(used.allocated) {
                 return Err(FrameError::NoReference);
             }
-            owner = used.owner;
+            last = (used.owner, used.kind);
             Ok(Self::less_one(used))
         })
-        .map(|state| (state == FrameState::Scrubbing).then_some(owner))
+        .map(|state| (state == FrameState::Scrubbing).then_some(last))
     }
 
     /// Ends the owner's allocation of a frame of the right kind. True as for [`Self::release`].
-    pub fn give_up(self, owner: DomId, right_kind: impl Fn(Kind) -> bool) -> Result<bool, FrameError> {
+    pub fn give_up(self, owner: DomId, mut right_kind: impl FnMut(Kind) -> bool) -> Result<bool, FrameError> {
         self.change(|state| {
             let FrameState::Used(used) = state else { return Err(FrameError::NotInUse) };
             if used.owner != owner {
@@ -233,7 +234,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn states_survive_encoding(owner: u16, kind in 0_usize..4, allocated: bool, references in 1_u32..) {
+        fn states_survive_encoding(owner: u16, kind in 0..KINDS.len(), allocated: bool, references in 1_u32..) {
             let state = FrameState::Used(Used { owner: DomId(owner), kind: KINDS[kind].1, allocated, references });
             prop_assert_eq!(FrameState::decode(state.encode()), state);
         }
@@ -286,7 +287,7 @@ mod tests {
         assert_eq!(entry.reference(DomId(3)), Ok(()));
         assert_eq!(entry.give_up(DomId(3), |_| true), Ok(false));
         assert_eq!(entry.give_up(DomId(3), |_| true), Err(FrameError::NotAllocated));
-        assert_eq!(entry.release(), Ok(Some(DomId(3))));
+        assert_eq!(entry.release(), Ok(Some((DomId(3), Kind::Ram))));
         assert_eq!(entry.state(), FrameState::Scrubbing);
         assert_eq!(entry.release(), Err(FrameError::NotInUse));
         assert_eq!(entry.reference(DomId(3)), Err(FrameError::NotInUse));

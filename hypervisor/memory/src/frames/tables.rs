@@ -1,8 +1,9 @@
 //! Frames for stage-2 tables, as tokens that nobody else holds.
 
-use super::{Content, FrameError, FrameRange, Frames, Kind};
+use super::{Content, FrameError, FrameRange, FrameState, Frames, Kind, Used};
+use crate::page::Page;
 use crate::table::{RootPages, TablePage};
-use xenolith_core::types::DomId;
+use xenolith_core::types::{DomId, Mfn};
 
 impl Frames {
     /// Takes one frame for a table of `owner`.
@@ -11,6 +12,15 @@ impl Frames {
         // SAFETY: the frame was just allocated, no other token for it exists, and frames of this kind are given to
         // nobody else until `free_table` takes the token back.
         Some(unsafe { TablePage::new(mfn) })
+    }
+
+    /// Access to a frame that serves as a table, to look at it as the MMU does. It serves for as long as the domain's memory
+    /// is locked. `None`: the frame is none.
+    pub fn table(&self, mfn: Mfn) -> Option<Page> {
+        match self.state(mfn) {
+            Ok(FrameState::Used(Used { kind: Kind::Table, .. })) => self.page(mfn).ok(),
+            _ => None,
+        }
     }
 
     /// Takes 2^order frames in a row for the root of `owner`'s tables.

@@ -109,6 +109,33 @@ fn what_was_promised_is_there_whatever_others_take() {
 }
 
 #[test]
+fn what_is_lent_of_a_promise_goes_back_to_it_whoever_has_it_last() {
+    let (frames, _) = numbers(&[range(0x1000, 10)], &[]);
+    assert_eq!(frames.alloc(0, A, Kind::Promised, Content::Zeroed), None, "not by this way");
+    assert_eq!(frames.lend_promised(A), None, "nothing was promised");
+    frames.promise(2).unwrap();
+    while ram(&frames, 0, B).is_some() {}
+    for owner_is_last in [false, true] {
+        let lent = [(); 2].map(|()| frames.lend_promised(A).expect("it was promised"));
+        assert_eq!((frames.lend_promised(A), frames.free_frames()), (None, 0));
+        for mfn in lent {
+            assert_eq!(frames.reference(mfn, A), Ok(()));
+            let given_up = |freed| assert_eq!(frames.free(mfn, 0, A), Ok(freed));
+            if owner_is_last {
+                assert_eq!(frames.release(mfn), Ok(Release::StillUsed));
+                given_up(1);
+            } else {
+                given_up(0);
+                assert_eq!(frames.release(mfn), Ok(Release::Freed { owner: A, kind: Kind::Promised }));
+            }
+        }
+        assert_eq!((frames.free_frames(), frames.available_frames(), ram(&frames, 0, B)), (2, 0, None));
+    }
+    frames.end_promise(2);
+    assert!(ram(&frames, 1, B).is_some() && frames.audit(A).is_ok());
+}
+
+#[test]
 fn setup_refuses_what_it_cannot_describe() {
     let try_new = |banks: &[FrameRange], storage| {
         // SAFETY: no frame is touched.

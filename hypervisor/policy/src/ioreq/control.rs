@@ -1,46 +1,33 @@
 //! What device models, and the ends of domains, do to servers.
 
-use alloc::vec::Vec;
-
 use arrayvec::ArrayVec;
 use xenolith_abi::Errno;
-use xenolith_abi::ioreq::SLOTS_PER_PAGE;
 
-use super::Servers;
-use super::request::{SERVERS, ServerId};
+use super::request::ServerId;
 use super::server::{SYNC_PAGES, Server};
 use super::tag::Tag;
-use super::wait::{Wait, end_all};
+use super::wait::end_all;
+use super::{Servers, places_of};
 use crate::event::{ConsumerTag, Port, SharedFrame};
 use xenolith_core::guest_index::GuestIndex;
-use xenolith_core::intervals::{IntervalError, Intervals};
 use xenolith_core::types::{DomId, VcpuId};
 use xenolith_core::vcpu_set::VcpuSet;
+use xenolith_memory::intervals::{IntervalError, Intervals};
 
-/// Ranges that one server may have.
-pub const RANGES_PER_SERVER: u16 = 1024;
+/// Ranges that one server may have: as many as under Xen.
+pub const RANGES_PER_SERVER: u16 = 256;
+/// Ranges that all servers of a domain may have: as many as eight of that have, which is the most under Xen.
+pub const RANGES: usize = 8 * RANGES_PER_SERVER as usize;
 
-/// A server that could not be made.
-#[derive(Debug)]
-pub struct CreateError {
-    /// Why.
-    pub errno: Errno,
-    /// Ports that were made before that, for the caller to close.
-    pub ports: Vec<Port>,
-}
-
-impl From<Errno> for CreateError {
-    fn from(errno: Errno) -> Self {
-        CreateError { errno, ports: Vec::new() }
-    }
-}
+/// The ports of a server, one for each vCPU.
+pub type Ports = ArrayVec<Port, { VcpuSet::CAPACITY as usize }>;
 
 /// The ports and frames of a server that has ended, and the vCPUs that no longer wait for it.
 #[must_use]
 #[derive(Debug)]
 pub struct Removed<F> {
     /// Its ports, for the caller to close.
-    pub ports: Vec<Port>,
+    pub ports: Ports,
     /// Its frames, for the caller to let go of.
     pub frames: ArrayVec<F, SYNC_PAGES>,
     /// vCPUs that waited for this server, and for no other, and wait no longer: let each run.
@@ -49,54 +36,39 @@ pub struct Removed<F> {
 
 impl<F: SharedFrame> Servers<F> {
     /// Makes a server for a domain, not enabled, without ranges or pages. `make_port` makes a port of the guest which
-    /// waits for `owner` to connect, and whose events come here: one for each vCPU.
+    /// waits for `owner` to connect, and whose events come here: one for each vCPU. After an error the caller closes the
+    /// `ports` that were made before it.
     ///
-    /// `ENOSPC`: there are [`SERVERS`] already. `ENOMEM`: no memory. Others: from `make_port`.
+    /// `ENOSPC`: there are [`SERVERS`](super::SERVERS) already. Others: from `make_port`.
     pub fn create(
         &mut self,
         owner: DomId,
+        ports: &mut Ports,
         mut make_port: impl FnMut(VcpuId, ConsumerTag) -> Result<Port, Errno>,
-    ) -> Result<ServerId, CreateError> {
-        self.make_room()?;
-        let id = (0..).map(ServerId).zip(&self.places).find(|(_, place)| place.is_none());
-        let (id, _) = id.ok_or(Errno::ENOSPC)?;
+    ) -> Result<ServerId, Errno> {
+        let mut places = (0..).map(ServerId).zip(&mut self.places);
+        let (id, place) = places.find(|(_, place)| place.is_none()).ok_or(Errno::ENOSPC)?;
         let generation = self.generation;
         // Spent at once: where ports are made for a part of the vCPUs only, they have had their mark.
         self.generation = generation.wrapping_add(1);
-        let mut ports = Vec::new();
-        ports.try_reserve_exact(usize::from(self.vcpus)).map_err(|_| Errno::ENOMEM)?;
         for vcpu in (0..self.vcpus).map(VcpuId) {
-            match make_port(vcpu, Tag::new(id, generation).pack()) {
-                Ok(port) => ports.push(port),
-                Err(errno) => return Err(CreateError { errno, ports }),
-            }
+            let port = make_port(vcpu, Tag::new(id, generation).pack())?;
+            // There is room for those of all vCPUs.
+            let _ = ports.try_push(port);
         }
-        if let Some(place) = GuestIndex::from(id.0).of_mut(&mut self.places) {
-            *place = Some(Server {
-                owner,
-                generation,
-                enabled: false,
-                ports,
-                bound: VcpuSet::default(),
-                lost: VcpuSet::default(),
-                ranges: 0,
-                pages: [const { None }; SYNC_PAGES],
-            });
-            self.count += 1;
-        }
+        let own = self.ports.get_mut(places_of(id, self.vcpus)).unwrap_or_default();
+        own.iter_mut().zip(&*ports).for_each(|(place, &port)| *place = port);
+        *place = Some(Server {
+            owner,
+            generation,
+            enabled: false,
+            bound: VcpuSet::default(),
+            lost: VcpuSet::default(),
+            ranges: 0,
+            pages: [const { None }; SYNC_PAGES],
+        });
+        self.count = self.count.saturating_add(1);
         Ok(id)
-    }
-
-    /// The lists that every server needs. `ENOMEM`: no memory.
-    fn make_room(&mut self) -> Result<(), Errno> {
-        if self.places.is_empty() {
-            let vcpus = usize::from(self.vcpus);
-            self.waits.try_reserve_exact(vcpus).map_err(|_| Errno::ENOMEM)?;
-            self.places.try_reserve_exact(SERVERS).map_err(|_| Errno::ENOMEM)?;
-            self.waits.resize(vcpus, Wait::Idle);
-            self.places.resize_with(SERVERS, || None);
-        }
-        Ok(())
     }
 
     /// Ends a server: for its owner, or for the hypervisor (`None`) when the owner or the guest ends. Requests in
@@ -117,7 +89,9 @@ impl<F: SharedFrame> Servers<F> {
         let released = end_all(&mut self.waits, id);
         #[expect(clippy::disallowed_methods, reason = "the collection has room of its own")]
         let frames = server.pages.into_iter().flatten().collect();
-        Ok(Removed { ports: server.ports, frames, released })
+        let own = self.ports.get(places_of(id, self.vcpus)).unwrap_or_default();
+        let ports = Ports::try_from(own).unwrap_or_default();
+        Ok(Removed { ports, frames, released })
     }
 
     /// Ends the server with this mark, if its owner was bound to some of its vCPUs' ports and is bound to none: the
@@ -144,11 +118,10 @@ impl<F: SharedFrame> Servers<F> {
         enabled: bool,
         alloc: impl FnMut() -> Option<F>,
     ) -> Result<(), Errno> {
-        let vcpus = self.vcpus;
-        let server = self.owned(id, by)?;
+        let (server, ports) = self.owned_with_ports(id, by)?;
         if enabled {
-            server.make_pages(vcpus, alloc)?;
-            server.announce_ports(vcpus);
+            server.make_pages(ports, alloc)?;
+            server.announce_ports(ports);
         }
         server.enabled = enabled;
         Ok(())
@@ -157,7 +130,7 @@ impl<F: SharedFrame> Servers<F> {
     /// Gives the server the addresses `first..=last`.
     ///
     /// `ENOENT`, `EPERM` as for [`destroy`](Self::destroy). `EINVAL`: they end before they begin. `EEXIST`: some server
-    /// of the domain has one of them. `ENOMEM`: the server has [`RANGES_PER_SERVER`] ranges, or there is no memory.
+    /// of the domain has one of them. `ENOMEM`: the server has [`RANGES_PER_SERVER`] ranges, or all of them have [`RANGES`].
     pub fn map_range(&mut self, id: ServerId, by: DomId, first: u64, last: u64) -> Result<(), Errno> {
         self.change_ranges(id, by, |ranges, room| ranges.insert(first, last, id, room))
     }
@@ -165,8 +138,7 @@ impl<F: SharedFrame> Servers<F> {
     /// Takes the addresses `first..=last` from the server. Requests in flight go on.
     ///
     /// `ENOENT`, `EPERM` as for [`destroy`](Self::destroy); `ENOENT` also if not all of them are the server's.
-    /// `EINVAL`: they end before they begin. `ENOMEM`: a range would become two, and that is one too many, or there is
-    /// no memory.
+    /// `EINVAL`: they end before they begin. `ENOMEM`: a range would become two, and that is one too many.
     pub fn unmap_range(&mut self, id: ServerId, by: DomId, first: u64, last: u64) -> Result<(), Errno> {
         self.change_ranges(id, by, |ranges, room| ranges.remove(first, last, id, room))
     }
@@ -180,13 +152,13 @@ impl<F: SharedFrame> Servers<F> {
     ) -> Result<(), Errno> {
         let held = usize::from(self.owned(id, by)?.ranges);
         let others = self.ranges.len().saturating_sub(held);
-        change(&mut self.ranges, usize::from(RANGES_PER_SERVER).saturating_sub(held)).map_err(|error| {
-            match error {
-                IntervalError::Empty => Errno::EINVAL,
-                IntervalError::Overlap => Errno::EEXIST,
-                IntervalError::Absent => Errno::ENOENT,
-                IntervalError::Full | IntervalError::Memory => Errno::ENOMEM,
-            }
+        let room = usize::from(RANGES_PER_SERVER).saturating_sub(held);
+        let room = room.min(RANGES.saturating_sub(self.ranges.len()));
+        change(&mut self.ranges, room).map_err(|error| match error {
+            IntervalError::Empty => Errno::EINVAL,
+            IntervalError::Overlap => Errno::EEXIST,
+            IntervalError::Absent => Errno::ENOENT,
+            IntervalError::Full | IntervalError::Memory => Errno::ENOMEM,
         })?;
         // At most `RANGES_PER_SERVER`.
         let held = self.ranges.len().saturating_sub(others);
@@ -205,14 +177,13 @@ impl<F: SharedFrame> Servers<F> {
         index: u64,
         alloc: impl FnMut() -> Option<F>,
     ) -> Result<&F, Errno> {
-        let vcpus = self.vcpus;
-        let server = self.owned(id, by)?;
+        let (server, ports) = self.owned_with_ports(id, by)?;
         let page = index.checked_sub(1).ok_or(Errno::ENOENT)?;
-        server.sync_page(usize::try_from(page).map_err(|_| Errno::EINVAL)?, vcpus, alloc)
+        server.sync_page(usize::try_from(page).map_err(|_| Errno::EINVAL)?, ports, alloc)
     }
 
     /// How many frames [`frame`](Self::frame) counts, the one of buffered requests included.
     pub fn resource_frames(&self) -> u32 {
-        1 + u32::from(self.vcpus).div_ceil(SLOTS_PER_PAGE)
+        1 + u32::from(self.vcpus).div_ceil(xenolith_abi::ioreq::SLOTS_PER_PAGE)
     }
 }

@@ -43,7 +43,7 @@ impl<F: SharedFrame> Servers<F> {
     /// the vCPU waits already, or the size is none of 1, 2, 4 and 8. An earlier result that was not fetched is lost.
     pub fn post(&mut self, vcpu: VcpuId, id: ServerId, request: &Request) -> Posted {
         let Some(mask) = mask(request.size) else { return Posted::Refused };
-        let Some((port, slot)) = self.server(id).and_then(|server| server.reachable(vcpu)) else {
+        let Some((port, slot)) = self.reachable(id, vcpu) else {
             return Posted::Refused;
         };
         let Some(wait) = self.wait_mut(vcpu).filter(|wait| wait.is_over()) else { return Posted::Refused };
@@ -70,8 +70,8 @@ impl<F: SharedFrame> Servers<F> {
             return ports;
         }
         let mut servers = 0;
-        for (id, server) in self.iter() {
-            let Some((port, slot)) = server.reachable(vcpu) else { continue };
+        for (id, _) in self.iter() {
+            let Some((port, slot)) = self.reachable(id, vcpu) else { continue };
             slot.post(&Content {
                 kind: RequestType::Invalidate,
                 address: stale.address(),

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use xenolith_core::intervals::Value;
+use xenolith_memory::intervals::Value;
 
 /// Servers that a domain may have at once.
 pub const SERVERS: usize = 16;

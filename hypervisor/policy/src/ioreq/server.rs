@@ -1,6 +1,4 @@
-//! One server: its owner, its ports and its pages.
-
-use alloc::vec::Vec;
+//! One server: its owner and its pages.
 
 use xenolith_abi::Errno;
 use xenolith_abi::ioreq::SLOTS_PER_PAGE;
@@ -22,8 +20,6 @@ pub(super) struct Server<F> {
     pub generation: u32,
     /// Whether accesses go to it.
     pub enabled: bool,
-    /// A port for each vCPU.
-    pub ports: Vec<Port>,
     /// vCPUs to whose port the owner is bound.
     pub bound: VcpuSet,
     /// vCPUs to whose port the owner was bound and is no longer: nobody would answer them.
@@ -46,12 +42,12 @@ impl<F: SharedFrame> Server<F> {
         Some(SlotPlace::new(page.of(&self.pages)?.as_ref()?.page(), vcpu.0))
     }
 
-    /// The vCPU's port and slot, if the owner can be asked there.
-    pub(super) fn reachable(&self, vcpu: VcpuId) -> Option<(Port, SlotPlace)> {
+    /// The vCPU's slot, if the owner can be asked there.
+    pub(super) fn reachable(&self, vcpu: VcpuId) -> Option<SlotPlace> {
         if !self.enabled || self.lost.contains(vcpu) {
             return None;
         }
-        Some((*GuestIndex::from(vcpu).of(&self.ports)?, self.slot(vcpu)?))
+        self.slot(vcpu)
     }
 
     /// Whether the owner was bound to some ports and is bound to none: the program that served has ended.
@@ -64,17 +60,17 @@ impl<F: SharedFrame> Server<F> {
     pub(super) fn sync_page(
         &mut self,
         index: usize,
-        vcpus: u16,
+        ports: &[Port],
         alloc: impl FnMut() -> Option<F>,
     ) -> Result<&F, Errno> {
-        if index >= usize::from(vcpus).div_ceil(SLOTS_PER_PAGE as usize) {
+        if index >= ports.len().div_ceil(SLOTS_PER_PAGE as usize) {
             return Err(Errno::EINVAL);
         }
         let place = GuestIndex::from(index).of_mut(&mut self.pages).ok_or(Errno::EINVAL)?;
         if place.is_none() {
             *place = Some(zeroed(alloc)?);
             // The device model learns its ports from the slots, and may map the page before the server is enabled.
-            self.announce_ports(vcpus);
+            self.announce_ports(ports);
         }
         GuestIndex::from(index).of(&self.pages).and_then(Option::as_ref).ok_or(Errno::EINVAL)
     }
@@ -82,18 +78,18 @@ impl<F: SharedFrame> Server<F> {
     /// Makes the pages that are missing. `ENOMEM`: no memory; those that were made stay.
     pub(super) fn make_pages(
         &mut self,
-        vcpus: u16,
+        ports: &[Port],
         mut alloc: impl FnMut() -> Option<F>,
     ) -> Result<(), Errno> {
-        for index in 0..usize::from(vcpus).div_ceil(SLOTS_PER_PAGE as usize) {
-            self.sync_page(index, vcpus, &mut alloc)?;
+        for index in 0..ports.len().div_ceil(SLOTS_PER_PAGE as usize) {
+            self.sync_page(index, ports, &mut alloc)?;
         }
         Ok(())
     }
 
     /// Writes each vCPU's port into its slot, as far as there are pages.
-    pub(super) fn announce_ports(&self, vcpus: u16) {
-        for (vcpu, &port) in (0..vcpus).map(VcpuId).zip(&self.ports) {
+    pub(super) fn announce_ports(&self, ports: &[Port]) {
+        for (vcpu, &port) in (0..).map(VcpuId).zip(ports) {
             if let Some(slot) = self.slot(vcpu) {
                 slot.announce(port);
             }

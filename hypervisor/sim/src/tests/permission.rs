@@ -99,7 +99,7 @@ fn a_slot_whose_backend_cannot_be_allowed_is_not_made() {
     assert!(machine.hv.slots.lock().next(0, None).is_none());
     assert!(!guest.domain.has_device_model(&driver.domain));
     // Nor is one whose number could not be told.
-    guest.domain.on(&machine.hv).forbid_device_model(DomId(3));
+    while guest.domain.on(&machine.hv).forbid_device_model(DomId(3)) {}
     let at = control.page(&machine, 20);
     machine.poke(&control.domain, at, &slot(0));
     {
@@ -251,7 +251,7 @@ fn what_was_let_in_before_finds_the_door_closed() {
     assert_eq!(guest.domain.allow_device_model(&driver.domain), Ok(()));
     #[cfg(feature = "ioreq")]
     let server = guest.domain.on(hv).create_server(&driver.domain).expect("a server");
-    guest.domain.on(hv).forbid_device_model(driver.domain.id);
+    while guest.domain.on(hv).forbid_device_model(driver.domain.id) {}
     refused(Gfn(HOLE));
     #[cfg(feature = "ioreq")]
     {
@@ -289,7 +289,7 @@ fn nothing_is_left_of_what_was_begun_before_it_was_forbidden() {
             for _ in 0..round * 10 {
                 std::thread::yield_now();
             }
-            guest.domain.on(hv).forbid_device_model(driver.domain.id);
+            while guest.domain.on(hv).forbid_device_model(driver.domain.id) {}
             let mut from = 0;
             while let Some(next) = driver.domain.on(hv).unmap_foreign_of(guest.domain.id, from) {
                 from = next;

@@ -12,6 +12,9 @@ use super::destroy::destroy;
 use super::support::*;
 use xenolith_core::types::PAGE_SIZE;
 use xenolith_domain::life::create::NewDomain;
+use xenolith_domain::parts::addresses::Addresses;
+use xenolith_domain::parts::io::Io;
+use xenolith_domain::parts::permits::Permits;
 use xenolith_memory::frames::FrameRef;
 use xenolith_policy::event::EventChannels;
 use xenolith_policy::grant::{GrantTable, Maptrack};
@@ -22,9 +25,17 @@ const GREEDY: u16 = 11;
 const PORTS: u32 = 4095;
 const FRAMES: u32 = 4;
 
+/// Windows of the interrupt controller.
+const WINDOWS: usize = 1;
+
 /// Pages of records that these limits allow.
 fn records() -> u64 {
     EventChannels::<FrameRef>::pages(PORTS) + GrantTable::<FrameRef>::pages(FRAMES) + Maptrack::pages(FRAMES)
+}
+
+/// Pages for what others make for a domain.
+fn of_others() -> u64 {
+    Addresses::pages(WINDOWS) + Io::pages(1) + Permits::PAGES
 }
 
 /// Takes ports until there are none.
@@ -85,7 +96,9 @@ fn eleven_guests_that_take_all_they_may_leave_room_for_a_twelfth() {
     let _control = Guest::boot(&mut machine, CONTROL);
     let guests: Vec<Guest> = (1..=GREEDY).map(|id| Guest::boot(&mut machine, Plan { id, ..OTHER })).collect();
     let (free, available) = (machine.hv.frames.free_frames(), machine.hv.frames.available_frames());
-    assert_eq!(free - available, (records() + u64::from(FRAMES)) * u64::from(GREEDY + 1));
+    // Pages of records are the host's here, so that none of the promise is taken.
+    let promised = records() + of_others() + u64::from(FRAMES);
+    assert_eq!(free - available, promised * u64::from(GREEDY + 1));
 
     // Somebody has all the rest of the machine's memory: what was promised is there nevertheless.
     let mut hoard = Vec::new();
@@ -103,7 +116,7 @@ fn eleven_guests_that_take_all_they_may_leave_room_for_a_twelfth() {
         assert_eq!(lacked, None, "{}", guest.domain.id);
     }
     // The frames of the grant tables are theirs now, and no longer promised.
-    let kept = records() * u64::from(GREEDY) + records() + u64::from(FRAMES);
+    let kept = (records() + of_others()) * u64::from(GREEDY + 1) + u64::from(FRAMES);
     assert_eq!(machine.hv.frames.promised_frames(), kept);
     assert_eq!(machine.audit(), Ok(()));
 
@@ -118,7 +131,9 @@ fn eleven_guests_that_take_all_they_may_leave_room_for_a_twelfth() {
         destroy(&mut machine, &guest.domain);
     }
     // Though the list of those that were destroyed, and this test, still have them.
-    assert_eq!(machine.hv.frames.promised_frames(), records() + u64::from(FRAMES), "the control domain's");
+    let small = |domain: &Domain| domain.addresses.read().held_pages();
+    let small: u64 = guests.iter().map(|guest| small(&guest.domain)).sum();
+    assert_eq!(machine.hv.frames.promised_frames(), promised + small, "the control domain's");
     assert_eq!(machine.hv.domain_count(), 1);
     assert_eq!(machine.audit(), Ok(()));
 }
@@ -151,7 +166,147 @@ fn without_a_word_about_limits_a_domain_is_promised_what_the_defaults_allow() {
         .hv
         .create_domain(&NewDomain { grant_frames: None, maptrack_frames: None, ..request() })
         .unwrap();
-    let records = EventChannels::<FrameRef>::pages(1023) + GrantTable::<FrameRef>::pages(64) + 1024;
+    let records =
+        EventChannels::<FrameRef>::pages(1023) + GrantTable::<FrameRef>::pages(64) + 1024 + of_others();
     assert_eq!(machine.hv.frames.promised_frames() - before, records + 64);
     assert_eq!(domain.grants.lock().size(), (0, 64));
+}
+
+#[cfg(feature = "ioreq")]
+mod servers {
+    use super::*;
+    use xenolith_policy::ioreq::{self, SERVERS, ServerId};
+
+    /// The first of this many addresses, of which no two neighbours are one server's.
+    fn range(number: u64) -> (u64, u64) {
+        let first = DISTRIBUTOR - 0x2_0000 + number * 0x40;
+        (first, first + 0x1f)
+    }
+
+    const RANGES: u64 = ioreq::RANGES as u64;
+    /// Where a device model maps pages with slots.
+    const WINDOW: u64 = 0x7_0000;
+
+    /// Machine, control domain, driver domain, and as many guests, which it is the device model of.
+    fn machine_with(guests: u16) -> (Machine, Guest, Guest, Vec<Guest>) {
+        let mut machine = Machine::new(2 + guests, 8192);
+        let control = Guest::boot(&mut machine, CONTROL);
+        let driver = Guest::boot(&mut machine, Plan { id: 1, ..CONTROL });
+        let guests = (2..2 + guests).map(|id| Guest::boot(&mut machine, Plan { id, ..OTHER }));
+        let guests = guests.collect::<Vec<_>>();
+        for guest in &guests {
+            assert_eq!(guest.domain.allow_device_model(&driver.domain), Ok(()));
+        }
+        (machine, control, driver, guests)
+    }
+
+    /// Takes all that is not promised to anybody.
+    fn take_rest(machine: &Machine) -> Vec<Mfn> {
+        let frames = &machine.hv.frames;
+        let hoard = core::iter::from_fn(|| frames.alloc(0, DomId::XEN, Kind::Ram, Content::Any)).collect();
+        assert_eq!(frames.available_frames(), 0);
+        hoard
+    }
+
+    fn give_back(machine: &Machine, hoard: Vec<Mfn>) {
+        hoard.into_iter().for_each(|mfn| assert!(machine.hv.frames.free(mfn, 0, DomId::XEN).is_ok()));
+    }
+
+    /// The driver domain makes all servers and ranges that it may for a guest, and enables them.
+    fn take_all(machine: &Machine, driver: &Domain, guest: &Domain) -> Vec<ServerId> {
+        let create = || guest.on(&machine.hv).create_server(driver);
+        let servers: Vec<_> = (0..SERVERS).map(|_| create().expect("its server")).collect();
+        assert_eq!(create(), Err(Errno::ENOSPC));
+        for number in 0..RANGES {
+            let (server, (first, last)) = (servers[number as usize % SERVERS], range(number));
+            assert_eq!(guest.map_range(server, driver.id, first, last), Ok(()), "range {number}");
+        }
+        let (_, end) = range(RANGES);
+        for &server in &servers {
+            assert_eq!(
+                guest.map_range(server, driver.id, end + 2, end + 3),
+                Err(Errno::ENOMEM),
+                "a limit is a limit"
+            );
+            assert_eq!(guest.on(&machine.hv).enable_server(server, driver.id, true), Ok(()));
+        }
+        servers
+    }
+
+    #[test]
+    fn a_driver_domain_that_takes_all_it_may_for_eleven_guests_leaves_a_twelfth_its_own() {
+        let (mut machine, _control, driver, guests) = machine_with(GREEDY + 1);
+        let before = (machine.hv.frames.free_frames(), machine.hv.frames.promised_frames());
+        let hoard = take_rest(&machine);
+        for guest in &guests {
+            // The pages of the two lists of ranges, one of ports, and not a byte of what is everybody's.
+            let pages = Addresses::pages(WINDOWS) + Io::pages(1) - SERVERS as u64 + 1;
+            let (servers, lacked) = crate::heap::with_heap((pages * PAGE_SIZE) as usize, || {
+                let vectors = SERVERS * size_of::<ServerId>();
+                assert!(vectors < PAGE_SIZE as usize, "the test's own list is in what the table has left");
+                take_all(&machine, &driver.domain, &guest.domain)
+            });
+            assert_eq!((servers.len(), lacked), (SERVERS, None), "{}", guest.domain.id);
+        }
+        assert_eq!(machine.audit(), Ok(()));
+        // Of one guest they end, and can all be made again.
+        let guest = &guests[0].domain;
+        for _ in 0..3 {
+            while guest.on(&machine.hv).end_server_of(driver.domain.id) {}
+            assert_eq!((guest.io.held_frames(), guest.io.held_pages()), (0, 0));
+            take_all(&machine, &driver.domain, guest);
+        }
+        for guest in &guests[1..] {
+            while guest.domain.on(&machine.hv).end_server_of(driver.domain.id) {}
+        }
+        destroy(&mut machine, guest);
+        give_back(&machine, hoard);
+        for guest in &guests[1..] {
+            destroy(&mut machine, &guest.domain);
+        }
+        drop(guests);
+        machine.hv.create_domain(&request()).map(drop).expect("room for others");
+        let (free, promised) = (machine.hv.frames.free_frames(), machine.hv.frames.promised_frames());
+        assert!(free > before.0 && promised < before.1);
+        assert_eq!(machine.audit(), Ok(()));
+    }
+
+    /// A device model that keeps the pages of servers that have ended has no others instead, and takes nobody's memory.
+    #[test]
+    fn pages_of_ended_servers_count_until_nobody_has_them() {
+        let (mut machine, _control, driver, guests) = machine_with(2);
+        let [guest, other] = [&guests[0].domain, &guests[1].domain];
+        let hoard = take_rest(&machine);
+        let hv = &machine.hv;
+        let kept = hv.frames.promised_frames();
+        let map = |number: u64| {
+            let server = guest.on(hv).create_server(&driver.domain).expect("a server");
+            let at = Gfn(WINDOW + number);
+            let mapped = driver.domain.on(hv).map_server_frame(guest, server, 1, at);
+            assert_eq!(guest.on(hv).destroy_server(server, Some(driver.domain.id)), Ok(()));
+            mapped
+        };
+        for number in 0..SERVERS as u64 {
+            assert_eq!(map(number), Ok(()), "page {number}");
+        }
+        for _ in 0..2 {
+            assert_eq!(map(SERVERS as u64), Err(Errno::ENOMEM));
+        }
+        assert_eq!(hv.frames.promised_frames(), kept - SERVERS as u64);
+        take_all(&machine, &driver.domain, other);
+        // One for one.
+        driver.domain.on(hv).unmap_resource(Gfn(WINDOW + 3));
+        assert_eq!((map(3), map(SERVERS as u64)), (Ok(()), Err(Errno::ENOMEM)));
+        // They outlive the guest, and go back with the last of them.
+        give_back(&machine, hoard);
+        destroy(&mut machine, guest);
+        assert_eq!(machine.audit(), Ok(()));
+        let hv = &machine.hv;
+        assert!(hv.domain(guest.id).is_some(), "somebody has its pages");
+        for number in 0..SERVERS as u64 {
+            driver.domain.on(hv).unmap_resource(Gfn(WINDOW + number));
+        }
+        assert!(hv.domain(guest.id).is_none());
+        assert_eq!((guest.io.held_pages(), machine.audit()), (0, Ok(())));
+    }
 }

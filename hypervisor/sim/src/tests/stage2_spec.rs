@@ -6,8 +6,8 @@ use super::super::*;
 use super::foreign::{HOLE, map_foreign};
 use super::grants::{granted, map};
 use super::support::*;
-use crate::mmu::WalkError;
 use xenolith_core::types::Pa;
+use xenolith_isa::mmu::WalkError;
 use xenolith_memory::frames::FrameState;
 use xenolith_memory::p2m::MapKind;
 use xenolith_memory::page::Page;
@@ -42,20 +42,38 @@ fn path(domain: &Domain, gfn: Gfn) -> Vec<(Page, usize)> {
     path
 }
 
-/// Changes the word of a page's leaf for the time of a look at all tables. What the look finds.
+/// Changes the word of a page's leaf for the time of a look at all tables. What the look finds, and what a machine's build for
+/// tests finds of it.
+fn with_leaf_of(
+    machine: &Machine,
+    domain: &Domain,
+    gfn: Gfn,
+    change: impl FnOnce(u64) -> u64,
+) -> [Result<(), Breach>; 2] {
+    let (page, place) = path(domain, gfn)[3];
+    let word = page.word64(place).expect("inside");
+    let before = word.load();
+    assert_ne!(before & VALID, 0, "{gfn} is mapped");
+    word.store(change(before));
+    let found = [machine.check_stage2(), domain.on(&machine.hv).check_all_tables()];
+    word.store(before);
+    found
+}
+
 fn with_leaf(
     machine: &Machine,
     domain: &Domain,
     gfn: Gfn,
     change: impl FnOnce(u64) -> u64,
 ) -> Result<(), Breach> {
-    let (page, place) = path(domain, gfn)[3];
-    let word = page.word64(place).expect("inside");
-    let before = word.load();
-    assert_ne!(before & VALID, 0, "{gfn} is mapped");
-    word.store(change(before));
-    let found = machine.check_stage2();
-    word.store(before);
+    let [found, on_machine] = with_leaf_of(machine, domain, gfn, change);
+    // A machine sees no rights, but that the mark of the leaf is not what the MMU does; and not whose a device is.
+    let expected = match found {
+        Err(Breach::Write(id, gfn, _) | Breach::Right(id, gfn, _)) => Err(Breach::Belief(id, gfn)),
+        Err(Breach::Device(..)) => Ok(()),
+        other => other,
+    };
+    assert_eq!(on_machine, expected);
     found
 }
 
@@ -202,4 +220,59 @@ fn tables_are_one_domains_and_linked_once() {
     let vcpu = second.domain.vcpu(VcpuId(0)).unwrap();
     vcpu.saved.lock().context.load(second.domain.arch.stage2);
     assert_eq!(machine.check_stage2(), Err(Breach::Loaded(CpuId(first.cpu))));
+}
+
+#[test]
+fn a_machine_finds_what_a_frame_does_not_allow_though_the_mapping_says_so() {
+    let (machine, first, second) = machine();
+    let two = DomId(1);
+    let own = Gfn(second.page(&machine, 5) >> PAGE_SHIFT);
+    let quiet = |mfn: Mfn, kind: MapKind| {
+        let marked =
+            |word: u64| word & !(ADDRESS | 0xf << 55) | mfn.base().0 | NEVER_EXECUTE | kind.number() << 55;
+        let [_, on_machine] = with_leaf_of(&machine, &second.domain, own, marked);
+        on_machine
+    };
+    let other = first.domain.lookup(Gfn(first.page(&machine, 5) >> PAGE_SHIFT)).unwrap().mfn;
+    let mine = second.domain.lookup(own).unwrap().mfn;
+    for kind in [MapKind::Foreign, MapKind::Grant, MapKind::StaticShm, MapKind::Shared] {
+        assert_eq!(quiet(other, kind), Err(Breach::Right(two, own, other)), "{kind:?} without a reference");
+        assert_eq!(quiet(mine, kind), Err(Breach::Right(two, own, mine)), "{kind:?} of itself");
+    }
+    let info = first.domain.shared_info.mfn();
+    assert_eq!(quiet(info, MapKind::Foreign), Err(Breach::Right(two, own, info)));
+    let lent = machine.hv.frames.lend_promised(two).expect("it was promised");
+    assert_eq!(quiet(lent, MapKind::Shared), Err(Breach::Right(two, own, lent)), "a page for device models");
+    machine.hv.frames.free(lent, 0, two).unwrap();
+    assert_eq!(second.domain.on(&machine.hv).check_all_tables(), Ok(()));
+}
+
+#[test]
+fn looks_at_parts_come_by_everything() {
+    let mut machine = Machine::new(2, 8192);
+    let small = Guest::boot(&mut machine, CONTROL).domain;
+    let large = machine.add(Plan { id: 1, pages: 1500, ..OTHER });
+    let hv = &machine.hv;
+    for domain in [&large, &small] {
+        let own = if domain.id == large.id { Gfn(RAM_BASE.0 + 1400) } else { Gfn(RAM_BASE.0 + 5) };
+        let (page, place) = path(domain, own)[3];
+        let word = page.word64(place).expect("inside");
+        word.store(word.load() ^ ACCESS_FLAG);
+        let looks = (0..32).map(|_| domain.on(hv).check_next_tables());
+        let (good, bad): (Vec<_>, Vec<_>) = looks.partition(|look| look.is_ok());
+        let wrong = Err(Breach::Walk(domain.id, WalkError::NoAccessFlag(own.base().0)));
+        assert!(!bad.is_empty() && bad.iter().all(|&look| look == wrong), "{bad:?}");
+        assert!(domain.id != large.id || !good.is_empty(), "a look is at a part only");
+        word.store(word.load() ^ ACCESS_FLAG);
+        assert!((0..32).all(|_| domain.on(hv).check_next_tables().is_ok()));
+    }
+}
+
+#[test]
+#[should_panic(
+    expected = "found after hypercall 12 of d0: d1: gfn 0x40005 leads to mfn 0x99, which no domain may reach"
+)]
+fn the_culprit_is_named() {
+    let breach = Breach::Kind(DomId(1), Gfn(0x40005), Mfn(0x99));
+    xenolith_domain::arch::demand(Err(breach), format_args!("hypercall 12 of {}", DomId(0)));
 }

@@ -81,10 +81,13 @@ fn the_search_for_a_stray_frame() {
     blocks.sort();
     let give = |mfn, order| assert!(machine.hv.frames.free(mfn, order, DomId(0)).is_ok());
     blocks.drain(blocks.len() - 4..).for_each(|block| give(block, BLOCK));
-    let domain = built(&machine, &request(), 4);
-    let stray = domain.lookup(RAM_BASE).expect("it has it").mfn;
+    // More than what was promised to the first domain, which nobody could take.
+    const OWN: u64 = 600;
+    let domain = built(&machine, &request(), OWN);
+    let last = Gfn(RAM_BASE.0 + OWN - 1);
+    let stray = domain.lookup(last).expect("it has it").mfn;
     // Only the mapping goes.
-    assert_eq!(domain.on(&machine.hv).remove_mapping(RAM_BASE), Ok(()));
+    assert_eq!(domain.on(&machine.hv).remove_mapping(last), Ok(()));
     blocks.into_iter().for_each(|block| give(block, BLOCK));
     pages.into_iter().for_each(|page| give(page, 0));
     let stays = destroy(&mut machine, &domain);
@@ -281,11 +284,52 @@ fn the_memory_of_a_large_domain() {
         let mapped = driver.on(&machine.hv).map_foreign(&guest, Gfn(RAM_BASE.0 + page), Gfn(0x9_0000 + page));
         assert_eq!(mapped, Ok(()));
     }
-    guest.on(&machine.hv).forbid_device_model(driver.id);
+    while guest.on(&machine.hv).forbid_device_model(driver.id) {}
     let mut progress = Some(0);
     while let Some(from) = progress {
         progress = short("forbid", || driver.on(&machine.hv).unmap_foreign_of(guest.id, from));
     }
     assert!((0..1000).all(|page| driver.lookup(Gfn(0x9_0000 + page)).is_err()));
     assert_eq!(machine.audit(), Ok(()));
+}
+
+/// All servers, ports and ranges that there can be, each range beside another server's: a claim in front of them all, and all the
+/// ways in which servers end.
+#[cfg(feature = "ioreq")]
+#[test]
+fn all_servers_of_a_large_guest() {
+    use xenolith_policy::ioreq::{RANGES, SERVERS, ServerId};
+
+    let mut machine = Machine::new(2, 1 << 15);
+    let control = Guest::boot(&mut machine, CONTROL);
+    let wanted = NewDomain { vcpus: 128, max_port: 4095, ..request() };
+    let all = |machine: &Machine, driver: &Domain, guest: &Domain| -> Vec<ServerId> {
+        assert_eq!(guest.allow_device_model(driver), Ok(()));
+        let create = || short("create", || guest.on(&machine.hv).create_server(driver)).expect("a server");
+        let servers: Vec<_> = (0..SERVERS).map(|_| create()).collect();
+        for number in (0..RANGES as u64).rev() {
+            let (server, first) = (servers[number as usize % SERVERS], number * 0x100);
+            let map = || guest.map_range(server, driver.id, first, first + 0x7f);
+            assert_eq!(short("map", map), Ok(()));
+        }
+        let unmap = || guest.unmap_range(servers[0], driver.id, 0, 0x7f);
+        assert_eq!(short("unmap", unmap), Ok(()));
+        servers
+    };
+    let guest = built(&machine, &wanted, 1);
+    let driver = built(&machine, &request(), 1);
+    let servers = all(&machine, &driver, &guest);
+    let hv = &machine.hv;
+    let destroy_server = || guest.on(hv).destroy_server(servers[7], Some(driver.id));
+    assert_eq!(short("destroy_ioreq_server", destroy_server), Ok(()));
+    while short("forbid", || guest.on(hv).forbid_device_model(driver.id)) {}
+    assert!(!guest.io.has_server_of(driver.id));
+    // The driver domain ends, and then the guest.
+    all(&machine, &driver, &guest);
+    destroy(&mut machine, &driver);
+    assert!(!guest.io.has_server_of(driver.id));
+    let driver = built(&machine, &request(), 1);
+    all(&machine, &driver, &guest);
+    destroy(&mut machine, &guest);
+    drop(control);
 }

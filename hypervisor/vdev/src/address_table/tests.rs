@@ -94,7 +94,7 @@ fn check(table: &AddressTable, model: &[Place; 64]) {
 proptest! {
     #[test]
     fn emulated_windows_come_before_claims(ops in prop::collection::vec(op(), 0..40)) {
-        let mut table = AddressTable::default();
+        let mut table = AddressTable::try_new(7).unwrap();
         let mut model = [Place::default(); 64];
         for op in ops {
             step(&mut table, &mut model, op);
@@ -105,7 +105,7 @@ proptest! {
 
 #[test]
 fn a_claim_of_everything_leaves_the_windows_alone() {
-    let mut table = AddressTable::default();
+    let mut table = AddressTable::try_new(7).unwrap();
     table.emulate(Ipa(0), 0x1000, CONTROLLER).unwrap();
     table.emulate(Ipa(!0xfff), 0x1000, UART).unwrap();
     table.claim(0, u64::MAX, ServerId(3)).unwrap();
@@ -119,7 +119,35 @@ fn a_claim_of_everything_leaves_the_windows_alone() {
 
 #[test]
 fn a_window_that_wraps_is_refused() {
-    let mut table = AddressTable::default();
+    let mut table = AddressTable::try_new(7).unwrap();
     assert_eq!(table.emulate(Ipa(!0xfff), 0x1001, UART), Err(Errno::EINVAL));
     assert_eq!(table.find(Ipa(u64::MAX)), None);
+}
+
+/// Claims of all ranges that there may be, with windows among them, take the pages that were promised and no more.
+#[test]
+fn all_claims_have_their_place_from_the_start() {
+    const WINDOWS: usize = 4;
+    let mut table = AddressTable::try_new(WINDOWS).unwrap();
+    for number in 0..WINDOWS as u8 {
+        let at = Ipa(u64::from(number) * 0x1_0000 + 0x40);
+        table.emulate(at, 0x10, Handler::InterruptController(number)).unwrap();
+    }
+    for number in 0..RANGES as u64 {
+        let (first, last, server) = (number * 0x80, number * 0x80 + 0x7f, ServerId((number % 2) as u16));
+        assert_eq!(table.reserve(first, last), Ok(()), "range {number}");
+        assert_eq!(table.claim(first, last, server), Ok(()), "range {number}");
+    }
+    assert_eq!(table.0.len(), RANGES + 2 * WINDOWS);
+    assert_eq!(table.held_pages(), AddressTable::pages(WINDOWS));
+    for number in 0..RANGES as u64 {
+        let (first, last) = (number * 0x80, number * 0x80 + 0x7f);
+        assert_eq!(
+            (table.reserve(first, last), table.unclaim(first, last)),
+            (Ok(()), Ok(())),
+            "range {number}"
+        );
+    }
+    table.remove_server(ServerId(0));
+    assert_eq!((table.0.len(), table.held_pages()), (WINDOWS, 1));
 }

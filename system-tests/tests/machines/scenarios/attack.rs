@@ -1,10 +1,12 @@
 //! Hostile userland: a program makes every call of Xen's headers with random and boundary arguments, in the control domain
 //! and in one that has no rights. `guest-tests attack` says what it demands of the answers.
 
-use std::env;
+use std::path::PathBuf;
+use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
 use system_tests::guests::ATTACK;
+use system_tests::setup::Setup;
 use testbed::kernel::Series;
 
 use super::backend::{another, control_alone};
@@ -15,12 +17,19 @@ use system_tests::harness::{Lab, Scenario};
 const CALLS_OPTION: &str = "ATTACK_CALLS";
 const SEED_OPTION: &str = "ATTACK_SEED";
 const CALLS: u64 = 100_000;
+/// Against a hypervisor that looks at tables meanwhile, which takes longer.
+const CHECKED_CALLS: u64 = 25_000;
 const SEED: u64 = 1;
+/// What a hypervisor that looks at tables says after many looks.
+const LOOKED: &str = "looks at domains' stage 2: as specified";
 
 /// The scenarios of this file.
 pub fn all() -> Vec<Scenario> {
     vec![
-        Scenario::new("attack/control-domain", control_domain),
+        Scenario::new("attack/control-domain", |lab| {
+            control_domain(lab, lab.assets.hypervisor.clone(), CALLS)
+        }),
+        Scenario::new("attack/checked-tables", checked_tables),
         Scenario::new("attack/domain-without-rights", domain_without_rights),
     ]
 }
@@ -32,14 +41,24 @@ fn option(name: &str, default: u64) -> Result<u64> {
     }
 }
 
-fn seed_and_calls() -> Result<(u64, u64)> {
-    Ok((option(SEED_OPTION, SEED)?, option(CALLS_OPTION, CALLS)?))
+fn seed_and_calls(calls: u64) -> Result<(u64, u64)> {
+    Ok((option(SEED_OPTION, SEED)?, option(CALLS_OPTION, calls)?))
+}
+
+/// The same against a hypervisor that looks at parts of the domains' tables after calls, as the MMU does, and at all of a domain's
+/// at its end: it ends the machine where they are not as they are to be.
+fn checked_tables(lab: &Lab) -> Result<()> {
+    control_domain(lab, lab.assets.with_checked_tables()?, CHECKED_CALLS)?;
+    let said = fs::read_to_string(lab.folder.join("console.log"))?;
+    ensure!(said.contains(LOOKED), "the hypervisor has not looked at many tables");
+    Ok(())
 }
 
 /// The machine lives on, guests can still be made, and no memory is lost.
-fn control_domain(lab: &Lab) -> Result<()> {
-    let (seed, calls) = seed_and_calls()?;
-    let mut rig = Rig::start(lab, &control_alone(lab, Series::V6_12)?)?;
+fn control_domain(lab: &Lab, hypervisor: PathBuf, calls: u64) -> Result<()> {
+    let (seed, calls) = seed_and_calls(calls)?;
+    let setup = Setup { hypervisor, ..control_alone(lab, Series::V6_12)? };
+    let mut rig = Rig::start(lab, &setup)?;
     let spins = "kernel = \"/guest/spins\"\nmemory = \"16M\"\n";
     rig.create("before", spins)?;
     rig.lith("destroy before")?;
@@ -58,7 +77,7 @@ fn control_domain(lab: &Lab) -> Result<()> {
 
 /// All is refused that is about others: the guest beside the attacker is as it was, and no memory was taken or given.
 fn domain_without_rights(lab: &Lab) -> Result<()> {
-    let (seed, calls) = seed_and_calls()?;
+    let (seed, calls) = seed_and_calls(CALLS)?;
     let mut setup = control_alone(lab, Series::V6_12)?;
     let mut attacker = another(lab, Series::V6_12, ATTACK)?;
     attacker.bootargs.push_str(&format!(" seed={seed} calls={calls}"));

@@ -79,7 +79,7 @@ impl ArchConfig {
 
     /// The windows of addresses that the hypervisor emulates for it: first address, bytes, who answers. [`DomainArch::new`]
     /// makes sure that they do not overlap.
-    pub fn windows(&self) -> impl Iterator<Item = (Ipa, u64, Handler)> {
+    pub fn windows(&self) -> impl Iterator<Item = (Ipa, u64, Handler)> + Clone {
         let frames = vgic::frames(&self.gic).filter(|&(_, _, size)| size > 0);
         frames.map(|(Frame(number), first, size)| (first, size, Handler::InterruptController(number)))
     }
@@ -131,6 +131,8 @@ impl DomainArch {
             event_ppi: config.event_ppi,
             stage2: Stage2 { vttbr: Vttbr::new(p2m.space()), vtcr: vtcr(geometry, false) },
             vgic: Mutex::new(vgic),
+            #[cfg(any(feature = "check-tables", not(target_os = "none")))]
+            next_look: 0.into(),
         })
     }
 }

@@ -44,7 +44,7 @@ impl Frame {
         }
         self.read();
         let last = self.entry().release().unwrap();
-        assert!(last.is_none_or(|owner| owner == OWNER));
+        assert!(last.is_none_or(|(owner, _)| owner == OWNER));
         last.map(|_| self.wipe()).is_some()
     }
 

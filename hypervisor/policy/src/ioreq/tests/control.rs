@@ -2,7 +2,7 @@
 
 use super::support::*;
 use crate::event::{ConsumerTag, Port};
-use crate::ioreq::{SERVERS, ServerId, Servers, is_ours};
+use crate::ioreq::{Ports, SERVERS, ServerId, Servers, is_ours};
 use xenolith_abi::Errno;
 use xenolith_core::types::{DomId, VcpuId};
 
@@ -10,7 +10,9 @@ use xenolith_core::types::{DomId, VcpuId};
 fn a_domain_without_servers_holds_nothing() {
     let domain = Domain::new(128);
     assert!(!domain.servers.has_servers());
-    assert_eq!((domain.servers.places.capacity(), domain.servers.waits.capacity()), (0, 0));
+    assert_eq!((domain.servers.held_pages(), domain.servers.held_frames()), (0, 0));
+    // 16 servers: a page of slots each, and 2048 ranges in all, of which a page has 128.
+    assert_eq!((Servers::<Frame>::pages(128), Servers::<Frame>::frames(128)), (16 + 16, 16));
     assert_eq!(domain.route(0), None);
     assert!(!domain.servers.is_waiting(V0));
     assert_eq!(domain.servers.any(), None);
@@ -38,8 +40,8 @@ fn so_many_servers_and_no_more() {
     for number in 0..SERVERS as u16 {
         assert_eq!(domain.create(OWNER), ServerId(number));
     }
-    let error = domain.servers.create(OWNER, |_, _| panic!("no port is asked for")).unwrap_err();
-    assert_eq!((error.errno, error.ports.len()), (Errno::ENOSPC, 0));
+    let refused = domain.servers.create(OWNER, &mut Ports::new(), |_, _| panic!("no port is asked for"));
+    assert_eq!(refused, Err(Errno::ENOSPC));
     domain.servers.destroy(ServerId(5), Some(OWNER)).unwrap().frames.clear();
     assert_eq!(domain.create(OWNER), ServerId(5));
 }
@@ -49,18 +51,16 @@ fn a_port_that_cannot_be_made_hands_back_the_others() {
     let mut domain = Domain::new(4);
     let mut next = 10;
     let mut marks = Vec::new();
-    let error = domain
-        .servers
-        .create(OWNER, |vcpu, mark| {
-            next += 1;
-            marks.push(mark);
-            if vcpu == VcpuId(2) { Err(Errno::ENOSPC) } else { Ok(Port(next)) }
-        })
-        .unwrap_err();
-    assert_eq!((error.errno, error.ports), (Errno::ENOSPC, vec![Port(11), Port(12)]));
+    let mut made = Ports::new();
+    let refused = domain.servers.create(OWNER, &mut made, |vcpu, mark| {
+        next += 1;
+        marks.push(mark);
+        if vcpu == VcpuId(2) { Err(Errno::ENOSPC) } else { Ok(Port(next)) }
+    });
+    assert_eq!((refused, made.as_slice()), (Err(Errno::ENOSPC), [Port(11), Port(12)].as_slice()));
     assert!(!domain.servers.has_servers());
     // Its ports may be in use until the caller has closed them: the next server's have another mark.
-    let next = domain.servers.create(OWNER, |_, mark| {
+    let next = domain.servers.create(OWNER, &mut Ports::new(), |_, mark| {
         assert!(!marks.contains(&mark));
         Ok(Port(1))
     });
@@ -141,7 +141,7 @@ fn what_is_left_of_a_server_is_handed_back() {
     domain.enable(id).unwrap();
     domain.servers.map_range(id, OWNER, 0x200, 0x209).unwrap();
     let removed = domain.servers.destroy(id, Some(OWNER)).unwrap();
-    assert_eq!(removed.ports, [Port(1), Port(2)]);
+    assert_eq!(removed.ports.as_slice(), [Port(1), Port(2)]);
     assert_eq!(removed.frames.len(), 1);
     assert!(removed.released.is_empty());
     drop(removed);

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::support::*;
-use crate::ioreq::{RANGES_PER_SERVER, ServerId};
+use crate::ioreq::{RANGES, RANGES_PER_SERVER, ServerId};
 use xenolith_abi::Errno;
 
 const A: ServerId = ServerId(0);
@@ -102,6 +102,21 @@ fn a_server_has_so_many_ranges_and_no_more() {
     domain.map(B, 2_000_000, 2_000_000).unwrap();
     let _ = domain.servers.destroy(A, None).unwrap();
     assert_eq!((domain.held(B), domain.servers.ranges.len()), (1, 1));
+}
+
+#[test]
+fn all_servers_have_so_many_ranges_and_no_more() {
+    let mut domain = with_servers(9);
+    let range = |number: u64| (number * 2, number * 2);
+    for number in 0..RANGES as u64 {
+        let (first, last) = range(number);
+        assert_eq!(domain.map(ServerId((number % 8) as u16), first, last), Ok(()), "{number}");
+    }
+    let (last, _) = range(RANGES as u64);
+    assert_eq!(domain.map(ServerId(8), last, last), Err(Errno::ENOMEM));
+    assert_eq!(domain.unmap(A, 0, 0), Ok(()));
+    assert_eq!(domain.map(ServerId(8), last, last), Ok(()));
+    assert_eq!(domain.map(A, 0, 0), Err(Errno::ENOMEM));
 }
 
 /// One call, on a small space so that calls meet.

@@ -10,9 +10,10 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::event::{ConsumerTag, Port, SharedFrame};
 use crate::ioreq::server::Server;
-use crate::ioreq::{Request, ServerId, Servers};
+use crate::ioreq::{Ports, RANGES, Request, ServerId, Servers};
 use xenolith_core::types::{DomId, VcpuId};
 use xenolith_memory::arena::page;
+use xenolith_memory::intervals::Intervals;
 use xenolith_memory::page::Page;
 
 pub const GUEST_VCPUS: u16 = 2;
@@ -69,7 +70,7 @@ impl Domain {
 
     pub fn create(&mut self, owner: DomId) -> ServerId {
         let ports = &mut self.ports;
-        self.servers.create(owner, |vcpu, tag| Ok(make_port(ports, vcpu, tag))).unwrap()
+        self.servers.create(owner, &mut Ports::new(), |vcpu, tag| Ok(make_port(ports, vcpu, tag))).unwrap()
     }
 
     /// The enabled server that has claimed an address.
@@ -157,19 +158,23 @@ impl Domain {
                 owner: server.owner,
                 generation: server.generation,
                 enabled: server.enabled,
-                ports: server.ports.clone(),
                 bound: server.bound,
                 lost: server.lost,
                 ranges: server.ranges,
                 pages: server.pages.each_ref().map(|page| page.as_ref().map(copy)),
             })
         });
+        let mut ranges = Intervals::try_new(RANGES).unwrap();
+        for range in servers.ranges.iter() {
+            ranges.insert(range.first, range.last, range.value, usize::MAX).unwrap();
+        }
         let servers = Servers {
             vcpus: servers.vcpus,
             count: servers.count,
             places: places.collect(),
+            ports: servers.ports.clone(),
             waits: servers.waits.clone(),
-            ranges: servers.ranges.clone(),
+            ranges,
             generation: servers.generation,
         };
         Domain { servers, held, ports: self.ports.clone() }

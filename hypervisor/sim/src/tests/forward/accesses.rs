@@ -155,7 +155,7 @@ fn only_a_device_model_may_ask() {
     let other = &model.own.domain;
     other.allow_device_model(&model.guest.domain).expect("room");
     assert_eq!(dm_op(&mut machine, &model.guest, control, DmOp::NrVcpus, &mut vcpus), 0);
-    other.on(&machine.hv).forbid_device_model(model.guest.domain.id);
+    while other.on(&machine.hv).forbid_device_model(model.guest.domain.id) {}
     assert_eq!(dm_op(&mut machine, &model.guest, control, DmOp::NrVcpus, &mut vcpus), eperm);
 }
 

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::IntervalError::{Absent, Empty, Full, Overlap};
+use super::IntervalError::{Absent, Empty, Full, Memory, Overlap};
 use super::*;
 
 /// Numbers that the array has.
@@ -102,7 +102,7 @@ fn apply(set: &mut Intervals<u8>, op: Op, room: usize) -> Result<(), IntervalErr
 proptest! {
     #[test]
     fn the_set_is_an_array_of_values(steps in prop::collection::vec((op(), prop_oneof![3 => Just(ANY), 1 => Just(0)]), 0..60)) {
-        let mut set = Intervals::default();
+        let mut set = Intervals::try_new(2048).unwrap();
         let mut model: Model = [None; END as usize];
         for (op, room) in steps {
             prop_assert_eq!(apply(&mut set, op, room), expected(&mut model, op, room));
@@ -113,7 +113,7 @@ proptest! {
                 for last in [number, (number + 5).min(END - 1)] {
                     let part = &model[number as usize..=last as usize];
                     prop_assert_eq!(set.covers(number, last), part.iter().all(Option::is_some));
-                    prop_assert_eq!(set.overlapping(number, last).len() == 0, part.iter().all(Option::is_none));
+                    prop_assert_eq!(set.overlapping(number, last).next().is_none(), part.iter().all(Option::is_none));
                 }
             }
         }
@@ -122,7 +122,7 @@ proptest! {
 
 #[test]
 fn the_ends_of_the_numbers_are_ordinary() {
-    let mut set = Intervals::<u8>::default();
+    let mut set = Intervals::<u8>::try_new(2048).unwrap();
     assert_eq!(set.insert(u64::MAX, u64::MAX, 1, ANY), Ok(()));
     assert_eq!(set.insert(0, 0, 1, ANY), Ok(()));
     assert!(!set.covers(0, u64::MAX));
@@ -137,7 +137,7 @@ fn the_ends_of_the_numbers_are_ordinary() {
 
 #[test]
 fn what_is_refused_changes_nothing() {
-    let mut set = Intervals::<u8>::default();
+    let mut set = Intervals::<u8>::try_new(2048).unwrap();
     assert_eq!(set.insert(10, 20, 1, 0), Err(Full));
     assert_eq!(set.insert(10, 20, 1, 1), Ok(()));
     assert_eq!(set.remove(12, 13, 1, 0), Err(Full));
@@ -151,10 +151,60 @@ fn what_is_refused_changes_nothing() {
     assert_eq!(set.len(), 1);
 }
 
+/// Some ranges in each of several pages, so that changes cross from page to page.
+#[test]
+fn ranges_of_several_pages_are_one_set() {
+    let count = 5 * STEP as u64 + 3;
+    let mut set = Intervals::<u8>::try_new(count as usize + 1).unwrap();
+    let all = |numbers: &mut dyn Iterator<Item = u64>| -> Vec<Interval<u8>> {
+        numbers
+            .map(|number| Interval { first: number * 10, last: number * 10 + 4, value: (number % 3) as u8 })
+            .collect()
+    };
+    // Each one comes before others that are there.
+    for offset in 0..7 {
+        for number in (offset..count).step_by(7).collect::<Vec<_>>().into_iter().rev() {
+            assert_eq!(set.insert(number * 10, number * 10 + 4, (number % 3) as u8, ANY), Ok(()));
+        }
+    }
+    assert!(set.iter().eq(all(&mut (0..count))));
+    assert_eq!(set.held_pages(), 6);
+    for number in 0..count {
+        assert_eq!(set.find(number * 10 + 4).map(|range| range.first), Some(number * 10));
+        assert_eq!(set.find(number * 10 + 5), None);
+        assert_eq!(
+            set.overlapping(number * 10 + 4, (number + 200) * 10).count() as u64,
+            (count - number).min(201)
+        );
+    }
+    // Out of the middle, many for one.
+    assert_eq!(set.set(95, 3995, Some(1), ANY), Ok(()));
+    assert_eq!(set.len() as u64, count - 390 + 1);
+    assert_eq!(set.set(95, 3995, None, ANY), Ok(()));
+    let left = |number: &u64| !(10..400).contains(number);
+    assert!(set.iter().eq(all(&mut (0..count).filter(left))));
+    set.remove_all(1);
+    assert!(set.iter().eq(all(&mut (0..count).filter(left).filter(|number| number % 3 != 1))));
+    assert_eq!(set.held_pages(), 2);
+    set.remove_all(0);
+    set.remove_all(2);
+    assert_eq!((set.is_empty(), set.held_pages()), (true, 0));
+}
+
+#[test]
+fn a_set_has_a_limit_from_the_start() {
+    let mut set = Intervals::<u8>::try_new(1).unwrap();
+    for number in 0..STEP as u64 {
+        assert_eq!(set.insert(number * 2, number * 2, 0, ANY), Ok(()));
+    }
+    assert_eq!((set.insert(u64::MAX, u64::MAX, 0, ANY), set.reserve(1)), (Err(Memory), Err(Memory)));
+    assert_eq!((set.len(), set.reserve(0)), (STEP, Ok(())));
+}
+
 #[test]
 fn a_look_up_takes_few_steps_however_many_ranges_there_are() {
     for count in [1u64, 10, 100, 1000, 2000] {
-        let mut set = Intervals::<u8>::default();
+        let mut set = Intervals::<u8>::try_new(2048).unwrap();
         for number in 0..count {
             set.insert(number * 0x1000, number * 0x1000 + 0xfff, (number % 3) as u8, ANY).unwrap();
         }

@@ -2,15 +2,14 @@
 //!
 //! Ranges have both their ends in them, so that the last address there is can be in one. Neighbours of the same value are
 //! one range: how many there are depends on what is in the set and not on how it came there, which is what makes a limit
-//! on their number fair. Growth is fallible, and a change that fails changes nothing.
+//! on their number fair. A set has a limit from the start, and its ranges are in pages that whoever has the set was promised
+//! ([`Pieces`]). Growth is fallible, and a change that fails changes nothing.
 //!
 //! A set keeps its values as numbers, so that sets of all kinds share the code that changes them.
 
-use alloc::vec::Vec;
 use core::marker::PhantomData;
 
-/// Ranges that are looked at one by one before a search among all that are left.
-const FEW: usize = 4;
+use crate::pieces::Pieces;
 
 /// A range, both ends included, and what stands for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +56,7 @@ impl Value for () {
 }
 
 /// The set.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Intervals<T = ()> {
     ranges: Ranges,
     values: PhantomData<T>,
@@ -73,14 +72,17 @@ enum Covered {
 }
 
 /// The ranges of a set. Between two calls they ascend, do not overlap, and no two that touch have the same value.
-#[derive(Clone, Debug, Default)]
-struct Ranges(Vec<Interval<u32>>);
-
-impl<T> Default for Intervals<T> {
-    fn default() -> Self {
-        Intervals { ranges: Ranges::default(), values: PhantomData }
-    }
+#[derive(Debug)]
+struct Ranges {
+    /// The first `len` elements are the ranges.
+    pages: Pieces<Interval<u32>>,
+    len: usize,
 }
+
+/// Ranges in a page.
+const STEP: usize = Pieces::<Interval<u32>>::STEP;
+/// An element that is no range of the set.
+const UNUSED: Interval<u32> = Interval { first: 0, last: 0, value: 0 };
 
 impl<T: Value> Interval<T> {
     /// The range with its value instead of the number.
@@ -91,30 +93,45 @@ impl<T: Value> Interval<T> {
 }
 
 impl<T: Value> Intervals<T> {
+    /// The pages that so many ranges take.
+    pub const fn pages(ranges: usize) -> u64 {
+        Pieces::<Interval<u32>>::pages(ranges)
+    }
+
+    /// Without ranges; there can be `most` of them. `Memory`: no memory for the list of pages.
+    pub fn try_new(most: usize) -> Result<Self, IntervalError> {
+        Ok(Intervals { ranges: Ranges::try_new(most)?, values: PhantomData })
+    }
+
     /// How many ranges there are.
     pub fn len(&self) -> usize {
-        self.ranges.0.len()
+        self.ranges.len
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.ranges.0.is_empty()
+        self.ranges.len == 0
+    }
+
+    /// The pages that the set has.
+    pub fn held_pages(&self) -> u64 {
+        self.ranges.pages.held_pages()
     }
 
     /// The ranges, in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = Interval<T>> {
-        self.ranges.0.iter().map(Interval::of)
+        self.ranges.pages.iter().take(self.ranges.len).map(Interval::of)
     }
 
     /// The range that has this number.
     #[inline]
     pub fn find(&self, number: u64) -> Option<Interval<T>> {
-        self.ranges.find(number, || ()).map(Interval::of)
+        self.ranges.find(number, uncounted).map(Interval::of)
     }
 
     /// The ranges that have a number of `first..=last`, in ascending order.
-    pub fn overlapping(&self, first: u64, last: u64) -> impl ExactSizeIterator<Item = Interval<T>> {
-        self.ranges.overlapping(first, last).iter().map(Interval::of)
+    pub fn overlapping(&self, first: u64, last: u64) -> impl Iterator<Item = Interval<T>> {
+        self.ranges.overlapping(first, last).map(Interval::of)
     }
 
     /// Whether each number of `first..=last` is in the set, whatever its value.
@@ -153,32 +170,83 @@ impl<T: Value> Intervals<T> {
         self.ranges.set(first, last, value.map(T::to_number), room, Covered::Replace)
     }
 
-    /// Makes room for `more` ranges, so that changes which take no more cannot fail for want of memory.
+    /// Makes room for `more` ranges, so that changes which take no more cannot fail for want of memory. It stays until
+    /// [`remove_all`](Self::remove_all).
     pub fn reserve(&mut self, more: usize) -> Result<(), IntervalError> {
         self.ranges.reserve(more)
     }
 
-    /// Takes out all ranges with this value.
+    /// Takes out all ranges with this value, and gives back the pages that the others do not need.
     pub fn remove_all(&mut self, value: T) {
         self.ranges.remove_all(value.to_number());
     }
 }
 
+/// For a step that nobody counts.
+fn uncounted() {}
+
 impl Ranges {
+    #[inline(never)]
+    fn try_new(most: usize) -> Result<Self, IntervalError> {
+        let pages = Pieces::try_new(most).ok_or(IntervalError::Memory)?;
+        Ok(Ranges { pages, len: 0 })
+    }
+
+    fn get(&self, index: usize) -> Option<&Interval<u32>> {
+        self.part(index / STEP).get(index % STEP)
+    }
+
+    /// The ranges that are in a page.
+    #[inline(never)]
+    fn part(&self, page: usize) -> &[Interval<u32>] {
+        let before = page.saturating_mul(STEP);
+        self.pages.page(page).get(..self.len.saturating_sub(before).min(STEP)).unwrap_or_default()
+    }
+
+    /// The page that has the first range which does not end before the number; or the last page.
+    #[inline(never)]
+    fn search_pages(&self, number: u64, mut step: impl FnMut()) -> usize {
+        let (mut low, mut high) = (0, self.len.saturating_sub(1) / STEP);
+        while low < high {
+            step();
+            let middle = low.midpoint(high);
+            // The last range of a full page.
+            if self.part(middle).last().is_some_and(|range| range.last < number) {
+                low = middle.saturating_add(1);
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
+    /// How many ranges end before the number: the first ones.
+    fn count_before(&self, number: u64) -> usize {
+        let page = self.search_pages(number, uncounted);
+        let within = self.part(page).partition_point(|range| range.last < number);
+        page.saturating_mul(STEP).saturating_add(within)
+    }
+
     /// The range that has this number. `step` is called for each range that is looked at.
     #[inline]
     fn find(&self, number: u64, mut step: impl FnMut()) -> Option<&Interval<u32>> {
+        // Most sets have one page: no more than a list would take.
+        let part = if self.len <= STEP {
+            self.pages.first_page().get(..self.len).unwrap_or_default()
+        } else {
+            self.part(self.search_pages(number, &mut step))
+        };
         // One comparison a step: of disjoint ranges only the first that does not end before the number can have it.
-        let index = self.0.partition_point(|range| {
+        let index = part.partition_point(|range| {
             step();
             range.last < number
         });
-        self.0.get(index).filter(|range| range.first <= number)
+        part.get(index).filter(|range| range.first <= number)
     }
 
-    fn overlapping(&self, first: u64, last: u64) -> &[Interval<u32>] {
+    fn overlapping(&self, first: u64, last: u64) -> impl Iterator<Item = &Interval<u32>> {
         let (start, end) = self.between(first, last);
-        self.0.get(start..end).unwrap_or_default()
+        (start..end).filter_map(|index| self.get(index))
     }
 
     fn covers(&self, first: u64, last: u64) -> bool {
@@ -207,13 +275,14 @@ impl Ranges {
         // All ranges that reach into it or touch it: at most the first and the last of them leave something, and a neighbour
         // is left whole or becomes part of the new one.
         let (start, end) = self.between(first.saturating_sub(1), last.saturating_add(1));
-        let old = self.0.get(start..end).unwrap_or_default();
-        if covered == Covered::Refuse && old.iter().any(|range| range.first <= last && first <= range.last) {
+        let mut old = (start..end).filter_map(|index| self.get(index));
+        if covered == Covered::Refuse && old.any(|range| range.first <= last && first <= range.last) {
             return Err(IntervalError::Overlap);
         }
+        let at = |index: Option<usize>| index.filter(|_| start < end).and_then(|index| self.get(index));
         let mut middle = value.map(|value| Interval { first, last, value });
-        let mut head = old.first().filter(|range| range.first < first).copied();
-        let mut tail = old.last().filter(|range| range.last > last).copied();
+        let mut head = at(Some(start)).filter(|range| range.first < first).copied();
+        let mut tail = at(end.checked_sub(1)).filter(|range| range.last > last).copied();
         if let Some(middle) = &mut middle {
             if let Some(range) = head.take_if(|range| range.value == middle.value) {
                 middle.first = range.first;
@@ -232,26 +301,45 @@ impl Ranges {
     }
 
     fn reserve(&mut self, more: usize) -> Result<(), IntervalError> {
-        self.0.try_reserve(more).map_err(|_| IntervalError::Memory)
+        let wanted = self.len.checked_add(more).ok_or(IntervalError::Memory)?;
+        while self.pages.len() < wanted {
+            self.pages.grow(|_| UNUSED).map_err(|_| IntervalError::Memory)?;
+        }
+        Ok(())
     }
 
     fn remove_all(&mut self, value: u32) {
-        self.0.retain(|range| range.value != value);
-        if self.0.is_empty() {
-            self.0 = Vec::new();
+        let (mut kept, mut page) = (0_usize, 0_usize);
+        // What is kept of each page goes to its beginning, and from there behind what is kept of those before.
+        while !self.part(page).is_empty() {
+            let len = self.part(page).len();
+            let ranges = self.pages.page_mut(page).get_mut(..len).unwrap_or_default();
+            let (mut left, mut at) = (0_usize, 0_usize);
+            // A run of those that are kept, and one that is not.
+            while let Some(rest) = ranges.get(at..) {
+                let run = rest.iter().position(|range| range.value == value).unwrap_or(rest.len());
+                if left != at {
+                    ranges.copy_within(at..at.saturating_add(run), left);
+                }
+                left = left.saturating_add(run);
+                at = at.saturating_add(run).saturating_add(1);
+            }
+            xenolith_hw::steps::count(len as u64);
+            let first = page.saturating_mul(STEP);
+            self.pages.copy_within(first..first.saturating_add(left), kept);
+            kept = kept.saturating_add(left);
+            page = page.saturating_add(1);
         }
+        self.len = kept;
+        self.pages.truncate(kept);
     }
 
     /// The indices of the ranges that have a number of `first..=last`: from the first to before the second.
     fn between(&self, first: u64, last: u64) -> (usize, usize) {
-        let start = self.0.partition_point(|range| range.last < first);
-        let rest = self.0.get(start..).unwrap_or_default();
-        // Mostly there are none or few of them, so that a second search among all would take longer.
-        let count = match rest.iter().take(FEW).position(|range| range.first > last) {
-            Some(count) => count,
-            None => rest.partition_point(|range| range.first <= last),
-        };
-        (start, start.saturating_add(count))
+        let (start, end) = (self.count_before(first), self.count_before(last));
+        // The last one may go on behind it.
+        let reaches = self.get(end).is_some_and(|range| range.first <= last);
+        (start, end.saturating_add(reaches.into()).max(start))
     }
 
     /// Puts these in the places from `start` to before `end`, which are in the list.
@@ -263,27 +351,18 @@ impl Ranges {
         room: usize,
     ) -> Result<(), IntervalError> {
         let count = new.iter().flatten().count();
-        let old = end.saturating_sub(start);
-        let more = count.saturating_sub(old);
+        let more = count.saturating_sub(end.saturating_sub(start));
         if more > room {
             return Err(IntervalError::Full);
         }
         self.reserve(more)?;
-        // Most changes put one range between two others.
-        if let (0, [None, Some(range), None]) = (old, new) {
-            self.0.insert(start, range);
-            return Ok(());
-        }
-        let len = self.0.len();
-        // Any range will do to fill the places up to the new end: what is behind moves there.
-        if let Some(&filler) = new.iter().flatten().next() {
-            self.0.resize(len.saturating_add(more), filler);
-        }
         let next = start.saturating_add(count);
-        self.0.copy_within(end..len, next);
-        self.0.truncate(next.saturating_add(len.saturating_sub(end)));
-        for (place, range) in self.0.iter_mut().skip(start).zip(new.into_iter().flatten()) {
-            *place = range;
+        self.pages.copy_within(end..self.len, next);
+        self.len = next.saturating_add(self.len.saturating_sub(end));
+        for (index, range) in (start..).zip(new.into_iter().flatten()) {
+            if let Some(place) = self.pages.page_mut(index / STEP).get_mut(index % STEP) {
+                *place = range;
+            }
         }
         Ok(())
     }

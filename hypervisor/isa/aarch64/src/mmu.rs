@@ -2,15 +2,13 @@
 //! and VTCR_EL2 and from the words in memory, to an output address, a memory type and rights.
 //!
 //! It is written from the architecture's text, and calls none of the hypervisor's own functions for tables: what those and
-//! the hardware understand differently is to be found here. Bits that the architecture reserves must be zero.
+//! the hardware understand differently is to be found here. Bits that the architecture reserves must be zero. It serves the
+//! [specification](crate::specification) of stage 2, and nothing that a guest waits for.
 
-use alloc::boxed::Box;
-use alloc::vec::Vec;
-
-use xenolith_core::types::{Mfn, PAGE_SHIFT, PAGE_SIZE};
-use xenolith_isa::stage2::Stage2;
-use xenolith_memory::arena;
+use xenolith_core::types::{PAGE_SHIFT, PAGE_SIZE};
 use xenolith_memory::page::Page;
+
+use crate::stage2::Stage2;
 
 /// Why a walk goes wrong where the hypervisor means it to end in a page, or what no walk may meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,15 +59,16 @@ pub struct Translation {
     pub software: u8,
 }
 
-/// What a walk of everything meets.
+/// What a walk meets.
 pub trait Visitor {
-    /// A table at this address.
-    fn table(&mut self, pa: u64);
-    /// A block or a page.
-    fn leaf(&mut self, translation: Translation);
+    /// A table at this address: access to it, if there can be one.
+    fn table(&mut self, pa: u64) -> Option<Page>;
+    /// A block or a page. Whether the walk goes on behind it.
+    fn leaf(&mut self, translation: Translation) -> bool;
 }
 
 const LAST_LEVEL: u32 = 3;
+const DESCRIPTORS: u64 = 512;
 /// Output and table addresses without FEAT_LPA.
 const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
 const VALID: u64 = 1 << 0;
@@ -92,13 +91,16 @@ struct Walk<'v, V> {
     input_bits: u32,
     /// Machine addresses.
     output_bits: u32,
+    /// The first guest address of interest.
+    from: u64,
 }
 
-/// Walks all that the tables hold, in the order of guest addresses.
+/// Walks all that the tables hold for the guest address `from` and those behind it, in their order. Whether it came to their
+/// end.
 ///
 /// # Errors
 /// The first [`WalkError`].
-pub fn walk(stage2: Stage2, visitor: &mut impl Visitor) -> Result<(), WalkError> {
+pub fn walk(stage2: Stage2, from: u64, visitor: &mut impl Visitor) -> Result<bool, WalkError> {
     let Stage2 { vttbr, vtcr } = stage2;
     let wrong = Err(WalkError::Registers(stage2));
     let output_bits = match bits(vtcr, 16, 3) {
@@ -132,48 +134,49 @@ pub fn walk(stage2: Stage2, visitor: &mut impl Visitor) -> Result<(), WalkError>
     if input_bits + 9 <= resolved || more > 4 || !root.is_multiple_of(PAGE_SIZE << more) {
         return wrong;
     }
-    let mut walk = Walk { visitor, input_bits, output_bits };
-    (0..1 << more).try_for_each(|number| {
-        let first = number << (resolved.min(63));
-        walk.table(root + number * PAGE_SIZE, level, first)
-    })
-}
-
-/// The descriptors of a table.
-fn words(page: Page) -> impl Iterator<Item = u64> {
-    let mut bytes = Box::new([0; PAGE_SIZE as usize]);
-    let _ = page.read(0, &mut bytes[..]);
-    let (words, _) = bytes.as_chunks::<8>();
-    let words: Vec<_> = words.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
-    words.into_iter()
+    let mut walk = Walk { visitor, input_bits, output_bits, from };
+    let tables = 1_u64 << more;
+    for number in (from >> resolved.min(63)).min(tables)..tables {
+        let first = number << resolved.min(63);
+        if !walk.table(root + number * PAGE_SIZE, level, first)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 impl<V: Visitor> Walk<'_, V> {
-    /// Follows a table of a level, whose first descriptor stands for the guest address `first`.
-    fn table(&mut self, pa: u64, level: u32, first: u64) -> Result<(), WalkError> {
-        let page = arena::at(Mfn(pa >> PAGE_SHIFT)).ok_or(WalkError::NoTable(pa))?;
-        self.visitor.table(pa);
+    /// Follows a table of a level, whose first descriptor stands for the guest address `first`. Whether the walk goes on.
+    fn table(&mut self, pa: u64, level: u32, first: u64) -> Result<bool, WalkError> {
+        let page = self.visitor.table(pa).ok_or(WalkError::NoTable(pa))?;
         let size = PAGE_SIZE << (9 * (LAST_LEVEL - level));
-        for (index, found) in (0..).zip(words(page)).filter(|(_, word)| word & VALID != 0) {
+        for index in (self.from.saturating_sub(first) / size).min(DESCRIPTORS)..DESCRIPTORS {
+            let found = page.word64(index as usize * 8).map_or(0, |word| word.load());
+            if found & VALID == 0 {
+                continue;
+            }
             let ipa = first + index * size;
             // What the guest cannot name, nothing may be mapped at.
             if ipa >> self.input_bits != 0 {
                 return Err(WalkError::Reserved(ipa, found));
             }
-            match (found & TABLE_OR_PAGE != 0, level) {
+            let goes_on = match (found & TABLE_OR_PAGE != 0, level) {
                 (true, LAST_LEVEL) => self.leaf(ipa, size, found)?,
                 (true, _) => {
                     if found & TABLE_RESERVED != 0 {
                         return Err(WalkError::Reserved(ipa, found));
                     }
                     self.output(ipa, found & ADDRESS, PAGE_SIZE)?;
-                    self.table(found & ADDRESS, level + 1, ipa)?;
+                    self.table(found & ADDRESS, level + 1, ipa)?
                 }
                 (false, 1 | 2) => self.leaf(ipa, size, found)?,
                 (false, _) => return Err(WalkError::Reserved(ipa, found)),
+            };
+            if !goes_on {
+                return Ok(false);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn output(&self, ipa: u64, pa: u64, alignment: u64) -> Result<(), WalkError> {
@@ -183,7 +186,7 @@ impl<V: Visitor> Walk<'_, V> {
         Ok(())
     }
 
-    fn leaf(&mut self, ipa: u64, size: u64, word: u64) -> Result<(), WalkError> {
+    fn leaf(&mut self, ipa: u64, size: u64, word: u64) -> Result<bool, WalkError> {
         if word & LEAF_RESERVED != 0 {
             return Err(WalkError::Reserved(ipa, word));
         }
@@ -198,7 +201,7 @@ impl<V: Visitor> Walk<'_, V> {
             (0b0000 | 0b0001, _) => MemoryType::Device,
             _ => MemoryType::Other,
         };
-        self.visitor.leaf(Translation {
+        Ok(self.visitor.leaf(Translation {
             ipa,
             pa: word & ADDRESS,
             size,
@@ -209,7 +212,6 @@ impl<V: Visitor> Walk<'_, V> {
             // XN[1:0]: 0b10 forbids both levels; 0b01 and 0b11 one of them each, with FEAT_XNX.
             execute: bits(word, 53, 2) != 0b10,
             software: bits(word, 55, 4) as u8,
-        });
-        Ok(())
+        }))
     }
 }
