@@ -22,6 +22,7 @@ pub mod bug;
 pub mod cpu_mask;
 pub mod guest_index;
 pub mod intervals;
+pub mod proof;
 pub mod symbols;
 pub mod sync;
 pub mod timer_queue;
