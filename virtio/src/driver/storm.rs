@@ -5,7 +5,7 @@
 //! them; and then
 //! - it has come to rest after a bounded number of polls, and did not panic;
 //! - each chain was completed at most once, and exactly once unless the device says that it needs a reset;
-//! - it needs a reset only where the rules were broken;
+//! - it needs a reset only where the rules were broken, and touches nothing before it gets one, and after one that comes in between;
 //! - the used ring has these chains and nothing else, the driver was told if it wanted to be, and the device has asked for the next
 //!   notification;
 //! - no byte was reached that no descriptor and no area of a queue grants, and none was changed but where the device may write.
@@ -40,8 +40,10 @@ use guest::Memory;
 
 /// Executions of a game: what a seed decides as a whole.
 const GAME: u64 = 1000;
-/// Polls after which the device has nothing to do any more, whatever the queues say.
-const POLLS: usize = 16;
+/// Polls after which the device has nothing to do any more, whatever the queues say: some may find nothing done.
+const POLLS: usize = 1000;
+/// Words that another vCPU writes in a turn.
+const RACES: u64 = 4;
 /// How long one game may take.
 const HANG: Duration = Duration::from_secs(60);
 /// Where the queues end and buffers begin.
@@ -68,6 +70,11 @@ pub trait Subject {
     /// Looks at what came of the only chain of a turn, of which nothing that is read was written meanwhile: memory before and after
     /// it, and the bytes that the used ring tells of.
     fn judge(&mut self, chain: &Granted, before: &[u8], after: &[u8], written: u32);
+
+    /// Whether nothing is under way that a later poll gives back.
+    fn is_at_rest(&self) -> bool {
+        true
+    }
 
     /// A turn ends. Returns the operations that were done since the last one, if the kind can tell.
     fn settle(&mut self) -> u64 {
@@ -180,7 +187,7 @@ impl<'a, S: Subject> Game<'a, S> {
         for _ in 0..executions {
             let races = self.random.once_in(16);
             if races {
-                let (count, random) = (1 + self.random.below(4) as u32, Random::new(self.random.word()));
+                let (count, random) = (1 + self.random.below(RACES) as u32, Random::new(self.random.word()));
                 self.memory.race(count, random);
             }
             for _ in 0..self.random.of(&[1, 1, 1, 1, 2, 3, 8]) {

@@ -1,12 +1,13 @@
 //! A disk in a storm, and what its requests must do.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Granted, Random, Subject, offset};
 use crate::core::memory::Buffers;
 use crate::devices::block::Block;
-use crate::storage::{Geometry, Image, Inline};
+use crate::storage::{Done, Engine, Geometry, Image, Inline, Job, abandoned};
 
 /// Sectors of the disk.
 const SECTORS: u64 = 32;
@@ -26,6 +27,7 @@ struct Content {
     bytes: Vec<u8>,
     operations: u64,
     is_changed: bool,
+    under_way: usize,
 }
 
 /// A disk of a few sectors in memory.
@@ -33,6 +35,8 @@ pub struct Disk {
     content: Arc<Mutex<Content>>,
     before: Vec<u8>,
     read_only: bool,
+    is_late: bool,
+    random: Random,
 }
 
 struct InMemory {
@@ -96,6 +100,70 @@ impl Image for InMemory {
     }
 }
 
+/// An engine whose jobs are done later, in any order.
+struct Late {
+    image: InMemory,
+    jobs: Vec<Job>,
+    is_abandoned: bool,
+    random: Random,
+}
+
+impl Late {
+    /// Does so many of the jobs.
+    fn work(&mut self, count: u64, done: &mut Vec<Done>) {
+        for _ in 0..count {
+            let Job { token, operation } =
+                self.jobs.swap_remove(self.random.below(self.jobs.len() as u64) as usize);
+            let result = if self.is_abandoned { Err(abandoned()) } else { self.image.run(&operation) };
+            done.push(Done { token, result });
+            locked(&self.image.content).under_way -= 1;
+        }
+        self.is_abandoned &= !self.jobs.is_empty();
+    }
+}
+
+impl Engine for Late {
+    fn geometry(&self) -> Geometry {
+        self.image.geometry()
+    }
+
+    fn has_room(&self) -> bool {
+        self.jobs.len() < 100
+    }
+
+    fn submit(&mut self, job: Job) {
+        locked(&self.image.content).under_way += 1;
+        self.jobs.push(job);
+    }
+
+    fn start(&mut self) {}
+
+    fn completed(&mut self, done: &mut Vec<Done>) {
+        let count = self.random.below(self.jobs.len() as u64 + 1);
+        self.work(count, done);
+    }
+
+    fn wait(&mut self, done: &mut Vec<Done>) {
+        let most = self.jobs.len() as u64;
+        let count = most.min(1 + self.random.below(most.max(1)));
+        self.work(count, done);
+    }
+
+    fn abandon(&mut self) {
+        self.is_abandoned = !self.jobs.is_empty();
+    }
+
+    fn wake(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+impl Drop for Late {
+    fn drop(&mut self) {
+        locked(&self.image.content).under_way -= self.jobs.len();
+    }
+}
+
 impl Default for Disk {
     fn default() -> Self {
         Disk::new()
@@ -108,7 +176,13 @@ impl Disk {
         let bytes = vec![0; SECTORS as usize * SECTOR];
         let before = bytes.clone();
         let content = Content { bytes, ..Content::default() };
-        Disk { content: Arc::new(Mutex::new(content)), before, read_only: false }
+        Disk {
+            content: Arc::new(Mutex::new(content)),
+            before,
+            read_only: false,
+            is_late: false,
+            random: Random::default(),
+        }
     }
 }
 
@@ -136,14 +210,21 @@ impl Subject for Disk {
 
     fn begin(&mut self, random: &mut Random) {
         // What a seed does depends on nothing that was before.
-        self.read_only = random.once_in(8);
+        (self.read_only, self.is_late) = (random.once_in(8), random.once_in(2));
+        self.random = Random::new(random.word());
         locked(&self.content).bytes.fill(0);
         self.before.fill(0);
     }
 
     fn device(&mut self) -> Block {
         let image = InMemory { content: Arc::clone(&self.content), read_only: self.read_only };
-        Block::new(Box::new(Inline::new(image)), 2, "storm")
+        let random = Random::new(self.random.word());
+        let engine: Box<dyn Engine> = if self.is_late {
+            Box::new(Late { image, jobs: Vec::new(), is_abandoned: false, random })
+        } else {
+            Box::new(Inline::new(image))
+        };
+        Block::new(engine, 2, "storm")
     }
 
     fn request(&mut self, random: &mut Random) -> (Vec<Vec<u8>>, Vec<u32>) {
@@ -240,6 +321,10 @@ impl Subject for Disk {
             }
             assert!(*disk == content.bytes, "a request of kind {kind} has changed other sectors");
         }
+    }
+
+    fn is_at_rest(&self) -> bool {
+        locked(&self.content).under_way == 0
     }
 
     fn settle(&mut self) -> u64 {

@@ -2,6 +2,8 @@
 //!
 //! Nothing here is shared with the device's own walk.
 
+use std::ops::Range;
+
 use vm_memory::GuestAddress;
 
 use super::super::{INDIRECT, NEXT, Ring, WRITE};
@@ -49,6 +51,8 @@ pub struct Expected {
     pub is_tangled: bool,
     /// Of each byte of memory what the device may do with it.
     pub rights: Vec<u8>,
+    /// Where tables of descriptors are, in memory.
+    tables: Vec<Range<usize>>,
 }
 
 fn word16(memory: &[u8], at: usize) -> u16 {
@@ -60,15 +64,24 @@ pub fn index_at(memory: &[u8], ring: u64) -> u16 {
     word16(memory, (ring - BASE) as usize + 2)
 }
 
+/// What of a part is memory.
+fn in_memory(part: Part) -> Range<usize> {
+    let end = part.address.0.saturating_add(part.len.into()).min(BASE + SIZE as u64);
+    let first = part.address.0.max(BASE);
+    if first < end { (first - BASE) as usize..(end - BASE) as usize } else { 0..0 }
+}
+
 impl Expected {
     /// Nothing is allowed.
     pub fn new() -> Expected {
-        Expected { chains: Vec::new(), runs_ahead: false, is_tangled: false, rights: vec![0; SIZE] }
+        let rights = vec![0; SIZE];
+        Expected { chains: Vec::new(), runs_ahead: false, is_tangled: false, rights, tables: Vec::new() }
     }
 
     /// Looks at memory in which each ring's next chain is at an index.
     pub fn look(&mut self, memory: &[u8], rings: &[(Ring, u16)], event_idx: bool) {
         self.chains.clear();
+        self.tables.clear();
         self.rights.fill(0);
         (self.runs_ahead, self.is_tangled) = (false, false);
         for (number, (ring, next)) in rings.iter().enumerate() {
@@ -92,6 +105,10 @@ impl Expected {
                 self.chains.push(chain);
             }
         }
+        // A table that lies where the device says what is used, say, is another one afterwards.
+        let is_written =
+            |table: &Range<usize>| self.rights[table.clone()].iter().any(|byte| byte & WRITTEN != 0);
+        self.is_tangled = self.tables.iter().any(is_written);
         for chain in 0..self.chains.len() {
             for write in [false, true] {
                 let parts = if write { &self.chains[chain].writable } else { &self.chains[chain].readable };
@@ -109,12 +126,7 @@ impl Expected {
 
     /// A descriptor names this; what of it is memory may be used.
     fn allow_part(&mut self, part: Part, rights: u8) {
-        let end = part.address.0.saturating_add(part.len.into()).min(BASE + SIZE as u64);
-        let first = part.address.0.max(BASE);
-        if first >= end {
-            return;
-        }
-        for byte in &mut self.rights[(first - BASE) as usize..(end - BASE) as usize] {
+        for byte in &mut self.rights[in_memory(part)] {
             self.is_tangled |= rights & WRITTEN != 0 && *byte & OWN != 0;
             *byte |= rights;
         }
@@ -147,7 +159,9 @@ impl Expected {
             let len = u32::from_le_bytes(entry[8..12].try_into().expect("4 bytes"));
             let (flags, next) = (word16(entry, 12), word16(entry, 14));
             if flags & INDIRECT != 0 {
-                self.allow_part(Part { address, len }, REACHED | OWN);
+                let named = Part { address, len };
+                self.allow_part(named, REACHED | OWN);
+                self.tables.push(in_memory(named));
                 let is_table = len > 0 && len.is_multiple_of(16) && len / 16 <= u16::MAX.into();
                 let first = offset(address, len.min(16 * MAX_CHAIN as u32)).filter(|_| is_table);
                 let (Some(first), false, 0) = (first, is_indirect, flags & NEXT) else { return chain };

@@ -2,8 +2,11 @@
 
 use super::expected::{Granted, REACHED, WRITTEN, index_at};
 use super::guest::BASE;
-use super::{Game, POLLS, Random, Subject, Sum};
+use super::{Game, POLLS, RACES, Random, Subject, Sum};
 use crate::driver::{Ring, read, write};
+
+/// Operations of a turn of which nothing else is known: what all queues hold, and again for each word that another vCPU writes.
+const MOST: u64 = 2 * 128 * (1 + RACES);
 
 impl<S: Subject> Game<'_, S> {
     /// The device's turn, and a look at it. False: the device needs a reset, or nobody knows any more.
@@ -13,26 +16,36 @@ impl<S: Subject> Game<'_, S> {
         for number in 0..self.rings.len() {
             write(&mut self.mmio, 0x50, number as u32);
         }
-        let polls = (1..=POLLS).find(|_| !self.mmio.poll_until_idle());
-        assert!(polls.is_some(), "it does not come to rest");
+        // A driver may reset the device in the middle of it.
+        let is_cut = self.random.once_in(64);
+        let polls = if is_cut { 1 } else { POLLS };
+        let is_at_rest = (0..polls).any(|_| !self.mmio.poll_until_idle() && self.subject.is_at_rest());
+        assert!(is_at_rest || is_cut, "it does not come to rest");
+        let is_broken = read(&mut self.mmio, 0x70) & 0x40 != 0;
+        if is_cut {
+            write(&mut self.mmio, 0x70, 0);
+            assert!(self.subject.is_at_rest(), "something goes on after a reset");
+        }
         self.memory.take_reached(&mut self.reached);
         self.memory.read_all(&mut self.after);
-        let is_broken = read(&mut self.mmio, 0x70) & 0x40 != 0;
         if races || self.expected.is_tangled {
             sum.tangled += 1;
             let operations = self.subject.settle();
-            assert!(operations <= 64 * 8 * POLLS as u64, "{operations} operations");
+            assert!(operations <= MOST, "{operations} operations");
             self.memory.race(0, Random::default());
             return false;
         }
         self.check_bytes();
-        let (done, all) = (self.check_used(is_broken), self.expected.chains.len() as u64);
+        let (done, all) = (self.check_used(is_broken || is_cut), self.expected.chains.len() as u64);
         let operations = self.subject.settle();
         assert!(operations <= all, "{operations} operations for {all} chains");
         sum.completed += done;
         if is_broken {
             sum.resets += 1;
-            self.check_reset();
+            self.check_cause();
+        }
+        if is_broken || is_cut {
+            self.check_silence();
             return false;
         }
         assert_eq!(done, all, "a chain is left in its queue");
@@ -63,8 +76,8 @@ impl<S: Subject> Game<'_, S> {
         }
     }
 
-    /// Each chain is given back once, or not at all by a device that needs a reset. The number of those that were.
-    fn check_used(&mut self, is_broken: bool) -> u64 {
+    /// Each chain is given back once, or not at all by a device that has stopped. The number of those that were.
+    fn check_used(&mut self, is_stopped: bool) -> u64 {
         let mut all = 0;
         for number in 0..self.rings.len() {
             let (ring, next) = self.rings[number].clone();
@@ -85,13 +98,13 @@ impl<S: Subject> Game<'_, S> {
                 );
                 assert!(!chain.is_broken, "a broken chain is done: {chain:x?}");
                 assert!(u64::from(written) <= chain.room(), "{written} bytes in {chain:x?}");
-                if self.expected.chains.len() == 1 && !is_broken && self.expected.stays(chain) {
+                if self.expected.chains.len() == 1 && !is_stopped && self.expected.stays(chain) {
                     let chain = chain.clone();
                     self.subject.judge(&chain, &self.image, &self.after, written);
                 }
             }
             all += u64::from(count);
-            if !is_broken {
+            if !is_stopped {
                 self.check_told(&ring, next, index);
                 let is_asked = self.asks(&ring) == if self.event_idx { index } else { 0 };
                 assert!(is_asked, "the next notification is not asked for");
@@ -124,17 +137,22 @@ impl<S: Subject> Game<'_, S> {
         assert!(!wants || read(&mut self.mmio, 0x60) & 1 != 0, "the driver is not told of {old}..{new}");
     }
 
-    /// The device says why it needs a reset, and touches nothing until it gets one.
-    fn check_reset(&mut self) {
+    /// A device that needs a reset has a reason.
+    fn check_cause(&self) {
         let chains = &self.expected.chains;
         let has_cause = self.expected.runs_ahead
             || chains.iter().any(|chain| chain.is_broken || self.subject.may_refuse(chain));
         assert!(has_cause, "it needs a reset, and no rule was broken: {:?} {chains:x?}", self.mmio.error());
+    }
+
+    /// It touches nothing until it is brought up again.
+    fn check_silence(&mut self) {
         for number in 0..self.rings.len() {
             write(&mut self.mmio, 0x50, number as u32);
         }
         assert!(!self.mmio.poll_until_idle());
+        assert!(self.subject.is_at_rest(), "something is under way though it needs a reset");
         self.memory.take_reached(&mut self.reached);
-        assert!(self.reached.is_empty(), "it goes on though it needs a reset: {:?}", self.reached);
+        assert!(self.reached.is_empty(), "it goes on though it needs a reset: {:x?}", self.reached);
     }
 }
