@@ -2,7 +2,8 @@
 //!
 //! The guest reads VALUE as often as TIMES says and writes to TICKS how long that took. After each such round there are
 //! more servers and more ranges, so that it shows whether their number counts. `bench-model GUEST` is run in the control
-//! domain; the hypervisor's debug key `e`, which it presses before and after each round, tells what EL2 did of it.
+//! domain; the hypervisor's debug key `E`, which it presses before and after each round, tells what EL2 did of it. Without a
+//! guest it presses the key once.
 
 use std::sync::Arc;
 
@@ -51,8 +52,9 @@ impl Mmio for Registers {
 }
 
 fn main() -> Result<()> {
-    let guest = std::env::args().nth(1).context("usage: bench-model GUEST")?.parse().map(DomId)?;
     let privcmd = Arc::new(Privcmd::open()?);
+    let Some(guest) = std::env::args().nth(1) else { return show_accounts(&privcmd) };
+    let guest = guest.parse().map(DomId).context("usage: bench-model [NUMBER OF A GUEST]")?;
     let model = DeviceModel::new(Arc::clone(&privcmd), guest);
     let mut first = Server::create(model.clone())?;
     let mut further: Vec<Server> = Vec::new();

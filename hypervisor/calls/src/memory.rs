@@ -135,6 +135,9 @@ fn reservation(
         if index > first && caller.should_pause() {
             return again(index, 0);
         }
+        if op == MemoryOp::PopulatePhysmap && !wipe_ahead(caller, domain, request.extent_order as u8) {
+            return again(index, 0);
+        }
         let gfn = caller.read_element(request.extent_start, index);
         let done = gfn.and_then(|gfn: Gfn| match op {
             MemoryOp::PopulatePhysmap => domain.populate(gfn, request.extent_order as u8).map(|()| None),
@@ -147,6 +150,19 @@ fn reservation(
         }
     }
     value(request.nr_extents)
+}
+
+/// Wipes the memory that an extent will get, if it is large and has not been wiped since boot. False: an interrupt waits before
+/// that is done.
+fn wipe_ahead(caller: &Caller<'_>, domain: DomainRef<'_>, order: u8) -> bool {
+    // A direct-mapped domain has its memory already.
+    let is_long = 1 << order > PAGES_STEP && !domain.direct_mapped;
+    while is_long && caller.hv.frames.scrub_ahead(order) {
+        if caller.should_pause() {
+            return false;
+        }
+    }
+    true
 }
 
 /// Gives these pages of an extent back; returns where to go on when an interrupt waits.

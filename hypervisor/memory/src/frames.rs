@@ -225,7 +225,7 @@ impl Frames {
             };
             // Wiped before the entry names an owner: from then on others may refer to the frame. The entry is simply set,
             // because nobody looks at a frame between the allocator and its owner.
-            if entry.state() == (FrameState::Free { dirty: true }) {
+            if entry.is_dirty() {
                 match content {
                     Content::Zeroed => self.wipe(mfn),
                     // Its new owner writes over it.

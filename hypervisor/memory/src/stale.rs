@@ -21,6 +21,12 @@ impl StalePages {
         StalePages { first: gfn.0, last: gfn.0, classes: stale_class(gfn.0.saturating_mul(PAGE_SIZE)) }
     }
 
+    /// So many pages in a row.
+    pub fn run(first: Gfn, pages: u64) -> Self {
+        let others = (1..pages).map(|page| Self::page(Gfn(first.0.saturating_add(page))));
+        others.fold(Self::page(first), Self::and)
+    }
+
     /// These, and others.
     #[must_use]
     pub fn and(self, other: StalePages) -> Self {

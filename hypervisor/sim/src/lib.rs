@@ -68,6 +68,10 @@ pub const EVENT_PPI: Intid = Intid(31);
 /// The private interrupt of the emulated physical timer.
 pub const PHYSICAL_TIMER: Intid = Intid(30);
 
+/// Steps of about ten instructions that a CPU may work at EL2 without a look whether an interrupt waits: a hundred thousand
+/// instructions.
+pub const LONGEST_STAY: u64 = 10_000;
+
 /// What a CPU played by a test holds.
 struct Played {
     cpu: Cpu,
@@ -79,9 +83,12 @@ impl Played {
     /// Something brings the CPU to EL2.
     fn event(&mut self, hv: &Hypervisor, event: Event) -> Next {
         let Played { cpu, regs, next } = self;
-        sim::stay::begin();
-        *next = as_hypervisor(|| run::step(hv, cpu, regs, event));
-        sim::stay::look();
+        let (done, longest) = sim::stay::during(|| as_hypervisor(|| run::step(hv, cpu, regs, event)));
+        *next = done;
+        #[cfg(test)]
+        assert!(longest < LONGEST_STAY, "{longest} steps at EL2 without a look for interrupts");
+        #[cfg(not(test))]
+        let _ = longest;
         // A guest cannot mask the machine's own system errors: one that is still pending comes first.
         while *next == Next::Guest
             && let Some(error) = sim::take_system_error()

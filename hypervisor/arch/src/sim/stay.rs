@@ -14,6 +14,17 @@ pub fn begin() {
     steps::take();
 }
 
+/// The CPU comes to EL2, works and leaves: what comes of it, and the most steps of it without a look.
+pub fn during<T>(work: impl FnOnce() -> T) -> (T, u64) {
+    let before = take_longest();
+    begin();
+    let result = work();
+    look();
+    let longest = LONGEST.get();
+    LONGEST.set(longest.max(before));
+    (result, longest)
+}
+
 /// It looks whether an interrupt waits, or leaves.
 pub fn look() {
     LONGEST.set(LONGEST.get().max(steps::take()));

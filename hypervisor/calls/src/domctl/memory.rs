@@ -13,7 +13,7 @@ use super::Outcome;
 /// log2 of the most frames that one flush may have, as in Xen: 1 GiB.
 const MAX_FLUSH_ORDER: u32 = 18;
 /// Pages moved into or out of a pool before the call looks for an interrupt.
-const STEP: u32 = 512;
+const STEP: u32 = 32;
 
 /// Sets how much RAM the domain may own, in KiB. It may be less than what it owns: then it gets no more.
 pub fn max_mem(domain: &Domain, request: &Domctl) -> Result<Outcome, Errno> {

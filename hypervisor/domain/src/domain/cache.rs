@@ -7,8 +7,8 @@ use xenolith_core::types::{Gfn, PAGE_SHIFT};
 use super::Domain;
 use crate::parts::memory::Memory;
 
-/// Pages cleaned in one go: 1 MiB.
-const STEP: u64 = 256;
+/// Pages cleaned in one go: 512 KiB.
+const STEP: u64 = 128;
 
 impl Domain {
     /// Cleans what is mapped at some of the `pages` frames from `from` on, holes and devices left out. Returns how many

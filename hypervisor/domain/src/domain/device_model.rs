@@ -181,7 +181,7 @@ impl Hypervisor {
 }
 
 /// Pages that [`DomainRef::unmap_foreign_of`] looks at in one call.
-pub const PAGES_IN_ONE_GO: u32 = 128;
+pub const PAGES_IN_ONE_GO: u32 = 64;
 
 /// Whether a mapping may be of another domain's memory, without a grant.
 pub fn is_others(kind: MapKind) -> bool {

@@ -109,15 +109,14 @@ impl DomainRef<'_> {
         }
     }
 
-    /// Sets the mapcache-invalidate flag: this page of RAM was ballooned away, removed or replaced. It is set on the vCPU that
+    /// Sets the mapcache-invalidate flag: these pages of RAM were ballooned away, removed or replaced. It is set on the vCPU that
     /// runs on the calling CPU, which then waits until every ioreq server has dropped its mappings; when another domain
     /// did it, it is set on all vCPUs of this one.
-    pub(crate) fn mark_mapcache_stale(self, gfn: Gfn) {
-        let page = StalePages::page(gfn);
+    pub(crate) fn mark_mapcache_stale(self, pages: StalePages) {
         let here = Some(arch::this_cpu());
         match self.vcpus.iter().find(|vcpu| self.hv.scheduler.running_on(vcpu.unit) == here) {
-            Some(vcpu) => vcpu.mark_mapcache_stale(page),
-            None => self.vcpus.iter().for_each(|vcpu| vcpu.mark_mapcache_stale(page)),
+            Some(vcpu) => vcpu.mark_mapcache_stale(pages),
+            None => self.vcpus.iter().for_each(|vcpu| vcpu.mark_mapcache_stale(pages)),
         }
     }
 }

@@ -7,6 +7,7 @@ use xenolith_core::bug;
 use xenolith_core::types::{DomId, Gfn, Ipa, Mfn, PAGE_SIZE};
 use xenolith_memory::frames::{Content, FrameRange, FrameRef, Kind};
 use xenolith_memory::p2m::{Entry, MapKind, P2m, P2mAccess, P2mError, Run};
+use xenolith_memory::stale::StalePages;
 use xenolith_memory::table::TableList;
 
 use super::{Domain, DomainRef};
@@ -20,21 +21,42 @@ impl Memory {
     fn clear(&mut self, domain: DomainRef<'_>, gfn: Gfn) -> Result<Option<Run>, Errno> {
         let removed = self.with_tables(domain, |p2m| p2m.remove(gfn))?;
         if let Some(run) = removed {
-            // `remove` has flushed the TLBs: nobody reaches the frame by this entry any more, so the reference may go.
-            // It may be the last one of a dead domain, whose end takes locks that come after this one.
-            if holds_reference(run.kind) {
-                domain.hv.release_frame(run.mfn);
-            }
-            if run.kind.is_ram() {
-                // Device models have it mapped for themselves, and drop that before the call that took it away returns.
-                domain.mark_mapcache_stale(gfn);
-            }
-        }
-        // The page can be mapped at one frame at a time (`XENMAPSPACE_shared_info`); now it can be mapped elsewhere.
-        if self.shared_info_gfn == Some(gfn) {
-            self.shared_info_gfn = None;
+            self.let_go(domain, run);
         }
         Ok(removed)
+    }
+
+    /// The same with many frames, whose number is a power of two and the first of which is a multiple of it: all, or none.
+    fn clear_block(&mut self, domain: DomainRef<'_>, gfn: Gfn, pages: u64) -> Result<(), Errno> {
+        let mut done = 0;
+        while done < pages {
+            let from = Gfn(gfn.0.saturating_add(done));
+            // What it may lack is a table for a larger block that has to be split, and it lacks that at first or never.
+            let (runs, more) = self.with_tables(domain, |p2m| p2m.unmap(from, pages - done))?;
+            runs.into_iter().for_each(|run| self.let_go(domain, run));
+            done = done.saturating_add(more);
+        }
+        Ok(())
+    }
+
+    /// Lets go of what was mapped, and of which no TLB knows any more.
+    fn let_go(&mut self, domain: DomainRef<'_>, run: Run) {
+        // Nobody reaches the frames by these entries any more, so the references may go. One may be the last one of a dead
+        // domain, whose end takes locks that come after this one.
+        if holds_reference(run.kind) {
+            for mfn in run.mfn.0..run.mfn.0.saturating_add(run.pages) {
+                domain.hv.release_frame(Mfn(mfn));
+            }
+        }
+        if run.kind.is_ram() {
+            // Device models have them mapped for themselves, and drop that before the call that took them away returns.
+            domain.mark_mapcache_stale(StalePages::run(run.gfn, run.pages));
+        }
+        // The page can be mapped at one frame at a time (`XENMAPSPACE_shared_info`); now it can be mapped elsewhere.
+        let gfns = run.gfn.0..run.gfn.0.saturating_add(run.pages);
+        if self.shared_info_gfn.is_some_and(|gfn| gfns.contains(&gfn.0)) {
+            self.shared_info_gfn = None;
+        }
     }
 
     /// Maps a frame that somebody owns at `gfn`, in place of what is there. The mapping holds a reference.
@@ -236,10 +258,7 @@ impl DomainRef<'_> {
             Err(P2mError::Occupied) => {}
             done => return Ok(done?),
         }
-        for page in (0..pages).filter_map(|page| Some(Gfn(gfn.0.checked_add(page)?))) {
-            // What it may lack is a table for a block that has to be split, and it lacks that at the first page or at none.
-            memory.clear(self, page)?;
-        }
+        memory.clear_block(self, gfn, pages)?;
         // Frames of the grant table that were shown here are shown nowhere now.
         self.grants.lock().forget_gfns(gfn, pages);
         Ok(memory.with_tables(self, map)?)

@@ -44,15 +44,17 @@ impl Budget {
 }
 
 /// The least that a call may be allowed: more than any single step costs.
-const LEAST_BUDGET: u32 = 128;
+const LEAST_BUDGET: u32 = 96;
 /// Handles that are looked at in a step.
 const HANDLES: u32 = 64;
 /// What it costs to look for mappings once.
-const SEARCH: u32 = 64;
+const SEARCH: u32 = 96;
 /// Machine frames that are looked at in a step, in the search for RAM that is not mapped.
 const FRAMES_IN_STEP: u32 = 1024;
 /// What such a step costs.
 const FRAMES: u32 = 16;
+/// What it costs to give a page back by itself: the allocator's work is not shared by the pages of a run.
+const PAGE: u32 = 4;
 /// What it costs to end what the domain served of another.
 const SERVICE: u32 = 16;
 
@@ -287,7 +289,7 @@ fn free_strays(domain: DomainRef<'_>, from: Mfn, budget: &mut Budget) -> Option<
 /// Gives back what the domain had of its promise, and ends that. What others use of its grants stays until they let go.
 fn free_records(domain: DomainRef<'_>, budget: &mut Budget) -> Option<()> {
     while domain.maptrack.lock().shrink() || domain.events.lock().shrink() || domain.grants.lock().shrink() {
-        budget.spend(1)?;
+        budget.spend(PAGE)?;
     }
     let held = domain.grants.lock().held_pages();
     let promised = domain.promised.swap(held, Ordering::Relaxed);
@@ -300,13 +302,13 @@ fn free_tables(domain: DomainRef<'_>, budget: &mut Budget) -> Option<()> {
         let frame = domain.grants.lock().take_frame();
         let Some(frame) = frame else { break };
         domain.hv.put_frame(frame);
-        budget.spend(1)?;
+        budget.spend(PAGE)?;
     }
     free_records(domain, budget)?;
     let mut memory = domain.memory.lock();
     while let Some(table) = memory.p2m.pool_mut().pop() {
         domain.hv.free_table(table, domain.id);
-        budget.spend(1)?;
+        budget.spend(PAGE)?;
     }
     // All that was mapped is unmapped, no CPU has its tables, and none will: the VMID can go.
     domain.hv.end_p2m(domain.id, &mut memory.p2m);

@@ -13,6 +13,7 @@ use super::{FrameRange, MAX_ORDER};
 use crate::bitmap::Bitmap;
 use xenolith_core::bug;
 use xenolith_core::types::Mfn;
+use xenolith_hw::steps;
 
 const ORDERS: usize = MAX_ORDER as usize + 1;
 
@@ -83,6 +84,7 @@ impl Zone {
     }
 
     fn give(&mut self, frame: u64, order: u8) -> bool {
+        steps::count(steps::BLOCK);
         if self.order_of(frame, 0).is_some() {
             return false;
         }
@@ -97,6 +99,7 @@ impl Zone {
 
     /// Takes exactly this block, out of a larger one if need be.
     fn take_at(&mut self, frame: u64, order: u8) -> bool {
+        steps::count(steps::BLOCK);
         let Some(found) = self.order_of(frame, order) else { return false };
         self.remove(frame, found);
         for half in (order..found).rev() {
@@ -239,6 +242,14 @@ impl Buddy {
     /// Takes a block of 2^order frames that lies in `within`, none of which was promised to others.
     pub fn take(&mut self, order: u8, within: &Range<u64>) -> Option<Mfn> {
         if self.spares(1 << order) { self.take_block(order, within) } else { None }
+    }
+
+    /// The block that [`Self::take`] would take anywhere.
+    pub fn next_taken(&mut self, order: u8) -> Option<FrameRange> {
+        // Taken and given back under one lock: nobody sees the difference.
+        let range = FrameRange { first: self.take(order, &(0..u64::MAX))?, pages: 1 << order };
+        self.give(range);
+        Some(range)
     }
 
     fn take_block(&mut self, order: u8, within: &Range<u64>) -> Option<Mfn> {

@@ -92,6 +92,12 @@ impl Entry<'_> {
         FrameState::decode(self.0.load(Ordering::Acquire))
     }
 
+    /// Whether the frame is free and has not been wiped since boot.
+    pub fn is_dirty(self) -> bool {
+        xenolith_hw::steps::count(1);
+        self.0.load(Ordering::Acquire) == FrameState::Free { dirty: true }.encode()
+    }
+
     /// Whether the frame is in use, and of a kind that domains map.
     pub fn is_mappable(self) -> bool {
         let code = (self.0.load(Ordering::Acquire) >> KIND_SHIFT) as u8;

@@ -9,9 +9,10 @@ use super::{P2m, P2mError, Run, Runs, TablePool, Tlb};
 use crate::table::{Index, Leaf, Table, TableMut, TableSlot};
 use xenolith_core::bug;
 use xenolith_core::types::{Gfn, Mfn};
+use xenolith_hw::steps;
 
 /// How many slots one call looks at before it returns to the caller, who may have to let others run.
-const STEPS: u32 = 2048;
+const STEPS: u32 = 512;
 
 /// Removals that are flushed together. The tables stay borrowed until [`Edit::finish`], so nothing can be mapped over a
 /// stale translation.
@@ -113,6 +114,7 @@ impl<P: TablePool, T: Tlb> Removal<'_, P, T> {
         let level = table.view().level();
         for (index, part) in piece.cut(level) {
             // Empty slots count too: a guest may have a call made on a vast range in which little is mapped.
+            steps::count(steps::SLOT);
             *self.steps = self.steps.checked_sub(1).ok_or(Stop::Later)?;
             match table.view().slot(index) {
                 TableSlot::Empty => {}

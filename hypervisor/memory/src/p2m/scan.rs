@@ -5,9 +5,10 @@ use super::{Entry, P2m, P2mAccess, P2mError, Run, Runs, TablePool, Tlb};
 use crate::descriptor::Descriptor;
 use crate::table::{TableSlot, View};
 use xenolith_core::types::{Gfn, Mfn};
+use xenolith_hw::steps;
 
 /// Slots that one scan looks at before it returns to the caller, who may have to let others run.
-const STEPS: u32 = 2048;
+const STEPS: u32 = 256;
 
 impl<P: TablePool, T: Tlb> P2m<P, T> {
     /// What stands behind a guest frame. Errors: [`P2mError::OutOfRange`], [`P2mError::NotMapped`].
@@ -75,6 +76,7 @@ impl Scan {
     fn visit<D: Descriptor>(&mut self, table: View<'_, D>, piece: Piece) -> Option<()> {
         let level = table.level();
         for (index, part) in piece.cut(level) {
+            steps::count(steps::SLOT);
             self.steps = self.steps.checked_sub(1)?;
             match table.slot(index) {
                 TableSlot::Empty => {}

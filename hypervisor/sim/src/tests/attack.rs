@@ -12,7 +12,6 @@ use xenolith_abi::domctl::{DomainInfo, VERSION_4_17, VERSION_4_20};
 use zerocopy::IntoBytes;
 
 use super::super::*;
-use super::stay::LIMIT;
 use super::support::*;
 use xenolith_core::types::{Gva, PAGE_SIZE};
 use xenolith_host::command_line::XenVersion;
@@ -114,7 +113,7 @@ impl Player {
         sim::stay::take_longest();
         let result = self.machine.hypercall(cpu, number, arguments);
         let stay = sim::stay::take_longest();
-        assert!(stay < LIMIT, "{attempt:x?} works for {stay} steps without a look for interrupts");
+        assert!(stay < LONGEST_STAY, "{attempt:x?} works for {stay} steps without a look for interrupts");
         self.machine.settle();
         let Some(result) = result else { return Some(()) };
         let is_error = Errno::ALL.iter().any(|errno| errno.to_register() as i64 == result);

@@ -6,7 +6,7 @@ use xenolith_abi::hypercall::Hypercall;
 use xenolith_abi::sched::{Shutdown, ShutdownReason};
 
 use super::super::*;
-use super::stay::{LIMIT, short};
+use super::stay::short;
 use super::support::*;
 use xenolith_arch::machine::Ending;
 
@@ -195,7 +195,7 @@ fn last_words_are_few() {
     sim::stay::take_longest();
     machine.settle();
     let longest = sim::stay::take_longest();
-    assert!(longest < LIMIT, "{longest} steps");
+    assert!(longest < LONGEST_STAY, "{longest} steps");
     let shown = String::from_utf8(sim::console_output()).unwrap();
     assert!(shown.contains("124 more vCPUs are not shown"), "{shown}");
 }

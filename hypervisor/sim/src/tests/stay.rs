@@ -16,9 +16,6 @@ use xenolith_domain::life::create::NewDomain;
 use xenolith_domain::parts::progress::Progress;
 use xenolith_memory::frames::FrameError;
 
-/// The longest stay without a look: a hundred thousand instructions.
-pub const LIMIT: u64 = 10_000;
-
 /// Does something, and says the longest stay of it.
 fn stay<T>(work: impl FnOnce() -> T) -> (T, u64) {
     sim::stay::take_longest();
@@ -31,7 +28,7 @@ fn stay<T>(work: impl FnOnce() -> T) -> (T, u64) {
 /// The same, which must not be long.
 pub fn short<T>(what: &str, work: impl FnOnce() -> T) -> T {
     let (result, longest) = stay(work);
-    assert!(longest < LIMIT, "{what}: {longest} steps without a look");
+    assert!(longest < LONGEST_STAY, "{what}: {longest} steps without a look");
     result
 }
 
@@ -100,8 +97,6 @@ fn the_search_for_a_stray_frame() {
 fn blocks_of_memory() {
     const BLOCK: u64 = 0x8_0000;
     let mut machine = Machine::new(1, 1 << 13);
-    // As on a machine that has run for a while: what is handed out need not be wiped first.
-    machine.hv.frames.scrub_all_free();
     let guest = Guest::boot(&mut machine, CONTROL);
     guest.domain.memory.lock().max_pages = 4096;
     let list = guest.page(&machine, 2);

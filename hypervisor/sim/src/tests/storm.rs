@@ -16,7 +16,6 @@ use xenolith_abi::memory::MemoryOp;
 
 use super::super::together::OneCpu;
 use super::super::*;
-use super::stay::LIMIT;
 use super::support::{CONTROL, OTHER};
 use crate::heap::{Refuse, refusals, refuse};
 use xenolith_core::types::{Ipa, PAGE_SIZE};
@@ -153,7 +152,7 @@ fn call(cpu: &mut OneCpu<'_>, attacker: &Attacker, done: &Done) {
     sim::stay::take_longest();
     let result = cpu.hypercall(attempt.call.number, attempt.call.arguments);
     let stay = sim::stay::take_longest();
-    assert!(stay < LIMIT, "{attempt:x?} works for {stay} steps without a look for interrupts");
+    assert!(stay < LONGEST_STAY, "{attempt:x?} works for {stay} steps without a look for interrupts");
     let Some(result) = result else { return };
     let is_error = Errno::ALL.iter().any(|errno| errno.to_register() as i64 == result);
     assert!(result >= 0 || is_error, "{attempt:x?} returns {result}");
@@ -186,7 +185,7 @@ fn play(cpu: &mut OneCpu<'_>, seed: u64, attackers: &[Attacker], done: &Done) {
         }
         cpu.take_interrupts();
         let stay = sim::stay::take_longest();
-        assert!(stay < LIMIT, "{stay} steps without a look for interrupts");
+        assert!(stay < LONGEST_STAY, "{stay} steps without a look for interrupts");
         sim::guest::take();
         sim::advance(random.below(1 << 14));
         let Some((id, _)) = cpu.running() else { continue };
