@@ -60,8 +60,8 @@ pub trait Subject {
     /// A device, or another one that takes its state up.
     fn device(&mut self) -> Self::Device;
 
-    /// Parts of a request as a driver makes it, for buffers from `at` on in the guest's memory: those to read, with what is in them,
-    /// and the lengths of those to write.
+    /// Parts of a request as a driver makes it: those that the device reads, with what is in them,
+    /// and the lengths of those that it writes.
     fn request(&mut self, random: &mut Random) -> (Vec<Vec<u8>>, Vec<u32>);
 
     /// Whether the device may refuse to go on at a chain that keeps the rules of queues.

@@ -94,6 +94,7 @@ pub fn run(chosen: &[Long], tally: &mut Tally) -> Result<()> {
     tally.expect(chosen.len());
     for long in chosen {
         let suite = long.build()?;
+        println!("{}: {}", long.test, long.times);
         let mut command = if long.is_in_machines() { suite.machine_command() } else { suite.command() };
         command.env(long.variable, long.times.to_string());
         tally.run(&suite.name, command, |_| None)?;
