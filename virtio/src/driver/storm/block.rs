@@ -104,6 +104,8 @@ impl Image for InMemory {
 struct Late {
     image: InMemory,
     jobs: Vec<Job>,
+    /// As many as there are with room for another.
+    room: usize,
     is_abandoned: bool,
     random: Random,
 }
@@ -128,7 +130,7 @@ impl Engine for Late {
     }
 
     fn has_room(&self) -> bool {
-        self.jobs.len() < 100
+        self.jobs.len() < self.room
     }
 
     fn submit(&mut self, job: Job) {
@@ -218,9 +220,10 @@ impl Subject for Disk {
 
     fn device(&mut self) -> Block {
         let image = InMemory { content: Arc::clone(&self.content), read_only: self.read_only };
-        let random = Random::new(self.random.word());
+        let mut random = Random::new(self.random.word());
+        let room = random.of(&[1, 4, 30, 100]);
         let engine: Box<dyn Engine> = if self.is_late {
-            Box::new(Late { image, jobs: Vec::new(), is_abandoned: false, random })
+            Box::new(Late { image, jobs: Vec::new(), room, is_abandoned: false, random })
         } else {
             Box::new(Inline::new(image))
         };
