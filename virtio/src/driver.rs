@@ -1,8 +1,9 @@
 //! The other side, for tests: a driver that owns guest memory, writes queues into it, and uses a device by its registers
-//! only. It can do everything right, or anything at all ([`hostile`]).
+//! only. It can do everything right, or anything at all ([`hostile`], [`storm`]).
 
 pub mod files;
 pub mod hostile;
+pub mod storm;
 
 use std::sync::Arc;
 

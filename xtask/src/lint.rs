@@ -1,4 +1,4 @@
-//! `cargo xtask lint`: the layers, the pictures, the claims, the indices, what must compile anywhere, clippy, and the documentation.
+//! `cargo xtask lint`: the layers, the pictures, the claims, the indices, the proofs, what must compile anywhere, clippy, and the documentation.
 //!
 //! A step that fails does not stop the next, so that one run tells all that is wrong.
 
@@ -11,6 +11,7 @@ use crate::claims;
 use crate::indices;
 use crate::layers::{self, workspace};
 use crate::pictures;
+use crate::proofs;
 
 /// What is linted.
 #[derive(Args)]
@@ -31,6 +32,8 @@ enum Lint {
     Claims,
     /// The elements that guests' numbers lead to, against hypervisor/indices.toml
     Indices,
+    /// The proofs for Kani, compiled as it would
+    Proofs,
     /// The packages without an architecture, compiled for others than ours
     Neutral,
     /// Clippy for the host
@@ -78,6 +81,7 @@ impl Lint {
             Lint::Pictures => step("Check the pictures", pictures::check),
             Lint::Claims => step("Check the claims", || claims::check(&Lint::names())),
             Lint::Indices => step("Check the indices", indices::check),
+            Lint::Proofs => open_step("Compile the proofs as for Kani", proofs::check),
             Lint::Neutral => neutral(),
             Lint::Host => host(),
             Lint::BareMetal => bare_metal(),

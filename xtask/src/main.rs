@@ -9,6 +9,7 @@ mod indices;
 mod layers;
 mod lint;
 mod pictures;
+mod proofs;
 mod run;
 mod test;
 

@@ -15,6 +15,7 @@ use clap::Args;
 use testbed::host::{self, Need};
 
 use crate::fuzz;
+use at_length::Long;
 use floors::{Machines, Plan};
 use tally::Tally;
 
@@ -31,12 +32,8 @@ pub struct Options {
     /// Only Xen's own tools, of all versions, in a control domain on our hypervisor
     #[arg(long, conflicts_with = "quick")]
     tools: bool,
-    /// Only so many random hypercalls on four CPUs of the model machine, and a tenth as many accesses and calls into other domains
-    #[arg(long, value_name = "CALLS", conflicts_with_all = ["quick", "tools", "names"])]
-    storm: Option<u64>,
-    /// Only so many guests on the model machine that end with a request in flight
-    #[arg(long, value_name = "N", conflicts_with_all = ["quick", "tools", "names"])]
-    rounds: Option<u64>,
+    #[command(flatten)]
+    lengths: at_length::Lengths,
 }
 
 /// Seconds for which each fuzz target runs, and in a quick run.
@@ -47,12 +44,12 @@ const QUICK_FUZZ_SECONDS: u32 = 2;
 pub fn test(options: &Options) -> Result<()> {
     let on_host = [Need::LINKER, Need::LIBC, Need::MKE2FS, Need::CXX];
     host::ensure(&on_host)?;
-    let is_on_host = options.quick || options.storm.is_some() || options.rounds.is_some();
+    let long = options.lengths.chosen();
+    let is_on_host = if long.is_empty() { options.quick } else { !long.iter().any(Long::is_in_machines) };
     if !is_on_host {
         host::ensure(&[Need::QEMU, Need::QEMU_IMG])?;
     }
     let mut tally = Tally::default();
-    let long = at_length::chosen(options.storm, options.rounds);
     if !long.is_empty() {
         at_length::run(&long, &mut tally)?;
         return end(&tally);

@@ -75,6 +75,19 @@ impl From<VcpuId> for GuestIndex {
     }
 }
 
+#[cfg(any(test, kani))]
+mod proofs {
+    use super::*;
+
+    crate::proofs! {
+        fn an_index_is_below_the_length(index: u64, len: usize) {
+            let found = GuestIndex::from(index).below(len);
+            assert!(found.is_none_or(|found| found < len && found as u64 == index));
+            assert_eq!(found.is_some(), index < len as u64);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

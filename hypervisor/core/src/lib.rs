@@ -21,6 +21,7 @@ extern crate std;
 pub mod bug;
 pub mod cpu_mask;
 pub mod guest_index;
+pub mod proof;
 pub mod symbols;
 pub mod sync;
 pub mod timer_queue;

@@ -6,7 +6,7 @@
 #[cfg(feature = "loom")]
 mod explored;
 #[cfg(feature = "loom")]
-pub use explored::{Turn, Word, cell, explore, is_running, note_copied, thread, word};
+pub use explored::{Fences, Turn, Word, cell, explore, fences, is_running, note_copied, thread, word};
 
 #[cfg(not(feature = "loom"))]
 mod never {

@@ -77,7 +77,7 @@ pub struct Block {
     done: Vec<Done>,
     /// The queue that the next poll begins with.
     first: u16,
-    /// The last poll took all the chains that it may, and has not looked at all queues.
+    /// The last poll took all the chains that it may, or that the engine had room for, and has not looked at all queues.
     is_short: bool,
 }
 
@@ -396,10 +396,12 @@ impl Device for Block {
             taken |= self.take_from(index, memory, ram, &mut turn, &mut touched)?;
         }
         self.first = self.first.wrapping_add(1).checked_rem(self.queues).unwrap_or(0);
-        self.is_short = turn.chains == 0;
+        let was_full = !self.engine.has_room();
         // Once for all queues: with a ring it is one system call.
         self.engine.start();
         self.engine.completed(&mut self.done);
+        // An engine that is full wakes us when there is room again. One that has room by now has done so, and may never again.
+        self.is_short = turn.chains == 0 || was_full && self.engine.has_room();
         self.give_back(ram, &mut touched)?;
         // Last, once for each queue however much it got.
         self.signal(ram, touched)?;

@@ -6,12 +6,12 @@
 //! model's first thread, before it spawns others: else the model checker tells of a "causality violation".
 //!
 //! loom takes a sequentially consistent access for one that acquires and releases, and knows sequential consistency of
-//! fences only. So there is a fence before each such access. That orders it after all accesses before it, and two of them as
-//! they should be; what follows it may still come before, as after an `STLR`.
+//! fences only. So there is a fence beside such accesses: before each of them, or after each that writes. Either is how compilers
+//! make them of fences, and orders more than it has to on one side; so a model runs with both ([`model::Fences`]).
 
 pub use core::sync::atomic::Ordering;
 
-use crate::model::{self, Word};
+use crate::model::{self, Fences, Word};
 
 /// [`core::sync::atomic::fence`].
 pub fn fence(order: Ordering) {
@@ -23,10 +23,17 @@ pub fn fence(order: Ordering) {
 
 /// Puts the fence before an access that the model checker would not order.
 fn ordered(order: Ordering) -> Ordering {
-    if order == Ordering::SeqCst {
+    if order == Ordering::SeqCst && model::fences() == Fences::Before {
         loom::sync::atomic::fence(order);
     }
     order
+}
+
+/// Puts the fence after one that writes.
+fn written(order: Ordering) {
+    if order == Ordering::SeqCst && model::fences() == Fences::AfterWrites {
+        loom::sync::atomic::fence(order);
+    }
 }
 
 macro_rules! atomic {
@@ -65,6 +72,7 @@ macro_rules! atomic {
                 if let Some(word) = self.word() {
                     word.store(value, ordered(order));
                     self.0.store(value, Ordering::Relaxed);
+                    written(order);
                 } else {
                     self.0.store(value, order);
                 }
@@ -75,6 +83,7 @@ macro_rules! atomic {
                 let Some(word) = self.word() else { return self.0.swap(value, order) };
                 let old = word.swap(value, ordered(order));
                 self.0.store(value, Ordering::Relaxed);
+                written(order);
                 old
             }
 
@@ -92,6 +101,7 @@ macro_rules! atomic {
                 let swapped = word.compare_exchange(current, new, ordered(success), failure);
                 if swapped.is_ok() {
                     self.0.store(new, Ordering::Relaxed);
+                    written(success);
                 }
                 swapped
             }
@@ -117,6 +127,7 @@ macro_rules! atomic {
                     let old = word.$operation(value, ordered(order));
                     let new: fn($value, $value) -> $value = $new;
                     self.0.store(new(old, value), Ordering::Relaxed);
+                    written(order);
                     old
                 }
             )*

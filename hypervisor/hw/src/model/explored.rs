@@ -26,7 +26,7 @@ const BRANCHES: usize = 20_000;
 
 thread_local! {
     // All threads of a model are played by the thread of the host that explores it.
-    static RUNNING: Cell<bool> = const { Cell::new(false) };
+    static RUNNING: Cell<Option<Fences>> = const { Cell::new(None) };
     /// What the model checker knows of a run, by address.
     static WORDS: RefCell<BTreeMap<usize, Touched>> = const { RefCell::new(BTreeMap::new()) };
     static STEPS: RefCell<Option<Rc<AtomicUsize>>> = const { RefCell::new(None) };
@@ -43,18 +43,33 @@ struct Touched {
 
 /// Whether a model runs.
 pub fn is_running() -> bool {
-    RUNNING.get()
+    RUNNING.get().is_some()
+}
+
+/// Where fences stand for sequentially consistent accesses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fences {
+    /// Before each of them.
+    Before,
+    /// After each that writes.
+    AfterWrites,
+}
+
+/// Where they stand in the model that runs.
+pub fn fences() -> Fences {
+    RUNNING.get().unwrap_or(Fences::Before)
 }
 
 /// Runs a model in every order of its threads' steps in which no thread is interrupted more than `preemptions` times, `None`
-/// for all orders; and with every value that a read may return. Panics, data races in [`cell`]s and deadlocks end the test.
+/// for all orders; and with every value that a read may return, for both kinds of [`Fences`]. Panics, data races in [`cell`]s and
+/// deadlocks end the test.
 /// Returns the number of runs.
 pub fn explore(preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static) -> u64 {
     struct Running;
 
     impl Drop for Running {
         fn drop(&mut self) {
-            RUNNING.set(false);
+            RUNNING.set(None);
             forget();
         }
     }
@@ -62,16 +77,18 @@ pub fn explore(preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'sta
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(preemptions);
     builder.max_branches = BRANCHES;
-    let runs = Arc::new(AtomicU64::new(0));
-    let counted = runs.clone();
-    RUNNING.set(true);
+    let (model, runs) = (Arc::new(model), Arc::new(AtomicU64::new(0)));
     let _running = Running;
-    builder.check(move || {
-        counted.fetch_add(1, Ordering::Relaxed);
-        forget();
-        STEPS.set(Some(Rc::new(AtomicUsize::new(0))));
-        model();
-    });
+    for fences in [Fences::Before, Fences::AfterWrites] {
+        let (model, runs) = (model.clone(), runs.clone());
+        RUNNING.set(Some(fences));
+        builder.check(move || {
+            runs.fetch_add(1, Ordering::Relaxed);
+            forget();
+            STEPS.set(Some(Rc::new(AtomicUsize::new(0))));
+            model();
+        });
+    }
     runs.load(Ordering::Relaxed)
 }
 

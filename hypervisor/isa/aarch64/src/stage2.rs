@@ -7,6 +7,8 @@ use xenolith_memory::descriptor::Descriptor;
 use xenolith_memory::p2m::{AddressSpace, Geometry, MapKind, Vmid};
 use xenolith_memory::table::{BITS_PER_LEVEL, Level};
 
+#[cfg(any(test, kani))]
+mod proofs;
 #[cfg(test)]
 mod tests;
 

@@ -69,6 +69,36 @@ impl Promises {
     }
 }
 
+#[cfg(any(test, kani))]
+mod proofs {
+    use super::*;
+
+    xenolith_core::proofs! {
+        // No more is promised than is free, whatever numbers are named.
+        fn a_promise_is_kept_or_refused(promised: u64, taken: u64, pages: u64, free: u64) {
+            let mut promises = Promises { promised, taken };
+            let before = promises;
+            match promises.promise(pages, free) {
+                Ok(()) => {
+                    assert!(pages <= before.left(free));
+                    assert!(promises.kept() <= before.kept().saturating_add(pages));
+                }
+                Err(short) => assert!(short.left < pages && promises == before),
+            }
+        }
+
+        fn what_is_taken_comes_back(promised: u64, taken: u64) {
+            let mut promises = Promises { promised, taken };
+            let before = promises;
+            assert_eq!(promises.take(), before.kept() > 0);
+            if before.kept() > 0 {
+                assert!(promises.kept() == before.kept() - 1 && promises.give_back());
+            }
+            assert_eq!(promises, before);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -22,6 +22,8 @@ struct Slow(Arc<Mutex<State>>);
 struct State {
     jobs: VecDeque<Job>,
     allowed: usize,
+    /// Jobs that fit, if there is a limit.
+    room: Option<usize>,
 }
 
 impl Slow {
@@ -37,6 +39,11 @@ impl Slow {
 impl Engine for Slow {
     fn geometry(&self) -> Geometry {
         Geometry { size: 1 << 20, block: 512, physical: 512, optimal: 0, discard: 0, read_only: false }
+    }
+
+    fn has_room(&self) -> bool {
+        let state = self.0.lock().unwrap();
+        state.room.is_none_or(|room| state.jobs.len() < room)
     }
 
     fn submit(&mut self, job: Job) {
@@ -314,4 +321,30 @@ fn a_poll_takes_a_bounded_number_of_chains_and_leaves_no_queue_out() {
     assert_eq!(engine.jobs(), CHAINS);
     assert!(!mmio.poll_until_idle(), "goes on by itself until all are taken");
     assert_eq!(engine.jobs(), 81);
+}
+
+#[test]
+fn what_an_engine_had_no_room_for_is_taken_when_all_is_done_at_once() {
+    let (engine, guest) = (Slow::default(), driver::guest());
+    engine.0.lock().unwrap().room = Some(4);
+    let mut mmio = driver::attach(Block::new(Box::new(engine.clone()), 2, ""), &guest);
+    let mut driver = Driver::new(&guest);
+    driver.start(&mut mmio, u64::MAX, 2, 16);
+    let (header, data) = (driver.allocate(16), driver.allocate(513));
+    for (queue, count) in [(0, 6), (1, 1)] {
+        for _ in 0..count {
+            driver.offer(queue, &[(header, 16)], &[(data, 513)]);
+        }
+    }
+    driver::write(&mut mmio, 0x50, 0);
+    driver::write(&mut mmio, 0x50, 1);
+    assert!(!mmio.poll_until_idle(), "whoever waits for the engine is not kept busy");
+    assert_eq!(engine.jobs(), 4);
+    // Nothing but the engine wakes it, and that once.
+    engine.allow(4);
+    assert!(!mmio.poll_until_idle());
+    assert_eq!(engine.jobs(), 3, "of both queues");
+    engine.allow(3);
+    assert!(!mmio.poll_until_idle());
+    assert_eq!((driver.used(0).len(), driver.used(1).len()), (6, 1));
 }

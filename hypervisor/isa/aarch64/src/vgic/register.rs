@@ -80,6 +80,27 @@ impl Part {
     }
 }
 
+#[cfg(any(test, kani))]
+mod proofs {
+    use super::*;
+
+    xenolith_core::proofs! {
+        // Any access to a register of 64 bits is refused, or reaches its part and nothing else.
+        fn a_store_changes_its_part_alone(offset: u64, size: u8, register: u64, value: u64) {
+            let Ok(part) = GicAccess::new(offset, size).and_then(GicAccess::half_or_whole) else { return };
+            let stored = part.replaced(register, value);
+            let (seen, others) = match part {
+                Part::Whole => (value, 0),
+                Part::Low => (value & 0xffff_ffff, !0 << 32),
+                Part::High => (value & 0xffff_ffff, 0xffff_ffff),
+            };
+            assert_eq!(part.of(stored), seen);
+            assert_eq!(stored & others, register & others);
+            assert_eq!(u64::from(size), if others == 0 { 8 } else { 4 });
+        }
+    }
+}
+
 /// The low 32 bits of a stored value.
 pub(super) const fn low_word(value: u64) -> u32 {
     (value & 0xffff_ffff) as u32

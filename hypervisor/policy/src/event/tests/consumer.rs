@@ -208,3 +208,15 @@ pub fn two_level_mask(shared_info: Page, port: Port) {
     let word = shared_info.word64(560 + port.0 as usize / 64 * 8).unwrap();
     while word.set(1 << (port.0 % 64)).is_err() {}
 }
+
+/// A guest unmasks a port by itself; true when an event is pending, which it then has to take.
+pub fn two_level_unmask(shared_info: Page, port: Port) -> bool {
+    let (index, bit) = (port.0 as usize / 64 * 8, 1 << (port.0 % 64));
+    ordered(|| shared_info.word64(560 + index).unwrap().clear(bit));
+    shared_info.word64(48 + index).unwrap().load() & bit != 0
+}
+
+/// A guest takes the event of a port.
+pub fn two_level_take(shared_info: Page, port: Port) {
+    ordered(|| shared_info.word64(48 + port.0 as usize / 64 * 8).unwrap().clear(1 << (port.0 % 64)));
+}

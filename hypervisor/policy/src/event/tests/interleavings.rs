@@ -6,7 +6,9 @@ use std::sync::Arc;
 use xenolith_hw::atomic::{AtomicBool, AtomicU32, Ordering};
 use xenolith_hw::model::{explore, thread};
 
-use super::consumer::{FifoCpu, Step, TwoLevelCpu, fifo_mask, fifo_unmask, two_level_mask};
+use super::consumer::{
+    FifoCpu, Step, TwoLevelCpu, fifo_mask, fifo_unmask, two_level_mask, two_level_take, two_level_unmask,
+};
 use super::support::word;
 use crate::event::{EventActions, EventChannels, Port, Sent, SharedFrame};
 use xenolith_core::sync::Mutex;
@@ -128,7 +130,7 @@ impl Stage {
     }
 
     /// The guest's vCPU takes what there is, and goes on as long as it is interrupted.
-    fn consume(&self, mut step: impl FnMut() -> Step, mut handled: impl FnMut(&Self, Port)) {
+    fn consume(&self, mut step: impl FnMut() -> Step) {
         loop {
             match step() {
                 Step::Idle if self.interrupt.swap(false, Ordering::AcqRel) => {}
@@ -137,7 +139,6 @@ impl Stage {
                 Step::Handle(port) => {
                     let index = self.ports.iter().position(|&own| own == port).unwrap();
                     self.seen[index].store(self.sent[index].load(Ordering::Relaxed), Ordering::Relaxed);
-                    handled(self, port);
                 }
             }
         }
@@ -157,9 +158,9 @@ impl Stage {
 fn consume_beside(stage: &Stage, fifo: bool, sender: thread::JoinHandle<()>) {
     let (mut queues, mut bits) = (stage.pages.fifo(), stage.pages.two_level(&stage.ports));
     let mut step = || if fifo { queues.step() } else { bits.step() };
-    stage.consume(&mut step, |_, _| ());
+    stage.consume(&mut step);
     sender.join().unwrap();
-    stage.consume(&mut step, |_, _| ());
+    stage.consume(&mut step);
     stage.check();
 }
 
@@ -224,4 +225,23 @@ fn fifo_an_event_that_meets_an_unmasking_is_not_lost() {
 #[test]
 fn two_level_an_event_that_meets_an_unmasking_is_not_lost() {
     play_masked(false);
+}
+
+/// The guest unmasks its port without a call, and looks at the pending bit itself.
+#[test]
+fn two_level_an_event_that_meets_a_guest_s_own_unmasking_is_not_lost() {
+    let pages = Pages::new();
+    let runs = explore(Some(3), move || {
+        let stage = Stage::new(pages, false, 1);
+        let port = stage.ports[0];
+        two_level_mask(pages.shared_info, port);
+        let sender = stage.clone();
+        let sender = thread::spawn(move || sender.send(0));
+        if two_level_unmask(pages.shared_info, port) {
+            two_level_take(pages.shared_info, port);
+            stage.seen[0].store(stage.sent[0].load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        consume_beside(&stage, false, sender);
+    });
+    assert!(runs > 10, "{runs}");
 }
