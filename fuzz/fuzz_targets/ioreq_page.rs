@@ -10,7 +10,7 @@ use xenolith_memory::arena;
 use xenolith_memory::page::Page;
 use xenolith_memory::stale::StalePages;
 use xenolith_policy::event::{ConsumerTag, Port, SharedFrame};
-use xenolith_policy::ioreq::{Completed, Outcome, Posted, Removed, Request, ServerId, Servers};
+use xenolith_policy::ioreq::{Completed, Outcome, Ports, Posted, Removed, Request, ServerId, Servers};
 
 const VCPUS: u16 = 3;
 const OWNERS: [DomId; 2] = [DomId(1), DomId(2)];
@@ -109,7 +109,7 @@ impl World {
 
     fn create(&mut self, owner: DomId) {
         let ports = &mut self.ports;
-        let _ = self.servers.create(owner, |vcpu, tag| {
+        let _ = self.servers.create(owner, &mut Ports::new(), |vcpu, tag| {
             ports.push((vcpu, tag));
             Ok(Port(ports.len() as u32))
         });
