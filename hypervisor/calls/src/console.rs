@@ -58,6 +58,7 @@ fn write(caller: &mut Caller<'_>, op: u64, count: u64, buffer: GuestPtr<u8>) -> 
                 console().write_for(domain.id, &bytes);
             }
         }
+        caller.hv.serve_console_here();
         done += length;
         if done < count && caller.should_pause() {
             return Ok(Reply::Continue([op, count - done, place.address().wrapping_add(length), 0, 0]));

@@ -8,6 +8,7 @@ use xenolith_abi::event::Virq;
 use crate::arch::{UART, UART_INTERRUPT};
 use crate::console::{Typed, console};
 use crate::hypervisor::Hypervisor;
+use xenolith_arch as arch;
 use xenolith_core::sync::Mutex;
 use xenolith_core::types::{DomId, Gfn, Intid, Ipa, VcpuId};
 use xenolith_memory::frames::FrameRef;
@@ -178,6 +179,7 @@ impl DomainRef<'_> {
             let output = byte.zip(uart.output());
             if let Some(piece) = output.and_then(|(byte, output)| output.push(byte, at_once)) {
                 self.say_on_console(&piece);
+                self.hv.serve_console_here();
                 if self.console_share.is_full(console()) {
                     uart.hold(true);
                     console().mark_held();
@@ -198,6 +200,12 @@ impl DomainRef<'_> {
         }
     }
 }
+
+    /// Has the calling CPU choose before it leaves EL2, and with that serve the console: what a guest's output makes for work is done
+    /// where that guest runs, and not by a neighbour's CPU that happens to choose next.
+    pub fn serve_console_here(&self) {
+        self.kicks.kick_own(arch::this_cpu());
+    }
 
 impl Hypervisor {
     /// Has the UARTs of domains take bytes again that were held until what they had sent is on the machine's.
