@@ -201,13 +201,13 @@ impl DomainRef<'_> {
     }
 }
 
+impl Hypervisor {
     /// Has the calling CPU choose before it leaves EL2, and with that serve the console: what a guest's output makes for work is done
     /// where that guest runs, and not by a neighbour's CPU that happens to choose next.
     pub fn serve_console_here(&self) {
         self.kicks.kick_own(arch::this_cpu());
     }
 
-impl Hypervisor {
     /// Has the UARTs of domains take bytes again that were held until what they had sent is on the machine's.
     pub fn release_uarts(&self) {
         for domain in self.domains() {
