@@ -7,6 +7,7 @@
 //!
 //! A set keeps its values as numbers, so that sets of all kinds share the code that changes them.
 
+use core::cell::Cell;
 use core::marker::PhantomData;
 
 use crate::pieces::Pieces;
@@ -314,16 +315,14 @@ impl Ranges {
         while !self.part(page).is_empty() {
             let len = self.part(page).len();
             let ranges = self.pages.page_mut(page).get_mut(..len).unwrap_or_default();
-            let (mut left, mut at) = (0_usize, 0_usize);
-            // A run of those that are kept, and one that is not.
-            while let Some(rest) = ranges.get(at..) {
-                let run = rest.iter().position(|range| range.value == value).unwrap_or(rest.len());
-                if left != at {
-                    ranges.copy_within(at..at.saturating_add(run), left);
-                }
-                left = left.saturating_add(run);
-                at = at.saturating_add(run).saturating_add(1);
+            let ranges = Cell::from_mut(ranges).as_slice_of_cells();
+            let mut places = ranges.iter();
+            for range in ranges.iter().filter(|range| range.get().value != value) {
+                // The place that is written is never behind the range that is read.
+                let Some(place) = places.next() else { break };
+                place.set(range.get());
             }
+            let left = len.saturating_sub(places.len());
             xenolith_hw::steps::count(len as u64);
             let first = page.saturating_mul(STEP);
             self.pages.copy_within(first..first.saturating_add(left), kept);

@@ -241,7 +241,7 @@ impl<T: Copy> Pieces<T> {
                 end = end.saturating_sub(count);
                 self.copy_few(end, target.saturating_sub(count), count);
             }
-        } else {
+        } else if to < first {
             let down = first.saturating_sub(to);
             while end > start {
                 let target = start.saturating_sub(down);
