@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use testbed::initramfs::Initramfs;
 use testbed::kernel::{self, Kernel, Series};
 use testbed::qemu::{Boot, StaticShared};
@@ -24,6 +24,9 @@ const LONGEST_STAY: f64 = 100_000.0;
 const IN_VECTORS: u64 = 48;
 /// The program that the control domain runs.
 const SESSION: &str = "bin/bench-session";
+
+/// Rounds that the device model plays (`bench/model`).
+const ROUNDS: usize = 4;
 
 /// What one read of a round cost.
 struct Round {
@@ -54,7 +57,9 @@ pub fn measure(series: Series, guests: &Guests, table: &mut Table) -> Result<()>
         static_shared: StaticShared::default(),
     });
     let run = run::run("Count the instructions of forwarded accesses", &machine)?;
-    show(&rounds(&run)?, table)?;
+    let rounds = rounds(&run)?;
+    ensure!(rounds.len() == ROUNDS, "{} of {ROUNDS} rounds were told of: the device model failed", rounds.len());
+    show(&rounds, table)?;
     show_longest(&run, table)
 }
 
