@@ -58,7 +58,11 @@ pub fn measure(series: Series, guests: &Guests, table: &mut Table) -> Result<()>
     });
     let run = run::run("Count the instructions of forwarded accesses", &machine)?;
     let rounds = rounds(&run)?;
-    ensure!(rounds.len() == ROUNDS, "{} of {ROUNDS} rounds were told of: the device model failed", rounds.len());
+    ensure!(
+        rounds.len() == ROUNDS,
+        "{} of {ROUNDS} rounds were told of: the device model failed",
+        rounds.len()
+    );
     show(&rounds, table)?;
     show_longest(&run, table)
 }

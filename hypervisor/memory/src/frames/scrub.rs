@@ -14,7 +14,7 @@ use crate::page::Page;
 use xenolith_core::types::{Mfn, PAGE_SIZE};
 
 /// The most frames that are out of the allocator at a time while they are wiped, as an order.
-const CHUNK_ORDER: u8 = 6;
+const CHUNK_ORDER: u8 = 4;
 /// Frames that are wiped in one go of [`Frames::scrub_ahead`]: about 20,000 instructions.
 const AHEAD: u64 = 16;
 
@@ -68,7 +68,7 @@ impl Scrub for ZeroAndClean {
 pub struct ScrubCursor(u64);
 
 impl Frames {
-    /// Wipes free frames that are still as they were at boot, one block of at most 64, and moves the cursor behind
+    /// Wipes free frames that are still as they were at boot, one block of at most 16, and moves the cursor behind
     /// it. False when there are none left behind the cursor. No lock is held while memory is written; meanwhile the
     /// block is not in the allocator, but counts as free.
     pub fn scrub_some(&self, cursor: &mut ScrubCursor) -> bool {
