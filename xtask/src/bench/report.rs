@@ -33,6 +33,12 @@ a run on the same commit, with the same kernels, QEMU and compiler, writes the s
   and are not accessed: what one read costs should not depend on how many there are.
 - *Longest work without a look*: the most instructions that a CPU executes at EL2, in the machine of the forwarded read, before it
   looks whether an interrupt waits. Among it are the making of that guest, and the making and the end of one of 256 MiB and 8 vCPUs.
+- *Timer of a guest that sleeps*: what a hostile guest costs the one beside it. Two CPUs, a guest on each, in 256 MiB of RAM. The one
+  sleeps (WFI) until its virtual timer wakes it; the figure is the time from the counter value that the timer was set for to the guest's
+  first instruction, the mean of 400 times after all free memory is wiped. The other one sleeps too, or does all the time what it may: it
+  computes, makes hypercalls, writes to its UART, gives pages up and takes them back, or sends events to the sleeper, which masks them.
+  QEMU runs the two CPUs in turn, that of the sleeper first when the time has come, so that what is counted is its own work and its
+  waiting for locks: a wait counts as long as the other CPU's turn then is.
 - *Kept beside the image*: all RAM that is neither free, nor the domain's, nor text and data of the image: the frame
   table, the heap, stacks, translation tables of both stages.
 
