@@ -141,12 +141,15 @@ fn comes_and_goes() -> Result<(), Complaint> {
 
 /// Ended while the timer is on still: the interrupt is pending anew, until the timer is off.
 fn comes_again() -> Result<(), Complaint> {
+    // The GICv2 of QEMU 7.2 looks at a level that a list register's end has made inactive only when somebody uses the machine's
+    // controller, which the hypervisor does for who looks at the guest's.
+    let is_back = || (is_v3() || is_set(SET_PENDING)) && is_signalled();
     fire();
     becomes(is_signalled, "it never came")?;
     for _ in 0..20 {
         take()?;
         end();
-        becomes(is_signalled, "it did not come again")?;
+        becomes(is_back, "it did not come again")?;
     }
     turn_off();
     is("off", false, false)?;
