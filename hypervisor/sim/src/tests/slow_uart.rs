@@ -58,7 +58,7 @@ fn pass(machine: &mut Machine, milliseconds: u32, room: usize) {
 fn what_output_makes_for_work_is_done_by_the_cpu_of_who_wrote() {
     let (mut machine, guest) = Guest::alone();
     let at = guest.page(&machine, 8);
-    machine.poke(&guest.domain, at, &*b"a line\n\0");
+    machine.poke(&guest.domain, at, b"a line\n\0");
     assert_eq!(guest.plain(&mut machine, Hypercall::ConsoleIo, [0, 7, at, 0, 0]), 0);
     assert!(!console().has_news(), "left to whoever chooses next");
     sim::give_uart_room(None);
