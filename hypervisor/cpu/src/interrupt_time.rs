@@ -35,8 +35,9 @@ impl InterruptTime {
         if self.running.is_none() || owner.map(|owner| owner.id) == self.running {
             return;
         }
-        let ticks = arch::now().saturating_sub(self.begun);
+        let now = arch::now();
+        let ticks = now.saturating_sub(self.begun);
         let first = owner.and_then(|owner| owner.vcpus.first()).map(|vcpu| vcpu.unit);
-        hv.scheduler.charge_interrupt(self.cpu, first, ticks);
+        hv.scheduler.charge_interrupt(self.cpu, first, ticks, now);
     }
 }

@@ -25,11 +25,12 @@ mod unit;
 mod vtime;
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 
 use xenolith_abi::Errno;
 
 use pinned::Assignments;
-use queue::Queue;
+use queue::{Queue, Wanting};
 pub use unit::{RunState, Times};
 use unit::{Slab, Stage, Unit, UnitSlot};
 pub use xenolith_core::cpu_mask::CpuMask;
@@ -115,8 +116,9 @@ impl Scheduler {
     /// A scheduler for `cpus` CPUs whose turns last `slice` ticks. A CPU takes part from its first pick on.
     #[expect(clippy::disallowed_methods, reason = "made at boot")]
     pub fn new(policy: Policy, cpus: u16, slice: u64) -> Self {
+        let wanting = Arc::new(Wanting::new());
         let cpu = |_| Cpu {
-            queue: Mutex::new(Queue::new(slice)),
+            queue: Mutex::new(Queue::new(slice, Arc::clone(&wanting))),
             load: AtomicU32::new(0),
             waiting: AtomicUsize::new(0),
         };
@@ -280,14 +282,14 @@ impl Scheduler {
         }
     }
 
-    /// `cpu`, the calling CPU, has spent `ticks` on an interrupt for `owner`, or for nobody. The unit that runs does not pay
+    /// `cpu`, the calling CPU, has spent the `ticks` up to `now` on an interrupt for `owner`, or for nobody. The unit that runs does not pay
     /// for that, unless it is of the owner's domain: that domain does. The unit could run meanwhile and did not.
-    pub fn charge_interrupt(&self, cpu: CpuId, owner: Option<UnitId>, ticks: u64) {
+    pub fn charge_interrupt(&self, cpu: CpuId, owner: Option<UnitId>, ticks: u64, now: u64) {
         // A copy, as the owner's unit is on any queue, and two units are never locked at once.
         let owner = owner.and_then(|id| self.units.get(id)).map(|slot| slot.unit.lock().entry);
         let Some(own) = self.cpu(cpu) else { return };
         own.with(|queue| {
-            let slot = queue.charge_interrupt(owner.as_ref(), ticks).and_then(|id| self.units.get(id));
+            let slot = queue.charge_interrupt(owner.as_ref(), ticks, now).and_then(|id| self.units.get(id));
             if let Some(slot) = slot {
                 slot.unit.lock().times.take_from_running(ticks);
             }
@@ -342,9 +344,14 @@ impl Scheduler {
         // First say that this CPU idles, then look for work; who adds work publishes it first and then looks for
         // idle CPUs. One of the two sees the other.
         self.idle.fetch_or(bit, Ordering::SeqCst);
-        let Some((entry, lag)) = self.steal(cpu, now) else { return found };
+        let Some((mut entry, lag)) = self.steal(cpu, now) else { return found };
         self.idle.fetch_and(!bit, Ordering::Relaxed);
         own.with(|queue| {
+            // While it was on no queue its domain's weight may have changed.
+            if let Some(slot) = self.units.get(entry.id.unit()) {
+                let unit = slot.unit.lock();
+                (entry.weight, entry.load) = (unit.entry.weight, unit.entry.load);
+            }
             queue.admit(entry, lag, now);
             self.begin(entry.id.unit(), cpu, now);
             queue.pick(now)

@@ -1,10 +1,11 @@
 //! One CPU's run queue: who runs here, who waits here, and whose turn it is.
 //!
 //! CPU time is shared in two steps: among the domains by weight, and each domain's share evenly among those of its units
-//! that want to run here. So what a domain gets does not grow with its number of vCPUs.
+//! that want to run here. A domain's weight counts on a queue for the part of its units that is there, of all that want to run
+//! anywhere. So what a domain gets does not grow with its number of vCPUs.
 //!
 //! Each domain has a virtual time on each queue, which advances while one of its units runs there, the slower the greater
-//! its weight; the domain with the least virtual time is next. The queue's floor is the virtual time that everybody here has
+//! what its weight is worth there; the domain with the least virtual time is next. The queue's floor is the virtual time that everybody here has
 //! reached. It never goes back, and that is what bounds every wait: a domain that comes is placed at the floor or at most
 //! half a slice of its own before it, so it can overtake those who wait only until it has used that half slice. A domain's
 //! virtual time stays when its last unit leaves: units that take turns in sleeping get no more than one that computes.
@@ -14,14 +15,17 @@
 mod credit;
 #[cfg(test)]
 mod tests;
+mod wanting;
 
-use alloc::{collections::TryReserveError, vec::Vec};
+use alloc::{collections::TryReserveError, sync::Arc, vec::Vec};
 
 use super::idle::IdleTime;
-use super::vtime::{LONGEST, Vtime, cost};
+use super::vtime::{LONGEST, Vtime, cost, cost_of_part};
 use super::{CpuMask, Pick, UnitId};
 use xenolith_core::bug;
 use xenolith_core::types::CpuId;
+
+pub use wanting::Wanting;
 
 /// A unit as its queue sees it. It is copied at each turn, and so has no more than it needs.
 #[derive(Clone, Copy, Debug)]
@@ -131,6 +135,8 @@ pub struct Queue {
     /// The other units that wait, by domain; of each, the next one is the last.
     behind: Vec<Entry>,
     groups: Groups,
+    /// How many units of each domain are on any queue.
+    wanting: Arc<Wanting>,
     /// A unit of more merit than the running one has come.
     preempt: bool,
     /// The running unit asked to go behind the next one.
@@ -142,8 +148,8 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// An idle queue whose turns last `slice` ticks.
-    pub fn new(slice: u64) -> Self {
+    /// An idle queue whose turns last `slice` ticks, one of those that share `wanting`.
+    pub fn new(slice: u64, wanting: Arc<Wanting>) -> Self {
         Queue {
             slice: slice.clamp(1, LONGEST),
             floor: Vtime::default(),
@@ -151,6 +157,7 @@ impl Queue {
             heads: Vec::new(),
             behind: Vec::new(),
             groups: Groups::default(),
+            wanting,
             preempt: false,
             yielded: false,
             load: 0,
@@ -183,6 +190,25 @@ impl Queue {
     /// Number of units that wait, the running one not among them.
     pub fn waiting(&self) -> usize {
         self.heads.len().saturating_add(self.behind.len())
+    }
+
+    /// What `ticks` of running here cost a unit's domain.
+    #[inline]
+    fn price(&self, entry: &Entry, ticks: u64) -> i64 {
+        let here = self.units_of(entry.group);
+        let all = self.wanting.of(entry.group);
+        // A domain whose units are all here is the frequent case.
+        if all <= here.max(1) {
+            cost(ticks, entry.weight)
+        } else {
+            cost_of_part(ticks, entry.weight, here, all)
+        }
+    }
+
+    /// How many units of a domain run or wait here.
+    #[inline]
+    fn units_of(&self, group: EntryId) -> u16 {
+        self.groups.0.get(usize::from(group.0)).map_or(0, |group| group.units)
     }
 
     fn waiters(&self) -> impl Iterator<Item = &Entry> {
@@ -267,8 +293,10 @@ impl Queue {
         };
         let vtime = group.vtime;
         group.units = group.units.wrapping_add(1);
+        let is_first = group.units == 1;
+        self.wanting.add(entry.group);
         self.load = self.load.wrapping_add(entry.load.into());
-        if group.units == 1 {
+        if is_first {
             self.push_head(vtime, entry);
         } else {
             self.join(entry);
@@ -280,7 +308,7 @@ impl Queue {
             self.preempt |= if running.entry.group == entry.group {
                 running.entry.ran > entry.ran.saturating_add(margin)
             } else {
-                running.vtime.ahead_of(vtime) > cost(margin, entry.weight)
+                running.vtime.ahead_of(vtime) > self.price(entry, margin)
             };
         }
         // The first to wait has the timer set; for those that follow it is set already (`deadline`).
@@ -308,6 +336,7 @@ impl Queue {
             self.behind.remove(place)
         };
         self.load = self.load.wrapping_sub(entry.load.into());
+        self.wanting.remove(entry.group);
         if let Some(group) = self.groups.of(entry.group) {
             group.units = group.units.wrapping_sub(1);
         }
@@ -324,6 +353,16 @@ impl Queue {
             self.load = self.load.wrapping_sub(entry.load.into()).wrapping_add(load.into());
             (entry.weight, entry.load) = (weight, load);
         }
+        // What it ran at the old weight is not to keep it waiting longer than a turn at the new one does.
+        let latest = |queue: &Self, entry: &Entry| queue.floor.moved(queue.price(entry, queue.slice));
+        if let Some(place) = self.heads.iter().position(|head| head.entry.id.unit() == id) {
+            let Head { vtime, entry } = self.heads.remove(place);
+            self.push_head(vtime.not_beyond(latest(self, &entry)), &entry);
+        } else if let Some(current) = self.current.filter(|current| current.head.entry.id.unit() == id) {
+            let latest = latest(self, &current.head.entry);
+            let vtime = current.head.vtime.not_beyond(latest);
+            self.current = Some(Current { head: Head { vtime, ..current.head }, ..current });
+        }
     }
 
     /// The running unit goes behind the next one that waits, if there is one.
@@ -334,13 +373,15 @@ impl Queue {
     /// Charges the running unit for the time up to `now`.
     #[inline]
     pub fn charge(&mut self, now: u64) {
-        if let Some(current) = &mut self.current {
+        if let Some(Current { head, charged, .. }) = &self.current
             // Often this is not the first look at a tick.
-            if let Some(ticks) = now.checked_sub(current.charged).filter(|&ticks| ticks > 0) {
-                let head = &mut current.head;
-                head.vtime = head.vtime.moved(cost(ticks, head.entry.weight));
+            && let Some(ticks) = now.checked_sub(*charged).filter(|&ticks| ticks > 0)
+        {
+            let price = self.price(&head.entry, ticks);
+            if let Some(Current { head, charged, .. }) = &mut self.current {
+                head.vtime = head.vtime.moved(price);
                 head.entry.ran = head.entry.ran.wrapping_add(ticks);
-                current.charged = now;
+                *charged = now;
             }
         }
         let running = self.current.as_ref().map(|current| current.head.vtime);
@@ -354,15 +395,23 @@ impl Queue {
         self.floor = self.floor.max(least);
     }
 
-    /// This CPU has spent `ticks` on an interrupt for `owner`, whose domain is charged for that here, or for nobody. Returns
-    /// the running unit, if that is of another domain and so is not charged.
-    pub fn charge_interrupt(&mut self, owner: Option<&Entry>, ticks: u64) -> Option<UnitId> {
-        let current = self.current.as_mut()?;
-        let running = current.head.entry;
+    /// This CPU has spent the `ticks` up to `now` on an interrupt for `owner`, whose domain is charged for that here, or for
+    /// nobody. Returns the running unit, if that is of another domain and so is not charged.
+    pub fn charge_interrupt(&mut self, owner: Option<&Entry>, ticks: u64, now: u64) -> Option<UnitId> {
+        let Current { head: Head { entry: running, .. }, charged, .. } = *self.current.as_ref()?;
         if owner.is_some_and(|owner| owner.group == running.group) {
             return None;
         }
-        current.charged = current.charged.saturating_add(ticks);
+        // Who was woken by the interrupt had the running unit charged for a part of it already.
+        let paid = ticks.saturating_sub(now.saturating_sub(charged));
+        let price = self.price(&running, paid);
+        // As who wakes, it stands half a slice before the floor at most.
+        let earliest = self.floor.moved(-(self.price(&running, self.slice) / 2));
+        let current = self.current.as_mut()?;
+        let head = &mut current.head;
+        head.vtime = head.vtime.moved(-price).max(earliest);
+        head.entry.ran = head.entry.ran.saturating_sub(paid);
+        current.charged = charged.saturating_add(ticks.saturating_sub(paid));
         current.slice_end = current.slice_end.saturating_add(ticks);
         if let Some(owner) = owner {
             self.owe(owner, ticks);
@@ -418,6 +467,7 @@ impl Queue {
         let retired = Retired { ran: entry.ran, used_up: now >= *slice_end };
         let (vtime, number) = (*vtime, entry.group);
         self.load = self.load.wrapping_sub(entry.load.into());
+        self.wanting.remove(number);
         self.current = None;
         if let Some(group) = self.groups.of(number) {
             group.vtime = vtime;
@@ -452,6 +502,7 @@ impl Queue {
         let Some(group) = self.groups.of(entry.group) else { return };
         group.units = group.units.wrapping_add(1);
         let vtime = group.vtime;
+        self.wanting.add(entry.group);
         self.begin(Head { vtime, entry }, now);
     }
 

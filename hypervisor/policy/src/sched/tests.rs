@@ -327,7 +327,7 @@ fn apply(rig: &mut Rig, op: &Op) {
             let (cpu, owner) = (cpu(number), unit(owner));
             rig.now += ticks;
             rig.kick_expired();
-            rig.scheduler.charge_interrupt(CpuId(cpu as u16), Some(rig.units[owner].id), *ticks);
+            rig.scheduler.charge_interrupt(CpuId(cpu as u16), Some(rig.units[owner].id), *ticks, rig.now);
         }
         Op::Serve => rig.run_until(rig.now),
     }
@@ -466,6 +466,22 @@ fn many_units_are_no_larger_share_of_several_cpus() {
         let due = of_domains[1] / units as u64;
         let even = own.iter().all(|share| share.abs_diff(due) <= 25);
         assert!(even, "{units} units on {cpus} CPUs: {own:?}");
+    }
+}
+
+/// Each CPU has the same domains, or one of several units beside others of one.
+#[test]
+fn a_share_is_that_of_the_machine_wherever_units_are() {
+    for others in [2, 4] {
+        let mut domains = vec![(256, others)];
+        domains.resize(1 + others, (256, 1));
+        let mut rig = Rig::of_sizes(others as u16, &domains);
+        rig.shares(200);
+        let shares = rig.shares(1000);
+        let due = 1000 * others as u64 / domains.len() as u64;
+        for (number, share) in rig.of_domains(&shares).into_iter().enumerate() {
+            assert!(share.abs_diff(due) <= 30, "{others} CPUs, domain {number}: {share} instead of {due}");
+        }
     }
 }
 

@@ -211,6 +211,8 @@ impl UnitSlot {
 const CHUNK: u32 = u64::BITS;
 /// Chunks, hence 4096 units.
 const CHUNKS: usize = 64;
+/// The most units that there can be.
+pub const MOST_UNITS: usize = CHUNKS * CHUNK as usize;
 
 /// All units. It grows by chunks and never shrinks, so that a slot's address stays.
 pub struct Slab {

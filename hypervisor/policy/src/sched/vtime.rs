@@ -33,7 +33,16 @@ impl Vtime {
     }
 }
 
-/// What `ticks` of running cost a unit of this weight, in virtual ticks: below 2^48.
+/// What `ticks` of running cost a domain of this weight whose units are all on one queue, in virtual ticks: at most 2^48.
+#[inline]
 pub fn cost(ticks: u64, weight: u16) -> i64 {
     (ticks.min(LONGEST) * SCALE / u64::from(weight.max(1))).cast_signed()
+}
+
+/// The same on a queue that has `here` of its `all` units which run or wait anywhere, of 4096 at most: at most 2^60. What its
+/// weight is worth is in equal parts where its units are.
+#[inline(never)]
+pub fn cost_of_part(ticks: u64, weight: u16, here: u16, all: u16) -> i64 {
+    let part = u64::from(weight.max(1)) * u64::from(here.max(1));
+    (ticks.min(LONGEST) * SCALE * u64::from(all.clamp(1, 1 << 12)) / part).cast_signed()
 }

@@ -1,6 +1,6 @@
 //! What units and their domains owe, or are owed, when they come to a queue or leave it.
 
-use super::super::vtime::{Vtime, cost};
+use super::super::vtime::Vtime;
 use super::{Current, Entry, EntryId, Head, Lag, Queue};
 
 impl Queue {
@@ -16,9 +16,9 @@ impl Queue {
     }
 
     /// How far a domain that leaves with this virtual time is ahead of those it leaves behind; negative when it has a
-    /// claim on them. At most one slice of a domain of this weight in either direction.
-    fn lag(&self, vtime: Vtime, weight: u16) -> i64 {
-        let bound = cost(self.slice, weight);
+    /// claim on them. At most one slice of running in either direction.
+    fn lag(&self, vtime: Vtime, entry: &Entry) -> i64 {
+        let bound = self.price(entry, self.slice);
         vtime.ahead_of(self.mean()).clamp(-bound, bound)
     }
 
@@ -27,7 +27,7 @@ impl Queue {
         let ahead = entry.ran.wrapping_sub(self.mean_run(entry.group)).cast_signed();
         let bound = self.slice.cast_signed();
         let left = self.groups.of(entry.group).filter(|group| group.units == 0).map(|group| group.vtime);
-        Lag { group: left.map(|vtime| self.lag(vtime, entry.weight)), unit: ahead.clamp(-bound, bound) }
+        Lag { group: left.map(|vtime| self.lag(vtime, entry)), unit: ahead.clamp(-bound, bound) }
     }
 
     /// A unit comes from another queue with this lag. Neither its domain nor it ever stand before the floor, or those that
@@ -35,7 +35,7 @@ impl Queue {
     pub fn arrive(&mut self, entry: &mut Entry, lag: Lag) {
         let (mean, floor) = (self.mean(), self.floor);
         let run = self.mean_run(entry.group);
-        let latest = floor.moved(cost(self.slice, entry.weight));
+        let latest = floor.moved(self.price(entry, self.slice));
         let Some(group) = self.groups.of(entry.group) else { return };
         entry.ran = run.saturating_add_signed(lag.unit).max(group.floor);
         if group.units == 0 {
@@ -52,9 +52,9 @@ impl Queue {
     /// half a slice of running; so is what the unit was entitled to among those of its domain.
     #[inline]
     pub fn awaken(&mut self, entry: &mut Entry) {
-        let Some(group) = self.groups.of(entry.group) else { return };
-        if group.units == 0 {
-            let bound = cost(self.slice, entry.weight);
+        if self.units_of(entry.group) == 0 {
+            let bound = self.price(entry, self.slice);
+            let Some(group) = self.groups.of(entry.group) else { return };
             let vtime = group.vtime.not_beyond(self.floor.moved(bound));
             group.vtime = vtime.max(self.floor.moved(-(bound / 2)));
             entry.ran = entry.ran.max(group.floor.saturating_sub(self.slice / 2));
@@ -65,13 +65,13 @@ impl Queue {
 
     /// A domain that does not run is charged for `ticks`. Where it is away, what it is credited when it comes is less by that.
     pub fn owe(&mut self, owner: &Entry, ticks: u64) {
-        let latest = self.floor.moved(cost(self.slice, owner.weight));
-        let earliest = self.floor.moved(-(cost(self.slice, owner.weight) / 2));
+        let (bound, price) = (self.price(owner, self.slice), self.price(owner, ticks));
+        let (latest, earliest) = (self.floor.moved(bound), self.floor.moved(-(bound / 2)));
         let Some(group) = self.groups.of(owner.group) else { return };
         if group.units == 0 {
             group.vtime = group.vtime.not_beyond(latest).max(earliest);
         }
-        group.vtime = group.vtime.moved(cost(ticks, owner.weight));
+        group.vtime = group.vtime.moved(price);
         let vtime = group.vtime;
         if let Some(place) = self.heads.iter().position(|head| head.entry.group == owner.group) {
             let head = self.heads.remove(place);

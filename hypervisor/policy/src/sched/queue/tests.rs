@@ -5,7 +5,7 @@ use super::*;
 const SLICE: u64 = 1000;
 
 fn queue() -> Queue {
-    let mut queue = Queue::new(SLICE);
+    let mut queue = Queue::new(SLICE, Arc::new(Wanting::new()));
     queue.reserve(16).unwrap();
     queue
 }
@@ -108,7 +108,7 @@ fn yielding_lets_the_next_one_run_once() {
 
 #[test]
 fn a_run_of_any_length_can_be_charged() {
-    let mut queue = Queue::new(u64::MAX);
+    let mut queue = Queue::new(u64::MAX, Arc::new(Wanting::new()));
     queue.reserve(1).unwrap();
     let _ = queue.insert(&entry(0, 0), 0, false);
     run(&mut queue, 0);
@@ -163,4 +163,41 @@ fn a_unit_that_yields_gives_way_to_one_of_its_own_and_its_domain_loses_nothing()
         assert_eq!(run(&mut queue, round), Some(UnitId(round as u32 % 2)));
     }
     assert_eq!(run(&mut queue, 2 * SLICE), Some(UnitId(2)));
+}
+
+#[test]
+fn a_weight_that_is_raised_counts_at_once() {
+    let mut queue = queue();
+    let _ = queue.insert(&entry(0, 1), 0, false);
+    let _ = queue.insert(&entry(1, u16::MAX), 0, false);
+    assert_eq!(order(&mut queue, 4), [0, 1, 1, 1]);
+    queue.reweigh(UnitId(0), u16::MAX, u16::MAX, 4 * SLICE);
+    let next: Vec<_> = (4..10).map(|slice| run(&mut queue, slice * SLICE).unwrap().0).collect();
+    assert_eq!(next.iter().filter(|&&id| id == 0).count(), 3, "{next:?}");
+}
+
+#[test]
+fn what_ran_before_an_interrupt_is_charged_after_it() {
+    let mut queue = queue();
+    let _ = queue.insert(&entry(0, 256), 0, false);
+    run(&mut queue, 0);
+    assert_eq!(queue.charge_interrupt(None, 60, 160), Some(UnitId(0)));
+    queue.charge(200);
+    assert_eq!(queue.current.unwrap().head.entry.ran, 140);
+}
+
+#[test]
+fn who_is_displaced_by_an_interrupt_pays_for_none_of_it() {
+    let mut queue = queue();
+    let _ = queue.insert(&entry(0, 256), 0, false);
+    run(&mut queue, 0);
+    // The interrupt comes at 100 and wakes its owner at 150.
+    let owner = entry(1, 256);
+    queue.awaken(&mut owner.clone());
+    let _ = queue.insert(&owner, 150, true);
+    assert_eq!(queue.charge_interrupt(Some(&owner), 60, 160), Some(UnitId(0)));
+    queue.charge(160);
+    let head = queue.current.unwrap().head;
+    assert_eq!(head.entry.ran, 100);
+    assert_eq!(head.vtime.ahead_of(Vtime::default()), cost(100, 256));
 }
