@@ -34,7 +34,8 @@ impl Domain {
     }
 
     /// Permits this domain to have device registers of the domain `giver`, or no longer. `EINVAL`: the range wraps.
-    /// `EPERM`: they are not the giver's. `ENOSPC`: too many ranges. `ENOMEM`: no memory.
+    /// `EPERM`: they are not the giver's. `ENOSPC`: too many ranges. `ENOMEM`: no memory. `ESRCH`: it is dying, and its promise
+    /// may be over.
     pub fn permit_frames(&self, giver: &Domain, first: Mfn, pages: u64, allow: bool) -> Result<(), Errno> {
         let range = (first.0, first.0.checked_add(pages).ok_or(Errno::EINVAL)?);
         if pages == 0 {
@@ -43,7 +44,12 @@ impl Domain {
         if allow && !giver.has_device(range) {
             return Err(Errno::EPERM);
         }
-        self.permits.lock().set_frames(range, allow)
+        let mut permits = self.permits.lock();
+        // Under the lock: the teardown counts what is held with it, and after the mark.
+        if self.is_dying() {
+            return Err(Errno::ESRCH);
+        }
+        permits.set_frames(range, allow)
     }
 
     /// Maps device registers that are permitted. `EPERM`: they are not. `EEXIST`: something else is mapped there.
