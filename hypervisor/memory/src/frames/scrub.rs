@@ -13,9 +13,9 @@ use super::{FrameRange, FrameState, Frames, MAX_ORDER};
 use crate::page::Page;
 use xenolith_core::types::{Mfn, PAGE_SIZE};
 
-/// The most frames that are out of the allocator at a time while they are wiped, as an order.
+/// The most frames that [`Frames::scrub_some`] has out of the allocator at a time, as an order.
 const CHUNK_ORDER: u8 = 4;
-/// Frames that are wiped in one go of [`Frames::scrub_ahead`]: about 20,000 instructions.
+/// The most frames that are wiped in one go of [`Frames::scrub_ahead`]: about 20,000 instructions.
 const AHEAD: u64 = 16;
 
 /// How a frame is wiped.
@@ -98,12 +98,11 @@ impl Frames {
         let chunk = {
             let mut buddy = self.buddy.lock();
             let Some(block) = buddy.next_taken(order) else { return false };
-            let mut dirty = (block.first.0..block.end())
-                .filter(|&number| self.is_dirty(Mfn(number)))
-                .take(AHEAD as usize);
-            let Some(first) = dirty.next() else { return false };
-            let end = dirty.last().unwrap_or(first).saturating_add(1);
-            let chunk = FrameRange { first: Mfn(first), pages: end.saturating_sub(first) };
+            let first = (block.first.0..block.end()).find(|&number| self.is_dirty(Mfn(number)));
+            let Some(first) = first else { return false };
+            // Few, as nobody gets what is lent.
+            let pages = block.end().saturating_sub(first).min(AHEAD);
+            let chunk = FrameRange { first: Mfn(first), pages };
             if !buddy.lend(chunk) {
                 return false;
             }
