@@ -43,7 +43,7 @@ impl Budget {
     }
 }
 
-/// The least that a call may be allowed: more than any single step costs.
+/// The least that a call may be allowed: as much as the dearest step costs.
 const LEAST_BUDGET: u32 = 96;
 /// Handles that are looked at in a step.
 const HANDLES: u32 = 64;

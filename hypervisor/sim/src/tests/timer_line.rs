@@ -97,6 +97,25 @@ fn what_a_list_register_has_goes_at_the_next_exit_that_presents() {
     assert!(!is_active(&guest));
 }
 
+/// The line falls while a list register has the interrupt, and the vCPU leaves the CPU before anybody looks.
+#[test]
+fn what_is_carried_to_the_next_turn_of_the_vcpu_goes_there() {
+    let (mut machine, guest) = fired(true);
+    turn_off(&guest);
+    let unit = guest.domain.vcpus[0].unit;
+    let hv = &machine.hv;
+    hv.kick(hv.scheduler.pause(unit, xenolith_arch::now()));
+    machine.settle();
+    assert_eq!(machine.next(guest.cpu), Next::Idle);
+    let hv = &machine.hv;
+    hv.kick(hv.scheduler.resume(unit, xenolith_arch::now()));
+    machine.settle();
+    let cpu = machine.cpu_of(&guest.domain, 0).expect("it runs again");
+    sim::on_cpu(CpuId(cpu));
+    assert_eq!(sim::guest::take(), None);
+    assert!(!sim::gic::line(TIMER).active);
+}
+
 #[test]
 fn a_vcpu_whose_timer_is_off_again_sleeps() {
     let (mut machine, guest) = fired(true);

@@ -18,7 +18,7 @@ impl DomainRef<'_> {
     pub fn present_interrupts(self, vcpu: &Vcpu) {
         self.change_vgic(|vgic| {
             if !vgic.is_quiet(vcpu.id) {
-                refill(vcpu, vgic);
+                refill(vcpu.id, vgic);
             }
             // The timer's physical interrupt is active while the virtual one is anywhere between its cause and its end.
             self.keep_timer_line(vcpu, vgic.in_flight(Some(vcpu.id), self.arch.guest_timer));
@@ -39,7 +39,7 @@ impl DomainRef<'_> {
         vcpu.mark_interrupts_changed();
         self.change_vgic(|vgic| {
             empty_list(vcpu.id, vgic);
-            follow_timer_line(vcpu, vgic);
+            follow_timer_line(vcpu.id, vgic);
             vgic.deliverable(vcpu.id)
         })
     }
@@ -83,11 +83,10 @@ impl DomainRef<'_> {
 
 /// Fills the list registers anew.
 #[inline]
-fn refill(of: &Vcpu, vgic: &mut Vgic) {
-    let vcpu = of.id;
+fn refill(vcpu: VcpuId, vgic: &mut Vgic) {
     let before = vgic.listed(vcpu);
     take_interrupts_back(vcpu, vgic);
-    follow_timer_line(of, vgic);
+    follow_timer_line(vcpu, vgic);
     let fill = vgic.fill(vcpu, arch::gic::list_registers(), arch::gic::write_list);
     free_list(fill.used..before);
     arch::gic::set_maintenance(&fill);
@@ -117,11 +116,12 @@ fn take_interrupts_back(vcpu: VcpuId, vgic: &mut Vgic) {
 }
 
 /// Takes back the interrupt of the virtual timer of the vCPU that runs here, and whose list registers are folded, if the timer
-/// asks for none any more. Unless its physical interrupt has come on this CPU there is nothing to take back.
+/// asks for none any more.
 #[inline(always)]
-fn follow_timer_line(vcpu: &Vcpu, vgic: &mut Vgic) {
-    if vcpu.arch.timer_raised.load(Ordering::Relaxed) {
-        sample_timer(vcpu.id, vgic);
+fn follow_timer_line(vcpu: VcpuId, vgic: &mut Vgic) {
+    // Out of line, as it seldom does.
+    if vgic.rests_on_line(vcpu) {
+        sample_timer(vcpu, vgic);
     }
 }
 

@@ -39,6 +39,12 @@ impl Vgic {
         }
     }
 
+    /// Whether [`Self::sample_private`] has a line to look at.
+    #[inline]
+    pub fn rests_on_line(&self, vcpu: VcpuId) -> bool {
+        self.cpus.get(usize::from(vcpu.0)).is_some_and(|cpu| cpu.private.resting_on_line() != 0)
+    }
+
     /// Takes back the pending state of this vCPU's private interrupts with a physical line behind them that has fallen since
     /// it made them pending: a level has no memory. `line` says of a physical interrupt whether it is asserted now. The list
     /// registers must be folded: what the guest has acknowledged is not pending any more.
