@@ -14,6 +14,7 @@ use xenolith_abi::memory::{
 
 use xenolith_core::types::{DomId, Gfn};
 use xenolith_domain::domain::{Domain, DomainRef};
+use xenolith_domain::parts::progress::Progress;
 
 use crate::caller::{Answer, Arguments, Caller, DONE, Reply, value};
 
@@ -135,10 +136,13 @@ fn reservation(
         if index > first && caller.should_pause() {
             return again(index, 0);
         }
-        if op == MemoryOp::PopulatePhysmap && !wipe_ahead(caller, domain, request.extent_order as u8) {
+        let gfn = caller.read_element(request.extent_start, index);
+        if op == MemoryOp::PopulatePhysmap
+            && let Ok(gfn) = gfn
+            && !prepare(caller, domain, gfn, request.extent_order as u8)
+        {
             return again(index, 0);
         }
-        let gfn = caller.read_element(request.extent_start, index);
         let done = gfn.and_then(|gfn: Gfn| match op {
             MemoryOp::PopulatePhysmap => domain.populate(gfn, request.extent_order as u8).map(|()| None),
             _ => give_back(caller, domain, gfn, page..1 << request.extent_order),
@@ -152,12 +156,23 @@ fn reservation(
     value(request.nr_extents)
 }
 
-/// Wipes the memory that an extent will get, if it is large and has not been wiped since boot. False: an interrupt waits before
-/// that is done.
-fn wipe_ahead(caller: &Caller<'_>, domain: DomainRef<'_>, order: u8) -> bool {
+/// Does what populating a large extent would take long for: takes away what others have lent there, and wipes the memory that it
+/// will get, if that has not been wiped. False: an interrupt waits before that is done.
+fn prepare(caller: &Caller<'_>, domain: DomainRef<'_>, gfn: Gfn, order: u8) -> bool {
     // A direct-mapped domain has its memory already.
-    let is_long = 1 << order > PAGES_STEP && !domain.direct_mapped;
-    while is_long && caller.hv.frames.scrub_ahead(order) {
+    if 1 << order <= PAGES_STEP || domain.direct_mapped {
+        return true;
+    }
+    loop {
+        match domain.make_room(gfn, order) {
+            Ok(Progress::Done) => break,
+            Ok(Progress::Again) if caller.should_pause() => return false,
+            Ok(Progress::Again) => {}
+            // The call that this is for finds the error again.
+            Err(_) => return true,
+        }
+    }
+    while caller.hv.frames.scrub_ahead(order) {
         if caller.should_pause() {
             return false;
         }

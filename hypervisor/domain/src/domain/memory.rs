@@ -12,9 +12,13 @@ use xenolith_memory::table::TableList;
 
 use super::{Domain, DomainRef};
 use crate::parts::memory::{Memory, frame_error, holds_reference};
+use crate::parts::progress::Progress;
 
 /// Tables that the pool gets at a time when it may grow by itself: more than any single page needs.
 const MORE_TABLES: u64 = 8;
+
+/// Pages that [`DomainRef::make_room`] takes away at a time.
+const ROOM: u64 = 16;
 
 impl Memory {
     /// Takes the mapping at a frame away, if there is one, and drops the reference that it held.
@@ -248,6 +252,31 @@ impl DomainRef<'_> {
         }
         memory.pages = owned;
         Ok(())
+    }
+
+    /// Prepares for [`Self::populate`], which takes long where it replaces mappings whose frames nobody else has any more: takes
+    /// away some of the extent's mappings that hold a reference. [`Progress::Again`]: there may be more. `EINVAL`, `ENOMEM`:
+    /// populating is going to be refused, so nothing happens.
+    pub fn make_room(self, gfn: Gfn, order: u8) -> Result<Progress, Errno> {
+        let pages = 1_u64.checked_shl(order.into()).filter(|&pages| gfn.0.is_multiple_of(pages));
+        let pages = pages.ok_or(Errno::EINVAL)?;
+        let mut memory = self.memory.lock();
+        memory.require_open()?;
+        if memory.pages.checked_add(pages).is_none_or(|owned| owned > memory.max_pages) {
+            return Err(Errno::ENOMEM);
+        }
+        let (mut from, end) = (gfn.0, gfn.0.saturating_add(pages));
+        while from < end {
+            let (runs, reached) = memory.p2m.scan(Gfn(from), end - from)?;
+            if let Some(run) = runs.iter().find(|run| holds_reference(run.kind)) {
+                for gfn in run.gfn.0..run.gfn.0.saturating_add(run.pages.min(ROOM)) {
+                    memory.clear(self, Gfn(gfn))?;
+                }
+                return Ok(Progress::Again);
+            }
+            from = from.saturating_add(reached.max(1));
+        }
+        Ok(Progress::Done)
     }
 
     /// Maps RAM of the domain in place of what is there. The tables of what goes are there for what comes, so that no

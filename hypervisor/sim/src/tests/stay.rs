@@ -121,6 +121,43 @@ fn blocks_of_memory() {
     assert_eq!(machine.audit(), Ok(()));
 }
 
+/// Frames that a domain that is no more had lent, and that nobody else has any more, go where a block is populated over them.
+#[test]
+fn a_block_in_place_of_mappings_that_were_the_last() {
+    const BLOCK: u64 = 0x8_0000;
+    const PAGES: u64 = 512;
+    let mut machine = Machine::new(1, 1 << 14);
+    let guest = Guest::boot(&mut machine, CONTROL);
+    assert_eq!(guest.domain.on(&machine.hv).set_paging_pool(64 << 12, 999), Ok(Progress::Done));
+    let lender = built(&machine, &request(), PAGES);
+    for page in 0..PAGES {
+        let to = Gfn(BLOCK + page);
+        let mapped = guest.domain.on(&machine.hv).map_foreign(&lender, Gfn(RAM_BASE.0 + page), to);
+        assert_eq!(mapped, Ok(()));
+    }
+    let id = lender.id;
+    destroy(&mut machine, &lender);
+    drop(lender);
+    assert!(machine.hv.domain(id).is_some(), "its frames are still in use");
+    let list = guest.page(&machine, 2);
+    machine.poke(&guest.domain, list, &BLOCK);
+    let mut request = Reservation {
+        extent_start: list.into(),
+        nr_extents: 1,
+        extent_order: 9,
+        domid: SELF,
+        ..Reservation::default()
+    };
+    // Without leave to have so much, nothing goes.
+    let mut populate = |machine: &mut Machine| guest.call(machine, Hypercall::MemoryOp, 6, &mut request);
+    assert_eq!(populate(&mut machine), 0);
+    assert!(guest.domain.lookup(Gfn(BLOCK + 511)).is_ok());
+    guest.domain.memory.lock().max_pages = 4096;
+    assert_eq!(short("populate", || populate(&mut machine)), 1);
+    assert!(machine.hv.domain(id).is_none(), "nobody has its frames");
+    assert_eq!(machine.audit(), Ok(()));
+}
+
 #[test]
 fn an_extent_is_given_back_in_pieces() {
     const BLOCK: u64 = 0x8_0000;
