@@ -31,8 +31,8 @@ use xenolith_abi::Errno;
 
 use pinned::Assignments;
 use queue::{Queue, Wanting};
+use unit::{MOST_UNITS, Slab, Stage, Unit, UnitSlot};
 pub use unit::{RunState, Times};
-use unit::{Slab, Stage, Unit, UnitSlot};
 pub use xenolith_core::cpu_mask::CpuMask;
 
 use xenolith_core::bug;
@@ -116,7 +116,7 @@ impl Scheduler {
     /// A scheduler for `cpus` CPUs whose turns last `slice` ticks. A CPU takes part from its first pick on.
     #[expect(clippy::disallowed_methods, reason = "made at boot")]
     pub fn new(policy: Policy, cpus: u16, slice: u64) -> Self {
-        let wanting = Arc::new(Wanting::new());
+        let wanting = Arc::new(Wanting::new(MOST_UNITS));
         let cpu = |_| Cpu {
             queue: Mutex::new(Queue::new(slice, Arc::clone(&wanting))),
             load: AtomicU32::new(0),

@@ -5,7 +5,7 @@ use super::*;
 const SLICE: u64 = 1000;
 
 fn queue() -> Queue {
-    let mut queue = Queue::new(SLICE, Arc::new(Wanting::new()));
+    let mut queue = Queue::new(SLICE, Arc::new(Wanting::new(16)));
     queue.reserve(16).unwrap();
     queue
 }
@@ -108,7 +108,7 @@ fn yielding_lets_the_next_one_run_once() {
 
 #[test]
 fn a_run_of_any_length_can_be_charged() {
-    let mut queue = Queue::new(u64::MAX, Arc::new(Wanting::new()));
+    let mut queue = Queue::new(u64::MAX, Arc::new(Wanting::new(16)));
     queue.reserve(1).unwrap();
     let _ = queue.insert(&entry(0, 0), 0, false);
     run(&mut queue, 0);

@@ -4,7 +4,6 @@ use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU16, Ordering};
 
 use super::EntryId;
-use crate::sched::unit::MOST_UNITS;
 
 /// The numbers, by the domain's first unit. Who reads one may find that of a moment ago: then a domain pays for a few ticks as
 /// before.
@@ -12,10 +11,10 @@ use crate::sched::unit::MOST_UNITS;
 pub struct Wanting(Box<[AtomicU16]>);
 
 impl Wanting {
-    /// No unit wants to run.
+    /// For units whose numbers are below `units`, none of which wants to run.
     #[expect(clippy::disallowed_methods, reason = "made at boot")]
-    pub fn new() -> Self {
-        Wanting((0..MOST_UNITS).map(|_| AtomicU16::new(0)).collect())
+    pub fn new(units: usize) -> Self {
+        Wanting((0..units).map(|_| AtomicU16::new(0)).collect())
     }
 
     /// A unit of this domain has come to a queue.
