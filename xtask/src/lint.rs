@@ -1,4 +1,5 @@
-//! `cargo xtask lint`: the layers, the pictures, the claims, the indices, the proofs, what must compile anywhere, clippy, and the documentation.
+//! `cargo xtask lint`: the layers, the pictures, the claims, the indices, the proofs, what must compile anywhere, clippy, and
+//! the documentation.
 //!
 //! A step that fails does not stop the next, so that one run tells all that is wrong.
 

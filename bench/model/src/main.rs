@@ -66,8 +66,8 @@ fn main() -> Result<()> {
         }
         while ranges < all_ranges {
             let base = FURTHER + ranges * APART;
-            // Those of the later rounds go to the others in turn, so that neighbours belong to different servers and none has more
-            // than it may.
+            // Those of the later rounds go to the others in turn, so that neighbours belong to different servers and none has
+            // more than it may.
             let turn = usize::try_from(ranges)?.checked_rem(further.len());
             let server = turn.and_then(|turn| further.get(turn)).unwrap_or(&first);
             server.map_mmio(base..=base + 7)?;

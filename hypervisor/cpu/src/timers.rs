@@ -20,8 +20,8 @@ pub fn set_guest_timer(local: &mut Local, vcpu: &Vcpu, deadline: Option<u64>) {
 /// Handles all timers that are due, each at its domain's expense.
 pub fn expire(hv: &Hypervisor, local: &mut Local, now: u64, time: &mut InterruptTime) {
     while let Some(alarm) = local.take_due(now) {
-        // Its domain has ended since; a timer stays behind and says nothing.
         time.begin();
+        // Its domain has ended since; a timer stays behind and says nothing.
         let Some(vcpu) = hv.vcpu(alarm.unit) else { continue };
         let (domain, vcpu) = (vcpu.domain.on(hv), vcpu.vcpu());
         match alarm.kind {

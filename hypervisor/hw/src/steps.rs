@@ -12,8 +12,8 @@ pub const BLOCK: u64 = 40;
 /// What a slot of a translation table costs on the way of a removal or a search.
 pub const SLOT: u64 = 10;
 
-/// Bytes of memory that are one step where many are cleared, cleaned or copied: two and a half cache lines, each in a loop of four
-/// instructions.
+/// Bytes of memory that are one step where many are cleared, cleaned or copied: two and a half cache lines, each in a loop of
+/// four instructions.
 const BYTES: u64 = 160;
 
 /// Counts work of this thread.

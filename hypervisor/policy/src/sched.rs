@@ -282,8 +282,8 @@ impl Scheduler {
         }
     }
 
-    /// `cpu`, the calling CPU, has spent the `ticks` up to `now` on an interrupt for `owner`, or for nobody. The unit that runs does not pay
-    /// for that, unless it is of the owner's domain: that domain does. The unit could run meanwhile and did not.
+    /// `cpu`, the calling CPU, has spent the `ticks` up to `now` on an interrupt for `owner`, or for nobody. The unit that runs
+    /// does not pay for that, unless it is of the owner's domain: that domain does. The unit could run meanwhile and did not.
     pub fn charge_interrupt(&self, cpu: CpuId, owner: Option<UnitId>, ticks: u64, now: u64) {
         // A copy, as the owner's unit is on any queue, and two units are never locked at once.
         let owner = owner.and_then(|id| self.units.get(id)).map(|slot| slot.unit.lock().entry);

@@ -1,6 +1,6 @@
 //! An executable specification of stage 2: what each domain may reach, by who owns the frames and who was given a right to
-//! them, held against what the MMU ([`mmu`]) makes of the tables that are in memory. What one look at a page and its frame tells is in
-//! [`xenolith_isa::specification`], which serves on a machine, too; here are all domains and their rights.
+//! them, held against what the MMU ([`mmu`]) makes of the tables that are in memory. What one look at a page and its frame
+//! tells is in [`xenolith_isa::specification`], which serves on a machine, too; here are all domains and their rights.
 //!
 //! - RAM is reached as write-back memory, by its owner, by whom the owner has granted it to, by its owner's device model,
 //!   and by those that have it in common from the start. Nobody reaches a frame that is free, a table, or the hypervisor's.

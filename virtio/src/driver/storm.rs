@@ -67,8 +67,8 @@ pub trait Subject {
     /// Whether the device may refuse to go on at a chain that keeps the rules of queues.
     fn may_refuse(&self, chain: &Granted) -> bool;
 
-    /// Looks at what came of the only chain of a turn, of which nothing that is read was written meanwhile: memory before and after
-    /// it, and the bytes that the used ring tells of.
+    /// Looks at what came of the only chain of a turn, of which nothing that is read was written meanwhile: memory before and
+    /// after it, and the bytes that the used ring tells of.
     fn judge(&mut self, chain: &Granted, before: &[u8], after: &[u8], written: u32);
 
     /// Whether nothing is under way that a later poll gives back.

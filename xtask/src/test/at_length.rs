@@ -13,7 +13,8 @@ const PROFILE: &str = "program";
 /// How much of what is done.
 #[derive(Args)]
 pub struct Lengths {
-    /// Only so many random hypercalls on four CPUs of the model machine, and a tenth as many accesses and calls into other domains
+    /// Only so many random hypercalls on four CPUs of the model machine, and a tenth as many accesses and calls into other
+    /// domains
     #[arg(long, value_name = "CALLS", conflicts_with_all = ["quick", "tools", "names"])]
     storm: Option<u64>,
     /// Only so many guests on the model machine that end with a request in flight

@@ -202,8 +202,8 @@ impl DomainRef<'_> {
 }
 
 impl Hypervisor {
-    /// Has the calling CPU choose before it leaves EL2, and with that serve the console: what a guest's output makes for work is done
-    /// where that guest runs, and not by a neighbour's CPU that happens to choose next.
+    /// Has the calling CPU choose before it leaves EL2, and with that serve the console: what a guest's output makes for work
+    /// is done where that guest runs, and not by a neighbour's CPU that happens to choose next.
     pub fn serve_console_here(&self) {
         self.kicks.kick_own(arch::this_cpu());
     }

@@ -225,8 +225,8 @@ fn begin(domain: DomainRef<'_>) {
     }
 }
 
-/// Whether all vCPUs have left their CPUs, and no ioreq server is left. Then they are off and found no more, and its devices and interrupts are nobody's:
-/// no call of its own is left that could make or report one.
+/// Whether all vCPUs have left their CPUs, and no ioreq server is left. Then they are off and found no more, and its devices
+/// and interrupts are nobody's: no call of its own is left that could make or report one.
 fn quiesce(domain: DomainRef<'_>) -> bool {
     if domain.vcpus.iter().any(|vcpu| domain.hv.scheduler.running_on(vcpu.unit).is_some()) {
         return false;

@@ -88,9 +88,9 @@ impl Frames {
         true
     }
 
-    /// Wipes some frames, still as they were at boot, of the block of 2^order frames that [`Self::alloc`] would hand out now. False
-    /// when it has none, so that handing it out takes no long time. Each that is wiped is one less for everybody: who calls
-    /// this again and again comes to an end.
+    /// Wipes some frames, still as they were at boot, of the block of 2^order frames that [`Self::alloc`] would hand out now.
+    /// False when it has none, so that handing it out takes no long time. Each that is wiped is one less for everybody: who
+    /// calls this again and again comes to an end.
     pub fn scrub_ahead(&self, order: u8) -> bool {
         if order > MAX_ORDER {
             return false;

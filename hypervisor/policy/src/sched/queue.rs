@@ -5,10 +5,11 @@
 //! anywhere. So what a domain gets does not grow with its number of vCPUs.
 //!
 //! Each domain has a virtual time on each queue, which advances while one of its units runs there, the slower the greater
-//! what its weight is worth there; the domain with the least virtual time is next. The queue's floor is the virtual time that everybody here has
-//! reached. It never goes back, and that is what bounds every wait: a domain that comes is placed at the floor or at most
-//! half a slice of its own before it, so it can overtake those who wait only until it has used that half slice. A domain's
-//! virtual time stays when its last unit leaves: units that take turns in sleeping get no more than one that computes.
+//! what its weight is worth there; the domain with the least virtual time is next. The queue's floor is the virtual time that
+//! everybody here has reached. It never goes back, and that is what bounds every wait: a domain that comes is placed at the
+//! floor or at most half a slice of its own before it, so it can overtake those who wait only until it has used that half
+//! slice. A domain's virtual time stays when its last unit leaves: units that take turns in sleeping get no more than one that
+//! computes.
 //!
 //! Within a domain the unit is next that has run least, and the same rule bounds what a unit is credited that comes.
 

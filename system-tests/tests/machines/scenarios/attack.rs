@@ -45,8 +45,8 @@ fn seed_and_calls(calls: u64) -> Result<(u64, u64)> {
     Ok((option(SEED_OPTION, SEED)?, option(CALLS_OPTION, calls)?))
 }
 
-/// The same against a hypervisor that looks at parts of the domains' tables after calls, as the MMU does, and at all of a domain's
-/// at its end: it ends the machine where they are not as they are to be.
+/// The same against a hypervisor that looks at parts of the domains' tables after calls, as the MMU does, and at all of a
+/// domain's at its end: it ends the machine where they are not as they are to be.
 fn checked_tables(lab: &Lab) -> Result<()> {
     control_domain(lab, lab.assets.with_checked_tables()?, CHECKED_CALLS)?;
     let said = fs::read_to_string(lab.folder.join("console.log"))?;
