@@ -119,6 +119,12 @@ impl<T: Value> Intervals<T> {
         self.ranges.pages.held_pages()
     }
 
+    /// Ends the set: without ranges, and gives one of its pages back. It takes no range any more. False when there is no page left.
+    pub fn shrink(&mut self) -> bool {
+        self.ranges.len = 0;
+        self.ranges.pages.shrink()
+    }
+
     /// The ranges, in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = Interval<T>> {
         self.ranges.pages.iter().take(self.ranges.len).map(Interval::of)

@@ -101,6 +101,11 @@ impl<F: SharedFrame> Servers<F> {
         self.ranges.held_pages()
     }
 
+    /// Gives a page of records back, of a domain that has ended and has no server. False when there is none left.
+    pub fn shrink(&mut self) -> bool {
+        self.ranges.shrink()
+    }
+
     /// Whether the domain has a server. A vCPU may have a result to fetch although the server is gone.
     pub fn has_servers(&self) -> bool {
         self.count != 0

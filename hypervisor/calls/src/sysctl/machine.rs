@@ -20,6 +20,7 @@ const LOCAL: u32 = 20;
 /// promised to a domain.
 pub fn describe(caller: &Caller<'_>, payload: &mut Payload) {
     let cpus = u32::from(caller.hv.cpus());
+    let free_pages = available_frames(caller);
     let frames = &caller.hv.frames;
     payload.set(&PhysInfo {
         threads_per_core: 1,
@@ -35,7 +36,7 @@ pub fn describe(caller: &Caller<'_>, payload: &mut Payload) {
         capabilities: capability::HVM | capability::HAP | capability::GNTTAB_V1,
         arch_capabilities: guest::capabilities(),
         total_pages: frames.total(),
-        free_pages: frames.available_frames(),
+        free_pages,
         max_mfn: frames.last().0,
         ..PhysInfo::default()
     });
@@ -62,7 +63,7 @@ pub fn free_memory(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Err
     if asked.node > 0 {
         return Err(Errno::EINVAL);
     }
-    asked.avail_bytes = bytes(caller.hv.frames.available_frames());
+    asked.avail_bytes = bytes(available_frames(caller));
     payload.set(&asked);
     Ok(())
 }
@@ -93,7 +94,7 @@ pub fn nodes(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Errno> {
         if asked.num_nodes > 0 && !asked.meminfo.is_null() {
             let frames = &caller.hv.frames;
             let memory =
-                NodeMemory { memsize: bytes(frames.total()), memfree: bytes(frames.available_frames()) };
+                NodeMemory { memsize: bytes(frames.total()), memfree: bytes(available_frames(caller)) };
             caller.write(asked.meminfo, &memory)?;
         }
         if asked.num_nodes > 0 && !asked.distance.is_null() {
@@ -102,6 +103,13 @@ pub fn nodes(caller: &Caller<'_>, payload: &mut Payload) -> Result<(), Errno> {
     }
     payload.set(&asked);
     Ok(())
+}
+
+/// Frames that are free and not promised to a domain. What was promised to those that are over, and that nobody refers to any more,
+/// is so no longer.
+fn available_frames(caller: &Caller<'_>) -> u64 {
+    caller.hv.reap();
+    caller.hv.frames.available_frames()
 }
 
 fn bytes(pages: u64) -> u64 {

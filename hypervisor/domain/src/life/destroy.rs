@@ -304,12 +304,18 @@ fn free_strays(domain: DomainRef<'_>, from: Mfn, budget: &mut Budget) -> Option<
 
 /// Gives back what the domain had of its promise, and ends that. What others use of its grants stays until they let go.
 fn free_records(domain: DomainRef<'_>, budget: &mut Budget) -> Option<()> {
-    while domain.maptrack.lock().shrink() || domain.events.lock().shrink() || domain.grants.lock().shrink() {
+    let shrink = || {
+        domain.maptrack.lock().shrink()
+            || domain.events.lock().shrink()
+            || domain.grants.lock().shrink()
+            || domain.io.shrink()
+            || domain.addresses.change().shrink()
+            || domain.permits.lock().shrink()
+    };
+    while shrink() {
         budget.spend(PAGE)?;
     }
-    // What is small goes with the domain.
-    let small = domain.addresses.read().held_pages().saturating_add(domain.permits.lock().held_pages());
-    let held = domain.grants.lock().held_pages().saturating_add(domain.io.held_pages()).saturating_add(small);
+    let held = domain.grants.lock().held_pages().saturating_add(domain.io.held_pages());
     let promised = domain.promised.swap(held, Ordering::Relaxed);
     domain.hv.frames.end_promise(promised.saturating_sub(held));
     Some(())

@@ -44,6 +44,11 @@ impl Io {
         self.servers.lock().held_pages().saturating_add(self.frames.load(Ordering::SeqCst).into())
     }
 
+    /// Gives a page of the servers' books back, of a domain that has ended. False when there is none left.
+    pub fn shrink(&self) -> bool {
+        self.servers.lock().shrink()
+    }
+
     /// Counts one more frame with slots. False when the domain has all that it was promised.
     pub fn count_frame(&self) -> bool {
         let more = |frames: u32| (frames < self.most_frames).then_some(frames.saturating_add(1));

@@ -27,6 +27,11 @@ impl Io {
     /// No frame is a server's.
     pub fn frame_gone(&self) {}
 
+    /// There are no books.
+    pub fn shrink(&self) -> bool {
+        false
+    }
+
     /// How many frames the servers hold.
     pub fn held_frames(&self) -> usize {
         0

@@ -39,6 +39,11 @@ impl Permits {
         self.frames.held_pages()
     }
 
+    /// Gives a page of them back, of a domain that has ended: nothing is permitted any more. False when there is none left.
+    pub fn shrink(&mut self) -> bool {
+        self.frames.shrink()
+    }
+
     /// Whether all frames of the range are permitted.
     pub fn covers(&self, (first, end): Range) -> bool {
         end.checked_sub(1).is_none_or(|last| self.frames.covers(first, last))
