@@ -34,11 +34,6 @@ impl Permits {
         Ok(Permits { frames, interrupts: ArrayVec::new() })
     }
 
-    /// The pages that they have of the domain's promise.
-    pub fn held_pages(&self) -> u64 {
-        self.frames.held_pages()
-    }
-
     /// Gives a page of them back, of a domain that has ended: nothing is permitted any more. False when there is none left.
     pub fn shrink(&mut self) -> bool {
         self.frames.shrink()

@@ -96,6 +96,17 @@ fn the_search_for_a_stray_frame() {
     assert!(before > PAGES / 2 && stays > before / (16 << 10), "{stays} stays for {before} frames");
 }
 
+/// A request about so many blocks of 2 MiB, whose frames are in a list.
+fn blocks(list: u64, count: u64) -> Reservation {
+    Reservation {
+        extent_start: list.into(),
+        nr_extents: count,
+        extent_order: 9,
+        domid: SELF,
+        ..Reservation::default()
+    }
+}
+
 #[test]
 fn blocks_of_memory() {
     const BLOCK: u64 = 0x8_0000;
@@ -105,13 +116,7 @@ fn blocks_of_memory() {
     let list = guest.page(&machine, 2);
     machine.poke(&guest.domain, list, &BLOCK);
     for (what, op) in [("populate", 6), ("populate again", 6), ("decrease", 1)] {
-        let mut request = Reservation {
-            extent_start: list.into(),
-            nr_extents: 1,
-            extent_order: 9,
-            domid: SELF,
-            ..Reservation::default()
-        };
+        let mut request = blocks(list, 1);
         let done = short(what, || guest.call(&mut machine, Hypercall::MemoryOp, op, &mut request));
         assert_eq!(done, 1, "{what}");
     }
@@ -141,13 +146,7 @@ fn a_block_in_place_of_mappings_that_were_the_last() {
     assert!(machine.hv.domain(id).is_some(), "its frames are still in use");
     let list = guest.page(&machine, 2);
     machine.poke(&guest.domain, list, &BLOCK);
-    let mut request = Reservation {
-        extent_start: list.into(),
-        nr_extents: 1,
-        extent_order: 9,
-        domid: SELF,
-        ..Reservation::default()
-    };
+    let mut request = blocks(list, 1);
     // Without leave to have so much, nothing goes.
     let mut populate = |machine: &mut Machine| guest.call(machine, Hypercall::MemoryOp, 6, &mut request);
     assert_eq!(populate(&mut machine), 0);
@@ -169,13 +168,7 @@ fn an_extent_is_given_back_in_pieces() {
     }
     let (at, list) = (guest.scratch(&machine), guest.page(&machine, 2));
     machine.poke(&guest.domain, list, &[BLOCK, BLOCK + 512]);
-    let request = Reservation {
-        extent_start: list.into(),
-        nr_extents: 2,
-        extent_order: 9,
-        domid: SELF,
-        ..Reservation::default()
-    };
+    let request = blocks(list, 2);
     machine.poke(&guest.domain, at, &request);
     let (done, rounds) = guest.call_in_rounds(&mut machine, Hypercall::MemoryOp, [1, at, 0, 0, 0]);
     assert_eq!((done, rounds), (2, 2 * 512 / 16));

@@ -68,6 +68,26 @@ fn registers_are_passed_on() {
     assert_eq!(machine.audit(), Ok(()));
 }
 
+/// It can still be found, as somebody has a frame of it; what it was promised is no longer its own.
+#[test]
+fn a_domain_that_has_ended_is_given_no_permission() {
+    let (mut machine, tools, domain) = with_device();
+    domain.memory.lock().max_pages = 1;
+    assert_eq!(domain.on(&machine.hv).populate(RAM_BASE, 0), Ok(()));
+    let held = domain.lookup(RAM_BASE).unwrap().mfn;
+    machine.hv.frames.reference(held, domain.id).unwrap();
+    assert_eq!(tools.simple(&mut machine, DomctlOp::DestroyDomain, 1), 0);
+    assert!(domain.is_dead() && machine.hv.domain(domain.id).is_some());
+    let promised = machine.hv.frames.promised_frames();
+    let mut allow =
+        IomemPermission { first_mfn: DEVICE, nr_mfns: 2, allow_access: 1, ..IomemPermission::default() };
+    assert_eq!(tools.domctl(&mut machine, DomctlOp::IomemPermission, 1, &mut allow), error(Errno::ESRCH));
+    assert_eq!(machine.hv.frames.promised_frames(), promised);
+    machine.hv.release_frame(held);
+    assert!(machine.hv.domain(domain.id).is_none());
+    assert_eq!(machine.audit(), Ok(()));
+}
+
 #[test]
 fn a_domain_becomes_the_device_model_of_another() {
     let (mut machine, tools, guest) = with_device();
